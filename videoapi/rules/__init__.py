@@ -1,0 +1,1 @@
+"""Pure decisions: no event loop, no clock, no dice, no sockets."""

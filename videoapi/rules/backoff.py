@@ -1,0 +1,167 @@
+"""When to try again, and after how long. Pure: time left and dice are handed in."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import attrs
+
+from videoapi.errors import ConfigurationError
+from videoapi.rules.verdicts import Judgement, Operation, Verdict
+
+_SECONDS: Final = re.compile(r"[0-9]{1,12}")
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How often and how patiently a call is tried again.
+
+    The wait before attempt n + 1 is drawn from 0 to min(cap, base * 2**(n - 1)) seconds ("full
+    jitter"), and is at least what the service asked for in `Retry-After`.
+
+    Args:
+        attempts: Requests a call may cost in all, 1 to 10; 1 switches retries off. A create that
+            certainly never left goes on until its `timeout`.
+        base: First wait after a failure, in seconds.
+        throttle_base: First wait after "come back later", in seconds.
+        cap: Longest wait of our own, in seconds.
+        max_retry_after: Longest `Retry-After` obeyed, in seconds; a longer one is an error at once.
+        trust_429: Whether a 429 proves that nothing was done. Say False where the service counts
+            after executing.
+        trust_503: Whether a gateway's 503 with `Retry-After` proves that nothing was done.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    attempts: int = 3
+    base: float = 0.25
+    throttle_base: float = 1.0
+    cap: float = 20.0
+    max_retry_after: float = 60.0
+    trust_429: bool = True
+    trust_503: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if (
+            isinstance(self.attempts, bool)
+            or not isinstance(self.attempts, int)
+            or not 1 <= self.attempts <= 10
+        ):
+            raise ConfigurationError(
+                f"RetryPolicy(attempts={self.attempts!r}): give a whole number from 1 to 10."
+            )
+        for name in ("base", "throttle_base", "cap", "max_retry_after"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                raise ConfigurationError(f"RetryPolicy({name}={value!r}): give seconds, 0 or more.")
+
+
+@attrs.frozen
+class Again:
+    """Try again after that many seconds."""
+
+    after: float
+
+
+@attrs.frozen
+class Stop:
+    """Do not try again: `final`, `attempts`, `retry_after` or `deadline` says why."""
+
+    why: str
+
+
+FINAL: Final = Stop("final")
+
+
+def jitter(base: float, cap: float, attempt: int, dice: float) -> float:
+    """Return the wait before the attempt after `attempt`: dice * min(cap, base * 2**(attempt - 1))."""
+    return dice * min(cap, base * 2.0 ** min(attempt - 1, 60))
+
+
+def spread(seconds: float, dice: float) -> float:
+    """Return `seconds` and up to a tenth more, at most 1 s, so that not everybody returns at once."""
+    return seconds + dice * min(1.0, 0.1 * seconds)
+
+
+def decide(
+    policy: RetryPolicy,
+    operation: Operation,
+    judgement: Judgement,
+    *,
+    attempt: int,
+    unknown: int,
+    retry_after: float | None,
+    left: float,
+    dice: Callable[[], float],
+) -> Again | Stop:
+    """Decide whether a call is tried again.
+
+    Args:
+        policy: The caller's limits.
+        operation: The route's class.
+        judgement: The verdict on the attempt just made.
+        attempt: Its number, from 1.
+        unknown: How many attempts so far may have been carried out, this one included.
+        retry_after: Seconds the service asked for, or None.
+        left: Seconds until the call's `timeout` ends.
+        dice: Draws a number from 0 to 1.
+    """
+    verdict = judgement.verdict
+    if verdict is Verdict.DONE or verdict is Verdict.REJECTED or judgement.again == 0:
+        return FINAL
+    if verdict is Verdict.UNKNOWN and unknown > judgement.again:
+        return FINAL
+    harmless_create = operation is Operation.CREATING and verdict is Verdict.NOT_SENT and policy.attempts > 1
+    if attempt >= policy.attempts and not harmless_create:
+        return Stop("attempts")
+    base = policy.throttle_base if verdict is Verdict.THROTTLED else policy.base
+    wait = jitter(base, policy.cap, attempt, dice())
+    if retry_after is not None:
+        if retry_after > policy.max_retry_after:
+            return Stop("retry_after")
+        wait = max(wait, spread(retry_after, dice()))
+    return Again(wait) if wait < left else Stop("deadline")
+
+
+def retry_after_of(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
+    """Read `Retry-After` as seconds from now: whole seconds or an HTTP date; None where unusable.
+
+    A date counts from the answer's own `Date`, so that a wrong clock on either side does no harm.
+    Of several fields the longest valid wait holds. Source: RFC 9110, 10.2.3.
+
+    Args:
+        headers: The answer's headers.
+        now: The wall clock, asked only where an answer has no `Date`.
+    """
+    if "Retry-After" not in headers:
+        return None
+    getall: Callable[[str], list[str]] | None = getattr(headers, "getall", None)
+    fields = getall("Retry-After") if getall is not None else [headers["Retry-After"]]
+    waits = [wait for field in fields if (wait := _wait_in(field.strip(), headers, now)) is not None]
+    return max(waits, default=None)
+
+
+def _wait_in(field: str, headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
+    if field.isascii() and _SECONDS.fullmatch(field):
+        return float(field)
+    then = _date(field)
+    if then is None:
+        return None
+    answered = _date(headers.get("Date", "")) or now()
+    return max(0.0, (then - answered).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
+    if len(text) > 64:
+        return None
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

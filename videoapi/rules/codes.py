@@ -1,0 +1,135 @@
+"""What the service's result codes mean: one table as data.
+
+A row holds the verdict on the request, whether it concerns one item or the whole account, and how
+often a request of each operation class may be sent again on its account. Source: contract 8.1
+(codes and texts), contract 8.2 (names of the newer envelope).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from videoapi.rules.verdicts import ALWAYS, NEVER, ONCE, Kind, Row, Scope, Verdict
+
+TEXTS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        10000: "Application not found",
+        10001: "URL Parameter Missing: room_id",
+        10002: "Required Data Missing: name (Room Name)",
+        10003: "Invalid Value: settings.scheduled",
+        10004: "Required Data Missing: settings.scheduled_time",
+        10005: "Invalid Date/Time Format: settings.scheduled_time",
+        10006: "Illegible Date/Time: settings.scheduled_time",
+        10007: "Invalid Value: settings.participants",
+        10008: "Invalid Value: settings.auto_recording",
+        10009: "Unrecognized Key of settings",
+        10010: "Required Data Missing: owner_ref",
+        10011: "Invalid Value: settings.duration",
+        10012: "Invalid Value: settings.active_talker",
+        10013: "Invalid Value: settings.wait_moderator",
+        10014: "Invalid Value: settings.quality",
+        10015: "Required Data Missing: sip.uri",
+        10016: "Invalid Value: settings.adhoc",
+        10017: "Illegible Value: settings.adhoc",
+        10018: "Illegible Parameter. Not valid one for this Room Type",
+        10019: "Invalid Value: settings.mode",
+        10020: "Illegible Parameter: settings.mode",
+        10021: "Room Quality higher than App Quality not permitted",
+        10022: "Invalid Value: settings.moderators",
+        10023: "Illegible Value: settings.moderators",
+        10024: "Illegible value settings.peep",
+        10025: "Illegible value settings.knock",
+        10026: "Invalid SIP URI Value: settings.aor",
+        10030: "Denied Update request on active room",
+        10101: "Required Data Missing: name (User Name)",
+        10102: "Required Data Missing: user_ref",
+        10103: "Required Data Missing: role",
+        10104: "Invalid Value: role",
+        10105: "Server Busy",
+        10106: "Illegible Request. Room Type update not allowed",
+        10111: "Token denied. Conference is over",
+        10112: "Token denied. Beyond Permissible Cut-Off Time",
+        10113: "Token denied. Room is not active",
+        10114: "Token Denied. Room is full.",
+        10201: "URL Parameter Missing: conf-num (Conference Number)",
+        10202: "URL Parameter Missing: room-id",
+        10203: "URL Parameter Missing: to_date",
+        10204: "URL Parameter Missing: room-id",
+        10205: "URL Parameter Missing: conf-num (Conference Number)",
+        40001: "Room not found",
+        40002: "Token denied. Unauthorized",
+        50000: "Internal Server Error",
+        50001: "Failed to create Room",
+        50002: "Failed to fetch list of Rooms",
+        50003: "Failed to get Room Information",
+        50004: "Failed to delete Room",
+        50005: "Failed to delete Room",
+        50007: "Internal server error,cannot create token for you right now",
+    }
+)
+"""The service's own words for its numeric codes."""
+
+TOKEN_REASONS: Final[Mapping[int | str, str]] = MappingProxyType(
+    {10111: "over", 10112: "cut_off", 10113: "not_active", 10114: "full", 40002: "unauthorized"}
+)
+"""Why a token was denied, in one word."""
+
+_REFUSED = Row(Verdict.REJECTED, Kind.REQUEST)
+_DENIED = Row(Verdict.REJECTED, Kind.TOKEN)
+_CREDENTIALS = Row(Verdict.REJECTED, Kind.AUTHENTICATION, Scope.ACCOUNT)
+_FAULT = Row(Verdict.UNKNOWN, Kind.FAULT, safe=ONCE, idempotent=ONCE)
+
+_REFUSALS = (*range(10001, 10027), *range(10101, 10105), 10106, *range(10201, 10206))
+
+CODES: Final[Mapping[int | str, Row]] = MappingProxyType(
+    {
+        **dict.fromkeys(_REFUSALS, _REFUSED),
+        10000: _CREDENTIALS,
+        10030: Row(Verdict.REJECTED, Kind.CONFLICT),
+        10105: Row(Verdict.THROTTLED, Kind.RATE, safe=ALWAYS, idempotent=ALWAYS, duplicable=ALWAYS),
+        **dict.fromkeys((10111, 10112, 10114, 40002), _DENIED),
+        # "Not active" is what a room answers before its time: the caller may wait.
+        10113: Row(Verdict.REJECTED, Kind.TOKEN, worth_waiting=True),
+        40001: Row(Verdict.REJECTED, Kind.NOT_FOUND),
+        50000: _FAULT,
+        50001: _FAULT,
+        50002: Row(Verdict.UNKNOWN, Kind.FAULT, safe=ALWAYS, idempotent=ONCE),
+        50003: Row(Verdict.UNKNOWN, Kind.FAULT, safe=ALWAYS, idempotent=ONCE),
+        50004: Row(Verdict.UNKNOWN, Kind.FAULT, safe=ONCE, idempotent=ALWAYS),
+        50005: Row(Verdict.UNKNOWN, Kind.FAULT, safe=ONCE, idempotent=ALWAYS),
+        # Seen for a room of another project: asking again cannot change that.
+        50007: Row(Verdict.UNKNOWN, Kind.FAULT, safe=NEVER, idempotent=ONCE),
+        "INVALID_PARAM": _REFUSED,
+        "UNAUTHORIZED": _CREDENTIALS,
+        "CREDENTIAL_EXPIRED": _CREDENTIALS,
+        "PROJECT_SUSPENDED": Row(Verdict.REJECTED, Kind.PERMISSION, Scope.ACCOUNT),
+        "RATE_LIMITED": Row(Verdict.THROTTLED, Kind.RATE, safe=ALWAYS, idempotent=ALWAYS, duplicable=ALWAYS),
+    }
+)
+"""Row by result code, a number or the name in the newer envelope."""
+
+UNLISTED: Final = Row(Verdict.UNKNOWN, Kind.UNLISTED, safe=ONCE, idempotent=ONCE)
+"""A code that nobody documented proves nothing."""
+
+
+def row_of(code: int | str) -> Row | None:
+    """Return the row of a result code, or None where its status's row is to judge.
+
+    Codes 400 to 599 are HTTP statuses put into the body: None. Any other unlisted code: `UNLISTED`.
+    """
+    if isinstance(code, int) and 400 <= code <= 599:
+        return None
+    return CODES.get(code, UNLISTED)
+
+
+def group_of(code: int | str | None, status: int | None) -> int | None:
+    """Return the first three digits of a five-digit code, else the status's hundred.
+
+    >>> group_of(10114, 403), group_of(None, 404), group_of("RATE_LIMITED", 429)
+    (101, 400, 400)
+    """
+    if isinstance(code, int) and 10_000 <= code <= 99_999:
+        return code // 100
+    return None if status is None else status // 100 * 100

@@ -1,0 +1,157 @@
+"""What a body says, for any bytes: the careful reading, for whatever the fast path does not take.
+
+Both envelopes are read: `result` with `error` and `desc`, and `status` with `error_code`, `message`
+and `request_id`. Source: contract 3, 8.2.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final
+
+import attrs
+
+from videoapi.rules.classify import Body, Said
+
+MAX_DEPTH: Final = 64
+_BOM: Final = b"\xef\xbb\xbf"
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_DIGITS: Final = re.compile(r"[1-9][0-9]{0,9}")
+_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_ENVELOPE_KEYS: Final = frozenset(
+    {"result", "error_code", "status", "room", "rooms", "token", "cdr", "archive", "users"}
+)
+_TEXT_KEYS: Final = ("error", "message", "details", "desc")
+_MAX_TEXT: Final = 500
+
+
+class Unreadable(ValueError):
+    """The bytes are no JSON document that this library accepts."""
+
+
+class _Repeated(Unreadable):
+    """A key of the envelope stands there twice."""
+
+
+@attrs.frozen
+class Envelope:
+    """A body, read: what it says, and the parsed document where it is an object."""
+
+    said: Said
+    payload: dict[str, Any] | None = None
+    error: str | None = None
+    desc: str | None = None
+    request_id: str | None = None
+
+
+def is_success(result: object) -> bool:
+    """Tell whether a `result` means success: the integer 0 or the string "0", nothing else."""
+    return (type(result) is int and result == 0) or (type(result) is str and result == "0")
+
+
+def parse(body: bytes) -> Any:
+    """Parse one JSON document strictly.
+
+    Refused: NaN and infinities (also by overflow), more than 64 levels, bytes that are no UTF-8,
+    trailing bytes, an envelope's key twice at the top. A byte order mark is skipped, a lone
+    surrogate escape is kept. Source: RFC 8259.
+
+    Raises:
+        Unreadable: The bytes are no such document.
+    """
+    body = body.removeprefix(_BOM)
+    if _depth(body) > MAX_DEPTH:
+        raise Unreadable("nested too deeply")
+    top: list[tuple[str, Any]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # Called innermost first: what it saw last is the top.
+        top[:] = pairs
+        return dict(pairs)
+
+    try:
+        document = json.loads(
+            body.decode("utf-8"), object_pairs_hook=keep, parse_constant=_refuse, parse_float=_finite
+        )
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(type(error).__name__) from None
+    if isinstance(document, dict):
+        seen = [key for key, _ in top if key in _ENVELOPE_KEYS]
+        if len(seen) != len(set(seen)):
+            raise _Repeated("a key stands twice")
+    return document
+
+
+def read(body: bytes, *, result_optional: bool = False) -> Envelope:
+    """Read an envelope; never raises, for any bytes.
+
+    Args:
+        body: The whole body.
+        result_optional: Whether a success may lack `result`, as on the dial-in route (contract 5.5).
+    """
+    try:
+        document = parse(body)
+    except _Repeated:
+        return Envelope(Body.BOTH)
+    except Unreadable:
+        return Envelope(Body.CUT if _looks_like_json(body) else Body.NONE)
+    if not isinstance(document, dict):
+        return Envelope(Body.NONE)
+    return Envelope(
+        _said(document, result_optional),
+        document,
+        next((text for key in _TEXT_KEYS if (text := _text(document.get(key)))), None),
+        _text(document.get("desc")),
+        _text(document.get("request_id")),
+    )
+
+
+def _said(document: dict[str, Any], result_optional: bool) -> Said:
+    result, name = document.get("result"), document.get("error_code")
+    newer = _NAME.fullmatch(name) is not None if isinstance(name, str) else False
+    if "result" in document and (newer or document.get("status") == "error"):
+        return Body.BOTH
+    if newer:
+        return str(name)
+    if is_success(result):
+        return Body.SUCCESS
+    if type(result) is int and 0 < result < 10**10:
+        return result
+    if isinstance(result, str) and _DIGITS.fullmatch(result):
+        return int(result)
+    silent = "result" not in document and "error" not in document and document.get("status") != "error"
+    return Body.SUCCESS if result_optional and silent else Body.NONE
+
+
+def _depth(body: bytes) -> int:
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return 0
+    depth = deepest = 0
+    for byte in _STRING.sub(b"", body):
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _looks_like_json(body: bytes) -> bool:
+    return body.removeprefix(_BOM).lstrip()[:1] in (b"{", b"[")
+
+
+def _refuse(constant: str) -> Any:
+    raise Unreadable(constant)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise Unreadable("a number out of range")
+    return number
+
+
+def _text(value: object) -> str | None:
+    return value[:_MAX_TEXT] if isinstance(value, str) and value else None

@@ -1,0 +1,53 @@
+"""The mark that every logical create carries, so that its room can be found again.
+
+The service knows no idempotency keys (contract 11), so a create is told apart by a reference of
+ours: in `owner_ref` where the caller names none, else in `data.videoapi_ref`. All attempts of one
+create carry the same one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+DATA_KEY: Final = "videoapi_ref"
+"""Where the reference stands in a room's `data`."""
+
+_SHAPE: Final = re.compile(r"vx[a-z2-7]{26}")
+
+
+def reference_of(job_id: str, key: str) -> str:
+    """Return the reference of one item of one job: the same whenever and wherever it is computed.
+
+    >>> reference_of("import-7", "row-1") == reference_of("import-7", "row-1")
+    True
+    """
+    # The length keeps ("a", "bc") and ("ab", "c") apart.
+    named = f"{len(job_id)}:{job_id}{key}".encode("utf-8", "surrogatepass")
+    return _spell(hashlib.blake2s(named, digest_size=17).digest())
+
+
+def reference_from(noise: bytes) -> str:
+    """Return the reference that 17 random bytes spell."""
+    return _spell(noise)
+
+
+def _spell(digest: bytes) -> str:
+    return "vx" + base64.b32encode(digest).decode().lower()[:26]
+
+
+def is_reference(text: object) -> bool:
+    """Tell whether a text is shaped like one of our references."""
+    return isinstance(text, str) and _SHAPE.fullmatch(text) is not None
+
+
+def reference_in(owner_ref: object, data: object) -> str | None:
+    """Return the reference that a room carries, or None."""
+    if isinstance(data, Mapping):
+        marked: Any = data.get(DATA_KEY)
+        if is_reference(marked):
+            return str(marked)
+    return str(owner_ref) if is_reference(owner_ref) else None
