@@ -1,0 +1,12 @@
+"""The service itself, embedded: a real server on loopback for tests, demonstrations and trying things out.
+
+It shares nothing with the client but the table of documented codes, so that it cannot agree with the
+client's mistakes.
+"""
+
+from .faults import KINDS, Fault
+from .ledger import Ledger, LedgerEntry
+from .server import Sandbox
+from .switches import Switches
+
+__all__ = ["KINDS", "Fault", "Ledger", "LedgerEntry", "Sandbox", "Switches"]

@@ -1,0 +1,109 @@
+"""What the service answers with: bodies, error envelopes and the status that goes with a code."""
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+
+import attrs
+import msgspec
+
+from videoapi.rules.codes import TEXTS
+
+from .switches import Switches
+
+JSON = "application/json; charset=utf-8"
+_NAMES = {
+    400: "INVALID_PARAM",
+    401: "UNAUTHORIZED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    409: "CONFLICT",
+    429: "RATE_LIMITED",
+    500: "INTERNAL_ERROR",
+    503: "SERVICE_UNAVAILABLE",
+}
+
+
+class Refusal(Exception):
+    """The service refuses: a documented code, a sentence for `desc`, and the status if it is not the code's."""
+
+    def __init__(self, code: int, *, desc: str = "", status: int | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.desc = desc
+        self.status = status
+
+
+@attrs.frozen
+class Answer:
+    """One answer, not yet on the wire: its body is whole, or blocks that are made as they are sent.
+
+    `size` is the length of a body in blocks as far as it can be told before they are made.
+    """
+
+    body: bytes | Iterable[bytes]
+    status: int = 200
+    content_type: str = JSON
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    size: int | None = None
+
+
+def dump(value: object) -> bytes:
+    """Write JSON as the service does: UTF-8, no white space, lone surrogates escaped."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def status_of(code: int) -> int:
+    """The HTTP status of a result code. Source: contract 10.4."""
+    if code == 10000:
+        return 401
+    if code == 40001:
+        return 404
+    if code in (10030, 50004):
+        return 409
+    if code in (10111, 10112, 10113, 10114, 40002):
+        return 403
+    if code == 10105:
+        return 503
+    return 400 if 10000 < code < 20000 else 500
+
+
+def refuse(switches: Switches, refusal: Refusal) -> Answer:
+    """The error envelope of a refusal. Source: contract 3 and 10.1."""
+    status = refusal.status or status_of(refusal.code)
+    text = TEXTS.get(refusal.code, "Internal Server Error")
+    body: dict[str, object]
+    if switches.envelope == "status":
+        body = named_error(_NAMES.get(status, "INTERNAL_ERROR"), text)
+    else:
+        code = str(refusal.code) if switches.result_as == "string" else refusal.code
+        body = {"result": code, "error": f"[Reason] {text}", "desc": refusal.desc}
+    return Answer(dump(body), 200 if switches.status_mode == "legacy200" else status)
+
+
+def unauthorised(switches: Switches) -> Answer:
+    """What a call without valid credentials gets. Source: contract 10.14."""
+    kind = switches.auth_failure_body
+    if kind == "result":
+        return refuse(switches, Refusal(10000, status=401))
+    status = 200 if switches.status_mode == "legacy200" else 401
+    if kind == "empty":
+        return Answer(b"", status)
+    if kind == "sms":
+        failed = "Authentication failed"
+        return Answer(dump({"result": "1", "details": failed, "desc": failed}), status)
+    return Answer(dump(named_error("UNAUTHORIZED", "Authentication failed")), status)
+
+
+def named_error(name: str, message: str) -> dict[str, object]:
+    """The other envelope, with a name instead of a number. Source: contract 8.2."""
+    return {
+        "status": "error",
+        "error_code": name,
+        "message": message,
+        "request_id": f"req_{secrets.token_hex(8)}",
+    }

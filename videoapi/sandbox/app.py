@@ -1,0 +1,208 @@
+"""The service's routes: a request in, an answer out. Source: contract 2, 4, 5 and 10."""
+
+import base64
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from . import shapes
+from .answers import Answer, Refusal, dump, refuse, unauthorised
+from .routing import Call
+from .store import Room, Store, User
+from .switches import Switches
+from .validation import Json
+from .wire import blocks
+
+_PERMISSIONS = {
+    "moderator": {"publish": True, "subscribe": True, "record": True, "stats": True, "controlhandlers": True},
+    "participant": {
+        "publish": True,
+        "subscribe": True,
+        "record": False,
+        "stats": True,
+        "controlhandlers": True,
+    },
+}
+_WATCHES = {"publish": False, "subscribe": True, "record": False, "stats": False, "controlhandlers": False}
+
+
+class Service:
+    """Answers the API's calls out of a store.
+
+    Args:
+        store: what exists.
+        switches: read at each call.
+        app_id: the user name of a call.
+        app_key: the password of a call.
+        reports: answers CDR and archive calls.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        switches: Switches,
+        app_id: str,
+        app_key: str,
+        reports: Callable[[str, tuple[str, ...]], Answer],
+    ) -> None:
+        self._store = store
+        self._switches = switches
+        self._app_id = app_id
+        self._app_key = app_key
+        self._login = base64.b64encode(f"{app_id}:{app_key}".encode()).decode()
+        self._reports = reports
+        self._dialin_password = secrets.token_urlsafe(12)
+        self._second = 0
+        self._in_second = 0
+        self._routes: dict[str, Callable[[tuple[str, ...], Json], Answer]] = {
+            "rooms.create": self._create,
+            "rooms.list": self._list,
+            "rooms.get": self._get,
+            "rooms.update": self._update,
+            "rooms.delete": self._delete,
+            "rooms.users": self._users,
+            "tokens.create": self._token,
+            "dialin.get": self._dialin,
+        }
+
+    def answer(self, call: Call, authorization: str | None, body: bytes) -> Answer:
+        """Execute a call, or say why not."""
+        if not self._known(authorization):
+            return unauthorised(self._switches)
+        limited = self._limited()
+        if limited is not None:
+            return limited
+        try:
+            if call.refusal is not None:
+                raise call.refusal
+            route = self._routes.get(call.route)
+            if route is None:
+                answer = self._reports(call.route, call.args)
+            else:
+                answer = route(call.args, _object(body))
+        except Refusal as refusal:
+            return refuse(self._switches, refusal)
+        if call.route not in _WRITES:
+            self._store.ledger.executed(call.route)
+        return answer
+
+    def _known(self, authorization: str | None) -> bool:
+        scheme, _, login = (authorization or "").partition(" ")
+        return scheme.lower() == "basic" and login.strip() == self._login
+
+    def _limited(self) -> Answer | None:
+        limit = self._switches.rate_limit
+        if limit is None:
+            return None
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._in_second = second, 0
+        self._in_second += 1
+        if self._in_second <= limit:
+            return None
+        headers = {}
+        if self._switches.retry_after == "seconds":
+            headers = {"Retry-After": "1"}
+        elif self._switches.retry_after == "date":
+            headers = {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)}
+        return Answer(b"Too Many Requests", 429, "text/plain; charset=utf-8", headers)
+
+    def _create(self, args: tuple[str, ...], body: Json) -> Answer:
+        room = self._store.create(body)
+        shown = shapes.created(
+            room.body, room.room_id, self._app_id, shapes.stamp(room.created), self._switches
+        )
+        return Answer(dump({"result": 0, "room": shown}), self._created())
+
+    def _list(self, args: tuple[str, ...], body: Json) -> Answer:
+        size = 600 * self._store.size()
+        return Answer(blocks(self._items(), before=b'{"result":0,"rooms":[', after=b"]}"), size=size)
+
+    def _items(self) -> Iterator[bytes]:
+        omitted, cap = self._switches.list_omits, self._switches.list_cap
+        for place, room in enumerate(self._store.rooms()):
+            if cap is not None and place >= cap:
+                return
+            item = self._shown(room)
+            item.pop(omitted, None)
+            yield dump(item)
+
+    def _get(self, args: tuple[str, ...], body: Json) -> Answer:
+        return Answer(dump({"result": 0, "room": self._shown(self._store.find(args[0]))}))
+
+    def _update(self, args: tuple[str, ...], body: Json) -> Answer:
+        self._store.update(args[0], body)
+        return Answer(dump({"result": 0}))
+
+    def _delete(self, args: tuple[str, ...], body: Json) -> Answer:
+        self._store.delete(args[0])
+        return Answer(dump({"result": 0}))
+
+    def _users(self, args: tuple[str, ...], body: Json) -> Answer:
+        self._store.find(args[0])
+        users = self._store.inside(args[0])
+        answer: Json = {"result": 0, "total": len(users)}
+        if users:
+            answer["users"] = [_user(user) for user in users]
+        elif self._switches.idle_users != "absent":
+            answer["users"] = None if self._switches.idle_users == "null" else []
+        return Answer(dump(answer))
+
+    def _token(self, args: tuple[str, ...], body: Json) -> Answer:
+        text = self._store.issue(args[0], body)
+        return Answer(dump({"result": 0, "token": text}), self._created())
+
+    def _dialin(self, args: tuple[str, ...], body: Json) -> Answer:
+        answer: Json = {} if self._switches.dialin_result == "absent" else {"result": 0}
+        answer |= {
+            "_id": self._app_id,
+            "app_key": self._app_key,
+            "settings": {"sip": True},
+            "sip": {
+                "server_url": "sip://sip.sandbox.invalid:5060",
+                "username": f"sip-{self._app_id[:8]}",
+                "password": self._dialin_password,
+                "sig_servers": ["192.0.2.10"],
+                "media_servers": ["192.0.2.20"],
+            },
+            "dialin": [
+                {"country": "India", "country_code": "IN", "phone": "+91 22 5550 0100", "toll": True},
+                {"country": "Singapore", "country_code": "SG", "phone": "+65 5550 0100", "toll": False},
+            ],
+        }
+        return Answer(dump(answer))
+
+    def _created(self) -> int:
+        return 200 if self._switches.status_mode == "legacy200" else self._switches.create_status
+
+    def _shown(self, room: Room) -> Json:
+        return shapes.shown(
+            room.body,
+            room.room_id,
+            self._app_id,
+            shapes.stamp(room.created),
+            self._switches,
+            updated=shapes.stamp(room.updated) if room.updated else None,
+            controller=room.controller,
+        )
+
+
+_WRITES = frozenset(("rooms.create", "rooms.update", "rooms.delete", "tokens.create"))
+
+
+def _object(body: bytes) -> Json:
+    # A body that is no JSON object counts as an empty one.
+    try:
+        value = json.loads(body) if body else {}
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _user(user: User) -> Json:
+    permissions = _PERMISSIONS.get(user.role, _WATCHES)
+    return {"name": user.name, "user_ref": user.user_ref, "role": user.role, "permissions": permissions}

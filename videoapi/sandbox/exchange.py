@@ -1,0 +1,131 @@
+"""One request from the wire to the service and back, with the fault that it meets on the way."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from . import faults, wire
+from .answers import Answer, Refusal, refuse
+from .app import Service
+from .faults import Fault, Faults
+from .files import Files
+from .ledger import Ledger
+from .listener import Listener
+from .routing import Call, match
+from .switches import Switches
+
+log = logging.getLogger("videoapi.sandbox")
+
+_HALF = 0.5
+# How often a request that is never answered looks whether its asker is still there.
+_LOOK = 0.2
+
+
+class Exchange:
+    """Serves requests until it is closed.
+
+    Args:
+        service: answers the API's calls.
+        files: answers downloads.
+        scripted: the faults in force.
+        ledger: told of each request.
+        listener: closed for a while by the fault `refuse`.
+        switches: read where the service itself fails.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: Service,
+        files: Files,
+        scripted: Faults,
+        ledger: Ledger,
+        listener: Listener,
+        switches: Switches,
+    ) -> None:
+        self._service = service
+        self._files = files
+        self._faults = scripted
+        self._ledger = ledger
+        self._listener = listener
+        self._switches = switches
+        self._closing: asyncio.Event | None = None
+
+    def open(self) -> None:
+        """Begin; called on the loop that serves."""
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        """Let go of everybody who waits."""
+        if self._closing is not None:
+            self._closing.set()
+
+    async def handle(self, request: BaseRequest) -> web.StreamResponse:
+        """Serve one request."""
+        call = match(request.method, request.rel_url.raw_path)
+        self._ledger.saw(call.route)
+        body = await request.content.read() if request.can_read_body else b""
+        fault = self._faults.met_by(call.route)
+        if fault is None:
+            return await self._send(request, self._execute(request, call, body))
+        return await self._meet(fault, request, lambda: self._execute(request, call, body))
+
+    async def _meet(
+        self, fault: Fault, request: BaseRequest, execute: Callable[[], Answer]
+    ) -> web.StreamResponse:
+        kind = fault.kind
+        if kind == "hang":
+            await self._hang(request)
+            return wire.close(request)
+        if kind == "drop_before":
+            return wire.close(request)
+        if kind == "reset_before":
+            return wire.reset(request)
+        if kind == "delay":
+            await self._wait(fault.seconds or 1.0)
+        elif kind == "refuse":
+            self._listener.refuse(fault.seconds or 1.0)
+        told = faults.told(fault)
+        if told is not None and kind != "status_after":
+            return await self._send(request, told)
+        answer = execute()
+        if kind == "drop_after":
+            return wire.close(request)
+        if kind == "reset_after":
+            return wire.reset(request)
+        at = _HALF if fault.at is None else fault.at
+        if kind == "cut":
+            return await wire.send_part(request, answer, at)
+        if kind == "truncated":
+            answer = wire.truncated(answer, at)
+        return await self._send(request, told or answer)
+
+    def _execute(self, request: BaseRequest, call: Call, body: bytes) -> Answer:
+        try:
+            if call.route == "files.get":
+                answer = self._files.answer(request.rel_url.raw_path, request.headers)
+                if answer.status < 300:
+                    self._ledger.executed("files.get")
+                return answer
+            return self._service.answer(call, request.headers.get("Authorization"), body)
+        except Exception:
+            log.exception("the sandbox failed on %s", call.route)
+            return refuse(self._switches, Refusal(50000))
+
+    async def _send(self, request: BaseRequest, answer: Answer) -> web.StreamResponse:
+        return await wire.send(request, answer, close=self._listener.refusing)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._closing is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), seconds)
+
+    async def _hang(self, request: BaseRequest) -> None:
+        while self._closing is not None and not self._closing.is_set():
+            if request.transport is None or request.transport.is_closing():
+                return
+            await self._wait(_LOOK)

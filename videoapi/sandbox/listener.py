@@ -1,0 +1,131 @@
+"""The listening socket: opened, closed for a while on request, and opened again on the same port."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import Callable
+
+from .tls import Certificate
+
+# Longer than a connection on this machine takes to arrive once everybody waits for an answer of ours.
+_QUIET = 0.002
+_BACKLOG = 1024
+
+
+class Listener:
+    """One address that connections are accepted on.
+
+    Args:
+        host: an address of this machine.
+        port: 0 for any free one; kept from the first `open` on.
+        tls: serve TLS with a made certificate.
+    """
+
+    def __init__(self, host: str, port: int, *, tls: bool) -> None:
+        self.host = host
+        self.port = port
+        self.refusing = False
+        self._tls = tls
+        self._certificate: Certificate | None = None
+        self._factory: Callable[[], asyncio.Protocol] | None = None
+        self._server: asyncio.Server | None = None
+        self._socket: socket.socket | None = None
+        self._again: asyncio.Task[None] | None = None
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
+
+    @property
+    def ca_file(self) -> str | None:
+        """The file with the certificate's CA while the listener is open."""
+        return self._certificate.ca_file if self._certificate else None
+
+    async def open(self, factory: Callable[[], asyncio.Protocol]) -> None:
+        """Listen; each accepted connection gets a protocol of the factory."""
+        self._factory = factory
+        if self._tls and self._certificate is None:
+            self._certificate = await asyncio.to_thread(Certificate, self.host)
+        await self._listen()
+
+    def close(self) -> None:
+        """Stop listening for good."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._certificate is not None:
+            self._certificate.remove()
+            self._certificate = None
+        self.refusing = False
+
+    def refuse(self, seconds: float) -> None:
+        """Close the listening socket for a while, so that connecting is refused by the kernel.
+
+        Connections that are established by then are served, so that no request is lost in the backlog.
+        """
+        if self._server is None or self._socket is None:
+            return
+        self.refusing = True
+        # The copy keeps the socket listening while the loop lets go of it.
+        last = self._socket.dup()
+        self._server.close()
+        self._server = None
+        waiting = _drain(last)
+        last.close()
+        self._again = asyncio.get_running_loop().create_task(self._reopen(waiting, seconds))
+
+    async def _reopen(self, waiting: list[socket.socket], seconds: float) -> None:
+        for accepted in waiting:
+            with contextlib.suppress(OSError, ssl.SSLError):
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    self._protocol, accepted, ssl=self._context()
+                )
+        await asyncio.sleep(seconds)
+        self.refusing = False
+        await self._listen()
+
+    async def _listen(self) -> None:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((self.host, self.port))
+            listening.setblocking(False)
+            self._server = await asyncio.get_running_loop().create_server(
+                self._protocol, sock=listening, backlog=_BACKLOG, ssl=self._context()
+            )
+        except BaseException:
+            listening.close()
+            raise
+        self._socket = listening
+        self.port = listening.getsockname()[1]
+
+    def _protocol(self) -> asyncio.Protocol:
+        if self._factory is None:
+            raise RuntimeError("the listener was never opened")
+        return self._factory()
+
+    def _context(self) -> ssl.SSLContext | None:
+        return self._certificate.context if self._certificate else None
+
+
+def _drain(listening: socket.socket) -> list[socket.socket]:
+    # Blocks the loop on purpose: while it stands, nobody gets an answer that would make him connect again.
+    accepted: list[socket.socket] = []
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < _QUIET:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            continue
+        connection.setblocking(False)
+        accepted.append(connection)
+        quiet_since = time.monotonic()
+    return accepted

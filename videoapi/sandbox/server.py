@@ -1,0 +1,335 @@
+"""The sandbox: the service on a socket of this machine, with its switches, faults and ledger."""
+
+import asyncio
+import ipaddress
+import random
+import secrets
+import string
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, date, datetime
+from typing import Any, Self, TypeVar
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from . import faults
+from .app import Service
+from .exchange import Exchange
+from .faults import Fault, Faults
+from .files import Files
+from .history import Generated
+from .ledger import Ledger
+from .listener import Listener
+from .reports import Reports
+from .store import Store
+from .switches import Switches
+from .threads import in_thread
+
+T = TypeVar("T")
+
+
+class Sandbox:
+    """The Video API on loopback: `async with Sandbox() as sandbox:`, or `with Sandbox().in_thread() as sandbox:`.
+
+    Args:
+        app_id: the project's id, 24 hexadecimal digits; made up when absent.
+        app_key: the project's key; made up when absent.
+        host: where to listen; only loopback, unless `allow_remote` is true.
+        port: where to listen; 0 for any free port.
+        seed: makes ids, history and fault dice repeatable.
+        calls: how many call records the generated history has.
+        rooms: how many generated rooms the list begins with.
+        tls: serve https with a made certificate, whose CA is written to `ca_file` (extra `testing`).
+        clock: the service's time, an aware datetime; the machine's by default.
+        recording_user: the user name for files; made up when absent.
+        recording_password: the password for files; made up when absent.
+        today: the last day of the generated history, UTC.
+        days: over how many days the history is spread.
+        allow_remote: listen on an address that other machines can reach.
+        switches: the switches of the contract by name, such as `status_mode="legacy200"`.
+
+    Raises:
+        ValueError: an unknown switch or value, or an address that other machines can reach.
+
+    Source: contract 10.
+    """
+
+    def __init__(
+        self,
+        *,
+        app_id: str | None = None,
+        app_key: str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        seed: int | str | None = None,
+        calls: int = 0,
+        rooms: int = 0,
+        tls: bool = False,
+        clock: Callable[[], datetime] | None = None,
+        recording_user: str | None = None,
+        recording_password: str | None = None,
+        today: date | None = None,
+        days: int = 31,
+        allow_remote: bool = False,
+        **switches: Any,
+    ) -> None:
+        if not allow_remote and not _loopback(host):
+            raise ValueError(f"{host} can be reached from other machines; allow_remote=True if that is meant")
+        self.app_id = app_id or secrets.token_hex(12)
+        self.app_key = app_key or _word(36)
+        self.recording_auth = (recording_user or "recordings", recording_password or _word(16))
+        self.switches = Switches.of(switches)
+        clock = clock or _now
+        dice = random.Random(seed)  # noqa: S311 - made-up ids and scripted faults, no secrets
+        self.history = Generated()
+        self._listener = Listener(host, port, tls=tls)
+        self._store = Store(
+            self.app_id,
+            switches=self.switches,
+            clock=clock,
+            dice=dice,
+            generated=self.history,
+            host=self._address,
+        )
+        self._faults = Faults(dice)
+        reports = Reports(self._store.records, self.switches, clock, self.app_id, self._origin)
+        self._exchange = Exchange(
+            service=Service(
+                self._store,
+                switches=self.switches,
+                app_id=self.app_id,
+                app_key=self.app_key,
+                reports=reports.answer,
+            ),
+            files=Files(self._store.records, self.switches, clock, self.recording_auth),
+            scripted=self._faults,
+            ledger=self.ledger,
+            listener=self._listener,
+            switches=self.switches,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: web.Server[BaseRequest] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that the sandbox listens on; 0 before it does, unless one was given."""
+        return self._listener.port
+
+    @property
+    def base_url(self) -> str:
+        """The base URL of the current version, for a client."""
+        return f"{self._origin()}/video/v2"
+
+    @property
+    def ca_file(self) -> str | None:
+        """The file with the CA of the made certificate while the sandbox runs with `tls=True`."""
+        return self._listener.ca_file
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was received and what was executed."""
+        return self._store.ledger
+
+    async def start(self) -> Self:
+        """Listen.
+
+        Raises:
+            RuntimeError: it runs already.
+            OSError: the port is taken.
+        """
+        if self._server is not None:
+            raise RuntimeError("the sandbox runs already")
+        self._loop = asyncio.get_running_loop()
+        self._exchange.open()
+        self._server = web.Server(
+            self._exchange.handle, access_log=None, keepalive_timeout=75, tcp_keepalive=True
+        )
+        try:
+            await self._listener.open(self._connected)
+        except BaseException:
+            self._server = None
+            raise
+        return self
+
+    async def aclose(self) -> None:
+        """Stop listening and end every connection; safe to call twice."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        self._exchange.close()
+        self._listener.close()
+        # The handlers that wait are told by the event; one turn lets them go before their connections end.
+        await asyncio.sleep(0)
+        await server.shutdown(0.5)
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def in_thread(self) -> AbstractContextManager[Self]:
+        """Run on an event loop in a thread of its own, for programs and tests that have none."""
+        return in_thread(self)
+
+    def set(self, **switches: Any) -> None:
+        """Change switches while it runs.
+
+        Raises:
+            ValueError: an unknown switch or value; nothing was changed.
+        """
+        self._step(lambda: self.switches.set(switches))
+
+    def fault(
+        self,
+        route: str,
+        kind: str | int,
+        times: int | None = 1,
+        *,
+        rate: float | None = None,
+        seconds: float | None = None,
+        status: int | None = None,
+        retry_after: float | str | None = None,
+        code: int | None = None,
+        body: Mapping[str, object] | str | bytes | None = None,
+        at: float | None = None,
+        after: int = 0,
+        location: str | None = None,
+    ) -> Fault:
+        """Script trouble for requests to come. The first fault in force that a request meets is the only one.
+
+        Args:
+            route: a route's name (`rooms.create`), a glob (`cdr.*`, `*`) or `METHOD /template`.
+            kind: one of `videoapi.sandbox.KINDS`, or a status as a number.
+            times: how many requests meet it; None for all.
+            rate: the probability, from 0 to 1, with which a request meets it.
+            seconds: how long, for `delay` and `refuse`.
+            status: the HTTP status, for those kinds that answer one.
+            retry_after: the header `Retry-After`, in seconds or as text.
+            code: the `result` in the body of `status` and `status_after`.
+            body: the whole body in place of the kind's own.
+            at: where `cut` and `truncated` cut: below 1 a share of the body, from 1 on bytes. Half by default.
+            after: how many requests pass before the first one meets it.
+            location: where `redirect` points.
+
+        `refuse` on `*` with neither `rate` nor `after` begins at once; else with the request that meets it,
+        which is answered as usual. While it lasts every answer says `Connection: close`.
+
+        Raises:
+            ValueError: an unknown route or kind, or a number that makes no sense.
+        """
+        fault = faults.scripted(
+            route,
+            kind,
+            times,
+            rate=rate,
+            seconds=seconds,
+            status=status,
+            retry_after=retry_after,
+            code=code,
+            body=body,
+            at=at,
+            after=after,
+            location=location,
+        )
+        if fault.kind == "refuse" and route == "*" and rate is None and not after:
+            fault.hits, fault.times = 1, 1
+            self._step(lambda: self._listener.refuse(fault.seconds or 1.0))
+            return fault
+        return self._faults.add(fault)
+
+    def clear_faults(self) -> None:
+        """Cancel every fault."""
+        self._faults.clear()
+
+    def join(self, token: str) -> str:
+        """Let a token's user into its room; returns the session's `conf_num`.
+
+        Raises:
+            ValueError: the token is unknown, used up or too old.
+        """
+        return self._step(lambda: self._store.join(token))
+
+    def leave(self, token: str) -> None:
+        """Let a token's user leave; the last one ends the session, whose call records then exist.
+
+        Raises:
+            ValueError: the user is not inside.
+        """
+        self._step(lambda: self._store.leave(token))
+
+    def conference(
+        self,
+        room_id: str,
+        *,
+        users: int = 2,
+        minutes: float = 30,
+        start: datetime | None = None,
+        recorded: bool | None = None,
+        files: bool = True,
+    ) -> str:
+        """Simulate a session that is over: one call record a user, and an archive when it was recorded.
+
+        Args:
+            room_id: the room.
+            users: how many took part, the first as moderator.
+            minutes: how long it lasted.
+            start: when it began; by default it has just ended.
+            recorded: whether there is an archive; by default what the room's `auto_recording` says.
+            files: whether the archive has files.
+
+        Returns:
+            The session's `conf_num`.
+
+        Raises:
+            ValueError: there is no such room.
+        """
+        return self._step(
+            lambda: self._store.conference(
+                room_id, users=users, minutes=minutes, start=start, recorded=recorded, files=files
+            )
+        )
+
+    def _step(self, step: Callable[[], T]) -> T:
+        """Take a step on the sandbox's loop, from whatever thread."""
+        loop = self._loop
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if loop is None or loop is here or self._server is None or not loop.is_running():
+            return step()
+
+        async def there() -> T:
+            return step()
+
+        return asyncio.run_coroutine_threadsafe(there(), loop).result()
+
+    def _connected(self) -> asyncio.Protocol:
+        assert self._server is not None
+        self.ledger.connected()
+        return self._server()
+
+    def _origin(self) -> str:
+        return self._listener.origin
+
+    def _address(self) -> str:
+        return f"{self._listener.host}:{self.port}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _word(length: int) -> str:
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length))
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,141 @@
+"""How a stored room looks in an answer: filled in, projected and distorted as the switches say. Pure.
+
+Source: contract 4.3 to 4.5 and 10.10.
+"""
+
+import hashlib
+from datetime import UTC, datetime
+
+from .switches import Switches
+from .validation import KNOWN_SETTINGS, Json, count
+
+_RANK = {key: place for place, key in enumerate(KNOWN_SETTINGS)}
+_KEYS_2018 = frozenset(
+    (
+        "description",
+        "mode",
+        "scheduled",
+        "adhoc",
+        "scheduled_time",
+        "participants",
+        "auto_recording",
+        "active_talker",
+        "quality",
+    )
+)
+
+
+def stamp(at: datetime) -> str:
+    """A moment as the service writes it: UTC, milliseconds, `Z`."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
+def filled(sent: Json, switches: Switches) -> Json:
+    """The settings of a room, with what the service fills in, in its order."""
+    settings: Json = {"mode": "group", "scheduled": False, "adhoc": False, "auto_recording": False}
+    settings |= {"active_talker": True, "quality": switches.project_quality}
+    if switches.room_keys != "2018":
+        participants = count(sent.get("participants")) or 6
+        settings |= {"screen_share": True, "canvas": False, "media_configuration": "default", "moderators": 1}
+        settings |= {"max_active_talkers": min(6, participants), "single_file_recording": False}
+        settings["media_zone"] = "XX"
+    if switches.room_keys == "v2":
+        settings |= {"abwd": True, "facex": True, "knock": False, "wait_for_moderator": False}
+        settings |= {
+            "encryption": False,
+            "viewers": 0,
+            "watermark": False,
+            "participants": "0",
+            "duration": "0",
+        }
+        settings |= {"billing_code": "", "live_recording": {"auto_recording": False, "url": ""}}
+        settings["role_based_recording"] = {"moderator": "audiovideo", "participant": "audiovideo"}
+    settings |= sent
+    if switches.room_keys == "2018":
+        settings = {key: value for key, value in settings.items() if key in _KEYS_2018}
+    if switches.room_keys == "v2":
+        settings |= {key: str(settings[key]) for key in ("duration", "participants", "moderators")}
+    return dict(sorted(settings.items(), key=lambda item: _RANK.get(item[0], len(_RANK))))
+
+
+def sip(stored: Json, room_id: str, switches: Switches) -> Json | None:
+    """The `sip` object of an answer; None where the old shape leaves it out."""
+    shown = dict(stored)
+    if switches.room_keys == "2018":
+        if not shown.get("enabled"):
+            return None
+        return {**dict.fromkeys(("uri", "name", "auth", "secret", "proxy"), ""), **shown}
+    if shown.get("enabled"):
+        digest = int.from_bytes(hashlib.blake2s(room_id.encode()).digest()[:8], "big")
+        pin, meeting = 10_000 + digest % 90_000, 1_000_000 + digest // 90_000 % 9_000_000
+        shown["pin"] = str(pin) if switches.sip_ids == "string" else pin
+        shown["meeting_id"] = str(meeting) if switches.sip_ids == "string" else meeting
+    return shown
+
+
+def echoed(body: Json, switches: Switches) -> Json:
+    """`name`, `owner_ref` and `data` as the service gives them back."""
+    shown: Json = {"name": body["name"], "owner_ref": body["owner_ref"]}
+    owner_ref = body["owner_ref"]
+    if isinstance(owner_ref, str):
+        if switches.echo == "lower":
+            shown["owner_ref"] = owner_ref.lower()
+        elif switches.echo == "truncate":
+            shown["owner_ref"] = owner_ref[:16]
+    data = body.get("data")
+    if data is not None and switches.echo != "no_data":
+        lower = switches.echo == "lower" and isinstance(data, dict)
+        shown["data"] = _lowered(data) if lower else data
+    return shown
+
+
+def created(body: Json, room_id: str, app_id: str, at: str, switches: Switches) -> Json:
+    """The room in the answer to its create."""
+    echo = echoed(body, switches)
+    room: Json = {"name": echo["name"]}
+    if switches.room_keys != "2018":
+        room["service_id"] = app_id
+    room["owner_ref"] = echo["owner_ref"]
+    room["settings"] = filled(_mapping(body["settings"]), switches)
+    shown = sip(_mapping(body["sip"]), room_id, switches)
+    if shown is not None:
+        room["sip"] = shown
+    if "data" in echo:
+        room["data"] = echo["data"]
+    if switches.room_keys == "v2":
+        room["isMediaServerAvailable"] = False
+    room["created"] = at
+    room["room_id"] = room_id
+    return room
+
+
+def shown(
+    body: Json,
+    room_id: str,
+    app_id: str,
+    at: str,
+    switches: Switches,
+    *,
+    updated: str | None = None,
+    controller: str | None = None,
+) -> Json:
+    """The room in the answer to a get, and as an item of the list."""
+    room = created(body, room_id, app_id, at, switches)
+    ends: Json = {key: room.pop(key) for key in ("room_id", "sip") if key in room}
+    if updated is not None:
+        room["updated"] = updated
+    if switches.room_keys != "2018":
+        room["isMediaServerAvailable"] = False
+    if controller is not None:
+        room["enablexControllerId"] = controller
+    return {**room, **ends}
+
+
+def _lowered(data: object) -> object:
+    if not isinstance(data, dict):
+        return data
+    return {key: value.lower() if isinstance(value, str) else value for key, value in data.items()}
+
+
+def _mapping(value: object) -> Json:
+    return value if isinstance(value, dict) else {}

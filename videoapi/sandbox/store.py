@@ -1,0 +1,327 @@
+"""The rooms, tokens and sessions that the service keeps, and what may be done to them."""
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+import attrs
+
+from . import kinds, shapes, tokens, validation
+from .answers import Refusal
+from .history import Call, Generated, Records
+from .ledger import Ledger, reference_of
+from .switches import Switches
+from .validation import Json
+
+TOKEN_LIFE = timedelta(minutes=15)
+
+
+@attrs.define
+class Room:
+    """One stored room: its body as validated, not filled in, and what its sessions left on it."""
+
+    room_id: str
+    body: Json
+    created: datetime
+    updated: datetime | None = None
+    controller: str | None = None
+    first_start: datetime | None = None
+    first_end: datetime | None = None
+
+    @property
+    def settings(self) -> Json:
+        """The stored settings."""
+        settings = self.body["settings"]
+        return settings if isinstance(settings, dict) else {}
+
+
+@attrs.frozen
+class User:
+    """Somebody in a room, or on the way there with a token."""
+
+    room_id: str
+    name: str
+    user_ref: str
+    role: str
+    since: datetime
+
+
+@attrs.define
+class Session:
+    """One running session of a room: who is inside, by token, and who has left."""
+
+    conf_num: str
+    started: datetime
+    inside: dict[str, User] = attrs.field(factory=dict)
+    calls: list[Call] = attrs.field(factory=list)
+
+
+class Store:
+    """The service's state. Every method is one step: it refuses and changes nothing, or it is done whole.
+
+    Args:
+        app_id: the project.
+        switches: read at each step.
+        clock: the service's time, aware.
+        dice: where ids come from.
+        generated: rooms and calls that were never created but exist.
+        host: where tokens send their users to.
+    """
+
+    def __init__(
+        self,
+        app_id: str,
+        *,
+        switches: Switches,
+        clock: Callable[[], datetime],
+        dice: random.Random,
+        generated: Generated,
+        host: Callable[[], str],
+    ) -> None:
+        self.app_id = app_id
+        self.ledger = Ledger(self._bodies)
+        self.records = Records(generated)
+        self._switches = switches
+        self._clock = clock
+        self._dice = dice
+        self._generated = generated
+        self._host = host
+        self._machine = f"{dice.getrandbits(40):010x}"
+        self._counter = dice.getrandbits(23)
+        self._rooms: dict[str, Room] = {}
+        self._removed: set[str] = set()
+        self._sessions: dict[str, Session] = {}
+        self._issued: dict[str, User] = {}
+
+    def new_id(self) -> str:
+        """A new id of the service's shape: time, machine, counter."""
+        self._counter += 1
+        return f"{int(self._clock().timestamp()):08x}{self._machine}{self._counter & 0xFFFFFF:06x}"
+
+    def create(self, body: Json) -> Room:
+        """Make a room."""
+        now = self._clock()
+        stored = validation.check_create(body, now=now, **self._rules())
+        room = Room(self.new_id(), stored, now)
+        self._rooms[room.room_id] = room
+        self.ledger.wrote(
+            "rooms.create",
+            now,
+            room.room_id,
+            reference=reference_of(stored),
+            name=stored["name"],
+            owner_ref=stored["owner_ref"],
+        )
+        return room
+
+    def find(self, room_id: str) -> Room:
+        """The room of an id, unless it is gone."""
+        room = self._rooms.get(room_id)
+        if room is None:
+            body = None if room_id in self._removed else self._generated.room(room_id)
+            if body is None:
+                raise Refusal(self._switches.unknown_room)
+            return Room(room_id, body, self._generated.born(room_id))
+        if kinds.gone(self._clock(), inside=self.active(room_id), over=self._over(room)):
+            self._remove(room_id)
+            raise Refusal(self._switches.unknown_room)
+        return room
+
+    def update(self, room_id: str, body: Json) -> None:
+        """Change a room that has no session running."""
+        room = self.find(room_id)
+        if self.active(room_id):
+            raise Refusal(10030)
+        now = self._clock()
+        if body:
+            room.body = validation.check_update(body, room.body, now=now, **self._rules())
+            room.updated = now
+            self._rooms[room_id] = room
+        self.ledger.wrote("rooms.update", now, room_id)
+
+    def delete(self, room_id: str) -> None:
+        """Delete a room that has no session running."""
+        self.find(room_id)
+        if self.active(room_id):
+            raise Refusal(self._switches.delete_active, status=409)
+        self._remove(room_id)
+        self.ledger.wrote("rooms.delete", self._clock(), room_id)
+
+    def rooms(self) -> Iterator[Room]:
+        """Every room, generated ones first, then in order of creation, read while it may change."""
+        generated = self._generated
+        for place in range(generated.rooms):
+            room_id = generated.room_id(place)
+            body = None if room_id in self._removed or room_id in self._rooms else generated.room(room_id)
+            if body is not None:
+                yield Room(room_id, body, generated.born(room_id))
+        for room in list(self._rooms.values()):
+            if not kinds.gone(self._clock(), inside=self.active(room.room_id), over=self._over(room)):
+                yield room
+
+    def issue(self, room_id: str, body: Json) -> str:
+        """Issue a token."""
+        room = self.find(room_id)
+        role = validation.check_token(body)
+        now = self._clock()
+        denied = kinds.denial(room.settings, now, inside=self.active(room_id), over=self._over(room))
+        if denied is not None:
+            raise Refusal(denied)
+        self._expire()
+        limit = kinds.seats(room.settings, role)
+        if limit is not None and self._taken(room_id, role) >= limit:
+            raise Refusal(10114)
+        token_id = self.new_id()
+        user = User(room_id, str(body["name"]), str(body["user_ref"]), role, now)
+        self._issued[token_id] = user
+        self.ledger.wrote("tokens.create", now, room_id, name=user.name, owner_ref=user.user_ref)
+        return tokens.write(token_id, self.meta(room), host=self._host())
+
+    def join(self, text: str) -> str:
+        """Let the user of a token in; a session begins with the first.
+
+        Returns:
+            The session's `conf_num`.
+
+        Raises:
+            ValueError: the token is none of ours, used up, too old, or its room is gone.
+        """
+        token_id = tokens.read(text)
+        self._expire()
+        user = self._issued.pop(token_id, None)
+        if user is None:
+            raise ValueError("the token is unknown, used up or older than 15 minutes")
+        room = self._kept(user.room_id)
+        now = self._clock()
+        session = self._sessions.setdefault(room.room_id, Session(self.new_id(), now))
+        session.inside[token_id] = attrs.evolve(user, since=now)
+        room.first_start = room.first_start or now
+        room.controller = room.controller or self.new_id()
+        return session.conf_num
+
+    def leave(self, text: str) -> None:
+        """Let the user of a token go; with the last one the session ends and its calls are written.
+
+        Raises:
+            ValueError: the user is not inside.
+        """
+        token_id = tokens.read(text)
+        for room_id, session in self._sessions.items():
+            user = session.inside.pop(token_id, None)
+            if user is not None:
+                now = self._clock()
+                session.calls.append(Call(user.name, user.user_ref, user.role, user.since, now))
+                if not session.inside:
+                    self._end(room_id, now)
+                return
+        raise ValueError("nobody with this token is in a room")
+
+    def conference(
+        self,
+        room_id: str,
+        *,
+        users: int,
+        minutes: float,
+        start: datetime | None,
+        recorded: bool | None,
+        files: bool,
+    ) -> str:
+        """Write down a session that is over: one call a user, and an archive if it was recorded.
+
+        Raises:
+            ValueError: there is no such room.
+        """
+        room = self._kept(room_id)
+        start = start or self._clock() - timedelta(minutes=minutes)
+        end = start + timedelta(minutes=minutes)
+        room.first_start = room.first_start or start
+        room.first_end = room.first_end or end
+        room.controller = room.controller or self.new_id()
+        conf_num = self.new_id()
+        calls = [
+            Call(f"User {place}", f"user-{place}", "participant" if place else "moderator", start, end)
+            for place in range(users)
+        ]
+        self._record(room, conf_num, calls, recorded=recorded, files=files)
+        return conf_num
+
+    def inside(self, room_id: str) -> tuple[User, ...]:
+        """Who is in a room."""
+        session = self._sessions.get(room_id)
+        return tuple(session.inside.values()) if session else ()
+
+    def size(self) -> int:
+        """How many rooms there are, generated ones included."""
+        return len(self._rooms) + self._generated.rooms
+
+    def active(self, room_id: str) -> bool:
+        """Whether a session is running in a room."""
+        return room_id in self._sessions
+
+    def meta(self, room: Room) -> Json:
+        """The stored room as tokens and call records show it."""
+        body = room.body
+        settings = shapes.filled(room.settings, self._switches)
+        meta: Json = {"_id": room.room_id, "name": body["name"], "service_id": self.app_id}
+        meta |= {"owner_ref": body["owner_ref"], "settings": settings, "sip": body["sip"]}
+        if "data" in body:
+            meta["data"] = body["data"]
+        meta["created"] = shapes.stamp(room.created)
+        if room.controller is not None:
+            meta["enablexControllerId"] = room.controller
+        return meta
+
+    def _kept(self, room_id: str) -> Room:
+        try:
+            room = self.find(room_id)
+        except Refusal:
+            raise ValueError(f"no room {room_id}") from None
+        return self._rooms.setdefault(room_id, room)
+
+    def _end(self, room_id: str, now: datetime) -> None:
+        session = self._sessions.pop(room_id)
+        room = self._rooms[room_id]
+        room.first_end = room.first_end or now
+        self._record(room, session.conf_num, session.calls, recorded=None, files=True)
+
+    def _record(
+        self, room: Room, conf_num: str, calls: list[Call], *, recorded: bool | None, files: bool
+    ) -> None:
+        if recorded is None:
+            recorded = bool(room.settings.get("auto_recording"))
+        ids = [self.new_id() for _ in range(2 * len(calls) + 1)]
+        self.records.add(
+            room.room_id, conf_num, calls, details=self.meta(room), ids=ids, recorded=recorded, files=files
+        )
+
+    def _taken(self, room_id: str, role: str) -> int:
+        taken = sum(user.role == role for user in self.inside(room_id))
+        if self._switches.seats == "issued":
+            taken += sum(user.room_id == room_id and user.role == role for user in self._issued.values())
+        return taken
+
+    def _expire(self) -> None:
+        oldest = self._clock() - TOKEN_LIFE
+        # They were issued in order of time, so the old ones stand in front.
+        for token_id, _ in list(takewhile(lambda issued: issued[1].since < oldest, self._issued.items())):
+            del self._issued[token_id]
+
+    def _over(self, room: Room) -> datetime | None:
+        return kinds.over_at(room.settings, room.first_start, room.first_end, self._switches.adhoc_rule)
+
+    def _remove(self, room_id: str) -> None:
+        self._rooms.pop(room_id, None)
+        if self._generated.room(room_id) is not None:
+            self._removed.add(room_id)
+
+    def _bodies(self) -> dict[str, Json]:
+        return {room_id: dict(room.body) for room_id, room in list(self._rooms.items())}
+
+    def _rules(self) -> validation.Rules:
+        switches = self._switches
+        return {
+            "quality": switches.project_quality,
+            "strict": switches.strict,
+            "drop_unknown": switches.unknown_settings == "drop",
+        }

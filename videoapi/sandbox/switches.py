@@ -1,0 +1,112 @@
+"""What the service does where its documents contradict each other: one field a switch, its default first."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+Check = Callable[[object, "attrs.Attribute[Any]"], object]
+
+
+def _choice(value: object, field: "attrs.Attribute[Any]") -> object:
+    choices: tuple[object, ...] = field.metadata["choices"]
+    spelled = ("null", "nothing", "none") if value is None else (str(value).lower(),)
+    for choice in choices:
+        if str(choice).lower() in spelled:
+            return choice
+    known = ", ".join(repr(choice) for choice in choices)
+    raise ValueError(f"switch {field.name}: {value!r} is none of {known}")
+
+
+def _amount(value: object, field: "attrs.Attribute[Any]") -> object:
+    if value is None:
+        return None
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = -1.0
+    if number < 0 or isinstance(value, bool):
+        raise ValueError(f"switch {field.name}: {value!r} is neither None nor a number from 0 on")
+    return int(number) if number.is_integer() else number
+
+
+def _convert(value: object, _: object, field: "attrs.Attribute[Any]") -> object:
+    check: Check = field.metadata["check"]
+    return check(value, field)
+
+
+def _one_of(*choices: object) -> Any:
+    return attrs.field(
+        default=choices[0],
+        converter=attrs.Converter(_convert, takes_self=True, takes_field=True),
+        metadata={"choices": choices, "check": _choice},
+    )
+
+
+def _number(default: float | None = None) -> Any:
+    return attrs.field(
+        default=default,
+        converter=attrs.Converter(_convert, takes_self=True, takes_field=True),
+        metadata={"check": _amount},
+    )
+
+
+@attrs.define(kw_only=True)
+class Switches:
+    """The sandbox's switches; assigning an unknown value raises `ValueError`. Source: contract 10."""
+
+    result_as: str = _one_of("number", "string")
+    cdr_result: str = _one_of("string", "number")
+    dialin_result: str = _one_of("absent", "0")
+    envelope: str = _one_of("result", "status")
+    status_mode: str = _one_of("real", "legacy200")
+    create_status: int = _one_of(200, 201)
+    auth_failure_body: str = _one_of("result", "sms", "status", "empty")
+    strict: bool = _one_of(False, True)
+    unknown_settings: str = _one_of("reject", "drop")
+    unknown_room: int = _one_of(40001, 50007)
+    delete_active: int = _one_of(50004, 10030)
+    adhoc_rule: str = _one_of("duration", "single")
+    seats: str = _one_of("present", "issued")
+    room_keys: str = _one_of("2021", "2018", "v2")
+    sip_ids: str = _one_of("number", "string")
+    project_quality: str = _one_of("HD", "SD", "LD")
+    echo: str = _one_of("exact", "lower", "truncate", "no_data")
+    list_omits: str = _one_of("nothing", "data", "owner_ref")
+    list_cap: int | None = _number()
+    idle_users: str = _one_of("null", "[]", "absent")
+    period_end: str = _one_of("inclusive", "exclusive")
+    cdr_schema: str = _one_of("new", "old")
+    cdr_order: str = _one_of("ascending", "descending", "shuffled")
+    empty_archive: str = _one_of("[]", "null", "bare")
+    file_refusal: int = _one_of(403, 401)
+    rate_limit: float | None = _number()
+    retry_after: str = _one_of("absent", "seconds", "date")
+    # Beyond the documented table: how large recordings are (None: it varies) and how long they are kept.
+    file_size: int | None = _number()
+    file_hours: float | None = _number(72)
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> "Switches":
+        """Build from names and values.
+
+        Raises:
+            ValueError: a name or a value is unknown; the message lists those that are known.
+        """
+        switches = cls()
+        switches.set(values)
+        return switches
+
+    def set(self, values: Mapping[str, object]) -> None:
+        """Change some switches, all or none of them.
+
+        Raises:
+            ValueError: a name or a value is unknown; nothing was changed.
+        """
+        known = attrs.fields_dict(type(self))
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"unknown switch {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        changed = attrs.evolve(self, **dict[str, Any](values))
+        for name in values:
+            setattr(self, name, getattr(changed, name))

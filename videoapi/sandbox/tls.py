@@ -1,0 +1,36 @@
+"""A certificate made for one run, and the file that lets clients trust it. Source: contract 10.9."""
+
+import shutil
+import ssl
+import tempfile
+from pathlib import Path
+
+_NAMES = ("api.enablex.io", "localhost", "127.0.0.1")
+
+
+class Certificate:
+    """A server certificate for the service's name and this machine, of a CA that lives as long as it does.
+
+    Args:
+        host: one more address that the certificate is for.
+
+    Raises:
+        RuntimeError: trustme is not installed; the extra `testing` brings it.
+    """
+
+    def __init__(self, host: str) -> None:
+        try:
+            import trustme
+        except ImportError:
+            raise RuntimeError("tls=True needs trustme: pip install 'videoapi[testing]'") from None
+        authority = trustme.CA()
+        self._folder = Path(tempfile.mkdtemp(prefix="videoapi-sandbox-"))
+        file = self._folder / "ca.pem"
+        authority.cert_pem.write_to_path(file)
+        self.ca_file = str(file)
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert(*dict.fromkeys((*_NAMES, host))).configure_cert(self.context)
+
+    def remove(self) -> None:
+        """Delete the CA's file."""
+        shutil.rmtree(self._folder, ignore_errors=True)

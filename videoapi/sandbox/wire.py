@@ -1,0 +1,112 @@
+"""Answers and faults on their way out: the only place that touches a connection."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from .answers import Answer
+
+BLOCK = 64 * 1024
+# Often enough that a long answer lets others in between, seldom enough to cost nothing.
+_FAIR = 4
+
+
+async def send(request: BaseRequest, answer: Answer, *, close: bool = False) -> web.StreamResponse:
+    """Send a whole answer.
+
+    Args:
+        request: what it answers.
+        answer: what to send; a body in blocks is sent as they come, chunked.
+        close: say `Connection: close` and end the connection.
+    """
+    headers = {"Content-Type": answer.content_type, **answer.headers}
+    if isinstance(answer.body, bytes):
+        response: web.StreamResponse = web.Response(body=answer.body, status=answer.status, headers=headers)
+        if close:
+            response.force_close()
+        return response
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    if close:
+        response.force_close()
+    await response.prepare(request)
+    for place, block in enumerate(answer.body):
+        await response.write(block)
+        if place % _FAIR == 0:
+            await asyncio.sleep(0)
+    await response.write_eof()
+    return response
+
+
+async def send_part(request: BaseRequest, answer: Answer, at: float) -> web.StreamResponse:
+    """Send the head and the first part of the body, then close the connection in the middle of it.
+
+    Args:
+        request: what it answers.
+        answer: what is cut.
+        at: where: below 1 the share of the body, from 1 on a number of bytes.
+    """
+    headers = {"Content-Type": answer.content_type, **answer.headers}
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    if isinstance(answer.body, bytes):
+        response.content_length = len(answer.body)
+    response.force_close()
+    await response.prepare(request)
+    for block in _first(answer, at):
+        await response.write(block)
+    close(request)
+    return response
+
+
+def truncated(answer: Answer, at: float) -> Answer:
+    """The answer with only the first part of its body, framed as if that were all."""
+    return Answer(b"".join(_first(answer, at)), answer.status, answer.content_type, answer.headers)
+
+
+def close(request: BaseRequest) -> web.Response:
+    """End the connection in order (FIN) after what was written; what is returned is never sent."""
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response()
+
+
+def reset(request: BaseRequest) -> web.Response:
+    """Tear the connection down (RST); what is returned is never sent."""
+    transport = request.transport
+    if transport is not None:
+        linger = struct.pack("ii", 1, 0)
+        with contextlib.suppress(OSError):
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
+    return web.Response()
+
+
+def blocks(pieces: Iterable[bytes], *, before: bytes, after: bytes) -> Iterator[bytes]:
+    """Join items with commas between two ends into blocks of about 64 KiB, made as they are asked for."""
+    ready = [before]
+    size = 0
+    comma = b""
+    for piece in pieces:
+        ready += (comma, piece)
+        comma = b","
+        size += len(piece)
+        if size >= BLOCK:
+            yield b"".join(ready)
+            ready, size = [], 0
+    yield b"".join((*ready, after))
+
+
+def _first(answer: Answer, at: float) -> Iterator[bytes]:
+    whole = [answer.body] if isinstance(answer.body, bytes) else answer.body
+    size = len(answer.body) if isinstance(answer.body, bytes) else answer.size or BLOCK
+    left = int(size * at) if at < 1 else int(at)
+    for block in whole:
+        if len(block) >= left:
+            yield block[:left]
+            return
+        yield block
+        left -= len(block)
