@@ -1,0 +1,271 @@
+"""What all models share: unknown fields, the ways in and out, and a repr that keeps secrets."""
+
+import enum
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final, Literal, Self, TypeVar, cast, get_args, get_type_hints
+from urllib.parse import urlsplit
+
+import attrs
+import msgspec
+
+from videoapi.errors import ConfigurationError, ValidationError
+from videoapi.models.strictjson import Refused, loads_kept
+
+_M = TypeVar("_M", bound="Model")
+_T = TypeVar("_T")
+Where = tuple[str | int, ...]
+
+
+def _once_a_class(function: Callable[[Any], _T]) -> Callable[[Any], _T]:
+    # functools.cache itself is typed for values with a __hash__, which mypy does not see in classes.
+    return functools.cache(function)
+
+
+class Unset(enum.Enum):
+    """The kind of `UNSET`."""
+
+    UNSET = "UNSET"
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    # An unset field and an absent one are the same setting, so what was written equals what comes back.
+    def __eq__(self, other: object) -> bool:
+        return other is None or other is self
+
+    def __hash__(self) -> int:
+        return hash(None)
+
+
+UNSET: Final = Unset.UNSET
+"""Stands in a setting that was not given, and so is not sent."""
+
+
+class Model:
+    """A frozen object of the contract.
+
+    `==` compares the known fields. A repr shows the fields that have a value, secrets masked.
+    """
+
+    # Set after decoding and no attrs field, so that nothing on the wire can fill it.
+    __slots__ = ("_kept",)
+
+    # Whether a scalar that does not fit its field is left in `extra` (the field reads None)
+    # instead of making the whole object unreadable.
+    lenient: ClassVar[bool] = False
+    # Made here out of parts, not read from the wire: there are no unknown fields to lose.
+    composed: ClassVar[bool] = False
+    # Keys beside the object's own where the whole body is the object.
+    envelope: ClassVar[frozenset[str]] = frozenset()
+
+    _kept: "tuple[bytes, Where] | dict[str, Any]"
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """Fields of the answer that this version does not know, under their names on the wire.
+
+        Raises:
+            ConfigurationError: they were not kept; read the stream with `extra=True`.
+        """
+        kept = self._kept_fields()
+        if kept is None:
+            raise ConfigurationError(
+                f"The unknown fields of this {type(self).__name__} were not kept; read it with extra=True."
+            )
+        return dict(kept)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the fields under their names on the wire, with `extra` where it was kept."""
+        wire: dict[str, Any] = {}
+        for name, is_part in _wire_fields(type(self)):
+            value = plain(getattr(self, name))
+            if value is None or value is UNSET or (is_part and not value):
+                continue
+            wire[name] = value
+        wire.update(self._kept_fields() or {})
+        return wire
+
+    def to_json(self) -> str:
+        """Give `to_dict` as JSON text."""
+        return msgspec.json.encode(self.to_dict()).decode()
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Build the object from what `to_dict` gives, or from a parsed answer.
+
+        Args:
+            fields: Values by their names on the wire; unknown ones go to `extra`.
+
+        Raises:
+            ValidationError: a field cannot be read as what it should be.
+        """
+        from videoapi.models.structure import structure
+
+        try:
+            return structure(fields, cls)
+        except Refused as refused:
+            raise ValidationError(
+                f"This is no {cls.__name__}: {refused.reason}.", field=refused.place or None
+            ) from None
+
+    def _kept_fields(self) -> dict[str, Any] | None:
+        try:
+            kept = self._kept
+        except AttributeError:
+            return {} if self.composed else None
+        if isinstance(kept, tuple):
+            kept = unknown(type(self), _at(loads_kept(kept[0]), kept[1]))
+            object.__setattr__(self, "_kept", kept)
+        return kept
+
+    def __repr__(self) -> str:
+        shown: list[str] = []
+        for field in attrs.fields(cast(Any, type(self))):
+            value = getattr(self, field.name)
+            if value is None or value is UNSET:
+                continue
+            show = field.repr if callable(field.repr) else repr
+            shown.append(f"{field.name}={show(value)}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {name: getattr(self, name) for name, _ in _wire_fields(type(self))}
+        return rebuild, (type(self), fields, self._kept_fields())
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from videoapi.models.webframeworks import core_schema
+
+        return core_schema(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        from videoapi.models.webframeworks import json_schema
+
+        return json_schema(cls)
+
+
+def rebuild(cls: type[_M], fields: Mapping[str, Any], kept: dict[str, Any] | None) -> _M:
+    """Make a model from values that need no more checks; fields left out take their defaults."""
+    made = cls.__new__(cls)
+    for field in attrs.fields(cast(Any, cls)):
+        value = fields[field.name] if field.name in fields else _default(field)
+        object.__setattr__(made, field.name, value)
+    if kept is not None:
+        object.__setattr__(made, "_kept", kept)
+    return made
+
+
+def keep(model: Model, raw: bytes, where: Where = ()) -> None:
+    """Keep the bytes that a decoded model came from, for `extra` of it and of its parts.
+
+    Args:
+        model: What was decoded.
+        raw: The text it stood in. It is parsed again when `extra` is first asked for.
+        where: The keys and places that lead to the model inside that text.
+    """
+    object.__setattr__(model, "_kept", (raw, where))
+    for name in parts(type(model)):
+        value = getattr(model, name)
+        if isinstance(value, Model):
+            keep(value, raw, (*where, name))
+        elif isinstance(value, tuple):
+            for place, item in enumerate(value):
+                if isinstance(item, Model):
+                    keep(item, raw, (*where, name, place))
+
+
+def unknown(cls: type[Model], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick the fields that the model has no attribute for."""
+    known = _known(cls)
+    return {name: value for name, value in fields.items() if name not in known}
+
+
+def plain(value: Any) -> Any:
+    """Turn models, wherever they stand in a value, into what JSON has."""
+    if isinstance(value, Model):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def masked(value: object) -> str:
+    """Show that there is a secret, and nothing of it."""
+    return "'***'"
+
+
+def masked_url(url: object) -> str:
+    """Show where a URL leads, without the query, the fragment and the credentials it may carry."""
+    try:
+        split = urlsplit(str(url))
+        host = split.netloc.rpartition("@")[2]
+    except ValueError:
+        return masked(url)
+    tail = "?…" if split.query or split.fragment else ""
+    return repr(f"{split.scheme}://{host}{split.path}{tail}" if split.scheme else f"{host}{split.path}{tail}")
+
+
+def masked_urls(value: object) -> str:
+    """Show a list of URLs, or of objects that hold one, each without its query."""
+    if isinstance(value, str):
+        return masked_url(value)
+    if isinstance(value, (list, tuple)):
+        return f"({', '.join(masked_urls(item) for item in value)})"
+    return repr(value)
+
+
+@_once_a_class
+def parts(cls: Any) -> tuple[str, ...]:
+    """Names of the fields that may hold models."""
+    return tuple(name for name, hint in field_types(cls).items() if _mentions_model(hint))
+
+
+@_once_a_class
+def field_types(cls: Any) -> dict[str, Any]:
+    """The type of each attrs field, in order."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in attrs.fields(cls)}
+
+
+@_once_a_class
+def _wire_fields(cls: Any) -> tuple[tuple[str, bool], ...]:
+    # A part with a factory is always there, and empty where the wire had none.
+    return tuple((field.name, _factory(field) is not None) for field in attrs.fields(cls))
+
+
+@_once_a_class
+def _known(cls: Any) -> frozenset[str]:
+    envelope: frozenset[str] = cls.envelope
+    return envelope.union(field_types(cls))
+
+
+def _mentions_model(hint: Any) -> bool:
+    if isinstance(hint, type) and issubclass(hint, Model):
+        return True
+    return any(_mentions_model(inner) for inner in get_args(hint))
+
+
+def _factory(field: "attrs.Attribute[Any]") -> Callable[[], Any] | None:
+    return getattr(field.default, "factory", None)
+
+
+def _default(field: "attrs.Attribute[Any]") -> Any:
+    if (make := _factory(field)) is not None:
+        return make()
+    return None if field.default is attrs.NOTHING else field.default
+
+
+def _at(value: Any, where: Where) -> Mapping[str, Any]:
+    for step in where:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return {}
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,260 @@
+"""What the service would refuse, told before anything is sent.
+
+The checks follow what the service enforces, not what its tables call required: a key that real
+callers leave out may be left out. Each error names the field and the service's own code.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from videoapi.errors import ValidationError
+from videoapi.models.base import UNSET, field_types
+from videoapi.models.ids import is_id
+from videoapi.models.people import Role
+from videoapi.models.settings import RoomSettings
+from videoapi.models.times import is_wire_time
+
+# Two more that programs send, whose fate is unknown: the service may judge them.
+_KNOWN_SETTINGS = frozenset(field_types(RoomSettings)) | {"video", "sip"}
+_QUALITIES = ("HD", "SD", "LD")
+_MODES = ("group", "lecture")
+_COUNT = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MOST_DATA_KEYS = 5
+
+# Settings that must be true or false, and the code of each. Source: contract 8.1.
+_TRUTHS = {
+    "scheduled": 10003,
+    "auto_recording": 10008,
+    "active_talker": 10012,
+    "wait_moderator": 10013,
+    "adhoc": 10016,
+    "peep": 10024,
+    "knock": 10025,
+}
+
+
+def check_room(payload: Mapping[str, Any], *, partial: bool = False, allow: Collection[str] = ()) -> None:
+    """Check the body of a create, or of an update.
+
+    Args:
+        payload: The body with the names of the wire.
+        partial: True for an update: nothing is required, and a room's kind and mode stay.
+        allow: Settings that a white-label knows beside the contract's.
+
+    Raises:
+        ValidationError: the service would refuse it; `field` and `code` say why.
+
+    Source: contract 4.2, 4.6, 8.1.
+    """
+    if not partial or "name" in payload:
+        _require_text(payload, "name", 10002)
+    if not partial or "owner_ref" in payload:
+        _require_reference(payload, "owner_ref", 10010)
+    given = payload.get("settings")
+    if given is None:
+        return
+    if isinstance(given, RoomSettings):
+        allow = {*allow, *given.extra}
+        given = given.to_dict()
+    if not isinstance(given, Mapping):
+        raise _refusal("settings", None, "must be a mapping or RoomSettings")
+    settings = {name: value for name, value in given.items() if value is not None and value is not UNSET}
+    for name in given:
+        if name not in _KNOWN_SETTINGS and name not in allow:
+            raise _refusal(f"settings.{name}", 10009, "is no setting of the service")
+    if partial:
+        _check_unchanged(settings)
+    else:
+        _check_kind(settings)
+    _check_values(settings)
+
+
+def check_token(payload: Mapping[str, Any]) -> None:
+    """Check the body of a token request.
+
+    Raises:
+        ValidationError: the service would refuse it; `field` and `code` say why.
+
+    Source: contract 5.1, 8.1.
+    """
+    _require_text(payload, "name", 10101)
+    _require_reference(payload, "user_ref", 10102)
+    role = payload.get("role")
+    if role is None or role == "":
+        raise _refusal("role", 10103, "is required")
+    if role not in tuple(Role):
+        raise _refusal("role", 10104, f"must be one of {', '.join(Role)}")
+    data = payload.get("data")
+    if isinstance(data, Mapping) and len(data) > _MOST_DATA_KEYS:
+        raise _refusal("data", None, f"holds at most {_MOST_DATA_KEYS} keys")
+
+
+def check_room_id(text: object) -> str:
+    """Check an id before it goes into a path.
+
+    Raises:
+        ValidationError: it is missing (10001), or no id: nothing else may stand in a path.
+    """
+    return _check_id(text, "room_id", 10001)
+
+
+def check_conf_num(text: object) -> str:
+    """Check a conference number before it goes into a path.
+
+    Raises:
+        ValidationError: it is missing (10201), or could not stand in a path.
+    """
+    return _check_id(text, "conf_num", 10201)
+
+
+def period_day(value: object, *, field: str = "date") -> date:
+    """Read one end of a period as a day in UTC.
+
+    Args:
+        value: A date, `YYYY-MM-DD`, or an aware datetime (or its ISO text) at midnight UTC.
+        field: What to call it in an error.
+
+    Raises:
+        ValidationError: it is no day: a datetime without a zone, or not at midnight UTC, say.
+
+    Source: contract 5.2.
+    """
+    if value is None or value == "":
+        raise _refusal(field, 10203 if field == "to_date" else None, "is required")
+    if isinstance(value, str):
+        value = _parsed_day(value, field)
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise _refusal(field, None, "has no time zone: give a date, or a datetime at midnight UTC")
+        moved = value.astimezone(UTC)
+        if moved.time() != datetime.min.time():
+            raise _refusal(field, None, "is not at midnight UTC: periods are whole days in UTC")
+        return moved.date()
+    if isinstance(value, date):
+        return value
+    raise _refusal(field, None, "must be a date, YYYY-MM-DD, or an aware datetime at midnight UTC")
+
+
+def _parsed_day(text: str, field: str) -> date:
+    try:
+        return date.fromisoformat(text) if _DAY.fullmatch(text) else datetime.fromisoformat(text)
+    except ValueError:
+        raise _refusal(field, None, "is no day: write YYYY-MM-DD") from None
+
+
+def _check_id(text: object, field: str, missing: int) -> str:
+    if text is None or text == "":
+        raise _refusal(field, missing, "is required")
+    if not isinstance(text, str):
+        raise _refusal(field, None, f"must be text, not {type(text).__name__}")
+    if not is_id(text):
+        raise _refusal(field, None, "is no id: 1 to 128 letters, digits, - and _")
+    return text
+
+
+def _require_text(payload: Mapping[str, Any], field: str, code: int) -> None:
+    value = payload.get(field)
+    if not isinstance(value, str) or not value:
+        raise _refusal(field, code, "must be text that is not empty")
+
+
+def _require_reference(payload: Mapping[str, Any], field: str, code: int) -> None:
+    value = payload.get(field)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return  # deployed callers send numbers
+    _require_text(payload, field, code)
+
+
+def _check_kind(settings: Mapping[str, Any]) -> None:
+    for name in ("scheduled", "adhoc"):
+        _check_truth(settings, name)
+    if settings.get("adhoc") and settings.get("scheduled"):
+        raise _refusal("settings.adhoc", 10017, "cannot be true beside scheduled")
+    if not settings.get("scheduled"):
+        return
+    time = settings.get("scheduled_time")
+    if time is None or time == "":
+        raise _refusal("settings.scheduled_time", 10004, "is required in a scheduled room")
+    _check_time(time)
+    if settings.get("duration") in (None, ""):
+        raise _refusal("settings.duration", 10011, "is required in a scheduled room")
+
+
+def _check_unchanged(settings: Mapping[str, Any]) -> None:
+    if "mode" in settings:
+        raise _refusal("settings.mode", 10020, "cannot be changed")
+    for name in ("scheduled", "adhoc"):
+        if name in settings:
+            raise _refusal(f"settings.{name}", 10106, "cannot be changed: a room keeps its kind")
+    time = settings.get("scheduled_time")
+    if time is not None and time != "":
+        _check_time(time)
+
+
+def _check_time(time: object) -> None:
+    if not isinstance(time, str) or not is_wire_time(time):
+        raise _refusal("settings.scheduled_time", 10005, "must be YYYY-MM-DD HH:MM:SS, in UTC")
+
+
+def _check_values(settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        if name in _TRUTHS:
+            _check_truth(settings, name)
+        elif (check := _VALUE_CHECKS.get(name)) is not None:
+            check(value)
+
+
+def _check_truth(settings: Mapping[str, Any], name: str) -> None:
+    if not isinstance(settings.get(name, False), bool):
+        raise _refusal(f"settings.{name}", _TRUTHS[name], "must be true or false")
+
+
+def _check_participants(value: object) -> None:
+    if not _is_count(value):
+        raise _refusal("settings.participants", 10007, "must be a number of 0 or more (0: unlimited)")
+
+
+def _check_duration(value: object) -> None:
+    if value != "" and not _is_count(value):
+        raise _refusal("settings.duration", 10011, "must be a number of minutes")
+
+
+def _check_moderators(value: object) -> None:
+    if not _is_count(value):
+        raise _refusal("settings.moderators", 10022, "must be a number from 1 to 5")
+    if not 1 <= float(str(value)) <= 5:
+        raise _refusal("settings.moderators", 10023, "must be from 1 to 5")
+
+
+def _check_quality(value: object) -> None:
+    if value not in _QUALITIES:
+        raise _refusal("settings.quality", 10014, f"must be one of {', '.join(_QUALITIES)}")
+
+
+def _check_mode(value: object) -> None:
+    if not isinstance(value, str) or value.lower() not in _MODES:
+        raise _refusal("settings.mode", 10019, f"must be one of {', '.join(_MODES)}")
+
+
+_VALUE_CHECKS: dict[str, Callable[[object], None]] = {
+    "participants": _check_participants,
+    "duration": _check_duration,
+    "moderators": _check_moderators,
+    "quality": _check_quality,
+    "mode": _check_mode,
+}
+
+
+def _is_count(value: object) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, str):
+        return _COUNT.fullmatch(value.strip()) is not None
+    return isinstance(value, (int, float)) and 0 <= value < float("inf")
+
+
+def _refusal(field: str, code: int | None, trouble: str) -> ValidationError:
+    return ValidationError(f"{field} {trouble}.", field=field, code=code)

@@ -1,0 +1,240 @@
+"""Bytes to models and back: the typed decoder first, the tolerant way for what it refuses.
+
+The typed decoder costs what parsing alone costs, and reads lax scalars (`"2"`, `"true"`) as the
+contract means them. It is asked for one object at a time, so one odd record costs no other.
+"""
+
+import enum
+import math
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from types import NoneType
+from typing import Any, Final, Generic, Literal, TypeVar, cast
+
+import msgspec
+
+from videoapi.errors import ValidationError
+from videoapi.models.base import Model, keep, plain
+from videoapi.models.ids import is_id
+from videoapi.models.rooms import Room
+from videoapi.models.strictjson import Refused, loads
+
+__all__ = ["MISSING", "Reader", "RecordReader", "Refused", "encode"]
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Model)
+
+
+class Missing(enum.Enum):
+    """The kind of `MISSING`."""
+
+    MISSING = "MISSING"
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+MISSING: Final = Missing.MISSING
+"""Stands for a `result` that the body has not."""
+
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """Write a request body as JSON.
+
+    Args:
+        body: A mapping with the names of the wire; models may stand in it.
+
+    Raises:
+        ValidationError: JSON cannot hold something in it.
+    """
+    try:
+        wire = plain(body)
+        _check_numbers(wire)
+        return msgspec.json.encode(wire)
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        kind = type(error).__name__
+    raise ValidationError(f"The request cannot be written as JSON ({kind}).")
+
+
+class Reader(Generic[T]):
+    """Reads one kind of answer.
+
+    Args:
+        key: The key beside `result` that holds the payload; None where the whole body is it.
+        model: What to build: a model, `str`, or None's type where there is no payload.
+        many: Whether the payload is a list. Null and absent lists read as empty.
+    """
+
+    def __init__(self, key: str | None, model: type[T], many: bool = False) -> None:
+        self.key = key
+        self.model = model
+        self.many = many
+
+    def fast(self, body: bytes) -> tuple[object, T | list[T] | None]:
+        """Decode a whole body at once.
+
+        Args:
+            body: The answer, without a byte order mark. The caller has seen that `"result"`
+                stands in it at most once.
+
+        Returns:
+            The `result` as on the wire, or `MISSING`; and the payload, None where there is none.
+
+        Raises:
+            Refused: this way cannot read it; parse the JSON and ask `structure`.
+        """
+        try:
+            envelope = self._envelope.decode(body)
+            payload = self._whole.decode(body) if self.key is None else envelope.payload
+        except _UNREADABLE as error:
+            raise Refused(_reason(error)) from None
+        if self.many:
+            payload = payload or []
+        self._check(payload)
+        self._keep(payload, body)
+        return envelope.result, payload
+
+    def structure(self, payload: object) -> T | list[T]:
+        """Build what the payload holds, from parsed JSON.
+
+        Args:
+            payload: The value under `key`, or the whole object where there is no key.
+
+        Raises:
+            Refused: it is nothing of the kind.
+        """
+        made: Any
+        if self.many:
+            listed = [] if payload is None else payload
+            if not isinstance(listed, list):
+                raise Refused("expected a list")
+            made = [self._structure_one(item) for item in listed]
+        else:
+            made = self._structure_one(payload)
+        self._check(made)
+        return cast("T | list[T]", made)
+
+    def _structure_one(self, payload: object) -> Any:
+        from videoapi.models.structure import structure, text
+
+        if self.model is NoneType:
+            return None
+        if payload is None:
+            raise Refused("missing")
+        if self.model is str:
+            return text(payload)
+        return structure(payload, cast("type[Model]", self.model))
+
+    def _check(self, payload: Any) -> None:
+        for item in payload if self.many else (payload,):
+            _check_sound(item)
+
+    def _keep(self, payload: Any, body: bytes) -> None:
+        where = () if self.key is None else (self.key,)
+        if isinstance(payload, Model):
+            keep(payload, body, where)
+        elif isinstance(payload, list):
+            for place, item in enumerate(payload):
+                if isinstance(item, Model):
+                    keep(item, body, (*where, place))
+
+    @cached_property
+    def _envelope(self) -> Any:
+        fields: list[Any] = [("result", Any, MISSING)]
+        rename: dict[str, str] = {}
+        if self.key is not None:
+            payload: Any = list[self.model] if self.many else self.model  # type: ignore[name-defined]
+            fields.append(("payload", payload | None, None))
+            rename = {"payload": self.key}
+        kind = msgspec.defstruct("Envelope", fields, rename=rename, frozen=True)
+        return msgspec.json.Decoder(kind, strict=False)
+
+    @cached_property
+    def _whole(self) -> Any:
+        kind: Any = object if self.model is NoneType else self.model
+        return _Nothing() if kind is object else msgspec.json.Decoder(kind, strict=False)
+
+
+class _Nothing:
+    """Stands where an answer has no payload to decode."""
+
+    def decode(self, body: bytes) -> None:
+        return None
+
+
+class RecordReader(Generic[M]):
+    """Reads the records of a stream, each on its own.
+
+    Args:
+        model: The class of the records.
+        extra: Whether unknown fields are kept for `record.extra`.
+    """
+
+    def __init__(self, model: type[M], *, extra: bool) -> None:
+        self.model = model
+        self.extra = extra
+
+    def read(self, raw: bytes | msgspec.Raw) -> M:
+        """Read one record.
+
+        Args:
+            raw: The JSON text of one record.
+
+        Raises:
+            Refused: it cannot be read; the reason names the place.
+        """
+        try:
+            record: M = self._decode(raw)
+        except _UNREADABLE:
+            return self._read_slowly(bytes(raw))
+        _check_sound(record)
+        if self.extra:
+            keep(record, bytes(raw))
+        return record
+
+    def read_block(self, raws: Iterable[bytes | msgspec.Raw]) -> list[M | Refused]:
+        """Read records; what cannot be read is its refusal, in its place."""
+        return [self._read_or_refused(raw) for raw in raws]
+
+    def _read_or_refused(self, raw: bytes | msgspec.Raw) -> M | Refused:
+        try:
+            return self.read(raw)
+        except Refused as refused:
+            return refused
+
+    def _read_slowly(self, raw: bytes) -> M:
+        from videoapi.models.structure import structure
+
+        record = structure(loads(raw), self.model, kept=self.extra)
+        _check_sound(record)
+        return record
+
+    @cached_property
+    def _decode(self) -> Any:
+        return msgspec.json.Decoder(self.model, strict=False).decode
+
+
+def _check_sound(item: object) -> None:
+    # A room that cannot be named in a path is none: every later call would go elsewhere.
+    if isinstance(item, Room):
+        if not is_id(item.room_id):
+            raise Refused("is no id", "room_id")
+    elif item == "":
+        raise Refused("is empty")
+
+
+def _check_numbers(value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not finite")
+    if isinstance(value, dict):
+        for item in value.values():
+            _check_numbers(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_numbers(item)
+
+
+def _reason(error: BaseException) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)

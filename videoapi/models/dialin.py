@@ -1,0 +1,70 @@
+"""The account's dial-in numbers and its SIP access."""
+
+from typing import Any, ClassVar
+
+import attrs
+
+from videoapi.models.base import Model, masked
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class DialInNumber(Model):
+    """A telephone number to join by. Source: contract 5.5."""
+
+    lenient: ClassVar[bool] = True
+
+    country: str | None = None
+    country_code: str | None = None
+    phone: str | None = None
+    toll: bool | None = None
+
+    @property
+    def toll_free(self) -> bool | None:
+        """Whether calling it costs the caller nothing; None where the answer does not say."""
+        return None if self.toll is None else not self.toll
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class DialInSip(Model):
+    """The account's SIP access. It holds secrets, which a repr masks. Source: contract 5.5."""
+
+    lenient: ClassVar[bool] = True
+
+    server_url: str | None = None
+    username: str | None = attrs.field(default=None, repr=masked)
+    password: str | None = attrs.field(default=None, repr=masked)
+    sig_servers: tuple[Any, ...] | None = None
+    media_servers: tuple[Any, ...] | None = None
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class DialInSettings(Model):
+    """Which ways to dial in are on. Source: contract 5.5."""
+
+    lenient: ClassVar[bool] = True
+
+    sip: bool | None = None
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class DialIn(Model):
+    """How the account's rooms are reached by telephone. Source: contract 5.5."""
+
+    lenient: ClassVar[bool] = True
+    envelope: ClassVar[frozenset[str]] = frozenset({"result"})
+
+    _id: str | None = None
+    app_key: str | None = attrs.field(default=None, repr=masked)
+    settings: DialInSettings | None = None
+    sip: DialInSip | None = None
+    dialin: tuple[DialInNumber, ...] | None = None
+
+    @property
+    def dialin_id(self) -> str | None:
+        """The service's id of this entry."""
+        return self._id
+
+    @property
+    def numbers(self) -> tuple[DialInNumber, ...]:
+        """The telephone numbers; empty where the account has none."""
+        return self.dialin or ()

@@ -1,0 +1,269 @@
+"""Call detail records and archives: what the service reports of sessions that are over."""
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar
+
+import attrs
+import msgspec
+
+from videoapi.models.base import Model, masked, masked_url, masked_urls
+from videoapi.models.rooms import Sip
+from videoapi.models.settings import RoomSettings
+from videoapi.models.times import moment
+
+# The bounds keep out "nan" and "inf", which the typed decoder would take for numbers.
+Number = Annotated[float, msgspec.Meta(ge=-1.7e308, le=1.7e308)]
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class RoomDetails(Model):
+    """The room as it was defined when the session ran. Source: contract 5.2."""
+
+    lenient: ClassVar[bool] = True
+
+    room_id: str | None = None
+    name: str | None = None
+    owner_ref: str | None = None
+    service_id: str | None = None
+    settings: RoomSettings | None = None
+    sip: Sip | bool | None = None
+    data: dict[str, Any] | str | None = None
+    created: str | None = None
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class CallRoom(Model):
+    """The room's side of a record; `duration` in seconds. Source: contract 5.2."""
+
+    room_id: str | None = None
+    connect_dt: str | None = None
+    disconnect_dt: str | None = None
+    duration: Number | None = None
+    room_details: RoomDetails | None = None
+    sip: bool | None = None
+
+    @property
+    def connected_at(self) -> datetime | None:
+        """When the session began, aware, in UTC."""
+        return moment(self.connect_dt)
+
+    @property
+    def disconnected_at(self) -> datetime | None:
+        """When the session ended, aware, in UTC."""
+        return moment(self.disconnect_dt)
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class CallUser(Model):
+    """Who was connected. Source: contract 5.2."""
+
+    ip: str | None = None
+    name: str | None = None
+    role: str | None = None
+    ref: str | None = None
+    agent: str | None = None
+    token: str | None = attrs.field(default=None, repr=masked)
+    confName: str | None = None  # noqa: N815 - as on the wire
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class SignalServer(Model):
+    """The signalling connection; durations in seconds. Source: contract 5.2."""
+
+    connect_dt: str | None = None
+    disconnect_dt: str | None = None
+    ip: str | None = None
+    duration: Number | None = None
+    hold_duration: Number | None = None
+
+    @property
+    def connected_at(self) -> datetime | None:
+        """When the user came, aware, in UTC."""
+        return moment(self.connect_dt)
+
+    @property
+    def disconnected_at(self) -> datetime | None:
+        """When the user left, aware, in UTC."""
+        return moment(self.disconnect_dt)
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class PublishedTrack(Model):
+    """What the user published. Source: contract 5.2."""
+
+    audio: bool | None = None
+    data: bool | None = None
+    video: bool | None = None
+    screen: bool | None = None
+    url: bool | None = None
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class Usage(Model):
+    """What is counted, in minutes. Source: contract 5.2."""
+
+    subscribed_minutes: Number | None = None
+    published_minutes: Number | None = None
+    screen_minutes: Number | None = None
+    connect_minutes: Number | None = None
+    connect_minutes_cal: Number | None = None
+    room_connect_minutes: Number | None = None
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class MediaQuality(Model):
+    """How one kind of media fared. Source: contract 5.2."""
+
+    avg_bitrate: Number | None = None
+    avg_bitrate_quality: str | None = None
+    max_bitrate: Number | None = None
+    min_bitrate: Number | None = None
+    bitrate_good_percent: Number | None = None
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class DirectionQuality(Model):
+    """The quality of what was sent, or of what was received. Source: contract 5.2."""
+
+    video: MediaQuality | None = None
+    audio: MediaQuality | None = None
+    sharing: MediaQuality | None = None
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class StatsQuality(Model):
+    """The quality of a connection, both ways. Source: contract 5.2."""
+
+    send: DirectionQuality | None = None
+    receive: DirectionQuality | None = None
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class Price(Model):
+    """What a connection cost. Source: contract 5.2."""
+
+    connect_duration: Number | None = None
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class CallRecord(Model):
+    """One connection of one user, in either schema of the service. Source: contract 5.2.
+
+    A part that the record lacks is there all the same, with every field None.
+    """
+
+    trans_date: str | None = None
+    conf_num: str | None = None
+    call_num: str | None = None
+    call_log_id: str | None = None
+    app_id: str | None = None
+    cdr_id: str | None = None
+    sip: bool | None = None
+    parent_partner_id: str | None = None
+    room: CallRoom = attrs.field(factory=CallRoom)
+    user: CallUser = attrs.field(factory=CallUser)
+    sigserver: SignalServer = attrs.field(factory=SignalServer)
+    published_track: PublishedTrack = attrs.field(factory=PublishedTrack)
+    usage: Usage = attrs.field(factory=Usage)
+    stats_quality: StatsQuality | None = None
+    price: Price | None = None
+
+    @property
+    def trans_at(self) -> datetime | None:
+        """When the record was made, aware, in UTC."""
+        return moment(self.trans_date)
+
+    @property
+    def identity(self) -> str | None:
+        """What makes the record one and the same when it is read again; None where it has no id."""
+        return self.cdr_id or self.call_log_id or None
+
+    @property
+    def owner_ref(self) -> str | None:
+        """Your own reference of the room, where the record carries the room's definition."""
+        return None if self.room.room_details is None else self.room.room_details.owner_ref
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class FileLink(Model):
+    """Where a file lies. Source: contract 5.3."""
+
+    url: str | None = attrs.field(default=None, repr=masked_url)
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class ArchiveFile(Model):
+    """A file that can be downloaded.
+
+    Args:
+        kind: `recording`, `transcoded`, `chatdata` or `metadata`.
+        url: Where it lies. Its query may be a secret; a repr leaves it out.
+        archive_id: The archive it belongs to.
+        room_id: The room it is of.
+        conf_num: The session it is of.
+        trans_date: The archive's time, as on the wire.
+    """
+
+    composed: ClassVar[bool] = True
+
+    kind: str
+    url: str = attrs.field(repr=masked_url)
+    archive_id: str | None = None
+    room_id: str | None = None
+    conf_num: str | None = None
+    trans_date: str | None = None
+
+
+_Links = tuple[FileLink | str | None, ...] | str | None
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class Archive(Model):
+    """The files of one session; the service keeps them for 72 hours. Source: contract 5.3."""
+
+    _id: str | None = None
+    trans_date: str | None = None
+    conf_num: str | None = None
+    app_id: str | None = None
+    room_id: str | None = None
+    recording: _Links = attrs.field(default=None, repr=masked_urls)
+    transcoded: _Links = attrs.field(default=None, repr=masked_urls)
+    chatdata: _Links = attrs.field(default=None, repr=masked_urls)
+    metadata: _Links = attrs.field(default=None, repr=masked_urls)
+
+    @property
+    def archive_id(self) -> str | None:
+        """The service's id of the archive."""
+        return self._id
+
+    @property
+    def trans_at(self) -> datetime | None:
+        """When the archive was made, aware, in UTC."""
+        return moment(self.trans_date)
+
+    @property
+    def identity(self) -> str | None:
+        """What makes the archive one and the same when it is read again; None where it has no id."""
+        return self._id or None
+
+    @property
+    def files(self) -> tuple[ArchiveFile, ...]:
+        """Every file of the archive, in order: recordings, transcoded ones, chat, metadata."""
+        return tuple(
+            ArchiveFile(
+                kind=kind,
+                url=url,
+                archive_id=self._id,
+                room_id=self.room_id,
+                conf_num=self.conf_num,
+                trans_date=self.trans_date,
+            )
+            for kind in ("recording", "transcoded", "chatdata", "metadata")
+            for url in _urls(getattr(self, kind))
+        )
+
+
+def _urls(links: _Links) -> list[str]:
+    listed = (links,) if isinstance(links, str) else links or ()
+    urls = (link.url if isinstance(link, FileLink) else link for link in listed)
+    return [url for url in urls if url]

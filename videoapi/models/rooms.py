@@ -1,0 +1,121 @@
+"""Rooms: as the service gives them, and as they are asked for."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+import attrs
+
+from videoapi.models.base import Model, masked, plain
+from videoapi.models.settings import (
+    UNSET,
+    LiveRecording,
+    LiveTranscription,
+    RoleBasedRecording,
+    RoomSettings,
+    Unset,
+)
+from videoapi.models.times import moment
+
+__all__ = [
+    "UNSET",
+    "LiveRecording",
+    "LiveTranscription",
+    "RoleBasedRecording",
+    "Room",
+    "RoomSettings",
+    "RoomSpec",
+    "Sip",
+    "Unset",
+]
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class Sip(Model):
+    """How a room is reached by telephone. Source: contract 4.3."""
+
+    lenient: ClassVar[bool] = True
+
+    enabled: bool | None = None
+    pin: int | str | None = attrs.field(default=None, repr=masked)
+    meeting_id: int | str | None = None
+    uri: str | None = None
+    name: str | None = None
+    auth: str | None = attrs.field(default=None, repr=masked)
+    secret: str | None = attrs.field(default=None, repr=masked)
+    proxy: str | None = None
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class Room(Model):
+    """A room of the account. An optional field that the answer lacks reads None.
+
+    Source: contract 4.3, 4.4, 4.5.
+    """
+
+    lenient: ClassVar[bool] = True
+
+    room_id: str
+    name: str | None = None
+    owner_ref: str | None = None
+    service_id: str | None = None
+    settings: RoomSettings = attrs.field(factory=RoomSettings.absent)
+    sip: Sip | bool | None = None
+    data: dict[str, Any] | str | None = None
+    created: str | None = None
+    updated: str | None = None
+    configured_media_zone: str | None = None
+    isMediaServerAvailable: bool | None = None  # noqa: N815 - as on the wire
+    enablexControllerId: str | None = None  # noqa: N815 - as on the wire
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the room was made, aware, in UTC."""
+        return moment(self.created)
+
+    @property
+    def updated_at(self) -> datetime | None:
+        """When the room was last changed, aware, in UTC; None where it never was."""
+        return moment(self.updated)
+
+    @property
+    def media_server_available(self) -> bool | None:
+        """Whether a media server is at hand for the room."""
+        return self.isMediaServerAvailable
+
+    @property
+    def controller_id(self) -> str | None:
+        """The media controller that ran the room last; None before the first join."""
+        return self.enablexControllerId
+
+
+@attrs.frozen(kw_only=False)
+class RoomSpec:
+    """A room to be made, for the bulk calls.
+
+    Args:
+        name: The room's name.
+        owner_ref: Your own reference; a reference made here stands in it where there is none.
+        settings: `RoomSettings`, or a mapping with the names of the wire.
+        sip: True or False, `Sip`, or a mapping with the names of the wire.
+        data: Keys of your own, kept with the room.
+        key: Names this input in the outcome; never sent.
+    """
+
+    name: str
+    owner_ref: str | int | None = None
+    settings: RoomSettings | Mapping[str, Any] | None = None
+    sip: Sip | Mapping[str, Any] | bool | None = None
+    data: Mapping[str, Any] | None = None
+    key: Any = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """Give the body of the request; what was not given is not in it. Source: contract 4.2."""
+        body: dict[str, Any] = {"name": self.name, "settings": plain(self.settings) or {}}
+        if self.owner_ref is not None:
+            body["owner_ref"] = self.owner_ref
+        if self.sip is not None:
+            body["sip"] = {"enabled": self.sip} if isinstance(self.sip, bool) else plain(self.sip)
+        if self.data is not None:
+            body["data"] = plain(self.data)
+        return body

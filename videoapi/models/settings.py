@@ -1,0 +1,243 @@
+"""The settings of a room, the same class for reading and for writing."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Self
+
+import attrs
+
+from videoapi.errors import ValidationError
+from videoapi.models.base import UNSET, Model, Unset, field_types, masked_url, rebuild
+from videoapi.models.times import in_utc, moment, wire_time
+
+__all__ = ["UNSET", "LiveRecording", "LiveTranscription", "RoleBasedRecording", "RoomSettings", "Unset"]
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class LiveRecording(Model):
+    """Recording of a composed view while the session runs. Source: contract 4.2."""
+
+    lenient: ClassVar[bool] = True
+
+    auto_recording: bool | None = None
+    url: str | None = attrs.field(default=None, repr=masked_url)
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class LiveTranscription(Model):
+    """Transcription while the session runs. Source: contract 4.2."""
+
+    lenient: ClassVar[bool] = True
+
+    language: str | None = None
+    auto_transcribe: bool | None = None
+    enable: bool | None = None
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class RoleBasedRecording(Model):
+    """What is recorded of whom: `audio` or `audiovideo`. Source: contract 4.2."""
+
+    lenient: ClassVar[bool] = True
+
+    moderator: str | None = None
+    participant: str | None = None
+
+
+@attrs.frozen(repr=False, init=False)
+class RoomSettings(Model):
+    """The settings of a room.
+
+    Written settings hold `UNSET` where nothing was given, and only what was given is sent; an
+    explicit None is sent as null. Read settings hold None where the answer had nothing.
+    A room is permanent by default; `scheduled_at` and `one_session` make the other two kinds.
+
+    Source: contract 4.1, 4.2.
+    """
+
+    lenient: ClassVar[bool] = True
+
+    description: str | None = None
+    mode: str | None = None
+    scheduled: bool | None = None
+    adhoc: bool | None = None
+    scheduled_time: str | None = None
+    duration: int | None = None
+    moderators: int | None = None
+    participants: int | None = None
+    audiences: int | None = None
+    send_audiences_stats: bool | None = None
+    hls_view_url: str | None = attrs.field(default=None, repr=masked_url)
+    auto_recording: bool | None = None
+    screen_share: bool | None = None
+    canvas: bool | None = None
+    knock: bool | None = None
+    wait_for_moderator: bool | None = None
+    wait_moderator: bool | None = None
+    quality: str | None = None
+    billing_code: str | None = None
+    abwd: bool | None = None
+    facex: bool | None = None
+    active_talker: bool | None = None
+    max_active_talkers: int | None = None
+    single_file_recording: bool | None = None
+    role_based_recording: RoleBasedRecording | str | None = None
+    live_recording: LiveRecording | bool | None = None
+    live_transcription: LiveTranscription | bool | None = None
+    media_zone: str | None = None
+    watermark: bool | None = None
+    media_configuration: str | None = None
+    encryption: bool | None = None
+    viewers: int | None = None
+    peep: bool | None = None
+    aor: str | None = None
+
+    def __init__(
+        self,
+        *,
+        description: str | Unset | None = UNSET,
+        mode: str | Unset | None = UNSET,
+        scheduled: bool | Unset | None = UNSET,
+        adhoc: bool | Unset | None = UNSET,
+        scheduled_time: str | Unset | None = UNSET,
+        duration: int | str | Unset | None = UNSET,
+        moderators: int | str | Unset | None = UNSET,
+        participants: int | str | Unset | None = UNSET,
+        audiences: int | str | Unset | None = UNSET,
+        send_audiences_stats: bool | Unset | None = UNSET,
+        hls_view_url: str | Unset | None = UNSET,
+        auto_recording: bool | Unset | None = UNSET,
+        screen_share: bool | Unset | None = UNSET,
+        canvas: bool | Unset | None = UNSET,
+        knock: bool | Unset | None = UNSET,
+        wait_for_moderator: bool | Unset | None = UNSET,
+        wait_moderator: bool | Unset | None = UNSET,
+        quality: str | Unset | None = UNSET,
+        billing_code: str | int | Unset | None = UNSET,
+        abwd: bool | Unset | None = UNSET,
+        facex: bool | Unset | None = UNSET,
+        active_talker: bool | Unset | None = UNSET,
+        max_active_talkers: int | str | Unset | None = UNSET,
+        single_file_recording: bool | Unset | None = UNSET,
+        role_based_recording: RoleBasedRecording | Mapping[str, Any] | str | Unset | None = UNSET,
+        live_recording: LiveRecording | Mapping[str, Any] | bool | Unset | None = UNSET,
+        live_transcription: LiveTranscription | Mapping[str, Any] | bool | Unset | None = UNSET,
+        media_zone: str | Unset | None = UNSET,
+        watermark: bool | Unset | None = UNSET,
+        media_configuration: str | Unset | None = UNSET,
+        encryption: bool | Unset | None = UNSET,
+        viewers: int | str | Unset | None = UNSET,
+        peep: bool | Unset | None = UNSET,
+        aor: str | Unset | None = UNSET,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        given = locals()
+        for name in field_types(RoomSettings):
+            object.__setattr__(self, name, given[name])
+        object.__setattr__(self, "_kept", dict(extra or {}))
+
+    @classmethod
+    def scheduled_at(cls, when: datetime | str, *, minutes: int, **fields: Any) -> Self:
+        """Settings of a room that opens at a time: from 15 minutes before until its end.
+
+        Args:
+            when: An aware datetime, or ISO 8601 text with a zone.
+            minutes: How long the room is open; at least 1.
+            fields: Any other settings.
+
+        Raises:
+            ValidationError: `when` has no zone or is no time, or `minutes` is no positive number.
+
+        Source: contract 4.1.
+        """
+        _check_minutes(minutes)
+        time = wire_time(_aware(when))
+        return cls(scheduled=True, adhoc=False, scheduled_time=time, duration=minutes, **fields)
+
+    @classmethod
+    def one_session(cls, minutes: int | None = None, **fields: Any) -> Self:
+        """Settings of a room that the service deletes by itself after use.
+
+        Args:
+            minutes: None: gone when its first session ends. Else gone that many minutes after
+                its first session began, whatever the number of sessions.
+            fields: Any other settings.
+
+        Raises:
+            ValidationError: `minutes` is no positive number.
+
+        Source: contract 4.1.
+        """
+        if minutes is None:
+            return cls(scheduled=False, adhoc=True, **fields)
+        _check_minutes(minutes)
+        return cls(scheduled=False, adhoc=True, duration=minutes, **fields)
+
+    @classmethod
+    def absent(cls) -> Self:
+        """Settings as they read where an answer had none: every field None."""
+        return rebuild(cls, {}, None)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the room opens at a time."""
+        return self.scheduled is True
+
+    @property
+    def is_one_session(self) -> bool:
+        """Whether the service deletes the room by itself after use."""
+        return self.adhoc is True and not self.is_scheduled
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether the room stays until it is deleted."""
+        return not self.is_scheduled and not self.is_one_session
+
+    @property
+    def starts_at(self) -> datetime | None:
+        """When a scheduled room begins, aware, in UTC."""
+        return moment(self.scheduled_time) if self.is_scheduled else None
+
+    @property
+    def waits_for_moderator(self) -> bool:
+        """Whether others wait until a moderator is there, under either of its two names."""
+        return self.wait_for_moderator is True or self.wait_moderator is True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the settings under their names on the wire: of written ones, those that were given."""
+        values = [(name, getattr(self, name)) for name in field_types(RoomSettings)]
+        # Only written settings hold UNSET; a None beside it was given, and means null.
+        written = any(value is UNSET for _, value in values)
+        nulls = {name: None for name, value in values if written and value is None}
+        return nulls | super().to_dict()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Give what is sent: the same as `to_dict`."""
+        return self.to_dict()
+
+
+def _check_minutes(minutes: int) -> None:
+    if type(minutes) is not int or minutes < 1:  # True is no number of minutes
+        raise ValidationError(
+            f"minutes must be a whole number of at least 1, not {minutes!r}.",
+            field="settings.duration",
+            code=10011,
+        )
+
+
+def _aware(when: object) -> datetime:
+    if isinstance(when, str):
+        try:
+            when = datetime.fromisoformat(when.strip())
+        except ValueError:
+            raise _no_start("is no ISO 8601 time") from None
+    if not isinstance(when, datetime):
+        raise _no_start("must be a datetime or ISO 8601 text")
+    if when.utcoffset() is None:
+        raise _no_start("has no time zone; write 2026-01-31T10:00:00+00:00 or use datetime(..., tzinfo=UTC)")
+    return in_utc(when)
+
+
+def _no_start(trouble: str) -> ValidationError:
+    message = f"The start of a scheduled room {trouble}."
+    return ValidationError(message, field="settings.scheduled_time", code=10005)

@@ -1,0 +1,74 @@
+"""JSON as the contract means it: what Python's parser would let through is refused."""
+
+import json
+import math
+from typing import Any
+
+
+class Refused(Exception):
+    """These bytes, or this value, cannot be read as what was asked for.
+
+    `reason` names the place and the kinds, never the value: a body may hold secrets.
+    """
+
+    def __init__(self, trouble: str, place: str = "") -> None:
+        super().__init__(trouble, place)
+        self.trouble = trouble
+        self.place = place
+
+    @property
+    def reason(self) -> str:
+        """Where it is, and what is wrong there."""
+        return f"{self.place}: {self.trouble}" if self.place else self.trouble
+
+    def __str__(self) -> str:
+        return self.reason
+
+    def within(self, place: str) -> "Refused":
+        """Say the same one level further out."""
+        return Refused(self.trouble, f"{place}.{self.place}" if self.place else place)
+
+
+def loads(raw: bytes) -> Any:
+    """Parse one JSON text strictly.
+
+    Args:
+        raw: UTF-8 bytes, without a byte order mark.
+
+    Raises:
+        Refused: it is no JSON, or has numbers that JSON has not or that nothing holds.
+    """
+    try:
+        return json.loads(raw.decode(), parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise Refused("nested too deeply") from None
+    except ValueError:
+        raise Refused("not valid JSON") from None
+
+
+def loads_kept(raw: bytes) -> Any:
+    """Parse bytes that a typed decoder has gone over; a number too large to hold stays text."""
+    return json.loads(raw.decode(), parse_float=_finite_or_text, parse_int=_int_or_text)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("out of range")
+    return number
+
+
+def _finite_or_text(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+def _int_or_text(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text

@@ -1,0 +1,36 @@
+"""What pydantic, and so FastAPI, asks a type: how to read it, write it, and describe it."""
+
+from typing import Any
+
+from videoapi.errors import ValidationError
+from videoapi.models.base import Model, field_types
+
+
+def core_schema(cls: type[Model]) -> Any:
+    """Tell pydantic to read mappings by `from_dict` and to write by `to_dict`."""
+    from pydantic_core import core_schema as schema
+
+    def read(value: Any) -> Model:
+        if isinstance(value, cls):
+            return value
+        try:
+            return cls.from_dict(value)
+        except ValidationError as error:
+            raise ValueError(str(error)) from None
+
+    def write(value: Model) -> dict[str, Any]:
+        return value.to_dict()
+
+    return schema.no_info_plain_validator_function(
+        read, serialization=schema.plain_serializer_function_ser_schema(write)
+    )
+
+
+def json_schema(cls: type[Model]) -> dict[str, Any]:
+    """Describe a model openly: the service may add fields, and any may be missing."""
+    return {
+        "type": "object",
+        "title": cls.__name__,
+        "properties": {name: {} for name in field_types(cls)},
+        "additionalProperties": True,
+    }
