@@ -1,0 +1,174 @@
+"""Periods as windows: every record once, whatever the service means by its end date."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from videoapi.errors import ValidationError
+from videoapi.rules.windows import WHOLE, Cursor, Place, Window, plan, resume, utc_day
+
+days = st.dates(date(2020, 1, 1), date(2030, 1, 1))
+
+
+def d(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+def test_a_month_is_cut_into_weeks_that_share_their_boundary_day() -> None:
+    asked = [(str(w.first), str(w.until)) for w in plan(d("2026-01-01"), d("2026-01-31"))]
+    assert asked == [
+        ("2026-01-01", "2026-01-08"),
+        ("2026-01-08", "2026-01-15"),
+        ("2026-01-15", "2026-01-22"),
+        ("2026-01-22", "2026-01-29"),
+        ("2026-01-29", "2026-02-01"),
+    ]
+
+
+def test_one_day_is_one_window_that_asks_one_day_further() -> None:
+    (window,) = plan(d("2026-02-28"), d("2026-02-28"))
+    assert (window.first, window.last, window.until) == (
+        d("2026-02-28"),
+        d("2026-02-28"),
+        d("2026-03-01"),
+    )
+
+
+@given(start=days, length=st.integers(0, 60), inclusive=st.booleans(), data=st.data())
+def test_each_record_is_handed_out_once_under_both_readings_and_in_any_order(
+    start: date, length: int, inclusive: bool, data: st.DataObject
+) -> None:
+    end = start + timedelta(length)
+    spread = st.dates(start - timedelta(3), end + timedelta(3))
+    records = list(enumerate(data.draw(st.lists(spread, max_size=20))))
+    handed: list[tuple[int, date]] = []
+    for window in plan(start, end):
+        assert window.first is not None
+        assert window.until is not None
+        last = window.until if inclusive else window.until - timedelta(1)
+        answer = [record for record in records if window.first <= record[1] <= last]
+        handed += [r for r in data.draw(st.permutations(answer)) if window.place(r[1]) is Place.HERE]
+    assert sorted(handed) == [record for record in records if start <= record[1] <= end]
+
+
+def test_a_record_of_the_shared_day_belongs_to_the_later_window() -> None:
+    first, second = plan(d("2026-01-01"), d("2026-01-10"))
+    assert first.place(d("2026-01-08")) is Place.NEIGHBOUR
+    assert second.place(d("2026-01-08")) is Place.HERE
+    assert second.place(d("2026-01-11")) is Place.OUTSIDE
+    assert first.place(d("2025-12-31")) is Place.OUTSIDE
+
+
+def test_ids_are_worth_remembering_for_shared_days_and_for_records_without_a_day() -> None:
+    first, second = plan(d("2026-01-01"), d("2026-01-10"))
+    assert second.shares(d("2026-01-08"))
+    assert not second.shares(d("2026-01-09"))
+    assert not first.shares(d("2026-01-01"))
+    assert first.shares(None)
+
+
+def test_without_a_period_every_record_is_in_place() -> None:
+    assert WHOLE.place(d("1999-01-01")) is Place.HERE
+    assert WHOLE.place(None) is Place.HERE
+    assert str(WHOLE) == "all"
+
+
+@pytest.mark.parametrize(("start", "end"), [(d("2026-01-02"), d("2026-01-01")), (date.max, date.max)])
+def test_an_impossible_period_is_refused(start: date, end: date) -> None:
+    with pytest.raises(ValidationError, match="period") as caught:
+        plan(start, end)
+    assert caught.value.field == "end"
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("2024-01-31T10:20:30.123Z", "2024-01-31"),
+        ("2024-01-31T23:59:59.999Z", "2024-01-31"),
+        ("2024-01-31T23:30:00-02:00", "2024-02-01"),
+        ("2024-02-01T01:00:00+05:30", "2024-01-31"),
+        ("2024-01-31 10:20:30", "2024-01-31"),
+        ("2024-01-31", "2024-01-31"),
+    ],
+)
+def test_the_day_of_a_time_is_that_of_utc(text: str, day: str) -> None:
+    assert utc_day(text) == d(day)
+
+
+@pytest.mark.parametrize("text", [None, "", "0000-00-00T00:00:00Z", "soon", "0001-01-01T00:00:00+10:00"])
+def test_a_time_that_cannot_be_read_has_no_day(text: str | None) -> None:
+    assert utc_day(text) is None
+
+
+@given(st.text() | st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat))
+def test_any_text_is_a_day_or_none(text: str) -> None:
+    assert utc_day(text) is None or isinstance(utc_day(text), date)
+
+
+@given(
+    st.builds(
+        Cursor,
+        query=st.text(),
+        since=st.text(),
+        after=st.none() | st.text(),
+        count=st.integers(0, 10**9),
+    )
+)
+def test_a_cursor_survives_its_text(cursor: Cursor) -> None:
+    text = str(cursor)
+    assert Cursor.parse(text) == cursor
+    assert text.isascii()
+    assert text.replace("-", "").replace("_", "").isalnum()
+
+
+def packed(place: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "not a cursor",
+        "é",
+        packed({}),
+        packed([1, "q", "", None]),
+        packed([2, "q", "", None, 0]),
+        packed([1, 5, "", None, 0]),
+        packed([1, "q", "", 7, 0]),
+        packed([1, "q", "", None, -1]),
+        packed([1, "q", "", None, True]),
+        packed([1, "q", "", None, 0]) + "!",
+    ],
+)
+def test_what_is_no_cursor_is_refused_clearly(text: str) -> None:
+    with pytest.raises(ValidationError, match=r"page\.cursor") as caught:
+        Cursor.parse(text)
+    assert caught.value.field == "cursor"
+
+
+@given(st.text())
+def test_any_text_is_a_cursor_or_refused(text: str) -> None:
+    try:
+        Cursor.parse(text)
+    except ValidationError:
+        pass
+
+
+def test_a_cursor_finds_its_window_and_no_other_question() -> None:
+    windows = plan(d("2026-01-01"), d("2026-01-31"))
+    cursor = Cursor("cdr period", "2026-01-15", "id-7", 7)
+    assert resume(str(cursor), "cdr period", windows) == (cursor, 2)
+    assert resume(cursor, "cdr period", windows)[1] == 2
+    with pytest.raises(ValidationError, match="another|belongs"):
+        resume(cursor, "archives period", windows)
+    with pytest.raises(ValidationError, match="no window"):
+        resume(cursor, "cdr period", plan(d("2026-02-01"), d("2026-02-02")))
+    assert resume(Cursor("cdr room 5"), "cdr room 5", (Window(),))[1] == 0

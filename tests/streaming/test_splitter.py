@@ -1,0 +1,199 @@
+"""The splitter: any chunking of any document gives the same items and the same envelope."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from videoapi.streaming.splitter import BLOCK, MAX_ENVELOPE, MAX_ITEM, Block, Found, Splitter
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+seams = st.sampled_from(["},{", "}, {", '"},{"', "[]", "\\", '\\"', "{", "}", "]", ",", '"', "\ud800"])
+texts = st.text(max_size=6) | st.lists(seams | st.text(max_size=2), max_size=4).map("".join)
+values: st.SearchStrategy[Any] = st.recursive(
+    scalars | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+members = st.dictionaries(texts.filter(lambda name: name != "cdr"), values, max_size=3)
+layouts = st.sampled_from([(None, (",", ":")), (None, (", ", ": ")), (1, None), (None, ("\n ,\t", " :\r\n"))])
+
+
+def split(body: bytes, cuts: list[int] | None = None, key: str = "cdr") -> tuple[Splitter, list[Block]]:
+    splitter = Splitter(key)
+    blocks: list[Block] = []
+    for start, stop in pairwise([0, *sorted(cuts or []), len(body)]):
+        blocks += splitter.feed(body[start:stop])
+    return splitter, blocks
+
+
+def items_of(blocks: list[Block]) -> list[Any]:
+    return [json.loads(bytes(item)) for block in blocks for item in block.items]
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), before=members, items=st.lists(values, max_size=6), after=members, layout=layouts)
+def test_any_chunking_of_any_document_gives_the_same_items(
+    data: st.DataObject, before: dict[str, Any], items: list[Any], after: dict[str, Any], layout: Any
+) -> None:
+    later = {f"z{name}": value for name, value in after.items()}
+    document = {**before, "cdr": items, **later}
+    body = json.dumps(document, indent=layout[0], separators=layout[1]).encode()
+    cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=12))
+    splitter, blocks = split(body, cuts)
+    assert splitter.broken is None
+    assert splitter.complete
+    assert splitter.found is Found.LIST
+    assert items_of(blocks) == items
+    assert json.loads(splitter.envelope) == {**document, "cdr": []}
+    indexes = [block.index + nth for block in blocks for nth in range(len(block.items))]
+    assert indexes == list(range(len(items)))
+    for block in blocks:
+        for nth, item in enumerate(block.items):
+            offset = block.offset_of(nth)
+            assert body[offset : offset + len(bytes(item))] == bytes(item)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), body=st.binary(max_size=60) | st.text('{}[],:"\\cdr 1', max_size=60).map(str.encode))
+def test_any_bytes_are_taken_without_an_exception_and_alike_in_any_chunking(
+    data: st.DataObject, body: bytes
+) -> None:
+    body = data.draw(st.sampled_from([b"", b'{"cdr":[', b'{"cdr":[{},', b'{"cdr":[],'])) + body
+    cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=8))
+    one, blocks = split(body)
+    two, others = split(body, cuts)
+    assert (one.complete, one.found, one.broken) == (two.complete, two.found, two.broken)
+    assert one.envelope == two.envelope
+    assert [bytes(item) for b in blocks for item in b.items] == [bytes(i) for b in others for i in b.items]
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_truncated_document_is_never_complete(data: st.DataObject) -> None:
+    body = b'{"result":"0","cdr":[{"a":"},{"},[1,{"b":[{},{}]}],"x",2.5],"more":{"cdr":[{},{}]}}'
+    cut = data.draw(st.integers(0, len(body) - 1))
+    splitter, _ = split(body[:cut])
+    assert not splitter.complete
+    assert splitter.broken is None
+
+
+@pytest.mark.parametrize(
+    ("body", "found", "envelope"),
+    [
+        (b'{"result":"0","cdr":[]}', Found.LIST, b'{"result":"0","cdr":[]}'),
+        (b'{"cdr":[ ] , "result":10201}', Found.LIST, b'{"cdr":[],"result":10201}'),
+        (b'{"result":"0","cdr":null}', Found.NULL, b'{"result":"0","cdr":null}'),
+        (b'{"result":"0","cdr":{"a":[{},{}]}}', Found.OTHER, b'{"result":"0","cdr":{"a":[{},{}]}}'),
+        (b'{"result":10201,"error":"[Reason] x"}', Found.NOTHING, b'{"result":10201,"error":"[Reason] x"}'),
+        (b'\xef\xbb\xbf {"cdr":[]}\r\n ', Found.LIST, b'{"cdr":[]}'),
+        (b'{"\\u0063dr":[1]}', Found.LIST, b'{"\\u0063dr":[]}'),
+        (b"{}", Found.NOTHING, b"{}"),
+    ],
+)
+def test_the_envelope_is_the_document_without_its_items(body: bytes, found: Found, envelope: bytes) -> None:
+    for cuts in ([], list(range(len(body)))):
+        splitter, _ = split(body, cuts)
+        assert (splitter.broken, splitter.complete) == (None, True)
+        assert (splitter.found, splitter.envelope) == (found, envelope)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>{}</html>", b'[{"cdr":[]}]', b"null", b"\x00{}", b'"x"'])
+def test_what_is_no_object_is_all_envelope(body: bytes) -> None:
+    splitter, blocks = split(body)
+    assert (blocks, splitter.begun, splitter.complete) == ([], False, False)
+    assert splitter.envelope == body
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"cdr":[{}],"cdr":[{}]}', "twice"),
+        (b'{"cdr":null,"cdr":[]}', "twice"),
+        (b'{"cdr":[{}]}{"cdr":[]}', "follow the document"),
+        (b'{"cdr":[{}]} x', "follow the document"),
+        (b'{"cdr":[{} {}]}', "missing"),
+        (b'{"cdr":[{},]}', "no item"),
+        (b'{"cdr":[,{}]}', "no item"),
+        (b'{"cdr":[{}}', "missing"),
+        (b'{"cdr":[{}];"result":0}', "missing"),
+        (b'{"cdr" [{}]}', "missing"),
+        (b"{cdr:[]}", "missing"),
+        (b'{"result":,"cdr":[]}', "no value"),
+    ],
+)
+def test_broken_documents_are_told_in_words(body: bytes, words: str) -> None:
+    for cuts in ([], list(range(len(body)))):
+        splitter, _ = split(body, cuts)
+        assert words in (splitter.broken or "")
+        assert splitter.feed(b"{}") == []
+
+
+def test_items_before_the_break_come_out_all_the_same() -> None:
+    splitter, blocks = split(b'{"cdr":[{"a":1},{"a":2} {"a":3}]}')
+    assert items_of(blocks) == [{"a": 1}, {"a": 2}]
+    assert splitter.broken is not None
+
+
+def test_a_complete_item_comes_out_at_once() -> None:
+    splitter = Splitter("cdr")
+    assert items_of(splitter.feed(b'{"result":"0","cdr":[{"a":1}')) == [{"a": 1}]
+    assert items_of(splitter.feed(b",7")) == []
+    assert items_of(splitter.feed(b'8,{"a"')) == [78]
+
+
+def test_blocks_are_no_longer_than_64_kib_but_for_one_longer_item() -> None:
+    items = [{"n": n, "pad": "x" * 500, "inner": [{}, {}]} for n in range(1000)]
+    items[500]["pad"] = "y" * (3 * BLOCK)
+    body = json.dumps({"cdr": items}, separators=(",", ":")).encode()
+    _, blocks = split(body)
+    assert items_of(blocks) == items
+    long = [block for block in blocks if len(block.text) > BLOCK]
+    assert [len(block.items) for block in long] == [1]
+    assert len(blocks) < len(body) / BLOCK + 8
+
+
+def test_one_item_that_no_parser_takes_costs_few_small_blocks() -> None:
+    items: list[Any] = [{"n": n, "pad": "x" * 100} for n in range(2000)]
+    items[777]["name"] = "\ud800"
+    body = json.dumps({"cdr": items}).encode()
+    _, blocks = split(body)
+    assert items_of(blocks) == items
+    assert len(blocks) < len(body) / BLOCK + 30
+
+
+def test_an_item_over_the_cap_is_left_out_and_its_place_kept() -> None:
+    body = b'{"cdr":[{"a":1},{"b":"' + b"x" * (MAX_ITEM + 5) + b'"},{"a":2}]}'
+    for cuts in ([], list(range(0, len(body), 5000))):
+        splitter, blocks = split(body, cuts)
+        assert splitter.complete
+        assert [(block.index, block.too_long) for block in blocks] == [(0, False), (1, True), (2, False)]
+        assert blocks[1].offset_of(0) == body.index(b'{"b"')
+        assert items_of(blocks) == [{"a": 1}, {"a": 2}]
+
+
+def test_a_long_item_in_pieces_never_piles_up() -> None:
+    splitter = Splitter("cdr")
+    splitter.feed(b'{"cdr":["')
+    for _ in range(64):
+        splitter.feed(b"x" * BLOCK)
+        assert len(splitter._buffer) <= MAX_ITEM + 2 * BLOCK
+
+
+def test_the_envelope_is_bounded() -> None:
+    splitter, _ = split(b'{"a":"' + b"x" * MAX_ENVELOPE + b'","cdr":[]}')
+    assert splitter.broken == "too many bytes beside the list"
+    page, _ = split(b"<" * (2 * MAX_ENVELOPE))
+    assert len(page.envelope) == MAX_ENVELOPE
+
+
+def test_deep_nesting_is_followed_without_recursion() -> None:
+    deep = b"[" * 200_000 + b"]" * 200_000
+    splitter, blocks = split(b'{"cdr":[{"a":1},' + deep + b',{"a":2}]}')
+    assert splitter.complete
+    assert [bytes(item)[:2] for block in blocks for item in block.items] == [b'{"', b"[[", b'{"']

@@ -1,0 +1,175 @@
+"""Periods as windows, whose record is whose, and where to go on: the decisions behind reports.
+
+The service does not say whether its end date is inclusive. So neighbouring windows share their
+boundary day, the last one asks one day further, and a record is handed out by the one window that
+owns the UTC day of its `trans_date`: the result is the same under both readings, in any order of
+rows. Source: contract 5.2.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import json
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+import attrs
+
+from videoapi.errors import ValidationError
+
+WINDOW_DAYS: Final = 7
+_DAY: Final = timedelta(days=1)
+
+
+class Place(enum.Enum):
+    """Where a record belongs, seen from the window that brought it."""
+
+    HERE = "here"
+    NEIGHBOUR = "in another window of the period"
+    OUTSIDE = "outside the period"
+
+
+@attrs.frozen
+class Window:
+    """One request's share of what is asked for.
+
+    `first` to `last` are the UTC days it owns, `until` is the last day it asks for; `start` and
+    `end` are those of the whole period. All are None where no period is asked for.
+    """
+
+    index: int = 0
+    first: date | None = None
+    last: date | None = None
+    until: date | None = None
+    start: date | None = None
+    end: date | None = None
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.last}" if self.first else "all"
+
+    def place(self, day: date | None) -> Place:
+        """Tell where a record of this day belongs; without a readable day it stays where it came."""
+        if day is None or self.first is None or self.last is None:
+            return Place.HERE
+        if self.first <= day <= self.last:
+            return Place.HERE
+        assert self.start is not None
+        assert self.end is not None
+        return Place.NEIGHBOUR if self.start <= day <= self.end else Place.OUTSIDE
+
+    def shares(self, day: date | None) -> bool:
+        """Tell whether another window asks for this day too, so that its ids are worth remembering."""
+        return day is None or (self.index > 0 and day == self.first)
+
+
+WHOLE: Final = Window()
+"""The one window of a question that names no dates."""
+
+
+def plan(start: date, end: date) -> tuple[Window, ...]:
+    """Cut a period into windows of 7 days, the last one shorter.
+
+    Args:
+        start: First UTC day, inclusive.
+        end: Last UTC day, inclusive.
+
+    Raises:
+        ValidationError: The period ends before it starts, or with the calendar itself.
+    """
+    if end < start:
+        raise ValidationError(f"the period ends ({end}) before it starts ({start})", field="end")
+    if end == date.max:
+        raise ValidationError(f"the period's end must lie before {date.max}", field="end")
+    windows: list[Window] = []
+    first = start
+    while first <= end:
+        last = min(first + (WINDOW_DAYS - 1) * _DAY, end)
+        windows.append(Window(len(windows), first, last, last + _DAY, start, end))
+        first = last + _DAY
+    return tuple(windows)
+
+
+def utc_day(text: str | None) -> date | None:
+    """Return the UTC day of a time as the service writes it, or None where there is none to read.
+
+    A time without a zone is UTC. Source: contract 5.2.
+    """
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None and moment.tzinfo is not UTC:
+            moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment.date()
+
+
+@attrs.frozen
+class Cursor:
+    """A place in a stream: a window, and the last record handed out there.
+
+    `str(cursor)` is text to keep; give it, or the cursor itself, to the same question again, and
+    the stream goes on behind that record. `restarted` tells that such a record was no longer found
+    and its window was handed out from the start.
+    """
+
+    query: str
+    since: str = ""
+    after: str | None = None
+    count: int = 0
+    restarted: bool = attrs.field(default=False, eq=False)
+
+    def __str__(self) -> str:
+        place = [1, self.query, self.since, self.after, self.count]
+        packed = json.dumps(place, separators=(",", ":"), ensure_ascii=True).encode()
+        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Read a cursor's text.
+
+        Raises:
+            ValidationError: This is no cursor's text; take it from `page.cursor` or `stream.cursor`.
+        """
+        try:
+            packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            version, query, since, after, count = json.loads(packed)
+        except (ValueError, TypeError, binascii.Error, RecursionError):
+            raise _no_cursor() from None
+        whole = isinstance(query, str) and isinstance(since, str) and isinstance(after, str | None)
+        if version != 1 or not whole or type(count) is not int or count < 0:
+            raise _no_cursor()
+        return cls(query, since, after, count)
+
+
+def resume(cursor: Cursor | str, query: str, windows: tuple[Window, ...]) -> tuple[Cursor, int]:
+    """Return the cursor, and the index of the window in which it stands.
+
+    Raises:
+        ValidationError: The text is no cursor, or it belongs to another question.
+    """
+    place = Cursor.parse(cursor) if isinstance(cursor, str) else cursor
+    if place.query != query:
+        raise ValidationError(
+            f"this cursor belongs to {place.query!r}, not to {query!r}; "
+            "ask the same question again, or leave the cursor out",
+            field="cursor",
+        )
+    for window in windows:
+        if place.since == since_of(window):
+            return place, window.index
+    raise ValidationError("this cursor stands in no window of the period", field="cursor")
+
+
+def since_of(window: Window) -> str:
+    """Return the text by which a cursor names a window."""
+    return window.first.isoformat() if window.first else ""
+
+
+def _no_cursor() -> ValidationError:
+    return ValidationError(
+        "this is no cursor; take its text from `page.cursor` or `stream.cursor`", field="cursor"
+    )

@@ -1,0 +1,97 @@
+"""Where JSON values end: found by brackets and quotes alone, and guessed for a whole block at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+_SEAM: Final = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\Z")
+_SEAM_REACH: Final = 64
+_LAST_CUTS: Final = 3
+_TRIES: Final = 8
+_LOOKS: Final = 64
+
+# Up to the next bracket or the start of an unfinished string; up to a string's end; up to a scalar's.
+_PLAIN: Final = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_QUOTED: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_BARE: Final = re.compile(rb'[^ \t\r\n,:\[\]{}"]*+')
+_QUOTE, _BACKSLASH = b'"\\'
+
+
+class Scan:
+    """Finds the end of one JSON value, however its bytes are cut."""
+
+    __slots__ = ("_bare", "_begun", "_depth", "_quoted", "length")
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._depth = 0
+        self._quoted = self._bare = self._begun = False
+
+    def advance(self, buffer: bytearray, start: int) -> bool:
+        """Go on in the value that starts there; `length` of it is scanned. True at its end."""
+        at = start + self.length
+        if at >= len(buffer):
+            return False
+        if not self._begun:
+            self._begun = True
+            self._bare = buffer[at] not in b'"{['
+        if self._bare:
+            at = _end(_BARE, buffer, at)
+            self.length = at - start
+            return at < len(buffer)
+        at, ended = self._follow(buffer, at)
+        self.length = at - start
+        return ended
+
+    def _follow(self, buffer: bytearray, at: int) -> tuple[int, bool]:
+        while at < len(buffer):
+            if self._quoted:
+                at = _end(_QUOTED, buffer, at)
+                # A backslash here is the last byte: what it escapes is still to come.
+                if at == len(buffer) or buffer[at] == _BACKSLASH:
+                    return at, False
+                self._quoted = False
+            else:
+                at = _end(_PLAIN, buffer, at) if self._depth else at
+                if at == len(buffer):
+                    return at, False
+                byte = buffer[at]
+                self._quoted = byte == _QUOTE
+                self._depth += 0 if self._quoted else 1 if byte in b"{[" else -1
+            at += 1
+            if self._depth == 0 and not self._quoted:
+                return at, True
+        return at, False
+
+
+def cuts(buffer: bytearray, start: int, stop: int) -> Iterator[int]:
+    """Yield where an item may end: the last few seams, then each time the one half as far.
+
+    Halving gets close to an item that no parser takes in few tries; the cap keeps a block cheap.
+    """
+    reach = stop
+    for nth in range(_TRIES):
+        cut = _last_seam(buffer, start, reach)
+        if cut is None:
+            return
+        yield cut
+        reach = cut if nth < _LAST_CUTS else start + (cut - start) // 2
+
+
+def _last_seam(buffer: bytearray, start: int, stop: int) -> int | None:
+    for _ in range(_LOOKS):
+        stop = buffer.rfind(b"{", start + 1, stop)
+        if stop < 0:
+            return None
+        seam = _SEAM.search(buffer, max(start, stop - _SEAM_REACH), stop)
+        if seam is not None:
+            return seam.start() + 1
+    return None
+
+
+def _end(pattern: re.Pattern[bytes], buffer: bytearray, at: int) -> int:
+    match = pattern.match(buffer, at)
+    assert match is not None
+    return match.end()

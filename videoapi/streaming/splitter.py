@@ -1,0 +1,272 @@
+"""The one splitter: a JSON body in pieces of any size becomes blocks of items and a small envelope.
+
+Nothing here reads or waits. The body is an object, and one of its keys holds the list. Whatever is
+no item of that list is the envelope, which is left with an empty list in that place and judged as
+any other answer is, so that `result` may stand before or after the list.
+
+Blocks are found by a trial: cut the bytes at the last `},{` and parse them as a list. Only at the
+end of an item do they parse, as a cut within a string or a nested value leaves brackets open; so a
+failure means no more than to take an earlier cut, and every byte is parsed at the speed of C. What
+has no such cut, or refuses to parse, is taken item by item by following its brackets and quotes.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from collections.abc import Generator, Sequence
+from typing import Final
+
+import attrs
+import msgspec
+
+from videoapi.streaming.scanning import Scan, cuts
+
+BLOCK: Final = 64 * 1024
+MAX_ITEM: Final = 1024 * 1024
+MAX_ENVELOPE: Final = 1024 * 1024
+
+_BOM: Final = b"\xef\xbb\xbf"
+_SPACE: Final = re.compile(rb"[ \t\r\n]*+")
+_QUOTE, _COMMA, _COLON, _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT = b'",:[]{}'
+
+_Parse = Generator[None, None, None]
+_items: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Found(enum.Enum):
+    """What stands where the list should."""
+
+    NOTHING = "nothing"
+    LIST = "a list"
+    NULL = "null"
+    OTHER = "something else"
+
+
+@attrs.frozen(eq=False)
+class Block:
+    """Neighbouring items, as bytes.
+
+    `index` is the first item's place in the list, `offset` that of its first byte in the body. A
+    block without items stands for one that was too long to keep.
+    """
+
+    index: int
+    offset: int
+    items: Sequence[bytes | msgspec.Raw]
+    text: bytes = attrs.field(default=b"", repr=False)
+
+    @property
+    def too_long(self) -> bool:
+        return not self.items
+
+    def offset_of(self, nth: int) -> int:
+        """Return where the block's nth item starts in the body."""
+        at = 0
+        for item in self.items[:nth]:
+            # Only space and a comma lie between two items, so the first match is the item itself.
+            at = self.text.index(item, at) + len(memoryview(item))
+        return self.offset + (self.text.index(self.items[nth], at) if self.items else 0)
+
+
+class _Broken(Exception):
+    """The bytes are no JSON document with one such list."""
+
+
+class Splitter:
+    """Feed it a body's bytes as they come; it returns the items that are complete.
+
+    Args:
+        key: The name under which the list stands.
+
+    After the last byte `envelope` holds the rest of the document, `found` what stood under the
+    key, and `complete` whether the document ended. `broken` says in words what is wrong with the
+    bytes; nothing more comes out after it is set.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.found = Found.NOTHING
+        self.complete = False
+        self.broken: str | None = None
+        self._key = key
+        self._buffer = bytearray()
+        self._at = 0
+        self._base = 0
+        self._index = 0
+        self._kept = bytearray()
+        self._blocks: list[Block] = []
+        self._parse = self._document()
+        next(self._parse)
+
+    @property
+    def envelope(self) -> bytes:
+        """The document without the items."""
+        return bytes(self._kept)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the body began as a JSON object does."""
+        return self._kept[:1] == b"{"
+
+    def feed(self, chunk: bytes | memoryview) -> list[Block]:
+        """Take the next bytes; return the blocks that they complete, in order."""
+        if self.broken is not None:
+            return []
+        del self._buffer[: self._at]
+        self._base += self._at
+        self._at = 0
+        self._buffer += chunk
+        try:
+            next(self._parse)
+        except _Broken as trouble:
+            self.broken = str(trouble)
+        blocks, self._blocks = self._blocks, []
+        return blocks
+
+    # The grammar, as generators that stop wherever bytes are missing.
+
+    def _document(self) -> _Parse:
+        while len(self._buffer) < len(_BOM) and _BOM.startswith(self._buffer):
+            yield
+        if self._buffer.startswith(_BOM):
+            self._at = len(_BOM)
+        if (yield from self._next()) != _OPEN_OBJECT:
+            yield from self._foreign()
+        self._keep(1)
+        if (yield from self._next()) != _CLOSE_OBJECT:
+            yield from self._members()
+        self._keep(1)
+        self.complete = True
+        yield from self._next()
+        raise _Broken(f"bytes follow the document at byte {self._where}")
+
+    def _foreign(self) -> _Parse:
+        # Some page instead of an answer: its beginning is enough to judge it by.
+        while True:
+            self._keep(min(len(self._buffer) - self._at, MAX_ENVELOPE - len(self._kept)))
+            self._at = len(self._buffer)
+            yield
+
+    def _members(self) -> _Parse:
+        while True:
+            yield from self._member()
+            byte = yield from self._next()
+            if byte == _CLOSE_OBJECT:
+                return
+            self._expect(byte, _COMMA)
+            self._keep(1)
+            yield from self._next()
+
+    def _member(self) -> _Parse:
+        self._expect((yield from self._next()), _QUOTE)
+        length = yield from self._value()
+        named = _is_name(bytes(self._buffer[self._at : self._at + length]), self._key)
+        self._keep(length)
+        self._expect((yield from self._next()), _COLON)
+        self._keep(1)
+        byte = yield from self._next()
+        if named and self.found is not Found.NOTHING:
+            raise _Broken(f"the list stands twice, again at byte {self._where}")
+        if named and byte == _OPEN_LIST:
+            self.found = Found.LIST
+            self._kept += b"[]"
+            self._at += 1
+            yield from self._list()
+            return
+        length = yield from self._value()
+        if named:
+            null = self._buffer[self._at : self._at + length] == b"null"
+            self.found = Found.NULL if null else Found.OTHER
+        self._keep(length)
+
+    def _list(self) -> _Parse:
+        if (yield from self._next()) == _CLOSE_LIST:
+            self._at += 1
+            return
+        while True:
+            if not self._cut_block():
+                yield from self._item()
+            byte = yield from self._next()
+            if byte == _CLOSE_LIST:
+                self._at += 1
+                return
+            self._expect(byte, _COMMA)
+            self._at += 1
+            yield from self._next()
+
+    def _item(self) -> _Parse:
+        scan, offset, too_long = Scan(), self._where, False
+        while not scan.advance(self._buffer, self._at):
+            if scan.length > MAX_ITEM:
+                too_long = True
+                self._at += scan.length
+                scan.length = 0
+            yield
+        text = bytes(self._buffer[self._at : self._at + scan.length])
+        if not text and not too_long:
+            raise _Broken(f"no item at byte {offset}")
+        self._at += len(text)
+        self._emit(offset, [] if too_long or len(text) > MAX_ITEM else [text], text)
+
+    def _value(self) -> Generator[None, None, int]:
+        scan = Scan()
+        while not scan.advance(self._buffer, self._at):
+            if scan.length > MAX_ENVELOPE:
+                raise _Broken("too many bytes beside the list")
+            yield
+        if not scan.length:
+            raise _Broken(f"no value at byte {self._where}")
+        return scan.length
+
+    def _next(self) -> Generator[None, None, int]:
+        """Skip white space; return the byte behind it without taking it."""
+        while True:
+            space = _SPACE.match(self._buffer, self._at)
+            assert space is not None
+            self._at = space.end()
+            if self._at < len(self._buffer):
+                return self._buffer[self._at]
+            yield
+
+    # What the grammar does with the bytes.
+
+    def _cut_block(self) -> bool:
+        start = self._at
+        for cut in cuts(self._buffer, start, min(len(self._buffer), start + BLOCK)):
+            text = b"[" + self._buffer[start:cut] + b"]"
+            try:
+                items = _items.decode(text)
+            except (msgspec.DecodeError, RecursionError):
+                continue
+            self._at = cut
+            self._emit(self._base + start, items, text[1:-1])
+            return True
+        return False
+
+    def _emit(self, offset: int, items: Sequence[bytes | msgspec.Raw], text: bytes) -> None:
+        self._blocks.append(Block(self._index, offset, items, text))
+        self._index += len(items) or 1
+
+    def _keep(self, length: int) -> None:
+        if len(self._kept) + length > MAX_ENVELOPE:
+            raise _Broken("too many bytes beside the list")
+        self._kept += self._buffer[self._at : self._at + length]
+        self._at += length
+
+    def _expect(self, byte: int, wanted: int) -> None:
+        if byte != wanted:
+            raise _Broken(f"{chr(wanted)!r} is missing at byte {self._where}")
+
+    @property
+    def _where(self) -> int:
+        return self._base + self._at
+
+
+def _is_name(text: bytes, key: str) -> bool:
+    if b"\\" not in text:
+        return text[1:-1] == key.encode()
+    try:
+        return bool(json.loads(text) == key)
+    except ValueError:
+        return False
