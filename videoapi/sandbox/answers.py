@@ -26,7 +26,7 @@ _NAMES = {
 
 
 class Refusal(Exception):
-    """The service refuses: a documented code, a sentence for `desc`, and the status if it is not the code's."""
+    """The service refuses: a documented code, a sentence for `desc`, a status if it is not the code's own."""
 
     def __init__(self, code: int, *, desc: str = "", status: int | None = None) -> None:
         super().__init__(code)

@@ -11,21 +11,14 @@ from email.utils import format_datetime
 from . import shapes
 from .answers import Answer, Refusal, dump, refuse, unauthorised
 from .routing import Call
-from .store import Room, Store, User
+from .sessions import User
+from .settings import Json
+from .store import Room, Store
 from .switches import Switches
-from .validation import Json
 from .wire import blocks
 
-_PERMISSIONS = {
-    "moderator": {"publish": True, "subscribe": True, "record": True, "stats": True, "controlhandlers": True},
-    "participant": {
-        "publish": True,
-        "subscribe": True,
-        "record": False,
-        "stats": True,
-        "controlhandlers": True,
-    },
-}
+_TALKS = {"publish": True, "subscribe": True, "record": False, "stats": True, "controlhandlers": True}
+_PERMISSIONS = {"moderator": {**_TALKS, "record": True}, "participant": _TALKS}
 _WATCHES = {"publish": False, "subscribe": True, "record": False, "stats": False, "controlhandlers": False}
 
 
@@ -144,7 +137,7 @@ class Service:
 
     def _users(self, args: tuple[str, ...], body: Json) -> Answer:
         self._store.find(args[0])
-        users = self._store.inside(args[0])
+        users = self._store.sessions.inside(args[0])
         answer: Json = {"result": 0, "total": len(users)}
         if users:
             answer["users"] = [_user(user) for user in users]

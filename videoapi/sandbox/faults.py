@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Mapping
+from typing import TypedDict, Unpack
 
 import attrs
 
@@ -33,6 +34,12 @@ _CODES = {400: 10009, 401: 10000, 403: 40002, 404: 40001, 409: 10030}
 _REASONS = {502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
 
 
+def _bytes(body: Mapping[str, object] | str | bytes | None) -> bytes | None:
+    if body is None or isinstance(body, bytes):
+        return body
+    return body.encode() if isinstance(body, str) else dump(body)
+
+
 @attrs.define
 class Fault:
     """One scripted fault, as `Sandbox.fault` made it; `hits` counts the requests that met it."""
@@ -45,7 +52,7 @@ class Fault:
     status: int | None = None
     retry_after: float | str | None = None
     code: int | None = None
-    body: bytes | None = None
+    body: bytes | None = attrs.field(default=None, converter=_bytes)
     at: float | None = None
     after: int = 0
     location: str | None = None
@@ -103,14 +110,21 @@ class Faults:
             return next((fault for fault in self._faults if fault.meets(route, self._dice)), None)
 
 
-def scripted(
-    route: str,
-    kind: str | int,
-    times: int | None,
-    *,
-    body: Mapping[str, object] | str | bytes | None = None,
-    **told: object,
-) -> Fault:
+class Told(TypedDict, total=False):
+    """What `Sandbox.fault` may be told beside route, kind and times."""
+
+    rate: float | None
+    seconds: float | None
+    status: int | None
+    retry_after: float | str | None
+    code: int | None
+    body: Mapping[str, object] | str | bytes | None
+    at: float | None
+    after: int
+    location: str | None
+
+
+def scripted(route: str, kind: str | int, times: int | None, **details: Unpack[Told]) -> Fault:
     """Read what `Sandbox.fault` was told.
 
     Raises:
@@ -119,17 +133,17 @@ def scripted(
     spelled = str(kind).strip().lower().replace("-", "_")
     spelled = _ALIASES.get(spelled, spelled)
     if spelled.isdigit():
-        told["status"] = int(spelled)
+        details["status"] = int(spelled)
         spelled = "status"
     if spelled not in KINDS:
         kinds = "; ".join(f"{name}: {does}" for name, does in KINDS.items())
         raise ValueError(f"unknown fault {kind!r}; known are {kinds}")
-    rate = told.get("rate")
-    if isinstance(rate, int | float) and not 0 <= rate <= 1:
+    rate = details.get("rate")
+    if rate is not None and not 0 <= rate <= 1:
         raise ValueError(f"rate={rate!r} is no probability from 0 to 1")
     if times is not None and times < 1:
         raise ValueError(f"times={times!r}: a fault happens at least once, or with None for ever")
-    return Fault(spelled, selected(route), times, body=_bytes(body), **told)  # type: ignore[arg-type]
+    return Fault(spelled, selected(route), times, **details)
 
 
 def told(fault: Fault) -> Answer | None:
@@ -171,15 +185,10 @@ def _named(
 def _envelope(status: int, code: int | None) -> dict[str, object]:
     if status < 400 and code is None:
         return {"result": 0}
-    code = code if code is not None else _CODES.get(status, 50000 if status >= 500 else 10018)
+    # Without a code of its own the status stands in the body too: it says no more than the status does.
+    code = code if code is not None else _CODES.get(status, status)
     return {"result": code, "error": f"[Reason] Scripted fault {status}", "desc": ""}
 
 
 def _seconds(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def _bytes(body: Mapping[str, object] | str | bytes | None) -> bytes | None:
-    if body is None or isinstance(body, bytes):
-        return body
-    return body.encode() if isinstance(body, str) else dump(body)

@@ -5,22 +5,21 @@ import ipaddress
 import random
 import secrets
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from aiohttp import web
-from aiohttp.web_request import BaseRequest
 
-from . import faults
 from .app import Service
 from .exchange import Exchange
-from .faults import Fault, Faults
+from .faults import Fault, Faults, Told, scripted
 from .files import Files
 from .history import Generated
 from .ledger import Ledger
 from .listener import Listener
+from .records import Records
 from .reports import Reports
 from .store import Store
 from .switches import Switches
@@ -30,7 +29,7 @@ T = TypeVar("T")
 
 
 class Sandbox:
-    """The Video API on loopback: `async with Sandbox() as sandbox:`, or `with Sandbox().in_thread() as sandbox:`.
+    """The Video API on loopback: `async with Sandbox() as sandbox:`, or `with Sandbox().in_thread()`.
 
     Args:
         app_id: the project's id, 24 hexadecimal digits; made up when absent.
@@ -76,20 +75,27 @@ class Sandbox:
     ) -> None:
         if not allow_remote and not _loopback(host):
             raise ValueError(f"{host} can be reached from other machines; allow_remote=True if that is meant")
-        self.app_id = app_id or secrets.token_hex(12)
         self.app_key = app_key or _word(36)
         self.recording_auth = (recording_user or "recordings", recording_password or _word(16))
         self.switches = Switches.of(switches)
         clock = clock or _now
         dice = random.Random(seed)  # noqa: S311 - made-up ids and scripted faults, no secrets
-        self.history = Generated()
+        self.app_id = app_id or f"{dice.getrandbits(96):024x}"
+        past = Generated(
+            self.app_id,
+            seed=secrets.token_hex(8) if seed is None else repr(seed),
+            calls=calls,
+            rooms=rooms,
+            today=today or clock().astimezone(UTC).date(),
+            days=days,
+        )
         self._listener = Listener(host, port, tls=tls)
         self._store = Store(
             self.app_id,
             switches=self.switches,
             clock=clock,
             dice=dice,
-            generated=self.history,
+            generated=past,
             host=self._address,
         )
         self._faults = Faults(dice)
@@ -109,7 +115,7 @@ class Sandbox:
             switches=self.switches,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._server: web.Server[BaseRequest] | None = None
+        self._server: web.Server | None = None
 
     @property
     def port(self) -> int:
@@ -127,6 +133,11 @@ class Sandbox:
         return self._listener.ca_file
 
     @property
+    def history(self) -> Records:
+        """The generated and the simulated calls, with counts to compare with."""
+        return self._store.records
+
+    @property
     def ledger(self) -> Ledger:
         """What was received and what was executed."""
         return self._store.ledger
@@ -142,9 +153,7 @@ class Sandbox:
             raise RuntimeError("the sandbox runs already")
         self._loop = asyncio.get_running_loop()
         self._exchange.open()
-        self._server = web.Server(
-            self._exchange.handle, access_log=None, keepalive_timeout=75, tcp_keepalive=True
-        )
+        self._server = web.Server(self._exchange.handle, access_log=None)
         try:
             await self._listener.open(self._connected)
         except BaseException:
@@ -171,7 +180,7 @@ class Sandbox:
 
     def in_thread(self) -> AbstractContextManager[Self]:
         """Run on an event loop in a thread of its own, for programs and tests that have none."""
-        return in_thread(self)
+        return in_thread(self.start, self.aclose)
 
     def set(self, **switches: Any) -> None:
         """Change switches while it runs.
@@ -186,16 +195,7 @@ class Sandbox:
         route: str,
         kind: str | int,
         times: int | None = 1,
-        *,
-        rate: float | None = None,
-        seconds: float | None = None,
-        status: int | None = None,
-        retry_after: float | str | None = None,
-        code: int | None = None,
-        body: Mapping[str, object] | str | bytes | None = None,
-        at: float | None = None,
-        after: int = 0,
-        location: str | None = None,
+        **told: Unpack[Told],
     ) -> Fault:
         """Script trouble for requests to come. The first fault in force that a request meets is the only one.
 
@@ -209,7 +209,7 @@ class Sandbox:
             retry_after: the header `Retry-After`, in seconds or as text.
             code: the `result` in the body of `status` and `status_after`.
             body: the whole body in place of the kind's own.
-            at: where `cut` and `truncated` cut: below 1 a share of the body, from 1 on bytes. Half by default.
+            at: where `cut` and `truncated` cut: below 1 a share of the body (default half), else bytes.
             after: how many requests pass before the first one meets it.
             location: where `redirect` points.
 
@@ -219,21 +219,8 @@ class Sandbox:
         Raises:
             ValueError: an unknown route or kind, or a number that makes no sense.
         """
-        fault = faults.scripted(
-            route,
-            kind,
-            times,
-            rate=rate,
-            seconds=seconds,
-            status=status,
-            retry_after=retry_after,
-            code=code,
-            body=body,
-            at=at,
-            after=after,
-            location=location,
-        )
-        if fault.kind == "refuse" and route == "*" and rate is None and not after:
+        fault = scripted(route, kind, times, **told)
+        if fault.kind == "refuse" and route == "*" and fault.rate is None and not fault.after:
             fault.hits, fault.times = 1, 1
             self._step(lambda: self._listener.refuse(fault.seconds or 1.0))
             return fault

@@ -6,23 +6,12 @@ Source: contract 4.3 to 4.5 and 10.10.
 import hashlib
 from datetime import UTC, datetime
 
+from .settings import KNOWN_SETTINGS, Json, count
 from .switches import Switches
-from .validation import KNOWN_SETTINGS, Json, count
 
 _RANK = {key: place for place, key in enumerate(KNOWN_SETTINGS)}
-_KEYS_2018 = frozenset(
-    (
-        "description",
-        "mode",
-        "scheduled",
-        "adhoc",
-        "scheduled_time",
-        "participants",
-        "auto_recording",
-        "active_talker",
-        "quality",
-    )
-)
+_KEYS_2018 = {"description", "mode", "scheduled", "adhoc", "scheduled_time", "participants"}
+_KEYS_2018 |= {"auto_recording", "active_talker", "quality"}
 
 
 def stamp(at: datetime) -> str:

@@ -9,10 +9,12 @@ import attrs
 
 from . import kinds, shapes, tokens, validation
 from .answers import Refusal
-from .history import Call, Generated, Records
+from .history import Generated
 from .ledger import Ledger, reference_of
+from .records import Call, Records
+from .sessions import Sessions, User
+from .settings import Json
 from .switches import Switches
-from .validation import Json
 
 TOKEN_LIFE = timedelta(minutes=15)
 
@@ -34,27 +36,6 @@ class Room:
         """The stored settings."""
         settings = self.body["settings"]
         return settings if isinstance(settings, dict) else {}
-
-
-@attrs.frozen
-class User:
-    """Somebody in a room, or on the way there with a token."""
-
-    room_id: str
-    name: str
-    user_ref: str
-    role: str
-    since: datetime
-
-
-@attrs.define
-class Session:
-    """One running session of a room: who is inside, by token, and who has left."""
-
-    conf_num: str
-    started: datetime
-    inside: dict[str, User] = attrs.field(factory=dict)
-    calls: list[Call] = attrs.field(factory=list)
 
 
 class Store:
@@ -82,6 +63,7 @@ class Store:
         self.app_id = app_id
         self.ledger = Ledger(self._bodies)
         self.records = Records(generated)
+        self.sessions = Sessions()
         self._switches = switches
         self._clock = clock
         self._dice = dice
@@ -91,7 +73,6 @@ class Store:
         self._counter = dice.getrandbits(23)
         self._rooms: dict[str, Room] = {}
         self._removed: set[str] = set()
-        self._sessions: dict[str, Session] = {}
         self._issued: dict[str, User] = {}
 
     def new_id(self) -> str:
@@ -123,7 +104,7 @@ class Store:
             if body is None:
                 raise Refusal(self._switches.unknown_room)
             return Room(room_id, body, self._generated.born(room_id))
-        if kinds.gone(self._clock(), inside=self.active(room_id), over=self._over(room)):
+        if self._gone(room):
             self._remove(room_id)
             raise Refusal(self._switches.unknown_room)
         return room
@@ -131,7 +112,7 @@ class Store:
     def update(self, room_id: str, body: Json) -> None:
         """Change a room that has no session running."""
         room = self.find(room_id)
-        if self.active(room_id):
+        if self.sessions.active(room_id):
             raise Refusal(10030)
         now = self._clock()
         if body:
@@ -143,7 +124,7 @@ class Store:
     def delete(self, room_id: str) -> None:
         """Delete a room that has no session running."""
         self.find(room_id)
-        if self.active(room_id):
+        if self.sessions.active(room_id):
             raise Refusal(self._switches.delete_active, status=409)
         self._remove(room_id)
         self.ledger.wrote("rooms.delete", self._clock(), room_id)
@@ -157,7 +138,9 @@ class Store:
             if body is not None:
                 yield Room(room_id, body, generated.born(room_id))
         for room in list(self._rooms.values()):
-            if not kinds.gone(self._clock(), inside=self.active(room.room_id), over=self._over(room)):
+            if not kinds.gone(
+                self._clock(), inside=self.sessions.active(room.room_id), over=self._over(room)
+            ):
                 yield room
 
     def issue(self, room_id: str, body: Json) -> str:
@@ -165,7 +148,7 @@ class Store:
         room = self.find(room_id)
         role = validation.check_token(body)
         now = self._clock()
-        denied = kinds.denial(room.settings, now, inside=self.active(room_id), over=self._over(room))
+        denied = kinds.denial(room.settings, now, inside=self.sessions.active(room_id), over=self._over(room))
         if denied is not None:
             raise Refusal(denied)
         self._expire()
@@ -192,13 +175,11 @@ class Store:
         user = self._issued.pop(token_id, None)
         if user is None:
             raise ValueError("the token is unknown, used up or older than 15 minutes")
-        room = self._kept(user.room_id)
+        room = self._stored(user.room_id)
         now = self._clock()
-        session = self._sessions.setdefault(room.room_id, Session(self.new_id(), now))
-        session.inside[token_id] = attrs.evolve(user, since=now)
         room.first_start = room.first_start or now
         room.controller = room.controller or self.new_id()
-        return session.conf_num
+        return self.sessions.enter(token_id, attrs.evolve(user, since=now), self.new_id)
 
     def leave(self, text: str) -> None:
         """Let the user of a token go; with the last one the session ends and its calls are written.
@@ -206,16 +187,12 @@ class Store:
         Raises:
             ValueError: the user is not inside.
         """
-        token_id = tokens.read(text)
-        for room_id, session in self._sessions.items():
-            user = session.inside.pop(token_id, None)
-            if user is not None:
-                now = self._clock()
-                session.calls.append(Call(user.name, user.user_ref, user.role, user.since, now))
-                if not session.inside:
-                    self._end(room_id, now)
-                return
-        raise ValueError("nobody with this token is in a room")
+        now = self._clock()
+        ended = self.sessions.leave(tokens.read(text), now)
+        if ended is not None:
+            room = self._rooms[ended.room_id]
+            room.first_end = room.first_end or now
+            self._record(room, ended.conf_num, ended.calls, recorded=None, files=True)
 
     def conference(
         self,
@@ -232,7 +209,7 @@ class Store:
         Raises:
             ValueError: there is no such room.
         """
-        room = self._kept(room_id)
+        room = self._stored(room_id)
         start = start or self._clock() - timedelta(minutes=minutes)
         end = start + timedelta(minutes=minutes)
         room.first_start = room.first_start or start
@@ -246,18 +223,9 @@ class Store:
         self._record(room, conf_num, calls, recorded=recorded, files=files)
         return conf_num
 
-    def inside(self, room_id: str) -> tuple[User, ...]:
-        """Who is in a room."""
-        session = self._sessions.get(room_id)
-        return tuple(session.inside.values()) if session else ()
-
     def size(self) -> int:
         """How many rooms there are, generated ones included."""
         return len(self._rooms) + self._generated.rooms
-
-    def active(self, room_id: str) -> bool:
-        """Whether a session is running in a room."""
-        return room_id in self._sessions
 
     def meta(self, room: Room) -> Json:
         """The stored room as tokens and call records show it."""
@@ -272,18 +240,12 @@ class Store:
             meta["enablexControllerId"] = room.controller
         return meta
 
-    def _kept(self, room_id: str) -> Room:
+    def _stored(self, room_id: str) -> Room:
         try:
             room = self.find(room_id)
         except Refusal:
             raise ValueError(f"no room {room_id}") from None
         return self._rooms.setdefault(room_id, room)
-
-    def _end(self, room_id: str, now: datetime) -> None:
-        session = self._sessions.pop(room_id)
-        room = self._rooms[room_id]
-        room.first_end = room.first_end or now
-        self._record(room, session.conf_num, session.calls, recorded=None, files=True)
 
     def _record(
         self, room: Room, conf_num: str, calls: list[Call], *, recorded: bool | None, files: bool
@@ -296,7 +258,7 @@ class Store:
         )
 
     def _taken(self, room_id: str, role: str) -> int:
-        taken = sum(user.role == role for user in self.inside(room_id))
+        taken = sum(user.role == role for user in self.sessions.inside(room_id))
         if self._switches.seats == "issued":
             taken += sum(user.room_id == room_id and user.role == role for user in self._issued.values())
         return taken
@@ -306,6 +268,10 @@ class Store:
         # They were issued in order of time, so the old ones stand in front.
         for token_id, _ in list(takewhile(lambda issued: issued[1].since < oldest, self._issued.items())):
             del self._issued[token_id]
+
+    def _gone(self, room: Room) -> bool:
+        inside = self.sessions.active(room.room_id)
+        return kinds.gone(self._clock(), inside=inside, over=self._over(room))
 
     def _over(self, room: Room) -> datetime | None:
         return kinds.over_at(room.settings, room.first_start, room.first_end, self._switches.adhoc_rule)

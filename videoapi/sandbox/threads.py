@@ -3,32 +3,33 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def in_thread(context: AbstractAsyncContextManager[T]) -> Iterator[T]:
-    """Enter an asynchronous context in a thread, and leave it there when the block ends.
+def in_thread(start: Callable[[], Awaitable[T]], close: Callable[[], Awaitable[object]]) -> Iterator[T]:
+    """Start something on a loop in a thread, and close it there when the block ends.
 
     Raises:
-        BaseException: whatever entering or leaving the context raised.
+        BaseException: whatever starting or closing raised.
     """
     ready = threading.Event()
-    entered: list[T] = []
+    started: list[T] = []
     stops: list[Callable[[], object]] = []
     trouble: list[BaseException] = []
 
     async def live() -> None:
         loop, done = asyncio.get_running_loop(), asyncio.Event()
-        async with context as value:
-            entered.append(value)
+        started.append(await start())
+        try:
             stops.append(lambda: loop.call_soon_threadsafe(done.set))
             ready.set()
             await done.wait()
+        finally:
+            await close()
 
     def run() -> None:
         try:
@@ -42,8 +43,8 @@ def in_thread(context: AbstractAsyncContextManager[T]) -> Iterator[T]:
     thread.start()
     ready.wait()
     try:
-        if entered:
-            yield entered[0]
+        if started:
+            yield started[0]
     finally:
         for stop in stops:
             with contextlib.suppress(RuntimeError):

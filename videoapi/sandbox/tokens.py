@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 
-from .validation import Json
+from .settings import Json
 
 
 def write(token_id: str, room: Json, *, host: str) -> str:

@@ -1,0 +1,234 @@
+"""Everything that happened in sessions: the generated past and what was simulated since."""
+
+import random
+from bisect import bisect_right, insort
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from math import gcd
+from operator import attrgetter
+from typing import Generic, TypeVar
+
+import attrs
+
+from .answers import dump
+from .history import Generated
+from .rows import DAY_MS, Item, Row, milliseconds
+from .settings import Json
+
+T = TypeVar("T", Row, Item)
+_AT = attrgetter("at")
+
+
+@attrs.frozen
+class Call:
+    """One user's stay in a simulated session."""
+
+    name: str
+    user_ref: str
+    role: str
+    start: datetime
+    end: datetime
+
+
+@attrs.frozen
+class Query:
+    """Which sessions are asked for; what is None does not matter. `after` is the day behind the last."""
+
+    first: date | None = None
+    after: date | None = None
+    room_id: str | None = None
+    conf_num: str | None = None
+
+
+class Records:
+    """The calls and archives of a sandbox, and counts of them for tests to compare with.
+
+    Args:
+        generated: the past.
+    """
+
+    def __init__(self, generated: Generated) -> None:
+        self._generated = generated
+        self._rows: list[Row] = []
+        self._items: list[Item] = []
+
+    def records(self, first: date, last: date) -> int:
+        """How many call records there are from one UTC day to another, both included."""
+        query = Query(first, last + timedelta(days=1))
+        return self._generated.count(self._sessions(query)) + len(_matching(self._rows, query))
+
+    def archives(self, first: date, last: date) -> int:
+        """How many archive items there are from one UTC day to another, both included."""
+        query = Query(first, last + timedelta(days=1))
+        sessions = self._generated.recorded(self._sessions(query))
+        return len(sessions) + len(_matching(self._items, query))
+
+    def per_day(self) -> dict[date, int]:
+        """Call records a UTC day, for the days that have any, in order."""
+        generated, day = self._generated, self._generated.first_day
+        days: Counter[date] = Counter()
+        left = generated.calls
+        while left > 0:
+            found = generated.count(generated.between(day, day + timedelta(days=1)))
+            left -= found
+            if found:
+                days[day] = found
+            day += timedelta(days=1)
+        for row in list(self._rows):
+            days[datetime.fromtimestamp(row.at / 1000, UTC).date()] += 1
+        return dict(sorted(days.items()))
+
+    def conf_nums(self, at_most: int = 10) -> tuple[str, ...]:
+        """Some generated sessions, the earliest first."""
+        return tuple(map(self._generated.conf_num, self._generated.sessions[:at_most]))
+
+    def room_ids(self, at_most: int = 10) -> tuple[str, ...]:
+        """The rooms of some generated sessions, the earliest first."""
+        rooms = (next(self._generated.rows(place)).room_id for place in self._generated.sessions[:at_most])
+        return tuple(dict.fromkeys(rooms))
+
+    def add(
+        self,
+        room_id: str,
+        conf_num: str,
+        calls: Sequence[Call],
+        *,
+        details: Json,
+        ids: Sequence[str],
+        recorded: bool,
+        files: bool,
+    ) -> None:
+        """Write down a session that is over."""
+        name, shown = dump(details["name"]).decode(), dump(details).decode()
+        for place, call in enumerate(calls):
+            row = Row(
+                at=milliseconds(call.end),
+                conf_num=conf_num,
+                room_id=room_id,
+                room_name_json=name,
+                details_json=shown,
+                connected=milliseconds(call.start),
+                left=milliseconds(call.end),
+                role=call.role,
+                name_json=dump(call.name).decode(),
+                ref_json=dump(call.user_ref).decode(),
+                call_num=ids[2 * place],
+                call_log_id=ids[2 * place][::-1],
+                cdr_id=ids[2 * place + 1],
+                dice=random.Random(ids[2 * place]).getrandbits(64),  # noqa: S311 - made-up figures
+            )
+            insort(self._rows, row, key=_AT)
+        if recorded and calls:
+            at = max(milliseconds(call.end) for call in calls)
+            item = Item(at, conf_num, room_id, ids[-1], min(len(calls), 4) if files else 0)
+            insort(self._items, item, key=_AT)
+
+    def item(self, conf_num: str) -> Item | None:
+        """The archive of a session, if it has one."""
+        return next(iter(self.recordings(Query(conf_num=conf_num), "ascending")), None)
+
+    def calls(self, query: Query, order: str) -> "Found[Row]":
+        """The call records of a query."""
+        generated = self._generated
+        sessions = self._sessions(query)
+        rows = _matching(self._rows, query)
+        size = generated.count(sessions) + len(rows)
+        return Found(sessions, rows, order, generated.ended, generated.rows, size)
+
+    def recordings(self, query: Query, order: str) -> "Found[Item]":
+        """The archive items of a query."""
+        generated = self._generated
+        sessions = generated.recorded(self._sessions(query))
+        items = _matching(self._items, query)
+        size = len(sessions) + len(items)
+        return Found(sessions, items, order, generated.ended, generated.items, size)
+
+    def _sessions(self, query: Query) -> range:
+        generated = self._generated
+        if query.conf_num is not None:
+            return generated.session(query.conf_num)
+        sessions = generated.sessions
+        if query.first is not None and query.after is not None:
+            sessions = generated.between(query.first, query.after)
+        return sessions if query.room_id is None else generated.in_room(query.room_id, sessions)
+
+
+@attrs.frozen
+class Found(Generic[T]):
+    """What a query found, in the order of a switch, computed while it is read.
+
+    Args:
+        sessions: the generated sessions.
+        saved: the simulated ones' rows or items, ascending.
+        order: `ascending`, `descending` or `shuffled`.
+        ended: when a generated session ended.
+        made: the rows or items of a generated session.
+        size: how many rows or items there are in all.
+    """
+
+    sessions: range
+    saved: Sequence[T]
+    order: str
+    ended: Callable[[int], int]
+    made: Callable[[int], Iterator[T]]
+    size: int
+
+    def __iter__(self) -> Iterator[T]:
+        """The rows or items, one after the other."""
+        if self.order == "shuffled":
+            yield from self._shuffled()
+        elif self.order == "descending":
+            for part in reversed(self._parts()):
+                if isinstance(part, range):
+                    for session in reversed(part):
+                        yield from reversed(list(self.made(session)))
+                else:
+                    yield part
+        else:
+            for part in self._parts():
+                if isinstance(part, range):
+                    for session in part:
+                        yield from self.made(session)
+                else:
+                    yield part
+
+    def _parts(self) -> list[range | T]:
+        parts: list[range | T] = []
+        rest = self.sessions
+        for one in self.saved:
+            place = bisect_right(rest, one.at, key=self.ended)
+            parts += [rest[:place], one]
+            rest = rest[place:]
+        parts.append(rest)
+        return parts
+
+    def _shuffled(self) -> Iterator[T]:
+        # A step that shares no factor with the number visits each place once, and nothing is stored.
+        number = len(self.sessions) + len(self.saved)
+        if not number:
+            return
+        step = next(step for step in range(number * 5 // 8 | 1, 2 * number + 2, 2) if gcd(step, number) == 1)
+        for turn in range(number):
+            place = (number // 3 + turn * step) % number
+            if place < len(self.sessions):
+                yield from reversed(list(self.made(self.sessions[place])))
+            else:
+                yield self.saved[place - len(self.sessions)]
+
+
+def _matching(saved: Sequence[T], query: Query) -> list[T]:
+    first = _start(query.first)
+    after = _start(query.after)
+    return [
+        one
+        for one in list(saved)
+        if (first is None or one.at >= first)
+        and (after is None or one.at < after)
+        and query.room_id in (None, one.room_id)
+        and query.conf_num in (None, one.conf_num)
+    ]
+
+
+def _start(day: date | None) -> int | None:
+    return None if day is None else (day - date(1970, 1, 1)).days * DAY_MS

@@ -1,0 +1,66 @@
+"""Who is in which room right now."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import attrs
+
+from .records import Call
+
+
+@attrs.frozen
+class User:
+    """Somebody in a room, or on the way there with a token; `since` is when that began."""
+
+    room_id: str
+    name: str
+    user_ref: str
+    role: str
+    since: datetime
+
+
+@attrs.define
+class Session:
+    """One session of a room: who is inside, by token, and the calls of those who have left."""
+
+    room_id: str
+    conf_num: str
+    inside: dict[str, User] = attrs.field(factory=dict)
+    calls: list[Call] = attrs.field(factory=list)
+
+
+class Sessions:
+    """The running sessions, at most one a room."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, Session] = {}
+
+    def active(self, room_id: str) -> bool:
+        """Whether a session is running in a room."""
+        return room_id in self._running
+
+    def inside(self, room_id: str) -> tuple[User, ...]:
+        """Who is in a room."""
+        session = self._running.get(room_id)
+        return tuple(session.inside.values()) if session else ()
+
+    def enter(self, token_id: str, user: User, new_id: Callable[[], str]) -> str:
+        """Let a user in, into a new session if none is running; returns the session's `conf_num`."""
+        session = self._running.get(user.room_id)
+        if session is None:
+            session = self._running[user.room_id] = Session(user.room_id, new_id())
+        session.inside[token_id] = user
+        return session.conf_num
+
+    def leave(self, token_id: str, now: datetime) -> Session | None:
+        """Let a user go; returns the session if it ended with that.
+
+        Raises:
+            ValueError: nobody came in with this token.
+        """
+        for session in self._running.values():
+            user = session.inside.pop(token_id, None)
+            if user is not None:
+                session.calls.append(Call(user.name, user.user_ref, user.role, user.since, now))
+                return None if session.inside else self._running.pop(session.room_id)
+        raise ValueError("nobody with this token is in a room")
