@@ -82,7 +82,7 @@ def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
 def _sentence(request: Request, outcome: Outcome) -> str:
     fault, code = outcome.fault, outcome.code
     words = (fault.error if fault else None) or (TEXTS.get(code) if isinstance(code, int) else None)
-    what = words or outcome.reason or outcome.judgement.kind.value
+    what = (words or "").removeprefix("[Reason] ") or outcome.reason or outcome.judgement.kind.value
     where = f"{request.method} {request.route.template}"
     answer = ", ".join(
         part

@@ -137,8 +137,9 @@ def _read_slowly(request: Request, status: int, headers: Mapping[str, str], body
 
 def _structured(request: Request, payload: Mapping[str, Any]) -> tuple[Any, Said, str]:
     assert request.reader is not None
+    key = request.reader.key
     try:
-        value = request.reader.structure(payload)
+        value = request.reader.structure(payload if key is None else payload.get(key))
     except ValueError as error:
         return None, Body.FOREIGN, f"the answer fits no model: {error}"
     if value is None:

@@ -18,12 +18,15 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 class Reader(Protocol):
     """Turns a successful body into what the caller gets."""
 
+    key: str | None
+    """Where the payload stands beside `result`; None where the whole body is it."""
+
     def fast(self, body: bytes, /) -> tuple[object, Any]:
         """Decode a body in one pass into (`result`, payload); ValueError where only care can read it."""
         ...
 
-    def structure(self, payload: Mapping[str, Any], /) -> Any:
-        """Build the payload from the parsed document; ValueError where it fits no model."""
+    def structure(self, payload: Any, /) -> Any:
+        """Build the payload from its parsed JSON; ValueError where it fits no model."""
         ...
 
 

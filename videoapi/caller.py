@@ -1,0 +1,137 @@
+"""One call: send, then a value or an error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from videoapi.errors import VideoAPIError
+from videoapi.events import CallEvent, Listener, log, tell
+from videoapi.middleware import Send
+from videoapi.pacing import Pace
+from videoapi.rules.backoff import Again, decide
+from videoapi.rules.failure import error_of
+from videoapi.rules.outcome import Outcome, answered, cut_short, unanswered
+from videoapi.rules.routes import Options, Request
+from videoapi.rules.verdicts import Kind, Phase, Verdict
+from videoapi.session import SessionManager
+
+
+@attrs.frozen(kw_only=True)
+class Caller:
+    """What every namespace is handed: a way to send, and the limits of its calls.
+
+    Args:
+        send: The middleware chain down to the wire.
+        options: Limits of each call.
+        manager: The connections.
+        pace: What the calls of this account share.
+        listeners: Told of each call.
+        guarded: Whether user middleware stands in the chain, so that `timeout` must bound it too.
+    """
+
+    send: Send
+    options: Options
+    manager: SessionManager
+    pace: Pace
+    listeners: Sequence[Listener] = ()
+    guarded: bool = False
+
+    async def call(self, request: Request) -> Any:
+        """Send a request and return its decoded payload.
+
+        Raises:
+            VideoAPIError: The class and its attributes tell what happened.
+        """
+        outcome = await self.outcome(request)
+        if outcome.judgement.verdict is Verdict.DONE:
+            return outcome.value
+        raise error_of(request, outcome)
+
+    async def open(self, request: Request) -> Outcome:
+        """Send a request and return the outcome with its body still open; the retries cover its head.
+
+        Raises:
+            VideoAPIError: No successful head came.
+        """
+        outcome = await self.outcome(request)
+        if outcome.verdict is Verdict.DONE and outcome.stream is not None:
+            return outcome
+        raise error_of(request, outcome)
+
+    async def outcome(self, request: Request) -> Outcome:
+        """Send a request and return what became of it, whatever that is."""
+        if not self.listeners and not self.guarded and not log.isEnabledFor(logging.DEBUG):
+            return await self.send(request)
+        began = self.pace.chance.clock()
+        outcome = await (self._guarded(request) if self.guarded else self.send(request))
+        tell(self.listeners, _event(request, outcome, self.pace.chance.clock() - began))
+        return outcome
+
+    async def _guarded(self, request: Request) -> Outcome:
+        try:
+            # A little later than the retries' own deadline, which knows more of what happened.
+            async with asyncio.timeout(request.timeout + 0.25) as limit:
+                return await self.send(request)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        return unanswered(request, Phase.SENT, Kind.TIMEOUT, "a middleware did not end in time")
+
+    def stream_permit_free(self) -> bool:
+        """Tell whether another stream could be opened now without waiting."""
+        self.manager.api()
+        return not self.manager.stream_permits.locked()
+
+    def judge(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+        """Judge the envelope that is left of a streamed body when its items are taken out."""
+        return answered(request, status, headers, body)
+
+    def lost(self, request: Request, reason: str, timed_out: bool, status: int = 200) -> Outcome:
+        """Judge a streamed body that broke."""
+        return cut_short(request, status, {}, reason, Kind.TIMEOUT if timed_out else Kind.CONNECTION)
+
+    async def again(self, request: Request, outcome: Outcome, attempt: int) -> bool:
+        """Decide whether a read that broke in its body is made again, and wait the backoff.
+
+        Args:
+            request: The read.
+            outcome: How it ended.
+            attempt: How many bodies have broken in a row without a new record, from 1.
+        """
+        step = decide(
+            self.options.retry,
+            request.route.operation,
+            outcome.judgement,
+            attempt=attempt,
+            unknown=attempt,
+            retry_after=outcome.retry_after,
+            left=request.timeout,
+            dice=self.pace.chance.dice,
+        )
+        if not isinstance(step, Again) or self.pace.budget.spend(outcome.verdict) is None:
+            return False
+        await self.pace.chance.sleep(step.after)
+        return True
+
+    def error(self, outcome: Outcome, request: Request, attempts: int) -> VideoAPIError:
+        """Return the error that tells a failed outcome."""
+        return error_of(request, attrs.evolve(outcome, attempts=attempts))
+
+
+def _event(request: Request, outcome: Outcome, seconds: float) -> CallEvent:
+    return CallEvent(
+        route=request.route.name,
+        method=request.method,
+        path=request.route.template,
+        attempts=outcome.attempts,
+        status=outcome.status,
+        code=outcome.code,
+        verdict=outcome.verdict.value,
+        seconds=seconds,
+        request_id=outcome.fault.request_id if outcome.fault else None,
+    )

@@ -1,0 +1,277 @@
+"""The client: wires the parts together in one place, and decides nothing."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+import attrs
+
+from videoapi.caller import Caller
+from videoapi.config import (
+    DEFAULT_BASE_URL,
+    BaseUrl,
+    Credentials,
+    CredentialsSource,
+    Secret,
+    credentials_from,
+    positive_seconds,
+)
+from videoapi.errors import ConfigurationError
+from videoapi.events import Listener
+from videoapi.middleware import Middleware, chain, retrying
+from videoapi.rules.backoff import RetryPolicy
+from videoapi.rules.routes import Options
+from videoapi.session import SessionManager
+from videoapi.transport import Transport
+
+if TYPE_CHECKING:
+    from videoapi.models.reports import CallRecord
+    from videoapi.resources.archives import Archives
+    from videoapi.resources.dialin import DialIns
+    from videoapi.resources.reports import Reports
+    from videoapi.resources.rooms import Rooms
+    from videoapi.resources.tokens import Tokens
+
+_YES: Final = frozenset({"1", "true", "yes", "on"})
+
+
+class VideoClient:
+    """Rooms, join tokens, call records and recordings of one project.
+
+    For servers only: who holds the APP_KEY can do everything in the project, so it must never get
+    into a program that runs at a user's, be it a browser, a phone or a desktop.
+
+    Use it with `async with`, or call `aclose()` when done. It is safe for thousands of tasks of one
+    event loop.
+
+    Args:
+        app_id: The project's APP_ID; else VIDEOAPI_APP_ID.
+        app_key: The project's APP_KEY; else VIDEOAPI_APP_KEY.
+        base_url: The API's address with its version directory; else VIDEOAPI_BASE_URL, else
+            `https://api.enablex.io/video/v2`.
+        credentials: A callable that returns `(app_id, app_key)`, or an awaitable of it, asked at each
+            attempt; instead of `app_id` and `app_key`.
+        session: A `SessionManager` to share with other clients; who made it closes it.
+        timeout: A single call as the caller waits for it, in seconds; by default 40 for a create and
+            90 for all else. Runs, streams and downloads have a `timeout=` of their own.
+        attempt_timeout: One attempt, in seconds.
+        retry: How often to try again.
+        middleware: `async def middleware(request, send)`, run once a call, the first outermost.
+        listeners: Called with an event for each attempt and each call.
+        recording_auth: User and password of the project's recordings; else VIDEOAPI_RECORDING_USER and
+            VIDEOAPI_RECORDING_PASSWORD. Not the APP_ID and APP_KEY.
+        recording_hosts: Hosts that recordings may be fetched from, besides the API's own: a name, or a
+            suffix such as `.enablex.io`.
+        proxy: URL of an HTTP proxy.
+        trust_env: Take proxies and `.netrc` from the environment.
+        ca_file: PEM file of the authorities to trust instead of the system's.
+        allow_http: Let a base URL that is not on this machine be plain http; else VIDEOAPI_ALLOW_HTTP.
+
+    Raises:
+        ConfigurationError: Something is missing or contradicts itself; the message names it.
+
+    Source: contract 1, 1.1, 5.4.
+    """
+
+    def __init__(
+        self,
+        app_id: str | None = None,
+        app_key: str | Secret | None = None,
+        base_url: str | None = None,
+        *,
+        credentials: CredentialsSource | Credentials | None = None,
+        session: SessionManager | None = None,
+        timeout: float | None = None,
+        attempt_timeout: float = 30.0,
+        retry: RetryPolicy | None = None,
+        middleware: Sequence[Middleware] = (),
+        listeners: Sequence[Listener] = (),
+        recording_auth: tuple[str, str] | None = None,
+        recording_hosts: Sequence[str] = (),
+        proxy: str | None = None,
+        trust_env: bool = False,
+        ca_file: str | None = None,
+        allow_http: bool | None = None,
+    ) -> None:
+        source = _source(app_id, app_key, credentials)
+        if allow_http is None:
+            allow_http = os.environ.get("VIDEOAPI_ALLOW_HTTP", "").lower() in _YES
+        self._base = BaseUrl.parse(
+            base_url or os.environ.get("VIDEOAPI_BASE_URL") or DEFAULT_BASE_URL, allow_http=allow_http
+        )
+        self._allow_http = allow_http
+        if session is not None and (proxy is not None or trust_env or ca_file is not None):
+            raise ConfigurationError(
+                "Give proxy=, trust_env= and ca_file= to the SessionManager that is shared."
+            )
+        self._owned = session is None
+        self._manager = session or SessionManager(proxy=proxy, trust_env=trust_env, ca_file=ca_file)
+        self._recording = _recording(recording_auth)
+        self._recording_hosts = _hosts(recording_hosts)
+        options = _options(Options(), timeout, attempt_timeout, retry)
+        self._transport = Transport(self._manager, self._base, source)
+        account = source.app_id if isinstance(source, Credentials) else f"callable {id(source):#x}"
+        pace = self._manager.pace(self._base.origin, account)
+        _must_be_callable("middleware", *middleware)
+        _must_be_callable("listeners", *listeners)
+        self._caller = Caller(
+            send=chain(middleware, retrying(self._transport.send, pace, tuple(listeners))),
+            options=options,
+            manager=self._manager,
+            pace=pace,
+            listeners=tuple(listeners),
+            guarded=bool(middleware),
+        )
+
+    def __repr__(self) -> str:
+        return f"<VideoClient {self._base}>"
+
+    @property
+    def base_url(self) -> str:
+        """The API's address."""
+        return str(self._base)
+
+    @cached_property
+    def rooms(self) -> Rooms:
+        """Create, read, change and delete rooms."""
+        from videoapi.resources.rooms import Rooms
+
+        return Rooms(self._caller)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Issue join tokens."""
+        from videoapi.resources.tokens import Tokens
+
+        return Tokens(self._caller)
+
+    @cached_property
+    def cdr(self) -> Reports[CallRecord]:
+        """Stream call detail records."""
+        from videoapi.resources.reports import cdr
+
+        return cdr(self._caller)
+
+    @cached_property
+    def archives(self) -> Archives:
+        """Stream the archive, and download its files."""
+        from videoapi.downloads import Downloader
+        from videoapi.resources.archives import Archives
+
+        downloader = Downloader(
+            self._manager,
+            base=self._base,
+            credentials=self._recording,
+            hosts=self._recording_hosts,
+            allow_http=self._allow_http,
+        )
+        return Archives(self._caller, downloader)
+
+    @cached_property
+    def dialin(self) -> DialIns:
+        """Read the account's dial-in numbers."""
+        from videoapi.resources.dialin import DialIns
+
+        return DialIns(self._caller)
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        attempt_timeout: float | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> VideoClient:
+        """Return a view of this client with other limits; it shares the connections and closes nothing.
+
+        Args:
+            timeout: A single call, and each item of a bulk run, in seconds.
+            attempt_timeout: One attempt, in seconds.
+            retry: How often to try again.
+
+        Raises:
+            ConfigurationError: A value is out of its range.
+        """
+        view = copy.copy(self)
+        for name in ("rooms", "tokens", "cdr", "archives", "dialin"):
+            view.__dict__.pop(name, None)
+        view._owned = False
+        view._is_view = True
+        options = _options(self._caller.options, timeout, attempt_timeout, retry)
+        view._caller = attrs.evolve(self._caller, options=options)
+        return view
+
+    _is_view = False
+
+    async def aclose(self) -> None:
+        """Close the client, and its connections where they are its own. Closing twice does no harm."""
+        if self._is_view:
+            return
+        self._transport.closed = True
+        if self._owned:
+            await self._manager.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._transport.check()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _source(
+    app_id: str | None, app_key: str | Secret | None, credentials: CredentialsSource | Credentials | None
+) -> Credentials | CredentialsSource:
+    if credentials is None:
+        return credentials_from(app_id, app_key)
+    if app_id is not None or app_key is not None:
+        raise ConfigurationError("Give app_id= and app_key=, or credentials=, not both.")
+    if not isinstance(credentials, Credentials):
+        _must_be_callable("credentials", credentials)
+    return credentials
+
+
+def _recording(given: tuple[str, str] | None) -> Credentials | None:
+    if given is None:
+        user = os.environ.get("VIDEOAPI_RECORDING_USER")
+        password = os.environ.get("VIDEOAPI_RECORDING_PASSWORD")
+        return Credentials(user, password) if user and password else None
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise ConfigurationError("recording_auth must be (user, password).")
+    return Credentials(*given)
+
+
+def _hosts(given: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise ConfigurationError("recording_hosts must be a list of hosts, not one text.")
+    for host in given:
+        if not host or "/" in host or "*" in host or host == ".":
+            raise ConfigurationError(
+                f"recording_hosts: {host!r} is no host such as portal.enablex.io, "
+                "nor a suffix such as .enablex.io."
+            )
+    return tuple(host.lower() for host in given)
+
+
+def _options(
+    options: Options, timeout: float | None, attempt_timeout: float | None, retry: RetryPolicy | None
+) -> Options:
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise ConfigurationError("retry must be a RetryPolicy.")
+    return Options(
+        timeout=positive_seconds("timeout", timeout) or options.timeout,
+        attempt_timeout=positive_seconds("attempt_timeout", attempt_timeout) or options.attempt_timeout,
+        retry=retry or options.retry,
+    )
+
+
+def _must_be_callable(name: str, *values: object) -> None:
+    for value in values:
+        if not callable(value):
+            raise ConfigurationError(f"{name}: {type(value).__name__} is not callable.")

@@ -1,0 +1,164 @@
+"""What a client is set up with: credentials, base URL, limits."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import math
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Self
+
+import attrs
+
+from videoapi.errors import ConfigurationError
+
+DEFAULT_BASE_URL: Final = "https://api.enablex.io/video/v2"
+
+
+class Secret:
+    """A text that no repr, log, format or pickle shows; only `.value` does."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    @property
+    def value(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('…')"
+
+    def __str__(self) -> str:
+        return "…"
+
+    def __format__(self, spec: str) -> str:
+        return "…"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("A secret is not pickled; read it again from where it is kept.")
+
+
+def _secret(value: str | Secret) -> Secret:
+    return value if isinstance(value, Secret) else Secret(value)
+
+
+@attrs.frozen
+class Credentials:
+    """A user name and a password for HTTP Basic: APP_ID and APP_KEY. Source: contract 1.1, RFC 7617."""
+
+    app_id: str
+    app_key: Secret = attrs.field(converter=_secret)
+
+    def __attrs_post_init__(self) -> None:
+        for name, text in (("app_id", self.app_id), ("app_key", self.app_key.value)):
+            if not isinstance(text, str) or not text:
+                raise ConfigurationError(f"{name} is empty.")
+            if any(ord(character) < 32 or ord(character) == 127 for character in text):
+                raise ConfigurationError(f"{name} holds a control character, such as a line end.")
+        if ":" in self.app_id:
+            raise ConfigurationError("app_id holds a colon, which HTTP Basic cannot carry.")
+
+    @property
+    def authorization(self) -> str:
+        """The value of the `Authorization` header; a secret."""
+        pair = f"{self.app_id}:{self.app_key.value}"
+        return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+CredentialsSource = Callable[[], "Credentials | tuple[str, str] | Awaitable[Credentials | tuple[str, str]]"]
+"""Called at each attempt, so that a rotated key needs no new client."""
+
+
+def credentials_from(
+    app_id: str | None, app_key: str | Secret | None, environment: Mapping[str, str] = os.environ
+) -> Credentials:
+    """Return the credentials given, or those in VIDEOAPI_APP_ID and VIDEOAPI_APP_KEY.
+
+    Raises:
+        ConfigurationError: One is missing; the message names it.
+    """
+    app_id = app_id or environment.get("VIDEOAPI_APP_ID")
+    app_key = app_key or environment.get("VIDEOAPI_APP_KEY")
+    missing = [
+        f"{argument}= or {variable}"
+        for argument, variable, value in (
+            ("app_id", "VIDEOAPI_APP_ID", app_id),
+            ("app_key", "VIDEOAPI_APP_KEY", app_key),
+        )
+        if not value
+    ]
+    if not app_id or not app_key:
+        raise ConfigurationError(f"No credentials: give {' and '.join(missing)}.")
+    return Credentials(app_id, app_key)
+
+
+@attrs.frozen
+class BaseUrl:
+    """The API's address: any host with any version directory, without a trailing slash."""
+
+    origin: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, text: str, *, allow_http: bool) -> Self:
+        """Check a base URL.
+
+        Plain http is taken for loopback; elsewhere only with `allow_http`, as the APP_KEY travels with
+        each request.
+
+        Raises:
+            ConfigurationError: It is no http(s) URL, carries credentials or a query, or is http elsewhere.
+        """
+        from yarl import URL
+
+        try:
+            url = URL(text)
+            host, user = url.host, url.user or url.password
+        except (ValueError, TypeError):
+            raise ConfigurationError("base_url is no URL, such as https://api.enablex.io/video/v2.") from None
+        if url.scheme not in ("http", "https") or not host:
+            raise ConfigurationError("base_url must begin with https:// and name a host.")
+        if user or url.query_string or url.fragment:
+            raise ConfigurationError("base_url must hold no user, query or fragment.")
+        if url.scheme == "http" and not (allow_http or is_loopback(host)):
+            raise ConfigurationError(
+                f"base_url http://{host} would send the APP_KEY in the clear. Use https, or allow_http=True "
+                "(VIDEOAPI_ALLOW_HTTP=1) inside a network you trust."
+            )
+        return cls(str(url.origin()), url.raw_path.rstrip("/"))
+
+    def __str__(self) -> str:
+        return self.origin + self.prefix
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine itself."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def positive_seconds(name: str, value: float | None) -> float | None:
+    """Return `value` if it is a finite number of seconds above 0, or None.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if value is None:
+        return None
+    given: object = value
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
+        raise ConfigurationError(f"{name}={value!r}: give seconds, more than 0 and finite.")
+    return float(given)

@@ -1,0 +1,158 @@
+"""The middleware above the session: a request in, an outcome out.
+
+A middleware is `async def middleware(request, send) -> Outcome`. It runs once a call, around the
+retries, and may change the request on its way in (`attrs.evolve`), the outcome on its way out, or
+answer by itself (`answered`). Because it stands above aiohttp's session, it works with whatever
+stands in for that session in a test.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import attrs
+
+from videoapi.events import AttemptEvent, Listener, log, tell
+from videoapi.pacing import Pace
+from videoapi.rules.backoff import Again, Stop, decide
+from videoapi.rules.classify import DONE
+from videoapi.rules.outcome import Outcome
+from videoapi.rules.routes import Request
+from videoapi.rules.verdicts import Judgement, Kind, Phase, Verdict
+
+Send = Callable[[Request], Awaitable[Outcome]]
+"""Sends a request and tells what became of it."""
+
+Middleware = Callable[[Request, Send], Awaitable[Outcome]]
+"""Stands around `Send`; what users add with `VideoClient(middleware=[…])`."""
+
+Attempt = Callable[[Request, float], Awaitable[Outcome]]
+"""Sends a request once, by a deadline on the loop's clock."""
+
+_PAUSED: Final = Judgement(Verdict.THROTTLED, Kind.RATE)
+
+
+def chain(middlewares: Sequence[Middleware], send: Send) -> Send:
+    """Return a `Send` with the middlewares around it, the first outermost."""
+    for middleware in reversed(middlewares):
+        send = _around(middleware, send)
+    return send
+
+
+def _around(middleware: Middleware, send: Send) -> Send:
+    async def through(request: Request) -> Outcome:
+        return await middleware(request, send)
+
+    return through
+
+
+def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = ()) -> Send:
+    """Return a `Send` that asks again while the rules, the budget and the time allow it.
+
+    Args:
+        attempt_once: One exchange on the wire.
+        pace: What the calls of this account share: budget, pause, clock, sleep and dice.
+        listeners: Told of each attempt.
+    """
+    clock, sleep, dice = pace.chance.clock, pace.chance.sleep, pace.chance.dice
+
+    async def send_until_final(request: Request) -> Outcome:
+        policy, operation = request.options.retry, request.route.operation
+        deadline = clock() + request.timeout
+        attempt = unknown = 0
+        spent = 0.0
+        while True:
+            if pace.throttle.closed and (pause := pace.throttle.pause_left()) > 0:
+                if pause >= deadline - clock() or pause > policy.max_retry_after:
+                    return _paused(pause, attempt, unknown)
+                await sleep(pause)
+            attempt += 1
+            began = clock()
+            outcome = await attempt_once(request, deadline)
+            verdict = outcome.judgement.verdict
+            if verdict is Verdict.DONE:
+                next_step: Again | Stop = _FINAL
+                pace.budget.succeeded(spent)
+                pace.throttle.success()
+                pace.connect.success()
+            else:
+                outcome = _with_history(outcome, request, attempt, unknown)
+                verdict = outcome.judgement.verdict
+                unknown += verdict is Verdict.UNKNOWN
+                _note_trouble(pace, outcome)
+                next_step = decide(
+                    policy,
+                    operation,
+                    outcome.judgement,
+                    attempt=attempt,
+                    unknown=unknown,
+                    retry_after=outcome.retry_after,
+                    left=deadline - clock(),
+                    dice=dice,
+                )
+                if isinstance(next_step, Again):
+                    cost = pace.budget.spend(verdict)
+                    next_step = Stop("budget") if cost is None else next_step
+                    spent = cost or spent
+            if listeners or log.isEnabledFor(logging.DEBUG):
+                tell(listeners, _event(request, outcome, attempt, clock() - began, next_step))
+            if isinstance(next_step, Stop):
+                return outcome
+            await sleep(next_step.after)
+
+    return send_until_final
+
+
+_FINAL: Final = Stop("final")
+
+
+def _with_history(outcome: Outcome, request: Request, attempt: int, unknown: int) -> Outcome:
+    """Put what the attempts before this one left open into its outcome."""
+    gone = outcome.judgement.kind is Kind.NOT_FOUND and outcome.verdict is Verdict.REJECTED
+    if gone and unknown and request.method == "DELETE":
+        # An earlier attempt, of which nobody heard again, has deleted it.
+        return attrs.evolve(outcome, judgement=DONE, attempts=attempt, may_have_executed=True)
+    return attrs.evolve(outcome, attempts=attempt, may_have_executed=outcome.may_have_executed or unknown > 0)
+
+
+def _note_trouble(pace: Pace, outcome: Outcome) -> None:
+    if outcome.verdict is Verdict.THROTTLED:
+        pace.throttle.trouble(outcome.retry_after)
+    elif outcome.verdict is Verdict.NOT_SENT and outcome.judgement.kind is Kind.CONNECTION:
+        pace.connect.trouble()
+    elif outcome.phase is Phase.ANSWERED:
+        # Somebody answers again, whatever they say.
+        pace.connect.success()
+        if outcome.verdict is not Verdict.UNKNOWN:
+            pace.throttle.success()
+
+
+def _paused(pause: float, attempt: int, unknown: int) -> Outcome:
+    return Outcome(
+        judgement=_PAUSED,
+        phase=Phase.NOT_SENT,
+        reason="the account is paused after an earlier 429",
+        retry_after=pause,
+        attempts=attempt,
+        may_have_executed=unknown > 0,
+    )
+
+
+def _event(
+    request: Request, outcome: Outcome, attempt: int, seconds: float, step: Again | Stop
+) -> AttemptEvent:
+    return AttemptEvent(
+        route=request.route.name,
+        method=request.method,
+        path=request.route.template,
+        attempt=attempt,
+        status=outcome.status,
+        code=outcome.code,
+        verdict=outcome.verdict.value,
+        seconds=seconds,
+        waited=outcome.waited,
+        retry_in=step.after if isinstance(step, Again) else None,
+        request_id=outcome.fault.request_id if outcome.fault else None,
+    )

@@ -1,0 +1,176 @@
+"""What the calls of one account share: the retry budget, and the gates that close after trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+
+from videoapi.rules.backoff import jitter, spread
+from videoapi.rules.verdicts import Verdict
+
+_CAPACITY: Final = 500.0
+_COSTS: Final = {Verdict.UNKNOWN: 10.0, Verdict.NOT_SENT: 10.0, Verdict.THROTTLED: 5.0}
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@attrs.frozen(kw_only=True)
+class Chance:
+    """Time and dice, so that tests can hold both."""
+
+    clock: Callable[[], float] = _loop_time
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    dice: Callable[[], float] = random.random
+
+
+class Budget:
+    """How many retries an account may still spend.
+
+    A bucket of 500: a retry costs 10, after "come back later" 5; a success at the first attempt
+    gives 1 back, a success after retries what the last one cost. At a total outage N calls so send
+    at most N + 50 requests.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = _CAPACITY
+
+    @property
+    def left(self) -> float:
+        return self._left
+
+    def spend(self, verdict: Verdict) -> float | None:
+        """Take what a retry costs, and return it; None, and nothing taken, where too little is left."""
+        cost = _COSTS[verdict]
+        if cost > self._left:
+            return None
+        self._left -= cost
+        return cost
+
+    def succeeded(self, last_cost: float) -> None:
+        """Give back: what the last retry cost, or 1 where the first attempt succeeded."""
+        if self._left < _CAPACITY:
+            self._left = min(_CAPACITY, self._left + (last_cost or 1.0))
+
+
+class Gate:
+    """Closed for a while after trouble; then open to one at a time, until one succeeds.
+
+    Single calls only wait for the pause to end (`passed`). Bulk items also take turns (`enter`), so
+    that an outage costs a few probes and not one try an item.
+    """
+
+    __slots__ = ("_base", "_cap", "_chance", "_changed", "_closed", "_probing", "_streak", "_until")
+
+    def __init__(self, chance: Chance, *, base: float, cap: float) -> None:
+        self._chance = chance
+        self._base = base
+        self._cap = cap
+        self._until = 0.0
+        self._closed = False
+        self._probing = False
+        self._streak = 0
+        self._changed: asyncio.Event | None = None
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def pause_left(self) -> float:
+        """Return the seconds until the pause ends; 0 where there is none."""
+        return max(0.0, self._until - self._chance.clock()) if self._closed else 0.0
+
+    def trouble(self, retry_after: float | None = None) -> None:
+        """Close the gate, or lengthen its pause; many at the same moment count once."""
+        now = self._chance.clock()
+        if not self._closed or now >= self._until:
+            self._streak += 1
+        wait = jitter(self._base, self._cap, self._streak, self._chance.dice())
+        # A pause of nearly nothing would make a storm of the probes themselves.
+        wait = max(wait, self._base / 2)
+        if retry_after is not None:
+            wait = max(wait, spread(retry_after, self._chance.dice()))
+        if not self._closed or now >= self._until or retry_after is not None:
+            self._until = max(self._until, now + wait)
+        self._closed = True
+        self._wake()
+
+    def success(self) -> None:
+        """Open the gate."""
+        if self._closed:
+            self._closed = False
+            self._streak = 0
+            self._wake()
+
+    async def enter(self, gives_up: Callable[[], bool]) -> bool:
+        """Wait until it is one's turn.
+
+        Args:
+            gives_up: Asked after each wait; true ends it.
+
+        Returns:
+            Whether one is the probe, and so owes a `leave`.
+        """
+        while self._closed and not gives_up():
+            left = self.pause_left()
+            if left > 0:
+                # In short naps, so that a run that ends meanwhile is not held by a long pause.
+                await self._chance.sleep(min(left, 0.5))
+            elif self._probing:
+                await self._wait_for_change()
+            else:
+                self._probing = True
+                return True
+        return False
+
+    def leave(self) -> None:
+        """End one's turn as the probe."""
+        self._probing = False
+        self._wake()
+
+    async def _wait_for_change(self) -> None:
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        await self._changed.wait()
+
+    def _wake(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+
+@attrs.frozen
+class Pace:
+    """What all calls of one account at one origin share."""
+
+    chance: Chance
+    budget: Budget
+    throttle: Gate
+    """Closes on 429 and its like: one for the account."""
+    connect: Gate
+    """Closes where no connection can be made: one for the origin."""
+
+
+class Paces:
+    """The paces of all origins and accounts of one session manager."""
+
+    def __init__(self, chance: Chance) -> None:
+        self._chance = chance
+        self._paces: dict[tuple[str, str], Pace] = {}
+        self._connects: dict[str, Gate] = {}
+
+    def of(self, origin: str, account: str) -> Pace:
+        """Return the pace of one account at one origin; the same for every client that asks."""
+        pace = self._paces.get((origin, account))
+        if pace is None:
+            connect = self._connects.setdefault(origin, Gate(self._chance, base=0.1, cap=2.0))
+            throttle = Gate(self._chance, base=1.0, cap=20.0)
+            pace = self._paces[origin, account] = Pace(self._chance, Budget(), throttle, connect)
+        return pace

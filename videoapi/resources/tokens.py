@@ -1,0 +1,158 @@
+"""`client.tokens`: join tokens, each good for one user, one room, one entry."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Any, Final, cast
+
+from videoapi.bulk import (
+    GIVE_UP_AFTER,
+    BulkOutcome,
+    BulkReport,
+    BulkRun,
+    Item,
+    Plan,
+    Progress,
+    single_attempt,
+)
+from videoapi.caller import Caller
+from videoapi.errors import ValidationError
+from videoapi.models.checks import check_room_id, check_token
+from videoapi.models.codec import Reader, encode
+from videoapi.models.people import Role, Token, TokenSpec
+from videoapi.rules.routes import CREATE_TOKEN, Options, Request
+
+_TEXT: Final[Reader[str]] = Reader("token", str)
+
+
+class Tokens:
+    """Issue join tokens."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def create(
+        self,
+        room_id: str,
+        *,
+        name: str,
+        role: Role | str,
+        user_ref: str,
+        data: Mapping[str, Any] | None = None,
+        validate: bool = True,
+    ) -> Token:
+        """Issue a token that lets one user join one room once, within 15 minutes.
+
+        Hand `token.value` to the browser, never the APP_KEY.
+
+        Args:
+            room_id: As `rooms.create` returned it.
+            name: The user's name, shown in the session.
+            role: `moderator`, `participant`, `viewer` or `audience`.
+            user_ref: Your own reference of the user; call records carry it.
+            data: At most five keys of your own, visible in the session.
+            validate: False lets a white-label's own roles and keys through unchecked.
+
+        Raises:
+            ValidationError: The service would refuse it; nothing was sent.
+            TokenDenied: Room full, over, or too early; `reason` says which, `retryable` whether to wait.
+            NotFound: No such room under this APP_ID.
+
+        Source: contract 5.1.
+        """
+        spec = TokenSpec(room_id, name, role, user_ref, data)
+        text = cast(str, await self._caller.call(_request(spec, self._caller.options, validate)))
+        return _token(spec, text)
+
+    async def create_many(
+        self,
+        specs: Iterable[TokenSpec] | AsyncIterable[TokenSpec],
+        *,
+        concurrency: int | None = None,
+        timeout: float | None = None,
+        give_up_after: float = GIVE_UP_AFTER,
+        progress: Progress | None = None,
+        validate: bool = True,
+    ) -> BulkReport:
+        """Issue many tokens at once, and report what every input became.
+
+        A token is issued anew at most once where the first answer was lost: a second one does no
+        harm. The arguments are those of `rooms.create_many`; outcomes carry `token`.
+        """
+        run = self._run(
+            specs,
+            validate,
+            concurrency=concurrency,
+            timeout=timeout,
+            give_up_after=give_up_after,
+            progress=progress,
+            keep_all=True,
+        )
+        return await run.to_end()
+
+    def create_each(
+        self,
+        specs: Iterable[TokenSpec] | AsyncIterable[TokenSpec],
+        *,
+        concurrency: int | None = None,
+        timeout: float | None = None,
+        give_up_after: float = GIVE_UP_AFTER,
+        progress: Progress | None = None,
+        validate: bool = True,
+    ) -> BulkRun[TokenSpec]:
+        """Issue many tokens at once, and hand out the outcomes as they finish; as `rooms.create_each`."""
+        return self._run(
+            specs,
+            validate,
+            concurrency=concurrency,
+            timeout=timeout,
+            give_up_after=give_up_after,
+            progress=progress,
+        )
+
+    def _run(
+        self, specs: Iterable[TokenSpec] | AsyncIterable[TokenSpec], validate: bool, **limits: Any
+    ) -> BulkRun[TokenSpec]:
+        options = single_attempt(self._caller.options)
+
+        def prepare(index: int, spec: TokenSpec) -> Item:
+            request = _request(spec, options, validate)
+            return Item(index=index, request=request, key=_key_of(spec), room_id=spec.room_id, given=spec)
+
+        def finish(item: Item, text: str) -> BulkOutcome:
+            token = _token(item.given, text)
+            return BulkOutcome(
+                index=item.index, key=item.key, status="created", room_id=item.room_id, token=token
+            )
+
+        return BulkRun(self._caller, specs, Plan(prepare=prepare, key_of=_key_of, finish=finish), **limits)
+
+
+def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:
+    if not isinstance(spec, TokenSpec):
+        raise ValidationError(
+            f"A token to be issued is a TokenSpec, not {type(spec).__name__}.", field="spec"
+        )
+    room_id = check_room_id(spec.room_id)
+    body = spec.to_wire()
+    if validate:
+        check_token(body)
+    return Request(
+        route=CREATE_TOKEN,
+        path=CREATE_TOKEN.path(room_id),
+        options=options,
+        body=encode(body),
+        reader=_TEXT,
+        ours=bool,
+    )
+
+
+def _token(spec: TokenSpec, text: str) -> Token:
+    return Token(
+        value=text, room_id=spec.room_id, role=str(spec.role), name=spec.name, user_ref=spec.user_ref
+    )
+
+
+def _key_of(spec: TokenSpec) -> str | None:
+    key = getattr(spec, "key", None)
+    return None if key is None else str(key)

@@ -1,0 +1,213 @@
+"""The session manager: the pool of connections that all clients and namespaces share.
+
+Credentials are each client's, connections are the pool's: one process can serve many projects over
+one pool. Who makes a manager closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+import aiohttp
+
+from videoapi.config import positive_seconds
+from videoapi.connector import Connector
+from videoapi.errors import ConfigurationError
+from videoapi.pacing import Chance, Pace, Paces
+from videoapi.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from aiohttp import ClientHandlerType, ClientMiddlewareType
+    from aiohttp.abc import AbstractResolver
+
+USER_AGENT: Final = "videoapi"
+
+
+class Dropped(Exception):
+    """A connection broke; told under this name so that aiohttp does not send the request once more."""
+
+
+async def _never_resend(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+    """Hide a broken connection from aiohttp, which would repeat a GET, PUT or DELETE without a word."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise Dropped(type(error).__name__) from None
+
+
+class SessionManager:
+    """Owns the connections; may be shared by clients of several projects, in one event loop.
+
+    Args:
+        max_connections: Calls in flight at once, 1 to 10,000. Open streams have a quarter as many for
+            themselves, so that a call made inside `async for` always finds a free one.
+        keepalive: Seconds an idle connection is kept.
+        connect_timeout: Seconds until a TCP and TLS connection must stand.
+        ca_file: PEM file of the authorities to trust instead of the system's.
+        proxy: URL of an HTTP proxy for all requests.
+        trust_env: Take proxies and `.netrc` from the environment; off unless asked for.
+        http_middlewares: aiohttp client middlewares, run inside ours once per attempt. They must
+            neither retry nor read bodies.
+        chance: Clock, sleep and dice of retries; for tests.
+
+    Raises:
+        ConfigurationError: A value is out of its range, or `ca_file` cannot be read.
+
+    Example:
+        >>> manager = SessionManager(max_connections=32)
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int = 64,
+        keepalive: float = 15.0,
+        connect_timeout: float = 5.0,
+        ca_file: str | None = None,
+        proxy: str | None = None,
+        trust_env: bool = False,
+        http_middlewares: Sequence[ClientMiddlewareType] = (),
+        chance: Chance | None = None,
+    ) -> None:
+        limit: object = max_connections
+        if type(limit) is not int or not 1 <= limit <= 10_000:
+            raise ConfigurationError(
+                f"max_connections={max_connections!r}: give a whole number from 1 to 10,000."
+            )
+        positive_seconds("keepalive", keepalive)
+        positive_seconds("connect_timeout", connect_timeout)
+        self.max_connections = max_connections
+        self.max_streams = max(1, max_connections // 4)
+        self.proxy = proxy
+        self.trust_env = trust_env
+        self._keepalive = keepalive
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
+        self._tls = _tls_context(ca_file)
+        self._middlewares = (_never_resend, *http_middlewares)
+        self.chance = chance or Chance()
+        self._paces = Paces(self.chance)
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._api: aiohttp.ClientSession | None = None
+        self._files: aiohttp.ClientSession | None = None
+        self.permits: asyncio.Semaphore
+        self.stream_permits: asyncio.Semaphore
+        self.watchdog: Watchdog
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "idle" if self._loop is None else "open"
+        return f"<SessionManager {state}, max_connections={self.max_connections}>"
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def api(self) -> aiohttp.ClientSession:
+        """Return the session for the API, opened at first use in the running loop.
+
+        Raises:
+            ConfigurationError: The manager is closed, or belongs to another event loop.
+        """
+        if self._api is None or self._closed or self._loop is not asyncio.get_running_loop():
+            self._bind()
+            if self._api is None:
+                self._api = self._open(
+                    Connector(**self._pool(self.max_connections + self.max_streams)), auto_decompress=True
+                )
+        return self._api
+
+    def files(self, resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
+        """Return the session for downloads, which never sees the API's credentials.
+
+        Bodies come as they are sent, not inflated.
+
+        Args:
+            resolver: Decides what host names may resolve to; used when the session is opened.
+
+        Raises:
+            ConfigurationError: The manager is closed, or belongs to another event loop.
+        """
+        self._bind()
+        if self._files is None:
+            pool = self._pool(self.max_streams)
+            self._files = self._open(Connector(**pool, resolver=resolver), auto_decompress=False)
+        return self._files
+
+    def pace(self, origin: str, account: str) -> Pace:
+        """Return the retry budget and the gates of one account at one origin."""
+        return self._paces.of(origin, account)
+
+    async def aclose(self) -> None:
+        """Close all connections; calls in flight fail. Closing twice does no harm."""
+        self._closed = True
+        sessions = [session for session in (self._api, self._files) if session is not None]
+        self._api = self._files = None
+        if self._loop is not None:
+            self.watchdog.close()
+        for session in sessions:
+            await session.close()
+
+    async def __aenter__(self) -> Self:
+        self._bind()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _bind(self) -> None:
+        if self._closed:
+            raise ConfigurationError("The client is closed. Open a new one, or call it before aclose().")
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+            self.permits = asyncio.Semaphore(self.max_connections)
+            self.stream_permits = asyncio.Semaphore(self.max_streams)
+            self.watchdog = Watchdog(loop)
+        elif self._loop is not loop:
+            raise ConfigurationError(
+                f"The client belongs to event loop {id(self._loop):#x}, but is used from {id(loop):#x}. "
+                "Connections live in one loop: make one client for each."
+            )
+
+    def _pool(self, limit: int) -> dict[str, object]:
+        options: dict[str, object] = {
+            "limit": limit,
+            "limit_per_host": 0,
+            "keepalive_timeout": self._keepalive,
+        }
+        if self._tls is not None:
+            options["ssl"] = self._tls
+        return options
+
+    def _open(self, connector: Connector, *, auto_decompress: bool) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            trust_env=self.trust_env,
+            middlewares=self._middlewares,
+            auto_decompress=auto_decompress,
+            headers={"User-Agent": USER_AGENT},
+        )
+
+
+def _tls_context(ca_file: str | None) -> ssl.SSLContext | None:
+    """Return a verifying context for a CA file; None for aiohttp's own, which verifies too."""
+    if ca_file is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"ca_file={ca_file!r} holds no certificate that can be read: {error}"
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

@@ -1,0 +1,89 @@
+"""One timer for the deadlines of many tasks.
+
+A timer for each call costs a tenth of the call; here each call only notes its deadline, and one
+timer of the event loop wakes at the earliest of them. It does not trust the limits below it: each
+attempt, its body included, ends here at the latest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+_GRAIN: Final = 0.01
+"""Shortest time between two looks, in seconds: ten thousand deadlines cost a hundred looks a second."""
+
+
+class Watch:
+    """One task's deadline, on the loop's clock; `deadline` may be moved while it runs."""
+
+    __slots__ = ("_cancelling", "deadline", "fired", "task")
+
+    def __init__(self, task: asyncio.Task[object], deadline: float) -> None:
+        self.task = task
+        self.deadline = deadline
+        self.fired = False
+        self._cancelling = task.cancelling()
+
+    def timed_out(self) -> bool:
+        """Tell, in an `except CancelledError`, whether the deadline and nobody else cancelled the task."""
+        return self.fired and self.task.uncancel() <= self._cancelling
+
+
+class Watchdog:
+    """Cancels the tasks whose deadline has passed."""
+
+    __slots__ = ("_loop", "_timer", "_wakes_at", "_watches")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._watches: dict[Watch, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
+
+    def start(self, deadline: float) -> Watch:
+        """Watch the current task until `stop`."""
+        task = asyncio.current_task()
+        assert task is not None
+        watch = Watch(task, deadline)
+        self._watches[watch] = None
+        self._wake_by(deadline)
+        return watch
+
+    def move(self, watch: Watch, deadline: float) -> None:
+        """Give a watch another deadline."""
+        watch.deadline = deadline
+        self._wake_by(deadline)
+
+    def stop(self, watch: Watch) -> None:
+        """Watch no more."""
+        self._watches.pop(watch, None)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wake_by(self, deadline: float) -> None:
+        if self._timer is not None:
+            if self._wakes_at <= deadline:
+                return
+            self._timer.cancel()
+        self._wakes_at = max(deadline, self._loop.time())
+        self._timer = self._loop.call_at(self._wakes_at, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        earliest: float | None = None
+        for watch in self._watches:
+            if watch.fired:
+                continue
+            if watch.deadline <= now:
+                watch.fired = True
+                watch.task.cancel()
+            elif earliest is None or watch.deadline < earliest:
+                earliest = watch.deadline
+        if earliest is not None:
+            self._wake_by(max(earliest, now + _GRAIN))
