@@ -39,8 +39,13 @@ class CallRoom(Model):
     connect_dt: str | None = None
     disconnect_dt: str | None = None
     duration: Number | None = None
-    room_details: RoomDetails | None = None
+    room_details: dict[str, Any] | None = None
     sip: bool | None = None
+
+    @property
+    def details(self) -> RoomDetails | None:
+        """`room_details` as a model, built when it is asked for."""
+        return None if self.room_details is None else RoomDetails.from_dict(self.room_details)
 
     @property
     def connected_at(self) -> datetime | None:
@@ -114,6 +119,8 @@ class Usage(Model):
 class MediaQuality(Model):
     """How one kind of media fared. Source: contract 5.2."""
 
+    lenient: ClassVar[bool] = True
+
     avg_bitrate: Number | None = None
     avg_bitrate_quality: str | None = None
     max_bitrate: Number | None = None
@@ -125,6 +132,8 @@ class MediaQuality(Model):
 class DirectionQuality(Model):
     """The quality of what was sent, or of what was received. Source: contract 5.2."""
 
+    lenient: ClassVar[bool] = True
+
     video: MediaQuality | None = None
     audio: MediaQuality | None = None
     sharing: MediaQuality | None = None
@@ -133,6 +142,8 @@ class DirectionQuality(Model):
 @attrs.frozen(repr=False, kw_only=True)
 class StatsQuality(Model):
     """The quality of a connection, both ways. Source: contract 5.2."""
+
+    lenient: ClassVar[bool] = True
 
     send: DirectionQuality | None = None
     receive: DirectionQuality | None = None
@@ -149,23 +160,25 @@ class Price(Model):
 class CallRecord(Model):
     """One connection of one user, in either schema of the service. Source: contract 5.2.
 
-    A part that the record lacks is there all the same, with every field None.
+    A part that the record lacks is there all the same, with every field None. The two whose shape the
+    contract leaves open, `room.room_details` and `stats_quality`, are kept as they came, with a typed view
+    beside each: `room.details` and `quality`.
     """
 
     trans_date: str | None = None
     conf_num: str | None = None
+    sip: bool | None = None
     call_num: str | None = None
     call_log_id: str | None = None
-    app_id: str | None = None
-    cdr_id: str | None = None
-    sip: bool | None = None
     parent_partner_id: str | None = None
     room: CallRoom = attrs.field(factory=CallRoom)
     user: CallUser = attrs.field(factory=CallUser)
     sigserver: SignalServer = attrs.field(factory=SignalServer)
     published_track: PublishedTrack = attrs.field(factory=PublishedTrack)
     usage: Usage = attrs.field(factory=Usage)
-    stats_quality: StatsQuality | None = None
+    stats_quality: dict[str, Any] | None = None
+    app_id: str | None = None
+    cdr_id: str | None = None
     price: Price | None = None
 
     @property
@@ -181,7 +194,13 @@ class CallRecord(Model):
     @property
     def owner_ref(self) -> str | None:
         """Your own reference of the room, where the record carries the room's definition."""
-        return None if self.room.room_details is None else self.room.room_details.owner_ref
+        found = (self.room.room_details or {}).get("owner_ref")
+        return None if found is None else str(found)
+
+    @property
+    def quality(self) -> StatsQuality | None:
+        """`stats_quality` as a model, built when it is asked for."""
+        return None if self.stats_quality is None else StatsQuality.from_dict(self.stats_quality)
 
 
 @attrs.frozen(repr=False, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from videoapi.models.base import Model, masked, plain
+from videoapi.models.base import Model, masked, plain, sparse
 from videoapi.models.settings import (
     UNSET,
     LiveRecording,
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 
+@sparse
 @attrs.frozen(repr=False, kw_only=True)
 class Sip(Model):
     """How a room is reached by telephone. Source: contract 4.3."""

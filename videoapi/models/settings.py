@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import attrs
 
 from videoapi.errors import ValidationError
-from videoapi.models.base import UNSET, Model, Unset, field_types, masked_url, rebuild
+from videoapi.models.base import UNSET, Model, Unset, field_types, masked_url, rebuild, sparse
 from videoapi.models.times import in_utc, moment, wire_time
 
 __all__ = ["UNSET", "LiveRecording", "LiveTranscription", "RoleBasedRecording", "RoomSettings", "Unset"]
@@ -44,6 +44,7 @@ class RoleBasedRecording(Model):
     participant: str | None = None
 
 
+@sparse
 @attrs.frozen(repr=False, init=False)
 class RoomSettings(Model):
     """The settings of a room.
