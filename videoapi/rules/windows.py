@@ -60,8 +60,8 @@ class Window:
         return Place.NEIGHBOUR if self.start <= day <= self.end else Place.OUTSIDE
 
     def shares(self, day: date | None) -> bool:
-        """Tell whether another window asks for this day too, so that its ids are worth remembering."""
-        return day is None or (self.index > 0 and day == self.first)
+        """Tell whether another window may bring records of this day too: their ids are remembered."""
+        return self.first is not None and (day is None or (self.index > 0 and day == self.first))
 
 
 WHOLE: Final = Window()

@@ -1,0 +1,179 @@
+"""One streamed answer, from its opening to the verdict on it; and the next ones, opened ahead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import Final, TypeVar
+
+import attrs
+
+from videoapi.caller import Caller
+from videoapi.errors import CallTimeout, ProtocolError, VideoAPIError
+from videoapi.rules.outcome import Outcome
+from videoapi.rules.routes import Request
+from videoapi.rules.verdicts import Verdict
+from videoapi.streaming.splitter import BLOCK, Block, Found, Splitter
+from videoapi.transport import BodyLost
+
+T = TypeVar("T")
+
+MAX_BODY: Final = 1024**3
+"""Largest streamed body, inflated, in bytes."""
+MOST_AHEAD: Final = 2
+
+
+class Patience:
+    """How long a stream may still wait for the service; the consumer's own time does not count.
+
+    Args:
+        limit: Seconds in all, or None for no limit.
+    """
+
+    def __init__(self, limit: float | None) -> None:
+        self._limit = self._left = limit
+
+    async def wait(self, awaitable: Awaitable[T]) -> T:
+        """Await something of the service.
+
+        Raises:
+            CallTimeout: The limit is used up; go on from the error's `cursor`.
+        """
+        if self._left is None:
+            return await awaitable
+        clock = asyncio.get_running_loop().time
+        began, limit = clock(), asyncio.timeout(self._left)
+        try:
+            async with limit:
+                return await awaitable
+        except TimeoutError:
+            if limit.expired():
+                raise CallTimeout(
+                    f"The stream's timeout of {self._limit:g} s ended. Go on from the error's `cursor`.",
+                    retryable=True,
+                ) from None
+            raise
+        finally:
+            self._left = max(0.0, self._left - (clock() - began))
+
+
+class Ahead:
+    """Opens the answers that come next while one is read: at most two, and only where permits are free.
+
+    No more than their heads is taken; their bodies wait in the connection's own buffers.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._tasks: dict[str, asyncio.Task[Outcome]] = {}
+
+    async def take(self, request: Request) -> Outcome:
+        """Return the opened answer to a request, whether or not it was opened ahead."""
+        task = self._tasks.get(request.path)
+        # What failed a while ago says little of now.
+        if task is None or (task.done() and task.exception() is not None):
+            self._tasks.pop(request.path, None)
+            return await self._caller.open(request)
+        try:
+            # Until its outcome is in our hands the task stays listed, so that nothing is left open.
+            outcome = await task
+        except VideoAPIError:
+            del self._tasks[request.path]
+            raise
+        del self._tasks[request.path]
+        return outcome
+
+    def look(self, requests: Iterable[Request]) -> None:
+        """Begin to open what comes next, in order."""
+        for request in requests:
+            if request.path in self._tasks:
+                continue
+            if len(self._tasks) >= MOST_AHEAD or not self._caller.stream_permit_free():
+                return
+            self._tasks[request.path] = asyncio.create_task(self._caller.open(request))
+
+    async def aclose(self) -> None:
+        """Stop what is being opened, close what is open."""
+        tasks, self._tasks = list(self._tasks.values()), {}
+        for task in tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Outcome) and ended.stream is not None:
+                await ended.stream.aclose()
+
+
+@attrs.define(eq=False)
+class Reading:
+    """Reads one answer.
+
+    `outcome` says, after the last block, what became of it: anything but DONE means that the
+    records so far are not all.
+    """
+
+    caller: Caller
+    request: Request
+    key: str
+    null_is_empty: bool
+    patience: Patience
+    outcome: Outcome | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.outcome is not None and self.outcome.verdict is Verdict.DONE
+
+    async def blocks(self, opening: Callable[[], Awaitable[Outcome]]) -> AsyncGenerator[Block, None]:
+        """Open the answer, and yield its items in blocks as they come.
+
+        Raises:
+            VideoAPIError: It could not be opened, took too long, or is too large.
+        """
+        splitter = Splitter(self.key)
+        opened = await self.patience.wait(opening())
+        body = opened.stream
+        assert body is not None
+        chunks = aiter(body)
+        try:
+            received = 0
+            while splitter.broken is None and (chunk := await self.patience.wait(anext(chunks, b""))):
+                received += len(chunk)
+                if received > MAX_BODY:
+                    raise self._too_large(body.status)
+                for start in range(0, len(chunk), BLOCK):
+                    for block in splitter.feed(chunk[start : start + BLOCK]):
+                        yield block
+                        # Others get their turn, however much has arrived already.
+                        await asyncio.sleep(0)
+            self.outcome = self._judge(splitter, opened)
+        except BodyLost as lost:
+            self.outcome = self.caller.lost(self.request, lost.reason, lost.timed_out, body.status)
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
+            await body.aclose()
+
+    def _judge(self, splitter: Splitter, opened: Outcome) -> Outcome:
+        status = opened.status or 200
+        if splitter.broken is not None:
+            return self._nonsense(status, opened, splitter.broken)
+        if splitter.begun and not splitter.complete:
+            return self.caller.lost(self.request, "the answer ends too early", False, status)
+        outcome = self.caller.judge(self.request, status, opened.headers, splitter.envelope)
+        if outcome.verdict is not Verdict.DONE or splitter.found is Found.LIST:
+            return outcome
+        if splitter.found is Found.NULL and self.null_is_empty:
+            return outcome
+        return self._nonsense(status, opened, f"{splitter.found.value} stands where {self.key!r} should")
+
+    def _nonsense(self, status: int, opened: Outcome, reason: str) -> Outcome:
+        outcome = self.caller.judge(self.request, status, opened.headers, b"")
+        return attrs.evolve(outcome, reason=reason)
+
+    def _too_large(self, status: int) -> ProtocolError:
+        return ProtocolError(
+            f"{self.request.method} {self.request.route.template}: the answer is larger than 1 GiB. "
+            "Ask for a shorter period.",
+            method=self.request.method,
+            path=self.request.route.template,
+            status=status,
+            attempts=1,
+        )

@@ -1,0 +1,179 @@
+"""From window to window: each read whole, and again where its answer broke, none of it twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from datetime import date
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from videoapi.caller import Caller
+from videoapi.errors import ProtocolError, VideoAPIError
+from videoapi.models.codec import RecordReader
+from videoapi.rules.outcome import Outcome
+from videoapi.rules.routes import Request
+from videoapi.rules.windows import Cursor, Window
+from videoapi.streaming.bodies import MOST_AHEAD, Ahead, Patience, Reading
+from videoapi.streaming.sifting import Rejected, Sieve
+
+R = TypeVar("R")
+
+log = logging.getLogger("videoapi.streaming")
+
+
+@attrs.frozen(kw_only=True)
+class Query(Generic[R]):
+    """What a stream asks for, and how it reads what comes.
+
+    Args:
+        name: The question in words; a cursor carries it.
+        windows: The parts in which it is asked.
+        request: The request of one part.
+        key: The name under which the list stands in an answer.
+        reader: Reads one record.
+        identity: What makes a record the same when it is read again.
+        day: The UTC day a record belongs to; None where no dates are asked for.
+        null_is_empty: Whether `null` in place of the list means that there is nothing.
+    """
+
+    name: str
+    windows: Sequence[Window]
+    request: Callable[[Window], Request]
+    key: str
+    reader: RecordReader[Any]
+    identity: Callable[[R], str | None]
+    day: Callable[[R], date | None] | None = None
+    null_is_empty: bool = False
+
+
+@attrs.frozen
+class Batch(Generic[R]):
+    """Records of one block; `before` were handed out in this window before them."""
+
+    window: Window
+    before: int
+    records: list[R]
+
+
+class Walk(Generic[R]):
+    """Goes through the windows of one query, once.
+
+    Args:
+        caller: Opens and judges the answers.
+        query: What is asked.
+        start: Behind which record to begin.
+        windows: The windows still to read, the first the one in which `start` stands.
+        strict: Whether a record that cannot be read ends the stream.
+        timeout: Seconds the service may be waited for in all, or None.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        query: Query[R],
+        *,
+        start: Cursor,
+        windows: Sequence[Window],
+        strict: bool,
+        timeout: float | None,
+    ) -> None:
+        self.restarted = False
+        self.sieve: Sieve[R] = Sieve(query.identity, query.day, strict=strict, told=self._tell)
+        self._caller = caller
+        self._query = query
+        self._start = start
+        self._windows = windows
+        self._patience = Patience(timeout)
+
+    async def batches(self) -> AsyncGenerator[Batch[R], None]:
+        """Yield the records of all windows, in order.
+
+        Raises:
+            VideoAPIError: A window could not be read, nor could it be read again.
+        """
+        ahead = Ahead(self._caller)
+        after, count = self._start.after, self._start.count
+        try:
+            for nth, window in enumerate(self._windows):
+                later = [self._query.request(one) for one in self._windows[nth + 1 :][:MOST_AHEAD]]
+                async with aclosing(self._window(window, after, count, ahead, later)) as batches:
+                    async for batch in batches:
+                        yield batch
+                after, count = None, 0
+        finally:
+            await ahead.aclose()
+
+    async def _window(
+        self, window: Window, after: str | None, count: int, ahead: Ahead, later: Sequence[Request]
+    ) -> AsyncGenerator[Batch[R], None]:
+        request, sieve = self._query.request(window), self.sieve
+        in_vain = 0
+        while True:
+            sieve.begin(window, after, count)
+            reading = Reading(
+                self._caller, request, self._query.key, self._query.null_is_empty, self._patience
+            )
+            async with aclosing(self._read(reading, ahead, later)) as kept:
+                async for records in kept:
+                    in_vain = 0
+                    yield Batch(window, sieve.ordinal - len(records), records)
+                    after, count = sieve.last, sieve.ordinal
+            if sieve.stopped_at is not None:
+                raise _unreadable(request, sieve.stopped_at)
+            if not reading.done:
+                in_vain += 1
+                await self._try_again(request, reading.outcome, in_vain)
+            elif sieve.skipping:
+                log.warning("The record of a cursor is gone; window %s is read from its start.", window)
+                self.restarted, after, count = True, None, 0
+            else:
+                return
+
+    async def _read(
+        self, reading: Reading, ahead: Ahead, later: Sequence[Request]
+    ) -> AsyncGenerator[list[R], None]:
+        async def opening() -> Outcome:
+            outcome = await ahead.take(reading.request)
+            ahead.look(later)
+            return outcome
+
+        async with aclosing(reading.blocks(opening)) as blocks:
+            async for block in blocks:
+                kept = self.sieve.sift(block, self._query.reader.read_block(block.items))
+                if kept:
+                    yield kept
+                if self.sieve.stopped_at is not None:
+                    return
+                ahead.look(later)
+
+    async def _try_again(self, request: Request, outcome: Outcome | None, in_vain: int) -> None:
+        assert outcome is not None
+        again = await self._patience.wait(self._caller.again(request, outcome, in_vain))
+        if not again:
+            raise self._caller.error(outcome, request, in_vain)
+        log.debug("%s %s broke off and is read again.", request.method, request.route.template)
+
+    def _tell(self, rejected: Rejected) -> None:
+        place = (rejected.window, rejected.index, rejected.offset, rejected.reason)
+        if self.sieve.rejected_count == 1:
+            log.warning(
+                "A record of %s cannot be read and is left out: window %s, index %d, offset %d: %s. "
+                "Later ones are told at DEBUG.",
+                self._query.name,
+                *place,
+            )
+        else:
+            log.debug("Left out: window %s, index %d, offset %d: %s", *place)
+
+
+def _unreadable(request: Request, rejected: Rejected) -> VideoAPIError:
+    return ProtocolError(
+        f"{request.method} {request.route.template}: a record cannot be read (window {rejected.window}, "
+        f"index {rejected.index}, offset {rejected.offset}): {rejected.reason}",
+        method=request.method,
+        path=request.route.template,
+        attempts=1,
+    )
