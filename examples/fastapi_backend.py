@@ -1,0 +1,52 @@
+"""A FastAPI application server: a browser asks it for a room and a token, and it asks the Video API.
+
+For servers only: the APP_KEY stays in this process, and the browser gets a token and nothing else.
+Run: VIDEOAPI_APP_ID=… VIDEOAPI_APP_KEY=… uvicorn fastapi_backend:app
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from videoapi import NotFound, RoomSettings, TokenDenied, VideoAPIError, VideoClient
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with VideoClient(timeout=10) as video:  # one client, and one pool, for the life of the application
+        app.state.video = video
+        yield
+
+
+def video_of(request: Request) -> VideoClient:
+    client: VideoClient = request.app.state.video
+    return client
+
+
+app = FastAPI(lifespan=lifespan)
+Video = Annotated[VideoClient, Depends(video_of)]
+
+
+@app.post("/meetings")
+async def create_meeting(video: Video) -> dict[str, str]:
+    room = await video.rooms.create(name="Meeting", settings=RoomSettings.one_session(60))
+    return {"room_id": room.room_id}
+
+
+@app.post("/meetings/{room_id}/join")
+async def join(room_id: str, name: str, video: Video) -> dict[str, str]:
+    # Take the user and the role from your own session: a browser must not choose to be moderator.
+    token = await video.tokens.create(room_id, name=name, role="participant", user_ref=name)
+    return {"token": token.value}
+
+
+@app.exception_handler(VideoAPIError)
+async def explain(request: Request, error: VideoAPIError) -> JSONResponse:
+    if isinstance(error, NotFound):
+        return JSONResponse({"error": "no such meeting"}, 404)
+    if isinstance(error, TokenDenied):
+        return JSONResponse({"error": "no place", "reason": error.reason}, 409)
+    return JSONResponse({"error": "video is not available"}, 503 if error.retryable else 502)
