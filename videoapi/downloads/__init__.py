@@ -1,0 +1,8 @@
+"""Downloads: fetched in parts, kept in a `.part` file, and given their name only when whole."""
+
+from __future__ import annotations
+
+from videoapi.downloads.downloader import Downloader
+from videoapi.downloads.transfer import Progress
+
+__all__ = ["Downloader", "Progress"]

@@ -1,0 +1,120 @@
+"""The way of one download: judge the address, take hold of the target, transfer, give it its name."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+from yarl import URL
+
+from videoapi.config import BaseUrl, Credentials, positive_seconds
+from videoapi.downloads.disk import Target
+from videoapi.downloads.threads import on_disk
+from videoapi.downloads.transfer import Progress, Transfer
+from videoapi.errors import CallTimeout, ConfigurationError
+from videoapi.files import FileSource
+from videoapi.models.reports import ArchiveFile
+from videoapi.rules.backoff import RetryPolicy
+from videoapi.rules.filenames import name_of, safe_name
+from videoapi.rules.hosts import HostPolicy, read_url, shown
+from videoapi.session import SessionManager
+
+
+class Downloader:
+    """Fetches files into directories.
+
+    Args:
+        manager: The connections.
+        base: The API's address; its origin may hand out files.
+        credentials: User and password of the recordings, or None. Never APP_ID and APP_KEY.
+        hosts: Other hosts that may hand out files, as names, `host:port`, or suffixes.
+        allow_http: Whether plain http is taken elsewhere than on this machine.
+
+    Raises:
+        ConfigurationError: A host is none.
+    """
+
+    def __init__(
+        self,
+        manager: SessionManager,
+        *,
+        base: BaseUrl,
+        credentials: Credentials | None,
+        hosts: tuple[str, ...],
+        allow_http: bool,
+    ) -> None:
+        policy = HostPolicy.of(base.origin, hosts, http=allow_http)
+        self._source: Final = FileSource(manager=manager, policy=policy, credentials=credentials)
+
+    async def download(
+        self,
+        file: ArchiveFile | str,
+        to: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+        name: str | None = None,
+        policy: RetryPolicy,
+        head_timeout: float,
+    ) -> Path:
+        """Fetch one file whole; see `Archives.download`, which adds nothing but the client's limits.
+
+        Args:
+            file: The file, or its URL.
+            to: A directory, a text ending in `/`, or the file itself.
+            overwrite: Whether a file of that name may be replaced.
+            progress: Told the bytes there are, and the length or None.
+            timeout: The whole download, in seconds, or None.
+            name: A name of your own within the directory; made harmless like any other.
+            policy: How many attempts in a row may bring nothing new.
+            head_timeout: Seconds until an answer's head must be there.
+        """
+        seconds = positive_seconds("timeout", timeout)
+        url = read_url(file.url if isinstance(file, ArchiveFile) else file)
+        self._source.policy.check(url)
+        target = Target(
+            to, name=_name(file, url, name), source=_source(url), overwrite=overwrite, named=bool(name)
+        )
+        transfer = Transfer(
+            source=self._source,
+            url=url,
+            target=target,
+            policy=policy,
+            head_timeout=head_timeout,
+            progress=progress,
+        )
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                await on_disk(target.open)
+                await transfer.run()
+                return await on_disk(target.finish)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        finally:
+            target.close()
+        raise CallTimeout(
+            f"The file at {shown(url)} did not arrive in {seconds:g} s: {target.received} bytes are kept.",
+            method="GET",
+            retryable=True,
+        )
+
+
+def _name(file: ArchiveFile | str, url: URL, wanted: str | None) -> str:
+    if wanted is not None:
+        name = safe_name(wanted)
+        if name is None:
+            raise ConfigurationError(f"name={wanted!r} holds nothing that could name a file.")
+        return name
+    if isinstance(file, ArchiveFile):
+        return name_of(url.raw_path, file.kind, file.archive_id)
+    return name_of(url.raw_path)
+
+
+def _source(url: URL) -> str:
+    """Return what tells this file from another; an entity tag alone is unique only within one address."""
+    return hashlib.sha256(shown(url).encode()).hexdigest()

@@ -1,0 +1,192 @@
+"""One file from its source into its target: again from where it broke, until it is whole or hope is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import attrs
+from yarl import URL
+
+from videoapi.downloads.disk import Target
+from videoapi.downloads.threads import on_disk
+from videoapi.errors import DownloadFailed, VideoAPIError
+from videoapi.files import FileSource, Reply
+from videoapi.pacing import Chance
+from videoapi.rules.backoff import RetryPolicy, jitter, retry_after_of, spread
+from videoapi.rules.hosts import shown
+from videoapi.rules.ranges import Refusal, Rest, Restart, Version, range_headers, read_head
+from videoapi.rules.refusals import refusal_of
+from videoapi.transport import Body, BodyLost
+
+Progress = Callable[[int, int | None], object]
+"""Called with the bytes there are and the file's length, None while unknown; at most ten times a second."""
+
+BLOCK: Final = 256 * 1024
+"""Bytes written at once; what a download holds in memory."""
+STEP: Final = 16 * 1024
+"""Bytes beyond the best so far that make an attempt a step forward."""
+TICK: Final = 0.1
+
+
+@attrs.define(kw_only=True)
+class Transfer:
+    """The attempts of one download.
+
+    Args:
+        source: Where files come from.
+        url: The file's address.
+        target: Where it goes; open.
+        policy: How many attempts in a row may bring nothing new, and how long to wait between them.
+        head_timeout: Seconds until an answer's head must be there.
+        progress: Told how far it is, or None.
+    """
+
+    source: FileSource
+    url: URL
+    target: Target
+    policy: RetryPolicy
+    head_timeout: float
+    progress: Progress | None = None
+    _attempts: int = attrs.field(default=0, init=False)
+    _restarted: bool = attrs.field(default=False, init=False)
+    _told: float = attrs.field(default=0.0, init=False)
+
+    async def run(self) -> None:
+        """Fetch the file.
+
+        Raises:
+            VideoAPIError: It did not come; what came stays in the `.part`.
+        """
+        best, failures = self.target.received, 0
+        while True:
+            self._attempts += 1
+            try:
+                await self._attempt()
+            except VideoAPIError as error:
+                trouble = error
+            else:
+                return
+            if self.target.received >= best + STEP:
+                best, failures = self.target.received, 0
+            failures += 1
+            wait = self._wait(trouble, failures)
+            if wait is None:
+                trouble.attempts = self._attempts
+                if isinstance(trouble, DownloadFailed):
+                    trouble.received = self.target.received
+                raise trouble
+            await self._chance.sleep(wait)
+
+    @property
+    def _chance(self) -> Chance:
+        return self.source.manager.chance
+
+    def _wait(self, trouble: VideoAPIError, failures: int) -> float | None:
+        """Return the seconds until the next attempt; None where there is none."""
+        if not trouble.retryable or failures >= self.policy.attempts:
+            return None
+        asked = trouble.retry_after
+        if asked is not None and asked > self.policy.max_retry_after:
+            return None
+        base = self.policy.base if asked is None else self.policy.throttle_base
+        wait = jitter(base, self.policy.cap, failures, self._chance.dice())
+        return wait if asked is None else max(wait, spread(asked, self._chance.dice()))
+
+    async def _attempt(self) -> None:
+        """Send one request, and a second one where the answer does not fit what was kept."""
+        headers = range_headers(self.target.received, self.target.version)
+        reply = await self.source.open(self.url, headers, head_timeout=self.head_timeout)
+        try:
+            stop = await self._accept(reply, asked=bool(headers))
+            if stop is not _RESTART:
+                await self._copy(reply.body, stop)
+                return
+        except BaseException:
+            await reply.body.aclose()
+            raise
+        await reply.body.aclose()
+        if self._restarted:
+            raise self._failed("it changes while it is read", reason="changed")
+        self._restarted = True
+        self.target.received = 0
+        await self._attempt()
+
+    async def _accept(self, reply: Reply, *, asked: bool) -> int | None:
+        """Judge the head; return where its bytes end, None where only they tell."""
+        body, target = reply.body, self.target
+        if body.status not in (200, 206, 416):
+            raise refusal_of(
+                body.status,
+                shown(self.url),
+                configured=self.source.credentials is not None,
+                trusted=reply.trusted,
+                retry_after=retry_after_of(body.headers, lambda: datetime.now(UTC)),
+            )
+        head = read_head(
+            body.status,
+            body.headers,
+            received=target.received,
+            version=target.version,
+            asked=asked,
+            name=self.url.path,
+        )
+        if isinstance(head, Refusal):
+            advice = " Check recording_auth=." if head.reason == "credentials" else ""
+            raise self._failed(f"{head.why}.{advice}", reason=head.reason, status=body.status)
+        if isinstance(head, Restart):
+            return _RESTART
+        if isinstance(head, Rest):
+            target.version = head.version
+            self._tell(0, always=True)
+            return head.stop
+        await on_disk(target.begin, head.version)
+        self._tell(0, always=True)
+        return head.version.total
+
+    async def _copy(self, body: Body, stop: int | None) -> None:
+        target, held = self.target, bytearray()
+        why: str | None = None
+        try:
+            async for chunk in body:
+                held += chunk
+                if stop is not None and target.received + len(held) > stop:
+                    held.clear()
+                    await on_disk(target.begin, Version())
+                    raise self._failed("more came than was announced")
+                if len(held) >= BLOCK:
+                    await self._write(held)
+                self._tell(len(held))
+        except BodyLost as lost:
+            why = lost.reason
+        finally:
+            # Also when cancelled: what has come need not come again.
+            if held:
+                await self._write(held)
+        if stop is None and why is None:
+            target.version = attrs.evolve(target.version, total=target.received)
+        total = target.version.total
+        if why is not None or target.received != total:
+            raise self._failed(why or "less came than was announced", retryable=True)
+        self._tell(0, always=True)
+
+    async def _write(self, held: bytearray) -> None:
+        data = bytes(held)
+        held.clear()
+        await on_disk(self.target.write, data)
+
+    def _tell(self, held: int, *, always: bool = False) -> None:
+        if self.progress is None:
+            return
+        now = self._chance.clock()
+        if always or now - self._told >= TICK:
+            self._told = now
+            self.progress(self.target.received + held, self.target.version.total)
+
+    def _failed(self, why: str, *, reason: str = "incomplete", **facts: bool | int) -> DownloadFailed:
+        text = f"The file at {shown(self.url)} did not arrive: {why.rstrip('.')}."
+        return DownloadFailed(text, reason=reason, method="GET", **facts)
+
+
+_RESTART: Final = -1

@@ -1,0 +1,75 @@
+"""`client.archives`: what was recorded, and the files themselves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from videoapi.caller import Caller
+from videoapi.downloads import Downloader, Progress
+from videoapi.models.reports import Archive, ArchiveFile
+from videoapi.resources.reports import ARCHIVES, Reports
+
+
+class Archives(Reports[Archive]):
+    """Stream the archive, and download its files."""
+
+    def __init__(self, caller: Caller, downloader: Downloader) -> None:
+        super().__init__(caller, ARCHIVES)
+        self._downloader = downloader
+
+    async def download(
+        self,
+        file: ArchiveFile | str,
+        to: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+        name: str | None = None,
+    ) -> Path:
+        """Download one file; its name appears on the disk only once it is there whole.
+
+        Until then it grows in `<name>.part`, with its version noted in `<name>.part.json`. A broken
+        connection is resumed within the call, a failed or cancelled call by the next one, both only
+        if the server proves that the file is still the same; else it begins anew. Only the owner may
+        read the files.
+
+        Args:
+            file: One of `archive.files`, or a URL.
+            to: An existing directory, a text that ends in `/` (that directory is made), or the file's
+                own path. In a directory the file is called as in its URL, made harmless.
+            overwrite: Whether a file of that name may be replaced.
+            progress: Called with the bytes there are and the length, or None while unknown; at the
+                start, at the end, and at most ten times a second. It must not block.
+            timeout: The whole download, in seconds; none by default.
+            name: Another name within the directory, such as for two archives' `chatdata.json`.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            DownloadFailed: `reason` says why: `host` (name it in `recording_hosts=`), `exists`, `disk`,
+                `incomplete`, `changed`, `credentials` (a login page came) or `refused`. Where
+                `retryable`, the same call goes on from the bytes kept.
+            AuthenticationFailed, PermissionDenied: The recording user or password is missing or wrong;
+                see `recording_auth=`. APP_ID and APP_KEY are never sent for a file.
+            NotFound: The file is gone: the service keeps it for 72 hours.
+            CallTimeout: `timeout` ended; the same call goes on from the bytes kept.
+            ConnectionFailed, RateLimited, ServerFault: It did not come after all attempts.
+            ProtocolError: The answer is no HTTP, or its redirects lead nowhere.
+            ConfigurationError: `to` and `name` contradict each other, or the client is closed.
+
+        Source: contract 5.3, 5.4.
+        """
+        options = self._caller.options
+        return await self._downloader.download(
+            file,
+            to,
+            overwrite=overwrite,
+            progress=progress,
+            timeout=timeout,
+            name=name,
+            policy=options.retry,
+            head_timeout=options.attempt_timeout,
+        )

@@ -1,0 +1,203 @@
+"""Which addresses a file may be fetched from. Pure: the URLs come from others, and are judged here first."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import Final, Self
+
+import attrs
+from yarl import URL
+
+from videoapi.errors import ConfigurationError, DownloadFailed
+
+VENDOR: Final = ".enablex.io"
+"""The service's own domain: allowed where the API itself is asked there."""
+
+_HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
+_PRINTABLE: Final = re.compile(r"[!-~]+")
+_PORTS: Final = {"https": 443, "http": 80}
+# Ranges that reach other addresses than they seem to: IPv4-mapped, NAT64, Teredo, 6to4.
+_DISGUISES: Final = tuple(
+    ipaddress.IPv6Network(network)
+    for network in ("::ffff:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16")
+)
+
+
+def shown(url: URL) -> str:
+    """Return a URL as an error may show it: without user, query and fragment, which may be secrets."""
+    host = f"[{url.raw_host}]" if ":" in (url.raw_host or "") else url.raw_host
+    port = f":{url.explicit_port}" if url.explicit_port is not None else ""
+    return f"{url.scheme}://{host}{port}{url.raw_path}"
+
+
+def read_url(text: str, base: URL | None = None) -> URL:
+    """Read a URL as it was sent, without changing a byte of what may be signed.
+
+    Args:
+        text: The URL; relative only where there is a base.
+        base: The address at which it was found, or None.
+
+    Raises:
+        DownloadFailed: It is no URL; `reason` is `host`.
+    """
+    try:
+        url = URL(text, encoded=_PRINTABLE.fullmatch(text) is not None)
+        if base is not None:
+            url = base.join(url)
+        host = url.raw_host or ""
+        # What no host name holds would be read one way here and another way below.
+        if _HOST.fullmatch(_bare(url)) or (":" in host and _is_address(host)):
+            return url.with_fragment(None) if url.raw_fragment else url
+    except (ValueError, TypeError):
+        pass
+    raise DownloadFailed("The file's address is no URL. Nothing was sent there.", reason="host", method="GET")
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an IP address belongs to the public internet and names no other one in disguise."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
+        return False
+    return ip.version == 4 or not (ip.is_site_local or any(ip in network for network in _DISGUISES))
+
+
+@attrs.frozen(kw_only=True)
+class HostPolicy:
+    """Where files may come from.
+
+    Args:
+        origin: Scheme, host and port of the API; allowed as a whole, whatever its address.
+        named: Hosts, each with a port or None for any; allowed whatever their address.
+        suffixes: Domains with a dot in front; what is below them must have a public address.
+        http: Whether plain http is taken elsewhere than on this machine.
+    """
+
+    origin: URL
+    named: frozenset[tuple[str, int | None]]
+    suffixes: tuple[str, ...]
+    http: bool = False
+
+    @classmethod
+    def of(cls, origin: str, hosts: Iterable[str], *, http: bool) -> Self:
+        """Build the policy from the API's origin and the hosts as the user names them.
+
+        Args:
+            origin: Such as `https://api.enablex.io`.
+            hosts: Names such as `files.example.com`, `localhost:8080`, or suffixes such as `.example.com`.
+            http: Whether plain http is taken elsewhere than on this machine.
+
+        Raises:
+            ConfigurationError: A host is none; the message shows it.
+        """
+        base = URL(origin)
+        listed = [host.strip().lower() for host in hosts]
+        if f".{_bare(base)}".endswith(VENDOR):
+            listed.append(VENDOR)
+        suffixes = tuple(_suffix(host) for host in listed if host.startswith("."))
+        named = frozenset(_named(host) for host in listed if not host.startswith("."))
+        return cls(origin=base.origin(), named=named, suffixes=suffixes, http=http)
+
+    def check(self, url: URL) -> bool:
+        """Judge an address before anything is sent there.
+
+        Returns:
+            Whether its host must have a public address, as only a suffix lets it in.
+
+        Raises:
+            DownloadFailed: Nothing may be fetched there; `reason` is `host`.
+        """
+        if url.scheme not in _PORTS:
+            raise _refused(url, "it is neither https nor http")
+        if url.user is not None or url.password is not None:
+            raise _refused(url, "it carries a user name; give recording_auth=(user, password) instead")
+        named = self._is_named(url)
+        if not named and not self._is_below(url):
+            raise _refused(
+                url,
+                f"host {_bare(url)} is not allowed; if you trust it with your recordings, "
+                f"name it in recording_hosts=[{_authority(url)!r}]",
+            )
+        if url.scheme == "http" and not (self.http or is_loopback_name(_bare(url)) or self._is_origin(url)):
+            raise _refused(
+                url, "it is plain http, over which recordings and credentials can be read; see allow_http="
+            )
+        if not named and url.port != _PORTS[url.scheme]:
+            raise _refused(
+                url, f"port {url.port} is not allowed; name it in recording_hosts=[{_authority(url)!r}]"
+            )
+        return not named
+
+    def _is_origin(self, url: URL) -> bool:
+        return (url.scheme, _bare(url), url.port) == (
+            self.origin.scheme,
+            _bare(self.origin),
+            self.origin.port,
+        )
+
+    def _is_named(self, url: URL) -> bool:
+        host = _bare(url)
+        return (host, None) in self.named or (host, url.port) in self.named or self._is_origin(url)
+
+    def _is_below(self, url: URL) -> bool:
+        host = _bare(url)
+        # A literal address is below no domain, however its digits end.
+        return _HOST.fullmatch(host) is not None and not _is_address(host) and host.endswith(self.suffixes)
+
+
+def is_loopback_name(host: str) -> bool:
+    """Tell whether a host is this machine itself."""
+    if host == "localhost":
+        return True
+    return _is_address(host) and ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+def _bare(url: URL) -> str:
+    return (url.raw_host or "").rstrip(".").lower()
+
+
+def _authority(url: URL) -> str:
+    host = _bare(url)
+    if url.explicit_port is None:
+        return host
+    return f"[{host}]:{url.explicit_port}" if ":" in host else f"{host}:{url.explicit_port}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _suffix(text: str) -> str:
+    suffix = text.rstrip(".")
+    if not _HOST.fullmatch(suffix[1:]):
+        raise ConfigurationError(f"recording_hosts: {text!r} is no suffix such as .enablex.io.")
+    return suffix
+
+
+def _named(text: str) -> tuple[str, int | None]:
+    try:
+        url = URL(f"https://[{text}]" if text.count(":") > 1 and "[" not in text else f"https://{text}")
+        host = _bare(url)
+        if url.user is None and url.raw_path in ("", "/") and (_HOST.fullmatch(host) or _is_address(host)):
+            return host, url.explicit_port
+    except ValueError:
+        pass
+    raise ConfigurationError(
+        f"recording_hosts: {text!r} is no host such as portal.enablex.io, nor host:port or .suffix."
+    ) from None
+
+
+def _refused(url: URL, why: str) -> DownloadFailed:
+    return DownloadFailed(
+        f"The file at {shown(url)} was not fetched: {why}. Nothing was sent there.",
+        reason="host",
+        method="GET",
+    )

@@ -1,0 +1,49 @@
+"""From a status to the error that tells why a file was not handed out. Source: contract 5.3, 5.4."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from videoapi import errors
+
+_KEPT: Final = "The service keeps files for 72 hours, unless storage is bought."
+_TRANSIENT: Final = frozenset({408, 425, 429})
+
+
+def refusal_of(
+    status: int, where: str, *, configured: bool, trusted: bool, retry_after: float | None
+) -> errors.VideoAPIError:
+    """Return the error for a file's status; `retryable` says whether the same request may help later.
+
+    Args:
+        status: Any status but 200, 206 and 416.
+        where: The file's address as an error may show it.
+        configured: Whether the client has recording credentials.
+        trusted: Whether they were sent.
+        retry_after: Seconds the server asked to wait, or None.
+    """
+    what = f"The file at {where} was not handed out (HTTP {status})."
+    facts: dict[str, Any] = {"method": "GET", "status": status, "group": status // 100}
+    if status in (401, 403):
+        kind = errors.AuthenticationFailed if status == 401 else errors.PermissionDenied
+        return kind(f"{what} {_credentials(configured, trusted)}", **facts)
+    if status in (404, 410):
+        return errors.NotFound(f"{what} It is gone, or never was. {_KEPT}", **facts)
+    if status == 429:
+        return errors.RateLimited(what, retryable=True, retry_after=retry_after, **facts)
+    if status in _TRANSIENT or status >= 500:
+        return errors.ServerFault(what, retryable=True, retry_after=retry_after, **facts)
+    if 300 <= status < 400:
+        return errors.ProtocolError(f"{what} It redirects to nowhere.", **facts)
+    return errors.DownloadFailed(what, reason="refused", **facts)
+
+
+def _credentials(configured: bool, trusted: bool) -> str:
+    if not configured:
+        return (
+            "Files need the project's recording user and password: give recording_auth=(user, password), "
+            "or VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD."
+        )
+    if not trusted:
+        return "A redirect led to another host, to which recording_auth= is not sent."
+    return "Check recording_auth=: it is the project's recording user and password, not APP_ID and APP_KEY."
