@@ -18,11 +18,11 @@ from videoapi.config import positive_seconds
 from videoapi.connector import Connector
 from videoapi.errors import ConfigurationError
 from videoapi.pacing import Chance, Pace, Paces
+from videoapi.resolver import PublicOnly, proxy_hosts
 from videoapi.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType
-    from aiohttp.abc import AbstractResolver
 
 USER_AGENT: Final = "videoapi"
 
@@ -95,9 +95,10 @@ class SessionManager:
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._api: aiohttp.ClientSession | None = None
-        self._files: aiohttp.ClientSession | None = None
+        self._files: dict[bool, aiohttp.ClientSession] = {}
         self.permits: asyncio.Semaphore
         self.stream_permits: asyncio.Semaphore
+        self.file_permits: asyncio.Semaphore
         self.watchdog: Watchdog
 
     def __repr__(self) -> str:
@@ -122,22 +123,25 @@ class SessionManager:
                 )
         return self._api
 
-    def files(self, resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
-        """Return the session for downloads, which never sees the API's credentials.
+    def files(self, *, public_only: bool) -> aiohttp.ClientSession:
+        """Return a session for downloads, which never sees the API's credentials.
 
-        Bodies come as they are sent, not inflated.
+        Bodies come as they are sent, not inflated. The two sessions share no connection, so that what
+        one of them may reach is not lent to the other.
 
         Args:
-            resolver: Decides what host names may resolve to; used when the session is opened.
+            public_only: Whether hosts must resolve to addresses of the public internet.
 
         Raises:
             ConfigurationError: The manager is closed, or belongs to another event loop.
         """
         self._bind()
-        if self._files is None:
-            pool = self._pool(self.max_streams)
-            self._files = self._open(Connector(**pool, resolver=resolver), auto_decompress=False)
-        return self._files
+        session = self._files.get(public_only)
+        if session is None:
+            resolver = PublicOnly(proxy_hosts(self.proxy, self.trust_env)) if public_only else None
+            connector = Connector(**self._pool(self.max_streams), resolver=resolver)
+            session = self._files[public_only] = self._open(connector, auto_decompress=False)
+        return session
 
     def pace(self, origin: str, account: str) -> Pace:
         """Return the retry budget and the gates of one account at one origin."""
@@ -146,8 +150,9 @@ class SessionManager:
     async def aclose(self) -> None:
         """Close all connections; calls in flight fail. Closing twice does no harm."""
         self._closed = True
-        sessions = [session for session in (self._api, self._files) if session is not None]
-        self._api = self._files = None
+        sessions = [*([self._api] if self._api is not None else []), *self._files.values()]
+        self._api = None
+        self._files = {}
         if self._loop is not None:
             self.watchdog.close()
         for session in sessions:
@@ -170,6 +175,8 @@ class SessionManager:
             self._loop = loop
             self.permits = asyncio.Semaphore(self.max_connections)
             self.stream_permits = asyncio.Semaphore(self.max_streams)
+            # Of their own: a download made inside `async for` over an archive must find one.
+            self.file_permits = asyncio.Semaphore(self.max_streams)
             self.watchdog = Watchdog(loop)
         elif self._loop is not loop:
             raise ConfigurationError(

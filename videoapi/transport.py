@@ -42,7 +42,7 @@ class BodyLost(Exception):
 class Body:
     """A response body that is still open; iterate over it once, then it closes itself."""
 
-    __slots__ = ("_exchange", "_permits", "_response", "_watchdog", "headers", "status")
+    __slots__ = ("_exchange", "_permits", "_response", "_silence", "_watchdog", "headers", "status")
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Body:
         exchange: Exchange,
         watchdog: Watchdog,
         permits: asyncio.Semaphore | None = None,
+        silence: float = READ_TIMEOUT,
     ) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -57,12 +58,13 @@ class Body:
         self._exchange = exchange
         self._watchdog = watchdog
         self._permits = permits
+        self._silence = silence
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the bytes as they come.
 
         Raises:
-            BodyLost: The connection broke, fell silent for 20 s, or came at less than 1 KiB/s for 60 s.
+            BodyLost: The connection broke, fell silent, or came at less than 1 KiB/s for 60 s.
         """
         clock = asyncio.get_running_loop().time
         waited, received = 0.0, 0
@@ -88,7 +90,7 @@ class Body:
         self._release()
 
     async def _read(self) -> bytes:
-        watch = self._watchdog.start(asyncio.get_running_loop().time() + READ_TIMEOUT)
+        watch = self._watchdog.start(asyncio.get_running_loop().time() + self._silence)
         failure: BodyLost | None = None
         try:
             return await self._response.content.readany()
@@ -96,7 +98,7 @@ class Body:
             if not watch.timed_out():
                 await self.aclose()
                 raise
-            failure = BodyLost(f"the body fell silent for {READ_TIMEOUT:g} s", timed_out=True)
+            failure = BodyLost(f"the body fell silent for {self._silence:g} s", timed_out=True)
         except _BROKEN as error:
             failure = BodyLost(f"the body broke ({_name(error)})", timed_out=isinstance(error, TimeoutError))
         finally:
