@@ -15,7 +15,7 @@ from videoapi.caller import Caller
 from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
 from videoapi.rules.failure import error_of
-from videoapi.rules.outcome import Outcome
+from videoapi.rules.outcome import Outcome, unanswered
 from videoapi.rules.routes import Options, Request
 from videoapi.rules.verdicts import Kind, Operation, Phase, Scope, Verdict
 
@@ -149,8 +149,10 @@ class BulkRun(Generic[S]):
         self._keys: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._finished: asyncio.Queue[BulkOutcome | None] = asyncio.Queue(maxsize=self._workers)
+        self._in_flight: set[int] = set()
         self._left = False
         self._stopping = False
+        self._gave_up = False
         self._deadline: float | None = None
         self._last_success = 0.0
         self.report = BulkReport()
@@ -186,18 +188,14 @@ class BulkRun(Generic[S]):
         self._stopping = True
         self._drain()
         task = self._task
-        if task is not None and not task.done():
-            try:
-                await asyncio.shield(task)
-            except asyncio.CancelledError:
-                # Cancelled once more: what is in flight is given up.
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-                raise
-            finally:
-                self._drain()
-        self.report._sort()
+        try:
+            if task is not None:
+                await _ended(task)
+        except BaseException as error:
+            raise _with_report(error, self.report) from None
+        finally:
+            self._drain()
+            self.report._sort()
 
     def _start(self) -> None:
         if self._left:
@@ -241,12 +239,22 @@ class BulkRun(Generic[S]):
         return await self._send(item)
 
     async def _send(self, item: Item) -> BulkOutcome:
+        try:
+            return await self._until_final(item)
+        except BaseException:
+            # The run is torn down: what is in flight may be done, and is not lost from the report.
+            self._record(self._torn_down(item))
+            raise
+
+    async def _until_final(self, item: Item) -> BulkOutcome:
         """Send one item until something final is known of it; never again once it may be done."""
         error: VideoAPIError | None = None
         resent = 0
         while True:
             outcome = await self._in_turn(item)
             if outcome is None:
+                if self._gave_up and error is not None:
+                    self._stop(error)
                 return _failed(item, "not_sent", error or self.report.stopped)
             judgement = outcome.judgement
             if judgement.verdict is Verdict.DONE:
@@ -265,8 +273,6 @@ class BulkRun(Generic[S]):
             if judgement.kind is Kind.CERTIFICATE:
                 self._stop(error)
                 return _failed(item, "not_sent", error)
-            if self._caller.pace.chance.clock() - self._last_success > self._give_up_after:
-                self._stop(error)
 
     async def _in_turn(self, item: Item) -> Outcome | None:
         """Send an item once, behind the shared pause and the connect back-off; None where the run ends."""
@@ -274,7 +280,9 @@ class BulkRun(Generic[S]):
         async with _turn(pace.connect, self._must_stop), _turn(pace.throttle, self._must_stop):
             if self._must_stop():
                 return None
+            self._in_flight.add(item.index)
             outcome = await self._caller.outcome(item.request)
+            self._in_flight.discard(item.index)
         if outcome.phase is Phase.ANSWERED and outcome.verdict is not Verdict.THROTTLED:
             self._last_success = pace.chance.clock()
         return outcome
@@ -287,10 +295,9 @@ class BulkRun(Generic[S]):
             return True
         pace = self._caller.pace
         now = pace.chance.clock()
-        if (self._deadline is not None and now >= self._deadline) or (
-            (pace.connect.closed or pace.throttle.closed) and now - self._last_success > self._give_up_after
-        ):
-            self._stopping = True
+        refused = pace.connect.closed or pace.throttle.closed
+        self._gave_up = refused and now - self._last_success > self._give_up_after
+        self._stopping = self._gave_up or (self._deadline is not None and now >= self._deadline)
         return self._stopping
 
     def _stop(self, error: VideoAPIError) -> None:
@@ -298,13 +305,22 @@ class BulkRun(Generic[S]):
         self.report.stopped = self.report.stopped or error
 
     async def _emit(self, outcome: BulkOutcome) -> None:
-        self.report._count(outcome)
-        if self._keep_all or self._left:
-            self.report._keep(outcome)
+        self._record(outcome, handed_out=not self._keep_all and not self._left)
         if self._progress is not None:
             self._progress(self.report)
         if not self._keep_all and not self._left:
             await self._finished.put(outcome)
+
+    def _record(self, outcome: BulkOutcome, *, handed_out: bool = False) -> None:
+        self.report._count(outcome)
+        if not handed_out:
+            self.report._keep(outcome)
+
+    def _torn_down(self, item: Item) -> BulkOutcome:
+        if item.index not in self._in_flight:
+            return _failed(item, "not_sent", None)
+        lost = unanswered(item.request, Phase.SENT, Kind.CONNECTION, "the run was cancelled before the answer")
+        return _failed(item, "unknown", error_of(item.request, lost))
 
     def _drain(self) -> None:
         """Keep what the consumer has left in the queue, and make room for those who wait to put."""
@@ -322,13 +338,12 @@ class BulkRun(Generic[S]):
         Raises:
             Exception: What the inputs' own iterator raised; it carries the report as `.report`.
         """
+        self._start()
+        assert self._task is not None
         try:
-            self._start()
-            assert self._task is not None
-            await self._task
-        except asyncio.CancelledError as cancelled:
-            cancelled.args = cancelled.args or ("A bulk run was cancelled; its report is in `.report`.",)
-            raise _with_report(cancelled, self.report) from None
+            await _ended(self._task, at_once=True)
+        except BaseException as error:
+            raise _with_report(error, self.report) from None
         finally:
             self._left = True
             self.report._sort()
@@ -393,6 +408,30 @@ class _Inputs(Generic[S]):
         index = self._next_index
         self._next_index += 1
         return index, given
+
+
+async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
+    """Wait for a run's end; raise what broke it, not the group around it.
+
+    Cancelled while waiting, the run is given up, and has ended all the same when this returns.
+
+    Args:
+        task: The run.
+        at_once: Whether a cancelled wait cancels the run by itself.
+    """
+    try:
+        await (task if at_once else asyncio.shield(task))
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task])
+        raise
+    except BaseExceptionGroup as group:
+        failure: BaseException = group
+        while isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]
+    else:
+        return
+    raise failure
 
 
 @contextlib.asynccontextmanager

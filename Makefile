@@ -1,0 +1,44 @@
+# Everything runs in a virtual environment of its own, made at first use.
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
+
+.PHONY: test test-fast test-scale lint demo clean
+
+# The whole suite on one interpreter, without the big runs.
+test: $(VENV)/ready
+	$(PYTEST) -m "not scale" $(ARGS)
+
+# What the other interpreters run in CI.
+test-fast: $(VENV)/ready
+	$(PYTEST) -m "not scale and not slow" $(ARGS)
+
+# The big runs: 10,000 rooms, 300 MB bodies.
+test-scale: $(VENV)/ready
+	$(VENV)/bin/python -m pytest -q -m scale --timeout 600 $(ARGS)
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pyright
+	$(VENV)/bin/lint-imports
+
+# A thousand rooms, their tokens, a month of call records and recordings, against the sandbox.
+demo: .demo/ready
+	.demo/bin/python -m videoapi.cli demo $(ARGS)
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q --upgrade pip
+	$(VENV)/bin/python -m pip install -q --group test --group lint -e '.[cli,testing]'
+	touch $@
+
+.demo/ready: pyproject.toml
+	$(PYTHON) -m venv .demo
+	.demo/bin/python -m pip install -q -e '.[cli,testing]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-* .demo dist build

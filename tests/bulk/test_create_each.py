@@ -1,0 +1,99 @@
+"""Outcomes one by one, as they finish; leaving early loses none."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from videoapi import ConfigurationError, RoomSpec, VideoClient
+from videoapi.sandbox import Sandbox
+
+
+def specs(count: int) -> Iterator[RoomSpec]:
+    return (RoomSpec(f"Room {number}") for number in range(count))
+
+
+async def test_outcomes_come_one_by_one_and_carry_their_room(client: VideoClient) -> None:
+    async with client.rooms.create_each(specs(25), concurrency=5) as outcomes:
+        seen = [outcome async for outcome in outcomes]
+
+    assert sorted(outcome.index for outcome in seen) == list(range(25))
+    assert all(outcome.room.room_id == outcome.room_id for outcome in seen)
+    assert outcomes.report.counts == {"created": 25}
+    assert outcomes.report.made == []
+
+
+async def test_plain_iteration_works_once(client: VideoClient) -> None:
+    run = client.rooms.create_each(specs(5))
+
+    assert len([outcome async for outcome in run]) == 5
+    with pytest.raises(ConfigurationError, match="once"):
+        [outcome async for outcome in run]
+
+
+async def test_leaving_early_stops_sending_and_reports_what_was_in_flight(
+    client: VideoClient, sandbox: Sandbox
+) -> None:
+    handed_out = []
+    async with client.rooms.create_each(specs(10_000), concurrency=4) as outcomes:
+        async for outcome in outcomes:
+            handed_out.append(outcome)
+            if len(handed_out) == 10:
+                break
+
+    report = outcomes.report
+    executed = {entry.reference for entry in sandbox.ledger.created}
+    told = {outcome.reference for outcome in (*handed_out, *report.made)}
+    assert told == executed
+    assert report.total == len(executed) < 100
+    assert not report.exhausted
+
+
+async def test_a_slow_consumer_holds_the_run_back(client: VideoClient, sandbox: Sandbox) -> None:
+    async with client.rooms.create_each(specs(10_000), concurrency=3) as outcomes:
+        async for _ in outcomes:
+            await asyncio.sleep(0.2)
+            break
+
+        assert sandbox.ledger.requests("rooms.create") <= 1 + 3 + 3 + 1
+
+
+async def test_the_error_of_the_inputs_comes_after_the_outcomes_of_all_that_was_read(
+    client: VideoClient,
+) -> None:
+    def broken() -> Iterator[RoomSpec]:
+        yield from specs(6)
+        raise LookupError("torn")
+
+    seen = []
+    with pytest.raises(LookupError) as caught:
+        async for outcome in client.rooms.create_each(broken(), concurrency=2):
+            seen.append(outcome.index)
+
+    assert sorted(seen) == [0, 1, 2, 3, 4, 5]
+    assert caught.value.report.total == 6  # type: ignore[attr-defined]
+
+
+async def test_a_run_that_is_never_started_warns_of_nothing(client: VideoClient, sandbox: Sandbox) -> None:
+    client.rooms.create_each(specs(5))
+
+    assert sandbox.ledger.requests() == 0
+
+
+async def test_a_consumer_that_is_cancelled_still_gets_the_report(client: VideoClient, sandbox: Sandbox) -> None:
+    sandbox.fault("rooms.create", "delay", times=None, seconds=0.1)
+    run = client.rooms.create_each(specs(1000), concurrency=4)
+
+    async def consume() -> None:
+        async with run as outcomes:
+            async for _ in outcomes:
+                pass
+
+    task = asyncio.create_task(consume())
+    while sandbox.ledger.requests("rooms.create") < 6:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert run.report.counts == {"created": len(sandbox.ledger.created)}

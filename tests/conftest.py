@@ -1,0 +1,30 @@
+"""A whole group of tests that was skipped proves nothing, so it fails the run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+_outcomes: dict[str, set[str]] = defaultdict(set)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" or report.outcome == "skipped":
+        _outcomes[str(Path(report.nodeid.partition("::")[0]).parent)].add(report.outcome)
+
+
+def _skipped_groups() -> list[str]:
+    return sorted(group for group, outcomes in _outcomes.items() if outcomes == {"skipped"})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for group in _skipped_groups():
+        terminalreporter.write_line(f"every test of {group} was skipped", red=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _skipped_groups() and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
