@@ -61,9 +61,7 @@ def test_any_chunking_of_any_document_gives_the_same_items(
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), body=st.binary(max_size=60) | st.text('{}[],:"\\cdr 1', max_size=60).map(str.encode))
-def test_any_bytes_are_taken_without_an_exception_and_alike_in_any_chunking(
-    data: st.DataObject, body: bytes
-) -> None:
+def test_any_bytes_are_taken_without_an_exception_and_alike_in_any_chunking(data: st.DataObject, body: bytes) -> None:
     body = data.draw(st.sampled_from([b"", b'{"cdr":[', b'{"cdr":[{},', b'{"cdr":[],'])) + body
     cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=8))
     one, blocks = split(body)

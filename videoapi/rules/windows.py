@@ -170,6 +170,4 @@ def since_of(window: Window) -> str:
 
 
 def _no_cursor() -> ValidationError:
-    return ValidationError(
-        "this is no cursor; take its text from `page.cursor` or `stream.cursor`", field="cursor"
-    )
+    return ValidationError("this is no cursor; take its text from `page.cursor` or `stream.cursor`", field="cursor")

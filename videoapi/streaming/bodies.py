@@ -11,7 +11,7 @@ import attrs
 from videoapi.caller import Caller
 from videoapi.errors import CallTimeout, ProtocolError, VideoAPIError
 from videoapi.rules.outcome import Outcome
-from videoapi.rules.routes import Request
+from videoapi.rules.routes import Request, Route
 from videoapi.rules.verdicts import Verdict
 from videoapi.streaming.splitter import BLOCK, Block, Found, Splitter
 from videoapi.transport import BodyLost
@@ -28,10 +28,12 @@ class Patience:
 
     Args:
         limit: Seconds in all, or None for no limit.
+        route: What is waited for, to name it in the error.
     """
 
-    def __init__(self, limit: float | None) -> None:
+    def __init__(self, limit: float | None, route: Route) -> None:
         self._limit = self._left = limit
+        self._route = route
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
         """Await something of the service.
@@ -49,7 +51,10 @@ class Patience:
         except TimeoutError:
             if limit.expired():
                 raise CallTimeout(
-                    f"The stream's timeout of {self._limit:g} s ended. Go on from the error's `cursor`.",
+                    f"{self._route.method} {self._route.template}: the stream's timeout of {self._limit:g} s "
+                    "ended. Go on from the error's `cursor`.",
+                    method=self._route.method,
+                    path=self._route.template,
                     retryable=True,
                 ) from None
             raise
@@ -134,7 +139,10 @@ class Reading:
         chunks = aiter(body)
         try:
             received = 0
-            while splitter.broken is None and (chunk := await self.patience.wait(anext(chunks, b""))):
+            while splitter.broken is None:
+                chunk = await self.patience.wait(anext(chunks, None))
+                if chunk is None:
+                    break
                 received += len(chunk)
                 if received > MAX_BODY:
                     raise self._too_large(body.status)

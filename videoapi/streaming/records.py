@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -66,6 +67,7 @@ class RecordStream(Generic[R]):
         )
         self._last: R | None = None
         self._began = False
+        self._ended: asyncio.Event | None = None
         self._generator: weakref.ref[AsyncGeneratorType[Any, None]] | None = None
 
     def __repr__(self) -> str:
@@ -134,11 +136,13 @@ class RecordStream(Generic[R]):
         """
         self._began = True
         generator = self._generator() if self._generator is not None else None
-        if generator is None:
-            return
-        if generator.ag_running:
-            raise ConfigurationError("This stream is being read by another task; cancel that task instead.")
-        await generator.aclose()
+        if generator is not None:
+            if generator.ag_running:
+                raise ConfigurationError("This stream is being read by another task; cancel that task instead.")
+            await generator.aclose()
+        if self._ended is not None:
+            # After a `break` the loop may be about to close the generator, which is out of reach then.
+            await self._ended.wait()
 
     async def __aenter__(self) -> Self:
         return self
@@ -187,6 +191,7 @@ class RecordStream(Generic[R]):
         self._cursor = Cursor(self._query.name, since_of(batch.window), None, batch.before + nth)
 
     async def _batches(self) -> AsyncGenerator[Batch[R], None]:
+        self._ended = asyncio.Event()
         try:
             async with aclosing(self._walk.batches()) as batches:
                 async for batch in batches:
@@ -194,6 +199,8 @@ class RecordStream(Generic[R]):
         except VideoAPIError as error:
             error.cursor = self.cursor  # type: ignore[attr-defined]
             raise
+        finally:
+            self._ended.set()
 
 
 def room_list(

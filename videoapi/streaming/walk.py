@@ -86,7 +86,7 @@ class Walk(Generic[R]):
         self._query = query
         self._start = start
         self._windows = windows
-        self._patience = Patience(timeout)
+        self._patience = Patience(timeout, query.request(windows[0]).route)
 
     async def batches(self) -> AsyncGenerator[Batch[R], None]:
         """Yield the records of all windows, in order.
@@ -113,9 +113,7 @@ class Walk(Generic[R]):
         in_vain = 0
         while True:
             sieve.begin(window, after, count)
-            reading = Reading(
-                self._caller, request, self._query.key, self._query.null_is_empty, self._patience
-            )
+            reading = Reading(self._caller, request, self._query.key, self._query.null_is_empty, self._patience)
             async with aclosing(self._read(reading, ahead, later)) as kept:
                 async for records in kept:
                     in_vain = 0
@@ -132,9 +130,7 @@ class Walk(Generic[R]):
             else:
                 return
 
-    async def _read(
-        self, reading: Reading, ahead: Ahead, later: Sequence[Request]
-    ) -> AsyncGenerator[list[R], None]:
+    async def _read(self, reading: Reading, ahead: Ahead, later: Sequence[Request]) -> AsyncGenerator[list[R], None]:
         async def opening() -> Outcome:
             outcome = await ahead.take(reading.request)
             ahead.look(later)

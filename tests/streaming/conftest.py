@@ -1,0 +1,129 @@
+"""A service of scripted bodies behind the real caller: what a stream opens, reads and closes is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from videoapi.caller import Caller
+from videoapi.pacing import Chance
+from videoapi.rules.backoff import RetryPolicy
+from videoapi.rules.outcome import Outcome, answered, opened
+from videoapi.rules.routes import Options, Request
+from videoapi.session import SessionManager
+from videoapi.transport import BodyLost
+
+Piece = bytes | BodyLost | asyncio.Event
+
+
+class ScriptedBody:
+    """Yields its pieces; an error is raised in its place, an event waited for."""
+
+    def __init__(self, service: Service, pieces: Iterable[Piece]) -> None:
+        self.status = 200
+        self.headers: Mapping[str, str] = {}
+        self.closed = False
+        self.read = 0
+        self._service = service
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            if isinstance(piece, asyncio.Event):
+                await piece.wait()
+            elif isinstance(piece, BodyLost):
+                raise piece
+            else:
+                self.read += 1
+                yield piece
+
+    async def aclose(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._service.manager.stream_permits.release()
+
+
+class Service:
+    """Answers by path: `service.answers[path]` holds the bodies of successive requests; the last repeats."""
+
+    def __init__(self, manager: SessionManager) -> None:
+        self.manager = manager
+        self.answers: dict[str, list[list[Piece] | Outcome | Callable[[Request], Outcome]]] = {}
+        self.requests: list[str] = []
+        self.bodies: list[ScriptedBody] = []
+        self.slept: list[float] = []
+        self.gates: dict[str, asyncio.Event] = {}
+        self._accounts = itertools.count()
+
+    @property
+    def open(self) -> int:
+        return sum(not body.closed for body in self.bodies)
+
+    async def send(self, request: Request) -> Outcome:
+        await self.manager.stream_permits.acquire()
+        held = True
+        try:
+            self.requests.append(request.path)
+            if gate := self.gates.get(request.path):
+                await gate.wait()
+            script = self.answers[request.path]
+            answer = script.pop(0) if len(script) > 1 else script[0]
+            if callable(answer):
+                answer = answer(request)
+            if isinstance(answer, Outcome):
+                return answer
+            body = ScriptedBody(self, answer)
+            self.bodies.append(body)
+            held = False
+            return opened(200, {}, body)
+        finally:
+            if held:
+                self.manager.stream_permits.release()
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    def caller(self, **policy: Any) -> Caller:
+        return Caller(
+            send=self.send,
+            options=Options(retry=RetryPolicy(**policy)),
+            manager=self.manager,
+            pace=self.manager.pace("http://service", f"app{next(self._accounts)}"),
+        )
+
+
+def refusal(status: int, result: int) -> Callable[[Request], Outcome]:
+    """Return an answer with an error status and a result code."""
+
+    def answer(request: Request) -> Outcome:
+        body = {"result": result, "error": "[Reason] so it is", "desc": ""}
+        return answered(request, status, {}, json.dumps(body).encode())
+
+    return answer
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    sleeps: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+
+    async with SessionManager(max_connections=16, chance=Chance(sleep=sleep)) as manager:
+        manager.api()
+        service = Service(manager)
+        service.slept = sleeps
+        yield service
+        await asyncio.sleep(0)
+        assert service.open == 0
+        assert not manager.stream_permits.locked()
+
+
+@pytest.fixture
+def refused() -> Callable[[int, int], Callable[[Request], Outcome]]:
+    return refusal

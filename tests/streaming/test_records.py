@@ -1,0 +1,653 @@
+"""Streams over scripted bodies: what is handed out, and from where they go on."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import pickle
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from videoapi.errors import (
+    CallTimeout,
+    ConfigurationError,
+    ConnectionFailed,
+    NotFound,
+    ProtocolError,
+    ValidationError,
+)
+from videoapi.models.reports import Archive, CallRecord
+from videoapi.resources.reports import ARCHIVES, Reports, cdr
+from videoapi.rules.routes import LIST_ROOMS, Request
+from videoapi.rules.windows import Cursor
+from videoapi.streaming import RecordStream, room_list
+from videoapi.transport import BodyLost
+
+if TYPE_CHECKING:
+    from .conftest import Service
+
+CONF = "/cdr/conf/c1"
+LOST = BodyLost("the body broke")
+
+
+def row(name: str, day: str | None = "2026-01-01", /, **more: Any) -> dict[str, Any]:
+    dated = {"trans_date": f"{day}T10:00:00.000Z"} if day else {}
+    return {**dated, "cdr_id": name, "conf_num": "c1", **more}
+
+
+def body(rows: list[Any], key: str = "cdr", result: Any = "0") -> bytes:
+    return json.dumps({"result": result, key: rows}).encode()
+
+
+def rows(*names: str) -> bytes:
+    return body([row(name) for name in names])
+
+
+def cut(whole: bytes, mark: str) -> list[Any]:
+    """The bytes up to a mark, and then the break."""
+    return [whole[: whole.index(mark.encode())], LOST]
+
+
+async def ids(stream: RecordStream[CallRecord]) -> list[str | None]:
+    return [record.cdr_id for record in await stream.to_list()]
+
+
+def path(start: str, until: str) -> str:
+    return f"/cdr/period/{start}/{until}"
+
+
+# One answer
+
+
+async def test_records_come_in_order_and_are_counted(service: Service) -> None:
+    service.answers[CONF] = [[rows("a", "b", "c")]]
+    stream = cdr(service.caller()).by_conference("c1")
+    assert await ids(stream) == ["a", "b", "c"]
+    assert (stream.received, stream.rejected_count, stream.outside) == (3, 0, 0)
+    assert "3 received" in repr(stream)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"result":"0","cdr":[]}',
+        b'{"cdr":[],"result":0}',
+        b'{"result":"0","cdr":null}',
+    ],
+)
+async def test_nothing_found_is_an_empty_stream(service: Service, answer: bytes) -> None:
+    service.answers[CONF] = [[answer]]
+    assert await cdr(service.caller()).by_conference("c1").to_list() == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (b'{"result":"0"}', ProtocolError, "nothing stands where 'cdr'"),
+        (b'{"result":"0","cdr":{}}', ProtocolError, "something else stands"),
+        (b'{"result":"0","cdr":[],"cdr":[]}', ProtocolError, "twice"),
+        (b'{"result":"0","cdr":[]} {}', ProtocolError, "follow the document"),
+        (b'{"result":false,"cdr":[]}', ProtocolError, "without a result"),
+        (b'{"cdr":[]}', ProtocolError, "without a result"),
+        (b"<html>portal</html>", ProtocolError, "without a result"),
+        (b"", ProtocolError, "without a result"),
+        (b'{"result":"0","cdr":[{}', ConnectionFailed, "ends too early"),
+        (b'{"result":40001,"error":"[Reason] Room not found","desc":""}', NotFound, "Room not found"),
+        (b'{"cdr":[],"result":40001,"error":"[Reason] Room not found"}', NotFound, "Room not found"),
+    ],
+)
+async def test_an_answer_that_is_no_whole_success_is_an_error(
+    service: Service, answer: bytes, error: type[Exception], words: str
+) -> None:
+    service.answers[CONF] = [[answer]]
+    with pytest.raises(error, match=words):
+        await cdr(service.caller()).by_conference("c1").to_list()
+
+
+async def test_an_error_status_is_an_error_of_the_first_record(
+    service: Service, refused: Callable[[int, int], Any]
+) -> None:
+    service.answers[CONF] = [refused(404, 40001)]
+    stream = cdr(service.caller()).by_conference("c1")
+    with pytest.raises(NotFound) as caught:
+        await anext(aiter(stream))
+    assert str(caught.value.cursor) == str(stream.cursor)  # type: ignore[attr-defined]
+
+
+async def test_null_in_place_of_rooms_is_not_taken_for_an_empty_list(service: Service) -> None:
+    service.answers["/rooms"] = [[b'{"result":0,"rooms":null}']]
+    with pytest.raises(ProtocolError, match="null stands where 'rooms'"):
+        await rooms(service).to_list()
+
+
+async def test_a_record_that_cannot_be_read_is_left_out_and_told(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = body([row("a"), 7, row("b"), [], row("c")])
+    service.answers[CONF] = [[whole]]
+    stream = cdr(service.caller()).by_conference("c1")
+    with caplog.at_level(logging.DEBUG, "videoapi.streaming"):
+        assert await ids(stream) == ["a", "b", "c"]
+    assert [(r.index, whole[r.offset : r.offset + 1]) for r in stream.rejected] == [(1, b"7"), (3, b"[")]
+    assert all(r.reason for r in stream.rejected)
+    assert (stream.rejected_count, stream.received) == (2, 5)
+    assert [r.levelname for r in caplog.records if r.name == "videoapi.streaming"] == ["WARNING", "DEBUG"]
+
+
+async def test_at_most_a_thousand_rejected_records_are_kept(service: Service) -> None:
+    service.answers[CONF] = [[body([1] * 1500)]]
+    stream = cdr(service.caller()).by_conference("c1")
+    assert await stream.to_list() == []
+    assert (len(stream.rejected), stream.rejected_count) == (1000, 1500)
+
+
+async def test_strict_raises_at_the_record_that_cannot_be_read_after_those_before_it(
+    service: Service,
+) -> None:
+    service.answers[CONF] = [[body([row("a"), 7, row("b")])]]
+    seen = []
+    stream = cdr(service.caller()).by_conference("c1", strict=True)
+    with pytest.raises(ProtocolError, match="index 1") as caught:
+        async for record in stream:
+            seen += [record.cdr_id]
+    assert seen == ["a"]
+    assert caught.value.cursor == stream.cursor  # type: ignore[attr-defined]
+    assert stream.cursor.after == "a"
+
+
+async def test_odd_records_cost_no_other(service: Service) -> None:
+    odd = [
+        row("a", name=None),
+        row("\ud800"),
+        row("b", conf_num=5),
+        row("c", usage={"connect_minutes": "9.5"}),
+    ]
+    service.answers[CONF] = [[b"\xef\xbb\xbf" + body(odd)]]
+    stream = cdr(service.caller()).by_conference("c1")
+    records = await stream.to_list()
+    assert [r.cdr_id for r in records] == ["a", "\ud800", "b", "c"]
+    assert records[2].conf_num == "5"
+    assert records[3].usage.connect_minutes == 9.5
+
+
+async def test_an_oversize_record_is_rejected_and_the_next_ones_come(service: Service) -> None:
+    service.answers[CONF] = [[body([row("a"), row("b", pad="x" * 2**20), row("c")])]]
+    stream = cdr(service.caller()).by_conference("c1")
+    assert await ids(stream) == ["a", "c"]
+    assert [(r.index, r.reason) for r in stream.rejected] == [(1, "longer than 1 MiB")]
+
+
+async def test_a_body_over_the_cap_is_given_up(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("videoapi.streaming.bodies.MAX_BODY", 300)
+    service.answers[CONF] = [[b'{"result":"0","cdr":[', *[json.dumps(row("x")).encode() + b","] * 9]]
+    with pytest.raises(ProtocolError, match="1 GiB"):
+        await cdr(service.caller()).by_conference("c1").to_list()
+    assert len(service.requests) == 1
+
+
+async def test_unknown_fields_are_kept_when_asked_for(service: Service) -> None:
+    service.answers[CONF] = [[body([row("a", novel=1)])]]
+    (record,) = await cdr(service.caller()).by_conference("c1", extra=True).to_list()
+    assert record.extra == {"novel": 1}
+    (bare,) = await cdr(service.caller()).by_conference("c1").to_list()
+    with pytest.raises(ConfigurationError, match="extra=True"):
+        _ = bare.extra
+
+
+# Reading again
+
+
+async def test_a_body_that_breaks_is_read_again_behind_the_last_record(service: Service) -> None:
+    whole = rows("a", "b", "c", "d")
+    service.answers[CONF] = [cut(whole, '"c"'), cut(whole, '"d"'), [whole]]
+    stream = cdr(service.caller()).by_conference("c1")
+    assert await ids(stream) == ["a", "b", "c", "d"]
+    assert (stream.received, stream.restarted) == (4, False)
+    assert len(service.requests) == 3
+    assert len(service.slept) == 2
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+async def test_wherever_bodies_break_nothing_is_lost_or_repeated(service: Service, data: st.DataObject) -> None:
+    rejects = data.draw(st.sets(st.integers(0, 11)))
+    whole = body([7 if n in rejects else row(f"id{n}") for n in range(12)])
+    breaks = data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=2))
+    bodies: list[list[Any]] = [[whole[:at], LOST] for at in breaks]
+    service.answers[CONF] = [*bodies, [whole]]
+    stream = cdr(service.caller()).by_conference("c1")
+    assert await ids(stream) == [f"id{n}" for n in range(12) if n not in rejects]
+    assert [r.index for r in stream.rejected] == sorted(rejects)
+    assert stream.received == 12
+
+
+async def test_bodies_that_break_without_a_new_record_end_the_stream_with_its_cursor(
+    service: Service,
+) -> None:
+    whole = rows("a", "b", "c")
+    service.answers[CONF] = [cut(whole, '"b"')]
+    stream = cdr(service.caller()).by_conference("c1")
+    seen = []
+    with pytest.raises(ConnectionFailed) as caught:
+        async for record in stream:
+            seen += [record.cdr_id]
+    assert seen == ["a"]
+    assert len(service.requests) == 3
+    service.answers[CONF] = [[whole]]
+    cursor = caught.value.cursor  # type: ignore[attr-defined]
+    assert await ids(cdr(service.caller()).by_conference("c1", cursor=cursor)) == ["b", "c"]
+
+
+async def test_each_new_record_gives_a_stream_its_attempts_back(service: Service) -> None:
+    names = [f"r{n}" for n in range(9)]
+    whole = rows(*names)
+    service.answers[CONF] = [*[cut(whole, f'"{name}"') for name in names[1:]], [whole]]
+    assert await ids(cdr(service.caller()).by_conference("c1")) == names
+
+
+async def test_without_retries_the_first_break_is_the_end(service: Service) -> None:
+    service.answers[CONF] = [cut(rows("a", "b"), '"b"')]
+    with pytest.raises(ConnectionFailed):
+        await cdr(service.caller(attempts=1)).by_conference("c1").to_list()
+    assert len(service.requests) == 1
+
+
+async def test_records_without_ids_are_skipped_by_their_place(service: Service) -> None:
+    whole = json.dumps({"result": "0", "cdr": [{"conf_num": str(n)} for n in range(6)]}).encode()
+    service.answers[CONF] = [cut(whole, '"3"'), [whole]]
+    stream = cdr(service.caller()).by_conference("c1")
+    assert [record.conf_num for record in await stream.to_list()] == ["0", "1", "2", "3", "4", "5"]
+    assert (stream.cursor.after, stream.cursor.count) == (None, 6)
+
+
+async def test_a_cursor_whose_record_is_gone_restarts_its_window(service: Service) -> None:
+    service.answers[CONF] = [[rows("a", "c")]]
+    cursor = Cursor("cdr.by_conference c1", "", "b", 2)
+    stream = cdr(service.caller()).by_conference("c1", cursor=str(cursor))
+    assert await ids(stream) == ["a", "c"]
+    assert stream.restarted
+    assert stream.cursor.restarted
+    assert len(service.requests) == 2
+
+
+# Cursors and pages
+
+
+async def test_a_stream_goes_on_behind_any_record(service: Service) -> None:
+    service.answers[CONF] = [[rows("a", "b", "c")]]
+    reports = cdr(service.caller())
+    stream = reports.by_conference("c1")
+    cursors = [str(stream.cursor)]
+    async for _ in stream:
+        cursors += [str(stream.cursor)]
+    rest = [await ids(reports.by_conference("c1", cursor=cursor)) for cursor in cursors]
+    assert rest == [["a", "b", "c"], ["b", "c"], ["c"], []]
+
+
+async def test_a_cursor_of_another_question_is_refused_before_anything_is_sent(service: Service) -> None:
+    reports = cdr(service.caller())
+    cursor = reports.by_conference("c1").cursor
+    with pytest.raises(ValidationError, match="belongs to"):
+        reports.by_conference("c2", cursor=cursor)
+    with pytest.raises(ValidationError, match="belongs to"):
+        Reports(service.caller(), ARCHIVES).by_conference("c1", cursor=str(cursor))
+    assert service.requests == []
+
+
+async def test_pages_hold_so_many_records_and_the_place_behind_them(service: Service) -> None:
+    names = [f"r{n}" for n in range(7)]
+    service.answers[CONF] = [[rows(*names)]]
+    reports = cdr(service.caller())
+    pages = [page async for page in reports.by_conference("c1").pages(3)]
+    assert [[record.cdr_id for record in page.records] for page in pages] == [
+        names[:3],
+        names[3:6],
+        names[6:],
+    ]
+    for nth, page in enumerate(pages, 1):
+        assert await ids(reports.by_conference("c1", cursor=page.cursor)) == names[3 * nth :]
+
+
+async def test_pages_run_across_blocks_and_windows(service: Service) -> None:
+    first, second = path("2026-01-01", "2026-01-08"), path("2026-01-08", "2026-01-10")
+    service.answers[first] = [[body([row("a", "2026-01-01"), row("b", "2026-01-02"), row("c", "2026-01-07")])]]
+    service.answers[second] = [[body([row("d", "2026-01-08"), row("e", "2026-01-09")])]]
+    reports = cdr(service.caller())
+    stream = reports.by_period("2026-01-01", "2026-01-09")
+    found = [([r.cdr_id for r in page.records], page.cursor.since) async for page in stream.pages(2)]
+    assert found == [(["a", "b"], "2026-01-01"), (["c", "d"], "2026-01-08"), (["e"], "2026-01-08")]
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 2.0])
+async def test_a_page_has_a_size(service: Service, size: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        cdr(service.caller()).by_conference("c1").pages(size)
+    assert caught.value.field == "size"
+
+
+async def test_a_stream_is_read_once(service: Service) -> None:
+    service.answers[CONF] = [[rows("a")]]
+    stream = cdr(service.caller()).by_conference("c1")
+    assert await ids(stream) == ["a"]
+    with pytest.raises(ConfigurationError, match="read once"):
+        aiter(stream)
+    with pytest.raises(ConfigurationError, match="read once"):
+        stream.pages(2)
+
+
+# Periods
+
+
+def serve(service: Service, records: list[dict[str, Any]], *, inclusive: bool, order: Callable[..., Any]) -> None:
+    """Answer any window of January's first 20 days as a service does that filters by `trans_date`."""
+    first = date(2026, 1, 1)
+    for n in range(0, 21, 7):
+        start = first + timedelta(n)
+        until = min(start + timedelta(7), date(2026, 1, 21))
+        last = until if inclusive else until - timedelta(1)
+        found = [r for r in records if str(start) <= r["trans_date"][:10] <= str(last)]
+        service.answers[path(str(start), str(until))] = [[body(order(found))]]
+
+
+@pytest.mark.parametrize("inclusive", [True, False])
+@pytest.mark.parametrize("order", [list, lambda found: found[::-1], lambda found: found[1::2] + found[::2]])
+async def test_a_period_is_the_same_under_both_readings_in_any_order_from_any_cursor(
+    service: Service, inclusive: bool, order: Callable[..., Any]
+) -> None:
+    days = [date(2025, 12, 31) + timedelta(n) for n in range(22)]
+    records = [row(f"{day}#{n}", str(day)) for day in days for n in range(2)]
+    wanted = sorted(r["cdr_id"] for r in records if "2026-01-01" <= r["trans_date"][:10] <= "2026-01-20")
+    serve(service, records, inclusive=inclusive, order=order)
+    reports = cdr(service.caller())
+    stream = reports.by_period("2026-01-01", "2026-01-20")
+    cursors, found = [str(stream.cursor)], []
+    async for record in stream:
+        found.append(record.cdr_id)
+        cursors += [str(stream.cursor)]
+    assert sorted(map(str, found)) == wanted
+    assert stream.outside == (0 if not inclusive else sum(r["trans_date"][:10] == "2026-01-21" for r in records))
+    for nth in (0, 1, 13, 14, 15, 27, 40):
+        rest = await ids(reports.by_period("2026-01-01", "2026-01-20", cursor=cursors[nth]))
+        assert found[:nth] + rest == found
+
+
+async def test_a_repeated_row_of_a_boundary_day_is_dropped(service: Service) -> None:
+    service.answers[path("2026-01-01", "2026-01-08")] = [[body([row("a", "2026-01-01")])]]
+    again = [row("b", "2026-01-08"), row("b", "2026-01-08"), row("c", "2026-01-09")]
+    service.answers[path("2026-01-08", "2026-01-10")] = [[body(again)]]
+    assert await ids(cdr(service.caller()).by_period("2026-01-01", "2026-01-09")) == ["a", "b", "c"]
+
+
+async def test_a_record_without_a_day_is_handed_out_once(service: Service) -> None:
+    service.answers[path("2026-01-01", "2026-01-08")] = [[body([row("u", None), row("a", "2026-01-01")])]]
+    service.answers[path("2026-01-08", "2026-01-10")] = [[body([row("u", None), row("c", "2026-01-09")])]]
+    assert await ids(cdr(service.caller()).by_period("2026-01-01", "2026-01-09")) == ["u", "a", "c"]
+
+
+async def test_a_window_that_fails_for_good_ends_the_stream_with_a_cursor(
+    service: Service, refused: Callable[[int, int], Any]
+) -> None:
+    first, second = path("2026-01-01", "2026-01-08"), path("2026-01-08", "2026-01-10")
+    service.answers[first] = [[body([row("a", "2026-01-01")])]]
+    service.answers[second] = [refused(400, 10203)]
+    reports = cdr(service.caller())
+    stream = reports.by_period("2026-01-01", "2026-01-09")
+    seen = []
+    with pytest.raises(Exception, match="so it is") as caught:
+        async for record in stream:
+            seen += [record.cdr_id]
+    assert seen == ["a"]
+    service.answers[second] = [[body([row("b", "2026-01-09")])]]
+    cursor = caught.value.cursor  # type: ignore[attr-defined]
+    assert pickle.loads(pickle.dumps(cursor)) == cursor
+    assert await ids(reports.by_period("2026-01-01", "2026-01-09", cursor=cursor)) == ["b"]
+
+
+@pytest.mark.parametrize(("start", "end"), [("2026-01-02", "2026-01-01"), ("soon", "2026-01-01"), ("2026-01-01", "")])
+async def test_an_impossible_period_is_refused_at_once(service: Service, start: str, end: str) -> None:
+    with pytest.raises(ValidationError):
+        cdr(service.caller()).by_period(start, end)
+    with pytest.raises(ValidationError):
+        cdr(service.caller()).by_room("../x")
+
+
+async def test_the_four_questions_on_both_prefixes(service: Service) -> None:
+    reports: list[tuple[Reports[Any], str, str]] = [
+        (cdr(service.caller()), "cdr", "/cdr"),
+        (Reports(service.caller(), ARCHIVES), "archive", "/archive"),
+    ]
+    for report, key, prefix in reports:
+        for made in (
+            "period/2026-01-01/2026-01-02",
+            "room/r1",
+            "room-period/r1/2026-01-01/2026-01-02",
+            "conf/c1",
+        ):
+            service.answers[f"{prefix}/{made}"] = [[body([{"_id": "x", "cdr_id": "x"}], key)]]
+        for stream in (
+            report.by_period("2026-01-01", "2026-01-01"),
+            report.by_room("r1"),
+            report.by_room_period("r1", "2026-01-01", "2026-01-01"),
+            report.by_conference("c1"),
+        ):
+            (record,) = await stream.to_list()
+            assert isinstance(record, Archive if key == "archive" else CallRecord)
+            assert record.identity == "x"
+    assert len(service.requests) == 8
+
+
+# Rooms
+
+
+def rooms(service: Service, **options: Any) -> RecordStream[Any]:
+    caller = service.caller()
+    request = Request(route=LIST_ROOMS, path="/rooms", options=caller.options, stream=True)
+    return room_list(caller, request, **{"extra": False, "strict": False, "timeout": None, **options})
+
+
+async def test_rooms_are_listed_and_read_again_behind_the_last_one(service: Service) -> None:
+    whole = body([{"room_id": f"r{n}", "name": "Room", "settings": {}} for n in range(5)], "rooms", 0)
+    service.answers["/rooms"] = [cut(whole, '"r3"'), [whole]]
+    assert [room.room_id for room in await rooms(service).to_list()] == ["r0", "r1", "r2", "r3", "r4"]
+    assert len(service.requests) == 2
+
+
+# Ahead, and back-pressure
+
+
+def month(service: Service) -> list[str]:
+    """Five windows with one record each; returns their paths."""
+    paths = []
+    for n in range(0, 35, 7):
+        start = date(2026, 1, 1) + timedelta(n)
+        paths.append(path(str(start), str(start + timedelta(7))))
+        service.answers[paths[-1]] = [[body([row(f"w{n // 7}", str(start))])]]
+    return paths
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_two_windows_are_opened_ahead_and_come_in_order(service: Service) -> None:
+    paths = month(service)
+    async with cdr(service.caller()).by_period("2026-01-01", "2026-02-04") as stream:
+        records = aiter(stream)
+        assert (await anext(records)).cdr_id == "w0"
+        await settle()
+        assert service.requests == paths[:3]
+        assert [body.read for body in service.bodies] == [1, 0, 0]
+        assert [record.cdr_id async for record in records] == ["w1", "w2", "w3", "w4"]
+    assert service.requests == paths
+
+
+async def test_nothing_is_opened_ahead_without_a_free_permit(service: Service) -> None:
+    paths = month(service)
+    for _ in range(3):
+        await service.manager.stream_permits.acquire()
+    async with cdr(service.caller()).by_period("2026-01-01", "2026-02-04") as stream:
+        async for _ in stream:
+            await settle()
+            assert service.open <= 1
+    assert service.requests == paths
+    for _ in range(3):
+        service.manager.stream_permits.release()
+
+
+async def test_a_window_that_failed_ahead_is_opened_again_when_it_is_needed(
+    service: Service, refused: Callable[[int, int], Any]
+) -> None:
+    paths = month(service)
+    service.answers[paths[1]] = [refused(400, 10203), *service.answers[paths[1]]]
+    stream = cdr(service.caller()).by_period("2026-01-01", "2026-02-04")
+    found = []
+    async with stream:
+        async for record in stream:
+            await settle()
+            found.append(record.cdr_id)
+    assert found == ["w0", "w1", "w2", "w3", "w4"]
+
+
+async def test_a_consumer_that_stops_reading_stops_the_body(service: Service) -> None:
+    piece = b",".join(json.dumps(row(f"id{n}", pad="x" * 900)).encode() for n in range(64))
+    service.answers[CONF] = [[b'{"result":"0","cdr":[', *[piece + b","] * 50, b"{}]}"]]
+    async with cdr(service.caller()).by_conference("c1") as stream:
+        records = aiter(stream)
+        for _ in range(100):
+            await anext(records)
+        await settle()
+        assert service.bodies[0].read <= 4
+
+
+async def test_others_get_their_turn_while_much_has_arrived(service: Service) -> None:
+    piece = b",".join(json.dumps(row(f"id{n}", pad="x" * 900)).encode() for n in range(640))
+    service.answers[CONF] = [[b'{"result":"0","cdr":[' + piece + b"]}"]]
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    assert len(await cdr(service.caller()).by_conference("c1").to_list()) == 640
+    task.cancel()
+    assert turns >= 9
+
+
+# Leaving early
+
+
+async def test_leaving_the_block_closes_everything_at_once(service: Service) -> None:
+    paths = month(service)
+    service.gates[paths[2]] = asyncio.Event()
+    async with cdr(service.caller()).by_period("2026-01-01", "2026-02-04") as stream:
+        async for _ in stream:
+            await settle()
+            break
+        assert service.open == 2
+    assert service.open == 0
+    assert not service.manager.stream_permits.locked()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_bare_break_closes_everything_some_turns_later(service: Service) -> None:
+    month(service)
+    async for _ in cdr(service.caller()).by_period("2026-01-01", "2026-02-04"):
+        break
+    gc.collect()
+    await settle()
+    assert service.open == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_bare_break_needs_no_garbage_collector(service: Service) -> None:
+    service.answers[CONF] = [[rows("a", "b")]]
+    gc.disable()
+    try:
+        async for _ in cdr(service.caller()).by_conference("c1"):
+            break
+        await settle()
+        assert service.open == 0
+    finally:
+        gc.enable()
+
+
+async def test_a_stream_can_be_left_before_its_first_record(service: Service) -> None:
+    async with cdr(service.caller()).by_conference("c1") as stream:
+        pass
+    await stream.aclose()
+    with pytest.raises(ConfigurationError):
+        aiter(stream)
+    assert service.requests == []
+
+
+async def test_a_reader_that_is_cancelled_leaves_nothing_open(service: Service) -> None:
+    paths = month(service)
+    service.answers[paths[0]] = [[b'{"result":"0","cdr":[', asyncio.Event()]]
+    stream = cdr(service.caller()).by_period("2026-01-01", "2026-02-04")
+    task = asyncio.create_task(stream.to_list())
+    await settle()
+    assert service.open == 3
+    with pytest.raises(ConfigurationError, match="another task"):
+        await stream.aclose()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert service.open == 0
+
+
+async def test_a_reader_cancelled_while_it_waits_for_what_opens_ahead_leaves_nothing_open(
+    service: Service,
+) -> None:
+    paths = month(service)
+    service.gates[paths[1]] = asyncio.Event()
+    stream = cdr(service.caller()).by_period("2026-01-01", "2026-02-04")
+    task = asyncio.create_task(stream.to_list())
+    await settle()
+    task.cancel()
+    service.gates[paths[1]].set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert service.open == 0
+
+
+# Time
+
+
+async def test_the_timeout_counts_the_service_and_not_the_consumer(service: Service) -> None:
+    gate = asyncio.Event()
+    whole = rows("a", "b")
+    at = whole.index(b'"b"')
+    service.answers[CONF] = [[whole[:at], gate, whole[at:]]]
+    stream = cdr(service.caller()).by_conference("c1", timeout=0.05)
+    seen = []
+    async with aclosing(stream):
+        with pytest.raises(CallTimeout, match="timeout") as caught:
+            async for record in stream:
+                seen += [record.cdr_id]
+                await asyncio.sleep(0.1)
+    assert seen == ["a"]
+    assert caught.value.cursor.after == "a"  # type: ignore[attr-defined]
+
+
+async def test_a_slow_consumer_does_not_use_the_timeout_up(service: Service) -> None:
+    service.answers[CONF] = [[rows("a"), b" "]]
+    async for _ in cdr(service.caller()).by_conference("c1", timeout=0.05):
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), True])
+async def test_a_timeout_is_a_number_of_seconds(service: Service, timeout: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        cdr(service.caller()).by_conference("c1", timeout=timeout)
