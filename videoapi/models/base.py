@@ -206,11 +206,11 @@ def unknown(cls: type[Model], fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Turn models, wherever they stand in a value, into what JSON has."""
+    """Turn models, wherever they stand in a value, into what JSON has; what is unset is left out."""
     if isinstance(value, Model):
         return value.to_dict()
     if isinstance(value, Mapping):
-        return {name: plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items() if item is not UNSET}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value

@@ -57,7 +57,7 @@ def check_room(payload: Mapping[str, Any], *, partial: bool = False, allow: Coll
     if given is None:
         return
     if isinstance(given, RoomSettings):
-        allow = {*allow, *given.extra}
+        allow = given.own_keys.union(allow)
         given = given.to_dict()
     if not isinstance(given, Mapping):
         raise _refusal("settings", None, "must be a mapping or RoomSettings")

@@ -80,8 +80,15 @@ class Token(Model):
         Raises:
             ValidationError: there is no `token` in it, or a field is no text.
         """
-        renamed = {("value" if name == "token" else name): value for name, value in fields.items()}
-        return super().from_dict(renamed)
+        if isinstance(fields, Mapping):
+            fields = {("value" if name == "token" else name): value for name, value in fields.items()}
+        return super().from_dict(fields)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        described = super().__get_pydantic_json_schema__(schema, handler)
+        properties = described["properties"]
+        return {**described, "properties": {"token": properties.pop("value"), **properties}}
 
 
 @attrs.frozen(kw_only=False)

@@ -204,6 +204,11 @@ class RoomSettings(Model):
         """Whether others wait until a moderator is there, under either of its two names."""
         return self.wait_for_moderator is True or self.wait_moderator is True
 
+    @property
+    def own_keys(self) -> frozenset[str]:
+        """Names that only a white-label knows; none where unknown fields were not kept."""
+        return frozenset(self._kept_fields() or ())
+
     def to_dict(self) -> dict[str, Any]:
         """Give the settings under their names on the wire: of written ones, those that were given."""
         values = [(name, getattr(self, name)) for name in field_types(RoomSettings)]

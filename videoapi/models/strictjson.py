@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 
-class Refused(Exception):
+class Refused(ValueError):
     """These bytes, or this value, cannot be read as what was asked for.
 
     `reason` names the place and the kinds, never the value: a body may hold secrets.

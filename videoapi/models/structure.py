@@ -23,7 +23,7 @@ _Hook = Callable[[Any, Any], Any]
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,400}")
-_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False, "-0": False}
 _NOTHING = frozenset({"", "null"})
 
 

@@ -1,0 +1,230 @@
+"""What is refused before anything is sent, with the field and the service's own code."""
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from videoapi.errors import ValidationError
+from videoapi.models.checks import check_conf_num, check_room, check_room_id, check_token, period_day
+from videoapi.models.people import Role
+from videoapi.models.rooms import RoomSettings
+
+SCHEDULED = {"scheduled": True, "scheduled_time": "2030-01-31 10:00:00", "duration": "30"}
+
+
+def room(**settings):
+    return {"name": "a", "owner_ref": "b", "settings": settings}
+
+
+def outcome(check, *args, **named):
+    """What a check gave, or the field that it refused."""
+    try:
+        return check(*args, **named) or "passed"
+    except ValidationError as error:
+        return error.field
+
+
+def refusal(check, *args, **named):
+    with pytest.raises(ValidationError) as caught:
+        check(*args, **named)
+    return caught.value.field, caught.value.code
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"name": "a", "owner_ref": "b"},
+        {"name": "a", "owner_ref": 5, "settings": None},
+        {"name": "a", "owner_ref": "b", "settings": {}, "sip": False, "data": {"x": None}, "facex": 1},
+        room(mode="Group"), room(mode="lecture"), room(mode=None), room(quality="SD"),
+        room(participants="0"), room(participants=0), room(participants=5.0), room(moderators="5"),
+        room(moderators=1), room(duration="60"), room(duration=0), room(duration=""), room(adhoc=True, duration="30"),
+        room(scheduled_time="", scheduled=False), room(scheduled_time="no time"),
+        room(**SCHEDULED), room(**SCHEDULED | {"duration": 30}),
+        room(facex=True, abwd=False, canvas=True, peep=False, aor="x", wait_moderator=False, video=True),
+        room(sip={"enabled": True}, billing_code=1234, viewers=0, media_zone="XX"),
+    ],
+)  # fmt: skip
+def test_what_the_service_accepts_is_accepted(payload):
+    check_room(payload)
+
+
+@pytest.mark.parametrize(
+    ("payload", "field", "code"),
+    [
+        ({}, "name", 10002),
+        ({"name": None, "owner_ref": None}, "name", 10002),
+        ({"name": "", "owner_ref": "b"}, "name", 10002),
+        ({"name": 5, "owner_ref": "b"}, "name", 10002),
+        ({"name": "a"}, "owner_ref", 10010),
+        ({"name": "a", "owner_ref": ""}, "owner_ref", 10010),
+        ({"name": "a", "owner_ref": True}, "owner_ref", 10010),
+        ({"name": "a", "owner_ref": "b", "settings": []}, "settings", None),
+        (room(scheduled="yes"), "settings.scheduled", 10003),
+        (room(scheduled=True, duration=5), "settings.scheduled_time", 10004),
+        (room(**SCHEDULED | {"scheduled_time": ""}), "settings.scheduled_time", 10004),
+        (room(**SCHEDULED | {"scheduled_time": "2030-01-31T10:00:00Z"}), "settings.scheduled_time", 10005),
+        (room(**SCHEDULED | {"scheduled_time": 5}), "settings.scheduled_time", 10005),
+        (room(participants="many"), "settings.participants", 10007),
+        (room(participants=-1), "settings.participants", 10007),
+        (room(participants=True), "settings.participants", 10007),
+        (room(auto_recording="true"), "settings.auto_recording", 10008),
+        (room(particpants=5), "settings.particpants", 10009),
+        (room(media=None), "settings.media", 10009),
+        (room(**SCHEDULED | {"duration": None}), "settings.duration", 10011),
+        (room(duration="long"), "settings.duration", 10011),
+        (room(duration=-5), "settings.duration", 10011),
+        (room(active_talker=1), "settings.active_talker", 10012),
+        (room(wait_moderator=0), "settings.wait_moderator", 10013),
+        (room(quality="4K"), "settings.quality", 10014),
+        (room(adhoc="yes"), "settings.adhoc", 10016),
+        (room(**SCHEDULED, adhoc=True), "settings.adhoc", 10017),
+        (room(mode="p2p"), "settings.mode", 10019),
+        (room(mode=1), "settings.mode", 10019),
+        (room(moderators="none"), "settings.moderators", 10022),
+        (room(moderators=0), "settings.moderators", 10023),
+        (room(moderators="6"), "settings.moderators", 10023),
+        (room(peep="x"), "settings.peep", 10024),
+        (room(knock="x"), "settings.knock", 10025),
+    ],
+)
+def test_what_the_service_refuses_is_refused_with_its_code(payload, field, code):
+    assert refusal(check_room, payload) == (field, code)
+
+
+def test_keys_of_a_white_label_pass_where_they_are_named():
+    check_room(room(own=1), allow=("own",))
+    check_room({"name": "a", "owner_ref": "b", "settings": RoomSettings(knock=True, extra={"own": 1})})
+    assert refusal(check_room, room(own=1, other=2), allow=("own",)) == ("settings.other", 10009)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {}, {"name": "b"}, {"settings": {"participants": "15"}},
+        {"settings": {"scheduled_time": "2030-01-31 10:00:00"}},
+        {"settings": {"mode": None}},
+    ],
+)  # fmt: skip
+def test_an_update_requires_nothing(payload):
+    check_room(payload, partial=True)
+
+
+@pytest.mark.parametrize(
+    ("payload", "field", "code"),
+    [
+        ({"name": ""}, "name", 10002),
+        ({"owner_ref": None}, "owner_ref", 10010),
+        ({"settings": {"mode": "group"}}, "settings.mode", 10020),
+        ({"settings": {"scheduled": False}}, "settings.scheduled", 10106),
+        ({"settings": {"adhoc": True}}, "settings.adhoc", 10106),
+        ({"settings": {"scheduled_time": "soon"}}, "settings.scheduled_time", 10005),
+        ({"settings": {"moderators": 9}}, "settings.moderators", 10023),
+        ({"settings": {"own": 9}}, "settings.own", 10009),
+    ],
+)
+def test_an_update_that_the_service_refuses_is_refused_with_its_code(payload, field, code):
+    assert refusal(check_room, payload, partial=True) == (field, code)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["name", "owner_ref", "settings", "sip"]),
+        st.recursive(
+            st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+            lambda inner: st.dictionaries(
+                st.sampled_from(["mode", "scheduled", "scheduled_time", "duration", "moderators", "quality"]), inner
+            ),
+        ),
+    ),
+    st.booleans(),
+)
+def test_any_body_passes_or_is_a_validation_error(payload, partial):
+    assert outcome(check_room, payload, partial=partial)
+
+
+@pytest.mark.parametrize("role", [*Role, "audience"])
+def test_a_token_for_each_role(role):
+    check_token({"name": "Ann", "role": role, "user_ref": "u", "data": dict.fromkeys("abcde"), "roomId": 5})
+    check_token({"name": "Ann", "role": role, "user_ref": 5, "data": '{"a":1}'})
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "code"),
+    [
+        ({"name": None, "user_ref": None}, "name", 10101),
+        ({"name": ""}, "name", 10101),
+        ({"user_ref": None}, "user_ref", 10102),
+        ({"role": None}, "role", 10103),
+        ({"role": ""}, "role", 10103),
+        ({"role": "Moderator"}, "role", 10104),
+        ({"role": ["moderator"]}, "role", 10104),
+        ({"data": dict.fromkeys("abcdef")}, "data", None),
+    ],
+)
+def test_a_token_that_the_service_refuses_is_refused_with_its_code(change, field, code):
+    payload = {"name": "Ann", "role": "moderator", "user_ref": "u"} | change
+    assert refusal(check_token, payload) == (field, code)
+
+
+@pytest.mark.parametrize(
+    ("check", "field", "code"), [(check_room_id, "room_id", 10001), (check_conf_num, "conf_num", 10201)]
+)
+def test_ids_lead_nowhere_else(check, field, code):
+    assert check("605c44dd1f2e3d4c5b6a7988") == "605c44dd1f2e3d4c5b6a7988"
+    assert check("a-B_9" * 25) == "a-B_9" * 25
+    for missing in (None, ""):
+        assert refusal(check, missing) == (field, code)
+    for bad in ("..", "a/b", "a?b", "a b", "a\n", "%2e", "é", "a" * 129, 5, b"a", True):
+        assert refusal(check, bad) == (field, None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        date(2026, 1, 31),
+        "2026-01-31",
+        datetime(2026, 1, 31, tzinfo=UTC),
+        datetime(2026, 1, 31, 2, tzinfo=timezone(timedelta(hours=2))),
+        "2026-01-31T00:00:00Z",
+        "2026-01-31T02:00:00+02:00",
+    ],
+)
+def test_a_day_in_every_form(value):
+    day = period_day(value)
+    assert (type(day), day) == (date, date(2026, 1, 31))
+
+
+@pytest.mark.parametrize(
+    ("value", "trouble"),
+    [
+        (datetime(2026, 1, 31), "time zone"),
+        ("2026-01-31T00:00:00", "time zone"),
+        (datetime(2026, 1, 31, 1, tzinfo=UTC), "midnight"),
+        (datetime(2026, 1, 31, 0, 0, 0, 1, tzinfo=UTC), "midnight"),
+        ("2026-01-31T01:00:00Z", "midnight"),
+        ("2026-02-30", "no day"),
+        ("31.01.2026", "no day"),
+        ("yesterday", "no day"),
+        ("２０２６-01-31", "no day"),
+        (20260131, "must be"),
+        (True, "must be"),
+        (1.5, "must be"),
+    ],
+)
+def test_what_is_no_day_is_refused_clearly(value, trouble):
+    with pytest.raises(ValidationError, match=trouble) as caught:
+        period_day(value, field="from_date")
+    assert caught.value.field == "from_date"
+
+
+def test_a_missing_end_of_a_period_has_the_services_code():
+    assert refusal(period_day, None, field="to_date") == ("to_date", 10203)
+    assert refusal(period_day, "", field="from_date") == ("from_date", None)
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_day_or_a_validation_error(text):
+    assert type(outcome(period_day, text)) in (date, str)

@@ -1,0 +1,102 @@
+"""Every sample body is read, on the typed path and on the tolerant one, to the same objects."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from videoapi.models.base import Model
+from videoapi.models.checks import check_room, check_token
+from videoapi.models.codec import MISSING, Reader, RecordReader
+from videoapi.models.dialin import DialIn
+from videoapi.models.people import Participant
+from videoapi.models.reports import Archive, CallRecord
+from videoapi.models.rooms import Room
+
+DATA = Path(__file__).parents[1] / "data"
+READERS = {
+    "create_room": Reader("room", Room),
+    "get_room": Reader("room", Room),
+    "list_rooms": Reader("rooms", Room, many=True),
+    "update_room": Reader(None, type(None)),
+    "delete_room": Reader(None, type(None)),
+    "room_users": Reader("users", Participant, many=True),
+    "create_token": Reader("token", str),
+    "cdr": Reader("cdr", CallRecord, many=True),
+    "archive": Reader("archive", Archive, many=True),
+    "dialin": Reader(None, DialIn),
+}
+RECORDS = {"list_rooms": ("rooms", Room), "cdr": ("cdr", CallRecord), "archive": ("archive", Archive)}
+# What no typed reading can take: a truth value for a count, a number for text.
+TOLERANT_ONLY = {"create_room/documented.200.json", "create_room/other_types.200.json"}
+ANSWERS = sorted(
+    path.relative_to(DATA).as_posix()
+    for path in DATA.glob("*/*.json")
+    if ".request." not in path.name and path.parent.name in READERS
+)
+
+
+def as_read(payload: object) -> object:
+    if isinstance(payload, Model):
+        return payload, payload.to_dict(), payload.extra
+    return [as_read(item) for item in payload] if isinstance(payload, list) else payload
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_both_paths_read_a_sample_alike(name):
+    body = (DATA / name).read_bytes()
+    reader = READERS[name.partition("/")[0]]
+    parsed = json.loads(body)
+    tolerant = reader.structure(parsed.get(reader.key) if reader.key else parsed)
+    if name in TOLERANT_ONLY:
+        with pytest.raises(ValueError, match="Expected"):
+            reader.fast(body)
+        return
+    result, typed = reader.fast(body)
+    assert result == parsed.get("result", MISSING)
+    assert type(result) is type(parsed.get("result", MISSING))
+    assert as_read(typed) == as_read(tolerant)
+
+
+@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.parametrize("name", [name for name in ANSWERS if name.partition("/")[0] in RECORDS])
+def test_records_are_read_one_by_one_as_in_the_whole_body(name, extra):
+    key, model = RECORDS[name.partition("/")[0]]
+    whole = json.loads((DATA / name).read_bytes())
+    raws = [json.dumps(item).encode() for item in whole[key] or []]
+    assert RecordReader(model, extra=extra).read_block(raws) == READERS[name.partition("/")[0]].structure(whole[key])
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_nothing_in_a_sample_is_unknown_or_lost(name):
+    reader = READERS[name.partition("/")[0]]
+    parsed = json.loads((DATA / name).read_bytes())
+    payload = parsed.get(reader.key) if reader.key else parsed
+    made = reader.structure(payload)
+    for item, wire in zip(made, payload or [], strict=True) if reader.many else [(made, payload)]:
+        if isinstance(item, Model):
+            assert item.extra == {}
+            again = item.to_dict()
+            assert set(again) | {"result"} >= {name for name, value in wire.items() if value is not None}
+            assert type(item).from_dict(again) == item
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (DATA / "errors").glob("*.json")))
+def test_an_error_body_gives_its_result_and_no_payload(name):
+    body = (DATA / "errors" / name).read_bytes()
+    result, payload = Reader("room", Room).fast(body)
+    assert result == json.loads(body).get("result", MISSING)
+    assert payload is None
+
+
+def test_sample_requests_pass_the_checks():
+    check_room(json.loads((DATA / "create_room/minimal.request.json").read_bytes()))
+    check_room(json.loads((DATA / "update_room/subset.request.json").read_bytes()), partial=True)
+    check_token(json.loads((DATA / "create_token/ordinary.request.json").read_bytes()))
+
+
+def test_the_index_names_every_sample_with_its_source():
+    index = (DATA / "README.md").read_text(encoding="utf-8")
+    rows = {row.split("`")[1]: row.split("|")[2].strip() for row in index.splitlines() if row.startswith("| `")}
+    assert set(rows) == {path.relative_to(DATA).as_posix() for path in DATA.glob("*/*.json")}
+    assert set(rows.values()) == {"wire", "documented", "assumed"}

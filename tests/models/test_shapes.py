@@ -1,0 +1,119 @@
+"""What holds for every model class, whoever adds the next one."""
+
+import copy
+import importlib
+import inspect
+import json
+import pickle
+import pkgutil
+from pathlib import Path
+
+import attrs
+import msgspec
+import pytest
+
+import videoapi.models
+from videoapi.errors import ValidationError
+from videoapi.models.base import UNSET, Model
+from videoapi.models.people import Token
+from videoapi.models.reports import CallRecord
+from videoapi.models.rooms import Room, RoomSettings
+
+MODULES = [
+    importlib.import_module(f"videoapi.models.{module.name}")
+    for module in pkgutil.iter_modules(videoapi.models.__path__)
+]
+CLASSES = sorted(
+    {
+        value
+        for module in MODULES
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Model) and value is not Model
+    },
+    key=lambda cls: cls.__name__,
+)
+
+
+def test_all_classes_are_found():
+    assert len(CLASSES) >= 25
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_a_model_is_frozen_and_slotted(cls):
+    made = cls.__new__(cls)
+    assert not hasattr(made, "__dict__")
+    field = attrs.fields(cls)[0].name
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        setattr(made, field, None)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        made.something_else = None
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_no_model_uses_what_the_typed_decoder_ignores(cls):
+    for field in attrs.fields(cls):
+        assert field.alias == field.name.lstrip("_"), "an alias would be ignored without a word"
+        assert field.converter is None, "a converter would be ignored without a word"
+        assert field.validator is None, "a validator would cost time at each record"
+        assert type(field.default).__module__.partition(".")[0] != "msgspec", "a msgspec.field is a default here"
+
+
+def test_no_model_module_names_what_the_typed_decoder_ignores():
+    for module in MODULES:
+        source = Path(module.__file__).read_text(encoding="utf-8")
+        assert "msgspec.field" not in source
+        assert "alias=" not in source
+
+
+@pytest.mark.parametrize("cls", [cls for cls in CLASSES if not cls.composed], ids=lambda cls: cls.__name__)
+def test_every_model_decodes_by_both_paths(cls):
+    required = [field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING]
+    raw = json.dumps(dict.fromkeys(required, "a")).encode()
+    typed = msgspec.json.decode(raw, type=cls, strict=False)
+    assert typed == cls.from_dict(json.loads(raw))
+    assert json.loads(typed.to_json()) == typed.to_dict()
+
+
+def test_copies_and_pickles_carry_everything():
+    room = Room.from_dict({"room_id": "a", "new": [1], "settings": {"participants": "2", "own": 1}})
+    for again in (copy.copy(room), copy.deepcopy(room), pickle.loads(pickle.dumps(room))):
+        assert again == room
+        assert (again.extra, again.settings.extra) == ({"new": [1]}, {"own": 1})
+    settings = RoomSettings(participants=2, extra={"own": 1})
+    again = pickle.loads(pickle.dumps(settings))
+    assert again.knock is UNSET
+    assert again.to_dict() == {"participants": 2, "own": 1}
+
+
+def test_a_record_pickled_without_extra_still_says_so():
+    record = pickle.loads(pickle.dumps(msgspec.json.decode(b'{"cdr_id":"a"}', type=CallRecord)))
+    assert record.cdr_id == "a"
+    with pytest.raises(ValueError, match="extra=True"):
+        _ = record.extra
+
+
+def test_a_token_survives_pickle_json_and_dict_with_its_text():
+    token = Token(value="text", room_id="r", role="moderator", name="Ann", user_ref="u")
+    assert pickle.loads(pickle.dumps(token)).value == "text"
+    assert token.to_dict() == {
+        "token": "text",
+        "room_id": "r",
+        "role": "moderator",
+        "name": "Ann",
+        "user_ref": "u",
+    }
+    assert Token.from_dict(json.loads(token.to_json())) == token
+    assert token.extra == {}
+
+
+@pytest.mark.parametrize("fields", [[], "x", None, {"settings": {}}, {"room_id": "a"} | {"room_id": {}}])
+def test_what_cannot_be_a_room_is_a_validation_error(fields):
+    with pytest.raises(ValidationError, match="no Room"):
+        Room.from_dict(fields)
+
+
+def test_the_field_that_cannot_be_read_is_named():
+    with pytest.raises(ValidationError) as caught:
+        CallRecord.from_dict({"usage": {"connect_minutes": "s3cret"}})
+    assert caught.value.field == "usage.connect_minutes"
+    assert "s3cret" not in str(caught.value)

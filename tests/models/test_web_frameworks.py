@@ -1,0 +1,81 @@
+"""Models as what a web framework takes and gives."""
+
+import subprocess
+import sys
+from typing import Annotated
+
+import pytest
+from fastapi import Body, FastAPI
+from fastapi.testclient import TestClient
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from videoapi.models.people import Token
+from videoapi.models.rooms import Room, RoomSettings
+
+app = FastAPI()
+
+
+@app.get("/room")
+async def give() -> Room:
+    return Room.from_dict({"room_id": "a", "settings": {"participants": "2", "own": 1}, "new": True})
+
+
+@app.get("/rooms")
+async def give_many() -> list[Room]:
+    return [await give()]
+
+
+@app.get("/token")
+async def give_token() -> Token:
+    return Token(value="text", room_id="a")
+
+
+@app.post("/settings")
+async def take(settings: Annotated[RoomSettings, Body()]) -> RoomSettings:
+    return settings
+
+
+@pytest.fixture
+def client():
+    with TestClient(app) as client:
+        yield client
+
+
+def test_a_route_gives_models_under_the_names_of_the_wire(client):
+    room = {"room_id": "a", "settings": {"participants": 2, "own": 1}, "new": True}
+    assert client.get("/room").json() == room
+    assert client.get("/rooms").json() == [room]
+    assert client.get("/token").json() == {"token": "text", "room_id": "a"}
+
+
+def test_a_route_takes_models_and_says_what_is_wrong(client):
+    assert client.post("/settings", json={"participants": "5"}).json() == {"participants": 5}
+    assert client.post("/settings", json=[]).status_code == 422
+
+
+def test_the_schema_describes_the_models(client):
+    schema = client.get("/openapi.json").json()
+    answer = schema["paths"]["/room"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert answer["type"] == "object"
+    assert answer["properties"].keys() >= {"room_id", "settings"}
+    assert TypeAdapter(Token).json_schema(mode="serialization")["properties"].keys() >= {"token"}
+
+
+def test_models_stand_in_pydantic_models():
+    class Answer(BaseModel):
+        room: Room
+
+    answer = Answer(room={"room_id": "a"})
+    assert answer.room == Room.from_dict({"room_id": "a"})
+    assert answer.model_dump_json() == '{"room":{"room_id":"a"}}'
+    with pytest.raises(ValidationError, match="no Room"):
+        Answer(room={})
+
+
+def test_models_import_neither_pydantic_nor_cattrs_until_needed():
+    program = (
+        "import sys, videoapi.models.codec, videoapi.models.checks, videoapi.models.reports as r\n"
+        "videoapi.models.codec.RecordReader(r.CallRecord, extra=True).read(b'{}').to_json()\n"
+        "assert not {'pydantic', 'pydantic_core', 'cattrs', 'asyncio', 'aiohttp'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
