@@ -1,0 +1,109 @@
+"""Every Python block of README and docs/ is run, in order, as one program a document."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from sybil import Document, Example, Sybil
+from sybil.evaluators.python import pad
+from sybil.parsers.markdown import CodeBlockParser
+
+from videoapi.sandbox import Sandbox
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEST_MODULE = "# test_"
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+class Program:
+    """Runs blocks one after the other on one event loop, with `await` at the top level.
+
+    A block that begins with a comment `# test_….py` is a reader's test module: pytest runs it.
+    """
+
+    def __init__(self, runner: asyncio.Runner, folder: Path) -> None:
+        self._runner = runner
+        self._folder = folder
+
+    def __call__(self, example: Example) -> None:
+        if example.parsed.startswith(TEST_MODULE):
+            self._test(example.parsed)
+            return
+        source = pad(example.parsed, example.line + example.parsed.line_offset)
+        code = compile(source, example.path, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        running = eval(code, example.namespace)
+        if inspect.iscoroutine(running):
+            self._runner.run(running)
+
+    def _test(self, source: str) -> None:
+        name = source.splitlines()[0].removeprefix("#").strip()
+        (self._folder / name).write_text(source, encoding="utf-8")
+        options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
+        loop_scope = ["-o", "asyncio_default_fixture_loop_scope=function"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *loop_scope, name],
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def parsed(path: Path, program: Program | None = None) -> Document:
+    evaluate = program or (lambda example: None)
+    return Sybil(parsers=[CodeBlockParser("python", evaluate)]).parse(path)
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    service = Sandbox(seed=1, calls=400, today=date(2026, 1, 31), clock=lambda: NOW, file_size=200_000)
+    with service.in_thread() as running:
+        for name in [name for name in os.environ if name.startswith("VIDEOAPI_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("VIDEOAPI_APP_ID", running.app_id)
+        monkeypatch.setenv("VIDEOAPI_APP_KEY", running.app_key)
+        monkeypatch.setenv("VIDEOAPI_BASE_URL", running.base_url)
+        monkeypatch.setenv("VIDEOAPI_RECORDING_USER", running.recording_auth[0])
+        monkeypatch.setenv("VIDEOAPI_RECORDING_PASSWORD", running.recording_auth[1])
+        yield running
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_blocks_of_a_document_run(
+    path: Path, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with asyncio.Runner() as runner:
+        document = parsed(path, Program(runner, tmp_path))
+        document.namespace["__name__"] = "page"
+        for example in document.examples():
+            example.evaluate()
+
+
+def test_the_guides_have_blocks() -> None:
+    """A harness that found none would pass too."""
+    blocks = {path.relative_to(ROOT): len(list(parsed(path).examples())) for path in DOCUMENTS}
+    silent = [path for path, count in blocks.items() if path.parts[:2] == ("docs", "howto") and not count]
+    assert not silent
+    assert sum(blocks.values()) >= 20
+
+
+def test_a_block_that_fails_fails_with_its_place(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text("# Page\n\n```python\nimport asyncio\nawait asyncio.sleep(0)\nassert 1 == 2\n```\n")
+    with asyncio.Runner() as runner, pytest.raises(AssertionError) as failed:
+        for example in parsed(document, Program(runner, tmp_path)).examples():
+            example.evaluate()
+    assert failed.traceback[-1].lineno == 5

@@ -1,0 +1,133 @@
+"""What the pages say of the code is compared with the code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import attrs
+import pytest
+
+import videoapi
+from videoapi import RetryPolicy, SessionManager, VideoAPIError, VideoClient, errors
+from videoapi.rules.codes import TEXTS
+from videoapi.sandbox import KINDS, Sandbox, Switches
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def text(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def prose(path: Path) -> str:
+    return FENCE.sub("", path.read_text(encoding="utf-8"))
+
+
+def anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(prose(page)):
+        if link.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    seen: set[Path] = set()
+    waiting = [DOCS / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in seen or page.suffix != ".md" or not page.is_relative_to(DOCS):
+            continue
+        seen.add(page)
+        waiting += [(page.parent / link.partition("#")[0]).resolve() for link in LINK.findall(prose(page))]
+    assert seen == set(DOCS.rglob("*.md"))
+
+
+def test_every_section_that_a_docstring_cites_exists() -> None:
+    numbers = set(re.findall(r"^#+ (\d+(?:\.\d+)?) ", text("contract.md"), re.MULTILINE))
+    numbers |= set(re.findall(r"^\*\*(\d+\.\d+) ", text("contract.md"), re.MULTILINE))
+    for module in (ROOT / "videoapi").rglob("*.py"):
+        source = module.read_text(encoding="utf-8")
+        for list_ in re.findall(r"[Cc]ontract (\d[\d., ]*\d|\d)", source):
+            for number in re.findall(r"\d+(?:\.\d+)?", list_):
+                assert number in numbers, f"{module.name} cites contract {number}"
+
+
+def test_the_contract_lists_every_result_code_with_its_text() -> None:
+    table: dict[int, str] = {}
+    for codes, words in re.findall(r"^\|[^|]*\| ([\d, ]+) \| (.+?) \|$", text("contract.md"), re.MULTILINE):
+        for code in codes.split(","):
+            table[int(code)] = words
+    assert table.pop(50004) == table.pop(50005) == f'{TEXTS[50004]} (one surely meant "update")'
+    assert table == {code: words for code, words in TEXTS.items() if code not in (50004, 50005)}
+
+
+@pytest.mark.parametrize("page", ["contract.md", "reference/sandbox.md"])
+def test_the_switches_are_listed_with_their_defaults(page: str) -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| `?([^`,|]+)", text(page), re.MULTILINE))
+    switches = Switches()
+    for field in attrs.fields(Switches):
+        default = getattr(switches, field.name)
+        told = rows[field.name].strip().split(" ")[0]
+        assert told == ("none" if default is None else str(default)), field.name
+
+
+def test_every_error_stands_in_the_reference() -> None:
+    page = text("reference/errors.md")
+    for name, error in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(error, VideoAPIError):
+            assert f"`{name}`" in page, name
+    for fact in inspect.signature(VideoAPIError).parameters:
+        assert fact == "message" or f"`{fact}`" in page, fact
+
+
+@pytest.mark.parametrize("owner", [VideoClient, SessionManager, RetryPolicy])
+def test_every_setting_stands_in_the_reference_with_its_default(owner: type) -> None:
+    page = text("reference/settings.md")
+    section = page.split(f"## {owner.__name__}")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `?([^`|]+)", section, re.MULTILINE))
+    for name, parameter in inspect.signature(owner).parameters.items():
+        default = parameter.default
+        assert name in rows, name
+        if isinstance(default, bool | int | float):
+            assert rows[name].strip() in (f"{default:g}", str(default)), name
+
+
+def test_every_argument_and_fault_of_the_sandbox_stands_in_its_reference() -> None:
+    page = text("reference/sandbox.md")
+    for name in inspect.signature(Sandbox).parameters:
+        assert name == "switches" or f"`{name}`" in page, name
+    for kind, words in KINDS.items():
+        assert re.search(rf"^\| `{kind}` \| {re.escape(words)} \|$", page, re.MULTILINE), kind
+
+
+def test_every_public_name_can_be_imported() -> None:
+    assert sorted(videoapi.__all__) == videoapi.__all__
+    for name in videoapi.__all__:
+        assert getattr(videoapi, name) is not None
+
+
+def test_the_contributors_page_fits_on_a_screen() -> None:
+    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 50
+
+
+@pytest.mark.parametrize("example", ["fastapi_backend.py", "aiohttp_backend.py"])
+def test_the_guide_to_web_backends_quotes_the_examples(example: str) -> None:
+    code = (ROOT / "examples" / example).read_text(encoding="utf-8").split('"""\n', 2)[1].strip()
+    assert code in text("howto/web-backends.md")
