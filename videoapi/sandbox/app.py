@@ -72,16 +72,16 @@ class Service:
         try:
             if call.refusal is not None:
                 raise call.refusal
-            route = self._routes.get(call.route)
-            if route is None:
-                answer = self._reports(call.route, call.args)
-            else:
-                answer = route(call.args, _object(body))
+            answer = self._execute(call, body)
         except Refusal as refusal:
             return refuse(self._switches, refusal)
         if call.route not in _WRITES:
             self._store.ledger.executed(call.route)
         return answer
+
+    def _execute(self, call: Call, body: bytes) -> Answer:
+        route = self._routes.get(call.route)
+        return route(call.args, _object(body)) if route else self._reports(call.route, call.args)
 
     def _known(self, authorization: str | None) -> bool:
         scheme, _, login = (authorization or "").partition(" ")
@@ -106,9 +106,7 @@ class Service:
 
     def _create(self, args: tuple[str, ...], body: Json) -> Answer:
         room = self._store.create(body)
-        shown = shapes.created(
-            room.body, room.room_id, self._app_id, shapes.stamp(room.created), self._switches
-        )
+        shown = shapes.created(room.body, room.room_id, self._app_id, shapes.stamp(room.created), self._switches)
         return Answer(dump({"result": 0, "room": shown}), self._created())
 
     def _list(self, args: tuple[str, ...], body: Json) -> Answer:

@@ -74,9 +74,7 @@ class Exchange:
             return await self._send(request, self._execute(request, call, body))
         return await self._meet(fault, request, lambda: self._execute(request, call, body))
 
-    async def _meet(
-        self, fault: Fault, request: BaseRequest, execute: Callable[[], Answer]
-    ) -> web.StreamResponse:
+    async def _meet(self, fault: Fault, request: BaseRequest, execute: Callable[[], Answer]) -> web.StreamResponse:
         kind = fault.kind
         if kind == "hang":
             await self._hang(request)

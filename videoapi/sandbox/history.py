@@ -56,8 +56,7 @@ class Generated:
         self._places = rooms or -(-calls // 200)
         self.sessions = range(self._session_at(calls - 1) + 1 if calls else 0)
         weights = [
-            _WEEK[(self.first_day + timedelta(days=day)).weekday()] * (85 + self._dice(day) % 31)
-            for day in range(days)
+            _WEEK[(self.first_day + timedelta(days=day)).weekday()] * (85 + self._dice(day) % 31) for day in range(days)
         ]
         share = [0, *accumulate(weights)]
         self._bounds = [len(self.sessions) * part // share[-1] for part in share]

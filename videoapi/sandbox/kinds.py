@@ -11,9 +11,7 @@ EARLY = timedelta(minutes=15)
 LINGER = timedelta(minutes=1)
 
 
-def over_at(
-    settings: Json, first_start: datetime | None, first_end: datetime | None, rule: str
-) -> datetime | None:
+def over_at(settings: Json, first_start: datetime | None, first_end: datetime | None, rule: str) -> datetime | None:
     """When an ad-hoc room is used up; None while that is not known, and for rooms of other kinds.
 
     Args:

@@ -1,7 +1,6 @@
 """The listening socket: opened, closed for a while on request, and opened again on the same port."""
 
 import asyncio
-import contextlib
 import socket
 import ssl
 import time
@@ -50,7 +49,12 @@ class Listener:
         self._factory = factory
         if self._tls and self._certificate is None:
             self._certificate = await asyncio.to_thread(Certificate, self.host)
-        await self._listen()
+        self._socket = self._bound()
+        try:
+            await self._listen(self._socket)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Stop listening for good."""
@@ -60,6 +64,9 @@ class Listener:
         if self._server is not None:
             self._server.close()
             self._server = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
         if self._certificate is not None:
             self._certificate.remove()
             self._certificate = None
@@ -79,33 +86,39 @@ class Listener:
         self._server = None
         waiting = _drain(last)
         last.close()
-        self._again = asyncio.get_running_loop().create_task(self._reopen(waiting, seconds))
+        # Bound and deaf, so that nobody else gets the port meanwhile.
+        self._socket = self._bound()
+        opened = self._reopen(self._socket, waiting, seconds)
+        self._again = asyncio.get_running_loop().create_task(opened)
 
-    async def _reopen(self, waiting: list[socket.socket], seconds: float) -> None:
-        for accepted in waiting:
-            with contextlib.suppress(OSError, ssl.SSLError):
-                await asyncio.get_running_loop().connect_accepted_socket(
-                    self._protocol, accepted, ssl=self._context()
-                )
-        await asyncio.sleep(seconds)
+    async def _reopen(self, bound: socket.socket, waiting: list[socket.socket], seconds: float) -> None:
+        await asyncio.gather(asyncio.sleep(seconds), *map(self._adopt, waiting))
         self.refusing = False
-        await self._listen()
+        await self._listen(bound)
 
-    async def _listen(self) -> None:
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
+    async def _adopt(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((self.host, self.port))
-            listening.setblocking(False)
-            self._server = await asyncio.get_running_loop().create_server(
-                self._protocol, sock=listening, backlog=_BACKLOG, ssl=self._context()
-            )
+            await loop.connect_accepted_socket(self._protocol, accepted, ssl=self._context())
+        except OSError:
+            accepted.close()
+
+    async def _listen(self, bound: socket.socket) -> None:
+        self._server = await asyncio.get_running_loop().create_server(
+            self._protocol, sock=bound, backlog=_BACKLOG, ssl=self._context()
+        )
+
+    def _bound(self) -> socket.socket:
+        bound = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind((self.host, self.port))
         except BaseException:
-            listening.close()
+            bound.close()
             raise
-        self._socket = listening
-        self.port = listening.getsockname()[1]
+        bound.setblocking(False)
+        self.port = bound.getsockname()[1]
+        return bound
 
     def _protocol(self) -> asyncio.Protocol:
         if self._factory is None:

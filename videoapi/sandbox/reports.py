@@ -16,7 +16,7 @@ from .wire import blocks
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d\Z")
 # What a record takes on the wire, near enough to say where half a body is before it is made.
-_CALL_BYTES, _ITEM_BYTES = 1700, 800
+_CALL_BYTES, _ITEM_BYTES = 1550, 800
 
 
 class Reports:
@@ -62,9 +62,7 @@ class Reports:
         found = self._records.calls(query, self._switches.cdr_order)
         app_id, schema = self._app_id, self._switches.cdr_schema
         pieces = (call_record(row, app_id, schema) for row in found)
-        return Answer(
-            blocks(pieces, before=self._head("cdr") + b"[", after=b"]}"), size=found.size * _CALL_BYTES
-        )
+        return Answer(blocks(pieces, before=self._head("cdr") + b"[", after=b"]}"), size=found.size * _CALL_BYTES)
 
     def _archives(self, query: Query) -> Answer:
         found = self._records.recordings(query, self._switches.cdr_order)
@@ -74,9 +72,7 @@ class Reports:
             nothing = b"null" if self._switches.empty_archive == "null" else b"[" + bare + b"]"
             return Answer(self._head("archive") + nothing + b"}")
         pieces = (archive_item(item, app_id, origin) for item in found)
-        return Answer(
-            blocks(pieces, before=self._head("archive") + b"[", after=b"]}"), size=found.size * _ITEM_BYTES
-        )
+        return Answer(blocks(pieces, before=self._head("archive") + b"[", after=b"]}"), size=found.size * _ITEM_BYTES)
 
     def _head(self, key: str) -> bytes:
         result = "0" if self._switches.cdr_result == "string" else 0

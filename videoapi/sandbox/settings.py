@@ -89,8 +89,7 @@ def _view_url(value: object) -> bool:
 
 def _recorded_roles(value: object) -> bool:
     return isinstance(value, dict) and all(
-        role in ("moderator", "participant") and kind in ("audio", "audiovideo")
-        for role, kind in value.items()
+        role in ("moderator", "participant") and kind in ("audio", "audiovideo") for role, kind in value.items()
     )
 
 

@@ -138,9 +138,7 @@ class Store:
             if body is not None:
                 yield Room(room_id, body, generated.born(room_id))
         for room in list(self._rooms.values()):
-            if not kinds.gone(
-                self._clock(), inside=self.sessions.active(room.room_id), over=self._over(room)
-            ):
+            if not kinds.gone(self._clock(), inside=self.sessions.active(room.room_id), over=self._over(room)):
                 yield room
 
     def issue(self, room_id: str, body: Json) -> str:
@@ -247,9 +245,7 @@ class Store:
             raise ValueError(f"no room {room_id}") from None
         return self._rooms.setdefault(room_id, room)
 
-    def _record(
-        self, room: Room, conf_num: str, calls: list[Call], *, recorded: bool | None, files: bool
-    ) -> None:
+    def _record(self, room: Room, conf_num: str, calls: list[Call], *, recorded: bool | None, files: bool) -> None:
         if recorded is None:
             recorded = bool(room.settings.get("auto_recording"))
         ids = [self.new_id() for _ in range(2 * len(calls) + 1)]
@@ -282,7 +278,7 @@ class Store:
             self._removed.add(room_id)
 
     def _bodies(self) -> dict[str, Json]:
-        return {room_id: dict(room.body) for room_id, room in list(self._rooms.items())}
+        return {room_id: dict(room.body) for room_id, room in list(self._rooms.items()) if not self._gone(room)}
 
     def _rules(self) -> validation.Rules:
         switches = self._switches

@@ -57,9 +57,7 @@ def check_create(body: Json, *, now: datetime, quality: str, strict: bool, drop_
     return room
 
 
-def check_update(
-    body: Json, stored: Json, *, now: datetime, quality: str, strict: bool, drop_unknown: bool
-) -> Json:
+def check_update(body: Json, stored: Json, *, now: datetime, quality: str, strict: bool, drop_unknown: bool) -> Json:
     """Judge the body of an update against the stored room.
 
     Returns:
@@ -136,9 +134,7 @@ def _settings(body: Json, drop_unknown: bool) -> Json:
 def _kept(settings: Json) -> Json:
     empty = {"description"} if settings.get("scheduled") else {"description", "scheduled_time"}
     return {
-        key: value
-        for key, value in settings.items()
-        if key != "wait_moderator" and not (key in empty and value == "")
+        key: value for key, value in settings.items() if key != "wait_moderator" and not (key in empty and value == "")
     }
 
 

@@ -1,0 +1,294 @@
+"""Each kind of fault, on the wire; and which request meets it."""
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from videoapi.sandbox import KINDS, Sandbox
+
+BODY = {"name": "n", "owner_ref": "o"}
+
+
+async def create(bare):
+    return await bare("POST", "/rooms", BODY)
+
+
+def made(bare):
+    return len(bare.sandbox.ledger.created)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "status", "body"),
+    [
+        ("status", {}, 503, b'{"result":503,"error":"[Reason] Scripted fault 503","desc":""}'),
+        (503, {}, 503, b'{"result":503,"error":"[Reason] Scripted fault 503","desc":""}'),
+        ("500", {"code": 50001}, 500, b'{"result":50001,"error":"[Reason] Scripted fault 500","desc":""}'),
+        ("status", {"status": 409}, 409, b'{"result":10030,"error":"[Reason] Scripted fault 409","desc":""}'),
+        ("status", {"status": 418, "body": {"a": 1}}, 418, b'{"a":1}'),
+        ("status", {"status": 200, "body": "no JSON"}, 200, b"no JSON"),
+        ("throttle", {}, 429, b"Too Many Requests"),
+        ("429", {}, 429, b"Too Many Requests"),
+        ("html", {}, 502, b"<html><body><h1>502 Bad Gateway</h1></body></html>"),
+        ("html", {"status": 504}, 504, b"<html><body><h1>504 Gateway Timeout</h1></body></html>"),
+        ("empty", {}, 200, b""),
+        ("empty", {"status": 500}, 500, b""),
+    ],
+)
+async def test_a_told_answer_executes_nothing_and_then_it_is_over(bare, kind, told, status, body):
+    fault = bare.sandbox.fault("rooms.create", kind, **told)
+    reply = await create(bare)
+    assert (reply.status, reply.body, made(bare)) == (status, body, 0)
+    assert (await create(bare)).status == 200
+    assert (fault.hits, made(bare)) == (1, 1)
+
+
+@pytest.mark.parametrize(("given", "sent"), [(None, None), (7, "7"), (0.5, "0.5"), ("soon", "soon")])
+async def test_retry_after_is_sent_as_told(bare, given, sent):
+    bare.sandbox.fault("*", "throttle", retry_after=given)
+    bare.sandbox.fault("*", "status", retry_after=given)
+    assert [(await create(bare)).headers.get("Retry-After") for _ in range(2)] == [sent, sent]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "name"),
+    [("expired", 401, "CREDENTIAL_EXPIRED"), ("suspended", 403, "PROJECT_SUSPENDED")],
+)
+async def test_account_trouble_comes_in_the_named_envelope(bare, kind, status, name):
+    bare.sandbox.fault("rooms.create", kind)
+    reply = await create(bare)
+    assert (reply.status, reply.json["error_code"], made(bare)) == (status, name, 0)
+
+
+async def test_a_redirect_points_where_told(bare):
+    bare.sandbox.fault("rooms.create", "redirect", location="https://example.invalid/x")
+    reply = await create(bare)
+    assert (reply.status, reply.headers["Location"], made(bare)) == (302, "https://example.invalid/x", 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "executed"),
+    [
+        ("drop", aiohttp.ServerDisconnectedError, 0),
+        ("drop_before", aiohttp.ServerDisconnectedError, 0),
+        ("drop_after", aiohttp.ServerDisconnectedError, 1),
+        ("reset_before", ConnectionResetError, 0),
+        ("reset_after", ConnectionResetError, 1),
+    ],
+)
+async def test_a_broken_connection_before_and_after_executing(bare, kind, error, executed):
+    bare.sandbox.fault("POST /rooms", kind)
+    with pytest.raises((error, aiohttp.ClientOSError)) as caught:
+        await create(bare)
+    if error is ConnectionResetError:
+        assert isinstance(caught.value, ConnectionResetError) or caught.value.errno == 104
+    else:
+        assert isinstance(caught.value, error)
+    assert made(bare) == executed
+    assert bare.sandbox.ledger.requests("rooms.create") == 1
+
+
+async def test_an_error_status_after_executing(bare):
+    bare.sandbox.fault("rooms.create", "status_after", status=502, body="gateway")
+    reply = await create(bare)
+    assert (reply.status, reply.body, made(bare)) == (502, b"gateway", 1)
+
+
+@pytest.mark.parametrize(("at", "received"), [(None, "half"), (0.1, "tenth"), (25, 25)])
+async def test_a_cut_body_is_announced_whole_and_ends_early(bare, at, received):
+    bare.sandbox.fault("rooms.create", "cut", at=at)
+    headers = {"Authorization": aiohttp.encode_basic_auth(bare.sandbox.app_id, bare.sandbox.app_key)}
+    async with bare.session.post(f"{bare.sandbox.base_url}/rooms", json=BODY, headers=headers) as response:
+        whole = int(response.headers["Content-Length"])
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+        arrived = response.content.total_bytes
+    assert arrived == {"half": whole // 2, "tenth": whole // 10}.get(received, received)
+    assert made(bare) == 1
+
+
+async def test_a_truncated_body_looks_whole_to_http(bare):
+    bare.sandbox.fault("rooms.create", "truncated", at=0.5)
+    reply = await create(bare)
+    assert int(reply.headers["Content-Length"]) == len(reply.body)
+    assert reply.body.startswith(b'{"result":0,"room":{')
+    assert not reply.body.endswith(b"}}")
+    assert made(bare) == 1
+
+
+async def test_a_streamed_body_is_cut_in_the_middle(serve):
+    bare = await serve(seed=1, calls=2000)
+    bare.sandbox.fault("cdr.*", "cut", at=0.5)
+    days = list(bare.sandbox.history.per_day())
+    headers = {"Authorization": aiohttp.encode_basic_auth(bare.sandbox.app_id, bare.sandbox.app_key)}
+    url = f"{bare.sandbox.base_url}/cdr/period/{days[0]}/{days[-1]}"
+    async with bare.session.get(url, headers=headers) as response:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+        arrived = response.content.total_bytes
+    whole = len((await bare("GET", f"/cdr/period/{days[0]}/{days[-1]}")).body)
+    assert 0.4 * whole < arrived < 0.6 * whole
+
+
+async def test_a_delayed_request_executes_though_its_asker_is_gone(bare):
+    bare.sandbox.fault("rooms.create", "delay", seconds=0.2)
+    with pytest.raises(TimeoutError):
+        await bare("POST", "/rooms", BODY, timeout=aiohttp.ClientTimeout(total=0.05))
+    assert made(bare) == 0
+    async with asyncio.timeout(5):
+        while not made(bare):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_hanging_request_is_never_answered_nor_executed(bare):
+    bare.sandbox.fault("rooms.create", "hang")
+    with pytest.raises(TimeoutError):
+        await bare("POST", "/rooms", BODY, timeout=aiohttp.ClientTimeout(total=0.05))
+    assert made(bare) == 0
+    assert (await create(bare)).status == 200
+
+
+async def test_closing_lets_go_of_those_who_hang_or_wait():
+    async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
+        sandbox.fault("*", "hang")
+        sandbox.fault("*", "delay", seconds=60)
+        asking = [asyncio.create_task(session.get(f"{sandbox.base_url}/rooms")) for _ in range(2)]
+        async with asyncio.timeout(5):
+            while sandbox.ledger.requests() < 2:
+                await asyncio.sleep(0.01)
+            await sandbox.aclose()
+            ended = await asyncio.gather(*asking, return_exceptions=True)
+    for end in ended:
+        if isinstance(end, aiohttp.ClientResponse):
+            end.release()
+    assert any(isinstance(end, aiohttp.ClientError) for end in ended)
+
+
+async def test_refused_connections_lose_nothing(bare):
+    before = bare.sandbox.port
+    assert (await create(bare)).status == 200
+    fault = bare.sandbox.fault("*", "refuse", seconds=0.15)
+    kept = await create(bare)
+    assert (kept.status, kept.headers["Connection"]) == (200, "close")
+    with pytest.raises(aiohttp.ClientConnectorError) as caught:
+        await create(bare)
+    assert isinstance(caught.value.os_error, ConnectionRefusedError)
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                reply = await create(bare)
+                break
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.02)
+    assert "Connection" not in reply.headers
+    assert (bare.sandbox.port, made(bare), fault.hits) == (before, 3, 1)
+
+
+async def test_a_refusal_may_wait_for_a_request(bare):
+    bare.sandbox.fault("rooms.create", "refuse", after=1, seconds=0.1)
+    replies = [await create(bare) for _ in range(2)]
+    assert [reply.headers.get("Connection") for reply in replies] == [None, "close"]
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await create(bare)
+
+
+async def test_a_storm_of_connects_around_a_refusal_has_only_two_endings(serve):
+    bare = await serve()
+    answered = refused = 0
+
+    async def one_each_time() -> None:
+        nonlocal answered, refused
+        connector = aiohttp.TCPConnector(force_close=True)
+        headers = {"Authorization": aiohttp.encode_basic_auth(bare.sandbox.app_id, bare.sandbox.app_key)}
+        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+            for _ in range(25):
+                try:
+                    async with session.post(f"{bare.sandbox.base_url}/rooms", json=BODY) as response:
+                        answered += response.status == 200
+                except aiohttp.ClientConnectorError:
+                    refused += 1
+                    await asyncio.sleep(0.01)
+
+    bare.sandbox.fault("*", "refuse", after=40, seconds=0.1)
+    await asyncio.gather(*(one_each_time() for _ in range(8)))
+    assert refused > 0
+    assert answered + refused == 200
+    assert made(bare) == answered
+
+
+async def test_times_and_after_count_requests_of_the_route_only(bare):
+    fault = bare.sandbox.fault("rooms.list", "status", 2, after=1)
+    seen = []
+    for _ in range(5):
+        assert (await create(bare)).status == 200
+        seen.append((await bare("GET", "/rooms")).status)
+    assert seen == [200, 503, 503, 200, 200]
+    assert (fault.hits, fault.spent) == (2, True)
+
+
+async def test_a_fault_for_ever_ends_when_it_is_cancelled(bare):
+    fault = bare.sandbox.fault("*", 500, None)
+    assert {(await create(bare)).status for _ in range(5)} == {500}
+    fault.cancel()
+    assert (await create(bare)).status == 200
+    bare.sandbox.fault("*", 500, None)
+    bare.sandbox.clear_faults()
+    assert (await create(bare)).status == 200
+
+
+async def test_a_rate_is_a_seeded_share_of_requests(serve):
+    seen = []
+    for _ in range(2):
+        bare = await serve(seed=4)
+        fault = bare.sandbox.fault("rooms.list", 503, None, rate=0.3)
+        seen.append([(await bare("GET", "/rooms")).status for _ in range(100)])
+        assert fault.hits == seen[-1].count(503)
+    assert seen[0] == seen[1]
+    assert 10 < seen[0].count(503) < 60
+
+
+async def test_faults_are_met_in_the_order_they_were_scripted_in(bare):
+    bare.sandbox.fault("rooms.create", 500)
+    bare.sandbox.fault("*", 502)
+    assert [(await create(bare)).status for _ in range(3)] == [500, 502, 200]
+
+
+@pytest.mark.parametrize(
+    "route",
+    ["rooms.get", "rooms.*", "*", "GET /rooms/{room_id}", "get /rooms/{id}/"],
+)
+async def test_a_route_may_be_named_in_several_ways(bare, route):
+    room_id = await bare.room()
+    bare.sandbox.fault(route, 500)
+    assert (await bare("GET", f"/rooms/{room_id}")).status == 500
+
+
+@pytest.mark.parametrize("kind", ["cdr", "archives"])
+async def test_reports_and_files_have_routes_of_their_own(bare, kind):
+    fault = bare.sandbox.fault(f"{kind}.by_room_period", 500, None)
+    head = "cdr" if kind == "cdr" else "archive"
+    assert (await bare("GET", f"/{head}/room-period/x/2026-01-01/2026-01-02")).status == 500
+    assert (await bare("GET", f"/{head}/room/x")).status == 200
+    assert fault.hits == 1
+    bare.sandbox.fault("files.get", 500)
+    assert (await bare("GET", bare.sandbox.base_url.removesuffix("/video/v2") + "/files/a/b/c")).status == 500
+
+
+def test_an_unknown_kind_is_refused_with_those_that_are_known():
+    with pytest.raises(ValueError, match="unknown fault 'explode'") as caught:
+        Sandbox().fault("*", "explode")
+    assert all(kind in str(caught.value) for kind in KINDS)
+
+
+@pytest.mark.parametrize(
+    ("route", "told", "message"),
+    [
+        ("rooms.made", {}, "no route"),
+        ("GET /nowhere", {}, "no route"),
+        ("*", {"rate": 2}, "no probability"),
+        ("*", {"times": 0}, "at least once"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(route, told, message):
+    with pytest.raises(ValueError, match=message):
+        Sandbox().fault(route, "status", **told)
