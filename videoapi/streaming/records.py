@@ -56,16 +56,18 @@ class RecordStream(Generic[R]):
     ) -> None:
         self._query = query
         first = Cursor(query.name, since_of(query.windows[0]))
-        self._cursor, index = resume(cursor or first, query.name, tuple(query.windows))
+        self._start, index = resume(cursor or first, query.name, tuple(query.windows))
         self._walk = Walk(
             caller,
             query,
-            start=self._cursor,
+            start=self._start,
             windows=query.windows[index:],
             strict=strict,
             timeout=positive_seconds("timeout", timeout),
         )
-        self._last: R | None = None
+        # The place of the last record handed out; made into a cursor only when somebody asks.
+        self._batch: Batch[R] | None = None
+        self._nth = 0
         self._began = False
         self._ended: asyncio.Event | None = None
         self._generator: weakref.ref[AsyncGeneratorType[Any, None]] | None = None
@@ -76,8 +78,12 @@ class RecordStream(Generic[R]):
     @property
     def cursor(self) -> Cursor:
         """Behind the last record handed out; give it to the same question to go on there."""
-        after = self._cursor.after if self._last is None else self._query.identity(self._last)
-        return attrs.evolve(self._cursor, after=after, restarted=self._walk.restarted)
+        restarted, batch = self._walk.restarted, self._batch
+        if batch is None:
+            return attrs.evolve(self._start, restarted=restarted)
+        after = self._query.identity(batch.records[self._nth - 1])
+        since, count = since_of(batch.window), batch.before + self._nth
+        return Cursor(self._query.name, since, after, count, restarted)
 
     @property
     def rejected(self) -> Sequence[Rejected]:
@@ -163,8 +169,8 @@ class RecordStream(Generic[R]):
     async def _records(self) -> AsyncGenerator[R, None]:
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
-                for nth, record in enumerate(batch.records, 1):
-                    self._handed_out(batch, nth)
+                self._batch = batch
+                for self._nth, record in enumerate(batch.records, 1):
                     yield record
 
     async def _pages(self, size: int) -> AsyncGenerator[Page[R], None]:
@@ -177,18 +183,14 @@ class RecordStream(Generic[R]):
                     upto = taken + size - len(waiting)
                     waiting += batch.records[taken:upto]
                     taken = upto
-                    self._handed_out(batch, taken)
+                    self._batch, self._nth = batch, taken
                     page, waiting = tuple(waiting), []
                     yield Page(page, self.cursor)
                 waiting += batch.records[taken:]
                 last = batch
             if last is not None and waiting:
-                self._handed_out(last, len(last.records))
+                self._batch, self._nth = last, len(last.records)
                 yield Page(tuple(waiting), self.cursor)
-
-    def _handed_out(self, batch: Batch[R], nth: int) -> None:
-        self._last = batch.records[nth - 1]
-        self._cursor = Cursor(self._query.name, since_of(batch.window), None, batch.before + nth)
 
     async def _batches(self) -> AsyncGenerator[Batch[R], None]:
         self._ended = asyncio.Event()
