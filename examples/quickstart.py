@@ -11,9 +11,7 @@ from videoapi import RoomSettings, VideoClient
 
 async def main() -> None:
     async with VideoClient() as client:
-        room = await client.rooms.create(
-            name="Stand-up", owner_ref="team-42", settings=RoomSettings(participants=10)
-        )
+        room = await client.rooms.create(name="Stand-up", owner_ref="team-42", settings=RoomSettings(participants=10))
         print(f"made {room.name} ({room.room_id}) at {room.created_at}")
 
         token = await client.tokens.create(room.room_id, name="Ann", role="moderator", user_ref="u-1")

@@ -26,9 +26,7 @@ async def main(projects: list[dict[str, str]]) -> None:
     async with SessionManager(max_connections=32) as manager, AsyncExitStack() as stack:
         clients: dict[str, VideoClient] = {}
         for project in projects:
-            client = VideoClient(
-                project["app_id"], project["app_key"], project.get("base_url"), session=manager
-            )
+            client = VideoClient(project["app_id"], project["app_key"], project.get("base_url"), session=manager)
             clients[project["app_id"]] = await stack.enter_async_context(client)
         totals = await asyncio.gather(*(count(client) for client in clients.values()))
     for app_id, total in zip(clients, totals, strict=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from types import SimpleNamespace
 from typing import Any, Final
 from unittest.mock import patch
@@ -22,7 +22,7 @@ ROOM_ID: Final = "6571f3c2a1b2c3d4e5f60718"
 
 
 @contextlib.contextmanager
-def aioresponses_shim() -> Iterator[None]:
+def aioresponses_shim() -> Generator[None]:
     """Let aioresponses build its answers on aiohttp 3.14 and later.
 
     aiohttp's `ClientResponse` requires a `stream_writer` since 3.14, which aioresponses 0.7.9 does not

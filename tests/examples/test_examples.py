@@ -38,7 +38,7 @@ def environment(sandbox: Sandbox) -> dict[str, str]:
 
 
 def run(sandbox: Sandbox, name: str, *arguments: str | Path, fails: bool = False) -> str:
-    command = [sys.executable, "-W", "error", "-X", "dev", str(EXAMPLES / name), *map(str, arguments)]
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *map(str, arguments)]
     done = subprocess.run(
         command,
         env={**os.environ, **environment(sandbox)},
@@ -75,9 +75,7 @@ def test_bulk_rooms_tells_every_line(sandbox: Sandbox, tmp_path: Path) -> None:
     assert {entry.owner_ref for entry in sandbox.ledger.created} == {f"ref-{n}" for n in range(20)}
 
 
-def test_bulk_rooms_ends_with_an_error_code_where_a_room_is_not_made(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_bulk_rooms_ends_with_an_error_code_where_a_room_is_not_made(sandbox: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / "rooms.csv"
     file.write_text("name,owner_ref\nRoom,ref-1\n,ref-2\n", encoding="utf-8")
     output = run(sandbox, "bulk_rooms.py", file, fails=True)
@@ -98,8 +96,7 @@ def test_records_to_csv_writes_every_record_of_the_month(sandbox: Sandbox, tmp_p
 def test_shared_pool_counts_the_rooms_of_two_projects(sandbox: Sandbox, tmp_path: Path) -> None:
     with Sandbox(rooms=5).in_thread() as other:
         projects = [
-            {"app_id": each.app_id, "app_key": each.app_key, "base_url": each.base_url}
-            for each in (sandbox, other)
+            {"app_id": each.app_id, "app_key": each.app_key, "base_url": each.base_url} for each in (sandbox, other)
         ]
         file = tmp_path / "projects.json"
         file.write_text(json.dumps(projects), encoding="utf-8")

@@ -63,9 +63,7 @@ async def test_an_aiohttp_application_keeps_one_client_for_its_life(videoapi_san
     key = web.AppKey("video", VideoClient)
 
     async def video(app: web.Application) -> AsyncIterator[None]:
-        async with VideoClient(
-            videoapi_sandbox.app_id, videoapi_sandbox.app_key, videoapi_sandbox.base_url
-        ) as opened:
+        async with VideoClient(videoapi_sandbox.app_id, videoapi_sandbox.app_key, videoapi_sandbox.base_url) as opened:
             app[key] = opened
             yield
 
