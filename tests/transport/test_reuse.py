@@ -1,0 +1,109 @@
+"""Only a connection that answered plainly is used again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from support.server import ROOM_ID, Link, answer, repeating, room, serve
+from videoapi import Chance, NotFound, RetryPolicy, SessionManager, VideoAPIError, VideoClient
+
+ONCE = RetryPolicy(attempts=1)
+
+
+async def test_connections_that_answered_well_are_used_again() -> None:
+    async with serve(repeating(answer(200, room()))) as server:
+        async with VideoClient("id", "key", server.base_url) as client:
+            for _ in range(5):
+                await client.rooms.get(ROOM_ID)
+        assert server.accepted == 1
+
+
+async def test_a_stream_that_was_read_to_its_end_leaves_its_connection_to_the_next() -> None:
+    async with serve(repeating(answer(200, {"result": 0, "rooms": [{"room_id": ROOM_ID}]}))) as server:
+        async with VideoClient("id", "key", server.base_url) as client:
+            for _ in range(3):
+                assert len(await client.rooms.list().to_list()) == 1
+        assert server.accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, {"result": 40001, "error": "[Reason] Room not found", "desc": ""}),
+        (200, {"result": 40001, "error": "[Reason] Room not found", "desc": ""}),
+        (200, b"<html>maintenance</html>"),
+        (200, {"result": 0}),
+        (200, b""),
+        (204, b""),
+        (302, b""),
+        (400, room()),
+        (429, b""),
+        (503, b""),
+    ],
+)
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_a_connection_that_answered_otherwise_is_not(status: int, body: object, pieces: int) -> None:
+    whole = answer(status, body)
+
+    async def script(link: Link) -> None:
+        await link.request()
+        # In two pieces the connection goes back to the pool with its last byte, before anyone has judged it.
+        cut = whole.index(b"\r\n\r\n") + 4 if pieces == 2 else len(whole)
+        link.send(whole[:cut])
+        await asyncio.sleep(0.01)
+        link.send(whole[cut:])
+        await link.request()
+
+    async def sleep(seconds: float) -> None:
+        """Do not sit out the pause after a 429."""
+
+    async with serve(script) as server, SessionManager(chance=Chance(sleep=sleep)) as manager:
+        client = VideoClient("id", "key", server.base_url, retry=ONCE, session=manager)
+        for _ in range(2):
+            with pytest.raises(VideoAPIError):
+                await client.rooms.get(ROOM_ID)
+        assert [seen.connection for seen in server.requests] == [1, 2]
+
+
+async def test_closing_it_does_not_hit_a_neighbour_who_took_it_from_the_pool() -> None:
+    """The last byte of a refusal and a neighbour's whole answer arrive together."""
+    refusal = answer(404, {"result": 40001, "error": "[Reason] Room not found", "desc": ""})
+    links: list[Link] = []
+    both = asyncio.Event()
+
+    async def script(link: Link) -> None:
+        seen = await link.request()
+        if seen.target.endswith("gone1234"):
+            link.send(refusal[:-1])
+        elif link.number > 2:
+            link.answer(200, room())
+        links.append(link)
+        if len(links) == 2:
+            both.set()
+        while True:
+            await link.request()
+            link.send(answer(200, room()))
+
+    async with serve(script) as server:
+        async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
+
+            async def neighbour() -> None:
+                await client.rooms.get(ROOM_ID)
+                # At once the next ones: they take whatever the pool holds.
+                await asyncio.gather(*(client.rooms.get(ROOM_ID) for _ in range(2)))
+
+            refused = asyncio.create_task(client.rooms.get("gone1234"))
+            while not links:
+                await asyncio.sleep(0)
+            busy = asyncio.create_task(neighbour())
+            await both.wait()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            links[1].send(answer(200, room()))
+            links[0].send(refusal[-1:])
+            with pytest.raises(NotFound):
+                await refused
+            await busy
+        assert all(seen.connection != 1 for seen in server.requests[1:])
