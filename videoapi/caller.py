@@ -15,7 +15,7 @@ from videoapi.middleware import Send
 from videoapi.pacing import Pace
 from videoapi.rules.backoff import Again, decide
 from videoapi.rules.failure import error_of
-from videoapi.rules.outcome import Outcome, answered, cut_short, unanswered
+from videoapi.rules.outcome import Outcome, Whole, answered, cut_short, unanswered
 from videoapi.rules.routes import Options, Request
 from videoapi.rules.verdicts import Kind, Phase, Verdict
 from videoapi.session import SessionManager
@@ -59,8 +59,12 @@ class Caller:
             VideoAPIError: No successful head came.
         """
         outcome = await self.outcome(request)
-        if outcome.verdict is Verdict.DONE and outcome.stream is not None:
-            return outcome
+        if outcome.verdict is Verdict.DONE:
+            if outcome.stream is not None:
+                return outcome
+            # A middleware has answered by itself.
+            whole = Whole(outcome.status or 200, outcome.headers, outcome.body)
+            return attrs.evolve(outcome, stream=whole)
         raise error_of(request, outcome)
 
     async def outcome(self, request: Request) -> Outcome:

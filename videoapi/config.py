@@ -64,6 +64,9 @@ class Credentials:
                 raise ConfigurationError(f"{name} is empty.")
             if any(ord(character) < 32 or ord(character) == 127 for character in text):
                 raise ConfigurationError(f"{name} holds a control character, such as a line end.")
+            # Python's own error about it would carry the text.
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise ConfigurationError(f"{name} is no text that UTF-8 can hold.")
         if ":" in self.app_id:
             raise ConfigurationError("app_id holds a colon, which HTTP Basic cannot carry.")
 

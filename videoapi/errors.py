@@ -7,7 +7,7 @@
     ├─ CallTimeout               `timeout` or `attempt_timeout` ended; also a builtin TimeoutError
     ├─ ProtocolError             the answer is none of this service's (unexpected redirects too)
     ├─ CreateOutcomeUnknown      the room may or may not have been made              reference
-    ├─ DownloadFailed            a file did not arrive whole                         path, received
+    ├─ DownloadFailed            a file did not arrive whole                         reason, received
     └─ ResultError               the service answered with an error
        ├─ AuthenticationFailed   the credentials are wrong, expired or of another project
        ├─ PermissionDenied       the account may not do this
@@ -178,9 +178,7 @@ class DownloadFailed(VideoAPIError):
 
     _own = ("reason", "received")
 
-    def __init__(
-        self, message: str = "", *, reason: str = "incomplete", received: int = 0, **facts: Any
-    ) -> None:
+    def __init__(self, message: str = "", *, reason: str = "incomplete", received: int = 0, **facts: Any) -> None:
         super().__init__(message, **facts)
         self.reason = reason
         self.received = received

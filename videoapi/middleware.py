@@ -16,7 +16,7 @@ import attrs
 
 from videoapi.events import AttemptEvent, Listener, log, tell
 from videoapi.pacing import Pace
-from videoapi.rules.backoff import Again, Stop, decide
+from videoapi.rules.backoff import FINAL, Again, Stop, decide, spread
 from videoapi.rules.classify import DONE
 from videoapi.rules.outcome import Outcome
 from videoapi.rules.routes import Request
@@ -59,43 +59,32 @@ def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = 
     clock, sleep, dice = pace.chance.clock, pace.chance.sleep, pace.chance.dice
 
     async def send_until_final(request: Request) -> Outcome:
-        policy, operation = request.options.retry, request.route.operation
         deadline = clock() + request.timeout
+        longest_pause = spread(request.options.retry.max_retry_after, 1.0)
         attempt = unknown = 0
         spent = 0.0
         while True:
             if pace.throttle.closed and (pause := pace.throttle.pause_left()) > 0:
-                if pause >= deadline - clock() or pause > policy.max_retry_after:
+                # Spread, so that those who wait for the same end do not all come back at once.
+                wait = spread(pause, dice())
+                if wait >= deadline - clock() or pause > longest_pause:
                     return _paused(pause, attempt, unknown)
-                await sleep(pause)
+                await sleep(wait)
             attempt += 1
             began = clock()
             outcome = await attempt_once(request, deadline)
-            verdict = outcome.judgement.verdict
-            if verdict is Verdict.DONE:
-                next_step: Again | Stop = _FINAL
-                pace.budget.succeeded(spent)
-                pace.throttle.success()
-                pace.connect.success()
-            else:
+            if attempt > 1 or outcome.judgement.verdict is not Verdict.DONE:
                 outcome = _with_history(outcome, request, attempt, unknown)
-                verdict = outcome.judgement.verdict
-                unknown += verdict is Verdict.UNKNOWN
-                _note_trouble(pace, outcome)
-                next_step = decide(
-                    policy,
-                    operation,
-                    outcome.judgement,
-                    attempt=attempt,
-                    unknown=unknown,
-                    retry_after=outcome.retry_after,
-                    left=deadline - clock(),
-                    dice=dice,
-                )
-                if isinstance(next_step, Again):
-                    cost = pace.budget.spend(verdict)
-                    next_step = Stop("budget") if cost is None else next_step
-                    spent = cost or spent
+            if outcome.judgement.verdict is Verdict.DONE:
+                next_step: Again | Stop = FINAL
+                pace.budget.succeeded(spent)
+                pace.throttle.success(began)
+                pace.connect.success(began)
+            else:
+                unknown += outcome.judgement.verdict is Verdict.UNKNOWN
+                _note_trouble(pace, outcome, began)
+                next_step, cost = _next_step(pace, request, outcome, attempt, unknown, deadline - clock())
+                spent = cost or spent
             if listeners or log.isEnabledFor(logging.DEBUG):
                 tell(listeners, _event(request, outcome, attempt, clock() - began, next_step))
             if isinstance(next_step, Stop):
@@ -105,11 +94,30 @@ def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = 
     return send_until_final
 
 
-_FINAL: Final = Stop("final")
+def _next_step(
+    pace: Pace, request: Request, outcome: Outcome, attempt: int, unknown: int, left: float
+) -> tuple[Again | Stop, float]:
+    """Return what to do after a failure, and what it has cost of the budget."""
+    step = decide(
+        request.options.retry,
+        request.route.operation,
+        outcome.judgement,
+        attempt=attempt,
+        unknown=unknown,
+        retry_after=outcome.retry_after,
+        left=left,
+        dice=pace.chance.dice,
+    )
+    if isinstance(step, Stop):
+        return step, 0.0
+    cost = pace.budget.spend(outcome.verdict)
+    return (Stop("budget"), 0.0) if cost is None else (step, cost)
 
 
 def _with_history(outcome: Outcome, request: Request, attempt: int, unknown: int) -> Outcome:
     """Put what the attempts before this one left open into its outcome."""
+    if outcome.verdict is Verdict.DONE:
+        return attrs.evolve(outcome, attempts=attempt)
     gone = outcome.judgement.kind is Kind.NOT_FOUND and outcome.verdict is Verdict.REJECTED
     if gone and unknown and request.method == "DELETE":
         # An earlier attempt, of which nobody heard again, has deleted it.
@@ -117,16 +125,17 @@ def _with_history(outcome: Outcome, request: Request, attempt: int, unknown: int
     return attrs.evolve(outcome, attempts=attempt, may_have_executed=outcome.may_have_executed or unknown > 0)
 
 
-def _note_trouble(pace: Pace, outcome: Outcome) -> None:
-    if outcome.verdict is Verdict.THROTTLED:
+def _note_trouble(pace: Pace, outcome: Outcome, began: float) -> None:
+    # A limiter asks for a pause, whether or not its answer proves that nothing was done.
+    if outcome.verdict is Verdict.THROTTLED or outcome.status in (425, 429):
         pace.throttle.trouble(outcome.retry_after)
     elif outcome.verdict is Verdict.NOT_SENT and outcome.judgement.kind is Kind.CONNECTION:
         pace.connect.trouble()
     elif outcome.phase is Phase.ANSWERED:
         # Somebody answers again, whatever they say.
-        pace.connect.success()
+        pace.connect.success(began)
         if outcome.verdict is not Verdict.UNKNOWN:
-            pace.throttle.success()
+            pace.throttle.success(began)
 
 
 def _paused(pause: float, attempt: int, unknown: int) -> Outcome:
@@ -140,9 +149,7 @@ def _paused(pause: float, attempt: int, unknown: int) -> Outcome:
     )
 
 
-def _event(
-    request: Request, outcome: Outcome, attempt: int, seconds: float, step: Again | Stop
-) -> AttemptEvent:
+def _event(request: Request, outcome: Outcome, attempt: int, seconds: float, step: Again | Stop) -> AttemptEvent:
     return AttemptEvent(
         route=request.route.name,
         method=request.method,

@@ -13,6 +13,8 @@ from videoapi.rules.backoff import jitter, spread
 from videoapi.rules.verdicts import Verdict
 
 _CAPACITY: Final = 500.0
+_LONGEST_ASKED: Final = 300.0
+"""Longest pause that one answer can put upon all calls of an account, in seconds."""
 _COSTS: Final = {Verdict.UNKNOWN: 10.0, Verdict.NOT_SENT: 10.0, Verdict.THROTTLED: 5.0}
 
 
@@ -67,13 +69,14 @@ class Gate:
     that an outage costs a few probes and not one try an item.
     """
 
-    __slots__ = ("_base", "_cap", "_chance", "_changed", "_closed", "_probing", "_streak", "_until")
+    __slots__ = ("_base", "_cap", "_chance", "_changed", "_closed", "_probing", "_since", "_streak", "_until")
 
     def __init__(self, chance: Chance, *, base: float, cap: float) -> None:
         self._chance = chance
         self._base = base
         self._cap = cap
         self._until = 0.0
+        self._since = 0.0
         self._closed = False
         self._probing = False
         self._streak = 0
@@ -96,15 +99,20 @@ class Gate:
         # A pause of nearly nothing would make a storm of the probes themselves.
         wait = max(wait, self._base / 2)
         if retry_after is not None:
-            wait = max(wait, spread(retry_after, self._chance.dice()))
+            wait = max(wait, spread(min(retry_after, _LONGEST_ASKED), self._chance.dice()))
         if not self._closed or now >= self._until or retry_after is not None:
             self._until = max(self._until, now + wait)
         self._closed = True
+        self._since = now
         self._wake()
 
-    def success(self) -> None:
-        """Open the gate."""
-        if self._closed:
+    def success(self, began: float) -> None:
+        """Open the gate, unless the attempt that succeeded began before the trouble: it proves nothing.
+
+        Args:
+            began: When the attempt was taken up, on the clock of `Chance`.
+        """
+        if self._closed and began >= self._since:
             self._closed = False
             self._streak = 0
             self._wake()

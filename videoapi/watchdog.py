@@ -17,17 +17,27 @@ _GRAIN: Final = 0.01
 class Watch:
     """One task's deadline, on the loop's clock; `deadline` may be moved while it runs."""
 
-    __slots__ = ("_cancelling", "deadline", "fired", "task")
+    __slots__ = ("_cancelling", "_settled", "deadline", "fired", "task")
 
     def __init__(self, task: asyncio.Task[object], deadline: float) -> None:
         self.task = task
         self.deadline = deadline
         self.fired = False
+        self._settled = False
         self._cancelling = task.cancelling()
 
     def timed_out(self) -> bool:
         """Tell, in an `except CancelledError`, whether the deadline and nobody else cancelled the task."""
-        return self.fired and self.task.uncancel() <= self._cancelling
+        if not self.fired or self._settled:
+            return False
+        self._settled = True
+        return self.task.uncancel() <= self._cancelling
+
+    def settle(self) -> None:
+        """Take back a cancellation that something on its way turned into another exception."""
+        if self.fired and not self._settled:
+            self._settled = True
+            self.task.uncancel()
 
 
 class Watchdog:
@@ -58,6 +68,7 @@ class Watchdog:
     def stop(self, watch: Watch) -> None:
         """Watch no more."""
         self._watches.pop(watch, None)
+        watch.settle()
 
     def close(self) -> None:
         """Stop the timer."""

@@ -48,17 +48,12 @@ class RetryPolicy:
     trust_503: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if (
-            isinstance(self.attempts, bool)
-            or not isinstance(self.attempts, int)
-            or not 1 <= self.attempts <= 10
-        ):
-            raise ConfigurationError(
-                f"RetryPolicy(attempts={self.attempts!r}): give a whole number from 1 to 10."
-            )
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or not 1 <= self.attempts <= 10:
+            raise ConfigurationError(f"RetryPolicy(attempts={self.attempts!r}): give a whole number from 1 to 10.")
         for name in ("base", "throttle_base", "cap", "max_retry_after"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or value < 0:
                 raise ConfigurationError(f"RetryPolicy({name}={value!r}): give seconds, 0 or more.")
 
 
@@ -71,7 +66,7 @@ class Again:
 
 @attrs.frozen
 class Stop:
-    """Do not try again: `final`, `attempts`, `retry_after` or `deadline` says why."""
+    """Do not try again: `final`, `attempts`, `retry_after`, `deadline` or `budget` says why."""
 
     why: str
 

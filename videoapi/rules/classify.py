@@ -35,7 +35,7 @@ Said = int | str | Body
 
 _CERTAINTY: Final = {Verdict.REJECTED: 0, Verdict.THROTTLED: 1, Verdict.UNKNOWN: 2}
 
-_CUT = Row(Verdict.UNKNOWN, Kind.CONNECTION, safe=ALWAYS, idempotent=ALWAYS, duplicable=ONCE)
+_CUT = Row(Verdict.UNKNOWN, Kind.PROTOCOL, safe=ALWAYS, idempotent=ALWAYS, duplicable=ONCE)
 _NO_RESULT = Row(Verdict.UNKNOWN, Kind.PROTOCOL, safe=ONCE)
 _FOREIGN = Row(Verdict.UNKNOWN, Kind.PROTOCOL, duplicable=ONCE)
 _CONTRADICTION = Row(Verdict.UNKNOWN, Kind.PROTOCOL, safe=ONCE)
@@ -83,9 +83,7 @@ def without_answer(operation: Operation, phase: Phase, kind: Kind) -> Judgement:
         row = statuses.BAD_CERTIFICATE if kind is Kind.CERTIFICATE else statuses.REFUSED_CONNECTION
     else:
         row = statuses.LOST_ANSWER
-    return Judgement(
-        row.verdict, kind, row.scope, row.again(operation) if kind is not Kind.CERTIFICATE else NEVER
-    )
+    return Judgement(row.verdict, kind, row.scope, row.again(operation) if kind is not Kind.CERTIFICATE else NEVER)
 
 
 def _body_row(said: Said) -> Row | None:

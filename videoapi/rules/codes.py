@@ -81,7 +81,8 @@ _DENIED = Row(Verdict.REJECTED, Kind.TOKEN)
 _CREDENTIALS = Row(Verdict.REJECTED, Kind.AUTHENTICATION, Scope.ACCOUNT)
 _FAULT = Row(Verdict.UNKNOWN, Kind.FAULT, safe=ONCE, idempotent=ONCE)
 
-_REFUSALS = (*range(10001, 10027), *range(10101, 10105), 10106, *range(10201, 10206))
+# 10027 to 10029 have no text, but stand among the codes of refused fields.
+_REFUSALS = (*range(10001, 10030), *range(10101, 10105), 10106, *range(10201, 10206))
 
 CODES: Final[Mapping[int | str, Row]] = MappingProxyType(
     {

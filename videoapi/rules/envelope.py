@@ -17,7 +17,9 @@ from videoapi.rules.classify import Body, Said
 
 MAX_DEPTH: Final = 64
 _BOM: Final = b"\xef\xbb\xbf"
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive, and content with an end that is missing: so no bytes make it look at a place twice.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.DOTALL)
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _DIGITS: Final = re.compile(r"[1-9][0-9]{0,9}")
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _ENVELOPE_KEYS: Final = frozenset(
@@ -32,7 +34,7 @@ class Unreadable(ValueError):
 
 
 class _Repeated(Unreadable):
-    """A key of the envelope stands there twice."""
+    """A key of the envelope stands there twice, or a second document follows the first."""
 
 
 @attrs.frozen
@@ -72,10 +74,10 @@ def parse(body: bytes) -> Any:
         return dict(pairs)
 
     try:
-        document = json.loads(
-            body.decode("utf-8"), object_pairs_hook=keep, parse_constant=_refuse, parse_float=_finite
-        )
+        document = json.loads(body.decode("utf-8"), object_pairs_hook=keep, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
+        if _two_documents(error):
+            raise _Repeated("a second document follows") from None
         raise Unreadable(type(error).__name__) from None
     if isinstance(document, dict):
         seen = [key for key, _ in top if key in _ENVELOPE_KEYS]
@@ -102,9 +104,9 @@ def read(body: bytes, *, result_optional: bool = False) -> Envelope:
     return Envelope(
         _said(document, result_optional),
         document,
-        next((text for key in _TEXT_KEYS if (text := _text(document.get(key)))), None),
-        _text(document.get("desc")),
-        _text(document.get("request_id")),
+        next((text for key in _TEXT_KEYS if (text := spoken(document.get(key)))), None),
+        spoken(document.get("desc")),
+        spoken(document.get("request_id")),
     )
 
 
@@ -121,7 +123,8 @@ def _said(document: dict[str, Any], result_optional: bool) -> Said:
         return result
     if isinstance(result, str) and _DIGITS.fullmatch(result):
         return int(result)
-    silent = "result" not in document and "error" not in document and document.get("status") != "error"
+    complains = document.get("status") == "error" or any(key in document for key in _TEXT_KEYS)
+    silent = "result" not in document and not complains
     return Body.SUCCESS if result_optional and silent else Body.NONE
 
 
@@ -129,13 +132,19 @@ def _depth(body: bytes) -> int:
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return 0
     depth = deepest = 0
-    for byte in _STRING.sub(b"", body):
+    for byte in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
         if byte in b"[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif byte in b"]}":
+        else:
             depth -= 1
     return deepest
+
+
+def _two_documents(error: Exception) -> bool:
+    if not isinstance(error, json.JSONDecodeError) or error.msg != "Extra data":
+        return False
+    return error.doc.lstrip().startswith("{") and error.doc.startswith("{", error.pos)
 
 
 def _looks_like_json(body: bytes) -> bool:
@@ -153,5 +162,14 @@ def _finite(text: str) -> float:
     return number
 
 
-def _text(value: object) -> str | None:
-    return value[:_MAX_TEXT] if isinstance(value, str) and value else None
+def spoken(value: object) -> str | None:
+    """Return a text of the service's, fit for an error and a log: bounded, on one line, printable.
+
+    A lone surrogate would break whoever prints it, and a control character could forge a line.
+    """
+    if not isinstance(value, str) or not value:
+        return None
+    text = value[:_MAX_TEXT]
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)

@@ -53,7 +53,7 @@ def error_of(request: Request, outcome: Outcome) -> errors.VideoAPIError:
 def _class_of(outcome: Outcome) -> type[errors.VideoAPIError]:
     kind, code, status = outcome.judgement.kind, outcome.code, outcome.status or 0
     if kind is not Kind.UNLISTED:
-        return _CLASSES[kind]
+        return _CLASSES.get(kind, errors.ProtocolError)
     faulty = status >= 500 or (isinstance(code, int) and 50_000 <= code <= 59_999)
     return errors.ServerFault if faulty else errors.RequestRejected
 
@@ -97,9 +97,7 @@ def _sentence(request: Request, outcome: Outcome) -> str:
     parts = [f"{where}: {what.rstrip('.')}" + (f" ({answer})." if answer else ".")]
     if outcome.phase is Phase.NOT_SENT:
         parts.append(
-            "Nothing was sent."
-            if not outcome.may_have_executed
-            else "An earlier attempt may have been carried out."
+            "Nothing was sent." if not outcome.may_have_executed else "An earlier attempt may have been carried out."
         )
     elif outcome.may_have_executed and request.route.operation is not Operation.SAFE:
         parts.append("The service may have done it.")

@@ -16,6 +16,7 @@ from videoapi.rules.routes import Request
 from videoapi.rules.statuses import DISTRUSTED_429, TRUSTED_503
 from videoapi.rules.verdicts import Judgement, Kind, Phase, Row, Verdict
 
+_LIMITED: Final = frozenset({425, 429, "RATE_LIMITED"})
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -28,6 +29,22 @@ class Stream(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def aclose(self) -> None: ...
+
+
+class Whole:
+    """A body that is here already, in the place of one that is still open."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._body:
+            yield self._body
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
 
 
 @attrs.frozen
@@ -108,12 +125,15 @@ def unanswered(request: Request, phase: Phase, kind: Kind, reason: str) -> Outco
 
 
 def _read_fast(request: Request, body: bytes) -> Any:
-    # A second "result", or a name of the other envelope, wants the careful reading.
+    # A key that stands twice, or a name of the other envelope, wants the careful reading.
     if body.count(b'"result"') != 1 or b'"error_code"' in body or b'"status"' in body:
         return None
-    assert request.reader is not None
+    reader = request.reader
+    assert reader is not None
+    if reader.key is not None and body.count(b'"%b"' % reader.key.encode()) > 1:
+        return None
     try:
-        result, value = request.reader.fast(body)
+        result, value = reader.fast(body)
     except ValueError:
         return None
     if value is None or not envelope.is_success(result):
@@ -130,7 +150,7 @@ def _read_slowly(request: Request, status: int, headers: Mapping[str, str], body
     if judgement.verdict is Verdict.DONE:
         return Outcome(judgement=judgement, status=status, headers=headers, body=body, value=value)
     code = None if isinstance(said, Body) else said
-    request_id = read.request_id or headers.get("X-Request-Id")
+    request_id = read.request_id or envelope.spoken(headers.get("X-Request-Id"))
     fault = Fault(code, read.error, read.desc, request_id)
     return _unsuccessful(judgement, status, headers, fault, body, reason or _words(said, status))
 
@@ -152,7 +172,7 @@ def _structured(request: Request, payload: Mapping[str, Any]) -> tuple[Any, Said
 def _combine(request: Request, status: int, headers: Mapping[str, str], said: Said) -> Judgement:
     policy = request.options.retry
     row: Row | None = None
-    if status in (425, 429) and not policy.trust_429:
+    if (status in _LIMITED or said in _LIMITED) and not policy.trust_429:
         row = DISTRUSTED_429
     elif status == 503 and policy.trust_503 and said in (Body.NONE, Body.CUT) and "Retry-After" in headers:
         row = TRUSTED_503
