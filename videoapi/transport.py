@@ -31,18 +31,19 @@ _BROKEN: Final = (aiohttp.ClientError, Dropped, OSError, TimeoutError)
 
 
 class BodyLost(Exception):
-    """A streamed body broke; `reason` says how, in words that hold no secret."""
+    """A streamed body broke; `reason` says how, in words that hold no secret, `rest` is what still came."""
 
-    def __init__(self, reason: str, *, timed_out: bool = False) -> None:
+    def __init__(self, reason: str, *, timed_out: bool = False, rest: bytes = b"") -> None:
         super().__init__(reason)
         self.reason = reason
         self.timed_out = timed_out
+        self.rest = rest
 
 
 class Body:
     """A response body that is still open; iterate over it once, then it closes itself."""
 
-    __slots__ = ("_exchange", "_permits", "_response", "_silence", "_watchdog", "headers", "status")
+    __slots__ = ("_ended", "_exchange", "_permits", "_response", "_silence", "_watchdog", "headers", "status")
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Body:
         self._watchdog = watchdog
         self._permits = permits
         self._silence = silence
+        self._ended = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the bytes as they come.
@@ -84,10 +86,15 @@ class Body:
             yield chunk
 
     async def aclose(self) -> None:
-        """Close the connection and give the permit back; closing twice does no harm."""
-        self._response.close()
-        self._exchange.close()
+        """Close the connection and give the permit back; does no harm after the end, nor twice."""
+        if not self._ended:
+            self.discard()
         self._release()
+
+    def discard(self) -> None:
+        """Let nobody use the connection again, even after the end: this was not plainly the answer."""
+        self._exchange.close()
+        self._response.close()
 
     async def _read(self) -> bytes:
         watch = self._watchdog.start(asyncio.get_running_loop().time() + self._silence)
@@ -100,13 +107,18 @@ class Body:
                 raise
             failure = BodyLost(f"the body fell silent for {self._silence:g} s", timed_out=True)
         except _BROKEN as error:
-            failure = BodyLost(f"the body broke ({_name(error)})", timed_out=isinstance(error, TimeoutError))
+            failure = BodyLost(
+                f"the body broke ({_name(error)})",
+                timed_out=isinstance(error, TimeoutError),
+                rest=_unread(self._response.content),
+            )
         finally:
             self._watchdog.stop(watch)
         await self.aclose()
         raise failure
 
     async def _end(self) -> None:
+        self._ended = True
         self._response.release()
         self._release()
 
@@ -125,9 +137,7 @@ class Transport:
         credentials: Fixed ones, or a callable that is asked at each attempt.
     """
 
-    def __init__(
-        self, manager: SessionManager, base: BaseUrl, credentials: Credentials | CredentialsSource
-    ) -> None:
+    def __init__(self, manager: SessionManager, base: BaseUrl, credentials: Credentials | CredentialsSource) -> None:
         self.manager = manager
         self._base = str(base)
         self._origin = base.origin
@@ -199,37 +209,34 @@ class Transport:
             return _no_answer(request, exchange, error)
         finally:
             exchange_now.reset(token)
+        if response.status not in (200, 201):
+            # Now, as the pool gets it back with the last byte, before anybody has judged the answer.
+            exchange.spoil()
         if request.stream and response.status in (200, 201):
-            return opened(
-                response.status, response.headers, Body(response, exchange, self.manager.watchdog, permits)
-            )
+            return opened(response.status, response.headers, Body(response, exchange, self.manager.watchdog, permits))
         return await self._answer(request, exchange, response)
 
-    async def _answer(
-        self, request: Request, exchange: Exchange, response: aiohttp.ClientResponse
-    ) -> Outcome:
+    async def _answer(self, request: Request, exchange: Exchange, response: aiohttp.ClientResponse) -> Outcome:
         status, headers = response.status, response.headers
         try:
             body = await read_bounded(response, MAX_BODY)
         except asyncio.CancelledError:
-            response.close()
             exchange.close()
+            response.close()
             raise
         except _BROKEN as error:
             reason, body = f"the body broke ({_name(error)})", None
         else:
             reason = f"the body is larger than {MAX_BODY // 1024 // 1024} MiB"
         if body is None:
-            response.close()
             exchange.close()
-            return cut_short(
-                request, status, headers, reason, Kind.PROTOCOL if "larger" in reason else Kind.CONNECTION
-            )
+            response.close()
+            return cut_short(request, status, headers, reason, Kind.PROTOCOL if "larger" in reason else Kind.CONNECTION)
         outcome = answered(request, status, headers, body)
         if outcome.verdict is not Verdict.DONE:
             # An answer that slipped in unasked would shift every later answer of this connection by one.
-            response.close()
             exchange.close()
+            response.close()
         return outcome
 
     def _headers(self, request: Request, authorization: str) -> dict[str, str]:
@@ -267,6 +274,16 @@ class Transport:
         return given.authorization
 
 
+def _unread(content: aiohttp.StreamReader) -> bytes:
+    """Return what came before the connection broke: aiohttp has it, and hands it out no more.
+
+    There is no public way to it. Where aiohttp changes its mind, a resumed download asks for a few
+    bytes once more.
+    """
+    buffers = getattr(content, "_buffer", ())
+    return b"".join(buffers)[getattr(content, "_buffer_offset", 0) :]
+
+
 async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
     """Read a body of at most `limit` bytes, inflated; None where it is larger."""
     content = response.content
@@ -293,13 +310,9 @@ def _no_answer(request: Request, exchange: Exchange, error: BaseException) -> Ou
             return unanswered(request, Phase.SENT, Kind.PROTOCOL, "the answer is no HTTP")
         if isinstance(error, TimeoutError):
             return unanswered(request, Phase.SENT, Kind.TIMEOUT, "no answer came in time")
-        return unanswered(
-            request, Phase.SENT, Kind.CONNECTION, f"the connection broke before the answer ({name})"
-        )
+        return unanswered(request, Phase.SENT, Kind.CONNECTION, f"the connection broke before the answer ({name})")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return unanswered(
-            request, Phase.NOT_SENT, Kind.CERTIFICATE, "the server's certificate is not trusted"
-        )
+        return unanswered(request, Phase.NOT_SENT, Kind.CERTIFICATE, "the server's certificate is not trusted")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return unanswered(request, Phase.NOT_SENT, Kind.CONNECTION, "the host's name does not resolve")
     return unanswered(request, Phase.NOT_SENT, Kind.CONNECTION, f"no connection could be made ({name})")
