@@ -91,9 +91,7 @@ class FileSource:
             response, exchange = await self._send(url, headers, trusted=trusted, public_only=public_only)
             location = response.headers.get("Location") if response.status in _REDIRECTS else None
             if location is None:
-                body = Body(
-                    response, exchange, self.manager.watchdog, self.manager.file_permits, silence=SILENCE
-                )
+                body = Body(response, exchange, self.manager.watchdog, self.manager.file_permits, silence=SILENCE)
                 return Reply(body=body, url=url, trusted=trusted)
             response.close()
             following = read_url(location, url)
@@ -113,9 +111,7 @@ class FileSource:
         exchange = Exchange()
         token = exchange_now.set(exchange)
         try:
-            response = await session.request(
-                "GET", url, headers=sent, allow_redirects=False, proxy=self.manager.proxy
-            )
+            response = await session.request("GET", url, headers=sent, allow_redirects=False, proxy=self.manager.proxy)
         except _BROKEN as error:
             failure = _unanswered(url, error)
         else:

@@ -80,9 +80,7 @@ class Target:
         if version.validator is None:
             return
         state = json.dumps({"source": self._source, **attrs.asdict(version)}).encode()
-        file = os.open(
-            self._state_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINKS, 0o600, dir_fd=self._folder
-        )
+        file = os.open(self._state_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINKS, 0o600, dir_fd=self._folder)
         try:
             os.write(file, state)
         finally:
@@ -142,9 +140,7 @@ class Target:
         if path.is_dir():
             return path, self.name
         if self._named:
-            raise ConfigurationError(
-                f"to={text!r} is no directory: give name= only with one, or end it in '/'."
-            )
+            raise ConfigurationError(f"to={text!r} is no directory: give name= only with one, or end it in '/'.")
         return path.parent, path.name
 
     def _must_be_free(self) -> None:
@@ -245,6 +241,4 @@ class Target:
             os.unlink(name, dir_fd=self._folder)
 
     def _exists(self, why: str) -> DownloadFailed:
-        return DownloadFailed(
-            f"{self.path} cannot be written: {why}.", reason="exists", received=self.received
-        )
+        return DownloadFailed(f"{self.path} cannot be written: {why}.", reason="exists", received=self.received)

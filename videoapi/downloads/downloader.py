@@ -76,9 +76,7 @@ class Downloader:
         seconds = positive_seconds("timeout", timeout)
         url = read_url(file.url if isinstance(file, ArchiveFile) else file)
         self._source.policy.check(url)
-        target = Target(
-            to, name=_name(file, url, name), source=_source(url), overwrite=overwrite, named=bool(name)
-        )
+        target = Target(to, name=_name(file, url, name), source=_source(url), overwrite=overwrite, named=bool(name))
         transfer = Transfer(
             source=self._source,
             url=url,

@@ -36,7 +36,5 @@ async def on_disk(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) ->
         return job.result()
     except OSError as error:
         where = f" ({error.filename})" if error.filename is not None else ""
-        trouble = DownloadFailed(
-            f"The disk refused: {error.strerror or type(error).__name__}{where}.", reason="disk"
-        )
+        trouble = DownloadFailed(f"The disk refused: {error.strerror or type(error).__name__}{where}.", reason="disk")
     raise trouble

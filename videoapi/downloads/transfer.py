@@ -160,6 +160,7 @@ class Transfer:
                 self._tell(len(held))
         except BodyLost as lost:
             why = lost.reason
+            held += lost.rest
         finally:
             # Also when cancelled: what has come need not come again.
             if held:

@@ -61,9 +61,7 @@ def name_of(url_path: str, kind: str | None = None, archive_id: str | None = Non
 
 def _plain(text: str) -> str:
     kept = "".join(
-        character
-        for character in text
-        if character not in _RESERVED and unicodedata.category(character) not in _UNSEEN
+        character for character in text if character not in _RESERVED and unicodedata.category(character) not in _UNSEEN
     )
     return kept.lstrip(".-" + _BLANK).rstrip("." + _BLANK)
 

@@ -48,9 +48,10 @@ def read_url(text: str, base: URL | None = None) -> URL:
             url = base.join(url)
         host = url.raw_host or ""
         # What no host name holds would be read one way here and another way below.
-        if _HOST.fullmatch(_bare(url)) or (":" in host and _is_address(host)):
+        clean = text.isprintable() and (_HOST.fullmatch(_bare(url)) or (":" in host and _is_address(host)))
+        if url.scheme and clean:
             return url.with_fragment(None) if url.raw_fragment else url
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, LookupError):
         pass
     raise DownloadFailed("The file's address is no URL. Nothing was sent there.", reason="host", method="GET")
 
@@ -123,13 +124,9 @@ class HostPolicy:
                 f"name it in recording_hosts=[{_authority(url)!r}]",
             )
         if url.scheme == "http" and not (self.http or is_loopback_name(_bare(url)) or self._is_origin(url)):
-            raise _refused(
-                url, "it is plain http, over which recordings and credentials can be read; see allow_http="
-            )
+            raise _refused(url, "it is plain http, over which recordings and credentials can be read; see allow_http=")
         if not named and url.port != _PORTS[url.scheme]:
-            raise _refused(
-                url, f"port {url.port} is not allowed; name it in recording_hosts=[{_authority(url)!r}]"
-            )
+            raise _refused(url, f"port {url.port} is not allowed; name it in recording_hosts=[{_authority(url)!r}]")
         return not named
 
     def _is_origin(self, url: URL) -> bool:
@@ -188,7 +185,7 @@ def _named(text: str) -> tuple[str, int | None]:
         host = _bare(url)
         if url.user is None and url.raw_path in ("", "/") and (_HOST.fullmatch(host) or _is_address(host)):
             return host, url.explicit_port
-    except ValueError:
+    except (ValueError, LookupError):
         pass
     raise ConfigurationError(
         f"recording_hosts: {text!r} is no host such as portal.enablex.io, nor host:port or .suffix."

@@ -146,9 +146,7 @@ def _whole(headers: Mapping[str, str]) -> Head:
         # Chunks tell their own end, and a length beside them is void (RFC 9112, 6.3).
         return Whole(Version.of(headers, None))
     if not _LENGTH.fullmatch(length):
-        return Refusal(
-            "the server does not say where the file ends, so nobody could tell it from a part", "incomplete"
-        )
+        return Refusal("the server does not say where the file ends, so nobody could tell it from a part", "incomplete")
     return Whole(Version.of(headers, int(length)))
 
 
