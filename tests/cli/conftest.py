@@ -1,0 +1,49 @@
+"""What the command line's tests share."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from videoapi.cli.app import videoapi
+from videoapi.sandbox import Sandbox
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox on a thread of its own."""
+    with Sandbox(seed=7).in_thread() as running:
+        yield running
+
+
+@pytest.fixture
+def environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The variables that point the command line at the sandbox."""
+    user, password = sandbox.recording_auth
+    variables = {
+        "VIDEOAPI_BASE_URL": sandbox.base_url,
+        "VIDEOAPI_APP_ID": sandbox.app_id,
+        "VIDEOAPI_APP_KEY": sandbox.app_key,
+        "VIDEOAPI_RECORDING_USER": user,
+        "VIDEOAPI_RECORDING_PASSWORD": password,
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return variables
+
+
+@pytest.fixture
+def cli(environment: dict[str, str]) -> Cli:
+    """Runs the command line in this process, against the sandbox."""
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(videoapi, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

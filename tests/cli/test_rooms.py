@@ -1,0 +1,168 @@
+"""`videoapi rooms`: bulk runs from files, and single rooms."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from videoapi.sandbox import Sandbox
+
+Cli = Callable[..., Result]
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_csv_file_becomes_rooms_with_their_settings_and_data(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text(
+        "name,owner_ref,key,settings.participants,settings.auto_recording,data.team\n"
+        "Stand-up,team-1,a,10,true,blue\n"
+        '"Retro, long",team-2,b,,no,\n'
+    )
+    result = cli("rooms", "create-many", "rooms.csv", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["counts"] == {"created": 2}
+    assert report["exhausted"] is True
+    written = {row["key"]: row for row in rows(folder / "rooms.csv.outcomes.jsonl")}
+    assert {row["room_id"] for row in written.values()} == set(sandbox.ledger.rooms)
+    first = sandbox.ledger.rooms[written["a"]["room_id"]]
+    assert first["name"] == "Stand-up"
+    assert first["settings"]["participants"] in (10, "10")
+    assert first["settings"]["auto_recording"] is True
+    assert first["data"]["team"] == "blue"
+    assert written["b"]["line"] == 3
+
+
+def test_an_outcome_file_is_for_its_owner_only_and_an_earlier_one_is_kept(cli: Cli, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
+    earlier = (folder / "rooms.csv.outcomes.jsonl").read_text()
+    assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
+    assert (folder / "rooms.csv.outcomes.jsonl").stat().st_mode & 0o777 == 0o600
+    assert (folder / "rooms.csv.outcomes.jsonl.1").read_text() == earlier
+
+
+def test_a_bad_line_fails_alone_and_keeps_its_line_number(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.jsonl").write_bytes(
+        b'{"name": "A", "key": "a"}\n'
+        b'{"name": "B", "colour": "red"}\n'
+        b"\n"
+        b"no json\n"
+        b'{"name": "\xff"}\n'
+        b'{"owner_ref": "x"}\n'
+        b'{"name": "C", "settings": {"moderators": 9}}\n'
+        b'{"name": "D", "key": "a"}\n'
+        b'{"name": "E"}\n'
+    )
+    result = cli("rooms", "create-many", "rooms.jsonl", "--out", "out.jsonl")
+    assert result.exit_code == 1, result.output
+    written = sorted(rows(folder / "out.jsonl"), key=lambda row: row["index"])
+    assert [row["index"] for row in written] == list(range(8))
+    assert [row["line"] for row in written] == [1, 2, 4, 5, 6, 7, 8, 9]
+    assert [row["status"] for row in written] == ["created", *["failed"] * 6, "created"]
+    assert written[1]["error"]["field"] == "colour"
+    assert written[5]["error"]["code"] == 10023
+    assert written[6]["error"]["field"] == "key"
+    assert len(sandbox.ledger.created) == 2
+    assert "line 2 failed" in result.stderr
+
+
+def test_an_unknown_column_is_wrong_usage_and_nothing_is_sent(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,settings.colour\nA,red\n")
+    result = cli("rooms", "create-many", "rooms.csv")
+    assert result.exit_code == 2
+    assert "settings.colour" in result.stderr
+    assert sandbox.ledger.requests() == 0
+
+
+def test_a_truth_that_is_none_fails_its_line(cli: Cli, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,settings.knock,sip\nA,maybe,\nB,1,no\n")
+    assert cli("rooms", "create-many", "rooms.csv", "--quiet").exit_code == 1
+    written = {row["line"]: row for row in rows(folder / "rooms.csv.outcomes.jsonl")}
+    assert written[2]["error"]["field"] == "settings.knock"
+    assert written[3]["status"] == "created"
+
+
+def test_a_create_whose_answer_is_lost_is_unknown_with_its_reference(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,owner_ref\nA,team-1\nB,team-2\n")
+    sandbox.fault("rooms.create", "drop_after")
+    result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 1)
+    assert result.exit_code == 3, result.output
+    unknown = next(row for row in rows(folder / "rooms.csv.outcomes.jsonl") if row["status"] == "unknown")
+    assert unknown["reference"] in [entry.reference for entry in sandbox.ledger.created]
+    assert unknown["error"]["type"] == "CreateOutcomeUnknown"
+    assert unknown["reference"] in result.stderr
+
+
+def test_a_verdict_on_the_account_stops_the_run(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\n" + "A\n" * 500)
+    sandbox.fault("rooms.create", "suspended", times=None, after=3)
+    result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 4, "--json")
+    assert result.exit_code == 4, result.output
+    report = json.loads(result.stdout)
+    assert report["exhausted"] is False
+    assert report["counts"]["created"] == 3
+    assert report["total"] < 500
+    assert "Stopped" in result.stderr
+
+
+def test_wrong_credentials_are_told_without_the_key(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEOAPI_APP_KEY", "canary-key-of-nobody")
+    result = cli("rooms", "list")
+    assert result.exit_code == 5
+    assert "AuthenticationFailed" in result.stderr
+    assert "canary" not in result.output
+
+
+def test_missing_credentials_name_the_variable(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VIDEOAPI_APP_KEY")
+    result = cli("rooms", "list")
+    assert result.exit_code == 5
+    assert "VIDEOAPI_APP_KEY" in result.stderr
+
+
+def test_the_outcomes_of_a_create_are_the_input_of_a_delete(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,settings.moderators\nA,1\nB,99\nC,2\n")
+    assert cli("rooms", "create-many", "rooms.csv", "--out", "made.jsonl").exit_code == 1
+    assert len(sandbox.ledger.rooms) == 2
+    result = cli("rooms", "delete-many", "made.jsonl", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["counts"] == {"deleted": 2}
+    assert sandbox.ledger.rooms == {}
+
+
+def test_rooms_are_listed_and_shown_without_what_could_steer_a_terminal(
+    cli: Cli, sandbox: Sandbox, folder: Path
+) -> None:
+    name = "A\x1b[31m\u202eB\x9b2J"
+    (folder / "rooms.jsonl").write_text(json.dumps({"name": name, "owner_ref": "team\x07"}))
+    assert cli("rooms", "create-many", "rooms.jsonl", "--quiet").exit_code == 0
+    (room_id,) = sandbox.ledger.rooms
+    for output in (cli("rooms", "list").stdout, cli("rooms", "get", room_id).stdout):
+        assert room_id in output
+        assert "A[31mB2J" in output
+        assert not set("\x1b\u202e\x9b\x07") & set(output)
+    raw = cli("rooms", "list", "--json").stdout
+    assert json.loads(raw)["name"] == name
+    assert raw.isascii()
+
+
+def test_a_room_that_does_not_exist_is_a_failure(cli: Cli) -> None:
+    result = cli("rooms", "get", "0" * 24)
+    assert result.exit_code == 1
+    assert "NotFound" in result.stderr
+
+
+def test_telephone_secrets_are_masked_unless_asked_for(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,sip\nA,true\n")
+    assert cli("rooms", "create-many", "rooms.csv", "--quiet").exit_code == 0
+    (room_id,) = sandbox.ledger.rooms
+    pin = json.loads(cli("rooms", "get", room_id, "--json", "--secrets").stdout)["sip"]["pin"]
+    shown = json.loads(cli("rooms", "get", room_id, "--json").stdout)["sip"]["pin"]
+    assert pin not in (None, "", "***")
+    assert shown == "***"

@@ -1,0 +1,74 @@
+"""Whose account a command works on: by environment, or a file with the key; never an argument."""
+
+from __future__ import annotations
+
+import functools
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from videoapi.client import VideoClient
+
+
+class Access(NamedTuple):
+    """Where the credentials and the authorities come from.
+
+    Args:
+        app_key_file: A file that holds the APP_KEY, readable by its owner alone.
+        ca_file: PEM file of the authorities to trust.
+    """
+
+    app_key_file: Path | None = None
+    ca_file: str | None = None
+
+    def client(self, **more: Any) -> VideoClient:
+        """Return a client, not open yet.
+
+        Raises:
+            ConfigurationError: Credentials are missing, or others can read the file.
+        """
+        from videoapi.client import VideoClient
+
+        app_key = None if self.app_key_file is None else read_key(self.app_key_file)
+        return VideoClient(app_key=app_key, ca_file=self.ca_file, **more)
+
+
+def read_key(path: Path) -> str:
+    """Return the key in a file.
+
+    Raises:
+        ConfigurationError: The file cannot be read, is empty, or others can read it.
+    """
+    from videoapi.errors import ConfigurationError
+
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            key = file.read(4096).strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError(f"The key file {path} cannot be read.") from None
+    if mode & 0o077:
+        raise ConfigurationError(f"Others can read the key file {path}; chmod 600 it.")
+    if not key:
+        raise ConfigurationError(f"The key file {path} is empty.")
+    return key
+
+
+def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command that works on an account; it gets `access`."""
+
+    @click.option(
+        "--app-key-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File with the APP_KEY, mode 600; else VIDEOAPI_APP_KEY.",
+    )
+    @click.option("--ca-file", envvar="VIDEOAPI_CA_FILE", help="PEM file of authorities to trust; VIDEOAPI_CA_FILE.")
+    @functools.wraps(command)
+    def with_access(*args: Any, app_key_file: Path | None, ca_file: str | None, **options: Any) -> Any:
+        return command(*args, access=Access(app_key_file, ca_file), **options)
+
+    return with_access

@@ -1,0 +1,59 @@
+"""What the exit codes mean, and which one an end deserves. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from videoapi import errors
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+UNKNOWN: Final = 3
+STOPPED: Final = 4
+NO_ACCESS: Final = 5
+REJECTED: Final = 6
+
+MEANINGS: Final = """\b
+Exit codes:
+  0    all done
+  1    some failed, or the service refused
+  2    wrong usage: an argument, an option or a date
+  3    some creates or deletes may or may not have been carried out
+  4    stopped before all were sent: an account verdict, a time limit, no success for too long
+  5    no access: configuration, credentials, connection, or no such service there
+  6    exported, but some records could not be read; they are listed beside the output
+  130  ended by Ctrl-C, 143 ended by SIGTERM; what was in flight has been waited for"""
+
+_NO_ACCESS: Final = (
+    errors.ConfigurationError,
+    errors.ConnectionFailed,
+    errors.CallTimeout,
+    errors.ProtocolError,
+    errors.AuthenticationFailed,
+    errors.PermissionDenied,
+)
+
+
+def of_error(error: BaseException) -> int:
+    """Return the code for an error that ended a command."""
+    if isinstance(error, errors.ValidationError):
+        return USAGE
+    if isinstance(error, errors.CreateOutcomeUnknown):
+        return UNKNOWN
+    return NO_ACCESS if isinstance(error, _NO_ACCESS) else FAILED
+
+
+def of_run(counts: Mapping[str, int], *, exhausted: bool) -> int:
+    """Return the code for a bulk run.
+
+    Args:
+        counts: How many inputs ended as what, by status.
+        exhausted: Whether every input was read.
+    """
+    if not exhausted or counts.get("not_sent"):
+        return STOPPED
+    if counts.get("unknown"):
+        return UNKNOWN
+    return FAILED if counts.get("failed") else DONE

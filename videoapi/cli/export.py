@@ -1,0 +1,224 @@
+"""One export: a stream of records into a file that appears whole, or a part to go on from."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any, Final, TypeVar
+
+import attrs
+import click
+
+from videoapi.cli import exits
+from videoapi.cli.cells import EXTRA, cells
+from videoapi.cli.display import display
+from videoapi.cli.terminal import say
+from videoapi.errors import ConfigurationError, VideoAPIError
+from videoapi.models.reports import Archive, CallRecord
+from videoapi.streaming import RecordStream
+
+PAGE: Final = 500
+PRIVATE: Final = 0o600
+
+
+def check_name(out: Path) -> None:
+    """Check that the output's name says what it is to be.
+
+    Raises:
+        click.UsageError: It does not, or its folder does not exist.
+    """
+    if out.suffix.lower() not in (".jsonl", ".csv"):
+        raise click.UsageError(f"{out.name}: give an output that ends in .jsonl or .csv")
+    if not out.parent.is_dir():
+        raise click.UsageError(f"there is no folder {out.parent}")
+
+
+R = TypeVar("R", bound=CallRecord | Archive)
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """What was asked for.
+
+    Args:
+        out: The file to write, `.jsonl` or `.csv`.
+        columns: Of a CSV file.
+        cursor: Where an earlier export stopped.
+        strict: Whether a record that cannot be read ends the export.
+        as_json: Whether a report goes to stdout.
+        quiet: Whether nothing is said on the way.
+    """
+
+    out: Path
+    columns: Sequence[str]
+    cursor: str | None
+    strict: bool
+    as_json: bool
+    quiet: bool
+
+
+class Part:
+    """The file while it is not whole: `<out>.part`, beside it the cursor that it ends at.
+
+    Args:
+        out: What it will be called.
+        cursor: Where to go on; with it an earlier part is written on.
+        header: Its first line, if it has one.
+
+    Raises:
+        ConfigurationError: The part ends at another cursor.
+        OSError: It cannot be written.
+    """
+
+    def __init__(self, out: Path, cursor: str | None, header: str) -> None:
+        self._out = out
+        self.path = out.with_name(f"{out.name}.part")
+        self._note = out.with_name(f"{out.name}.part.cursor")
+        self.goes_on = cursor is not None and self.path.exists()
+        if self.goes_on and _read(self._note) != cursor:
+            raise ConfigurationError(
+                f"{self.path} does not end at this cursor. Give the cursor in {self._note.name}, or remove the part."
+            )
+        self._file = open_private(self.path, fresh=not self.goes_on)
+        if not self.goes_on:
+            self._file.write(header)
+
+    def write(self, text: str) -> None:
+        self._file.write(text)
+
+    def keep(self, cursor: str) -> None:
+        """End here for now: what is written stays, to be gone on from at the cursor."""
+        self._sync()
+        with open_private(self._note, fresh=True) as note:
+            note.write(cursor)
+
+    def finish(self) -> None:
+        """Give the whole file its name."""
+        self._sync()
+        self.path.replace(self._out)
+        self._note.unlink(missing_ok=True)
+
+    def drop(self) -> None:
+        """Leave nothing."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def open_private(path: Path, *, fresh: bool) -> IO[str]:
+    """Open a file to write that only its owner can read; a link in its place is refused.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if fresh else os.O_APPEND)
+    descriptor = os.open(path, flags, PRIVATE)
+    return os.fdopen(descriptor, "w", encoding="utf-8", newline="", errors="backslashreplace")
+
+
+async def export(job: Job, stream: RecordStream[R]) -> int:
+    """Write all records of a stream, and return the exit code.
+
+    Told to stop, or when the service fails, it keeps what there is and says how to go on.
+    """
+    began = time.monotonic()
+    header, text_of = _format(job)
+    part = Part(job.out, job.cursor, header)
+    try:
+        written = await _write(job, stream, part, text_of)
+    except (VideoAPIError, asyncio.CancelledError) as error:
+        part.keep(str(stream.cursor))
+        rejected = _write_rejected(job, stream, goes_on=part.goes_on)
+        say(f"What there is stays in {part.path}. Go on with --cursor {stream.cursor}")
+        if rejected and job.strict:
+            say(str(error))
+            return exits.REJECTED
+        raise
+    except BaseException:
+        # Disk full, say: the part may lack what the cursor has passed.
+        part.drop()
+        raise
+    part.finish()
+    rejected = _write_rejected(job, stream, goes_on=part.goes_on)
+    _tell(job, stream, written, rejected, time.monotonic() - began)
+    return exits.REJECTED if rejected else exits.DONE
+
+
+async def _write(job: Job, stream: RecordStream[R], part: Part, text_of: Callable[[R], str]) -> int:
+    written = 0
+    with display("records", quiet=job.quiet) as show:
+        async with stream:
+            async for page in stream.pages(PAGE):
+                part.write("".join(map(text_of, page.records)))
+                written += len(page.records)
+                show(written)
+    return written
+
+
+def _format(job: Job) -> tuple[str, Callable[[Any], str]]:
+    if job.out.suffix.lower() == ".csv":
+        return _csv_text((*job.columns, EXTRA)), lambda record: _csv_text(cells(record.to_dict(), job.columns))
+    return "", lambda record: f"{record.to_json()}\n"
+
+
+def _csv_text(row: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(row)
+    return text.getvalue()
+
+
+def _write_rejected(job: Job, stream: RecordStream[Any], *, goes_on: bool) -> Path | None:
+    """List the records that could not be read beside the output; return that file if there is one."""
+    path = job.out.with_name(f"{job.out.name}.rejected.jsonl")
+    if not goes_on:
+        path.unlink(missing_ok=True)
+    if stream.rejected_count:
+        with open_private(path, fresh=False) as file:
+            for one in stream.rejected:
+                row = {
+                    "window": str(one.window),
+                    "index": one.index,
+                    "offset": one.offset,
+                    "reason": one.reason,
+                }
+                file.write(json.dumps(row) + "\n")
+            if more := stream.rejected_count - len(stream.rejected):
+                file.write(json.dumps({"more": more}) + "\n")
+    return path if path.exists() else None
+
+
+def _tell(job: Job, stream: RecordStream[Any], written: int, rejected: Path | None, seconds: float) -> None:
+    say(f"{written:,} records in {seconds:.1f} s: {job.out}", quiet=job.quiet)
+    if rejected is not None:
+        say(f"{stream.rejected_count:,} records could not be read; see {rejected}")
+    if stream.restarted:
+        say("The cursor's record was gone: its week was exported from the start, so some records stand twice.")
+    if job.as_json:
+        told = {
+            "records": written,
+            "rejected": stream.rejected_count,
+            "outside": stream.outside,
+            "file": str(job.out),
+            "rejected_file": None if rejected is None else str(rejected),
+            "cursor": str(stream.cursor),
+            "seconds": round(seconds, 3),
+        }
+        click.echo(json.dumps(told))
+
+
+def _read(note: Path) -> str | None:
+    try:
+        return note.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None

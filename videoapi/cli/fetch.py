@@ -1,0 +1,143 @@
+"""Many downloads: the files of a stream of archives into a folder, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+import click
+
+from videoapi.cli import exits
+from videoapi.cli.display import Show, display
+from videoapi.cli.terminal import say
+from videoapi.errors import AuthenticationFailed, DownloadFailed, PermissionDenied, VideoAPIError
+from videoapi.models.reports import Archive, ArchiveFile
+from videoapi.resources.archives import Archives
+from videoapi.rules.filenames import safe_name
+from videoapi.streaming import RecordStream
+
+MOST_SHOWN: Final = 5
+
+
+async def fetch(
+    archives: Archives,
+    stream: RecordStream[Archive],
+    *,
+    folder: Path,
+    kinds: Collection[str],
+    concurrency: int,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Download every file, and return the exit code; one that fails does not stop the others.
+
+    Args:
+        archives: Downloads.
+        stream: The archives.
+        folder: Where to; each session gets a folder of its own in it.
+        kinds: Which kinds of file; all of them if empty.
+        concurrency: Files at once.
+        as_json: Whether a report goes to stdout.
+        quiet: Whether nothing is said on the way.
+    """
+    began = time.monotonic()
+    with display("files", quiet=quiet) as show:
+        errand = Errand(archives, folder, show)
+        async with stream, aclosing(files_of(stream, kinds)) as files:
+            turn = asyncio.Lock()
+            try:
+                async with asyncio.TaskGroup() as workers:
+                    for _ in range(concurrency):
+                        workers.create_task(errand.work(files, turn))
+            except* VideoAPIError as group:
+                # The first is why the others ended; it is the whole run's error.
+                raise first_of(group) from None
+            finally:
+                errand.tell(as_json, quiet, time.monotonic() - began)
+    if stream.rejected_count:
+        say(f"{stream.rejected_count:,} archives could not be read")
+        return exits.REJECTED
+    return exits.FAILED if errand.counts["failed"] else exits.DONE
+
+
+async def files_of(stream: RecordStream[Archive], kinds: Collection[str]) -> AsyncGenerator[ArchiveFile, None]:
+    """Yield the files of the archives, those of the kinds asked for."""
+    async for archive in stream:
+        for file in archive.files:
+            if not kinds or file.kind in kinds:
+                yield file
+
+
+class Errand:
+    """Fetches files, and counts what became of them."""
+
+    def __init__(self, archives: Archives, folder: Path, show: Show) -> None:
+        self._archives = archives
+        self._folder = folder
+        self._show = show
+        self.counts: Counter[str] = Counter()
+        self.bytes = 0
+
+    async def work(self, files: AsyncIterator[ArchiveFile], turn: asyncio.Lock) -> None:
+        """Fetch one file after the other until there are none.
+
+        Raises:
+            AuthenticationFailed, PermissionDenied: No file can be had with these credentials.
+            VideoAPIError: The list of archives broke off.
+        """
+        while True:
+            async with turn:
+                file = await anext(files, None)
+            if file is None:
+                return
+            await self._fetch(file)
+            self._show(self.counts.total(), f"{self.bytes / 1e6:,.1f} MB")
+
+    async def _fetch(self, file: ArchiveFile) -> None:
+        session = safe_name(file.conf_num or "") or safe_name(file.archive_id or "") or "session"
+        try:
+            path = await self._archives.download(file, to=f"{self._folder / session}/")
+        except (AuthenticationFailed, PermissionDenied):
+            raise
+        except DownloadFailed as error:
+            if error.reason == "exists":
+                self.counts["there already"] += 1
+            else:
+                self._failed(file, error)
+        except VideoAPIError as error:
+            self._failed(file, error)
+        else:
+            self.counts["downloaded"] += 1
+            self.bytes += path.stat().st_size
+
+    def _failed(self, file: ArchiveFile, error: VideoAPIError) -> None:
+        self.counts["failed"] += 1
+        if self.counts["failed"] <= MOST_SHOWN:
+            say(f"{file.kind} of {file.conf_num}: {error}")
+
+    def tell(self, as_json: bool, quiet: bool, seconds: float) -> None:
+        """Say what was done."""
+        done = ", ".join(f"{count:,} {what}" for what, count in self.counts.items()) or "no files"
+        say(f"{done}, {self.bytes / 1e6:,.1f} MB in {seconds:.1f} s: {self._folder}", quiet=quiet)
+        if as_json:
+            told = {
+                "downloaded": self.counts["downloaded"],
+                "there_already": self.counts["there already"],
+                "failed": self.counts["failed"],
+                "bytes": self.bytes,
+                "folder": str(self._folder),
+                "seconds": round(seconds, 3),
+            }
+            click.echo(json.dumps(told))
+
+
+def first_of(group: BaseExceptionGroup[VideoAPIError]) -> VideoAPIError:
+    """Return the first error of a group, however deep it lies."""
+    first = group.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first

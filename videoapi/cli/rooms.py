@@ -1,0 +1,194 @@
+"""`videoapi rooms`: make, list, show and delete rooms."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from videoapi.cli.access import Access, client_options
+from videoapi.cli.exits import MEANINGS
+
+if TYPE_CHECKING:
+    from videoapi.cli.bulk import Job
+    from videoapi.cli.inputs import Lines
+    from videoapi.models.rooms import Room, RoomSpec
+
+T = TypeVar("T")
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_SECONDS = click.FloatRange(min=0, min_open=True)
+
+
+def _bulk_options(command: Any) -> Any:
+    for option in (
+        click.option("--quiet", is_flag=True, help="No progress and no summary."),
+        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout."),
+        click.option(
+            "--give-up-after",
+            type=_SECONDS,
+            default=120.0,
+            show_default=True,
+            help="Seconds of refusals alone after which the run ends.",
+        ),
+        click.option("--timeout", type=_SECONDS, help="Seconds for the whole run; none by default."),
+        click.option("--concurrency", type=click.IntRange(1, 64), help="In flight at once; 32 by default."),
+        click.option("--out", type=click.Path(path_type=Path), help="Outcome file; else <input>.outcomes.jsonl."),
+    ):
+        command = option(command)
+    return client_options(command)
+
+
+@click.group()
+def rooms() -> None:
+    """Make, list, show and delete rooms."""
+
+
+@rooms.command("create-many", epilog=MEANINGS)
+@click.argument("file", type=_FILE)
+@click.option("--no-validate", is_flag=True, help="Let a white-label's own values through unchecked.")
+@_bulk_options
+def create_many(
+    file: Path, no_validate: bool, access: Access, out: Path | None, as_json: bool, quiet: bool, **limits: Any
+) -> None:
+    """Make a room for each line of FILE, a .csv or .jsonl.
+
+    \b
+    CSV columns: name, and as needed owner_ref, key, sip, settings.* such as
+    settings.participants, data.* of your own. An empty cell says nothing.
+    JSONL: one object a line with the fields of RoomSpec.
+
+    A line that is wrong fails alone. Every input gets one line in the outcome file, with its room_id,
+    or why there is none. What may have been made is never sent again: it ends as unknown, with the
+    reference that finds it.
+    """
+    from videoapi.cli.bulk import Job
+    from videoapi.cli.inputs import room_specs
+    from videoapi.cli.running import run
+
+    specs = _readable(room_specs, file)
+    run(_create(access, specs, Job(out=_out(file, out), as_json=as_json, quiet=quiet), not no_validate, limits))
+
+
+async def _create(access: Access, specs: Lines[RoomSpec], job: Job, validate: bool, limits: dict[str, Any]) -> int:
+    from videoapi.cli.bulk import carry_out
+
+    async with access.client() as client:
+        return await carry_out(job, specs, lambda given: client.rooms.create_each(given, validate=validate, **limits))
+
+
+@rooms.command("delete-many", epilog=MEANINGS)
+@click.argument("file", type=_FILE)
+@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+@_bulk_options
+def delete_many(
+    file: Path, yes: bool, access: Access, out: Path | None, as_json: bool, quiet: bool, **limits: Any
+) -> None:
+    """Delete the rooms listed in FILE.
+
+    FILE is a .txt with one room id a line, a .csv with a column room_id, or a .jsonl with a field
+    room_id, such as the outcome file of create-many.
+    """
+    from videoapi.cli.bulk import Job
+    from videoapi.cli.inputs import room_ids
+    from videoapi.cli.running import run
+
+    ids = _readable(room_ids, file)
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Delete every room listed in {file}?", abort=True, err=True)
+    run(_delete(access, ids, Job(out=_out(file, out), as_json=as_json, quiet=quiet), limits))
+
+
+async def _delete(access: Access, ids: Lines[str], job: Job, limits: dict[str, Any]) -> int:
+    from videoapi.cli.bulk import carry_out
+
+    async with access.client() as client:
+        return await carry_out(job, ids, lambda given: client.rooms.delete_each(given, **limits))
+
+
+@rooms.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with every field.")
+@click.option("--secrets", is_flag=True, help="With --json: show telephone pins and passwords.")
+@client_options
+def list_rooms(as_json: bool, secrets: bool, access: Access) -> None:
+    """List all rooms of the project, as they arrive."""
+    from videoapi.cli.running import run
+
+    run(_list(access, as_json, secrets))
+
+
+async def _list(access: Access, as_json: bool, secrets: bool) -> int:
+    from videoapi.cli import exits
+    from videoapi.cli.masking import room_fields
+    from videoapi.cli.terminal import clean, say
+
+    async with access.client() as client, client.rooms.list(extra=as_json) as found:
+        async for room in found:
+            if as_json:
+                click.echo(json.dumps(room_fields(room.to_dict(), secrets=secrets)))
+            else:
+                click.echo("  ".join(clean(cell) for cell in _row(room)))
+        if found.rejected_count:
+            say(f"{found.rejected_count:,} rooms could not be read")
+            return exits.REJECTED
+    return exits.DONE
+
+
+@rooms.command("get")
+@click.argument("room_id")
+@click.option("--json", "as_json", is_flag=True, help="Print the room as JSON, with every field.")
+@click.option("--secrets", is_flag=True, help="With --json: show telephone pins and passwords.")
+@client_options
+def get(room_id: str, as_json: bool, secrets: bool, access: Access) -> None:
+    """Show one room."""
+    from videoapi.cli.running import run
+
+    run(_get(access, room_id, as_json, secrets))
+
+
+async def _get(access: Access, room_id: str, as_json: bool, secrets: bool) -> int:
+    from videoapi.cli.masking import room_fields
+    from videoapi.cli.terminal import table
+
+    async with access.client() as client:
+        room = await client.rooms.get(room_id)
+    if as_json:
+        click.echo(json.dumps(room_fields(room.to_dict(), secrets=secrets)))
+    else:
+        settings = ((f"settings.{name}", value) for name, value in room.settings.to_dict().items())
+        rows = (
+            ("room_id", room.room_id),
+            ("name", room.name),
+            ("owner_ref", room.owner_ref),
+            ("kind", _kind(room)),
+            ("created", room.created),
+            *settings,
+        )
+        table(("field", "value"), rows)
+    return 0
+
+
+def _row(room: Room) -> tuple[object, ...]:
+    return room.room_id, f"{_kind(room):<11}", room.name, room.owner_ref
+
+
+def _kind(room: Room) -> str:
+    if room.settings.is_scheduled:
+        return "scheduled"
+    return "one session" if room.settings.is_one_session else "permanent"
+
+
+def _out(file: Path, out: Path | None) -> Path:
+    return out or file.with_name(f"{file.name}.outcomes.jsonl")
+
+
+def _readable(read: Callable[[Path], T], file: Path) -> T:
+    from videoapi.cli.inputs import BadInput
+
+    try:
+        return read(file)
+    except BadInput as bad:
+        raise click.UsageError(str(bad)) from None

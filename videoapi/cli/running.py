@@ -1,0 +1,66 @@
+"""From a command's coroutine to its exit code, also when it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn
+
+from videoapi.cli import exits
+from videoapi.cli.terminal import say
+from videoapi.errors import VideoAPIError
+
+
+def run(work: Coroutine[Any, Any, int]) -> NoReturn:
+    """Run a command to its end, and leave with its exit code.
+
+    SIGINT and SIGTERM cancel it: once to stop sending and wait for what is in flight, twice to give
+    that up too.
+
+    Raises:
+        SystemExit: Always.
+    """
+    sys.exit(asyncio.run(_guarded(work)))
+
+
+async def _guarded(work: Coroutine[Any, Any, int]) -> int:
+    caught: list[int] = []
+    task = asyncio.ensure_future(work)
+
+    def stop(number: int) -> None:
+        caught.append(number)
+        task.cancel()
+
+    with _signals(stop):
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not caught:
+                raise
+            return 128 + caught[0]
+        except VideoAPIError as error:
+            say(f"{type(error).__name__}: {error}")
+            return exits.of_error(error)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            say(f"{error.strerror or type(error).__name__}: {error.filename or ''}".rstrip(": "))
+            return exits.FAILED
+
+
+@contextlib.contextmanager
+def _signals(stop: Any) -> Any:
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        # Only the main thread may; elsewhere whoever runs the thread stops it.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,87 @@
+"""`videoapi sandbox`: the service itself, on this machine."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from videoapi.sandbox import Sandbox
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any free one.")
+@click.option("--app-id", help="The project's APP_ID; made up without.")
+@click.option("--app-key", help="The project's APP_KEY; made up without. Not that of a real account.")
+@click.option("--seed", help="Makes ids and history repeatable.")
+@click.option("--calls", type=click.IntRange(0), default=0, help="Call records in the generated history.")
+@click.option("--rooms", type=click.IntRange(0), default=0, help="Generated rooms in the list.")
+@click.option("--days", type=click.IntRange(1), default=31, show_default=True, help="Days of history.")
+@click.option("--tls", is_flag=True, help="Serve https with a made certificate; needs the extra testing.")
+@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="As in contract 10.")
+def sandbox(switches: tuple[str, ...], **options: Any) -> None:
+    """Serve the Video API on this machine, until Ctrl-C.
+
+    Prints the lines that point a client at it; run it as a background job, or copy them into another
+    terminal. Everything is forgotten at the end.
+    """
+    from videoapi.cli.running import run
+    from videoapi.sandbox import Sandbox
+
+    try:
+        made = Sandbox(**options, **_pairs(switches))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    run(_serve(made))
+
+
+async def _serve(sandbox: Sandbox) -> int:
+    import asyncio
+
+    from videoapi.cli import exits
+    from videoapi.cli.terminal import say
+
+    try:
+        await sandbox.start()
+    except RuntimeError as error:
+        say(str(error))
+        return exits.NO_ACCESS
+    except OSError as error:
+        say(f"Cannot listen on port {sandbox.port}: {error.strerror or error}")
+        return exits.NO_ACCESS
+    try:
+        for name, value in _environment(sandbox).items():
+            click.echo(f"export {name}={shlex.quote(value)}")
+        say("The sandbox is running; Ctrl-C ends it.")
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        # To be told to stop is its ordinary end.
+        pass
+    finally:
+        await sandbox.aclose()
+    return exits.DONE
+
+
+def _environment(sandbox: Sandbox) -> dict[str, str]:
+    user, password = sandbox.recording_auth
+    lines = {
+        "VIDEOAPI_BASE_URL": sandbox.base_url,
+        "VIDEOAPI_APP_ID": sandbox.app_id,
+        "VIDEOAPI_APP_KEY": sandbox.app_key,
+        "VIDEOAPI_RECORDING_USER": user,
+        "VIDEOAPI_RECORDING_PASSWORD": password,
+    }
+    return lines | ({"VIDEOAPI_CA_FILE": sandbox.ca_file} if sandbox.ca_file else {})
+
+
+def _pairs(switches: tuple[str, ...]) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    for switch in switches:
+        name, equals, value = switch.partition("=")
+        if not equals:
+            raise click.UsageError(f"--switch {switch}: write NAME=VALUE")
+        pairs[name] = value
+    return pairs
