@@ -27,6 +27,9 @@ from .threads import in_thread
 
 T = TypeVar("T")
 
+# How long closing waits for answers under way, in seconds.
+_PATIENCE = 1.0
+
 
 class Sandbox:
     """The Video API on loopback: `async with Sandbox() as sandbox:`, or `with Sandbox().in_thread()`.
@@ -168,9 +171,10 @@ class Sandbox:
             return
         self._exchange.close()
         self._listener.close()
-        # The handlers that wait are told by the event; one turn lets them go before their connections end.
+        # First those who wait for nothing, so that only answers under way are waited for.
+        server.pre_shutdown()
         await asyncio.sleep(0)
-        await server.shutdown(0.5)
+        await server.shutdown(_PATIENCE)
 
     async def __aenter__(self) -> Self:
         return await self.start()

@@ -10,8 +10,10 @@ from .settings import KNOWN_SETTINGS, Json, count
 from .switches import Switches
 
 _RANK = {key: place for place, key in enumerate(KNOWN_SETTINGS)}
-_KEYS_2018 = {"description", "mode", "scheduled", "adhoc", "scheduled_time", "participants"}
-_KEYS_2018 |= {"auto_recording", "active_talker", "quality"}
+_KEYS_2018 = (
+    *("description", "mode", "scheduled", "adhoc", "scheduled_time", "participants"),
+    *("auto_recording", "active_talker", "quality"),
+)
 
 
 def stamp(at: datetime) -> str:

@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def in_thread(start: Callable[[], Awaitable[T]], close: Callable[[], Awaitable[object]]) -> Iterator[T]:
+def in_thread(start: Callable[[], Awaitable[T]], close: Callable[[], Awaitable[object]]) -> Generator[T, None, None]:
     """Start something on a loop in a thread, and close it there when the block ends.
 
     Raises:
