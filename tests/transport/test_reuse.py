@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -67,43 +68,41 @@ async def test_a_connection_that_answered_otherwise_is_not(status: int, body: ob
         assert [seen.connection for seen in server.requests] == [1, 2]
 
 
-async def test_closing_it_does_not_hit_a_neighbour_who_took_it_from_the_pool() -> None:
-    """The last byte of a refusal and a neighbour's whole answer arrive together."""
-    refusal = answer(404, {"result": 40001, "error": "[Reason] Room not found", "desc": ""})
-    links: list[Link] = []
-    both = asyncio.Event()
+@pytest.mark.parametrize("status", [404, 200])
+async def test_closing_it_does_not_hit_a_neighbour_who_took_it_from_the_pool(status: int) -> None:
+    """The neighbour wakes in the same turn of the loop in which a refusal's last byte comes, and a moment earlier."""
+    refusal = answer(status, {"result": 40001, "error": "[Reason] Room not found", "desc": ""})
 
     async def script(link: Link) -> None:
-        seen = await link.request()
-        if seen.target.endswith("gone1234"):
-            link.send(refusal[:-1])
-        elif link.number > 2:
-            link.answer(200, room())
-        links.append(link)
-        if len(links) == 2:
-            both.set()
         while True:
-            await link.request()
-            link.send(answer(200, room()))
+            seen = await link.request()
+            link.send(refusal[:-1] if seen.target.endswith("gone1234") else answer(200, room()))
 
+    loop = asyncio.get_running_loop()
+    woken = loop.create_future()
+    ours, theirs = socket.socketpair()
+    loop.add_reader(theirs, lambda: woken.done() or woken.set_result(None))
     async with serve(script) as server:
         async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
 
             async def neighbour() -> None:
+                await woken
                 await client.rooms.get(ROOM_ID)
-                # At once the next ones: they take whatever the pool holds.
-                await asyncio.gather(*(client.rooms.get(ROOM_ID) for _ in range(2)))
 
-            refused = asyncio.create_task(client.rooms.get("gone1234"))
-            while not links:
-                await asyncio.sleep(0)
             busy = asyncio.create_task(neighbour())
-            await both.wait()
+            refused = asyncio.create_task(client.rooms.get("gone1234"))
+            while not server.requests:
+                await asyncio.sleep(0)
             for _ in range(5):
                 await asyncio.sleep(0)
-            links[1].send(answer(200, room()))
-            links[0].send(refusal[-1:])
+            ours.send(b"!")
+            server.links[0].send(refusal[-1:])
             with pytest.raises(NotFound):
                 await refused
             await busy
-        assert all(seen.connection != 1 for seen in server.requests[1:])
+            # However it went, the connection is used no more.
+            await client.rooms.get(ROOM_ID)
+        assert server.requests[-1].connection == 2
+    loop.remove_reader(theirs)
+    ours.close()
+    theirs.close()
