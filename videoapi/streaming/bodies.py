@@ -20,7 +20,6 @@ T = TypeVar("T")
 
 MAX_BODY: Final = 1024**3
 """Largest streamed body, inflated, in bytes."""
-MOST_AHEAD: Final = 2
 
 
 class Patience:
@@ -63,7 +62,7 @@ class Patience:
 
 
 class Ahead:
-    """Opens the answers that come next while one is read: at most two, and only where permits are free.
+    """Opens the answers that come next while one is read, where permits are free.
 
     No more than their heads is taken; their bodies wait in the connection's own buffers.
     """
@@ -91,11 +90,10 @@ class Ahead:
     def look(self, requests: Iterable[Request]) -> None:
         """Begin to open what comes next, in order."""
         for request in requests:
-            if request.path in self._tasks:
-                continue
-            if len(self._tasks) >= MOST_AHEAD or not self._caller.stream_permit_free():
-                return
-            self._tasks[request.path] = asyncio.create_task(self._caller.open(request))
+            if request.path not in self._tasks:
+                if not self._caller.stream_permit_free():
+                    return
+                self._tasks[request.path] = asyncio.create_task(self._caller.open(request))
 
     async def aclose(self) -> None:
         """Stop what is being opened, close what is open."""

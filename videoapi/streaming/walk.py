@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import date
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -16,10 +16,13 @@ from videoapi.models.codec import RecordReader
 from videoapi.rules.outcome import Outcome
 from videoapi.rules.routes import Request
 from videoapi.rules.windows import Cursor, Window
-from videoapi.streaming.bodies import MOST_AHEAD, Ahead, Patience, Reading
+from videoapi.streaming.bodies import Ahead, Patience, Reading
 from videoapi.streaming.sifting import Rejected, Sieve
 
 R = TypeVar("R")
+
+MOST_AHEAD: Final = 2
+"""Windows opened while one is read."""
 
 log = logging.getLogger("videoapi.streaming")
 
