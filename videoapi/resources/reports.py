@@ -200,9 +200,7 @@ class Reports(Generic[R]):
     def _requests(self, route: Route, segments: tuple[str, ...]) -> Callable[[Window], Request]:
         def request(window: Window) -> Request:
             days = () if window.first is None else (f"{window.first}", f"{window.until}")
-            return Request(
-                route=route, path=route.path(*segments, *days), options=self._caller.options, stream=True
-            )
+            return Request(route=route, path=route.path(*segments, *days), options=self._caller.options, stream=True)
 
         return request
 
