@@ -1,0 +1,115 @@
+"""The demo from end to end: a sandbox, its trouble, the job, the report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from videoapi.cli import exits
+from videoapi.cli.demo.report import draw
+from videoapi.cli.demo.steps import Job
+from videoapi.cli.demo.trouble import REFUSED, met, script
+from videoapi.cli.terminal import say
+from videoapi.client import VideoClient
+from videoapi.errors import VideoAPIError
+from videoapi.events import AttemptEvent, Event
+from videoapi.rules.backoff import RetryPolicy
+from videoapi.sandbox import Sandbox
+
+DAYS: Final = 31
+
+
+@attrs.frozen(kw_only=True)
+class Sizes:
+    """How much is done, and with which luck."""
+
+    rooms: int
+    records: int
+    seed: int
+
+
+async def play(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
+    """Run the demo and print its report; returns the exit code."""
+    began = time.monotonic()
+    now = datetime.now(UTC)
+    today = now.date()
+    # Conferences that end today stay in today, also when the demo runs over midnight.
+    midnight = datetime.combine(today, datetime.max.time(), UTC)
+    sandbox = Sandbox(
+        seed=sizes.seed,
+        calls=sizes.records,
+        today=today,
+        days=DAYS,
+        clock=lambda: min(datetime.now(UTC), midnight),
+    )
+    say(f"Seed {sizes.seed}. The sandbox makes trouble on purpose; every request of it is survived.", quiet=quiet)
+    attempts: Counter[str] = Counter()
+    with _folder(keep) as folder:
+        async with _beside(sandbox), _client(sandbox, attempts) as client:
+            faults = script(sandbox, sizes.rooms)
+            job = Job(client, sandbox, folder, quiet=quiet)
+            first, last = f"{today - timedelta(days=DAYS - 1)}", f"{today}"
+            try:
+                rooms = await job.make_rooms(sizes.rooms)
+                tokens = await job.issue_tokens(rooms)
+                conferences = await job.hold_conferences(rooms, tokens)
+                await job.stream_records(first, last)
+                files = await job.count_archives(first, last, conferences)
+                await job.download(files)
+            except VideoAPIError as error:
+                say(f"{type(error).__name__}: {error}")
+                job.found.check("errors that ended the demo", 1, 0)
+            ledger = sandbox.ledger
+            api = ledger.requests() - ledger.requests("files.get")
+            job.found.check("API requests on the wire", attempts["arrived"], api)
+            job.found.survived = met(faults)
+            # One outage is one fault of the sandbox's, but many attempts that found nobody listening.
+            job.found.survived[REFUSED] = attempts["refused"]
+    draw(job.found, seconds=time.monotonic() - began)
+    return exits.DONE if job.found.agree else exits.FAILED
+
+
+def _client(sandbox: Sandbox, attempts: Counter[str]) -> VideoClient:
+    def count(event: Event) -> None:
+        if isinstance(event, AttemptEvent):
+            attempts["refused" if event.verdict == "not_sent" else "arrived"] += 1
+
+    return VideoClient(
+        sandbox.app_id,
+        sandbox.app_key,
+        sandbox.base_url,
+        recording_auth=sandbox.recording_auth,
+        # The month meets more trouble within seconds than a real one in weeks.
+        retry=RetryPolicy(attempts=6),
+        listeners=[count],
+    )
+
+
+@contextlib.asynccontextmanager
+async def _beside(sandbox: Sandbox) -> AsyncIterator[None]:
+    """Run the sandbox on a thread of its own, without holding up this loop while it starts and ends."""
+    running = sandbox.in_thread()
+    await asyncio.to_thread(running.__enter__)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+@contextlib.contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="videoapi-demo-") as folder:
+        yield Path(folder)

@@ -1,0 +1,90 @@
+"""The demo's last screen: what was done, what agrees, what was survived, and the month's usage."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from videoapi.cli.demo.findings import Check, Findings
+
+BAR: Final = 40
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+
+
+def draw(found: Findings, *, seconds: float, console: Console | None = None) -> None:
+    """Print the report on stdout.
+
+    Args:
+        found: What was found out.
+        seconds: How long the demo took.
+        console: Where to print instead.
+    """
+    console = console or Console(highlight=False)
+    console.print(_steps(found), _checks(found), _survived(found), _usage(found))
+    differing = [check for check in found.checks if not check.agrees]
+    console.print(
+        f"{len(found.checks)} counts agree with the ledger"
+        if not differing
+        else f"{len(differing)} of {len(found.checks)} counts differ from the ledger",
+        f"after {seconds:.1f} s.",
+        style="bold green" if not differing else "bold red",
+    )
+
+
+def bar(share: float, width: int = BAR) -> str:
+    """Return a bar of text.
+
+    Args:
+        share: From 0 to 1 of the width.
+        width: In characters.
+    """
+    whole, eighths = divmod(round(max(0.0, min(share, 1.0)) * width * 8), 8)
+    return "█" * whole + (_EIGHTHS[eighths] if eighths else "")
+
+
+def _steps(found: Findings) -> Table:
+    table = Table(title="What was done", title_justify="left")
+    table.add_column("step")
+    for name in ("count", "seconds", "rate"):
+        table.add_column(name, justify="right")
+    for step in found.steps:
+        table.add_row(step.what, f"{step.count:,}", f"{step.seconds:.1f}", f"{step.rate:,.0f} {step.unit}/s")
+    return table
+
+
+def _checks(found: Findings) -> Table:
+    table = Table(title="Client and ledger", title_justify="left")
+    table.add_column("count of")
+    for name in ("client", "ledger"):
+        table.add_column(name, justify="right")
+    table.add_column("agrees")
+    for check in found.checks:
+        table.add_row(check.what, f"{check.client:,}", f"{check.ledger:,}", _verdict(check), style=_style(check))
+    return table
+
+
+def _verdict(check: Check) -> str:
+    return "yes" if check.agrees else "NO <--"
+
+
+def _style(check: Check) -> str:
+    return "" if check.agrees else "bold red"
+
+
+def _survived(found: Findings) -> Table:
+    table = Table(title="Trouble survived", title_justify="left")
+    table.add_column("kind")
+    table.add_column("requests", justify="right")
+    for kind, count in found.survived.most_common():
+        table.add_row(kind, f"{count:,}")
+    return table
+
+
+def _usage(found: Findings) -> Table:
+    table = Table(title="Connected minutes a day (UTC)", title_justify="left", show_header=False, box=None)
+    most = max(found.minutes.values(), default=0) or 1
+    for day, minutes in sorted(found.minutes.items()):
+        table.add_row(f"{day:%a %d %b}", bar(minutes / most), f"{minutes:,}", f"{found.calls[day]:,} calls")
+    return table
