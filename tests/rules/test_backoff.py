@@ -1,0 +1,280 @@
+"""When to try again, and after how long; time left and dice are handed in."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from videoapi.errors import ConfigurationError
+from videoapi.rules.backoff import FINAL, Again, RetryPolicy, Stop, decide, jitter, retry_after_of, spread
+from videoapi.rules.verdicts import ALWAYS, NEVER, ONCE, Judgement, Operation, Verdict
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+dice = st.floats(0, 1)
+LATER = Judgement(Verdict.THROTTLED, again=ALWAYS)
+LOST = Judgement(Verdict.UNKNOWN, again=ALWAYS)
+LOST_ONCE = Judgement(Verdict.UNKNOWN, again=ONCE)
+REFUSED = Judgement(Verdict.NOT_SENT, again=ALWAYS)
+
+
+def step(
+    judgement: Judgement,
+    policy: RetryPolicy | None = None,
+    *,
+    operation: Operation = Operation.SAFE,
+    attempt: int = 1,
+    unknown: int | None = None,
+    retry_after: float | None = None,
+    left: float = 90.0,
+    throw: float = 1.0,
+) -> Again | Stop:
+    if unknown is None:
+        unknown = attempt if judgement.verdict is Verdict.UNKNOWN else 0
+    return decide(
+        policy or RetryPolicy(),
+        operation,
+        judgement,
+        attempt=attempt,
+        unknown=unknown,
+        retry_after=retry_after,
+        left=left,
+        dice=lambda: throw,
+    )
+
+
+def waits(headers: dict[str, str]) -> float | None:
+    return retry_after_of(headers, lambda: NOW)
+
+
+# How long.
+
+
+def test_the_longest_waits_double_up_to_the_cap() -> None:
+    assert [jitter(0.25, 20, n, 1.0) for n in range(1, 10)] == [0.25, 0.5, 1, 2, 4, 8, 16, 20, 20]
+    assert [jitter(1.0, 20, n, 0.5) for n in (1, 2, 3, 6)] == [0.5, 1, 2, 10]
+    assert jitter(0.25, 20, 1_000_000, 1.0) == 20
+
+
+@given(st.floats(0, 100), st.floats(0, 100), st.integers(1, 10_000), dice)
+def test_a_wait_is_a_throw_between_nothing_and_its_longest(base: float, cap: float, n: int, throw: float) -> None:
+    wait = jitter(base, cap, n, throw)
+    assert 0 <= wait <= cap
+    assert wait <= jitter(base, cap, n + 1, throw)
+    assert jitter(base, cap, n, 0.0) == 0
+
+
+@given(st.floats(0, 1e6), dice)
+def test_what_was_asked_for_is_spread_by_a_tenth_and_at_most_a_second(seconds: float, throw: float) -> None:
+    assert seconds <= spread(seconds, throw) <= seconds + min(1.0, seconds / 10) + 1e-9
+
+
+def test_the_first_wait_after_come_back_later_is_longer() -> None:
+    assert step(LOST) == Again(0.25)
+    assert step(LATER) == Again(1.0)
+    assert step(REFUSED, attempt=2) == Again(0.5)
+
+
+# Whether at all.
+
+
+@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("verdict", [Verdict.DONE, Verdict.REJECTED])
+def test_what_is_settled_is_final(operation: Operation, verdict: Verdict) -> None:
+    assert step(Judgement(verdict, again=ALWAYS), operation=operation) == FINAL
+
+
+def test_three_attempts_are_all_by_default() -> None:
+    for judgement in (LOST, LATER, REFUSED):
+        kinds = [isinstance(step(judgement, attempt=n), Again) for n in (1, 2, 3, 4)]
+        assert kinds == [True, True, False, False]
+        assert step(judgement, attempt=3) == Stop("attempts")
+
+
+def test_once_means_one_repetition_whatever_the_policy_allows() -> None:
+    patient = RetryPolicy(attempts=10)
+    assert isinstance(step(LOST_ONCE, patient, unknown=1), Again)
+    assert step(LOST_ONCE, patient, attempt=2, unknown=2) == FINAL
+    # Those that were certainly not carried out do not count.
+    assert isinstance(step(LOST_ONCE, patient, attempt=5, unknown=1), Again)
+
+
+def test_a_create_that_never_left_goes_on_until_its_time_is_up() -> None:
+    creating = Operation.CREATING
+    assert step(REFUSED, operation=creating, attempt=50) == Again(20)
+    assert step(REFUSED, operation=creating, attempt=50, left=20) == Stop("deadline")
+    assert step(REFUSED, RetryPolicy(attempts=1), operation=creating) == Stop("attempts")
+    assert step(LATER, operation=creating, attempt=3) == Stop("attempts")
+    assert step(REFUSED, operation=Operation.SAFE, attempt=50) == Stop("attempts")
+
+
+def test_a_long_retry_after_is_not_slept_through() -> None:
+    assert step(LATER, retry_after=60, throw=0.0) == Again(60)
+    assert step(LATER, retry_after=60.5) == Stop("retry_after")
+    assert step(LATER, RetryPolicy(max_retry_after=2), retry_after=3) == Stop("retry_after")
+    assert step(LATER, retry_after=30, left=20) == Stop("deadline")
+    assert step(LATER, retry_after=0, throw=0.0) == Again(0)
+
+
+@given(
+    policy=st.builds(RetryPolicy, attempts=st.integers(1, 10), cap=st.floats(0, 60), max_retry_after=st.floats(0, 90)),
+    operation=st.sampled_from(Operation),
+    verdict=st.sampled_from(Verdict),
+    again=st.sampled_from([NEVER, ONCE, ALWAYS]),
+    attempt=st.integers(1, 12),
+    unknown=st.integers(0, 12),
+    retry_after=st.none() | st.floats(0, 1e12),
+    left=st.floats(-10, 100),
+    throw=dice,
+)
+def test_no_decision_breaks_a_promise(
+    policy: RetryPolicy,
+    operation: Operation,
+    verdict: Verdict,
+    again: int,
+    attempt: int,
+    unknown: int,
+    retry_after: float | None,
+    left: float,
+    throw: float,
+) -> None:
+    if operation is Operation.CREATING:
+        again = ALWAYS if verdict in (Verdict.THROTTLED, Verdict.NOT_SENT) else NEVER
+    decided = step(
+        Judgement(verdict, again=again),
+        policy,
+        operation=operation,
+        attempt=attempt,
+        unknown=unknown + (verdict is Verdict.UNKNOWN),
+        retry_after=retry_after,
+        left=left,
+        throw=throw,
+    )
+    if isinstance(decided, Stop):
+        assert decided.why in ("final", "attempts", "retry_after", "deadline")
+        return
+    never_left = operation is Operation.CREATING and verdict is Verdict.NOT_SENT
+    assert verdict not in (Verdict.DONE, Verdict.REJECTED)
+    assert not (operation is Operation.CREATING and verdict is Verdict.UNKNOWN)
+    assert attempt < policy.attempts or (never_left and policy.attempts > 1)
+    assert decided.after < left
+    assert decided.after >= (retry_after or 0)
+    assert decided.after <= max(policy.cap, policy.max_retry_after + 1)
+
+
+# What the service asked for.
+
+
+@pytest.mark.parametrize(
+    ("field", "seconds"),
+    [
+        ("0", 0),
+        ("1", 1),
+        (" 7 ", 7),
+        ("0010", 10),
+        ("999999999999", 999_999_999_999),
+        ("-5", None),
+        ("+1", None),
+        ("1.5", None),
+        ("1.0", None),
+        ("1e3", None),
+        ("1,5", None),
+        ("soon", None),
+        ("", None),
+        ("²", None),
+        ("\u0661", None),
+        ("0x10", None),
+        ("1000000000000000000000", None),
+        ("9" * 8192, None),
+        ("Sun, 01 Mar 2026 12:00:09 GMT", 9),
+        ("Sunday, 01-Mar-26 12:00:09 GMT", 9),
+        ("Sun Mar  1 12:00:09 2026", 9),
+        ("Sun, 01 Mar 2026 13:00:09 +0100", 9),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", 0),
+        ("Sun, 99 Mar 2026 12:00:09 GMT", None),
+        ("Sun, 01 Mar 99999 12:00:09 GMT", None),
+        ("Sun, 01 Mar 2026 12:00:09 GMT" + " " * 100 + "x", None),
+    ],
+)
+def test_seconds_and_dates_are_read_and_all_else_is_ignored(field: str, seconds: float | None) -> None:
+    assert waits({"Retry-After": field}) == seconds
+
+
+def test_nothing_asked_for_is_nothing() -> None:
+    assert waits({}) is None
+
+
+@pytest.mark.parametrize("skew", [timedelta(hours=-1), timedelta(0), timedelta(hours=1)])
+def test_a_date_counts_from_the_answers_own_so_a_wrong_clock_does_no_harm(skew: timedelta) -> None:
+    served = NOW + skew
+    later = format_datetime(served + timedelta(seconds=30), usegmt=True)
+    assert waits({"Retry-After": later, "Date": format_datetime(served, usegmt=True)}) == 30
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "x" * 100])
+def test_without_a_usable_date_our_own_clock_is_asked(date: str) -> None:
+    later = format_datetime(NOW + timedelta(seconds=30), usegmt=True)
+    assert waits({"Retry-After": later, "Date": date}) == 30
+
+
+def test_our_own_clock_is_not_asked_where_it_is_not_needed() -> None:
+    def never() -> datetime:
+        raise AssertionError
+
+    served = {"Retry-After": "Sun, 01 Mar 2026 12:00:09 GMT", "Date": "Sun, 01 Mar 2026 12:00:00 GMT"}
+    assert retry_after_of(served, never) == 9
+    assert retry_after_of({"Retry-After": "3"}, never) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [(("2", "9"), 9), (("9", "2"), 9), (("soon", "4"), 4), (("-1", "x"), None), (("5", "-1"), 5)],
+)
+def test_of_several_fields_the_longest_valid_holds(fields: tuple[str, ...], seconds: float | None) -> None:
+    headers: CIMultiDict[str] = CIMultiDict([("retry-after", field) for field in fields])
+    assert retry_after_of(headers, lambda: NOW) == seconds
+
+
+@given(st.text(), st.text())
+def test_no_text_in_it_raises(field: str, date: str) -> None:
+    seconds = waits({"Retry-After": field, "Date": date})
+    assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
+
+
+# The policy.
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attempts": 0},
+        {"attempts": 11},
+        {"attempts": -1},
+        {"attempts": 2.0},
+        {"attempts": True},
+        {"attempts": "3"},
+        {"attempts": None},
+        *({name: value} for name in ("base", "throttle_base", "cap", "max_retry_after") for value in (-1, math.inf)),
+        {"base": math.nan},
+        {"cap": "20"},
+        {"cap": None},
+        {"base": True},
+    ],
+    ids=repr,
+)
+def test_a_policy_out_of_range_is_refused_with_its_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        RetryPolicy(**wrong)
+
+
+def test_the_default_numbers() -> None:
+    policy = RetryPolicy()
+    assert (policy.attempts, policy.base, policy.throttle_base, policy.cap) == (3, 0.25, 1.0, 20.0)
+    assert (policy.max_retry_after, policy.trust_429, policy.trust_503) == (60.0, True, False)
+    assert RetryPolicy(attempts=1, base=0, cap=0, max_retry_after=0).attempts == 1

@@ -1,0 +1,253 @@
+"""Any bytes are read as an envelope; nothing else comes out and nothing is raised."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from videoapi.rules.classify import Body, Said
+from videoapi.rules.envelope import Envelope, Unreadable, is_success, parse, read, spoken
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+ENVELOPES = st.dictionaries(
+    st.sampled_from(["result", "error", "desc", "status", "error_code", "message", "request_id", "room"]),
+    JSON | st.sampled_from([0, "0", "error", "INVALID_PARAM", 10002, "10002"]),
+    max_size=6,
+)
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_are_an_envelope(body: bytes, optional: bool) -> None:
+    assert isinstance(read(body, result_optional=optional), Envelope)
+
+
+@given(ENVELOPES, st.integers(0, 300), st.booleans())
+def test_an_envelope_cut_anywhere_is_still_judged(document: dict[str, Any], length: int, optional: bool) -> None:
+    whole = json.dumps(document).encode()
+    envelope = read(whole[:length], result_optional=optional)
+    if 0 < length < len(whole):
+        assert envelope.said is Body.CUT
+    if envelope.said is Body.SUCCESS:
+        assert is_success(document.get("result")) or (optional and "result" not in document)
+
+
+@given(ENVELOPES)
+def test_a_success_says_so_in_one_voice(document: dict[str, Any]) -> None:
+    if read(json.dumps(document).encode()).said is Body.SUCCESS:
+        assert is_success(document["result"])
+        assert document.get("status") != "error"
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ("0", Body.SUCCESS),
+        ('"0"', Body.SUCCESS),
+        ("50001", 50001),
+        ('"50001"', 50001),
+        ('"1"', 1),
+        ("429", 429),
+        ('" 0"', Body.NONE),
+        ('"0 "', Body.NONE),
+        ('"00"', Body.NONE),
+        ('"+0"', Body.NONE),
+        ('"010002"', Body.NONE),
+        ('"\u0660"', Body.NONE),
+        ('"\u0661"', Body.NONE),
+        ("0.0", Body.NONE),
+        ("-0.0", Body.NONE),
+        ("1.0", Body.NONE),
+        ("0e0", Body.NONE),
+        ("false", Body.NONE),
+        ("true", Body.NONE),
+        ("null", Body.NONE),
+        ('""', Body.NONE),
+        ('"success"', Body.NONE),
+        ("[]", Body.NONE),
+        ("[0]", Body.NONE),
+        ("{}", Body.NONE),
+        ("-1", Body.NONE),
+        ("100000000000000000000", Body.NONE),
+        ('"100000000000000000000"', Body.NONE),
+        ("9223372036854775808", Body.NONE),
+        ("NaN", Body.CUT),
+    ],
+)
+def test_only_the_integer_and_the_text_zero_are_a_success(result: str, said: Said) -> None:
+    assert read(b'{"result":%b,"room":{}}' % result.encode()).said == said
+
+
+def test_a_missing_result_is_a_success_only_where_the_route_has_none() -> None:
+    assert read(b'{"dialin":[]}').said is Body.NONE
+    assert read(b'{"dialin":[]}', result_optional=True).said is Body.SUCCESS
+    assert read(b'{"result":"0","dialin":[]}', result_optional=True).said is Body.SUCCESS
+    assert read(b'{"result":10000}', result_optional=True).said == 10000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"status":"error"}',
+        b'{"error":"[Reason] no"}',
+        b'{"message":"maintenance"}',
+        b'{"details":"Authentication failed"}',
+        b'{"result":null}',
+        b'{"result":false}',
+        b"[]",
+        b"",
+    ],
+)
+def test_a_complaint_without_a_result_is_no_success_on_any_route(body: bytes) -> None:
+    assert read(body, result_optional=True).said is Body.NONE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"result":0,"x":NaN}',
+        b'{"result":0,"x":Infinity}',
+        b'{"result":0,"x":-Infinity}',
+        b'{"result":0,"x":1e999}',
+        b'{"result":0,"x":-1e999}',
+        b'{"result":0,"x":' + b"9" * 5000 + b"}",
+        b'{"result":0,"x":' + b"[" * 200_000,
+        b'{"result":0,"x":' + b"[" * 65 + b"]" * 65 + b"}",
+        b'{"result":0,"x":' + b'{"a":' * 200_000,
+        b'{"result":0,"x":"\xff"}',
+        b'{"result":0,"x":"\xed\xa0\x80"}',
+        b'{"result":0} trailing',
+        b'{"result":0}]',
+        b'{"result":0,}',
+        b'{"result":0',
+        b"[" * 200_000,
+        b'{"result":0,"x":"\x00"}',
+        "{“result”:0}".encode(),
+    ],
+    ids=lambda body: repr(body[:30]),
+)
+def test_what_is_no_sound_json_proves_nothing(body: bytes) -> None:
+    assert read(body) == Envelope(Body.CUT)
+    with pytest.raises(Unreadable):
+        parse(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" \n",
+        b"<html>502 Bad Gateway</html>",
+        b"\x00" + b'{"result":0}',
+        b"null",
+        b"0",
+        b'"0"',
+        b"[0]",
+        b"{}",
+        b'{"room":{}}',
+        '{"result":0}'.encode("utf-16"),
+    ],
+)
+def test_what_is_no_envelope_says_nothing(body: bytes) -> None:
+    assert read(body).said is Body.NONE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"result":0,"result":4001}',
+        b'{"result":4001,"result":0}',
+        b'{"result":0,"room":{},"r\\u0065sult":0}',
+        b'{"result":0,"room":{"a":1},"room":{"a":2}}',
+        b'{"result":0,"token":"a","token":"b"}',
+        b'{"result":0,"status":"error","error_code":"INVALID_PARAM"}',
+        b'{"result":0,"status":"error"}',
+        b'{"result":null,"error_code":"RATE_LIMITED"}',
+        b'{"result":0}{"result":10002}',
+        b'{"result":10002}\r\n {"result":0}',
+        b' {"result":0}{"resu',
+    ],
+)
+def test_two_answers_in_one_body_are_seen(body: bytes) -> None:
+    assert read(body).said is Body.BOTH
+
+
+def test_a_key_that_stands_twice_further_in_is_the_services_own_affair() -> None:
+    assert read(b'{"result":0,"room":{"name":"a","name":"b","result":1}}').said is Body.SUCCESS
+
+
+def test_a_byte_order_mark_and_a_lone_surrogate_lose_nothing() -> None:
+    assert read(b'\xef\xbb\xbf{"result":0}').said is Body.SUCCESS
+    document = parse(b'{"result":0,"name":"\\ud800"}')
+    assert document["name"] == "\ud800"
+
+
+def test_brackets_in_texts_are_no_depth() -> None:
+    text = "[{" * 500 + '"]' * 3
+    assert parse(json.dumps({"result": 0, "name": text, "more": ["\\", '"']}).encode())["name"] == text
+    assert parse(b"[" * 64 + b"]" * 64)
+
+
+@pytest.mark.parametrize("filling", [b'\\"', b'"', b"\\", b"[", b'["', b'"[', b"]", b"\\\\"])
+@pytest.mark.parametrize("head", [b'{"a":"', b'{"a":[', b"[" * 70 + b'"'], ids=["text", "list", "deep"])
+def test_no_filling_makes_the_depth_check_look_at_a_place_twice(head: bytes, filling: bytes) -> None:
+    # Looked at again and again, these two million bytes would take hours.
+    assert read(head + filling * 1_000_000).said is Body.CUT
+
+
+@pytest.mark.parametrize(
+    ("body", "envelope"),
+    [
+        (
+            b'{"result":"50001","error":"[Reason] Failed to create Room","desc":""}',
+            (50001, "[Reason] Failed to create Room", None, None),
+        ),
+        (
+            b'{"result":50007,"error":"[Reason] no","desc":"Please contact"}',
+            (50007, "[Reason] no", "Please contact", None),
+        ),
+        (
+            b'{"status":"error","error_code":"INVALID_PARAM","message":"bad","request_id":"req_1a"}',
+            ("INVALID_PARAM", "bad", None, "req_1a"),
+        ),
+        (b'{"error_code":"NEW_ONE"}', ("NEW_ONE", None, None, None)),
+        (
+            b'{"result":"1","details":"Authentication failed","desc":"Authentication failed"}',
+            (1, "Authentication failed", "Authentication failed", None),
+        ),
+        (b'{"result":10000,"error":"","message":null,"desc":"only this"}', (10000, "only this", "only this", None)),
+        (b'{"result":10000,"error":{"a":1},"message":"m"}', (10000, "m", None, None)),
+    ],
+)
+def test_every_known_form_of_a_failure_keeps_its_code_and_words(body: bytes, envelope: tuple[Any, ...]) -> None:
+    seen = read(body)
+    assert (seen.said, seen.error, seen.desc, seen.request_id) == envelope
+
+
+@pytest.mark.parametrize("name", ["lower_case", "", "A B", "X" * 65, "ÄRGER", "9LIVES"])
+def test_a_name_that_looks_like_none_is_none(name: str) -> None:
+    assert read(json.dumps({"error_code": name, "status": "error"}).encode()).said is Body.NONE
+
+
+def test_texts_are_bounded() -> None:
+    long = "x" * 100_000
+    seen = read(json.dumps({"result": 10002, "error": long, "desc": long, "request_id": long}).encode())
+    assert [len(text or "") for text in (seen.error, seen.desc, seen.request_id)] == [500, 500, 500]
+
+
+@given(st.text(st.characters(), min_size=1) | st.sampled_from(["\ud800", "a\nERROR forged", "\x1b[2J", "\u202e"]))
+def test_texts_are_fit_to_be_printed(text: str) -> None:
+    said = spoken(text)
+    assert said is not None
+    assert said.isprintable()
+    assert said.encode()
+    assert len(said) == min(len(text), 500)
+    if text[:500].isprintable():
+        assert said == text[:500]

@@ -1,0 +1,217 @@
+"""From an answer's bytes to one outcome: the quick reading and the careful one agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from videoapi.models.codec import Reader
+from videoapi.models.rooms import Room
+from videoapi.rules import routes
+from videoapi.rules.backoff import RetryPolicy
+from videoapi.rules.outcome import Outcome, Whole, answered, cut_short, opened, unanswered
+from videoapi.rules.routes import Options, Request
+from videoapi.rules.verdicts import Kind, Operation, Phase, Verdict
+
+ROOM = b'{"room_id":"64f0","name":"Stand-up","owner_ref":"u"}'
+GOOD = b'{"result":0,"room":%b}' % ROOM
+
+
+def asked(route: routes.Route = routes.GET_ROOM, **changes: Any) -> Request:
+    return Request(route=route, path="/rooms/64f0", options=Options(), reader=Reader("room", Room), **changes)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        GOOD,
+        b'{"result":"0","room":%b}' % ROOM,
+        b'{"room":%b,"result":0}' % ROOM,
+        b'\xef\xbb\xbf{"result":0,"room":%b}' % ROOM,
+        b'{"result":0,"status":"ok","room":%b}' % ROOM,
+        b'{"result":0,"room":{"room_id":"64f0","name":"\\ud800"}}',
+        b'{"result":0,"room":{"room_id":"64f0","data":{"result":1,"room":2}}}',
+    ],
+)
+@pytest.mark.parametrize("status", [200, 201])
+def test_a_success_is_read_whichever_way_it_takes(status: int, body: bytes) -> None:
+    outcome = answered(asked(), status, {}, body)
+    assert outcome.verdict is Verdict.DONE
+    assert outcome.value.room_id == "64f0"
+    assert outcome.fault is None
+    assert not outcome.may_have_executed
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"result":0}',
+        b'{"result":0,"room":null}',
+        b'{"result":0,"room":{}}',
+        b'{"result":0,"room":{"room_id":""}}',
+        b'{"result":0,"room":{"room_id":".."}}',
+        b'{"result":0,"room":[]}',
+        b'{"result":0,"room":"64f0"}',
+        b'{"result":0,"rooms":[]}',
+    ],
+)
+@pytest.mark.parametrize("route", [routes.CREATE_ROOM, routes.GET_ROOM])
+def test_a_success_without_a_room_that_can_be_named_proves_nothing(route: routes.Route, body: bytes) -> None:
+    outcome = answered(asked(route), 200, {}, body)
+    assert outcome.verdict is Verdict.UNKNOWN
+    assert outcome.judgement.kind is Kind.PROTOCOL
+    assert outcome.judgement.again == 0
+    assert outcome.may_have_executed
+
+
+@pytest.mark.parametrize("body", [GOOD, b'{"result":0,"status":"ok","room":%b}' % ROOM])
+def test_an_answer_to_another_question_is_not_taken_for_ours(body: bytes) -> None:
+    outcome = answered(asked(ours=lambda room: room.name == "Other"), 200, {}, body)
+    assert outcome.verdict is Verdict.UNKNOWN
+    assert "another" in outcome.reason
+    assert answered(asked(ours=lambda room: room.name == "Stand-up"), 200, {}, body).verdict is Verdict.DONE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"result":0,"result":40001,"room":%b}' % ROOM,
+        b'{"result":40001,"room":%b,"result":0}' % ROOM,
+        b'{"result":0,"room":%b,"room":{"room_id":"other"}}' % ROOM,
+        b'{"result":0,"room":%b,"error_code":"INVALID_PARAM"}' % ROOM,
+        b'{"result":0,"room":%b,"status":"error"}' % ROOM,
+        b'{"result":0,"room":%b}{"result":10002}' % ROOM,
+    ],
+)
+def test_two_answers_in_one_prove_nothing(body: bytes) -> None:
+    for status in (200, 400, 401, 429):
+        assert answered(asked(), status, {}, body).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("status", [202, 203, 204, 206, 302, 400, 429, 500])
+def test_a_success_body_under_another_status_is_a_contradiction(status: int) -> None:
+    outcome = answered(asked(routes.CREATE_ROOM), status, {"Retry-After": "1"}, GOOD)
+    assert outcome.verdict is Verdict.UNKNOWN
+    assert outcome.value is None
+
+
+@given(st.integers(100, 999), st.binary(max_size=120) | st.sampled_from([GOOD, GOOD[:20], b'{"result":10002}']))
+def test_no_answer_raises(status: int, body: bytes) -> None:
+    for route in (routes.CREATE_ROOM, routes.GET_ROOM, routes.DELETE_ROOM, routes.CREATE_TOKEN, routes.DIALIN):
+        outcome = answered(asked(route), status, {}, body)
+        assert outcome.may_have_executed == (outcome.verdict is Verdict.UNKNOWN)
+        assert (outcome.value is not None) == (outcome.verdict is Verdict.DONE)
+
+
+def test_a_failure_keeps_the_services_words_and_waits() -> None:
+    body = b'{"status":"error","error_code":"RATE_LIMITED","message":"slow down"}'
+    outcome = answered(asked(), 429, {"Retry-After": "7", "X-Request-Id": "req_1\n2"}, body)
+    assert outcome.verdict is Verdict.THROTTLED
+    assert outcome.code == "RATE_LIMITED"
+    assert outcome.retry_after == 7
+    assert outcome.fault is not None
+    assert (outcome.fault.error, outcome.fault.request_id) == ("slow down", "req_1\ufffd2")
+
+
+DISTRUST = Options(retry=RetryPolicy(trust_429=False))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (429, b"slow down"),
+        (425, b""),
+        (429, b'{"status":"error","error_code":"RATE_LIMITED"}'),
+        (200, b'{"status":"error","error_code":"RATE_LIMITED"}'),
+        (200, b'{"result":429}'),
+    ],
+)
+def test_a_limiter_behind_the_execution_proves_nothing(status: int, body: bytes) -> None:
+    request = asked(routes.CREATE_ROOM)
+    assert answered(request, status, {}, body).verdict is Verdict.THROTTLED
+    distrusting = answered(attrs.evolve(request, options=DISTRUST), status, {}, body)
+    assert distrusting.verdict is Verdict.UNKNOWN
+    assert distrusting.judgement.again == 0
+    read = answered(attrs.evolve(asked(), options=DISTRUST), status, {}, body)
+    assert read.judgement.again > 1
+
+
+def test_a_limiter_behind_the_execution_says_how_often_to_ask_again() -> None:
+    judged = {
+        route.operation: answered(attrs.evolve(asked(route), options=DISTRUST), 429, {}, b"").judgement
+        for route in (routes.GET_ROOM, routes.DELETE_ROOM, routes.CREATE_TOKEN, routes.CREATE_ROOM)
+    }
+    assert {operation: min(judgement.again, 2) for operation, judgement in judged.items()} == {
+        Operation.SAFE: 2,
+        Operation.IDEMPOTENT: 2,
+        Operation.DUPLICABLE: 1,
+        Operation.CREATING: 0,
+    }
+    assert {judgement.kind for judgement in judged.values()} == {Kind.RATE}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "verdict"),
+    [
+        (b"<html>maintenance</html>", {"Retry-After": "1"}, Verdict.THROTTLED),
+        (b"", {"Retry-After": "1"}, Verdict.THROTTLED),
+        (b"<html>maintenance</html>", {}, Verdict.UNKNOWN),
+        (b'{"result":50001}', {"Retry-After": "1"}, Verdict.UNKNOWN),
+        (GOOD, {"Retry-After": "1"}, Verdict.UNKNOWN),
+    ],
+)
+def test_a_gateways_503_is_trusted_only_on_demand(body: bytes, headers: dict[str, str], verdict: Verdict) -> None:
+    request = asked(routes.CREATE_ROOM)
+    trusting = attrs.evolve(request, options=Options(retry=RetryPolicy(trust_503=True)))
+    assert answered(trusting, 503, headers, body).verdict is verdict
+    assert answered(request, 503, headers, body).verdict is Verdict.UNKNOWN
+    assert answered(trusting, 502, headers, body).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "kind"),
+    [
+        (200, Verdict.UNKNOWN, Kind.TIMEOUT),
+        (201, Verdict.UNKNOWN, Kind.TIMEOUT),
+        (400, Verdict.REJECTED, Kind.REQUEST),
+        (401, Verdict.REJECTED, Kind.AUTHENTICATION),
+        (429, Verdict.THROTTLED, Kind.RATE),
+        (502, Verdict.UNKNOWN, Kind.FAULT),
+    ],
+)
+def test_a_body_cut_short_leaves_the_status_to_decide(status: int, verdict: Verdict, kind: Kind) -> None:
+    outcome = cut_short(asked(routes.CREATE_ROOM), status, {}, "the body broke", Kind.TIMEOUT)
+    assert (outcome.verdict, outcome.judgement.kind) == (verdict, kind)
+    assert outcome.may_have_executed == (verdict is Verdict.UNKNOWN)
+    assert (outcome.judgement.again > 0) == (verdict is Verdict.THROTTLED)
+
+
+@pytest.mark.parametrize("operation_route", [routes.GET_ROOM, routes.CREATE_ROOM])
+def test_what_never_left_was_certainly_not_done(operation_route: routes.Route) -> None:
+    for kind in (Kind.CONNECTION, Kind.TIMEOUT, Kind.CERTIFICATE):
+        outcome = unanswered(asked(operation_route), Phase.NOT_SENT, kind, "refused")
+        assert outcome.verdict is Verdict.NOT_SENT
+        assert not outcome.may_have_executed
+        assert unanswered(asked(operation_route), Phase.SENT, kind, "lost").may_have_executed
+
+
+def test_a_repr_holds_neither_bodies_nor_headers() -> None:
+    outcome = answered(asked(), 200, {"Set-Cookie": "canary-1"}, GOOD.replace(b"Stand-up", b"canary-2"))
+    refused = answered(asked(), 400, {"Set-Cookie": "canary-1"}, b'{"result":1,"token":"canary-2"}')
+    request = asked(headers={"X-Key": "canary-1"}, body=b"canary-2")
+    assert "canary" not in f"{outcome!r} {refused!r} {request!r}"
+
+
+async def test_a_whole_body_stands_in_for_an_open_one() -> None:
+    stream = Whole(200, {"A": "b"}, b"all of it")
+    assert [chunk async for chunk in stream] == [b"all of it"]
+    await stream.aclose()
+    assert [chunk async for chunk in Whole(200, {}, b"")] == []
+    outcome = opened(200, {}, stream)
+    assert isinstance(outcome, Outcome)
+    assert outcome.verdict is Verdict.DONE
+    assert outcome.stream is stream

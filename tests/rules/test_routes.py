@@ -1,0 +1,77 @@
+"""The routes as data, and the paths made of them."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from videoapi.rules import routes
+from videoapi.rules.routes import Options, Request, Route
+from videoapi.rules.verdicts import Operation
+
+ALL = [value for value in vars(routes).values() if isinstance(value, Route)]
+
+
+def test_every_endpoint_with_its_method_path_and_class() -> None:
+    table = {route.name: (route.method, route.template, route.operation.value) for route in ALL}
+    assert table == {
+        "rooms.create": ("POST", "/rooms", "creating"),
+        "rooms.list": ("GET", "/rooms", "safe"),
+        "rooms.get": ("GET", "/rooms/{room_id}", "safe"),
+        "rooms.update": ("PATCH", "/rooms/{room_id}", "idempotent"),
+        "rooms.delete": ("DELETE", "/rooms/{room_id}", "idempotent"),
+        "rooms.users": ("GET", "/rooms/{room_id}/users", "safe"),
+        "tokens.create": ("POST", "/rooms/{room_id}/tokens", "duplicable"),
+        "dialin.get": ("GET", "/dialin/", "safe"),
+        "cdr.by_period": ("GET", "/cdr/period/{from_date}/{to_date}", "safe"),
+        "cdr.by_room": ("GET", "/cdr/room/{room_id}", "safe"),
+        "cdr.by_room_period": ("GET", "/cdr/room-period/{room_id}/{from_date}/{to_date}", "safe"),
+        "cdr.by_conference": ("GET", "/cdr/conf/{conf_num}", "safe"),
+        "archives.by_period": ("GET", "/archive/period/{from_date}/{to_date}", "safe"),
+        "archives.by_room": ("GET", "/archive/room/{room_id}", "safe"),
+        "archives.by_room_period": ("GET", "/archive/room-period/{room_id}/{from_date}/{to_date}", "safe"),
+        "archives.by_conference": ("GET", "/archive/conf/{conf_num}", "safe"),
+    }
+    assert [route.name for route in ALL if route.result_optional] == ["dialin.get"]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_no_segment_leaves_its_place_in_the_path(segment: str) -> None:
+    path = routes.CREATE_TOKEN.path(segment)
+    before, rooms, seen, after = path.split("/")
+    assert (before, rooms, after) == ("", "rooms", "tokens")
+    assert unquote(seen) == segment
+    assert path.isascii()
+    assert not set(path) & set("?#{}\\ \r\n")
+
+
+def test_segments_fill_the_template_in_their_order() -> None:
+    path = routes.CDR_ROOM_PERIOD.path("{to_date}", "2026-01-01", "a/b")
+    assert path == "/cdr/room-period/%7Bto_date%7D/2026-01-01/a%2Fb"
+
+
+def test_a_text_that_utf8_cannot_hold_goes_into_no_path() -> None:
+    with pytest.raises(ValueError):
+        routes.GET_ROOM.path("\ud800")
+
+
+@pytest.mark.parametrize("route", ALL, ids=lambda route: route.name)
+def test_the_default_limit_of_a_call(route: Route) -> None:
+    assert route.timeout == (40 if route.operation is Operation.CREATING else 90)
+    request = Request(route=route, path="/", options=Options())
+    assert request.timeout == route.timeout
+    assert attrs.evolve(request, options=Options(timeout=2.5)).timeout == 2.5
+    assert request.method == route.method
+
+
+def test_a_middleware_adds_headers_without_touching_the_request_it_was_given() -> None:
+    request = Request(route=routes.GET_ROOM, path="/rooms/1", options=Options())
+    changed = attrs.evolve(request, headers={**request.headers, "X-Trace": "1"})
+    assert dict(request.headers) == {}
+    assert changed.headers["X-Trace"] == "1"
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        request.path = "/elsewhere"  # type: ignore[misc]
