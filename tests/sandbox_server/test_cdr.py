@@ -179,3 +179,26 @@ def test_a_day_is_found_by_arithmetic_alone():
 def test_a_conference_in_no_room_is_refused():
     with pytest.raises(ValueError, match="no room"):
         Sandbox().conference("nowhere")
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2, 15, 16, 17, 31, 101])
+async def test_there_are_exactly_as_many_calls_as_asked_for(serve, calls):
+    bare = await serve(seed=1, calls=calls, today=TODAY)
+    rows = await cdr(bare, f"period/{FIRST}/{TODAY}")
+    assert len(rows) == bare.sandbox.history.records(FIRST, TODAY) == calls
+    assert sum(bare.sandbox.history.per_day().values()) == calls
+    by_conference = [await cdr(bare, f"conf/{conf}") for conf in bare.sandbox.history.conf_nums(1000)]
+    assert sum(map(len, by_conference)) == calls
+
+
+@pytest.mark.parametrize(
+    ("minutes", "day"),
+    [(0, "2026-03-09"), (1439.99, "2026-03-09"), (1440, "2026-03-10")],
+)
+async def test_a_simulated_session_belongs_to_the_utc_day_of_its_end(bare, minutes, day):
+    midnight = datetime(2026, 3, 9, tzinfo=UTC)
+    bare.sandbox.conference(await bare.room(), start=midnight, minutes=minutes, recorded=True)
+    for other in ("2026-03-08", "2026-03-09", "2026-03-10", "2026-03-11"):
+        found = 2 if other == day else 0
+        assert len(await cdr(bare, f"period/{other}/{other}")) == found
+        assert len((await bare("GET", f"/archive/period/{other}/{other}")).json["archive"]) == found / 2

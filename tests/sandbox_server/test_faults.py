@@ -1,6 +1,7 @@
 """Each kind of fault, on the wire; and which request meets it."""
 
 import asyncio
+import socket
 
 import aiohttp
 import pytest
@@ -292,3 +293,22 @@ def test_an_unknown_kind_is_refused_with_those_that_are_known():
 def test_what_makes_no_sense_is_refused(route, told, message):
     with pytest.raises(ValueError, match=message):
         Sandbox().fault(route, "status", **told)
+
+
+async def test_connections_that_wait_in_the_backlog_are_served_before_a_refusal(bare):
+    login = aiohttp.encode_basic_auth(bare.sandbox.app_id, bare.sandbox.app_key)
+    question = f"GET /v1/dialin HTTP/1.1\r\nHost: x\r\nAuthorization: {login}\r\n\r\n".encode()
+    waiting = []
+    for _ in range(5):
+        # Without a turn of the loop the kernel alone has taken these.
+        waiting.append(socket.create_connection(("127.0.0.1", bare.sandbox.port)))
+        waiting[-1].sendall(question)
+    bare.sandbox.fault("*", "refuse", seconds=30)
+    for connection in waiting:
+        reader, writer = await asyncio.open_connection(sock=connection)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"Connection: close" in answer
+        writer.close()
+        await writer.wait_closed()
+    assert bare.sandbox.ledger.count("dialin.get") == 5

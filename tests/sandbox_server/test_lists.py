@@ -54,3 +54,11 @@ async def test_a_big_list_is_sent_as_it_is_made(serve):
         assert (await bare("GET", "/dialin")).status == 200
         rest = await response.read()
     assert len(json.loads(b"[" + rest[:-1])) == 5_000
+
+
+async def test_a_short_answer_is_one_piece_of_known_length(bare):
+    await bare.room()
+    for path in ("/rooms", "/cdr/room/x", "/archive/room/x", "/dialin", "/nowhere"):
+        reply = await bare("GET", path)
+        assert int(reply.headers["Content-Length"]) == len(reply.body) > 0
+        assert "Transfer-Encoding" not in reply.headers
