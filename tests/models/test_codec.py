@@ -52,6 +52,14 @@ def test_no_room_is_made_of_what_is_none(payload):
         ROOM.structure(payload)
 
 
+@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.parametrize("raw", [b'{"room_id":""}', b'{"room_id":"..","new":1}', b'{"room_id":"..","owner_ref":5}'])
+def test_a_listed_room_without_an_id_is_refused(raw, extra):
+    (refused,) = RecordReader(Room, extra=extra).read_block([raw])
+    assert isinstance(refused, Refused)
+    assert refused.reason == "room_id: is no id"
+
+
 @pytest.mark.parametrize("token", [None, "", [], {}])
 def test_no_token_is_made_of_what_is_none(token):
     with pytest.raises(Refused):

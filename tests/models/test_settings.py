@@ -136,6 +136,14 @@ def test_a_room_for_one_session():
     assert not settings.is_scheduled
 
 
+@pytest.mark.parametrize("scheduled", [None, False, True])
+@pytest.mark.parametrize("adhoc", [None, False, True])
+def test_a_room_is_of_exactly_one_kind(scheduled, adhoc):
+    settings = RoomSettings(scheduled=scheduled, adhoc=adhoc)
+    assert [settings.is_permanent, settings.is_scheduled, settings.is_one_session].count(True) == 1
+    assert settings.is_scheduled is bool(scheduled)
+
+
 def test_a_room_is_permanent_by_default():
     assert RoomSettings().is_permanent
     assert Room.from_dict({"room_id": "a"}).settings.is_permanent

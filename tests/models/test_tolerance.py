@@ -1,5 +1,7 @@
 """Every contradiction that the contract lists, as a user reads it."""
 
+import time
+
 import pytest
 
 from videoapi.models.codec import RecordReader
@@ -77,6 +79,10 @@ def test_an_unknown_role_or_mode_survives():
 def test_a_reference_given_as_a_number_reads_as_text(wire):
     assert Room.from_dict({"room_id": "a", "owner_ref": wire}).owner_ref == "5"
     assert CallRecord.from_dict({"room": {"room_details": {"owner_ref": wire}}}).owner_ref == "5"
+
+
+def test_other_scalars_read_as_the_text_they_are_on_the_wire():
+    assert [settings(description=value).description for value in (True, 5, 5.5)] == ["true", "5", "5.5"]
 
 
 def test_text_that_looks_like_nothing_stays_text():
@@ -158,6 +164,15 @@ def test_dial_in_with_numbers_or_without():
 )
 def test_times_read_as_aware_moments_in_utc(wire, moment):
     assert Room.from_dict({"room_id": "a", "created": wire}).created_at.isoformat() == moment
+
+
+def test_a_time_without_a_zone_is_utc_wherever_the_machine_stands(monkeypatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        room = Room.from_dict({"room_id": "a", "created": "2021-03-25 08:00:13"})
+        assert room.created_at.isoformat() == "2021-03-25T08:00:13+00:00"
+    time.tzset()
 
 
 @pytest.mark.parametrize("wire", ["0000-00-00", "", "soon", "0001-01-01T00:00:00+14:00", None])

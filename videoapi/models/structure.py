@@ -38,10 +38,7 @@ def structure(payload: Any, model: type[_M], *, kept: bool = True) -> _M:
     Raises:
         Refused: the shape does not fit; the reason names the field.
     """
-    try:
-        return _converter(kept).structure(payload, model)
-    except RecursionError:
-        raise Refused("nested too deeply") from None
+    return _converter(kept).structure(payload, model)
 
 
 @functools.cache
