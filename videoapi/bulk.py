@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, Self, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar
 
 import attrs
 
+from videoapi.aimd import Window
 from videoapi.caller import Caller
 from videoapi.config import positive_seconds
-from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
+from videoapi.errors import ConfigurationError, ConnectionFailed, ValidationError, VideoAPIError
 from videoapi.rules.failure import error_of
 from videoapi.rules.outcome import Outcome, unanswered
 from videoapi.rules.routes import Options, Request
@@ -64,6 +65,11 @@ class BulkReport:
         not_sent: Outcomes of inputs that were read but not sent, by index.
         exhausted: Whether the inputs were read to their end.
         stopped: What stopped the run before that, if anything did.
+        concurrency: How many may be in flight now; it falls when the service is overloaded.
+        audited: Whether the list of rooms was read whole at the end of a run of creates.
+        duplicates: Ids of the rooms that carry the same reference, by reference, the oldest first.
+        missing: Outcomes that are `created`, but whose room is gone at the end.
+        removed: Ids of the surplus rooms that `dedupe="delete"` has deleted.
     """
 
     total: int = 0
@@ -74,6 +80,11 @@ class BulkReport:
     not_sent: list[BulkOutcome] = attrs.field(factory=list, repr=False)
     exhausted: bool = False
     stopped: VideoAPIError | None = None
+    concurrency: int = 0
+    audited: bool = False
+    duplicates: dict[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
+    missing: list[BulkOutcome] = attrs.field(factory=list, repr=False)
+    removed: list[str] = attrs.field(factory=list, repr=False)
 
     def _count(self, outcome: BulkOutcome) -> None:
         self.total += 1
@@ -119,6 +130,45 @@ class Plan(Generic[S]):
     finish: Callable[[Item, Any], BulkOutcome]
 
 
+Emit = Callable[[BulkOutcome], Awaitable[None]]
+
+
+class Settling(Protocol):
+    """What a run asks about items that may be done; without one they end as `unknown`."""
+
+    async def open(self) -> None:
+        """Learn what an earlier process may have done; called before the first input is read."""
+        ...
+
+    async def recall(self, item: Item) -> BulkOutcome | None:
+        """Return what an item ended as earlier, or put it in doubt; None where it is to be sent."""
+        ...
+
+    def in_doubt(self, item: Item) -> bool:
+        """Tell whether an item waits to be settled."""
+        ...
+
+    def ended(self, item: Item, outcome: Outcome) -> None:
+        """Note what a send of an item has proved."""
+        ...
+
+    def torn_down(self, item: Item) -> None:
+        """Note that an item was given up while it was in flight."""
+        ...
+
+    async def settle(self, emit: Emit, stopping: Callable[[], bool]) -> list[Item]:
+        """Settle what is in doubt, hand out what is final, and return what may be sent again."""
+        ...
+
+    async def audit(self, report: BulkReport) -> None:
+        """Look at the result as a whole."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release what the run needed."""
+        ...
+
+
 class BulkRun(Generic[S]):
     """A run whose outcomes come one by one, as they finish.
 
@@ -137,14 +187,17 @@ class BulkRun(Generic[S]):
         give_up_after: float,
         progress: Progress | None,
         keep_all: bool = False,
+        settling: Settling | None = None,
     ) -> None:
         self._caller = caller
+        self._settling = settling
         self._plan = plan
         self._workers = _checked_concurrency(concurrency, caller.manager.max_connections)
         self._timeout = positive_seconds("timeout", timeout)
         self._give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
         self._progress = progress
         self._keep_all = keep_all
+        self._window = Window(self._workers, caller.pace.chance.clock)
         self._inputs = _Inputs(inputs)
         self._keys: set[str] = set()
         self._task: asyncio.Task[None] | None = None
@@ -208,24 +261,53 @@ class BulkRun(Generic[S]):
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
+        settling = self._settling
         try:
-            async with asyncio.TaskGroup() as workers:
-                for _ in range(self._workers):
-                    workers.create_task(self._work())
+            if settling is not None:
+                await self._open(settling)
+            await self._pass(self._next_input)
+            if settling is not None:
+                while again := deque(await settling.settle(self._emit, self._must_stop)):
+                    await self._pass(_taking(again))
+                    for item in again:
+                        await self._emit(_failed(item, "failed", self.report.stopped or _not_again(item)))
+                if not self._stopping:
+                    await settling.audit(self.report)
         finally:
             self.report.exhausted = self._inputs.exhausted
             await self._inputs.aclose()
+            if settling is not None:
+                await settling.aclose()
             if not self._left:
                 await self._finished.put(None)
 
-    async def _work(self) -> None:
-        while not self._must_stop():
-            read = await self._inputs.next()
-            if read is None:
-                return
-            await self._emit(await self._outcome_of(*read))
+    async def _open(self, settling: Settling) -> None:
+        try:
+            await settling.open()
+        except ConfigurationError:
+            raise
+        except VideoAPIError as error:
+            self._stop(error)
 
-    async def _outcome_of(self, index: int, given: S) -> BulkOutcome:
+    async def _pass(self, take: _Take) -> None:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(self._workers):
+                workers.create_task(self._work(take))
+
+    async def _work(self, take: _Take) -> None:
+        while not self._must_stop():
+            item = await take()
+            if item is None:
+                return
+            outcome = item if isinstance(item, BulkOutcome) else await self._send(item)
+            if outcome is not None:
+                await self._emit(outcome)
+
+    async def _next_input(self) -> Item | BulkOutcome | None:
+        read = await self._inputs.next()
+        if read is None:
+            return None
+        index, given = read
         key = None
         try:
             key = self._plan.key_of(given)
@@ -236,9 +318,20 @@ class BulkRun(Generic[S]):
             item = self._plan.prepare(index, given)
         except VideoAPIError as error:
             return BulkOutcome(index=index, key=key, status="failed", error=error)
-        return await self._send(item)
+        return await self._recalled(item, self._settling) if self._settling is not None else item
 
-    async def _send(self, item: Item) -> BulkOutcome:
+    async def _recalled(self, item: Item, settling: Settling) -> Item | BulkOutcome | None:
+        try:
+            outcome = await settling.recall(item)
+        except VideoAPIError as error:
+            self._stop(error)
+            return _failed(item, "not_sent", error)
+        if outcome is not None:
+            return outcome
+        return await self._next_input() if settling.in_doubt(item) else item
+
+    async def _send(self, item: Item) -> BulkOutcome | None:
+        """Send an item; None where it is in doubt, and settled later."""
         try:
             return await self._until_final(item)
         except BaseException:
@@ -246,7 +339,7 @@ class BulkRun(Generic[S]):
             self._record(self._torn_down(item))
             raise
 
-    async def _until_final(self, item: Item) -> BulkOutcome:
+    async def _until_final(self, item: Item) -> BulkOutcome | None:
         """Send one item until something final is known of it; never again once it may be done."""
         error: VideoAPIError | None = None
         resent = 0
@@ -257,6 +350,8 @@ class BulkRun(Generic[S]):
                     self._stop(error)
                 return _failed(item, "not_sent", error or self.report.stopped)
             judgement = outcome.judgement
+            if self._settling is not None:
+                self._settling.ended(item, outcome)
             if judgement.verdict is Verdict.DONE:
                 return self._plan.finish(item, outcome.value)
             error = error_of(item.request, outcome)
@@ -269,7 +364,8 @@ class BulkRun(Generic[S]):
                 if harmless and resent < judgement.again and self._may_resend():
                     resent += 1
                     continue
-                return _failed(item, "unknown", error)
+                in_doubt = self._settling is not None and self._settling.in_doubt(item)
+                return None if in_doubt else _failed(item, "unknown", error)
             if judgement.kind is Kind.CERTIFICATE:
                 self._stop(error)
                 return _failed(item, "not_sent", error)
@@ -277,21 +373,37 @@ class BulkRun(Generic[S]):
     async def _in_turn(self, item: Item) -> Outcome | None:
         """Send an item once, behind the shared pause and the connect back-off; None where the run ends."""
         pace = self._caller.pace
+        if not (pace.connect.closed or pace.throttle.closed):
+            return await self._once(item)
         async with _turn(pace.connect, self._must_stop), _turn(pace.throttle, self._must_stop):
+            return await self._once(item)
+
+    async def _once(self, item: Item) -> Outcome | None:
+        window = self._window
+        await window.enter()
+        try:
             if self._must_stop():
                 return None
             self._in_flight.add(item.index)
             outcome = await self._caller.outcome(item.request)
             self._in_flight.discard(item.index)
-        if outcome.phase is Phase.ANSWERED and outcome.verdict is not Verdict.THROTTLED:
-            self._last_success = pace.chance.clock()
+        finally:
+            window.leave()
+        verdict = outcome.judgement.verdict
+        if verdict is Verdict.DONE:
+            window.succeeded()
+        elif verdict is Verdict.THROTTLED or outcome.status == 503 or outcome.judgement.kind is Kind.TIMEOUT:
+            window.overloaded()
+        self.report.concurrency = window.limit
+        if outcome.phase is Phase.ANSWERED and verdict is not Verdict.THROTTLED:
+            self._last_success = self._caller.pace.chance.clock()
         return outcome
 
     def _may_resend(self) -> bool:
         return self._caller.pace.budget.spend(Verdict.UNKNOWN) is not None
 
     def _must_stop(self) -> bool:
-        if self._stopping or self._inputs.error is not None:
+        if self._stopping:
             return True
         pace = self._caller.pace
         now = pace.chance.clock()
@@ -319,7 +431,11 @@ class BulkRun(Generic[S]):
     def _torn_down(self, item: Item) -> BulkOutcome:
         if item.index not in self._in_flight:
             return _failed(item, "not_sent", None)
-        lost = unanswered(item.request, Phase.SENT, Kind.CONNECTION, "the run was cancelled before the answer")
+        if self._settling is not None:
+            self._settling.torn_down(item)
+        lost = unanswered(
+            item.request, Phase.SENT, Kind.CONNECTION, "the run was cancelled before the answer"
+        )
         return _failed(item, "unknown", error_of(item.request, lost))
 
     def _drain(self) -> None:
@@ -350,6 +466,9 @@ class BulkRun(Generic[S]):
         if self._inputs.error is not None:
             raise _with_report(self._inputs.error, self.report)
         return self.report
+
+
+_Take = Callable[[], Awaitable["Item | BulkOutcome | None"]]
 
 
 class _Inputs(Generic[S]):
@@ -445,6 +564,23 @@ async def _turn(gate: Any, gives_up: Callable[[], bool]) -> AsyncIterator[None]:
     finally:
         if probing:
             gate.leave()
+
+
+def _taking(items: deque[Item]) -> _Take:
+    async def take() -> Item | None:
+        return items.popleft() if items else None
+
+    return take
+
+
+def _not_again(item: Item) -> VideoAPIError:
+    return ConnectionFailed(
+        f"{item.request.method} {item.request.route.template}: sent, proven not done, and not sent again "
+        "as the run ended.",
+        method=item.request.method,
+        path=item.request.route.template,
+        retryable=True,
+    )
 
 
 def single_attempt(options: Options) -> Options:

@@ -24,12 +24,14 @@ from videoapi.config import (
 from videoapi.errors import ConfigurationError
 from videoapi.events import Listener
 from videoapi.middleware import Middleware, chain, retrying
+from videoapi.rate import interval_of
 from videoapi.rules.backoff import RetryPolicy
 from videoapi.rules.routes import Options
 from videoapi.session import SessionManager
 from videoapi.transport import Transport
 
 if TYPE_CHECKING:
+    from videoapi.creation.creator import Creator
     from videoapi.models.reports import CallRecord
     from videoapi.resources.archives import Archives
     from videoapi.resources.dialin import DialIns
@@ -71,6 +73,10 @@ class VideoClient:
         trust_env: Take proxies and `.netrc` from the environment.
         ca_file: PEM file of the authorities to trust instead of the system's.
         allow_http: Let a base URL that is not on this machine be plain http; else VIDEOAPI_ALLOW_HTTP.
+        settle: Seconds after which a request takes effect no more and the list of rooms shows what it
+            did; 75 by default. Absence of a room proves nothing before. Declare less only where you
+            know the service's bound.
+        rate: Most requests of this account in this process, such as `600/min`; no limit by default.
 
     Raises:
         ConfigurationError: Something is missing or contradicts itself; the message names it.
@@ -97,6 +103,8 @@ class VideoClient:
         trust_env: bool = False,
         ca_file: str | None = None,
         allow_http: bool | None = None,
+        settle: float | None = None,
+        rate: str | None = None,
     ) -> None:
         source = _source(app_id, app_key, credentials)
         if allow_http is None:
@@ -119,6 +127,9 @@ class VideoClient:
         pace = self._manager.pace(self._base.origin, account)
         _must_be_callable("middleware", *middleware)
         _must_be_callable("listeners", *listeners)
+        if rate is not None:
+            pace.rate.limit(interval_of(rate))
+        self._settle = positive_seconds("settle", settle)
         self._caller = Caller(
             send=chain(middleware, retrying(self._transport.send, pace, tuple(listeners))),
             options=options,
@@ -141,7 +152,13 @@ class VideoClient:
         """Create, read, change and delete rooms."""
         from videoapi.resources.rooms import Rooms
 
-        return Rooms(self._caller)
+        return Rooms(self._caller, self._creator)
+
+    @cached_property
+    def _creator(self) -> Creator:
+        from videoapi.creation.creator import DEFAULT_SETTLE, Creator
+
+        return Creator(self._settle or DEFAULT_SETTLE)
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -196,6 +213,8 @@ class VideoClient:
         Raises:
             ConfigurationError: A value is out of its range.
         """
+        # What is known of creates is shared by all views, so it is made before the copy.
+        _ = self._creator
         view = copy.copy(self)
         for name in ("rooms", "tokens", "cdr", "archives", "dialin"):
             view.__dict__.pop(name, None)
@@ -253,8 +272,7 @@ def _hosts(given: Sequence[str]) -> tuple[str, ...]:
     for host in given:
         if not host or "/" in host or "*" in host or host == ".":
             raise ConfigurationError(
-                f"recording_hosts: {host!r} is no host such as portal.enablex.io, "
-                "nor a suffix such as .enablex.io."
+                f"recording_hosts: {host!r} is no host such as portal.enablex.io, nor a suffix such as .enablex.io."
             )
     return tuple(host.lower() for host in given)
 

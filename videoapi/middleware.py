@@ -18,7 +18,7 @@ from videoapi.events import AttemptEvent, Listener, log, tell
 from videoapi.pacing import Pace
 from videoapi.rules.backoff import FINAL, Again, Stop, decide, spread
 from videoapi.rules.classify import DONE
-from videoapi.rules.outcome import Outcome
+from videoapi.rules.outcome import Outcome, unanswered
 from videoapi.rules.routes import Request
 from videoapi.rules.verdicts import Judgement, Kind, Phase, Verdict
 
@@ -56,20 +56,17 @@ def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = 
         pace: What the calls of this account share: budget, pause, clock, sleep and dice.
         listeners: Told of each attempt.
     """
-    clock, sleep, dice = pace.chance.clock, pace.chance.sleep, pace.chance.dice
+    clock, sleep = pace.chance.clock, pace.chance.sleep
 
     async def send_until_final(request: Request) -> Outcome:
         deadline = clock() + request.timeout
-        longest_pause = spread(request.options.retry.max_retry_after, 1.0)
         attempt = unknown = 0
         spent = 0.0
         while True:
-            if pace.throttle.closed and (pause := pace.throttle.pause_left()) > 0:
-                # Spread, so that those who wait for the same end do not all come back at once.
-                wait = spread(pause, dice())
-                if wait >= deadline - clock() or pause > longest_pause:
-                    return _paused(pause, attempt, unknown)
-                await sleep(wait)
+            if pace.throttle.closed or pace.rate.interval:
+                held_back = await _wait_for_turn(pace, request, deadline)
+                if held_back is not None:
+                    return attrs.evolve(held_back, attempts=attempt, may_have_executed=unknown > 0)
             attempt += 1
             began = clock()
             outcome = await attempt_once(request, deadline)
@@ -138,18 +135,30 @@ def _note_trouble(pace: Pace, outcome: Outcome, began: float) -> None:
             pace.throttle.success(began)
 
 
-def _paused(pause: float, attempt: int, unknown: int) -> Outcome:
-    return Outcome(
-        judgement=_PAUSED,
-        phase=Phase.NOT_SENT,
-        reason="the account is paused after an earlier 429",
-        retry_after=pause,
-        attempts=attempt,
-        may_have_executed=unknown > 0,
-    )
+async def _wait_for_turn(pace: Pace, request: Request, deadline: float) -> Outcome | None:
+    """Wait out the account's pause and its rate; return what becomes of a call that cannot wait so long."""
+    clock, sleep = pace.chance.clock, pace.chance.sleep
+    pause = pace.throttle.pause_left()
+    if pause > 0:
+        # Spread, so that those who wait for the same end do not all come back at once.
+        wait = spread(pause, pace.chance.dice())
+        if wait >= deadline - clock() or pause > spread(request.options.retry.max_retry_after, 1.0):
+            reason = "the account is paused after an earlier 429"
+            return Outcome(judgement=_PAUSED, phase=Phase.NOT_SENT, reason=reason, retry_after=pause)
+        await sleep(wait)
+    if pace.rate.interval:
+        slot = pace.rate.reserve(clock(), deadline - clock())
+        if slot is None:
+            return unanswered(
+                request, Phase.NOT_SENT, Kind.TIMEOUT, "the rate gate had no slot in time (rate=)"
+            )
+        await sleep(slot)
+    return None
 
 
-def _event(request: Request, outcome: Outcome, attempt: int, seconds: float, step: Again | Stop) -> AttemptEvent:
+def _event(
+    request: Request, outcome: Outcome, attempt: int, seconds: float, step: Again | Stop
+) -> AttemptEvent:
     return AttemptEvent(
         route=request.route.name,
         method=request.method,

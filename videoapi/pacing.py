@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from videoapi.rate import RateGate
 from videoapi.rules.backoff import jitter, spread
 from videoapi.rules.verdicts import Verdict
 
@@ -164,6 +165,8 @@ class Pace:
     """Closes on 429 and its like: one for the account."""
     connect: Gate
     """Closes where no connection can be made: one for the origin."""
+    rate: RateGate
+    """Spaces the account's requests, where a rate is set."""
 
 
 class Paces:
@@ -180,5 +183,5 @@ class Paces:
         if pace is None:
             connect = self._connects.setdefault(origin, Gate(self._chance, base=0.1, cap=2.0))
             throttle = Gate(self._chance, base=1.0, cap=20.0)
-            pace = self._paces[origin, account] = Pace(self._chance, Budget(), throttle, connect)
+            pace = self._paces[origin, account] = Pace(self._chance, Budget(), throttle, connect, RateGate())
         return pace

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import os
 import secrets
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from videoapi.bulk import (
     GIVE_UP_AFTER,
@@ -18,19 +19,22 @@ from videoapi.bulk import (
     single_attempt,
 )
 from videoapi.caller import Caller
-from videoapi.errors import ValidationError
+from videoapi.creation.creator import Creator, OnUnknown
+from videoapi.creation.job import CreateJob, JobOptions
+from videoapi.creation.scan import get_room
+from videoapi.creation.stamp import create_request, own_keys
+from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.models.checks import check_room, check_room_id
 from videoapi.models.codec import Reader, encode
 from videoapi.models.people import Participant
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
 from videoapi.rules import routes
-from videoapi.rules.references import DATA_KEY, reference_from, reference_in
+from videoapi.rules.references import reference_from, reference_of
 from videoapi.rules.routes import Options, Request
 
 if TYPE_CHECKING:
     from videoapi.streaming.records import RecordStream
 
-_ROOM: Final[Reader[Room]] = Reader("room", Room)
 _USERS: Final[Reader[Participant]] = Reader("users", Participant, many=True)
 
 Settings = RoomSettings | Mapping[str, Any]
@@ -39,8 +43,9 @@ Settings = RoomSettings | Mapping[str, Any]
 class Rooms:
     """Create, read, change and delete rooms."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, creator: Creator) -> None:
         self._caller = caller
+        self._creator = creator
 
     async def create(
         self,
@@ -51,8 +56,9 @@ class Rooms:
         sip: Sip | Mapping[str, Any] | bool | None = None,
         data: Mapping[str, Any] | None = None,
         validate: bool = True,
+        on_unknown: OnUnknown = "look",
     ) -> Room:
-        """Create one room; never sent again once the service may have made it.
+        """Create one room, and never make it twice.
 
         Args:
             name: The room's name.
@@ -62,19 +68,46 @@ class Rooms:
             sip: Whether the room can be reached by telephone.
             data: Keys of your own, kept with the room.
             validate: False lets a white-label's own keys and values through unchecked.
+            on_unknown: What to do after an answer that proves nothing. `look` polls for the room in
+                the last quarter of the `timeout`, at most 10 s, and never sends again. `resend` waits
+                until there is proof, and sends again, at most twice, where the room is proven absent;
+                the default `timeout` grows by the waits. `strict` does neither.
 
         Returns:
             The room as the service made it.
 
         Raises:
             ValidationError: The service would refuse it; nothing was sent.
-            CreateOutcomeUnknown: The room may exist; look for `reference` before creating again.
+            CreateOutcomeUnknown: The room may exist; `resolve(error.reference)` finds out.
             RequestRejected, RateLimited, ConnectionFailed: It was certainly not made.
 
         Source: contract 4.2, 4.3.
         """
+        _one_of("on_unknown", on_unknown, ("look", "resend", "strict"))
         spec = RoomSpec(name, owner_ref, settings, sip, data)
-        return cast(Room, await self._caller.call(_create_request(spec, self._caller.options, validate)))
+        reference = reference_from(secrets.token_bytes(17))
+        request = create_request(spec, reference, self._caller.options, validate=validate)
+        return await self._creator.create(self._caller, request, on_unknown)
+
+    async def resolve(self, reference: str, *, control: str | Room | None = None) -> Room | None:
+        """Find out what became of a create whose outcome was unknown; never makes anything.
+
+        A room is proof at once. Absence is proof only in a list that was read one settle time after
+        the create was sent (in a process that did not send it, after this client came into use), and
+        that shows a control room: one that this client made, or the one named.
+
+        Args:
+            reference: `CreateOutcomeUnknown.reference`, or an outcome's.
+            control: The id of a room that this library made and that exists, or the room itself.
+
+        Returns:
+            The room; None where it certainly does not exist and never will.
+
+        Raises:
+            CreateOutcomeUnknown: There is still no proof; the message says what it lacks.
+            ValidationError: `reference` or `control` is none.
+        """
+        return await self._creator.resolve(self._caller, reference, control)
 
     async def get(self, room_id: str) -> Room:
         """Read one room.
@@ -84,15 +117,7 @@ class Rooms:
 
         Source: contract 4.5.
         """
-        room_id = check_room_id(room_id)
-        request = Request(
-            route=routes.GET_ROOM,
-            path=routes.GET_ROOM.path(room_id),
-            options=self._caller.options,
-            reader=_ROOM,
-            ours=lambda room: room.room_id == room_id,
-        )
-        return cast(Room, await self._caller.call(request))
+        return cast(Room, await self._caller.call(get_room(self._caller, check_room_id(room_id))))
 
     def list(
         self, *, extra: bool = False, strict: bool = False, timeout: float | None = None
@@ -150,7 +175,7 @@ class Rooms:
         """
         body = _changes(name, owner_ref, settings, sip, data)
         if validate:
-            check_room(body, partial=True, allow=_own_keys(settings))
+            check_room(body, partial=True, allow=own_keys(settings))
         request = Request(
             route=routes.UPDATE_ROOM,
             path=routes.UPDATE_ROOM.path(check_room_id(room_id)),
@@ -169,6 +194,7 @@ class Rooms:
         Source: contract 4.7.
         """
         await self._caller.call(_delete_request(check_room_id(room_id), self._caller.options))
+        self._creator.controls.forget(room_id)
 
     async def users(self, room_id: str) -> builtins.list[Participant]:
         """Read who is in the room's session now; an idle room has an empty list.
@@ -196,8 +222,13 @@ class Rooms:
         progress: Progress | None = None,
         validate: bool = True,
         keep_rooms: bool = False,
+        job_id: str | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        on_unknown: Literal["resend", "strict"] = "resend",
+        dedupe: Literal["report", "delete"] = "report",
+        audit: bool = True,
     ) -> BulkReport:
-        """Create many rooms at once, and report what every input became.
+        """Create many rooms at once: none twice, none lost, and report what every input became.
 
         Args:
             specs: Read lazily, one at a time as a place comes free.
@@ -207,10 +238,21 @@ class Rooms:
             progress: Called with the report after each outcome.
             validate: False lets a white-label's own keys and values through unchecked.
             keep_rooms: Keep each room in its outcome's `room`; else only its id is kept.
+            job_id: Names the job. A run with the same id goes on where another ended, however it ended:
+                the rooms themselves tell what is done. References come from it and each spec's key, or
+                its place where it has none. Without a journal such a run begins with one settle time.
+            journal: An SQLite file in which the job notes what it is about to send; then only what was
+                under way is looked for. Needs a `job_id`.
+            on_unknown: `resend` settles what is unknown at the end of the run: it waits one settle time,
+                reads the list of rooms, and sends again, at most twice, what is proven absent. `strict`
+                sends nothing again.
+            dedupe: Whether the audit deletes the surplus of rooms that stand there twice.
+            audit: Whether the list of rooms is read once more at the end, to tell of `duplicates` and
+                of rooms that are `missing`.
 
         Returns:
             Counts, and a small row for every input, by index and key. One failure never loses the
-            others; nothing whose fate is unknown is sent again.
+            others.
 
         Raises:
             Exception: What the iterator of `specs` raised; it carries the report as `.report`.
@@ -222,8 +264,7 @@ class Rooms:
             give_up_after=give_up_after,
             progress=progress,
             validate=validate,
-            keep_rooms=keep_rooms,
-            keep_all=True,
+            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms, keep_all=True),
         )
         return await run.to_end()
 
@@ -236,11 +277,17 @@ class Rooms:
         give_up_after: float = GIVE_UP_AFTER,
         progress: Progress | None = None,
         validate: bool = True,
+        job_id: str | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        on_unknown: Literal["resend", "strict"] = "resend",
+        dedupe: Literal["report", "delete"] = "report",
+        audit: bool = True,
     ) -> BulkRun[RoomSpec]:
         """Create many rooms at once, and hand out the outcomes as they finish.
 
-        Flat in memory however many there are, but for the keys of the specs that have one. The
-        arguments are those of `create_many`.
+        Flat in memory however many there are, but for the keys of the specs that have one. What is
+        unknown comes last, when it is settled. The arguments are those of `create_many`; the audit looks
+        only for rooms that were in doubt, unless surplus is to be deleted.
 
         Example:
             async with client.rooms.create_each(specs) as outcomes:
@@ -254,7 +301,7 @@ class Rooms:
             give_up_after=give_up_after,
             progress=progress,
             validate=validate,
-            keep_rooms=True,
+            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms=True, keep_all=False),
         )
 
     async def delete_many(
@@ -300,13 +347,18 @@ class Rooms:
         specs: Iterable[RoomSpec] | AsyncIterable[RoomSpec],
         *,
         validate: bool,
-        keep_rooms: bool,
+        job: JobOptions,
         **limits: Any,
     ) -> BulkRun[RoomSpec]:
         options = single_attempt(self._caller.options)
 
         def prepare(index: int, spec: RoomSpec) -> Item:
-            return Item(index=index, request=_create_request(spec, options, validate), key=_key_of(spec))
+            key = _key_of(spec)
+            # A key of ours cannot be one of the caller's: those hold no NUL at their start.
+            reference = reference_of(job.job_id, f"\0{index}" if key is None else key)
+            return Item(
+                index=index, request=create_request(spec, reference, options, validate=validate), key=key
+            )
 
         def finish(item: Item, room: Room) -> BulkOutcome:
             return BulkOutcome(
@@ -315,10 +367,17 @@ class Rooms:
                 reference=item.request.reference,
                 status="created",
                 room_id=room.room_id,
-                room=room if keep_rooms else None,
+                room=room if job.keep_rooms else None,
             )
 
-        return BulkRun(self._caller, specs, Plan(prepare=prepare, key_of=_key_of, finish=finish), **limits)
+        return BulkRun(
+            self._caller,
+            specs,
+            Plan(prepare=prepare, key_of=_key_of, finish=finish),
+            keep_all=job.keep_all,
+            settling=CreateJob(self._creator, self._caller, job),
+            **limits,
+        )
 
     def _delete(self, room_ids: Iterable[str] | AsyncIterable[str], **limits: Any) -> BulkRun[str]:
         options = single_attempt(self._caller.options)
@@ -328,6 +387,7 @@ class Rooms:
             return Item(index=index, request=_delete_request(room_id, options), key=room_id, room_id=room_id)
 
         def finish(item: Item, nothing: None) -> BulkOutcome:
+            self._creator.controls.forget(item.room_id or "")
             return BulkOutcome(index=item.index, key=item.key, status="deleted", room_id=item.room_id)
 
         return BulkRun(
@@ -335,51 +395,8 @@ class Rooms:
         )
 
 
-def _create_request(spec: RoomSpec, options: Options, validate: bool) -> Request:
-    if not isinstance(spec, RoomSpec):
-        raise ValidationError(f"A room to be made is a RoomSpec, not {type(spec).__name__}.", field="spec")
-    reference = reference_from(secrets.token_bytes(17))
-    body = _stamped(spec.to_wire(), reference)
-    if validate:
-        check_room(body, allow=_own_keys(spec.settings))
-    return Request(
-        route=routes.CREATE_ROOM,
-        path=routes.CREATE_ROOM.path(),
-        options=options,
-        body=encode(body),
-        reader=_ROOM,
-        ours=_answers(spec.name, reference),
-        reference=reference,
-    )
-
-
 def _delete_request(room_id: str, options: Options) -> Request:
     return Request(route=routes.DELETE_ROOM, path=routes.DELETE_ROOM.path(room_id), options=options)
-
-
-def _stamped(body: dict[str, Any], reference: str) -> dict[str, Any]:
-    """Put the reference where it is echoed: into `owner_ref` where that is free, else into `data`."""
-    if "owner_ref" not in body:
-        return {**body, "owner_ref": reference}
-    data = body.get("data", {})
-    if not isinstance(data, Mapping):
-        raise ValidationError("data must be a mapping.", field="data")
-    return {**body, "data": {**data, DATA_KEY: reference}}
-
-
-def _answers(name: str, reference: str) -> Callable[[Room], bool]:
-    """Return the check whether a room is the one asked for, or plainly another's.
-
-    A service that drops the reference, or a test's canned answer, is no stranger.
-    """
-
-    def is_ours(room: Room) -> bool:
-        echoed = reference_in(room.owner_ref, room.data)
-        if echoed is not None:
-            return echoed == reference
-        return room.name is None or room.name.strip().casefold() == str(name).strip().casefold()
-
-    return is_ours
 
 
 def _changes(
@@ -397,10 +414,38 @@ def _changes(
     return body
 
 
-def _own_keys(settings: Settings | None) -> tuple[str, ...]:
-    return tuple(settings.extra) if isinstance(settings, RoomSettings) else ()
-
-
 def _key_of(spec: RoomSpec) -> str | None:
     key = getattr(spec, "key", None)
     return None if key is None else str(key)
+
+
+def _job_options(
+    job_id: str | None,
+    journal: str | os.PathLike[str] | None,
+    on_unknown: str,
+    dedupe: str,
+    audit: bool,
+    keep_rooms: bool,
+    keep_all: bool,
+) -> JobOptions:
+    _one_of("on_unknown", on_unknown, ("resend", "strict"))
+    _one_of("dedupe", dedupe, ("report", "delete"))
+    if job_id is not None and (not isinstance(job_id, str) or not job_id):
+        raise ConfigurationError("job_id must be a text that is not empty.")
+    if journal is not None and job_id is None:
+        raise ConfigurationError("journal= needs a job_id=, by which a later run finds what was under way.")
+    return JobOptions(
+        job_id=job_id or secrets.token_hex(16),
+        resumable=job_id is not None,
+        journal=journal,
+        resend=on_unknown == "resend",
+        dedupe=dedupe == "delete",
+        audit=audit,
+        keep_rooms=keep_rooms,
+        keep_all=keep_all,
+    )
+
+
+def _one_of(name: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise ConfigurationError(f"{name}={given!r}: give one of {', '.join(known)}.")

@@ -26,17 +26,26 @@ def reference_of(job_id: str, key: str) -> str:
     True
     """
     # The length keeps ("a", "bc") and ("ab", "c") apart.
-    named = f"{len(job_id)}:{job_id}{key}".encode("utf-8", "surrogatepass")
-    return _spell(hashlib.blake2s(named, digest_size=17).digest())
+    named = f"{len(job_id)}:{job_id}{key}"
+    return job_mark(job_id) + _spell(_hash(named))[:21]
+
+
+def job_mark(job_id: str) -> str:
+    """Return what all references of one job begin with, so that a scan can tell them from others."""
+    return "vx" + _spell(_hash(job_id))[:5]
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2s(text.encode("utf-8", "surrogatepass"), digest_size=17).digest()
 
 
 def reference_from(noise: bytes) -> str:
     """Return the reference that 17 random bytes spell."""
-    return _spell(noise)
+    return "vx" + _spell(noise)[:26]
 
 
 def _spell(digest: bytes) -> str:
-    return "vx" + base64.b32encode(digest).decode().lower()[:26]
+    return base64.b32encode(digest).decode().lower()
 
 
 def is_reference(text: object) -> bool:

@@ -85,6 +85,9 @@ class Request:
     ours: Callable[[Any], bool] | None = attrs.field(default=None, repr=False)
     """Tells whether a decoded success answers this very request."""
     reference: str | None = None
+    """The mark of a create."""
+    reference_in_data: bool = False
+    """Whether the mark stands in `data`, not in `owner_ref`."""
     stream: bool = False
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
 

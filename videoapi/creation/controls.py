@@ -1,0 +1,65 @@
+"""Control rooms: rooms of ours that certainly exist, and so must be in every honest list."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+import attrs
+
+_MOST: Final = 4096
+
+
+@attrs.frozen
+class Control:
+    """One of them.
+
+    Args:
+        room_id: Its id.
+        reference: The reference it carries.
+        in_data: Whether that stands in `data`, unchanged.
+        in_owner_ref: Whether it stands in `owner_ref`, unchanged.
+        made_at: Since when it is known to exist, on the loop's clock.
+    """
+
+    room_id: str
+    reference: str
+    in_data: bool
+    in_owner_ref: bool
+    made_at: float
+
+    def serves(self, in_data: bool | None) -> bool:
+        """Tell whether its showing proves that references in that place are shown; None for both places."""
+        if in_data is None:
+            return self.in_data and self.in_owner_ref
+        return self.in_data if in_data else self.in_owner_ref
+
+
+class Controls:
+    """The control rooms of one client: the first and the latest of those it made, bounded."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, Control] = {}
+        self._latest: OrderedDict[str, Control] = OrderedDict()
+
+    def add(self, control: Control) -> None:
+        """Add one that was just made, or just seen."""
+        if len(self._first) < _MOST or control.room_id in self._first:
+            self._first[control.room_id] = control
+            return
+        self._latest[control.room_id] = control
+        if len(self._latest) > _MOST:
+            self._latest.popitem(last=False)
+
+    def forget(self, room_id: str) -> None:
+        """Drop one that was deleted."""
+        self._first.pop(room_id, None)
+        self._latest.pop(room_id, None)
+
+    def all(self) -> list[Control]:
+        """Return all of them."""
+        return [*self._first.values(), *self._latest.values()]
+
+    def oldest_for(self, in_data: bool | None) -> float | None:
+        """Return since when there is one that serves that place; None without one."""
+        return min((one.made_at for one in self.all() if one.serves(in_data)), default=None)

@@ -1,0 +1,306 @@
+"""One create, settled: what sends, waits and scans around the state machine of `rules/creation.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Final, Literal
+
+import attrs
+
+from videoapi.caller import Caller
+from videoapi.creation.controls import Control, Controls
+from videoapi.creation.doubts import Doubt, Memory
+from videoapi.creation.scan import Scan, Scanner, get_room
+from videoapi.creation.stamp import create_request
+from videoapi.errors import CreateOutcomeUnknown, ValidationError
+from videoapi.models.checks import check_room_id
+from videoapi.models.rooms import Room, RoomSpec
+from videoapi.rules.creation import FINAL, Create, Rules, Sight, Step, attempted, given_up, scanned
+from videoapi.rules.failure import error_of
+from videoapi.rules.outcome import Outcome
+from videoapi.rules.references import DATA_KEY, is_reference, reference_from, reference_in
+from videoapi.rules.routes import DELETE_ROOM, Request
+from videoapi.rules.verdicts import Verdict
+
+OnUnknown = Literal["look", "resend", "strict"]
+DEFAULT_SETTLE: Final = 75.0
+"""Longest that a request can live on behind a broken connection, in seconds: common gateways end at 60."""
+_POLLS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
+_LONGEST_LOOK: Final = 10.0
+_NAP: Final = 0.25
+
+
+class Creator:
+    """Makes rooms, and settles the creates whose answer was lost; one for a client and its views.
+
+    Args:
+        settle: Seconds after which an attempt takes effect no more, and the list shows what it did.
+    """
+
+    def __init__(self, settle: float) -> None:
+        self._configured = settle
+        self._lag = 0.0
+        self._born: float | None = None
+        self._checks: dict[str, Request] = {}
+        self.controls = Controls()
+        self.memory = Memory()
+        self.scanner = Scanner(self.controls, lambda: self.settle)
+
+    @property
+    def settle(self) -> float:
+        """Seconds to wait before absence counts: as set, and more where the list was seen to lag."""
+        return self._configured + 3 * self._lag
+
+    def born(self) -> float:
+        """Return when the client came into use: what a process before this one sent, it sent earlier."""
+        if self._born is None:
+            self._born = asyncio.get_running_loop().time()
+        return self._born
+
+    # One create
+
+    async def create(self, caller: Caller, request: Request, on_unknown: OnUnknown = "look") -> Room:
+        """Make one room.
+
+        After an answer that proves nothing, `look` polls for the room in the last quarter of the
+        `timeout`, at most 10 s; `resend` waits for proof, and sends again where the room is proven
+        absent; `strict` does nothing.
+
+        Raises:
+            CreateOutcomeUnknown: No proof was found.
+            VideoAPIError: It was certainly not made.
+        """
+        self.born()
+        began, timeout = asyncio.get_running_loop().time(), request.timeout
+        look = min(_LONGEST_LOOK, timeout / 4) if on_unknown == "look" else 0.0
+        outcome = await self.send(caller, _within(request, timeout - look))
+        if outcome.verdict is Verdict.DONE:
+            made: Room = outcome.value
+            return made
+        if outcome.may_have_executed and on_unknown == "look":
+            room = await self._look_until(caller, request, began + timeout)
+            if room is not None:
+                return room
+        if outcome.may_have_executed and on_unknown == "resend":
+            if request.options.timeout is None:
+                timeout += 2 * (timeout + self.settle)
+            return await self._prove(caller, request, outcome, began + timeout)
+        raise error_of(request, outcome)
+
+    async def send(self, caller: Caller, request: Request) -> Outcome:
+        """Send a create, and note what it leaves behind: a control room, or a doubt."""
+        try:
+            outcome = await caller.outcome(request)
+        except asyncio.CancelledError:
+            self.memory.note(request)
+            raise
+        self.note(request, outcome)
+        return outcome
+
+    def note(self, request: Request, outcome: Outcome) -> None:
+        """Note what a create's outcome leaves behind: a control room, or a doubt."""
+        if outcome.verdict is Verdict.DONE:
+            room: Room = outcome.value
+            if reference_in(room.owner_ref, room.data) == request.reference:
+                self._control(room)
+        elif outcome.may_have_executed:
+            self.memory.note(request)
+
+    async def _look_until(self, caller: Caller, request: Request, deadline: float) -> Room | None:
+        """Poll for the room; its absence proves nothing here."""
+        assert request.reference is not None
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            async with asyncio.timeout_at(deadline):
+                for poll in _POLLS:
+                    await asyncio.sleep(max(0.0, min(began + poll, deadline - _NAP) - clock()))
+                    scan = await self.scanner.look(caller, [request.reference])
+                    if rooms := scan.found.get(request.reference):
+                        return rooms[0].room
+                    if began + poll >= deadline - _NAP:
+                        break
+        except TimeoutError:
+            pass
+        return None
+
+    async def _prove(self, caller: Caller, request: Request, outcome: Outcome, deadline: float) -> Room:
+        create = attempted(Create(), Verdict.UNKNOWN, asyncio.get_running_loop().time())
+        doubt = Doubt(request, create, outcome)
+        try:
+            async with asyncio.timeout_at(deadline):
+                while doubt.create.step not in FINAL:
+                    if doubt.create.step is Step.SEND:
+                        await self._send_again(caller, doubt)
+                    else:
+                        await self.settle_all(caller, [doubt])
+        except TimeoutError:
+            doubt.create = given_up(doubt.create)
+        finally:
+            await self.remove_checks(caller)
+        if doubt.room is not None:
+            return doubt.room
+        raise doubt.error()
+
+    async def _send_again(self, caller: Caller, doubt: Doubt) -> None:
+        outcome = doubt.outcome = await self.send(caller, doubt.request)
+        verdict = Verdict.UNKNOWN if outcome.may_have_executed else outcome.verdict
+        if verdict in (Verdict.NOT_SENT, Verdict.THROTTLED):
+            # Proven absent, and not sent again: it was certainly not made.
+            verdict = Verdict.REJECTED
+        doubt.create = attempted(doubt.create, verdict, asyncio.get_running_loop().time())
+        doubt.room = outcome.value if verdict is Verdict.DONE else None
+
+    # Later, or elsewhere
+
+    async def resolve(self, caller: Caller, reference: str, control: str | Room | None = None) -> Room | None:
+        """Find out what became of a create by its reference; never makes anything.
+
+        Raises:
+            CreateOutcomeUnknown: There is still no proof.
+            ValidationError: `reference` or `control` is none.
+        """
+        if not is_reference(reference):
+            raise ValidationError(
+                "A reference is what CreateOutcomeUnknown.reference holds.", field="reference"
+            )
+        born = self.born()
+        scan = await self._scan(caller, reference)
+        if rooms := scan.found.get(reference):
+            return rooms[0].room
+        if control is not None:
+            self._control(await self._named(caller, control))
+        sent_at, in_data = self.memory.of(reference) or (born, None)
+        shown_from = self.controls.oldest_for(in_data)
+        if shown_from is not None:
+            await self.sleep_until(lambda: max(sent_at, shown_from) + self.settle)
+            scan = await self._scan(caller, reference)
+            if rooms := scan.found.get(reference):
+                return rooms[0].room
+            if scan.proves_absence(in_data) and scan.began >= sent_at + self.settle:
+                return None
+        raise CreateOutcomeUnknown(
+            f"No proof whether a room with the reference {reference} exists: {_why(scan, shown_from)}",
+            reference=reference,
+            may_have_executed=True,
+        )
+
+    async def _named(self, caller: Caller, control: str | Room) -> Room:
+        room_id = check_room_id(control.room_id if isinstance(control, Room) else control)
+        room: Room = await caller.call(get_room(caller, room_id))
+        if reference_in(room.owner_ref, room.data) is None:
+            raise ValidationError("control= must name a room that this library made.", field="control")
+        return room
+
+    async def _scan(self, caller: Caller, *references: str) -> Scan:
+        scan = await self.scanner.look(caller, references)
+        self._lag = max(self._lag, scan.lag)
+        return scan
+
+    # Many doubts
+
+    async def settle_all(
+        self,
+        caller: Caller,
+        doubts: Sequence[Doubt],
+        *,
+        resend: bool = True,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Bring doubtful creates to their next step, with one scan at once and one when all have settled.
+
+        Afterwards each is `MADE`, `SEND` (proven absent, and may go again), `NOT_MADE` or `UNKNOWN`.
+
+        Args:
+            caller: Sends and scans.
+            doubts: What to settle; changed in place.
+            resend: Whether what is proven absent may be sent again.
+            stopping: Asked in between; true gives up at once.
+        """
+        await self._scan_for(caller, doubts, resend)
+        for _ in range(2):
+            waiting = [doubt for doubt in doubts if doubt.create.step is Step.SCAN]
+            if not waiting or stopping():
+                break
+            forms = {doubt.request.reference_in_data for doubt in waiting}
+            sent_at = max(doubt.create.doubtful_since or 0.0 for doubt in waiting)
+            await self.have_control(caller, forms)
+            await self.sleep_until(partial(self.settled_from, sent_at, forms), stopping)
+            scan = await self._scan_for(caller, waiting, resend)
+            if scan.missing:
+                break
+        for doubt in doubts:
+            if doubt.create.step is Step.SCAN:
+                doubt.create = given_up(doubt.create)
+
+    async def _scan_for(self, caller: Caller, doubts: Sequence[Doubt], resend: bool) -> Scan:
+        scan = await self._scan(caller, *(doubt.reference for doubt in doubts))
+        rules = Rules(self.settle, resend)
+        for doubt in doubts:
+            rooms = scan.found.get(doubt.reference, [])
+            proves = scan.proves_absence(doubt.request.reference_in_data)
+            sight = Sight(scan.began, tuple(one.room_id for one in rooms), proves)
+            doubt.create = scanned(doubt.create, sight, rules)
+            doubt.room = rooms[0].room if rooms else None
+        return scan
+
+    def settled_from(self, sent_at: float, forms: Iterable[bool]) -> float:
+        """Return from when on a scan can prove that what was sent by then, in those forms, is absent."""
+        shown = [moment for form in forms if (moment := self.controls.oldest_for(form)) is not None]
+        return max([sent_at, *shown]) + self.settle
+
+    async def sleep_until(
+        self, moment: Callable[[], float], stopping: Callable[[], bool] = lambda: False
+    ) -> None:
+        clock = asyncio.get_running_loop().time
+        # In naps: the moment moves when the list is seen to lag, and a run may be left meanwhile.
+        while (left := moment() - clock()) > 0 and not stopping():  # noqa: ASYNC110
+            await asyncio.sleep(min(left, _NAP))
+
+    # Control rooms
+
+    def _control(self, room: Room) -> None:
+        reference = reference_in(room.owner_ref, room.data)
+        assert reference is not None
+        in_data = reference_in(None, room.data) is not None
+        now = asyncio.get_running_loop().time()
+        self.controls.add(Control(room.room_id, reference, in_data, room.owner_ref == reference, now))
+
+    async def have_control(self, caller: Caller, forms: set[bool]) -> None:
+        """Make a self-check room where no control room serves a form; an honest list must show it.
+
+        It carries its reference in both places, and `remove_checks` deletes it.
+        """
+        if all(self.controls.oldest_for(form) is not None for form in forms):
+            return
+        reference = reference_from(secrets.token_bytes(17))
+        spec = RoomSpec("videoapi self-check, deleted soon", owner_ref=reference, data={DATA_KEY: reference})
+        request = create_request(spec, reference, caller.options, validate=False)
+        self._checks[reference] = request
+        await self.send(caller, request)
+
+    async def remove_checks(self, caller: Caller) -> None:
+        """Delete the self-check rooms; one that cannot be deleted stays, and does no harm."""
+        checks, self._checks = self._checks, {}
+        for control in self.controls.all():
+            if control.reference in checks:
+                self.controls.forget(control.room_id)
+                path = DELETE_ROOM.path(control.room_id)
+                await caller.outcome(Request(route=DELETE_ROOM, path=path, options=caller.options))
+
+
+def _within(request: Request, timeout: float) -> Request:
+    return attrs.evolve(request, options=attrs.evolve(request.options, timeout=timeout))
+
+
+def _why(scan: Scan, shown_from: float | None) -> str:
+    if scan.error is not None:
+        return f"the list of rooms could not be read ({type(scan.error).__name__})."
+    if scan.missing:
+        return f"the list does not show room {scan.missing[0].room_id}, which exists."
+    if shown_from is None:
+        return "no room is known that an honest list must show. Name one with control=."
+    return "the list does not show references as they were sent."

@@ -1,0 +1,293 @@
+"""The creates of one bulk run: what is known from before, what is in doubt, and the audit at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import attrs
+
+from videoapi.bulk import BulkOutcome, BulkReport, Emit, Item
+from videoapi.caller import Caller
+from videoapi.creation.creator import Creator
+from videoapi.creation.doubts import Doubt
+from videoapi.creation.scan import Found, Scan, get_room
+from videoapi.errors import NotFound, ValidationError, VideoAPIError
+from videoapi.journal import Journal
+from videoapi.models.rooms import Room
+from videoapi.rules.creation import Create, Step, attempted, inherited
+from videoapi.rules.outcome import Outcome
+from videoapi.rules.references import job_mark
+from videoapi.rules.routes import DELETE_ROOM, Request
+from videoapi.rules.verdicts import Verdict
+
+_ASKED_FOR: Final = 20
+
+
+@attrs.frozen(kw_only=True)
+class JobOptions:
+    """What a run of creates was asked for.
+
+    Args:
+        job_id: Names the job, so that another process can go on with it.
+        resumable: Whether the caller gave the id, so that an earlier process may have begun.
+        journal: The journal's file, or None.
+        resend: Whether a create that is proven absent is sent again.
+        dedupe: Whether surplus rooms are deleted at the end.
+        audit: Whether the list is read at the end.
+        keep_rooms: Whether outcomes carry their room.
+        keep_all: Whether the report keeps a row for every input.
+    """
+
+    job_id: str
+    resumable: bool
+    journal: str | os.PathLike[str] | None = None
+    resend: bool = True
+    dedupe: bool = False
+    audit: bool = True
+    keep_rooms: bool = False
+    keep_all: bool = True
+
+
+class CreateJob:
+    """Remembers, settles and audits the creates of one run; `bulk` asks it.
+
+    Args:
+        creator: The client's protocol.
+        caller: Sends and scans.
+        options: What the run was asked for.
+    """
+
+    def __init__(self, creator: Creator, caller: Caller, options: JobOptions) -> None:
+        self._creator = creator
+        self._caller = caller
+        self._options = options
+        self._mark = job_mark(options.job_id)
+        self._journal = Journal(options.journal, options.job_id) if options.journal is not None else None
+        self._survey: Scan | None = None
+        self._trusted = True
+        self._born = 0.0
+        self._doubts: dict[int, Doubt] = {}
+        self._again: dict[int, Create] = {}
+        self._ever_in_doubt: set[str] = set()
+
+    # Before
+
+    async def open(self) -> None:
+        """Learn what an earlier process may have done.
+
+        Raises:
+            ConfigurationError: The journal cannot be opened.
+        """
+        self._born = self._creator.born()
+        if self._journal is not None:
+            await self._journal.open()
+        elif self._options.resumable:
+            await self._look_back()
+
+    async def _look_back(self) -> None:
+        """Read the list as it is when nothing of an earlier process is under way any longer.
+
+        Without a journal a new job cannot be told from one that died, so each waits. What the list
+        does not show may then be sent, if the list can be trusted.
+        """
+        creator = self._creator
+        await creator.have_control(self._caller, {False, True})
+        since = max(self._born, creator.memory.latest(self._mark))
+        await creator.sleep_until(partial(creator.settled_from, since, (False, True)))
+        self._survey = await creator.scanner.look(self._caller, counted=self._is_mine)
+        if self._survey.error is not None:
+            raise self._survey.error
+        self._trusted = self._survey.proves_absence(None)
+
+    async def recall(self, item: Item) -> BulkOutcome | None:
+        """Return what an item ended as earlier; None where it is to be sent, or has been put in doubt.
+
+        Raises:
+            ConfigurationError: The journal cannot be written; the item must not be sent.
+        """
+        if item.index in self._again:
+            return None
+        if self._journal is not None:
+            return await self._from_journal(item, self._journal)
+        if self._survey is None:
+            return None
+        rooms = self._survey.found.get(_reference(item))
+        if rooms:
+            return self._made(item, rooms[0].room_id)
+        if not self._trusted:
+            self._put_in_doubt(item, inherited(self._born), None)
+        return None
+
+    async def _from_journal(self, item: Item, journal: Journal) -> BulkOutcome | None:
+        spec = hashlib.blake2s(item.request.body or b"").digest()
+        entry = await journal.intend(_reference(item), spec)
+        if entry is None:
+            return None
+        if entry.spec != spec:
+            error = ValidationError(
+                f"The journal has another spec under the key {item.key!r}. Give a changed job another job_id=.",
+                field="key",
+            )
+            return BulkOutcome(
+                index=item.index, key=item.key, reference=_reference(item), status="failed", error=error
+            )
+        if entry.status == "created":
+            return self._made(item, entry.room_id or "")
+        if entry.status is None:
+            since = max(self._born, self._creator.memory.latest(self._mark))
+            self._put_in_doubt(item, inherited(since), None)
+        return None
+
+    # During
+
+    def in_doubt(self, item: Item) -> bool:
+        """Tell whether an item waits to be settled."""
+        return item.index in self._doubts
+
+    def ended(self, item: Item, outcome: Outcome) -> None:
+        """Note what a send of an item has proved."""
+        self._creator.note(item.request, outcome)
+        if outcome.may_have_executed and outcome.verdict is not Verdict.DONE:
+            create = self._again.pop(item.index, Create())
+            now = asyncio.get_running_loop().time()
+            self._put_in_doubt(item, attempted(create, Verdict.UNKNOWN, now), outcome)
+        elif outcome.verdict is Verdict.DONE:
+            self._again.pop(item.index, None)
+            self._write(item, "created", outcome.value.room_id)
+        elif outcome.verdict is Verdict.REJECTED:
+            self._write(item, "failed")
+
+    def torn_down(self, item: Item) -> None:
+        """Note that an item was given up while it was in flight."""
+        self._creator.memory.note(item.request)
+
+    def _put_in_doubt(self, item: Item, create: Create, outcome: Outcome | None) -> None:
+        self._doubts[item.index] = Doubt(item.request, create, outcome, item=item)
+        self._ever_in_doubt.add(_reference(item))
+
+    # After
+
+    async def settle(self, emit: Emit, stopping: Callable[[], bool]) -> list[Item]:
+        """Settle what is in doubt, and hand out what is final.
+
+        Args:
+            emit: Takes an outcome.
+            stopping: Asked in between; true gives up at once.
+
+        Returns:
+            The items that are proven absent and may be sent again.
+        """
+        doubts = list(self._doubts.values())
+        if doubts and not stopping():
+            await self._creator.settle_all(
+                self._caller, doubts, resend=self._options.resend, stopping=stopping
+            )
+        self._doubts.clear()
+        again: list[Item] = []
+        for doubt in doubts:
+            if doubt.create.step is Step.SEND:
+                self._again[doubt.item.index] = doubt.create
+                again.append(doubt.item)
+            else:
+                await emit(self._settled(doubt))
+        return again
+
+    def _settled(self, doubt: Doubt) -> BulkOutcome:
+        item: Item = doubt.item
+        if doubt.create.step is Step.MADE:
+            room = doubt.room if self._options.keep_rooms else None
+            self._write(item, "created", doubt.create.rooms[0])
+            return self._made(item, doubt.create.rooms[0], room)
+        not_made = doubt.create.step is Step.NOT_MADE
+        if not_made:
+            self._write(item, "failed")
+        return BulkOutcome(
+            index=item.index,
+            key=item.key,
+            reference=doubt.reference,
+            status="failed" if not_made else "unknown",
+            error=doubt.error(),
+        )
+
+    def _made(self, item: Item, room_id: str, room: Room | None = None) -> BulkOutcome:
+        return BulkOutcome(
+            index=item.index,
+            key=item.key,
+            reference=_reference(item),
+            status="created",
+            room_id=room_id,
+            room=room,
+        )
+
+    def _write(self, item: Item, status: str, room_id: str | None = None) -> None:
+        if self._journal is not None:
+            self._journal.ended(_reference(item), status, room_id)
+
+    # The audit
+
+    async def audit(self, report: BulkReport) -> None:
+        """Read the list once more and tell what stands there twice, or not at all.
+
+        Looked for are all rooms of the run; for a stream of outcomes, whose report keeps no rows, those
+        that were ever in doubt.
+        """
+        if not self._options.audit:
+            return
+        every = self._options.keep_all or self._options.dedupe
+        if not every and not self._ever_in_doubt:
+            return
+        scan = await self._creator.scanner.look(
+            self._caller, counted=self._is_mine if every else self._ever_in_doubt.__contains__
+        )
+        report.audited = scan.complete
+        if not scan.complete:
+            return
+        acknowledged = {outcome.reference: outcome.room_id for outcome in report.made}
+        for reference, rooms in scan.found.items():
+            if len(rooms) > 1:
+                report.duplicates[reference] = tuple(room.room_id for room in rooms)
+                if self._options.dedupe:
+                    await self._delete_surplus(rooms, acknowledged.get(reference), report)
+        await self._find_missing(scan, report)
+
+    async def _delete_surplus(self, rooms: list[Found], acknowledged: str | None, report: BulkReport) -> None:
+        ids = [room.room_id for room in rooms]
+        keep = acknowledged if acknowledged in ids else ids[0]
+        for room_id in ids:
+            if room_id == keep:
+                continue
+            self._creator.controls.forget(room_id)
+            request = Request(route=DELETE_ROOM, path=DELETE_ROOM.path(room_id), options=self._caller.options)
+            outcome = await self._caller.outcome(request)
+            if outcome.verdict is Verdict.DONE:
+                report.removed.append(room_id)
+
+    async def _find_missing(self, scan: Scan, report: BulkReport) -> None:
+        """Tell of rooms that were acknowledged and are gone: asked for one by one, as a list may lag."""
+        unseen = [outcome for outcome in report.made if outcome.reference not in scan.found]
+        for outcome in unseen[:_ASKED_FOR]:
+            try:
+                await self._caller.call(get_room(self._caller, outcome.room_id or ""))
+            except NotFound:
+                report.missing.append(outcome)
+            except VideoAPIError:
+                report.audited = False
+
+    async def aclose(self) -> None:
+        """Delete the self-check room and close the journal."""
+        await self._creator.remove_checks(self._caller)
+        if self._journal is not None:
+            await self._journal.aclose()
+
+    def _is_mine(self, reference: str) -> bool:
+        return reference.startswith(self._mark)
+
+
+def _reference(item: Item) -> str:
+    assert item.request.reference is not None
+    return item.request.reference

@@ -1,0 +1,258 @@
+"""Looking for rooms by their reference: one streamed reading of the room list for all who wait.
+
+A scan proves that a room exists by showing it. That a room does not exist it proves only where it is
+complete and shows the control rooms, unchanged. A list that is capped, filtered or cut, or that
+drops or shortens references, does not show them all, and proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from videoapi.caller import Caller
+from videoapi.creation.controls import Control, Controls
+from videoapi.creation.stamp import ROOM
+from videoapi.errors import NotFound, ProtocolError, VideoAPIError
+from videoapi.models.codec import RecordReader
+from videoapi.models.ids import is_id
+from videoapi.models.rooms import Room
+from videoapi.rules.envelope import Unreadable, parse
+from videoapi.rules.references import reference_in
+from videoapi.rules.routes import GET_ROOM, LIST_ROOMS, Request
+from videoapi.streaming.bodies import Patience, Reading
+from videoapi.streaming.splitter import Block
+
+_MARK: Final = b"vx"
+_TRIES: Final = 3
+_ASKED_FOR: Final = 5
+_fields: list[Any] = [
+    ("room_id", Any, None),
+    ("owner_ref", Any, None),
+    ("data", Any, None),
+    ("created", Any, None),
+]
+_glance: Final = msgspec.json.Decoder(msgspec.defstruct("Glance", _fields)).decode
+
+
+@attrs.frozen
+class Found:
+    """A room in the list that carries a reference of ours."""
+
+    reference: str
+    room_id: str
+    created: str
+    in_data: bool
+    in_owner_ref: bool
+    raw: bytes | None = None
+
+    @property
+    def room(self) -> Room:
+        """The room as the list shows it; only of references that were asked for by name."""
+        assert self.raw is not None
+        return RecordReader(Room, extra=True).read(self.raw)
+
+
+@attrs.frozen
+class Scan:
+    """What one reading of the list has shown.
+
+    Args:
+        began: When it began, on the loop's clock.
+        found: Rooms by the reference they carry, the oldest first.
+        error: Why it is not complete; None where it is.
+        missing: Control rooms that it should have shown, and did not.
+        standing: Control rooms that it showed.
+        lag: How long a room of ours was known to exist that the list did not show yet, in seconds.
+    """
+
+    began: float
+    found: dict[str, list[Found]]
+    error: VideoAPIError | None = None
+    missing: tuple[Control, ...] = ()
+    standing: tuple[Control, ...] = ()
+    lag: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        return self.error is None
+
+    def proves_absence(self, in_data: bool | None) -> bool:
+        """Tell whether a reference that it does not show is on no room.
+
+        Args:
+            in_data: Where the reference would stand: in `data`, in `owner_ref`, or None for either.
+        """
+        return self.complete and not self.missing and any(one.serves(in_data) for one in self.standing)
+
+
+class _Batch:
+    """Those who wait for the same reading."""
+
+    def __init__(self) -> None:
+        self.wanted: set[str] = set()
+        self.counted: list[Callable[[str], bool]] = []
+        self.scan: Scan | None = None
+
+
+class Scanner:
+    """Reads the list for everybody who waits, one reading at a time.
+
+    Args:
+        controls: The control rooms.
+        settle: Seconds after which a list must show a room.
+    """
+
+    def __init__(self, controls: Controls, settle: Callable[[], float]) -> None:
+        self._controls = controls
+        self._settle = settle
+        self._lock = asyncio.Lock()
+        self._next = _Batch()
+
+    async def look(
+        self, caller: Caller, references: Iterable[str] = (), counted: Callable[[str], bool] | None = None
+    ) -> Scan:
+        """Read the list, in a reading that begins after this call.
+
+        Args:
+            caller: Opens the list.
+            references: What to look for; their rooms are kept.
+            counted: Tells of other references whether to note their rooms' ids.
+        """
+        batch = self._next
+        batch.wanted.update(references)
+        if counted is not None:
+            batch.counted.append(counted)
+        async with self._lock:
+            if batch.scan is None:
+                # Who comes from now on waits for the next reading. Where this one is cancelled, the
+                # next in line reads for the same batch.
+                if self._next is batch:
+                    self._next = _Batch()
+                batch.scan = await self._scan(caller, batch)
+        return batch.scan
+
+    async def _scan(self, caller: Caller, batch: _Batch) -> Scan:
+        clock = asyncio.get_running_loop().time
+        controls = self._controls.all()
+        marks = {control.reference for control in controls}
+        tries = 0
+        while True:
+            began = clock()
+            found, error = await _read(caller, batch, marks)
+            tries += 1
+            if error is None:
+                break
+            if tries >= _TRIES or not error.retryable:
+                return Scan(began, found, error)
+        unseen = [one for one in controls if one.made_at <= began and not _shows(found, one)]
+        due = [one for one in unseen if one.made_at <= began - self._settle()]
+        missing = await self._still_there(caller, due)
+        standing = [one for one in controls if one.made_at <= began - self._settle() and _shows(found, one)]
+        lag = max((began - one.made_at for one in unseen if one not in due), default=0.0)
+        return Scan(began, found, None, tuple(missing), tuple(standing), lag)
+
+    async def _still_there(self, caller: Caller, controls: list[Control]) -> list[Control]:
+        """Ask for the rooms that the list does not show: one that was deleted makes no list a liar."""
+        missing: list[Control] = []
+        for control in controls[:_ASKED_FOR]:
+            try:
+                await caller.call(get_room(caller, control.room_id))
+            except NotFound:
+                self._controls.forget(control.room_id)
+            except VideoAPIError:
+                missing.append(control)
+            else:
+                missing.append(control)
+        return missing + controls[_ASKED_FOR:]
+
+
+def get_room(caller: Caller, room_id: str) -> Request:
+    """Return the request for one room."""
+    return Request(
+        route=GET_ROOM,
+        path=GET_ROOM.path(room_id),
+        options=caller.options,
+        reader=ROOM,
+        ours=lambda room: room.room_id == room_id,
+    )
+
+
+def _shows(found: dict[str, list[Found]], control: Control) -> bool:
+    """Tell whether a list shows a control room, with its reference where it was put."""
+    return any(
+        one.room_id == control.room_id
+        and (one.in_data or not control.in_data)
+        and (one.in_owner_ref or not control.in_owner_ref)
+        for one in found.get(control.reference, ())
+    )
+
+
+async def _read(
+    caller: Caller, batch: _Batch, marks: set[str]
+) -> tuple[dict[str, list[Found]], VideoAPIError | None]:
+    """Read the list once; an odd room of somebody else's spoils nothing."""
+    request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=caller.options, stream=True)
+    reading = Reading(caller, request, "rooms", False, Patience(None, LIST_ROOMS))
+    found: dict[str, list[Found]] = {}
+    try:
+        async with aclosing(reading.blocks(lambda: caller.open(request))) as blocks:
+            async for block in blocks:
+                # Most rooms of a large account are none of ours: only what holds the mark is decoded.
+                if block.too_long or _MARK in block.text:
+                    _take(block, batch, marks, found)
+    except VideoAPIError as error:
+        return found, error
+    for rooms in found.values():
+        rooms.sort(key=lambda one: (one.created, one.room_id))
+    if reading.done:
+        return found, None
+    assert reading.outcome is not None
+    return found, caller.error(reading.outcome, request, 1)
+
+
+def _take(block: Block, batch: _Batch, marks: set[str], found: dict[str, list[Found]]) -> None:
+    if block.too_long:
+        raise _hidden("a room longer than 1 MiB")
+    for item in block.items:
+        raw = bytes(item)
+        if _MARK not in raw:
+            continue
+        try:
+            room = _glanced(raw)
+        except Unreadable:
+            room = {}
+        reference = reference_in(room.get("owner_ref"), room.get("data"))
+        wanted = reference in batch.wanted
+        if reference is None or not is_id(str(room.get("room_id"))):
+            if any(mark.encode() in raw for mark in batch.wanted):
+                raise _hidden("a room that cannot be read carries a reference of ours")
+        elif wanted or reference in marks or any(counts(reference) for counts in batch.counted):
+            in_data = reference_in(None, room.get("data")) is not None
+            in_owner_ref = room.get("owner_ref") == reference
+            one = Found(
+                reference,
+                str(room["room_id"]),
+                str(room.get("created") or ""),
+                in_data,
+                in_owner_ref,
+                raw if wanted else None,
+            )
+            found.setdefault(reference, []).append(one)
+
+
+def _glanced(raw: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.structs.asdict(_glance(raw))
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        document = parse(raw)
+        return document if isinstance(document, dict) else {}
+
+
+def _hidden(why: str) -> ProtocolError:
+    return ProtocolError(f"{LIST_ROOMS.method} {LIST_ROOMS.template}: {why}.", path=LIST_ROOMS.template)

@@ -1,0 +1,73 @@
+"""The request for a room, with the reference by which its room is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from videoapi.errors import ValidationError
+from videoapi.models.checks import check_room
+from videoapi.models.codec import Reader, encode
+from videoapi.models.rooms import Room, RoomSettings, RoomSpec
+from videoapi.rules.references import DATA_KEY, reference_in
+from videoapi.rules.routes import CREATE_ROOM, Options, Request
+
+ROOM: Final[Reader[Room]] = Reader("room", Room)
+
+
+def create_request(spec: RoomSpec, reference: str, options: Options, *, validate: bool = True) -> Request:
+    """Return the request that makes a room which carries `reference`.
+
+    Args:
+        spec: What to make.
+        reference: Its mark: in `owner_ref` where the spec leaves that free, else in `data`.
+        options: Limits of the call.
+        validate: Whether to check the body as the service would.
+
+    Raises:
+        ValidationError: The service would refuse it.
+    """
+    if not isinstance(spec, RoomSpec):
+        raise ValidationError(f"A room to be made is a RoomSpec, not {type(spec).__name__}.", field="spec")
+    body = _stamped(spec.to_wire(), reference)
+    if validate:
+        check_room(body, allow=own_keys(spec.settings))
+    return Request(
+        route=CREATE_ROOM,
+        path=CREATE_ROOM.path(),
+        options=options,
+        body=encode(body),
+        reader=ROOM,
+        ours=_answers(spec.name, reference),
+        reference=reference,
+        reference_in_data=spec.owner_ref is not None,
+    )
+
+
+def own_keys(settings: RoomSettings | Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the settings that the caller asked to let through unchecked."""
+    return tuple(settings.extra) if isinstance(settings, RoomSettings) else ()
+
+
+def _stamped(body: dict[str, Any], reference: str) -> dict[str, Any]:
+    if "owner_ref" not in body:
+        return {**body, "owner_ref": reference}
+    data = body.get("data", {})
+    if not isinstance(data, Mapping):
+        raise ValidationError("data must be a mapping.", field="data")
+    return {**body, "data": {**data, DATA_KEY: reference}}
+
+
+def _answers(name: str, reference: str) -> Callable[[Room], bool]:
+    """Return the check whether a room is the one asked for, or plainly another's.
+
+    A service that drops the reference, or a test's canned answer, is no stranger.
+    """
+
+    def is_ours(room: Room) -> bool:
+        echoed = reference_in(room.owner_ref, room.data)
+        if echoed is not None:
+            return echoed == reference
+        return room.name is None or room.name.strip().casefold() == str(name).strip().casefold()
+
+    return is_ours
