@@ -4,169 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter, deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar
-
-import attrs
+from typing import Final, Generic, Self, TypeVar
 
 from videoapi.aimd import Window
+from videoapi.bulk.inputs import Inputs
+from videoapi.bulk.plan import Item, Plan, Settling
+from videoapi.bulk.report import BulkOutcome, BulkReport, Progress, Status
 from videoapi.caller import Caller
 from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ConnectionFailed, ValidationError, VideoAPIError
+from videoapi.pacing import Gate
 from videoapi.rules.failure import error_of
 from videoapi.rules.outcome import Outcome, unanswered
-from videoapi.rules.routes import Options, Request
 from videoapi.rules.verdicts import Kind, Operation, Phase, Scope, Verdict
 
-Status = Literal["created", "deleted", "failed", "unknown", "not_sent"]
 S = TypeVar("S")
 DEFAULT_CONCURRENCY: Final = 32
 GIVE_UP_AFTER: Final = 120.0
-
-
-@attrs.frozen(kw_only=True)
-class BulkOutcome:
-    """What one input of a bulk run ended as.
-
-    Args:
-        index: The input's place, from 0.
-        key: The input's key, or None where it has none; a delete's key is its room id.
-        reference: The mark of a create; the room carries it if it exists.
-        status: `created`, `deleted`, `failed` (certainly not done), `unknown` (may be done) or
-            `not_sent`.
-        room_id: The room made, deleted, or that the token is for.
-        token: The token issued; its text comes only from `.value`.
-        error: Why not.
-        room: The room made, where the run keeps rooms.
-    """
-
-    index: int
-    key: str | None = None
-    reference: str | None = None
-    status: Status
-    room_id: str | None = None
-    token: Any = None
-    error: VideoAPIError | None = None
-    room: Any = None
-
-
-@attrs.define(kw_only=True)
-class BulkReport:
-    """What a run has done; it grows while the run goes on.
-
-    Args:
-        total: Inputs that have an outcome.
-        counts: How many ended as what, by status.
-        made: Outcomes that are `created` or `deleted`, by index.
-        failures: Outcomes that are `failed`, by index.
-        unknown: Outcomes that nobody knows, by index; a create's `reference` finds its room.
-        not_sent: Outcomes of inputs that were read but not sent, by index.
-        exhausted: Whether the inputs were read to their end.
-        stopped: What stopped the run before that, if anything did.
-        concurrency: How many may be in flight now; it falls when the service is overloaded.
-        audited: Whether the list of rooms was read whole at the end of a run of creates.
-        duplicates: Ids of the rooms that carry the same reference, by reference, the oldest first.
-        missing: Outcomes that are `created`, but whose room is gone at the end.
-        removed: Ids of the surplus rooms that `dedupe="delete"` has deleted.
-    """
-
-    total: int = 0
-    counts: Counter[str] = attrs.field(factory=Counter)
-    made: list[BulkOutcome] = attrs.field(factory=list, repr=False)
-    failures: list[BulkOutcome] = attrs.field(factory=list, repr=False)
-    unknown: list[BulkOutcome] = attrs.field(factory=list, repr=False)
-    not_sent: list[BulkOutcome] = attrs.field(factory=list, repr=False)
-    exhausted: bool = False
-    stopped: VideoAPIError | None = None
-    concurrency: int = 0
-    audited: bool = False
-    duplicates: dict[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
-    missing: list[BulkOutcome] = attrs.field(factory=list, repr=False)
-    removed: list[str] = attrs.field(factory=list, repr=False)
-
-    def _count(self, outcome: BulkOutcome) -> None:
-        self.total += 1
-        self.counts[outcome.status] += 1
-
-    def _keep(self, outcome: BulkOutcome) -> None:
-        match outcome.status:
-            case "created" | "deleted":
-                self.made.append(outcome)
-            case "failed":
-                self.failures.append(outcome)
-            case "unknown":
-                self.unknown.append(outcome)
-            case "not_sent":
-                self.not_sent.append(outcome)
-
-    def _sort(self) -> None:
-        for rows in (self.made, self.failures, self.unknown, self.not_sent):
-            rows.sort(key=lambda outcome: outcome.index)
-
-
-Progress = Callable[[BulkReport], object]
-"""Called after each outcome with the report so far; it must not block."""
-
-
-@attrs.frozen(kw_only=True)
-class Item:
-    """One input, ready to be sent."""
-
-    index: int
-    request: Request
-    key: str | None = None
-    room_id: str | None = None
-    given: Any = None
-
-
-@attrs.frozen(kw_only=True)
-class Plan(Generic[S]):
-    """What a kind of run does: how an input becomes a request, and an answer an outcome."""
-
-    prepare: Callable[[int, S], Item]
-    key_of: Callable[[S], str | None]
-    finish: Callable[[Item, Any], BulkOutcome]
-
-
-Emit = Callable[[BulkOutcome], Awaitable[None]]
-
-
-class Settling(Protocol):
-    """What a run asks about items that may be done; without one they end as `unknown`."""
-
-    async def open(self) -> None:
-        """Learn what an earlier process may have done; called before the first input is read."""
-        ...
-
-    async def recall(self, item: Item) -> BulkOutcome | None:
-        """Return what an item ended as earlier, or put it in doubt; None where it is to be sent."""
-        ...
-
-    def in_doubt(self, item: Item) -> bool:
-        """Tell whether an item waits to be settled."""
-        ...
-
-    def ended(self, item: Item, outcome: Outcome) -> None:
-        """Note what a send of an item has proved."""
-        ...
-
-    def torn_down(self, item: Item) -> None:
-        """Note that an item was given up while it was in flight."""
-        ...
-
-    async def settle(self, emit: Emit, stopping: Callable[[], bool]) -> list[Item]:
-        """Settle what is in doubt, hand out what is final, and return what may be sent again."""
-        ...
-
-    async def audit(self, report: BulkReport) -> None:
-        """Look at the result as a whole."""
-        ...
-
-    async def aclose(self) -> None:
-        """Release what the run needed."""
-        ...
+_Take = Callable[[], Awaitable["Item | BulkOutcome | None"]]
 
 
 class BulkRun(Generic[S]):
@@ -198,7 +56,7 @@ class BulkRun(Generic[S]):
         self._progress = progress
         self._keep_all = keep_all
         self._window = Window(self._workers, caller.pace.chance.clock)
-        self._inputs = _Inputs(inputs)
+        self._inputs = Inputs(inputs)
         self._keys: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._finished: asyncio.Queue[BulkOutcome | None] = asyncio.Queue(maxsize=self._workers)
@@ -248,7 +106,7 @@ class BulkRun(Generic[S]):
             raise _with_report(error, self.report) from None
         finally:
             self._drain()
-            self.report._sort()
+            self.report.sort()
 
     def _start(self) -> None:
         if self._left:
@@ -424,18 +282,16 @@ class BulkRun(Generic[S]):
             await self._finished.put(outcome)
 
     def _record(self, outcome: BulkOutcome, *, handed_out: bool = False) -> None:
-        self.report._count(outcome)
+        self.report.count(outcome)
         if not handed_out:
-            self.report._keep(outcome)
+            self.report.keep(outcome)
 
     def _torn_down(self, item: Item) -> BulkOutcome:
         if item.index not in self._in_flight:
             return _failed(item, "not_sent", None)
         if self._settling is not None:
             self._settling.torn_down(item)
-        lost = unanswered(
-            item.request, Phase.SENT, Kind.CONNECTION, "the run was cancelled before the answer"
-        )
+        lost = unanswered(item.request, Phase.SENT, Kind.CONNECTION, "the run was cancelled before the answer")
         return _failed(item, "unknown", error_of(item.request, lost))
 
     def _drain(self) -> None:
@@ -446,7 +302,7 @@ class BulkRun(Generic[S]):
             except asyncio.QueueEmpty:
                 return
             if outcome is not None:
-                self.report._keep(outcome)
+                self.report.keep(outcome)
 
     async def to_end(self) -> BulkReport:
         """Run to the end and return the report, with a row for every input.
@@ -462,71 +318,10 @@ class BulkRun(Generic[S]):
             raise _with_report(error, self.report) from None
         finally:
             self._left = True
-            self.report._sort()
+            self.report.sort()
         if self._inputs.error is not None:
             raise _with_report(self._inputs.error, self.report)
         return self.report
-
-
-_Take = Callable[[], Awaitable["Item | BulkOutcome | None"]]
-
-
-class _Inputs(Generic[S]):
-    """Reads any iterable or async iterable lazily, one input at a time."""
-
-    def __init__(self, inputs: Iterable[S] | AsyncIterable[S]) -> None:
-        self._sync: Iterator[S] | None = None
-        self._async: AsyncIterator[S] | None = None
-        if isinstance(inputs, AsyncIterable):
-            self._async = aiter(inputs)
-        elif isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes):
-            self._sync = iter(inputs)
-        else:
-            raise ConfigurationError("A bulk run reads an iterable or async iterable of inputs.")
-        self._lock = asyncio.Lock()
-        self._next_index = 0
-        self.exhausted = False
-        self.error: Exception | None = None
-
-    async def next(self) -> tuple[int, S] | None:
-        """Return the next input with its index; None at the end, or after an error of the iterator."""
-        if self._sync is not None:
-            return self._step(self._sync)
-        async with self._lock:
-            if self.exhausted or self.error is not None:
-                return None
-            assert self._async is not None
-            try:
-                given = await anext(self._async)
-            except StopAsyncIteration:
-                self.exhausted = True
-                return None
-            except Exception as error:
-                self.error = error
-                return None
-            return self._numbered(given)
-
-    async def aclose(self) -> None:
-        """Close the caller's generator, so that it does not wait for the collector."""
-        close: Callable[[], Awaitable[object]] | None = getattr(self._async, "aclose", None)
-        if close is not None:
-            await close()
-
-    def _step(self, inputs: Iterator[S]) -> tuple[int, S] | None:
-        if self.exhausted or self.error is not None:
-            return None
-        try:
-            return self._numbered(next(inputs))
-        except StopIteration:
-            self.exhausted = True
-        except Exception as error:
-            self.error = error
-        return None
-
-    def _numbered(self, given: S) -> tuple[int, S]:
-        index = self._next_index
-        self._next_index += 1
-        return index, given
 
 
 async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
@@ -554,7 +349,7 @@ async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _turn(gate: Any, gives_up: Callable[[], bool]) -> AsyncIterator[None]:
+async def _turn(gate: Gate, gives_up: Callable[[], bool]) -> AsyncIterator[None]:
     if not gate.closed:
         yield
         return
@@ -581,11 +376,6 @@ def _not_again(item: Item) -> VideoAPIError:
         path=item.request.route.template,
         retryable=True,
     )
-
-
-def single_attempt(options: Options) -> Options:
-    """Return the limits of a bulk item: one attempt, as the run decides whether there is another."""
-    return attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))
 
 
 def _failed(item: Item, status: Status, error: VideoAPIError | None) -> BulkOutcome:

@@ -1,0 +1,69 @@
+"""The inputs of a bulk run, read lazily from whatever holds them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+from videoapi.errors import ConfigurationError
+
+S = TypeVar("S")
+
+
+class Inputs(Generic[S]):
+    """Reads any iterable or async iterable lazily, one input at a time."""
+
+    def __init__(self, inputs: Iterable[S] | AsyncIterable[S]) -> None:
+        self._sync: Iterator[S] | None = None
+        self._async: AsyncIterator[S] | None = None
+        if isinstance(inputs, AsyncIterable):
+            self._async = aiter(inputs)
+        elif isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes):
+            self._sync = iter(inputs)
+        else:
+            raise ConfigurationError("A bulk run reads an iterable or async iterable of inputs.")
+        self._lock = asyncio.Lock()
+        self._next_index = 0
+        self.exhausted = False
+        self.error: Exception | None = None
+
+    async def next(self) -> tuple[int, S] | None:
+        """Return the next input with its index; None at the end, or after an error of the iterator."""
+        if self._sync is not None:
+            return self._step(self._sync)
+        async with self._lock:
+            if self.exhausted or self.error is not None:
+                return None
+            assert self._async is not None
+            try:
+                given = await anext(self._async)
+            except StopAsyncIteration:
+                self.exhausted = True
+                return None
+            except Exception as error:
+                self.error = error
+                return None
+            return self._numbered(given)
+
+    async def aclose(self) -> None:
+        """Close the caller's generator, so that it does not wait for the collector."""
+        close: Callable[[], Awaitable[object]] | None = getattr(self._async, "aclose", None)
+        if close is not None:
+            await close()
+
+    def _step(self, inputs: Iterator[S]) -> tuple[int, S] | None:
+        if self.exhausted or self.error is not None:
+            return None
+        try:
+            return self._numbered(next(inputs))
+        except StopIteration:
+            self.exhausted = True
+        except Exception as error:
+            self.error = error
+        return None
+
+    def _numbered(self, given: S) -> tuple[int, S]:
+        index = self._next_index
+        self._next_index += 1
+        return index, given
