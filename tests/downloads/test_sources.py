@@ -144,6 +144,8 @@ async def test_a_host_that_nobody_named_sees_no_connection(
         with pytest.raises(DownloadFailed, match="recording_hosts=") as caught:
             await download(client, url, tmp_path)
         assert caught.value.reason == "host"
+        with pytest.raises(DownloadFailed):
+            await client.archives.download(url, f"{tmp_path}/made/")
     assert foreign.seen == []
     assert left(tmp_path) == []
 
@@ -163,12 +165,12 @@ async def test_a_redirect_to_another_allowed_host_drops_the_credentials_for_good
 ) -> None:
     other = await open_server()
     server.answers = [redirect(f"{other.url}/b", 307), ranged()]
-    other.answers = [redirect(f"{server.url}/c.mp4", 308)]
+    other.answers = [redirect("/same"), redirect(f"{server.url}/c.mp4", 308)]
     client = connect(recording_hosts=[f"127.0.0.1:{other.port}"])
     path = await download(client, f"{server.url}/a/clip.mp4", tmp_path)
     assert path.read_bytes() == CONTENT
     assert [seen.headers.get("authorization") for seen in server.seen] == [BASIC, None]
-    assert [seen.headers.get("authorization") for seen in other.seen] == [None]
+    assert [seen.headers.get("authorization") for seen in other.seen] == [None, None]
 
 
 async def test_a_refusal_after_such_a_redirect_says_why_nothing_was_sent(
@@ -214,6 +216,7 @@ async def test_redirects_end_after_five(client: VideoClient, server: FileServer,
     with pytest.raises(ProtocolError, match="more than 5 redirects"):
         await download(client, f"{server.url}/a/other.mp4", tmp_path)
     assert len(server.seen) == 6
+    assert client._manager.file_permits._value == client._manager.max_streams
 
 
 @pytest.fixture

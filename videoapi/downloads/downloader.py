@@ -85,8 +85,9 @@ class Downloader:
             head_timeout=head_timeout,
             progress=progress,
         )
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with limit:
                 await on_disk(target.open)
                 await transfer.run()
                 return await on_disk(target.finish)
