@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import logging
 import pickle
 import socket
@@ -91,6 +92,46 @@ async def test_credentials_refused_midway_keep_what_came(
         await download(client, f"{server.url}/a/clip.mp4", tmp_path)
     assert len(server.seen) == 2
     assert (tmp_path / "clip.mp4.part").read_bytes() == CONTENT[:100_000]
+
+
+def signed(server: FileServer, sign: str) -> ArchiveFile:
+    return ArchiveFile(kind="transcoded", url=f"{server.url}/a/clip.mp4?{sign}", archive_id="5f", conf_num="c1")
+
+
+def archive(*urls: str) -> Respond:
+    body = {"result": "0", "archive": [{"_id": "5f", "conf_num": "c1", "transcoded": [{"url": url} for url in urls]}]}
+    return plain(200, json.dumps(body).encode(), Content_Type="application/json")
+
+
+async def test_a_signed_address_that_expires_midway_is_renewed_once_and_resumed(
+    client: VideoClient, server: FileServer, tmp_path: Path
+) -> None:
+    now = archive(f"{server.url}/a/other.mp4?new", signed(server, "old").url, signed(server, "new").url)
+    server.answers = [ranged(cut=100_000), plain(403), now, ranged()]
+    path = await client.archives.download(signed(server, "old"), tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert [seen.path for seen in server.seen] == [
+        "/a/clip.mp4?old",
+        "/a/clip.mp4?old",
+        "/video/v2/archive/conf/c1",
+        "/a/clip.mp4?new",
+    ]
+    assert server.seen[3].headers["range"] == "bytes=100000-"
+    server.seen.clear()
+    server.answers = [plain(403), now, plain(403)]
+    with pytest.raises(PermissionDenied):
+        await client.archives.download(signed(server, "old"), tmp_path, overwrite=True)
+    assert len(server.seen) == 3
+
+
+@pytest.mark.parametrize("listed", [True, False])
+async def test_a_refusal_stands_where_the_archive_knows_no_other_address(
+    client: VideoClient, server: FileServer, tmp_path: Path, listed: bool
+) -> None:
+    server.answers = [plain(404), archive(signed(server, "old").url) if listed else plain(400, b"{}")]
+    with pytest.raises(NotFound, match="72 hours"):
+        await client.archives.download(signed(server, "old"), tmp_path)
+    assert len(server.seen) == 2
 
 
 @pytest.mark.parametrize("status", [404, 410])
