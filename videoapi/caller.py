@@ -87,9 +87,9 @@ class Caller:
         return unanswered(request, Phase.SENT, Kind.TIMEOUT, "a middleware did not end in time")
 
     def stream_permit_free(self) -> bool:
-        """Tell whether another stream could be opened now without waiting."""
+        """Tell whether a stream may be opened ahead: one permit stays for who opens the next on purpose."""
         self.manager.api()
-        return not self.manager.stream_permits.locked()
+        return self.manager.stream_permits.free > 1
 
     def judge(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
         """Judge the envelope that is left of a streamed body when its items are taken out."""

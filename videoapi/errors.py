@@ -40,6 +40,7 @@ _FACTS: tuple[str, ...] = (
     "retry_after",
     "retryable",
     "may_have_executed",
+    "cursor",
 )
 
 
@@ -60,6 +61,7 @@ class VideoAPIError(Exception):
         retry_after: Seconds the service asked to wait, or None.
         retryable: Whether the same call may succeed later without a change.
         may_have_executed: Whether the service may have done what was asked.
+        cursor: Where a stream that broke off can go on, or None.
     """
 
     _own: ClassVar[tuple[str, ...]] = ()
@@ -80,6 +82,7 @@ class VideoAPIError(Exception):
         retry_after: float | None = None,
         retryable: bool = False,
         may_have_executed: bool = False,
+        cursor: object = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -95,6 +98,7 @@ class VideoAPIError(Exception):
         self.retry_after = retry_after
         self.retryable = retryable
         self.may_have_executed = may_have_executed
+        self.cursor = cursor
 
     def __str__(self) -> str:
         return self.message

@@ -75,8 +75,9 @@ class FileSource:
         self.manager.files(public_only=False)
         permits = self.manager.file_permits
         await permits.acquire()
+        limit = asyncio.timeout(head_timeout)
         try:
-            async with asyncio.timeout(head_timeout) as limit:
+            async with limit:
                 return await self._follow(url, headers)
         except BaseException as error:
             permits.release()

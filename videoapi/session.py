@@ -10,11 +10,11 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import aiohttp
 
-from videoapi.config import positive_seconds
+from videoapi.config import positive_seconds, proxy_url
 from videoapi.connector import Connector
 from videoapi.errors import ConfigurationError
 from videoapi.pacing import Chance, Pace, Paces
@@ -41,6 +41,23 @@ async def _never_resend(request: aiohttp.ClientRequest, handler: ClientHandlerTy
         raise Dropped(type(error).__name__) from None
 
 
+class Permits(asyncio.Semaphore):
+    """A semaphore that tells how many permits are free."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.free = number
+
+    async def acquire(self) -> Literal[True]:
+        await super().acquire()
+        self.free -= 1
+        return True
+
+    def release(self) -> None:
+        self.free += 1
+        super().release()
+
+
 class SessionManager:
     """Owns the connections; may be shared by clients of several projects, in one event loop.
 
@@ -51,7 +68,8 @@ class SessionManager:
         connect_timeout: Seconds until a TCP and TLS connection must stand.
         ca_file: PEM file of the authorities to trust instead of the system's.
         proxy: URL of an HTTP proxy for all requests.
-        trust_env: Take proxies and `.netrc` from the environment; off unless asked for.
+        trust_env: Take proxies from HTTP_PROXY, HTTPS_PROXY and NO_PROXY; off unless asked for. `.netrc`
+            is never read: each request has credentials of its own.
         http_middlewares: aiohttp client middlewares, run inside ours once per attempt. They must
             neither retry nor read bodies.
         chance: Clock, sleep and dice of retries; for tests.
@@ -77,14 +95,12 @@ class SessionManager:
     ) -> None:
         limit: object = max_connections
         if type(limit) is not int or not 1 <= limit <= 10_000:
-            raise ConfigurationError(
-                f"max_connections={max_connections!r}: give a whole number from 1 to 10,000."
-            )
+            raise ConfigurationError(f"max_connections={max_connections!r}: give a whole number from 1 to 10,000.")
         positive_seconds("keepalive", keepalive)
         positive_seconds("connect_timeout", connect_timeout)
         self.max_connections = max_connections
         self.max_streams = max(1, max_connections // 4)
-        self.proxy = proxy
+        self.proxy = proxy_url(proxy)
         self.trust_env = trust_env
         self._keepalive = keepalive
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
@@ -97,7 +113,7 @@ class SessionManager:
         self._api: aiohttp.ClientSession | None = None
         self._files: dict[bool, aiohttp.ClientSession] = {}
         self.permits: asyncio.Semaphore
-        self.stream_permits: asyncio.Semaphore
+        self.stream_permits: Permits
         self.file_permits: asyncio.Semaphore
         self.watchdog: Watchdog
 
@@ -143,6 +159,16 @@ class SessionManager:
             session = self._files[public_only] = self._open(connector, auto_decompress=False)
         return session
 
+    def proxy_for(self, url: URL) -> str | None:
+        """Return the URL of the proxy that a request goes through, or None.
+
+        Raises:
+            ConfigurationError: The environment names a proxy that is none.
+        """
+        if self.proxy is not None or not self.trust_env or proxy_bypass(url.authority):
+            return self.proxy
+        return proxy_url(getproxies().get(url.scheme))
+
     def pace(self, origin: str, account: str) -> Pace:
         """Return the retry budget and the gates of one account at one origin."""
         return self._paces.of(origin, account)
@@ -174,7 +200,7 @@ class SessionManager:
         if self._loop is None:
             self._loop = loop
             self.permits = asyncio.Semaphore(self.max_connections)
-            self.stream_permits = asyncio.Semaphore(self.max_streams)
+            self.stream_permits = Permits(self.max_streams)
             # Of their own: a download made inside `async for` over an archive must find one.
             self.file_permits = asyncio.Semaphore(self.max_streams)
             self.watchdog = Watchdog(loop)
@@ -199,7 +225,6 @@ class SessionManager:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
-            trust_env=self.trust_env,
             middlewares=self._middlewares,
             auto_decompress=auto_decompress,
             headers={"User-Agent": USER_AGENT},
@@ -213,8 +238,6 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext | None:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"ca_file={ca_file!r} holds no certificate that can be read: {error}"
-        ) from None
+        raise ConfigurationError(f"ca_file={ca_file!r} holds no certificate that can be read: {error}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -276,6 +276,8 @@ async def test_a_busy_server_is_asked_again_and_then_named(
 ) -> None:
     server.answers = [plain(503), plain(429, Retry_After=1), ranged()]
     assert await fetch(client, server, tmp_path) == CONTENT
+    server.answers = [plain(408)] * 5 + [ranged()]
+    assert await fetch(client, server, tmp_path, overwrite=True) == CONTENT
     server.seen.clear()
     server.answers = [plain(503)]
     with pytest.raises(ServerFault) as caught:

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from tests.downloads.conftest import left, no_sleep
 from videoapi.client import VideoClient
-from videoapi.errors import AuthenticationFailed, NotFound, PermissionDenied
+from videoapi.errors import AuthenticationFailed, NotFound, PermissionDenied, ProtocolError
 from videoapi.models.reports import Archive
 from videoapi.pacing import Chance
 from videoapi.sandbox import Sandbox
@@ -85,6 +86,23 @@ async def test_wrong_and_missing_credentials_are_told_apart_from_other_refusals(
     with pytest.raises((PermissionDenied, AuthenticationFailed), match="give recording_auth="):
         await without.archives.download(archive.files[0], tmp_path)
     assert left(tmp_path) == []
+
+
+async def test_a_redirect_from_https_to_http_is_not_followed(tmp_path: Path) -> None:
+    async with Sandbox() as plain, Sandbox(tls=True) as sandbox:
+        client = VideoClient(
+            sandbox.app_id,
+            sandbox.app_key,
+            sandbox.base_url,
+            ca_file=sandbox.ca_file,
+            recording_auth=sandbox.recording_auth,
+            recording_hosts=["127.0.0.1"],
+        )
+        sandbox.fault("files.get", "redirect", location=f"{URL(plain.base_url).origin()}/files/x.mp4")
+        async with client:
+            with pytest.raises(ProtocolError, match="from https to http"):
+                await client.archives.download(f"{URL(sandbox.base_url).origin()}/files/x.mp4", tmp_path)
+        assert plain.ledger.connections == 0
 
 
 async def test_a_file_is_gone_after_its_time(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import logging
 import pickle
 import socket
@@ -93,6 +94,46 @@ async def test_credentials_refused_midway_keep_what_came(
     assert (tmp_path / "clip.mp4.part").read_bytes() == CONTENT[:100_000]
 
 
+def signed(server: FileServer, sign: str) -> ArchiveFile:
+    return ArchiveFile(kind="transcoded", url=f"{server.url}/a/clip.mp4?{sign}", archive_id="5f", conf_num="c1")
+
+
+def archive(*urls: str) -> Respond:
+    body = {"result": "0", "archive": [{"_id": "5f", "conf_num": "c1", "transcoded": [{"url": url} for url in urls]}]}
+    return plain(200, json.dumps(body).encode(), Content_Type="application/json")
+
+
+async def test_a_signed_address_that_expires_midway_is_renewed_once_and_resumed(
+    client: VideoClient, server: FileServer, tmp_path: Path
+) -> None:
+    now = archive(f"{server.url}/a/other.mp4?new", signed(server, "old").url, signed(server, "new").url)
+    server.answers = [ranged(cut=100_000), plain(403), now, ranged()]
+    path = await client.archives.download(signed(server, "old"), tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert [seen.path for seen in server.seen] == [
+        "/a/clip.mp4?old",
+        "/a/clip.mp4?old",
+        "/video/v2/archive/conf/c1",
+        "/a/clip.mp4?new",
+    ]
+    assert server.seen[3].headers["range"] == "bytes=100000-"
+    server.seen.clear()
+    server.answers = [plain(403), now, plain(403)]
+    with pytest.raises(PermissionDenied):
+        await client.archives.download(signed(server, "old"), tmp_path, overwrite=True)
+    assert len(server.seen) == 3
+
+
+@pytest.mark.parametrize("listed", [True, False])
+async def test_a_refusal_stands_where_the_archive_knows_no_other_address(
+    client: VideoClient, server: FileServer, tmp_path: Path, listed: bool
+) -> None:
+    server.answers = [plain(404), archive(signed(server, "old").url) if listed else plain(400, b"{}")]
+    with pytest.raises(NotFound, match="72 hours"):
+        await client.archives.download(signed(server, "old"), tmp_path)
+    assert len(server.seen) == 2
+
+
 @pytest.mark.parametrize("status", [404, 410])
 async def test_a_file_that_is_gone_says_how_long_files_are_kept(
     client: VideoClient, server: FileServer, tmp_path: Path, status: int
@@ -144,6 +185,8 @@ async def test_a_host_that_nobody_named_sees_no_connection(
         with pytest.raises(DownloadFailed, match="recording_hosts=") as caught:
             await download(client, url, tmp_path)
         assert caught.value.reason == "host"
+        with pytest.raises(DownloadFailed):
+            await client.archives.download(url, f"{tmp_path}/made/")
     assert foreign.seen == []
     assert left(tmp_path) == []
 
@@ -163,12 +206,12 @@ async def test_a_redirect_to_another_allowed_host_drops_the_credentials_for_good
 ) -> None:
     other = await open_server()
     server.answers = [redirect(f"{other.url}/b", 307), ranged()]
-    other.answers = [redirect(f"{server.url}/c.mp4", 308)]
+    other.answers = [redirect("/same"), redirect(f"{server.url}/c.mp4", 308)]
     client = connect(recording_hosts=[f"127.0.0.1:{other.port}"])
     path = await download(client, f"{server.url}/a/clip.mp4", tmp_path)
     assert path.read_bytes() == CONTENT
     assert [seen.headers.get("authorization") for seen in server.seen] == [BASIC, None]
-    assert [seen.headers.get("authorization") for seen in other.seen] == [None]
+    assert [seen.headers.get("authorization") for seen in other.seen] == [None, None]
 
 
 async def test_a_refusal_after_such_a_redirect_says_why_nothing_was_sent(
@@ -214,6 +257,7 @@ async def test_redirects_end_after_five(client: VideoClient, server: FileServer,
     with pytest.raises(ProtocolError, match="more than 5 redirects"):
         await download(client, f"{server.url}/a/other.mp4", tmp_path)
     assert len(server.seen) == 6
+    assert client._manager.file_permits._value == client._manager.max_streams
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -254,6 +255,36 @@ async def test_a_cancelled_download_closes_its_connection_and_keeps_what_came(
     assert (tmp_path / "clip.mp4.part").read_bytes() == CONTENT[:100_000]
     assert of_disk(tmp_path) == set()
     assert client._manager.file_permits._value == client._manager.max_streams
+
+
+async def test_a_cancelled_download_waits_for_the_disk_before_it_lets_go_of_the_file(
+    client: VideoClient, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    write = Target.write
+
+    def slow(self: Target, data: bytes) -> None:
+        begun.set()
+        assert go_on.wait(5)
+        write(self, data)
+
+    monkeypatch.setattr(Target, "write", slow)
+    server.answers = [ranged()]
+    task = asyncio.create_task(client.archives.download(f"{server.url}/a/clip.mp4", tmp_path))
+    assert await asyncio.to_thread(begun.wait, 5)
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert of_disk(tmp_path)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    kept = (tmp_path / "clip.mp4.part").read_bytes()
+    assert kept
+    assert kept == CONTENT[: len(kept)]
+    assert of_disk(tmp_path) == set()
 
 
 async def test_a_download_that_takes_too_long_says_what_it_kept(

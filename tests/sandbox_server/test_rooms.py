@@ -87,6 +87,11 @@ async def test_names_beyond_ascii_come_back_as_they_went(bare):
     assert reply.json["room"]["name"] == "Zürich 😀 \ud800"
 
 
+async def test_a_number_beyond_64_bits_is_echoed(bare):
+    data = {"big": 2**70}
+    assert (await bare("POST", "/rooms", {"name": "n", "owner_ref": "o", "data": data})).json["room"]["data"] == data
+
+
 @pytest.mark.parametrize("sip", [False, {}, None])
 async def test_every_way_to_say_no_sip_is_taken(bare, sip):
     room = (await bare("POST", "/rooms", {"name": "n", "owner_ref": "o", "sip": sip})).json["room"]

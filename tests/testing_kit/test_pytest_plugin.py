@@ -79,6 +79,26 @@ def test_the_fixtures_work_with_pytest_asyncio(tmp_path: Path) -> None:
     assert "1 passed" in output
 
 
+def test_the_client_may_fetch_the_sandbox_s_recordings(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        import asyncio
+
+        def test_a_recording(videoapi_sandbox, videoapi_client, tmp_path):
+            async def fetch():
+                async with videoapi_client as client:
+                    room = await client.rooms.create(name="Stand-up")
+                    videoapi_sandbox.conference(room.room_id, recorded=True)
+                    (archive,) = await client.archives.by_room(room.room_id).to_list()
+                    return await client.archives.download(archive.files[0], to=tmp_path)
+
+            assert asyncio.run(fetch()).stat().st_size > 0
+        """,
+        *NO_ASYNC_PLUGIN,
+    )
+
+
 def test_an_unused_client_leaves_no_warning(tmp_path: Path) -> None:
     run(tmp_path, "def test_unused(videoapi_client): pass", *NO_ASYNC_PLUGIN)
 

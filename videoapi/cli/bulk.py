@@ -46,18 +46,21 @@ async def carry_out(job: Job, lines: Lines[T], start: Callable[[Iterator[T]], Bu
     with closing(lines), OutcomeFile(job.out) as file:
         if file.kept_as is not None:
             say(f"The outcomes of an earlier run are kept in {file.kept_as}", quiet=job.quiet)
-        with display("rooms", quiet=job.quiet) as show:
-            desk = Desk(file, lines, show)
-            run = start(desk.inputs())
-            try:
-                async with run as outcomes:
-                    async for outcome in outcomes:
-                        desk.enter(outcome)
-            finally:
-                desk.enter_rest(run.report)
-        exhausted = run.report.exhausted
-        _tell(job, file, run.report, time.monotonic() - began)
-    return exits.of_run(file.counts, exhausted=exhausted)
+        report = BulkReport()
+        try:
+            with display("rooms", quiet=job.quiet) as show:
+                desk = Desk(file, lines, show)
+                run = start(desk.inputs())
+                report = run.report
+                try:
+                    async with run as outcomes:
+                        async for outcome in outcomes:
+                            desk.enter(outcome)
+                finally:
+                    desk.enter_rest(report)
+        finally:
+            _tell(job, file, report, time.monotonic() - began)
+    return exits.of_run(file.counts, exhausted=report.exhausted)
 
 
 class Desk:

@@ -23,7 +23,6 @@ from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.models.reports import Archive, CallRecord
 from videoapi.streaming import RecordStream
 
-PAGE: Final = 500
 PRIVATE: Final = 0o600
 
 
@@ -159,9 +158,9 @@ async def _write(job: Job, stream: RecordStream[R], part: Part, text_of: Callabl
     written = 0
     with display("records", quiet=job.quiet) as show:
         async with stream:
-            async for page in stream.pages(PAGE):
-                part.write("".join(map(text_of, page.records)))
-                written += len(page.records)
+            async for record in stream:
+                part.write(text_of(record))
+                written += 1
                 show(written)
     return written
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from videoapi.downloads.downloader import Downloader
-from videoapi.downloads.transfer import Progress
+from videoapi.downloads.transfer import Progress, Renew
 
-__all__ = ["Downloader", "Progress"]
+__all__ = ["Downloader", "Progress", "Renew"]

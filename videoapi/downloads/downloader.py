@@ -13,7 +13,7 @@ from yarl import URL
 from videoapi.config import BaseUrl, Credentials, positive_seconds
 from videoapi.downloads.disk import Target
 from videoapi.downloads.threads import on_disk
-from videoapi.downloads.transfer import Progress, Transfer
+from videoapi.downloads.transfer import Progress, Renew, Transfer
 from videoapi.errors import CallTimeout, ConfigurationError
 from videoapi.files import FileSource
 from videoapi.models.reports import ArchiveFile
@@ -58,6 +58,7 @@ class Downloader:
         progress: Progress | None = None,
         timeout: float | None = None,
         name: str | None = None,
+        renew: Renew | None = None,
         policy: RetryPolicy,
         head_timeout: float,
     ) -> Path:
@@ -70,6 +71,7 @@ class Downloader:
             progress: Told the bytes there are, and the length or None.
             timeout: The whole download, in seconds, or None.
             name: A name of your own within the directory; made harmless like any other.
+            renew: Asked once for another address, where this one is refused; or None.
             policy: How many attempts in a row may bring nothing new.
             head_timeout: Seconds until an answer's head must be there.
         """
@@ -84,9 +86,11 @@ class Downloader:
             policy=policy,
             head_timeout=head_timeout,
             progress=progress,
+            renew=renew,
         )
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with limit:
                 await on_disk(target.open)
                 await transfer.run()
                 return await on_disk(target.finish)

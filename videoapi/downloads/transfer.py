@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,7 +15,7 @@ from videoapi.errors import DownloadFailed, VideoAPIError
 from videoapi.files import FileSource, Reply
 from videoapi.pacing import Chance
 from videoapi.rules.backoff import RetryPolicy, jitter, retry_after_of, spread
-from videoapi.rules.hosts import shown
+from videoapi.rules.hosts import read_url, shown
 from videoapi.rules.ranges import Refusal, Rest, Restart, Version, range_headers, read_head
 from videoapi.rules.refusals import refusal_of
 from videoapi.transport import Body, BodyLost
@@ -23,11 +23,16 @@ from videoapi.transport import Body, BodyLost
 Progress = Callable[[int, int | None], object]
 """Called with the bytes there are and the file's length, None while unknown; at most ten times a second."""
 
+Renew = Callable[[], Awaitable[str | None]]
+"""Asks for the file's address once more, as a signed one expires; None where there is no other."""
+
 BLOCK: Final = 256 * 1024
 """Bytes written at once; what a download holds in memory."""
 STEP: Final = 16 * 1024
 """Bytes beyond the best so far that make an attempt a step forward."""
 TICK: Final = 0.1
+
+_EXPIRED: Final = frozenset({401, 403, 404, 410})
 
 
 @attrs.define(kw_only=True)
@@ -41,6 +46,7 @@ class Transfer:
         policy: How many attempts in a row may bring nothing new, and how long to wait between them.
         head_timeout: Seconds until an answer's head must be there.
         progress: Told how far it is, or None.
+        renew: Asked once for another address, where this one is refused; or None.
     """
 
     source: FileSource
@@ -49,6 +55,7 @@ class Transfer:
     policy: RetryPolicy
     head_timeout: float
     progress: Progress | None = None
+    renew: Renew | None = None
     _attempts: int = attrs.field(default=0, init=False)
     _restarted: bool = attrs.field(default=False, init=False)
     _told: float = attrs.field(default=0.0, init=False)
@@ -70,6 +77,8 @@ class Transfer:
                 return
             if self.target.received >= best + STEP:
                 best, failures = self.target.received, 0
+            if trouble.status in _EXPIRED and await self._renewed():
+                continue
             failures += 1
             wait = self._wait(trouble, failures)
             if wait is None:
@@ -93,6 +102,15 @@ class Transfer:
         base = self.policy.base if asked is None else self.policy.throttle_base
         wait = jitter(base, self.policy.cap, failures, self._chance.dice())
         return wait if asked is None else max(wait, spread(asked, self._chance.dice()))
+
+    async def _renewed(self) -> bool:
+        """Take the address that the file has now, if it is another; only once."""
+        renew, self.renew = self.renew, None
+        text = await renew() if renew is not None else None
+        if text is None:
+            return False
+        self.url = read_url(text)
+        return True
 
     async def _attempt(self) -> None:
         """Send one request, and a second one where the answer does not fit what was kept."""

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from videoapi.caller import Caller
-from videoapi.downloads import Downloader, Progress
+from videoapi.downloads import Downloader, Progress, Renew
+from videoapi.errors import VideoAPIError
 from videoapi.models.reports import Archive, ArchiveFile
 from videoapi.resources.reports import ARCHIVES, Reports
 
@@ -32,8 +33,8 @@ class Archives(Reports[Archive]):
 
         Until then it grows in `<name>.part`, with its version noted in `<name>.part.json`. A broken
         connection is resumed within the call, a failed or cancelled call by the next one, both only
-        if the server proves that the file is still the same; else it begins anew. Only the owner may
-        read the files.
+        if the server proves that the file is still the same; else it begins anew. Where a signed URL has
+        expired, the archive is asked once for the file's new one. Only the owner may read the files.
 
         Args:
             file: One of `archive.files`, or a URL.
@@ -70,6 +71,24 @@ class Archives(Reports[Archive]):
             progress=progress,
             timeout=timeout,
             name=name,
+            renew=self._renewal(file),
             policy=options.retry,
             head_timeout=options.attempt_timeout,
         )
+
+    def _renewal(self, file: ArchiveFile | str) -> Renew | None:
+        """Return how to get the file's present URL; None where it is not signed, and so does not expire."""
+        if isinstance(file, str) or "?" not in file.url or not file.conf_num:
+            return None
+        place, conf_num = file.url.partition("?")[0], file.conf_num
+
+        async def renew() -> str | None:
+            try:
+                archives = await self.by_conference(conf_num).to_list()
+            except VideoAPIError:
+                # The refusal of the file itself says more than this one.
+                return None
+            urls = (found.url for archive in archives for found in archive.files if found.kind == file.kind)
+            return next((url for url in urls if url != file.url and url.partition("?")[0] == place), None)
+
+        return renew

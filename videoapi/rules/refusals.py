@@ -7,7 +7,7 @@ from typing import Any, Final
 from videoapi import errors
 
 _KEPT: Final = "The service keeps files for 72 hours, unless storage is bought."
-_TRANSIENT: Final = frozenset({408, 425, 429})
+_TRANSIENT: Final = frozenset({408, 425})
 
 
 def refusal_of(

@@ -50,10 +50,10 @@ class Answer:
 
 
 def dump(value: object) -> bytes:
-    """Write JSON as the service does: UTF-8, no white space, lone surrogates escaped."""
+    """Write JSON as the service does: UTF-8, no white space, lone surrogates escaped, numbers of any size."""
     try:
         return msgspec.json.encode(value)
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, OverflowError):
         return json.dumps(value, separators=(",", ":")).encode()
 
 

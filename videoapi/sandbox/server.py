@@ -217,14 +217,14 @@ class Sandbox:
             after: how many requests pass before the first one meets it.
             location: where `redirect` points.
 
-        `refuse` on `*` with neither `rate` nor `after` begins at once; else with the request that meets it,
-        which is answered as usual. While it lasts every answer says `Connection: close`.
+        `refuse` on `*` with neither `rate` nor `after` begins at once where the sandbox runs; else with the
+        request that meets it, which is answered as usual. While it lasts every answer says `Connection: close`.
 
         Raises:
             ValueError: an unknown route or kind, or a number that makes no sense.
         """
         fault = scripted(route, kind, times, **told)
-        if fault.kind == "refuse" and route == "*" and fault.rate is None and not fault.after:
+        if self._server and fault.kind == "refuse" and route == "*" and fault.rate is None and not fault.after:
             fault.hits, fault.times = 1, 1
             self._step(lambda: self._listener.refuse(fault.seconds or 1.0))
             return fault

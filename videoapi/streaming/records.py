@@ -199,7 +199,7 @@ class RecordStream(Generic[R]):
                 async for batch in batches:
                     yield batch
         except VideoAPIError as error:
-            error.cursor = self.cursor  # type: ignore[attr-defined]
+            error.cursor = self.cursor
             raise
         finally:
             self._ended.set()

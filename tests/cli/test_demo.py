@@ -1,0 +1,58 @@
+"""The demo: small, and with a count that is off."""
+
+import io
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from videoapi.cli.app import videoapi
+from videoapi.cli.demo.findings import Findings, Step
+from videoapi.cli.demo.report import bar, draw
+
+
+@pytest.mark.slow
+def test_a_small_demo_agrees_with_the_ledger() -> None:
+    result = CliRunner().invoke(videoapi, ["demo", "--rooms", "100", "--records", "2000", "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert "counts agree with the ledger" in result.stdout
+    for kind in ("429 throttled", "connections refused", "body cut", "connection dropped", "503 unavailable"):
+        assert kind in result.stdout
+
+
+def drawn(found: Findings) -> str:
+    text = io.StringIO()
+    draw(found, seconds=1.0, console=Console(file=text, width=100))
+    return text.getvalue()
+
+
+def test_a_count_that_differs_is_marked() -> None:
+    found = Findings(steps=[Step("rooms", 10, "rooms", 2.0)])
+    found.check("rooms made", 10, 10)
+    assert found.agree
+    assert "1 counts agree" in drawn(found)
+    found.check("tokens issued", 19, 20)
+    assert not found.agree
+    told = drawn(found)
+    assert "1 of 2 counts differ" in told
+    marked = next(line for line in told.splitlines() if "tokens issued" in line)
+    assert "NO" in marked
+    assert "NO" not in next(line for line in told.splitlines() if "rooms made" in line)
+
+
+@pytest.mark.parametrize(("share", "length"), [(0.0, 0), (0.5, 5), (1.0, 10), (2.0, 10), (0.01, 1)])
+def test_a_bar_is_as_long_as_its_share(share: float, length: int) -> None:
+    assert len(bar(share, width=10)) == length
+
+
+def test_a_count_that_is_off_ends_the_demo_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    from videoapi.cli.demo import steps
+
+    async def nothing(self: steps.Job, *arguments: object) -> list[object]:
+        self.found.check("rooms made", 1, 2)
+        return []
+
+    for name in ("make_rooms", "issue_tokens", "hold_conferences", "stream_records", "count_archives", "download"):
+        monkeypatch.setattr(steps.Job, name, nothing)
+    result = CliRunner().invoke(videoapi, ["demo", "--rooms", "1", "--records", "1", "--quiet"])
+    assert result.exit_code == 1, result.output

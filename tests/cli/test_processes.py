@@ -1,0 +1,153 @@
+"""The command line as a process: signals, terminals, and the sandbox in one of its own."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from videoapi.sandbox import Sandbox
+
+Cli = Callable[..., Result]
+Begin = Callable[..., subprocess.Popen[str]]
+COMMAND = (sys.executable, "-m", "videoapi.cli")
+LAST = date(2026, 3, 31)
+FIRST = LAST - timedelta(days=30)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox with a month of history."""
+    with Sandbox(seed=7, calls=900, today=LAST).in_thread() as running:
+        yield running
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Begins a command in a process of its own, which ends with the test at the latest."""
+    with contextlib.ExitStack() as stack:
+
+        def popen(*arguments: object) -> subprocess.Popen[str]:
+            command = [*COMMAND, *map(str, arguments)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield popen
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.usefixtures("environment")
+def test_a_run_that_is_told_to_stop_waits_for_what_is_in_flight_and_writes_it_down(
+    begin: Begin, sandbox: Sandbox, folder: Path, number: signal.Signals, code: int
+) -> None:
+    (folder / "rooms.csv").write_text("name\n" + "A\n" * 10_000)
+    sandbox.fault("rooms.create", "delay", times=None, seconds=0.05)
+    process = begin("rooms", "create-many", "rooms.csv", "--concurrency", 8)
+    wait_until(lambda: sandbox.ledger.count("rooms.create") > 20)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == code, told
+    outcomes = [json.loads(line) for line in (folder / "rooms.csv.outcomes.jsonl").read_text().splitlines()]
+    made = {outcome["room_id"] for outcome in outcomes if outcome["status"] == "created"}
+    assert made == set(sandbox.ledger.rooms)
+    assert len(made) < 10_000
+    assert {outcome["status"] for outcome in outcomes} <= {"created", "not_sent"}
+    assert f"{len(made)} created" in told
+    assert "Traceback" not in told
+
+
+def test_an_interrupted_export_goes_on_where_it_stopped(cli: Cli, begin: Begin, sandbox: Sandbox, folder: Path) -> None:
+    assert cli("cdr", "export", FIRST, LAST, "whole.jsonl", "--quiet").exit_code == 0
+    sandbox.fault("cdr.by_period", "hang", times=None, after=2)
+    process = begin("cdr", "export", FIRST, LAST, "out.jsonl")
+    part = folder / "out.jsonl.part"
+    wait_until(lambda: part.exists() and part.stat().st_size > 0)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130, told
+    cursor = re.search(r"--cursor (\S+)", told)
+    assert cursor is not None
+    assert not (folder / "out.jsonl").exists()
+    sandbox.clear_faults()
+    result = cli("cdr", "export", FIRST, LAST, "out.jsonl", "--cursor", cursor[1])
+    assert result.exit_code == 0, result.output
+    assert (folder / "out.jsonl").read_text() == (folder / "whole.jsonl").read_text()
+
+
+@pytest.mark.usefixtures("environment")
+def test_on_a_terminal_there_is_a_bar(folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\n" + "A\n" * 20)
+    ours, theirs = pty.openpty()
+    try:
+        ended = subprocess.run(
+            [*COMMAND, "rooms", "create-many", "rooms.csv", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+            check=True,
+            env={**os.environ, "TERM": "xterm"},
+        )
+        shown = os.read(ours, 100_000).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert json.loads(ended.stdout)["counts"] == {"created": 20}
+    assert "\x1b[" in shown
+    assert "20 created" in shown
+
+
+def test_the_sandbox_prints_what_a_client_needs_and_ends_with_0(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = begin("sandbox", "--port", 0, "--seed", 5, "--rooms", 3, "--switch", "create_status=201")
+    try:
+        assert process.stdout is not None
+        for _ in range(5):
+            name, _, value = process.stdout.readline().strip().removeprefix("export ").partition("=")
+            monkeypatch.setenv(name, value)
+        listed = subprocess.run([*COMMAND, "rooms", "list"], capture_output=True, text=True, check=True)
+        assert len(listed.stdout.splitlines()) == 3
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_the_sandbox_takes_the_credentials_it_is_given(begin: Begin) -> None:
+    process = begin("sandbox", "--port", 0, "--app-id", "a" * 24, "--app-key", "my key")
+    assert process.stdout is not None
+    lines = [process.stdout.readline().strip() for _ in range(5)]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert f"export VIDEOAPI_APP_ID={'a' * 24}" in lines
+    assert "export VIDEOAPI_APP_KEY='my key'" in lines
+
+
+def test_an_unknown_switch_is_wrong_usage(cli: Cli) -> None:
+    result = cli("sandbox", "--switch", "colour=red")
+    assert result.exit_code == 2
+    assert "status_mode" in result.stderr
+
+
+def test_a_port_that_is_taken_is_told(cli: Cli, sandbox: Sandbox) -> None:
+    result = cli("sandbox", "--port", sandbox.port)
+    assert result.exit_code == 5
+    assert str(sandbox.port) in result.stderr

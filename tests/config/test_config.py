@@ -1,0 +1,285 @@
+"""What a client is set up with is checked at once, and no refusal shows a secret."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from videoapi import Credentials, RetryPolicy, Secret, SessionManager, VideoClient
+from videoapi.config import BaseUrl, credentials_from, is_loopback, positive_seconds
+from videoapi.errors import ConfigurationError
+
+CANARY = "canary-7f3a"
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("VIDEOAPI_")]:
+        monkeypatch.delenv(name)
+
+
+def refusal(call: Callable[[], Any]) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        call()
+    shown = "".join(traceback.format_exception(refused.value))
+    assert CANARY not in shown
+    assert CANARY not in repr(vars(refused.value))
+    return str(refused.value)
+
+
+# The base URL.
+
+
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        ("https://api.enablex.io/video/v2", "https://api.enablex.io/video/v2"),
+        ("https://api.enablex.io/video/v2/", "https://api.enablex.io/video/v2"),
+        ("https://api.enablex.io/v1", "https://api.enablex.io/v1"),
+        ("https://api.enablex.io:443/v1//", "https://api.enablex.io/v1"),
+        ("https://api-dev.vcloudx.com:5454/v1/", "https://api-dev.vcloudx.com:5454/v1"),
+        ("HTTPS://API.enablex.io/v2", "https://api.enablex.io/v2"),
+        ("https://api.enablex.io", "https://api.enablex.io"),
+        ("https://api.enablex.io/", "https://api.enablex.io"),
+        ("https://[::1]:8443/v1", "https://[::1]:8443/v1"),
+        ("https://api.enablex.io/a b/ü", "https://api.enablex.io/a%20b/%C3%BC"),
+    ],
+)
+def test_any_host_with_any_version_directory(given: str, base: str) -> None:
+    assert str(BaseUrl.parse(given, allow_http=False)) == base
+    client = VideoClient("id", "key", given)
+    assert client.base_url == base
+
+
+LOOPBACK = ("127.0.0.1", "127.8.9.1", "localhost", "LOCALHOST", "localhost.", "[::1]")
+ELSEWHERE = ("sandbox", "10.0.0.7", "api.enablex.io", "localhost.example.com", "0.0.0.0", "127.0.0.1.example.com")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("host", [*LOOPBACK, *ELSEWHERE])
+@pytest.mark.parametrize("allow_http", [False, True])
+def test_plain_http_goes_to_this_machine_or_where_it_is_allowed(scheme: str, host: str, allow_http: bool) -> None:
+    url = f"{scheme}://{host}:8080/v1"
+    if scheme == "https" or host in LOOPBACK or allow_http:
+        assert BaseUrl.parse(url, allow_http=allow_http).prefix == "/v1"
+    else:
+        message = refusal(lambda: BaseUrl.parse(url, allow_http=allow_http))
+        assert "allow_http" in message
+        assert "VIDEOAPI_ALLOW_HTTP" in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.enablex.io/video/v2",
+        "//api.enablex.io/v2",
+        "/video/v2",
+        "ftp://api.enablex.io",
+        "file:///etc/passwd",
+        "https://",
+        "https:///v2",
+        f"https://user:{CANARY}@api.enablex.io/v2",
+        f"https://{CANARY}@api.enablex.io/v2",
+        f"https://:{CANARY}@api.enablex.io/v2",
+        f"https://api.enablex.io/v2?key={CANARY}",
+        f"https://api.enablex.io/v2#{CANARY}",
+        f"https://user:{CANARY}@api.enablex.io:99999/v2",
+        f"https://[{CANARY}",
+        f"http://user:{CANARY}@10.0.0.7/v2",
+    ],
+)
+def test_what_is_no_address_of_an_api_is_refused(url: str) -> None:
+    assert "base_url" in refusal(lambda: BaseUrl.parse(url, allow_http=True))
+    assert "base_url" in refusal(lambda: BaseUrl.parse(url, allow_http=False))
+
+
+@pytest.mark.parametrize("url", [None, 7, b"https://api.enablex.io"])
+def test_what_is_no_text_is_no_address(url: Any) -> None:
+    assert "base_url" in refusal(lambda: BaseUrl.parse(url, allow_http=False))
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("::", False), ("", False), ("127.1", False)],
+)
+def test_this_machine_is_known_by_its_numbers_and_its_one_name(host: str, loopback: bool) -> None:
+    assert is_loopback(host) == loopback
+
+
+# The credentials.
+
+
+def test_credentials_come_from_the_arguments_or_the_environment() -> None:
+    environment = {"VIDEOAPI_APP_ID": "env-id", "VIDEOAPI_APP_KEY": "env-key"}
+    assert credentials_from("id", "key", environment) == Credentials("id", "key")
+    assert credentials_from(None, None, environment) == Credentials("env-id", "env-key")
+    assert credentials_from("id", None, environment) == Credentials("id", "env-key")
+    assert credentials_from(None, Secret("key"), environment).app_key.value == "key"
+
+
+@pytest.mark.parametrize(
+    ("environment", "named", "unnamed"),
+    [
+        ({}, ("app_id=", "VIDEOAPI_APP_ID", "app_key=", "VIDEOAPI_APP_KEY"), ()),
+        ({"VIDEOAPI_APP_ID": "id"}, ("app_key=", "VIDEOAPI_APP_KEY"), ("APP_ID",)),
+        ({"VIDEOAPI_APP_KEY": CANARY}, ("app_id=", "VIDEOAPI_APP_ID"), ("APP_KEY",)),
+        ({"VIDEOAPI_APP_ID": "", "VIDEOAPI_APP_KEY": ""}, ("VIDEOAPI_APP_ID", "VIDEOAPI_APP_KEY"), ()),
+    ],
+)
+def test_what_is_missing_is_named_with_its_variable(
+    environment: dict[str, str], named: tuple[str, ...], unnamed: tuple[str, ...]
+) -> None:
+    message = refusal(lambda: credentials_from(None, None, environment))
+    assert all(name in message for name in named)
+    assert not any(name in message for name in unnamed)
+
+
+@pytest.mark.parametrize(
+    ("app_id", "app_key"),
+    [
+        ("", "key"),
+        ("id", ""),
+        ("id:x", CANARY),
+        ("id\n", CANARY),
+        ("id", f"{CANARY}\r\nX-Evil: 1"),
+        ("id", f"{CANARY}\x00"),
+        ("id", f"{CANARY}\x7f"),
+        ("id", f"{CANARY}\ud800"),
+        ("id\udcff", CANARY),
+        (7, CANARY),
+        ("id", 7),
+    ],
+)
+def test_credentials_that_no_header_can_carry_are_refused(app_id: Any, app_key: Any) -> None:
+    assert "app_" in refusal(lambda: Credentials(app_id, app_key))
+
+
+def test_the_header_is_that_of_http_basic() -> None:
+    assert Credentials("Aladdin", "open sesame").authorization == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+    assert Credentials("test", "123£").authorization == "Basic dGVzdDoxMjPCow=="
+    assert Credentials("id", "a:b").authorization == "Basic aWQ6YTpi"
+
+
+def test_a_secret_shows_only_when_it_is_asked_for() -> None:
+    secret = Secret(CANARY)
+    credentials = Credentials("id", secret)
+    shown = f"{secret} {secret!r} {secret!s} {secret:>30} {[secret]} {credentials} {attrs.asdict(credentials)}"
+    assert CANARY not in shown
+    assert CANARY not in "%s %r" % (secret, secret)  # noqa: UP031 - the old way is a way too
+    assert "id" in repr(credentials)
+    assert secret.value == CANARY
+    assert secret == Secret(CANARY)
+    assert secret != Secret("other")
+    assert secret != CANARY
+    assert hash(secret) == hash(Secret(CANARY))
+
+
+def test_a_secret_is_not_pickled_nor_copied_into_something_that_is() -> None:
+    for thing in (Secret(CANARY), Credentials("id", CANARY)):
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            with pytest.raises(TypeError, match="not pickled"):
+                pickle.dumps(thing, protocol)
+        with pytest.raises(TypeError, match="not pickled"):
+            copy.deepcopy(thing)
+
+
+# The options.
+
+
+@pytest.mark.parametrize("value", [0, -1, math.inf, -math.inf, math.nan, True, "5", [5], b"5"])
+def test_a_limit_is_more_than_nothing_and_finite(value: Any) -> None:
+    assert "timeout" in refusal(lambda: positive_seconds("timeout", value))
+    assert "timeout" in refusal(lambda: VideoClient("id", "key", timeout=value))
+    assert "attempt_timeout" in refusal(lambda: VideoClient("id", "key", attempt_timeout=value))
+    client = VideoClient("id", "key")
+    assert "timeout" in refusal(lambda: client.with_options(timeout=value))
+
+
+def test_a_limit_that_is_not_given_is_none() -> None:
+    assert positive_seconds("timeout", None) is None
+    assert positive_seconds("timeout", 5) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"retry": 3}, "retry"),
+        ({"middleware": [None]}, "middleware"),
+        ({"listeners": ["print"]}, "listeners"),
+        ({"credentials": "id:key"}, "credentials"),
+        ({"recording_auth": "user"}, "recording_auth"),
+        ({"recording_auth": ("user", CANARY, "x")}, "recording_auth"),
+        ({"recording_hosts": "portal.enablex.io"}, "recording_hosts"),
+        ({"recording_hosts": ["https://portal.enablex.io/"]}, "recording_hosts"),
+        ({"recording_hosts": ["*.enablex.io"]}, "recording_hosts"),
+        ({"base_url": "http://10.0.0.7/v1"}, "allow_http"),
+        ({"base_url": "api.enablex.io"}, "base_url"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_refused_with_its_name(wrong: dict[str, Any], named: str) -> None:
+    keys = () if "credentials" in wrong else ("id", CANARY)
+    assert named in refusal(lambda: VideoClient(*keys, **wrong))
+
+
+def test_two_ways_of_giving_the_same_thing_are_refused() -> None:
+    assert "not both" in refusal(lambda: VideoClient("id", CANARY, credentials=lambda: ("id", CANARY)))
+    shared = SessionManager()
+    assert "SessionManager" in refusal(lambda: VideoClient("id", CANARY, session=shared, trust_env=True))
+    assert "SessionManager" in refusal(lambda: VideoClient("id", CANARY, session=shared, proxy="http://p"))
+
+
+def test_the_environment_fills_in_what_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEOAPI_APP_ID", "id")
+    monkeypatch.setenv("VIDEOAPI_APP_KEY", CANARY)
+    assert VideoClient().base_url == "https://api.enablex.io/video/v2"
+    monkeypatch.setenv("VIDEOAPI_BASE_URL", "http://sandbox:8080/v1/")
+    assert "allow_http" in refusal(VideoClient)
+    monkeypatch.setenv("VIDEOAPI_ALLOW_HTTP", "1")
+    client = VideoClient()
+    assert client.base_url == "http://sandbox:8080/v1"
+    assert CANARY not in repr(client)
+    assert VideoClient(base_url="https://other/v2").base_url == "https://other/v2"
+    assert "allow_http" in refusal(lambda: VideoClient(allow_http=False))
+
+
+async def test_a_view_has_limits_of_its_own_shares_the_rest_and_closes_nothing() -> None:
+    retry = RetryPolicy(attempts=1)
+    async with VideoClient("id", "key", timeout=50, attempt_timeout=20) as client:
+        view = client.with_options(timeout=5, retry=retry)
+        assert (view._caller.options.timeout, view._caller.options.retry) == (5, retry)
+        assert view._caller.options.attempt_timeout == 20
+        assert (client._caller.options.timeout, client._caller.options.retry) == (50, RetryPolicy())
+        assert view._caller.manager is client._caller.manager
+        assert view._caller.pace is client._caller.pace
+        assert view.base_url == client.base_url
+        assert client.rooms is client.rooms
+        assert view.rooms is not client.rooms
+        assert view.with_options(attempt_timeout=1)._caller.options.timeout == 5
+        await view.aclose()
+        async with view:
+            pass
+        assert not client._manager.closed
+    assert client._manager.closed
+
+
+async def test_clients_of_one_project_share_a_budget_and_those_of_two_do_not() -> None:
+    async with SessionManager() as shared:
+        one = VideoClient("id", "key", session=shared)
+        same = VideoClient("id", "another-key", session=shared)
+        other = VideoClient("id-2", "key", session=shared)
+        elsewhere = VideoClient("id", "key", "https://elsewhere/v2", session=shared)
+        assert one._caller.pace is same._caller.pace
+        assert one._caller.pace is not other._caller.pace
+        assert one._caller.pace.connect is other._caller.pace.connect
+        assert one._caller.pace.connect is not elsewhere._caller.pace.connect
+        await one.aclose()
+        assert not shared.closed

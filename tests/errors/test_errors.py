@@ -1,0 +1,104 @@
+"""The tree of errors: who is whose kind, and that each survives a pickle whole."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+from videoapi import errors
+from videoapi.errors import VideoAPIError
+
+FACTS: dict[str, Any] = {
+    "method": "POST",
+    "path": "/rooms/{room_id}/tokens",
+    "status": 403,
+    "code": 10114,
+    "group": 101,
+    "error": "[Reason] Token Denied. Room is full.",
+    "desc": "full",
+    "request_id": "req_1",
+    "attempts": 2,
+    "retry_after": 1.5,
+    "retryable": True,
+    "may_have_executed": True,
+}
+OWN: dict[str, dict[str, Any]] = {
+    "ValidationError": {"field": "settings.mode"},
+    "CreateOutcomeUnknown": {"reference": "vx1"},
+    "DownloadFailed": {"reason": "changed", "received": 7},
+    "TokenDenied": {"reason": "full"},
+}
+
+
+def tree(kind: type[VideoAPIError]) -> list[type[VideoAPIError]]:
+    return [kind, *(error for child in kind.__subclasses__() for error in tree(child))]
+
+
+ALL = [kind for kind in tree(VideoAPIError) if kind.__module__ == errors.__name__]
+
+
+def test_the_tree() -> None:
+    parents = {kind.__name__: kind.__bases__[0].__name__ for kind in ALL}
+    below = ("AuthenticationFailed", "PermissionDenied", "NotFound", "Conflict", "RateLimited", "TokenDenied")
+    assert parents == {
+        "VideoAPIError": "Exception",
+        "ConfigurationError": "VideoAPIError",
+        "ValidationError": "VideoAPIError",
+        "ConnectionFailed": "VideoAPIError",
+        "CallTimeout": "VideoAPIError",
+        "ProtocolError": "VideoAPIError",
+        "CreateOutcomeUnknown": "VideoAPIError",
+        "DownloadFailed": "VideoAPIError",
+        "ResultError": "VideoAPIError",
+        **dict.fromkeys((*below, "RequestRejected", "ServerFault"), "ResultError"),
+    }
+
+
+def test_those_that_are_builtin_errors_too() -> None:
+    assert issubclass(errors.CallTimeout, TimeoutError)
+    assert issubclass(errors.ConfigurationError, ValueError)
+    assert issubclass(errors.ValidationError, ValueError)
+    with pytest.raises(TimeoutError, match="too late"):
+        raise errors.CallTimeout("too late", attempts=1)
+
+
+def same(error: VideoAPIError, other: VideoAPIError) -> bool:
+    return type(error) is type(other) and vars(error) == vars(other) and str(error) == str(other)
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_an_error_survives_a_pickle_and_a_copy_with_all_it_knows(kind: type[VideoAPIError]) -> None:
+    own = OWN.get(kind.__name__, {})
+    error = kind("It did not work.", **FACTS, **own)
+    for name, value in (FACTS | own).items():
+        assert getattr(error, name) == value
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert same(pickle.loads(pickle.dumps(error, protocol)), error)
+    assert same(copy.copy(error), error)
+    assert same(copy.deepcopy(error), error)
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_a_bare_error_knows_nothing_and_claims_nothing(kind: type[VideoAPIError]) -> None:
+    error = kind()
+    assert str(error) == ""
+    assert (error.attempts, error.retryable, error.may_have_executed) == (0, False, False)
+    assert {getattr(error, name) for name in FACTS} <= {None, 0}
+    assert same(pickle.loads(pickle.dumps(error)), error)
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_an_error_prints_as_its_sentence(kind: type[VideoAPIError]) -> None:
+    error = kind("It did not work.", **FACTS)
+    assert str(error) == error.message == "It did not work."
+    assert repr(error) == f"{kind.__name__}('It did not work.')"
+    assert error.args == ("It did not work.",)
+
+
+def test_every_error_says_in_its_doc_what_the_caller_can_do() -> None:
+    for kind in ALL:
+        assert kind.__doc__ is not VideoAPIError.__doc__ or kind is VideoAPIError
+        assert kind.__doc__

@@ -1,0 +1,242 @@
+"""Which error tells a failed outcome, and what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from videoapi import errors
+from videoapi.models.codec import Reader
+from videoapi.models.rooms import Room
+from videoapi.rules import routes
+from videoapi.rules.failure import error_of
+from videoapi.rules.outcome import Outcome, answered, cut_short, unanswered
+from videoapi.rules.routes import Options, Request, Route
+from videoapi.rules.verdicts import Judgement, Kind, Phase, Verdict
+
+
+def asked(route: Route = routes.GET_ROOM) -> Request:
+    reader = Reader("token", str) if route is routes.CREATE_TOKEN else Reader("room", Room)
+    return Request(
+        route=route,
+        path="/rooms/64f0canary",
+        options=Options(),
+        reader=reader,
+        reference="vxref" if route is routes.CREATE_ROOM else None,
+        headers={"X-Key": "canary"},
+        body=b'{"key":"canary"}',
+    )
+
+
+def told(status: int, body: bytes, route: Route = routes.GET_ROOM, headers: Any = None) -> errors.VideoAPIError:
+    request = asked(route)
+    return error_of(request, answered(request, status, headers or {}, body))
+
+
+def silent(phase: Phase, kind: Kind, reason: str, route: Route = routes.GET_ROOM) -> errors.VideoAPIError:
+    request = asked(route)
+    return error_of(request, unanswered(request, phase, kind, reason))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "route", "kind", "group", "retryable"),
+    [
+        (401, b"", routes.GET_ROOM, errors.AuthenticationFailed, 400, False),
+        (200, b'{"result":10000}', routes.GET_ROOM, errors.AuthenticationFailed, 100, False),
+        (401, b'{"result":"1","details":"no"}', routes.GET_ROOM, errors.AuthenticationFailed, 400, False),
+        (401, b'{"error_code":"CREDENTIAL_EXPIRED"}', routes.GET_ROOM, errors.AuthenticationFailed, 400, False),
+        (403, b"<html>", routes.GET_ROOM, errors.PermissionDenied, 400, False),
+        (403, b'{"error_code":"PROJECT_SUSPENDED"}', routes.GET_ROOM, errors.PermissionDenied, 400, False),
+        (404, b"", routes.GET_ROOM, errors.NotFound, 400, False),
+        (410, b"", routes.GET_ROOM, errors.NotFound, 400, False),
+        (200, b'{"result":40001}', routes.GET_ROOM, errors.NotFound, 400, False),
+        (409, b'{"result":10030}', routes.UPDATE_ROOM, errors.Conflict, 100, False),
+        (409, b"", routes.UPDATE_ROOM, errors.Conflict, 400, False),
+        (429, b"", routes.GET_ROOM, errors.RateLimited, 400, True),
+        (503, b'{"result":10105}', routes.CREATE_TOKEN, errors.ServerFault, 101, True),
+        (200, b'{"result":10105}', routes.CREATE_TOKEN, errors.RateLimited, 101, True),
+        (403, b'{"result":10114}', routes.CREATE_TOKEN, errors.TokenDenied, 101, False),
+        (403, b'{"result":10113}', routes.CREATE_TOKEN, errors.TokenDenied, 101, True),
+        (400, b'{"result":10002}', routes.UPDATE_ROOM, errors.RequestRejected, 100, False),
+        (200, b'{"result":10201}', routes.CDR_CONFERENCE, errors.RequestRejected, 102, False),
+        (400, b'{"error_code":"INVALID_PARAM"}', routes.GET_ROOM, errors.RequestRejected, 400, False),
+        (418, b"", routes.GET_ROOM, errors.RequestRejected, 400, False),
+        (200, b'{"result":12345}', routes.GET_ROOM, errors.RequestRejected, 123, False),
+        (500, b'{"result":50000}', routes.GET_ROOM, errors.ServerFault, 500, True),
+        (200, b'{"result":50007}', routes.GET_ROOM, errors.ServerFault, 500, False),
+        (200, b'{"result":59999}', routes.GET_ROOM, errors.ServerFault, 599, False),
+        (200, b'{"result":503}', routes.GET_ROOM, errors.ServerFault, 200, True),
+        (200, b'{"result":404}', routes.GET_ROOM, errors.NotFound, 200, False),
+        (530, b"", routes.GET_ROOM, errors.ServerFault, 500, True),
+        (302, b"", routes.GET_ROOM, errors.ProtocolError, 300, False),
+        (101, b"", routes.GET_ROOM, errors.ProtocolError, 100, False),
+        (200, b"<html>", routes.GET_ROOM, errors.ProtocolError, 200, False),
+        (200, b'{"result":0', routes.GET_ROOM, errors.ProtocolError, 200, False),
+        (200, b'{"result":0}', routes.GET_ROOM, errors.ProtocolError, 200, False),
+        (400, b'{"result":0}', routes.GET_ROOM, errors.ProtocolError, 400, False),
+        (200, b'{"result":0,"result":1}', routes.GET_ROOM, errors.ProtocolError, 200, False),
+    ],
+)
+def test_the_class_of_an_answers_error(
+    status: int, body: bytes, route: Route, kind: type[errors.VideoAPIError], group: int, retryable: bool
+) -> None:
+    error = told(status, body, route)
+    assert type(error) is kind
+    assert (error.method, error.path, error.status) == (route.method, route.template, status)
+    assert (error.group, error.retryable) == (group, retryable)
+
+
+@pytest.mark.parametrize(
+    ("phase", "trouble", "kind", "executed", "retryable"),
+    [
+        (Phase.NOT_SENT, Kind.CONNECTION, errors.ConnectionFailed, False, True),
+        (Phase.NOT_SENT, Kind.CERTIFICATE, errors.ConnectionFailed, False, False),
+        (Phase.NOT_SENT, Kind.TIMEOUT, errors.CallTimeout, False, True),
+        (Phase.SENT, Kind.CONNECTION, errors.ConnectionFailed, True, True),
+        (Phase.SENT, Kind.TIMEOUT, errors.CallTimeout, True, True),
+        (Phase.SENT, Kind.PROTOCOL, errors.ProtocolError, True, False),
+    ],
+)
+def test_the_class_of_the_error_of_silence(
+    phase: Phase, trouble: Kind, kind: type[errors.VideoAPIError], executed: bool, retryable: bool
+) -> None:
+    error = silent(phase, trouble, "nobody answered", routes.DELETE_ROOM)
+    assert type(error) is kind
+    assert (error.may_have_executed, error.retryable) == (executed, retryable)
+    assert (error.status, error.code, error.group) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(10111, "over"), (10112, "cut_off"), (10113, "not_active"), (10114, "full"), (40002, "unauthorized")],
+)
+def test_a_denied_token_says_why_in_a_word(code: int, reason: str) -> None:
+    error = told(403, b'{"result":%d}' % code, routes.CREATE_TOKEN)
+    assert isinstance(error, errors.TokenDenied)
+    assert error.reason == reason
+    assert error.code == code
+
+
+def test_a_create_that_may_be_done_has_an_error_of_its_own_with_the_mark_to_look_for() -> None:
+    request = asked(routes.CREATE_ROOM)
+    for outcome in (
+        answered(request, 502, {}, b""),
+        answered(request, 200, {}, b'{"result":0}'),
+        answered(request, 302, {}, b""),
+        unanswered(request, Phase.SENT, Kind.TIMEOUT, "no answer"),
+        cut_short(request, 200, {}, "the body broke", Kind.CONNECTION),
+        # The last attempt never left, but an earlier one may have done it.
+        attrs.evolve(
+            unanswered(request, Phase.NOT_SENT, Kind.CONNECTION, "refused"), may_have_executed=True, attempts=2
+        ),
+    ):
+        error = error_of(request, outcome)
+        assert type(error) is errors.CreateOutcomeUnknown
+        assert error.reference == "vxref"
+        assert error.may_have_executed
+        assert not error.retryable
+        assert "look for its reference" in str(error)
+
+
+def test_a_create_that_was_certainly_not_done_has_the_error_of_its_refusal() -> None:
+    request = asked(routes.CREATE_ROOM)
+    assert type(told(400, b'{"result":10002}', routes.CREATE_ROOM)) is errors.RequestRejected
+    assert type(told(429, b"", routes.CREATE_ROOM)) is errors.RateLimited
+    refused = error_of(request, unanswered(request, Phase.NOT_SENT, Kind.CONNECTION, "refused"))
+    assert type(refused) is errors.ConnectionFailed
+    assert not refused.may_have_executed
+
+
+def test_every_kind_of_trouble_becomes_an_error() -> None:
+    for kind in Kind:
+        for verdict in (Verdict.REJECTED, Verdict.NOT_SENT, Verdict.THROTTLED, Verdict.UNKNOWN):
+            outcome = Outcome(judgement=Judgement(verdict, kind), status=400)
+            assert isinstance(error_of(asked(), outcome), errors.VideoAPIError)
+
+
+def test_the_services_own_words_and_id_are_kept() -> None:
+    error = told(
+        500,
+        b'{"result":50001,"error":"[Reason] Failed to create Room","desc":"call us"}',
+        routes.GET_ROOM,
+        {"X-Request-Id": "req_7"},
+    )
+    assert error.error == "[Reason] Failed to create Room"
+    assert (error.code, error.desc, error.request_id) == (50001, "call us", "req_7")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            told(404, b'{"result":40001,"error":"[Reason] Room not found","desc":""}'),
+            "GET /rooms/{room_id}: Room not found (HTTP 404, code 40001).",
+        ),
+        (
+            told(200, b'{"result":10114}', routes.CREATE_TOKEN),
+            "POST /rooms/{room_id}/tokens: Token Denied. Room is full (HTTP 200, code 10114).",
+        ),
+        (
+            told(429, b"", headers={"Retry-After": "7"}),
+            "GET /rooms/{room_id}: a body without a result (HTTP 429). Come back in 7 s.",
+        ),
+        (
+            told(502, b"<html>", routes.DELETE_ROOM),
+            "DELETE /rooms/{room_id}: a body without a result (HTTP 502). The service may have done it.",
+        ),
+        (
+            told(302, b""),
+            "GET /rooms/{room_id}: a redirect (HTTP 302). Check that the base URL names the API itself.",
+        ),
+        (
+            told(401, b'{"error_code":"UNAUTHORIZED","message":"who?","request_id":"req_1"}'),
+            "GET /rooms/{room_id}: who? (HTTP 401, code UNAUTHORIZED, request req_1). "
+            "Check APP_ID and APP_KEY, and that both belong to this project.",
+        ),
+        (
+            silent(Phase.NOT_SENT, Kind.CONNECTION, "no connection could be made"),
+            "GET /rooms/{room_id}: no connection could be made. Nothing was sent.",
+        ),
+        (
+            silent(Phase.NOT_SENT, Kind.CERTIFICATE, "the certificate is not trusted"),
+            "GET /rooms/{room_id}: the certificate is not trusted. Nothing was sent. "
+            "Check the host's certificate, or name its authority with `ca_file=`.",
+        ),
+    ],
+)
+def test_a_message_says_what_happened_whether_it_was_done_and_what_next(
+    error: errors.VideoAPIError, sentence: str
+) -> None:
+    assert str(error) == sentence
+
+
+def test_several_attempts_are_counted_in_the_message() -> None:
+    request = asked()
+    outcome = attrs.evolve(
+        unanswered(request, Phase.NOT_SENT, Kind.CONNECTION, "refused"), attempts=3, may_have_executed=True
+    )
+    error = error_of(request, outcome)
+    assert error.attempts == 3
+    assert str(error) == "GET /rooms/{room_id}: refused (3 attempts). An earlier attempt may have been carried out."
+
+
+@pytest.mark.parametrize("route", [routes.CREATE_ROOM, routes.GET_ROOM, routes.CREATE_TOKEN], ids=lambda r: r.name)
+def test_no_error_holds_what_was_sent_or_a_token(route: Route) -> None:
+    token = {"Set-Cookie": "canary", "Authorization": "canary"}
+    bodies = (
+        b'{"result":0,"token":{"canary":"canary"}}',
+        b'{"result":10002,"token":"canary"}',
+        b'{"result":0,"room":"canary"}',
+        b'{"result":0,"room":{"room_id":"canary/"}}',
+        b'{"result":0,"room":{"room_id":"a","settings":"canary"}}',
+        b"<html>canary</html>",
+    )
+    for status in (200, 400, 500):
+        for body in bodies:
+            outcome = answered(asked(route), status, token, body)
+            if outcome.verdict is Verdict.DONE:
+                continue
+            error = error_of(asked(route), outcome)
+            assert "canary" not in f"{error!r} {error} {vars(error)} {error.__reduce__()}"
