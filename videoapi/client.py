@@ -68,7 +68,7 @@ class VideoClient:
         recording_hosts: Hosts that recordings may be fetched from, besides the API's own: a name, or a
             suffix such as `.enablex.io`.
         proxy: URL of an HTTP proxy.
-        trust_env: Take proxies and `.netrc` from the environment.
+        trust_env: Take proxies from the environment; `.netrc` is never read.
         ca_file: PEM file of the authorities to trust instead of the system's.
         allow_http: Let a base URL that is not on this machine be plain http; else VIDEOAPI_ALLOW_HTTP.
 

@@ -143,6 +143,26 @@ class BaseUrl:
         return self.origin + self.prefix
 
 
+def proxy_url(text: str | None) -> str | None:
+    """Return the URL of an HTTP proxy as it is, or None.
+
+    Raises:
+        ConfigurationError: It is none; the message leaves it out, as it may hold a password.
+    """
+    if text is None:
+        return None
+    from yarl import URL
+
+    try:
+        url = URL(text)
+        usable = url.scheme in ("http", "https") and bool(url.host)
+    except (ValueError, TypeError):
+        usable = False
+    if not usable:
+        raise ConfigurationError("proxy is no URL of an HTTP proxy, such as http://proxy.example.com:3128.")
+    return text
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host is this machine itself."""
     if host.rstrip(".").lower() == "localhost":
