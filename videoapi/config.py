@@ -126,7 +126,7 @@ class BaseUrl:
         try:
             url = URL(text)
             host, user = url.host, url.user or url.password
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, LookupError):
             raise ConfigurationError("base_url is no URL, such as https://api.enablex.io/video/v2.") from None
         if url.scheme not in ("http", "https") or not host:
             raise ConfigurationError("base_url must begin with https:// and name a host.")
