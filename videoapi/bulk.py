@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypeVar
 
@@ -14,6 +14,7 @@ import attrs
 from videoapi.caller import Caller
 from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
+from videoapi.pacing import Gate
 from videoapi.rules.failure import error_of
 from videoapi.rules.outcome import Outcome, unanswered
 from videoapi.rules.routes import Options, Request
@@ -435,7 +436,7 @@ async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _turn(gate: Any, gives_up: Callable[[], bool]) -> AsyncIterator[None]:
+async def _turn(gate: Gate, gives_up: Callable[[], bool]) -> AsyncGenerator[None, None]:
     if not gate.closed:
         yield
         return

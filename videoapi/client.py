@@ -106,9 +106,7 @@ class VideoClient:
         )
         self._allow_http = allow_http
         if session is not None and (proxy is not None or trust_env or ca_file is not None):
-            raise ConfigurationError(
-                "Give proxy=, trust_env= and ca_file= to the SessionManager that is shared."
-            )
+            raise ConfigurationError("Give proxy=, trust_env= and ca_file= to the SessionManager that is shared.")
         self._owned = session is None
         self._manager = session or SessionManager(proxy=proxy, trust_env=trust_env, ca_file=ca_file)
         self._recording = _recording(recording_auth)
@@ -253,8 +251,7 @@ def _hosts(given: Sequence[str]) -> tuple[str, ...]:
     for host in given:
         if not host or "/" in host or "*" in host or host == ".":
             raise ConfigurationError(
-                f"recording_hosts: {host!r} is no host such as portal.enablex.io, "
-                "nor a suffix such as .enablex.io."
+                f"recording_hosts: {host!r} is no host such as portal.enablex.io, nor a suffix such as .enablex.io."
             )
     return tuple(host.lower() for host in given)
 

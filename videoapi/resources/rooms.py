@@ -94,9 +94,7 @@ class Rooms:
         )
         return cast(Room, await self._caller.call(request))
 
-    def list(
-        self, *, extra: bool = False, strict: bool = False, timeout: float | None = None
-    ) -> RecordStream[Room]:
+    def list(self, *, extra: bool = False, strict: bool = False, timeout: float | None = None) -> RecordStream[Room]:
         """Stream all rooms of the project: the service's list is one body without pages.
 
         Args:
@@ -330,9 +328,7 @@ class Rooms:
         def finish(item: Item, nothing: None) -> BulkOutcome:
             return BulkOutcome(index=item.index, key=item.key, status="deleted", room_id=item.room_id)
 
-        return BulkRun(
-            self._caller, room_ids, Plan(prepare=prepare, key_of=check_room_id, finish=finish), **limits
-        )
+        return BulkRun(self._caller, room_ids, Plan(prepare=prepare, key_of=check_room_id, finish=finish), **limits)
 
 
 def _create_request(spec: RoomSpec, options: Options, validate: bool) -> Request:
