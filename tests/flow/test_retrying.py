@@ -23,6 +23,8 @@ ROUTE = {
     Operation.CREATING: routes.CREATE_ROOM,
 }
 
+WORDS = ("ok", "502", "503", "lost", "late", "refused", "untrusted", "429", "429@2", "200", "200/50001", "400", "409")
+
 
 async def played(script: str, request: Request, *, throw: float = 1.0) -> tuple[Outcome, int, list[float]]:
     """Play a script; return the outcome, how many requests went out, and what was slept."""
@@ -77,25 +79,7 @@ async def test_how_many_requests_a_script_costs_each_class(
 
 @settings(deadline=None)
 @given(
-    st.lists(
-        st.sampled_from(
-            [
-                "ok",
-                "502",
-                "503",
-                "lost",
-                "late",
-                "refused",
-                "untrusted",
-                "429",
-                "429@2",
-                "200",
-                "200/50001",
-                "400",
-                "409",
-            ]
-        )
-    ),
+    st.lists(st.sampled_from(WORDS)),
     st.integers(1, 5),
 )
 async def test_a_create_is_never_sent_again_once_it_may_be_done(script: list[str], attempts: int) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import weakref
 
 import pytest
 
@@ -227,13 +225,3 @@ async def test_one_timer_serves_all_and_none_is_left_after_closing(dog: Watchdog
         dog.close()
     finally:
         loop.call_at = call_at  # type: ignore[method-assign]
-
-
-async def test_who_has_stopped_is_forgotten(dog: Watchdog) -> None:
-    task = asyncio.ensure_future(watched(dog, loop_time() + 60, asyncio.sleep(0)))
-    await task
-    seen = weakref.ref(task)
-    del task
-    gc.collect()
-    assert seen() is None
-    dog.close()
