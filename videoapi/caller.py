@@ -77,9 +77,10 @@ class Caller:
         return outcome
 
     async def _guarded(self, request: Request) -> Outcome:
+        # A little later than the retries' own deadline, which knows more of what happened.
+        limit = asyncio.timeout(request.timeout + 0.25)
         try:
-            # A little later than the retries' own deadline, which knows more of what happened.
-            async with asyncio.timeout(request.timeout + 0.25) as limit:
+            async with limit:
                 return await self.send(request)
         except TimeoutError:
             if not limit.expired():

@@ -70,7 +70,7 @@ class VideoClient:
         recording_hosts: Hosts that recordings may be fetched from, besides the API's own: a name, or a
             suffix such as `.enablex.io`.
         proxy: URL of an HTTP proxy.
-        trust_env: Take proxies and `.netrc` from the environment.
+        trust_env: Take proxies from the environment; `.netrc` is never read.
         ca_file: PEM file of the authorities to trust instead of the system's.
         allow_http: Let a base URL that is not on this machine be plain http; else VIDEOAPI_ALLOW_HTTP.
         settle: Seconds after which a request takes effect no more and the list of rooms shows what it
@@ -114,9 +114,7 @@ class VideoClient:
         )
         self._allow_http = allow_http
         if session is not None and (proxy is not None or trust_env or ca_file is not None):
-            raise ConfigurationError(
-                "Give proxy=, trust_env= and ca_file= to the SessionManager that is shared."
-            )
+            raise ConfigurationError("Give proxy=, trust_env= and ca_file= to the SessionManager that is shared.")
         self._owned = session is None
         self._manager = session or SessionManager(proxy=proxy, trust_env=trust_env, ca_file=ca_file)
         self._recording = _recording(recording_auth)

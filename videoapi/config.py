@@ -126,7 +126,7 @@ class BaseUrl:
         try:
             url = URL(text)
             host, user = url.host, url.user or url.password
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, LookupError):
             raise ConfigurationError("base_url is no URL, such as https://api.enablex.io/video/v2.") from None
         if url.scheme not in ("http", "https") or not host:
             raise ConfigurationError("base_url must begin with https:// and name a host.")
@@ -141,6 +141,26 @@ class BaseUrl:
 
     def __str__(self) -> str:
         return self.origin + self.prefix
+
+
+def proxy_url(text: str | None) -> str | None:
+    """Return the URL of an HTTP proxy as it is, or None.
+
+    Raises:
+        ConfigurationError: It is none; the message leaves it out, as it may hold a password.
+    """
+    if text is None:
+        return None
+    from yarl import URL
+
+    try:
+        url = URL(text)
+        usable = url.scheme in ("http", "https") and bool(url.host)
+    except (ValueError, TypeError):
+        usable = False
+    if not usable:
+        raise ConfigurationError("proxy is no URL of an HTTP proxy, such as http://proxy.example.com:3128.")
+    return text
 
 
 def is_loopback(host: str) -> bool:

@@ -12,7 +12,6 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 
-
 Uses = weakref.WeakKeyDictionary[ResponseHandler, int]
 """How often each connection has been handed out."""
 

@@ -177,7 +177,7 @@ class DownloadFailed(VideoAPIError):
 
     The same call resumes from the bytes kept in the `.part` file where the server allows it.
     `received` counts those bytes, `reason` is one word for programs: `refused`, `credentials`,
-    `missing`, `incomplete`, `changed`, `host`, `exists`, `disk`.
+    `incomplete`, `changed`, `host`, `exists`, `disk`.
     """
 
     _own = ("reason", "received")

@@ -109,10 +109,11 @@ class FileSource:
         if trusted and self.credentials is not None:
             sent["Authorization"] = self.credentials.authorization
         session = self.manager.files(public_only=public_only)
+        proxy = self.manager.proxy_for(url)
         exchange = Exchange()
         token = exchange_now.set(exchange)
         try:
-            response = await session.request("GET", url, headers=sent, allow_redirects=False, proxy=self.manager.proxy)
+            response = await session.request("GET", url, headers=sent, allow_redirects=False, proxy=proxy)
         except _BROKEN as error:
             failure = _unanswered(url, error)
         else:

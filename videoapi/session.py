@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -23,6 +24,7 @@ from videoapi.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType
+    from yarl import URL
 
 USER_AGENT: Final = "videoapi"
 

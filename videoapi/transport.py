@@ -195,15 +195,16 @@ class Transport:
         # Asked again: the manager may have been closed while the permit was waited for.
         session = self.manager.api()
         exchange.begun = True
+        url = self._url(request)
         token = exchange_now.set(exchange)
         try:
             response = await session.request(
                 request.method,
-                self._url(request),
+                url,
                 data=request.body,
                 headers=headers,
                 allow_redirects=False,
-                proxy=self.manager.proxy,
+                proxy=self.manager.proxy_for(url),
             )
         except _BROKEN as error:
             return _no_answer(request, exchange, error)

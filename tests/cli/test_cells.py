@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from videoapi.cli.cells import ARCHIVE_COLUMNS, CALL_COLUMNS, cell, cells
@@ -39,6 +39,7 @@ def test_numbers_and_plain_text_stay_as_they_are(value: object, text: str) -> No
     assert cell(value) == text
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(_WORDS, _VALUES | st.dictionaries(_WORDS, _VALUES, max_size=3), max_size=6))
 def test_every_field_has_a_cell_or_stands_in_extra(fields: dict[str, Any]) -> None:
     row = cells(fields, CALL_COLUMNS)

@@ -1,6 +1,7 @@
 """Single commands, credentials, and what is not imported."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,3 +104,11 @@ def test_plain_progress_speaks_every_five_seconds(capsys: pytest.CaptureFixture[
         "rooms: 50 of 1,000, 10/s, 2 failed",
         "rooms: 200 of 1,000, 19/s, 2 failed",
     ]
+
+
+def test_the_page_on_the_command_line_tells_the_exit_codes_of_the_help() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
+    told = dict(re.findall(r"^\| ([0-9]) \| (.+) \|$", page, re.MULTILINE))
+    helped = dict(re.findall(r"^  ([0-9])    (.+)$", exits.MEANINGS, re.MULTILINE))
+    assert set(told) == {"0", "1", "2", "3", "4", "5", "6"}
+    assert all(helped[code].startswith(meaning) for code, meaning in told.items())

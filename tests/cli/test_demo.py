@@ -45,6 +45,10 @@ def test_a_bar_is_as_long_as_its_share(share: float, length: int) -> None:
     assert len(bar(share, width=10)) == length
 
 
+def test_a_terminal_without_block_characters_gets_plain_bars() -> None:
+    assert bar(0.5, width=10, ascii_only=True) == "#####"
+
+
 def test_a_count_that_is_off_ends_the_demo_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     from videoapi.cli.demo import steps
 

@@ -126,9 +126,7 @@ def room(room_id: str = ROOM_ID, **fields: object) -> dict[str, object]:
 
 
 @contextlib.asynccontextmanager
-async def serve(
-    script: Script, *, tls: ssl.SSLContext | None = None, port: int = 0
-) -> AsyncIterator[Server]:
+async def serve(script: Script, *, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Server]:
     """Run a script for each connection; whatever a connection ends with ends its script."""
     server = Server()
     tasks: set[asyncio.Task[None]] = set()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
 from support.server import ROOM_ID, Link, answer, room, serve
+
 from videoapi import AttemptEvent, CallTimeout, ConfigurationError, RetryPolicy, SessionManager, VideoClient
 
 ONCE = RetryPolicy(attempts=1)
@@ -89,7 +89,9 @@ async def test_permits_come_back_however_a_call_ends() -> None:
     async def script(link: Link) -> None:
         seen = await link.request()
         if seen.target.endswith("/rooms"):
-            link.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b'{"result":0,"rooms":[{"room_id":"abc12345"},')
+            link.send(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b'{"result":0,"rooms":[{"room_id":"abc12345"},'
+            )
         elif link.number % 3 == 0:
             link.answer(404)
         elif link.number % 3 == 1:

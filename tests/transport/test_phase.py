@@ -7,8 +7,8 @@ import contextlib
 import socket
 
 import pytest
-
 from support.server import ROOM_ID, Link, room, serve
+
 from videoapi import (
     CallTimeout,
     Chance,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from support.server import ROOM_ID, Link, answer, room, serve
+
 from videoapi import ConnectionFailed, CreateOutcomeUnknown, RetryPolicy, VideoClient
 
 EAGER = RetryPolicy(base=0)

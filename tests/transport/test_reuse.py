@@ -6,8 +6,8 @@ import asyncio
 import socket
 
 import pytest
-
 from support.server import ROOM_ID, Link, answer, repeating, room, serve
+
 from videoapi import Chance, NotFound, RetryPolicy, SessionManager, VideoAPIError, VideoClient
 
 ONCE = RetryPolicy(attempts=1)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 import trustme
-
 from support.server import ROOM_ID, Link, Server, answer, repeating, room, serve
+
 from videoapi import CreateOutcomeUnknown, RetryPolicy, VideoClient
 
 ONCE = RetryPolicy(attempts=1)
@@ -69,9 +69,7 @@ async def test_a_connection_on_which_something_waits_is_not_used(name: str, turn
 
 @pytest.mark.parametrize("turns", [0, 5])
 @pytest.mark.parametrize("stray", [STRAYS["401"], STRAYS["10002"], STRAYS["fin"]], ids=["401", "10002", "fin"])
-async def test_nor_is_it_over_tls(
-    authority: trustme.CA, stray: Callable[[Link], None], turns: int
-) -> None:
+async def test_nor_is_it_over_tls(authority: trustme.CA, stray: Callable[[Link], None], turns: int) -> None:
     script = repeating(answer(200, room(name="Stand-up")))
     with authority.cert_pem.tempfile() as ca_file:
         async with serve(script, tls=context(authority)) as server:

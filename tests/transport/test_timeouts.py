@@ -6,8 +6,8 @@ import asyncio
 import time
 
 import pytest
-
 from support.server import ROOM_ID, Link, answer, room, serve
+
 from videoapi import CallTimeout, ConfigurationError, CreateOutcomeUnknown, RetryPolicy, VideoClient
 
 ONCE = RetryPolicy(attempts=1)

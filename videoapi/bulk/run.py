@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
@@ -349,7 +349,7 @@ async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _turn(gate: Gate, gives_up: Callable[[], bool]) -> AsyncIterator[None]:
+async def _turn(gate: Gate, gives_up: Callable[[], bool]) -> AsyncGenerator[None, None]:
     if not gate.closed:
         yield
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
 from videoapi.cli.terminal import clean, say
@@ -21,7 +21,7 @@ BAR_EVERY: Final = 0.1
 
 
 @contextlib.contextmanager
-def display(what: str, *, total: int | None = None, quiet: bool = False) -> Iterator[Show]:
+def display(what: str, *, total: int | None = None, quiet: bool = False) -> Generator[Show, None, None]:
     """Show progress on stderr while the block runs.
 
     Args:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn
 
 from videoapi.cli import exits
@@ -52,7 +52,7 @@ async def _guarded(work: Coroutine[Any, Any, int]) -> int:
 
 
 @contextlib.contextmanager
-def _signals(stop: Any) -> Any:
+def _signals(stop: Callable[[int], object]) -> Generator[None, None, None]:
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:

@@ -119,9 +119,7 @@ class Rooms:
         """
         return cast(Room, await self._caller.call(get_room(self._caller, check_room_id(room_id))))
 
-    def list(
-        self, *, extra: bool = False, strict: bool = False, timeout: float | None = None
-    ) -> RecordStream[Room]:
+    def list(self, *, extra: bool = False, strict: bool = False, timeout: float | None = None) -> RecordStream[Room]:
         """Stream all rooms of the project: the service's list is one body without pages.
 
         Args:
@@ -390,9 +388,7 @@ class Rooms:
             self._creator.controls.forget(item.room_id or "")
             return BulkOutcome(index=item.index, key=item.key, status="deleted", room_id=item.room_id)
 
-        return BulkRun(
-            self._caller, room_ids, Plan(prepare=prepare, key_of=check_room_id, finish=finish), **limits
-        )
+        return BulkRun(self._caller, room_ids, Plan(prepare=prepare, key_of=check_room_id, finish=finish), **limits)
 
 
 def _delete_request(room_id: str, options: Options) -> Request:

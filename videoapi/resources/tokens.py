@@ -121,18 +121,14 @@ class Tokens:
 
         def finish(item: Item, text: str) -> BulkOutcome:
             token = _token(item.given, text)
-            return BulkOutcome(
-                index=item.index, key=item.key, status="created", room_id=item.room_id, token=token
-            )
+            return BulkOutcome(index=item.index, key=item.key, status="created", room_id=item.room_id, token=token)
 
         return BulkRun(self._caller, specs, Plan(prepare=prepare, key_of=_key_of, finish=finish), **limits)
 
 
 def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:
     if not isinstance(spec, TokenSpec):
-        raise ValidationError(
-            f"A token to be issued is a TokenSpec, not {type(spec).__name__}.", field="spec"
-        )
+        raise ValidationError(f"A token to be issued is a TokenSpec, not {type(spec).__name__}.", field="spec")
     room_id = check_room_id(spec.room_id)
     body = spec.to_wire()
     if validate:
@@ -148,9 +144,7 @@ def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:
 
 
 def _token(spec: TokenSpec, text: str) -> Token:
-    return Token(
-        value=text, room_id=spec.room_id, role=str(spec.role), name=spec.name, user_ref=spec.user_ref
-    )
+    return Token(value=text, room_id=spec.room_id, role=str(spec.role), name=spec.name, user_ref=spec.user_ref)
 
 
 def _key_of(spec: TokenSpec) -> str | None:

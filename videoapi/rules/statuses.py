@@ -44,9 +44,7 @@ _OTHER_FAULT = Row(Verdict.UNKNOWN, Kind.FAULT)
 _OTHER_CLIENT = Row(Verdict.UNKNOWN, Kind.UNLISTED)
 _NO_STATUS = Row(Verdict.UNKNOWN, Kind.PROTOCOL)
 
-REFUSED_CONNECTION: Final = Row(
-    Verdict.NOT_SENT, Kind.CONNECTION, safe=ALWAYS, idempotent=ALWAYS, duplicable=ALWAYS
-)
+REFUSED_CONNECTION: Final = Row(Verdict.NOT_SENT, Kind.CONNECTION, safe=ALWAYS, idempotent=ALWAYS, duplicable=ALWAYS)
 BAD_CERTIFICATE: Final = Row(Verdict.NOT_SENT, Kind.CERTIFICATE, safe=NEVER)
 LOST_ANSWER: Final = Row(Verdict.UNKNOWN, Kind.CONNECTION, safe=ALWAYS, idempotent=ALWAYS, duplicable=ONCE)
 

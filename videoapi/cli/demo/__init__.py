@@ -21,9 +21,9 @@ def demo(rooms: int, records: int, seed: int, keep: Path | None, quiet: bool) ->
     recordings, while requests meet throttling, refused and broken connections, cut bodies and error
     pages. Ends with 0 only if every count agrees with what the sandbox really did.
     """
-    try:
-        import rich  # noqa: F401
-    except ModuleNotFoundError:
+    from importlib.util import find_spec
+
+    if find_spec("rich") is None:
         click.echo("The demo needs the extra `cli`: pip install 'videoapi[cli]'", err=True)
         sys.exit(5)
     from videoapi.cli.demo.play import Sizes, play

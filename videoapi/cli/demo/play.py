@@ -7,7 +7,7 @@ import contextlib
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -95,7 +95,7 @@ def _client(sandbox: Sandbox, attempts: Counter[str]) -> VideoClient:
 
 
 @contextlib.asynccontextmanager
-async def _beside(sandbox: Sandbox) -> AsyncIterator[None]:
+async def _beside(sandbox: Sandbox) -> AsyncGenerator[None, None]:
     """Run the sandbox on a thread of its own, without holding up this loop while it starts and ends."""
     running = sandbox.in_thread()
     await asyncio.to_thread(running.__enter__)
@@ -106,7 +106,7 @@ async def _beside(sandbox: Sandbox) -> AsyncIterator[None]:
 
 
 @contextlib.contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
+def _folder(keep: Path | None) -> Generator[Path, None, None]:
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
         yield keep

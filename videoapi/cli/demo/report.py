@@ -22,7 +22,9 @@ def draw(found: Findings, *, seconds: float, console: Console | None = None) -> 
         console: Where to print instead.
     """
     console = console or Console(highlight=False)
-    console.print(_steps(found), _checks(found), _survived(found), _usage(found))
+    console.print(
+        _steps(found), _checks(found), _survived(found), _usage(found, not console.encoding.startswith("utf"))
+    )
     differing = [check for check in found.checks if not check.agrees]
     console.print(
         f"{len(found.checks)} counts agree with the ledger"
@@ -33,13 +35,16 @@ def draw(found: Findings, *, seconds: float, console: Console | None = None) -> 
     )
 
 
-def bar(share: float, width: int = BAR) -> str:
+def bar(share: float, width: int = BAR, *, ascii_only: bool = False) -> str:
     """Return a bar of text.
 
     Args:
         share: From 0 to 1 of the width.
         width: In characters.
+        ascii_only: For terminals that have no block characters.
     """
+    if ascii_only:
+        return "#" * round(max(0.0, min(share, 1.0)) * width)
     whole, eighths = divmod(round(max(0.0, min(share, 1.0)) * width * 8), 8)
     return "█" * whole + (_EIGHTHS[eighths] if eighths else "")
 
@@ -82,9 +87,11 @@ def _survived(found: Findings) -> Table:
     return table
 
 
-def _usage(found: Findings) -> Table:
+def _usage(found: Findings, ascii_only: bool) -> Table:
     table = Table(title="Connected minutes a day (UTC)", title_justify="left", show_header=False, box=None)
     most = max(found.minutes.values(), default=0) or 1
     for day, minutes in sorted(found.minutes.items()):
-        table.add_row(f"{day:%a %d %b}", bar(minutes / most), f"{minutes:,}", f"{found.calls[day]:,} calls")
+        table.add_row(
+            f"{day:%a %d %b}", bar(minutes / most, ascii_only=ascii_only), f"{minutes:,}", f"{found.calls[day]:,} calls"
+        )
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -150,7 +150,7 @@ class Job:
         self.found.check("recordings right to the last byte", right, media)
 
     @contextmanager
-    def _step(self, what: str, total: int) -> Iterator[Any]:
+    def _step(self, what: str, total: int) -> Generator[Any, None, None]:
         began = time.monotonic()
         with display(what, total=total, quiet=self._quiet) as show:
             yield show

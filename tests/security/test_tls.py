@@ -1,0 +1,124 @@
+"""Certificates are verified, whatever happens; nothing in the package can switch that off."""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from support.server import ROOM_ID, Link, answer, repeating, room, serve
+
+import videoapi
+from videoapi import ConfigurationError, ConnectionFailed, RetryPolicy, VideoClient
+
+EAGER = RetryPolicy(base=0)
+PAST = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def ca_file(authority: trustme.CA) -> Iterator[str]:
+    with authority.cert_pem.tempfile() as path:
+        yield path
+
+
+def context(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(served)
+    return served
+
+
+async def test_a_ca_file_is_trusted(authority: trustme.CA, ca_file: str) -> None:
+    async with serve(repeating(answer(200, room())), tls=context(authority.issue_cert("127.0.0.1"))) as server:
+        async with VideoClient("id", "key", server.base_url, ca_file=ca_file) as client:
+            assert (await client.rooms.get(ROOM_ID)).room_id == ROOM_ID
+
+
+@pytest.mark.parametrize("fault", ["unknown-authority", "wrong-host", "expired"])
+async def test_a_certificate_that_is_not_trusted_ends_the_call_at_once(
+    authority: trustme.CA, ca_file: str, fault: str
+) -> None:
+    certificate = {
+        "unknown-authority": lambda: trustme.CA().issue_cert("127.0.0.1"),
+        "wrong-host": lambda: authority.issue_cert("api.example.com"),
+        "expired": lambda: authority.issue_cert("127.0.0.1", not_after=PAST),
+    }[fault]()
+    async with serve(repeating(answer(200, room())), tls=context(certificate)) as server:
+        attempts: list[object] = []
+        client = VideoClient("id", "key", server.base_url, ca_file=ca_file, retry=EAGER, listeners=[attempts.append])
+        async with client:
+            with pytest.raises(ConnectionFailed, match=r"certificate is not trusted.*ca_file=") as failed:
+                await client.rooms.create(name="Stand-up")
+        # One event of the attempt and one of the call.
+        assert len(attempts) == 2
+        assert server.requests == []
+    assert not failed.value.may_have_executed
+    assert not failed.value.retryable
+    assert failed.value.attempts == 1
+
+
+async def test_the_systems_authorities_do_not_include_a_made_one(authority: trustme.CA) -> None:
+    async with serve(repeating(answer(200, room())), tls=context(authority.issue_cert("127.0.0.1"))) as server:
+        async with VideoClient("id", "key", server.base_url, retry=EAGER) as client:
+            with pytest.raises(ConnectionFailed, match="not trusted"):
+                await client.rooms.get(ROOM_ID)
+        assert server.requests == []
+
+
+async def test_plain_text_on_a_tls_port_is_no_reason_to_go_on_without(ca_file: str) -> None:
+    received = bytearray()
+
+    async def plain(link: Link) -> None:
+        received.extend(await link.reader.read(100))
+        link.answer(400)
+        await link.gone()
+
+    async with serve(plain) as server:
+        base = server.base_url.replace("http://", "https://")
+        async with VideoClient("id", "key", base, ca_file=ca_file, retry=RetryPolicy(attempts=1)) as client:
+            with pytest.raises(ConnectionFailed) as failed:
+                await client.rooms.create(name="Stand-up")
+        assert server.accepted == 1
+    assert not failed.value.may_have_executed
+    assert received[0] == 0x16
+
+
+def test_a_ca_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.pem"
+    empty.write_text("no certificate")
+    for path in (empty, tmp_path / "missing.pem"):
+        with pytest.raises(ConfigurationError, match=path.name):
+            VideoClient("id", "key", "https://api.example.com", ca_file=str(path))
+
+
+SOURCES = sorted(Path(videoapi.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_nothing_in_the_package_switches_verification_off(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg in ("ssl", "verify_ssl", "check_hostname"):
+            assert not (isinstance(node.value, ast.Constant) and node.value.value is False), node.lineno
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in ("CERT_NONE", "CERT_OPTIONAL", "_create_unverified_context"), node.lineno
+            assert not (node.attr == "check_hostname" and isinstance(node.ctx, ast.Store)), node.lineno
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_nothing_in_the_package_reads_a_body_without_a_bound_or_follows_redirects(path: Path) -> None:
+    if "sandbox" in path.parts:
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg == "allow_redirects":
+            assert isinstance(node.value, ast.Constant), node.lineno
+            assert node.value.value is False, node.lineno
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and "response" in node.value.id:
+            assert node.attr not in ("json", "text", "read"), node.lineno
