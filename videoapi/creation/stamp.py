@@ -46,7 +46,7 @@ def create_request(spec: RoomSpec, reference: str, options: Options, *, validate
 
 def own_keys(settings: RoomSettings | Mapping[str, Any] | None) -> tuple[str, ...]:
     """Return the settings that the caller asked to let through unchecked."""
-    return settings.own_keys if isinstance(settings, RoomSettings) else ()
+    return tuple(settings.own_keys) if isinstance(settings, RoomSettings) else ()
 
 
 def _stamped(body: dict[str, Any], reference: str) -> dict[str, Any]:
