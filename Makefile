@@ -4,7 +4,7 @@ VENV ?= .venv
 WORKERS ?= 2
 PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
 
-.PHONY: test test-fast test-scale lint demo clean
+.PHONY: test test-fast test-faults-pure test-scale fault-matrix lint demo clean
 
 # The whole suite on one interpreter, without the big runs.
 test: $(VENV)/ready
@@ -17,6 +17,14 @@ test-fast: $(VENV)/ready
 # The big runs: 10,000 rooms, 300 MB bodies.
 test-scale: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -q -m scale --timeout 600 $(ARGS)
+
+# The fault matrix once more, with aiohttp's parsers written in Python.
+test-faults-pure: $(VENV)/ready
+	AIOHTTP_NO_EXTENSIONS=1 $(PYTEST) -m "not scale" tests/faults $(ARGS)
+
+# Runs the fault matrix, and writes its page in the docs.
+fault-matrix: $(VENV)/ready
+	cd tests && ../$(VENV)/bin/python -m faults.matrix $(ARGS)
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

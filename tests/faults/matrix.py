@@ -1,0 +1,124 @@
+"""The fault matrix as a table: what the tests' docstrings say of their rows, and how their last run ended.
+
+A test's docstring has one line for each row it proves: `F16 | fault | expected | how it is tested`.
+Run as a program it runs the group and writes `docs/reference/fault-matrix.md`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import attrs
+import pytest
+
+HERE: Final = Path(__file__).resolve().parent
+PAGE: Final = HERE.parents[1] / "docs" / "reference" / "fault-matrix.md"
+IDS: Final = sorted([*(f"F{number:02}" for number in range(1, 86) if number != 44), "F69a"])
+"""F86 to F89 are about webhooks and several processes; there is no F44."""
+SECTIONS: Final = {
+    "test_31_connect.py": "Connecting",
+    "test_32_silence.py": "Sending, and silence",
+    "test_33_head.py": "Response head",
+    "test_34_statuses.py": "Statuses and pacing",
+    "test_35_bodies.py": "Bodies",
+    "test_36_json.py": "JSON and schema",
+    "test_37_collections.py": "Collections and streaming",
+    "test_38_events.py": "Events on the client's side",
+    "test_39_downloads.py": "Downloads",
+}
+HEAD: Final = """# The fault matrix
+
+What the client makes of every fault it is tested against, over real sockets. Each row is a test; its id stands in
+the test's name. `U` means that the outcome is unknown: a read or an update is tried again where the rules allow it,
+a create is never simply sent again ([resilience](../explanation/resilience.md)). `make fault-matrix` runs the tests
+and writes this page.
+"""
+_ROW: Final = re.compile(r"(F\d\da?) \| (.+?) \| (.+?) \| (.+)")
+_IN_NAME: Final = re.compile(r"(?<=_)f(\d\d)(a?)(?=_)")
+
+
+@attrs.frozen
+class Row:
+    """One line of the matrix."""
+
+    id: str
+    fault: str
+    expected: str
+    how: str
+    file: str
+    test: str
+
+
+def rows_of(docstring: str, file: str, test: str) -> Iterator[Row]:
+    for line in docstring.splitlines():
+        if match := _ROW.fullmatch(line.strip()):
+            yield Row(*(part.strip() for part in match.groups()), file, test)
+
+
+def ids_in(name: str) -> set[str]:
+    """Return the ids that a test's name carries: `test_f16_f17_…` has two."""
+    return {f"F{number}{letter}" for number, letter in _IN_NAME.findall(name)}
+
+
+def functions() -> Iterator[tuple[str, str, str]]:
+    """Yield file, name and docstring of every test of the group, without importing any."""
+    for path in sorted(HERE.glob("test_3*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                yield path.name, node.name, ast.get_docstring(node) or ""
+
+
+def collected() -> list[Row]:
+    return [row for file, name, docstring in functions() for row in rows_of(docstring, file, name)]
+
+
+def page(rows: Iterable[Row], results: Mapping[str, Counter[str]]) -> str:
+    """Return the page; `results` counts how the cases of a test ended, by the test's name."""
+    by_file: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_file[row.file].append(row)
+    parts = [HEAD]
+    for file, title in SECTIONS.items():
+        parts.append(f"\n## {title}\n\n| row | fault | expected | how it is tested | result |\n|---|---|---|---|---|\n")
+        for row in sorted(by_file[file], key=lambda row: row.id):
+            cells = (row.id, row.fault, row.expected, row.how, _told(results.get(row.test, Counter())))
+            parts.append(f"| {' | '.join(cells)} |\n")
+    return "".join(parts)
+
+
+def _told(result: Counter[str]) -> str:
+    return ", ".join(f"{result[word]} {word}" for word in ("passed", "failed", "skipped") if result[word]) or "not run"
+
+
+def texts_of(written: str) -> set[tuple[str, ...]]:
+    """Return the rows of a page without their results."""
+    lines = (line.strip("| ").split(" | ") for line in written.splitlines() if line.startswith("| F"))
+    return {tuple(cells[:4]) for cells in lines}
+
+
+class _Results:
+    def __init__(self) -> None:
+        self.counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            name = report.nodeid.rpartition("::")[2].partition("[")[0]
+            self.counts[name][report.outcome] += 1
+
+
+def main(arguments: list[str]) -> int:
+    results = _Results()
+    code = pytest.main([str(HERE), "-q", "-m", "not scale", *arguments], plugins=[results])
+    PAGE.write_text(page(collected(), results.counts), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(HERE.parents[1])}")
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
