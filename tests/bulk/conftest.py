@@ -14,5 +14,5 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def client(sandbox: Sandbox) -> AsyncIterator[VideoClient]:
-    async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url) as client:
+    async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=0.3) as client:
         yield client

@@ -1,0 +1,199 @@
+"""One create whose answer was lost: looked for, sent again only with proof, resolved later."""
+
+import asyncio
+
+import pytest
+
+from videoapi import ConfigurationError, CreateOutcomeUnknown, RateLimited, ValidationError, VideoAPIError, VideoClient
+from videoapi.sandbox import Sandbox
+
+
+def executed(sandbox: Sandbox, reference: str | None) -> int:
+    return sum(entry.reference == reference for entry in sandbox.ledger.created)
+
+
+def posts(sandbox: Sandbox) -> int:
+    return sandbox.ledger.requests("rooms.create")
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "reset_after", "status_after"])
+async def test_a_room_that_was_made_is_found_and_returned(client: VideoClient, sandbox: Sandbox, kind: str) -> None:
+    sandbox.fault("rooms.create", kind, times=1, **({"status": 502} if kind == "status_after" else {}))
+
+    room = await client.with_options(timeout=8).rooms.create(name="Board", owner_ref="team-1")
+
+    assert room.room_id in sandbox.ledger.rooms
+    assert room.name == "Board"
+    assert posts(sandbox) == 1
+
+
+async def test_a_create_that_is_not_found_stays_unknown_and_is_not_sent_again(
+    client: VideoClient, sandbox: Sandbox
+) -> None:
+    sandbox.fault("rooms.create", "drop_before", times=1)
+
+    with pytest.raises(CreateOutcomeUnknown) as caught:
+        await client.with_options(timeout=2).rooms.create(name="Board")
+
+    assert caught.value.may_have_executed
+    assert posts(sandbox) == 1
+    assert sandbox.ledger.requests("rooms.list") >= 1
+
+
+async def test_strict_does_not_even_look(client: VideoClient, sandbox: Sandbox) -> None:
+    sandbox.fault("rooms.create", "drop_after", times=1)
+
+    with pytest.raises(CreateOutcomeUnknown):
+        await client.rooms.create(name="Board", on_unknown="strict")
+
+    assert sandbox.ledger.requests() == 1
+
+
+@pytest.mark.parametrize("owner_ref", [None, "team-1"])
+async def test_resend_sends_again_what_is_proven_absent(
+    client: VideoClient, sandbox: Sandbox, owner_ref: str | None
+) -> None:
+    sandbox.fault("rooms.create", "drop_before", times=1)
+
+    room = await client.rooms.create(name="Board", owner_ref=owner_ref, on_unknown="resend")
+
+    assert set(sandbox.ledger.rooms) == {room.room_id}, "the self-check room is deleted again"
+    assert sandbox.ledger.duplicates() == {}
+
+
+async def test_resend_never_makes_a_second_room(client: VideoClient, sandbox: Sandbox) -> None:
+    await client.rooms.create(name="control")
+    sandbox.fault("rooms.create", "drop_after", times=1)
+
+    room = await client.rooms.create(name="Board", on_unknown="resend")
+
+    assert executed(sandbox, room.owner_ref) == 1
+
+
+async def test_absent_after_the_last_of_three_sends_is_an_honest_failure(client: VideoClient, sandbox: Sandbox) -> None:
+    await client.rooms.create(name="control")
+    sandbox.fault("rooms.create", "drop_before", times=3)
+
+    with pytest.raises(VideoAPIError) as caught:
+        await client.rooms.create(name="Board", on_unknown="resend")
+
+    assert not isinstance(caught.value, CreateOutcomeUnknown)
+    assert not caught.value.may_have_executed
+    assert "looked for" in str(caught.value)
+    assert posts(sandbox) == 4
+    assert len(sandbox.ledger.rooms) == 1
+
+
+async def test_a_list_that_drops_references_proves_nothing(sandbox: Sandbox, client: VideoClient) -> None:
+    sandbox.set(list_omits="owner_ref")
+    sandbox.fault("rooms.create", "drop_before", times=1)
+
+    with pytest.raises(CreateOutcomeUnknown):
+        await client.rooms.create(name="Board", on_unknown="resend")
+
+    assert sandbox.ledger.duplicates() == {}
+    assert [room["name"] for room in sandbox.ledger.rooms.values()] == []
+
+
+async def test_a_refusal_needs_no_search(client: VideoClient, sandbox: Sandbox) -> None:
+    sandbox.fault("rooms.create", "throttle", times=None, retry_after=0)
+
+    with pytest.raises(RateLimited):
+        await client.with_options(timeout=1.5).rooms.create(name="Board")
+
+    assert sandbox.ledger.requests("rooms.list") == 0
+
+
+async def test_concurrent_creates_share_their_scans(client: VideoClient, sandbox: Sandbox) -> None:
+    sandbox.fault("rooms.create", "drop_after", times=20)
+
+    fast = client.with_options(timeout=8)
+    rooms = await asyncio.gather(*(fast.rooms.create(name=f"Room {number}") for number in range(20)))
+
+    assert len({room.room_id for room in rooms}) == 20
+    assert sandbox.ledger.requests("rooms.list") <= 4
+
+
+@pytest.mark.parametrize("on_unknown", ["raise", "", None])
+async def test_an_unknown_way_is_refused(client: VideoClient, on_unknown: str) -> None:
+    with pytest.raises(ConfigurationError, match="on_unknown"):
+        await client.rooms.create(name="Board", on_unknown=on_unknown)  # type: ignore[arg-type]
+
+
+class TestResolve:
+    async def lost(self, client: VideoClient) -> str:
+        with pytest.raises(CreateOutcomeUnknown) as caught:
+            await client.rooms.create(name="Board", on_unknown="strict")
+        assert caught.value.reference is not None
+        return caught.value.reference
+
+    async def test_it_returns_the_room(self, client: VideoClient, sandbox: Sandbox) -> None:
+        sandbox.fault("rooms.create", "drop_after", times=1)
+        room = await client.rooms.resolve(await self.lost(client))
+
+        assert room is not None
+        assert room.room_id in sandbox.ledger.rooms
+
+    async def test_it_returns_none_where_the_room_certainly_does_not_exist(
+        self, client: VideoClient, sandbox: Sandbox
+    ) -> None:
+        await client.rooms.create(name="control")
+        sandbox.fault("rooms.create", "drop_before", times=1)
+
+        assert await client.rooms.resolve(await self.lost(client)) is None
+        assert posts(sandbox) == 2
+
+    async def test_without_a_control_room_absence_stays_unproven_and_nothing_is_made(
+        self, client: VideoClient, sandbox: Sandbox
+    ) -> None:
+        sandbox.fault("rooms.create", "drop_before", times=1)
+        reference = await self.lost(client)
+
+        with pytest.raises(CreateOutcomeUnknown, match="control=") as caught:
+            await client.rooms.resolve(reference)
+
+        assert caught.value.reference == reference
+        assert posts(sandbox) == 1
+        assert sandbox.ledger.rooms == {}
+
+    async def test_another_process_resolves_with_a_named_control_room(
+        self, client: VideoClient, sandbox: Sandbox
+    ) -> None:
+        control = await client.rooms.create(name="control", owner_ref="team-1")
+        sandbox.fault("rooms.create", "drop_before", times=1)
+        reference = await self.lost(client)
+
+        async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=0.3) as other:
+            clock = asyncio.get_running_loop().time
+            began = clock()
+            # Nobody knows where the reference would stand: a control room with both is needed.
+            with pytest.raises(CreateOutcomeUnknown):
+                await other.rooms.resolve(reference, control=control.room_id)
+            assert clock() - began >= 0.3 or sandbox.ledger.requests("rooms.list") == 1
+
+    async def test_a_list_that_is_caught_lying_proves_nothing(self, client: VideoClient, sandbox: Sandbox) -> None:
+        for number in range(3):
+            await client.rooms.create(name=f"control {number}")
+        sandbox.fault("rooms.create", "drop_before", times=1)
+        reference = await self.lost(client)
+        sandbox.set(list_cap=1)
+
+        with pytest.raises(CreateOutcomeUnknown, match="does not show room"):
+            await client.rooms.resolve(reference)
+
+    async def test_a_control_room_that_was_deleted_elsewhere_makes_no_list_a_liar(
+        self, client: VideoClient, sandbox: Sandbox
+    ) -> None:
+        await client.rooms.create(name="control")
+        gone = await client.rooms.create(name="gone")
+        async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url) as other:
+            await other.rooms.delete(gone.room_id)
+        sandbox.fault("rooms.create", "drop_before", times=1)
+
+        assert await client.rooms.resolve(await self.lost(client)) is None
+
+    @pytest.mark.parametrize("reference", ["", "team-42", "vx", None])
+    async def test_what_is_no_reference_is_refused(self, client: VideoClient, reference: str) -> None:
+        with pytest.raises(ValidationError) as caught:
+            await client.rooms.resolve(reference)
+        assert caught.value.field == "reference"
