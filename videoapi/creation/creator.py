@@ -276,7 +276,7 @@ class Creator:
         """
         if all(self.controls.oldest_for(form) is not None for form in forms):
             return
-        reference = reference_from(secrets.token_bytes(17))
+        reference = reference_from(secrets.token_bytes(26))
         spec = RoomSpec("videoapi self-check, deleted soon", owner_ref=reference, data={DATA_KEY: reference})
         request = create_request(spec, reference, caller.options, validate=False)
         self._checks[reference] = request

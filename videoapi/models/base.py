@@ -191,6 +191,8 @@ def keep(model: Model, raw: bytes, where: Where = ()) -> None:
     _put(model, (raw, where))
     for name in parts(type(model)):
         value = getattr(model, name)
+        if value is None:
+            continue
         if isinstance(value, Model):
             keep(value, raw, (*where, name))
         elif isinstance(value, tuple):

@@ -7,6 +7,7 @@ callers leave out may be left out. Each error names the field and the service's 
 import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 from videoapi.errors import ValidationError
@@ -61,15 +62,18 @@ def check_room(payload: Mapping[str, Any], *, partial: bool = False, allow: Coll
         given = given.to_dict()
     if not isinstance(given, Mapping):
         raise _refusal("settings", None, "must be a mapping or RoomSettings")
-    settings = {name: value for name, value in given.items() if value is not None and value is not UNSET}
-    for name in given:
-        if name not in _KNOWN_SETTINGS and name not in allow:
-            raise _refusal(f"settings.{name}", 10009, "is no setting of the service")
+    if not given.keys() <= _KNOWN_SETTINGS:
+        for name in given:
+            if name not in _KNOWN_SETTINGS and name not in allow:
+                raise _refusal(f"settings.{name}", 10009, "is no setting of the service")
+    for name, value in given.items():
+        check = _CHECKS.get(name)
+        if check is not None and value is not None and value is not UNSET:
+            check(value)
     if partial:
-        _check_unchanged(settings)
-    else:
-        _check_kind(settings)
-    _check_values(settings)
+        _check_unchanged(given)
+    elif given.get("scheduled") or given.get("adhoc"):
+        _check_kind(given)
 
 
 def check_token(payload: Mapping[str, Any]) -> None:
@@ -169,8 +173,6 @@ def _require_reference(payload: Mapping[str, Any], field: str, code: int) -> Non
 
 
 def _check_kind(settings: Mapping[str, Any]) -> None:
-    for name in ("scheduled", "adhoc"):
-        _check_truth(settings, name)
     if settings.get("adhoc") and settings.get("scheduled"):
         raise _refusal("settings.adhoc", 10017, "cannot be true beside scheduled")
     if not settings.get("scheduled"):
@@ -184,14 +186,18 @@ def _check_kind(settings: Mapping[str, Any]) -> None:
 
 
 def _check_unchanged(settings: Mapping[str, Any]) -> None:
-    if "mode" in settings:
+    if _named(settings, "mode"):
         raise _refusal("settings.mode", 10020, "cannot be changed")
     for name in ("scheduled", "adhoc"):
-        if name in settings:
+        if _named(settings, name):
             raise _refusal(f"settings.{name}", 10106, "cannot be changed: a room keeps its kind")
     time = settings.get("scheduled_time")
     if time is not None and time != "":
         _check_time(time)
+
+
+def _named(settings: Mapping[str, Any], name: str) -> bool:
+    return settings.get(name) is not None and settings[name] is not UNSET
 
 
 def _check_time(time: object) -> None:
@@ -199,17 +205,9 @@ def _check_time(time: object) -> None:
         raise _refusal("settings.scheduled_time", 10005, "must be YYYY-MM-DD HH:MM:SS, in UTC")
 
 
-def _check_values(settings: Mapping[str, Any]) -> None:
-    for name, value in settings.items():
-        if name in _TRUTHS:
-            _check_truth(settings, name)
-        elif (check := _VALUE_CHECKS.get(name)) is not None:
-            check(value)
-
-
-def _check_truth(settings: Mapping[str, Any], name: str) -> None:
-    if not isinstance(settings.get(name, False), bool):
-        raise _refusal(f"settings.{name}", _TRUTHS[name], "must be true or false")
+def _check_truth(name: str, code: int, value: object) -> None:
+    if not isinstance(value, bool):
+        raise _refusal(f"settings.{name}", code, "must be true or false")
 
 
 def _check_participants(value: object) -> None:
@@ -239,7 +237,8 @@ def _check_mode(value: object) -> None:
         raise _refusal("settings.mode", 10019, f"must be one of {', '.join(_MODES)}")
 
 
-_VALUE_CHECKS: dict[str, Callable[[object], None]] = {
+_CHECKS: dict[str, Callable[[object], None]] = {
+    **{name: partial(_check_truth, name, code) for name, code in _TRUTHS.items()},
     "participants": _check_participants,
     "duration": _check_duration,
     "moderators": _check_moderators,

@@ -50,9 +50,10 @@ def encode(body: Mapping[str, Any]) -> bytes:
         ValidationError: JSON cannot hold something in it.
     """
     try:
-        wire = plain(body)
-        _check_numbers(wire)
-        return msgspec.json.encode(wire)
+        if not _is_plain(body):
+            body = plain(body)
+            _check_numbers(body)
+        return msgspec.json.encode(body)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         kind = type(error).__name__
     raise ValidationError(f"The request cannot be written as JSON ({kind}).")
@@ -71,6 +72,7 @@ class Reader(Generic[T]):
         self.key = key
         self.model = model
         self.many = many
+        self._where: tuple[str, ...] = () if key is None else (key,)
 
     def fast(self, body: bytes) -> tuple[object, T | list[T] | None]:
         """Decode a whole body at once.
@@ -92,8 +94,13 @@ class Reader(Generic[T]):
             raise Refused(_reason(error)) from None
         if self.many:
             payload = payload or []
-        self._check(payload)
-        self._keep(payload, body)
+            self._check(payload)
+            for place, item in enumerate(payload):
+                keep(item, body, (*self._where, place))
+        else:
+            _check_sound(payload)
+            if isinstance(payload, Model):
+                keep(payload, body, self._where)
         return envelope.result, payload
 
     def structure(self, payload: object) -> T | list[T]:
@@ -130,15 +137,6 @@ class Reader(Generic[T]):
     def _check(self, payload: Any) -> None:
         for item in payload if self.many else (payload,):
             _check_sound(item)
-
-    def _keep(self, payload: Any, body: bytes) -> None:
-        where = () if self.key is None else (self.key,)
-        if isinstance(payload, Model):
-            keep(payload, body, where)
-        elif isinstance(payload, list):
-            for place, item in enumerate(payload):
-                if isinstance(item, Model):
-                    keep(item, body, (*where, place))
 
     @cached_property
     def _envelope(self) -> Any:
@@ -216,6 +214,18 @@ class RecordReader(Generic[M]):
     @cached_property
     def _decode(self) -> Any:
         return msgspec.json.Decoder(self.model, strict=False).decode
+
+
+_SAFE: Final = frozenset({str, int, bool, NoneType})
+
+
+def _is_plain(body: Mapping[str, Any]) -> bool:
+    """Tell whether a body can be written as it is: no models, no lists, and no numbers that JSON lacks."""
+    for value in body.values():
+        kind = type(value)
+        if kind not in _SAFE and not (kind is dict and _is_plain(value)):
+            return False
+    return True
 
 
 def _check_sound(item: object) -> None:

@@ -112,7 +112,9 @@ class RoomSpec:
 
     def to_wire(self) -> dict[str, Any]:
         """Give the body of the request; what was not given is not in it. Source: contract 4.2."""
-        body: dict[str, Any] = {"name": self.name, "settings": plain(self.settings) or {}}
+        settings = self.settings
+        settings = settings.to_wire() if isinstance(settings, RoomSettings) else plain(settings)
+        body: dict[str, Any] = {"name": self.name, "settings": settings or {}}
         if self.owner_ref is not None:
             body["owner_ref"] = self.owner_ref
         if self.sip is not None:

@@ -85,7 +85,7 @@ class Rooms:
         """
         _one_of("on_unknown", on_unknown, ("look", "resend", "strict"))
         spec = RoomSpec(name, owner_ref, settings, sip, data)
-        reference = reference_from(secrets.token_bytes(17))
+        reference = reference_from(secrets.token_bytes(26))
         request = create_request(spec, reference, self._caller.options, validate=validate)
         return await self._creator.create(self._caller, request, on_unknown)
 

@@ -7,7 +7,6 @@ create carry the same one.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any, Final
 DATA_KEY: Final = "videoapi_ref"
 """Where the reference stands in a room's `data`."""
 
+_ALPHABET: Final = bytes(b"abcdefghijklmnopqrstuvwxyz234567"[byte % 32] for byte in range(256))
 _SHAPE: Final = re.compile(r"vx[a-z2-7]{26}")
 
 
@@ -36,16 +36,17 @@ def job_mark(job_id: str) -> str:
 
 
 def _hash(text: str) -> bytes:
-    return hashlib.blake2s(text.encode("utf-8", "surrogatepass"), digest_size=17).digest()
+    return hashlib.blake2s(text.encode("utf-8", "surrogatepass"), digest_size=26).digest()
 
 
 def reference_from(noise: bytes) -> str:
-    """Return the reference that 17 random bytes spell."""
-    return "vx" + _spell(noise)[:26]
+    """Return the reference that 26 random bytes spell."""
+    return "vx" + _spell(noise)
 
 
 def _spell(digest: bytes) -> str:
-    return base64.b32encode(digest).decode().lower()
+    """Spell five bits of each byte as one of 32 characters."""
+    return digest.translate(_ALPHABET).decode()
 
 
 def is_reference(text: object) -> bool:
