@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, Literal
 
-import attrs
-
 from videoapi.caller import Caller
 from videoapi.creation.controls import Control, Controls
 from videoapi.creation.doubts import Doubt, Memory
@@ -29,7 +27,6 @@ OnUnknown = Literal["look", "resend", "strict"]
 DEFAULT_SETTLE: Final = 75.0
 """Longest that a request can live on behind a broken connection, in seconds: common gateways end at 60."""
 _POLLS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
-_LONGEST_LOOK: Final = 10.0
 _NAP: Final = 0.25
 
 
@@ -74,9 +71,8 @@ class Creator:
             VideoAPIError: It was certainly not made.
         """
         self.born()
-        began, timeout = asyncio.get_running_loop().time(), request.timeout
-        look = min(_LONGEST_LOOK, timeout / 4) if on_unknown == "look" else 0.0
-        outcome = await self.send(caller, _within(request, timeout - look))
+        began, timeout = asyncio.get_running_loop().time(), request.timeout + request.reserve
+        outcome = await self.send(caller, request)
         if outcome.verdict is Verdict.DONE:
             made: Room = outcome.value
             return made
@@ -103,9 +99,7 @@ class Creator:
     def note(self, request: Request, outcome: Outcome) -> None:
         """Note what a create's outcome leaves behind: a control room, or a doubt."""
         if outcome.verdict is Verdict.DONE:
-            room: Room = outcome.value
-            if reference_in(room.owner_ref, room.data) == request.reference:
-                self._control(room)
+            self._control(outcome.value, request.reference)
         elif outcome.may_have_executed:
             self.memory.note(request)
 
@@ -164,15 +158,14 @@ class Creator:
             ValidationError: `reference` or `control` is none.
         """
         if not is_reference(reference):
-            raise ValidationError(
-                "A reference is what CreateOutcomeUnknown.reference holds.", field="reference"
-            )
+            raise ValidationError("A reference is what CreateOutcomeUnknown.reference holds.", field="reference")
         born = self.born()
         scan = await self._scan(caller, reference)
         if rooms := scan.found.get(reference):
             return rooms[0].room
         if control is not None:
-            self._control(await self._named(caller, control))
+            named = await self._named(caller, control)
+            self._control(named, reference_in(named.owner_ref, named.data))
         sent_at, in_data = self.memory.of(reference) or (born, None)
         shown_from = self.controls.oldest_for(in_data)
         if shown_from is not None:
@@ -252,9 +245,7 @@ class Creator:
         shown = [moment for form in forms if (moment := self.controls.oldest_for(form)) is not None]
         return max([sent_at, *shown]) + self.settle
 
-    async def sleep_until(
-        self, moment: Callable[[], float], stopping: Callable[[], bool] = lambda: False
-    ) -> None:
+    async def sleep_until(self, moment: Callable[[], float], stopping: Callable[[], bool] = lambda: False) -> None:
         clock = asyncio.get_running_loop().time
         # In naps: the moment moves when the list is seen to lag, and a run may be left meanwhile.
         while (left := moment() - clock()) > 0 and not stopping():  # noqa: ASYNC110
@@ -262,12 +253,13 @@ class Creator:
 
     # Control rooms
 
-    def _control(self, room: Room) -> None:
-        reference = reference_in(room.owner_ref, room.data)
-        assert reference is not None
-        in_data = reference_in(None, room.data) is not None
-        now = asyncio.get_running_loop().time()
-        self.controls.add(Control(room.room_id, reference, in_data, room.owner_ref == reference, now))
+    def _control(self, room: Room, reference: str | None) -> None:
+        """Take a room for a control room, if it carries the reference unchanged."""
+        in_owner_ref = room.owner_ref == reference
+        in_data = isinstance(room.data, dict) and room.data.get(DATA_KEY) == reference
+        if reference is not None and (in_owner_ref or in_data):
+            now = asyncio.get_running_loop().time()
+            self.controls.add(Control(room.room_id, reference, in_data, in_owner_ref, now))
 
     async def have_control(self, caller: Caller, forms: set[bool]) -> None:
         """Make a self-check room where no control room serves a form; an honest list must show it.
@@ -290,10 +282,6 @@ class Creator:
                 self.controls.forget(control.room_id)
                 path = DELETE_ROOM.path(control.room_id)
                 await caller.outcome(Request(route=DELETE_ROOM, path=path, options=caller.options))
-
-
-def _within(request: Request, timeout: float) -> Request:
-    return attrs.evolve(request, options=attrs.evolve(request.options, timeout=timeout))
 
 
 def _why(scan: Scan, shown_from: float | None) -> str:

@@ -56,9 +56,7 @@ class Doubt:
         if self.create.step is Step.NOT_MADE:
             reason = f"{outcome.reason or 'no answer that proves anything'}; the room was looked for and is not there"
             outcome = attrs.evolve(outcome, may_have_executed=False, reason=reason)
-        return error_of(
-            self.request, attrs.evolve(outcome, attempts=max(outcome.attempts, self.create.sends))
-        )
+        return error_of(self.request, attrs.evolve(outcome, attempts=max(outcome.attempts, self.create.sends)))
 
 
 class Memory:

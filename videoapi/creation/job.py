@@ -133,9 +133,7 @@ class CreateJob:
                 f"The journal has another spec under the key {item.key!r}. Give a changed job another job_id=.",
                 field="key",
             )
-            return BulkOutcome(
-                index=item.index, key=item.key, reference=_reference(item), status="failed", error=error
-            )
+            return BulkOutcome(index=item.index, key=item.key, reference=_reference(item), status="failed", error=error)
         if entry.status == "created":
             return self._made(item, entry.room_id or "")
         if entry.status is None:
@@ -184,9 +182,7 @@ class CreateJob:
         """
         doubts = list(self._doubts.values())
         if doubts and not stopping():
-            await self._creator.settle_all(
-                self._caller, doubts, resend=self._options.resend, stopping=stopping
-            )
+            await self._creator.settle_all(self._caller, doubts, resend=self._options.resend, stopping=stopping)
         self._doubts.clear()
         again: list[Item] = []
         for doubt in doubts:

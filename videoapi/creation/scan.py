@@ -193,9 +193,7 @@ def _shows(found: dict[str, list[Found]], control: Control) -> bool:
     )
 
 
-async def _read(
-    caller: Caller, batch: _Batch, marks: set[str]
-) -> tuple[dict[str, list[Found]], VideoAPIError | None]:
+async def _read(caller: Caller, batch: _Batch, marks: set[str]) -> tuple[dict[str, list[Found]], VideoAPIError | None]:
     """Read the list once; an odd room of somebody else's spoils nothing."""
     request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=caller.options, stream=True)
     reading = Reading(caller, request, "rooms", False, Patience(None, LIST_ROOMS))

@@ -12,10 +12,13 @@ from videoapi.models.rooms import Room, RoomSettings, RoomSpec
 from videoapi.rules.references import DATA_KEY, reference_in
 from videoapi.rules.routes import CREATE_ROOM, Options, Request
 
+_LONGEST_LOOK: Final = 10.0
 ROOM: Final[Reader[Room]] = Reader("room", Room)
 
 
-def create_request(spec: RoomSpec, reference: str, options: Options, *, validate: bool = True) -> Request:
+def create_request(
+    spec: RoomSpec, reference: str, options: Options, *, validate: bool = True, look: bool = False
+) -> Request:
     """Return the request that makes a room which carries `reference`.
 
     Args:
@@ -23,6 +26,7 @@ def create_request(spec: RoomSpec, reference: str, options: Options, *, validate
         reference: Its mark: in `owner_ref` where the spec leaves that free, else in `data`.
         options: Limits of the call.
         validate: Whether to check the body as the service would.
+        look: Whether the end of the `timeout` is kept free for looking for the room.
 
     Raises:
         ValidationError: The service would refuse it.
@@ -41,6 +45,7 @@ def create_request(spec: RoomSpec, reference: str, options: Options, *, validate
         ours=_answers(spec.name, reference),
         reference=reference,
         reference_in_data=spec.owner_ref is not None,
+        reserve=min(_LONGEST_LOOK, (options.timeout or CREATE_ROOM.timeout) / 4) if look else 0.0,
     )
 
 
@@ -65,6 +70,8 @@ def _answers(name: str, reference: str) -> Callable[[Room], bool]:
     """
 
     def is_ours(room: Room) -> bool:
+        if room.owner_ref == reference:
+            return True
         echoed = reference_in(room.owner_ref, room.data)
         if echoed is not None:
             return echoed == reference

@@ -86,7 +86,8 @@ class Rooms:
         _one_of("on_unknown", on_unknown, ("look", "resend", "strict"))
         spec = RoomSpec(name, owner_ref, settings, sip, data)
         reference = reference_from(secrets.token_bytes(26))
-        request = create_request(spec, reference, self._caller.options, validate=validate)
+        look = on_unknown == "look"
+        request = create_request(spec, reference, self._caller.options, validate=validate, look=look)
         return await self._creator.create(self._caller, request, on_unknown)
 
     async def resolve(self, reference: str, *, control: str | Room | None = None) -> Room | None:
@@ -354,9 +355,7 @@ class Rooms:
             key = _key_of(spec)
             # A key of ours cannot be one of the caller's: those hold no NUL at their start.
             reference = reference_of(job.job_id, f"\0{index}" if key is None else key)
-            return Item(
-                index=index, request=create_request(spec, reference, options, validate=validate), key=key
-            )
+            return Item(index=index, request=create_request(spec, reference, options, validate=validate), key=key)
 
         def finish(item: Item, room: Room) -> BulkOutcome:
             return BulkOutcome(

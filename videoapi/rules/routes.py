@@ -95,11 +95,14 @@ class Request:
     def method(self) -> str:
         return self.route.method
 
+    reserve: float = 0.0
+    """Seconds at the end of the call's limit that sending must leave free."""
+
     @property
     def timeout(self) -> float:
-        """The limit of the whole call, in seconds."""
+        """The limit of sending and all its retries, in seconds."""
         given = self.options.timeout
-        return self.route.timeout if given is None else given
+        return (self.route.timeout if given is None else given) - self.reserve
 
 
 def _report_routes(name: str, prefix: str) -> tuple[Route, Route, Route, Route]:
