@@ -9,11 +9,23 @@ import traceback
 from collections.abc import Iterator
 
 import pytest
-
+import trustme
 from support.clients import APP_ID, APP_KEY
+
 from videoapi import VideoAPIError
 
 _CANARIES = (APP_KEY, base64.b64encode(f"{APP_ID}:{APP_KEY}".encode()).decode())
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority: trustme.CA) -> Iterator[str]:
+    with authority.cert_pem.tempfile() as path:
+        yield path
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +43,13 @@ def nothing_secret_leaves(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCap
         yield
     monkeypatch.undo()
     for error in raised:
-        told = [str(error), repr(error), repr(pickle.dumps(error)), repr(vars(error)), *traceback.format_exception(error)]
+        told = [
+            str(error),
+            repr(error),
+            repr(pickle.dumps(error)),
+            repr(vars(error)),
+            *traceback.format_exception(error),
+        ]
         for canary in _CANARIES:
             assert all(canary not in text for text in told), type(error).__name__
     assert all(canary not in caplog.text for canary in _CANARIES)

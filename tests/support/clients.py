@@ -45,7 +45,9 @@ OPERATIONS = ("get", "list", "update", "delete", "token", "create")
 """One call of each sort: reads whole and streamed, the two idempotent ones, the token and the create."""
 
 
-async def call(client: VideoClient, operation: str, room_id: str = "6571f3c2a1b2c3d4e5f60718", **options: Any) -> object:
+async def call(
+    client: VideoClient, operation: str, room_id: str = "6571f3c2a1b2c3d4e5f60718", **options: Any
+) -> object:
     """Make one call of a sort."""
     match operation:
         case "get":

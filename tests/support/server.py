@@ -126,7 +126,9 @@ def room(room_id: str = ROOM_ID, **fields: object) -> dict[str, object]:
 
 
 @contextlib.asynccontextmanager
-async def serve(script: Script, *, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Server]:
+async def serve(
+    script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[Server]:
     """Run a script for each connection; whatever a connection ends with ends its script."""
     server = Server()
     tasks: set[asyncio.Task[None]] = set()
@@ -148,7 +150,7 @@ async def serve(script: Script, *, tls: ssl.SSLContext | None = None, port: int 
             writer.close()
             tasks.discard(task)
 
-    listening = await asyncio.start_server(run, "127.0.0.1", port, ssl=tls)
+    listening = await asyncio.start_server(run, host, port, ssl=tls)
     server.port = listening.sockets[0].getsockname()[1]
     server.scheme = "https" if tls else "http"
     try:

@@ -1,0 +1,485 @@
+"""What is JSON and what is not, what is a success and what is not: on every path that decodes, over the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import string
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.clients import ONCE, client_for
+from support.server import ROOM_ID, Link, Server, answer, room, serve
+
+from videoapi import (
+    CallRecord,
+    CreateOutcomeUnknown,
+    NotFound,
+    ProtocolError,
+    RequestRejected,
+    Room,
+    ServerFault,
+    TokenDenied,
+    ValidationError,
+    VideoAPIError,
+    VideoClient,
+)
+from videoapi.models.codec import Reader
+from videoapi.rules.outcome import _read_fast, _read_slowly, answered
+from videoapi.rules.routes import GET_ROOM, Options, Request
+from videoapi.rules.verdicts import Verdict
+
+ROOM = f'"room":{{"room_id":"{ROOM_ID}","name":"Stand-up"}}'
+SUCCESS = f'{{"result":0,{ROOM}}}'.encode()
+
+
+class Service:
+    """A server that gives everybody the same answer, and a client of it."""
+
+    def __init__(self, server: Server, client: VideoClient) -> None:
+        self.server = server
+        self.client = client
+        self.answer = b""
+
+    def say(self, body: bytes | str, status: int = 200, **headers: str) -> None:
+        self.answer = answer(status, body if isinstance(body, bytes) else body.encode(), headers)
+
+    async def get(self) -> Room:
+        return await self.client.rooms.get(ROOM_ID)
+
+    async def create(self) -> Room:
+        return await self.client.rooms.create(name="Stand-up", on_unknown="strict")
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    here: list[Service] = []
+
+    async def script(link: Link) -> None:
+        while True:
+            await link.request()
+            link.send(here[0].answer)
+            await link.drain()
+
+    async with serve(script) as server, client_for(server.base_url, retry=ONCE) as client:
+        here.append(Service(server, client))
+        yield here[0]
+
+
+async def refused(service: Service, body: bytes | str, status: int = 200) -> VideoAPIError:
+    """Let a read and a create meet the body; neither may take it for a success."""
+    service.say(body, status)
+    with pytest.raises(VideoAPIError) as failed:
+        await service.get()
+    with pytest.raises(CreateOutcomeUnknown):
+        await service.create()
+    return failed.value
+
+
+# A number that the models have no field for goes the careful way; one in a field of theirs the fast one.
+PLACES: dict[str, str] = {
+    "beside": f'{{"result":0,{ROOM},"more":%s}}',
+    "within": f'{{"result":0,"room":{{"room_id":"{ROOM_ID}","settings":{{"participants":%s}}}}}}',
+    "result": f'{{"result":%s,{ROOM}}}',
+}
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+@pytest.mark.parametrize("place", ["within", "result"])
+async def test_f57_numbers_that_json_has_not(service: Service, number: str, place: str) -> None:
+    """F57 | `NaN`, `Infinity`, `1e999` | refused on every path; a create is U | in a field, in `result`
+
+    obs: the standard library takes them all.
+    """
+    error = await refused(service, PLACES[place] % number)
+    assert isinstance(error, ProtocolError)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity"])
+async def test_f57_not_even_where_nobody_looks(service: Service, number: str) -> None:
+    """F57 | `NaN` in a field that no model names | refused: the body is no JSON | own server"""
+    await refused(service, PLACES["beside"] % number)
+
+
+async def test_f57_in_one_record_of_many(service: Service) -> None:
+    """F57 | `1e999` in one record of a stream | that record is in `rejected`, the others are handed out | own server"""
+    service.say(
+        '{"result":"0","cdr":[{"cdr_id":"a"},{"cdr_id":"b","usage":{"x":1e999,"connect_minutes":1e999}},'
+        '{"cdr_id":"c"}]}'
+    )
+    for extra in (False, True):
+        stream = service.client.cdr.by_room(ROOM_ID, extra=extra)
+        found = [record.cdr_id for record in await stream.to_list()]
+        assert found[0] == "a"
+        assert found[-1] == "c"
+        assert len(found) + stream.rejected_count == 3
+
+
+@pytest.mark.parametrize("deep", [65, 2_000, 200_000])
+@pytest.mark.parametrize("bracket", ["[", '{"a":'])
+async def test_f58_brackets_without_end(service: Service, deep: int, bracket: str) -> None:
+    """F58 | 200,000 brackets | `ProtocolError`, never a `RecursionError`; a create is U | closed and not
+
+    obs: RecursionError, in msgspec and the standard library.
+    """
+    close = "]" if bracket == "[" else "}"
+    for body in (bracket * deep, f'{{"result":0,"room":{bracket * deep}1{close * deep}}}'):
+        error = await refused(service, body)
+        assert isinstance(error, ProtocolError)
+
+
+async def test_f58_in_one_record_of_many(service: Service) -> None:
+    """F58 | a record nested 200,000 deep | that record is refused, the others are handed out | own server"""
+    deep = "[" * 200_000 + "]" * 200_000
+    service.say(f'{{"result":"0","cdr":[{{"cdr_id":"a"}},{{"cdr_id":"b","user":{deep}}},{{"cdr_id":"c"}}]}}')
+    stream = service.client.cdr.by_room(ROOM_ID)
+    assert [record.cdr_id for record in await stream.to_list()] == ["a", "c"]
+    assert stream.rejected_count == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"result":0,{ROOM},"result":40001}}',
+        f'{{"result":40001,{ROOM},"result":0}}',
+        f'{{"result":0,{ROOM},"result":0}}',
+        f'{{"result":0,{ROOM},"r\\u0065sult":40001}}',
+        f'{{"result":0,{ROOM},{ROOM.replace("Stand", "Sit")}}}',
+        f'{{"result":0,{ROOM},"status":"error","error_code":"UNAUTHORIZED"}}',
+        SUCCESS.decode() * 2,
+    ],
+    ids=["0-then-code", "code-then-0", "0-twice", "escaped", "room-twice", "both-envelopes", "two-documents"],
+)
+async def test_f59_the_same_key_twice(service: Service, body: str) -> None:
+    """F59 | a key of the envelope twice, both envelopes, two documents | proves nothing: a create is U | own server
+
+    obs: the last wins, in msgspec and the standard library.
+    """
+    error = await refused(service, body)
+    assert isinstance(error, ProtocolError)
+    # And what was said in it is no refusal by the service.
+    assert error.code is None
+
+
+async def test_f59_other_keys_may_repeat(service: Service) -> None:
+    """F59 | a key within the room twice | read: only the envelope's keys decide | own server"""
+    service.say(f'{{"result":0,"room":{{"room_id":"{ROOM_ID}","name":"A","name":"Stand-up"}}}}')
+    assert (await service.get()).name == "Stand-up"
+
+
+@pytest.mark.parametrize("number", ["9" * 5_000, str(2**64)], ids=["5000-digits", "2**64"])
+@pytest.mark.parametrize("place", ["within", "beside"])
+async def test_f60_numbers_that_nothing_holds(service: Service, number: str, place: str) -> None:
+    """F60 | 5,000 digits; 2⁶⁴ | a value or a `ProtocolError`, never a `ValueError`; no digits in the error | own server
+
+    obs: ValueError; read.
+    """
+    service.say(PLACES[place] % number)
+    try:
+        found = await service.get()
+    except ProtocolError as failed:
+        told = str(failed)
+    else:
+        told = found.name or ""
+    assert len(told) < 300
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, -1, 4])
+async def test_f60_numbers_at_the_edges(service: Service, number: int) -> None:
+    """F60 | 2⁶³; −1 as a count | read as it stands; refused where we would send it | own server"""
+    service.say(PLACES["within"] % number)
+    found = await service.get()
+    assert found.settings is not None
+    assert found.settings.participants == number
+    if number < 0:
+        with pytest.raises(ValidationError):
+            await service.client.rooms.create(name="Stand-up", settings={"participants": number})
+
+
+@pytest.mark.parametrize("number", ["9" * 5_000, str(2**63), "-1", "1e5"], ids=["5000-digits", "2**63", "-1", "1e5"])
+async def test_f60_as_a_result(service: Service, number: str) -> None:
+    """F60 | such a number as `result` | no success, and no code | own server"""
+    error = await refused(service, PLACES["result"] % number)
+    assert error.code is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        SUCCESS.replace(b"Stand-up", b"\xff\xfe"),
+        SUCCESS.replace(b"Stand-up", b"\xed\xa0\x80"),
+        SUCCESS.replace(b'"name"', b'"new":"\xff","name"'),
+        SUCCESS.replace(b'"room"', b'"\xff":1,"room"'),
+        SUCCESS.decode().encode("utf-16"),
+        b"\0" + SUCCESS,
+        SUCCESS + b"\0",
+        SUCCESS + b"trailing garbage",
+        SUCCESS + b"]",
+        SUCCESS.replace(b"Stand-up", b"Stand\0up"),
+        SUCCESS.replace(b",", b", // why\n", 1),
+        SUCCESS.replace(b'"', b"'"),
+    ],
+    ids=[
+        "utf-8",
+        "raw-surrogate",
+        "unknown-field",
+        "unknown-key",
+        "utf-16",
+        "nul-prefix",
+        "nul-suffix",
+        "trailing",
+        "bracket",
+        "raw-nul",
+        "comment",
+        "quotes",
+    ],
+)
+async def test_f61_bytes_that_are_no_json(service: Service, body: bytes) -> None:
+    """F61 | bad UTF-8, NUL, trailing garbage | `ProtocolError`; a create is U | own server
+
+    obs: UnicodeDecodeError.
+    """
+    assert isinstance(await refused(service, body), ProtocolError)
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (b"\xef\xbb\xbf" + SUCCESS, "Stand-up"),
+        (SUCCESS.replace(b"Stand-up", b"\\ud800 up"), "\ud800 up"),
+        (SUCCESS.replace(b"Stand-up", b"\\ud83d\\ude00"), "\U0001f600"),
+        (b" \r\n\t" + SUCCESS + b"\n", "Stand-up"),
+    ],
+    ids=["bom", "lone-surrogate", "pair", "blanks"],
+)
+async def test_f61_json_that_is_odd(service: Service, body: bytes, name: str) -> None:
+    """F61 | BOM; a lone surrogate; any charset in the type | read; a surrogate breaks no repr and no log | own server
+
+    obs: msgspec refuses a lone surrogate, so the careful path reads it.
+    """
+    service.say(body, **{"Content-Type": "application/json; charset=klingon"})
+    found = await service.get()
+    assert found.name == name
+    assert repr(found).encode()
+
+
+async def test_f61_a_lone_surrogate_in_an_error_can_be_printed(service: Service) -> None:
+    """F61 | a lone surrogate, a bell and a line end in the error's text | the error prints, on one line | own server"""
+    service.say(r'{"result":10009,"error":"[Reason] \ud800 \u0007 \n forged","desc":"\ud800"}')
+    with pytest.raises(RequestRejected) as failed:
+        await service.get()
+    text = str(failed.value) + str(failed.value.desc)
+    assert text.encode()
+    assert text.isprintable()
+
+
+async def test_f61_bad_bytes_in_one_record_of_many(service: Service) -> None:
+    """F61 | bad UTF-8 in a field of one record that no model names | refused where it is to be kept | own server"""
+    service.say(b'{"result":"0","cdr":[{"cdr_id":"a"},{"cdr_id":"b","new":"\xff"},{"cdr_id":"c"}]}')
+    stream = service.client.cdr.by_room(ROOM_ID, extra=True)
+    assert [record.cdr_id for record in await stream.to_list()] == ["a", "c"]
+    assert [rejected.index for rejected in stream.rejected] == [1]
+
+
+SUCCESSES = ["0", '"0"']
+NO_RESULTS = ['" 0"', '"00"', "0.0", "-0.0", "false", "null", "[]", "{}", '""', '"0 "', "1e-400", '"+0"', '"٠"']
+CODES = {'"50001"': 50001, "50001": 50001, '"10105"': 10105}
+
+
+@pytest.mark.parametrize("result", SUCCESSES)
+@pytest.mark.parametrize("extra", ["", ',"status":"ok"'], ids=["fast", "slow"])
+async def test_f62_results_that_mean_success(service: Service, result: str, extra: str) -> None:
+    """F62 | `result` 0 or "0" | success, on both paths | own server"""
+    service.say(f'{{"result":{result},{ROOM}{extra}}}')
+    assert (await service.get()).room_id == ROOM_ID
+    assert (await service.create()).room_id == ROOM_ID
+
+
+@pytest.mark.parametrize("result", [*NO_RESULTS, str(10**20), "missing"])
+@pytest.mark.parametrize("extra", ["", ',"status":"ok"'], ids=["fast", "slow"])
+async def test_f62_results_that_mean_nothing(service: Service, result: str, extra: str) -> None:
+    """F62 | `result` " 0", "00", 0.0, −0.0, false, null, missing, [], 10²⁰ | no success; a create is U | own server
+
+    obs: Python says `False == 0 == 0.0` and `int(" 0") == 0`.
+    """
+    said = "" if result == "missing" else f'"result":{result},'
+    error = await refused(service, f"{{{said}{ROOM}{extra}}}")
+    assert isinstance(error, ProtocolError)
+    assert error.code is None
+
+
+@pytest.mark.parametrize(("result", "code"), CODES.items())
+async def test_f62_codes_as_numbers_and_as_texts(service: Service, result: str, code: int) -> None:
+    """F62 | `result` 50001 or "50001" beside a room | the code decides, on both paths | own server"""
+    service.say(f'{{"result":{result},{ROOM}}}')
+    with pytest.raises(VideoAPIError) as failed:
+        await service.get()
+    assert failed.value.code == code
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"result":0}',
+        '{"result":0,"room":null}',
+        '{"result":0,"room":[]}',
+        '{"result":0,"room":{}}',
+        '{"result":0,"room":{"name":"Stand-up"}}',
+        '{"result":0,"room":{"room_id":null}}',
+        '{"result":0,"room":{"room_id":""}}',
+        '{"result":0,"room":{"room_id":".."}}',
+        '{"result":0,"room":{"room_id":"a/b"}}',
+        '{"result":0,"room":{"room_id":{"a":1}}}',
+        f'{{"result":0,"rooms":[{{"room_id":"{ROOM_ID}"}}]}}',
+    ],
+)
+async def test_f63_a_success_without_a_room(service: Service, body: str) -> None:
+    """F63 | `result` 0 without a room, or a `room_id` that is none | `ProtocolError`; a create is U | own server"""
+    assert isinstance(await refused(service, body), ProtocolError)
+
+
+@pytest.mark.parametrize(
+    ("fields", "check"),
+    [
+        ({"settings": {"mode": "hologram"}}, lambda r: r.settings.mode == "hologram"),
+        ({"brand_new": {"deep": [1]}}, lambda r: r.extra["brand_new"] == {"deep": [1]}),
+        ({"settings": {"participants": "12"}}, lambda r: r.settings.participants == 12),
+        ({"settings": {"knock": "true"}}, lambda r: r.settings.knock is True),
+        ({"settings": {"knock": 1}}, lambda r: r.settings.knock is True),
+        ({"settings": {"knock": "perhaps"}}, lambda r: r.settings.knock in (None, "perhaps")),
+        ({"owner_ref": 42}, lambda r: r.owner_ref == "42"),
+        ({"name": None}, lambda r: r.name is None),
+        ({"created": "0000-00-00T00:00:00Z"}, lambda r: r.created_at is None and r.created.startswith("0000")),
+        ({"created": "2026-01-02T03:04:05.678Z"}, lambda r: r.created_at.hour == 3),
+        ({"created": "2026-01-02 03:04:05"}, lambda r: r.created_at.utcoffset().total_seconds() == 0),
+        ({"created": "2026-01-02T03:04:05+05:30"}, lambda r: r.created_at.hour == 21),
+        ({}, lambda r: r.name is None and r.sip is None and not r.settings.mode),
+    ],
+)
+@pytest.mark.parametrize("extra", ["", ',"status":"ok"'], ids=["fast", "slow"])
+async def test_f64_values_that_nobody_documented(
+    service: Service, fields: dict[str, Any], check: Callable[[Room], bool], extra: str
+) -> None:
+    """F64 | unknown enum values, new and missing fields, numbers as texts, odd dates | kept or read | both paths"""
+    service.say(json.dumps(room(**fields))[:-1] + extra + "}")
+    assert check(await service.get())
+
+
+async def test_f64_in_records(service: Service) -> None:
+    """F64 | a record with counts as texts, an impossible date, new fields | handed out, nothing lost | own server"""
+    record = {"cdr_id": "a", "trans_date": "0000-00-00", "new": 1, "usage": {"connect_minutes": "7"}}
+    service.say(json.dumps({"result": "0", "cdr": [record]}))
+    (found,) = await service.client.cdr.by_room(ROOM_ID, extra=True).to_list()
+    assert isinstance(found, CallRecord)
+    assert found.usage.connect_minutes == 7
+    assert found.extra == {"new": 1}
+
+
+REFUSALS: dict[str, tuple[bytes, type[VideoAPIError], int | str | None]] = {
+    "number": (b'{"result":10009,"error":"[Reason] Wrong name","desc":"See name"}', RequestRejected, 10009),
+    "text": (b'{"result":"40001","error":"[Reason] Room not found"}', NotFound, 40001),
+    "message": (b'{"result":10111,"message":"Session is over"}', TokenDenied, 10111),
+    "details": (b'{"result":10009,"details":"Wrong name"}', RequestRejected, 10009),
+    "newer": (
+        b'{"status":"error","error_code":"INVALID_PARAM","message":"Wrong name","request_id":"r-77"}',
+        RequestRejected,
+        "INVALID_PARAM",
+    ),
+}
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("form", REFUSALS)
+async def test_f65_errors_in_each_form(service: Service, form: str, status: int) -> None:
+    """F65 | each form of error body, on 200 and on 4xx | mapped; the service's code and words are kept | own server"""
+    body, kind, code = REFUSALS[form]
+    service.say(body, status)
+    with pytest.raises(kind) as failed:
+        await service.get()
+    assert failed.value.code == code
+    assert failed.value.error
+    assert failed.value.status == status
+    assert failed.value.request_id == ("r-77" if form == "newer" else None)
+    # And a create that was so refused was certainly not done.
+    with pytest.raises(VideoAPIError) as refusal:
+        await service.create()
+    assert not refusal.value.may_have_executed
+
+
+@pytest.mark.parametrize(("status", "kind"), [(200, ProtocolError), (400, RequestRejected), (500, ServerFault)])
+async def test_f65_a_page_in_place_of_an_error(service: Service, status: int, kind: type[VideoAPIError]) -> None:
+    """F65 | an HTML error with 200, 400, 500 | judged by its status; the page is in no error | own server"""
+    service.say(b"<html><h1>Error</h1><p>secret=hunter2 " + b"x" * 10_000, status)
+    with pytest.raises(kind) as failed:
+        await service.get()
+    assert "hunter2" not in repr(vars(failed.value))
+    assert len(str(failed.value)) < 400
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(string.printable, max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["result", "room", "rooms", "room_id", "error", "error_code", "status", "x"]),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+bodies = (
+    st.binary(max_size=200)
+    | json_like.map(lambda value: json.dumps(value).encode())
+    | st.builds(
+        lambda at, junk: SUCCESS[:at] + junk + SUCCESS[at:], st.integers(0, len(SUCCESS)), st.binary(max_size=4)
+    )
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=bodies, status=st.sampled_from([200, 201, 400, 404, 409, 500]))
+def test_f66_any_bytes_on_the_wire_are_a_room_or_an_error_of_the_library(body: bytes, status: int) -> None:
+    """F66 | any bytes at all | a room or an error of this library, nothing else | Hypothesis, through a socket"""
+
+    async def ask() -> None:
+        async def script(link: Link) -> None:
+            await link.request()
+            link.answer(status, body)
+            await link.drain()
+
+        async with serve(script) as server, client_for(server.base_url, retry=ONCE) as client:
+            try:
+                found = await client.rooms.get(ROOM_ID)
+            except VideoAPIError:
+                return
+            assert found.room_id == ROOM_ID
+            assert status in (200, 201)
+
+    asyncio.run(ask())
+
+
+def ask_for(room_id: str) -> Request:
+    return Request(
+        route=GET_ROOM,
+        path=GET_ROOM.path(room_id),
+        reader=Reader("room", Room),
+        ours=lambda found: found.room_id == room_id,
+        options=Options(),
+    )
+
+
+@settings(max_examples=400, deadline=None)
+@given(body=bodies)
+def test_f66_whatever_the_fast_path_takes_the_careful_one_takes_too(body: bytes) -> None:
+    """F66 | any bytes at all | neither path raises, and what one reads the other reads alike | Hypothesis"""
+    request = ask_for(ROOM_ID)
+    slow = _read_slowly(request, 200, {}, body)
+    fast = _read_fast(request, body)
+    if fast is not None:
+        assert slow.verdict is Verdict.DONE
+        assert slow.value == fast
+    assert answered(request, 200, {}, body).verdict is slow.verdict
