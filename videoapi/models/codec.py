@@ -88,6 +88,7 @@ class Reader(Generic[T]):
             Refused: this way cannot read it; parse the JSON and ask `structure`.
         """
         try:
+            _check_text(body)
             envelope = self._envelope.decode(body)
             payload = self._whole.decode(body) if self.key is None else envelope.payload
         except _UNREADABLE as error:
@@ -191,7 +192,9 @@ class RecordReader(Generic[M]):
         if self._named:
             _check_sound(record)
         if self.extra:
-            keep(record, bytes(raw))
+            kept = bytes(raw)
+            _check_text(kept)
+            keep(record, kept)
         return record
 
     def read_block(self, raws: Iterable[bytes | msgspec.Raw]) -> list[M | Refused]:
@@ -226,6 +229,15 @@ def _is_plain(body: Mapping[str, Any]) -> bool:
         if kind not in _SAFE and not (kind is dict and _is_plain(value)):
             return False
     return True
+
+
+def _check_text(raw: bytes) -> None:
+    # msgspec does not look at what it skips, but what is kept for `extra` is read one day.
+    if not raw.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            raise Refused("not valid UTF-8") from None
 
 
 def _check_sound(item: object) -> None:
