@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from videoapi.errors import VideoAPIError
 from videoapi.events import AttemptEvent, Listener, log, tell
 from videoapi.pacing import Pace
 from videoapi.rules.backoff import FINAL, Again, Stop, decide, spread
@@ -69,7 +70,12 @@ def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = 
                     return attrs.evolve(held_back, attempts=attempt, may_have_executed=unknown > 0)
             attempt += 1
             began = clock()
-            outcome = await attempt_once(request, deadline)
+            try:
+                outcome = await attempt_once(request, deadline)
+            except VideoAPIError as error:
+                # It could not be made, as when the client was closed meanwhile; earlier ones were.
+                error.attempts, error.may_have_executed = attempt - 1, unknown > 0
+                raise
             if attempt > 1 or outcome.judgement.verdict is not Verdict.DONE:
                 outcome = _with_history(outcome, request, attempt, unknown)
             if outcome.judgement.verdict is Verdict.DONE:

@@ -16,7 +16,7 @@ from videoapi.connector import Exchange, exchange_now
 from videoapi.errors import ConfigurationError
 from videoapi.rules.outcome import Outcome, answered, cut_short, opened, unanswered
 from videoapi.rules.routes import Request
-from videoapi.rules.verdicts import Kind, Phase, Verdict
+from videoapi.rules.verdicts import NEVER, Kind, Phase, Verdict
 from videoapi.session import Dropped, SessionManager
 from videoapi.watchdog import Watchdog
 
@@ -183,7 +183,10 @@ class Transport:
             return _waited(outcome, sent - began)
         except asyncio.CancelledError:
             if not watch.timed_out():
-                raise
+                if not (self.manager.closed and watch.undisturbed()):
+                    raise
+                # Closing the connections cancels what waits in them, such as for a name, without a word.
+                return self._unless_closed(_timed_out(request, exchange, held))
         finally:
             self.manager.watchdog.stop(watch)
             if held:
@@ -207,7 +210,7 @@ class Transport:
                 proxy=self.manager.proxy_for(url),
             )
         except _BROKEN as error:
-            return _no_answer(request, exchange, error)
+            return self._unless_closed(_no_answer(request, exchange, error))
         finally:
             exchange_now.reset(token)
         if response.status not in (200, 201):
@@ -232,13 +235,21 @@ class Transport:
         if body is None:
             exchange.close()
             response.close()
-            return cut_short(request, status, headers, reason, Kind.PROTOCOL if "larger" in reason else Kind.CONNECTION)
+            kind = Kind.PROTOCOL if "larger" in reason else Kind.CONNECTION
+            return self._unless_closed(cut_short(request, status, headers, reason, kind))
         outcome = answered(request, status, headers, body)
         if outcome.verdict is not Verdict.DONE:
             # An answer that slipped in unasked would shift every later answer of this connection by one.
             exchange.close()
             response.close()
         return outcome
+
+    def _unless_closed(self, outcome: Outcome) -> Outcome:
+        """Say so where a call broke because the connections were closed, and let it not be made again."""
+        if not self.manager.closed:
+            return outcome
+        judgement = attrs.evolve(outcome.judgement, kind=Kind.CONNECTION, again=NEVER)
+        return attrs.evolve(outcome, judgement=judgement, reason="the client was closed meanwhile")
 
     def _headers(self, request: Request, authorization: str) -> dict[str, str]:
         headers = {

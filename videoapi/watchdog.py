@@ -33,6 +33,10 @@ class Watch:
         self._settled = True
         return self.task.uncancel() <= self._cancelling
 
+    def undisturbed(self) -> bool:
+        """Tell whether nobody has asked the task to end since the watch began."""
+        return self.task.cancelling() <= self._cancelling
+
     def settle(self) -> None:
         """Take back a cancellation that something on its way turned into another exception."""
         if self.fired and not self._settled:
