@@ -259,6 +259,15 @@ async def test_a_pause_longer_than_the_call_is_an_error_before_anything_is_sent(
     assert (outcome.attempts, outcome.retry_after, outcome.may_have_executed) == (0, 30, False)
 
 
+async def test_a_pause_of_more_than_a_minute_is_an_error_even_for_a_patient_call() -> None:
+    time = Time(0.0)
+    line = wire(time, "429@200 ok")
+    send = retrying(line, time.pace())
+    await time.run(send(ask(attempts=1)))
+    (outcome,) = await time.run(send(ask(timeout=1000)))
+    assert (line.count, time.naps, outcome.retry_after) == (1, [], 200)
+
+
 async def test_an_absurd_wait_does_not_lock_the_account_out_for_good() -> None:
     time = Time(0.0)
     line = wire(time, "429@999999999999 ok")

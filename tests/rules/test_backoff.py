@@ -120,6 +120,9 @@ def test_a_long_retry_after_is_not_slept_through() -> None:
     assert step(LATER, RetryPolicy(max_retry_after=2), retry_after=3) == Stop("retry_after")
     assert step(LATER, retry_after=30, left=20) == Stop("deadline")
     assert step(LATER, retry_after=0, throw=0.0) == Again(0)
+    # Our own wait holds where it is the longer one.
+    assert step(LATER, retry_after=0) == Again(1.0)
+    assert step(LATER, attempt=2, retry_after=1) == Again(2.0)
 
 
 @given(

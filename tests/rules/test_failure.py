@@ -153,7 +153,9 @@ def test_every_kind_of_trouble_becomes_an_error() -> None:
     for kind in Kind:
         for verdict in (Verdict.REJECTED, Verdict.NOT_SENT, Verdict.THROTTLED, Verdict.UNKNOWN):
             outcome = Outcome(judgement=Judgement(verdict, kind), status=400)
-            assert isinstance(error_of(asked(), outcome), errors.VideoAPIError)
+            error = error_of(asked(), outcome)
+            assert isinstance(error, errors.VideoAPIError)
+            assert not (error.retryable and verdict is Verdict.REJECTED)
 
 
 def test_the_services_own_words_and_id_are_kept() -> None:

@@ -161,6 +161,7 @@ def test_a_limiter_behind_the_execution_says_how_often_to_ask_again() -> None:
         (b"", {"Retry-After": "1"}, Verdict.THROTTLED),
         (b"<html>maintenance</html>", {}, Verdict.UNKNOWN),
         (b'{"result":50001}', {"Retry-After": "1"}, Verdict.UNKNOWN),
+        (b'{"result":10002}', {"Retry-After": "1"}, Verdict.UNKNOWN),
         (GOOD, {"Retry-After": "1"}, Verdict.UNKNOWN),
     ],
 )

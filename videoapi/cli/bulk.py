@@ -30,6 +30,7 @@ class Job:
     out: Path
     as_json: bool
     quiet: bool
+    job_id: str | None = None
 
 
 async def carry_out(job: Job, lines: Lines[T], start: Callable[[Iterator[T]], BulkRun[T]]) -> int:
@@ -115,8 +116,14 @@ def _tell(job: Job, file: OutcomeFile, report: BulkReport, seconds: float) -> No
         say(line, quiet=job.quiet)
     if report.stopped is not None or not report.exhausted:
         say(f"Stopped before the end. {stopped or ''}".rstrip())
+        if job.job_id is not None:
+            say(f"The same command with --job-id {job.job_id} goes on here.")
     if file.counts["unknown"]:
-        say("Unknown ones may exist: look for their references before creating them again.")
+        say("Unknown ones may exist: `videoapi rooms resolve REFERENCE` finds out.")
+    if report.duplicates:
+        say(f"{len(report.duplicates):,} rooms stand there twice; {len(report.removed):,} of them were deleted.")
+    if report.missing:
+        say(f"{len(report.missing):,} rooms that were made are gone.")
     done = words(file.counts) or "nothing to do"
     say(f"{done}, in {seconds:.1f} s. Outcomes: {file.path}", quiet=job.quiet)
     if job.as_json:
@@ -125,6 +132,8 @@ def _tell(job: Job, file: OutcomeFile, report: BulkReport, seconds: float) -> No
             "counts": {status: file.counts[status] for status in _STATUSES if file.counts[status]},
             "exhausted": report.exhausted,
             "stopped": stopped,
+            "duplicates": len(report.duplicates),
+            "missing": len(report.missing),
             "outcomes": str(file.path),
             "seconds": round(seconds, 3),
         }

@@ -50,9 +50,33 @@ def rooms() -> None:
 @rooms.command("create-many", epilog=MEANINGS)
 @click.argument("file", type=_FILE)
 @click.option("--no-validate", is_flag=True, help="Let a white-label's own values through unchecked.")
+@click.option("--job-id", help="Names the job; the same command with the same id goes on where it ended.")
+@click.option("--journal", type=click.Path(path_type=Path, dir_okay=False), help="The job's journal, an SQLite file.")
+@click.option(
+    "--on-unknown",
+    type=click.Choice(["resend", "strict"]),
+    default="resend",
+    show_default=True,
+    help="Whether a room that is proven absent is sent again.",
+)
+@click.option(
+    "--dedupe",
+    type=click.Choice(["report", "delete"]),
+    default="report",
+    show_default=True,
+    help="What to do with surplus rooms at the end.",
+)
+@click.option("--settle", type=_SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
 @_bulk_options
 def create_many(
-    file: Path, no_validate: bool, access: Access, out: Path | None, as_json: bool, quiet: bool, **limits: Any
+    file: Path,
+    no_validate: bool,
+    settle: float | None,
+    access: Access,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **limits: Any,
 ) -> None:
     """Make a room for each line of FILE, a .csv or .jsonl.
 
@@ -62,21 +86,24 @@ def create_many(
     JSONL: one object a line with the fields of RoomSpec.
 
     A line that is wrong fails alone. Every input gets one line in the outcome file, with its room_id,
-    or why there is none. What may have been made is never sent again: it ends as unknown, with the
-    reference that finds it.
+    or why there is none. Rooms whose answer was lost are looked for at the end of the run, and sent
+    again where they are proven absent. With --job-id the same command goes on where it was ended.
     """
     from videoapi.cli.bulk import Job
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.running import run
 
     specs = _readable(room_specs, file)
-    run(_create(access, specs, Job(out=_out(file, out), as_json=as_json, quiet=quiet), not no_validate, limits))
+    job = Job(out=_out(file, out), as_json=as_json, quiet=quiet, job_id=limits["job_id"])
+    run(_create(access, specs, job, not no_validate, settle, limits))
 
 
-async def _create(access: Access, specs: Lines[RoomSpec], job: Job, validate: bool, limits: dict[str, Any]) -> int:
+async def _create(
+    access: Access, specs: Lines[RoomSpec], job: Job, validate: bool, settle: float | None, limits: dict[str, Any]
+) -> int:
     from videoapi.cli.bulk import carry_out
 
-    async with access.client() as client:
+    async with access.client(settle=settle) as client:
         return await carry_out(job, specs, lambda given: client.rooms.create_each(given, validate=validate, **limits))
 
 
@@ -107,6 +134,39 @@ async def _delete(access: Access, ids: Lines[str], job: Job, limits: dict[str, A
 
     async with access.client() as client:
         return await carry_out(job, ids, lambda given: client.rooms.delete_each(given, **limits))
+
+
+@rooms.command("resolve")
+@click.argument("reference")
+@click.option("--control", help="The id of a room that this program made and that exists.")
+@click.option("--settle", type=_SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
+@client_options
+def resolve(reference: str, control: str | None, settle: float | None, access: Access) -> None:
+    """Find the room of an unknown create by its REFERENCE; makes nothing.
+
+    Prints the room id. Exit code 1: it certainly does not exist. 3: there is still no proof.
+    """
+    from videoapi.cli.running import run
+
+    run(_resolve(access, reference, control, settle))
+
+
+async def _resolve(access: Access, reference: str, control: str | None, settle: float | None) -> int:
+    from videoapi.cli import exits
+    from videoapi.cli.terminal import say
+    from videoapi.errors import CreateOutcomeUnknown
+
+    async with access.client(settle=settle) as client:
+        try:
+            room = await client.rooms.resolve(reference, control=control)
+        except CreateOutcomeUnknown as unknown:
+            say(str(unknown))
+            return exits.UNKNOWN
+    if room is None:
+        say("There is no such room, and there will be none.")
+        return exits.FAILED
+    click.echo(room.room_id)
+    return exits.DONE
 
 
 @rooms.command("list")

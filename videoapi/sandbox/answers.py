@@ -1,8 +1,9 @@
 """What the service answers with: bodies, error envelopes and the status that goes with a code."""
 
 import json
+import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 import msgspec
@@ -12,6 +13,7 @@ from videoapi.rules.codes import TEXTS
 from .switches import Switches
 
 JSON = "application/json; charset=utf-8"
+_SUCCESS = re.compile(rb'\A\{"result":(?:0|"0"),?')
 _NAMES = {
     400: "INVALID_PARAM",
     401: "UNAUTHORIZED",
@@ -97,6 +99,29 @@ def unauthorised(switches: Switches) -> Answer:
         failed = "Authentication failed"
         return Answer(dump({"result": "1", "details": failed, "desc": failed}), status)
     return Answer(dump(named_error("UNAUTHORIZED", "Authentication failed")), status)
+
+
+def contradicted(answer: Answer, code: int) -> Answer:
+    """The answer of a success with an error's envelope behind what it brings, in place of the one before it.
+
+    Args:
+        answer: what is turned round; an error stays as it is.
+        code: the `result` behind.
+    """
+    if answer.status >= 400:
+        return answer
+    whole = [answer.body] if isinstance(answer.body, bytes) else answer.body
+    end = dump({"result": code, "error": f"[Reason] {TEXTS.get(code, 'Scripted fault')}", "desc": ""})
+    body = _turned(iter(whole), end[1:])
+    return attrs.evolve(answer, body=b"".join(body) if isinstance(answer.body, bytes) else body)
+
+
+def _turned(blocks: Iterator[bytes], end: bytes) -> Iterator[bytes]:
+    held = _SUCCESS.sub(b"{", next(blocks))
+    for block in blocks:
+        yield held
+        held = block
+    yield held[:-1] + (b"" if held == b"{}" else b",") + end
 
 
 def named_error(name: str, message: str) -> dict[str, object]:

@@ -4,9 +4,13 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import chain, islice
+
+import attrs
 
 from . import shapes
 from .answers import Answer, Refusal, dump, refuse, unauthorised
@@ -67,8 +71,12 @@ class Service:
         if not self._known(authorization):
             return unauthorised(self._switches)
         limited = self._limited()
-        if limited is not None:
+        if limited is not None and not self._switches.limited_executes:
             return limited
+        answer = self._done(call, body)
+        return answer if limited is None else limited
+
+    def _done(self, call: Call, body: bytes) -> Answer:
         try:
             if call.refusal is not None:
                 raise call.refusal
@@ -113,17 +121,25 @@ class Service:
         size = 600 * self._store.size()
         return Answer(blocks(self._items(), before=b'{"result":0,"rooms":[', after=b"]}"), size=size)
 
-    def _items(self) -> Iterator[bytes]:
-        omitted, cap = self._switches.list_omits, self._switches.list_cap
-        for place, room in enumerate(self._store.rooms()):
-            if cap is not None and place >= cap:
-                return
-            item = self._shown(room)
-            item.pop(omitted, None)
-            yield dump(item)
+    def _items(self) -> Iterable[bytes]:
+        switches = self._switches
+        if switches.list_echo != "exact":
+            switches = attrs.evolve(switches, echo=switches.list_echo)
+        items = chain((self._item(room, switches) for room in self._store.listed()), self._store.foreign())
+        if switches.list_cap is None:
+            return items
+        if switches.list_keeps == "newest":
+            return deque(items, maxlen=switches.list_cap)
+        return islice(items, switches.list_cap)
+
+    def _item(self, room: Room, switches: Switches) -> bytes:
+        item = self._shown(room, switches)
+        item.pop(switches.list_omits, None)
+        return dump(item)
 
     def _get(self, args: tuple[str, ...], body: Json) -> Answer:
-        return Answer(dump({"result": 0, "room": self._shown(self._store.find(args[0]))}))
+        room = self._store.visible(args[0])
+        return Answer(dump({"result": 0, "room": self._shown(room, self._switches)}))
 
     def _update(self, args: tuple[str, ...], body: Json) -> Answer:
         self._store.update(args[0], body)
@@ -170,13 +186,13 @@ class Service:
     def _created(self) -> int:
         return 200 if self._switches.status_mode == "legacy200" else self._switches.create_status
 
-    def _shown(self, room: Room) -> Json:
+    def _shown(self, room: Room, switches: Switches) -> Json:
         return shapes.shown(
             room.body,
             room.room_id,
             self._app_id,
             shapes.stamp(room.created),
-            self._switches,
+            switches,
             updated=shapes.stamp(room.updated) if room.updated else None,
             controller=room.controller,
         )

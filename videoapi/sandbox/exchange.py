@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from . import faults, wire
-from .answers import Answer, Refusal, refuse
+from .answers import Answer, Refusal, contradicted, refuse
 from .app import Service
 from .faults import Fault, Faults
 from .files import Files
@@ -21,6 +21,7 @@ from .switches import Switches
 log = logging.getLogger("videoapi.sandbox")
 
 _HALF = 0.5
+_LATE = 1.0
 # How often a request that is never answered looks whether its asker is still there.
 _LOOK = 0.2
 
@@ -54,15 +55,24 @@ class Exchange:
         self._listener = listener
         self._switches = switches
         self._closing: asyncio.Event | None = None
+        self._late: set[asyncio.TimerHandle] = set()
+
+    @property
+    def late(self) -> int:
+        """How many executions are still to come of requests that are over for their askers."""
+        return len(self._late)
 
     def open(self) -> None:
         """Begin; called on the loop that serves."""
         self._closing = asyncio.Event()
 
     def close(self) -> None:
-        """Let go of everybody who waits."""
+        """Let go of everybody who waits; what was to be executed late never is."""
         if self._closing is not None:
             self._closing.set()
+        for timer in self._late:
+            timer.cancel()
+        self._late.clear()
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Serve one request."""
@@ -87,20 +97,41 @@ class Exchange:
             await self._wait(fault.seconds or 1.0)
         elif kind == "refuse":
             self._listener.refuse(fault.seconds or 1.0)
+        elif kind in ("late", "late_status"):
+            self._execute_in(_LATE if fault.seconds is None else fault.seconds, execute)
+            if kind == "late":
+                return wire.close(request)
         told = faults.told(fault)
         if told is not None and kind != "status_after":
             return await self._send(request, told)
-        answer = execute()
+        return await self._send_after(fault, request, execute(), told)
+
+    async def _send_after(
+        self, fault: Fault, request: BaseRequest, answer: Answer, told: Answer | None
+    ) -> web.StreamResponse:
+        kind = fault.kind
         if kind == "drop_after":
             return wire.close(request)
         if kind == "reset_after":
             return wire.reset(request)
+        if kind == "stray":
+            return await wire.send_with_stray(request, answer, faults.stray(fault), fault.seconds or 0)
         at = _HALF if fault.at is None else fault.at
         if kind == "cut":
             return await wire.send_part(request, answer, at)
         if kind == "truncated":
             answer = wire.truncated(answer, at)
+        elif kind == "result_after":
+            answer = contradicted(answer, fault.code or 50002)
         return await self._send(request, told or answer)
+
+    def _execute_in(self, seconds: float, execute: Callable[[], Answer]) -> None:
+        def now() -> None:
+            self._late.discard(timer)
+            execute()
+
+        timer = asyncio.get_running_loop().call_later(seconds, now)
+        self._late.add(timer)
 
     def _execute(self, request: BaseRequest, call: Call, body: bytes) -> Answer:
         try:

@@ -2,7 +2,9 @@
 
 import random
 import threading
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import TypedDict, Unpack
 
 import attrs
@@ -25,8 +27,12 @@ KINDS: dict[str, str] = {
     "drop_after": "executes, then closes the connection without an answer",
     "reset_after": "executes, then resets the connection without an answer",
     "status_after": "executes, then answers an HTTP status",
+    "late": "closes the connection, and executes a while later",
+    "late_status": "answers an HTTP status, and executes a while later",
     "cut": "executes, sends the first part of the body, then closes the connection",
     "truncated": "executes, sends the first part of the body as if it were all",
+    "result_after": "executes, then answers with an error's `result` behind what was asked for",
+    "stray": "executes and answers, then writes an answer to the connection that nobody asked for",
     "refuse": "executes, but closes the listening socket for a while",
 }
 _ALIASES = {"drop": "drop_before", "reset": "reset_before", "429": "throttle", "page": "html"}
@@ -87,6 +93,7 @@ class Faults:
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
         self._faults: list[Fault] = []
+        self._planned: dict[str, deque[Fault | None]] = {}
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> Fault:
@@ -95,18 +102,29 @@ class Faults:
             self._faults = [known for known in self._faults if not known.spent] + [fault]
         return fault
 
+    def plan(self, route: str, steps: Iterable[Fault | None]) -> None:
+        """Plan the next requests of a route one by one; what was planned for it before is forgotten."""
+        with self._lock:
+            self._planned[route] = deque(steps)
+
     def clear(self) -> None:
         """Cancel them all."""
         with self._lock:
+            self._planned = {}
             for fault in self._faults:
                 fault.cancel()
             self._faults = []
 
     def met_by(self, route: str) -> Fault | None:
-        """The fault that a request of this route meets, if any."""
-        if not self._faults:
+        """The fault that a request of this route meets, if any: the planned one before all others."""
+        if not self._faults and not self._planned:
             return None
         with self._lock:
+            steps = self._planned.get(route)
+            planned = steps.popleft() if steps else None
+            if planned is not None and not planned.spent:
+                planned.hits += 1
+                return planned
             return next((fault for fault in self._faults if fault.meets(route, self._dice)), None)
 
 
@@ -122,6 +140,10 @@ class Told(TypedDict, total=False):
     at: float | None
     after: int
     location: str | None
+
+
+Step = str | int | tuple[str | int, Told] | None
+"""One step of a plan: nothing, a kind, or a kind and what `Sandbox.fault` would be told beside it."""
 
 
 def scripted(route: str, kind: str | int, times: int | None, **details: Unpack[Told]) -> Fault:
@@ -146,11 +168,35 @@ def scripted(route: str, kind: str | int, times: int | None, **details: Unpack[T
     return Fault(spelled, selected(route), times, **details)
 
 
+def planned(route: str, step: Step) -> Fault | None:
+    """Read one step of a plan.
+
+    Raises:
+        ValueError: the route or the kind is unknown, or a number makes no sense.
+    """
+    if step is None:
+        return None
+    if isinstance(step, str | int):
+        return scripted(route, step, 1)
+    kind, details = step
+    return scripted(route, kind, 1, **details)
+
+
+def stray(fault: Fault) -> bytes:
+    """What the fault `stray` writes: the bytes that it was told, or a whole answer of the status and code."""
+    if fault.body is not None:
+        return fault.body
+    status = HTTPStatus(fault.status or 401)
+    body = dump(_envelope(status, fault.code))
+    head = f"HTTP/1.1 {status} {status.phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
 def told(fault: Fault) -> Answer | None:
     """What a fault answers in place of the service; None for those that let it execute or say nothing."""
     headers = {} if fault.retry_after is None else {"Retry-After": _seconds(fault.retry_after)}
     kind = fault.kind
-    if kind in ("status", "status_after"):
+    if kind in ("status", "status_after", "late_status"):
         status = fault.status or 503
         body = fault.body if fault.body is not None else dump(_envelope(status, fault.code))
         return Answer(body, status, headers=headers)

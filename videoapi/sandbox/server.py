@@ -5,7 +5,7 @@ import ipaddress
 import random
 import secrets
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 from typing import Any, Self, TypeVar, Unpack
@@ -14,13 +14,14 @@ from aiohttp import web
 
 from .app import Service
 from .exchange import Exchange
-from .faults import Fault, Faults, Told, scripted
+from .faults import Fault, Faults, Step, Told, planned, scripted
 from .files import Files
 from .history import Generated
 from .ledger import Ledger
 from .listener import Listener
 from .records import Records
 from .reports import Reports
+from .routing import selected
 from .store import Store
 from .switches import Switches
 from .threads import in_thread
@@ -145,6 +146,11 @@ class Sandbox:
         """What was received and what was executed."""
         return self._store.ledger
 
+    @property
+    def late(self) -> int:
+        """How many executions are still to come, of requests that met `late` or `late_status`."""
+        return self._exchange.late
+
     async def start(self) -> Self:
         """Listen.
 
@@ -208,11 +214,11 @@ class Sandbox:
             kind: one of `videoapi.sandbox.KINDS`, or a status as a number.
             times: how many requests meet it; None for all.
             rate: the probability, from 0 to 1, with which a request meets it.
-            seconds: how long, for `delay` and `refuse`.
+            seconds: how long, for `delay` and `refuse`; how much later, for `late`, `late_status` and `stray`.
             status: the HTTP status, for those kinds that answer one.
             retry_after: the header `Retry-After`, in seconds or as text.
-            code: the `result` in the body of `status` and `status_after`.
-            body: the whole body in place of the kind's own.
+            code: the `result` in a body that says one.
+            body: the whole body in place of the kind's own; for `stray` all its bytes, head included.
             at: where `cut` and `truncated` cut: below 1 a share of the body (default half), else bytes.
             after: how many requests pass before the first one meets it.
             location: where `redirect` points.
@@ -230,8 +236,37 @@ class Sandbox:
             return fault
         return self._faults.add(fault)
 
+    def plan(self, steps: Iterable[Step], route: str = "rooms.create") -> list[Fault | None]:
+        """Say of the next requests of a route, in order of arrival, which fault each one meets.
+
+        Args:
+            steps: a kind, a kind with what `fault` would be told, or None for a request that the plan leaves alone
+                (it may meet a fault of `fault`); after the last step there is no plan.
+            route: one route, named as in `fault`.
+
+        Returns:
+            The faults, whose `hits` tell how far the plan went.
+
+        Raises:
+            ValueError: an unknown route or kind, several routes, or a number that makes no sense; nothing was planned.
+        """
+        name, *others = selected(route)
+        if others:
+            raise ValueError(f"a plan is for one route, and {route!r} means several")
+        faults = [planned(name, step) for step in steps]
+        self._faults.plan(name, faults)
+        return faults
+
+    def add_room(self, item: bytes) -> None:
+        """Put a foreign item into the list of rooms, behind the others and byte for byte as given.
+
+        Args:
+            item: what stands there, such as a room with a number for its `owner_ref`; nothing checks it.
+        """
+        self._step(lambda: self._store.add_foreign(item))
+
     def clear_faults(self) -> None:
-        """Cancel every fault."""
+        """Cancel every fault and every plan."""
         self._faults.clear()
 
     def join(self, token: str) -> str:

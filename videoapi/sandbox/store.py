@@ -73,6 +73,7 @@ class Store:
         self._counter = dice.getrandbits(23)
         self._rooms: dict[str, Room] = {}
         self._removed: set[str] = set()
+        self._foreign: list[bytes] = []
         self._issued: dict[str, User] = {}
 
     def new_id(self) -> str:
@@ -109,6 +110,13 @@ class Store:
             raise Refusal(self._switches.unknown_room)
         return room
 
+    def visible(self, room_id: str) -> Room:
+        """The room of an id, unless it is gone or too new to be shown."""
+        room = self.find(room_id)
+        if self._lags(room, self._switches.get_lag):
+            raise Refusal(self._switches.unknown_room)
+        return room
+
     def update(self, room_id: str, body: Json) -> None:
         """Change a room that has no session running."""
         room = self.find(room_id)
@@ -129,8 +137,8 @@ class Store:
         self._remove(room_id)
         self.ledger.wrote("rooms.delete", self._clock(), room_id)
 
-    def rooms(self) -> Iterator[Room]:
-        """Every room, generated ones first, then in order of creation, read while it may change."""
+    def listed(self) -> Iterator[Room]:
+        """The rooms of the list, generated ones first, then in order of creation, read while it may change."""
         generated = self._generated
         for place in range(generated.rooms):
             room_id = generated.room_id(place)
@@ -138,8 +146,16 @@ class Store:
             if body is not None:
                 yield Room(room_id, body, generated.born(room_id))
         for room in list(self._rooms.values()):
-            if not kinds.gone(self._clock(), inside=self.sessions.active(room.room_id), over=self._over(room)):
+            if not self._gone(room) and not self._lags(room, self._switches.list_lag):
                 yield room
+
+    def foreign(self) -> Iterator[bytes]:
+        """What stands in the list behind the rooms, as it was given."""
+        yield from self._foreign
+
+    def add_foreign(self, item: bytes) -> None:
+        """Put something into the list of rooms that the service itself would never write."""
+        self._foreign.append(item)
 
     def issue(self, room_id: str, body: Json) -> str:
         """Issue a token."""
@@ -223,7 +239,7 @@ class Store:
 
     def size(self) -> int:
         """How many rooms there are, generated ones included."""
-        return len(self._rooms) + self._generated.rooms
+        return len(self._rooms) + len(self._foreign) + self._generated.rooms
 
     def meta(self, room: Room) -> Json:
         """The stored room as tokens and call records show it."""
@@ -268,6 +284,9 @@ class Store:
     def _gone(self, room: Room) -> bool:
         inside = self.sessions.active(room.room_id)
         return kinds.gone(self._clock(), inside=inside, over=self._over(room))
+
+    def _lags(self, room: Room, seconds: float) -> bool:
+        return seconds > 0 and self._clock() - room.created < timedelta(seconds=seconds)
 
     def _over(self, room: Room) -> datetime | None:
         return kinds.over_at(room.settings, room.first_start, room.first_end, self._switches.adhoc_rule)

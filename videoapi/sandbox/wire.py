@@ -66,6 +66,26 @@ async def send_part(request: BaseRequest, answer: Answer, at: float) -> web.Stre
     return response
 
 
+async def send_with_stray(request: BaseRequest, answer: Answer, stray: bytes, seconds: float) -> web.StreamResponse:
+    """Send a whole answer, and bytes behind it that nobody asked for.
+
+    Args:
+        request: what it answers.
+        answer: what to send.
+        stray: what is written to the connection afterwards, as it is.
+        seconds: how long after the answer; 0 for right behind it.
+    """
+    response = await send(request, answer)
+    await response.prepare(request)
+    await response.write_eof()
+    transport = request.transport
+    if transport is not None and seconds:
+        asyncio.get_running_loop().call_later(seconds, _write, transport, stray)
+    elif transport is not None:
+        _write(transport, stray)
+    return response
+
+
 def truncated(answer: Answer, at: float) -> Answer:
     """The answer with only the first part of its body, framed as if that were all."""
     answer = _whole_if_short(answer)
@@ -103,6 +123,11 @@ def blocks(pieces: Iterable[bytes], *, before: bytes, after: bytes) -> Iterator[
             yield b"".join(ready)
             ready, size = [], 0
     yield b"".join((*ready, after))
+
+
+def _write(transport: asyncio.Transport, stray: bytes) -> None:
+    if not transport.is_closing():
+        transport.write(stray)
 
 
 def _whole_if_short(answer: Answer) -> Answer:

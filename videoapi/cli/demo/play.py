@@ -88,6 +88,8 @@ def _client(sandbox: Sandbox, attempts: Counter[str]) -> VideoClient:
         sandbox.app_key,
         sandbox.base_url,
         recording_auth=sandbox.recording_auth,
+        # Nothing stands between this client and the sandbox that could hold a request back.
+        settle=1.0,
         # The month meets more trouble within seconds than a real one in weeks.
         retry=RetryPolicy(attempts=6),
         listeners=[count],

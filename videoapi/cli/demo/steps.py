@@ -56,6 +56,7 @@ class Job:
         ledger = self._sandbox.ledger
         ids = [outcome.room_id for outcome in report.made if outcome.room_id is not None]
         self.found.check("rooms made", len(ids), ledger.count("rooms.create"))
+        self.found.check("rooms unknown or not made", len(report.unknown) + len(report.failures), 0)
         self.found.check("rooms made twice", len(ids) - len(set(ids)), len(ledger.duplicates()))
         self.found.check("rooms known by their id", len(ledger.rooms.keys() & set(ids)), len(ledger.rooms))
         listed = [room.room_id async for room in self._client.rooms.list()]

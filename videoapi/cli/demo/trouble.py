@@ -1,4 +1,4 @@
-"""The trouble that the demo's requests meet: creates are throttled and refused, reads meet everything."""
+"""The trouble that the demo's requests meet: creates and reads meet everything, tokens what is safe."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _SHORT: Final = "body too short"
 _PAGE: Final = "proxy's error page"
 _UNAVAILABLE: Final = "503 unavailable"
 _SLOW: Final = "slow answer"
+_MADE: Final = "room made, answer lost"
 
 
 @attrs.frozen
@@ -33,7 +34,9 @@ class Trouble:
 
 
 def writes(rooms: int) -> Iterator[Trouble]:
-    """Trouble for creates and tokens: certainly not executed, so that it is safe to send again."""
+    """Trouble for creates, of which nobody hears whether they were carried out, and for tokens."""
+    for place, (name, kind, told) in enumerate(_LOST_CREATES, 1):
+        yield Trouble(name, "rooms.create", kind, {"times": 3, "after": rooms * place // 12, **told})
     yield Trouble(_WAIT, "rooms.create", "throttle", {"times": 3, "retry_after": 1, "after": rooms // 5})
     yield Trouble(_THROTTLED, "rooms.create", "throttle", {"times": 3, "after": rooms // 3})
     yield Trouble(REFUSED, "rooms.create", "refuse", {"seconds": 1.0, "after": rooms // 2})
@@ -57,6 +60,16 @@ def reads() -> Iterator[Trouble]:
     yield Trouble(_LOST, "files.get", "drop_before", {"after": 1})
 
 
+_LOST_CREATES: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
+    (_LOST, "drop_before", {}),
+    (_MADE, "drop_after", {}),
+    (_RESET, "reset_before", {}),
+    (_MADE, "reset_after", {}),
+    (_UNAVAILABLE, "status", {"status": 503}),
+    (_MADE, "status_after", {"status": 502}),
+    (_CUT, "cut", {"at": 0.5}),
+    (_PAGE, "html", {"status": 502}),
+)
 _STREAMED: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
     (_UNAVAILABLE, "status", {"status": 503}),
     (_CUT, "cut", {"at": 0.7}),

@@ -1,0 +1,97 @@
+"""What `import videoapi` costs, and which way the imports inside it lead."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import videoapi
+
+PACKAGE = Path(videoapi.__file__).parent
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return the modules that a statement loads in a fresh interpreter."""
+    program = f"import sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_next_to_nothing() -> None:
+    loaded = loaded_by("import videoapi")
+    assert {name for name in loaded if name.startswith("videoapi")} == {"videoapi"}
+    heavy = {"aiohttp", "attrs", "attr", "cattrs", "msgspec", "asyncio", "yarl", "click", "rich", "ssl", "logging"}
+    assert not heavy & loaded
+
+
+def test_an_error_class_loads_no_network() -> None:
+    loaded = loaded_by("from videoapi import NotFound, VideoAPIError")
+    assert not {"aiohttp", "cattrs", "msgspec", "asyncio"} & loaded
+
+
+def test_the_client_loads_nothing_of_the_sandbox_the_cli_or_the_tests() -> None:
+    loaded = loaded_by("from videoapi import VideoClient")
+    assert "aiohttp" in loaded
+    strangers = ("videoapi.sandbox", "videoapi.cli.", "videoapi.testing", "videoapi.pytest_plugin")
+    assert not [name for name in loaded if name.startswith(strangers)]
+    assert not {"click", "rich", "pytest", "trustme", "aioresponses", "aiohttp.web"} & loaded
+
+
+def test_the_pytest_plugin_loads_nothing_until_it_is_used() -> None:
+    loaded = loaded_by("import videoapi.pytest_plugin")
+    assert not {"aiohttp", "cattrs", "msgspec", "aioresponses", "videoapi.client", "videoapi.sandbox"} & loaded
+
+
+def test_the_public_names_are_sorted_whole_and_real() -> None:
+    assert videoapi.__all__ == sorted(videoapi.__all__)
+    assert set(videoapi.__all__) == set(videoapi._HOME)
+    for name in videoapi.__all__:
+        assert getattr(videoapi, name) is not None
+        assert name in dir(videoapi)
+    assert not set(videoapi.__all__) - set(dir(videoapi))
+    with pytest.raises(AttributeError, match="nonsense"):
+        videoapi.nonsense  # noqa: B018
+
+
+def test_type_checkers_are_told_the_same_names() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    told = {
+        alias.name: node.module
+        for node in ast.walk(guarded)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert told == {name: f"videoapi.{home}" for name, home in videoapi._HOME.items()}
+
+
+def test_the_version_is_the_installed_ones() -> None:
+    from importlib.metadata import version
+
+    assert videoapi.__version__ == version("videoapi")
+
+
+def test_every_module_can_be_imported_on_its_own() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        if parts[-1] not in ("__main__",):
+            importlib.import_module(".".join(part for part in parts if part != "__init__"))
+
+
+def test_imports_lead_downwards() -> None:
+    root = PACKAGE.parent
+    if not (root / "pyproject.toml").exists():
+        pytest.skip("the contracts stand in the repository, not in the wheel")
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint, "--no-cache"], cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_module_is_larger_than_a_reader_can_hold() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert path.stat().st_size <= 24 * 1024, path.name
