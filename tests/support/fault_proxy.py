@@ -27,6 +27,7 @@ class Toxic:
     Args:
         kind: Which one.
         method: Which requests meet it; None for all.
+        after: How many of them pass before.
         times: How many requests meet it; None for all.
         seconds: `latency` before each block of the answer, `slicer` between two slices, `delay_request` until the
             server gets the request.
@@ -36,6 +37,7 @@ class Toxic:
 
     kind: Kind
     method: str | None = None
+    after: int = 0
     times: int | None = None
     seconds: float = 0.0
     size: int = 1
@@ -44,6 +46,9 @@ class Toxic:
 
     def meets(self, method: str) -> bool:
         if self.method not in (None, method) or (self.times is not None and self.hits >= self.times):
+            return False
+        if self.after > 0:
+            self.after -= 1
             return False
         self.hits += 1
         return True

@@ -1,0 +1,410 @@
+"""The request may have left: what nobody can know is told as unknown, and settled by looking."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from support.clients import APP_ID, APP_KEY, EAGER, OPERATIONS, Skipped, call, client_for
+from support.durable import Process, durable
+from support.fault_proxy import FaultProxy
+from support.namespaces import inside, ip, namespace, why_not
+from support.server import ROOM_ID, Link, room, serve
+
+from videoapi import (
+    AttemptEvent,
+    BulkReport,
+    CallTimeout,
+    ConnectionFailed,
+    CreateOutcomeUnknown,
+    RequestRejected,
+    RoomSpec,
+    VideoAPIError,
+    VideoClient,
+)
+from videoapi.sandbox import Sandbox
+
+SETTLE = 0.3
+BIG = {"filler": "x" * 400_000}
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(seed=5, app_id=APP_ID, app_key=APP_KEY) as sandbox:
+        yield sandbox
+
+
+def specs(count: int) -> Iterator[RoomSpec]:
+    return (RoomSpec(f"Room {number}", key=f"row-{number}") for number in range(count))
+
+
+def honest(report: BulkReport, executed: list[str]) -> bool:
+    """Tell whether every input has one outcome, and whether it is what the service did."""
+    made = [outcome.reference for outcome in report.made]
+    certainly_not = {outcome.reference for outcome in (*report.failures, *report.not_sent)}
+    return (
+        report.total == len(made) + len(certainly_not) + len(report.unknown)
+        and set(made) <= set(executed)
+        and not certainly_not & set(executed)
+    )
+
+
+@pytest.mark.parametrize("operation", ["update", "create"])
+async def test_f13_an_rst_in_the_middle_of_the_request(operation: str) -> None:
+    """F13 | RST after half the body | U: an update is sent again whole, a create is not | raw server reads half"""
+
+    async def script(link: Link) -> None:
+        if link.number == 1:
+            head = await link.reader.readuntil(b"\r\n\r\n")
+            assert b"Content-Length: 4" in head
+            await link.reader.readexactly(200_000)
+            link.reset()
+            return
+        seen = await link.request()
+        link.answer(200, room() if seen.method == "POST" else {"result": 0})
+        await link.gone()
+
+    async with serve(script) as server, client_for(server.base_url) as client:
+        if operation == "create":
+            with pytest.raises(CreateOutcomeUnknown):
+                await client.rooms.create(name="Big", data=BIG, on_unknown="strict")
+            assert server.accepted == 1
+        else:
+            await client.rooms.update(ROOM_ID, data=BIG)
+            (seen,) = server.requests
+            assert seen.json["data"] == BIG
+            assert server.accepted == 2
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+async def test_f14_a_server_that_stops_reading() -> None:
+    """F14 | zero window while the body is sent | `attempt_timeout` ends it: U | a server that never reads"""
+    ended = asyncio.Event()
+
+    async def script(link: Link) -> None:
+        link.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await ended.wait()
+
+    async with serve(script) as server, client_for(server.base_url, attempt_timeout=0.3) as client:
+        async with asyncio.timeout(5):
+            with pytest.raises(CreateOutcomeUnknown, match="in time"):
+                await client.rooms.create(name="Big", data={"filler": "x" * 20_000_000}, on_unknown="strict")
+        ended.set()
+        assert server.accepted == 1
+
+
+async def test_f15_a_refusal_and_an_rst_while_the_body_is_sent() -> None:
+    """F15 | early 413, then RST | REJECTED where the 413 was read, else U; never anything else | 413, SO_LINGER 0
+
+    obs: the status in 20 of 20.
+    """
+
+    async def script(link: Link) -> None:
+        await link.reader.readuntil(b"\r\n\r\n")
+        link.answer(413, b"too much", {"Connection": "close"})
+        await asyncio.sleep(0.005)
+        link.reset()
+
+    ended: list[VideoAPIError] = []
+    async with serve(script) as server, client_for(server.base_url) as client:
+        for _ in range(20):
+            with pytest.raises((RequestRejected, CreateOutcomeUnknown)) as failed:
+                await client.rooms.create(name="Big", data=BIG, on_unknown="strict")
+            ended.append(failed.value)
+        assert server.accepted == 20
+    refused = [error for error in ended if isinstance(error, RequestRejected)]
+    assert refused
+    assert all(error.status == 413 and not error.may_have_executed for error in refused)
+    assert all(error.may_have_executed for error in ended if error not in refused)
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "reset_before", "reset_after"])
+async def test_f16_f17_an_end_instead_of_an_answer(sandbox: Sandbox, kind: str) -> None:
+    """F16 | FIN after the request, executed or not | U; looking tells which, and the ledger agrees | sandbox
+    F17 | RST after the request, executed or not | the same | sandbox
+
+    obs: ServerDisconnectedError, ClientOSError; both ways.
+    """
+    executed = kind.endswith("after")
+    async with client_for(sandbox.base_url, settle=SETTLE) as client:
+        await client.rooms.create(name="Control")
+        sandbox.fault("rooms.create", kind, times=1)
+        with pytest.raises(CreateOutcomeUnknown) as failed:
+            await call(client, "create")
+        assert failed.value.attempts == 1
+        assert failed.value.reference is not None
+        assert (len(sandbox.ledger.created) == 2) is executed
+        found = await client.rooms.resolve(failed.value.reference)
+        assert (found is not None) is executed
+        assert sandbox.ledger.requests("rooms.create") == 2
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
+async def test_f16_f17_a_read_is_tried_again_and_a_create_looked_for(sandbox: Sandbox, reset: bool) -> None:
+    """F16 | FIN after execution, all kinds of calls | read, update, delete again; token once; create found | proxy
+    F17 | RST after execution, all kinds of calls | the same | proxy drops the answer
+    """
+    async with FaultProxy(sandbox.base_url) as proxy, client_for(proxy.base_url, settle=SETTLE, timeout=4) as client:
+        proxy.add("drop_response", times=1, reset=reset)
+        made = await client.rooms.create(name="Stand-up")
+        assert [entry.room_id for entry in sandbox.ledger.created] == [made.room_id]
+        for operation in ("get", "list", "update", "token", "delete"):
+            before = proxy.requests
+            proxy.heal()
+            proxy.add("drop_response", times=1, reset=reset)
+            await call(client, operation, made.room_id)
+            assert proxy.requests == before + 2
+        # The second delete found no room: an earlier attempt had deleted it.
+        assert sandbox.ledger.count("rooms.delete") == 1
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_f18_no_answer_ever(operation: str) -> None:
+    """F18 | never answers | `attempt_timeout` ends the attempt: U | a server that reads and waits
+
+    obs: no timer of aiohttp's is set for it; ours fires.
+    """
+
+    async def silent(link: Link) -> None:
+        await link.request()
+        await link.gone()
+
+    async with serve(silent) as server, client_for(server.base_url, attempt_timeout=0.1) as client:
+        expected = CreateOutcomeUnknown if operation == "create" else CallTimeout
+        async with asyncio.timeout(5):
+            with pytest.raises(expected) as failed:
+                await call(client, operation)
+        assert failed.value.may_have_executed
+        assert len(server.requests) == failed.value.attempts == {"create": 1, "token": 2}.get(operation, 3)
+
+
+async def test_f19_a_server_that_is_stopped_and_goes_on_later(tmp_path: Path) -> None:
+    """F19 | half-open: the peer stops without a FIN | `attempt_timeout`: U; later found | SIGSTOP of the server"""
+    async with durable(tmp_path / "rooms") as service:
+        async with client_for(service.base_url, attempt_timeout=0.3, settle=SETTLE) as client:
+            await client.rooms.create(name="Control")
+            service.send_signal(signal.SIGSTOP)
+            with pytest.raises(CreateOutcomeUnknown, match="in time") as failed:
+                await call(client, "create")
+            service.send_signal(signal.SIGCONT)
+            # It reads what lay in its socket all the time.
+            assert failed.value.reference is not None
+            found = await client.with_options(attempt_timeout=5).rooms.resolve(failed.value.reference)
+            assert found is not None
+            assert len(service.executed) == 2
+
+
+def test_f19_a_peer_that_vanishes() -> None:
+    """F19 | half-open: the peer's network is gone | pooled connection, `attempt_timeout`: U | link down, 2 namespaces"""
+    if reason := why_not():
+        pytest.skip(reason)
+    scenes = Path(__file__).with_name("in_namespace.py")
+    with namespace("near") as near, namespace("far") as far:
+        ip("-n", near, "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", far)
+        for name, device, address in ((near, "near", "198.51.100.1/24"), (far, "far", "198.51.100.2/24")):
+            ip("-n", name, "address", "add", address, "dev", device)
+            ip("-n", name, "link", "set", device, "up")
+        server = subprocess.Popen(
+            ["ip", "netns", "exec", far, sys.executable, str(scenes), "serve_for_ever"],
+            stdout=subprocess.PIPE,
+            env={"PYTHONPATH": ":".join(sys.path)},
+        )
+        try:
+            assert server.stdout is not None
+            server.stdout.readline()
+            assert "in time" in inside(near, scenes, "f19", far)
+        finally:
+            server.kill()
+            server.communicate()
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.2])
+async def test_f20_a_request_that_takes_effect_after_the_error(sandbox: Sandbox, seconds: float) -> None:
+    """F20 | late execution within the settle time | found, sent once, no duplicate | proxy delays the request"""
+    async with FaultProxy(sandbox.base_url) as proxy, client_for(proxy.base_url, settle=SETTLE) as client:
+        proxy.add("delay_request", method="POST", times=3, seconds=seconds)
+        report = await client.rooms.create_many(specs(10), concurrency=4)
+        assert report.counts == {"created": 10}
+        assert not report.duplicates
+        assert sandbox.ledger.duplicates() == {}
+        assert honest(report, [str(entry.reference) for entry in sandbox.ledger.created])
+
+
+async def test_f20_a_request_that_takes_effect_after_the_settle_time(sandbox: Sandbox) -> None:
+    """F20 | late execution after the settle time (assumption broken) | the audit tells of the duplicate | proxy"""
+    async with FaultProxy(sandbox.base_url) as proxy, client_for(proxy.base_url, settle=0.2) as client:
+        # The first create of a job is its self-check.
+        proxy.add("delay_request", method="POST", after=1, times=1, seconds=0.6)
+        report = await client.rooms.create_many([RoomSpec("Late")], job_id="late", audit=False)
+        assert report.counts == {"created": 1}
+        await proxy.settle()
+        report = await client.rooms.create_many([RoomSpec("Late")], job_id="late")
+        assert report.duplicates == sandbox.ledger.duplicates()
+        assert [len(ids) for ids in report.duplicates.values()] == [2]
+
+
+async def test_f21_an_idle_connection_that_ends_when_it_is_used() -> None:
+    """F21 | idle close at T ± 1 ms | FIN seen: another connection; else a create is U and was not made | sweep"""
+    idle = 0.015
+    executed: list[str] = []
+
+    async def script(link: Link) -> None:
+        while True:
+            async with asyncio.timeout(idle):
+                seen = await link.request()
+            if seen.method == "POST":
+                executed.append(seen.json["owner_ref"])
+                link.answer(200, room(owner_ref=seen.json["owner_ref"]))
+            else:
+                link.answer(200, room())
+
+    async def bounded(link: Link) -> None:
+        try:
+            await script(link)
+        except TimeoutError:
+            link.close()
+
+    async with serve(bounded) as server, client_for(server.base_url) as client:
+        for step, operation in itertools.product(range(-10, 11, 1), ("get", "create")):
+            await client.rooms.get(ROOM_ID)
+            await asyncio.sleep(idle + step / 10_000)
+            before = len(server.requests)
+            try:
+                await call(client, operation)
+            except CreateOutcomeUnknown as error:
+                assert error.reference not in executed
+            else:
+                assert 1 <= len(server.requests) - before <= 2
+        assert len(executed) == len(set(executed))
+
+
+async def killed_in_the_middle(service: Process, client: VideoClient, *, lost: int = 0, down: float) -> BulkReport:
+    """Run a bulk during which the service is killed, for a while, and loses its last rooms."""
+    run = asyncio.create_task(client.rooms.create_many(specs(150), concurrency=8))
+    while service.file.stat().st_size < 20_000:
+        await asyncio.sleep(0.002)
+    await service.kill()
+    if lost:
+        lines = service.file.read_text().splitlines(keepends=True)
+        service.file.write_text("".join(lines[:-lost]))
+    await asyncio.sleep(down)
+    await service.start()
+    return await run
+
+
+@pytest.mark.parametrize("down", [0.4, pytest.param(3.0, marks=pytest.mark.scale)])
+async def test_f22_the_service_is_killed_in_the_middle_of_a_bulk(tmp_path: Path, down: float) -> None:
+    """F22 | SIGKILL of the server in mid-bulk, state kept | complete; none twice, none lost | own durable service"""
+    async with durable(tmp_path / "rooms") as service, client_for(service.base_url, settle=SETTLE) as client:
+        report = await killed_in_the_middle(service, client, down=down)
+        executed = service.executed
+        assert report.counts == {"created": 150}
+        assert report.audited
+        assert not report.duplicates
+        assert not report.missing
+        assert len(executed) == len(set(executed)) == 150
+        assert honest(report, executed)
+
+
+async def test_f23_the_service_forgets_rooms_it_has_acknowledged(tmp_path: Path) -> None:
+    """F23 | as F22, and the last rooms are gone | the audit names them in `missing`, never silently | file cut"""
+    async with durable(tmp_path / "rooms") as service, client_for(service.base_url, settle=SETTLE) as client:
+        report = await killed_in_the_middle(service, client, lost=12, down=0.3)
+        executed = set(service.executed)
+        gone = {outcome.reference for outcome in report.made} - executed
+        assert gone
+        if report.audited:
+            assert {outcome.reference for outcome in report.missing} == gone
+        assert report.audited
+        assert len(service.executed) == len(executed)
+
+
+async def test_f24_a_gateway_that_sends_a_post_twice(sandbox: Sandbox) -> None:
+    """F24 | a proxy replays POST | the world made two rooms: the audit tells, `dedupe="delete"` mends | proxy"""
+    async with FaultProxy(sandbox.base_url) as proxy, client_for(proxy.base_url, settle=SETTLE) as client:
+        # The first create of a job is its self-check.
+        proxy.add("replay_request", method="POST", after=1, times=2)
+        report = await client.rooms.create_many(specs(10), concurrency=2, job_id="replayed")
+        assert report.counts == {"created": 10}
+        assert report.duplicates == sandbox.ledger.duplicates()
+        assert len(report.duplicates) == 2
+
+        report = await client.rooms.create_many(specs(10), job_id="replayed", dedupe="delete")
+        assert len(report.removed) == 2
+        assert len(sandbox.ledger.rooms) == 10
+        assert {str(room["owner_ref"]) for room in sandbox.ledger.rooms.values()} == {
+            outcome.reference for outcome in report.made
+        }
+
+
+OUTAGES = {
+    "accepted-then-reset": Link.reset,
+    "closed": Link.close,
+    "reset-after-the-request": Link.reset,
+    "502": lambda link: link.answer(502, b"<html>Bad Gateway</html>"),
+    "500": lambda link: link.answer(500, {"result": 50002, "error": "failed"}),
+    "429": lambda link: link.answer(429, b""),
+    "no-http": lambda link: link.send(b"220 smtp\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+async def test_f25_a_total_outage_is_not_made_worse(outage: str) -> None:
+    """F25 | everything reset, closed, 5xx, no HTTP | N calls send at most N + 50 requests (429: N + 100) | own server"""
+    counted = 0
+
+    async def script(link: Link) -> None:
+        nonlocal counted
+        if outage in ("accepted-then-reset", "closed"):
+            counted += 1
+        else:
+            await link.request()
+            counted += 1
+        OUTAGES[outage](link)
+        await link.drain()
+        link.close()
+
+    calls = 300
+    async with serve(script) as server, Skipped().manager() as manager:
+        client = client_for(server.base_url, session=manager, retry=EAGER)
+        ended = await asyncio.gather(
+            *(call(client, OPERATIONS[turn % len(OPERATIONS)]) for turn in range(calls)), return_exceptions=True
+        )
+    assert all(isinstance(error, VideoAPIError) for error in ended)
+    most = calls + 100 if outage == "429" else calls + 50
+    assert counted <= most
+
+
+async def test_f25_connections_that_are_all_reset_every_moment(sandbox: Sandbox) -> None:
+    """F25 | 100 connections, all reset again and again | reads survive or fail, within N + 50 | proxy resets all"""
+    attempts: list[AttemptEvent] = []
+
+    def keep(event: object) -> None:
+        if isinstance(event, AttemptEvent):
+            attempts.append(event)
+
+    async with FaultProxy(sandbox.base_url) as proxy:
+        async with client_for(proxy.base_url, listeners=[keep], retry=EAGER) as client:
+
+            async def caller() -> list[object]:
+                return [await asyncio.gather(client.rooms.list().to_list(), return_exceptions=True) for _ in range(5)]
+
+            callers = [asyncio.create_task(caller()) for _ in range(60)]
+            while not all(task.done() for task in callers):
+                await asyncio.sleep(0.02)
+                proxy.reset_all()
+            done = await asyncio.gather(*callers)
+    results = [result for many in done for (result,) in many]  # type: ignore[attr-defined]
+    assert all(isinstance(result, list | ConnectionFailed) for result in results)
+    failed = sum(isinstance(result, ConnectionFailed) for result in results)
+    assert failed < len(results)
+    # A retry that helped is given back; what helped nobody is bounded.
+    retries = sum(event.attempt > 1 for event in attempts)
+    helped = sum(event.attempt > 1 and event.verdict == "done" for event in attempts)
+    assert retries <= 2 * helped + 50 + len(results) / 10
