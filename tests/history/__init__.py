@@ -1,0 +1,1 @@
+"""The judge of creates: what clients believe, held against what the service did."""
