@@ -201,7 +201,7 @@ async def test_f19_a_server_that_is_stopped_and_goes_on_later(tmp_path: Path) ->
 
 
 def test_f19_a_peer_that_vanishes() -> None:
-    """F19 | half-open: the peer's network is gone | pooled connection, `attempt_timeout`: U | link down, 2 namespaces"""
+    """F19 | half-open: the peer's network is gone | `attempt_timeout` ends it: U | link down between two namespaces"""
     if reason := why_not():
         pytest.skip(reason)
     scenes = Path(__file__).with_name("in_namespace.py")
@@ -275,12 +275,11 @@ async def test_f21_an_idle_connection_that_ends_when_it_is_used() -> None:
             await client.rooms.get(ROOM_ID)
             await asyncio.sleep(idle + step / 10_000)
             before = len(server.requests)
-            try:
-                await call(client, operation)
-            except CreateOutcomeUnknown as error:
-                assert error.reference not in executed
-            else:
-                assert 1 <= len(server.requests) - before <= 2
+            (ended,) = await asyncio.gather(call(client, operation), return_exceptions=True)
+            if isinstance(ended, BaseException):
+                assert isinstance(ended, CreateOutcomeUnknown)
+                assert ended.reference not in executed
+            assert len(server.requests) - before <= 2
         assert len(executed) == len(set(executed))
 
 
@@ -356,7 +355,7 @@ OUTAGES = {
 
 @pytest.mark.parametrize("outage", OUTAGES)
 async def test_f25_a_total_outage_is_not_made_worse(outage: str) -> None:
-    """F25 | everything reset, closed, 5xx, no HTTP | N calls send at most N + 50 requests (429: N + 100) | own server"""
+    """F25 | all reset, closed, 5xx, no HTTP | N calls send at most N + 50 requests (429: N + 100) | own server"""
     counted = 0
 
     async def script(link: Link) -> None:
