@@ -32,7 +32,7 @@ class BulkOutcome:
 
     Args:
         index: The input's place, from 0.
-        key: The input's key, or None where it has none; a delete's key is its room id.
+        key: The input's key as it was given, or None where it has none; a delete's key is its room id.
         reference: The mark of a create; the room carries it if it exists.
         status: `created`, `deleted`, `failed` (certainly not done), `unknown` (may be done) or
             `not_sent`.
@@ -43,7 +43,7 @@ class BulkOutcome:
     """
 
     index: int
-    key: str | None = None
+    key: Any = None
     reference: str | None = None
     status: Status
     room_id: str | None = None
@@ -106,7 +106,7 @@ class Item:
 
     index: int
     request: Request
-    key: str | None = None
+    key: Any = None
     room_id: str | None = None
     given: Any = None
 
@@ -116,7 +116,7 @@ class Plan(Generic[S]):
     """What a kind of run does: how an input becomes a request, and an answer an outcome."""
 
     prepare: Callable[[int, S], Item]
-    key_of: Callable[[S], str | None]
+    key_of: Callable[[S], Any]
     finish: Callable[[Item, Any], BulkOutcome]
 
 
@@ -231,9 +231,10 @@ class BulkRun(Generic[S]):
         try:
             key = self._plan.key_of(given)
             if key is not None:
-                if key in self._keys:
+                # By its text: 7 and "7" are told apart in an outcome, but not in a file of outcomes.
+                if (text := str(key)) in self._keys:
                     raise ValidationError(f"The key {key!r} stands twice in this run.", field="key")
-                self._keys.add(key)
+                self._keys.add(text)
             item = self._plan.prepare(index, given)
         except VideoAPIError as error:
             return BulkOutcome(index=index, key=key, status="failed", error=error)

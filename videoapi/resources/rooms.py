@@ -397,6 +397,6 @@ def _own_keys(settings: Settings | None) -> tuple[str, ...]:
     return tuple(settings.extra) if isinstance(settings, RoomSettings) else ()
 
 
-def _key_of(spec: RoomSpec) -> str | None:
-    key = getattr(spec, "key", None)
-    return None if key is None else str(key)
+def _key_of(spec: RoomSpec) -> Any:
+    # Anything may stand among the inputs; what is no spec is refused as that input's outcome.
+    return getattr(spec, "key", None)
