@@ -126,6 +126,7 @@ class VideoClient:
             pace=pace,
             listeners=tuple(listeners),
             guarded=bool(middleware),
+            conceal=self._transport.conceal,
         )
 
     def __repr__(self) -> str:
