@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -32,6 +32,7 @@ class Caller:
         pace: What the calls of this account share.
         listeners: Told of each call.
         guarded: Whether user middleware stands in the chain, so that `timeout` must bound it too.
+        conceal: Strikes the credentials out of a streamed failure.
     """
 
     send: Send
@@ -40,6 +41,7 @@ class Caller:
     pace: Pace
     listeners: Sequence[Listener] = ()
     guarded: bool = False
+    conceal: Callable[[Outcome], Outcome] = lambda outcome: outcome
 
     async def call(self, request: Request) -> Any:
         """Send a request and return its decoded payload.
@@ -94,7 +96,7 @@ class Caller:
 
     def judge(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
         """Judge the envelope that is left of a streamed body when its items are taken out."""
-        return answered(request, status, headers, body)
+        return self.conceal(answered(request, status, headers, body))
 
     def lost(self, request: Request, reason: str, timed_out: bool, status: int = 200) -> Outcome:
         """Judge a streamed body that broke."""

@@ -113,6 +113,8 @@ class VideoClient:
             base_url or os.environ.get("VIDEOAPI_BASE_URL") or DEFAULT_BASE_URL, allow_http=allow_http
         )
         self._allow_http = allow_http
+        if session is not None and not isinstance(session, SessionManager):
+            raise ConfigurationError(f"session must be a SessionManager, not {type(session).__name__}.")
         if session is not None and (proxy is not None or trust_env or ca_file is not None):
             raise ConfigurationError("Give proxy=, trust_env= and ca_file= to the SessionManager that is shared.")
         self._owned = session is None
@@ -135,6 +137,7 @@ class VideoClient:
             pace=pace,
             listeners=tuple(listeners),
             guarded=bool(middleware),
+            conceal=self._transport.conceal,
         )
 
     def __repr__(self) -> str:
@@ -259,8 +262,8 @@ def _recording(given: tuple[str, str] | None) -> Credentials | None:
         user = os.environ.get("VIDEOAPI_RECORDING_USER")
         password = os.environ.get("VIDEOAPI_RECORDING_PASSWORD")
         return Credentials(user, password) if user and password else None
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise ConfigurationError("recording_auth must be (user, password).")
+    if not isinstance(given, tuple | list) or len(given) != 2 or not all(given):
+        raise ConfigurationError("recording_auth must be (user, password), neither of them empty.")
     return Credentials(*given)
 
 

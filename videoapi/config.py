@@ -61,7 +61,7 @@ class Credentials:
     def __attrs_post_init__(self) -> None:
         for name, text in (("app_id", self.app_id), ("app_key", self.app_key.value)):
             if not isinstance(text, str) or not text:
-                raise ConfigurationError(f"{name} is empty.")
+                raise ConfigurationError(f"{name} must be text that is not empty.")
             if any(ord(character) < 32 or ord(character) == 127 for character in text):
                 raise ConfigurationError(f"{name} holds a control character, such as a line end.")
             # Python's own error about it would carry the text.

@@ -155,16 +155,12 @@ async def _wait_for_turn(pace: Pace, request: Request, deadline: float) -> Outco
     if pace.rate.interval:
         slot = pace.rate.reserve(clock(), deadline - clock())
         if slot is None:
-            return unanswered(
-                request, Phase.NOT_SENT, Kind.TIMEOUT, "the rate gate had no slot in time (rate=)"
-            )
+            return unanswered(request, Phase.NOT_SENT, Kind.TIMEOUT, "the rate gate had no slot in time (rate=)")
         await sleep(slot)
     return None
 
 
-def _event(
-    request: Request, outcome: Outcome, attempt: int, seconds: float, step: Again | Stop
-) -> AttemptEvent:
+def _event(request: Request, outcome: Outcome, attempt: int, seconds: float, step: Again | Stop) -> AttemptEvent:
     return AttemptEvent(
         route=request.route.name,
         method=request.method,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -218,6 +219,9 @@ class SessionManager:
             "limit_per_host": 0,
             "keepalive_timeout": self._keepalive,
         }
+        if sys.version_info < (3, 12, 7):
+            # Older interpreters lose TLS connections whose peer never says goodbye.
+            options["enable_cleanup_closed"] = True
         if self._tls is not None:
             options["ssl"] = self._tls
         return options

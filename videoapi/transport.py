@@ -16,6 +16,7 @@ from videoapi.connector import Exchange, exchange_now
 from videoapi.errors import ConfigurationError
 from videoapi.rules.outcome import Outcome, answered, cut_short, opened, unanswered
 from videoapi.rules.routes import Request
+from videoapi.rules.secrecy import concealed
 from videoapi.rules.verdicts import NEVER, Kind, Phase, Verdict
 from videoapi.session import Dropped, SessionManager
 from videoapi.watchdog import Watchdog
@@ -143,6 +144,7 @@ class Transport:
         self._origin = base.origin
         self._credentials = credentials
         self._fixed = credentials.authorization if isinstance(credentials, Credentials) else None
+        self._login = self._fixed or ""
         self._urls: dict[str, URL] = {}
         self.closed = False
 
@@ -193,8 +195,13 @@ class Transport:
                 permits.release()
         return _timed_out(request, exchange, held)
 
+    def conceal(self, outcome: Outcome) -> Outcome:
+        """Strike the latest credentials out of a streamed failure, where a gateway repeated what it was sent."""
+        return concealed(outcome, self._login)
+
     async def _exchange(self, request: Request, exchange: Exchange, permits: asyncio.Semaphore) -> Outcome:
-        headers = self._headers(request, self._fixed or await self._authorization())
+        login = self._login = self._fixed or await self._authorization()
+        headers = self._headers(request, login)
         # Asked again: the manager may have been closed while the permit was waited for.
         session = self.manager.api()
         exchange.begun = True
@@ -218,7 +225,7 @@ class Transport:
             exchange.spoil()
         if request.stream and response.status in (200, 201):
             return opened(response.status, response.headers, Body(response, exchange, self.manager.watchdog, permits))
-        return await self._answer(request, exchange, response)
+        return concealed(await self._answer(request, exchange, response), login)
 
     async def _answer(self, request: Request, exchange: Exchange, response: aiohttp.ClientResponse) -> Outcome:
         status, headers = response.status, response.headers

@@ -10,8 +10,14 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from videoapi.events import log
+
 _GRAIN: Final = 0.01
 """Shortest time between two looks, in seconds: ten thousand deadlines cost a hundred looks a second."""
+_STALL: Final = 0.1
+"""How late a look must come, in seconds, for the loop to have been blocked."""
+_GRACE: Final = 1.0
+"""Longest postponement after that, in seconds."""
 
 
 class Watch:
@@ -47,13 +53,14 @@ class Watch:
 class Watchdog:
     """Cancels the tasks whose deadline has passed."""
 
-    __slots__ = ("_loop", "_timer", "_wakes_at", "_watches")
+    __slots__ = ("_loop", "_postponed", "_timer", "_wakes_at", "_watches")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._watches: dict[Watch, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
+        self._postponed = False
 
     def start(self, deadline: float) -> Watch:
         """Watch the current task until `stop`."""
@@ -91,6 +98,8 @@ class Watchdog:
     def _look(self) -> None:
         self._timer = None
         now = self._loop.time()
+        if self._postpone(now):
+            return
         earliest: float | None = None
         for watch in self._watches:
             if watch.fired:
@@ -102,3 +111,12 @@ class Watchdog:
                 earliest = watch.deadline
         if earliest is not None:
             self._wake_by(max(earliest, now + _GRAIN))
+
+    def _postpone(self, now: float) -> bool:
+        """Look a second time after the loop was blocked: what is late by then may be here, and unread."""
+        late = now - self._wakes_at
+        self._postponed = not self._postponed and late > _STALL
+        if self._postponed:
+            log.warning("The event loop was blocked for %.1f s; keep such work in a thread.", late)
+            self._wake_by(now + min(late, _GRACE))
+        return self._postponed

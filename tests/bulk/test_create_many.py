@@ -96,6 +96,15 @@ async def test_a_repeated_key_fails_that_input(client: VideoClient, sandbox: San
     assert sandbox.ledger.count("rooms.create") == 2
 
 
+async def test_a_key_comes_back_as_it_was_given_and_is_repeated_by_its_text(client: VideoClient) -> None:
+    keys = [7, ("a", 1), ["no", "hash"], "7"]
+
+    report = await client.rooms.create_many(RoomSpec("a", key=key) for key in keys)
+
+    assert [outcome.key for outcome in report.made] == keys[:3]
+    assert [outcome.key for outcome in report.failures] == ["7"]
+
+
 async def test_a_refusal_of_one_room_does_not_stop_the_run(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "status", times=3, status=403, code=10114)
 

@@ -88,10 +88,11 @@ def test_a_truth_that_is_none_fails_its_line(cli: Cli, folder: Path) -> None:
     assert written[3]["status"] == "created"
 
 
-def test_a_create_whose_answer_is_lost_is_unknown_with_its_reference(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_a_create_that_nothing_proves_is_unknown_with_its_reference(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name,owner_ref\nA,team-1\nB,team-2\n")
+    sandbox.set(list_omits="data")
     sandbox.fault("rooms.create", "drop_after")
-    result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 1)
+    result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 1, "--settle", 0.2)
     assert result.exit_code == 3, result.output
     unknown = next(row for row in rows(folder / "rooms.csv.outcomes.jsonl") if row["status"] == "unknown")
     assert unknown["reference"] in [entry.reference for entry in sandbox.ledger.created]
@@ -166,3 +167,33 @@ def test_telephone_secrets_are_masked_unless_asked_for(cli: Cli, sandbox: Sandbo
     shown = json.loads(cli("rooms", "get", room_id, "--json").stdout)["sip"]["pin"]
     assert pin not in (None, "", "***")
     assert shown == "***"
+
+
+def test_a_create_whose_answer_was_lost_is_found(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
+    sandbox.fault("rooms.create", "drop_after")
+    sandbox.fault("rooms.create", "drop_before", after=1)
+    result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 1, "--settle", 0.2)
+    assert result.exit_code == 0, result.output
+    assert len(sandbox.ledger.rooms) == 3
+
+
+def test_the_same_job_goes_on_where_it_ended(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,key\nA,a\nB,b\n")
+    job = ("rooms", "create-many", "rooms.csv", "--job-id", "autumn", "--settle", 0.2)
+    assert cli(*job).exit_code == 0
+    (folder / "rooms.csv").write_text("name,key\nA,a\nB,b\nC,c\n")
+    assert cli(*job).exit_code == 0
+    assert sorted(room["name"] for room in sandbox.ledger.rooms.values()) == ["A", "B", "C"]
+
+
+def test_a_reference_is_resolved(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
+    (made,) = rows(folder / "rooms.csv.outcomes.jsonl")
+    found = cli("rooms", "resolve", made["reference"])
+    assert found.exit_code == 0
+    assert found.stdout.strip() == made["room_id"]
+    lost = cli("rooms", "resolve", "vx" + "a" * 26, "--settle", 0.2)
+    assert lost.exit_code == 3
+    assert "control=" in lost.stderr

@@ -217,6 +217,8 @@ def test_a_limit_that_is_not_given_is_none() -> None:
         ({"listeners": ["print"]}, "listeners"),
         ({"credentials": "id:key"}, "credentials"),
         ({"recording_auth": "user"}, "recording_auth"),
+        ({"recording_auth": ("user", "")}, "recording_auth"),
+        ({"session": object()}, "session must be a SessionManager, not object"),
         ({"recording_auth": ("user", CANARY, "x")}, "recording_auth"),
         ({"recording_hosts": "portal.enablex.io"}, "recording_hosts"),
         ({"recording_hosts": ["https://portal.enablex.io/"]}, "recording_hosts"),

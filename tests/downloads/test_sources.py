@@ -139,8 +139,9 @@ async def test_a_file_that_is_gone_says_how_long_files_are_kept(
     client: VideoClient, server: FileServer, tmp_path: Path, status: int
 ) -> None:
     server.answers = [plain(status)]
-    with pytest.raises(NotFound, match="72 hours"):
+    with pytest.raises(NotFound, match="72 hours") as caught:
         await download(client, f"{server.url}/a/clip.mp4", tmp_path)
+    assert (caught.value.status, caught.value.group) == (status, 400)
     assert len(server.seen) == 1
 
 

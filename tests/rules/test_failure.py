@@ -63,6 +63,13 @@ def silent(phase: Phase, kind: Kind, reason: str, route: Route = routes.GET_ROOM
         (200, b'{"result":10201}', routes.CDR_CONFERENCE, errors.RequestRejected, 102, False),
         (400, b'{"error_code":"INVALID_PARAM"}', routes.GET_ROOM, errors.RequestRejected, 400, False),
         (418, b"", routes.GET_ROOM, errors.RequestRejected, 400, False),
+        (404, b'{"error_code":"NOT_FOUND"}', routes.GET_ROOM, errors.NotFound, 400, False),
+        (403, b'{"error_code":"FORBIDDEN"}', routes.GET_ROOM, errors.PermissionDenied, 400, False),
+        (409, b'{"error_code":"CONFLICT"}', routes.UPDATE_ROOM, errors.Conflict, 400, False),
+        (429, b'{"error_code":"QUOTA"}', routes.GET_ROOM, errors.RateLimited, 400, True),
+        (503, b'{"error_code":"MAINTENANCE"}', routes.GET_ROOM, errors.ServerFault, 500, True),
+        (404, b'{"result":12345}', routes.GET_ROOM, errors.NotFound, 123, False),
+        (400, b'{"result":12345}', routes.GET_ROOM, errors.RequestRejected, 123, False),
         (200, b'{"result":12345}', routes.GET_ROOM, errors.RequestRejected, 123, False),
         (500, b'{"result":50000}', routes.GET_ROOM, errors.ServerFault, 500, True),
         (200, b'{"result":50007}', routes.GET_ROOM, errors.ServerFault, 500, False),
@@ -187,6 +194,14 @@ def test_the_services_own_words_and_id_are_kept() -> None:
         (
             told(502, b"<html>", routes.DELETE_ROOM),
             "DELETE /rooms/{room_id}: a body without a result (HTTP 502). The service may have done it.",
+        ),
+        (
+            told(200, b'{"result":429}'),
+            "GET /rooms/{room_id}: too many requests (HTTP 200, code 429).",
+        ),
+        (
+            told(200, b'{"result":12345}'),
+            "GET /rooms/{room_id}: a result that is not documented (HTTP 200, code 12345).",
         ),
         (
             told(302, b""),

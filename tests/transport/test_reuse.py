@@ -68,6 +68,16 @@ async def test_a_connection_that_answered_otherwise_is_not(status: int, body: ob
         assert [seen.connection for seen in server.requests] == [1, 2]
 
 
+@pytest.mark.parametrize("body", [{"result": 10002}, {"result": 0}, {"result": 0, "rooms": 5}, b"<html>"])
+async def test_nor_is_one_whose_stream_ended_otherwise(body: object) -> None:
+    async with serve(repeating(answer(200, body))) as server:
+        async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
+            for _ in range(2):
+                with pytest.raises(VideoAPIError):
+                    await client.rooms.list().to_list()
+        assert [seen.connection for seen in server.requests] == [1, 2]
+
+
 @pytest.mark.parametrize("status", [404, 200])
 async def test_closing_it_does_not_hit_a_neighbour_who_took_it_from_the_pool(status: int) -> None:
     """The neighbour wakes in the same turn of the loop in which a refusal's last byte comes, and a moment earlier."""

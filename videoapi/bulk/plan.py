@@ -20,7 +20,7 @@ class Item:
 
     index: int
     request: Request
-    key: str | None = None
+    key: Any = None
     room_id: str | None = None
     given: Any = None
 
@@ -30,7 +30,7 @@ class Plan(Generic[S]):
     """What a kind of run does: how an input becomes a request, and an answer an outcome."""
 
     prepare: Callable[[int, S], Item]
-    key_of: Callable[[S], str | None]
+    key_of: Callable[[S], Any]
     finish: Callable[[Item, Any], BulkOutcome]
 
 

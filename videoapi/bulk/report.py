@@ -19,7 +19,7 @@ class BulkOutcome:
 
     Args:
         index: The input's place, from 0.
-        key: The input's key, or None where it has none; a delete's key is its room id.
+        key: The input's key as it was given, or None where it has none; a delete's key is its room id.
         reference: The mark of a create; the room carries it if it exists.
         status: `created`, `deleted`, `failed` (certainly not done), `unknown` (may be done) or
             `not_sent`.
@@ -30,7 +30,7 @@ class BulkOutcome:
     """
 
     index: int
-    key: str | None = None
+    key: Any = None
     reference: str | None = None
     status: Status
     room_id: str | None = None

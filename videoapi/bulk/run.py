@@ -170,9 +170,10 @@ class BulkRun(Generic[S]):
         try:
             key = self._plan.key_of(given)
             if key is not None:
-                if key in self._keys:
+                # By its text: 7 and "7" are told apart in an outcome, but not in a file of outcomes.
+                if (text := str(key)) in self._keys:
                     raise ValidationError(f"The key {key!r} stands twice in this run.", field="key")
-                self._keys.add(key)
+                self._keys.add(text)
             item = self._plan.prepare(index, given)
         except VideoAPIError as error:
             return BulkOutcome(index=index, key=key, status="failed", error=error)

@@ -354,7 +354,7 @@ class Rooms:
         def prepare(index: int, spec: RoomSpec) -> Item:
             key = _key_of(spec)
             # A key of ours cannot be one of the caller's: those hold no NUL at their start.
-            reference = reference_of(job.job_id, f"\0{index}" if key is None else key)
+            reference = reference_of(job.job_id, f"\0{index}" if key is None else str(key))
             return Item(index=index, request=create_request(spec, reference, options, validate=validate), key=key)
 
         def finish(item: Item, room: Room) -> BulkOutcome:
@@ -409,9 +409,9 @@ def _changes(
     return body
 
 
-def _key_of(spec: RoomSpec) -> str | None:
-    key = getattr(spec, "key", None)
-    return None if key is None else str(key)
+def _key_of(spec: RoomSpec) -> Any:
+    # Anything may stand among the inputs; what is no spec is refused as that input's outcome.
+    return getattr(spec, "key", None)
 
 
 def _job_options(

@@ -147,6 +147,6 @@ def _token(spec: TokenSpec, text: str) -> Token:
     return Token(value=text, room_id=spec.room_id, role=str(spec.role), name=spec.name, user_ref=spec.user_ref)
 
 
-def _key_of(spec: TokenSpec) -> str | None:
-    key = getattr(spec, "key", None)
-    return None if key is None else str(key)
+def _key_of(spec: TokenSpec) -> Any:
+    # Anything may stand among the inputs; what is no spec is refused as that input's outcome.
+    return getattr(spec, "key", None)

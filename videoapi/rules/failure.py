@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from videoapi import errors
+from videoapi.rules import statuses
 from videoapi.rules.codes import TEXTS, TOKEN_REASONS, group_of
 from videoapi.rules.outcome import Outcome
 from videoapi.rules.routes import Request
@@ -30,6 +31,17 @@ _ADVICE: Final[dict[Kind, str]] = {
     Kind.PERMISSION: "Check that the project is active and may do this.",
     Kind.PROTOCOL: "Check that the base URL names the API itself.",
 }
+_PHRASES: Final[dict[Kind, str]] = {
+    Kind.AUTHENTICATION: "the credentials were refused",
+    Kind.PERMISSION: "the account may not do this",
+    Kind.NOT_FOUND: "there is no such thing",
+    Kind.CONFLICT: "the room's state forbids it",
+    Kind.RATE: "too many requests",
+    Kind.TOKEN: "no token for this room now",
+    Kind.REQUEST: "the request was refused",
+    Kind.FAULT: "the service failed",
+    Kind.UNLISTED: "a result that is not documented",
+}
 _TRANSIENT: Final = frozenset({Kind.CONNECTION, Kind.TIMEOUT, Kind.FAULT, Kind.RATE})
 
 
@@ -50,18 +62,25 @@ def error_of(request: Request, outcome: Outcome) -> errors.VideoAPIError:
     return _class_of(outcome)(text, **facts)
 
 
+def _kind_of(outcome: Outcome) -> Kind:
+    """Return what to call it: a code that nobody documented proves nothing, but its status has a name for it."""
+    kind = outcome.judgement.kind
+    row = statuses.row_of(outcome.status) if kind is Kind.UNLISTED and outcome.status is not None else None
+    return kind if row is None else row.kind
+
+
 def _class_of(outcome: Outcome) -> type[errors.VideoAPIError]:
-    kind, code, status = outcome.judgement.kind, outcome.code, outcome.status or 0
+    kind, code = _kind_of(outcome), outcome.code
     if kind is not Kind.UNLISTED:
         return _CLASSES.get(kind, errors.ProtocolError)
-    faulty = status >= 500 or (isinstance(code, int) and 50_000 <= code <= 59_999)
+    faulty = isinstance(code, int) and 50_000 <= code <= 59_999
     return errors.ServerFault if faulty else errors.RequestRejected
 
 
 def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
     fault = outcome.fault
     judgement = outcome.judgement
-    transient = judgement.kind in _TRANSIENT and judgement.verdict is not Verdict.REJECTED
+    transient = _kind_of(outcome) in _TRANSIENT and judgement.verdict is not Verdict.REJECTED
     return {
         "method": request.method,
         "path": request.route.template,
@@ -82,7 +101,8 @@ def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
 def _sentence(request: Request, outcome: Outcome) -> str:
     fault, code = outcome.fault, outcome.code
     words = (fault.error if fault else None) or (TEXTS.get(code) if isinstance(code, int) else None)
-    what = (words or "").removeprefix("[Reason] ") or outcome.reason or outcome.judgement.kind.value
+    kind = _kind_of(outcome)
+    what = (words or "").removeprefix("[Reason] ") or outcome.reason or _PHRASES.get(kind, kind.value)
     where = f"{request.method} {request.route.template}"
     answer = ", ".join(
         part
@@ -103,6 +123,6 @@ def _sentence(request: Request, outcome: Outcome) -> str:
         parts.append("The service may have done it.")
     if outcome.judgement.verdict is Verdict.THROTTLED and outcome.retry_after:
         parts.append(f"Come back in {outcome.retry_after:g} s.")
-    if advice := _ADVICE.get(outcome.judgement.kind):
+    if advice := _ADVICE.get(kind):
         parts.append(advice)
     return " ".join(parts)

@@ -206,7 +206,7 @@ def _now() -> datetime:
 def _words(said: Said, status: int) -> str:
     match said:
         case Body.SUCCESS:
-            return "a success body under an error status"
+            return "a success body under a status that is none"
         case Body.BOTH:
             return "two answers in one body"
         case Body.CUT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from videoapi import errors
+from videoapi.rules.codes import group_of
 
 _KEPT: Final = "The service keeps files for 72 hours, unless storage is bought."
 _TRANSIENT: Final = frozenset({408, 425})
@@ -23,7 +24,7 @@ def refusal_of(
         retry_after: Seconds the server asked to wait, or None.
     """
     what = f"The file at {where} was not handed out (HTTP {status})."
-    facts: dict[str, Any] = {"method": "GET", "status": status, "group": status // 100}
+    facts: dict[str, Any] = {"method": "GET", "status": status, "group": group_of(None, status)}
     if status in (401, 403):
         kind = errors.AuthenticationFailed if status == 401 else errors.PermissionDenied
         return kind(f"{what} {_credentials(configured, trusted)}", **facts)

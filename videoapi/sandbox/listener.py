@@ -11,6 +11,7 @@ from .tls import Certificate
 # Longer than a connection on this machine takes to arrive once everybody waits for an answer of ours.
 _QUIET = 0.002
 _BACKLOG = 1024
+_AT_ONCE = 64
 
 
 class Listener:
@@ -29,8 +30,8 @@ class Listener:
         self._tls = tls
         self._certificate: Certificate | None = None
         self._factory: Callable[[], asyncio.Protocol] | None = None
-        self._server: asyncio.Server | None = None
         self._socket: socket.socket | None = None
+        self._adopting: set[asyncio.Task[None]] = set()
         self._again: asyncio.Task[None] | None = None
 
     @property
@@ -51,7 +52,7 @@ class Listener:
             self._certificate = await asyncio.to_thread(Certificate, self.host)
         self._socket = self._bound()
         try:
-            await self._listen(self._socket)
+            self._listen(self._socket)
         except BaseException:
             self.close()
             raise
@@ -61,11 +62,10 @@ class Listener:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for task in self._adopting:
+            task.cancel()
         if self._socket is not None:
-            self._socket.close()
+            self._let_go(self._socket).close()
             self._socket = None
         if self._certificate is not None:
             self._certificate.remove()
@@ -77,36 +77,52 @@ class Listener:
 
         Connections that are established by then are served, so that no request is lost in the backlog.
         """
-        if self._server is None or self._socket is None:
+        if self.refusing or self._socket is None:
             return
         self.refusing = True
-        # The copy keeps the socket listening while the loop lets go of it.
-        last = self._socket.dup()
-        self._server.close()
-        self._server = None
-        waiting = _drain(last)
-        last.close()
+        for accepted in _drain(self._let_go(self._socket)):
+            self._adopt(accepted)
+        self._socket.close()
         # Bound and deaf, so that nobody else gets the port meanwhile.
         self._socket = self._bound()
-        opened = self._reopen(self._socket, waiting, seconds)
-        self._again = asyncio.get_running_loop().create_task(opened)
+        self._again = asyncio.get_running_loop().create_task(self._reopen(self._socket, seconds))
 
-    async def _reopen(self, bound: socket.socket, waiting: list[socket.socket], seconds: float) -> None:
-        await asyncio.gather(asyncio.sleep(seconds), *map(self._adopt, waiting))
+    async def _reopen(self, bound: socket.socket, seconds: float) -> None:
+        await asyncio.sleep(seconds)
         self.refusing = False
-        await self._listen(bound)
+        self._listen(bound)
 
-    async def _adopt(self, accepted: socket.socket) -> None:
+    def _listen(self, bound: socket.socket) -> None:
+        # Not by a server of the loop's: closed, it forgets those it has accepted and not yet served.
+        bound.listen(_BACKLOG)
+        asyncio.get_running_loop().add_reader(bound, self._accept, bound)
+
+    def _let_go(self, bound: socket.socket) -> socket.socket:
+        asyncio.get_running_loop().remove_reader(bound)
+        return bound
+
+    def _accept(self, bound: socket.socket) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                accepted, _ = bound.accept()
+            except OSError:
+                return
+            self._adopt(accepted)
+
+    def _adopt(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._serve(accepted))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
+    async def _serve(self, accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(self._protocol, accepted, ssl=self._context())
-        except OSError:
+        except BaseException as error:
             accepted.close()
-
-    async def _listen(self, bound: socket.socket) -> None:
-        self._server = await asyncio.get_running_loop().create_server(
-            self._protocol, sock=bound, backlog=_BACKLOG, ssl=self._context()
-        )
+            if not isinstance(error, OSError | asyncio.CancelledError):
+                raise
 
     def _bound(self) -> socket.socket:
         bound = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
@@ -138,7 +154,6 @@ def _drain(listening: socket.socket) -> list[socket.socket]:
             connection, _ = listening.accept()
         except OSError:
             continue
-        connection.setblocking(False)
         accepted.append(connection)
         quiet_since = time.monotonic()
     return accepted

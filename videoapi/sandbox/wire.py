@@ -16,6 +16,8 @@ from .answers import Answer
 BLOCK = 64 * 1024
 # Often enough that a long answer lets others in between, seldom enough to cost nothing.
 _FAIR = 4
+# Up to this size a body in blocks is made whole to find where a share of it ends.
+_EXACT = 32 * 1024 * 1024
 
 
 async def send(request: BaseRequest, answer: Answer, *, close: bool = False) -> web.StreamResponse:
@@ -143,6 +145,10 @@ def _whole_if_short(answer: Answer) -> Answer:
 def _first(answer: Answer, at: float) -> Iterator[bytes]:
     whole = [answer.body] if isinstance(answer.body, bytes) else answer.body
     size = len(answer.body) if isinstance(answer.body, bytes) else answer.size or BLOCK
+    if at < 1 and size <= _EXACT:
+        # An estimate would let a cut near the end miss the body.
+        whole = list(whole)
+        size = sum(map(len, whole))
     left = int(size * at) if at < 1 else int(at)
     for block in whole:
         if len(block) >= left:

@@ -14,7 +14,7 @@ from videoapi.rules.outcome import Outcome
 from videoapi.rules.routes import Request, Route
 from videoapi.rules.verdicts import Verdict
 from videoapi.streaming.splitter import BLOCK, Block, Found, Splitter
-from videoapi.transport import BodyLost
+from videoapi.transport import Body, BodyLost
 
 T = TypeVar("T")
 
@@ -155,6 +155,9 @@ class Reading:
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
+            if not self.done and isinstance(body, Body):
+                # Not plainly the answer, though it may have come to its end: nobody else may use its connection.
+                body.discard()
             await body.aclose()
 
     def _judge(self, splitter: Splitter, opened: Outcome) -> Outcome:

@@ -1,0 +1,341 @@
+"""A unique text stands in for each secret, and is looked for everywhere but where it belongs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import pickle
+import traceback
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from support.server import ROOM_ID, Link, Seen, Server, answer, serve
+
+from videoapi import (
+    ArchiveFile,
+    Chance,
+    Outcome,
+    Request,
+    RetryPolicy,
+    RoomSpec,
+    Send,
+    SessionManager,
+    TokenSpec,
+    VideoAPIError,
+    VideoClient,
+)
+from videoapi.sandbox import KINDS, Sandbox
+
+APP_KEY = "CanaryAppKey0123456789"
+PASSWORD = "CanaryPassword0123456789"
+TOKEN = "CanaryToken0123456789+/="
+QUERY = "CanaryQuery0123456789"
+DIALIN = "CanaryDialin0123456789"
+DIALIN_KEY = "CanaryDialinKey0123456789"
+CANARIES = (APP_KEY, PASSWORD, TOKEN, QUERY, DIALIN, DIALIN_KEY)
+LOGINS = (f"id:{APP_KEY}", f"recorder:{PASSWORD}")
+
+
+def forms(secrets: tuple[str, ...], logins: tuple[str, ...] = ()) -> set[str]:
+    """Return every spelling of some secrets that would give them away."""
+    spelled = {*secrets, *(quote(secret, safe="") for secret in secrets)}
+    return spelled | {base64.b64encode(text.encode()).decode().rstrip("=") for text in (*secrets, *logins)}
+
+
+class Ears:
+    """Keeps everything that the library says."""
+
+    def __init__(self, log: pytest.LogCaptureFixture) -> None:
+        self.heard: list[str] = []
+        self.errors: list[Exception] = []
+        self._log = log
+
+    def hear(self, *things: object) -> None:
+        for thing in things:
+            self.heard += [repr(thing), str(thing), f"{thing}"]
+
+    def fail(self, error: Exception) -> None:
+        self.errors.append(error)
+        self.hear(error, vars(error))
+        self.heard += traceback.format_exception(error)
+        if isinstance(error, VideoAPIError):
+            stored = pickle.dumps(error)
+            self.heard.append(stored.decode("latin-1"))
+            self.hear(pickle.loads(stored))
+        cause: BaseException | None = error
+        while cause is not None:
+            assert not type(cause).__module__.startswith(("aiohttp", "msgspec", "cattrs")), type(cause)
+            cause = cause.__cause__ or cause.__context__
+
+    def everything(self) -> list[str]:
+        logged = [
+            part
+            for record in self._log.records
+            for part in (record.getMessage(), repr(record.args), str(record.exc_text or ""))
+        ]
+        return self.heard + logged
+
+    def assert_silent_about(self, secrets: set[str]) -> None:
+        for said in self.everything():
+            for secret in secrets:
+                assert secret not in said, f"…{said[max(0, said.index(secret) - 200) :][:400]}…"
+
+
+@pytest.fixture
+def ears(caplog: pytest.LogCaptureFixture) -> Ears:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="videoapi")
+    return Ears(caplog)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a program would leave its files: the working directory, the home, the temporary directory."""
+    for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(folder: Path) -> list[str]:
+    """Return the names and the contents of all files that nobody asked for."""
+    asked = folder / "asked"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [path.name for path in files] + [
+        path.read_text("latin-1") for path in files if path.parent != asked or ".part" in path.name
+    ]
+
+
+def good_answer(server: Server, seen: Seen) -> dict[str, Any]:
+    """Return a success that carries every secret there is."""
+    url = f"{server.origin}/files/a.mp4?signature={QUERY}"
+    target = seen.target.removeprefix("/video/v2")
+    if target.endswith("/tokens"):
+        return {"result": 0, "token": TOKEN}
+    if target.startswith("/dialin"):
+        return {
+            "_id": "x",
+            "app_key": DIALIN_KEY,
+            "settings": {"sip": True},
+            "sip": {"server_url": "sip://host:1", "username": "u", "password": DIALIN},
+            "dialin": [],
+        }
+    if target.startswith("/archive"):
+        item = {
+            "_id": "a1",
+            "trans_date": "2026-01-01T10:00:00.000Z",
+            "conf_num": "c",
+            "room_id": ROOM_ID,
+            "recording": [{"url": url}],
+            "transcoded": [{"url": url}],
+            "chatdata": url,
+            "metadata": url,
+        }
+        return {"result": "0", "archive": [item]}
+    if target.startswith("/cdr"):
+        user = {"name": "Ann", "role": "viewer", "token": TOKEN}
+        return {"result": "0", "cdr": [{"trans_date": "2026-01-01T10:00:00.000Z", "call_num": "1", "user": user}]}
+    if target.endswith("/users"):
+        return {"result": 0, "total": 1, "users": [{"name": "Ann", "token": TOKEN}]}
+    if target == "/rooms" and seen.method == "GET":
+        return {"result": 0, "rooms": [{"room_id": ROOM_ID, "name": "Stand-up"}]}
+    return {"result": 0, "room": {"room_id": ROOM_ID, "name": "Stand-up"}}
+
+
+def misshapen(body: Any) -> Any:
+    """Return a body whose values are all of another type, but whose envelope is whole."""
+    if isinstance(body, dict):
+        return {key: value if key in ("result", "room_id") else misshapen(value) for key, value in body.items()}
+    return [misshapen(value) for value in body] if isinstance(body, list) else {"odd": [body]}
+
+
+def listed(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body with a list where each value should be."""
+    return {key: value if key == "result" else [value] for key, value in body.items()}
+
+
+def echo(status: int) -> Callable[[Link, Seen], bytes]:
+    """Return a gateway that repeats in its error what it was sent, as careless ones do."""
+
+    def reply(link: Link, seen: Seen) -> bytes:
+        sent = seen.headers.get("authorization", "")
+        key = base64.b64decode(sent.removeprefix("Basic ")).decode().partition(":")[2] if sent else ""
+        text = f"refused {sent} ({key})"
+        return answer(status, {"result": 10009, "error": text, "desc": text, "request_id": key})
+
+    return reply
+
+
+def good(link: Link, seen: Seen) -> bytes:
+    return answer(200, good_answer(link.server, seen))
+
+
+REPLIES: dict[str, Callable[[Link, Seen], bytes]] = {
+    "good": good,
+    "created": lambda link, seen: answer(201, good_answer(link.server, seen)),
+    "misshapen": lambda link, seen: answer(200, misshapen(good_answer(link.server, seen))),
+    "listed": lambda link, seen: answer(200, listed(good_answer(link.server, seen))),
+    "cut": lambda link, seen: good(link, seen)[:-9],
+    "truncated": lambda link, seen: good(link, seen).replace(b"}", b"", 1),
+    "twice": lambda link, seen: answer(200, b'{"result":1,' + good(link, seen).partition(b"\r\n\r\n{")[2]),
+    "wrong-status": lambda link, seen: answer(400, good_answer(link.server, seen)),
+    "no-http": lambda link, seen: f"{seen.headers.get('authorization')} {TOKEN}\r\n\r\n".encode(),
+    "long-header": lambda link, seen: answer(200, b"", {"X-Echo": TOKEN * 400}),
+    "page": lambda link, seen: answer(502, f"<html>{seen.headers.get('authorization')}</html>".encode()),
+    "redirect": lambda link, seen: answer(302, b"", {"Location": f"{link.server.origin}/elsewhere?sig={QUERY}"}),
+    "closed": lambda link, seen: b"",
+    "chunk": lambda link, seen: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz" + TOKEN.encode() + b"\r\n",
+    "gzip": lambda link, seen: answer(200, TOKEN.encode(), {"Content-Encoding": "gzip"}),
+    **{f"echo-{status}": echo(status) for status in (200, 400, 401, 403, 404, 409, 429, 500, 503)},
+}  # fmt: skip
+
+
+def calls(client: VideoClient, origin: str) -> list[Callable[[], Coroutine[Any, Any, object]]]:
+    """Return everything a user can ask for, each with what it returns."""
+
+    async def stream(records: Any) -> list[object]:
+        found: list[object] = [records]
+        async for record in records:
+            found.append(record)
+        return [*found, *records.rejected, *(file for record in found[1:] for file in getattr(record, "files", ()))]
+
+    async def download(query: str) -> object:
+        file = ArchiveFile(
+            kind="recording", url=f"{origin}/files/a.mp4{query}", archive_id="a", room_id=ROOM_ID, conf_num="c",
+            trans_date=None,
+        )  # fmt: skip
+        return [file, await client.archives.download(file, to="asked/", overwrite=True)]
+
+    async def bulk(run: Coroutine[Any, Any, Any]) -> list[object]:
+        report = await run
+        return [report, *report.failures, *report.made, *report.unknown]
+
+    token = TokenSpec(room_id=ROOM_ID, name="Ann", role="viewer", user_ref="u")
+    return [
+        lambda: client.rooms.create(name="Stand-up", owner_ref="team"),
+        lambda: client.rooms.get(ROOM_ID),
+        lambda: client.rooms.update(ROOM_ID, name="Retro"),
+        lambda: client.rooms.delete(ROOM_ID),
+        lambda: client.rooms.users(ROOM_ID),
+        lambda: client.tokens.create(ROOM_ID, name="Ann", role="viewer", user_ref="u"),
+        lambda: client.dialin.get(),
+        lambda: stream(client.rooms.list(extra=True)),
+        lambda: stream(client.cdr.by_room(ROOM_ID)),
+        lambda: stream(client.cdr.by_room(ROOM_ID, extra=True, strict=True)),
+        lambda: stream(client.archives.by_room(ROOM_ID)),
+        lambda: stream(client.archives.by_room(ROOM_ID, strict=True)),
+        lambda: bulk(client.rooms.create_many([RoomSpec(name="Stand-up")], give_up_after=0.2)),
+        lambda: bulk(client.tokens.create_many([token, token], give_up_after=0.2)),
+        lambda: bulk(client.rooms.delete_many([ROOM_ID], give_up_after=0.2)),
+        lambda: download(f"?signature={QUERY}"),
+        lambda: download(f"?signature={QUERY}&user=a%40b"),
+    ]
+
+
+async def make_all_calls(client: VideoClient, origin: str, ears: Ears) -> None:
+    ears.hear(client, client._manager, client._caller, client._transport)
+    for call in calls(client, origin):
+        try:
+            async with asyncio.timeout(10):
+                found = await call()
+        except Exception as error:
+            ears.fail(error)
+        else:
+            ears.hear(found)
+
+
+async def no_sleep(seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+async def client_of(ears: Ears, **options: Any) -> AsyncIterator[VideoClient]:
+    async def watch(request: Request, send: Send) -> Outcome:
+        ears.hear(request)
+        outcome = await send(request)
+        ears.hear(outcome)
+        return outcome
+
+    asyncio.get_running_loop().set_debug(True)
+    async with SessionManager(chance=Chance(sleep=no_sleep)) as manager:
+        yield VideoClient(
+            session=manager,
+            retry=RetryPolicy(attempts=2, base=0),
+            timeout=2,
+            attempt_timeout=1,
+            middleware=[watch],
+            listeners=[ears.hear],
+            **options,
+        )
+
+
+@pytest.mark.parametrize("name", REPLIES)
+async def test_no_secret_is_told_whatever_the_service_answers(name: str, ears: Ears, folder: Path) -> None:
+    async def script(link: Link) -> None:
+        while True:
+            seen = await link.request()
+            if seen.target.startswith("/files/") and name in ("good", "created"):
+                link.answer(200, b"bytes of a recording")
+                continue
+            link.send(REPLIES[name](link, seen))
+            await link.drain()
+            if name in ("cut", "truncated", "no-http", "closed", "chunk"):
+                return
+
+    async with serve(script) as server:
+        async for client in client_of(
+            ears, app_id="id", app_key=APP_KEY, base_url=server.base_url, recording_auth=("recorder", PASSWORD)
+        ):
+            await make_all_calls(client, server.origin, ears)
+        assert len(server.requests) >= 15
+    assert len(ears.errors) >= (0 if name in ("good", "created") else 4)
+    ears.assert_silent_about(forms(CANARIES, LOGINS))
+    ears.heard += written(folder)
+    ears.assert_silent_about(forms(CANARIES, LOGINS))
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS])
+async def test_no_secret_is_told_under_any_fault_of_the_sandbox(kind: str | None, ears: Ears, folder: Path) -> None:
+    issued: list[str] = []
+
+    def keep(request: Request, outcome: Outcome) -> None:
+        if request.route.name == "tokens.create" and isinstance(outcome.value, str):
+            issued.append(outcome.value)
+
+    async with Sandbox(app_id="id", app_key=APP_KEY, recording_password=PASSWORD, seed=1, calls=40) as sandbox:
+        if kind is not None:
+            sandbox.fault("*", kind, times=None, seconds=0.01)
+        async for client in client_of(
+            ears,
+            app_id=sandbox.app_id,
+            app_key=APP_KEY,
+            base_url=sandbox.base_url,
+            recording_auth=sandbox.recording_auth,
+        ):
+            if kind == "hang":
+                client = client.with_options(attempt_timeout=0.05, timeout=0.1)
+            await make_all_calls(client, sandbox.base_url.removesuffix("/video/v2"), ears)
+            sandbox.clear_faults()
+            if kind is None:
+                room = await client.rooms.create(name="Stand-up")
+                token = await client.tokens.create(room.room_id, name="Ann", role="moderator", user_ref="u")
+                issued.append(token.value)
+                ears.hear(token, [token], {"token": token}, await client.dialin.get())
+        ears.hear(sandbox, sandbox.ledger.entries)
+    secrets = (APP_KEY, PASSWORD, *issued)
+    logins = (f"id:{APP_KEY}", ":".join(sandbox.recording_auth))
+    ears.heard += written(folder)
+    ears.assert_silent_about(forms(secrets, logins))
+
+
+def test_the_ears_are_good(ears: Ears) -> None:
+    ears.fail(VideoAPIError(f"Basic {base64.b64encode(LOGINS[0].encode()).decode()}"))
+    with pytest.raises(AssertionError):
+        ears.assert_silent_about(forms(CANARIES, LOGINS))
+    ears.heard.clear()
+    logging.getLogger("videoapi").debug("%s", PASSWORD)
+    with pytest.raises(AssertionError):
+        ears.assert_silent_about(forms(CANARIES, LOGINS))
