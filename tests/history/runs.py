@@ -1,0 +1,172 @@
+"""Randomised runs of creates against the sandbox, written down so that the checker can judge them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+import attrs
+
+from history.checker import Event, Truth
+from videoapi import CreateOutcomeUnknown, VideoAPIError, VideoClient
+from videoapi.bulk import BulkOutcome
+from videoapi.events import AttemptEvent
+from videoapi.rules.outcome import Outcome
+from videoapi.rules.routes import Request
+from videoapi.sandbox import Sandbox
+
+FAULTS: Final = 0.4
+LATE: Final = 0.12
+"""Longest late execution in a run, in seconds."""
+LAG: Final = 0.12
+"""How long the list of rooms lags, in seconds."""
+SETTLE: Final = 0.35
+"""Above both together, with room for a machine that is busy."""
+SELF_CHECK: Final = "videoapi self-check"
+KINDS: Final = (
+    "drop_before",
+    "drop_after",
+    "reset_before",
+    "reset_after",
+    "status_after",
+    "status",
+    "cut",
+    "late",
+    "late_status",
+    "throttle",
+)
+_ENDS: Final[dict[str, Any]] = {"created": "ok", "failed": "fail", "not_sent": "fail", "unknown": "unknown"}
+
+
+def faults(seed: int, length: int, late: float = LATE) -> list[Any]:
+    """Return what each create that arrives will meet: trouble for 40 % of them."""
+    dice = random.Random(seed)
+    return [_fault(dice, late) if dice.random() < FAULTS else None for _ in range(length)]
+
+
+def _fault(dice: random.Random, late: float) -> tuple[str, dict[str, Any]]:
+    kind = dice.choice(KINDS)
+    told: dict[str, Any] = {}
+    if kind in ("late", "late_status"):
+        told["seconds"] = dice.uniform(0, late)
+    if kind in ("status", "status_after", "late_status"):
+        told["status"] = dice.choice((500, 502, 503, 504))
+    return kind, told
+
+
+def trouble(sandbox: Sandbox, seed: int, creates: int, *, late: float = LATE, lag: float = LAG) -> None:
+    """Bring a sandbox into the trouble of a seed."""
+    sandbox.set(list_lag=lag)
+    sandbox.plan(faults(seed, 8 * creates, late))
+
+
+@attrs.define
+class Diary:
+    """What one process of a client did and believes; hand its methods to the client.
+
+    Args:
+        life: Which process it is.
+        note: Called with each event at once.
+    """
+
+    life: int = 0
+    note: Callable[[Event], object] = lambda event: None
+    events: list[Event] = attrs.field(factory=list)
+    references: dict[str, str] = attrs.field(factory=dict)
+    accounted: int = 0
+
+    def write(self, what: Any, cref: str, room_id: str | None = None) -> None:
+        event = Event(what, cref, asyncio.get_running_loop().time(), room_id, self.life)
+        self.events.append(event)
+        self.note(event)
+
+    async def middleware(self, request: Request, send: Callable[[Request], Awaitable[Outcome]]) -> Outcome:
+        """Note every send of a create that may have taken effect."""
+        if request.reference is None or request.body is None:
+            return await send(request)
+        name = json.loads(request.body)["name"]
+        if not name.startswith(SELF_CHECK) and self.references.setdefault(name, request.reference):
+            if not any(event.cref == request.reference for event in self.events):
+                self.write("invoke", request.reference)
+        outcome = await send(request)
+        if outcome.may_have_executed:
+            self.write("send", request.reference)
+        return outcome
+
+    def attempted(self, event: object) -> None:
+        """Count the requests that may have reached the service; a listener."""
+        if isinstance(event, AttemptEvent) and event.verdict != "not_sent":
+            self.accounted += 1
+
+    def outcome(self, outcome: BulkOutcome) -> None:
+        """Note what an item of a bulk run ended as."""
+        assert outcome.reference is not None
+        self.write(_ENDS[outcome.status], outcome.reference, outcome.room_id)
+
+
+def client_of(sandbox: Sandbox, diary: Diary, **options: Any) -> VideoClient:
+    """Return a client that keeps a diary."""
+    options = {"settle": SETTLE, **options}
+    return VideoClient(
+        sandbox.app_id,
+        sandbox.app_key,
+        sandbox.base_url,
+        middleware=[diary.middleware],
+        listeners=[diary.attempted],
+        **options,
+    )
+
+
+async def one(client: VideoClient, diary: Diary, name: str, **options: Any) -> None:
+    """Create one room, and note how it ends."""
+    try:
+        room = await client.rooms.create(name=name, **options)
+    except CreateOutcomeUnknown:
+        diary.write("unknown", diary.references[name])
+    except VideoAPIError as error:
+        diary.write("unknown" if error.may_have_executed else "fail", diary.references[name])
+    else:
+        diary.write("ok", diary.references[name], room.room_id)
+
+
+async def healed(client: VideoClient, diary: Diary, sandbox: Sandbox) -> None:
+    """End the trouble, and resolve what is unknown."""
+    sandbox.clear_faults()
+    await quiet(sandbox)
+    last = {event.cref: event.what for event in diary.events if event.what != "send"}
+    diary.life += 1
+    await asyncio.gather(*(_resolve(client, diary, cref) for cref, what in last.items() if what == "unknown"))
+
+
+async def quiet(sandbox: Sandbox) -> None:
+    """Wait until nothing is executed any more, and all is shown."""
+    while sandbox.late:
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(float(sandbox.switches.list_lag))
+
+
+async def _resolve(client: VideoClient, diary: Diary, cref: str) -> None:
+    diary.write("invoke", cref)
+    try:
+        room = await client.rooms.resolve(cref)
+    except CreateOutcomeUnknown:
+        diary.write("unknown", cref)
+    else:
+        diary.write("ok" if room else "fail", cref, room.room_id if room else None)
+
+
+def truth_of(sandbox: Sandbox, diaries: Iterable[Diary] = (), **more: Any) -> Truth:
+    """Return what the sandbox did; rooms of the self-check, which a killed client leaves behind, are left out."""
+    made = [entry for entry in sandbox.ledger.created if not (entry.name or "").startswith(SELF_CHECK)]
+    reference = {entry.room_id: entry.reference or "" for entry in made}
+    diaries = list(diaries)
+    return Truth(
+        executed=[(entry.reference or "", entry.room_id) for entry in made],
+        live={room_id: reference[room_id] for room_id in sandbox.ledger.rooms if room_id in reference},
+        arrived=sandbox.ledger.requests() if diaries else None,
+        accounted=sum(diary.accounted for diary in diaries) if diaries else None,
+        **more,
+    )
