@@ -88,13 +88,18 @@ class Diary:
         if request.reference is None or request.body is None:
             return await send(request)
         name = json.loads(request.body)["name"]
-        if not name.startswith(SELF_CHECK) and self.references.setdefault(name, request.reference):
-            if not any(event.cref == request.reference for event in self.events):
-                self.write("invoke", request.reference)
+        if not name.startswith(SELF_CHECK):
+            self.invoked(name, request.reference)
         outcome = await send(request)
         if outcome.may_have_executed:
             self.write("send", request.reference)
         return outcome
+
+    def invoked(self, name: str, cref: str) -> None:
+        """Note that a room was asked for, once."""
+        if name not in self.references:
+            self.references[name] = cref
+            self.write("invoke", cref)
 
     def attempted(self, event: object) -> None:
         """Count the requests that may have reached the service; a listener."""

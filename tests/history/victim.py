@@ -33,8 +33,7 @@ async def main(told: dict[str, Any]) -> None:
             specs, job_id=told["job"], journal=told["journal"], concurrency=told["concurrency"]
         ) as outcomes:
             async for outcome in outcomes:
-                if not any(event.cref == outcome.reference for event in diary.events):
-                    diary.write("invoke", outcome.reference or "")
+                diary.invoked(f"Room {outcome.index}", outcome.reference or "")
                 diary.outcome(outcome)
 
 

@@ -1,0 +1,234 @@
+"""Clients as they are often written, each with one fault; they talk to the service by aiohttp alone."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import aiohttp
+import attrs
+
+from history.checker import Event
+from videoapi.rules.references import reference_of
+
+_BROKEN: Final = (aiohttp.ClientError, OSError, TimeoutError)
+_ATTEMPTS: Final = 3
+
+
+@attrs.define
+class Bad:
+    """What these clients share: a session, a history, and the count of requests they know of.
+
+    Args:
+        base_url: The service.
+        auth: APP_ID and APP_KEY.
+        settle: How long those that look wait before they do.
+    """
+
+    base_url: str
+    auth: tuple[str, str]
+    settle: float = 0.0
+    session: Any = None
+    events: list[Event] = attrs.field(factory=list)
+    accounted: int = 0
+    left: list[asyncio.Task[Any]] = attrs.field(factory=list)
+
+    def open(self, **options: Any) -> aiohttp.ClientSession:
+        login = base64.b64encode(":".join(self.auth).encode()).decode()
+        connector = aiohttp.TCPConnector(limit=50)
+        self.session = aiohttp.ClientSession(
+            connector=connector, headers={"Authorization": f"Basic {login}"}, **options
+        )
+        return self.session
+
+    def note(self, what: Any, cref: str, room_id: str | None = None) -> None:
+        self.events.append(Event(what, cref, asyncio.get_running_loop().time(), room_id))
+
+    async def post(self, cref: str, **options: Any) -> tuple[int, Any]:
+        """Send the create once; the status, and the body as JSON or None."""
+        self.accounted += 1
+        body = {"name": cref, "owner_ref": cref, "settings": {}}
+        options = {"allow_redirects": False, **options}
+        async with self.session.post(f"{self.base_url}/rooms", json=body, **options) as response:
+            return response.status, await _json(response)
+
+    async def found(self, cref: str) -> str | None:
+        """Look for the room in the list once; believe what it shows, or does not."""
+        self.accounted += 1
+        async with self.session.get(f"{self.base_url}/rooms") as response:
+            listed = json.loads(await response.read())
+        return next((room["room_id"] for room in listed["rooms"] if room.get("owner_ref") == cref), None)
+
+
+Client = Callable[[Bad, str], Awaitable[None]]
+
+
+async def no_retry(it: Bad, cref: str) -> None:
+    """Send once, and call whatever is no success a failure."""
+    try:
+        status, body = await it.post(cref)
+    except _BROKEN:
+        return it.note("fail", cref)
+    return _told(it, cref, status, body)
+
+
+async def naive_retry(it: Bad, cref: str) -> None:
+    """Send again after any failure."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            status, body = await it.post(cref)
+        except _BROKEN:
+            continue
+        if status < 500 or attempt == _ATTEMPTS - 1:
+            return _told(it, cref, status, body)
+    return it.note("fail", cref)
+
+
+async def bad_gateway_is_a_refusal(it: Bad, cref: str) -> None:
+    """Take a 502 for proof that nothing was done."""
+    try:
+        status, body = await it.post(cref)
+    except _BROKEN:
+        return it.note("unknown", cref)
+    if status == 502:
+        return it.note("fail", cref)
+    return _told(it, cref, status, body)
+
+
+async def trusts_the_parsers_status(it: Bad, cref: str) -> None:
+    """Take aiohttp's own 400, for an answer that it could not read, for the service's."""
+    try:
+        status, body = await it.post(cref)
+    except aiohttp.ClientResponseError as error:
+        return it.note("fail" if 400 <= error.status < 500 else "unknown", cref)
+    except _BROKEN:
+        return it.note("unknown", cref)
+    return _told(it, cref, status, body)
+
+
+async def looks_and_sends_again(it: Bad, cref: str) -> None:
+    """Look in the list after `settle` seconds, without control rooms, and send again what is not there."""
+    for _ in range(_ATTEMPTS):
+        try:
+            status, body = await it.post(cref)
+        except _BROKEN:
+            pass
+        else:
+            if status < 500:
+                return _told(it, cref, status, body)
+        await asyncio.sleep(it.settle)
+        try:
+            room_id = await it.found(cref)
+        except (*_BROKEN, ValueError):
+            return it.note("unknown", cref)
+        if room_id is not None:
+            return it.note("ok", cref, room_id)
+    return it.note("fail", cref)
+
+
+async def accepts_a_cut_list(it: Bad, cref: str) -> None:
+    """Read as much of the list as comes, and believe it."""
+    for _ in range(_ATTEMPTS):
+        try:
+            status, body = await it.post(cref)
+        except _BROKEN:
+            pass
+        else:
+            return _told(it, cref, status, body)
+        await asyncio.sleep(it.settle)
+        seen = b""
+        it.accounted += 1
+        try:
+            async with it.session.get(f"{it.base_url}/rooms") as response:
+                async for chunk in response.content.iter_any():
+                    seen += chunk
+        except _BROKEN:
+            pass
+        if match := re.search(rb'"room_id":"(\w+)","name":"%s"' % cref.encode(), seen):
+            return it.note("ok", cref, match[1].decode())
+    return it.note("fail", cref)
+
+
+async def follows_redirects(it: Bad, cref: str) -> None:
+    """Let aiohttp follow a redirect, which makes a GET of the create."""
+    try:
+        status, body = await it.post(cref, allow_redirects=True)
+    except _BROKEN:
+        return it.note("unknown", cref)
+    if status == 200 and body and body.get("result") == 0:
+        return it.note("ok", cref, (body.get("room") or {}).get("room_id"))
+    return it.note("unknown", cref)
+
+
+async def false_is_nought(it: Bad, cref: str) -> None:
+    """Take `result: false` for success, as `False == 0` in Python."""
+    try:
+        status, body = await it.post(cref)
+    except _BROKEN:
+        return it.note("unknown", cref)
+    if body is not None and body.get("result") == 0:
+        return it.note("ok", cref, (body.get("room") or {}).get("room_id"))
+    return _told(it, cref, status, body)
+
+
+async def swallows_cancellation(it: Bad, cref: str) -> None:
+    """Take being cancelled for a failure like any other."""
+    try:
+        status, body = await it.post(cref)
+    except (*_BROKEN, asyncio.CancelledError):
+        return it.note("fail", cref)
+    return _told(it, cref, status, body)
+
+
+async def goes_on_when_cancelled(it: Bad, cref: str) -> None:
+    """Leave the request running behind the back of whoever cancelled it."""
+    task = asyncio.ensure_future(it.post(cref))
+    it.left.append(task)
+    try:
+        status, body = await asyncio.shield(task)
+    except asyncio.CancelledError:
+        return it.note("unknown", cref)
+    return _told(it, cref, status, body)
+
+
+async def retries_in_middleware(it: Bad, cref: str) -> None:
+    """Send once, as it thinks: the session has `retrying` in its middlewares."""
+    try:
+        status, body = await it.post(cref)
+    except _BROKEN:
+        return it.note("unknown", cref)
+    return _told(it, cref, status, body)
+
+
+async def retrying(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send again within aiohttp, where nobody counts."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await handler(request)
+        except _BROKEN:
+            continue
+    return await handler(request)
+
+
+def reference(run: str, number: int) -> str:
+    """Return a reference of the library's shape."""
+    return reference_of(run, f"row-{number}")
+
+
+def _told(it: Bad, cref: str, status: int, body: Any) -> None:
+    result = body.get("result") if isinstance(body, dict) else None
+    if status in (200, 201) and result == 0 and type(result) is int and "room" in body:
+        it.note("ok", cref, body["room"]["room_id"])
+    else:
+        it.note("fail" if status >= 400 else "unknown", cref)
+
+
+async def _json(response: aiohttp.ClientResponse) -> Any:
+    try:
+        return json.loads(await response.read())
+    except ValueError:
+        return None
