@@ -162,10 +162,21 @@ class BulkRun(Generic[S]):
                 await self._emit(outcome)
 
     async def _next_input(self) -> Item | BulkOutcome | None:
-        read = await self._inputs.next()
-        if read is None:
-            return None
-        index, given = read
+        # A loop: a job that goes on may have thousands in a row that wait to be settled.
+        while (read := await self._inputs.next()) is not None:
+            item = self._prepared(*read)
+            if isinstance(item, BulkOutcome) or self._settling is None:
+                return item
+            try:
+                outcome = await self._settling.recall(item)
+            except VideoAPIError as error:
+                self._stop(error)
+                return _failed(item, "not_sent", error)
+            if outcome is not None or not self._settling.in_doubt(item):
+                return outcome or item
+        return None
+
+    def _prepared(self, index: int, given: S) -> Item | BulkOutcome:
         key = None
         try:
             key = self._plan.key_of(given)
@@ -174,20 +185,9 @@ class BulkRun(Generic[S]):
                 if (text := str(key)) in self._keys:
                     raise ValidationError(f"The key {key!r} stands twice in this run.", field="key")
                 self._keys.add(text)
-            item = self._plan.prepare(index, given)
+            return self._plan.prepare(index, given)
         except VideoAPIError as error:
             return BulkOutcome(index=index, key=key, status="failed", error=error)
-        return await self._recalled(item, self._settling) if self._settling is not None else item
-
-    async def _recalled(self, item: Item, settling: Settling) -> Item | BulkOutcome | None:
-        try:
-            outcome = await settling.recall(item)
-        except VideoAPIError as error:
-            self._stop(error)
-            return _failed(item, "not_sent", error)
-        if outcome is not None:
-            return outcome
-        return await self._next_input() if settling.in_doubt(item) else item
 
     async def _send(self, item: Item) -> BulkOutcome | None:
         """Send an item; None where it is in doubt, and settled later."""
@@ -246,17 +246,22 @@ class BulkRun(Generic[S]):
             self._in_flight.add(item.index)
             outcome = await self._caller.outcome(item.request)
             self._in_flight.discard(item.index)
+            # Before it gives its place back: a window of one is in use only by the item that went well.
+            self._weigh(outcome)
         finally:
             window.leave()
+        return outcome
+
+    def _weigh(self, outcome: Outcome) -> None:
+        """Let the window follow how the service keeps up."""
         verdict = outcome.judgement.verdict
         if verdict is Verdict.DONE:
-            window.succeeded()
+            self._window.succeeded()
         elif verdict is Verdict.THROTTLED or outcome.status == 503 or outcome.judgement.kind is Kind.TIMEOUT:
-            window.overloaded()
-        self.report.concurrency = window.limit
+            self._window.overloaded()
+        self.report.concurrency = self._window.limit
         if outcome.phase is Phase.ANSWERED and verdict is not Verdict.THROTTLED:
             self._last_success = self._caller.pace.chance.clock()
-        return outcome
 
     def _may_resend(self) -> bool:
         return self._caller.pace.budget.spend(Verdict.UNKNOWN) is not None
