@@ -68,6 +68,16 @@ async def test_a_list_that_lies_is_no_proof_of_absence(lie: str) -> None:
         assert report.counts["unknown"] > 0, "it gave up on nothing: did the list lie at all?"
 
 
+async def test_a_job_that_goes_on_with_thousands_in_doubt_sends_none_of_them() -> None:
+    async with Sandbox(seed=3, list_omits="owner_ref") as sandbox:
+        specs = [RoomSpec(f"Room {n}", key=f"k{n}") for n in range(1500)]
+        async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=SETTLE) as client:
+            report = await client.rooms.create_many(specs, job_id="import")
+
+        assert report.counts == {"unknown": 1500}
+        assert not any(room["name"].startswith("Room") for room in sandbox.ledger.rooms.values())
+
+
 SURROGATE = rb'{"room_id":"6571f3c2a1b2c3d4e5f60718","name":"Caf\udce9 \ud800","owner_ref":"x","settings":{}}'
 NUMBER = b'{"room_id":"6571f3c2a1b2c3d4e5f60719","name":"vx old","owner_ref":12345,"settings":{},"data":null}'
 
