@@ -1,0 +1,485 @@
+"""What statuses prove, and how the client is slowed down by those that ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from support.clients import APP_ID, APP_KEY, EAGER, ONCE, OPERATIONS, Skipped, call, client_for
+from support.gateways import free_port, haproxy, nginx
+from support.server import ROOM_ID, Link, answer, repeating, room, serve
+
+from videoapi import (
+    AttemptEvent,
+    AuthenticationFailed,
+    BulkReport,
+    Chance,
+    Conflict,
+    CreateOutcomeUnknown,
+    NotFound,
+    PermissionDenied,
+    ProtocolError,
+    RateLimited,
+    RetryPolicy,
+    RoomSpec,
+    ServerFault,
+    SessionManager,
+    TokenDenied,
+    VideoAPIError,
+)
+from videoapi.rules import routes
+from videoapi.sandbox import Sandbox
+
+PAGE = b"<html><body><h1>It is not you, it is us</h1></body></html>"
+HTML = {"Content-Type": "text/html"}
+DATE = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(seed=5, app_id=APP_ID, app_key=APP_KEY) as sandbox:
+        yield sandbox
+
+
+def specs(count: int) -> Iterator[RoomSpec]:
+    return (RoomSpec(f"Room {number}", key=f"row-{number}") for number in range(count))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_f36_a_redirect(status: int, operation: str) -> None:
+    """F36 | 301, 302, 303, 307, 308 on every sort of call | not followed, sent once; create U | raw server"""
+    async with serve(repeating(answer(200, room()))) as elsewhere:
+        script = repeating(answer(status, b"", {"Location": f"{elsewhere.base_url}/rooms/{ROOM_ID}"}))
+        async with serve(script) as server, client_for(server.base_url) as client:
+            expected = CreateOutcomeUnknown if operation == "create" else ProtocolError
+            with pytest.raises(expected, match="redirect") as failed:
+                await call(client, operation)
+            assert failed.value.status == status
+            assert len(server.requests) == 1
+        assert elsewhere.accepted == 0
+
+
+@pytest.mark.parametrize("where", ["host", "port", "scheme", "file", "no-scheme", "itself", "userinfo"])
+async def test_f37_a_redirect_to_somewhere_else(where: str) -> None:
+    """F37 | redirect to another host, port, scheme, `file:`, `//evil`, itself | nobody else hears | raw server"""
+    async with serve(repeating(answer(200, room()))) as evil:
+        locations = {
+            "host": f"http://localhost:{evil.port}/video/v2/rooms?secret=1",
+            "port": f"http://127.0.0.1:{evil.port}/video/v2/rooms?secret=1",
+            "scheme": f"https://127.0.0.1:{evil.port}/?secret=1",
+            "file": "file:///etc/passwd",
+            "no-scheme": f"//127.0.0.1:{evil.port}/?secret=1",
+            "itself": "/video/v2/rooms?secret=1",
+            "userinfo": f"http://user:secret@127.0.0.1:{evil.port}/",
+        }
+        for status in (302, 307):
+            script = repeating(answer(status, b"", {"Location": locations[where]}))
+            async with serve(script) as server, client_for(server.base_url) as client:
+                for operation in ("create", "get", "list"):
+                    with pytest.raises(VideoAPIError) as failed:
+                        await call(client, operation)
+                    assert "secret" not in f"{failed.value}{failed.value!r}{vars(failed.value)}"
+                assert len(server.requests) == 3
+        assert evil.accepted == 0
+
+
+ACCOUNTS = {
+    "401": (401, {"result": 10000, "error": "[Reason] Application not found"}, AuthenticationFailed),
+    "401-empty": (401, b"", AuthenticationFailed),
+    "401-page": (401, PAGE, AuthenticationFailed),
+    "403-page": (403, PAGE, PermissionDenied),
+    "403-10000": (403, {"result": 10000, "error": "[Reason] Application not found"}, AuthenticationFailed),
+    "200-10000": (200, {"result": 10000, "error": "[Reason] Application not found"}, AuthenticationFailed),
+}
+ITEMS = {
+    f"{status}-{code}": (status, {"result": code, "error": "[Reason] no", "desc": ""})
+    for status in (403, 200)
+    for code in (10030, 10111, 10112, 10113, 10114, 40002)
+}
+
+
+@pytest.mark.parametrize(("status", "body", "expected"), ACCOUNTS.values(), ids=ACCOUNTS)
+async def test_f38_a_refusal_of_the_account(status: int, body: object, expected: type[VideoAPIError]) -> None:
+    """F38 | 401; 403 without a code; 10000 | one request a call; stops a bulk, no lock-out storm | raw server"""
+    async with serve(repeating(answer(status, body))) as server, client_for(server.base_url) as client:
+        for operation in OPERATIONS:
+            with pytest.raises(expected) as failed:
+                await call(client, operation)
+            assert not failed.value.may_have_executed
+            assert failed.value.attempts == 1
+        assert len(server.requests) == len(OPERATIONS)
+        report = await client.rooms.create_many(specs(200), concurrency=4)
+        assert isinstance(report.stopped, expected)
+        assert not report.exhausted
+        assert len(server.requests) <= len(OPERATIONS) + 4 + 1
+
+
+@pytest.mark.parametrize(("status", "body"), ITEMS.values(), ids=ITEMS)
+async def test_f38_a_refusal_of_one_item(status: int, body: dict[str, object]) -> None:
+    """F38 | 403 or 200 with 10030, 10111–10114, 40002 | that item's outcome; the run goes on | raw server"""
+    made = 0
+
+    async def script(link: Link) -> None:
+        nonlocal made
+        while True:
+            seen = await link.request()
+            made += 1
+            if made % 5 == 0:
+                link.answer(status, body)
+            else:
+                link.answer(200, room(f"{made:024}", **seen.json))
+
+    async with serve(script) as server, client_for(server.base_url) as client:
+        report = await client.rooms.create_many(specs(20), concurrency=4, audit=False)
+        assert report.counts == {"created": 16, "failed": 4}
+        assert report.stopped is None
+        assert report.exhausted
+        assert len(server.requests) == 20
+        errors = [outcome.error for outcome in report.failures]
+    assert not any(isinstance(error, AuthenticationFailed | PermissionDenied) for error in errors)
+    assert all(isinstance(error, Conflict if body["result"] == 10030 else TokenDenied) for error in errors)
+
+
+async def test_f39_a_delete_that_finds_no_room(sandbox: Sandbox) -> None:
+    """F39 | 404 on the first DELETE; on a repeated one | `NotFound`; success | sandbox drops the first answer"""
+    async with client_for(sandbox.base_url) as client:
+        with pytest.raises(NotFound) as failed:
+            await client.rooms.delete(ROOM_ID)
+        assert not failed.value.may_have_executed
+        made = await client.rooms.create(name="Stand-up")
+        sandbox.fault("rooms.delete", "drop_after", times=1)
+        await client.rooms.delete(made.room_id)
+        assert sandbox.ledger.count("rooms.delete") == 1
+        assert sandbox.ledger.requests("rooms.delete") == 3
+
+
+@pytest.mark.parametrize("status", [408, 409])
+@pytest.mark.parametrize("body", [b"", PAGE], ids=["empty", "page"])
+async def test_f40_408_and_409(status: int, body: bytes) -> None:
+    """F40 | 408, 409 on create | U, sent once; a read is tried again after 408 | raw server"""
+    async with serve(repeating(answer(status, body, HTML))) as server, client_for(server.base_url) as client:
+        with pytest.raises(CreateOutcomeUnknown) as failed:
+            await call(client, "create")
+        assert failed.value.status == status
+        assert len(server.requests) == 1
+        with pytest.raises(VideoAPIError):
+            await call(client, "get")
+        assert len(server.requests) == 1 + (3 if status == 408 else 1)
+
+
+def date(moment: datetime) -> str:
+    return format_datetime(moment, usegmt=True)
+
+
+AFTER = {
+    "0": ({"Retry-After": "0"}, 0.0),
+    "1": ({"Retry-After": "1"}, 1.0),
+    "7": ({"Retry-After": "7"}, 7.0),
+    "date": ({"Retry-After": date(DATE + timedelta(seconds=9)), "Date": date(DATE)}, 9.0),
+    "past-date": ({"Retry-After": date(DATE - HOUR), "Date": date(DATE)}, 0.0),
+    "clock-an-hour-ahead": (
+        {"Retry-After": date(DATE + HOUR + timedelta(seconds=9)), "Date": date(DATE + HOUR)},
+        9.0,
+    ),
+    "clock-an-hour-behind": (
+        {"Retry-After": date(DATE - HOUR + timedelta(seconds=9)), "Date": date(DATE - HOUR)},
+        9.0,
+    ),
+    "absent": ({}, 0.0),
+}
+BAD_AFTER = {
+    "-5": "-5",
+    "1.5": "1.5",
+    "+1": "+1",
+    "soon": "soon",
+    "long": "x" * 7000,
+    "1e12": "1" + "0" * 12,
+    "400-digits": "9" * 400,
+    "empty": "",
+    "digits-of-another-script": "٣",
+}
+
+
+@pytest.mark.parametrize("operation", ["get", "update", "token", "create"])
+@pytest.mark.parametrize(("headers", "seconds"), AFTER.values(), ids=AFTER)
+async def test_f41_retry_after(headers: dict[str, str], seconds: float, operation: str) -> None:
+    """F41 | 429 with Retry-After 0, 1, a date, a past one, a clock ± 1 h off | waited out as asked | clock skipped"""
+    success = room() if operation != "update" else {"result": 0}
+    good = answer(200, {"result": 0, "token": "t"} if operation == "token" else success)
+    turns = iter([answer(429, b"", headers), good])
+
+    async def script(link: Link) -> None:
+        await link.request()
+        link.send(next(turns))
+        await link.gone()
+
+    time = Skipped()
+    async with serve(script) as server, time.manager() as manager:
+        client = client_for(server.base_url, session=manager, retry=RetryPolicy())
+        await call(client, operation)
+        assert len(server.requests) == 2
+    # At least what was asked for and at most a tenth more, or where nothing was, what jitter says.
+    assert seconds <= sum(time.waits) <= max(1.1 * seconds, 1.0)
+
+
+@pytest.mark.parametrize("value", BAD_AFTER.values(), ids=BAD_AFTER)
+async def test_f42_retry_after_that_is_none(value: str) -> None:
+    """F42 | Retry-After −5, 1.5, +1, `soon`, 10¹², 7 KiB | ignored: our own wait holds | clock skipped"""
+    turns = iter([answer(429, b"", {"Retry-After": value}).replace("٣".encode(), b"\xd9\xa3"), answer(200, room())])
+
+    async def script(link: Link) -> None:
+        await link.request()
+        link.send(next(turns))
+        await link.gone()
+
+    time = Skipped()
+    async with serve(script) as server, time.manager() as manager:
+        await call(client_for(server.base_url, session=manager, retry=RetryPolicy()), "get")
+    assert sum(time.waits) <= 1.0
+
+
+@pytest.mark.parametrize("operation", ["get", "create"])
+@pytest.mark.parametrize("value", ["61", "99999999", date(DATE + HOUR)], ids=["61", "years", "date"])
+async def test_f42_retry_after_beyond_all_patience(value: str, operation: str) -> None:
+    """F42 | Retry-After 61 s, three years, a date in an hour | `RateLimited` at once, no sleep | clock skipped"""
+    time = Skipped()
+    async with serve(repeating(answer(429, b"", {"Retry-After": value, "Date": date(DATE)}))) as server:
+        async with time.manager() as manager:
+            client = client_for(server.base_url, session=manager, retry=RetryPolicy())
+            with pytest.raises(RateLimited) as failed:
+                await call(client, operation)
+            assert not failed.value.may_have_executed
+            assert failed.value.attempts == len(server.requests) == 1
+            assert failed.value.retry_after is not None
+            assert failed.value.retry_after > 60
+            # The account's pause lasts; nobody is made to sleep it out.
+            with pytest.raises(RateLimited):
+                await call(client, operation)
+            assert len(server.requests) == 1
+    assert sum(time.waits) == 0
+
+
+async def test_f42_two_headers_of_retry_after() -> None:
+    """F42 | two different Retry-After | the longest valid one holds | clock skipped"""
+    doubled = answer(429, b"", {"Retry-After": "3"}).replace(
+        b"\r\n\r\n", b"\r\nRetry-After: 5\r\nRetry-After: x\r\n\r\n"
+    )
+    turns = iter([doubled, answer(200, room())])
+
+    async def script(link: Link) -> None:
+        await link.request()
+        link.send(next(turns))
+        await link.gone()
+
+    time = Skipped()
+    async with serve(script) as server, time.manager() as manager:
+        await call(client_for(server.base_url, session=manager, retry=RetryPolicy()), "get")
+    assert 5.0 <= sum(time.waits) <= 5.5
+
+
+async def limits_of(run: asyncio.Task[BulkReport], reports: list[BulkReport]) -> list[int]:
+    """Watch how many a run may have in flight, until it ends; each change once."""
+    seen: list[int] = []
+    while not run.done():
+        await asyncio.sleep(0.005)
+        now = reports[-1].concurrency if reports else 0
+        if now and (not seen or seen[-1] != now):
+            seen.append(now)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("storm", "count"), [(1.5, 400), pytest.param(10.0, 3000, marks=pytest.mark.scale)], ids=["1.5s", "10s"]
+)
+async def test_f43_a_storm_of_429_under_bulk(sandbox: Sandbox, storm: float, count: int) -> None:
+    """F43 | 429 for 1.5 s (scale: 10 s) under bulk | falls in steps, recovers, nothing lost, few probes | sandbox"""
+    reports: list[BulkReport] = []
+    chance = Chance(dice=lambda: 0.3)
+    async with SessionManager(chance=chance) as manager:
+        client = client_for(sandbox.base_url, session=manager, retry=RetryPolicy())
+        run = asyncio.create_task(
+            client.rooms.create_many(specs(count), concurrency=16, progress=reports.append, audit=False)
+        )
+        watching = asyncio.create_task(limits_of(run, reports))
+        while sandbox.ledger.count("rooms.create") < 100:
+            await asyncio.sleep(0.005)
+        fault = sandbox.fault("rooms.create", "throttle", times=None, retry_after=0)
+        await asyncio.sleep(storm)
+        fault.cancel()
+        report, limits = await run, await watching
+    assert report.counts == {"created": count}
+    assert len({entry.reference for entry in sandbox.ledger.created}) == len(sandbox.ledger.created) == count
+    lowest = limits.index(min(limits))
+    fall = limits[max(0, limits.index(max(limits[: lowest + 1]))) : lowest + 1]
+    # In steps of 0.7, never at once; and up again after it.
+    assert len(fall) >= 2
+    assert all(later >= int(earlier * 0.7) for earlier, later in itertools.pairwise(fall))
+    assert limits[-1] > min(limits)
+    throttled = sandbox.ledger.requests("rooms.create") - count
+    assert throttled == fault.hits
+    # The first wave meets it, then one probe a pause.
+    assert throttled <= 16 + 8 + storm
+
+
+async def test_f43_a_run_that_fell_to_one_recovers(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F43 | a storm that left one in flight | opens again, one by one | sandbox, run begun at one"""
+    monkeypatch.setattr("videoapi.aimd._START", 1)
+    async with client_for(sandbox.base_url) as client:
+        report = await client.rooms.create_many(specs(60), concurrency=16, audit=False)
+    assert report.counts == {"created": 60}
+    assert report.concurrency >= 6
+
+
+async def test_f43_the_limiter_of_a_real_gateway(sandbox: Sandbox) -> None:
+    """F43 | 429 of a real limiter under bulk | nothing lost, none twice | nginx, `limit_req`"""
+    limiter = "limit_req zone=calls burst=20 nodelay; limit_req_status 429;"
+    statuses: list[int | None] = []
+
+    def keep(event: object) -> None:
+        if isinstance(event, AttemptEvent):
+            statuses.append(event.status)
+
+    async with nginx(sandbox.port, location=limiter, rate=100) as front:
+        async with SessionManager(chance=Chance(dice=lambda: 0.1)) as manager:
+            client = client_for(f"{front}/video/v2", session=manager, retry=RetryPolicy(), settle=0.3, listeners=[keep])
+            report = await client.rooms.create_many(specs(80), concurrency=16)
+    assert report.counts == {"created": 80}
+    assert 429 in statuses
+    assert sandbox.ledger.duplicates() == {}
+    assert sandbox.ledger.requests("rooms.create") == 80
+
+
+@pytest.mark.parametrize("gateway", ["nginx-500", "nginx-502", "nginx-504", "haproxy-503", "haproxy-504"])
+async def test_f45_the_page_of_a_real_gateway(gateway: str) -> None:
+    """F45 | 500, 502, 503, 504 of real gateways, in HTML | U; the page is never taken for JSON | nginx, haproxy"""
+
+    async def silent(link: Link) -> None:
+        await link.request()
+        await link.gone()
+
+    async with serve(silent) as server:
+        upstream = server.port if gateway.endswith("504") else free_port()
+        status = int(gateway[-3:])
+        fail = "return 500;" if status == 500 else ""
+        front = nginx(upstream, extra=fail) if gateway.startswith("nginx") else haproxy(upstream, check=status == 503)
+        async with front as address, client_for(f"{address}/video/v2") as client:
+            if status == 503:
+                # Until it has noticed that nobody is behind it.
+                while (await status_of(address)) != 503:
+                    await asyncio.sleep(0.02)
+            with pytest.raises(CreateOutcomeUnknown) as created:
+                await call(client, "create")
+            with pytest.raises(ServerFault) as failed:
+                await call(client, "get")
+        if upstream == server.port:
+            assert [seen.method for seen in server.requests] == ["POST", "GET", "GET", "GET"]
+    for error in (created.value, failed.value):
+        assert error.status == status
+        assert error.code is None
+        assert error.error is None
+        assert "<" not in str(error)
+        assert len(str(error)) < 300
+    assert created.value.attempts == 1
+    assert failed.value.attempts == 3
+    assert failed.value.retryable
+
+
+async def status_of(address: str) -> int:
+    """Ask a gateway without the client, and return its status."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    line = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return int(line.split()[1])
+
+
+async def flapping(link: Link) -> None:
+    """Answer 503 in every other period of 0.45 s, which is shorter than the shortest pause."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        await link.request()
+        await asyncio.sleep(0.002)
+        if int(clock() / 0.45) % 2:
+            link.answer(503, PAGE, {**HTML, "Retry-After": "0"})
+        else:
+            link.answer(200, room())
+
+
+async def hammered(base_url: str, policy: RetryPolicy) -> tuple[int, int]:
+    """Call from 8 tasks for four periods; return the calls, and those that failed."""
+    calls = failures = 0
+
+    async def caller() -> None:
+        nonlocal calls, failures
+        while clock() < end:
+            calls += 1
+            try:
+                await client.rooms.get(ROOM_ID)
+            except (ServerFault, RateLimited):
+                failures += 1
+
+    clock = asyncio.get_running_loop().time
+    end = clock() + 1.8
+    async with SessionManager(chance=Chance(dice=lambda: 0.1)) as manager:
+        client = client_for(base_url, retry=policy, session=manager)
+        await asyncio.gather(*(caller() for _ in range(8)))
+    return calls, failures
+
+
+async def test_f46_a_503_that_comes_and_goes() -> None:
+    """F46 | 503 on and off, `trust_503=True` | > 99 % of the reads succeed, < 1.1 requests a call | raw server"""
+    policy = RetryPolicy(trust_503=True)
+    async with serve(flapping) as server:
+        calls, failures = await hammered(server.base_url, policy)
+    assert calls > 100
+    assert failures <= 0.01 * calls
+    assert len(server.requests) <= 1.1 * calls + 8
+
+
+async def test_f46_a_503_that_is_not_trusted_is_bounded_by_the_budget() -> None:
+    """F46 | 503 on and off, not trusted | at most N + 50 + N / 10 requests | raw server"""
+    async with serve(flapping) as server:
+        calls, failures = await hammered(server.base_url, EAGER)
+    assert 0 < failures < calls
+    # A retry that helped is given back: those of the 8 callers at the four edges.
+    assert len(server.requests) <= 1.1 * calls + 50 + 32
+
+
+@pytest.mark.parametrize("status", [*range(520, 528), 530, 598, 599])
+async def test_f47_statuses_of_gateways(status: int) -> None:
+    """F47 | 520–527, 530, 598, 599 | U: a create once, a read again where listed | raw server"""
+    async with serve(repeating(answer(status, PAGE, HTML))) as server, client_for(server.base_url) as client:
+        with pytest.raises(CreateOutcomeUnknown):
+            await call(client, "create")
+        assert len(server.requests) == 1
+        with pytest.raises(ServerFault) as failed:
+            await call(client, "get")
+        assert failed.value.may_have_executed
+        assert len(server.requests) == 1 + (3 if status in (*range(520, 525), 598, 599) else 1)
+
+
+@pytest.mark.parametrize("status", [204, 205, 206, 202, 203, 299])
+async def test_f48_a_success_that_is_none(status: int) -> None:
+    """F48 | 204 with a body, 206 unasked, other 2xx | `ProtocolError`, create U; connection closed | raw server"""
+    async with serve(repeating(answer(status, room()))) as server, client_for(server.base_url, retry=ONCE) as client:
+        with pytest.raises(CreateOutcomeUnknown):
+            await call(client, "create")
+        with pytest.raises(ProtocolError):
+            await call(client, "get")
+        with pytest.raises(VideoAPIError):
+            await call(client, "list")
+        assert [seen.connection for seen in server.requests] == [1, 2, 3]
+
+
+def test_f48_no_route_is_asked_by_head() -> None:
+    """F48 | 200 to HEAD with a body | cannot happen: no route is asked by HEAD | table of routes"""
+    methods = {value.method for value in vars(routes).values() if isinstance(value, routes.Route)}
+    assert methods == {"GET", "POST", "PATCH", "DELETE"}
