@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 @click.option("--rooms", type=click.IntRange(0), default=0, help="Generated rooms in the list.")
 @click.option("--days", type=click.IntRange(1), default=31, show_default=True, help="Days of history.")
 @click.option("--tls", is_flag=True, help="Serve https with a made certificate; needs the extra testing.")
+@click.option("--state", type=click.Path(dir_okay=False), help="A file that keeps rooms and ledger; goes on from it.")
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="As in contract 10.")
 def sandbox(switches: tuple[str, ...], **options: Any) -> None:
     """Serve the Video API on this machine, until Ctrl-C.
 
     Prints the lines that point a client at it; run it as a background job, or copy them into another
-    terminal. Everything is forgotten at the end.
+    terminal. Everything is forgotten at the end, unless --state names a file: with the same file, port and
+    credentials the next sandbox goes on, even if this one was killed.
     """
     from videoapi.cli.running import run
     from videoapi.sandbox import Sandbox

@@ -14,10 +14,11 @@ import attrs
 
 from . import shapes
 from .answers import Answer, Refusal, dump, refuse, unauthorised
+from .rooms import Room
 from .routing import Call
 from .sessions import User
 from .settings import Json
-from .store import Room, Store
+from .store import Store
 from .switches import Switches
 from .wire import blocks
 
@@ -118,14 +119,14 @@ class Service:
         return Answer(dump({"result": 0, "room": shown}), self._created())
 
     def _list(self, args: tuple[str, ...], body: Json) -> Answer:
-        size = 600 * self._store.size()
+        size = 600 * len(self._store.rooms)
         return Answer(blocks(self._items(), before=b'{"result":0,"rooms":[', after=b"]}"), size=size)
 
     def _items(self) -> Iterable[bytes]:
         switches = self._switches
         if switches.list_echo != "exact":
             switches = attrs.evolve(switches, echo=switches.list_echo)
-        items = chain((self._item(room, switches) for room in self._store.listed()), self._store.foreign())
+        items = chain((self._item(room, switches) for room in self._store.listed()), self._store.rooms.foreign())
         if switches.list_cap is None:
             return items
         if switches.list_keeps == "newest":

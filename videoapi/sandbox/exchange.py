@@ -16,6 +16,7 @@ from .files import Files
 from .ledger import Ledger
 from .listener import Listener
 from .routing import Call, match
+from .state import State
 from .switches import Switches
 
 log = logging.getLogger("videoapi.sandbox")
@@ -36,6 +37,7 @@ class Exchange:
         ledger: told of each request.
         listener: closed for a while by the fault `refuse`.
         switches: read where the service itself fails.
+        state: what has changed is committed to it before an answer goes out.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Exchange:
         ledger: Ledger,
         listener: Listener,
         switches: Switches,
+        state: State,
     ) -> None:
         self._service = service
         self._files = files
@@ -55,6 +58,8 @@ class Exchange:
         self._listener = listener
         self._switches = switches
         self._closing: asyncio.Event | None = None
+        self._state = state
+        self._numbers: dict[int, int] = {}
         self._late: set[asyncio.TimerHandle] = set()
 
     @property
@@ -65,6 +70,11 @@ class Exchange:
     def open(self) -> None:
         """Begin; called on the loop that serves."""
         self._closing = asyncio.Event()
+
+    def connected(self, protocol: asyncio.Protocol) -> None:
+        """Give a new connection its number in the ledger."""
+        # By identity, which a later connection takes over only when this one is no more.
+        self._numbers[id(protocol)] = self._ledger.connected()
 
     def close(self) -> None:
         """Let go of everybody who waits; what was to be executed late never is."""
@@ -79,10 +89,14 @@ class Exchange:
         call = match(request.method, request.rel_url.raw_path)
         self._ledger.saw(call.route)
         body = await request.content.read() if request.can_read_body else b""
+        connection = self._numbers.get(id(request.protocol))
+
+        def execute() -> Answer:
+            self._ledger.serving(connection)
+            return self._execute(request, call, body)
+
         fault = self._faults.met_by(call.route)
-        if fault is None:
-            return await self._send(request, self._execute(request, call, body))
-        return await self._meet(fault, request, lambda: self._execute(request, call, body))
+        return await (self._send(request, execute()) if fault is None else self._meet(fault, request, execute))
 
     async def _meet(self, fault: Fault, request: BaseRequest, execute: Callable[[], Answer]) -> web.StreamResponse:
         kind = fault.kind
@@ -140,7 +154,9 @@ class Exchange:
                 if answer.status < 300:
                     self._ledger.executed("files.get")
                 return answer
-            return self._service.answer(call, request.headers.get("Authorization"), body)
+            answer = self._service.answer(call, request.headers.get("Authorization"), body)
+            self._state.commit()
+            return answer
         except Exception:
             log.exception("the sandbox failed on %s", call.route)
             return refuse(self._switches, Refusal(50000))

@@ -3,17 +3,25 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import attrs
 
+from .rooms import kept
 from .routing import selected
+from .state import State
+
+_ENTRY = "ledger"
 
 
 @attrs.frozen
 class LedgerEntry:
     """One executed write: `reference` is the stamp of a create, `name` and `owner_ref` what was sent.
 
-    For a token `name` is the user's name and `owner_ref` the user's reference.
+    For a token `name` is the user's name and `owner_ref` the user's reference. `connection` is the number of the
+    connection that asked for it, counted from 1 on since the sandbox was started.
     """
 
     seq: int
@@ -23,6 +31,7 @@ class LedgerEntry:
     reference: str | None = None
     name: str | None = None
     owner_ref: str | None = None
+    connection: int | None = None
 
 
 class Ledger:
@@ -32,12 +41,34 @@ class Ledger:
     Everything here may be read from any thread.
     """
 
-    def __init__(self, rooms: Callable[[], Mapping[str, dict[str, object]]]) -> None:
-        self._entries: list[LedgerEntry] = []
-        self._executed: Counter[str] = Counter()
+    def __init__(self, rooms: Callable[[], Mapping[str, dict[str, object]]], state: State) -> None:
+        self._entries = [_read(document) for document in state.load(_ENTRY).values()]
+        self._executed: Counter[str] = Counter(entry.route for entry in self._entries)
         self._seen: Counter[str] = Counter()
         self._rooms = rooms
+        self._state = state
         self._connections = 0
+        self._connection: int | None = None
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> "Ledger":
+        """Read the ledger of a sandbox that keeps its state in a file, from any process, whether it runs or not.
+
+        Args:
+            path: the file, as given to `Sandbox(state=...)`.
+
+        Returns:
+            Its writes and rooms as of now; reads, requests and connections are not kept in the file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no state of a sandbox.
+        """
+        if not Path(path).exists():
+            raise FileNotFoundError(f"no state of a sandbox at {path}")
+        state = State(path)
+        bodies = {room_id: room.body for room_id, room in kept(state).items()}
+        return cls(lambda: bodies, state)
 
     @property
     def entries(self) -> tuple[LedgerEntry, ...]:
@@ -86,9 +117,14 @@ class Ledger:
                 made.setdefault(entry.reference, []).append(entry.room_id)
         return {reference: tuple(ids) for reference, ids in made.items() if len(ids) > 1}
 
-    def connected(self) -> None:
-        """Count a connection."""
+    def connected(self) -> int:
+        """Count a connection; returns its number."""
         self._connections += 1
+        return self._connections
+
+    def serving(self, connection: int | None) -> None:
+        """Say for which connection the next writes are executed."""
+        self._connection = connection
 
     def saw(self, route: str) -> None:
         """Count a request on the wire."""
@@ -111,9 +147,9 @@ class Ledger:
         """Keep an executed write."""
         self._executed[route] += 1
         seq = len(self._entries) + 1
-        self._entries.append(
-            LedgerEntry(seq, at, route, room_id, reference, _text(name), _text(owner_ref)),
-        )
+        entry = LedgerEntry(seq, at, route, room_id, reference, _text(name), _text(owner_ref), self._connection)
+        self._entries.append(entry)
+        self._state.put(_ENTRY, str(seq), {**attrs.asdict(entry), "at": at.isoformat()})
 
 
 def reference_of(body: Mapping[str, object]) -> str | None:
@@ -121,6 +157,13 @@ def reference_of(body: Mapping[str, object]) -> str | None:
     data = body.get("data")
     stamp = data.get("videoapi_ref") if isinstance(data, dict) else None
     return _text(stamp if stamp is not None else body.get("owner_ref"))
+
+
+def _read(document: object) -> LedgerEntry:
+    if not isinstance(document, dict):
+        raise ValueError("this is no entry of a ledger")
+    entry: dict[str, Any] = {**document, "at": datetime.fromisoformat(document["at"])}
+    return LedgerEntry(**entry)
 
 
 def _text(value: object) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import os
 import random
 import secrets
 import string
@@ -22,6 +23,7 @@ from .listener import Listener
 from .records import Records
 from .reports import Reports
 from .routing import selected
+from .state import State
 from .store import Store
 from .switches import Switches
 from .threads import in_thread
@@ -50,10 +52,12 @@ class Sandbox:
         today: the last day of the generated history, UTC.
         days: over how many days the history is spread.
         allow_remote: listen on an address that other machines can reach.
+        state: a file that keeps rooms and ledger: a sandbox that was killed goes on with the same file, port and
+            credentials. Tokens, sessions, call records, faults and switches are not kept.
         switches: the switches of the contract by name, such as `status_mode="legacy200"`.
 
     Raises:
-        ValueError: an unknown switch or value, or an address that other machines can reach.
+        ValueError: an unknown switch or value, an address that other machines can reach, or a file that is no state.
 
     Source: contract 10.
     """
@@ -75,6 +79,7 @@ class Sandbox:
         today: date | None = None,
         days: int = 31,
         allow_remote: bool = False,
+        state: str | os.PathLike[str] | None = None,
         **switches: Any,
     ) -> None:
         if not allow_remote and not _loopback(host):
@@ -94,6 +99,7 @@ class Sandbox:
             days=days,
         )
         self._listener = Listener(host, port, tls=tls)
+        self._state = State(state)
         self._store = Store(
             self.app_id,
             switches=self.switches,
@@ -101,6 +107,7 @@ class Sandbox:
             dice=dice,
             generated=past,
             host=self._address,
+            state=self._state,
         )
         self._faults = Faults(dice)
         reports = Reports(self._store.records, self.switches, clock, self.app_id, self._origin)
@@ -117,6 +124,7 @@ class Sandbox:
             ledger=self.ledger,
             listener=self._listener,
             switches=self.switches,
+            state=self._state,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: web.Server | None = None
@@ -156,7 +164,7 @@ class Sandbox:
 
         Raises:
             RuntimeError: it runs already.
-            OSError: the port is taken.
+            OSError: the port is taken, or the state's file cannot be made.
         """
         if self._server is not None:
             raise RuntimeError("the sandbox runs already")
@@ -164,9 +172,11 @@ class Sandbox:
         self._exchange.open()
         self._server = web.Server(self._exchange.handle, access_log=None)
         try:
+            self._state.open()
             await self._listener.open(self._connected)
         except BaseException:
             self._server = None
+            self._state.close()
             raise
         return self
 
@@ -181,6 +191,7 @@ class Sandbox:
         server.pre_shutdown()
         await asyncio.sleep(0)
         await server.shutdown(_PATIENCE)
+        self._state.close()
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -263,7 +274,7 @@ class Sandbox:
         Args:
             item: what stands there, such as a room with a number for its `owner_ref`; nothing checks it.
         """
-        self._step(lambda: self._store.add_foreign(item))
+        self._step(lambda: self._store.rooms.add_foreign(item))
 
     def clear_faults(self) -> None:
         """Cancel every fault and every plan."""
@@ -320,22 +331,29 @@ class Sandbox:
     def _step(self, step: Callable[[], T]) -> T:
         """Take a step on the sandbox's loop, from whatever thread."""
         loop = self._loop
+
+        def taken() -> T:
+            done = step()
+            self._state.commit()
+            return done
+
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:
             here = None
         if loop is None or loop is here or self._server is None or not loop.is_running():
-            return step()
+            return taken()
 
         async def there() -> T:
-            return step()
+            return taken()
 
         return asyncio.run_coroutine_threadsafe(there(), loop).result()
 
     def _connected(self) -> asyncio.Protocol:
         assert self._server is not None
-        self.ledger.connected()
-        return self._server()
+        protocol = self._server()
+        self._exchange.connected(protocol)
+        return protocol
 
     def _origin(self) -> str:
         return self._listener.origin

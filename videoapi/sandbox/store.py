@@ -12,30 +12,13 @@ from .answers import Refusal
 from .history import Generated
 from .ledger import Ledger, reference_of
 from .records import Call, Records
+from .rooms import Room, Rooms
 from .sessions import Sessions, User
 from .settings import Json
+from .state import State
 from .switches import Switches
 
 TOKEN_LIFE = timedelta(minutes=15)
-
-
-@attrs.define
-class Room:
-    """One stored room: its body as validated, not filled in, and what its sessions left on it."""
-
-    room_id: str
-    body: Json
-    created: datetime
-    updated: datetime | None = None
-    controller: str | None = None
-    first_start: datetime | None = None
-    first_end: datetime | None = None
-
-    @property
-    def settings(self) -> Json:
-        """The stored settings."""
-        settings = self.body["settings"]
-        return settings if isinstance(settings, dict) else {}
 
 
 class Store:
@@ -48,6 +31,7 @@ class Store:
         dice: where ids come from.
         generated: rooms and calls that were never created but exist.
         host: where tokens send their users to.
+        state: where rooms and ledger are kept.
     """
 
     def __init__(
@@ -59,21 +43,20 @@ class Store:
         dice: random.Random,
         generated: Generated,
         host: Callable[[], str],
+        state: State,
     ) -> None:
         self.app_id = app_id
-        self.ledger = Ledger(self._bodies)
+        self.ledger = Ledger(self._bodies, state)
         self.records = Records(generated)
         self.sessions = Sessions()
         self._switches = switches
         self._clock = clock
         self._dice = dice
-        self._generated = generated
         self._host = host
-        self._machine = f"{dice.getrandbits(40):010x}"
+        # Another machine at each start, so that no id comes twice.
+        self._machine = f"{(dice.getrandbits(40) + state.starts) % 2**40:010x}"
         self._counter = dice.getrandbits(23)
-        self._rooms: dict[str, Room] = {}
-        self._removed: set[str] = set()
-        self._foreign: list[bytes] = []
+        self.rooms = Rooms(generated, state)
         self._issued: dict[str, User] = {}
 
     def new_id(self) -> str:
@@ -86,7 +69,7 @@ class Store:
         now = self._clock()
         stored = validation.check_create(body, now=now, **self._rules())
         room = Room(self.new_id(), stored, now)
-        self._rooms[room.room_id] = room
+        self.rooms.put(room)
         self.ledger.wrote(
             "rooms.create",
             now,
@@ -99,14 +82,11 @@ class Store:
 
     def find(self, room_id: str) -> Room:
         """The room of an id, unless it is gone."""
-        room = self._rooms.get(room_id)
+        room = self.rooms.get(room_id)
+        if room is not None and self._gone(room):
+            self.rooms.remove(room_id)
+            room = None
         if room is None:
-            body = None if room_id in self._removed else self._generated.room(room_id)
-            if body is None:
-                raise Refusal(self._switches.unknown_room)
-            return Room(room_id, body, self._generated.born(room_id))
-        if self._gone(room):
-            self._remove(room_id)
             raise Refusal(self._switches.unknown_room)
         return room
 
@@ -126,7 +106,7 @@ class Store:
         if body:
             room.body = validation.check_update(body, room.body, now=now, **self._rules())
             room.updated = now
-            self._rooms[room_id] = room
+            self.rooms.put(room)
         self.ledger.wrote("rooms.update", now, room_id)
 
     def delete(self, room_id: str) -> None:
@@ -134,28 +114,14 @@ class Store:
         self.find(room_id)
         if self.sessions.active(room_id):
             raise Refusal(self._switches.delete_active, status=409)
-        self._remove(room_id)
+        self.rooms.remove(room_id)
         self.ledger.wrote("rooms.delete", self._clock(), room_id)
 
     def listed(self) -> Iterator[Room]:
-        """The rooms of the list, generated ones first, then in order of creation, read while it may change."""
-        generated = self._generated
-        for place in range(generated.rooms):
-            room_id = generated.room_id(place)
-            body = None if room_id in self._removed or room_id in self._rooms else generated.room(room_id)
-            if body is not None:
-                yield Room(room_id, body, generated.born(room_id))
-        for room in list(self._rooms.values()):
+        """The rooms that the list shows, in its order, read while they may change."""
+        for room in self.rooms:
             if not self._gone(room) and not self._lags(room, self._switches.list_lag):
                 yield room
-
-    def foreign(self) -> Iterator[bytes]:
-        """What stands in the list behind the rooms, as it was given."""
-        yield from self._foreign
-
-    def add_foreign(self, item: bytes) -> None:
-        """Put something into the list of rooms that the service itself would never write."""
-        self._foreign.append(item)
 
     def issue(self, room_id: str, body: Json) -> str:
         """Issue a token."""
@@ -193,6 +159,7 @@ class Store:
         now = self._clock()
         room.first_start = room.first_start or now
         room.controller = room.controller or self.new_id()
+        self.rooms.put(room)
         return self.sessions.enter(token_id, attrs.evolve(user, since=now), self.new_id)
 
     def leave(self, text: str) -> None:
@@ -204,8 +171,10 @@ class Store:
         now = self._clock()
         ended = self.sessions.leave(tokens.read(text), now)
         if ended is not None:
-            room = self._rooms[ended.room_id]
+            # It may be over by now, but is not gone before its last user is.
+            room = self.rooms.made(ended.room_id)
             room.first_end = room.first_end or now
+            self.rooms.put(room)
             self._record(room, ended.conf_num, ended.calls, recorded=None, files=True)
 
     def conference(
@@ -229,6 +198,7 @@ class Store:
         room.first_start = room.first_start or start
         room.first_end = room.first_end or end
         room.controller = room.controller or self.new_id()
+        self.rooms.put(room)
         conf_num = self.new_id()
         calls = [
             Call(f"User {place}", f"user-{place}", "participant" if place else "moderator", start, end)
@@ -236,10 +206,6 @@ class Store:
         ]
         self._record(room, conf_num, calls, recorded=recorded, files=files)
         return conf_num
-
-    def size(self) -> int:
-        """How many rooms there are, generated ones included."""
-        return len(self._rooms) + len(self._foreign) + self._generated.rooms
 
     def meta(self, room: Room) -> Json:
         """The stored room as tokens and call records show it."""
@@ -256,10 +222,9 @@ class Store:
 
     def _stored(self, room_id: str) -> Room:
         try:
-            room = self.find(room_id)
+            return self.find(room_id)
         except Refusal:
             raise ValueError(f"no room {room_id}") from None
-        return self._rooms.setdefault(room_id, room)
 
     def _record(self, room: Room, conf_num: str, calls: list[Call], *, recorded: bool | None, files: bool) -> None:
         if recorded is None:
@@ -291,13 +256,8 @@ class Store:
     def _over(self, room: Room) -> datetime | None:
         return kinds.over_at(room.settings, room.first_start, room.first_end, self._switches.adhoc_rule)
 
-    def _remove(self, room_id: str) -> None:
-        self._rooms.pop(room_id, None)
-        if self._generated.room(room_id) is not None:
-            self._removed.add(room_id)
-
     def _bodies(self) -> dict[str, Json]:
-        return {room_id: dict(room.body) for room_id, room in list(self._rooms.items()) if not self._gone(room)}
+        return {room.room_id: dict(room.body) for room in self.rooms.all_made() if not self._gone(room)}
 
     def _rules(self) -> validation.Rules:
         switches = self._switches

@@ -1,0 +1,263 @@
+"""What outlives a sandbox, and how another process reads it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import sqlite3
+import stat
+import subprocess
+import sys
+
+import aiohttp
+import attrs
+import pytest
+
+from videoapi.sandbox import Ledger, Sandbox
+from videoapi.sandbox.state import State
+
+KEYS = {"app_id": "a" * 24, "app_key": "k" * 36}
+HEADERS = {"Authorization": aiohttp.encode_basic_auth(*KEYS.values())}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "sandbox.sqlite"
+
+
+async def ids(bare):
+    return [room["room_id"] for room in (await bare("GET", "/rooms")).json["rooms"]]
+
+
+async def test_a_later_sandbox_goes_on_where_the_one_before_ended(serve, path):
+    first = await serve(state=path, seed=1, rooms=3, **KEYS)
+    kept, deleted, changed = [await first.room(name=name) for name in ("kept", "deleted", "changed")]
+    generated = (await ids(first))[:3]
+    await first("DELETE", f"/rooms/{deleted}")
+    await first("DELETE", f"/rooms/{generated[0]}")
+    await first("PATCH", f"/rooms/{kept}", {"data": {"odd": "\ud800"}})
+    await first("PATCH", f"/rooms/{generated[2]}", {"name": "mine"})
+    first.sandbox.add_room(b'{"room_id":"x","name":"\xff"}')
+    list_before = (await first("GET", "/rooms")).body
+    await first.sandbox.aclose()
+
+    second = await serve(state=path, seed=1, rooms=3, **KEYS)
+    assert (await second("GET", "/rooms")).body == list_before
+    assert second.sandbox.ledger.entries == first.sandbox.ledger.entries
+    assert second.sandbox.ledger.rooms == first.sandbox.ledger.rooms
+    assert second.sandbox.ledger.count("rooms.*") == 8
+    assert (await second("GET", f"/rooms/{deleted}")).code == 40001
+    assert (await second("GET", f"/rooms/{generated[0]}")).code == 40001
+    assert await second.room() not in {kept, deleted, changed}
+    assert [entry.seq for entry in second.sandbox.ledger.entries] == list(range(1, 9))
+
+
+async def test_the_same_seed_and_moment_make_other_ids_after_a_restart(serve, path, clock):
+    made = set()
+    for _ in range(3):
+        bare = await serve(state=path, seed=1, clock=clock)
+        made |= {await bare.room(), await bare.room()}
+        await bare.sandbox.aclose()
+    assert len(made) == 6
+
+
+async def test_one_sandbox_may_be_closed_and_started_again(serve, path):
+    bare = await serve(state=path)
+    await bare.room()
+    await bare.sandbox.aclose()
+    async with bare.sandbox, aiohttp.ClientSession() as session:
+        await attrs.evolve(bare, session=session).room()
+    assert len(Ledger.read(path).created) == 2
+
+
+async def test_the_end_of_a_room_is_kept_too(serve, path, clock):
+    bare = await serve(state=path, clock=clock, **KEYS)
+    room_id = await bare.room(settings={"adhoc": True})
+    bare.sandbox.leave(await bare.enter(room_id))
+    await bare.sandbox.aclose()
+    later = await serve(state=path, clock=clock, **KEYS)
+    assert (await later.token(room_id)).code == 10111
+    clock.move(minutes=1)
+    assert (await later.token(room_id)).code == 40001
+
+
+async def test_what_was_added_before_the_start_is_kept(path):
+    sandbox = Sandbox(state=path)
+    sandbox.add_room(b"{}")
+    assert not path.exists()
+    async with sandbox:
+        pass
+    async with Sandbox(state=path, **KEYS) as sandbox, aiohttp.ClientSession(headers=HEADERS) as session:
+        async with session.get(f"{sandbox.base_url}/rooms") as response:
+            assert await response.read() == b'{"result":0,"rooms":[{}]}'
+
+
+async def test_an_answer_that_has_come_is_in_the_ledger_of_every_reader(serve, path):
+    bare = await serve(state=path)
+    for number in range(1, 4):
+        room_id = await bare.room(owner_ref=f"ref-{number}")
+        ledger = Ledger.read(path)
+        assert [entry.reference for entry in ledger.created] == [f"ref-{place}" for place in range(1, number + 1)]
+        assert ledger.entries == bare.sandbox.ledger.entries
+        assert room_id in ledger.rooms
+    await bare.room(owner_ref="ref-1")
+    assert len(Ledger.read(path).duplicates()["ref-1"]) == 2
+
+
+async def test_a_late_execution_is_kept_like_any_other(serve, path):
+    bare = await serve(state=path)
+    bare.sandbox.fault("rooms.create", "late_status", seconds=0.02)
+    assert (await bare("POST", "/rooms", {"name": "n", "owner_ref": "o"})).status == 503
+    assert Ledger.read(path).created == ()
+    async with asyncio.timeout(5):
+        while bare.sandbox.late:
+            await asyncio.sleep(0.005)
+    assert len(Ledger.read(path).created) == 1
+
+
+async def test_the_ledger_tells_on_which_connection_a_create_came(serve, path):
+    bare = await serve(state=path)
+    await bare.room()
+    await bare.room()
+    async with aiohttp.ClientSession() as session:
+        await attrs.evolve(bare, session=session).room()
+    await bare.room()
+    assert [entry.connection for entry in Ledger.read(path).created] == [1, 1, 2, 1]
+
+
+async def test_the_file_is_the_owners_alone_and_holds_no_key(serve, path):
+    bare = await serve(state=path)
+    token = (await bare.token(await bare.room())).json["token"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    await bare.sandbox.aclose()
+    kept = path.read_bytes()
+    assert b"Stand-up" in kept
+    assert not [
+        secret for secret in (bare.sandbox.app_key, bare.sandbox.recording_auth[1], token) if secret.encode() in kept
+    ]
+
+
+def test_a_ledger_without_a_file_is_an_error(path):
+    with pytest.raises(FileNotFoundError):
+        Ledger.read(path)
+    assert not path.exists()
+
+
+def test_a_file_that_is_something_else_is_refused_and_left_alone(path):
+    path.write_bytes(b"a text of some length, " * 100)
+    with pytest.raises(ValueError, match="no state of a sandbox"):
+        Sandbox(state=path)
+    with pytest.raises(ValueError, match="no state of a sandbox"):
+        Ledger.read(path)
+    assert path.read_bytes() == b"a text of some length, " * 100
+
+
+def test_another_programs_database_is_refused_and_left_alone(path):
+    with contextlib.closing(sqlite3.connect(path)) as other, other:
+        other.execute("CREATE TABLE theirs (x)")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="no state of a sandbox"):
+        Sandbox(state=path)
+    assert path.read_bytes() == before
+
+
+async def test_an_empty_file_is_the_state_of_a_sandbox_that_has_just_begun(serve, path):
+    path.touch()
+    bare = await serve(state=path)
+    await bare.room()
+    assert len(Ledger.read(path).created) == 1
+
+
+async def test_a_folder_that_does_not_exist_is_an_error_at_the_start(tmp_path):
+    sandbox = Sandbox(state=tmp_path / "missing" / "file")
+    with pytest.raises(FileNotFoundError):
+        await sandbox.start()
+    await sandbox.aclose()
+
+
+def test_a_commit_that_fails_writes_nothing_and_is_made_up_for(path):
+    state = State(path)
+    state.open()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute(
+            "CREATE TRIGGER no BEFORE INSERT ON documents WHEN NEW.key = 'b' BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+        state.put("x", "a", 1)
+        state.put("x", "b", 2)
+        with pytest.raises(sqlite3.IntegrityError):
+            state.commit()
+        assert state.load("x") == {}
+        other.execute("DROP TRIGGER no")
+        state.commit()
+    state.close()
+    assert State(path).load("x") == {"a": 1, "b": 2}
+
+
+SERVE = """
+import asyncio, sys
+from videoapi.sandbox import Sandbox
+
+async def main():
+    port, state, app_id, app_key = sys.argv[1:]
+    async with Sandbox(port=int(port), state=state, app_id=app_id, app_key=app_key) as sandbox:
+        print(sandbox.port, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@contextlib.contextmanager
+def process(path, port):
+    arguments = [sys.executable, "-c", SERVE, str(port), str(path), *KEYS.values()]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            yield int(running.stdout.readline()), running
+        finally:
+            running.kill()
+
+
+async def post(session, port, reference):
+    body = {"name": "n", "owner_ref": reference}
+    async with session.post(f"http://127.0.0.1:{port}/v2/rooms", json=body) as response:
+        return (await response.json())["room"]["room_id"]
+
+
+async def test_a_killed_sandbox_has_kept_every_create_that_it_answered(path):
+    answered, port, dice = {}, 0, random.Random(7)
+
+    async def ask(session, mine, worker):
+        with contextlib.suppress(aiohttp.ClientError):
+            for number in range(10_000):
+                reference = f"{mine}-{worker}-{number}"
+                answered[reference] = await post(session, port, reference)
+
+    for mine in range(2):
+        with process(path, port) as (port, running):
+            async with aiohttp.ClientSession(headers=HEADERS) as session:
+                asking = [asyncio.create_task(ask(session, mine, worker)) for worker in range(8)]
+                async with asyncio.timeout(10):
+                    before, enough = len(answered), dice.randrange(30, 90)
+                    while len(answered) < before + enough:
+                        await asyncio.sleep(0.001)
+                running.kill()
+                await asyncio.gather(*asking)
+    ledger = Ledger.read(path)
+    executed = {entry.reference: entry.room_id for entry in ledger.created}
+    assert len(executed) == len(ledger.created)
+    assert answered.items() <= executed.items()
+    assert executed.keys() - answered.keys() <= {
+        f"{m}-{w}-{n}" for m in range(2) for w in range(8) for n in range(10_000)
+    }
+    assert set(ledger.rooms) == set(executed.values())
+    async with Sandbox(state=path, **KEYS) as sandbox, aiohttp.ClientSession(headers=HEADERS) as session:
+        async with session.get(f"{sandbox.base_url}/rooms") as response:
+            assert [room["room_id"] for room in json.loads(await response.read())["rooms"]] == list(executed.values())
+
+
+def test_nothing_is_kept_without_a_file(tmp_path):
+    before = os.listdir(tmp_path)
+    with Sandbox().in_thread() as sandbox:
+        sandbox.add_room(b"{}")
+    assert os.listdir(tmp_path) == before
