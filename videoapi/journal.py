@@ -115,11 +115,11 @@ class Journal:
         self._work.put(_Task(write, None, None))
 
     async def aclose(self) -> None:
-        """Write what waits and close the file."""
+        """Write what waits and close the file; closed when this returns, even when cancelled."""
         if self._thread is not None:
             thread, self._thread = self._thread, None
             self._work.put(None)
-            await asyncio.shield(asyncio.to_thread(thread.join))
+            await _joined(thread)
 
     async def _ask(self, do: Callable[[sqlite3.Connection], T]) -> T:
         loop = asyncio.get_running_loop()
@@ -177,6 +177,18 @@ class Journal:
             database.close()
             raise
         return database
+
+
+async def _joined(thread: threading.Thread) -> None:
+    end = asyncio.ensure_future(asyncio.to_thread(thread.join))
+    cancelled: asyncio.CancelledError | None = None
+    while not end.done():
+        try:
+            await asyncio.wait([end])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 @attrs.frozen

@@ -276,9 +276,11 @@ class CreateJob:
 
     async def aclose(self) -> None:
         """Delete the self-check room and close the journal."""
-        await self._creator.remove_checks(self._caller)
-        if self._journal is not None:
-            await self._journal.aclose()
+        try:
+            await self._creator.remove_checks(self._caller)
+        finally:
+            if self._journal is not None:
+                await self._journal.aclose()
 
     def _is_mine(self, reference: str) -> bool:
         return reference.startswith(self._mark)
