@@ -132,7 +132,7 @@ async def test_f67_rows_that_change_between_two_reads(period_end: str, change: s
 )
 @both_ends
 async def test_f68_a_service_that_says_the_same_for_ever(hint: dict[str, Any], period_end: str) -> None:
-    """F68 | the same rows whatever is asked; `next`, cursors, totals of any sort | a request a window, and the end | own server
+    """F68 | the same rows whatever is asked; `next`, cursors, totals | a request a window, and the end | own server
 
     No route has pages, and nothing in an answer makes another request.
     """
@@ -297,7 +297,7 @@ NOT_PROVEN: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize(("listed", "end"), NOT_PROVEN.values(), ids=NOT_PROVEN)
 async def test_f69a_a_list_that_is_not_whole_proves_no_absence(listed: bytes, end: str) -> None:
-    """F69a | a list cut at 99 %, reset, gzip cut, 203, 206, a later code, `rooms` null or twice | not "absent" | list"""
+    """F69a | a list cut at 99 %, reset, gzip cut, 203, 206, a later code, `rooms` null or twice | not "absent" | own"""
     async with scanning(listed, end=end) as client, asyncio.timeout(5):
         with pytest.raises(CreateOutcomeUnknown) as unknown:
             await client.rooms.resolve(REFERENCE, control=CONTROL["room_id"])
