@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from videoapi.sandbox import Sandbox
+from videoapi.sandbox import Ledger, Sandbox
 
 Cli = Callable[..., Result]
 Begin = Callable[..., subprocess.Popen[str]]
@@ -139,6 +139,29 @@ def test_the_sandbox_takes_the_credentials_it_is_given(begin: Begin) -> None:
     assert process.returncode == 0
     assert f"export VIDEOAPI_APP_ID={'a' * 24}" in lines
     assert "export VIDEOAPI_APP_KEY='my key'" in lines
+
+
+def test_a_killed_sandbox_goes_on_from_its_state(begin: Begin, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rooms in (1, 2):
+        process = begin("sandbox", "--port", 0, "--state", "kept", "--app-id", "a" * 24, "--app-key", "key")
+        assert process.stdout is not None
+        for _ in range(5):
+            name, _, value = process.stdout.readline().strip().removeprefix("export ").partition("=")
+            monkeypatch.setenv(name, value)
+        (folder / "rooms.csv").write_text("name\nA\n")
+        create = [*COMMAND, "rooms", "create-many", "rooms.csv", "--out", f"{rooms}.jsonl"]
+        subprocess.run(create, capture_output=True, check=True)
+        process.kill()
+        process.communicate(timeout=30)
+        assert len(Ledger.read(folder / "kept").created) == rooms
+
+
+@pytest.mark.parametrize(("name", "code"), [("missing/file", 5), ("text", 2)])
+def test_a_state_that_cannot_be_used_is_told(cli: Cli, folder: Path, name: str, code: int) -> None:
+    (folder / "text").write_text("no database " * 100)
+    result = cli("sandbox", "--port", 0, "--state", name)
+    assert result.exit_code == code
+    assert name in result.stderr
 
 
 def test_an_unknown_switch_is_wrong_usage(cli: Cli) -> None:

@@ -176,6 +176,15 @@ async def test_a_folder_that_does_not_exist_is_an_error_at_the_start(tmp_path):
     await sandbox.aclose()
 
 
+async def test_a_start_that_fails_lets_go_of_the_file(serve, path):
+    taken = await serve()
+    sandbox = Sandbox(state=path, port=taken.sandbox.port)
+    with pytest.raises(OSError):
+        await sandbox.start()
+    # The last one to let go of the file clears up beside it.
+    assert os.listdir(path.parent) == [path.name]
+
+
 def test_a_commit_that_fails_writes_nothing_and_is_made_up_for(path):
     state = State(path)
     state.open()

@@ -52,7 +52,8 @@ async def _serve(sandbox: Sandbox) -> int:
         say(str(error))
         return exits.NO_ACCESS
     except OSError as error:
-        say(f"Cannot listen on port {sandbox.port}: {error.strerror or error}")
+        doing = f"write {error.filename}" if error.filename else f"listen on port {sandbox.port}"
+        say(f"Cannot {doing}: {error.strerror or error}")
         return exits.NO_ACCESS
     try:
         for name, value in _environment(sandbox).items():
