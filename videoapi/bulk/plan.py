@@ -64,6 +64,10 @@ class Settling(Protocol):
         """Settle what is in doubt, hand out what is final, and return what may be sent again."""
         ...
 
+    def unsettled(self) -> list[BulkOutcome]:
+        """Return what is still in doubt where the run is torn down."""
+        ...
+
     async def audit(self, report: BulkReport) -> None:
         """Look at the result as a whole."""
         ...

@@ -126,18 +126,31 @@ class BulkRun(Generic[S]):
             await self._pass(self._next_input)
             if settling is not None:
                 while again := deque(await settling.settle(self._emit, self._must_stop)):
-                    await self._pass(_taking(again))
-                    for item in again:
-                        await self._emit(_failed(item, "failed", self.report.stopped or _not_again(item)))
+                    await self._send_again(again)
                 if not self._stopping:
                     await settling.audit(self.report)
         finally:
             self.report.exhausted = self._inputs.exhausted
-            await self._inputs.aclose()
-            if settling is not None:
-                await settling.aclose()
+            for outcome in settling.unsettled() if settling is not None else ():
+                self._record(outcome)
+            try:
+                await self._inputs.aclose()
+            finally:
+                if settling is not None:
+                    await settling.aclose()
             if not self._left:
                 await self._finished.put(None)
+
+    async def _send_again(self, items: deque[Item]) -> None:
+        """Send what is proven absent; what the run does not come to is a failure, as it was sent before."""
+        try:
+            await self._pass(_taking(items))
+            while items:
+                item = items.popleft()
+                await self._emit(_failed(item, "failed", self.report.stopped or _not_again(item)))
+        finally:
+            for item in items:
+                self._record(_failed(item, "failed", _not_again(item)))
 
     async def _open(self, settling: Settling) -> None:
         try:

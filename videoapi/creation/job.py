@@ -19,7 +19,7 @@ from videoapi.creation.scan import Found, Scan, get_room
 from videoapi.errors import NotFound, ValidationError, VideoAPIError
 from videoapi.journal import Journal
 from videoapi.models.rooms import Room
-from videoapi.rules.creation import Create, Step, attempted, inherited
+from videoapi.rules.creation import Create, Step, attempted, given_up, inherited
 from videoapi.rules.outcome import Outcome
 from videoapi.rules.references import job_mark
 from videoapi.rules.routes import DELETE_ROOM, Request
@@ -183,15 +183,22 @@ class CreateJob:
         doubts = list(self._doubts.values())
         if doubts and not stopping():
             await self._creator.settle_all(self._caller, doubts, resend=self._options.resend, stopping=stopping)
-        self._doubts.clear()
-        again: list[Item] = []
         for doubt in doubts:
-            if doubt.create.step is Step.SEND:
-                self._again[doubt.item.index] = doubt.create
-                again.append(doubt.item)
-            else:
+            if doubt.create.step is not Step.SEND:
+                del self._doubts[doubt.item.index]
                 await emit(self._settled(doubt))
+        self._again.update((index, doubt.create) for index, doubt in self._doubts.items())
+        again: list[Item] = [doubt.item for doubt in self._doubts.values()]
+        self._doubts.clear()
         return again
+
+    def unsettled(self) -> list[BulkOutcome]:
+        """Return what is still in doubt where the run is torn down, so that its report has it."""
+        doubts = list(self._doubts.values())
+        self._doubts.clear()
+        for doubt in doubts:
+            doubt.create = given_up(doubt.create)
+        return [self._settled(doubt) for doubt in doubts]
 
     def _settled(self, doubt: Doubt) -> BulkOutcome:
         item: Item = doubt.item
