@@ -1,0 +1,171 @@
+"""Cancelled at whatever turn of the event loop: it propagates, leaves nothing behind, and tells no lie."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from history.checker import check
+from history.runs import Diary, client_of, truth_of
+from videoapi import RetryPolicy, RoomSpec, VideoClient
+from videoapi.sandbox import Sandbox
+
+EACH = 70
+"""So many turns are tried one by one; later ones lie in a wait, and are tried more and more rarely."""
+QUICK = RetryPolicy(base=0.02, throttle_base=0.02)
+
+
+@attrs.frozen
+class Case:
+    """What is cancelled, under which trouble, and how long a wait lasts that it should be cancelled in."""
+
+    call: Callable[[VideoClient, Path], Awaitable[Any]]
+    trouble: Callable[[Sandbox], object] = lambda sandbox: None
+    options: dict[str, Any] = attrs.field(factory=dict)
+
+
+def _one(**options: Any) -> Callable[[VideoClient, Path], Awaitable[Any]]:
+    return lambda client, folder: client.rooms.create(name="Stand-up", **options)
+
+
+async def _two(client: VideoClient, folder: Path) -> None:
+    await asyncio.gather(client.rooms.create(name="First"), client.rooms.create(name="Second"))
+
+
+def _many(*, journal: bool) -> Callable[[VideoClient, Path], Awaitable[Any]]:
+    def call(client: VideoClient, folder: Path) -> Awaitable[Any]:
+        specs = (RoomSpec(f"Room {number}", key=f"row-{number}") for number in range(4))
+        job = {"job_id": folder.name, "journal": folder / "jobs.sqlite"} if journal else {}
+        return client.rooms.create_many(specs, concurrency=2, **job)
+
+    return call
+
+
+CASES = {
+    "connect, send and read": Case(_one()),
+    "the first of two slots of the rate": Case(
+        _two,
+        options={"rate": "1500/min"},
+    ),
+    "back-off": Case(_one(), lambda sandbox: sandbox.fault("rooms.create", "throttle", retry_after=0.05)),
+    "a connection that breaks": Case(
+        _one(), lambda sandbox: sandbox.fault("rooms.create", "reset_after"), {"timeout": 0.8}
+    ),
+    "settle and send again": Case(
+        _one(on_unknown="resend"), lambda sandbox: sandbox.fault("rooms.create", "drop_before")
+    ),
+    "a bulk run that settles": Case(
+        _many(journal=False), lambda sandbox: sandbox.plan(["drop_after", None, "drop_before", None])
+    ),
+    "a bulk run with a journal": Case(
+        _many(journal=True), lambda sandbox: sandbox.plan(["drop_after", None, "drop_before", None])
+    ),
+}
+
+
+def _turns() -> Iterator[int]:
+    turn = 0.0
+    while True:
+        yield int(turn)
+        turn = turn + 1 if turn < EACH else turn * 1.6
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_a_cancelled_create_leaves_nothing_behind_and_tells_no_lie(case: str, tmp_path: Path) -> None:
+    told = CASES[case]
+    files = _files()
+    cancelled = 0
+    async with Sandbox(seed=1) as sandbox:
+        for turns in _turns():
+            sandbox.clear_faults()
+            told.trouble(sandbox)
+            folder = tmp_path / str(turns)
+            folder.mkdir()
+            if not await _cancel_after(turns, sandbox, told, folder):
+                break
+            cancelled += 1
+    assert cancelled > 10
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert _files() <= files
+
+
+async def _cancel_after(turns: int, sandbox: Sandbox, told: Case, folder: Path) -> bool:
+    """Cancel a call after so many turns of the loop; tell whether it was still going on."""
+    diary = Diary()
+    before = _tasks()
+    known = set(sandbox.ledger.rooms)
+    async with client_of(sandbox, diary, settle=0.05, retry=QUICK, **told.options) as client:
+        task = asyncio.ensure_future(told.call(client, folder))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        assert task.done(), f"cancelled at turn {turns}, and still going on"
+        if task.cancelled():
+            _noted(diary, getattr(_cancellation(task), "report", None))
+        left = _left(client, before)
+    await _over()
+    if not task.cancelled():
+        assert task.exception() is None or turns > 3
+        return False
+    truth = truth_of(sandbox)
+    new = {room_id: cref for room_id, cref in truth.live.items() if room_id not in known}
+    made = [(cref, room_id) for cref, room_id in truth.executed if room_id not in known and room_id in new]
+    wrong = check(diary.events, attrs.evolve(truth, executed=made, live=new, left=left))
+    # What is cancelled stays unknown until somebody asks; that it is told so is what counts here.
+    assert [violation for violation in wrong if violation.broken != "P5"] == [], f"cancelled at turn {turns}"
+    return True
+
+
+def _noted(diary: Diary, report: Any) -> None:
+    """Note how a call that was cancelled ended: as its report says, or else in doubt."""
+    if report is None:
+        for cref in {event.cref for event in diary.events}:
+            diary.write("unknown", cref)
+        return
+    for outcome in (*report.made, *report.failures, *report.unknown, *report.not_sent):
+        diary.invoked(f"Room {outcome.index}", outcome.reference)
+        diary.outcome(outcome)
+
+
+def _cancellation(task: asyncio.Future[Any]) -> BaseException:
+    try:
+        task.result()
+    except asyncio.CancelledError as error:
+        return error
+    raise AssertionError("it was cancelled")
+
+
+async def _over() -> None:
+    """Let the service finish what reached it."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def _left(client: VideoClient, before: set[asyncio.Task[Any]]) -> list[str]:
+    manager = client._manager
+    session = manager._api
+    left = [f"task {task.get_coro()}" for task in _tasks() - before if not task.done()]
+    if manager._loop is not None and manager.permits._value != manager.max_connections:
+        left.append("a permit")
+    if session is not None and session.connector is not None and session.connector._acquired:
+        left.append("a connection that is in use")
+    return left
+
+
+def _tasks() -> set[asyncio.Task[Any]]:
+    """All tasks but those of the service, which runs in the same loop."""
+    served = ("RequestHandler", "Exchange", "Listener")
+    return {task for task in asyncio.all_tasks() if not task.get_coro().__qualname__.startswith(served)}
+
+
+def _files() -> int:
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
