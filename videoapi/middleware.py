@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from videoapi.errors import VideoAPIError
+from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.events import AttemptEvent, Listener, log, tell
 from videoapi.pacing import Pace
 from videoapi.rules.backoff import FINAL, Again, Stop, decide, spread
@@ -44,7 +44,13 @@ def chain(middlewares: Sequence[Middleware], send: Send) -> Send:
 
 def _around(middleware: Middleware, send: Send) -> Send:
     async def through(request: Request) -> Outcome:
-        return await middleware(request, send)
+        outcome: object = await middleware(request, send)
+        if not isinstance(outcome, Outcome):
+            name = getattr(middleware, "__name__", type(middleware).__name__)
+            raise ConfigurationError(
+                f"The middleware {name} returned {type(outcome).__name__}, not the Outcome that `send` gave it."
+            )
+        return outcome
 
     return through
 

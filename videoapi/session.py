@@ -117,6 +117,7 @@ class SessionManager:
         self._files: dict[bool, aiohttp.ClientSession] = {}
         self.permits: asyncio.Semaphore
         self.stream_permits: Permits
+        self.brief_permits: Permits
         self.file_permits: asyncio.Semaphore
         self.watchdog: Watchdog
 
@@ -138,7 +139,7 @@ class SessionManager:
             self._bind()
             if self._api is None:
                 self._api = self._open(
-                    Connector(**self._pool(self.max_connections + self.max_streams)), auto_decompress=True
+                    Connector(**self._pool(self.max_connections + 2 * self.max_streams)), auto_decompress=True
                 )
         return self._api
 
@@ -198,12 +199,13 @@ class SessionManager:
 
     def _bind(self) -> None:
         if self._closed:
-            raise ConfigurationError("The client is closed. Open a new one, or call it before aclose().")
+            raise ConfigurationError("The session manager is closed. Open a new one, or call before aclose().")
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
             self.permits = asyncio.Semaphore(self.max_connections)
             self.stream_permits = Permits(self.max_streams)
+            self.brief_permits = Permits(self.max_streams)
             # Of their own: a download made inside `async for` over an archive must find one.
             self.file_permits = asyncio.Semaphore(self.max_streams)
             self.watchdog = Watchdog(loop)

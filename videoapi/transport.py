@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
 import attrs
 from yarl import URL
 
+from videoapi.body import BROKEN, Body, name_of, read_bounded
 from videoapi.config import BaseUrl, Credentials, CredentialsSource
 from videoapi.connector import Exchange, exchange_now
 from videoapi.errors import ConfigurationError
@@ -18,115 +19,15 @@ from videoapi.rules.outcome import Outcome, answered, cut_short, opened, unanswe
 from videoapi.rules.routes import Request
 from videoapi.rules.secrecy import concealed
 from videoapi.rules.verdicts import NEVER, Kind, Phase, Verdict
-from videoapi.session import Dropped, SessionManager
-from videoapi.watchdog import Watchdog
+from videoapi.session import SessionManager
 
 MAX_BODY: Final = 16 * 1024 * 1024
 """Largest body of a single call, inflated, in bytes."""
-READ_TIMEOUT: Final = 20.0
-"""Longest silence within a streamed body, in seconds."""
-_STALL_SECONDS: Final = 60.0
-_STALL_BYTES: Final = 60 * 1024
-
-_BROKEN: Final = (aiohttp.ClientError, Dropped, OSError, TimeoutError)
-
-
-class BodyLost(Exception):
-    """A streamed body broke; `reason` says how, in words that hold no secret, `rest` is what still came."""
-
-    def __init__(self, reason: str, *, timed_out: bool = False, rest: bytes = b"") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.timed_out = timed_out
-        self.rest = rest
-
-
-class Body:
-    """A response body that is still open; iterate over it once, then it closes itself."""
-
-    __slots__ = ("_ended", "_exchange", "_permits", "_response", "_silence", "_watchdog", "headers", "status")
-
-    def __init__(
-        self,
-        response: aiohttp.ClientResponse,
-        exchange: Exchange,
-        watchdog: Watchdog,
-        permits: asyncio.Semaphore | None = None,
-        silence: float = READ_TIMEOUT,
-    ) -> None:
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-        self._response = response
-        self._exchange = exchange
-        self._watchdog = watchdog
-        self._permits = permits
-        self._silence = silence
-        self._ended = False
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the bytes as they come.
-
-        Raises:
-            BodyLost: The connection broke, fell silent, or came at less than 1 KiB/s for 60 s.
-        """
-        clock = asyncio.get_running_loop().time
-        waited, received = 0.0, 0
-        while True:
-            began = clock()
-            chunk = await self._read()
-            if not chunk:
-                await self._end()
-                return
-            waited += clock() - began
-            received += len(chunk)
-            if waited >= _STALL_SECONDS:
-                if received < _STALL_BYTES:
-                    await self.aclose()
-                    raise BodyLost("the body came at less than 1 KiB/s", timed_out=True)
-                waited, received = 0.0, 0
-            yield chunk
-
-    async def aclose(self) -> None:
-        """Close the connection and give the permit back; does no harm after the end, nor twice."""
-        if not self._ended:
-            self.discard()
-        self._release()
-
-    def discard(self) -> None:
-        """Let nobody use the connection again, even after the end: this was not plainly the answer."""
-        self._exchange.close()
-        self._response.close()
-
-    async def _read(self) -> bytes:
-        watch = self._watchdog.start(asyncio.get_running_loop().time() + self._silence)
-        failure: BodyLost | None = None
-        try:
-            return await self._response.content.readany()
-        except asyncio.CancelledError:
-            if not watch.timed_out():
-                await self.aclose()
-                raise
-            failure = BodyLost(f"the body fell silent for {self._silence:g} s", timed_out=True)
-        except _BROKEN as error:
-            failure = BodyLost(
-                f"the body broke ({_name(error)})",
-                timed_out=isinstance(error, TimeoutError),
-                rest=_unread(self._response.content),
-            )
-        finally:
-            self._watchdog.stop(watch)
-        await self.aclose()
-        raise failure
-
-    async def _end(self) -> None:
-        self._ended = True
-        self._response.release()
-        self._release()
-
-    def _release(self) -> None:
-        if self._permits is not None:
-            self._permits.release()
-            self._permits = None
+_NO_CONNECTION: Final = "no connection of the pool came free in time (max_connections)"
+_NO_STREAM: Final = (
+    "no connection for a stream came free in time: open streams are limited to a quarter of max_connections, "
+    "and each keeps its own until it is closed"
+)
 
 
 class Transport:
@@ -169,7 +70,7 @@ class Transport:
         """
         self.check()
         loop = asyncio.get_running_loop()
-        permits = self.manager.stream_permits if request.stream else self.manager.permits
+        permits = self._permits_for(request)
         began = loop.time()
         watch = self.manager.watchdog.start(deadline)
         held = False
@@ -199,6 +100,12 @@ class Transport:
         """Strike the latest credentials out of a streamed failure, where a gateway repeated what it was sent."""
         return concealed(outcome, self._login)
 
+    def _permits_for(self, request: Request) -> asyncio.Semaphore:
+        """Return the permits it takes: a call inside a stream, and a brief stream inside a long one, find some."""
+        if not request.stream:
+            return self.manager.permits
+        return self.manager.brief_permits if request.route.brief else self.manager.stream_permits
+
     async def _exchange(self, request: Request, exchange: Exchange, permits: asyncio.Semaphore) -> Outcome:
         login = self._login = self._fixed or await self._authorization()
         headers = self._headers(request, login)
@@ -216,7 +123,7 @@ class Transport:
                 allow_redirects=False,
                 proxy=self.manager.proxy_for(url),
             )
-        except _BROKEN as error:
+        except BROKEN as error:
             return self._unless_closed(_no_answer(request, exchange, error))
         finally:
             exchange_now.reset(token)
@@ -235,8 +142,8 @@ class Transport:
             exchange.close()
             response.close()
             raise
-        except _BROKEN as error:
-            reason, body = f"the body broke ({_name(error)})", None
+        except BROKEN as error:
+            reason, body = f"the body broke ({name_of(error)})", None
         else:
             reason = f"the body is larger than {MAX_BODY // 1024 // 1024} MiB"
         if body is None:
@@ -293,34 +200,9 @@ class Transport:
         return given.authorization
 
 
-def _unread(content: aiohttp.StreamReader) -> bytes:
-    """Return what came before the connection broke: aiohttp has it, and hands it out no more.
-
-    There is no public way to it. Where aiohttp changes its mind, a resumed download asks for a few
-    bytes once more.
-    """
-    buffers = getattr(content, "_buffer", ())
-    return b"".join(buffers)[getattr(content, "_buffer_offset", 0) :]
-
-
-async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
-    """Read a body of at most `limit` bytes, inflated; None where it is larger."""
-    content = response.content
-    body = await content.readany()
-    if not body or content.at_eof():
-        return body if len(body) <= limit else None
-    parts, size = [body], len(body)
-    while chunk := await content.readany():
-        parts.append(chunk)
-        size += len(chunk)
-        if size > limit:
-            return None
-    return b"".join(parts)
-
-
 def _no_answer(request: Request, exchange: Exchange, error: BaseException) -> Outcome:
     """Judge by the phase, as the class of an exception does not say what the server saw."""
-    name = _name(error)
+    name = name_of(error)
     never_connected = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     left = exchange.protocol is not None if exchange.asked else not never_connected
     if left:
@@ -337,18 +219,13 @@ def _no_answer(request: Request, exchange: Exchange, error: BaseException) -> Ou
     return unanswered(request, Phase.NOT_SENT, Kind.CONNECTION, f"no connection could be made ({name})")
 
 
-def _name(error: BaseException) -> str:
-    """Name the class of what aiohttp raised, never its text, which may hold a header or a URL."""
-    return str(error) if isinstance(error, Dropped) else type(error).__name__
-
-
 def _timed_out(request: Request, exchange: Exchange, held: bool) -> Outcome:
     if not held:
         return unanswered(
             request,
             Phase.NOT_SENT,
             Kind.TIMEOUT,
-            "no connection of the pool came free in time (max_connections)",
+            _NO_STREAM if request.stream else _NO_CONNECTION,
         )
     if exchange.protocol is None and (exchange.asked or not exchange.begun):
         return unanswered(request, Phase.NOT_SENT, Kind.TIMEOUT, "no connection could be made in time")

@@ -9,6 +9,7 @@ import pytest
 from videoapi import (
     AuthenticationFailed,
     BulkReport,
+    CallTimeout,
     ConfigurationError,
     CreateOutcomeUnknown,
     RateLimited,
@@ -153,7 +154,7 @@ async def test_a_listener_that_is_gone_for_a_while_fails_no_input(client: VideoC
     assert agrees_with_ledger(report, sandbox)
 
 
-async def test_a_create_that_may_be_done_is_never_sent_again_without_proof(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_a_create_that_may_be_done_is_not_sent_again_without_proof(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.set(list_omits="owner_ref")
     sandbox.fault("rooms.create", "drop_after", times=3)
     sandbox.fault("rooms.create", "drop_before", times=3, after=3)
@@ -192,6 +193,7 @@ async def test_the_timeout_of_a_run_lets_what_is_in_flight_end(client: VideoClie
     assert set(report.counts) == {"created"}
     assert 4 <= report.total < 200
     assert not report.exhausted
+    assert isinstance(report.stopped, CallTimeout)
     assert agrees_with_ledger(report, sandbox)
 
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from support.script import Time, Wire, ask, wire
 
-from videoapi import errors
+from videoapi import ConfigurationError, RetryPolicy, VideoClient, errors
 from videoapi.caller import Caller
 from videoapi.events import AttemptEvent, CallEvent, Event
 from videoapi.middleware import Middleware, Send, chain, retrying
@@ -215,3 +215,12 @@ async def test_a_broken_read_becomes_the_error_of_its_breaking() -> None:
     assert broke.attempts == 3
     torn = caller.judge(request, 200, {}, b'{"result":50002}')
     assert torn.code == 50002
+
+
+async def test_a_middleware_that_returns_no_outcome_is_named() -> None:
+    async def forgetful(request: Request, send: Send) -> None:
+        await send(request)
+
+    async with VideoClient("a" * 24, "k", "http://127.0.0.1:9/v1", middleware=[forgetful]) as client:  # type: ignore[list-item]
+        with pytest.raises(ConfigurationError, match="forgetful returned NoneType"):
+            await client.with_options(retry=RetryPolicy(attempts=1)).rooms.get("x")

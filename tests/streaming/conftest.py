@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from videoapi.body import BodyLost
 from videoapi.caller import Caller
 from videoapi.pacing import Chance
 from videoapi.rules.backoff import RetryPolicy
 from videoapi.rules.outcome import Outcome, answered, opened
 from videoapi.rules.routes import Options, Request
 from videoapi.session import SessionManager
-from videoapi.transport import BodyLost
 
 Piece = bytes | BodyLost | asyncio.Event
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from videoapi.body import BodyLost
 from videoapi.errors import (
     CallTimeout,
     ConfigurationError,
@@ -29,7 +30,6 @@ from videoapi.resources.reports import ARCHIVES, Reports, cdr
 from videoapi.rules.routes import LIST_ROOMS, Request
 from videoapi.rules.windows import Cursor
 from videoapi.streaming import RecordStream, room_list
-from videoapi.transport import BodyLost
 
 if TYPE_CHECKING:
     from .conftest import Service

@@ -15,7 +15,7 @@ from videoapi.bulk.plan import Item, Plan, Settling
 from videoapi.bulk.report import BulkOutcome, BulkReport, Progress, Status
 from videoapi.caller import Caller
 from videoapi.config import positive_seconds
-from videoapi.errors import ConfigurationError, ConnectionFailed, ValidationError, VideoAPIError
+from videoapi.errors import CallTimeout, ConfigurationError, ConnectionFailed, ValidationError, VideoAPIError
 from videoapi.pacing import Gate
 from videoapi.rules.failure import error_of
 from videoapi.rules.outcome import Outcome, unanswered
@@ -286,7 +286,9 @@ class BulkRun(Generic[S]):
         now = pace.chance.clock()
         refused = pace.connect.closed or pace.throttle.closed
         self._gave_up = refused and now - self._last_success > self._give_up_after
-        self._stopping = self._gave_up or (self._deadline is not None and now >= self._deadline)
+        if self._deadline is not None and now >= self._deadline:
+            self._stop(CallTimeout(f"The run's timeout of {self._timeout:g} s ended.", retryable=True))
+        self._stopping = self._stopping or self._gave_up
         return self._stopping
 
     def _stop(self, error: VideoAPIError) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 from yarl import URL
 
+from videoapi.body import Body, BodyLost
 from videoapi.downloads.disk import Target
 from videoapi.downloads.threads import on_disk
 from videoapi.errors import DownloadFailed, VideoAPIError
@@ -18,7 +19,6 @@ from videoapi.rules.backoff import RetryPolicy, jitter, retry_after_of, spread
 from videoapi.rules.hosts import read_url, shown
 from videoapi.rules.ranges import Refusal, Rest, Restart, Version, range_headers, read_head
 from videoapi.rules.refusals import refusal_of
-from videoapi.transport import Body, BodyLost
 
 Progress = Callable[[int, int | None], object]
 """Called with the bytes there are and the file's length, None while unknown; at most ten times a second."""

@@ -54,6 +54,8 @@ class Route:
     template: str
     operation: Operation
     result_optional: bool = False
+    brief: bool = False
+    """Whether its stream is short, and likely to be opened while another is read."""
 
     def path(self, *segments: str) -> str:
         """Return the template filled with percent-encoded segments."""
@@ -116,7 +118,7 @@ def _report_routes(name: str, prefix: str) -> tuple[Route, Route, Route, Route]:
             f"{prefix}/room-period/{{room_id}}/{{from_date}}/{{to_date}}",
             safe,
         ),
-        Route(f"{name}.by_conference", "GET", f"{prefix}/conf/{{conf_num}}", safe),
+        Route(f"{name}.by_conference", "GET", f"{prefix}/conf/{{conf_num}}", safe, brief=True),
     )
 
 

@@ -8,13 +8,13 @@ from typing import Final, TypeVar
 
 import attrs
 
+from videoapi.body import Body, BodyLost
 from videoapi.caller import Caller
 from videoapi.errors import CallTimeout, ProtocolError, VideoAPIError
 from videoapi.rules.outcome import Outcome
 from videoapi.rules.routes import Request, Route
 from videoapi.rules.verdicts import Verdict
 from videoapi.streaming.splitter import BLOCK, Block, Found, Splitter
-from videoapi.transport import Body, BodyLost
 
 T = TypeVar("T")
 

@@ -1,0 +1,45 @@
+"""A conference's records are read while a month of them is: neither takes the other's connection."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date
+
+import pytest
+
+from videoapi import CallTimeout, SessionManager, VideoClient
+from videoapi.sandbox import Sandbox
+
+
+@pytest.mark.parametrize("tasks", [1, 4])
+async def test_a_conference_is_read_inside_a_period(tasks: int) -> None:
+    async with (
+        Sandbox(seed=3, calls=600, days=7, today=date(2026, 1, 31)) as sandbox,
+        SessionManager(max_connections=16) as manager,
+    ):
+        client = VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, session=manager)
+
+        async def read() -> int:
+            seen = 0
+            async with client.cdr.by_period("2026-01-25", "2026-01-31") as records:
+                async for record in records:
+                    assert await client.cdr.by_conference(record.conf_num).to_list()
+                    seen += 1
+                    if seen == 20:
+                        break
+            return seen
+
+        assert await asyncio.gather(*(read() for _ in range(tasks))) == [20] * tasks
+
+
+async def test_a_stream_that_finds_no_connection_says_which_limit_it_met() -> None:
+    async with (
+        Sandbox(seed=3, calls=600, days=7, today=date(2026, 1, 31)) as sandbox,
+        SessionManager(max_connections=4) as manager,
+    ):
+        client = VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, session=manager, timeout=0.3)
+        async with client.cdr.by_period("2026-01-25", "2026-01-31") as records:
+            async for _ in records:
+                with pytest.raises(CallTimeout, match="a quarter of max_connections"):
+                    await client.rooms.list().to_list()
+                break
