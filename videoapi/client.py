@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -127,6 +128,8 @@ class VideoClient:
         pace = self._manager.pace(self._base.origin, account)
         _must_be_callable("middleware", *middleware)
         _must_be_callable("listeners", *listeners)
+        if any(inspect.iscoroutinefunction(listener) for listener in listeners):
+            raise ConfigurationError("listeners are called and not awaited: give plain functions.")
         if rate is not None:
             pace.rate.limit(interval_of(rate))
         self._settle = positive_seconds("settle", settle)

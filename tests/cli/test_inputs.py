@@ -87,6 +87,13 @@ def test_a_file_that_is_none_of_rooms_is_refused_before_anything_is_sent(tmp_pat
         room_specs(tmp_path / name)
 
 
+def test_a_setting_without_its_prefix_is_told_how_to_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("name,participants\nA,5\n")
+    with pytest.raises(BadInput, match=r"is settings\.participants meant\?"):
+        room_specs(path)
+
+
 def test_a_cell_may_hold_several_lines_and_the_count_goes_on_behind_it(tmp_path: Path) -> None:
     path = tmp_path / "rooms.csv"
     path.write_text('name,data.note\nA,"one\ntwo"\nB,x,y\nC\n')

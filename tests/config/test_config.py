@@ -209,12 +209,17 @@ def test_a_limit_that_is_not_given_is_none() -> None:
     assert positive_seconds("timeout", 5) == 5.0
 
 
+async def awaited(event: object) -> None:
+    """A listener that nobody would await."""
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
         ({"retry": 3}, "retry"),
         ({"middleware": [None]}, "middleware"),
         ({"listeners": ["print"]}, "listeners"),
+        ({"listeners": [awaited]}, "plain functions"),
         ({"credentials": "id:key"}, "credentials"),
         ({"recording_auth": "user"}, "recording_auth"),
         ({"recording_auth": ("user", "")}, "recording_auth"),

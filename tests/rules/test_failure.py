@@ -189,11 +189,11 @@ def test_the_services_own_words_and_id_are_kept() -> None:
         ),
         (
             told(429, b"", headers={"Retry-After": "7"}),
-            "GET /rooms/{room_id}: a body without a result (HTTP 429). Come back in 7 s.",
+            "GET /rooms/{room_id}: too many requests (HTTP 429). Come back in 7 s.",
         ),
         (
             told(502, b"<html>", routes.DELETE_ROOM),
-            "DELETE /rooms/{room_id}: a body without a result (HTTP 502). The service may have done it.",
+            "DELETE /rooms/{room_id}: the service failed (HTTP 502). The service may have done it.",
         ),
         (
             told(200, b'{"result":429}'),
@@ -201,7 +201,7 @@ def test_the_services_own_words_and_id_are_kept() -> None:
         ),
         (
             told(200, b'{"result":12345}'),
-            "GET /rooms/{room_id}: a result that is not documented (HTTP 200, code 12345).",
+            "GET /rooms/{room_id}: an answer that is not documented (HTTP 200, code 12345).",
         ),
         (
             told(302, b""),

@@ -103,6 +103,23 @@ async def test_a_trouble_of_its_own_is_a_500_in_json(serve, monkeypatch, caplog)
     assert "rooms.create" in caplog.text
 
 
+@pytest.mark.parametrize("kind", [None, "cut"])
+async def test_whoever_leaves_in_the_middle_of_a_long_answer_leaves_no_trouble_in_the_log(serve, caplog, kind):
+    bare = await serve(calls=5000)
+    if kind:
+        bare.sandbox.fault("cdr.*", kind, at=0.9)
+    path = "/cdr/period/2000-01-01/2100-01-01"
+    login = aiohttp.encode_basic_auth(bare.sandbox.app_id, bare.sandbox.app_key)
+    reader, writer = await asyncio.open_connection("127.0.0.1", bare.sandbox.port, limit=1024)
+    writer.write(f"GET /v1{path} HTTP/1.1\r\nHost: x\r\nAuthorization: {login}\r\n\r\n".encode())
+    await reader.readexactly(512)
+    writer.transport.abort()
+
+    # Long enough for the first answer to run into its end.
+    assert len((await bare("GET", path)).json["cdr"]) == 5000
+    assert not caplog.records
+
+
 async def test_tls_is_trusted_through_its_file_under_every_name():
     async with Sandbox(tls=True) as sandbox:
         assert sandbox.base_url.startswith("https://127.0.0.1:")

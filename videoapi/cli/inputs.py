@@ -160,7 +160,8 @@ def _check_header(header: list[str]) -> None:
         if column in _COLUMNS or (column.startswith(_GROUPS[1]) and len(column) > len(_GROUPS[1])):
             continue
         if not column.startswith(_GROUPS[0]) or column.split(".")[1] not in known:
-            raise BadInput(f"column {column!r} is none of {', '.join(_COLUMNS)}, settings.…, data.…")
+            hint = f"; is settings.{column} meant?" if column in known else ""
+            raise BadInput(f"column {column!r} is none of {', '.join(_COLUMNS)}, settings.…, data.…{hint}")
 
 
 def _check_id_header(header: list[str]) -> None:

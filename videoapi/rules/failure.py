@@ -40,7 +40,7 @@ _PHRASES: Final[dict[Kind, str]] = {
     Kind.TOKEN: "no token for this room now",
     Kind.REQUEST: "the request was refused",
     Kind.FAULT: "the service failed",
-    Kind.UNLISTED: "a result that is not documented",
+    Kind.UNLISTED: "an answer that is not documented",
 }
 _TRANSIENT: Final = frozenset({Kind.CONNECTION, Kind.TIMEOUT, Kind.FAULT, Kind.RATE})
 

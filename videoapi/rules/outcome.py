@@ -212,7 +212,8 @@ def _words(said: Said, status: int) -> str:
         case Body.CUT:
             return "a body that is cut short or no JSON"
         case Body.NONE:
-            return "a redirect" if 300 <= status <= 399 else "a body without a result"
+            # From 400 on the status says more than the lack of a result.
+            return "a redirect" if 300 <= status <= 399 else "" if status >= 400 else "a body without a result"
         case Body.FOREIGN:
             return "the answer lacks what was asked for"
         case _:

@@ -38,12 +38,14 @@ async def send(request: BaseRequest, answer: Answer, *, close: bool = False) -> 
     response = web.StreamResponse(status=answer.status, headers=headers)
     if close:
         response.force_close()
-    await response.prepare(request)
-    for place, block in enumerate(answer.body):
-        await response.write(block)
-        if place % _FAIR == 0:
-            await asyncio.sleep(0)
-    await response.write_eof()
+    # Whoever leaves in the middle of a long answer has read enough: no trouble, nothing for the log.
+    with contextlib.suppress(ConnectionError):
+        await response.prepare(request)
+        for place, block in enumerate(answer.body):
+            await response.write(block)
+            if place % _FAIR == 0:
+                await asyncio.sleep(0)
+        await response.write_eof()
     return response
 
 
@@ -61,9 +63,10 @@ async def send_part(request: BaseRequest, answer: Answer, at: float) -> web.Stre
     if isinstance(answer.body, bytes):
         response.content_length = len(answer.body)
     response.force_close()
-    await response.prepare(request)
-    for block in _first(answer, at):
-        await response.write(block)
+    with contextlib.suppress(ConnectionError):
+        await response.prepare(request)
+        for block in _first(answer, at):
+            await response.write(block)
     close(request)
     return response
 
