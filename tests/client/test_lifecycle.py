@@ -35,7 +35,11 @@ async def test_a_client_that_is_closed_says_so() -> None:
     async with serve(DONE) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             await client.rooms.get(ROOM_ID)
-        for call in (client.rooms.get(ROOM_ID), client.rooms.create(name="Stand-up"), client.rooms.list().to_list()):
+        for call in (
+            client.rooms.get(ROOM_ID),
+            client.rooms.create(name="Stand-up", on_unknown="strict"),
+            client.rooms.list().to_list(),
+        ):
             with pytest.raises(ConfigurationError, match="closed"):
                 await call
         with pytest.raises(ConfigurationError, match="closed"):
@@ -137,7 +141,7 @@ async def test_calls_in_flight_end_with_a_clear_error_when_the_client_is_closed(
         calls = [
             asyncio.create_task(call)
             for call in (
-                client.rooms.create(name="Stand-up"),
+                client.rooms.create(name="Stand-up", on_unknown="strict"),
                 client.rooms.get(ROOM_ID),
                 client.rooms.delete(ROOM_ID),
                 client.rooms.list().to_list(),
@@ -186,7 +190,7 @@ async def test_a_call_that_looks_up_a_name_when_the_client_is_closed_is_not_canc
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
     client = VideoClient("id", "key", "https://api.example.com/v1")
-    call = asyncio.create_task(client.rooms.create(name="Stand-up"))
+    call = asyncio.create_task(client.rooms.create(name="Stand-up", on_unknown="strict"))
     await asked.wait()
     await client.aclose()
     async with asyncio.timeout(5):

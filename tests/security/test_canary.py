@@ -216,7 +216,7 @@ def calls(client: VideoClient, origin: str) -> list[Callable[[], Coroutine[Any, 
 
     token = TokenSpec(room_id=ROOM_ID, name="Ann", role="viewer", user_ref="u")
     return [
-        lambda: client.rooms.create(name="Stand-up", owner_ref="team"),
+        lambda: client.rooms.create(name="Stand-up", owner_ref="team", on_unknown="strict"),
         lambda: client.rooms.get(ROOM_ID),
         lambda: client.rooms.update(ROOM_ID, name="Retro"),
         lambda: client.rooms.delete(ROOM_ID),
@@ -228,7 +228,7 @@ def calls(client: VideoClient, origin: str) -> list[Callable[[], Coroutine[Any, 
         lambda: stream(client.cdr.by_room(ROOM_ID, extra=True, strict=True)),
         lambda: stream(client.archives.by_room(ROOM_ID)),
         lambda: stream(client.archives.by_room(ROOM_ID, strict=True)),
-        lambda: bulk(client.rooms.create_many([RoomSpec(name="Stand-up")], give_up_after=0.2)),
+        lambda: bulk(client.rooms.create_many([RoomSpec(name="Stand-up")], give_up_after=0.2, timeout=0.5)),
         lambda: bulk(client.tokens.create_many([token, token], give_up_after=0.2)),
         lambda: bulk(client.rooms.delete_many([ROOM_ID], give_up_after=0.2)),
         lambda: download(f"?signature={QUERY}"),

@@ -33,7 +33,7 @@ def calls(client: VideoClient) -> dict[str, object]:
         "PATCH": lambda room_id: client.rooms.update(room_id, name="Retro"),
         "DELETE": client.rooms.delete,
         "TOKEN": lambda room_id: client.tokens.create(room_id, name="Ann", role="viewer", user_ref="u"),
-        "CREATE": lambda room_id: client.rooms.create(name="Stand-up"),
+        "CREATE": lambda room_id: client.rooms.create(name="Stand-up", on_unknown="strict"),
         "STREAM": lambda room_id: client.rooms.list().to_list(),
         "CDR": lambda room_id: client.cdr.by_room(room_id).to_list(),
     }
@@ -165,7 +165,7 @@ async def test_a_proxy_of_https_sees_the_host_and_no_credentials() -> None:
         )
         async with client:
             with pytest.raises(ConnectionFailed) as failed:
-                await client.rooms.create(name="Stand-up")
+                await client.rooms.create(name="Stand-up", on_unknown="strict")
         assert not failed.value.may_have_executed
         assert [(seen.method, seen.target) for seen in proxy.requests] == [("CONNECT", "api.example.invalid:443")]
         assert "authorization" not in proxy.requests[0].headers

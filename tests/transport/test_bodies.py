@@ -49,7 +49,9 @@ async def get(data: bytes, *, create: bool = False) -> object:
 
     async with serve(script) as server:
         async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
-            return await (client.rooms.create(name="Stand-up") if create else client.rooms.get(ROOM_ID))
+            return await (
+                client.rooms.create(name="Stand-up", on_unknown="strict") if create else client.rooms.get(ROOM_ID)
+            )
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def closed_port() -> str:
 async def test_a_refused_connection_proves_that_nothing_was_sent() -> None:
     async with VideoClient("id", "key", closed_port(), retry=ONCE) as client:
         for call in (
-            client.rooms.create(name="Stand-up"),
+            client.rooms.create(name="Stand-up", on_unknown="strict"),
             client.rooms.get(ROOM_ID),
             client.rooms.delete(ROOM_ID),
             client.tokens.create(ROOM_ID, name="Ann", role="moderator", user_ref="u-1"),
@@ -66,7 +66,7 @@ async def test_a_create_that_never_left_is_tried_until_the_listener_is_there() -
     port = held.getsockname()[1]
     async with contextlib.AsyncExitStack() as stack, SessionManager(chance=Chance(sleep=sleep)) as manager:
         client = VideoClient("id", "key", f"http://127.0.0.1:{port}/video/v2", session=manager)
-        made = await client.rooms.create(name="Stand-up")
+        made = await client.rooms.create(name="Stand-up", on_unknown="strict")
     assert made.room_id == ROOM_ID
     assert len(sleeps) == 5
 
@@ -84,7 +84,7 @@ async def test_a_connection_that_could_not_be_made_left_no_byte_of_the_request()
         async with SessionManager(connect_timeout=0.2) as manager:
             client = VideoClient("id", "key", base, session=manager, retry=ONCE)
             with pytest.raises(ConnectionFailed) as failed:
-                await client.rooms.create(name="Stand-up")
+                await client.rooms.create(name="Stand-up", on_unknown="strict")
     assert not failed.value.may_have_executed
     assert received[0] == 0x16
     assert b"POST" not in received
@@ -98,7 +98,7 @@ async def test_an_attempt_that_ends_while_connecting_was_not_sent() -> None:
         base = server.base_url.replace("http://", "https://")
         async with VideoClient("id", "key", base, retry=ONCE, attempt_timeout=0.2) as client:
             with pytest.raises(CallTimeout) as failed:
-                await client.rooms.create(name="Stand-up")
+                await client.rooms.create(name="Stand-up", on_unknown="strict")
     assert not failed.value.may_have_executed
     assert server.requests == []
 
@@ -154,7 +154,7 @@ async def test_a_create_whose_connection_broke_later_is_unknown(script: object) 
     async with serve(script) as server:  # type: ignore[arg-type]
         async with VideoClient("id", "key", server.base_url) as client:
             with pytest.raises(CreateOutcomeUnknown) as failed:
-                await client.rooms.create(name="Stand-up", owner_ref="team-42")
+                await client.rooms.create(name="Stand-up", owner_ref="team-42", on_unknown="strict")
         assert server.accepted == 1
     assert failed.value.may_have_executed
     assert not failed.value.retryable
@@ -167,9 +167,9 @@ async def test_the_reference_of_an_unknown_create_is_the_one_on_the_wire() -> No
     async with serve(close_after_the_request) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             with pytest.raises(CreateOutcomeUnknown) as bare:
-                await client.rooms.create(name="Stand-up")
+                await client.rooms.create(name="Stand-up", on_unknown="strict")
             with pytest.raises(CreateOutcomeUnknown) as named:
-                await client.rooms.create(name="Stand-up", owner_ref="team-42")
+                await client.rooms.create(name="Stand-up", owner_ref="team-42", on_unknown="strict")
         first, second = (seen.json for seen in server.requests)
     assert first["owner_ref"] == bare.value.reference
     assert (second["owner_ref"], second["data"]) == ("team-42", {"videoapi_ref": named.value.reference})
@@ -198,7 +198,7 @@ async def test_an_answer_that_is_no_http_is_no_refusal(rubbish: bytes) -> None:
     async with serve(script) as server:
         async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
             with pytest.raises(CreateOutcomeUnknown) as unknown:
-                await client.rooms.create(name="Stand-up")
+                await client.rooms.create(name="Stand-up", on_unknown="strict")
             with pytest.raises(ProtocolError) as failed:
                 await client.rooms.get(ROOM_ID)
         assert server.accepted == 2
@@ -216,7 +216,7 @@ async def test_an_early_refusal_that_is_read_is_a_refusal() -> None:
     async with serve(script) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             with pytest.raises(RequestRejected) as failed:
-                await client.rooms.create(name="Stand-up")
+                await client.rooms.create(name="Stand-up", on_unknown="strict")
     assert failed.value.status == 413
     assert not failed.value.may_have_executed
 

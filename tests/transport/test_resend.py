@@ -37,7 +37,7 @@ async def call(client: VideoClient, method: str) -> object:
         return await client.rooms.delete(ROOM_ID)
     if method == "TOKEN":
         return await client.tokens.create(ROOM_ID, name="Ann", role="moderator", user_ref="u-1")
-    return await client.rooms.create(name="Stand-up")
+    return await client.rooms.create(name="Stand-up", on_unknown="strict")
 
 
 @pytest.mark.parametrize("script", [close_unanswered, reset_unanswered])

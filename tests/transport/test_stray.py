@@ -45,7 +45,7 @@ async def ask_twice(client: VideoClient, server: Server, stray: Callable[[Link],
     stray(server.links[0])
     for _ in range(turns):
         await asyncio.sleep(0)
-    made = await client.rooms.create(name="Stand-up")
+    made = await client.rooms.create(name="Stand-up", on_unknown="strict")
     assert made.room_id == ROOM_ID
     assert [seen.connection for seen in server.requests] == [1, 2]
     # Whatever was waiting shifts no later answer either.
@@ -116,7 +116,7 @@ async def test_the_second_half_of_a_stray_answer_is_nobodys_answer_either() -> N
                 await asyncio.sleep(0)
             if server.accepted == 1:
                 with pytest.raises(CreateOutcomeUnknown):
-                    await client.rooms.create(name="Stand-up")
+                    await client.rooms.create(name="Stand-up", on_unknown="strict")
 
 
 async def test_a_second_answer_in_the_same_segment_is_not_kept_for_the_next_question() -> None:

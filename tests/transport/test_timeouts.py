@@ -66,7 +66,7 @@ async def test_a_create_that_timed_out_after_sending_is_unknown(script: object) 
         async with VideoClient("id", "key", server.base_url, attempt_timeout=0.15) as client:
             async with asyncio.timeout(PATIENCE):
                 with pytest.raises(CreateOutcomeUnknown) as failed:
-                    await client.rooms.create(name="Stand-up")
+                    await client.rooms.create(name="Stand-up", on_unknown="strict")
         assert len(server.requests) == 1
         assert server.requests[0].json["owner_ref"] == failed.value.reference
 
@@ -138,7 +138,7 @@ async def test_credentials_that_never_come_are_bounded_and_nothing_was_sent() ->
         async with VideoClient(credentials=never, base_url=server.base_url, timeout=0.1) as client:
             async with asyncio.timeout(PATIENCE):
                 with pytest.raises(CallTimeout) as failed:
-                    await client.rooms.create(name="Stand-up")
+                    await client.rooms.create(name="Stand-up", on_unknown="strict")
         assert server.accepted == 0
     assert not failed.value.may_have_executed
 

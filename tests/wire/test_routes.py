@@ -86,7 +86,7 @@ CASES = {
         TOKEN,
     ),
     "create-many": Case(
-        lambda client: client.rooms.create_many([RoomSpec(name="Bulk", key="k1")]),
+        lambda client: client.rooms.create_many([RoomSpec(name="Bulk", key="k1")], audit=False),
         "POST",
         "/rooms",
         {"name": "Bulk", "owner_ref": REFERENCE, "settings": {}},
