@@ -28,6 +28,7 @@ DEFAULT_SETTLE: Final = 75.0
 """Longest that a request can live on behind a broken connection, in seconds: common gateways end at 60."""
 _POLLS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 _NAP: Final = 0.25
+_CHECKS: Final = 5
 
 
 class Creator:
@@ -41,7 +42,7 @@ class Creator:
         self._configured = settle
         self._lag = 0.0
         self._born: float | None = None
-        self._checks: dict[str, Request] = {}
+        self._checks: dict[str, str | None] = {}
         self.controls = Controls()
         self.memory = Memory()
         self.scanner = Scanner(self.controls, lambda: self.settle)
@@ -266,22 +267,32 @@ class Creator:
 
         It carries its reference in both places, and `remove_checks` deletes it.
         """
-        if all(self.controls.oldest_for(form) is not None for form in forms):
-            return
-        reference = reference_from(secrets.token_bytes(26))
-        spec = RoomSpec("videoapi self-check, deleted soon", owner_ref=reference, data={DATA_KEY: reference})
-        request = create_request(spec, reference, caller.options, validate=False)
-        self._checks[reference] = request
-        await self.send(caller, request)
+        for _ in range(_CHECKS):
+            if all(self.controls.oldest_for(form) is not None for form in forms):
+                return
+            reference = reference_from(secrets.token_bytes(26))
+            spec = RoomSpec("videoapi self-check, deleted soon", owner_ref=reference, data={DATA_KEY: reference})
+            self._checks[reference] = None
+            outcome = await self.send(caller, create_request(spec, reference, caller.options, validate=False))
+            if outcome.verdict is Verdict.DONE:
+                # One that does not carry its reference unchanged serves nothing, nor would the next.
+                self._checks[reference] = outcome.value.room_id
+                return
+            if outcome.verdict is Verdict.REJECTED:
+                return
 
     async def remove_checks(self, caller: Caller) -> None:
-        """Delete the self-check rooms; one that cannot be deleted stays, and does no harm."""
+        """Delete the self-check rooms; one that cannot be found or deleted stays, and does no harm."""
         checks, self._checks = self._checks, {}
-        for control in self.controls.all():
-            if control.reference in checks:
-                self.controls.forget(control.room_id)
-                path = DELETE_ROOM.path(control.room_id)
-                await caller.outcome(Request(route=DELETE_ROOM, path=path, options=caller.options))
+        lost = [reference for reference, room_id in checks.items() if room_id is None]
+        ids = [room_id for room_id in checks.values() if room_id is not None]
+        if lost:
+            found = (await self.scanner.look(caller, lost)).found
+            ids += [room.room_id for reference in lost for room in found.get(reference, ())]
+        for room_id in ids:
+            self.controls.forget(room_id)
+            path = DELETE_ROOM.path(room_id)
+            await caller.outcome(Request(route=DELETE_ROOM, path=path, options=caller.options))
 
 
 def _why(scan: Scan, shown_from: float | None) -> str:
