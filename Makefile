@@ -10,13 +10,13 @@ PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
 test: $(VENV)/ready
 	$(PYTEST) -m "not scale" $(ARGS)
 
-# What the other interpreters run in CI.
+# What the other interpreters run in CI: all but the fault matrix, the docs and what is slow.
 test-fast: $(VENV)/ready
-	$(PYTEST) -m "not scale and not slow" $(ARGS)
+	$(PYTEST) -m "not scale and not slow" --ignore tests/faults --ignore tests/docs $(ARGS)
 
-# The big runs: 10,000 rooms, 300 MB bodies.
+# The big runs: 10,000 rooms, 300 MB bodies, jobs that are killed again and again.
 test-scale: $(VENV)/ready
-	$(VENV)/bin/python -m pytest -q -m scale --timeout 600 $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal -q -m scale --timeout 600 $(ARGS)
 
 # The fault matrix once more, with aiohttp's parsers written in Python.
 test-faults-pure: $(VENV)/ready
