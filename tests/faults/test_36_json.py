@@ -131,6 +131,17 @@ async def test_f58_brackets_without_end(service: Service, deep: int, bracket: st
         assert isinstance(error, ProtocolError)
 
 
+@pytest.mark.parametrize(("deep", "read"), [(62, True), (65, False), (900, False)])
+async def test_f58_brackets_in_a_field_that_nobody_named(service: Service, deep: int, read: bool) -> None:
+    """F58 | an unknown field nested 65 deep, on the careful path | refused from 65 levels on | own server"""
+    service.say(f'{{"result":0,{ROOM},"status":"ok","new":{"[" * deep}{"]" * deep}}}')
+    if read:
+        assert (await service.get()).room_id == ROOM_ID
+    else:
+        with pytest.raises(ProtocolError):
+            await service.get()
+
+
 async def test_f58_in_one_record_of_many(service: Service) -> None:
     """F58 | a record nested 200,000 deep | that record is refused, the others are handed out | own server"""
     deep = "[" * 200_000 + "]" * 200_000
