@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,11 @@ async def test_many_single_creates_in_trouble_make_each_room_at_most_once(seed: 
     await _singles(seed, 600)
 
 
-async def _life(sandbox: Sandbox, told: dict[str, Any], kill_after: int | None) -> bool:
-    """Run the job until it ends, or until so many more creates have arrived; tell whether it ended."""
+async def _life(sandbox: Sandbox, told: dict[str, Any], kill_after: int | None, stops: int = 0) -> bool:
+    """Run the job until it ends, or until so many more creates have arrived; tell whether it ended.
+
+    Stopped, it sleeps for longer than the settle time, and knows nothing of it.
+    """
     before = sandbox.ledger.requests("rooms.create")
     victim = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -93,7 +97,13 @@ async def _life(sandbox: Sandbox, told: dict[str, Any], kill_after: int | None) 
         while not ended.done():
             if kill_after is not None and sandbox.ledger.requests("rooms.create") - before >= kill_after:
                 break
+            if stops and sandbox.ledger.requests("rooms.create") - before >= 10 * stops:
+                stops -= 1
+                victim.send_signal(signal.SIGSTOP)
+                await asyncio.sleep(2 * SETTLE)
+                victim.send_signal(signal.SIGCONT)
             await asyncio.wait([ended], timeout=0.005)
+        assert stops == 0
     finally:
         if victim.returncode is None:
             victim.kill()
@@ -102,7 +112,7 @@ async def _life(sandbox: Sandbox, told: dict[str, Any], kill_after: int | None) 
     return victim.returncode == 0
 
 
-async def _killed(seed: int, rooms: int, kills: int, folder: Path, *, journal: bool) -> None:
+async def _killed(seed: int, rooms: int, kills: int, folder: Path, *, journal: bool, stops: int = 0) -> None:
     print(f"seed {seed}, {rooms} creates, {kills} kills")
     dice = random.Random(seed)
     async with Sandbox(seed=seed) as sandbox:
@@ -120,7 +130,9 @@ async def _killed(seed: int, rooms: int, kills: int, folder: Path, *, journal: b
         }
         lives = 0
         share = rooms // (kills + 1)
-        while not await _life(sandbox, {**told, "life": lives}, dice.randint(2, share) if lives < kills else None):
+        while not await _life(
+            sandbox, {**told, "life": lives}, dice.randint(2, share) if lives < kills else None, stops
+        ):
             lives += 1
         await quiet(sandbox)
         assert lives == kills
@@ -133,6 +145,10 @@ async def _killed(seed: int, rooms: int, kills: int, folder: Path, *, journal: b
 @pytest.mark.parametrize("journal", [False, True], ids=["without journal", "with journal"])
 async def test_a_job_killed_twice_goes_on_and_makes_each_room_once(journal: bool, tmp_path: Path) -> None:
     await _killed(31 + journal, 60, 2, tmp_path, journal=journal)
+
+
+async def test_a_job_that_is_stopped_and_woken_again_makes_each_room_once(tmp_path: Path) -> None:
+    await _killed(41, 40, 0, tmp_path, journal=False, stops=2)
 
 
 @pytest.mark.scale
