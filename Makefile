@@ -4,7 +4,7 @@ VENV ?= .venv
 WORKERS ?= 2
 PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
 
-.PHONY: test test-fast test-faults-pure test-scale fault-matrix lint demo clean
+.PHONY: test test-fast test-faults-pure test-scale fault-matrix lint demo bench-create clean
 
 # The whole suite on one interpreter, without the big runs.
 test: $(VENV)/ready
@@ -37,6 +37,10 @@ lint: $(VENV)/ready
 demo: .demo/ready
 	.demo/bin/python -m videoapi.cli demo $(ARGS)
 
+# Policies of creating under the same trouble, then one create of each client of others. Writes benchmarks/create/results.
+bench-create: $(VENV)/ready .bench/ready
+	PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.create --peers-python .bench/bin/python $(ARGS)
+
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q --upgrade pip
@@ -48,5 +52,11 @@ $(VENV)/ready: pyproject.toml
 	.demo/bin/python -m pip install -q -e '.[cli,testing]'
 	touch $@
 
+# Each by itself: what cannot be installed is told as such.
+.bench/ready: benchmarks/create/peers.txt
+	$(PYTHON) -m venv .bench
+	while read -r peer; do .bench/bin/python -m pip install -q "$$peer" || echo "not installed: $$peer"; done < $<
+	touch $@
+
 clean:
-	rm -rf .venv .venv-* .demo dist build
+	rm -rf .venv .venv-* .demo .bench dist build

@@ -1,0 +1,1 @@
+"""Measurements; each folder has a command of its own in the Makefile."""
