@@ -127,6 +127,11 @@ class Transport:
             return self._unless_closed(_no_answer(request, exchange, error))
         finally:
             exchange_now.reset(token)
+        if len(set(response.headers.getall("Content-Length", ()))) > 1:
+            # aiohttp's parser in Python lets this pass; where the body ends is anybody's guess (RFC 9112, 6.3).
+            exchange.close()
+            response.close()
+            return unanswered(request, Phase.SENT, Kind.PROTOCOL, "the answer is no HTTP: it has two lengths")
         if response.status not in (200, 201):
             # Now, as the pool gets it back with the last byte, before anybody has judged the answer.
             exchange.spoil()
