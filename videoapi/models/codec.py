@@ -100,8 +100,9 @@ class Reader(Generic[T]):
                 keep(item, body, (*self._where, place))
         else:
             _check_sound(payload)
-            if isinstance(payload, Model):
-                keep(payload, body, self._where)
+            made: object = payload
+            if isinstance(made, Model):
+                keep(made, body, self._where)
         return envelope.result, payload
 
     def structure(self, payload: object) -> T | list[T]:
