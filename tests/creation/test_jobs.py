@@ -223,3 +223,17 @@ async def test_arguments_that_make_no_sense_are_refused(
     with pytest.raises(ConfigurationError):
         await client.rooms.create_many(specs(1), **arguments)  # type: ignore[arg-type]
     assert sandbox.ledger.requests() == 0
+
+
+@pytest.mark.parametrize("journal", [False, True])
+async def test_a_spec_that_gains_an_owner_ref_is_not_made_again(
+    sandbox: Sandbox, tmp_path: Path, journal: bool
+) -> None:
+    more = {"journal": tmp_path / "jobs.sqlite"} if journal else {}
+    async with client_of(sandbox) as client:
+        await client.rooms.create_many([RoomSpec("a", key="k")], job_id="j", **more)
+    async with client_of(sandbox) as client:
+        report = await client.rooms.create_many([RoomSpec("a", owner_ref="team-1", key="k")], job_id="j", **more)
+
+    assert len(sandbox.ledger.rooms) == 1
+    assert report.counts == ({"failed": 1} if journal else {"created": 1})

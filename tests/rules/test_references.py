@@ -7,7 +7,15 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videoapi.rules.references import DATA_KEY, is_reference, reference_from, reference_in, reference_of
+from videoapi.rules.references import (
+    DATA_KEY,
+    is_reference,
+    placed,
+    reference_from,
+    reference_in,
+    reference_of,
+    stands_in_data,
+)
 
 SHAPE = re.compile(r"[a-z0-9]{26,32}")
 MARK = reference_from(bytes(range(26)))
@@ -60,3 +68,11 @@ def test_a_room_carries_it_in_its_data_or_as_its_owner() -> None:
 def test_a_room_without_one_carries_none() -> None:
     for owner, data in (("team-42", None), (None, {}), (7, {"other": MARK}), ("x", [MARK]), ("", {DATA_KEY: 5})):
         assert reference_in(owner, data) is None
+
+
+@given(st.text(), st.booleans(), st.booleans())
+def test_a_reference_tells_where_it_stands(key: str, in_data: bool, before: bool) -> None:
+    reference = placed(reference_of("job", key), in_data=in_data)
+    assert is_reference(reference)
+    assert stands_in_data(reference) == in_data
+    assert placed(placed(reference, in_data=before), in_data=in_data) == reference

@@ -19,7 +19,7 @@ from videoapi.models.rooms import Room, RoomSpec
 from videoapi.rules.creation import FINAL, Create, Rules, Sight, Step, attempted, given_up, scanned
 from videoapi.rules.failure import error_of
 from videoapi.rules.outcome import Outcome
-from videoapi.rules.references import DATA_KEY, is_reference, reference_from, reference_in
+from videoapi.rules.references import DATA_KEY, is_reference, placed, reference_from, reference_in, stands_in_data
 from videoapi.rules.routes import DELETE_ROOM, Request
 from videoapi.rules.verdicts import Verdict
 
@@ -167,7 +167,7 @@ class Creator:
         if control is not None:
             named = await self._named(caller, control)
             self._control(named, reference_in(named.owner_ref, named.data))
-        sent_at, in_data = self.memory.of(reference) or (born, None)
+        sent_at, in_data = self.memory.of(reference) or (born, stands_in_data(reference))
         shown_from = self.controls.oldest_for(in_data)
         if shown_from is not None:
             await self.sleep_until(lambda: max(sent_at, shown_from) + self.settle)
@@ -270,7 +270,7 @@ class Creator:
         for _ in range(_CHECKS):
             if all(self.controls.oldest_for(form) is not None for form in forms):
                 return
-            reference = reference_from(secrets.token_bytes(26))
+            reference = placed(reference_from(secrets.token_bytes(26)), in_data=True)
             spec = RoomSpec("videoapi self-check, deleted soon", owner_ref=reference, data={DATA_KEY: reference})
             self._checks[reference] = None
             outcome = await self.send(caller, create_request(spec, reference, caller.options, validate=False))

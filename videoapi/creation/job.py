@@ -21,7 +21,7 @@ from videoapi.journal import Journal
 from videoapi.models.rooms import Room
 from videoapi.rules.creation import Create, Step, attempted, given_up, inherited
 from videoapi.rules.outcome import Outcome
-from videoapi.rules.references import job_mark
+from videoapi.rules.references import job_mark, placed
 from videoapi.rules.routes import DELETE_ROOM, Request
 from videoapi.rules.verdicts import Verdict
 
@@ -116,7 +116,9 @@ class CreateJob:
             return await self._from_journal(item, self._journal)
         if self._survey is None:
             return None
-        rooms = self._survey.found.get(_reference(item))
+        found = self._survey.found
+        # Under the same key the spec may have gained or lost its owner_ref since.
+        rooms = found.get(_reference(item)) or found.get(placed(_reference(item), in_data=not _in_data(item)))
         if rooms:
             return self._made(item, rooms[0].room_id)
         if not self._trusted:
@@ -125,7 +127,7 @@ class CreateJob:
 
     async def _from_journal(self, item: Item, journal: Journal) -> BulkOutcome | None:
         spec = hashlib.blake2s(item.request.body or b"").digest()
-        entry = await journal.intend(_reference(item), spec)
+        entry = await journal.intend(_entry(item), spec)
         if entry is None:
             return None
         if entry.spec != spec:
@@ -229,7 +231,7 @@ class CreateJob:
 
     def _write(self, item: Item, status: str, room_id: str | None = None) -> None:
         if self._journal is not None:
-            self._journal.ended(_reference(item), status, room_id)
+            self._journal.ended(_entry(item), status, room_id)
 
     # The audit
 
@@ -291,6 +293,15 @@ class CreateJob:
 
     def _is_mine(self, reference: str) -> bool:
         return reference.startswith(self._mark)
+
+
+def _entry(item: Item) -> str:
+    """Name an item in the journal, wherever its reference stands in the room."""
+    return placed(_reference(item), in_data=False)
+
+
+def _in_data(item: Item) -> bool:
+    return item.request.reference_in_data
 
 
 def _reference(item: Item) -> str:

@@ -9,7 +9,7 @@ from videoapi.errors import ValidationError
 from videoapi.models.checks import check_room
 from videoapi.models.codec import Reader, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec
-from videoapi.rules.references import DATA_KEY, reference_in
+from videoapi.rules.references import DATA_KEY, placed, reference_in
 from videoapi.rules.routes import CREATE_ROOM, Options, Request
 
 _LONGEST_LOOK: Final = 10.0
@@ -33,6 +33,8 @@ def create_request(
     """
     if not isinstance(spec, RoomSpec):
         raise ValidationError(f"A room to be made is a RoomSpec, not {type(spec).__name__}.", field="spec")
+    in_data = spec.owner_ref is not None
+    reference = placed(reference, in_data=in_data)
     body = _stamped(spec.to_wire(), reference)
     if validate:
         check_room(body, allow=own_keys(spec.settings))
@@ -44,7 +46,7 @@ def create_request(
         reader=ROOM,
         ours=_answers(spec.name, reference),
         reference=reference,
-        reference_in_data=spec.owner_ref is not None,
+        reference_in_data=in_data,
         reserve=min(_LONGEST_LOOK, (options.timeout or CREATE_ROOM.timeout) / 4) if look else 0.0,
     )
 

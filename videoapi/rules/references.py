@@ -15,7 +15,8 @@ from typing import Any, Final
 DATA_KEY: Final = "videoapi_ref"
 """Where the reference stands in a room's `data`."""
 
-_ALPHABET: Final = bytes(b"abcdefghijklmnopqrstuvwxyz234567"[byte % 32] for byte in range(256))
+_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
+_ALPHABET: Final = bytes(ord(_LETTERS[byte % 32]) for byte in range(256))
 _SHAPE: Final = re.compile(r"vx[a-z2-7]{26}")
 
 
@@ -47,6 +48,21 @@ def reference_from(noise: bytes) -> str:
 def _spell(digest: bytes) -> str:
     """Spell five bits of each byte as one of 32 characters."""
     return digest.translate(_ALPHABET).decode()
+
+
+def placed(reference: str, *, in_data: bool) -> str:
+    """Return a reference whose last character tells where it stands: a to p in `data`, else in `owner_ref`.
+
+    So that a process which has nothing but the reference knows which control rooms can prove that it
+    stands nowhere.
+    """
+    letter = _LETTERS.index(reference[-1]) % 16 + (0 if in_data else 16)
+    return reference[:-1] + _LETTERS[letter]
+
+
+def stands_in_data(reference: str) -> bool:
+    """Tell where a reference stands, by its last character."""
+    return _LETTERS.index(reference[-1]) < 16
 
 
 def is_reference(text: object) -> bool:
