@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,8 @@ async def test_a_cancelled_create_leaves_nothing_behind_and_tells_no_lie(case: s
             if not await _cancel_after(turns, sandbox, told, folder):
                 break
             cancelled += 1
-    assert cancelled >= 8  # newer interpreters take a turn or two less
+    # From 3.12 on the body is written at once, which takes fewer turns of the loop.
+    assert cancelled > (10 if sys.version_info < (3, 12) else 7)
     await asyncio.sleep(0.01)
     gc.collect()
     assert _files() <= files

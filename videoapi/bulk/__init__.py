@@ -1,6 +1,6 @@
 """Many creates, deletes and tokens at once."""
 
-from videoapi.bulk.plan import Emit, Item, Plan, Settling, single_attempt
+from videoapi.bulk.plan import Emit, Item, Plan, Settling, key_of, single_attempt
 from videoapi.bulk.report import BulkOutcome, BulkReport, Progress, Status
 from videoapi.bulk.run import GIVE_UP_AFTER, BulkRun
 
@@ -15,5 +15,6 @@ __all__ = [
     "Progress",
     "Settling",
     "Status",
+    "key_of",
     "single_attempt",
 ]

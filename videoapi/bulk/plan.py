@@ -77,6 +77,14 @@ class Settling(Protocol):
         ...
 
 
+def key_of(spec: object) -> Any:
+    """Return the key that names an input, or None.
+
+    Anything may stand among the inputs; what is no spec is refused as that input's outcome.
+    """
+    return getattr(spec, "key", None)
+
+
 def single_attempt(options: Options) -> Options:
     """Return the limits of a bulk item: one attempt, as the run decides whether there is another."""
     return attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))

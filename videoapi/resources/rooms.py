@@ -16,6 +16,7 @@ from videoapi.bulk import (
     Item,
     Plan,
     Progress,
+    key_of,
     single_attempt,
 )
 from videoapi.caller import Caller
@@ -352,7 +353,7 @@ class Rooms:
         options = single_attempt(self._caller.options)
 
         def prepare(index: int, spec: RoomSpec) -> Item:
-            key = _key_of(spec)
+            key = key_of(spec)
             # A key of ours cannot be one of the caller's: those hold no NUL at their start.
             reference = reference_of(job.job_id, f"\0{index}" if key is None else str(key))
             return Item(index=index, request=create_request(spec, reference, options, validate=validate), key=key)
@@ -370,7 +371,7 @@ class Rooms:
         return BulkRun(
             self._caller,
             specs,
-            Plan(prepare=prepare, key_of=_key_of, finish=finish),
+            Plan(prepare=prepare, key_of=key_of, finish=finish),
             keep_all=job.keep_all,
             settling=CreateJob(self._creator, self._caller, job),
             **limits,
@@ -407,11 +408,6 @@ def _changes(
     if not body or body == {"settings": {}}:
         raise ValidationError("Nothing to change: name at least one of name, owner_ref, settings, sip, data.")
     return body
-
-
-def _key_of(spec: RoomSpec) -> Any:
-    # Anything may stand among the inputs; what is no spec is refused as that input's outcome.
-    return getattr(spec, "key", None)
 
 
 def _job_options(

@@ -13,6 +13,7 @@ from videoapi.bulk import (
     Item,
     Plan,
     Progress,
+    key_of,
     single_attempt,
 )
 from videoapi.caller import Caller
@@ -117,13 +118,13 @@ class Tokens:
 
         def prepare(index: int, spec: TokenSpec) -> Item:
             request = _request(spec, options, validate)
-            return Item(index=index, request=request, key=_key_of(spec), room_id=spec.room_id, given=spec)
+            return Item(index=index, request=request, key=key_of(spec), room_id=spec.room_id, given=spec)
 
         def finish(item: Item, text: str) -> BulkOutcome:
             token = _token(item.given, text)
             return BulkOutcome(index=item.index, key=item.key, status="created", room_id=item.room_id, token=token)
 
-        return BulkRun(self._caller, specs, Plan(prepare=prepare, key_of=_key_of, finish=finish), **limits)
+        return BulkRun(self._caller, specs, Plan(prepare=prepare, key_of=key_of, finish=finish), **limits)
 
 
 def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:
@@ -145,8 +146,3 @@ def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:
 
 def _token(spec: TokenSpec, text: str) -> Token:
     return Token(value=text, room_id=spec.room_id, role=str(spec.role), name=spec.name, user_ref=spec.user_ref)
-
-
-def _key_of(spec: TokenSpec) -> Any:
-    # Anything may stand among the inputs; what is no spec is refused as that input's outcome.
-    return getattr(spec, "key", None)
