@@ -9,6 +9,7 @@ from typing import Final
 import aiohttp
 
 from videoapi.connector import Exchange
+from videoapi.direct import NoHttp
 from videoapi.session import Dropped
 from videoapi.watchdog import Watchdog
 
@@ -16,8 +17,8 @@ READ_TIMEOUT: Final = 20.0
 """Longest silence within a streamed body, in seconds."""
 _STALL_SECONDS: Final = 60.0
 _STALL_BYTES: Final = 60 * 1024
-BROKEN: Final = (aiohttp.ClientError, Dropped, OSError, TimeoutError)
-"""What aiohttp raises when an exchange breaks."""
+BROKEN: Final = (aiohttp.ClientError, NoHttp, Dropped, OSError, TimeoutError)
+"""What is raised when an exchange breaks."""
 
 
 class BodyLost(Exception):
@@ -118,13 +119,10 @@ class Body:
             self._permits = None
 
 
-async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+async def read_bounded(content: aiohttp.StreamReader, limit: int) -> bytes | None:
     """Read a body of at most `limit` bytes, inflated; None where it is larger."""
-    content = response.content
-    body = await content.readany()
-    if not body or content.at_eof():
-        return body if len(body) <= limit else None
-    parts, size = [body], len(body)
+    parts: list[bytes] = []
+    size = 0
     while chunk := await content.readany():
         parts.append(chunk)
         size += len(chunk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -69,10 +69,12 @@ class Caller:
             return attrs.evolve(outcome, stream=whole)
         raise error_of(request, outcome)
 
-    async def outcome(self, request: Request) -> Outcome:
+    def outcome(self, request: Request) -> Awaitable[Outcome]:
         """Send a request and return what became of it, whatever that is."""
-        if not self.listeners and not self.guarded and not log.isEnabledFor(logging.DEBUG):
-            return await self.send(request)
+        watched = self.listeners or self.guarded or log.isEnabledFor(logging.DEBUG)
+        return self._watched(request) if watched else self.send(request)
+
+    async def _watched(self, request: Request) -> Outcome:
         began = self.pace.chance.clock()
         outcome = await (self._guarded(request) if self.guarded else self.send(request))
         tell(self.listeners, _event(request, outcome, self.pace.chance.clock() - began))

@@ -66,7 +66,8 @@ def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = 
     clock, sleep = pace.chance.clock, pace.chance.sleep
 
     async def send_until_final(request: Request) -> Outcome:
-        deadline = clock() + request.timeout
+        began = clock()
+        deadline = began + request.timeout
         attempt = unknown = 0
         spent = 0.0
         while True:
@@ -74,8 +75,8 @@ def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = 
                 held_back = await _wait_for_turn(pace, request, deadline)
                 if held_back is not None:
                     return attrs.evolve(held_back, attempts=attempt, may_have_executed=unknown > 0)
+                began = clock()
             attempt += 1
-            began = clock()
             try:
                 outcome = await attempt_once(request, deadline)
             except VideoAPIError as error:
@@ -99,6 +100,7 @@ def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = 
             if isinstance(next_step, Stop):
                 return outcome
             await sleep(next_step.after)
+            began = clock()
 
     return send_until_final
 

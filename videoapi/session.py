@@ -11,13 +11,14 @@ import ssl
 import sys
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Self
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
 from videoapi.config import positive_seconds, proxy_url
 from videoapi.connector import Connector
+from videoapi.direct import TESTED
 from videoapi.errors import ConfigurationError
 from videoapi.pacing import Chance, Pace, Paces
 from videoapi.resolver import PublicOnly, proxy_hosts
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from yarl import URL
 
 USER_AGENT: Final = "videoapi"
+_NEVER_RESENT: Final = frozenset({"POST", "PATCH"})
+"""Methods that aiohttp never repeats by itself. Source: RFC 9110, 9.2.2."""
 
 
 class Dropped(Exception):
@@ -45,20 +48,18 @@ async def _never_resend(request: aiohttp.ClientRequest, handler: ClientHandlerTy
 
 
 class Permits(asyncio.Semaphore):
-    """A semaphore that tells how many permits are free."""
+    """A semaphore that tells how many permits are free, and gives a free one without a coroutine."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.free = number
+    @property
+    def free(self) -> int:
+        return self._value
 
-    async def acquire(self) -> Literal[True]:
-        await super().acquire()
-        self.free -= 1
+    def take(self) -> bool:
+        """Take a permit as `acquire` does, if that need not wait."""
+        if self.locked():
+            return False
+        self._value -= 1
         return True
-
-    def release(self) -> None:
-        self.free += 1
-        super().release()
 
 
 class SessionManager:
@@ -106,20 +107,21 @@ class SessionManager:
         self.proxy = proxy_url(proxy)
         self.trust_env = trust_env
         self._keepalive = keepalive
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
+        self.connect_timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
         self._tls = _tls_context(ca_file)
-        self._middlewares = (_never_resend, *http_middlewares)
+        self._middlewares = tuple(http_middlewares)
         self.chance = chance or Chance()
         self._paces = Paces(self.chance)
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._api: aiohttp.ClientSession | None = None
         self._files: dict[bool, aiohttp.ClientSession] = {}
-        self.permits: asyncio.Semaphore
+        self.permits: Permits
         self.stream_permits: Permits
         self.brief_permits: Permits
-        self.file_permits: asyncio.Semaphore
+        self.file_permits: Permits
         self.watchdog: Watchdog
+        self.connector: Connector
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "idle" if self._loop is None else "open"
@@ -138,9 +140,8 @@ class SessionManager:
         if self._api is None or self._closed or self._loop is not asyncio.get_running_loop():
             self._bind()
             if self._api is None:
-                self._api = self._open(
-                    Connector(**self._pool(self.max_connections + 2 * self.max_streams)), auto_decompress=True
-                )
+                self.connector = Connector(**self._pool(self.max_connections + 2 * self.max_streams))
+                self._api = self._open(self.connector, auto_decompress=True)
         return self._api
 
     def files(self, *, public_only: bool) -> aiohttp.ClientSession:
@@ -173,6 +174,15 @@ class SessionManager:
             return self.proxy
         return proxy_url(getproxies().get(url.scheme))
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing of the user's stands between a call and its connection."""
+        return TESTED and not (self._middlewares or self.proxy or self.trust_env)
+
+    def middlewares_for(self, method: str) -> tuple[ClientMiddlewareType, ...]:
+        """Return what stands around an exchange: where aiohttp would repeat it, what keeps it from that."""
+        return self._middlewares if method in _NEVER_RESENT else (_never_resend, *self._middlewares)
+
     def pace(self, origin: str, account: str) -> Pace:
         """Return the retry budget and the gates of one account at one origin."""
         return self._paces.of(origin, account)
@@ -203,11 +213,11 @@ class SessionManager:
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
-            self.permits = asyncio.Semaphore(self.max_connections)
+            self.permits = Permits(self.max_connections)
             self.stream_permits = Permits(self.max_streams)
             self.brief_permits = Permits(self.max_streams)
             # Of their own: a download made inside `async for` over an archive must find one.
-            self.file_permits = asyncio.Semaphore(self.max_streams)
+            self.file_permits = Permits(self.max_streams)
             self.watchdog = Watchdog(loop)
         elif self._loop is not loop:
             raise ConfigurationError(
@@ -232,8 +242,8 @@ class SessionManager:
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-            middlewares=self._middlewares,
+            timeout=self.connect_timeout,
+            middlewares=self.middlewares_for("GET"),
             auto_decompress=auto_decompress,
             headers={"User-Agent": USER_AGENT},
         )

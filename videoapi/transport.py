@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
 import attrs
+from aiohttp import hdrs
 from yarl import URL
 
 from videoapi.body import BROKEN, Body, name_of, read_bounded
 from videoapi.config import BaseUrl, Credentials, CredentialsSource
 from videoapi.connector import Exchange, exchange_now
+from videoapi.direct import NoHttp, Reply, ask, fits
 from videoapi.errors import ConfigurationError
 from videoapi.rules.outcome import Outcome, answered, cut_short, opened, unanswered
 from videoapi.rules.routes import Request
 from videoapi.rules.secrecy import concealed
 from videoapi.rules.verdicts import NEVER, Kind, Phase, Verdict
-from videoapi.session import SessionManager
+from videoapi.session import USER_AGENT, Permits, SessionManager
 
 MAX_BODY: Final = 16 * 1024 * 1024
 """Largest body of a single call, inflated, in bytes."""
+_PATH: Final = re.compile(r"/[!-\"$-~]*")
+"""Paths that can stand in a request line as they are."""
 _NO_CONNECTION: Final = "no connection of the pool came free in time (max_connections)"
 _NO_STREAM: Final = (
     "no connection for a stream came free in time: open streams are limited to a quarter of max_connections, "
@@ -43,9 +48,14 @@ class Transport:
         self.manager = manager
         self._base = str(base)
         self._origin = base.origin
+        url = URL(self._base)
+        self._path, self._host = url.raw_path.rstrip("/"), url.host_port_subcomponent
         self._credentials = credentials
         self._fixed = credentials.authorization if isinstance(credentials, Credentials) else None
-        self._login = self._fixed or ""
+        self._login = self._lines = ""
+        self._common: dict[str, str] = {}
+        self._heads: dict[str, bytes] = {}
+        self._target: aiohttp.ClientRequest | None = None
         self._urls: dict[str, URL] = {}
         self.closed = False
 
@@ -69,17 +79,19 @@ class Transport:
                 returned none.
         """
         self.check()
-        loop = asyncio.get_running_loop()
-        permits = self._permits_for(request)
-        began = loop.time()
-        watch = self.manager.watchdog.start(deadline)
-        held = False
+        clock = asyncio.get_running_loop().time
+        watchdog, permits = self.manager.watchdog, self._permits_for(request)
+        limit = request.options.attempt_timeout
         exchange = Exchange()
+        began = sent = clock()
+        held = permits.take()
+        watch = watchdog.start(min(deadline, sent + limit) if held else deadline)
         try:
-            await permits.acquire()
-            held = True
-            sent = loop.time()
-            self.manager.watchdog.move(watch, min(deadline, sent + request.options.attempt_timeout))
+            if not held:
+                await permits.acquire()
+                held = True
+                sent = clock()
+                watchdog.move(watch, min(deadline, sent + limit))
             outcome = await self._exchange(request, exchange, permits)
             # A stream keeps its permit until it is closed.
             held = outcome.stream is None
@@ -91,7 +103,7 @@ class Transport:
                 # Closing the connections cancels what waits in them, such as for a name, without a word.
                 return self._unless_closed(_timed_out(request, exchange, held))
         finally:
-            self.manager.watchdog.stop(watch)
+            watchdog.stop(watch)
             if held:
                 permits.release()
         return _timed_out(request, exchange, held)
@@ -100,34 +112,28 @@ class Transport:
         """Strike the latest credentials out of a streamed failure, where a gateway repeated what it was sent."""
         return concealed(outcome, self._login)
 
-    def _permits_for(self, request: Request) -> asyncio.Semaphore:
+    def _permits_for(self, request: Request) -> Permits:
         """Return the permits it takes: a call inside a stream, and a brief stream inside a long one, find some."""
         if not request.stream:
             return self.manager.permits
         return self.manager.brief_permits if request.route.brief else self.manager.stream_permits
 
-    async def _exchange(self, request: Request, exchange: Exchange, permits: asyncio.Semaphore) -> Outcome:
-        login = self._login = self._fixed or await self._authorization()
-        headers = self._headers(request, login)
+    async def _exchange(self, request: Request, exchange: Exchange, permits: Permits) -> Outcome:
+        login = self._fixed or await self._authorization()
         # Asked again: the manager may have been closed while the permit was waited for.
         session = self.manager.api()
-        exchange.begun = True
-        url = self._url(request)
-        token = exchange_now.set(exchange)
+        response: aiohttp.ClientResponse | Reply
         try:
-            response = await session.request(
-                request.method,
-                url,
-                data=request.body,
-                headers=headers,
-                allow_redirects=False,
-                proxy=self.manager.proxy_for(url),
-            )
+            message = self._message(request, login) if self.manager.plain and fits(session) else None
+            exchange.begun = True
+            if message is not None:
+                origin, limit = self._origin_at(session), self.manager.connect_timeout
+                response = await ask(self.manager.connector, origin, limit, message, exchange)
+            else:
+                response = await self._by_session(session, request, login, exchange)
         except BROKEN as error:
             return self._unless_closed(_no_answer(request, exchange, error))
-        finally:
-            exchange_now.reset(token)
-        if len(set(response.headers.getall("Content-Length", ()))) > 1:
+        if len(set(response.headers.getall(hdrs.CONTENT_LENGTH, ()))) > 1:
             # aiohttp's parser in Python lets this pass; where the body ends is anybody's guess (RFC 9112, 6.3).
             exchange.close()
             response.close()
@@ -136,13 +142,34 @@ class Transport:
             # Now, as the pool gets it back with the last byte, before anybody has judged the answer.
             exchange.spoil()
         if request.stream and response.status in (200, 201):
+            assert isinstance(response, aiohttp.ClientResponse)
             return opened(response.status, response.headers, Body(response, exchange, self.manager.watchdog, permits))
         return concealed(await self._answer(request, exchange, response), login)
 
-    async def _answer(self, request: Request, exchange: Exchange, response: aiohttp.ClientResponse) -> Outcome:
+    async def _by_session(
+        self, session: aiohttp.ClientSession, request: Request, login: str, exchange: Exchange
+    ) -> aiohttp.ClientResponse:
+        url = self._url(request)
+        token = exchange_now.set(exchange)
+        try:
+            return await session.request(
+                request.method,
+                url,
+                data=request.body,
+                headers=self._headers(request, login),
+                allow_redirects=False,
+                proxy=self.manager.proxy_for(url),
+                middlewares=self.manager.middlewares_for(request.method),
+            )
+        finally:
+            exchange_now.reset(token)
+
+    async def _answer(self, request: Request, exchange: Exchange, response: aiohttp.ClientResponse | Reply) -> Outcome:
         status, headers = response.status, response.headers
         try:
-            body = await read_bounded(response, MAX_BODY)
+            content = response.content
+            body = content.read_nowait() if content.is_eof() else await read_bounded(content, MAX_BODY)
+            body = body if body is None or len(body) <= MAX_BODY else None
         except asyncio.CancelledError:
             exchange.close()
             response.close()
@@ -157,7 +184,9 @@ class Transport:
             kind = Kind.PROTOCOL if "larger" in reason else Kind.CONNECTION
             return self._unless_closed(cut_short(request, status, headers, reason, kind))
         outcome = answered(request, status, headers, body)
-        if outcome.verdict is not Verdict.DONE:
+        if outcome.judgement.verdict is Verdict.DONE:
+            response.release()
+        else:
             # An answer that slipped in unasked would shift every later answer of this connection by one.
             exchange.close()
             response.close()
@@ -170,17 +199,47 @@ class Transport:
         judgement = attrs.evolve(outcome.judgement, kind=Kind.CONNECTION, again=NEVER)
         return attrs.evolve(outcome, judgement=judgement, reason="the client was closed meanwhile")
 
-    def _headers(self, request: Request, authorization: str) -> dict[str, str]:
-        headers = {
-            "Authorization": authorization,
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip, deflate",
-        }
+    def _headers(self, request: Request, login: str) -> dict[str, str]:
+        self._know(login)
+        headers = dict(self._common)
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         if request.headers:
             headers.update(_checked(request.headers))
         return headers
+
+    def _message(self, request: Request, login: str) -> bytes | None:
+        """Return a request as it goes over the wire; None where it is not of the plain kind."""
+        if request.stream or request.headers or _PATH.fullmatch(request.path) is None:
+            return None
+        self._know(login)
+        body = request.body
+        if body is None:
+            length = "" if request.method == "GET" else "Content-Length: 0\r\n"
+            return f"{request.method} {self._path}{request.path} HTTP/1.1\r\n{self._lines}{length}\r\n".encode()
+        head = self._heads.get(request.path)
+        if head is None:
+            line = f"{request.method} {self._path}{request.path} HTTP/1.1\r\n"
+            head = f"{line}{self._lines}Content-Type: application/json\r\nContent-Length: ".encode()
+            if request.path == request.route.template:
+                self._heads[request.path] = head
+        return b"%b%d\r\n\r\n%b" % (head, len(body), body)
+
+    def _know(self, login: str) -> None:
+        """Write the headers anew where the credentials have changed."""
+        if login != self._login:
+            self._login = login
+            self._common = {"Authorization": login, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+            lines = {"Host": self._host, "User-Agent": USER_AGENT, **self._common}
+            self._lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+            self._heads.clear()
+
+    def _origin_at(self, session: aiohttp.ClientSession) -> aiohttp.ClientRequest:
+        """Return what the pool finds our connections by."""
+        if self._target is None or self._target.session is not session:
+            loop = asyncio.get_running_loop()
+            self._target = aiohttp.ClientRequest("GET", URL(self._base), loop=loop, session=session)
+        return self._target
 
     def _url(self, request: Request) -> URL:
         url = self._urls.get(request.path)
@@ -211,7 +270,7 @@ def _no_answer(request: Request, exchange: Exchange, error: BaseException) -> Ou
     never_connected = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     left = exchange.protocol is not None if exchange.asked else not never_connected
     if left:
-        if isinstance(error, aiohttp.ClientResponseError):
+        if isinstance(error, aiohttp.ClientResponseError | NoHttp):
             # aiohttp's parser refused the answer; the status it names is its own invention.
             return unanswered(request, Phase.SENT, Kind.PROTOCOL, "the answer is no HTTP")
         if isinstance(error, TimeoutError):

@@ -258,7 +258,7 @@ async def test_redirects_end_after_five(client: VideoClient, server: FileServer,
     with pytest.raises(ProtocolError, match="more than 5 redirects"):
         await download(client, f"{server.url}/a/other.mp4", tmp_path)
     assert len(server.seen) == 6
-    assert client._manager.file_permits._value == client._manager.max_streams
+    assert client._manager.file_permits.free == client._manager.max_streams
 
 
 @pytest.fixture
@@ -376,4 +376,4 @@ async def test_downloads_find_a_permit_inside_a_stream_of_the_archive(
         await manager.stream_permits.acquire()
     async with asyncio.timeout(5):
         await download(client, f"{server.url}/a/clip.mp4", tmp_path)
-    assert manager.file_permits._value == manager.max_streams
+    assert manager.file_permits.free == manager.max_streams

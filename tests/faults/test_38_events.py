@@ -78,7 +78,7 @@ async def at_each_step(
             session = client._manager._api
             if session is not None:
                 assert not session.connector._acquired  # type: ignore[union-attr]
-                assert client._manager.permits._value == client._manager.max_connections
+                assert client._manager.permits.free == client._manager.max_connections
                 assert client._manager.stream_permits.free == client._manager.max_streams
                 assert not client._manager.watchdog._watches
     return ends
@@ -175,7 +175,7 @@ async def idle_but(client: VideoClient, sandbox: Sandbox) -> None:
     session = client._manager._api
     if session is not None:
         assert not session.connector._acquired  # type: ignore[union-attr]
-        assert client._manager.permits._value == client._manager.max_connections
+        assert client._manager.permits.free == client._manager.max_connections
     assert not [thread for thread in threading.enumerate() if thread.name == "videoapi-journal"]
 
 

@@ -156,7 +156,7 @@ def _left(client: VideoClient, before: set[asyncio.Task[Any]]) -> list[str]:
     manager = client._manager
     session = manager._api
     left = [f"task {task.get_coro()}" for task in _tasks() - before if not task.done()]
-    if manager._loop is not None and manager.permits._value != manager.max_connections:
+    if manager._loop is not None and manager.permits.free != manager.max_connections:
         left.append("a permit")
     if session is not None and session.connector is not None and session.connector._acquired:
         left.append("a connection that is in use")

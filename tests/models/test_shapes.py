@@ -28,7 +28,7 @@ CLASSES = sorted(
         value
         for module in MODULES
         for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Model) and value is not Model
+        if inspect.isclass(value) and issubclass(value, Model) and attrs.has(value)
     },
     key=lambda cls: cls.__name__,
 )

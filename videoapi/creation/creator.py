@@ -71,12 +71,14 @@ class Creator:
             CreateOutcomeUnknown: No proof was found.
             VideoAPIError: It was certainly not made.
         """
-        self.born()
-        began, timeout = asyncio.get_running_loop().time(), request.timeout + request.reserve
+        began = asyncio.get_running_loop().time()
+        if self._born is None:
+            self._born = began
         outcome = await self.send(caller, request)
-        if outcome.verdict is Verdict.DONE:
+        if outcome.judgement.verdict is Verdict.DONE:
             made: Room = outcome.value
             return made
+        timeout = request.timeout + request.reserve
         if outcome.may_have_executed and on_unknown == "look":
             room = await self._look_until(caller, request, began + timeout)
             if room is not None:
@@ -99,7 +101,7 @@ class Creator:
 
     def note(self, request: Request, outcome: Outcome) -> None:
         """Note what a create's outcome leaves behind: a control room, or a doubt."""
-        if outcome.verdict is Verdict.DONE:
+        if outcome.judgement.verdict is Verdict.DONE:
             self._control(outcome.value, request.reference)
         elif outcome.may_have_executed:
             self.memory.note(request)

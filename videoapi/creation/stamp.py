@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from videoapi.errors import ValidationError
@@ -51,14 +51,15 @@ def create_request(
     )
 
 
-def own_keys(settings: RoomSettings | Mapping[str, Any] | None) -> tuple[str, ...]:
+def own_keys(settings: RoomSettings | Mapping[str, Any] | None) -> Collection[str]:
     """Return the settings that the caller asked to let through unchecked."""
-    return tuple(settings.own_keys) if isinstance(settings, RoomSettings) else ()
+    return settings.own_keys if isinstance(settings, RoomSettings) else ()
 
 
 def _stamped(body: dict[str, Any], reference: str) -> dict[str, Any]:
     if "owner_ref" not in body:
-        return {**body, "owner_ref": reference}
+        body["owner_ref"] = reference
+        return body
     data = body.get("data", {})
     if not isinstance(data, Mapping):
         raise ValidationError("data must be a mapping.", field="data")

@@ -207,11 +207,16 @@ def unknown(cls: type[Model], fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in known}
 
 
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+
+
 def plain(value: Any) -> Any:
     """Turn models, wherever they stand in a value, into what JSON has; what is unset is left out."""
     if isinstance(value, Model):
         return value.to_dict()
     if isinstance(value, Mapping):
+        if _SCALARS.issuperset(map(type, value.values())):
+            return dict(value)
         return {name: plain(item) for name, item in value.items() if item is not UNSET}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]

@@ -4,14 +4,16 @@ The checks follow what the service enforces, not what its tables call required: 
 callers leave out may be left out. Each error names the field and the service's own code.
 """
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
+from types import NoneType
 from typing import Any
 
 from videoapi.errors import ValidationError
-from videoapi.models.base import UNSET, field_types
+from videoapi.models.base import UNSET, Unset, field_types
 from videoapi.models.ids import is_id
 from videoapi.models.people import Role
 from videoapi.models.settings import RoomSettings
@@ -57,19 +59,15 @@ def check_room(payload: Mapping[str, Any], *, partial: bool = False, allow: Coll
     given = payload.get("settings")
     if given is None:
         return
-    if isinstance(given, RoomSettings):
-        allow = given.own_keys.union(allow)
-        given = given.to_dict()
-    if not isinstance(given, Mapping):
-        raise _refusal("settings", None, "must be a mapping or RoomSettings")
-    if not given.keys() <= _KNOWN_SETTINGS:
-        for name in given:
-            if name not in _KNOWN_SETTINGS and name not in allow:
-                raise _refusal(f"settings.{name}", 10009, "is no setting of the service")
+    if type(given) is not dict:
+        if isinstance(given, RoomSettings):
+            allow = given.own_keys.union(allow)
+            given = given.to_dict()
+        if not isinstance(given, Mapping):
+            raise _refusal("settings", None, "must be a mapping or RoomSettings")
     for name, value in given.items():
-        check = _CHECKS.get(name)
-        if check is not None and value is not None and value is not UNSET:
-            check(value)
+        if type(value) not in _SOUND.get(name, ()):
+            _check_setting(name, value, allow)
     if partial:
         _check_unchanged(given)
     elif given.get("scheduled") or given.get("adhoc"):
@@ -167,9 +165,17 @@ def _require_text(payload: Mapping[str, Any], field: str, code: int) -> None:
 
 def _require_reference(payload: Mapping[str, Any], field: str, code: int) -> None:
     value = payload.get(field)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return  # deployed callers send numbers
-    _require_text(payload, field, code)
+    # Deployed callers send numbers.
+    if type(value) is not int and type(value) is not float:
+        _require_text(payload, field, code)
+
+
+def _check_setting(name: str, value: object, allow: Collection[str]) -> None:
+    if name not in _KNOWN_SETTINGS and name not in allow:
+        raise _refusal(f"settings.{name}", 10009, "is no setting of the service")
+    check = _CHECKS.get(name)
+    if check is not None and value is not None and value is not UNSET:
+        check(value)
 
 
 def _check_kind(settings: Mapping[str, Any]) -> None:
@@ -246,13 +252,18 @@ _CHECKS: dict[str, Callable[[object], None]] = {
     "mode": _check_mode,
 }
 
+# The types of each setting whose every value is sound: most settings of most rooms need no more than this look.
+_SOUND: dict[str, frozenset[Any]] = (
+    dict.fromkeys(_KNOWN_SETTINGS, frozenset({NoneType, Unset, str, int, bool}))
+    | dict.fromkeys(_CHECKS, frozenset({NoneType, Unset}))
+    | dict.fromkeys(_TRUTHS, frozenset({NoneType, Unset, bool}))
+)
+
 
 def _is_count(value: object) -> bool:
-    if isinstance(value, bool):
-        return False
     if isinstance(value, str):
         return _COUNT.fullmatch(value.strip()) is not None
-    return isinstance(value, (int, float)) and 0 <= value < float("inf")
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _refusal(field: str, code: int | None, trouble: str) -> ValidationError:

@@ -73,6 +73,7 @@ class Reader(Generic[T]):
         self.model = model
         self.many = many
         self._where: tuple[str, ...] = () if key is None else (key,)
+        self.quoted = f'"{key}"'.encode()
 
     def fast(self, body: bytes) -> tuple[object, T | list[T] | None]:
         """Decode a whole body at once.
@@ -227,7 +228,10 @@ def _is_plain(body: Mapping[str, Any]) -> bool:
     """Tell whether a body can be written as it is: no models, no lists, and no numbers that JSON lacks."""
     for value in body.values():
         kind = type(value)
-        if kind not in _SAFE and not (kind is dict and _is_plain(value)):
+        if kind is dict:
+            if not _SAFE.issuperset(map(type, value.values())) and not _is_plain(value):
+                return False
+        elif kind not in _SAFE:
             return False
     return True
 

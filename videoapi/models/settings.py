@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from operator import attrgetter
-from typing import Any, ClassVar, Final, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, cast
 
 import attrs
 
@@ -45,9 +44,25 @@ class RoleBasedRecording(Model):
     participant: str | None = None
 
 
+class _Written(Model):
+    """Settings as they were written: a mapping of what was given, so that making and sending them is cheap."""
+
+    __slots__ = ("_given",)
+
+    _given: dict[str, Any]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Only asked where a slot is empty, and those of read settings never are.
+            if name in _NAMES:
+                return self._given.get(name, UNSET)
+            raise AttributeError(f"{type(self).__name__} has no {name!r}", name=name, obj=self)
+
+
 @sparse
 @attrs.frozen(repr=False, init=False)
-class RoomSettings(Model):
+class RoomSettings(_Written):
     """The settings of a room.
 
     Written settings hold `UNSET` where nothing was given, and only what was given is sent; an
@@ -169,9 +184,8 @@ class RoomSettings(Model):
             peep,
             aor,
         )
-        for put, value in zip(_PUTS, given, strict=True):
-            put(self, value)
-        _put(self, dict(extra) if extra else {})
+        _put_given(self, {name: value for name, value in zip(_NAMES, given, strict=True) if value is not UNSET})
+        _put_kept(self, dict(extra) if extra else {})
 
     @classmethod
     def scheduled_at(cls, when: datetime | str, *, minutes: int, **fields: Any) -> Self:
@@ -243,7 +257,8 @@ class RoomSettings(Model):
     @property
     def own_keys(self) -> frozenset[str]:
         """Names that only a white-label knows; none where unknown fields were not kept."""
-        return frozenset(self._kept_fields() or ())
+        kept = self._kept_fields()
+        return frozenset(kept) if kept else _NONE
 
     def to_dict(self) -> dict[str, Any]:
         """Give the settings under their names on the wire: of written ones, those that were given."""
@@ -254,16 +269,18 @@ class RoomSettings(Model):
         return nulls | super().to_dict()
 
     def to_wire(self) -> dict[str, Any]:
-        """Give what is sent: the same as `to_dict`, in a fifth of the time where all is plain."""
-        given = {name: value for name, value in zip(_NAMES, _values(self), strict=True) if value is not UNSET}
-        plain = len(given) < len(_NAMES) and not self._kept and _SCALARS.issuperset(map(type, given.values()))
-        return given if plain else self.to_dict()
+        """Give what is sent: the same as `to_dict`, at once where written settings are all plain."""
+        given = getattr(self, "_given", _NAMES)
+        # All of them are given only in what was evolved from read settings, whose None means absent.
+        if len(given) == len(_NAMES) or self._kept or not _SCALARS.issuperset(map(type, given.values())):
+            return self.to_dict()
+        return dict(given)
 
 
-_NAMES: Final = tuple(field_types(RoomSettings))
-_PUTS: Final = tuple(RoomSettings.__dict__[name].__set__ for name in _NAMES)
-_values: Final = attrgetter(*_NAMES)
-_put: Final = cast(Any, RoomSettings)._kept.__set__
+_NONE: Final[frozenset[str]] = frozenset()
+_NAMES: Final = dict.fromkeys(field_types(RoomSettings))
+_put_given: Final = cast(Any, _Written)._given.__set__
+_put_kept: Final = cast(Any, RoomSettings)._kept.__set__
 _SCALARS: Final = frozenset({str, int, bool, float, type(None)})
 
 

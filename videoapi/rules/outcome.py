@@ -130,7 +130,7 @@ def _read_fast(request: Request, body: bytes) -> Any:
         return None
     reader = request.reader
     assert reader is not None
-    if reader.key is not None and body.count(b'"%b"' % reader.key.encode()) > 1:
+    if reader.key is not None and body.count(reader.quoted) > 1:
         return None
     try:
         result, value = reader.fast(body)

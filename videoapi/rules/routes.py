@@ -20,6 +20,8 @@ class Reader(Protocol):
 
     key: str | None
     """Where the payload stands beside `result`; None where the whole body is it."""
+    quoted: bytes
+    """The key as it stands in a body."""
 
     def fast(self, body: bytes, /) -> tuple[object, Any]:
         """Decode a body in one pass into (`result`, payload); ValueError where only care can read it."""
