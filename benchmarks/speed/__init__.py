@@ -1,0 +1,1 @@
+"""How fast the client is, against a loop written by hand and the clients of others: `make bench`."""

@@ -1,0 +1,115 @@
+"""One create, against the loop written by hand and the clients of others."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from benchmarks.speed import race
+from benchmarks.speed.loopback import Server, serving
+from benchmarks.speed.measure import Options, Result, Row, divided
+
+BARE: Final = "bare aiohttp loop"
+NAIVE: Final = "naive aiohttp loop"
+OURS: Final = "videoapi"
+READY_TOKEN: Final = "livekit-api, ready-made token"
+_HERE: Final = "benchmarks.speed."
+LOOPS: Final = {
+    BARE: _HERE + "clients:bare",
+    "bare again (control)": _HERE + "clients:bare",
+    NAIVE: _HERE + "clients:naive",
+    "naive, auth= per request": _HERE + "clients:naive_auth",
+    OURS: _HERE + "clients:ours",
+    "videoapi, settings made once": _HERE + "clients:ours_reusing",
+}
+PEERS: Final = {
+    READY_TOKEN: _HERE + "peers:livekit_token",
+    "livekit-api": _HERE + "peers:livekit",
+    "twilio": _HERE + "peers:twilio",
+    "stripe (aiohttp)": _HERE + "peers:stripe",
+    "openai (aiohttp)": _HERE + "peers:openai_aiohttp",
+    "openai": _HERE + "peers:openai",
+    "httpx2": _HERE + "peers:httpx2",
+}
+LIMITS: Final = {OURS: 1.0, "videoapi, settings made once": 1.0}
+
+
+def run(options: Options) -> Result:
+    """Race a single create in every setting."""
+    rows: list[Row] = []
+    notes: list[str] = []
+    with serving() as server:
+        for scheme in ("http", "https"):
+            for loop in ("asyncio", "uvloop"):
+                raced = _raced(options, server, scheme, loop, notes)
+                rows += raced
+        notes.append(_capacity(server))
+    return Result(
+        slug="single-create",
+        title="One create: processor time a call",
+        reference="a bare, pre-tuned aiohttp loop in the same setting",
+        rows=rows,
+        notes=notes,
+    )
+
+
+def _raced(options: Options, server: Server, scheme: str, loop: str, notes: list[str]) -> list[Row]:
+    rows: list[Row] = []
+    names = {at_once: f"{at_once} at a time, {loop}, {'TLS' if scheme == 'https' else 'plain'}" for at_once in (64, 1)}
+    wanted = {at_once: name for at_once, name in names.items() if options.match in name}
+    if not wanted:
+        return rows
+    with race.workers(_variants(options, scheme), server, scheme, loop) as running:
+        for at_once, setting in wanted.items():
+            print(f"one create, {setting}", flush=True)
+            taking_part = {name: one for name, one in running.items() if at_once == 64 or _also_alone(name, options)}
+            lanes = race.race(
+                taking_part, BARE, server, rounds=options.rounds, seconds=options.seconds, at_once=at_once
+            )
+            rows += judged(lanes, setting)
+            rate = 1 / statistics.median(lanes[BARE].wall)
+            notes.append(f"{setting}: the bare loop makes {rate:,.0f} calls/s.")
+    return rows
+
+
+def _variants(options: Options, scheme: str) -> dict[str, str]:
+    return LOOPS | PEERS if options.peers and scheme == "http" else LOOPS
+
+
+def _also_alone(name: str, options: Options) -> bool:
+    return name in LOOPS or not options.quick
+
+
+def judged(lanes: Mapping[str, race.Lane], setting: str) -> Iterator[Row]:
+    """Yield a row for each variant, and one for each other comparison that has a limit."""
+    for name, lane in lanes.items():
+        yield Row(name, setting, "µs CPU/call", _micro(lane.cpu), lane.cpu_ratios, LIMITS.get(name))
+    for other, limit in ((NAIVE, 0.8), (_best_peer(lanes), 0.5), (READY_TOKEN, 1.0)):
+        if other in lanes:
+            ratios = divided(lanes[OURS].cpu_ratios, lanes[other].cpu_ratios)
+            yield Row(OURS, setting, "µs CPU/call", _micro(lanes[OURS].cpu), ratios, limit, against=other)
+
+
+def _best_peer(lanes: Mapping[str, race.Lane]) -> str:
+    """Name the fastest of the others' clients as its users use it: making its token is part of that."""
+    rivals = [name for name in PEERS if name in lanes and name != READY_TOKEN]
+    return min(rivals, key=lambda name: statistics.median(lanes[name].cpu_ratios), default="")
+
+
+def _micro(seconds: list[float]) -> list[float]:
+    return [value * 1e6 for value in seconds]
+
+
+def _capacity(server: Server) -> str:
+    """Tell what the server can take, asked by a client that does next to nothing itself."""
+    with race.worker(_HERE + "capacity:raw", server, "http", "asyncio") as raw:
+        raw.run_for(0.5, 64)
+        calls = 20_000
+        used = server.seconds()
+        slice_ = raw.run(calls, 64, 0)
+        used = server.seconds() - used
+    return (
+        f"The server takes {1 / slice_.wall:,.0f} creates/s from a client written on `asyncio.Protocol` alone "
+        f"(64 connections, plain), and uses {used / calls * 1e6:.0f} µs of its own core for each."
+    )

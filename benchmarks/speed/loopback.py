@@ -1,0 +1,78 @@
+"""The server's process, as those see it who start it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class Server:
+    """A running server.
+
+    Args:
+        ports: By scheme.
+        ca_file: PEM file of the authority that its certificate is of, where it serves TLS.
+    """
+
+    ports: dict[str, int]
+    ca_file: str | None
+
+    def origin(self, scheme: str) -> str:
+        return f"{scheme}://127.0.0.1:{self.ports[scheme]}"
+
+    def forget(self) -> None:
+        """Let it forget the rooms it has made."""
+        self._ask("POST", "/forget")
+
+    def seconds(self) -> float:
+        """Return how much processor time it has used."""
+        return float(self._ask("GET", "/usage")["seconds"])
+
+    def _ask(self, method: str, path: str) -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports["http"], timeout=10)
+        try:
+            connection.request(method, path)
+            told: dict[str, Any] = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        return told
+
+
+@contextmanager
+def serving(*, tls: bool = True) -> Iterator[Server]:
+    """Run the server; with a certificate of an authority made for this run where `tls` asks for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.speed.server"]
+        ca_file = None
+        if tls:
+            certificate, ca_file = _certificate(Path(folder))
+            command += ["--certificate", certificate]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield Server(json.loads(process.stdout.readline()), ca_file)
+        finally:
+            process.stdin.close()
+            process.stdout.close()
+            process.wait(timeout=10)
+
+
+def _certificate(folder: Path) -> tuple[str, str]:
+    import trustme
+
+    authority = trustme.CA()
+    chain, ca_file = folder / "chain.pem", folder / "ca.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(chain)
+    authority.cert_pem.write_to_path(ca_file)
+    return str(chain), str(ca_file)

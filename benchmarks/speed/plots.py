@@ -1,0 +1,90 @@
+"""Draws a result: bars with quartiles, or lines where it has points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+# The same figures give the same file.
+matplotlib.rcParams["svg.hashsalt"] = "videoapi"
+
+from matplotlib import pyplot as plt  # noqa: E402
+
+from benchmarks.speed.measure import Result, Row, quartiles  # noqa: E402
+
+_WIDE = 5.0
+"""From this span of values on, the axis is logarithmic."""
+
+
+def draw(result: Result, path: Path) -> None:
+    """Write a plot of a result as SVG."""
+    figure = _lines(result) if result.points else _bars(result)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _bars(result: Result) -> Any:
+    rows = [row for row in result.rows if not row.against]
+    relative = any(row.ratios for row in rows)
+    if relative:
+        rows = [row for row in rows if row.ratios]
+    settings = list(dict.fromkeys(row.setting for row in rows))
+    names = list(dict.fromkeys(row.name for row in rows))
+    # Side by side: one panel a setting, the same order of names in each.
+    columns = min(2, len(settings))
+    lines = -(-len(settings) // columns)
+    figure, axes = plt.subplots(
+        lines,
+        columns,
+        figsize=(6.2 * columns, lines * (1 + 0.3 * len(names))),
+        squeeze=False,
+        sharex=True,
+        layout="constrained",
+    )
+    for panel, setting in zip(axes.flat, settings, strict=False):
+        _panel(panel, [row for row in rows if row.setting == setting], relative)
+        panel.set_title(setting, fontsize=10)
+    for panel in axes.flat[len(settings) :]:
+        panel.set_visible(False)
+    figure.suptitle(result.title)
+    figure.supxlabel(f"ratio to {result.reference}" if relative else rows[0].unit, fontsize=9)
+    return figure
+
+
+def _panel(panel: Any, rows: list[Row], relative: bool) -> None:
+    rows = rows[::-1]
+    spreads = [quartiles(row.ratios if relative else row.values) for row in rows]
+    middles = [middle for _, middle, _ in spreads]
+    errors = [
+        [middle - low for low, middle, _ in spreads],
+        [high - middle for _, middle, high in spreads],
+    ]
+    colours = ["#c0392b" if row.kept is False else "#2a7f62" if row.kept else "#9aa5b1" for row in rows]
+    bars = panel.barh([row.name for row in rows], middles, xerr=errors, color=colours, ecolor="#333333", capsize=2)
+    panel.bar_label(bars, [f" {middle:.3g}" for middle in middles], fontsize=8)
+    if relative:
+        panel.axvline(1.0, color="#333333", linewidth=0.8)
+    if max(middles) > _WIDE * min(middles) > 0:
+        panel.set_xscale("log")
+    panel.margins(x=0.15)
+    panel.tick_params(labelsize=8)
+
+
+def _lines(result: Result) -> Any:
+    points = result.points
+    figure, panel = plt.subplots(figsize=(8, 5), layout="constrained")
+    for series in points["series"]:
+        drawn = panel.plot(series["x"], series["y"], "o" if "fit" in series else "o-", label=series["name"])
+        if "fit" in series:
+            panel.plot(series["x"], series["fit"], "--", color=drawn[0].get_color(), linewidth=1)
+    if points.get("log"):
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+    panel.set_xlabel(points["x"])
+    panel.set_ylabel(points["y"])
+    panel.set_title(result.title)
+    panel.legend(fontsize=8)
+    return figure
