@@ -4,7 +4,7 @@ VENV ?= .venv
 WORKERS ?= 2
 PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
 
-.PHONY: test test-fast test-faults-pure test-scale fault-matrix lint demo bench-create clean
+.PHONY: test test-fast test-faults-pure test-scale fault-matrix lint demo bench bench-create clean
 
 # The whole suite on one interpreter, without the big runs.
 test: $(VENV)/ready
@@ -37,6 +37,10 @@ lint: $(VENV)/ready
 demo: .demo/ready
 	.demo/bin/python -m videoapi.cli demo $(ARGS)
 
+# The client against a loop written by hand and the clients of others. Writes benchmarks/speed/results.
+bench: .bench/ready
+	.bench/bin/python -m benchmarks.speed $(ARGS)
+
 # Policies of creating under the same trouble, then one create of each client of others. Writes benchmarks/create/results.
 bench-create: $(VENV)/ready .bench/ready
 	PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.create --peers-python .bench/bin/python $(ARGS)
@@ -52,10 +56,13 @@ $(VENV)/ready: pyproject.toml
 	.demo/bin/python -m pip install -q -e '.[cli,testing]'
 	touch $@
 
-# Each by itself: what cannot be installed is told as such.
-.bench/ready: benchmarks/create/peers.txt
+# The clients of others each by itself: what cannot be installed is told as such.
+.bench/ready: pyproject.toml benchmarks/create/peers.txt benchmarks/speed/packages.txt
 	$(PYTHON) -m venv .bench
-	while read -r peer; do .bench/bin/python -m pip install -q "$$peer" || echo "not installed: $$peer"; done < $<
+	.bench/bin/python -m pip install -q -e .
+	sort -u benchmarks/create/peers.txt benchmarks/speed/packages.txt | while read -r package; do \
+	  .bench/bin/python -m pip install -q "$$package" || echo "not installed: $$package"; \
+	done
 	touch $@
 
 clean:

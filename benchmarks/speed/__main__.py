@@ -13,6 +13,8 @@ from benchmarks.speed.measure import Options, Result
 
 MODULES: Final = {
     "calls": "benchmarks.speed.calls",
+    "bulk": "benchmarks.speed.bulk",
+    "imports": "benchmarks.speed.imports",
 }
 """What can be measured, in this order; each module has `run(options)`, which returns one `Result` or several."""
 RESULTS: Final = Path(__file__).with_name("results")
@@ -20,7 +22,7 @@ RESULTS: Final = Path(__file__).with_name("results")
 
 def main() -> None:
     told = _arguments()
-    rounds = told.rounds or (5 if told.quick else Options().rounds)
+    rounds = told.rounds or (4 if told.quick else Options().rounds)
     seconds = told.seconds or (0.1 if told.quick else Options().seconds)
     options = Options(
         rounds=rounds,

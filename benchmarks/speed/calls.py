@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Final
 
 from benchmarks.speed import race
@@ -40,10 +41,9 @@ def run(options: Options) -> Result:
     rows: list[Row] = []
     notes: list[str] = []
     with serving() as server:
-        for scheme in ("http", "https"):
+        for scheme in server.ports:
             for loop in ("asyncio", "uvloop"):
-                raced = _raced(options, server, scheme, loop, notes)
-                rows += raced
+                rows += _raced(options, server, scheme, loop, notes)
         notes.append(_capacity(server))
     return Result(
         slug="single-create",
@@ -60,17 +60,20 @@ def _raced(options: Options, server: Server, scheme: str, loop: str, notes: list
     wanted = {at_once: name for at_once, name in names.items() if options.match in name}
     if not wanted:
         return rows
-    with race.workers(_variants(options, scheme), server, scheme, loop) as running:
-        for at_once, setting in wanted.items():
+    with race.workers(_variants(options, scheme), server, scheme, loop, notes) as running:
+        for at_once, setting in wanted.items() if running else ():
             print(f"one create, {setting}", flush=True)
             taking_part = {name: one for name, one in running.items() if at_once == 64 or _also_alone(name, options)}
-            lanes = race.race(
-                taking_part, BARE, server, rounds=options.rounds, seconds=options.seconds, at_once=at_once
-            )
+            lanes = _race(taking_part, server, at_once, options)
             rows += judged(lanes, setting)
-            rate = 1 / statistics.median(lanes[BARE].wall)
-            notes.append(f"{setting}: the bare loop makes {rate:,.0f} calls/s.")
+            notes.append(f"{setting}: {_load(running[BARE], server, at_once)}")
     return rows
+
+
+def _race(running: Mapping[str, race.Worker], server: Server, at_once: int, options: Options) -> dict[str, race.Lane]:
+    for one in running.values():
+        one.warm_up(at_once)
+    return race.race(running, BARE, server, options.rounds, lambda one: one.run_for(options.seconds, at_once))
 
 
 def _variants(options: Options, scheme: str) -> dict[str, str]:
@@ -101,15 +104,23 @@ def _micro(seconds: list[float]) -> list[float]:
     return [value * 1e6 for value in seconds]
 
 
+def _load(bare: race.Worker, server: Server, at_once: int) -> str:
+    """Tell how busy the server is with the fastest of those that race."""
+    calls = 3_000
+    used = server.seconds()
+    took = bare.run(calls, at_once, 0).wall * calls
+    share = (server.seconds() - used) / took
+    return f"the bare loop makes {calls / took:,.0f} calls/s, and the server's core is busy {share:.0%} of that time."
+
+
 def _capacity(server: Server) -> str:
     """Tell what the server can take, asked by a client that does next to nothing itself."""
-    with race.worker(_HERE + "capacity:raw", server, "http", "asyncio") as raw:
-        raw.run_for(0.5, 64)
-        calls = 20_000
+    calls = 30_000
+    with race.worker(_HERE + "capacity:raw", server, "http", "uvloop" if find_spec("uvloop") else "asyncio") as raw:
         used = server.seconds()
-        slice_ = raw.run(calls, 64, 0)
+        rate = 1 / raw.run(calls, 64, 0).wall
         used = server.seconds() - used
     return (
-        f"The server takes {1 / slice_.wall:,.0f} creates/s from a client written on `asyncio.Protocol` alone "
-        f"(64 connections, plain), and uses {used / calls * 1e6:.0f} µs of its own core for each."
+        f"The server takes {rate:,.0f} creates/s from a client written on `asyncio.Protocol` alone (64 connections, "
+        f"plain), and uses {used / calls * 1e6:.0f} µs of its core for each."
     )

@@ -49,6 +49,7 @@ class _Asking(asyncio.Protocol):
 @asynccontextmanager
 async def raw(target: Target) -> AsyncIterator[Run]:
     address = urlsplit(target.base_url)
+    host, port = str(address.hostname), int(address.port or 0)
     body = json.dumps(bodies.room(0), separators=(",", ":")).encode()
     head = f"POST {address.path}/rooms HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
     loop = asyncio.get_running_loop()
@@ -56,9 +57,7 @@ async def raw(target: Target) -> AsyncIterator[Run]:
 
     async def run(calls: int, at_once: int) -> None:
         while len(connections) < at_once:
-            _, made = await loop.create_connection(
-                lambda: _Asking(head.encode() + body), address.hostname, address.port
-            )
+            _, made = await loop.create_connection(lambda: _Asking(head.encode() + body), host, port)
             connections.append(made)
         share = max(1, calls // at_once)
         await asyncio.gather(*(one.ask(share) for one in connections[:at_once]))

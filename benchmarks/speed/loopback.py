@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import attrs
+
+from benchmarks.speed.children import child
 
 
 @attrs.frozen
@@ -50,22 +51,13 @@ class Server:
 
 @contextmanager
 def serving(*, tls: bool = True) -> Iterator[Server]:
-    """Run the server; with a certificate of an authority made for this run where `tls` asks for it."""
+    """Run the server; with TLS where it is asked for and trustme is installed."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.speed.server"]
-        ca_file = None
-        if tls:
-            certificate, ca_file = _certificate(Path(folder))
-            command += ["--certificate", certificate]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
+        certificate, ca_file = _certificate(Path(folder)) if tls and find_spec("trustme") else (None, None)
+        arguments = ["--certificate", certificate] if certificate else []
+        with child("server", *arguments) as process:
+            assert process.stdout is not None
             yield Server(json.loads(process.stdout.readline()), ca_file)
-        finally:
-            process.stdin.close()
-            process.stdout.close()
-            process.wait(timeout=10)
 
 
 def _certificate(folder: Path) -> tuple[str, str]:

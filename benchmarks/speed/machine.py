@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +40,7 @@ def describe() -> dict[str, Any]:
         "cores": len(cores.usable()) or os.cpu_count(),
         "memory_gib": _memory(),
         "os": _system(),
-        "kernel": platform.release(),
+        "kernel": re.match(r"[\d.]*", platform.release())[0],  # type: ignore[index]
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "compiler": platform.python_compiler(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},

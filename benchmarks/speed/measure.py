@@ -79,7 +79,7 @@ class Result:
         rows: What was measured.
         notes: What a reader must know.
         points: A line plot in place of bars: labels `x` and `y`, and `series`, each with `name`, `x`, `y` and
-            perhaps `fit`, the fitted line at the same `x`; `log` for logarithmic axes.
+            perhaps `fit`, the fitted line at the same `x`; `log` names the logarithmic axes: `x`, `y` or `xy`.
     """
 
     slug: str

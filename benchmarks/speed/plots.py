@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "videoapi"
 
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.ticker import LogLocator, NullLocator  # noqa: E402
 
 from benchmarks.speed.measure import Result, Row, quartiles  # noqa: E402
 
@@ -27,7 +28,7 @@ def draw(result: Result, path: Path) -> None:
 
 
 def _bars(result: Result) -> Any:
-    rows = [row for row in result.rows if not row.against]
+    rows = [row for row in result.rows if not row.against and row.unit == result.rows[0].unit]
     relative = any(row.ratios for row in rows)
     if relative:
         rows = [row for row in rows if row.ratios]
@@ -69,6 +70,9 @@ def _panel(panel: Any, rows: list[Row], relative: bool) -> None:
         panel.axvline(1.0, color="#333333", linewidth=0.8)
     if max(middles) > _WIDE * min(middles) > 0:
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_locator(NullLocator())
     panel.margins(x=0.15)
     panel.tick_params(labelsize=8)
 
@@ -80,9 +84,10 @@ def _lines(result: Result) -> Any:
         drawn = panel.plot(series["x"], series["y"], "o" if "fit" in series else "o-", label=series["name"])
         if "fit" in series:
             panel.plot(series["x"], series["fit"], "--", color=drawn[0].get_color(), linewidth=1)
-    if points.get("log"):
-        panel.set_xscale("log")
-        panel.set_yscale("log")
+    for axis in points.get("log", ""):
+        (panel.set_xscale if axis == "x" else panel.set_yscale)("log")
+    if "y" not in points.get("log", ""):
+        panel.set_ylim(bottom=0)
     panel.set_xlabel(points["x"])
     panel.set_ylabel(points["y"])
     panel.set_title(result.title)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
 import attrs
 
+from benchmarks.speed.children import child
 from benchmarks.speed.loopback import Server
 from benchmarks.speed.measure import against_neighbours
 
@@ -49,17 +49,21 @@ class Worker:
         told = self._told()
         return Slice(float(told["cpu"]) / calls, float(told["wall"]) / calls)
 
+    def warm_up(self, at_once: int) -> None:
+        """Let it make its connections, and find out how fast it is."""
+        self._pace[at_once] = self.run(_FIRST, at_once, _FIRST).wall
+
     def run_for(self, seconds: float, at_once: int) -> Slice:
-        """Let it make as many calls as take about so long; the first time it finds out how many those are."""
+        """Let it make as many calls as take about so long."""
         if at_once not in self._pace:
-            self._pace[at_once] = self.run(_FIRST, at_once, _FIRST).wall
+            self.warm_up(at_once)
         return self.run(max(at_once, int(seconds / self._pace[at_once])), at_once, _WARM * at_once)
 
     def _told(self) -> dict[str, str]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"The process of {self._process.args} ended; what it wrote to its errors says why.")
+            raise RuntimeError("A variant's process ended; what it wrote to its errors says why.")
         told: dict[str, str] = json.loads(line)
         return told
 
@@ -71,30 +75,32 @@ def worker(variant: str, server: Server, scheme: str, loop: str) -> Iterator[Wor
     Raises:
         Missing: What it needs is not installed.
     """
-    command = [sys.executable, "-m", "benchmarks.speed.worker", "--loop", loop, variant, server.origin(scheme)]
+    arguments = ["--loop", loop, variant, server.origin(scheme)]
     if scheme == "https":
-        command.append(server.ca_file or "")
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
+        arguments.append(server.ca_file or "")
+    with child("worker", *arguments) as process:
         yield Worker(process)
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        process.wait(timeout=60)
 
 
 @contextmanager
-def workers(variants: Mapping[str, str], server: Server, scheme: str, loop: str) -> Iterator[dict[str, Worker]]:
-    """Run the processes of those variants that can run here, by name; tell of the others."""
+def workers(
+    variants: Mapping[str, str], server: Server, scheme: str, loop: str, notes: list[str]
+) -> Iterator[dict[str, Worker]]:
+    """Run the processes of those variants that can run here, by name; the notes tell of the others.
+
+    Nothing runs where the first cannot, which the others are compared with.
+    """
+    reference = next(iter(variants))
     with ExitStack() as stack:
         running: dict[str, Worker] = {}
         for name, variant in variants.items():
             try:
                 running[name] = stack.enter_context(worker(variant, server, scheme, loop))
             except Missing as missing:
-                print(f"{name} does not take part: {missing}", flush=True)
+                note = f"{name} did not take part on {loop}: {missing}."
+                notes += [] if note in notes else [note]
+                if name == reference:
+                    break
         yield running
 
 
@@ -116,21 +122,27 @@ class Lane:
 
 
 def race(
-    running: Mapping[str, Worker], reference: str, server: Server, *, rounds: int, seconds: float, at_once: int
+    running: Mapping[str, Worker], reference: str, server: Server, rounds: int, run: Callable[[Worker], Slice]
 ) -> dict[str, Lane]:
-    """Let variants run in turn, `rounds` times in ever another order, the reference between each two."""
+    """Let variants run in turn, `rounds` times in ever another order, the reference between each two.
+
+    Args:
+        running: Variants by name, warmed up.
+        reference: The name of the one that ratios are against.
+        server: Forgets its rooms before each slice.
+        rounds: How often each variant runs.
+        run: Lets one run.
+    """
     lanes = {name: Lane() for name in running}
     others = [name for name in running if name != reference]
-    for one in running.values():
-        one.run_for(seconds / 4, at_once)
     order = random.Random(1)
     for _ in range(rounds):
         order.shuffle(others)
-        references, slices = [], []
+        references: list[Slice] = []
+        slices: list[Slice] = []
         for name in (reference, *(name for other in others for name in (other, reference))):
             server.forget()
-            slice_ = running[name].run_for(seconds, at_once)
-            (references if name == reference else slices).append(slice_)
+            (references if name == reference else slices).append(run(running[name]))
         note(lanes, reference, others, references, slices)
     return lanes
 

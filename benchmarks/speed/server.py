@@ -138,11 +138,11 @@ async def _serve(certificate: str | None) -> None:
     made = Made()
     context: dict[str, ssl.SSLContext | None] = {"http": None}
     if certificate is not None:
-        context["https"] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context["https"].load_cert_chain(certificate)
+        context["https"] = tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
     ports: dict[str, Any] = {}
-    for scheme, tls in context.items():
-        server = await loop.create_server(lambda: Answering(made), "127.0.0.1", 0, ssl=tls, backlog=1024)
+    for scheme, layer in context.items():
+        server = await loop.create_server(lambda: Answering(made), "127.0.0.1", 0, ssl=layer, backlog=1024)
         ports[scheme] = server.sockets[0].getsockname()[1]
     ended = asyncio.Event()
     stop = lambda: loop.call_soon_threadsafe(ended.set)  # noqa: E731

@@ -1,0 +1,62 @@
+"""Many creates in one go: `create_many`, and the loop that people write instead. Each run is a whole job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from benchmarks.speed import bodies
+from benchmarks.speed.clients import APP_ID, APP_KEY, bare_session
+from benchmarks.speed.worker import Run, Target
+
+
+@asynccontextmanager
+async def gathered(target: Target) -> AsyncIterator[Run]:
+    """A semaphore and a gather: no retry, no time-out but aiohttp's, and the first error ends it all."""
+    import orjson
+
+    url = f"{target.base_url}/rooms"
+
+    async def run(calls: int, at_once: int) -> None:
+        turns = asyncio.Semaphore(at_once)
+
+        async with bare_session(target) as session:
+
+            async def create(number: int) -> str:
+                async with turns, session.post(url, json=bodies.room(number)) as response:
+                    room_id: str = orjson.loads(await response.read())["room"]["room_id"]
+                    return room_id
+
+            ids = await asyncio.gather(*map(create, range(calls)))
+            assert len(ids) == calls
+
+    yield run
+
+
+@asynccontextmanager
+async def created(target: Target) -> AsyncIterator[Run]:
+    """As users call it: outcomes for each room, retries, and the audit of the list at the end."""
+    yield _many(target, audit=True)
+
+
+@asynccontextmanager
+async def created_unaudited(target: Target) -> AsyncIterator[Run]:
+    yield _many(target, audit=False)
+
+
+def _many(target: Target, *, audit: bool) -> Run:
+    from videoapi import RoomSettings, RoomSpec, VideoClient
+
+    def spec() -> RoomSpec:
+        return RoomSpec(name=bodies.NAME, settings=RoomSettings(**bodies.settings()), sip=False, data=bodies.DATA)
+
+    async def run(calls: int, at_once: int) -> None:
+        async with VideoClient(APP_ID, APP_KEY, target.base_url, ca_file=target.ca_file) as client:
+            report = await client.rooms.create_many((spec() for _ in range(calls)), concurrency=at_once, audit=audit)
+        assert report.counts["created"] == calls, report
+        assert report.audited is audit
+        assert not report.duplicates
+        assert not report.missing
+
+    return run
