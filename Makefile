@@ -42,8 +42,8 @@ bench: .bench/ready
 	.bench/bin/python -m benchmarks.speed $(ARGS)
 
 # Policies of creating under the same trouble, then one create of each client of others. Writes benchmarks/create/results.
-bench-create: $(VENV)/ready .bench/ready
-	PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.create --peers-python .bench/bin/python $(ARGS)
+bench-create: $(VENV)/ready .bench-create/ready
+	PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.create --peers-python .bench-create/bin/python $(ARGS)
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -56,14 +56,19 @@ $(VENV)/ready: pyproject.toml
 	.demo/bin/python -m pip install -q -e '.[cli,testing]'
 	touch $@
 
-# The clients of others each by itself: what cannot be installed is told as such.
-.bench/ready: pyproject.toml benchmarks/create/peers.txt benchmarks/speed/packages.txt
+# The clients of others, each by itself: what cannot be installed is told as such. Two environments, as some of those
+# that `bench-create` asks hold back what aiohttp stands on.
+.bench/ready: pyproject.toml benchmarks/speed/packages.txt
 	$(PYTHON) -m venv .bench
 	.bench/bin/python -m pip install -q -e .
-	sort -u benchmarks/create/peers.txt benchmarks/speed/packages.txt | while read -r package; do \
-	  .bench/bin/python -m pip install -q "$$package" || echo "not installed: $$package"; \
-	done
+	while read -r package; do .bench/bin/python -m pip install -q "$$package" || echo "not installed: $$package"; done \
+	  < benchmarks/speed/packages.txt
+	touch $@
+
+.bench-create/ready: benchmarks/create/peers.txt
+	$(PYTHON) -m venv .bench-create
+	while read -r peer; do .bench-create/bin/python -m pip install -q "$$peer" || echo "not installed: $$peer"; done < $<
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* .demo .bench dist build
+	rm -rf .venv .venv-* .demo .bench .bench-create dist build

@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 # The same figures give the same file.
 matplotlib.rcParams["svg.hashsalt"] = "videoapi"
+matplotlib.rcParams["svg.fonttype"] = "none"
 
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.ticker import LogLocator, NullLocator  # noqa: E402
@@ -33,14 +34,15 @@ def _bars(result: Result) -> Any:
     if relative:
         rows = [row for row in rows if row.ratios]
     settings = list(dict.fromkeys(row.setting for row in rows))
-    names = list(dict.fromkeys(row.name for row in rows))
-    # Side by side: one panel a setting, the same order of names in each.
     columns = min(2, len(settings))
-    lines = -(-len(settings) // columns)
+    # Each line of panels is as high as the fuller of them needs.
+    counts = [sum(row.setting == setting for row in rows) for setting in settings]
+    heights = [1 + 0.3 * max(counts[start : start + columns]) for start in range(0, len(counts), columns)]
     figure, axes = plt.subplots(
-        lines,
+        len(heights),
         columns,
-        figsize=(6.2 * columns, lines * (1 + 0.3 * len(names))),
+        figsize=(6.2 * columns, 0.6 + sum(heights)),
+        height_ratios=heights,
         squeeze=False,
         sharex=True,
         layout="constrained",
@@ -87,7 +89,7 @@ def _lines(result: Result) -> Any:
     for axis in points.get("log", ""):
         (panel.set_xscale if axis == "x" else panel.set_yscale)("log")
     if "y" not in points.get("log", ""):
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.15 * panel.get_ylim()[1])
     panel.set_xlabel(points["x"])
     panel.set_ylabel(points["y"])
     panel.set_title(result.title)
