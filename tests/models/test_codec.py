@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from videoapi.errors import ConfigurationError, ValidationError
+from videoapi.models import kept, strictjson
 from videoapi.models.codec import MISSING, Reader, RecordReader, Refused, encode
 from videoapi.models.people import Participant
 from videoapi.models.reports import CallRecord
@@ -101,13 +102,80 @@ def test_one_odd_record_costs_no_other():
     assert isinstance(broken, Refused)
 
 
+@pytest.mark.parametrize("extra", [False, True])
+def test_records_read_at_once_are_those_read_one_by_one(extra):
+    raws = [b'{"cdr_id":"a","new":1,"room":{"own":[2]}}', b'{"cdr_id":"b","usage":{"connect_minutes":"2.5"}}']
+    reader = RecordReader(CallRecord, extra=extra)
+    together, alone = reader.read_list(b"[%b]" % b" , ".join(raws)), reader.read_block(raws)
+    assert together == alone
+    assert [record.to_dict() for record in together] == [record.to_dict() for record in alone]
+    if extra:
+        assert together[0].extra == {"new": 1}
+        assert together[0].room.extra == {"own": [2]}
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (CallRecord, b'[{"cdr_id":"a"},{"cdr_id":7}]'),
+        (CallRecord, b'[{"cdr_id":"a"},null]'),
+        (CallRecord, b'[{"cdr_id":"\\ud800"}]'),
+        (CallRecord, b'[{"cdr_id":"\xff"}]'),
+        (CallRecord, b'[{"new":"\xff"}]'),
+        (CallRecord, b'[{"cdr_id":"a"}]]'),
+        (CallRecord, b'[{"user":{"name":"a"]'),
+        (CallRecord, b'[{"stats_quality":' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}]"),
+        (Room, b'[{"room_id":"a"},{"room_id":"../b"}]'),
+        (Room, b'[{"room_id":"a"},{"name":"b"}]'),
+    ],
+)
+def test_one_record_that_needs_a_closer_look_is_not_read_with_others(model, text):
+    assert RecordReader(model, extra=True).read_list(text) is None
+
+
+def test_a_text_is_parsed_once_for_a_record_and_all_its_parts(monkeypatch):
+    parsed = []
+    monkeypatch.setattr(kept, "loads_kept", lambda raw: parsed.append(raw) or strictjson.loads_kept(raw))
+    raw = b'{"cdr_id":"a","new":1,"room":{"own":2},"user":{"own":3}}'
+    record = RecordReader(CallRecord, extra=True).read(raw)
+    assert not parsed
+    assert (record.user.extra, record.room.extra, record.extra) == ({"own": 3}, {"own": 2}, {"new": 1})
+    assert record.usage.extra == {}
+    assert parsed == [raw]
+
+
+def test_a_text_goes_when_it_has_been_parsed():
+    raw = b'{"cdr_id":"a","new":1,"room":{"own":2}}'
+    record = RecordReader(CallRecord, extra=True).read(raw)
+    source, _ = record.room._kept
+    assert record.extra == {"new": 1}
+    assert source._raw is None
+    assert record.room.extra == {"own": 2}
+
+
+def test_a_list_is_parsed_once_for_all_its_items(monkeypatch):
+    parsed = []
+    monkeypatch.setattr(kept, "loads_kept", lambda raw: parsed.append(raw) or strictjson.loads_kept(raw))
+    body = b'{"result":0,"users":[{"name":"a","new":1},{"name":"b","new":2}]}'
+    _, users = Reader("users", Participant, many=True).fast(body)
+    assert [user.extra for user in users] == [{"new": 1}, {"new": 2}]
+    assert len(parsed) == 1
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5000])
+def test_a_number_too_large_to_hold_is_kept_as_text(number):
+    record = RecordReader(CallRecord, extra=True).read(b'{"cdr_id":"a","new":%b}' % number.encode())
+    assert record.extra == {"new": number}
+
+
 def test_records_are_read_from_raw_views_and_do_not_keep_the_page():
     page = b'[{"cdr_id":"a","new":1},{"cdr_id":"b"}]'
     raws = msgspec.json.decode(page, type=list[msgspec.Raw])
     made = RecordReader(CallRecord, extra=True).read_block(raws)
     assert [record.cdr_id for record in made] == ["a", "b"]
-    assert made[0]._kept[0] == b'{"cdr_id":"a","new":1}'
-    assert type(made[0]._kept[0]) is bytes
+    source, _ = made[0]._kept
+    assert type(source._raw) is bytes
+    assert source._raw == b'{"cdr_id":"a","new":1}'
 
 
 def test_unknown_fields_are_kept_on_a_single_object_at_every_depth():

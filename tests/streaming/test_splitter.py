@@ -129,7 +129,7 @@ def test_broken_documents_are_told_in_words(body: bytes, words: str) -> None:
     for cuts in ([], list(range(len(body)))):
         splitter, _ = split(body, cuts)
         assert words in (splitter.broken or "")
-        assert splitter.feed(b"{}") == []
+        assert list(splitter.feed(b"{}")) == []
 
 
 def test_items_before_the_break_come_out_all_the_same() -> None:
@@ -177,10 +177,67 @@ def test_an_item_over_the_cap_is_left_out_and_its_place_kept() -> None:
 
 def test_a_long_item_in_pieces_never_piles_up() -> None:
     splitter = Splitter("cdr")
-    splitter.feed(b'{"cdr":["')
+    assert list(splitter.feed(b'{"cdr":["')) == []
     for _ in range(64):
-        splitter.feed(b"x" * BLOCK)
+        assert list(splitter.feed(b"x" * BLOCK)) == []
         assert len(splitter._buffer) <= MAX_ITEM + 2 * BLOCK
+
+
+def read_odd_alone(text: bytes) -> list[Any] | None:
+    """A reader of small lists; where a number stands in one, each item has to be looked at."""
+    try:
+        items = json.loads(text)
+    except ValueError:
+        return None
+    return None if any(isinstance(item, int) for item in items) else items
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), items=st.lists(values, max_size=8))
+def test_read_at_once_or_one_by_one_the_items_are_the_same(data: st.DataObject, items: list[Any]) -> None:
+    body = json.dumps({"result": 0, "cdr": items}).encode()
+    splitter = Splitter("cdr", read_odd_alone)
+    found: list[Any] = []
+    for start, stop in pairwise([0, *sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=6))), len(body)]):
+        for block in splitter.feed(body[start:stop]):
+            assert block.index == len(found)
+            assert not block.too_long
+            assert (block.records is None) == bool(block.items)
+            found += items_of([block]) if block.records is None else block.records
+    assert found == items
+    assert splitter.complete
+
+
+def test_a_cut_within_an_item_is_no_cut_though_its_bytes_can_be_read() -> None:
+    body = b'{"cdr":[{"a":1},{"b":2}],"more":[{"c":3},{"d":4}]}'
+    splitter = Splitter("cdr", read_odd_alone)
+    assert [block.records or items_of([block]) for block in splitter.feed(body)] == [[{"a": 1}], [{"b": 2}]]
+    assert json.loads(splitter.envelope) == {"cdr": [], "more": [{"c": 3}, {"d": 4}]}
+
+
+def test_blocks_are_read_when_their_turn_comes() -> None:
+    read: list[bytes] = []
+
+    def note(text: bytes) -> None:
+        read.append(text)
+
+    items = [{"n": n, "pad": "x" * 500} for n in range(500)]
+    blocks = Splitter("cdr", note).feed(json.dumps({"cdr": items}).encode())
+    next(blocks)
+    assert len(read) == 1
+    assert sum(len(block.items) for block in blocks) == 500 - read[0].count(b'"n"')
+    assert len(read) > 4
+
+
+def test_an_item_cut_by_the_chunks_joins_the_block_of_the_next_one() -> None:
+    items = [{"n": n, "pad": ["x" * 100] * 5} for n in range(2000)]
+    body = json.dumps({"cdr": items}, separators=(",", ":")).encode()
+    blocks: list[Block] = []
+    splitter = Splitter("cdr")
+    for start in range(0, len(body), 16_000):
+        blocks += splitter.feed(body[start : start + 16_000])
+    assert items_of(blocks) == items
+    assert sum(len(block.items) == 1 for block in blocks) <= 1
 
 
 def test_the_envelope_is_bounded() -> None:

@@ -3,18 +3,19 @@
 import enum
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, Literal, Self, TypeVar, cast, get_args, get_type_hints
+from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeVar, cast, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import attrs
 import msgspec
 
 from videoapi.errors import ConfigurationError, ValidationError
-from videoapi.models.strictjson import Refused, loads_kept
+from videoapi.models.strictjson import Refused
 
 _M = TypeVar("_M", bound="Model")
 _T = TypeVar("_T")
 Where = tuple[str | int, ...]
+"""The keys and places that lead to a model inside a text."""
 
 
 def _once_a_class(function: Callable[[Any], _T]) -> Callable[[Any], _T]:
@@ -45,6 +46,14 @@ UNSET: Final = Unset.UNSET
 """Stands in a setting that was not given, and so is not sent."""
 
 
+class Source(Protocol):
+    """What models came from."""
+
+    def unknown_at(self, where: Where) -> dict[str, Any]:
+        """Return the unknown fields of the model that stands there."""
+        ...
+
+
 class Model:
     """A frozen object of the contract.
 
@@ -62,7 +71,7 @@ class Model:
     # Keys beside the object's own where the whole body is the object.
     envelope: ClassVar[frozenset[str]] = frozenset()
 
-    _kept: "tuple[bytes, Where] | dict[str, Any]"
+    _kept: tuple[Source, Where] | dict[str, Any]
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -118,8 +127,9 @@ class Model:
         except AttributeError:
             return {} if self.composed else None
         if isinstance(kept, tuple):
-            kept = unknown(type(self), _at(loads_kept(kept[0]), kept[1]))
-            _put(self, kept)
+            source, where = kept
+            kept = source.unknown_at(where)
+            put_kept(self, kept)
         return kept
 
     def __repr__(self) -> str:
@@ -150,23 +160,30 @@ class Model:
 
 
 def sparse(cls: type[_M]) -> type[_M]:
-    """Decorate a model most of whose fields are absent on the wire, so that it decodes faster.
+    """Decorate a model most of whose fields are absent on the wire, so that it decodes faster."""
+    return often_absent(*(name for name, is_part in _wire_fields(cls) if not is_part))(cls)
+
+
+def often_absent(*names: str) -> Callable[[type[_M]], type[_M]]:
+    """Decorate a model whose fields of these names are often absent on the wire, so that it decodes faster.
 
     The typed decoder asks every field that it did not fill whether it is set, and pays for an
-    AttributeError each time. Objects that start out filled with None answer it at once.
+    AttributeError each time. Objects that start out with None there answer it at once.
     """
-    setters = [cls.__dict__[name].__set__ for name, is_part in _wire_fields(cls) if not is_part]
 
-    def fill(made: _M) -> None:
-        for put in setters:
-            put(made, None)
+    def decorate(cls: type[_M]) -> type[_M]:
+        setters = {f"put_{name}": cls.__dict__[name].__set__ for name in names}
+        # Written out, as attrs writes its __init__: a loop over the setters costs as much as it saves.
+        exec("def fill(made):" + "".join(f"\n    {put}(made, None)" for put in setters), setters)  # noqa: S102
+        # Set after attrs has made __init__, which so does not call it.
+        cast(Any, cls).__attrs_pre_init__ = setters["fill"]
+        return cls
 
-    cast(Any, cls).__attrs_pre_init__ = fill  # set after attrs has made __init__, which so does not call it
-    return cls
+    return decorate
 
 
 # The slot's own setter: frozen classes refuse any other way in, and this one is the fastest.
-_put = cast(Any, Model)._kept.__set__
+put_kept: Callable[[Model, tuple[Source, Where] | dict[str, Any]], None] = cast(Any, Model)._kept.__set__
 
 
 def rebuild(cls: type[_M], fields: Mapping[str, Any], kept: dict[str, Any] | None) -> _M:
@@ -176,29 +193,8 @@ def rebuild(cls: type[_M], fields: Mapping[str, Any], kept: dict[str, Any] | Non
         value = fields[field.name] if field.name in fields else _default(field)
         object.__setattr__(made, field.name, value)
     if kept is not None:
-        _put(made, kept)
+        put_kept(made, kept)
     return made
-
-
-def keep(model: Model, raw: bytes, where: Where = ()) -> None:
-    """Keep the bytes that a decoded model came from, for `extra` of it and of its parts.
-
-    Args:
-        model: What was decoded.
-        raw: The text it stood in. It is parsed again when `extra` is first asked for.
-        where: The keys and places that lead to the model inside that text.
-    """
-    _put(model, (raw, where))
-    for name in parts(type(model)):
-        value = getattr(model, name)
-        if value is None:
-            continue
-        if isinstance(value, Model):
-            keep(value, raw, (*where, name))
-        elif isinstance(value, tuple):
-            for place, item in enumerate(value):
-                if isinstance(item, Model):
-                    keep(item, raw, (*where, name, place))
 
 
 def unknown(cls: type[Model], fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,9 +245,9 @@ def masked_urls(value: object) -> str:
 
 
 @_once_a_class
-def parts(cls: Any) -> tuple[str, ...]:
-    """Names of the fields that may hold models."""
-    return tuple(name for name, hint in field_types(cls).items() if _mentions_model(hint))
+def parts(cls: Any) -> dict[str, type[Model]]:
+    """The fields that may hold models, each with their class."""
+    return {name: part for name, hint in field_types(cls).items() if (part := _model_in(hint)) is not None}
 
 
 @_once_a_class
@@ -273,10 +269,10 @@ def _known(cls: Any) -> frozenset[str]:
     return envelope.union(field_types(cls))
 
 
-def _mentions_model(hint: Any) -> bool:
+def _model_in(hint: Any) -> type[Model] | None:
     if isinstance(hint, type) and issubclass(hint, Model):
-        return True
-    return any(_mentions_model(inner) for inner in get_args(hint))
+        return hint
+    return next((found for inner in get_args(hint) if (found := _model_in(inner)) is not None), None)
 
 
 def _factory(field: "attrs.Attribute[Any]") -> Callable[[], Any] | None:
@@ -287,12 +283,3 @@ def _default(field: "attrs.Attribute[Any]") -> Any:
     if (make := _factory(field)) is not None:
         return make()
     return None if field.default is attrs.NOTHING else field.default
-
-
-def _at(value: Any, where: Where) -> Mapping[str, Any]:
-    for step in where:
-        try:
-            value = value[step]
-        except (KeyError, IndexError, TypeError):
-            return {}
-    return value if isinstance(value, Mapping) else {}

@@ -14,8 +14,9 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast
 import msgspec
 
 from videoapi.errors import ValidationError
-from videoapi.models.base import Model, keep, plain
+from videoapi.models.base import Model, plain
 from videoapi.models.ids import is_id
+from videoapi.models.kept import Text
 from videoapi.models.rooms import Room
 from videoapi.models.strictjson import Refused, loads
 
@@ -97,13 +98,14 @@ class Reader(Generic[T]):
         if self.many:
             payload = payload or []
             self._check(payload)
+            text = Text(body)
             for place, item in enumerate(payload):
-                keep(item, body, (*self._where, place))
+                text.keep(item, (*self._where, place))
         else:
             _check_sound(payload)
             made: object = payload
             if isinstance(made, Model):
-                keep(made, body, self._where)
+                Text(body).keep(made, self._where)
         return envelope.result, payload
 
     def structure(self, payload: object) -> T | list[T]:
@@ -196,8 +198,30 @@ class RecordReader(Generic[M]):
         if self.extra:
             kept = bytes(raw)
             _check_text(kept)
-            keep(record, kept)
+            Text(kept).keep(record)
         return record
+
+    def read_list(self, text: bytes) -> list[M] | None:
+        """Read a JSON list of records at once, at half the cost of one by one.
+
+        Args:
+            text: The list.
+
+        Returns:
+            The records; None where it is no list, or where one of them needs a closer look.
+        """
+        try:
+            records: list[M] = self._decode_list(text)
+            if self._named:
+                for record in records:
+                    _check_sound(record)
+            if self.extra:
+                _check_text(text)
+                for record, raw in zip(records, _raw_list(text), strict=True):
+                    Text(bytes(raw)).keep(record)
+        except _UNREADABLE:
+            return None
+        return records
 
     def read_block(self, raws: Iterable[bytes | msgspec.Raw]) -> list[M | Refused]:
         """Read records; what cannot be read is its refusal, in its place."""
@@ -220,7 +244,13 @@ class RecordReader(Generic[M]):
     def _decode(self) -> Any:
         return msgspec.json.Decoder(self.model, strict=False).decode
 
+    @cached_property
+    def _decode_list(self) -> Any:
+        kind: Any = list[self.model]  # type: ignore[name-defined]
+        return msgspec.json.Decoder(kind, strict=False).decode
 
+
+_raw_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _SAFE: Final = frozenset({str, int, bool, NoneType})
 
 

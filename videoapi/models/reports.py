@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 import attrs
 import msgspec
 
-from videoapi.models.base import Model, masked, masked_url, masked_urls
+from videoapi.models.base import Model, masked, masked_url, masked_urls, often_absent
 from videoapi.models.rooms import Sip
 from videoapi.models.settings import RoomSettings
 from videoapi.models.times import moment
@@ -31,6 +31,7 @@ class RoomDetails(Model):
     created: str | None = None
 
 
+@often_absent("room_details", "sip")
 @attrs.frozen(repr=False, kw_only=True)
 class CallRoom(Model):
     """The room's side of a record; `duration` in seconds. Source: contract 5.2."""
@@ -58,6 +59,7 @@ class CallRoom(Model):
         return moment(self.disconnect_dt)
 
 
+@often_absent("token", "confName")
 @attrs.frozen(repr=False, kw_only=True)
 class CallUser(Model):
     """Who was connected. Source: contract 5.2."""
@@ -103,6 +105,7 @@ class PublishedTrack(Model):
     url: bool | None = None
 
 
+@often_absent("screen_minutes", "connect_minutes", "connect_minutes_cal", "room_connect_minutes")
 @attrs.frozen(repr=False, kw_only=True)
 class Usage(Model):
     """What is counted, in minutes. Source: contract 5.2."""
@@ -156,6 +159,7 @@ class Price(Model):
     connect_duration: Number | None = None
 
 
+@often_absent("sip", "parent_partner_id", "stats_quality", "price")
 @attrs.frozen(repr=False, kw_only=True)
 class CallRecord(Model):
     """One connection of one user, in either schema of the service. Source: contract 5.2.

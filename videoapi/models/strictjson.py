@@ -4,6 +4,8 @@ import json
 import math
 from typing import Any
 
+import msgspec
+
 
 class Refused(ValueError):
     """These bytes, or this value, cannot be read as what was asked for.
@@ -48,7 +50,10 @@ def loads(raw: bytes) -> Any:
 
 def loads_kept(raw: bytes) -> Any:
     """Parse bytes that a typed decoder has gone over; a number too large to hold stays text."""
-    return json.loads(raw.decode(), parse_float=_finite_or_text, parse_int=_int_or_text)
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return json.loads(raw.decode(), parse_float=_finite_or_text, parse_int=_int_or_text)
 
 
 def _no_constant(name: str) -> float:

@@ -14,7 +14,7 @@ from videoapi.errors import CallTimeout, ProtocolError, VideoAPIError
 from videoapi.rules.outcome import Outcome
 from videoapi.rules.routes import Request, Route
 from videoapi.rules.verdicts import Verdict
-from videoapi.streaming.splitter import BLOCK, Block, Found, Splitter
+from videoapi.streaming.splitter import Block, Found, Read, Splitter
 
 T = TypeVar("T")
 
@@ -109,6 +109,7 @@ class Ahead:
 class Reading:
     """Reads one answer.
 
+    `read` reads the items of a block at once; without it they stay bytes.
     `outcome` says, after the last block, what became of it: anything but DONE means that the
     records so far are not all.
     """
@@ -118,6 +119,7 @@ class Reading:
     key: str
     null_is_empty: bool
     patience: Patience
+    read: Read | None = None
     outcome: Outcome | None = None
 
     @property
@@ -130,7 +132,7 @@ class Reading:
         Raises:
             VideoAPIError: It could not be opened, took too long, or is too large.
         """
-        splitter = Splitter(self.key)
+        splitter = Splitter(self.key, self.read)
         opened = await self.patience.wait(opening())
         body = opened.stream
         assert body is not None
@@ -144,11 +146,10 @@ class Reading:
                 received += len(chunk)
                 if received > MAX_BODY:
                     raise self._too_large(body.status)
-                for start in range(0, len(chunk), BLOCK):
-                    for block in splitter.feed(chunk[start : start + BLOCK]):
-                        yield block
-                        # Others get their turn, however much has arrived already.
-                        await asyncio.sleep(0)
+                for block in splitter.feed(chunk):
+                    yield block
+                    # Others get their turn, however much has arrived already.
+                    await asyncio.sleep(0)
             self.outcome = self._judge(splitter, opened)
         except BodyLost as lost:
             self.outcome = self.caller.lost(self.request, lost.reason, lost.timed_out, body.status)

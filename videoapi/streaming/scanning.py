@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
-_SEAM: Final = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\Z")
-_SEAM_REACH: Final = 64
+_SEAM: Final = re.compile(rb"\}[ \t\r\n]*+,[ \t\r\n]*+\{")
+# Bodies come without white space, and this search costs least; few items are longer than the reach.
+_BARE_SEAM: Final = b"},{"
+_REACH: Final = 8 * 1024
 _LAST_CUTS: Final = 3
 _TRIES: Final = 8
-_LOOKS: Final = 64
 
+# What has no brackets, and what has but one pair of them around that: most of an item, at the speed of C.
+_FLAT: Final = rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")'
 # Up to the next bracket or the start of an unfinished string; up to a string's end; up to a scalar's.
-_PLAIN: Final = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_PLAIN: Final = re.compile(rb"(?:%b|\{%b*+\}|\[%b*+\])*+" % (_FLAT, _FLAT, _FLAT), re.DOTALL)
 _QUOTED: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _BARE: Final = re.compile(rb'[^ \t\r\n,:\[\]{}"]*+')
 _QUOTE, _BACKSLASH = b'"\\'
@@ -81,13 +85,14 @@ def cuts(buffer: bytearray, start: int, stop: int) -> Iterator[int]:
 
 
 def _last_seam(buffer: bytearray, start: int, stop: int) -> int | None:
-    for _ in range(_LOOKS):
-        stop = buffer.rfind(b"{", start + 1, stop)
-        if stop < 0:
-            return None
-        seam = _SEAM.search(buffer, max(start, stop - _SEAM_REACH), stop)
-        if seam is not None:
-            return seam.start() + 1
+    near = max(start, stop - _REACH)
+    bare = buffer.rfind(_BARE_SEAM, near, stop)
+    if bare >= 0:
+        return bare + 1
+    for begin in (near, start):
+        seam = deque(_SEAM.finditer(buffer, begin, stop), maxlen=1)
+        if seam:
+            return seam[0].start() + 1
     return None
 
 

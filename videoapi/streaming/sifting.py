@@ -88,8 +88,17 @@ class Sieve(Generic[R]):
         self._through, self._through_ordinal = after, count
         self.skipping = after is not None or count > 0
 
-    def sift(self, block: Block, records: Sequence[R | Refused]) -> list[R]:
-        """Return those records of the block that are to be handed out, in order."""
+    def sift(self, block: Block, records: Sequence[R | Refused] = ()) -> list[R]:
+        """Return those records that are to be handed out, in order.
+
+        Args:
+            block: Where they come from.
+            records: What its items were read as, where the block was not read at once.
+        """
+        if block.records is not None:
+            if self._all_belong(block.records):
+                return self._let_through(block.index, block.records)
+            records = block.records
         kept: list[R] = []
         for nth, record in enumerate([_TOO_LONG] if block.too_long else records):
             counts = not self.skipping and self._count(block.index + nth)
@@ -105,6 +114,24 @@ class Sieve(Generic[R]):
         if kept:
             self.last = self._identity(kept[-1])
         return kept
+
+    def _all_belong(self, records: list[R]) -> bool:
+        """Tell whether all are plainly to be handed out: the usual case, decided by their few days."""
+        if self.skipping:
+            return False
+        if self._day is None:
+            return True
+        window = self._window
+        days = set(map(self._day, records))
+        return all(window.place(day) is Place.HERE and not window.shares(day) for day in days)
+
+    def _let_through(self, index: int, records: list[R]) -> list[R]:
+        end = index + len(records) - 1
+        self.received += max(0, end - max(self._counted, index - 1))
+        self._counted = max(self._counted, end)
+        self.ordinal += len(records)
+        self.last = self._identity(records[-1])
+        return records
 
     def _count(self, index: int) -> bool:
         # A second reading of a window counts nothing twice.

@@ -6,8 +6,9 @@ any other answer is, so that `result` may stand before or after the list.
 
 Blocks are found by a trial: cut the bytes at the last `},{` and parse them as a list. Only at the
 end of an item do they parse, as a cut within a string or a nested value leaves brackets open; so a
-failure means no more than to take an earlier cut, and every byte is parsed at the speed of C. What
-has no such cut, or refuses to parse, is taken item by item by following its brackets and quotes.
+failure means no more than to take an earlier cut, and every byte is parsed at the speed of C. Where
+the items' reader can read them all at once, that is the parse, and the only one. What has no such
+cut, or refuses to parse, is taken item by item by following its brackets and quotes.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from __future__ import annotations
 import enum
 import json
 import re
-from collections.abc import Generator, Sequence
-from typing import Final
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, Final
 
 import attrs
 import msgspec
 
 from videoapi.streaming.scanning import Scan, cuts
 
-BLOCK: Final = 64 * 1024
+# A block's objects are gone again before there are so many that the garbage collector starts.
+BLOCK: Final = 32 * 1024
 MAX_ITEM: Final = 1024 * 1024
 MAX_ENVELOPE: Final = 1024 * 1024
 
@@ -31,7 +33,6 @@ _BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _QUOTE, _COMMA, _COLON, _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT = b'",:[]{}'
 
-_Parse = Generator[None, None, None]
 _items: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -46,20 +47,21 @@ class Found(enum.Enum):
 
 @attrs.frozen(eq=False)
 class Block:
-    """Neighbouring items, as bytes.
+    """Neighbouring items: read already, or as bytes.
 
     `index` is the first item's place in the list, `offset` that of its first byte in the body. A
-    block without items stands for one that was too long to keep.
+    block without both stands for one item that was too long to keep.
     """
 
     index: int
     offset: int
-    items: Sequence[bytes | msgspec.Raw]
+    items: Sequence[bytes | msgspec.Raw] = ()
     text: bytes = attrs.field(default=b"", repr=False)
+    records: list[Any] | None = None
 
     @property
     def too_long(self) -> bool:
-        return not self.items
+        return not self.items and self.records is None
 
     def offset_of(self, nth: int) -> int:
         """Return where the block's nth item starts in the body."""
@@ -68,6 +70,13 @@ class Block:
             # Only space and a comma lie between two items, so the first match is the item itself.
             at = self.text.index(item, at) + len(memoryview(item))
         return self.offset + (self.text.index(self.items[nth], at) if self.items else 0)
+
+
+Read = Callable[[bytes], list[Any] | None]
+"""Reads a JSON list of items at once; None where it is none, or where each has to be looked at."""
+
+# What stops to wait for bytes yields None.
+_Parse = Generator[Block | None, None, None]
 
 
 class _Broken(Exception):
@@ -79,23 +88,24 @@ class Splitter:
 
     Args:
         key: The name under which the list stands.
+        read: How to read items; without it they stay bytes.
 
     After the last byte `envelope` holds the rest of the document, `found` what stood under the
     key, and `complete` whether the document ended. `broken` says in words what is wrong with the
     bytes; nothing more comes out after it is set.
     """
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, read: Read | None = None) -> None:
         self.found = Found.NOTHING
         self.complete = False
         self.broken: str | None = None
         self._key = key
+        self._read = read
         self._buffer = bytearray()
         self._at = 0
         self._base = 0
         self._index = 0
         self._kept = bytearray()
-        self._blocks: list[Block] = []
         self._parse = self._document()
         next(self._parse)
 
@@ -109,26 +119,25 @@ class Splitter:
         """Whether the body began as a JSON object does."""
         return self._kept[:1] == b"{"
 
-    def feed(self, chunk: bytes | memoryview) -> list[Block]:
-        """Take the next bytes; return the blocks that they complete, in order."""
+    def feed(self, chunk: bytes | memoryview) -> Iterator[Block]:
+        """Take the next bytes; yield the blocks that they complete, in order, each read when its turn comes."""
         if self.broken is not None:
-            return []
+            return
         del self._buffer[: self._at]
         self._base += self._at
         self._at = 0
         self._buffer += chunk
         try:
-            next(self._parse)
+            while (block := next(self._parse)) is not None:
+                yield block
         except _Broken as trouble:
             self.broken = str(trouble)
-        blocks, self._blocks = self._blocks, []
-        return blocks
 
     # The grammar, as generators that stop wherever bytes are missing.
 
     def _document(self) -> _Parse:
         while len(self._buffer) < len(_BOM) and _BOM.startswith(self._buffer):
-            yield
+            yield None
         if self._buffer.startswith(_BOM):
             self._at = len(_BOM)
         if (yield from self._next()) != _OPEN_OBJECT:
@@ -146,7 +155,7 @@ class Splitter:
         while True:
             self._keep(min(len(self._buffer) - self._at, MAX_ENVELOPE - len(self._kept)))
             self._at = len(self._buffer)
-            yield
+            yield None
 
     def _members(self) -> _Parse:
         while True:
@@ -185,8 +194,8 @@ class Splitter:
             self._at += 1
             return
         while True:
-            if not self._cut_block():
-                yield from self._item()
+            block = self._cut_block()
+            yield block or (yield from self._item())
             byte = yield from self._next()
             if byte == _CLOSE_LIST:
                 self._at += 1
@@ -195,19 +204,26 @@ class Splitter:
             self._at += 1
             yield from self._next()
 
-    def _item(self) -> _Parse:
+    def _item(self) -> Generator[None, None, Block]:
         scan, offset, too_long = Scan(), self._where, False
+        tried = len(self._buffer) - self._at
         while not scan.advance(self._buffer, self._at):
             if scan.length > MAX_ITEM:
                 too_long = True
                 self._at += scan.length
                 scan.length = 0
             yield
+            # With twice the bytes the item may be one of a block; trying no sooner keeps the work linear.
+            there = len(self._buffer) - self._at
+            if tried < BLOCK and there >= 2 * tried:
+                tried = there
+                if (block := self._cut_block()) is not None:
+                    return block
         text = bytes(self._buffer[self._at : self._at + scan.length])
         if not text and not too_long:
             raise _Broken(f"no item at byte {offset}")
         self._at += len(text)
-        self._emit(offset, [] if too_long or len(text) > MAX_ITEM else [text], text)
+        return self._block(offset, text, () if too_long or len(text) > MAX_ITEM else (text,))
 
     def _value(self) -> Generator[None, None, int]:
         scan = Scan()
@@ -231,22 +247,27 @@ class Splitter:
 
     # What the grammar does with the bytes.
 
-    def _cut_block(self) -> bool:
+    def _cut_block(self) -> Block | None:
         start = self._at
         for cut in cuts(self._buffer, start, min(len(self._buffer), start + BLOCK)):
-            text = b"[" + self._buffer[start:cut] + b"]"
-            try:
-                items = _items.decode(text)
-            except (msgspec.DecodeError, RecursionError):
-                continue
+            text = b"".join((b"[", memoryview(self._buffer)[start:cut], b"]"))
+            records = self._read(text) if self._read is not None else None
+            items: Sequence[msgspec.Raw] = ()
+            if records is None:
+                try:
+                    items = _items.decode(text)
+                except (msgspec.DecodeError, RecursionError):
+                    continue
             self._at = cut
-            self._emit(self._base + start, items, text[1:-1])
-            return True
-        return False
+            return self._block(self._base + start, text[1:-1] if items else b"", items, records)
+        return None
 
-    def _emit(self, offset: int, items: Sequence[bytes | msgspec.Raw], text: bytes) -> None:
-        self._blocks.append(Block(self._index, offset, items, text))
-        self._index += len(items) or 1
+    def _block(
+        self, offset: int, text: bytes, items: Sequence[bytes | msgspec.Raw], records: list[Any] | None = None
+    ) -> Block:
+        block = Block(self._index, offset, items, text, records)
+        self._index += len(items) or len(records or ()) or 1
+        return block
 
     def _keep(self, length: int) -> None:
         if len(self._kept) + length > MAX_ENVELOPE:

@@ -116,7 +116,7 @@ class Walk(Generic[R]):
         in_vain = 0
         while True:
             sieve.begin(window, after, count)
-            reading = Reading(self._caller, request, self._query.key, self._query.null_is_empty, self._patience)
+            reading = self._reading(request)
             async with aclosing(self._read(reading, ahead, later)) as kept:
                 async for records in kept:
                     in_vain = 0
@@ -132,6 +132,10 @@ class Walk(Generic[R]):
                 self.restarted, after, count = True, None, 0
             else:
                 return
+
+    def _reading(self, request: Request) -> Reading:
+        query = self._query
+        return Reading(self._caller, request, query.key, query.null_is_empty, self._patience, query.reader.read_list)
 
     async def _read(self, reading: Reading, ahead: Ahead, later: Sequence[Request]) -> AsyncGenerator[list[R], None]:
         async def opening() -> Outcome:
