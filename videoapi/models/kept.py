@@ -49,6 +49,8 @@ class Text:
         put_kept(model, (self, where))
         for name in parts(type(model)):
             value = getattr(model, name)
+            if value is None:
+                continue
             if isinstance(value, Model):
                 self._give(value, (*where, name))
             elif isinstance(value, tuple):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from videoapi.models.base import Model, masked, plain, sparse
+from videoapi.models.base import Model, masked, often_absent, plain, sparse
 from videoapi.models.settings import (
     UNSET,
     LiveRecording,
@@ -47,6 +47,7 @@ class Sip(Model):
     proxy: str | None = None
 
 
+@often_absent("updated", "configured_media_zone", "isMediaServerAvailable", "enablexControllerId")
 @attrs.frozen(repr=False, kw_only=True)
 class Room(Model):
     """A room of the account. An optional field that the answer lacks reads None.
