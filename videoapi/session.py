@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import attrs
 
 from videoapi.config import positive_seconds, proxy_url
 from videoapi.connector import Connector
 from videoapi.direct import TESTED
 from videoapi.errors import ConfigurationError
-from videoapi.pacing import Chance, Pace, Paces
+from videoapi.pacing import Chance, LoopClock, Pace, Paces
 from videoapi.resolver import PublicOnly, proxy_hosts
 from videoapi.watchdog import Watchdog
 
@@ -110,7 +111,11 @@ class SessionManager:
         self.connect_timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
         self._tls = _tls_context(ca_file)
         self._middlewares = tuple(http_middlewares)
-        self.chance = chance or Chance()
+        # Whether nothing of the user's stands between a call and its connection.
+        self.plain = TESTED and not (self._middlewares or self.proxy or self.trust_env)
+        chance = chance or Chance()
+        # A clock of this manager's own, as it belongs to one loop.
+        self.chance = attrs.evolve(chance, clock=LoopClock()) if isinstance(chance.clock, LoopClock) else chance
         self._paces = Paces(self.chance)
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -120,6 +125,7 @@ class SessionManager:
         self.stream_permits: Permits
         self.brief_permits: Permits
         self.file_permits: Permits
+        self.now: Callable[[], float]
         self.watchdog: Watchdog
         self.connector: Connector
 
@@ -174,11 +180,6 @@ class SessionManager:
             return self.proxy
         return proxy_url(getproxies().get(url.scheme))
 
-    @property
-    def plain(self) -> bool:
-        """Whether nothing of the user's stands between a call and its connection."""
-        return TESTED and not (self._middlewares or self.proxy or self.trust_env)
-
     def middlewares_for(self, method: str) -> tuple[ClientMiddlewareType, ...]:
         """Return what stands around an exchange: where aiohttp would repeat it, what keeps it from that."""
         return self._middlewares if method in _NEVER_RESENT else (_never_resend, *self._middlewares)
@@ -213,6 +214,7 @@ class SessionManager:
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
+            self.now = loop.time
             self.permits = Permits(self.max_connections)
             self.stream_permits = Permits(self.max_streams)
             self.brief_permits = Permits(self.max_streams)

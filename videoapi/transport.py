@@ -59,11 +59,11 @@ class Transport:
         self._urls: dict[str, URL] = {}
         self.closed = False
 
-    def check(self) -> None:
-        """Raise ConfigurationError where the client is closed or belongs to another event loop."""
+    def check(self) -> aiohttp.ClientSession:
+        """Return the session; raise ConfigurationError where the client is closed or of another event loop."""
         if self.closed:
             raise ConfigurationError("The client is closed. Open a new one, or call it before aclose().")
-        self.manager.api()
+        return self.manager.api()
 
     async def send(self, request: Request, deadline: float) -> Outcome:
         """Send a request once.
@@ -78,8 +78,7 @@ class Transport:
             ConfigurationError: The manager is closed or of another loop, or the credentials callable
                 returned none.
         """
-        self.check()
-        clock = asyncio.get_running_loop().time
+        session, clock = self.check(), self.manager.now
         watchdog, permits = self.manager.watchdog, self._permits_for(request)
         limit = request.options.attempt_timeout
         exchange = Exchange()
@@ -90,9 +89,9 @@ class Transport:
             if not held:
                 await permits.acquire()
                 held = True
-                sent = clock()
+                session, sent = self.manager.api(), clock()
                 watchdog.move(watch, min(deadline, sent + limit))
-            outcome = await self._exchange(request, exchange, permits)
+            outcome = await self._exchange(session, request, exchange, permits)
             # A stream keeps its permit until it is closed.
             held = outcome.stream is None
             return _waited(outcome, sent - began)
@@ -118,10 +117,12 @@ class Transport:
             return self.manager.permits
         return self.manager.brief_permits if request.route.brief else self.manager.stream_permits
 
-    async def _exchange(self, request: Request, exchange: Exchange, permits: Permits) -> Outcome:
-        login = self._fixed or await self._authorization()
-        # Asked again: the manager may have been closed while the permit was waited for.
-        session = self.manager.api()
+    async def _exchange(
+        self, session: aiohttp.ClientSession, request: Request, exchange: Exchange, permits: Permits
+    ) -> Outcome:
+        login = self._fixed
+        if login is None:
+            login, session = await self._authorization(), self.manager.api()
         response: aiohttp.ClientResponse | Reply
         try:
             message = self._message(request, login) if self.manager.plain and fits(session) else None
@@ -133,7 +134,8 @@ class Transport:
                 response = await self._by_session(session, request, login, exchange)
         except BROKEN as error:
             return self._unless_closed(_no_answer(request, exchange, error))
-        if len(set(response.headers.getall(hdrs.CONTENT_LENGTH, ()))) > 1:
+        lengths = response.headers.getall(hdrs.CONTENT_LENGTH, ())
+        if len(lengths) > 1 and len(set(lengths)) > 1:
             # aiohttp's parser in Python lets this pass; where the body ends is anybody's guess (RFC 9112, 6.3).
             exchange.close()
             response.close()

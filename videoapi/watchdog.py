@@ -64,7 +64,7 @@ class Watchdog:
 
     def start(self, deadline: float) -> Watch:
         """Watch the current task until `stop`."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         watch = Watch(task, deadline)
         self._watches[watch] = None

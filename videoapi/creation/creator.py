@@ -16,6 +16,7 @@ from videoapi.creation.stamp import create_request
 from videoapi.errors import CreateOutcomeUnknown, ValidationError
 from videoapi.models.checks import check_room_id
 from videoapi.models.rooms import Room, RoomSpec
+from videoapi.pacing import LoopClock
 from videoapi.rules.creation import FINAL, Create, Rules, Sight, Step, attempted, given_up, scanned
 from videoapi.rules.failure import error_of
 from videoapi.rules.outcome import Outcome
@@ -41,6 +42,7 @@ class Creator:
     def __init__(self, settle: float) -> None:
         self._configured = settle
         self._lag = 0.0
+        self._clock = LoopClock()
         self._born: float | None = None
         self._checks: dict[str, str | None] = {}
         self.controls = Controls()
@@ -55,7 +57,7 @@ class Creator:
     def born(self) -> float:
         """Return when the client came into use: what a process before this one sent, it sent earlier."""
         if self._born is None:
-            self._born = asyncio.get_running_loop().time()
+            self._born = self._clock()
         return self._born
 
     # One create
@@ -71,7 +73,7 @@ class Creator:
             CreateOutcomeUnknown: No proof was found.
             VideoAPIError: It was certainly not made.
         """
-        began = asyncio.get_running_loop().time()
+        began = self._clock()
         if self._born is None:
             self._born = began
         outcome = await self.send(caller, request)
@@ -109,7 +111,7 @@ class Creator:
     async def _look_until(self, caller: Caller, request: Request, deadline: float) -> Room | None:
         """Poll for the room; its absence proves nothing here."""
         assert request.reference is not None
-        clock = asyncio.get_running_loop().time
+        clock = self._clock
         began = clock()
         try:
             async with asyncio.timeout_at(deadline):
@@ -125,7 +127,7 @@ class Creator:
         return None
 
     async def _prove(self, caller: Caller, request: Request, outcome: Outcome, deadline: float) -> Room:
-        create = attempted(Create(), Verdict.UNKNOWN, asyncio.get_running_loop().time())
+        create = attempted(Create(), Verdict.UNKNOWN, self._clock())
         doubt = Doubt(request, create, outcome)
         try:
             async with asyncio.timeout_at(deadline):
@@ -148,7 +150,7 @@ class Creator:
         if verdict in (Verdict.NOT_SENT, Verdict.THROTTLED):
             # Proven absent, and not sent again: it was certainly not made.
             verdict = Verdict.REJECTED
-        doubt.create = attempted(doubt.create, verdict, asyncio.get_running_loop().time())
+        doubt.create = attempted(doubt.create, verdict, self._clock())
         doubt.room = outcome.value if verdict is Verdict.DONE else None
 
     # Later, or elsewhere
@@ -249,7 +251,7 @@ class Creator:
         return max([sent_at, *shown]) + self.settle
 
     async def sleep_until(self, moment: Callable[[], float], stopping: Callable[[], bool] = lambda: False) -> None:
-        clock = asyncio.get_running_loop().time
+        clock = self._clock
         # In naps: the moment moves when the list is seen to lag, and a run may be left meanwhile.
         while (left := moment() - clock()) > 0 and not stopping():  # noqa: ASYNC110
             await asyncio.sleep(min(left, _NAP))
@@ -261,7 +263,7 @@ class Creator:
         in_owner_ref = room.owner_ref == reference
         in_data = isinstance(room.data, dict) and room.data.get(DATA_KEY) == reference
         if reference is not None and (in_owner_ref or in_data):
-            now = asyncio.get_running_loop().time()
+            now = self._clock()
             self.controls.add(Control(room.room_id, reference, in_data, in_owner_ref, now))
 
     async def have_control(self, caller: Caller, forms: set[bool]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
 from types import NoneType
-from typing import Any
+from typing import Any, cast
 
 from videoapi.errors import ValidationError
 from videoapi.models.base import UNSET, Unset, field_types
@@ -66,7 +66,8 @@ def check_room(payload: Mapping[str, Any], *, partial: bool = False, allow: Coll
         if not isinstance(given, Mapping):
             raise _refusal("settings", None, "must be a mapping or RoomSettings")
     for name, value in given.items():
-        if type(value) not in _SOUND.get(name, ()):
+        kind, sound = type(value), _SOUND.get(name, ())
+        if kind not in sound and not ((kind is str or kind is int) and value in sound):
             _check_setting(name, value, allow)
     if partial:
         _check_unchanged(given)
@@ -229,7 +230,7 @@ def _check_duration(value: object) -> None:
 def _check_moderators(value: object) -> None:
     if not _is_count(value):
         raise _refusal("settings.moderators", 10022, "must be a number from 1 to 5")
-    if not 1 <= float(str(value)) <= 5:
+    if not 1 <= float(cast("str | float", value)) <= 5:
         raise _refusal("settings.moderators", 10023, "must be from 1 to 5")
 
 
@@ -252,11 +253,16 @@ _CHECKS: dict[str, Callable[[object], None]] = {
     "mode": _check_mode,
 }
 
-# The types of each setting whose every value is sound: most settings of most rooms need no more than this look.
+# What is sound in each setting without a closer look: types, and common values of other types.
 _SOUND: dict[str, frozenset[Any]] = (
     dict.fromkeys(_KNOWN_SETTINGS, frozenset({NoneType, Unset, str, int, bool}))
     | dict.fromkeys(_CHECKS, frozenset({NoneType, Unset}))
     | dict.fromkeys(_TRUTHS, frozenset({NoneType, Unset, bool}))
+    | {
+        "quality": frozenset({NoneType, Unset, *_QUALITIES}),
+        "mode": frozenset({NoneType, Unset, *_MODES}),
+        "moderators": frozenset({NoneType, Unset, 1, 2, 3, 4, 5}),
+    }
 )
 
 

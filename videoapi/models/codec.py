@@ -92,6 +92,8 @@ class Reader(Generic[T]):
         try:
             _check_text(body)
             envelope = self._envelope.decode(body)
+            if envelope.error_code is not MISSING or envelope.status is not MISSING:
+                raise Refused("it has a name of the other envelope")
             payload = self._whole.decode(body) if self.key is None else envelope.payload
         except _UNREADABLE as error:
             raise Refused(_reason(error)) from None
@@ -145,7 +147,7 @@ class Reader(Generic[T]):
 
     @cached_property
     def _envelope(self) -> Any:
-        fields: list[Any] = [("result", Any, MISSING)]
+        fields: list[Any] = [(name, Any, MISSING) for name in ("result", "error_code", "status")]
         rename: dict[str, str] = {}
         if self.key is not None:
             payload: Any = list[self.model] if self.many else self.model  # type: ignore[name-defined]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import os
-import secrets
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -86,7 +85,7 @@ class Rooms:
         """
         _one_of("on_unknown", on_unknown, ("look", "resend", "strict"))
         spec = RoomSpec(name, owner_ref, settings, sip, data)
-        reference = reference_from(secrets.token_bytes(26))
+        reference = reference_from(os.urandom(26))
         look = on_unknown == "look"
         request = create_request(spec, reference, self._caller.options, validate=validate, look=look)
         return await self._creator.create(self._caller, request, on_unknown)
@@ -426,7 +425,7 @@ def _job_options(
     if journal is not None and job_id is None:
         raise ConfigurationError("journal= needs a job_id=, by which a later run finds what was under way.")
     return JobOptions(
-        job_id=job_id or secrets.token_hex(16),
+        job_id=job_id or os.urandom(16).hex(),
         resumable=job_id is not None,
         journal=journal,
         resend=on_unknown == "resend",
