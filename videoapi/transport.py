@@ -18,6 +18,7 @@ from videoapi.config import BaseUrl, Credentials, CredentialsSource
 from videoapi.connector import Exchange, exchange_now
 from videoapi.direct import NoHttp, Reply, ask, fits
 from videoapi.errors import ConfigurationError
+from videoapi.opening import no_connection
 from videoapi.rules.outcome import Outcome, answered, cut_short, opened, unanswered
 from videoapi.rules.routes import Request
 from videoapi.rules.secrecy import concealed
@@ -278,11 +279,7 @@ def _no_answer(request: Request, exchange: Exchange, error: BaseException) -> Ou
         if isinstance(error, TimeoutError):
             return unanswered(request, Phase.SENT, Kind.TIMEOUT, "no answer came in time")
         return unanswered(request, Phase.SENT, Kind.CONNECTION, f"the connection broke before the answer ({name})")
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return unanswered(request, Phase.NOT_SENT, Kind.CERTIFICATE, "the server's certificate is not trusted")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return unanswered(request, Phase.NOT_SENT, Kind.CONNECTION, "the host's name does not resolve")
-    return unanswered(request, Phase.NOT_SENT, Kind.CONNECTION, f"no connection could be made ({name})")
+    return unanswered(request, Phase.NOT_SENT, *no_connection(error))
 
 
 def _timed_out(request: Request, exchange: Exchange, held: bool) -> Outcome:
