@@ -19,12 +19,16 @@ from videoapi.config import (
     Credentials,
     CredentialsSource,
     Secret,
-    credentials_from,
+    host_rules,
+    must_be_callable,
     positive_seconds,
+    recording_login,
+    source_of,
 )
 from videoapi.errors import ConfigurationError
 from videoapi.events import Listener
 from videoapi.middleware import Middleware, chain, retrying
+from videoapi.opening import open_connections
 from videoapi.rate import interval_of
 from videoapi.rules.backoff import RetryPolicy
 from videoapi.rules.routes import Options
@@ -107,7 +111,7 @@ class VideoClient:
         settle: float | None = None,
         rate: str | None = None,
     ) -> None:
-        source = _source(app_id, app_key, credentials)
+        source = source_of(app_id, app_key, credentials)
         if allow_http is None:
             allow_http = os.environ.get("VIDEOAPI_ALLOW_HTTP", "").lower() in _YES
         self._base = BaseUrl.parse(
@@ -120,14 +124,14 @@ class VideoClient:
             raise ConfigurationError("Give proxy=, trust_env= and ca_file= to the SessionManager that is shared.")
         self._owned = session is None
         self._manager = session or SessionManager(proxy=proxy, trust_env=trust_env, ca_file=ca_file)
-        self._recording = _recording(recording_auth)
-        self._recording_hosts = _hosts(recording_hosts)
+        self._recording = recording_login(recording_auth)
+        self._recording_hosts = host_rules(recording_hosts)
         options = _options(Options(), timeout, attempt_timeout, retry)
         self._transport = Transport(self._manager, self._base, source)
         account = source.app_id if isinstance(source, Credentials) else f"callable {id(source):#x}"
         pace = self._manager.pace(self._base.origin, account)
-        _must_be_callable("middleware", *middleware)
-        _must_be_callable("listeners", *listeners)
+        must_be_callable("middleware", *middleware)
+        must_be_callable("listeners", *listeners)
         if any(inspect.iscoroutinefunction(listener) for listener in listeners):
             raise ConfigurationError("listeners are called and not awaited: give plain functions.")
         if rate is not None:
@@ -228,6 +232,33 @@ class VideoClient:
         view._caller = attrs.evolve(self._caller, options=options)
         return view
 
+    async def warm_up(self, connections: int = 1) -> int:
+        """Open connections and build what the first calls need, so that they cost no more than later ones.
+
+        Call it before traffic comes: its imports hold the event loop for about a tenth of a second. Only TCP
+        and TLS are opened, and nothing is asked of the service. A connection that idles longer than the
+        manager's `keepalive` is closed as any other.
+
+        Args:
+            connections: How many must stand, up to `max_connections`; 0 for the imports alone.
+
+        Returns:
+            How many stand, those included that stood idle before. It is fewer where some could not be
+            opened, and where calls are under way.
+
+        Raises:
+            ConfigurationError: The client is closed or of another event loop, or the number is out of range.
+            ConnectionFailed: None could be opened within `attempt_timeout`. Calls may be made all the same.
+        """
+        self._transport.check()
+        _within("connections", connections, self._manager.max_connections)
+        from videoapi import warmup
+
+        warmup.prepare()
+        options = self._caller.options
+        limit = min(options.attempt_timeout, options.timeout or options.attempt_timeout)
+        return await open_connections(self._manager, str(self._base), connections, limit)
+
     _is_view = False
 
     async def aclose(self) -> None:
@@ -248,39 +279,6 @@ class VideoClient:
         await self.aclose()
 
 
-def _source(
-    app_id: str | None, app_key: str | Secret | None, credentials: CredentialsSource | Credentials | None
-) -> Credentials | CredentialsSource:
-    if credentials is None:
-        return credentials_from(app_id, app_key)
-    if app_id is not None or app_key is not None:
-        raise ConfigurationError("Give app_id= and app_key=, or credentials=, not both.")
-    if not isinstance(credentials, Credentials):
-        _must_be_callable("credentials", credentials)
-    return credentials
-
-
-def _recording(given: tuple[str, str] | None) -> Credentials | None:
-    if given is None:
-        user = os.environ.get("VIDEOAPI_RECORDING_USER")
-        password = os.environ.get("VIDEOAPI_RECORDING_PASSWORD")
-        return Credentials(user, password) if user and password else None
-    if not isinstance(given, tuple | list) or len(given) != 2 or not all(given):
-        raise ConfigurationError("recording_auth must be (user, password), neither of them empty.")
-    return Credentials(*given)
-
-
-def _hosts(given: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(given, str):
-        raise ConfigurationError("recording_hosts must be a list of hosts, not one text.")
-    for host in given:
-        if not host or "/" in host or "*" in host or host == ".":
-            raise ConfigurationError(
-                f"recording_hosts: {host!r} is no host such as portal.enablex.io, nor a suffix such as .enablex.io."
-            )
-    return tuple(host.lower() for host in given)
-
-
 def _options(
     options: Options, timeout: float | None, attempt_timeout: float | None, retry: RetryPolicy | None
 ) -> Options:
@@ -293,7 +291,6 @@ def _options(
     )
 
 
-def _must_be_callable(name: str, *values: object) -> None:
-    for value in values:
-        if not callable(value):
-            raise ConfigurationError(f"{name}: {type(value).__name__} is not callable.")
+def _within(name: str, given: object, limit: int) -> None:
+    if type(given) is not int or not 0 <= given <= limit:
+        raise ConfigurationError(f"{name}={given!r}: give a whole number from 0 to max_connections={limit}.")

@@ -6,7 +6,7 @@ import base64
 import ipaddress
 import math
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
 import attrs
@@ -104,6 +104,54 @@ def credentials_from(
     return Credentials(app_id, app_key)
 
 
+def source_of(
+    app_id: str | None, app_key: str | Secret | None, credentials: CredentialsSource | Credentials | None
+) -> Credentials | CredentialsSource:
+    """Return where a client's credentials come from: fixed ones, or what is asked at each attempt.
+
+    Raises:
+        ConfigurationError: They are missing, given twice, or neither credentials nor callable.
+    """
+    if credentials is None:
+        return credentials_from(app_id, app_key)
+    if app_id is not None or app_key is not None:
+        raise ConfigurationError("Give app_id= and app_key=, or credentials=, not both.")
+    if not isinstance(credentials, Credentials):
+        must_be_callable("credentials", credentials)
+    return credentials
+
+
+def recording_login(given: tuple[str, str] | None) -> Credentials | None:
+    """Return user and password of the recordings, given or of the environment; None where neither has them.
+
+    Raises:
+        ConfigurationError: What is given is no such pair.
+    """
+    if given is None:
+        user = os.environ.get("VIDEOAPI_RECORDING_USER")
+        password = os.environ.get("VIDEOAPI_RECORDING_PASSWORD")
+        return Credentials(user, password) if user and password else None
+    if not isinstance(given, tuple | list) or len(given) != 2 or not all(given):
+        raise ConfigurationError("recording_auth must be (user, password), neither of them empty.")
+    return Credentials(*given)
+
+
+def host_rules(given: Sequence[str]) -> tuple[str, ...]:
+    """Check the hosts and suffixes that recordings may come from.
+
+    Raises:
+        ConfigurationError: One is neither.
+    """
+    if isinstance(given, str):
+        raise ConfigurationError("recording_hosts must be a list of hosts, not one text.")
+    for host in given:
+        if not host or "/" in host or "*" in host or host == ".":
+            raise ConfigurationError(
+                f"recording_hosts: {host!r} is no host such as portal.enablex.io, nor a suffix such as .enablex.io."
+            )
+    return tuple(host.lower() for host in given)
+
+
 @attrs.frozen
 class BaseUrl:
     """The API's address: any host with any version directory, without a trailing slash."""
@@ -185,3 +233,10 @@ def positive_seconds(name: str, value: float | None) -> float | None:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
         raise ConfigurationError(f"{name}={value!r}: give seconds, more than 0 and finite.")
     return float(given)
+
+
+def must_be_callable(name: str, *values: object) -> None:
+    """Raise ConfigurationError where a value is not callable."""
+    for value in values:
+        if not callable(value):
+            raise ConfigurationError(f"{name}: {type(value).__name__} is not callable.")

@@ -9,7 +9,7 @@ from videoapi.models.codec import Reader
 from videoapi.models.dialin import DialIn
 from videoapi.rules.routes import DIALIN, Request
 
-_DIALIN: Final[Reader[DialIn]] = Reader(None, DialIn)
+NUMBERS: Final[Reader[DialIn]] = Reader(None, DialIn)
 
 
 class DialIns:
@@ -28,5 +28,5 @@ class DialIns:
 
         Source: contract 5.5.
         """
-        request = Request(route=DIALIN, path=DIALIN.path(), options=self._caller.options, reader=_DIALIN)
+        request = Request(route=DIALIN, path=DIALIN.path(), options=self._caller.options, reader=NUMBERS)
         return cast(DialIn, await self._caller.call(request))

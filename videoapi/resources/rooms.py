@@ -35,7 +35,7 @@ from videoapi.rules.routes import Options, Request
 if TYPE_CHECKING:
     from videoapi.streaming.records import RecordStream
 
-_USERS: Final[Reader[Participant]] = Reader("users", Participant, many=True)
+USERS: Final[Reader[Participant]] = Reader("users", Participant, many=True)
 
 Settings = RoomSettings | Mapping[str, Any]
 
@@ -207,7 +207,7 @@ class Rooms:
             route=routes.ROOM_USERS,
             path=routes.ROOM_USERS.path(check_room_id(room_id)),
             options=self._caller.options,
-            reader=_USERS,
+            reader=USERS,
         )
         return cast("list[Participant]", await self._caller.call(request))
 

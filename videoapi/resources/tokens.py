@@ -23,7 +23,7 @@ from videoapi.models.codec import Reader, encode
 from videoapi.models.people import Role, Token, TokenSpec
 from videoapi.rules.routes import CREATE_TOKEN, Options, Request
 
-_TEXT: Final[Reader[str]] = Reader("token", str)
+TOKEN: Final[Reader[str]] = Reader("token", str)
 
 
 class Tokens:
@@ -139,7 +139,7 @@ def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:
         path=CREATE_TOKEN.path(room_id),
         options=options,
         body=encode(body),
-        reader=_TEXT,
+        reader=TOKEN,
         ours=bool,
     )
 

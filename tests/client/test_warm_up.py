@@ -1,0 +1,339 @@
+"""`warm_up` opens connections and builds decoders before traffic, and asks nothing of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import subprocess
+import sys
+import textwrap
+from collections.abc import Awaitable, Callable, Iterator
+
+import aioresponses
+import pytest
+import trustme
+from support.gateways import free_port
+from support.server import ROOM_ID, Link, Server, answer, repeating, room, serve
+
+from videoapi import ConfigurationError, ConnectionFailed, RetryPolicy, SessionManager, VideoClient
+from videoapi.connector import Connector
+
+DONE = repeating(answer(200, room()))
+ONCE = RetryPolicy(attempts=1)
+
+
+async def silent(link: Link) -> None:
+    await link.gone()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def ended(server: Server) -> int:
+    """Count the connections whose end the server has seen."""
+    return sum(link.reader.at_eof() or link.reader.exception() is not None for link in server.links)
+
+
+def free_now(manager: SessionManager) -> int:
+    return manager.permits._value
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def ca_file(authority: trustme.CA) -> Iterator[str]:
+    with authority.cert_pem.tempfile() as path:
+        yield path
+
+
+def served_by(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def run_on(loop: str, main: Callable[[], Awaitable[None]]) -> None:
+    factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+
+        async def run() -> None:
+            await main()
+
+        runner.run(run())
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_the_calls_after_it_open_no_connection(loop: str, tls: bool, authority: trustme.CA, ca_file: str) -> None:
+    async def main() -> None:
+        async with serve(DONE, tls=served_by(authority) if tls else None) as server:
+            async with VideoClient("id", "key", server.base_url, ca_file=ca_file) as client:
+                assert await client.warm_up(5) == 5
+                await until(lambda: server.accepted == 5)
+                # On a connection over TLS the session tickets are still on their way.
+                await asyncio.sleep(0.05)
+                assert server.requests == []
+                await asyncio.gather(*(client.rooms.get(ROOM_ID) for _ in range(5)))
+            assert server.accepted == 5
+            assert {seen.connection for seen in server.requests} == {1, 2, 3, 4, 5}
+
+    run_on(loop, main)
+
+
+async def test_connections_that_stand_already_count() -> None:
+    async with serve(DONE) as server, VideoClient("id", "key", server.base_url) as client:
+        await client.rooms.get(ROOM_ID)
+        assert await client.warm_up(3) == 3
+        assert await client.warm_up() == 1
+        await until(lambda: server.accepted == 3)
+        assert len(server.requests) == 1
+
+
+async def test_a_view_warms_the_pool_that_it_shares() -> None:
+    async with serve(DONE) as server, VideoClient("id", "key", server.base_url) as client:
+        assert await client.with_options(timeout=5).warm_up(2) == 2
+        await client.rooms.get(ROOM_ID)
+        assert server.accepted == 2
+
+
+async def test_the_number_is_bounded_by_the_pool() -> None:
+    async with serve(DONE) as server, SessionManager(max_connections=4) as manager:
+        client = VideoClient("id", "key", server.base_url, session=manager)
+        for number in (5, -1, True, 1.0, None):
+            with pytest.raises(ConfigurationError, match="max_connections=4"):
+                await client.warm_up(number)  # type: ignore[arg-type]
+        assert await client.warm_up(0) == 0
+        assert server.accepted == 0
+        assert await client.warm_up(4) == 4
+
+
+async def test_calls_under_way_are_neither_waited_for_nor_counted() -> None:
+    async with serve(silent) as server, SessionManager(max_connections=2) as manager:
+        client = VideoClient("id", "key", server.base_url, session=manager)
+        for number, free in ((1, 1), (2, 0)):
+            asyncio.ensure_future(client.rooms.get(ROOM_ID)).add_done_callback(lambda ended: ended.exception())
+            await until(lambda number=number: server.accepted >= number and free_now(manager) == 2 - number)
+            async with asyncio.timeout(2):
+                assert await client.warm_up(2) == free
+        assert free_now(manager) == 0
+
+
+async def test_a_closed_port_says_so_and_the_calls_after_it_are_none_the_worse() -> None:
+    port = free_port()
+    async with VideoClient("id", "key-7-canary", f"http://127.0.0.1:{port}/v1") as client:
+        with pytest.raises(
+            ConnectionFailed, match=r"no connection could be made.*Nothing was sent.*base URL"
+        ) as failed:
+            await client.warm_up(3)
+        assert failed.value.retryable
+        assert not failed.value.may_have_executed
+        assert failed.value.__cause__ is None
+        async with serve(DONE, port=port) as server:
+            await client.rooms.get(ROOM_ID)
+            assert server.accepted == 1
+
+
+async def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do(authority: trustme.CA) -> None:
+    async with serve(DONE, tls=served_by(authority)) as server, VideoClient("id", "key", server.base_url) as client:
+        with pytest.raises(ConnectionFailed, match=r"certificate is not trusted.*ca_file=") as failed:
+            await client.warm_up(2)
+        assert not failed.value.retryable
+        assert server.requests == []
+
+
+async def test_fewer_are_told_where_others_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect, asked = Connector.connect, 0
+
+    async def fail_after_two(self: Connector, *arguments: object) -> object:
+        nonlocal asked
+        asked += 1
+        if asked > 2:
+            raise OSError("no more")
+        return await connect(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Connector, "connect", fail_after_two)
+    async with serve(DONE) as server, VideoClient("id", "key", server.base_url) as client:
+        assert await client.warm_up(5) == 2
+        assert server.accepted == 2
+
+
+@pytest.mark.parametrize("bound", ["connect_timeout", "attempt_timeout"])
+async def test_a_peer_that_never_shakes_hands_ends_at_the_time_out(bound: str) -> None:
+    limits = {"connect_timeout": 5.0, "attempt_timeout": 30.0, bound: 0.1}
+    async with serve(silent) as server, SessionManager(connect_timeout=limits["connect_timeout"]) as manager:
+        base = server.base_url.replace("http:", "https:")
+        client = VideoClient("id", "key", base, session=manager, attempt_timeout=limits["attempt_timeout"])
+        async with asyncio.timeout(3):
+            with pytest.raises(ConnectionFailed, match="no connection could be made"):
+                await client.warm_up(3)
+        await until(lambda: ended(server) == 3)
+        assert free_now(manager) == 64
+
+
+async def test_cancelling_it_leaves_nothing_behind() -> None:
+    async with serve(silent) as server, SessionManager() as manager:
+        client = VideoClient("id", "key", server.base_url.replace("http:", "https:"), session=manager)
+        warming = asyncio.create_task(client.warm_up(3))
+        await until(lambda: server.accepted == 3)
+        warming.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await warming
+        await until(lambda: ended(server) == 3)
+        assert free_now(manager) == 64
+
+
+async def test_a_connection_that_ended_since_is_not_used() -> None:
+    async with serve(DONE) as server, VideoClient("id", "key", server.base_url, retry=ONCE) as client:
+        assert await client.warm_up(2) == 2
+        await until(lambda: len(server.links) == 2)
+        for link in server.links:
+            # The loop has not read of it when the call begins.
+            link.shut()
+        await client.rooms.get(ROOM_ID)
+        assert [seen.connection for seen in server.requests] == [3]
+
+
+async def test_a_client_that_is_closed_says_so() -> None:
+    async with VideoClient("id", "key", "http://127.0.0.1:9/v1") as client:
+        pass
+    with pytest.raises(ConfigurationError, match="closed"):
+        await client.warm_up()
+
+
+async def test_closing_the_client_meanwhile_ends_it() -> None:
+    async with serve(silent) as server:
+        manager = SessionManager(connect_timeout=0.3)
+        client = VideoClient("id", "key", server.base_url.replace("http:", "https:"), session=manager)
+        warming = asyncio.create_task(client.warm_up(2))
+        await until(lambda: server.accepted == 2)
+        await manager.aclose()
+        async with asyncio.timeout(3):
+            with pytest.raises(ConnectionFailed, match="closed meanwhile"):
+                await warming
+
+
+def test_another_event_loop_is_told_by_name() -> None:
+    client = VideoClient("id", "key", "http://127.0.0.1:9/v1")
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(client.__aenter__())
+        with pytest.raises(ConfigurationError, match="one client for each"):
+            second.run(client.warm_up())
+        first.run(client.aclose())
+
+
+async def test_through_a_proxy_its_tunnels_are_opened(authority: trustme.CA, ca_file: str) -> None:
+    async def tunnel(link: Link) -> None:
+        await link.request()
+        link.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        await link.writer.start_tls(served_by(authority))
+        await DONE(link)
+
+    async with serve(tunnel) as proxy:
+        client = VideoClient("id", "key", "https://127.0.0.1:9/v1", proxy=proxy.origin, ca_file=ca_file)
+        async with client:
+            assert await client.warm_up(2) == 2
+            await client.rooms.get(ROOM_ID)
+        assert [seen.method for seen in proxy.requests] == ["CONNECT", "CONNECT", "GET"]
+
+
+async def test_a_proxy_that_refuses_is_told_without_its_password() -> None:
+    async def refuse(link: Link) -> None:
+        await link.request()
+        link.answer(407, b"", {"Proxy-Authenticate": "Basic"})
+        await link.gone()
+
+    async with serve(refuse) as proxy:
+        address = proxy.origin.replace("://", "://user:canary-password@")
+        async with VideoClient("id", "key", "https://api.example.invalid/v1", proxy=address) as client:
+            with pytest.raises(ConnectionFailed) as failed:
+                await client.warm_up()
+    assert "canary" not in f"{failed.value} {failed.value!r}"
+    assert failed.value.__cause__ is None
+    assert failed.value.__suppress_context__ or failed.value.__context__ is None
+
+
+async def test_middlewares_of_the_session_see_nothing_of_it() -> None:
+    seen: list[object] = []
+
+    async def middleware(request: object, handler: Callable[[object], Awaitable[object]]) -> object:
+        seen.append(request)
+        return await handler(request)
+
+    async with serve(DONE) as server, SessionManager(http_middlewares=[middleware]) as manager:  # type: ignore[list-item]
+        client = VideoClient("id", "key", server.base_url, session=manager)
+        assert await client.warm_up(2) == 2
+        assert seen == []
+        await client.rooms.get(ROOM_ID)
+        assert len(seen) == 1
+
+
+async def test_under_a_stand_in_for_the_session_there_is_nothing_to_open(
+    videoapi_aioresponses: aioresponses.aioresponses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*arguments: object) -> None:
+        raise AssertionError("a test with canned answers reached for the network")
+
+    monkeypatch.setattr(Connector, "connect", never)
+    async with VideoClient("id", "key", "https://api.example.com/v1") as client:
+        assert await client.warm_up(3) == 0
+
+
+PROGRAM = """
+    import asyncio, sys
+    from support.server import ROOM_ID, room, serve
+    from videoapi import VideoClient
+
+    async def script(link):
+        while True:
+            seen = await link.request()
+            if "/cdr/" in seen.target:
+                link.answer(200, {"result": 0, "cdr": [{"trans_date": 5, "room_id": ROOM_ID, "conf_num": 12}]})
+            elif "/archive/" in seen.target:
+                link.answer(200, {"result": 0, "archive": [{"trans_id": 5}]})
+            elif seen.target.endswith("/dialin/"):
+                link.answer(200, {"result": 0, "dialin": 5})
+            elif seen.target.endswith("/tokens"):
+                link.answer(200, {"result": 0, "token": 5})
+            elif seen.target.endswith("/users"):
+                link.answer(200, {"result": 0, "users": [{"name": 5}]})
+            else:
+                link.answer(200, room(name=5))
+
+    async def calls(client):
+        await client.rooms.get(ROOM_ID)
+        await client.rooms.users(ROOM_ID)
+        await client.tokens.create(ROOM_ID, name="Ann", role="moderator", user_ref="u-1")
+        await client.cdr.by_room(ROOM_ID).to_list()
+        await client.archives.by_room(ROOM_ID).to_list()
+
+    async def main():
+        async with serve(script) as server, VideoClient("id", "key", server.base_url) as client:
+            if "warm" in sys.argv:
+                await client.warm_up()
+            before = set(sys.modules)
+            await calls(client)
+            print(*sorted(set(sys.modules) - before))
+
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_the_first_odd_answers_import_nothing_more(warm: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(PROGRAM), "warm" if warm else "cold"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    later = set(done.stdout.split())
+    assert later == set() if warm else {"cattrs", "videoapi.models.structure", "videoapi.streaming"} <= later
