@@ -22,12 +22,13 @@ from videoapi.connector import Connector
 from videoapi.direct import TESTED
 from videoapi.errors import ConfigurationError
 from videoapi.pacing import Chance, LoopClock, Pace, Paces
-from videoapi.resolver import PublicOnly, proxy_hosts
 from videoapi.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType
     from yarl import URL
+
+    from videoapi.resolver import PublicOnly
 
 USER_AGENT: Final = "videoapi"
 _NEVER_RESENT: Final = frozenset({"POST", "PATCH"})
@@ -165,8 +166,7 @@ class SessionManager:
         self._bind()
         session = self._files.get(public_only)
         if session is None:
-            resolver = PublicOnly(proxy_hosts(self.proxy, self.trust_env)) if public_only else None
-            connector = Connector(**self._pool(self.max_streams), resolver=resolver)
+            connector = Connector(**self._pool(self.max_streams), resolver=self._public() if public_only else None)
             session = self._files[public_only] = self._open(connector, auto_decompress=False)
         return session
 
@@ -226,6 +226,11 @@ class SessionManager:
                 f"The client belongs to event loop {id(self._loop):#x}, but is used from {id(loop):#x}. "
                 "Connections live in one loop: make one client for each."
             )
+
+    def _public(self) -> PublicOnly:
+        from videoapi.resolver import PublicOnly, proxy_hosts
+
+        return PublicOnly(proxy_hosts(self.proxy, self.trust_env))
 
     def _pool(self, limit: int) -> dict[str, object]:
         options: dict[str, object] = {
