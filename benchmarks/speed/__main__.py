@@ -15,6 +15,7 @@ MODULES: Final = {
     "calls": "benchmarks.speed.calls",
     "bulk": "benchmarks.speed.bulk",
     "imports": "benchmarks.speed.imports",
+    "growth": "benchmarks.speed.growth",
 }
 """What can be measured, in this order; each module has `run(options)`, which returns one `Result` or several."""
 RESULTS: Final = Path(__file__).with_name("results")

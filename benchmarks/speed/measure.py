@@ -80,6 +80,7 @@ class Result:
         notes: What a reader must know.
         points: A line plot in place of bars: labels `x` and `y`, and `series`, each with `name`, `x`, `y` and
             perhaps `fit`, the fitted line at the same `x`; `log` names the logarithmic axes: `x`, `y` or `xy`.
+            Several plots beside each other are `panels`, each such a mapping with a `title`.
     """
 
     slug: str

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 # The same figures give the same file.
@@ -80,8 +81,20 @@ def _panel(panel: Any, rows: list[Row], relative: bool) -> None:
 
 
 def _lines(result: Result) -> Any:
-    points = result.points
-    figure, panel = plt.subplots(figsize=(8, 5), layout="constrained")
+    panels = result.points.get("panels", [{"title": result.title, **result.points}])
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(8, 5 if lines == 1 else 3 * lines), layout="constrained")
+    for panel, points in zip(np.ravel(axes), panels, strict=False):
+        _curves(panel, points)
+    for panel in np.ravel(axes)[len(panels) :]:
+        panel.set_visible(False)
+    if len(panels) > 1:
+        figure.suptitle(result.title)
+    return figure
+
+
+def _curves(panel: Any, points: dict[str, Any]) -> None:
     for series in points["series"]:
         drawn = panel.plot(series["x"], series["y"], "o" if "fit" in series else "o-", label=series["name"])
         if "fit" in series:
@@ -92,6 +105,5 @@ def _lines(result: Result) -> Any:
         panel.set_ylim(0, 1.15 * panel.get_ylim()[1])
     panel.set_xlabel(points["x"])
     panel.set_ylabel(points["y"])
-    panel.set_title(result.title)
+    panel.set_title(points["title"], fontsize=10)
     panel.legend(fontsize=8)
-    return figure
