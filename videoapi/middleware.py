@@ -87,9 +87,7 @@ def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = 
                 outcome = _with_history(outcome, request, attempt, unknown)
             if outcome.judgement.verdict is Verdict.DONE:
                 next_step: Again | Stop = FINAL
-                pace.budget.succeeded(spent)
-                pace.throttle.success(began)
-                pace.connect.success(began)
+                pace.succeeded(began, spent)
             else:
                 unknown += outcome.judgement.verdict is Verdict.UNKNOWN
                 _note_trouble(pace, outcome, began)

@@ -49,8 +49,7 @@ async def open_connections(manager: SessionManager, base_url: str, number: int, 
     ended: Sequence[BaseException | None] = ()
     permits = 0
     try:
-        while permits < number and not manager.permits.locked():
-            await manager.permits.acquire()
+        while permits < number and manager.permits.take():
             permits += 1
         async with asyncio.timeout(limit):
             opening = (_open(session, url, proxy, held) for _ in range(permits))

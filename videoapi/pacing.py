@@ -80,7 +80,7 @@ class Gate:
     that an outage costs a few probes and not one try an item.
     """
 
-    __slots__ = ("_base", "_cap", "_chance", "_changed", "_closed", "_probing", "_since", "_streak", "_until")
+    __slots__ = ("_base", "_cap", "_chance", "_changed", "_probing", "_since", "_streak", "_until", "closed")
 
     def __init__(self, chance: Chance, *, base: float, cap: float) -> None:
         self._chance = chance
@@ -88,32 +88,28 @@ class Gate:
         self._cap = cap
         self._until = 0.0
         self._since = 0.0
-        self._closed = False
+        self.closed = False
         self._probing = False
         self._streak = 0
         self._changed: asyncio.Event | None = None
 
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
     def pause_left(self) -> float:
         """Return the seconds until the pause ends; 0 where there is none."""
-        return max(0.0, self._until - self._chance.clock()) if self._closed else 0.0
+        return max(0.0, self._until - self._chance.clock()) if self.closed else 0.0
 
     def trouble(self, retry_after: float | None = None) -> None:
         """Close the gate, or lengthen its pause; many at the same moment count once."""
         now = self._chance.clock()
-        if not self._closed or now >= self._until:
+        if not self.closed or now >= self._until:
             self._streak += 1
         wait = jitter(self._base, self._cap, self._streak, self._chance.dice())
         # A pause of nearly nothing would make a storm of the probes themselves.
         wait = max(wait, self._base / 2)
         if retry_after is not None:
             wait = max(wait, spread(min(retry_after, _LONGEST_ASKED), self._chance.dice()))
-        if not self._closed or now >= self._until or retry_after is not None:
+        if not self.closed or now >= self._until or retry_after is not None:
             self._until = max(self._until, now + wait)
-        self._closed = True
+        self.closed = True
         self._since = now
         self._wake()
 
@@ -123,8 +119,8 @@ class Gate:
         Args:
             began: When the attempt was taken up, on the clock of `Chance`.
         """
-        if self._closed and began >= self._since:
-            self._closed = False
+        if self.closed and began >= self._since:
+            self.closed = False
             self._streak = 0
             self._wake()
 
@@ -137,7 +133,7 @@ class Gate:
         Returns:
             Whether one is the probe, and so owes a `leave`.
         """
-        while self._closed and not gives_up():
+        while self.closed and not gives_up():
             left = self.pause_left()
             if left > 0:
                 # In short naps, so that a run that ends meanwhile is not held by a long pause.
@@ -177,6 +173,14 @@ class Pace:
     """Closes where no connection can be made: one for the origin."""
     rate: RateGate
     """Spaces the account's requests, where a rate is set."""
+
+    def succeeded(self, began: float, last_cost: float) -> None:
+        """Note a success: what the last retry cost comes back, and gates open."""
+        self.budget.succeeded(last_cost)
+        if self.throttle.closed:
+            self.throttle.success(began)
+        if self.connect.closed:
+            self.connect.success(began)
 
 
 class Paces:

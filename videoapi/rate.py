@@ -32,20 +32,16 @@ class RateGate:
     Slots are reserved, not polled for: whoever sleeps a little too long does not slow the others.
     """
 
-    __slots__ = ("_interval", "_next")
+    __slots__ = ("_next", "interval")
 
     def __init__(self) -> None:
-        self._interval = 0.0
-        self._next = 0.0
-
-    @property
-    def interval(self) -> float:
+        self.interval = 0.0
         """Seconds between two requests; 0 where nothing limits them."""
-        return self._interval
+        self._next = 0.0
 
     def limit(self, interval: float) -> None:
         """Set the interval; of several clients of one account the slowest counts."""
-        self._interval = max(self._interval, interval)
+        self.interval = max(self.interval, interval)
 
     def reserve(self, now: float, most: float) -> float | None:
         """Take the next slot.
@@ -60,5 +56,5 @@ class RateGate:
         slot = max(now, self._next)
         if slot - now >= most:
             return None
-        self._next = slot + self._interval
+        self._next = slot + self.interval
         return slot - now

@@ -58,7 +58,7 @@ class Permits(asyncio.Semaphore):
 
     def take(self) -> bool:
         """Take a permit as `acquire` does, if that need not wait."""
-        if self.locked():
+        if not self._value or self._waiters:
             return False
         self._value -= 1
         return True

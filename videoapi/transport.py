@@ -80,7 +80,8 @@ class Transport:
                 returned none.
         """
         session, clock = self.check(), self.manager.now
-        watchdog, permits = self.manager.watchdog, self._permits_for(request)
+        watchdog = self.manager.watchdog
+        permits = self._stream_permits(request) if request.stream else self.manager.permits
         limit = request.options.attempt_timeout
         exchange = Exchange()
         began = sent = clock()
@@ -95,7 +96,7 @@ class Transport:
             outcome = await self._exchange(session, request, exchange, permits)
             # A stream keeps its permit until it is closed.
             held = outcome.stream is None
-            return _waited(outcome, sent - began)
+            return outcome if sent == began else attrs.evolve(outcome, waited=sent - began)
         except asyncio.CancelledError:
             if not watch.timed_out():
                 if not (self.manager.closed and watch.undisturbed()):
@@ -112,10 +113,8 @@ class Transport:
         """Strike the latest credentials out of a streamed failure, where a gateway repeated what it was sent."""
         return concealed(outcome, self._login)
 
-    def _permits_for(self, request: Request) -> Permits:
+    def _stream_permits(self, request: Request) -> Permits:
         """Return the permits it takes: a call inside a stream, and a brief stream inside a long one, find some."""
-        if not request.stream:
-            return self.manager.permits
         return self.manager.brief_permits if request.route.brief else self.manager.stream_permits
 
     async def _exchange(
@@ -147,7 +146,8 @@ class Transport:
         if request.stream and response.status in (200, 201):
             assert isinstance(response, aiohttp.ClientResponse)
             return opened(response.status, response.headers, Body(response, exchange, self.manager.watchdog, permits))
-        return concealed(await self._answer(request, exchange, response), login)
+        outcome = await self._answer(request, exchange, response)
+        return outcome if outcome.fault is None else concealed(outcome, login)
 
     async def _by_session(
         self, session: aiohttp.ClientSession, request: Request, login: str, exchange: Exchange
@@ -203,7 +203,8 @@ class Transport:
         return attrs.evolve(outcome, judgement=judgement, reason="the client was closed meanwhile")
 
     def _headers(self, request: Request, login: str) -> dict[str, str]:
-        self._know(login)
+        if login != self._login:
+            self._know(login)
         headers = dict(self._common)
         if request.body is not None:
             headers["Content-Type"] = "application/json"
@@ -215,7 +216,8 @@ class Transport:
         """Return a request as it goes over the wire; None where it is not of the plain kind."""
         if request.stream or request.headers or _PATH.fullmatch(request.path) is None:
             return None
-        self._know(login)
+        if login != self._login:
+            self._know(login)
         body = request.body
         if body is None:
             length = "" if request.method == "GET" else "Content-Length: 0\r\n"
@@ -229,13 +231,12 @@ class Transport:
         return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
     def _know(self, login: str) -> None:
-        """Write the headers anew where the credentials have changed."""
-        if login != self._login:
-            self._login = login
-            self._common = {"Authorization": login, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
-            lines = {"Host": self._host, "User-Agent": USER_AGENT, **self._common}
-            self._lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-            self._heads.clear()
+        """Write the headers anew, as the credentials have changed."""
+        self._login = login
+        self._common = {"Authorization": login, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+        lines = {"Host": self._host, "User-Agent": USER_AGENT, **self._common}
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self._heads.clear()
 
     def _origin_at(self, session: aiohttp.ClientSession) -> aiohttp.ClientRequest:
         """Return what the pool finds our connections by."""
@@ -293,10 +294,6 @@ def _timed_out(request: Request, exchange: Exchange, held: bool) -> Outcome:
     if exchange.protocol is None and (exchange.asked or not exchange.begun):
         return unanswered(request, Phase.NOT_SENT, Kind.TIMEOUT, "no connection could be made in time")
     return unanswered(request, Phase.SENT, Kind.TIMEOUT, "no whole answer came in time")
-
-
-def _waited(outcome: Outcome, seconds: float) -> Outcome:
-    return attrs.evolve(outcome, waited=seconds) if seconds > 0.001 else outcome
 
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:

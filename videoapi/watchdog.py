@@ -68,7 +68,8 @@ class Watchdog:
         assert task is not None
         watch = Watch(task, deadline)
         self._watches[watch] = None
-        self._wake_by(deadline)
+        if self._timer is None or deadline < self._wakes_at:
+            self._wake_by(deadline)
         return watch
 
     def move(self, watch: Watch, deadline: float) -> None:
@@ -79,7 +80,8 @@ class Watchdog:
     def stop(self, watch: Watch) -> None:
         """Watch no more."""
         self._watches.pop(watch, None)
-        watch.settle()
+        if watch.fired:
+            watch.settle()
 
     def close(self) -> None:
         """Stop the timer."""

@@ -73,5 +73,3 @@ def test_a_middleware_adds_headers_without_touching_the_request_it_was_given() -
     changed = attrs.evolve(request, headers={**request.headers, "X-Trace": "1"})
     assert dict(request.headers) == {}
     assert changed.headers["X-Trace"] == "1"
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        request.path = "/elsewhere"  # type: ignore[misc]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, Literal
@@ -11,6 +10,7 @@ from typing import Final, Literal
 from videoapi.caller import Caller
 from videoapi.creation.controls import Control, Controls
 from videoapi.creation.doubts import Doubt, Memory
+from videoapi.creation.noise import noise
 from videoapi.creation.scan import Scan, Scanner, get_room
 from videoapi.creation.stamp import create_request
 from videoapi.errors import CreateOutcomeUnknown, ValidationError
@@ -274,7 +274,7 @@ class Creator:
         for _ in range(_CHECKS):
             if all(self.controls.oldest_for(form) is not None for form in forms):
                 return
-            reference = placed(reference_from(secrets.token_bytes(26)), in_data=True)
+            reference = placed(reference_from(noise.take()), in_data=True)
             spec = RoomSpec("videoapi self-check, deleted soon", owner_ref=reference, data={DATA_KEY: reference})
             self._checks[reference] = None
             outcome = await self.send(caller, create_request(spec, reference, caller.options, validate=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from videoapi.errors import ValidationError
@@ -37,10 +37,10 @@ def create_request(
     reference = placed(reference, in_data=in_data)
     body = _stamped(spec.to_wire(), reference)
     if validate:
-        check_room(body, allow=own_keys(spec.settings))
+        check_room(body, allow=spec.settings if isinstance(spec.settings, RoomSettings) else ())
     return Request(
         route=CREATE_ROOM,
-        path=CREATE_ROOM.path(),
+        path=CREATE_ROOM.template,
         options=options,
         body=encode(body),
         reader=ROOM,
@@ -49,11 +49,6 @@ def create_request(
         reference_in_data=in_data,
         reserve=min(_LONGEST_LOOK, (options.timeout or CREATE_ROOM.timeout) / 4) if look else 0.0,
     )
-
-
-def own_keys(settings: RoomSettings | Mapping[str, Any] | None) -> Collection[str]:
-    """Return the settings that the caller asked to let through unchecked."""
-    return settings.own_keys if isinstance(settings, RoomSettings) else ()
 
 
 def _stamped(body: dict[str, Any], reference: str) -> dict[str, Any]:

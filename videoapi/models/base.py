@@ -226,11 +226,11 @@ _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 def plain(value: Any) -> Any:
     """Turn models, wherever they stand in a value, into what JSON has; what is unset is left out."""
+    if type(value) is dict and _SCALARS.issuperset(map(type, value.values())):
+        return dict(value)
     if isinstance(value, Model):
         return value.to_dict()
     if isinstance(value, Mapping):
-        if _SCALARS.issuperset(map(type, value.values())):
-            return dict(value)
         return {name: plain(item) for name, item in value.items() if item is not UNSET}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]

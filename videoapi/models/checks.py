@@ -4,6 +4,7 @@ The checks follow what the service enforces, not what its tables call required: 
 callers leave out may be left out. Each error names the field and the service's own code.
 """
 
+import functools
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -39,13 +40,15 @@ _TRUTHS = {
 }
 
 
-def check_room(payload: Mapping[str, Any], *, partial: bool = False, allow: Collection[str] = ()) -> None:
+def check_room(
+    payload: Mapping[str, Any], *, partial: bool = False, allow: Collection[str] | RoomSettings = ()
+) -> None:
     """Check the body of a create, or of an update.
 
     Args:
         payload: The body with the names of the wire.
         partial: True for an update: nothing is required, and a room's kind and mode stay.
-        allow: Settings that a white-label knows beside the contract's.
+        allow: Settings that a white-label knows beside the contract's, or the `RoomSettings` that name some.
 
     Raises:
         ValidationError: the service would refuse it; `field` and `code` say why.
@@ -61,14 +64,17 @@ def check_room(payload: Mapping[str, Any], *, partial: bool = False, allow: Coll
         return
     if type(given) is not dict:
         if isinstance(given, RoomSettings):
-            allow = given.own_keys.union(allow)
+            allow = given.own_keys.union(allow.own_keys if isinstance(allow, RoomSettings) else allow)
             given = given.to_dict()
         if not isinstance(given, Mapping):
             raise _refusal("settings", None, "must be a mapping or RoomSettings")
     for name, value in given.items():
-        kind, sound = type(value), _SOUND.get(name, ())
-        if kind not in sound and not ((kind is str or kind is int) and value in sound):
-            _check_setting(name, value, allow)
+        kind = type(value)
+        if kind not in _SOUND.get(name, ()):
+            if name in _CHECKS and (kind is str or kind is int):
+                _check_common(name, value)
+            else:
+                _check_setting(name, value, allow)
     if partial:
         _check_unchanged(given)
     elif given.get("scheduled") or given.get("adhoc"):
@@ -160,7 +166,7 @@ def _check_id(text: object, field: str, missing: int) -> str:
 
 def _require_text(payload: Mapping[str, Any], field: str, code: int) -> None:
     value = payload.get(field)
-    if not isinstance(value, str) or not value:
+    if not (isinstance(value, str) and value):
         raise _refusal(field, code, "must be text that is not empty")
 
 
@@ -171,12 +177,17 @@ def _require_reference(payload: Mapping[str, Any], field: str, code: int) -> Non
         _require_text(payload, field, code)
 
 
-def _check_setting(name: str, value: object, allow: Collection[str]) -> None:
-    if name not in _KNOWN_SETTINGS and name not in allow:
-        raise _refusal(f"settings.{name}", 10009, "is no setting of the service")
-    check = _CHECKS.get(name)
-    if check is not None and value is not None and value is not UNSET:
+@functools.lru_cache(maxsize=1024, typed=True)
+def _check_common(name: str, value: object) -> None:
+    """Check a value such as many rooms have: what passed once is not looked at again."""
+    _CHECKS[name](value)
+
+
+def _check_setting(name: str, value: object, allow: Collection[str] | RoomSettings) -> None:
+    if check := _CHECKS.get(name):
         check(value)
+    elif name not in _KNOWN_SETTINGS and name not in (allow.own_keys if isinstance(allow, RoomSettings) else allow):
+        raise _refusal(f"settings.{name}", 10009, "is no setting of the service")
 
 
 def _check_kind(settings: Mapping[str, Any]) -> None:
@@ -253,16 +264,11 @@ _CHECKS: dict[str, Callable[[object], None]] = {
     "mode": _check_mode,
 }
 
-# What is sound in each setting without a closer look: types, and common values of other types.
+# The types of which every value of a setting is sound: of most settings no more than this is looked at.
 _SOUND: dict[str, frozenset[Any]] = (
     dict.fromkeys(_KNOWN_SETTINGS, frozenset({NoneType, Unset, str, int, bool}))
     | dict.fromkeys(_CHECKS, frozenset({NoneType, Unset}))
     | dict.fromkeys(_TRUTHS, frozenset({NoneType, Unset, bool}))
-    | {
-        "quality": frozenset({NoneType, Unset, *_QUALITIES}),
-        "mode": frozenset({NoneType, Unset, *_MODES}),
-        "moderators": frozenset({NoneType, Unset, 1, 2, 3, 4, 5}),
-    }
 )
 
 

@@ -90,10 +90,12 @@ class Reader(Generic[T]):
             Refused: this way cannot read it; parse the JSON and ask `structure`.
         """
         try:
-            _check_text(body)
+            if not body.isascii():
+                _check_text(body)
             envelope = self._envelope.decode(body)
             if envelope.error_code is not MISSING or envelope.status is not MISSING:
-                raise Refused("it has a name of the other envelope")
+                # The other envelope, or both.
+                return MISSING, None
             payload = self._whole.decode(body) if self.key is None else envelope.payload
         except _UNREADABLE as error:
             raise Refused(_reason(error)) from None

@@ -49,6 +49,7 @@ class Text:
         put_kept(model, (self, where))
         for name in parts(type(model)):
             value = getattr(model, name)
+            # Most parts are absent.
             if value is None:
                 continue
             if isinstance(value, Model):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypedDict, Unpack, cast
 
 import attrs
 
@@ -42,6 +42,45 @@ class RoleBasedRecording(Model):
 
     moderator: str | None = None
     participant: str | None = None
+
+
+class SettingsFields(TypedDict, total=False):
+    """What `RoomSettings` takes: numbers also as text, parts also as mappings."""
+
+    description: str | Unset | None
+    mode: str | Unset | None
+    scheduled: bool | Unset | None
+    adhoc: bool | Unset | None
+    scheduled_time: str | Unset | None
+    duration: int | str | Unset | None
+    moderators: int | str | Unset | None
+    participants: int | str | Unset | None
+    audiences: int | str | Unset | None
+    send_audiences_stats: bool | Unset | None
+    hls_view_url: str | Unset | None
+    auto_recording: bool | Unset | None
+    screen_share: bool | Unset | None
+    canvas: bool | Unset | None
+    knock: bool | Unset | None
+    wait_for_moderator: bool | Unset | None
+    wait_moderator: bool | Unset | None
+    quality: str | Unset | None
+    billing_code: str | int | Unset | None
+    abwd: bool | Unset | None
+    facex: bool | Unset | None
+    active_talker: bool | Unset | None
+    max_active_talkers: int | str | Unset | None
+    single_file_recording: bool | Unset | None
+    role_based_recording: RoleBasedRecording | Mapping[str, Any] | str | Unset | None
+    live_recording: LiveRecording | Mapping[str, Any] | bool | Unset | None
+    live_transcription: LiveTranscription | Mapping[str, Any] | bool | Unset | None
+    media_zone: str | Unset | None
+    watermark: bool | Unset | None
+    media_configuration: str | Unset | None
+    encryption: bool | Unset | None
+    viewers: int | str | Unset | None
+    peep: bool | Unset | None
+    aor: str | Unset | None
 
 
 class _Written(Model):
@@ -109,82 +148,13 @@ class RoomSettings(_Written):
     peep: bool | None = None
     aor: str | None = None
 
-    def __init__(
-        self,
-        *,
-        description: str | Unset | None = UNSET,
-        mode: str | Unset | None = UNSET,
-        scheduled: bool | Unset | None = UNSET,
-        adhoc: bool | Unset | None = UNSET,
-        scheduled_time: str | Unset | None = UNSET,
-        duration: int | str | Unset | None = UNSET,
-        moderators: int | str | Unset | None = UNSET,
-        participants: int | str | Unset | None = UNSET,
-        audiences: int | str | Unset | None = UNSET,
-        send_audiences_stats: bool | Unset | None = UNSET,
-        hls_view_url: str | Unset | None = UNSET,
-        auto_recording: bool | Unset | None = UNSET,
-        screen_share: bool | Unset | None = UNSET,
-        canvas: bool | Unset | None = UNSET,
-        knock: bool | Unset | None = UNSET,
-        wait_for_moderator: bool | Unset | None = UNSET,
-        wait_moderator: bool | Unset | None = UNSET,
-        quality: str | Unset | None = UNSET,
-        billing_code: str | int | Unset | None = UNSET,
-        abwd: bool | Unset | None = UNSET,
-        facex: bool | Unset | None = UNSET,
-        active_talker: bool | Unset | None = UNSET,
-        max_active_talkers: int | str | Unset | None = UNSET,
-        single_file_recording: bool | Unset | None = UNSET,
-        role_based_recording: RoleBasedRecording | Mapping[str, Any] | str | Unset | None = UNSET,
-        live_recording: LiveRecording | Mapping[str, Any] | bool | Unset | None = UNSET,
-        live_transcription: LiveTranscription | Mapping[str, Any] | bool | Unset | None = UNSET,
-        media_zone: str | Unset | None = UNSET,
-        watermark: bool | Unset | None = UNSET,
-        media_configuration: str | Unset | None = UNSET,
-        encryption: bool | Unset | None = UNSET,
-        viewers: int | str | Unset | None = UNSET,
-        peep: bool | Unset | None = UNSET,
-        aor: str | Unset | None = UNSET,
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
-        given = (
-            description,
-            mode,
-            scheduled,
-            adhoc,
-            scheduled_time,
-            duration,
-            moderators,
-            participants,
-            audiences,
-            send_audiences_stats,
-            hls_view_url,
-            auto_recording,
-            screen_share,
-            canvas,
-            knock,
-            wait_for_moderator,
-            wait_moderator,
-            quality,
-            billing_code,
-            abwd,
-            facex,
-            active_talker,
-            max_active_talkers,
-            single_file_recording,
-            role_based_recording,
-            live_recording,
-            live_transcription,
-            media_zone,
-            watermark,
-            media_configuration,
-            encryption,
-            viewers,
-            peep,
-            aor,
-        )
-        _put_given(self, {name: value for name, value in zip(_NAMES, given, strict=True) if value is not UNSET})
+    def __init__(self, *, extra: Mapping[str, Any] | None = None, **given: Unpack[SettingsFields]) -> None:
+        if not given.keys() <= _NAMES.keys():
+            unknown = ", ".join(sorted(given.keys() - _NAMES.keys()))
+            raise TypeError(f"RoomSettings has no {unknown}; give a white-label's own settings as extra={{...}}.")
+        if Unset in map(type, given.values()):
+            given = {name: value for name, value in given.items() if value is not UNSET}  # type: ignore[assignment]
+        _put_given(self, given)
         _put_kept(self, dict(extra) if extra else {})
 
     @classmethod
@@ -257,8 +227,7 @@ class RoomSettings(_Written):
     @property
     def own_keys(self) -> frozenset[str]:
         """Names that only a white-label knows; none where unknown fields were not kept."""
-        kept = self._kept_fields()
-        return frozenset(kept) if kept else _NONE
+        return frozenset(self._kept_fields() or ())
 
     def to_dict(self) -> dict[str, Any]:
         """Give the settings under their names on the wire: of written ones, those that were given."""
@@ -277,7 +246,6 @@ class RoomSettings(_Written):
         return dict(given)
 
 
-_NONE: Final[frozenset[str]] = frozenset()
 _NAMES: Final = dict.fromkeys(field_types(RoomSettings))
 _put_given: Final = cast(Any, _Written)._given.__set__
 _put_kept: Final = cast(Any, RoomSettings)._kept.__set__

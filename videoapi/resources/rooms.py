@@ -21,8 +21,9 @@ from videoapi.bulk import (
 from videoapi.caller import Caller
 from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.job import CreateJob, JobOptions
+from videoapi.creation.noise import noise
 from videoapi.creation.scan import get_room
-from videoapi.creation.stamp import create_request, own_keys
+from videoapi.creation.stamp import create_request
 from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.models.checks import check_room, check_room_id
 from videoapi.models.codec import Reader, encode
@@ -85,7 +86,7 @@ class Rooms:
         """
         _one_of("on_unknown", on_unknown, ("look", "resend", "strict"))
         spec = RoomSpec(name, owner_ref, settings, sip, data)
-        reference = reference_from(os.urandom(26))
+        reference = reference_from(noise.take())
         look = on_unknown == "look"
         request = create_request(spec, reference, self._caller.options, validate=validate, look=look)
         return await self._creator.create(self._caller, request, on_unknown)
@@ -174,7 +175,7 @@ class Rooms:
         """
         body = _changes(name, owner_ref, settings, sip, data)
         if validate:
-            check_room(body, partial=True, allow=own_keys(settings))
+            check_room(body, partial=True, allow=settings if isinstance(settings, RoomSettings) else ())
         request = Request(
             route=routes.UPDATE_ROOM,
             path=routes.UPDATE_ROOM.path(check_room_id(room_id)),

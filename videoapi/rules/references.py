@@ -15,6 +15,8 @@ from typing import Any, Final
 DATA_KEY: Final = "videoapi_ref"
 """Where the reference stands in a room's `data`."""
 
+NOISE: Final = 26
+"""How many random bytes make a reference."""
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _ALPHABET: Final = bytes(ord(_LETTERS[byte % 32]) for byte in range(256))
 _SHAPE: Final = re.compile(r"vx[a-z2-7]{26}")
@@ -41,7 +43,7 @@ def _hash(text: str) -> bytes:
 
 
 def reference_from(noise: bytes) -> str:
-    """Return the reference that 26 random bytes spell."""
+    """Return the reference that `NOISE` random bytes spell."""
     return "vx" + _spell(noise)
 
 

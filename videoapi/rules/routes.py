@@ -58,6 +58,12 @@ class Route:
     result_optional: bool = False
     brief: bool = False
     """Whether its stream is short, and likely to be opened while another is read."""
+    timeout: float = attrs.field(init=False)
+    """The default limit of a whole call, in seconds."""
+
+    @timeout.default
+    def _timeout(self) -> float:
+        return 40.0 if self.operation is Operation.CREATING else 90.0
 
     def path(self, *segments: str) -> str:
         """Return the template filled with percent-encoded segments."""
@@ -67,16 +73,12 @@ class Route:
             path = before + quote(segment, safe="") + rest.partition("}")[2]
         return path
 
-    @property
-    def timeout(self) -> float:
-        """The default limit of a whole call, in seconds."""
-        return 40.0 if self.operation is Operation.CREATING else 90.0
 
-
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Request:
-    """One thing asked of the service; what middleware receives.
+    """One thing asked of the service; what middleware receives. A value: change a copy (`attrs.evolve`).
 
+    It is not frozen, as one is made for every call, and making a frozen one costs twice as much.
     `headers` are added to the request's own; use `attrs.evolve(request, headers=…)` to add some.
     The credentials are not in it.
     """
