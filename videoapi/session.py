@@ -180,6 +180,11 @@ class SessionManager:
             return self.proxy
         return proxy_url(getproxies().get(url.scheme))
 
+    @property
+    def busy(self) -> bool:
+        """Whether more than one call is under way."""
+        return self.permits.free < self.max_connections - 1
+
     def middlewares_for(self, method: str) -> tuple[ClientMiddlewareType, ...]:
         """Return what stands around an exchange: where aiohttp would repeat it, what keeps it from that."""
         return self._middlewares if method in _NEVER_RESENT else (_never_resend, *self._middlewares)

@@ -126,6 +126,10 @@ class Transport:
         response: aiohttp.ClientResponse | Reply
         try:
             message = self._message(request, login) if self.manager.plain and fits(session) else None
+            if message is not None and self.manager.busy:
+                # Calls of the same turn of the loop go on together: each stage of many in a row runs from
+                # warm caches, and a peer on this host is woken once for all of them.
+                await asyncio.sleep(0)
             exchange.begun = True
             if message is not None:
                 origin, limit = self._origin_at(session), self.manager.connect_timeout
