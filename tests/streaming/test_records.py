@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .conftest import Service
 
 CONF = "/cdr/conf/c1"
+DATA = Path(__file__).parents[1] / "data"
 LOST = BodyLost("the body broke")
 
 
@@ -547,6 +549,21 @@ async def test_others_get_their_turn_while_much_has_arrived(service: Service) ->
 
 
 # Leaving early
+
+
+async def test_records_that_are_let_go_never_start_the_garbage_collector(service: Service) -> None:
+    usual = json.loads((DATA / "cdr/new.200.json").read_bytes())["cdr"][0] | {"parent_partner_id": "p" * 400}
+    whole = body([usual | {"cdr_id": f"id{n}"} for n in range(5_000)])
+    pieces: list[Any] = [whole[start : start + 100_000] for start in range(0, len(whole), 100_000)]
+    service.answers[CONF] = [pieces]
+    gc.collect()
+    before = gc.get_stats()[0]["collections"]
+    count = 0
+    async for _ in cdr(service.caller()).by_conference("c1"):
+        count += 1
+    assert count == 5_000
+    # One for each block would be more than two hundred.
+    assert gc.get_stats()[0]["collections"] - before < 20
 
 
 async def test_leaving_the_block_closes_everything_at_once(service: Service) -> None:

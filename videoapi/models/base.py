@@ -207,9 +207,8 @@ put_kept: Callable[[Model, tuple[Source, Where] | dict[str, Any]], None] = cast(
 def rebuild(cls: type[_M], fields: Mapping[str, Any], kept: dict[str, Any] | None) -> _M:
     """Make a model from values that need no more checks; fields left out take their defaults."""
     made = cls.__new__(cls)
-    for field in attrs.fields(cast(Any, cls)):
-        value = fields[field.name] if field.name in fields else _default(field)
-        object.__setattr__(made, field.name, value)
+    for name, put, default, make in _slots(cls):
+        put(made, fields[name] if name in fields else make() if make is not None else default)
     if kept is not None:
         put_kept(made, kept)
     return made
@@ -282,6 +281,20 @@ def _wire_fields(cls: Any) -> tuple[tuple[str, bool], ...]:
 
 
 @_once_a_class
+def _slots(cls: Any) -> tuple[tuple[str, Callable[[Any, Any], None], Any, Callable[[], Any] | None], ...]:
+    # Of each field its name, its slot's setter, and its default or what makes it; a required one reads None.
+    return tuple(
+        (
+            field.name,
+            getattr(cls, field.name).__set__,
+            None if field.default is attrs.NOTHING else field.default,
+            _factory(field),
+        )
+        for field in attrs.fields(cls)
+    )
+
+
+@_once_a_class
 def _known(cls: Any) -> frozenset[str]:
     envelope: frozenset[str] = cls.envelope
     return envelope.union(field_types(cls))
@@ -295,9 +308,3 @@ def _model_in(hint: Any) -> type[Model] | None:
 
 def _factory(field: "attrs.Attribute[Any]") -> Callable[[], Any] | None:
     return getattr(field.default, "factory", None)
-
-
-def _default(field: "attrs.Attribute[Any]") -> Any:
-    if (make := _factory(field)) is not None:
-        return make()
-    return None if field.default is attrs.NOTHING else field.default

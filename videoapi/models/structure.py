@@ -137,13 +137,13 @@ def _union_hook(kind: Any, converter: cattrs.Converter) -> _Hook:
 
 
 def _first(hooks: list[_Hook], value: Any) -> Any:
-    refused = Refused(f"expected something else than {_kind(value)}")
+    refused: Refused | None = None
     for hook in hooks:
         try:
             return hook(value, None)
         except Refused as this:
             refused = this
-    raise refused
+    raise refused or Refused(f"expected something else than {_kind(value)}")
 
 
 def _tuple_hook(kind: Any, converter: cattrs.Converter) -> _Hook:
@@ -160,7 +160,9 @@ def _tuple_hook(kind: Any, converter: cattrs.Converter) -> _Hook:
 
 def _model_hook(cls: Any, converter: cattrs.Converter, kept: bool) -> _Hook:
     required = {field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING}
-    readers = [(name, kind, converter.get_structure_hook(kind)) for name, kind in field_types(cls).items()]
+    readers = [
+        (name, kind, _fitting(kind), converter.get_structure_hook(kind)) for name, kind in field_types(cls).items()
+    ]
 
     def read(value: Any, _: Any) -> Model:
         if isinstance(value, cls):
@@ -169,11 +171,14 @@ def _model_hook(cls: Any, converter: cattrs.Converter, kept: bool) -> _Hook:
             raise Refused(f"expected an object, got {_kind(value)}")
         fields: dict[str, Any] = {}
         unread: dict[str, Any] = {}
-        for name, kind, hook in readers:
+        for name, kind, fitting, hook in readers:
             found = value.get(name)
             if found is None:
                 if name in required:
                     raise Refused("missing", name)
+                continue
+            if type(found) is fitting:
+                fields[name] = found
                 continue
             try:
                 fields[name] = hook(found, kind)
@@ -185,6 +190,12 @@ def _model_hook(cls: Any, converter: cattrs.Converter, kept: bool) -> _Hook:
         return made
 
     return read
+
+
+def _fitting(kind: Any) -> type | None:
+    """Name the type whose values are taken as they are, without asking a hook: most fields hold such a one."""
+    members = get_args(kind) if _is_union(kind) else (kind,)
+    return next((plain for plain in (str, bool) if plain in members), None)
 
 
 def _is_union(kind: Any) -> bool:

@@ -24,8 +24,9 @@ import msgspec
 
 from videoapi.streaming.scanning import Scan, cuts
 
-# A block's objects are gone again before there are so many that the garbage collector starts.
-BLOCK: Final = 32 * 1024
+# So small that a block's objects are gone again before there are as many as start the garbage collector, and
+# that an odd record in it costs few others a second look.
+BLOCK: Final = 24 * 1024
 MAX_ITEM: Final = 1024 * 1024
 MAX_ENVELOPE: Final = 1024 * 1024
 
