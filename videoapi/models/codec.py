@@ -102,14 +102,14 @@ class Reader(Generic[T]):
         if self.many:
             payload = payload or []
             self._check(payload)
-            text = Text(body)
+            text = Text(body, cast("type[Model]", self.model), self._where)
             for place, item in enumerate(payload):
                 text.keep(item, (*self._where, place))
         else:
             _check_sound(payload)
             made: object = payload
             if isinstance(made, Model):
-                Text(body).keep(made, self._where)
+                Text(body, type(made), self._where).keep(made, self._where)
         return envelope.result, payload
 
     def structure(self, payload: object) -> T | list[T]:
@@ -202,7 +202,7 @@ class RecordReader(Generic[M]):
         if self.extra:
             kept = bytes(raw)
             _check_text(kept)
-            Text(kept).keep(record)
+            Text(kept, self.model).keep(record)
         return record
 
     def read_list(self, text: bytes) -> list[M] | None:
@@ -222,7 +222,7 @@ class RecordReader(Generic[M]):
             if self.extra:
                 _check_text(text)
                 for record, raw in zip(records, _raw_list(text), strict=True):
-                    Text(bytes(raw)).keep(record)
+                    Text(bytes(raw), self.model).keep(record)
         except _UNREADABLE:
             return None
         return records

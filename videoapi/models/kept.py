@@ -1,5 +1,6 @@
 """What an answer says beyond the models made of it: found in its text when somebody first asks."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,66 +15,62 @@ class Text:
 
     Args:
         raw: The JSON text.
+        model: The class of the object that it holds, or of each object of the list.
+        where: The keys that lead to that object or list.
     """
 
-    __slots__ = ("_found", "_raw", "_roots")
+    __slots__ = ("_found", "_model", "_raw", "_where")
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, model: type[Model], where: Where = ()) -> None:
         self._raw: bytes | None = raw
-        self._roots: list[tuple[type[Model], Where]] = []
+        self._model = model
+        self._where = where
         self._found: dict[Where, dict[str, Any]] | None = None
 
-    def keep(self, model: Model, where: Where = ()) -> None:
+    def keep(self, made: Model, where: Where = ()) -> None:
         """Keep this text for `extra` of a model and of its parts.
 
         Args:
-            model: What was decoded from it.
+            made: What was decoded from it.
             where: The keys and places that lead to the model inside the text.
         """
-        self._roots.append((type(model), where))
-        self._give(model, where)
+        put_kept(made, (self, where))
+        for name in parts(type(made)):
+            value = getattr(made, name)
+            if isinstance(value, Model):
+                self.keep(value, _below(where, name))
+            elif isinstance(value, tuple):
+                for place, item in enumerate(value):
+                    if isinstance(item, Model):
+                        self.keep(item, (*where, name, place))
 
     def unknown_at(self, where: Where) -> dict[str, Any]:
         """Return the unknown fields of the model that stands there."""
         raw = self._raw
         if raw is not None:
-            whole, found = loads_kept(raw), dict[Where, dict[str, Any]]()
-            for cls, root in self._roots:
-                _find_unknown(cls, _at(whole, root), root, found)
+            value = loads_kept(raw)
+            for step in self._where:
+                value = value[step]
+            found: dict[Where, dict[str, Any]] = {}
+            _find(self._model, value, self._where, found)
             # In this order, as another thread may be on the same way.
             self._found = found
             self._raw = None
         return (self._found or {}).get(where) or {}
 
-    def _give(self, model: Model, where: Where) -> None:
-        put_kept(model, (self, where))
-        for name in parts(type(model)):
-            value = getattr(model, name)
-            # Most parts are absent.
-            if value is None:
-                continue
-            if isinstance(value, Model):
-                self._give(value, (*where, name))
-            elif isinstance(value, tuple):
-                for place, item in enumerate(value):
-                    if isinstance(item, Model):
-                        self._give(item, (*where, name, place))
+
+# Records keep their parts' places by the thousand, and these are always the same few.
+@functools.lru_cache(maxsize=256)
+def _below(where: Where, name: str) -> Where:
+    return (*where, name)
 
 
-def _find_unknown(cls: type[Model], value: Any, where: Where, found: dict[Where, dict[str, Any]]) -> None:
-    if not isinstance(value, Mapping):
-        return
-    if fields := unknown(cls, value):
-        found[where] = fields
-    for name, part in parts(cls).items():
-        inner = value.get(name)
-        _find_unknown(part, inner, (*where, name), found)
-        if isinstance(inner, list):
-            for place, item in enumerate(inner):
-                _find_unknown(part, item, (*where, name, place), found)
-
-
-def _at(value: Any, where: Where) -> Any:
-    for step in where:
-        value = value[step]
-    return value
+def _find(model: type[Model], value: Any, where: Where, found: dict[Where, dict[str, Any]]) -> None:
+    if isinstance(value, list):
+        for place, item in enumerate(value):
+            _find(model, item, (*where, place), found)
+    elif isinstance(value, Mapping):
+        if fields := unknown(model, value):
+            found[where] = fields
+        for name, part in parts(model).items():
+            _find(part, value.get(name), _below(where, name), found)
