@@ -2,7 +2,7 @@
 
 import enum
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeVar, cast, get_args, get_type_hints
 from urllib.parse import urlsplit
 
@@ -10,6 +10,7 @@ import attrs
 import msgspec
 
 from videoapi.errors import ConfigurationError, ValidationError
+from videoapi.models.absent import often_absent
 from videoapi.models.strictjson import Refused
 
 _M = TypeVar("_M", bound="Model")
@@ -162,42 +163,6 @@ class Model:
 def sparse(cls: type[_M]) -> type[_M]:
     """Decorate a model most of whose fields are absent on the wire, so that it decodes faster."""
     return often_absent(*(name for name, is_part in _wire_fields(cls) if not is_part))(cls)
-
-
-def often_absent(*names: str) -> Callable[[type[_M]], type[_M]]:
-    """Decorate a model whose fields of these names are often absent on the wire, so that it decodes faster.
-
-    The typed decoder asks every field that it did not fill whether it is set, and pays for an
-    AttributeError each time. Objects that start out with None there answer it at once.
-    """
-
-    def decorate(cls: type[_M]) -> type[_M]:
-        open_class = _open_twin(cls, names)
-        start: Callable[[_M], None] = cast(Any, open_class).__init__
-
-        def fill(made: _M) -> None:
-            # While it is of the open class, plain assignments work: a third of what the slots' setters cost.
-            _become(made, "__class__", open_class)
-            start(made)
-            made.__class__ = cls
-
-        # Set after attrs has made __init__, which so does not call it.
-        cast(Any, cls).__attrs_pre_init__ = fill
-        return cls
-
-    return decorate
-
-
-_become = object.__setattr__
-
-
-def _open_twin(cls: type[_M], names: Sequence[str]) -> type[_M]:
-    """Return a class of the same slots that is not frozen, and whose `__init__` fills the named ones with None."""
-    fields = {
-        field.name: attrs.field(default=None) if field.name in names else attrs.field(init=False)
-        for field in attrs.fields(cast(Any, cls))
-    }
-    return attrs.make_class(cls.__name__, fields, bases=cls.__bases__, slots=True, eq=False, repr=False)
 
 
 # The slot's own setter: frozen classes refuse any other way in, and this one is the fastest.

@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar
 import attrs
 import msgspec
 
-from videoapi.models.base import Model, masked, masked_url, masked_urls, often_absent
+from videoapi.models.absent import often_absent
+from videoapi.models.base import Model, masked, masked_url, masked_urls
 from videoapi.models.rooms import Sip
 from videoapi.models.settings import RoomSettings
 from videoapi.models.times import moment

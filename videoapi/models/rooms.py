@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import attrs
 
-from videoapi.models.base import Model, masked, often_absent, plain, sparse
+from videoapi.models.absent import often_absent
+from videoapi.models.base import Model, masked, plain, sparse
 from videoapi.models.settings import (
     UNSET,
     LiveRecording,

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 MAX_BODY: Final = 1024**3
 """Largest streamed body, inflated, in bytes."""
+# What is handed on at once: a chunk may be a megabyte, and copying it into the splitter would hold the loop.
+_PIECE: Final = 128 * 1024
 
 
 class Patience:
@@ -146,10 +148,11 @@ class Reading:
                 received += len(chunk)
                 if received > MAX_BODY:
                     raise self._too_large(body.status)
-                for block in splitter.feed(chunk):
-                    yield block
-                    # Others get their turn, however much has arrived already.
-                    await asyncio.sleep(0)
+                for start in range(0, len(chunk), _PIECE):
+                    for block in splitter.feed(chunk[start : start + _PIECE]):
+                        yield block
+                        # Others get their turn, however much has arrived already.
+                        await asyncio.sleep(0)
             self.outcome = self._judge(splitter, opened)
         except BodyLost as lost:
             self.outcome = self.caller.lost(self.request, lost.reason, lost.timed_out, body.status)
