@@ -1,0 +1,84 @@
+"""A body of call records in hand, to typed frozen records: against `orjson.loads` of the same body."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import orjson
+
+from benchmarks.speed.measure import Options, Result, Row
+from benchmarks.speed.records import SHAPES, body
+from benchmarks.speed.rounds import COLLECTOR, Case, collector, rows
+from videoapi.models.codec import RecordReader
+from videoapi.models.reports import CallRecord
+from videoapi.models.structure import structure
+from videoapi.streaming import Splitter
+
+COUNT: Final = 5_000
+CHUNK: Final = 256 * 1024
+"""Bytes that a socket gives at a time."""
+SHARES: Final = {"": 0, ", 1 % odd": 100}
+LIMITS: Final = {"": 0.9, ", 1 % odd": 0.85}
+
+
+def records(answer: bytes, *, extra: bool = False) -> list[object]:
+    """Read a whole body as a stream reads it: block by block, odd records on their own."""
+    reader = RecordReader(CallRecord, extra=extra)
+    splitter = Splitter("cdr", reader.read_list)
+    made: list[object] = []
+    for start in range(0, len(answer), CHUNK):
+        for block in splitter.feed(answer[start : start + CHUNK]):
+            made += reader.read_block(block.items) if block.records is None else block.records
+    return made
+
+
+def with_extra(answer: bytes) -> list[object]:
+    return records(answer, extra=True)
+
+
+def by_cattrs(answer: bytes) -> list[object]:
+    return [structure(record, CallRecord, kept=False) for record in orjson.loads(answer)["cdr"]]
+
+
+def to_dicts(answer: bytes) -> object:
+    return msgspec.json.decode(answer)
+
+
+def run(options: Options) -> Result:
+    """Read bodies of 5,000 records of each shape, with and without odd ones."""
+    measured: list[Row] = []
+    for collected, on in COLLECTOR.items():
+        for shape, make in SHAPES.items():
+            for share, odd_every in SHARES.items():
+                setting = f"{shape}{share}, {collected}"
+                if options.match not in setting:
+                    continue
+                answer = body(make, COUNT, odd_every)
+                # The older shape is told, not judged: it is half as long, and most of what it saves is dictionaries.
+                limit = LIMITS[share] if shape != "old" else None
+                variants = {
+                    "videoapi": (records, limit),
+                    "videoapi, extra=True": (with_extra, None),
+                    "msgspec to dictionaries": (to_dicts, None),
+                    "orjson and cattrs": (by_cattrs, None),
+                }
+                with collector(on):
+                    measured += rows(Case(setting, COUNT, answer), variants, options.rounds)
+    return Result(
+        "decode",
+        "Call records, from bytes to typed frozen records",
+        "`orjson.loads` of the same body",
+        measured,
+        notes=[
+            f"Bodies of {COUNT:,} records; bytes each: " + ", ".join(f"{name} {_size(name)}" for name in SHAPES) + ".",
+            "The processor time of reading and of letting go what was read; higher is better.",
+            "An odd record has a number where text belongs: the typed decoder refuses it and cattrs reads it.",
+            "With the collector on, `orjson` pays for collections while thousands of dictionaries pile up, and so "
+            "does whoever keeps records; with it off, only the decoding is compared.",
+        ],
+    )
+
+
+def _size(shape: str) -> str:
+    return f"{len(body(SHAPES[shape], 100)) / 100:,.0f}"

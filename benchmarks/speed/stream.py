@@ -1,0 +1,181 @@
+"""A stream of call records: its whole path from bytes in hand, over a socket, and how long it holds the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import attrs
+
+from benchmarks.speed.children import child
+from benchmarks.speed.decode import COUNT, SHARES
+from benchmarks.speed.measure import Options, Result, Row
+from benchmarks.speed.records import SHAPES, body
+from benchmarks.speed.rounds import COLLECTOR, Case, collector, rows
+from videoapi.caller import Caller
+from videoapi.pacing import Chance
+from videoapi.resources.reports import cdr
+from videoapi.rules.backoff import RetryPolicy
+from videoapi.rules.outcome import Outcome, opened
+from videoapi.rules.routes import Options as CallOptions
+from videoapi.rules.routes import Request
+from videoapi.session import SessionManager
+
+PERIOD: Final = ("2026-01-01", "2026-01-07")
+LIMITS: Final = {"": 0.6, ", 1 % odd": 0.55}
+CHUNKS: Final = (64 * 1024, 256 * 1024)
+
+
+class Chunks:
+    """An answer that has arrived already: its bytes in chunks, as a socket gives them."""
+
+    status = 200
+
+    def __init__(self, answer: bytes, size: int, release: Callable[[], None]) -> None:
+        self._answer = answer
+        self._size = size
+        self._release = release
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._answer), self._size):
+            yield self._answer[start : start + self._size]
+
+    async def aclose(self) -> None:
+        release, self._release = self._release, lambda: None
+        release()
+
+
+async def consume(answer: bytes, size: int, extra: bool = False) -> int:
+    """Stream a body that is in hand by the whole path of `client.cdr.by_period`."""
+    async with SessionManager(max_connections=4, chance=Chance()) as manager:
+        manager.api()
+
+        async def send(request: Request) -> Outcome:
+            await manager.stream_permits.acquire()
+            return opened(200, {}, Chunks(answer, size, manager.stream_permits.release))
+
+        caller = Caller(
+            send=send,
+            options=CallOptions(retry=RetryPolicy()),
+            manager=manager,
+            pace=manager.pace("http://service", "app"),
+        )
+        count = 0
+        async for _ in cdr(caller).by_period(*PERIOD, extra=extra):
+            count += 1
+        return count
+
+
+def run(options: Options) -> list[Result]:
+    """Stream bodies from memory and from a server, and time how long the loop is held."""
+    return [_in_hand(options), *_over_sockets(options)]
+
+
+def _in_hand(options: Options) -> Result:
+    measured: list[Row] = []
+    for collected, on in COLLECTOR.items():
+        for shape, make in SHAPES.items():
+            for share, odd_every in SHARES.items():
+                setting = f"{shape}{share}, {collected}"
+                if options.match in setting:
+                    answer, limit = body(make, COUNT, odd_every), LIMITS[share] if shape != "old" else None
+                    with collector(on):
+                        measured += rows(Case(setting, COUNT, answer), _variants(limit), options.rounds)
+    return Result(
+        "stream",
+        "Call records as a stream, incrementally split",
+        "`orjson.loads` of the same body",
+        measured,
+        notes=[
+            "The processor time of `async for record in client.cdr.by_period(...)` from bytes in hand to records "
+            "handed out, with the client's own loop and session: splitter, reader, sieve and generators.",
+            f"Bodies of {COUNT:,} records, fed in chunks of 64 and of 256 KiB; higher is better.",
+        ],
+    )
+
+
+def _variants(limit: float | None) -> dict[str, tuple[Callable[[bytes], object], float | None]]:
+    def variant(size: int, extra: bool) -> Callable[[bytes], object]:
+        return lambda answer: asyncio.run(consume(answer, size, extra))
+
+    plain = {f"videoapi, chunks of {size // 1024} KiB": (variant(size, False), limit) for size in CHUNKS}
+    return {**plain, "videoapi, extra=True, chunks of 256 KiB": (variant(CHUNKS[-1], True), None)}
+
+
+def _over_sockets(options: Options) -> tuple[Result, Result]:
+    megabytes = 20 if options.quick else 100
+    rates: list[Row] = []
+    holds: list[Row] = []
+    with child("cdr_server") as server:
+        assert server.stdout is not None
+        port = server.stdout.readline().strip()
+        for shape in SHAPES:
+            for share, odd_every in SHARES.items():
+                setting = f"{shape}{share}"
+                if options.match in setting:
+                    asked = [f"{shape}-{odd_every}-{megabytes}", shape, str(odd_every)]
+                    told = [_told(port, *asked) for _ in range(max(2, options.rounds // 3))]
+                    rates += _rates(setting, told)
+                    holds += _holds(setting, told)
+    return (
+        Result(
+            "stream-socket",
+            "Call records as a stream over a socket",
+            "`orjson.loads` of a body of 5,000 of these records in the same process",
+            rates,
+            notes=[f"{megabytes} MB from a server in another process, in the client's own processor time."],
+        ),
+        Result(
+            "stream-hold",
+            "How long a stream holds the loop",
+            "one `orjson.loads` of 256 KiB of the same records in the same process",
+            holds,
+            notes=[
+                "Every callback of the loop is timed from the first record on; the consumer does nothing. p99 is held "
+                "against p99, the longest against the longest; the collector is on and its pauses count on both sides.",
+                "By the clock, a callback during which the system ran something else counts in full. In processor "
+                "time it does not: that row holds the longest callback against the median parse.",
+            ],
+        ),
+    )
+
+
+def _told(*arguments: str) -> dict[str, float]:
+    with child("stream_client", *arguments) as process:
+        assert process.stdout is not None
+        told: dict[str, float] = json.loads(process.stdout.readline())
+        return told
+
+
+def _rates(setting: str, told: list[dict[str, float]]) -> list[Row]:
+    unit = "records/s"
+    return [
+        Row("orjson.loads", setting, unit, [one["parsed"] for one in told]),
+        Row(
+            "videoapi over a socket",
+            setting,
+            unit,
+            [one["rate"] for one in told],
+            [one["rate"] / one["parsed"] for one in told],
+        ),
+    ]
+
+
+def _holds(setting: str, told: list[dict[str, float]]) -> list[Row]:
+    def row(name: str, ours: str, theirs: str) -> Row:
+        values, others = [one[ours] for one in told], [one[theirs] for one in told]
+        return Row(name, setting, "ms", values, [a / b for a, b in zip(values, others, strict=True)], limit=1.0)
+
+    return [
+        Row("one parse, median", setting, "ms", [one["parse_median"] for one in told]),
+        Row("one parse, p99", setting, "ms", [one["parse_p99"] for one in told]),
+        Row("one parse, longest", setting, "ms", [one["parse_longest"] for one in told]),
+        row("hold, p99", "hold_p99", "parse_p99"),
+        row("hold, longest", "hold_longest", "parse_longest"),
+        attrs.evolve(
+            row("hold in processor time, longest, against the median parse", "hold_cpu_longest", "parse_cpu_median"),
+            limit=None,
+        ),
+    ]
