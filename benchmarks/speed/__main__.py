@@ -14,6 +14,9 @@ from benchmarks.speed.measure import Options, Result
 MODULES: Final = {
     "calls": "benchmarks.speed.calls",
     "bulk": "benchmarks.speed.bulk",
+    "decode": "benchmarks.speed.decode",
+    "stream": "benchmarks.speed.stream",
+    "memory": "benchmarks.speed.memory",
     "imports": "benchmarks.speed.imports",
     "growth": "benchmarks.speed.growth",
 }
