@@ -12,7 +12,7 @@ import attrs
 from videoapi.rules import envelope
 from videoapi.rules.backoff import retry_after_of
 from videoapi.rules.classify import DONE, Body, Said, combine, without_answer
-from videoapi.rules.routes import Reader, Request
+from videoapi.rules.routes import Request
 from videoapi.rules.statuses import DISTRUSTED_429, TRUSTED_503
 from videoapi.rules.verdicts import Judgement, Kind, Phase, Row, Verdict
 
@@ -95,7 +95,7 @@ class Outcome:
 def answered(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
     """Judge a complete answer; never raises, for any bytes."""
     if status in (200, 201) and request.reader is not None:
-        value = _read_fast(request, request.reader, body)
+        value = _read_fast(request, body)
         if value is not None:
             return Outcome(judgement=DONE, status=status, headers=headers, body=body, value=value)
     return _read_slowly(request, status, headers, body)
@@ -125,7 +125,9 @@ def unanswered(request: Request, phase: Phase, kind: Kind, reason: str) -> Outco
     )
 
 
-def _read_fast(request: Request, reader: Reader, body: bytes) -> Any:
+def _read_fast(request: Request, body: bytes) -> Any:
+    reader = request.reader
+    assert reader is not None
     # A key that stands twice wants the careful reading.
     if body.count(b'"result"') != 1 or (reader.key is not None and body.count(reader.quoted) > 1):
         return None
