@@ -21,6 +21,7 @@ from videoapi.config import positive_seconds, proxy_url
 from videoapi.connector import Connector
 from videoapi.direct import TESTED
 from videoapi.errors import ConfigurationError
+from videoapi.heads import USER_AGENT
 from videoapi.pacing import Chance, LoopClock, Pace, Paces
 from videoapi.watchdog import Watchdog
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from videoapi.resolver import PublicOnly
 
-USER_AGENT: Final = "videoapi"
 _NEVER_RESENT: Final = frozenset({"POST", "PATCH"})
 """Methods that aiohttp never repeats by itself. Source: RFC 9110, 9.2.2."""
 

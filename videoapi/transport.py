@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
-from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
@@ -18,17 +16,16 @@ from videoapi.config import BaseUrl, Credentials, CredentialsSource
 from videoapi.connector import Exchange, exchange_now
 from videoapi.direct import NoHttp, Reply, ask, fits
 from videoapi.errors import ConfigurationError
+from videoapi.heads import Heads
 from videoapi.opening import no_connection
 from videoapi.rules.outcome import Outcome, answered, cut_short, opened, unanswered
 from videoapi.rules.routes import Request
 from videoapi.rules.secrecy import concealed
 from videoapi.rules.verdicts import NEVER, Kind, Phase, Verdict
-from videoapi.session import USER_AGENT, Permits, SessionManager
+from videoapi.session import Permits, SessionManager
 
 MAX_BODY: Final = 16 * 1024 * 1024
 """Largest body of a single call, inflated, in bytes."""
-_PATH: Final = re.compile(r"/[!-\"$-~]*")
-"""Paths that can stand in a request line as they are."""
 _NO_CONNECTION: Final = "no connection of the pool came free in time (max_connections)"
 _NO_STREAM: Final = (
     "no connection for a stream came free in time: open streams are limited to a quarter of max_connections, "
@@ -49,13 +46,9 @@ class Transport:
         self.manager = manager
         self._base = str(base)
         self._origin = base.origin
-        url = URL(self._base)
-        self._path, self._host = url.raw_path.rstrip("/"), url.host_port_subcomponent
+        self._heads = Heads(self._base)
         self._credentials = credentials
         self._fixed = credentials.authorization if isinstance(credentials, Credentials) else None
-        self._login = self._lines = ""
-        self._common: dict[str, str] = {}
-        self._heads: dict[str, bytes] = {}
         self._target: aiohttp.ClientRequest | None = None
         self._urls: dict[str, URL] = {}
         self.closed = False
@@ -111,7 +104,7 @@ class Transport:
 
     def conceal(self, outcome: Outcome) -> Outcome:
         """Strike the latest credentials out of a streamed failure, where a gateway repeated what it was sent."""
-        return concealed(outcome, self._login)
+        return concealed(outcome, self._heads.login)
 
     def _stream_permits(self, request: Request) -> Permits:
         """Return the permits it takes: a call inside a stream, and a brief stream inside a long one, find some."""
@@ -125,7 +118,7 @@ class Transport:
             login, session = await self._authorization(), self.manager.api()
         response: aiohttp.ClientResponse | Reply
         try:
-            message = self._message(request, login) if self.manager.plain and fits(session) else None
+            message = self._heads.message(request, login) if self.manager.plain and fits(session) else None
             if message is not None and self.manager.busy:
                 # Calls of the same turn of the loop go on together: each stage of many in a row runs from
                 # warm caches, and a peer on this host is woken once for all of them.
@@ -163,7 +156,7 @@ class Transport:
                 request.method,
                 url,
                 data=request.body,
-                headers=self._headers(request, login),
+                headers=self._heads.fields(request, login),
                 allow_redirects=False,
                 proxy=self.manager.proxy_for(url),
                 middlewares=self.manager.middlewares_for(request.method),
@@ -177,12 +170,12 @@ class Transport:
             content = response.content
             body = content.read_nowait() if content.is_eof() else await read_bounded(content, MAX_BODY)
             body = body if body is None or len(body) <= MAX_BODY else None
-        except asyncio.CancelledError:
+        except BROKEN as error:
+            reason, body = f"the body broke ({name_of(error)})", None
+        except BaseException:
             exchange.close()
             response.close()
             raise
-        except BROKEN as error:
-            reason, body = f"the body broke ({name_of(error)})", None
         else:
             reason = f"the body is larger than {MAX_BODY // 1024 // 1024} MiB"
         if body is None:
@@ -205,42 +198,6 @@ class Transport:
             return outcome
         judgement = attrs.evolve(outcome.judgement, kind=Kind.CONNECTION, again=NEVER)
         return attrs.evolve(outcome, judgement=judgement, reason="the client was closed meanwhile")
-
-    def _headers(self, request: Request, login: str) -> dict[str, str]:
-        if login != self._login:
-            self._know(login)
-        headers = dict(self._common)
-        if request.body is not None:
-            headers["Content-Type"] = "application/json"
-        if request.headers:
-            headers.update(_checked(request.headers))
-        return headers
-
-    def _message(self, request: Request, login: str) -> bytes | None:
-        """Return a request as it goes over the wire; None where it is not of the plain kind."""
-        if request.stream or request.headers or _PATH.fullmatch(request.path) is None:
-            return None
-        if login != self._login:
-            self._know(login)
-        body = request.body
-        if body is None:
-            length = "" if request.method == "GET" else "Content-Length: 0\r\n"
-            return f"{request.method} {self._path}{request.path} HTTP/1.1\r\n{self._lines}{length}\r\n".encode()
-        head = self._heads.get(request.path)
-        if head is None:
-            line = f"{request.method} {self._path}{request.path} HTTP/1.1\r\n"
-            head = f"{line}{self._lines}Content-Type: application/json\r\nContent-Length: ".encode()
-            if request.path == request.route.template:
-                self._heads[request.path] = head
-        return b"%b%d\r\n\r\n%b" % (head, len(body), body)
-
-    def _know(self, login: str) -> None:
-        """Write the headers anew, as the credentials have changed."""
-        self._login = login
-        self._common = {"Authorization": login, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
-        lines = {"Host": self._host, "User-Agent": USER_AGENT, **self._common}
-        self._lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        self._heads.clear()
 
     def _origin_at(self, session: aiohttp.ClientSession) -> aiohttp.ClientRequest:
         """Return what the pool finds our connections by."""
@@ -298,13 +255,3 @@ def _timed_out(request: Request, exchange: Exchange, held: bool) -> Outcome:
     if exchange.protocol is None and (exchange.asked or not exchange.begun):
         return unanswered(request, Phase.NOT_SENT, Kind.TIMEOUT, "no connection could be made in time")
     return unanswered(request, Phase.SENT, Kind.TIMEOUT, "no whole answer came in time")
-
-
-def _checked(headers: Mapping[str, str]) -> dict[str, str]:
-    """Refuse what aiohttp would refuse only after a connection was made."""
-    for name, value in headers.items():
-        if any(character in "\r\n\0" for character in f"{name}{value}"):
-            raise ConfigurationError(f"Header {name!r} holds a line end or NUL.")
-        if name.lower() == "authorization":
-            raise ConfigurationError("A middleware must not set Authorization; give `credentials=` instead.")
-    return dict(headers)

@@ -1,0 +1,85 @@
+"""The heads of one client's requests; what does not change is written once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from yarl import URL
+
+from videoapi.errors import ConfigurationError
+from videoapi.rules.routes import Request
+
+USER_AGENT: Final = "videoapi"
+_JSON: Final = "application/json"
+_PATH: Final = re.compile(r"/[!-\"$-~]*")
+"""Paths that can stand in a request line as they are."""
+
+
+class Heads:
+    """Writes the heads of requests to one base URL.
+
+    `login` is the `Authorization` of the latest.
+    """
+
+    __slots__ = ("_common", "_creates", "_host", "_lines", "_path", "login")
+
+    def __init__(self, base: str) -> None:
+        url = URL(base)
+        self._path, self._host = url.raw_path.rstrip("/"), url.host_port_subcomponent
+        self.login = self._lines = ""
+        self._common: dict[str, str] = {}
+        self._creates: dict[str, bytes] = {}
+
+    def fields(self, request: Request, login: str) -> dict[str, str]:
+        """Return the header fields of a request, with those that a middleware has added.
+
+        Raises:
+            ConfigurationError: One of those must not be.
+        """
+        self._know(login)
+        fields = dict(self._common)
+        if request.body is not None:
+            fields["Content-Type"] = _JSON
+        if request.headers:
+            fields.update(_checked(request.headers))
+        return fields
+
+    def message(self, request: Request, login: str) -> bytes | None:
+        """Return a whole request as it goes over the wire; None where it is not of the plain kind."""
+        if request.stream or request.headers or _PATH.fullmatch(request.path) is None:
+            return None
+        self._know(login)
+        body = request.body
+        if body is None:
+            length = "" if request.method == "GET" else "Content-Length: 0\r\n"
+            return f"{self._line(request)}{self._lines}{length}\r\n".encode()
+        head = self._creates.get(request.path)
+        if head is None:
+            head = f"{self._line(request)}{self._lines}Content-Type: {_JSON}\r\nContent-Length: ".encode()
+            if request.path == request.route.template:
+                self._creates[request.path] = head
+        return b"%b%d\r\n\r\n%b" % (head, len(body), body)
+
+    def _line(self, request: Request) -> str:
+        return f"{request.method} {self._path}{request.path} HTTP/1.1\r\n"
+
+    def _know(self, login: str) -> None:
+        if login == self.login:
+            return
+        self.login = login
+        self._common = {"Authorization": login, "Accept": _JSON, "Accept-Encoding": "gzip, deflate"}
+        lines = {"Host": self._host, "User-Agent": USER_AGENT, **self._common}
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self._creates.clear()
+
+
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
+    """Refuse what aiohttp would refuse only after a connection was made."""
+    for name, value in headers.items():
+        if any(character in "\r\n\0" for character in f"{name}{value}"):
+            raise ConfigurationError(f"Header {name!r} holds a line end or NUL.")
+        if name.lower() == "authorization":
+            raise ConfigurationError("A middleware must not set Authorization; give `credentials=` instead.")
+    return dict(headers)
