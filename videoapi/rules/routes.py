@@ -47,6 +47,10 @@ class Options:
     retry: RetryPolicy = attrs.Factory(RetryPolicy)
 
 
+def _timeout_of(operation: Operation) -> float:
+    return 40.0 if operation is Operation.CREATING else 90.0
+
+
 @attrs.frozen
 class Route:
     """One endpoint: how it is called, and how harmful a repetition is."""
@@ -58,12 +62,10 @@ class Route:
     result_optional: bool = False
     brief: bool = False
     """Whether its stream is short, and likely to be opened while another is read."""
-    timeout: float = attrs.field(init=False)
+    timeout: float = attrs.field(
+        init=False, default=attrs.Factory(lambda route: _timeout_of(route.operation), takes_self=True)
+    )
     """The default limit of a whole call, in seconds."""
-
-    @timeout.default
-    def _timeout(self) -> float:
-        return 40.0 if self.operation is Operation.CREATING else 90.0
 
     def path(self, *segments: str) -> str:
         """Return the template filled with percent-encoded segments."""
