@@ -24,24 +24,28 @@ class Window:
         clock: Time in seconds.
     """
 
-    __slots__ = ("_clock", "_in_flight", "_limit", "_most", "_shrunk_at", "_waiting")
+    __slots__ = ("_clock", "_exact", "_in_flight", "_most", "_shrunk_at", "_waiting", "limit")
 
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
         self._most = most
         self._clock = clock
-        self._limit = float(min(_START, most))
+        self.limit = min(_START, most)
+        """How many may be in flight now."""
+        self._exact = float(self.limit)
         self._in_flight = 0
         self._shrunk_at: float | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    @property
-    def limit(self) -> int:
-        """How many may be in flight now."""
-        return int(self._limit)
+    def take(self) -> bool:
+        """Take a place if one is free; each owes a `leave`."""
+        if self._in_flight >= self.limit:
+            return False
+        self._in_flight += 1
+        return True
 
     async def enter(self) -> None:
         """Wait for a place; each `enter` owes a `leave`."""
-        while self._in_flight >= int(self._limit):
+        while not self.take():
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
             try:
@@ -50,27 +54,31 @@ class Window:
                 if place.done() and not place.cancelled():
                     self._wake()
                 raise
-        self._in_flight += 1
 
     def leave(self) -> None:
         """Give a place back."""
         self._in_flight -= 1
-        self._wake()
+        if self._waiting:
+            self._wake()
 
     def succeeded(self) -> None:
         """Note that an item in flight went well."""
-        if self._limit < self._most and self._in_flight >= self._limit / 2:
-            self._limit = min(float(self._most), self._limit + 1 / self._limit)
+        if self.limit < self._most and self._in_flight >= self._exact / 2:
+            self._set(min(float(self._most), self._exact + 1 / self._exact))
 
     def overloaded(self) -> None:
         """Note that the service could not keep up: 429, 503, a time-out."""
         now = self._clock()
         if self._shrunk_at is None or now - self._shrunk_at >= _EPOCH:
             self._shrunk_at = now
-            self._limit = max(1.0, self._limit * _DECREASE)
+            self._set(max(1.0, self._exact * _DECREASE))
+
+    def _set(self, exact: float) -> None:
+        self._exact = exact
+        self.limit = int(exact)
 
     def _wake(self) -> None:
-        free = int(self._limit) - self._in_flight
+        free = self.limit - self._in_flight
         while free > 0 and self._waiting:
             place = self._waiting.popleft()
             if not place.done():

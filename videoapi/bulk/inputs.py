@@ -23,15 +23,28 @@ class Inputs(Generic[S]):
             self._sync = iter(inputs)
         else:
             raise ConfigurationError("A bulk run reads an iterable or async iterable of inputs.")
+        self.at_once = self._sync is not None
+        """Whether `next_at_once` gives the inputs: none of them has to be waited for."""
         self._lock = asyncio.Lock()
         self._next_index = 0
         self.exhausted = False
         self.error: Exception | None = None
 
-    async def next(self) -> tuple[int, S] | None:
+    def next_at_once(self) -> tuple[int, S] | None:
         """Return the next input with its index; None at the end, or after an error of the iterator."""
-        if self._sync is not None:
-            return self._step(self._sync)
+        if self.exhausted or self.error is not None:
+            return None
+        assert self._sync is not None
+        try:
+            return self._numbered(next(self._sync))
+        except StopIteration:
+            self.exhausted = True
+        except Exception as error:
+            self.error = error
+        return None
+
+    async def next(self) -> tuple[int, S] | None:
+        """Wait for the next input, and return it as `next_at_once` does."""
         async with self._lock:
             if self.exhausted or self.error is not None:
                 return None
@@ -51,17 +64,6 @@ class Inputs(Generic[S]):
         close: Callable[[], Awaitable[object]] | None = getattr(self._async, "aclose", None)
         if close is not None:
             await close()
-
-    def _step(self, inputs: Iterator[S]) -> tuple[int, S] | None:
-        if self.exhausted or self.error is not None:
-            return None
-        try:
-            return self._numbered(next(inputs))
-        except StopIteration:
-            self.exhausted = True
-        except Exception as error:
-            self.error = error
-        return None
 
     def _numbered(self, given: S) -> tuple[int, S]:
         index = self._next_index

@@ -14,9 +14,10 @@ from videoapi.rules.routes import Options, Request
 S = TypeVar("S")
 
 
-@attrs.frozen(kw_only=True)
+# Not frozen, as each field of a frozen class costs as much again, for every input.
+@attrs.define(kw_only=True, eq=False)
 class Item:
-    """One input, ready to be sent."""
+    """One input, ready to be sent; nobody changes it."""
 
     index: int
     request: Request
@@ -27,9 +28,12 @@ class Item:
 
 @attrs.frozen(kw_only=True)
 class Plan(Generic[S]):
-    """What a kind of run does: how an input becomes a request, and an answer an outcome."""
+    """What a kind of run does: how an input becomes a request, and an answer an outcome.
 
-    prepare: Callable[[int, S], Item]
+    `prepare` gets an input's index, the input, and what `key_of` says of it.
+    """
+
+    prepare: Callable[[int, S, Any], Item]
     key_of: Callable[[S], Any]
     finish: Callable[[Item, Any], BulkOutcome]
 
@@ -39,6 +43,11 @@ Emit = Callable[[BulkOutcome], Awaitable[None]]
 
 class Settling(Protocol):
     """What a run asks about items that may be done; without one they end as `unknown`."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether items may be known from before; else there is nothing to recall."""
+        ...
 
     async def open(self) -> None:
         """Learn what an earlier process may have done; called before the first input is read."""

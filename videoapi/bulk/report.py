@@ -74,10 +74,12 @@ class BulkReport:
     removed: list[str] = attrs.field(factory=list, repr=False)
 
     def count(self, outcome: BulkOutcome) -> None:
+        """Count an outcome."""
         self.total += 1
         self.counts[outcome.status] += 1
 
     def keep(self, outcome: BulkOutcome) -> None:
+        """Add an outcome's row."""
         match outcome.status:
             case "created" | "deleted":
                 self.made.append(outcome)
@@ -89,6 +91,7 @@ class BulkReport:
                 self.not_sent.append(outcome)
 
     def sort(self) -> None:
+        """Put the rows into the order of the inputs."""
         for rows in (self.made, self.failures, self.unknown, self.not_sent):
             rows.sort(key=lambda outcome: outcome.index)
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
-from videoapi.aimd import Window
+from videoapi.bulk.course import Course
 from videoapi.bulk.inputs import Inputs
 from videoapi.bulk.plan import Item, Plan, Settling
-from videoapi.bulk.report import BulkOutcome, BulkReport, Progress, Status
+from videoapi.bulk.report import BulkOutcome, BulkReport, Progress
+from videoapi.bulk.sending import Sender, failed
 from videoapi.caller import Caller
 from videoapi.config import positive_seconds
-from videoapi.errors import CallTimeout, ConfigurationError, ConnectionFailed, ValidationError, VideoAPIError
-from videoapi.pacing import Gate
-from videoapi.rules.failure import error_of
-from videoapi.rules.outcome import Outcome, unanswered
-from videoapi.rules.verdicts import Kind, Operation, Phase, Scope, Verdict
+from videoapi.errors import ConfigurationError, ConnectionFailed, ValidationError, VideoAPIError
 
 S = TypeVar("S")
 DEFAULT_CONCURRENCY: Final = 32
@@ -51,22 +48,17 @@ class BulkRun(Generic[S]):
         self._settling = settling
         self._plan = plan
         self._workers = _checked_concurrency(concurrency, caller.manager.max_connections)
-        self._timeout = positive_seconds("timeout", timeout)
-        self._give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
         self._progress = progress
         self._keep_all = keep_all
-        self._window = Window(self._workers, caller.pace.chance.clock)
         self._inputs = Inputs(inputs)
         self._keys: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._finished: asyncio.Queue[BulkOutcome | None] = asyncio.Queue(maxsize=self._workers)
-        self._in_flight: set[int] = set()
         self._left = False
-        self._stopping = False
-        self._gave_up = False
-        self._deadline: float | None = None
-        self._last_success = 0.0
         self.report = BulkReport()
+        limit = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
+        self._course = Course(caller.pace, self.report, positive_seconds("timeout", timeout), limit)
+        self._sender = Sender(caller, plan.finish, settling, self._course, self.report, self._workers)
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -96,7 +88,7 @@ class BulkRun(Generic[S]):
     async def aclose(self) -> None:
         """Stop sending, wait for what is in flight, and let `report` have it."""
         self._left = True
-        self._stopping = True
+        self._course.stopping = True
         self._drain()
         task = self._task
         try:
@@ -113,9 +105,7 @@ class BulkRun(Generic[S]):
             raise ConfigurationError("This run is over; outcomes can be iterated over once.")
         if self._task is None:
             self._caller.manager.api()
-            clock = self._caller.pace.chance.clock
-            self._last_success = clock()
-            self._deadline = None if self._timeout is None else clock() + self._timeout
+            self._course.begin()
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
@@ -125,9 +115,9 @@ class BulkRun(Generic[S]):
                 await self._open(settling)
             await self._pass(self._next_input)
             if settling is not None:
-                while again := deque(await settling.settle(self._emit, self._must_stop)):
+                while again := deque(await settling.settle(self._emit, self._course.must_stop)):
                     await self._send_again(again)
-                if not self._stopping:
+                if not self._course.stopping:
                     await settling.audit(self.report)
         finally:
             self.report.exhausted = self._inputs.exhausted
@@ -147,10 +137,10 @@ class BulkRun(Generic[S]):
             await self._pass(_taking(items))
             while items:
                 item = items.popleft()
-                await self._emit(_failed(item, "failed", self.report.stopped or _not_again(item)))
+                await self._emit(failed(item, "failed", self.report.stopped or _not_again(item)))
         finally:
             for item in items:
-                self._record(_failed(item, "failed", _not_again(item)))
+                self._record(failed(item, "failed", _not_again(item)))
 
     async def _open(self, settling: Settling) -> None:
         try:
@@ -158,7 +148,7 @@ class BulkRun(Generic[S]):
         except ConfigurationError:
             raise
         except VideoAPIError as error:
-            self._stop(error)
+            self._course.stop(error)
 
     async def _pass(self, take: _Take) -> None:
         async with asyncio.TaskGroup() as workers:
@@ -166,26 +156,28 @@ class BulkRun(Generic[S]):
                 workers.create_task(self._work(take))
 
     async def _work(self, take: _Take) -> None:
-        while not self._must_stop():
+        must_stop, send = self._course.must_stop, self._sender.send
+        while not must_stop():
             item = await take()
             if item is None:
                 return
-            outcome = item if isinstance(item, BulkOutcome) else await self._send(item)
-            if outcome is not None:
-                await self._emit(outcome)
+            outcome = item if isinstance(item, BulkOutcome) else await send(item)
+            if outcome is not None and self._note(outcome):
+                await self._finished.put(outcome)
 
     async def _next_input(self) -> Item | BulkOutcome | None:
+        inputs, settling = self._inputs, self._settling
         # A loop: a job that goes on may have thousands in a row that wait to be settled.
-        while (read := await self._inputs.next()) is not None:
+        while (read := inputs.next_at_once() if inputs.at_once else await inputs.next()) is not None:
             item = self._prepared(*read)
-            if isinstance(item, BulkOutcome) or self._settling is None:
+            if isinstance(item, BulkOutcome) or settling is None or not settling.remembers:
                 return item
             try:
-                outcome = await self._settling.recall(item)
+                outcome = await settling.recall(item)
             except VideoAPIError as error:
-                self._stop(error)
-                return _failed(item, "not_sent", error)
-            if outcome is not None or not self._settling.in_doubt(item):
+                self._course.stop(error)
+                return failed(item, "not_sent", error)
+            if outcome is not None or not settling.in_doubt(item):
                 return outcome or item
         return None
 
@@ -198,122 +190,27 @@ class BulkRun(Generic[S]):
                 if (text := str(key)) in self._keys:
                     raise ValidationError(f"The key {key!r} stands twice in this run.", field="key")
                 self._keys.add(text)
-            return self._plan.prepare(index, given)
+            return self._plan.prepare(index, given, key)
         except VideoAPIError as error:
             return BulkOutcome(index=index, key=key, status="failed", error=error)
 
-    async def _send(self, item: Item) -> BulkOutcome | None:
-        """Send an item; None where it is in doubt, and settled later."""
-        try:
-            return await self._until_final(item)
-        except BaseException:
-            # The run is torn down: what is in flight may be done, and is not lost from the report.
-            self._record(self._torn_down(item))
-            raise
-
-    async def _until_final(self, item: Item) -> BulkOutcome | None:
-        """Send one item until something final is known of it; never again once it may be done."""
-        error: VideoAPIError | None = None
-        resent = 0
-        while True:
-            outcome = await self._in_turn(item)
-            if outcome is None:
-                if self._gave_up and error is not None:
-                    self._stop(error)
-                return _failed(item, "not_sent", error or self.report.stopped)
-            judgement = outcome.judgement
-            if self._settling is not None:
-                self._settling.ended(item, outcome)
-            if judgement.verdict is Verdict.DONE:
-                return self._plan.finish(item, outcome.value)
-            error = error_of(item.request, outcome)
-            if judgement.verdict is Verdict.REJECTED:
-                if judgement.scope is Scope.ACCOUNT:
-                    self._stop(error)
-                return _failed(item, "failed", error)
-            if judgement.verdict is Verdict.UNKNOWN:
-                harmless = item.request.route.operation is Operation.DUPLICABLE
-                if harmless and resent < judgement.again and self._may_resend():
-                    resent += 1
-                    continue
-                in_doubt = self._settling is not None and self._settling.in_doubt(item)
-                return None if in_doubt else _failed(item, "unknown", error)
-            if judgement.kind is Kind.CERTIFICATE:
-                self._stop(error)
-                return _failed(item, "not_sent", error)
-
-    async def _in_turn(self, item: Item) -> Outcome | None:
-        """Send an item once, behind the shared pause and the connect back-off; None where the run ends."""
-        pace = self._caller.pace
-        if not (pace.connect.closed or pace.throttle.closed):
-            return await self._once(item)
-        async with _turn(pace.connect, self._must_stop), _turn(pace.throttle, self._must_stop):
-            return await self._once(item)
-
-    async def _once(self, item: Item) -> Outcome | None:
-        window = self._window
-        await window.enter()
-        try:
-            if self._must_stop():
-                return None
-            self._in_flight.add(item.index)
-            outcome = await self._caller.outcome(item.request)
-            self._in_flight.discard(item.index)
-            # Before it gives its place back: a window of one is in use only by the item that went well.
-            self._weigh(outcome)
-        finally:
-            window.leave()
-        return outcome
-
-    def _weigh(self, outcome: Outcome) -> None:
-        """Let the window follow how the service keeps up."""
-        verdict = outcome.judgement.verdict
-        if verdict is Verdict.DONE:
-            self._window.succeeded()
-        elif verdict is Verdict.THROTTLED or outcome.status == 503 or outcome.judgement.kind is Kind.TIMEOUT:
-            self._window.overloaded()
-        self.report.concurrency = self._window.limit
-        if outcome.phase is Phase.ANSWERED and verdict is not Verdict.THROTTLED:
-            self._last_success = self._caller.pace.chance.clock()
-
-    def _may_resend(self) -> bool:
-        return self._caller.pace.budget.spend(Verdict.UNKNOWN) is not None
-
-    def _must_stop(self) -> bool:
-        if self._stopping:
-            return True
-        pace = self._caller.pace
-        now = pace.chance.clock()
-        refused = pace.connect.closed or pace.throttle.closed
-        self._gave_up = refused and now - self._last_success > self._give_up_after
-        if self._deadline is not None and now >= self._deadline:
-            self._stop(CallTimeout(f"The run's timeout of {self._timeout:g} s ended.", retryable=True))
-        self._stopping = self._stopping or self._gave_up
-        return self._stopping
-
-    def _stop(self, error: VideoAPIError) -> None:
-        self._stopping = True
-        self.report.stopped = self.report.stopped or error
-
     async def _emit(self, outcome: BulkOutcome) -> None:
-        self._record(outcome, handed_out=not self._keep_all and not self._left)
-        if self._progress is not None:
-            self._progress(self.report)
-        if not self._keep_all and not self._left:
+        if self._note(outcome):
             await self._finished.put(outcome)
 
-    def _record(self, outcome: BulkOutcome, *, handed_out: bool = False) -> None:
+    def _note(self, outcome: BulkOutcome) -> bool:
+        """Enter an outcome into the report; tell whether it is to be handed out, and so is not kept there."""
+        handed_out = not self._keep_all and not self._left
         self.report.count(outcome)
         if not handed_out:
             self.report.keep(outcome)
+        if self._progress is not None:
+            self._progress(self.report)
+        return handed_out
 
-    def _torn_down(self, item: Item) -> BulkOutcome:
-        if item.index not in self._in_flight:
-            return _failed(item, "not_sent", None)
-        if self._settling is not None:
-            self._settling.torn_down(item)
-        lost = unanswered(item.request, Phase.SENT, Kind.CONNECTION, "the run was cancelled before the answer")
-        return _failed(item, "unknown", error_of(item.request, lost))
+    def _record(self, outcome: BulkOutcome) -> None:
+        self.report.count(outcome)
+        self.report.keep(outcome)
 
     def _drain(self) -> None:
         """Keep what the consumer has left in the queue, and make room for those who wait to put."""
@@ -369,19 +266,6 @@ async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
     raise failure
 
 
-@contextlib.asynccontextmanager
-async def _turn(gate: Gate, gives_up: Callable[[], bool]) -> AsyncGenerator[None, None]:
-    if not gate.closed:
-        yield
-        return
-    probing = await gate.enter(gives_up)
-    try:
-        yield
-    finally:
-        if probing:
-            gate.leave()
-
-
 def _taking(items: deque[Item]) -> _Take:
     async def take() -> Item | None:
         return items.popleft() if items else None
@@ -396,17 +280,6 @@ def _not_again(item: Item) -> VideoAPIError:
         method=item.request.method,
         path=item.request.route.template,
         retryable=True,
-    )
-
-
-def _failed(item: Item, status: Status, error: VideoAPIError | None) -> BulkOutcome:
-    return BulkOutcome(
-        index=item.index,
-        key=item.key,
-        reference=item.request.reference,
-        status=status,
-        room_id=item.room_id,
-        error=error,
     )
 
 

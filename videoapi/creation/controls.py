@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 _MOST: Final = 4096
+_Row = tuple[str, str, bool, bool, float]
 
 
 @attrs.frozen
@@ -39,15 +40,17 @@ class Controls:
     """The control rooms of one client: the first and the latest of those it made, bounded."""
 
     def __init__(self) -> None:
-        self._first: dict[str, Control] = {}
-        self._latest: OrderedDict[str, Control] = OrderedDict()
+        # As plain tuples: each room that is made comes in here, and hardly any is ever asked about.
+        self._first: dict[str, _Row] = {}
+        self._latest: OrderedDict[str, _Row] = OrderedDict()
 
-    def add(self, control: Control) -> None:
+    def add(self, room_id: str, reference: str, in_data: bool, in_owner_ref: bool, made_at: float) -> None:
         """Add one that was just made, or just seen."""
-        if len(self._first) < _MOST or control.room_id in self._first:
-            self._first[control.room_id] = control
+        row = (room_id, reference, in_data, in_owner_ref, made_at)
+        if len(self._first) < _MOST or room_id in self._first:
+            self._first[room_id] = row
             return
-        self._latest[control.room_id] = control
+        self._latest[room_id] = row
         if len(self._latest) > _MOST:
             self._latest.popitem(last=False)
 
@@ -58,7 +61,7 @@ class Controls:
 
     def all(self) -> list[Control]:
         """Return all of them."""
-        return [*self._first.values(), *self._latest.values()]
+        return [Control(*row) for row in (*self._first.values(), *self._latest.values())]
 
     def oldest_for(self, in_data: bool | None) -> float | None:
         """Return since when there is one that serves that place; None without one."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final, Literal
 
 from videoapi.caller import Caller
-from videoapi.creation.controls import Control, Controls
+from videoapi.creation.controls import Controls
 from videoapi.creation.doubts import Doubt, Memory
 from videoapi.creation.noise import noise
 from videoapi.creation.scan import Scan, Scanner, get_room
@@ -263,8 +263,7 @@ class Creator:
         in_owner_ref = room.owner_ref == reference
         in_data = isinstance(room.data, dict) and room.data.get(DATA_KEY) == reference
         if reference is not None and (in_owner_ref or in_data):
-            now = self._clock()
-            self.controls.add(Control(room.room_id, reference, in_data, in_owner_ref, now))
+            self.controls.add(room.room_id, reference, in_data, in_owner_ref, self._clock())
 
     async def have_control(self, caller: Caller, forms: set[bool]) -> None:
         """Make a self-check room where no control room serves a form; an honest list must show it.

@@ -89,6 +89,11 @@ class CreateJob:
         elif self._options.resumable:
             await self._look_back()
 
+    @property
+    def remembers(self) -> bool:
+        """Whether an earlier process may have left something to recall."""
+        return self._journal is not None or self._survey is not None
+
     async def _look_back(self) -> None:
         """Read the list as it is when nothing of an earlier process is under way any longer.
 
@@ -152,14 +157,15 @@ class CreateJob:
     def ended(self, item: Item, outcome: Outcome) -> None:
         """Note what a send of an item has proved."""
         self._creator.note(item.request, outcome)
-        if outcome.may_have_executed and outcome.verdict is not Verdict.DONE:
+        verdict = outcome.judgement.verdict
+        if verdict is Verdict.DONE:
+            self._again.pop(item.index, None)
+            self._write(item, "created", outcome.value.room_id)
+        elif outcome.may_have_executed:
             create = self._again.pop(item.index, Create())
             now = asyncio.get_running_loop().time()
             self._put_in_doubt(item, attempted(create, Verdict.UNKNOWN, now), outcome)
-        elif outcome.verdict is Verdict.DONE:
-            self._again.pop(item.index, None)
-            self._write(item, "created", outcome.value.room_id)
-        elif outcome.verdict is Verdict.REJECTED:
+        elif verdict is Verdict.REJECTED:
             self._write(item, "failed")
 
     def torn_down(self, item: Item) -> None:

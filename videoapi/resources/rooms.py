@@ -30,7 +30,7 @@ from videoapi.models.codec import Reader, encode
 from videoapi.models.people import Participant
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
 from videoapi.rules import routes
-from videoapi.rules.references import reference_from, reference_of
+from videoapi.rules.references import reference_from, references_of
 from videoapi.rules.routes import Options, Request
 
 if TYPE_CHECKING:
@@ -352,10 +352,11 @@ class Rooms:
     ) -> BulkRun[RoomSpec]:
         options = single_attempt(self._caller.options)
 
-        def prepare(index: int, spec: RoomSpec) -> Item:
-            key = key_of(spec)
+        reference_of = references_of(job.job_id)
+
+        def prepare(index: int, spec: RoomSpec, key: Any) -> Item:
             # A key of ours cannot be one of the caller's: those hold no NUL at their start.
-            reference = reference_of(job.job_id, f"\0{index}" if key is None else str(key))
+            reference = reference_of(f"\0{index}" if key is None else str(key))
             return Item(index=index, request=create_request(spec, reference, options, validate=validate), key=key)
 
         def finish(item: Item, room: Room) -> BulkOutcome:
@@ -380,8 +381,7 @@ class Rooms:
     def _delete(self, room_ids: Iterable[str] | AsyncIterable[str], **limits: Any) -> BulkRun[str]:
         options = single_attempt(self._caller.options)
 
-        def prepare(index: int, room_id: str) -> Item:
-            room_id = check_room_id(room_id)
+        def prepare(index: int, given: str, room_id: Any) -> Item:
             return Item(index=index, request=_delete_request(room_id, options), key=room_id, room_id=room_id)
 
         def finish(item: Item, nothing: None) -> BulkOutcome:

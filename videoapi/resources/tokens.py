@@ -116,9 +116,9 @@ class Tokens:
     ) -> BulkRun[TokenSpec]:
         options = single_attempt(self._caller.options)
 
-        def prepare(index: int, spec: TokenSpec) -> Item:
+        def prepare(index: int, spec: TokenSpec, key: Any) -> Item:
             request = _request(spec, options, validate)
-            return Item(index=index, request=request, key=key_of(spec), room_id=spec.room_id, given=spec)
+            return Item(index=index, request=request, key=key, room_id=spec.room_id, given=spec)
 
         def finish(item: Item, text: str) -> BulkOutcome:
             token = _token(item.given, text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 DATA_KEY: Final = "videoapi_ref"
@@ -28,18 +28,34 @@ def reference_of(job_id: str, key: str) -> str:
     >>> reference_of("import-7", "row-1") == reference_of("import-7", "row-1")
     True
     """
+    return references_of(job_id)(key)
+
+
+def references_of(job_id: str) -> Callable[[str], str]:
+    """Return `reference_of` for one job; what is the same for all its items is computed once."""
+    mark = job_mark(job_id)
     # The length keeps ("a", "bc") and ("ab", "c") apart.
-    named = f"{len(job_id)}:{job_id}{key}"
-    return job_mark(job_id) + _spell(_hash(named))[:21]
+    begun = _hash(f"{len(job_id)}:{job_id}")
+
+    def reference(key: str) -> str:
+        named = begun.copy()
+        named.update(_encoded(key))
+        return mark + _spell(named.digest()[:21])
+
+    return reference
 
 
 def job_mark(job_id: str) -> str:
     """Return what all references of one job begin with, so that a scan can tell them from others."""
-    return "vx" + _spell(_hash(job_id))[:5]
+    return "vx" + _spell(_hash(job_id).digest()[:5])
 
 
-def _hash(text: str) -> bytes:
-    return hashlib.blake2s(text.encode("utf-8", "surrogatepass"), digest_size=26).digest()
+def _hash(text: str) -> hashlib.blake2s:
+    return hashlib.blake2s(_encoded(text), digest_size=26)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def reference_from(noise: bytes) -> str:

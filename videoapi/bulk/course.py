@@ -1,0 +1,70 @@
+"""Whether a bulk run goes on, and what has ended it."""
+
+from __future__ import annotations
+
+from videoapi.bulk.report import BulkReport
+from videoapi.errors import CallTimeout, VideoAPIError
+from videoapi.pacing import Pace
+
+
+class Course:
+    """Ends at a time-out, at an error that all items share, or when the service only refuses.
+
+    Args:
+        pace: What the calls of the account share: its gates tell of refusals.
+        report: Told why the run stopped.
+        timeout: The whole run, in seconds, or None.
+        give_up_after: Seconds without an answer after which a run of refusals ends.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_deadline",
+        "_give_up_after",
+        "_last_answer",
+        "_pace",
+        "_report",
+        "_timeout",
+        "gave_up",
+        "stopping",
+    )
+
+    def __init__(self, pace: Pace, report: BulkReport, timeout: float | None, give_up_after: float) -> None:
+        self._pace = pace
+        self._report = report
+        self._timeout = timeout
+        self._give_up_after = give_up_after
+        self._clock = pace.chance.clock
+        self._deadline: float | None = None
+        self._last_answer = 0.0
+        self.stopping = False
+        self.gave_up = False
+
+    def begin(self) -> None:
+        """Let the time run."""
+        self._last_answer = now = self._clock()
+        self._deadline = None if self._timeout is None else now + self._timeout
+
+    def answered(self) -> None:
+        """Note that the service has answered, and not only to say "come back later"."""
+        self._last_answer = self._clock()
+
+    def stop(self, error: VideoAPIError) -> None:
+        """End the run; the first error is the one that is told."""
+        self.stopping = True
+        self._report.stopped = self._report.stopped or error
+
+    def must_stop(self) -> bool:
+        """Tell whether nothing more is to be sent."""
+        if self.stopping:
+            return True
+        pace = self._pace
+        refused = pace.connect.closed or pace.throttle.closed
+        if not refused and self._deadline is None:
+            return False
+        now = self._clock()
+        self.gave_up = refused and now - self._last_answer > self._give_up_after
+        if self._deadline is not None and now >= self._deadline:
+            self.stop(CallTimeout(f"The run's timeout of {self._timeout:g} s ended.", retryable=True))
+        self.stopping = self.stopping or self.gave_up
+        return self.stopping
