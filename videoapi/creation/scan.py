@@ -10,38 +10,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import msgspec
 
 from videoapi.caller import Caller
 from videoapi.creation.controls import Control, Controls
+from videoapi.creation.glance import MARK, Glance, glance, glances
 from videoapi.creation.stamp import ROOM
 from videoapi.errors import NotFound, ProtocolError, VideoAPIError
 from videoapi.models.codec import RecordReader
-from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
-from videoapi.rules.envelope import Unreadable, parse
-from videoapi.rules.references import reference_in
 from videoapi.rules.routes import GET_ROOM, LIST_ROOMS, Request
 from videoapi.streaming.bodies import Patience, Reading
 from videoapi.streaming.splitter import Block
 
-_MARK: Final = b"vx"
 _TRIES: Final = 3
 _ASKED_FOR: Final = 5
-_fields: list[Any] = [
-    ("room_id", Any, None),
-    ("owner_ref", Any, None),
-    ("data", Any, None),
-    ("created", Any, None),
-]
-_glance: Final = msgspec.json.Decoder(msgspec.defstruct("Glance", _fields)).decode
 
 
-@attrs.frozen
-class Found:
+class Found(msgspec.Struct, frozen=True, gc=False):
     """A room in the list that carries a reference of ours."""
 
     reference: str
@@ -150,10 +139,12 @@ class Scanner:
                 break
             if tries >= _TRIES or not error.retryable:
                 return Scan(began, found, error)
-        unseen = [one for one in controls if one.made_at <= began and not _shows(found, one)]
-        due = [one for one in unseen if one.made_at <= began - self._settle()]
+        settled = began - self._settle()
+        shown = {one.room_id for one in controls if _shows(found, one)}
+        unseen = [one for one in controls if one.made_at <= began and one.room_id not in shown]
+        due = [one for one in unseen if one.made_at <= settled]
         missing = await self._still_there(caller, due)
-        standing = [one for one in controls if one.made_at <= began - self._settle() and _shows(found, one)]
+        standing = [one for one in controls if one.made_at <= settled and one.room_id in shown]
         lag = max((began - one.made_at for one in unseen if one not in due), default=0.0)
         return Scan(began, found, None, tuple(missing), tuple(standing), lag)
 
@@ -196,60 +187,77 @@ def _shows(found: dict[str, list[Found]], control: Control) -> bool:
 async def _read(caller: Caller, batch: _Batch, marks: set[str]) -> tuple[dict[str, list[Found]], VideoAPIError | None]:
     """Read the list once; an odd room of somebody else's spoils nothing."""
     request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=caller.options, stream=True)
-    reading = Reading(caller, request, "rooms", False, Patience(None, LIST_ROOMS))
-    found: dict[str, list[Found]] = {}
+    # A room that is asked for by name is wanted whole, so its text is needed.
+    read = None if batch.wanted else glances
+    reading = Reading(caller, request, "rooms", False, Patience(None, LIST_ROOMS), read)
+    search = _Search(batch, marks)
     try:
         async with aclosing(reading.blocks(lambda: caller.open(request))) as blocks:
             async for block in blocks:
-                # Most rooms of a large account are none of ours: only what holds the mark is decoded.
-                if block.too_long or _MARK in block.text:
-                    _take(block, batch, marks, found)
+                search.take(block)
     except VideoAPIError as error:
-        return found, error
-    for rooms in found.values():
-        rooms.sort(key=lambda one: (one.created, one.room_id))
+        return search.found, error
+    for rooms in search.found.values():
+        if len(rooms) > 1:
+            rooms.sort(key=lambda one: (one.created, one.room_id))
     if reading.done:
-        return found, None
+        return search.found, None
     assert reading.outcome is not None
-    return found, caller.error(reading.outcome, request, 1)
+    return search.found, caller.error(reading.outcome, request, 1)
 
 
-def _take(block: Block, batch: _Batch, marks: set[str], found: dict[str, list[Found]]) -> None:
-    if block.too_long:
-        raise _hidden("a room longer than 1 MiB")
-    for item in block.items:
-        raw = bytes(item)
-        if _MARK not in raw:
-            continue
-        try:
-            room = _glanced(raw)
-        except Unreadable:
-            room = {}
-        reference = reference_in(room.get("owner_ref"), room.get("data"))
-        wanted = reference in batch.wanted
-        if reference is None or not is_id(str(room.get("room_id"))):
-            if any(mark.encode() in raw for mark in batch.wanted):
-                raise _hidden("a room that cannot be read carries a reference of ours")
-        elif wanted or reference in marks or any(counts(reference) for counts in batch.counted):
-            in_data = reference_in(None, room.get("data")) is not None
-            in_owner_ref = room.get("owner_ref") == reference
-            one = Found(
-                reference,
-                str(room["room_id"]),
-                str(room.get("created") or ""),
-                in_data,
-                in_owner_ref,
-                raw if wanted else None,
-            )
-            found.setdefault(reference, []).append(one)
+class _Search:
+    """Picks out of a list what somebody waits for.
 
+    Args:
+        batch: Who waits.
+        marks: The references of the control rooms.
+    """
 
-def _glanced(raw: bytes) -> dict[str, Any]:
-    try:
-        return msgspec.structs.asdict(_glance(raw))
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        document = parse(raw)
-        return document if isinstance(document, dict) else {}
+    def __init__(self, batch: _Batch, marks: set[str]) -> None:
+        self._wanted = batch.wanted
+        self._known = marks | batch.wanted
+        self._counted = tuple(batch.counted)
+        self.found: dict[str, list[Found]] = {}
+
+    def take(self, block: Block) -> None:
+        """Take the next rooms of the list."""
+        if block.too_long:
+            raise _hidden("a room longer than 1 MiB")
+        for room in block.records or ():
+            if (reference := room.reference()) is not None:
+                self._note(reference, room)
+        # Most rooms of a large account are none of ours: only what holds the mark is decoded.
+        if MARK in block.text:
+            for item in block.items:
+                self._look_closely(bytes(item))
+
+    def _look_closely(self, raw: bytes) -> None:
+        if MARK not in raw:
+            return
+        room = glance(raw)
+        if (reference := room.reference()) is not None:
+            self._note(reference, room, raw)
+        elif any(mark.encode() in raw for mark in self._wanted):
+            raise _hidden("a room that cannot be read carries a reference of ours")
+
+    def _note(self, reference: str, room: Glance, raw: bytes | None = None) -> None:
+        if reference not in self._known:
+            for counts in self._counted:
+                if counts(reference):
+                    break
+            else:
+                return
+        wanted = raw if reference in self._wanted else None
+        in_owner_ref = room.owner_ref == reference
+        # Without one in `data`, the reference can only be that in `owner_ref`.
+        in_data = not in_owner_ref or room.marked() is not None
+        one = Found(reference, str(room.room_id), str(room.created or ""), in_data, in_owner_ref, wanted)
+        rooms = self.found.get(reference)
+        if rooms is None:
+            self.found[reference] = [one]
+        else:
+            rooms.append(one)
 
 
 def _hidden(why: str) -> ProtocolError:

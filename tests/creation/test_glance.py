@@ -1,0 +1,71 @@
+"""What a glance at a listed room tells, however odd the room is."""
+
+import json
+from typing import Any
+
+import pytest
+
+from videoapi.creation.glance import glance, glances
+from videoapi.rules.references import reference_in, reference_of
+
+OURS = reference_of("job", "ours")
+OTHER = reference_of("job", "other")
+ROOM_ID = "5f7f1f3a1f3a1f3a1f3a1f3a"
+ROOMS: dict[str, dict[str, Any]] = {
+    "in owner_ref": {"owner_ref": OURS},
+    "in data": {"owner_ref": "row-1", "data": {"videoapi_ref": OURS, "tenant": 7}},
+    "in both": {"owner_ref": OTHER, "data": {"videoapi_ref": OURS}},
+    "in data, without owner_ref": {"data": {"videoapi_ref": OURS}},
+    "data is null": {"owner_ref": OURS, "data": None},
+    "data is a text": {"owner_ref": OURS, "data": "videoapi_ref"},
+    "data is a list": {"owner_ref": OURS, "data": [{"videoapi_ref": OTHER}]},
+    "data is a number": {"owner_ref": OURS, "data": 7},
+    "data is true": {"owner_ref": OURS, "data": True},
+    "data holds something else": {"owner_ref": OURS, "data": {"videoapi_ref": {"videoapi_ref": OTHER}}},
+    "owner_ref is a number": {"owner_ref": 42, "data": {"note": "vx"}},
+    "owner_ref is an object": {"owner_ref": {"vx": OURS}},
+    "cut short": {"owner_ref": OURS[:-1]},
+    "none at all": {"name": "vx"},
+}
+
+
+@pytest.mark.parametrize("fields", ROOMS.values(), ids=list(ROOMS))
+def test_a_glance_sees_the_reference_that_reading_the_room_would(fields: dict[str, Any]) -> None:
+    room = {"name": "vx", "room_id": ROOM_ID, "created": "2021-03-25T08:00:13.764Z", **fields}
+    raw = json.dumps(room).encode()
+
+    seen = [glance(raw), *(glances(b"[%b]" % raw) or [])]
+
+    assert len(seen) == 2
+    for one in seen:
+        assert one.reference() == reference_in(room.get("owner_ref"), room.get("data"))
+        assert one.marked() == reference_in(None, room.get("data"))
+        assert (one.room_id, one.created) == (ROOM_ID, room["created"])
+
+
+@pytest.mark.parametrize("room_id", [None, 7.5, "", "../rooms", "a b"])
+def test_a_room_without_an_id_that_can_stand_in_a_path_shows_no_reference(room_id: object) -> None:
+    raw = json.dumps({"room_id": room_id, "owner_ref": OURS}).encode()
+
+    assert glance(raw).reference() is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b'{"name":"\\ud800",%b}', b'{"huge":1e999,%b}', b'{"data":1' + b"0" * 400 + b",%b}"],
+    ids=["lone surrogate", "number beyond all", "number of 400 digits in data"],
+)
+def test_an_odd_neighbour_field_hides_no_reference(odd: bytes) -> None:
+    raw = odd % b'"room_id":"%b","owner_ref":"%b"' % (ROOM_ID.encode(), OURS.encode())
+
+    assert glance(raw).reference() == OURS
+
+
+@pytest.mark.parametrize("item", [b"null", b'"vx"', b"[]", b"7"])
+def test_what_is_no_room_makes_each_item_of_its_block_be_looked_at_by_itself(item: bytes) -> None:
+    assert glances(b'[{"owner_ref":"%b"},%b]' % (OURS.encode(), item)) is None
+    assert glance(item).reference() is None
+
+
+def test_rooms_without_the_mark_are_not_looked_at() -> None:
+    assert glances(b'[{"room_id":"%b","owner_ref":"row-1"}]' % ROOM_ID.encode()) is None
