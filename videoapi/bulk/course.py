@@ -19,18 +19,20 @@ class Course:
 
     __slots__ = (
         "_clock",
+        "_connect",
         "_deadline",
         "_give_up_after",
         "_last_answer",
-        "_pace",
         "_report",
+        "_throttle",
         "_timeout",
         "gave_up",
         "stopping",
     )
 
     def __init__(self, pace: Pace, report: BulkReport, timeout: float | None, give_up_after: float) -> None:
-        self._pace = pace
+        self._connect = pace.connect
+        self._throttle = pace.throttle
         self._report = report
         self._timeout = timeout
         self._give_up_after = give_up_after
@@ -58,8 +60,7 @@ class Course:
         """Tell whether nothing more is to be sent."""
         if self.stopping:
             return True
-        pace = self._pace
-        refused = pace.connect.closed or pace.throttle.closed
+        refused = self._connect.closed or self._throttle.closed
         if not refused and self._deadline is None:
             return False
         now = self._clock()

@@ -15,12 +15,12 @@ class Inputs(Generic[S]):
     """Reads any iterable or async iterable lazily, one input at a time."""
 
     def __init__(self, inputs: Iterable[S] | AsyncIterable[S]) -> None:
-        self._sync: Iterator[S] | None = None
+        self._sync: Iterator[tuple[int, S]] | None = None
         self._async: AsyncIterator[S] | None = None
         if isinstance(inputs, AsyncIterable):
             self._async = aiter(inputs)
         elif isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes):
-            self._sync = iter(inputs)
+            self._sync = enumerate(inputs)
         else:
             raise ConfigurationError("A bulk run reads an iterable or async iterable of inputs.")
         self.at_once = self._sync is not None
@@ -36,7 +36,7 @@ class Inputs(Generic[S]):
             return None
         assert self._sync is not None
         try:
-            return self._numbered(next(self._sync))
+            return next(self._sync)
         except StopIteration:
             self.exhausted = True
         except Exception as error:
@@ -57,15 +57,11 @@ class Inputs(Generic[S]):
             except Exception as error:
                 self.error = error
                 return None
-            return self._numbered(given)
+            self._next_index += 1
+            return self._next_index - 1, given
 
     async def aclose(self) -> None:
         """Close the caller's generator, so that it does not wait for the collector."""
         close: Callable[[], Awaitable[object]] | None = getattr(self._async, "aclose", None)
         if close is not None:
             await close()
-
-    def _numbered(self, given: S) -> tuple[int, S]:
-        index = self._next_index
-        self._next_index += 1
-        return index, given

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
@@ -21,7 +21,8 @@ from videoapi.errors import ConfigurationError, ConnectionFailed, ValidationErro
 S = TypeVar("S")
 DEFAULT_CONCURRENCY: Final = 32
 GIVE_UP_AFTER: Final = 120.0
-_Take = Callable[[], Awaitable["Item | BulkOutcome | None"]]
+_Given = Item | BulkOutcome
+"""An input that is to be sent, or that has ended already."""
 
 
 class BulkRun(Generic[S]):
@@ -113,7 +114,8 @@ class BulkRun(Generic[S]):
         try:
             if settling is not None:
                 await self._open(settling)
-            await self._pass(self._next_input)
+            at_hand = self._inputs.at_once and not (settling is not None and settling.remembers)
+            await self._pass(self._at_hand() if at_hand else None)
             if settling is not None:
                 while again := deque(await settling.settle(self._emit, self._course.must_stop)):
                     await self._send_again(again)
@@ -122,7 +124,7 @@ class BulkRun(Generic[S]):
         finally:
             self.report.exhausted = self._inputs.exhausted
             for outcome in settling.unsettled() if settling is not None else ():
-                self._record(outcome)
+                self.report.count(outcome)
             try:
                 await self._inputs.aclose()
             finally:
@@ -134,13 +136,13 @@ class BulkRun(Generic[S]):
     async def _send_again(self, items: deque[Item]) -> None:
         """Send what is proven absent; what the run does not come to is a failure, as it was sent before."""
         try:
-            await self._pass(_taking(items))
+            await self._pass(self._one_by_one(items))
             while items:
                 item = items.popleft()
                 await self._emit(failed(item, "failed", self.report.stopped or _not_again(item)))
         finally:
             for item in items:
-                self._record(failed(item, "failed", _not_again(item)))
+                self.report.count(failed(item, "failed", _not_again(item)))
 
     async def _open(self, settling: Settling) -> None:
         try:
@@ -150,23 +152,35 @@ class BulkRun(Generic[S]):
         except VideoAPIError as error:
             self._course.stop(error)
 
-    async def _pass(self, take: _Take) -> None:
+    async def _pass(self, at_hand: Iterator[_Given] | None) -> None:
         async with asyncio.TaskGroup() as workers:
             for _ in range(self._workers):
-                workers.create_task(self._work(take))
+                workers.create_task(self._work(at_hand))
 
-    async def _work(self, take: _Take) -> None:
-        must_stop, send = self._course.must_stop, self._sender.send
-        while not must_stop():
-            item = await take()
+    async def _work(self, at_hand: Iterator[_Given] | None) -> None:
+        """Send inputs one after the other: those at hand, or else those that have to be waited for."""
+        while True:
+            item = next(at_hand, None) if at_hand is not None else await self._next_input()
             if item is None:
                 return
-            outcome = item if isinstance(item, BulkOutcome) else await send(item)
+            outcome = item if isinstance(item, BulkOutcome) else await self._sender.send(item)
             if outcome is not None and self._note(outcome):
                 await self._finished.put(outcome)
 
-    async def _next_input(self) -> Item | BulkOutcome | None:
+    # All workers share one of these: no two of them can be in it at once, as it never waits.
+    def _at_hand(self) -> Iterator[_Given]:
+        must_stop, read = self._course.must_stop, self._inputs.next_at_once
+        while not must_stop() and (given := read()) is not None:
+            yield self._prepared(*given)
+
+    def _one_by_one(self, items: deque[Item]) -> Iterator[_Given]:
+        while items and not self._course.must_stop():
+            yield items.popleft()
+
+    async def _next_input(self) -> _Given | None:
         inputs, settling = self._inputs, self._settling
+        if self._course.must_stop():
+            return None
         # A loop: a job that goes on may have thousands in a row that wait to be settled.
         while (read := inputs.next_at_once() if inputs.at_once else await inputs.next()) is not None:
             item = self._prepared(*read)
@@ -201,16 +215,10 @@ class BulkRun(Generic[S]):
     def _note(self, outcome: BulkOutcome) -> bool:
         """Enter an outcome into the report; tell whether it is to be handed out, and so is not kept there."""
         handed_out = not self._keep_all and not self._left
-        self.report.count(outcome)
-        if not handed_out:
-            self.report.keep(outcome)
+        self.report.count(outcome, keep=not handed_out)
         if self._progress is not None:
             self._progress(self.report)
         return handed_out
-
-    def _record(self, outcome: BulkOutcome) -> None:
-        self.report.count(outcome)
-        self.report.keep(outcome)
 
     def _drain(self) -> None:
         """Keep what the consumer has left in the queue, and make room for those who wait to put."""
@@ -264,13 +272,6 @@ async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
     else:
         return
     raise failure
-
-
-def _taking(items: deque[Item]) -> _Take:
-    async def take() -> Item | None:
-        return items.popleft() if items else None
-
-    return take
 
 
 def _not_again(item: Item) -> VideoAPIError:

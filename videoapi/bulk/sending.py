@@ -71,7 +71,7 @@ class Sender:
                     return self._ended(item, judgement, error)
         except BaseException:
             # The run is torn down: what is in flight may be done, and is not lost from the report.
-            self._keep(self._torn_down(item))
+            self._report.count(self._torn_down(item))
             raise
 
     def _in_turn(self, item: Item) -> Awaitable[Outcome | None]:
@@ -141,10 +141,6 @@ class Sender:
             self._settling.torn_down(item)
         lost = unanswered(item.request, Phase.SENT, Kind.CONNECTION, "the run was cancelled before the answer")
         return failed(item, "unknown", error_of(item.request, lost))
-
-    def _keep(self, outcome: BulkOutcome) -> None:
-        self._report.count(outcome)
-        self._report.keep(outcome)
 
 
 def failed(item: Item, status: Status, error: VideoAPIError | None) -> BulkOutcome:
