@@ -96,7 +96,11 @@ class Body:
             if not watch.timed_out():
                 await self.aclose()
                 raise
-            failure = BodyLost(f"the body fell silent for {self._silence:g} s", timed_out=True)
+            failure = (
+                BodyLost("the client was closed meanwhile")
+                if self._watchdog.closed
+                else BodyLost(f"the body fell silent for {self._silence:g} s", timed_out=True)
+            )
         except BROKEN as error:
             failure = BodyLost(
                 f"the body broke ({name_of(error)})",

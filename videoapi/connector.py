@@ -43,7 +43,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self.begun = False
-        """Whether the request was handed to aiohttp."""
+        """Whether a connection was asked for, or aiohttp's session to send the request."""
         self.asked = False
         """Whether the connector was asked at all; a stand-in for the session never does."""
         self.protocol: ResponseHandler | None = None

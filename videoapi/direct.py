@@ -97,6 +97,8 @@ async def ask(
     try:
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None or transport.is_closing():
+            # Nothing has left, although there was a connection.
+            exchange.protocol = None
             raise aiohttp.ClientConnectionResetError("the connection is closing")
         protocol.set_response_params(read_until_eof=True)
         transport.write(message)

@@ -9,7 +9,7 @@ from typing import Final
 from yarl import URL
 
 from videoapi.errors import ConfigurationError
-from videoapi.rules.routes import Request
+from videoapi.rules.routes import CREATE_ROOM, Request
 
 USER_AGENT: Final = "videoapi"
 _JSON: Final = "application/json"
@@ -23,14 +23,14 @@ class Heads:
     `login` is the `Authorization` of the latest.
     """
 
-    __slots__ = ("_common", "_creates", "_host", "_lines", "_path", "login")
+    __slots__ = ("_common", "_create", "_host", "_lines", "_path", "login")
 
     def __init__(self, base: str) -> None:
         url = URL(base)
         self._path, self._host = url.raw_path.rstrip("/"), url.host_port_subcomponent
         self.login = self._lines = ""
         self._common: dict[str, str] = {}
-        self._creates: dict[str, bytes] = {}
+        self._create = b""
 
     def fields(self, request: Request, login: str) -> dict[str, str]:
         """Return the header fields of a request, with those that a middleware has added.
@@ -38,7 +38,7 @@ class Heads:
         Raises:
             ConfigurationError: One of those must not be.
         """
-        self._know(login)
+        self._write_for(login)
         fields = dict(self._common)
         if request.body is not None:
             fields["Content-Type"] = _JSON
@@ -50,29 +50,29 @@ class Heads:
         """Return a whole request as it goes over the wire; None where it is not of the plain kind."""
         if request.stream or request.headers or _PATH.fullmatch(request.path) is None:
             return None
-        self._know(login)
+        self._write_for(login)
         body = request.body
         if body is None:
             length = "" if request.method == "GET" else "Content-Length: 0\r\n"
             return f"{self._line(request)}{self._lines}{length}\r\n".encode()
-        head = self._creates.get(request.path)
-        if head is None:
+        is_create = request.route is CREATE_ROOM and request.path == CREATE_ROOM.template
+        head = self._create if is_create else b""
+        if not head:
             head = f"{self._line(request)}{self._lines}Content-Type: {_JSON}\r\nContent-Length: ".encode()
-            if request.path == request.route.template:
-                self._creates[request.path] = head
+            self._create = head if is_create else self._create
         return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
     def _line(self, request: Request) -> str:
         return f"{request.method} {self._path}{request.path} HTTP/1.1\r\n"
 
-    def _know(self, login: str) -> None:
+    def _write_for(self, login: str) -> None:
         if login == self.login:
             return
         self.login = login
         self._common = {"Authorization": login, "Accept": _JSON, "Accept-Encoding": "gzip, deflate"}
         lines = {"Host": self._host, "User-Agent": USER_AGENT, **self._common}
         self._lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        self._creates.clear()
+        self._create = b""
 
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:

@@ -199,10 +199,11 @@ class SessionManager:
         sessions = [*([self._api] if self._api is not None else []), *self._files.values()]
         self._api = None
         self._files = {}
-        if self._loop is not None:
-            self.watchdog.close()
         for session in sessions:
             await session.close()
+        if self._loop is not None:
+            # Whoever waits for the rest of a body is not told by aiohttp that its connection was closed.
+            self.watchdog.close()
 
     async def __aenter__(self) -> Self:
         self._bind()

@@ -75,21 +75,20 @@ class Transport:
         session, clock = self.check(), self.manager.now
         watchdog = self.manager.watchdog
         permits = self._stream_permits(request) if request.stream else self.manager.permits
-        limit = request.options.attempt_timeout
-        exchange = Exchange()
-        began = sent = clock()
-        held = permits.take()
-        watch = watchdog.start(min(deadline, sent + limit) if held else deadline)
+        exchange, held, waited = Exchange(), False, 0.0
+        began = clock()
+        watch = watchdog.start(deadline)
         try:
+            held = permits.take()
             if not held:
                 await permits.acquire()
                 held = True
-                session, sent = self.manager.api(), clock()
-                watchdog.move(watch, min(deadline, sent + limit))
+                session, waited = self.manager.api(), clock() - began
+            watchdog.move(watch, min(deadline, began + waited + request.options.attempt_timeout))
             outcome = await self._exchange(session, request, exchange, permits)
             # A stream keeps its permit until it is closed.
             held = outcome.stream is None
-            return outcome if sent == began else attrs.evolve(outcome, waited=sent - began)
+            return attrs.evolve(outcome, waited=waited) if waited else outcome
         except asyncio.CancelledError:
             if not watch.timed_out():
                 if not (self.manager.closed and watch.undisturbed()):
@@ -100,7 +99,7 @@ class Transport:
             watchdog.stop(watch)
             if held:
                 permits.release()
-        return _timed_out(request, exchange, held)
+        return self._unless_closed(_timed_out(request, exchange, held))
 
     def conceal(self, outcome: Outcome) -> Outcome:
         """Strike the latest credentials out of a streamed failure, where a gateway repeated what it was sent."""
@@ -167,6 +166,8 @@ class Transport:
     async def _answer(self, request: Request, exchange: Exchange, response: aiohttp.ClientResponse | Reply) -> Outcome:
         status, headers = response.status, response.headers
         try:
+            if self.manager.closed:
+                raise aiohttp.ClientConnectionError("the connection was closed between head and body")
             content = response.content
             body = content.read_nowait() if content.is_eof() else await read_bounded(content, MAX_BODY)
             body = body if body is None or len(body) <= MAX_BODY else None
@@ -183,14 +184,19 @@ class Transport:
             response.close()
             kind = Kind.PROTOCOL if "larger" in reason else Kind.CONNECTION
             return self._unless_closed(cut_short(request, status, headers, reason, kind))
-        outcome = answered(request, status, headers, body)
+        try:
+            outcome = answered(request, status, headers, body)
+        except BaseException:
+            # A check of a middleware's own has failed.
+            response.close()
+            raise
         if outcome.judgement.verdict is Verdict.DONE:
             response.release()
-        else:
-            # An answer that slipped in unasked would shift every later answer of this connection by one.
-            exchange.close()
-            response.close()
-        return outcome
+            return outcome
+        # An answer that slipped in unasked would shift every later answer of this connection by one.
+        exchange.close()
+        response.close()
+        return self._unless_closed(outcome) if outcome.verdict is Verdict.UNKNOWN else outcome
 
     def _unless_closed(self, outcome: Outcome) -> Outcome:
         """Say so where a call broke because the connections were closed, and let it not be made again."""

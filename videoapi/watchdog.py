@@ -53,7 +53,7 @@ class Watch:
 class Watchdog:
     """Cancels the tasks whose deadline has passed."""
 
-    __slots__ = ("_loop", "_postponed", "_timer", "_wakes_at", "_watches")
+    __slots__ = ("_loop", "_postponed", "_timer", "_wakes_at", "_watches", "closed")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -61,6 +61,7 @@ class Watchdog:
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         self._postponed = False
+        self.closed = False
 
     def start(self, deadline: float) -> Watch:
         """Watch the current task until `stop`."""
@@ -84,7 +85,13 @@ class Watchdog:
             watch.settle()
 
     def close(self) -> None:
-        """Stop the timer."""
+        """End what is still watched, as what it waits for will not come; then the timer."""
+        self.closed = True
+        closing = asyncio.current_task(self._loop)
+        for watch in self._watches:
+            if not watch.fired and watch.task is not closing:
+                watch.fired = True
+                watch.task.cancel()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

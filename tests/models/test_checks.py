@@ -86,6 +86,7 @@ def test_what_the_service_accepts_is_accepted(payload):
         (room(moderators="none"), "settings.moderators", 10022),
         (room(moderators=0), "settings.moderators", 10023),
         (room(moderators="6"), "settings.moderators", 10023),
+        (room(moderators=10**400), "settings.moderators", 10023),
         (room(peep="x"), "settings.peep", 10024),
         (room(knock="x"), "settings.knock", 10025),
     ],

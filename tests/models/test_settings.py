@@ -171,3 +171,19 @@ def test_a_token_spec_gives_the_body_of_its_request():
     spec = TokenSpec(room_id="r", name="Ann", role="viewer", user_ref="u", key="never sent")
     assert spec.to_wire() == {"name": "Ann", "role": "viewer", "user_ref": "u"}
     assert attrs.evolve(spec, data={"a": 1}).to_wire()["data"] == {"a": 1}
+
+
+def test_models_can_be_subclassed():
+    @attrs.frozen(kw_only=True, repr=False)
+    class Own(Sip):
+        foo: str | None = None
+
+    assert Own(foo="x", pin=3).foo == "x"
+    assert type(Own(pin=3)) is Own
+    assert Own(pin=3).uri is None
+
+    class Settings(RoomSettings):
+        pass
+
+    assert type(Settings(knock=True)) is Settings
+    assert Settings(knock=True).to_wire() == {"knock": True}

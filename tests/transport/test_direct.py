@@ -14,15 +14,19 @@ from support.server import ROOM_ID, Link, answer, repeating, room, serve
 
 from videoapi import (
     ConfigurationError,
+    ConnectionFailed,
     CreateOutcomeUnknown,
     ProtocolError,
     Request,
     RetryPolicy,
     SessionManager,
+    VideoAPIError,
     VideoClient,
 )
 from videoapi import direct as direct_module
 from videoapi.rules.outcome import Outcome
+from videoapi.rules.routes import Route
+from videoapi.rules.verdicts import Operation
 
 ONCE = RetryPolicy(attempts=1)
 DONE = answer(200, room(name="Stand-up"))
@@ -214,3 +218,80 @@ async def test_a_cancelled_call_that_had_not_begun_sent_nothing() -> None:
         assert all(isinstance(one, asyncio.CancelledError) for one in ended)
         assert client._manager.permits.free == client._manager.max_connections
         await client.rooms.get(ROOM_ID)
+
+
+@pytest.mark.parametrize("fit", [True, False], ids=["straight", "through the session"])
+async def test_closing_ends_a_call_that_waits_for_the_rest_of_a_body(
+    fit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not fit:
+        monkeypatch.setattr("videoapi.transport.fits", lambda session: False)
+    halved = asyncio.Event()
+
+    async def halving(link: Link) -> None:
+        await link.request()
+        link.send(DONE[:-10])
+        await link.drain()
+        halved.set()
+        await link.gone()
+
+    async with serve(halving) as server, SessionManager() as manager:
+        client = VideoClient("id", "key", server.base_url, session=manager, retry=ONCE)
+        call = asyncio.create_task(client.rooms.get(ROOM_ID))
+        await halved.wait()
+        await asyncio.sleep(0.05)
+        await manager.aclose()
+        async with asyncio.timeout(5):
+            with pytest.raises(ConnectionFailed, match="closed meanwhile"):
+                await call
+
+
+async def test_closing_ends_a_stream_that_waits_for_the_rest_of_a_body() -> None:
+    body = answer(200, {"result": 0, "rooms": [{"room_id": ROOM_ID}, {"room_id": ROOM_ID}]})
+
+    async def halving(link: Link) -> None:
+        await link.request()
+        link.send(body[:-10])
+        await link.drain()
+        await link.gone()
+
+    async with serve(halving) as server, SessionManager() as manager:
+        client = VideoClient("id", "key", server.base_url, session=manager, retry=ONCE)
+        reading = asyncio.create_task(client.rooms.list().to_list())
+        await asyncio.sleep(0.1)
+        await manager.aclose()
+        async with asyncio.timeout(5):
+            with pytest.raises(VideoAPIError, match="closed"):
+                await reading
+
+
+async def test_a_check_that_fails_leaves_no_connection_behind() -> None:
+    def broken(value: object) -> bool:
+        raise RuntimeError("of a middleware's own")
+
+    async def checking(request: Request, send: Send) -> Outcome:
+        return await send(attrs.evolve(request, ours=broken))
+
+    async with (
+        serve(repeating(DONE)) as server,
+        VideoClient("id", "key", server.base_url, middleware=[checking]) as client,
+    ):
+        with pytest.raises(RuntimeError):
+            await client.rooms.get(ROOM_ID)
+        assert not client._manager.connector._acquired
+
+
+async def test_a_body_for_another_route_goes_out_under_its_own_method() -> None:
+    async def with_body(request: Request, send: Send) -> Outcome:
+        other = Route("rooms.search", "PUT", "/rooms", Operation.SAFE)
+        return await send(attrs.evolve(request, route=other, path="/rooms", body=b"{}"))
+
+    async with (
+        serve(repeating(DONE)) as server,
+        VideoClient("id", "key", server.base_url) as client,
+        VideoClient("id", "key", server.base_url, session=client._manager, middleware=[with_body]) as other,
+    ):
+        await client.rooms.create(name="Stand-up")
+        await other.rooms.get(ROOM_ID)
+        await client.rooms.create(name="Stand-up")
+    assert [seen.method for seen in server.requests] == ["POST", "PUT", "POST"]

@@ -10,7 +10,7 @@ from videoapi.rules.references import NOISE
 
 _MOST: Final = 64
 _FRESH: Final = 1.0
-"""Seconds for which bytes are kept: a machine that is saved and started twice must not give the same ones twice."""
+"""Seconds for which bytes are kept: so long may a machine that is saved and started twice give the same ones."""
 
 
 class Noise:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, cast
 import attrs
 
 _T = TypeVar("_T")
+_set_class = object.__setattr__
 
 
 def often_absent(*names: str) -> Callable[[type[_T]], type[_T]]:
@@ -26,19 +27,23 @@ def often_absent(*names: str) -> Callable[[type[_T]], type[_T]]:
 def _few(cls: type[_T], names: tuple[str, ...]) -> Callable[[_T], None]:
     """Return what fills two or four fields, as call records have: there a loop costs as much as it saves."""
     setters: list[Callable[[_T, None], None]] = [cls.__dict__[name].__set__ for name in names]
-    one, two, three, four = setters * (4 // len(names))
+    if len(setters) == 2:
+        one, two = setters
 
-    def fill_two(made: _T) -> None:
-        one(made, None)
-        two(made, None)
+        def fill_two(made: _T) -> None:
+            one(made, None)
+            two(made, None)
+
+        return fill_two
+    first, second, third, fourth = setters
 
     def fill_four(made: _T) -> None:
-        one(made, None)
-        two(made, None)
-        three(made, None)
-        four(made, None)
+        first(made, None)
+        second(made, None)
+        third(made, None)
+        fourth(made, None)
 
-    return fill_two if len(names) == 2 else fill_four
+    return fill_four
 
 
 def _many(cls: type[_T], names: tuple[str, ...]) -> Callable[[_T], None]:
@@ -51,15 +56,16 @@ def _many(cls: type[_T], names: tuple[str, ...]) -> Callable[[_T], None]:
         field.name: attrs.field(default=None) if field.name in names else attrs.field(init=False)
         for field in attrs.fields(cast(Any, cls))
     }
-    open_class: Any = attrs.make_class(cls.__name__, fields, bases=cls.__bases__, slots=True, eq=False, repr=False)
+    open_class: Any = attrs.make_class(
+        f"_Open{cls.__name__}", fields, bases=cls.__bases__, slots=True, eq=False, repr=False
+    )
     start: Callable[[_T], None] = open_class.__init__
 
     def fill(made: _T) -> None:
-        _become(made, "__class__", open_class)
-        start(made)
-        made.__class__ = cls
+        # A subclass has other slots, and an __init__ that fills them all.
+        if type(made) is cls:
+            _set_class(made, "__class__", open_class)
+            start(made)
+            made.__class__ = cls
 
     return fill
-
-
-_become = object.__setattr__

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
 from types import NoneType
-from typing import Any, cast
+from typing import Any
 
 from videoapi.errors import ValidationError
 from videoapi.models.base import UNSET, Unset, field_types
@@ -241,7 +241,7 @@ def _check_duration(value: object) -> None:
 def _check_moderators(value: object) -> None:
     if not _is_count(value):
         raise _refusal("settings.moderators", 10022, "must be a number from 1 to 5")
-    if not 1 <= float(cast("str | float", value)) <= 5:
+    if not 1 <= float(str(value)) <= 5:
         raise _refusal("settings.moderators", 10023, "must be from 1 to 5")
 
 

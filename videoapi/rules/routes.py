@@ -98,13 +98,12 @@ class Request:
     """Whether the mark stands in `data`, not in `owner_ref`."""
     stream: bool = False
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
+    reserve: float = 0.0
+    """Seconds at the end of the call's limit that sending must leave free."""
 
     @property
     def method(self) -> str:
         return self.route.method
-
-    reserve: float = 0.0
-    """Seconds at the end of the call's limit that sending must leave free."""
 
     @property
     def timeout(self) -> float:
