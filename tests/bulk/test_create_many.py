@@ -301,6 +301,17 @@ async def test_an_error_of_the_users_own_code_ends_the_run_and_carries_the_repor
     assert caught.value.report.counts["created"] == 3  # type: ignore[attr-defined]
 
 
+async def test_the_audit_reads_a_list_that_is_longer_than_a_stream_of_records_may_be(
+    client: VideoClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("videoapi.streaming.bodies.MAX_BODY", 300)
+
+    report = await client.rooms.create_many(specs(20))
+
+    assert report.audited
+    assert (report.duplicates, report.missing) == ({}, [])
+
+
 async def test_a_run_leaves_no_task_behind(client: VideoClient) -> None:
     await client.rooms.create_many(specs(20))
     async for _ in client.rooms.create_each(specs(20)):

@@ -13,13 +13,12 @@ from videoapi.bulk.course import Course
 from videoapi.bulk.inputs import Inputs
 from videoapi.bulk.plan import Item, Plan, Settling
 from videoapi.bulk.report import BulkOutcome, BulkReport, Progress
-from videoapi.bulk.sending import Sender, failed
+from videoapi.bulk.sending import Sender, checked_concurrency, failed
 from videoapi.caller import Caller
 from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ConnectionFailed, ValidationError, VideoAPIError
 
 S = TypeVar("S")
-DEFAULT_CONCURRENCY: Final = 32
 GIVE_UP_AFTER: Final = 120.0
 _Given = Item | BulkOutcome
 """An input that is to be sent, or that has ended already."""
@@ -48,7 +47,7 @@ class BulkRun(Generic[S]):
         self._caller = caller
         self._settling = settling
         self._plan = plan
-        self._workers = _checked_concurrency(concurrency, caller.manager.max_connections)
+        self._workers = checked_concurrency(concurrency, caller.manager.max_connections)
         self._progress = progress
         self._keep_all = keep_all
         self._inputs = Inputs(inputs)
@@ -289,17 +288,3 @@ def _with_report(error: BaseException, report: BulkReport) -> BaseException:
     with contextlib.suppress(AttributeError):
         error.report = report  # type: ignore[attr-defined]
     return error
-
-
-def _checked_concurrency(given: int | None, limit: int) -> int:
-    if given is None:
-        return min(DEFAULT_CONCURRENCY, limit)
-    value: object = given
-    if type(value) is not int or value < 1:
-        raise ConfigurationError(f"concurrency={given!r}: give a whole number, 1 or more.")
-    if value > limit:
-        raise ConfigurationError(
-            f"concurrency={given} is above max_connections={limit}: "
-            f"give the client a SessionManager(max_connections={given})."
-        )
-    return value

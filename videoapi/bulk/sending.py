@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from videoapi.aimd import Window
 from videoapi.bulk.course import Course
 from videoapi.bulk.plan import Item, Settling
 from videoapi.bulk.report import BulkOutcome, BulkReport, Status
 from videoapi.caller import Caller
-from videoapi.errors import VideoAPIError
+from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.pacing import Gate
 from videoapi.rules.failure import error_of
 from videoapi.rules.outcome import Outcome, unanswered
 from videoapi.rules.verdicts import Judgement, Kind, Operation, Phase, Scope, Verdict
+
+DEFAULT_CONCURRENCY: Final = 32
 
 
 class Sender:
@@ -141,6 +143,25 @@ class Sender:
             self._settling.torn_down(item)
         lost = unanswered(item.request, Phase.SENT, Kind.CONNECTION, "the run was cancelled before the answer")
         return failed(item, "unknown", error_of(item.request, lost))
+
+
+def checked_concurrency(given: int | None, limit: int) -> int:
+    """Return how many items may be in flight.
+
+    Raises:
+        ConfigurationError: It is no such number, or the pool has fewer connections.
+    """
+    if given is None:
+        return min(DEFAULT_CONCURRENCY, limit)
+    value: object = given
+    if type(value) is not int or value < 1:
+        raise ConfigurationError(f"concurrency={given!r}: give a whole number, 1 or more.")
+    if value > limit:
+        raise ConfigurationError(
+            f"concurrency={given} is above max_connections={limit}: "
+            f"give the client a SessionManager(max_connections={given})."
+        )
+    return value
 
 
 def failed(item: Item, status: Status, error: VideoAPIError | None) -> BulkOutcome:

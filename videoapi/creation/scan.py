@@ -28,6 +28,8 @@ from videoapi.streaming.splitter import Block
 
 _TRIES: Final = 3
 _ASKED_FOR: Final = 5
+_MOST_BYTES: Final = 16 * 1024**3
+"""There is no shorter list to ask for, and next to nothing of it is kept: a million rooms are more than 1 GiB."""
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
@@ -189,7 +191,7 @@ async def _read(caller: Caller, batch: _Batch, marks: set[str]) -> tuple[dict[st
     request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=caller.options, stream=True)
     # A room that is asked for by name is wanted whole, so its text is needed.
     read = None if batch.wanted else glances
-    reading = Reading(caller, request, "rooms", False, Patience(None, LIST_ROOMS), read)
+    reading = Reading(caller, request, "rooms", False, Patience(None, LIST_ROOMS), read, most=_MOST_BYTES)
     search = _Search(batch, marks)
     try:
         async with aclosing(reading.blocks(lambda: caller.open(request))) as blocks:

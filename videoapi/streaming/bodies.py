@@ -113,7 +113,7 @@ class Reading:
 
     `read` reads the items of a block at once; without it they stay bytes.
     `outcome` says, after the last block, what became of it: anything but DONE means that the
-    records so far are not all.
+    records so far are not all. `most` is how large the body may be where that is not `MAX_BODY`.
     """
 
     caller: Caller
@@ -123,6 +123,7 @@ class Reading:
     patience: Patience
     read: Read | None = None
     outcome: Outcome | None = None
+    most: int | None = None
 
     @property
     def done(self) -> bool:
@@ -146,7 +147,7 @@ class Reading:
                 if chunk is None:
                     break
                 received += len(chunk)
-                if received > MAX_BODY:
+                if received > (self.most or MAX_BODY):
                     raise self._too_large(body.status)
                 for start in range(0, len(chunk), _PIECE):
                     for block in splitter.feed(chunk[start : start + _PIECE]):
@@ -183,8 +184,8 @@ class Reading:
 
     def _too_large(self, status: int) -> ProtocolError:
         return ProtocolError(
-            f"{self.request.method} {self.request.route.template}: the answer is larger than 1 GiB. "
-            "Ask for a shorter period.",
+            f"{self.request.method} {self.request.route.template}: the answer is larger than "
+            + (f"{self.most // 1024**3} GiB." if self.most else "1 GiB. Ask for a shorter period."),
             method=self.request.method,
             path=self.request.route.template,
             status=status,
