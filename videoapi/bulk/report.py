@@ -7,16 +7,14 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import attrs
-import msgspec
 
 from videoapi.errors import VideoAPIError
 
 Status = Literal["created", "deleted", "failed", "unknown", "not_sent"]
 
 
-# No attrs class, as it is made and kept for every input: it takes an eighth of the time to make, and
-# the garbage collector does not come back to it.
-class BulkOutcome(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
+@attrs.frozen(kw_only=True)
+class BulkOutcome:
     """What one input of a bulk run ended as.
 
     Args:
