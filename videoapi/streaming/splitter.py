@@ -27,6 +27,7 @@ from videoapi.streaming.scanning import Scan, cuts
 # So small that a block's objects are gone again before there are as many as start the garbage collector, and
 # that an odd record in it costs few others a second look.
 BLOCK: Final = 24 * 1024
+_FIRST: Final = 4 * 1024
 MAX_ITEM: Final = 1024 * 1024
 MAX_ENVELOPE: Final = 1024 * 1024
 
@@ -250,7 +251,9 @@ class Splitter:
 
     def _cut_block(self) -> Block | None:
         start = self._at
-        for cut in cuts(self._buffer, start, min(len(self._buffer), start + BLOCK)):
+        # The first block is short, so that the first records come at once.
+        size = BLOCK if self._index else _FIRST
+        for cut in cuts(self._buffer, start, min(len(self._buffer), start + size)):
             text = b"".join((b"[", memoryview(self._buffer)[start:cut], b"]"))
             records = self._read(text) if self._read is not None else None
             items: Sequence[msgspec.Raw] = ()
