@@ -124,7 +124,7 @@ def test_records_read_at_once_are_those_read_one_by_one(extra):
         (CallRecord, b'[{"new":"\xff"}]'),
         (CallRecord, b'[{"cdr_id":"a"}]]'),
         (CallRecord, b'[{"user":{"name":"a"]'),
-        (CallRecord, b'[{"stats_quality":' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}]"),
+        (CallRecord, b'[{"stats_quality":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}]"),
         (Room, b'[{"room_id":"a"},{"room_id":"../b"}]'),
         (Room, b'[{"room_id":"a"},{"name":"b"}]'),
     ],
