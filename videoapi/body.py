@@ -17,6 +17,7 @@ READ_TIMEOUT: Final = 20.0
 """Longest silence within a streamed body, in seconds."""
 _STALL_SECONDS: Final = 60.0
 _STALL_BYTES: Final = 60 * 1024
+CLOSED: Final = "the client was closed meanwhile"
 BROKEN: Final = (aiohttp.ClientError, NoHttp, Dropped, OSError, TimeoutError)
 """What is raised when an exchange breaks."""
 
@@ -97,7 +98,7 @@ class Body:
                 await self.aclose()
                 raise
             failure = (
-                BodyLost("the client was closed meanwhile")
+                BodyLost(CLOSED)
                 if self._watchdog.closed
                 else BodyLost(f"the body fell silent for {self._silence:g} s", timed_out=True)
             )

@@ -11,7 +11,7 @@ import attrs
 from aiohttp import hdrs
 from yarl import URL
 
-from videoapi.body import BROKEN, Body, name_of, read_bounded
+from videoapi.body import BROKEN, CLOSED, Body, name_of, read_bounded
 from videoapi.config import BaseUrl, Credentials, CredentialsSource
 from videoapi.connector import Exchange, exchange_now
 from videoapi.direct import NoHttp, Reply, ask, fits
@@ -133,8 +133,7 @@ class Transport:
         lengths = response.headers.getall(hdrs.CONTENT_LENGTH, ())
         if len(lengths) > 1 and len(set(lengths)) > 1:
             # aiohttp's parser in Python lets this pass; where the body ends is anybody's guess (RFC 9112, 6.3).
-            exchange.close()
-            response.close()
+            _drop(exchange, response)
             return unanswered(request, Phase.SENT, Kind.PROTOCOL, "the answer is no HTTP: it has two lengths")
         if response.status not in (200, 201):
             # Now, as the pool gets it back with the last byte, before anybody has judged the answer.
@@ -174,14 +173,12 @@ class Transport:
         except BROKEN as error:
             reason, body = f"the body broke ({name_of(error)})", None
         except BaseException:
-            exchange.close()
-            response.close()
+            _drop(exchange, response)
             raise
         else:
             reason = f"the body is larger than {MAX_BODY // 1024 // 1024} MiB"
         if body is None:
-            exchange.close()
-            response.close()
+            _drop(exchange, response)
             kind = Kind.PROTOCOL if "larger" in reason else Kind.CONNECTION
             return self._unless_closed(cut_short(request, status, headers, reason, kind))
         try:
@@ -194,8 +191,7 @@ class Transport:
             response.release()
             return outcome
         # An answer that slipped in unasked would shift every later answer of this connection by one.
-        exchange.close()
-        response.close()
+        _drop(exchange, response)
         return self._unless_closed(outcome) if outcome.verdict is Verdict.UNKNOWN else outcome
 
     def _unless_closed(self, outcome: Outcome) -> Outcome:
@@ -203,7 +199,7 @@ class Transport:
         if not self.manager.closed:
             return outcome
         judgement = attrs.evolve(outcome.judgement, kind=Kind.CONNECTION, again=NEVER)
-        return attrs.evolve(outcome, judgement=judgement, reason="the client was closed meanwhile")
+        return attrs.evolve(outcome, judgement=judgement, reason=CLOSED)
 
     def _origin_at(self, session: aiohttp.ClientSession) -> aiohttp.ClientRequest:
         """Return what the pool finds our connections by."""
@@ -233,6 +229,12 @@ class Transport:
         if not isinstance(given, Credentials):
             raise ConfigurationError("The credentials callable must return Credentials or (app_id, app_key).")
         return given.authorization
+
+
+def _drop(exchange: Exchange, response: aiohttp.ClientResponse | Reply) -> None:
+    """Let nobody use the connection again, also where it has gone back to the pool already."""
+    exchange.close()
+    response.close()
 
 
 def _no_answer(request: Request, exchange: Exchange, error: BaseException) -> Outcome:

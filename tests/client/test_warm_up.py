@@ -39,7 +39,7 @@ def ended(server: Server) -> int:
 
 
 def free_now(manager: SessionManager) -> int:
-    return manager.permits._value
+    return manager.permits.free
 
 
 @pytest.fixture(scope="module")
