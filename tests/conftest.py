@@ -1,13 +1,26 @@
-"""A whole group of tests that was skipped proves nothing, so it fails the run."""
+"""An authority for tests over TLS; and a whole group of tests that was skipped proves nothing, so it fails the run."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 _outcomes: dict[str, set[str]] = defaultdict(set)
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority: trustme.CA) -> Iterator[str]:
+    with authority.cert_pem.tempfile() as path:
+        yield path
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import aioresponses
 import pytest
@@ -40,17 +40,6 @@ def ended(server: Server) -> int:
 
 def free_now(manager: SessionManager) -> int:
     return manager.permits.free
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def ca_file(authority: trustme.CA) -> Iterator[str]:
-    with authority.cert_pem.tempfile() as path:
-        yield path
 
 
 def served_by(authority: trustme.CA) -> ssl.SSLContext:

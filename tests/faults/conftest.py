@@ -9,23 +9,11 @@ import traceback
 from collections.abc import Iterator
 
 import pytest
-import trustme
 from support.clients import APP_ID, APP_KEY
 
 from videoapi import VideoAPIError
 
 _CANARIES = (APP_KEY, base64.b64encode(f"{APP_ID}:{APP_KEY}".encode()).decode())
-
-
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def ca_file(authority: trustme.CA) -> Iterator[str]:
-    with authority.cert_pem.tempfile() as path:
-        yield path
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import datetime
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,6 @@ from videoapi import ConfigurationError, ConnectionFailed, RetryPolicy, VideoCli
 
 EAGER = RetryPolicy(base=0)
 PAST = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def ca_file(authority: trustme.CA) -> Iterator[str]:
-    with authority.cert_pem.tempfile() as path:
-        yield path
 
 
 def context(certificate: trustme.LeafCert) -> ssl.SSLContext:

@@ -28,11 +28,6 @@ SWALLOWED = {("part", 5), ("blank", 5)}
 """What the parser has taken in without a trace; see the test of its second half."""
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 def context(authority: trustme.CA) -> ssl.SSLContext:
     served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(served)
