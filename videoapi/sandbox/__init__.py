@@ -4,9 +4,9 @@ It shares nothing with the client but the table of documented codes, so that it 
 client's mistakes.
 """
 
-from .faults import KINDS, Fault
-from .ledger import Ledger, LedgerEntry
-from .server import Sandbox
-from .switches import Switches
+from videoapi.sandbox.faults import KINDS, Fault
+from videoapi.sandbox.ledger import Ledger, LedgerEntry
+from videoapi.sandbox.server import Sandbox
+from videoapi.sandbox.switches import Switches
 
 __all__ = ["KINDS", "Fault", "Ledger", "LedgerEntry", "Sandbox", "Switches"]

@@ -9,8 +9,7 @@ import attrs
 import msgspec
 
 from videoapi.rules.codes import TEXTS
-
-from .switches import Switches
+from videoapi.sandbox.switches import Switches
 
 JSON = "application/json; charset=utf-8"
 _SUCCESS = re.compile(rb'\A\{"result":(?:0|"0"),?')

@@ -12,15 +12,15 @@ from itertools import chain, islice
 
 import attrs
 
-from . import shapes
-from .answers import Answer, Refusal, dump, refuse, unauthorised
-from .rooms import Room
-from .routing import Call
-from .sessions import User
-from .settings import Json
-from .store import Store
-from .switches import Switches
-from .wire import blocks
+from videoapi.sandbox import shapes
+from videoapi.sandbox.answers import Answer, Refusal, dump, refuse, unauthorised
+from videoapi.sandbox.rooms import Room
+from videoapi.sandbox.routing import Call
+from videoapi.sandbox.sessions import User
+from videoapi.sandbox.settings import Json
+from videoapi.sandbox.store import Store
+from videoapi.sandbox.switches import Switches
+from videoapi.sandbox.wire import blocks
 
 _TALKS = {"publish": True, "subscribe": True, "record": False, "stats": True, "controlhandlers": True}
 _PERMISSIONS = {"moderator": {**_TALKS, "record": True}, "participant": _TALKS}

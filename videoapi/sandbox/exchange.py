@@ -8,16 +8,16 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from . import faults, wire
-from .answers import Answer, Refusal, contradicted, refuse
-from .app import Service
-from .faults import Fault, Faults
-from .files import Files
-from .ledger import Ledger
-from .listener import Listener
-from .routing import Call, match
-from .state import State
-from .switches import Switches
+from videoapi.sandbox import faults, wire
+from videoapi.sandbox.answers import Answer, Refusal, contradicted, refuse
+from videoapi.sandbox.app import Service
+from videoapi.sandbox.faults import Fault, Faults
+from videoapi.sandbox.files import Files
+from videoapi.sandbox.ledger import Ledger
+from videoapi.sandbox.listener import Listener
+from videoapi.sandbox.routing import Call, match
+from videoapi.sandbox.state import State
+from videoapi.sandbox.switches import Switches
 
 log = logging.getLogger("videoapi.sandbox")
 

@@ -9,8 +9,8 @@ from typing import TypedDict, Unpack
 
 import attrs
 
-from .answers import Answer, dump, named_error
-from .routing import selected
+from videoapi.sandbox.answers import Answer, dump, named_error
+from videoapi.sandbox.routing import selected
 
 KINDS: dict[str, str] = {
     "status": "answers an HTTP status without executing",

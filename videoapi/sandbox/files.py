@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from urllib.parse import unquote
 
-from .answers import Answer, dump
-from .records import Records
-from .rows import Item, file_names, iso, milliseconds
-from .switches import Switches
+from videoapi.sandbox.answers import Answer, dump
+from videoapi.sandbox.records import Records
+from videoapi.sandbox.rows import Item, file_names, iso, milliseconds
+from videoapi.sandbox.switches import Switches
 
 _BLOCK = 64 * 1024
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")

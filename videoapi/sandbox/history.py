@@ -11,9 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate
 
-from .answers import dump
-from .rows import DAY_MS, Item, Row
-from .settings import Json
+from videoapi.sandbox.answers import dump
+from videoapi.sandbox.rows import DAY_MS, Item, Row
+from videoapi.sandbox.settings import Json
 
 # How many calls the sessions of one round have, and where each begins in the round.
 _SIZES = (2, 2, 3, 2, 4, 3)

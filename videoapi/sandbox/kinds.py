@@ -5,7 +5,7 @@ Source: contract 4.1 and 10.3. How long a used-up ad-hoc room still answers is a
 
 from datetime import datetime, timedelta
 
-from .settings import Json, count, moment
+from videoapi.sandbox.settings import Json, count, moment
 
 EARLY = timedelta(minutes=15)
 LINGER = timedelta(minutes=1)

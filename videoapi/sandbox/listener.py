@@ -6,7 +6,7 @@ import ssl
 import time
 from collections.abc import Callable
 
-from .tls import Certificate
+from videoapi.sandbox.tls import Certificate
 
 # Longer than a connection on this machine takes to arrive once everybody waits for an answer of ours.
 _QUIET = 0.002

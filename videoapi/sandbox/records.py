@@ -11,10 +11,10 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from .answers import dump
-from .history import Generated
-from .rows import DAY_MS, Item, Row, milliseconds
-from .settings import Json
+from videoapi.sandbox.answers import dump
+from videoapi.sandbox.history import Generated
+from videoapi.sandbox.rows import DAY_MS, Item, Row, milliseconds
+from videoapi.sandbox.settings import Json
 
 T = TypeVar("T", Row, Item)
 _AT = attrgetter("at")

@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
-from .answers import Answer, Refusal, dump
-from .records import Query, Records
-from .rows import Item, archive_item, call_record, milliseconds
-from .switches import Switches
-from .wire import blocks
+from videoapi.sandbox.answers import Answer, Refusal, dump
+from videoapi.sandbox.records import Query, Records
+from videoapi.sandbox.rows import Item, archive_item, call_record, milliseconds
+from videoapi.sandbox.switches import Switches
+from videoapi.sandbox.wire import blocks
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d\Z")
 # What a record takes on the wire, near enough to say where half a body is before it is made.

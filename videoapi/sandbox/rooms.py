@@ -6,9 +6,9 @@ from typing import Any
 
 import attrs
 
-from .history import Generated
-from .settings import Json
-from .state import State
+from videoapi.sandbox.history import Generated
+from videoapi.sandbox.settings import Json
+from videoapi.sandbox.state import State
 
 _ROOM, _REMOVED, _FOREIGN = "room", "removed", "foreign"
 _MOMENTS = ("created", "updated", "first_start", "first_end")

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import attrs
 
-from .answers import Refusal
+from videoapi.sandbox.answers import Refusal
 
 
 @attrs.frozen

@@ -13,20 +13,20 @@ from typing import Any, Self, TypeVar, Unpack
 
 from aiohttp import web
 
-from .app import Service
-from .exchange import Exchange
-from .faults import Fault, Faults, Step, Told, planned, scripted
-from .files import Files
-from .history import Generated
-from .ledger import Ledger
-from .listener import Listener
-from .records import Records
-from .reports import Reports
-from .routing import selected
-from .state import State
-from .store import Store
-from .switches import Switches
-from .threads import in_thread
+from videoapi.sandbox.app import Service
+from videoapi.sandbox.exchange import Exchange
+from videoapi.sandbox.faults import Fault, Faults, Step, Told, planned, scripted
+from videoapi.sandbox.files import Files
+from videoapi.sandbox.history import Generated
+from videoapi.sandbox.ledger import Ledger
+from videoapi.sandbox.listener import Listener
+from videoapi.sandbox.records import Records
+from videoapi.sandbox.reports import Reports
+from videoapi.sandbox.routing import selected
+from videoapi.sandbox.state import State
+from videoapi.sandbox.store import Store
+from videoapi.sandbox.switches import Switches
+from videoapi.sandbox.threads import in_thread
 
 T = TypeVar("T")
 

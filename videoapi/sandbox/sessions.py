@@ -5,7 +5,7 @@ from datetime import datetime
 
 import attrs
 
-from .records import Call
+from videoapi.sandbox.records import Call
 
 
 @attrs.frozen

@@ -6,8 +6,8 @@ Source: contract 4.3 to 4.5 and 10.10.
 import hashlib
 from datetime import UTC, datetime
 
-from .settings import KNOWN_SETTINGS, Json, count
-from .switches import Switches
+from videoapi.sandbox.settings import KNOWN_SETTINGS, Json, count
+from videoapi.sandbox.switches import Switches
 
 _RANK = {key: place for place, key in enumerate(KNOWN_SETTINGS)}
 _KEYS_2018 = (

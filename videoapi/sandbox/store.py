@@ -7,16 +7,16 @@ from itertools import takewhile
 
 import attrs
 
-from . import kinds, shapes, tokens, validation
-from .answers import Refusal
-from .history import Generated
-from .ledger import Ledger, reference_of
-from .records import Call, Records
-from .rooms import Room, Rooms
-from .sessions import Sessions, User
-from .settings import Json
-from .state import State
-from .switches import Switches
+from videoapi.sandbox import kinds, shapes, tokens, validation
+from videoapi.sandbox.answers import Refusal
+from videoapi.sandbox.history import Generated
+from videoapi.sandbox.ledger import Ledger, reference_of
+from videoapi.sandbox.records import Call, Records
+from videoapi.sandbox.rooms import Room, Rooms
+from videoapi.sandbox.sessions import Sessions, User
+from videoapi.sandbox.settings import Json
+from videoapi.sandbox.state import State
+from videoapi.sandbox.switches import Switches
 
 TOKEN_LIFE = timedelta(minutes=15)
 

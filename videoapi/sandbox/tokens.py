@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 
-from .settings import Json
+from videoapi.sandbox.settings import Json
 
 
 def write(token_id: str, room: Json, *, host: str) -> str:

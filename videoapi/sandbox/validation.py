@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TypedDict
 
-from .answers import Refusal
-from .settings import KNOWN_SETTINGS, UNCODED, Json, count, moment
+from videoapi.sandbox.answers import Refusal
+from videoapi.sandbox.settings import KNOWN_SETTINGS, UNCODED, Json, count, moment
 
 _QUALITIES = ("LD", "SD", "HD")
 _MODES = ("group", "lecture")
