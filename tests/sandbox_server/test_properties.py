@@ -5,10 +5,10 @@ from datetime import date, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videoapi.sandbox.answers import Refusal
 from videoapi.sandbox.files import content
 from videoapi.sandbox.history import Generated
 from videoapi.sandbox.records import Query, Records
+from videoapi.sandbox.responses import Refusal
 from videoapi.sandbox.routing import ROUTES, match
 from videoapi.sandbox.settings import count, moment
 from videoapi.sandbox.validation import check_create, check_token

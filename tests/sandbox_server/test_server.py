@@ -97,7 +97,7 @@ async def test_open_connections_do_not_keep_it_from_closing():
 
 async def test_a_trouble_of_its_own_is_a_500_in_json(serve, monkeypatch, caplog):
     bare = await serve(clock=lambda: datetime.now(UTC))
-    monkeypatch.setattr("videoapi.sandbox.shapes.created", lambda *_: {}["missing"])
+    monkeypatch.setattr("videoapi.sandbox.serializers.created", lambda *_: {}["missing"])
     reply = await bare("POST", "/rooms", {"name": "n", "owner_ref": "o"})
     assert (reply.status, reply.code) == (500, 50000)
     assert "rooms.create" in caplog.text

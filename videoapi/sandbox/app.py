@@ -12,8 +12,8 @@ from itertools import chain, islice
 
 import attrs
 
-from videoapi.sandbox import shapes
-from videoapi.sandbox.answers import Answer, Refusal, dump, refuse, unauthorised
+from videoapi.sandbox import serializers as shapes
+from videoapi.sandbox.responses import Answer, Refusal, dump, refuse, unauthorised
 from videoapi.sandbox.rooms import Room
 from videoapi.sandbox.routing import Call
 from videoapi.sandbox.sessions import User

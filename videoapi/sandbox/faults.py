@@ -9,7 +9,7 @@ from typing import TypedDict, Unpack
 
 import attrs
 
-from videoapi.sandbox.answers import Answer, dump, named_error
+from videoapi.sandbox.responses import Answer, dump, named_error
 from videoapi.sandbox.routing import selected
 
 KINDS: dict[str, str] = {

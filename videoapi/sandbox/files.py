@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from urllib.parse import unquote
 
-from videoapi.sandbox.answers import Answer, dump
+from videoapi.sandbox.record_templates import Item, file_names, iso, milliseconds
 from videoapi.sandbox.records import Records
-from videoapi.sandbox.rows import Item, file_names, iso, milliseconds
+from videoapi.sandbox.responses import Answer, dump
 from videoapi.sandbox.switches import Switches
 
 _BLOCK = 64 * 1024

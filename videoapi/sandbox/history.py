@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate
 
-from videoapi.sandbox.answers import dump
-from videoapi.sandbox.rows import DAY_MS, Item, Row
+from videoapi.sandbox.record_templates import DAY_MS, Item, Row
+from videoapi.sandbox.responses import dump
 from videoapi.sandbox.settings import Json
 
 # How many calls the sessions of one round have, and where each begins in the round.

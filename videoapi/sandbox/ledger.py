@@ -9,9 +9,9 @@ from typing import Any
 
 import attrs
 
+from videoapi.sandbox.persistence import State
 from videoapi.sandbox.rooms import kept
 from videoapi.sandbox.routing import selected
-from videoapi.sandbox.state import State
 
 _ENTRY = "ledger"
 

@@ -11,9 +11,9 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from videoapi.sandbox.answers import dump
 from videoapi.sandbox.history import Generated
-from videoapi.sandbox.rows import DAY_MS, Item, Row, milliseconds
+from videoapi.sandbox.record_templates import DAY_MS, Item, Row, milliseconds
+from videoapi.sandbox.responses import dump
 from videoapi.sandbox.settings import Json
 
 T = TypeVar("T", Row, Item)

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
-from videoapi.sandbox.answers import Answer, Refusal, dump
+from videoapi.sandbox.record_templates import Item, archive_item, call_record, milliseconds
 from videoapi.sandbox.records import Query, Records
-from videoapi.sandbox.rows import Item, archive_item, call_record, milliseconds
+from videoapi.sandbox.responses import Answer, Refusal, dump
 from videoapi.sandbox.switches import Switches
 from videoapi.sandbox.wire import blocks
 

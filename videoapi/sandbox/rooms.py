@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 
 from videoapi.sandbox.history import Generated
+from videoapi.sandbox.persistence import State
 from videoapi.sandbox.settings import Json
-from videoapi.sandbox.state import State
 
 _ROOM, _REMOVED, _FOREIGN = "room", "removed", "foreign"
 _MOMENTS = ("created", "updated", "first_start", "first_end")

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import attrs
 
-from videoapi.sandbox.answers import Refusal
+from videoapi.sandbox.responses import Refusal
 
 
 @attrs.frozen

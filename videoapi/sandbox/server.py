@@ -14,16 +14,16 @@ from typing import Any, Self, TypeVar, Unpack
 from aiohttp import web
 
 from videoapi.sandbox.app import Service
-from videoapi.sandbox.exchange import Exchange
 from videoapi.sandbox.faults import Fault, Faults, Step, Told, planned, scripted
 from videoapi.sandbox.files import Files
+from videoapi.sandbox.handler import Exchange
 from videoapi.sandbox.history import Generated
 from videoapi.sandbox.ledger import Ledger
 from videoapi.sandbox.listener import Listener
+from videoapi.sandbox.persistence import State
 from videoapi.sandbox.records import Records
 from videoapi.sandbox.reports import Reports
 from videoapi.sandbox.routing import selected
-from videoapi.sandbox.state import State
 from videoapi.sandbox.store import Store
 from videoapi.sandbox.switches import Switches
 from videoapi.sandbox.threads import in_thread

@@ -7,15 +7,17 @@ from itertools import takewhile
 
 import attrs
 
-from videoapi.sandbox import kinds, shapes, tokens, validation
-from videoapi.sandbox.answers import Refusal
+from videoapi.sandbox import room_lifecycle as kinds
+from videoapi.sandbox import serializers as shapes
+from videoapi.sandbox import tokens, validation
 from videoapi.sandbox.history import Generated
 from videoapi.sandbox.ledger import Ledger, reference_of
+from videoapi.sandbox.persistence import State
 from videoapi.sandbox.records import Call, Records
+from videoapi.sandbox.responses import Refusal
 from videoapi.sandbox.rooms import Room, Rooms
 from videoapi.sandbox.sessions import Sessions, User
 from videoapi.sandbox.settings import Json
-from videoapi.sandbox.state import State
 from videoapi.sandbox.switches import Switches
 
 TOKEN_LIFE = timedelta(minutes=15)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TypedDict
 
-from videoapi.sandbox.answers import Refusal
+from videoapi.sandbox.responses import Refusal
 from videoapi.sandbox.settings import KNOWN_SETTINGS, UNCODED, Json, count, moment
 
 _QUALITIES = ("LD", "SD", "HD")

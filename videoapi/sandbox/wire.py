@@ -11,7 +11,7 @@ import attrs
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from videoapi.sandbox.answers import Answer
+from videoapi.sandbox.responses import Answer
 
 BLOCK = 64 * 1024
 # Often enough that a long answer lets others in between, seldom enough to cost nothing.

@@ -21,8 +21,8 @@ from videoapi.models.settings import RoomSettings
 from videoapi.rules.windows import utc_day
 from videoapi.sandbox import Sandbox
 from videoapi.sandbox.files import content
+from videoapi.sandbox.record_templates import file_names
 from videoapi.sandbox.records import Query
-from videoapi.sandbox.rows import file_names
 
 TOKENS_A_ROOM: Final = 2
 LIVE: Final = 4

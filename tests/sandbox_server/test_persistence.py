@@ -15,7 +15,7 @@ import attrs
 import pytest
 
 from videoapi.sandbox import Ledger, Sandbox
-from videoapi.sandbox.state import State
+from videoapi.sandbox.persistence import State
 
 KEYS = {"app_id": "a" * 24, "app_key": "k" * 36}
 HEADERS = {"Authorization": aiohttp.encode_basic_auth(*KEYS.values())}

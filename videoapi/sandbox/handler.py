@@ -9,14 +9,14 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from videoapi.sandbox import faults, wire
-from videoapi.sandbox.answers import Answer, Refusal, contradicted, refuse
 from videoapi.sandbox.app import Service
 from videoapi.sandbox.faults import Fault, Faults
 from videoapi.sandbox.files import Files
 from videoapi.sandbox.ledger import Ledger
 from videoapi.sandbox.listener import Listener
+from videoapi.sandbox.persistence import State
+from videoapi.sandbox.responses import Answer, Refusal, contradicted, refuse
 from videoapi.sandbox.routing import Call, match
-from videoapi.sandbox.state import State
 from videoapi.sandbox.switches import Switches
 
 log = logging.getLogger("videoapi.sandbox")
