@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from videoapi.cli import exits
-from videoapi.cli.display import plain
+from videoapi.cli import exit_codes
+from videoapi.cli.progress import plain
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -92,7 +92,7 @@ def test_no_command_takes_a_real_key_as_an_argument(cli: Cli) -> None:
     ],
 )
 def test_the_exit_code_of_a_run_tells_the_worst(counts: dict[str, int], exhausted: bool, code: int) -> None:
-    assert exits.of_run(counts, exhausted=exhausted) == code
+    assert exit_codes.of_run(counts, exhausted=exhausted) == code
 
 
 def test_plain_progress_speaks_every_five_seconds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,6 +109,6 @@ def test_plain_progress_speaks_every_five_seconds(capsys: pytest.CaptureFixture[
 def test_the_page_on_the_command_line_tells_the_exit_codes_of_the_help() -> None:
     page = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
     told = dict(re.findall(r"^\| ([0-9]) \| (.+) \|$", page, re.MULTILINE))
-    helped = dict(re.findall(r"^  ([0-9])    (.+)$", exits.MEANINGS, re.MULTILINE))
+    helped = dict(re.findall(r"^  ([0-9])    (.+)$", exit_codes.MEANINGS, re.MULTILINE))
     assert set(told) == {"0", "1", "2", "3", "4", "5", "6"}
     assert all(helped[code].startswith(meaning) for code, meaning in told.items())

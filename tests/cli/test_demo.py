@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from videoapi.cli.app import videoapi
-from videoapi.cli.demo.findings import Findings, Step
 from videoapi.cli.demo.report import bar, draw
+from videoapi.cli.demo.results import Findings, Step
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from videoapi.cli.archives import archives
 from videoapi.cli.cdr import cdr
 from videoapi.cli.demo import demo
 from videoapi.cli.dialin import dialin
-from videoapi.cli.exits import MEANINGS
+from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.rooms import rooms
 from videoapi.cli.sandbox import sandbox
 from videoapi.cli.tokens import tokens

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from videoapi.cli.access import Access, client_options
 from videoapi.cli.cdr import export_options, export_period
-from videoapi.cli.exits import MEANINGS
+from videoapi.cli.client_options import Access, client_options
+from videoapi.cli.exit_codes import MEANINGS
 
 _KINDS = ("recording", "transcoded", "chatdata", "metadata")
 
@@ -26,7 +26,7 @@ def export(access: Access, out: Path, **asked: Any) -> None:
 
     The URLs of the files are part of it. The rest is as in `videoapi cdr export`.
     """
-    from videoapi.cli.cells import ARCHIVE_COLUMNS
+    from videoapi.cli.csv_rows import ARCHIVE_COLUMNS
     from videoapi.cli.export import check_name
     from videoapi.cli.running import run
 

@@ -13,10 +13,10 @@ import attrs
 import click
 
 from videoapi.bulk import BulkOutcome, BulkReport, BulkRun
-from videoapi.cli import exits
-from videoapi.cli.display import Show, display
+from videoapi.cli import exit_codes
 from videoapi.cli.inputs import Line, Lines
 from videoapi.cli.outcomes import OutcomeFile
+from videoapi.cli.progress import Show, display
 from videoapi.cli.terminal import say
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ async def carry_out(job: Job, lines: Lines[T], start: Callable[[Iterator[T]], Bu
                     desk.enter_rest(report)
         finally:
             _tell(job, file, report, time.monotonic() - began)
-    return exits.of_run(file.counts, exhausted=report.exhausted)
+    return exit_codes.of_run(file.counts, exhausted=report.exhausted)
 
 
 class Desk:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from videoapi.cli.access import Access, client_options
-from videoapi.cli.exits import MEANINGS
+from videoapi.cli.client_options import Access, client_options
+from videoapi.cli.exit_codes import MEANINGS
 
 if TYPE_CHECKING:
     from videoapi.resources.reports import Reports
@@ -47,7 +47,7 @@ def export(access: Access, out: Path, **asked: Any) -> None:
     a column of their own stand in the last one, extra). It appears once it is whole; until then it is
     OUT.part. An export that was stopped goes on with --cursor.
     """
-    from videoapi.cli.cells import CALL_COLUMNS
+    from videoapi.cli.csv_rows import CALL_COLUMNS
     from videoapi.cli.export import check_name
     from videoapi.cli.running import run
 

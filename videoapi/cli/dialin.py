@@ -6,7 +6,7 @@ import json
 
 import click
 
-from videoapi.cli.access import Access, client_options
+from videoapi.cli.client_options import Access, client_options
 
 
 @click.command()
@@ -21,7 +21,7 @@ def dialin(as_json: bool, secrets: bool, access: Access) -> None:
 
 
 async def _show(access: Access, as_json: bool, secrets: bool) -> int:
-    from videoapi.cli.masking import masked
+    from videoapi.cli.redaction import masked
     from videoapi.cli.terminal import table
 
     async with access.client() as client:

@@ -15,9 +15,9 @@ from typing import IO, Any, Final, TypeVar
 import attrs
 import click
 
-from videoapi.cli import exits
-from videoapi.cli.cells import EXTRA, cells
-from videoapi.cli.display import display
+from videoapi.cli import exit_codes
+from videoapi.cli.csv_rows import EXTRA, cells
+from videoapi.cli.progress import display
 from videoapi.cli.terminal import say
 from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.models.reports import Archive, CallRecord
@@ -142,7 +142,7 @@ async def export(job: Job, stream: RecordStream[R]) -> int:
         say(f"What there is stays in {part.path}. Go on with --cursor {stream.cursor}")
         if rejected and job.strict:
             say(str(error))
-            return exits.REJECTED
+            return exit_codes.REJECTED
         raise
     except BaseException:
         # Disk full, say: the part may lack what the cursor has passed.
@@ -151,7 +151,7 @@ async def export(job: Job, stream: RecordStream[R]) -> int:
     part.finish()
     rejected = _write_rejected(job, stream, goes_on=part.goes_on)
     _tell(job, stream, written, rejected, time.monotonic() - began)
-    return exits.REJECTED if rejected else exits.DONE
+    return exit_codes.REJECTED if rejected else exit_codes.DONE
 
 
 async def _write(job: Job, stream: RecordStream[R], part: Part, text_of: Callable[[R], str]) -> int:

@@ -13,8 +13,8 @@ from typing import Final
 
 import click
 
-from videoapi.cli import exits
-from videoapi.cli.display import Show, display
+from videoapi.cli import exit_codes
+from videoapi.cli.progress import Show, display
 from videoapi.cli.terminal import say
 from videoapi.errors import AuthenticationFailed, DownloadFailed, PermissionDenied, VideoAPIError
 from videoapi.models.reports import Archive, ArchiveFile
@@ -62,8 +62,8 @@ async def fetch(
                 errand.tell(as_json, quiet, time.monotonic() - began)
     if stream.rejected_count:
         say(f"{stream.rejected_count:,} archives could not be read")
-        return exits.REJECTED
-    return exits.FAILED if errand.counts["failed"] else exits.DONE
+        return exit_codes.REJECTED
+    return exit_codes.FAILED if errand.counts["failed"] else exit_codes.DONE
 
 
 async def files_of(stream: RecordStream[Archive], kinds: Collection[str]) -> AsyncGenerator[ArchiveFile, None]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from videoapi.cli.access import Access, client_options
-from videoapi.cli.exits import MEANINGS
+from videoapi.cli.client_options import Access, client_options
+from videoapi.cli.exit_codes import MEANINGS
 
 if TYPE_CHECKING:
     from videoapi.cli.bulk import Job
@@ -152,7 +152,7 @@ def resolve(reference: str, control: str | None, settle: float | None, access: A
 
 
 async def _resolve(access: Access, reference: str, control: str | None, settle: float | None) -> int:
-    from videoapi.cli import exits
+    from videoapi.cli import exit_codes
     from videoapi.cli.terminal import say
     from videoapi.errors import CreateOutcomeUnknown
 
@@ -161,12 +161,12 @@ async def _resolve(access: Access, reference: str, control: str | None, settle: 
             room = await client.rooms.resolve(reference, control=control)
         except CreateOutcomeUnknown as unknown:
             say(str(unknown))
-            return exits.UNKNOWN
+            return exit_codes.UNKNOWN
     if room is None:
         say("There is no such room, and there will be none.")
-        return exits.FAILED
+        return exit_codes.FAILED
     click.echo(room.room_id)
-    return exits.DONE
+    return exit_codes.DONE
 
 
 @rooms.command("list")
@@ -181,8 +181,8 @@ def list_rooms(as_json: bool, secrets: bool, access: Access) -> None:
 
 
 async def _list(access: Access, as_json: bool, secrets: bool) -> int:
-    from videoapi.cli import exits
-    from videoapi.cli.masking import room_fields
+    from videoapi.cli import exit_codes
+    from videoapi.cli.redaction import room_fields
     from videoapi.cli.terminal import clean, say
 
     async with access.client() as client, client.rooms.list(extra=as_json) as found:
@@ -193,8 +193,8 @@ async def _list(access: Access, as_json: bool, secrets: bool) -> int:
                 click.echo("  ".join(clean(cell) for cell in _row(room)))
         if found.rejected_count:
             say(f"{found.rejected_count:,} rooms could not be read")
-            return exits.REJECTED
-    return exits.DONE
+            return exit_codes.REJECTED
+    return exit_codes.DONE
 
 
 @rooms.command("get")
@@ -210,7 +210,7 @@ def get(room_id: str, as_json: bool, secrets: bool, access: Access) -> None:
 
 
 async def _get(access: Access, room_id: str, as_json: bool, secrets: bool) -> int:
-    from videoapi.cli.masking import room_fields
+    from videoapi.cli.redaction import room_fields
     from videoapi.cli.terminal import table
 
     async with access.client() as client:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn
 
-from videoapi.cli import exits
+from videoapi.cli import exit_codes
 from videoapi.cli.terminal import say
 from videoapi.errors import VideoAPIError
 
@@ -43,12 +43,12 @@ async def _guarded(work: Coroutine[Any, Any, int]) -> int:
             return 128 + caught[0]
         except VideoAPIError as error:
             say(f"{type(error).__name__}: {error}")
-            return exits.of_error(error)
+            return exit_codes.of_error(error)
         except BrokenPipeError:
             raise
         except OSError as error:
             say(f"{error.strerror or type(error).__name__}: {error.filename or ''}".rstrip(": "))
-            return exits.FAILED
+            return exit_codes.FAILED
 
 
 @contextlib.contextmanager

@@ -43,18 +43,18 @@ def sandbox(switches: tuple[str, ...], **options: Any) -> None:
 async def _serve(sandbox: Sandbox) -> int:
     import asyncio
 
-    from videoapi.cli import exits
+    from videoapi.cli import exit_codes
     from videoapi.cli.terminal import say
 
     try:
         await sandbox.start()
     except RuntimeError as error:
         say(str(error))
-        return exits.NO_ACCESS
+        return exit_codes.NO_ACCESS
     except OSError as error:
         doing = f"write {error.filename}" if error.filename else f"listen on port {sandbox.port}"
         say(f"Cannot {doing}: {error.strerror or error}")
-        return exits.NO_ACCESS
+        return exit_codes.NO_ACCESS
     try:
         for name, value in _environment(sandbox).items():
             click.echo(f"export {name}={shlex.quote(value)}")
@@ -65,7 +65,7 @@ async def _serve(sandbox: Sandbox) -> int:
         pass
     finally:
         await sandbox.aclose()
-    return exits.DONE
+    return exit_codes.DONE
 
 
 def _environment(sandbox: Sandbox) -> dict[str, str]:

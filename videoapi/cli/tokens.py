@@ -6,7 +6,7 @@ import json
 
 import click
 
-from videoapi.cli.access import Access, client_options
+from videoapi.cli.client_options import Access, client_options
 
 
 @click.group()

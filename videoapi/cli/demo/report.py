@@ -7,7 +7,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from videoapi.cli.demo.findings import Check, Findings
+from videoapi.cli.demo.results import Check, Findings
 
 BAR: Final = 40
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from videoapi.bulk import BulkReport
 from videoapi.cli.bulk import words
-from videoapi.cli.demo.findings import Findings, Step
-from videoapi.cli.display import display
+from videoapi.cli.demo.results import Findings, Step
+from videoapi.cli.progress import display
 from videoapi.client import VideoClient
 from videoapi.models.people import Token, TokenSpec
 from videoapi.models.reports import ArchiveFile

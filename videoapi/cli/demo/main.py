@@ -14,10 +14,10 @@ from typing import Final
 
 import attrs
 
-from videoapi.cli import exits
+from videoapi.cli import exit_codes
+from videoapi.cli.demo.faults import REFUSED, met, script
 from videoapi.cli.demo.report import draw
 from videoapi.cli.demo.steps import Job
-from videoapi.cli.demo.trouble import REFUSED, met, script
 from videoapi.cli.terminal import say
 from videoapi.client import VideoClient
 from videoapi.errors import VideoAPIError
@@ -75,7 +75,7 @@ async def play(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
             # One outage is one fault of the sandbox's, but many attempts that found nobody listening.
             job.found.survived[REFUSED] = attempts["refused"]
     draw(job.found, seconds=time.monotonic() - began)
-    return exits.DONE if job.found.agree else exits.FAILED
+    return exit_codes.DONE if job.found.agree else exit_codes.FAILED
 
 
 def _client(sandbox: Sandbox, attempts: Counter[str]) -> VideoClient:

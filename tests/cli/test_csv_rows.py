@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from videoapi.cli.cells import ARCHIVE_COLUMNS, CALL_COLUMNS, cell, cells
+from videoapi.cli.csv_rows import ARCHIVE_COLUMNS, CALL_COLUMNS, cell, cells
 from videoapi.models.base import field_types
 from videoapi.models.reports import Archive, CallRecord
 
