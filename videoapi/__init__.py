@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from videoapi.models.reports import Archive, ArchiveFile, CallRecord
     from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
     from videoapi.pacing import Chance
-    from videoapi.rules.backoff import RetryPolicy
-    from videoapi.rules.outcome import Outcome, answered
-    from videoapi.rules.routes import Request
+    from videoapi.protocol.backoff import RetryPolicy
+    from videoapi.protocol.outcome import Outcome, answered
+    from videoapi.protocol.routes import Request
     from videoapi.session import SessionManager
 
 _HOMES = {
@@ -77,9 +77,9 @@ _HOMES = {
     "models.reports": ("Archive", "ArchiveFile", "CallRecord"),
     "models.rooms": ("Room", "RoomSettings", "RoomSpec", "Sip"),
     "pacing": ("Chance",),
-    "rules.backoff": ("RetryPolicy",),
-    "rules.outcome": ("Outcome", "answered"),
-    "rules.routes": ("Request",),
+    "protocol.backoff": ("RetryPolicy",),
+    "protocol.outcome": ("Outcome", "answered"),
+    "protocol.routes": ("Request",),
     "session": ("SessionManager",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -13,11 +13,11 @@ from videoapi.errors import VideoAPIError
 from videoapi.events import CallEvent, Listener, log, tell
 from videoapi.middleware import Send
 from videoapi.pacing import Pace
-from videoapi.rules.backoff import Again, decide
-from videoapi.rules.failure import error_of
-from videoapi.rules.outcome import Outcome, Whole, answered, cut_short, unanswered
-from videoapi.rules.routes import Options, Request
-from videoapi.rules.verdicts import Kind, Phase, Verdict
+from videoapi.protocol.backoff import Again, decide
+from videoapi.protocol.error_mapping import error_of
+from videoapi.protocol.outcome import Outcome, Whole, answered, cut_short, unanswered
+from videoapi.protocol.routes import Options, Request
+from videoapi.protocol.verdicts import Kind, Phase, Verdict
 from videoapi.session import SessionManager
 
 

@@ -29,9 +29,9 @@ from videoapi.errors import ConfigurationError
 from videoapi.events import Listener
 from videoapi.middleware import Middleware, chain, retrying
 from videoapi.opening import open_connections
+from videoapi.protocol.backoff import RetryPolicy
+from videoapi.protocol.routes import Options
 from videoapi.rate import interval_of
-from videoapi.rules.backoff import RetryPolicy
-from videoapi.rules.routes import Options
 from videoapi.session import SessionManager
 from videoapi.transport import Transport
 

@@ -9,7 +9,7 @@ from typing import Final
 from yarl import URL
 
 from videoapi.errors import ConfigurationError
-from videoapi.rules.routes import CREATE_ROOM, Request
+from videoapi.protocol.routes import CREATE_ROOM, Request
 
 USER_AGENT: Final = "videoapi"
 _JSON: Final = "application/json"

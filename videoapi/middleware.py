@@ -17,11 +17,11 @@ import attrs
 from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.events import AttemptEvent, Listener, log, tell
 from videoapi.pacing import Pace
-from videoapi.rules.backoff import FINAL, Again, Stop, decide, spread
-from videoapi.rules.classify import DONE
-from videoapi.rules.outcome import Outcome, unanswered
-from videoapi.rules.routes import Request
-from videoapi.rules.verdicts import Judgement, Kind, Phase, Verdict
+from videoapi.protocol.backoff import FINAL, Again, Stop, decide, spread
+from videoapi.protocol.classify import DONE
+from videoapi.protocol.outcome import Outcome, unanswered
+from videoapi.protocol.routes import Request
+from videoapi.protocol.verdicts import Judgement, Kind, Phase, Verdict
 
 Send = Callable[[Request], Awaitable[Outcome]]
 """Sends a request and tells what became of it."""

@@ -12,7 +12,7 @@ from yarl import URL
 
 from videoapi.body import BROKEN, name_of
 from videoapi.errors import ConnectionFailed
-from videoapi.rules.verdicts import Kind
+from videoapi.protocol.verdicts import Kind
 from videoapi.session import SessionManager
 
 _ADVICE: Final = {

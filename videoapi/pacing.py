@@ -9,9 +9,9 @@ from typing import Final
 
 import attrs
 
+from videoapi.protocol.backoff import jitter, spread
+from videoapi.protocol.verdicts import Verdict
 from videoapi.rate import RateGate
-from videoapi.rules.backoff import jitter, spread
-from videoapi.rules.verdicts import Verdict
 
 _CAPACITY: Final = 500.0
 _LONGEST_ASKED: Final = 300.0

@@ -6,6 +6,7 @@ gains nothing.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import urllib.request
 from typing import Final
@@ -14,7 +15,11 @@ from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from videoapi.rules.hosts import is_public
+# Ranges that reach other addresses than they seem to: IPv4-mapped, NAT64, Teredo, 6to4.
+_DISGUISES: Final = tuple(
+    ipaddress.IPv6Network(network)
+    for network in ("::ffff:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16")
+)
 
 
 class NotPublic(OSError):
@@ -46,6 +51,17 @@ class PublicOnly(AbstractResolver):
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an IP address belongs to the public internet and names no other one in disguise."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
+        return False
+    return ip.version == 4 or not (ip.is_site_local or any(ip in network for network in _DISGUISES))
 
 
 def proxy_hosts(proxy: str | None, trust_env: bool) -> frozenset[str]:

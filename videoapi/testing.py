@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 from unittest.mock import patch
 
-from videoapi.rules.codes import TEXTS
+from videoapi.protocol.codes import TEXTS
 
 __all__ = ["ROOM_ID", "aioresponses_shim", "canned_error", "canned_room", "canned_token"]
 

@@ -18,10 +18,10 @@ from videoapi.direct import NoHttp, Reply, ask, fits
 from videoapi.errors import ConfigurationError
 from videoapi.heads import Heads
 from videoapi.opening import no_connection
-from videoapi.rules.outcome import Outcome, answered, cut_short, opened, unanswered
-from videoapi.rules.routes import Request
-from videoapi.rules.secrecy import concealed
-from videoapi.rules.verdicts import NEVER, Kind, Phase, Verdict
+from videoapi.protocol.outcome import Outcome, answered, cut_short, opened, unanswered
+from videoapi.protocol.redaction import concealed
+from videoapi.protocol.routes import Request
+from videoapi.protocol.verdicts import NEVER, Kind, Phase, Verdict
 from videoapi.session import Permits, SessionManager
 
 MAX_BODY: Final = 16 * 1024 * 1024

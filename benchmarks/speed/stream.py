@@ -14,11 +14,11 @@ from benchmarks.speed.records import SHAPES, body
 from benchmarks.speed.rounds import COLLECTOR, Case, collector, rows
 from videoapi.caller import Caller
 from videoapi.pacing import Chance
+from videoapi.protocol.backoff import RetryPolicy
+from videoapi.protocol.outcome import Outcome, opened
+from videoapi.protocol.routes import Options as CallOptions
+from videoapi.protocol.routes import Request
 from videoapi.resources.reports import cdr
-from videoapi.rules.backoff import RetryPolicy
-from videoapi.rules.outcome import Outcome, opened
-from videoapi.rules.routes import Options as CallOptions
-from videoapi.rules.routes import Request
 from videoapi.session import SessionManager
 
 PERIOD: Final = ("2026-01-01", "2026-01-07")

@@ -20,7 +20,7 @@ from videoapi import (
     VideoClient,
 )
 from videoapi.middleware import Send
-from videoapi.rules.outcome import Outcome
+from videoapi.protocol.outcome import Outcome
 from videoapi.sandbox import Sandbox
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from videoapi.creation.glance import glance, glances
-from videoapi.rules.references import reference_in, reference_of
+from videoapi.creation.references import reference_in, reference_of
 
 OURS = reference_of("job", "ours")
 OTHER = reference_of("job", "other")

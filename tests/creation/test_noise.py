@@ -5,7 +5,7 @@ import os
 import pytest
 
 from videoapi.creation.noise import Noise, noise
-from videoapi.rules.references import NOISE
+from videoapi.creation.references import NOISE
 
 
 def test_no_bytes_are_handed_out_twice() -> None:

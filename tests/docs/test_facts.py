@@ -11,7 +11,7 @@ import pytest
 
 import videoapi
 from videoapi import RetryPolicy, SessionManager, VideoAPIError, VideoClient, errors
-from videoapi.rules.codes import TEXTS
+from videoapi.protocol.codes import TEXTS
 from videoapi.sandbox import KINDS, Sandbox, Switches
 
 ROOT = Path(__file__).resolve().parents[2]

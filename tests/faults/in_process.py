@@ -13,7 +13,7 @@ from support.clients import ONCE, call, client_for
 from support.server import Link, answer, repeating, room, serve
 
 from videoapi import CallTimeout, ConfigurationError, RoomSpec, VideoClient
-from videoapi.journal import Entry, Journal
+from videoapi.creation.journal import Entry, Journal
 
 
 async def forked() -> None:

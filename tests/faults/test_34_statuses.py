@@ -31,7 +31,7 @@ from videoapi import (
     TokenDenied,
     VideoAPIError,
 )
-from videoapi.rules import routes
+from videoapi.protocol import routes
 from videoapi.sandbox import Sandbox
 
 PAGE = b"<html><body><h1>It is not you, it is us</h1></body></html>"
@@ -329,7 +329,7 @@ async def test_f43_a_storm_of_429_under_bulk(sandbox: Sandbox, storm: float, cou
 
 async def test_f43_a_run_that_fell_to_one_recovers(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """F43 | a storm that left one in flight | opens again, one by one | sandbox, run begun at one"""
-    monkeypatch.setattr("videoapi.aimd._START", 1)
+    monkeypatch.setattr("videoapi.bulk.concurrency._START", 1)
     async with client_for(sandbox.base_url) as client:
         report = await client.rooms.create_many(specs(60), concurrency=16, audit=False)
     assert report.counts == {"created": 60}

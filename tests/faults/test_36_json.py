@@ -28,9 +28,9 @@ from videoapi import (
     VideoClient,
 )
 from videoapi.models.codec import Reader
-from videoapi.rules.outcome import _read_fast, _read_slowly, answered
-from videoapi.rules.routes import GET_ROOM, Options, Request
-from videoapi.rules.verdicts import Verdict
+from videoapi.protocol.outcome import _read_fast, _read_slowly, answered
+from videoapi.protocol.routes import GET_ROOM, Options, Request
+from videoapi.protocol.verdicts import Verdict
 
 ROOM = f'"room":{{"room_id":"{ROOM_ID}","name":"Stand-up"}}'
 SUCCESS = f'{{"result":0,{ROOM}}}'.encode()

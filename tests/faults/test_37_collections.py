@@ -19,7 +19,7 @@ from support.clients import EAGER, ONCE, client_for
 from support.server import Link, Script, answer, serve
 
 from videoapi import ConnectionFailed, CreateOutcomeUnknown, ServerFault, VideoClient
-from videoapi.rules.references import reference_of
+from videoapi.creation.references import reference_of
 from videoapi.streaming.records import RecordStream
 
 Row = dict[str, Any]
@@ -386,7 +386,7 @@ CLIENT = """
     import asyncio, os, sys
     from support.clients import ONCE, client_for
     from videoapi import CreateOutcomeUnknown, VideoAPIError
-    from videoapi.rules.references import reference_of
+    from videoapi.creation.references import reference_of
     def resident():
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024

@@ -31,8 +31,8 @@ from videoapi import (
     VideoAPIError,
     VideoClient,
 )
-from videoapi.rules import hosts
-from videoapi.rules.hosts import is_public
+from videoapi.downloads import host_policy as hosts
+from videoapi.resolver import is_public
 from videoapi.sandbox import Sandbox
 
 CONTENT = random.Random(7).randbytes(300_000)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.script import Time
 
 from videoapi.pacing import Budget, Chance, Gate, Paces
-from videoapi.rules.verdicts import Verdict
+from videoapi.protocol.verdicts import Verdict
 
 
 def never() -> bool:

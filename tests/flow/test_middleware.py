@@ -16,10 +16,10 @@ from videoapi.events import AttemptEvent, CallEvent, Event
 from videoapi.middleware import Middleware, Send, chain, retrying
 from videoapi.models.codec import Reader
 from videoapi.models.rooms import Room
-from videoapi.rules import routes
-from videoapi.rules.outcome import Outcome, answered
-from videoapi.rules.routes import Options, Request
-from videoapi.rules.verdicts import Verdict
+from videoapi.protocol import routes
+from videoapi.protocol.outcome import Outcome, answered
+from videoapi.protocol.routes import Options, Request
+from videoapi.protocol.verdicts import Verdict
 from videoapi.session import SessionManager
 
 ROOM = b'{"result":0,"room":{"room_id":"64f0","name":"Stand-up"}}'

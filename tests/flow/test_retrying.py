@@ -11,10 +11,10 @@ from support.script import Time, ask, wire
 
 from videoapi.events import AttemptEvent, Event
 from videoapi.middleware import retrying
-from videoapi.rules import routes
-from videoapi.rules.outcome import Outcome
-from videoapi.rules.routes import Request, Route
-from videoapi.rules.verdicts import Kind, Operation, Verdict
+from videoapi.protocol import routes
+from videoapi.protocol.outcome import Outcome
+from videoapi.protocol.routes import Request, Route
+from videoapi.protocol.verdicts import Kind, Operation, Verdict
 
 ROUTE = {
     Operation.SAFE: routes.GET_ROOM,

@@ -13,7 +13,7 @@ import aiohttp
 import attrs
 
 from history.checker import Event
-from videoapi.rules.references import reference_of
+from videoapi.creation.references import reference_of
 
 _BROKEN: Final = (aiohttp.ClientError, OSError, TimeoutError)
 _ATTEMPTS: Final = 3

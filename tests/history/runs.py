@@ -14,8 +14,8 @@ from history.checker import Event, Truth
 from videoapi import CreateOutcomeUnknown, VideoAPIError, VideoClient
 from videoapi.bulk import BulkOutcome
 from videoapi.events import AttemptEvent
-from videoapi.rules.outcome import Outcome
-from videoapi.rules.routes import Request
+from videoapi.protocol.outcome import Outcome
+from videoapi.protocol.routes import Request
 from videoapi.sandbox import Sandbox
 
 FAULTS: Final = 0.4

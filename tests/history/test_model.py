@@ -14,8 +14,8 @@ from typing import Final
 import attrs
 import pytest
 
-from videoapi.rules.creation import FINAL, Create, Rules, Sight, Step, attempted, given_up, inherited, scanned
-from videoapi.rules.verdicts import Verdict
+from videoapi.creation.state import FINAL, Create, Rules, Sight, Step, attempted, given_up, inherited, scanned
+from videoapi.protocol.verdicts import Verdict
 
 
 @attrs.frozen

@@ -18,9 +18,9 @@ from support.server import Link, answer, repeating, room, serve
 
 import videoapi
 from videoapi import DownloadFailed, RoomSpec, SessionManager, ValidationError, VideoClient
+from videoapi.creation.journal import Journal
 from videoapi.downloads.disk import Target
-from videoapi.journal import Journal
-from videoapi.rules.filenames import name_of, safe_name
+from videoapi.downloads.filenames import name_of, safe_name
 from videoapi.sandbox import Sandbox
 
 SOURCES = sorted(Path(videoapi.__file__).parent.rglob("*.py"))

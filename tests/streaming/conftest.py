@@ -13,9 +13,9 @@ import pytest
 from videoapi.body import BodyLost
 from videoapi.caller import Caller
 from videoapi.pacing import Chance
-from videoapi.rules.backoff import RetryPolicy
-from videoapi.rules.outcome import Outcome, answered, opened
-from videoapi.rules.routes import Options, Request
+from videoapi.protocol.backoff import RetryPolicy
+from videoapi.protocol.outcome import Outcome, answered, opened
+from videoapi.protocol.routes import Options, Request
 from videoapi.session import SessionManager
 
 Piece = bytes | BodyLost | asyncio.Event

@@ -27,10 +27,10 @@ from videoapi.errors import (
     ValidationError,
 )
 from videoapi.models.reports import Archive, CallRecord
+from videoapi.protocol.routes import LIST_ROOMS, Request
 from videoapi.resources.reports import ARCHIVES, Reports, cdr
-from videoapi.rules.routes import LIST_ROOMS, Request
-from videoapi.rules.windows import Cursor
 from videoapi.streaming import RecordStream, room_list
+from videoapi.streaming.windows import Cursor
 
 if TYPE_CHECKING:
     from .conftest import Service

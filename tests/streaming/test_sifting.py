@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from videoapi.models.codec import Refused
 from videoapi.models.reports import CallRecord
-from videoapi.rules.windows import plan, utc_day
 from videoapi.streaming.sifting import Rejected, Sieve
 from videoapi.streaming.splitter import Block
+from videoapi.streaming.windows import plan, utc_day
 
 START = date(2026, 1, 1)
 WINDOWS = plan(START, START + timedelta(days=9))

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from videoapi.client import VideoClient
 from videoapi.errors import ConnectionFailed
-from videoapi.rules.backoff import RetryPolicy
+from videoapi.protocol.backoff import RetryPolicy
 from videoapi.sandbox import Sandbox
 
 Write = Callable[[bytes], Awaitable[None]]

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import attrs
 
 from videoapi.pacing import Chance, Pace, Paces
-from videoapi.rules import routes
-from videoapi.rules.backoff import RetryPolicy
-from videoapi.rules.outcome import Outcome, answered, unanswered
-from videoapi.rules.routes import Options, Request, Route
-from videoapi.rules.verdicts import Kind, Phase
+from videoapi.protocol import routes
+from videoapi.protocol.backoff import RetryPolicy
+from videoapi.protocol.outcome import Outcome, answered, unanswered
+from videoapi.protocol.routes import Options, Request, Route
+from videoapi.protocol.verdicts import Kind, Phase
 
 T = TypeVar("T")
 

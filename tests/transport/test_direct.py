@@ -24,9 +24,9 @@ from videoapi import (
     VideoClient,
 )
 from videoapi import direct as direct_module
-from videoapi.rules.outcome import Outcome
-from videoapi.rules.routes import Route
-from videoapi.rules.verdicts import Operation
+from videoapi.protocol.outcome import Outcome
+from videoapi.protocol.routes import Route
+from videoapi.protocol.verdicts import Operation
 
 ONCE = RetryPolicy(attempts=1)
 DONE = answer(200, room(name="Stand-up"))

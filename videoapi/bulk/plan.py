@@ -9,8 +9,8 @@ import attrs
 import msgspec
 
 from videoapi.bulk.report import BulkOutcome, BulkReport
-from videoapi.rules.outcome import Outcome
-from videoapi.rules.routes import Options, Request
+from videoapi.protocol.outcome import Outcome
+from videoapi.protocol.routes import Options, Request
 
 S = TypeVar("S")
 

@@ -6,16 +6,16 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final
 
-from videoapi.aimd import Window
+from videoapi.bulk.concurrency import Window
 from videoapi.bulk.course import Course
 from videoapi.bulk.plan import Item, Settling
 from videoapi.bulk.report import BulkOutcome, BulkReport, Status
 from videoapi.caller import Caller
 from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.pacing import Gate
-from videoapi.rules.failure import error_of
-from videoapi.rules.outcome import Outcome, unanswered
-from videoapi.rules.verdicts import Judgement, Kind, Operation, Phase, Scope, Verdict
+from videoapi.protocol.error_mapping import error_of
+from videoapi.protocol.outcome import Outcome, unanswered
+from videoapi.protocol.verdicts import Judgement, Kind, Operation, Phase, Scope, Verdict
 
 DEFAULT_CONCURRENCY: Final = 32
 

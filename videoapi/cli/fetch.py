@@ -16,10 +16,10 @@ import click
 from videoapi.cli import exit_codes
 from videoapi.cli.progress import Show, display
 from videoapi.cli.terminal import say
+from videoapi.downloads.filenames import safe_name
 from videoapi.errors import AuthenticationFailed, DownloadFailed, PermissionDenied, VideoAPIError
 from videoapi.models.reports import Archive, ArchiveFile
 from videoapi.resources.archives import Archives
-from videoapi.rules.filenames import safe_name
 from videoapi.streaming import RecordStream
 
 MOST_SHOWN: Final = 5

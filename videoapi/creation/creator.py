@@ -1,4 +1,4 @@
-"""One create, settled: what sends, waits and scans around the state machine of `rules/creation.py`."""
+"""One create, settled: what sends, waits and scans around the state machine of `creation/state.py`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from videoapi.caller import Caller
 from videoapi.creation.controls import Controls
 from videoapi.creation.doubts import Doubt, Memory
 from videoapi.creation.noise import noise
+from videoapi.creation.references import DATA_KEY, is_reference, placed, reference_from, reference_in, stands_in_data
 from videoapi.creation.scan import Scan, Scanner, get_room
 from videoapi.creation.stamp import create_request
+from videoapi.creation.state import FINAL, Create, Rules, Sight, Step, attempted, given_up, scanned
 from videoapi.errors import CreateOutcomeUnknown, ValidationError
 from videoapi.models.checks import check_room_id
 from videoapi.models.rooms import Room, RoomSpec
 from videoapi.pacing import LoopClock
-from videoapi.rules.creation import FINAL, Create, Rules, Sight, Step, attempted, given_up, scanned
-from videoapi.rules.failure import error_of
-from videoapi.rules.outcome import Outcome
-from videoapi.rules.references import DATA_KEY, is_reference, placed, reference_from, reference_in, stands_in_data
-from videoapi.rules.routes import DELETE_ROOM, Request
-from videoapi.rules.verdicts import Verdict
+from videoapi.protocol.error_mapping import error_of
+from videoapi.protocol.outcome import Outcome
+from videoapi.protocol.routes import DELETE_ROOM, Request
+from videoapi.protocol.verdicts import Verdict
 
 OnUnknown = Literal["look", "resend", "strict"]
 DEFAULT_SETTLE: Final = 75.0

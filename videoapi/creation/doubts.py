@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import attrs
 
+from videoapi.creation.state import Create, Step
 from videoapi.errors import CreateOutcomeUnknown, VideoAPIError
 from videoapi.models.rooms import Room
-from videoapi.rules.creation import Create, Step
-from videoapi.rules.failure import error_of
-from videoapi.rules.outcome import Outcome
-from videoapi.rules.routes import Request
+from videoapi.protocol.error_mapping import error_of
+from videoapi.protocol.outcome import Outcome
+from videoapi.protocol.routes import Request
 
 _REMEMBERED: Final = 10_000
 

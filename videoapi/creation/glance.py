@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
+from videoapi.creation.references import DATA_KEY, is_reference
 from videoapi.models.ids import is_id
-from videoapi.rules.envelope import Unreadable, parse
-from videoapi.rules.references import DATA_KEY, is_reference
+from videoapi.protocol.envelope import Unreadable, parse
 
 MARK: Final = b"vx"
 """Stands in every reference of ours, and so in the text of every room that carries one."""

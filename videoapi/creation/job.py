@@ -15,15 +15,15 @@ from videoapi.bulk import BulkOutcome, BulkReport, Emit, Item
 from videoapi.caller import Caller
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
+from videoapi.creation.journal import Journal
+from videoapi.creation.references import job_mark, placed
 from videoapi.creation.scan import Found, Scan, get_room
+from videoapi.creation.state import Create, Step, attempted, given_up, inherited
 from videoapi.errors import NotFound, ValidationError, VideoAPIError
-from videoapi.journal import Journal
 from videoapi.models.rooms import Room
-from videoapi.rules.creation import Create, Step, attempted, given_up, inherited
-from videoapi.rules.outcome import Outcome
-from videoapi.rules.references import job_mark, placed
-from videoapi.rules.routes import DELETE_ROOM, Request
-from videoapi.rules.verdicts import Verdict
+from videoapi.protocol.outcome import Outcome
+from videoapi.protocol.routes import DELETE_ROOM, Request
+from videoapi.protocol.verdicts import Verdict
 
 _ASKED_FOR: Final = 20
 

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Final
 
-from videoapi.rules.references import NOISE
+from videoapi.creation.references import NOISE
 
 _MOST: Final = 64
 _FRESH: Final = 1.0

@@ -22,7 +22,7 @@ from videoapi.creation.stamp import ROOM
 from videoapi.errors import NotFound, ProtocolError, VideoAPIError
 from videoapi.models.codec import RecordReader
 from videoapi.models.rooms import Room
-from videoapi.rules.routes import GET_ROOM, LIST_ROOMS, Request
+from videoapi.protocol.routes import GET_ROOM, LIST_ROOMS, Request
 from videoapi.streaming.bodies import Patience, Reading
 from videoapi.streaming.splitter import Block
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from videoapi.creation.references import DATA_KEY, placed, reference_in
 from videoapi.errors import ValidationError
 from videoapi.models.checks import check_room
 from videoapi.models.codec import Reader, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec
-from videoapi.rules.references import DATA_KEY, placed, reference_in
-from videoapi.rules.routes import CREATE_ROOM, Options, Request
+from videoapi.protocol.routes import CREATE_ROOM, Options, Request
 
 _LONGEST_LOOK: Final = 10.0
 ROOM: Final[Reader[Room]] = Reader("room", Room)

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import attrs
 
+from videoapi.downloads.ranges import Version
 from videoapi.errors import ConfigurationError, DownloadFailed
-from videoapi.rules.ranges import Version
 
 _NO_LINKS: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})

@@ -12,14 +12,14 @@ from yarl import URL
 
 from videoapi.config import BaseUrl, Credentials, positive_seconds
 from videoapi.downloads.disk import Target
+from videoapi.downloads.fetch import FileSource
+from videoapi.downloads.filenames import name_of, safe_name
+from videoapi.downloads.host_policy import HostPolicy, read_url, shown
 from videoapi.downloads.threads import on_disk
 from videoapi.downloads.transfer import Progress, Renew, Transfer
 from videoapi.errors import CallTimeout, ConfigurationError
-from videoapi.files import FileSource
 from videoapi.models.reports import ArchiveFile
-from videoapi.rules.backoff import RetryPolicy
-from videoapi.rules.filenames import name_of, safe_name
-from videoapi.rules.hosts import HostPolicy, read_url, shown
+from videoapi.protocol.backoff import RetryPolicy
 from videoapi.session import SessionManager
 
 

@@ -7,7 +7,7 @@ from typing import Final, cast
 from videoapi.caller import Caller
 from videoapi.models.codec import Reader
 from videoapi.models.dialin import DialIn
-from videoapi.rules.routes import DIALIN, Request
+from videoapi.protocol.routes import DIALIN, Request
 
 NUMBERS: Final[Reader[DialIn]] = Reader(None, DialIn)
 

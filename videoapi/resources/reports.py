@@ -12,10 +12,10 @@ from videoapi.caller import Caller
 from videoapi.models.checks import check_conf_num, check_room_id, period_day
 from videoapi.models.codec import RecordReader
 from videoapi.models.reports import Archive, CallRecord
-from videoapi.rules import routes
-from videoapi.rules.routes import Request, Route
-from videoapi.rules.windows import WHOLE, Cursor, Window, plan, utc_day
+from videoapi.protocol import routes
+from videoapi.protocol.routes import Request, Route
 from videoapi.streaming import Query, RecordStream
+from videoapi.streaming.windows import WHOLE, Cursor, Window, plan, utc_day
 
 R = TypeVar("R", bound=CallRecord | Archive)
 

@@ -22,6 +22,7 @@ from videoapi.caller import Caller
 from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.job import CreateJob, JobOptions
 from videoapi.creation.noise import noise
+from videoapi.creation.references import reference_from, references_of
 from videoapi.creation.scan import get_room
 from videoapi.creation.stamp import create_request
 from videoapi.errors import ConfigurationError, ValidationError
@@ -29,9 +30,8 @@ from videoapi.models.checks import check_room, check_room_id
 from videoapi.models.codec import Reader, encode
 from videoapi.models.people import Participant
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
-from videoapi.rules import routes
-from videoapi.rules.references import reference_from, references_of
-from videoapi.rules.routes import Options, Request
+from videoapi.protocol import routes
+from videoapi.protocol.routes import Options, Request
 
 if TYPE_CHECKING:
     from videoapi.streaming.records import RecordStream

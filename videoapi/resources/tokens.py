@@ -21,7 +21,7 @@ from videoapi.errors import ValidationError
 from videoapi.models.checks import check_room_id, check_token
 from videoapi.models.codec import Reader, encode
 from videoapi.models.people import Role, Token, TokenSpec
-from videoapi.rules.routes import CREATE_TOKEN, Options, Request
+from videoapi.protocol.routes import CREATE_TOKEN, Options, Request
 
 TOKEN: Final[Reader[str]] = Reader("token", str)
 

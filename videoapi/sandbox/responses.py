@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import attrs
 import msgspec
 
-from videoapi.rules.codes import TEXTS
+from videoapi.protocol.codes import TEXTS
 from videoapi.sandbox.switches import Switches
 
 JSON = "application/json; charset=utf-8"

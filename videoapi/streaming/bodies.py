@@ -11,9 +11,9 @@ import attrs
 from videoapi.body import Body, BodyLost
 from videoapi.caller import Caller
 from videoapi.errors import CallTimeout, ProtocolError, VideoAPIError
-from videoapi.rules.outcome import Outcome
-from videoapi.rules.routes import Request, Route
-from videoapi.rules.verdicts import Verdict
+from videoapi.protocol.outcome import Outcome
+from videoapi.protocol.routes import Request, Route
+from videoapi.protocol.verdicts import Verdict
 from videoapi.streaming.splitter import Block, Found, Read, Splitter
 
 T = TypeVar("T")

@@ -16,10 +16,10 @@ from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
 from videoapi.models.codec import RecordReader
 from videoapi.models.rooms import Room
-from videoapi.rules.routes import Request
-from videoapi.rules.windows import WHOLE, Cursor, resume, since_of
+from videoapi.protocol.routes import Request
 from videoapi.streaming.sifting import Rejected
 from videoapi.streaming.walk import Batch, Query, Walk
+from videoapi.streaming.windows import WHOLE, Cursor, resume, since_of
 
 R = TypeVar("R")
 

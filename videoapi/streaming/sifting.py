@@ -9,8 +9,8 @@ from typing import Final, Generic, TypeVar
 import attrs
 
 from videoapi.models.codec import Refused
-from videoapi.rules.windows import WHOLE, Place, Window
 from videoapi.streaming.splitter import Block
+from videoapi.streaming.windows import WHOLE, Place, Window
 
 R = TypeVar("R")
 

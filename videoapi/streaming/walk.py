@@ -13,11 +13,11 @@ import attrs
 from videoapi.caller import Caller
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.codec import RecordReader
-from videoapi.rules.outcome import Outcome
-from videoapi.rules.routes import Request
-from videoapi.rules.windows import Cursor, Window
+from videoapi.protocol.outcome import Outcome
+from videoapi.protocol.routes import Request
 from videoapi.streaming.bodies import Ahead, Patience, Reading
 from videoapi.streaming.sifting import Rejected, Sieve
+from videoapi.streaming.windows import Cursor, Window
 
 R = TypeVar("R")
 

@@ -22,7 +22,7 @@ from videoapi.cli.terminal import say
 from videoapi.client import VideoClient
 from videoapi.errors import VideoAPIError
 from videoapi.events import AttemptEvent, Event
-from videoapi.rules.backoff import RetryPolicy
+from videoapi.protocol.backoff import RetryPolicy
 from videoapi.sandbox import Sandbox
 
 DAYS: Final = 31

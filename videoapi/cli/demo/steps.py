@@ -18,11 +18,11 @@ from videoapi.models.people import Token, TokenSpec
 from videoapi.models.reports import ArchiveFile
 from videoapi.models.rooms import RoomSpec
 from videoapi.models.settings import RoomSettings
-from videoapi.rules.windows import utc_day
 from videoapi.sandbox import Sandbox
 from videoapi.sandbox.files import content
 from videoapi.sandbox.record_templates import file_names
 from videoapi.sandbox.records import Query
+from videoapi.streaming.windows import utc_day
 
 TOKENS_A_ROOM: Final = 2
 LIVE: Final = 4

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videoapi.rules.references import (
+from videoapi.creation.references import (
     DATA_KEY,
     is_reference,
     placed,

@@ -18,11 +18,6 @@ VENDOR: Final = ".enablex.io"
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 _PORTS: Final = {"https": 443, "http": 80}
-# Ranges that reach other addresses than they seem to: IPv4-mapped, NAT64, Teredo, 6to4.
-_DISGUISES: Final = tuple(
-    ipaddress.IPv6Network(network)
-    for network in ("::ffff:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16")
-)
 
 
 def shown(url: URL) -> str:
@@ -54,17 +49,6 @@ def read_url(text: str, base: URL | None = None) -> URL:
     except (ValueError, TypeError, LookupError):
         pass
     raise DownloadFailed("The file's address is no URL. Nothing was sent there.", reason="host", method="GET")
-
-
-def is_public(address: str) -> bool:
-    """Tell whether an IP address belongs to the public internet and names no other one in disguise."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
-        return False
-    return ip.version == 4 or not (ip.is_site_local or any(ip in network for network in _DISGUISES))
 
 
 @attrs.frozen(kw_only=True)

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from videoapi.rules.outcome import Outcome
+from videoapi.protocol.outcome import Outcome
 
 _SHORTEST: Final = 8
 """A shorter key is a word of a test, and would be struck out of plain sentences."""

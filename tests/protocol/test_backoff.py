@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from videoapi.errors import ConfigurationError
-from videoapi.rules.backoff import FINAL, Again, RetryPolicy, Stop, decide, jitter, retry_after_of, spread
-from videoapi.rules.verdicts import ALWAYS, NEVER, ONCE, Judgement, Operation, Verdict
+from videoapi.protocol.backoff import FINAL, Again, RetryPolicy, Stop, decide, jitter, retry_after_of, spread
+from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, Judgement, Operation, Verdict
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 dice = st.floats(0, 1)

@@ -9,12 +9,12 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from videoapi.rules import envelope
-from videoapi.rules.backoff import retry_after_of
-from videoapi.rules.classify import DONE, Body, Said, combine, without_answer
-from videoapi.rules.routes import Request
-from videoapi.rules.statuses import DISTRUSTED_429, TRUSTED_503
-from videoapi.rules.verdicts import Judgement, Kind, Phase, Row, Verdict
+from videoapi.protocol import envelope
+from videoapi.protocol.backoff import retry_after_of
+from videoapi.protocol.classify import DONE, Body, Said, combine, without_answer
+from videoapi.protocol.routes import Request
+from videoapi.protocol.statuses import DISTRUSTED_429, TRUSTED_503
+from videoapi.protocol.verdicts import Judgement, Kind, Phase, Row, Verdict
 
 _LIMITED: Final = frozenset({425, 429, "RATE_LIMITED"})
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from videoapi.rules.classify import Body, Said
+from videoapi.protocol.classify import Body, Said
 
 MAX_DEPTH: Final = 64
 _BOM: Final = b"\xef\xbb\xbf"

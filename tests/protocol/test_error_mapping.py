@@ -10,11 +10,11 @@ import pytest
 from videoapi import errors
 from videoapi.models.codec import Reader
 from videoapi.models.rooms import Room
-from videoapi.rules import routes
-from videoapi.rules.failure import error_of
-from videoapi.rules.outcome import Outcome, answered, cut_short, unanswered
-from videoapi.rules.routes import Options, Request, Route
-from videoapi.rules.verdicts import Judgement, Kind, Phase, Verdict
+from videoapi.protocol import routes
+from videoapi.protocol.error_mapping import error_of
+from videoapi.protocol.outcome import Outcome, answered, cut_short, unanswered
+from videoapi.protocol.routes import Options, Request, Route
+from videoapi.protocol.verdicts import Judgement, Kind, Phase, Verdict
 
 
 def asked(route: Route = routes.GET_ROOM) -> Request:

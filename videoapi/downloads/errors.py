@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from videoapi import errors
-from videoapi.rules.codes import group_of
+from videoapi.protocol.codes import group_of
 
 _KEPT: Final = "The service keeps files for 72 hours, unless storage is bought."
 _TRANSIENT: Final = frozenset({408, 425})

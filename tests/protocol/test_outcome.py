@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from videoapi.models.codec import Reader
 from videoapi.models.rooms import Room
-from videoapi.rules import routes
-from videoapi.rules.backoff import RetryPolicy
-from videoapi.rules.outcome import Outcome, Whole, answered, cut_short, opened, unanswered
-from videoapi.rules.routes import Options, Request
-from videoapi.rules.verdicts import Kind, Operation, Phase, Verdict
+from videoapi.protocol import routes
+from videoapi.protocol.backoff import RetryPolicy
+from videoapi.protocol.outcome import Outcome, Whole, answered, cut_short, opened, unanswered
+from videoapi.protocol.routes import Options, Request
+from videoapi.protocol.verdicts import Kind, Operation, Phase, Verdict
 
 ROOM = b'{"room_id":"64f0","name":"Stand-up","owner_ref":"u"}'
 GOOD = b'{"result":0,"room":%b}' % ROOM

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from videoapi import ConfigurationError, VideoClient
-from videoapi.aimd import Window
+from videoapi.bulk.concurrency import Window
 from videoapi.rate import RateGate, interval_of
 from videoapi.sandbox import Sandbox
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from videoapi.rules.verdicts import Verdict
+from videoapi.protocol.verdicts import Verdict
 
 MOST_SENDS: Final = 3
 """Attempts that may take effect, for one reference and one process: the first and two more."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from videoapi.rules import codes, statuses
-from videoapi.rules.verdicts import (
+from videoapi.protocol import codes, statuses
+from videoapi.protocol.verdicts import (
     ALWAYS,
     NEVER,
     ONCE,

@@ -13,9 +13,9 @@ from yarl import URL
 from videoapi.body import Body
 from videoapi.config import Credentials
 from videoapi.connector import Exchange, exchange_now
+from videoapi.downloads.host_policy import HostPolicy, read_url, shown
 from videoapi.errors import CallTimeout, ConnectionFailed, DownloadFailed, ProtocolError, VideoAPIError
 from videoapi.resolver import NotPublic
-from videoapi.rules.hosts import HostPolicy, read_url, shown
 from videoapi.session import Dropped, SessionManager
 
 MAX_HOPS: Final = 5

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videoapi.rules.classify import Body, Said
-from videoapi.rules.envelope import Envelope, Unreadable, is_success, parse, read, spoken
+from videoapi.protocol.classify import Body, Said
+from videoapi.protocol.envelope import Envelope, Unreadable, is_success, parse, read, spoken
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videoapi.rules import routes
-from videoapi.rules.routes import Options, Request, Route
-from videoapi.rules.verdicts import Operation
+from videoapi.protocol import routes
+from videoapi.protocol.routes import Options, Request, Route
+from videoapi.protocol.verdicts import Operation
 
 ALL = [value for value in vars(routes).values() if isinstance(value, Route)]
 

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import attrs
 
-from videoapi.rules.backoff import RetryPolicy
-from videoapi.rules.verdicts import Operation
+from videoapi.protocol.backoff import RetryPolicy
+from videoapi.protocol.verdicts import Operation
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from videoapi.rules.filenames import MAX_NAME, name_of, safe_name
+from videoapi.downloads.filenames import MAX_NAME, name_of, safe_name
 
 CASES = {
     "clip.mp4": "clip.mp4",

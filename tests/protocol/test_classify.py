@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videoapi.rules import classify, codes, statuses
-from videoapi.rules.classify import Body, Said, combine, without_answer
-from videoapi.rules.verdicts import ALWAYS, NEVER, ONCE, Judgement, Kind, Operation, Phase, Row, Scope, Verdict
+from videoapi.protocol import classify, codes, statuses
+from videoapi.protocol.classify import Body, Said, combine, without_answer
+from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, Judgement, Kind, Operation, Phase, Row, Scope, Verdict
 
 # What is seen | verdict | whose | safe, idempotent, duplicable: how often again | what sort of error
 STATUS_TABLE = """

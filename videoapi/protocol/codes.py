@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from videoapi.rules.verdicts import ALWAYS, NEVER, ONCE, Kind, Row, Scope, Verdict
+from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, Kind, Row, Scope, Verdict
 
 TEXTS: Final[Mapping[int, str]] = MappingProxyType(
     {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from videoapi import errors
-from videoapi.rules import statuses
-from videoapi.rules.codes import TEXTS, TOKEN_REASONS, group_of
-from videoapi.rules.outcome import Outcome
-from videoapi.rules.routes import Request
-from videoapi.rules.verdicts import Kind, Operation, Phase, Verdict
+from videoapi.protocol import statuses
+from videoapi.protocol.codes import TEXTS, TOKEN_REASONS, group_of
+from videoapi.protocol.outcome import Outcome
+from videoapi.protocol.routes import Request
+from videoapi.protocol.verdicts import Kind, Operation, Phase, Verdict
 
 _CLASSES: Final[dict[Kind, type[errors.VideoAPIError]]] = {
     Kind.CONNECTION: errors.ConnectionFailed,

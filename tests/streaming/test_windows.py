@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videoapi.errors import ValidationError
-from videoapi.rules.windows import WHOLE, Cursor, Place, Window, plan, resume, utc_day
+from videoapi.streaming.windows import WHOLE, Cursor, Place, Window, plan, resume, utc_day
 
 days = st.dates(date(2020, 1, 1), date(2030, 1, 1))
 

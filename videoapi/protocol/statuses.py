@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from videoapi.rules.verdicts import ALWAYS, NEVER, ONCE, Kind, Row, Scope, Verdict
+from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, Kind, Row, Scope, Verdict
 
 _REFUSED = Row(Verdict.REJECTED, Kind.REQUEST)
 _GONE = Row(Verdict.REJECTED, Kind.NOT_FOUND)

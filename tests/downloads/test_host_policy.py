@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from videoapi.downloads.host_policy import HostPolicy, read_url, shown
 from videoapi.errors import ConfigurationError, DownloadFailed
-from videoapi.rules.hosts import HostPolicy, is_public, read_url, shown
+from videoapi.resolver import is_public
 
 API = "https://api.example.com"
 
