@@ -36,12 +36,12 @@ if TYPE_CHECKING:
         VideoAPIError,
     )
     from videoapi.events import AttemptEvent, CallEvent
-    from videoapi.middleware import Middleware, Send
     from videoapi.models.dialin import DialIn, DialInNumber, DialInSip
     from videoapi.models.people import Participant, Role, Token, TokenSpec
     from videoapi.models.reports import Archive, ArchiveFile, CallRecord
     from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
-    from videoapi.pacing import Chance
+    from videoapi.pipeline.accounts import Chance
+    from videoapi.pipeline.middleware import Middleware, Send
     from videoapi.protocol.backoff import RetryPolicy
     from videoapi.protocol.outcome import Outcome, answered
     from videoapi.protocol.routes import Request
@@ -71,12 +71,12 @@ _HOMES = {
         "VideoAPIError",
     ),
     "events": ("AttemptEvent", "CallEvent"),
-    "middleware": ("Middleware", "Send"),
+    "pipeline.middleware": ("Middleware", "Send"),
     "models.dialin": ("DialIn", "DialInNumber", "DialInSip"),
     "models.people": ("Participant", "Role", "Token", "TokenSpec"),
     "models.reports": ("Archive", "ArchiveFile", "CallRecord"),
     "models.rooms": ("Room", "RoomSettings", "RoomSpec", "Sip"),
-    "pacing": ("Chance",),
+    "pipeline.accounts": ("Chance",),
     "protocol.backoff": ("RetryPolicy",),
     "protocol.outcome": ("Outcome", "answered"),
     "protocol.routes": ("Request",),

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
-from videoapi.caller import Caller
 from videoapi.config import (
     DEFAULT_BASE_URL,
     BaseUrl,
@@ -27,13 +26,14 @@ from videoapi.config import (
 )
 from videoapi.errors import ConfigurationError
 from videoapi.events import Listener
-from videoapi.middleware import Middleware, chain, retrying
-from videoapi.opening import open_connections
+from videoapi.pipeline.middleware import Middleware, chain, retrying
+from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.rate_limit import interval_of
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.routes import Options
-from videoapi.rate import interval_of
 from videoapi.session import SessionManager
-from videoapi.transport import Transport
+from videoapi.transport.http import Transport
+from videoapi.transport.prewarm import open_connections
 
 if TYPE_CHECKING:
     from videoapi.creation.creator import Creator
@@ -252,9 +252,9 @@ class VideoClient:
         """
         self._transport.check()
         _within("connections", connections, self._manager.max_connections)
-        from videoapi import warmup
+        from videoapi.resources import prewarm
 
-        warmup.prepare()
+        prewarm.prepare()
         options = self._caller.options
         limit = min(options.attempt_timeout, options.timeout or options.attempt_timeout)
         return await open_connections(self._manager, str(self._base), connections, limit)

@@ -18,18 +18,18 @@ import aiohttp
 import attrs
 
 from videoapi.config import positive_seconds, proxy_url
-from videoapi.connector import Connector
-from videoapi.direct import TESTED
 from videoapi.errors import ConfigurationError
-from videoapi.heads import USER_AGENT
-from videoapi.pacing import Chance, LoopClock, Pace, Paces
-from videoapi.watchdog import Watchdog
+from videoapi.pipeline.accounts import Chance, LoopClock, Pace, Paces
+from videoapi.transport.connector import Connector
+from videoapi.transport.deadlines import Watchdog
+from videoapi.transport.fast_path import TESTED
+from videoapi.transport.request_writer import USER_AGENT
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType
     from yarl import URL
 
-    from videoapi.resolver import PublicOnly
+    from videoapi.transport.resolver import PublicOnly
 
 _NEVER_RESENT: Final = frozenset({"POST", "PATCH"})
 """Methods that aiohttp never repeats by itself. Source: RFC 9110, 9.2.2."""
@@ -234,7 +234,7 @@ class SessionManager:
             )
 
     def _public(self) -> PublicOnly:
-        from videoapi.resolver import PublicOnly, proxy_hosts
+        from videoapi.transport.resolver import PublicOnly, proxy_hosts
 
         return PublicOnly(proxy_hosts(self.proxy, self.trust_env))
 

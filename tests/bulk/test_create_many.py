@@ -19,7 +19,7 @@ from videoapi import (
     ValidationError,
     VideoClient,
 )
-from videoapi.middleware import Send
+from videoapi.pipeline.middleware import Send
 from videoapi.protocol.outcome import Outcome
 from videoapi.sandbox import Sandbox
 

@@ -45,8 +45,9 @@ def test_the_client_loads_nothing_of_the_sandbox_the_cli_or_the_tests() -> None:
 def test_a_client_object_loads_little_besides_aiohttp() -> None:
     loaded = loaded_by("from videoapi import VideoClient; VideoClient('id', 'key', 'https://api.example.com/v1')")
     ours = {name for name in loaded if name.startswith("videoapi.")}
-    later = ("models", "resources", "creation", "streaming", "bulk", "downloads", "resolver", "warmup", "journal")
+    later = ("models", "resources", "creation", "streaming", "bulk", "downloads")
     assert not [name for name in ours if name.split(".")[1] in later]
+    assert "videoapi.transport.resolver" not in ours
     assert not {"cattrs", "msgspec"} & loaded
 
 

@@ -17,7 +17,7 @@ from support.gateways import free_port
 from support.server import ROOM_ID, Link, Server, answer, repeating, room, serve
 
 from videoapi import ConfigurationError, ConnectionFailed, RetryPolicy, SessionManager, VideoClient
-from videoapi.connector import Connector
+from videoapi.transport.connector import Connector
 
 DONE = repeating(answer(200, room()))
 ONCE = RetryPolicy(attempts=1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from videoapi.downloads.host_policy import HostPolicy, read_url, shown
 from videoapi.errors import ConfigurationError, DownloadFailed
-from videoapi.resolver import is_public
+from videoapi.transport.resolver import is_public
 
 API = "https://api.example.com"
 

@@ -19,7 +19,7 @@ from videoapi.client import VideoClient
 from videoapi.downloads.disk import Target
 from videoapi.errors import CallTimeout, ConfigurationError, DownloadFailed
 from videoapi.models.reports import ArchiveFile
-from videoapi.pacing import Chance
+from videoapi.pipeline.accounts import Chance
 
 
 def of_disk(folder: Path) -> set[str]:

@@ -30,7 +30,7 @@ from videoapi import (
     SessionManager,
     VideoAPIError,
 )
-from videoapi.connector import Connector
+from videoapi.transport.connector import Connector
 
 SCENES = Path(__file__).with_name("in_namespace.py")
 NAME = "api.videoapi.test"

@@ -211,7 +211,7 @@ async def test_f53_a_stream_that_trickles_is_ended_by_the_stall_guard(
     what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """F53 | stream or download one byte at a time | the stall guard ends it, what came is kept | limits scaled"""
-    monkeypatch.setattr("videoapi.body._STALL_SECONDS", 0.15)
+    monkeypatch.setattr("videoapi.transport.response_body._STALL_SECONDS", 0.15)
     head = b'HTTP/1.1 200 OK\r\nETag: "v1"\r\nContent-Length: 100000\r\n\r\n'
     data = head + (STREAMED if what == "stream" else b"m" * 5_000)
     script = trickling(data, seconds=0.005, at=len(head) + 1500)
@@ -232,7 +232,7 @@ async def test_f53_a_stream_that_trickles_is_ended_by_the_stall_guard(
 
 async def test_f53_a_stream_that_falls_silent_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """F53 | stream that falls silent | the limit on silence ends it | own server, limit scaled"""
-    monkeypatch.setattr("videoapi.body.Body.__init__.__defaults__", (None, 0.15))
+    monkeypatch.setattr("videoapi.transport.response_body.Body.__init__.__defaults__", (None, 0.15))
 
     async def script(link: Link) -> None:
         await link.request()

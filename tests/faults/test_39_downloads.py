@@ -31,9 +31,10 @@ from videoapi import (
     VideoAPIError,
     VideoClient,
 )
-from videoapi.downloads import host_policy as hosts
-from videoapi.resolver import is_public
+from videoapi.downloads import host_policy
 from videoapi.sandbox import Sandbox
+from videoapi.transport import resolver
+from videoapi.transport.resolver import is_public
 
 CONTENT = random.Random(7).randbytes(300_000)
 OTHER = random.Random(8).randbytes(300_000)
@@ -559,9 +560,9 @@ async def test_f85_a_name_that_is_bound_anew_after_the_check(tmp_path: Path, mon
     refusal stands between the name and the server.
     """
     asked = resolve_to(monkeypatch, "127.0.0.2", "127.0.0.1")
-    monkeypatch.setattr("videoapi.resolver.is_public", lambda address: address == "127.0.0.2" or is_public(address))
+    monkeypatch.setattr(resolver, "is_public", lambda address: address == "127.0.0.2" or is_public(address))
     async with serve(files(None)) as server:
-        monkeypatch.setitem(hosts._PORTS, "http", server.port)
+        monkeypatch.setitem(host_policy._PORTS, "http", server.port)
         url = f"http://a.files.example:{server.port}/x.mp4"
         options = {"recording_hosts": [".files.example"], "allow_http": True, "retry": ONCE}
         for expected in (ConnectionFailed, DownloadFailed):
@@ -570,7 +571,7 @@ async def test_f85_a_name_that_is_bound_anew_after_the_check(tmp_path: Path, mon
                     await client.archives.download(url, tmp_path)
         assert server.accepted == 0
         assert len(asked) == 2
-        monkeypatch.setattr("videoapi.resolver.is_public", lambda address: True)
+        monkeypatch.setattr(resolver, "is_public", lambda address: True)
         async with client_for(server.base_url, **options) as client:
             assert same(await client.archives.download(url, tmp_path))
 

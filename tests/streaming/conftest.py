@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from videoapi.body import BodyLost
-from videoapi.caller import Caller
-from videoapi.pacing import Chance
+from videoapi.pipeline.accounts import Chance
+from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.outcome import Outcome, answered, opened
 from videoapi.protocol.routes import Options, Request
 from videoapi.session import SessionManager
+from videoapi.transport.response_body import BodyLost
 
 Piece = bytes | BodyLost | asyncio.Event
 

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from videoapi.body import BodyLost
 from videoapi.errors import (
     CallTimeout,
     ConfigurationError,
@@ -31,6 +30,7 @@ from videoapi.protocol.routes import LIST_ROOMS, Request
 from videoapi.resources.reports import ARCHIVES, Reports, cdr
 from videoapi.streaming import RecordStream, room_list
 from videoapi.streaming.windows import Cursor
+from videoapi.transport.response_body import BodyLost
 
 if TYPE_CHECKING:
     from .conftest import Service

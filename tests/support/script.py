@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from videoapi.pacing import Chance, Pace, Paces
+from videoapi.pipeline.accounts import Chance, Pace, Paces
 from videoapi.protocol import routes
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.outcome import Outcome, answered, unanswered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from videoapi.bulk.report import BulkReport
 from videoapi.errors import CallTimeout, VideoAPIError
-from videoapi.pacing import Pace
+from videoapi.pipeline.accounts import Pace
 
 
 class Course:

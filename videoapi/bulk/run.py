@@ -14,9 +14,9 @@ from videoapi.bulk.inputs import Inputs
 from videoapi.bulk.plan import Item, Plan, Settling
 from videoapi.bulk.report import BulkOutcome, BulkReport, Progress
 from videoapi.bulk.sending import Sender, checked_concurrency, failed
-from videoapi.caller import Caller
 from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ConnectionFailed, ValidationError, VideoAPIError
+from videoapi.pipeline.pipeline import Caller
 
 S = TypeVar("S")
 GIVE_UP_AFTER: Final = 120.0

@@ -10,9 +10,9 @@ from videoapi.bulk.concurrency import Window
 from videoapi.bulk.course import Course
 from videoapi.bulk.plan import Item, Settling
 from videoapi.bulk.report import BulkOutcome, BulkReport, Status
-from videoapi.caller import Caller
 from videoapi.errors import ConfigurationError, VideoAPIError
-from videoapi.pacing import Gate
+from videoapi.pipeline.accounts import Gate
+from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.error_mapping import error_of
 from videoapi.protocol.outcome import Outcome, unanswered
 from videoapi.protocol.verdicts import Judgement, Kind, Operation, Phase, Scope, Verdict

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, Literal
 
-from videoapi.caller import Caller
 from videoapi.creation.controls import Controls
 from videoapi.creation.doubts import Doubt, Memory
 from videoapi.creation.noise import noise
@@ -18,7 +17,8 @@ from videoapi.creation.state import FINAL, Create, Rules, Sight, Step, attempted
 from videoapi.errors import CreateOutcomeUnknown, ValidationError
 from videoapi.models.checks import check_room_id
 from videoapi.models.rooms import Room, RoomSpec
-from videoapi.pacing import LoopClock
+from videoapi.pipeline.accounts import LoopClock
+from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.error_mapping import error_of
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import DELETE_ROOM, Request

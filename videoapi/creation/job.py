@@ -12,7 +12,6 @@ from typing import Final
 import attrs
 
 from videoapi.bulk import BulkOutcome, BulkReport, Emit, Item
-from videoapi.caller import Caller
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
 from videoapi.creation.journal import Journal
@@ -21,6 +20,7 @@ from videoapi.creation.scan import Found, Scan, get_room
 from videoapi.creation.state import Create, Step, attempted, given_up, inherited
 from videoapi.errors import NotFound, ValidationError, VideoAPIError
 from videoapi.models.rooms import Room
+from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import DELETE_ROOM, Request
 from videoapi.protocol.verdicts import Verdict

@@ -15,13 +15,13 @@ from typing import Final
 import attrs
 import msgspec
 
-from videoapi.caller import Caller
 from videoapi.creation.controls import Control, Controls
 from videoapi.creation.glance import MARK, Glance, glance, glances
 from videoapi.creation.stamp import ROOM
 from videoapi.errors import NotFound, ProtocolError, VideoAPIError
 from videoapi.models.codec import RecordReader
 from videoapi.models.rooms import Room
+from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.routes import GET_ROOM, LIST_ROOMS, Request
 from videoapi.streaming.bodies import Patience, Reading
 from videoapi.streaming.splitter import Block

@@ -10,13 +10,13 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from videoapi.body import Body
 from videoapi.config import Credentials
-from videoapi.connector import Exchange, exchange_now
 from videoapi.downloads.host_policy import HostPolicy, read_url, shown
 from videoapi.errors import CallTimeout, ConnectionFailed, DownloadFailed, ProtocolError, VideoAPIError
-from videoapi.resolver import NotPublic
 from videoapi.session import Dropped, SessionManager
+from videoapi.transport.connector import Exchange, exchange_now
+from videoapi.transport.resolver import NotPublic
+from videoapi.transport.response_body import Body
 
 MAX_HOPS: Final = 5
 SILENCE: Final = 30.0

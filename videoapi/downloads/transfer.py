@@ -9,7 +9,6 @@ from typing import Final
 import attrs
 from yarl import URL
 
-from videoapi.body import Body, BodyLost
 from videoapi.downloads.disk import Target
 from videoapi.downloads.errors import refusal_of
 from videoapi.downloads.fetch import FileSource, Reply
@@ -17,8 +16,9 @@ from videoapi.downloads.host_policy import read_url, shown
 from videoapi.downloads.ranges import Refusal, Rest, Restart, Version, range_headers, read_head
 from videoapi.downloads.threads import on_disk
 from videoapi.errors import DownloadFailed, VideoAPIError
-from videoapi.pacing import Chance
+from videoapi.pipeline.accounts import Chance
 from videoapi.protocol.backoff import RetryPolicy, jitter, retry_after_of, spread
+from videoapi.transport.response_body import Body, BodyLost
 
 Progress = Callable[[int, int | None], object]
 """Called with the bytes there are and the file's length, None while unknown; at most ten times a second."""

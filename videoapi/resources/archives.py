@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from videoapi.caller import Caller
 from videoapi.downloads import Downloader, Progress, Renew
 from videoapi.errors import VideoAPIError
 from videoapi.models.reports import Archive, ArchiveFile
+from videoapi.pipeline.pipeline import Caller
 from videoapi.resources.reports import ARCHIVES, Reports
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from videoapi.caller import Caller
 from videoapi.models.codec import Reader
 from videoapi.models.dialin import DialIn
+from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.routes import DIALIN, Request
 
 NUMBERS: Final[Reader[DialIn]] = Reader(None, DialIn)

@@ -18,7 +18,6 @@ from videoapi.bulk import (
     key_of,
     single_attempt,
 )
-from videoapi.caller import Caller
 from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.job import CreateJob, JobOptions
 from videoapi.creation.noise import noise
@@ -30,6 +29,7 @@ from videoapi.models.checks import check_room, check_room_id
 from videoapi.models.codec import Reader, encode
 from videoapi.models.people import Participant
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
+from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol import routes
 from videoapi.protocol.routes import Options, Request
 

@@ -16,11 +16,11 @@ from videoapi.bulk import (
     key_of,
     single_attempt,
 )
-from videoapi.caller import Caller
 from videoapi.errors import ValidationError
 from videoapi.models.checks import check_room_id, check_token
 from videoapi.models.codec import Reader, encode
 from videoapi.models.people import Role, Token, TokenSpec
+from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.routes import CREATE_TOKEN, Options, Request
 
 TOKEN: Final[Reader[str]] = Reader("token", str)

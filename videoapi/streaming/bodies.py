@@ -8,13 +8,13 @@ from typing import Final, TypeVar
 
 import attrs
 
-from videoapi.body import Body, BodyLost
-from videoapi.caller import Caller
 from videoapi.errors import CallTimeout, ProtocolError, VideoAPIError
+from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request, Route
 from videoapi.protocol.verdicts import Verdict
 from videoapi.streaming.splitter import Block, Found, Read, Splitter
+from videoapi.transport.response_body import Body, BodyLost
 
 T = TypeVar("T")
 

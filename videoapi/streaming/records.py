@@ -11,11 +11,11 @@ from typing import Any, Generic, Self, TypeVar, cast
 
 import attrs
 
-from videoapi.caller import Caller
 from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
 from videoapi.models.codec import RecordReader
 from videoapi.models.rooms import Room
+from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.routes import Request
 from videoapi.streaming.sifting import Rejected
 from videoapi.streaming.walk import Batch, Query, Walk

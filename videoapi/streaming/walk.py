@@ -10,9 +10,9 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
-from videoapi.caller import Caller
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.codec import RecordReader
+from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
 from videoapi.streaming.bodies import Ahead, Patience, Reading

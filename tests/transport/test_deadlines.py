@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from videoapi.watchdog import Watch, Watchdog
+from videoapi.transport.deadlines import Watch, Watchdog
 
 SOON = 0.005
 

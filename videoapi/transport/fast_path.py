@@ -19,7 +19,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDictProxy
 
-from videoapi.connector import Connector, Exchange
+from videoapi.transport.connector import Connector, Exchange
 
 TESTED: Final = aiohttp.__version__.startswith("3.14.")
 """Whether aiohttp is of a release with which this was tested."""

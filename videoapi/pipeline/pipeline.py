@@ -11,8 +11,8 @@ import attrs
 
 from videoapi.errors import VideoAPIError
 from videoapi.events import CallEvent, Listener, log, tell
-from videoapi.middleware import Send
-from videoapi.pacing import Pace
+from videoapi.pipeline.accounts import Pace
+from videoapi.pipeline.middleware import Send
 from videoapi.protocol.backoff import Again, decide
 from videoapi.protocol.error_mapping import error_of
 from videoapi.protocol.outcome import Outcome, Whole, answered, cut_short, unanswered

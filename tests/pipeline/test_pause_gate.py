@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.script import Time
 
-from videoapi.pacing import Budget, Chance, Gate, Paces
+from videoapi.pipeline.accounts import Budget, Chance, Gate, Paces
 from videoapi.protocol.verdicts import Verdict
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from videoapi import ConfigurationError, VideoClient
 from videoapi.bulk.concurrency import Window
-from videoapi.rate import RateGate, interval_of
+from videoapi.pipeline.rate_limit import RateGate, interval_of
 from videoapi.sandbox import Sandbox
 
 

@@ -8,10 +8,10 @@ from typing import Final
 
 import aiohttp
 
-from videoapi.connector import Exchange
-from videoapi.direct import NoHttp
 from videoapi.session import Dropped
-from videoapi.watchdog import Watchdog
+from videoapi.transport.connector import Exchange
+from videoapi.transport.deadlines import Watchdog
+from videoapi.transport.fast_path import NoHttp
 
 READ_TIMEOUT: Final = 20.0
 """Longest silence within a streamed body, in seconds."""

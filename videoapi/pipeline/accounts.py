@@ -9,9 +9,9 @@ from typing import Final
 
 import attrs
 
+from videoapi.pipeline.rate_limit import RateGate
 from videoapi.protocol.backoff import jitter, spread
 from videoapi.protocol.verdicts import Verdict
-from videoapi.rate import RateGate
 
 _CAPACITY: Final = 500.0
 _LONGEST_ASKED: Final = 300.0

@@ -10,10 +10,10 @@ import aiohttp
 from aiohttp.connector import Connection
 from yarl import URL
 
-from videoapi.body import BROKEN, name_of
 from videoapi.errors import ConnectionFailed
 from videoapi.protocol.verdicts import Kind
 from videoapi.session import SessionManager
+from videoapi.transport.response_body import BROKEN, name_of
 
 _ADVICE: Final = {
     Kind.CERTIFICATE: "Check the host's certificate, or name its authority with `ca_file=`.",

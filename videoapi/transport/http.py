@@ -11,18 +11,18 @@ import attrs
 from aiohttp import hdrs
 from yarl import URL
 
-from videoapi.body import BROKEN, CLOSED, Body, name_of, read_bounded
 from videoapi.config import BaseUrl, Credentials, CredentialsSource
-from videoapi.connector import Exchange, exchange_now
-from videoapi.direct import NoHttp, Reply, ask, fits
 from videoapi.errors import ConfigurationError
-from videoapi.heads import Heads
-from videoapi.opening import no_connection
 from videoapi.protocol.outcome import Outcome, answered, cut_short, opened, unanswered
 from videoapi.protocol.redaction import concealed
 from videoapi.protocol.routes import Request
 from videoapi.protocol.verdicts import NEVER, Kind, Phase, Verdict
 from videoapi.session import Permits, SessionManager
+from videoapi.transport.connector import Exchange, exchange_now
+from videoapi.transport.fast_path import NoHttp, Reply, ask, fits
+from videoapi.transport.prewarm import no_connection
+from videoapi.transport.request_writer import Heads
+from videoapi.transport.response_body import BROKEN, CLOSED, Body, name_of, read_bounded
 
 MAX_BODY: Final = 16 * 1024 * 1024
 """Largest body of a single call, inflated, in bytes."""

@@ -23,10 +23,10 @@ from videoapi import (
     VideoAPIError,
     VideoClient,
 )
-from videoapi import direct as direct_module
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Route
 from videoapi.protocol.verdicts import Operation
+from videoapi.transport import fast_path
 
 ONCE = RetryPolicy(attempts=1)
 DONE = answer(200, room(name="Stand-up"))
@@ -65,7 +65,7 @@ async def test_a_plain_call_does_without_the_session(sessions_used: list[str]) -
 async def test_both_ways_send_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serve(repeating(DONE)) as server, VideoClient("id", "key", server.base_url) as client:
         await calls(client)
-        monkeypatch.setattr("videoapi.transport.fits", lambda session: False)
+        monkeypatch.setattr("videoapi.transport.http.fits", lambda session: False)
         await calls(client)
     straight, through = server.requests[:3], server.requests[3:]
     for one, other in zip(straight, through, strict=True):
@@ -130,8 +130,8 @@ async def test_an_untested_release_of_aiohttp_is_used_by_its_session(
 
 
 async def test_this_release_of_aiohttp_was_tested() -> None:
-    assert direct_module.TESTED
-    assert direct_module.fits(await _session())
+    assert fast_path.TESTED
+    assert fast_path.fits(await _session())
 
 
 async def _session() -> aiohttp.ClientSession:
@@ -225,7 +225,7 @@ async def test_closing_ends_a_call_that_waits_for_the_rest_of_a_body(
     fit: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fit:
-        monkeypatch.setattr("videoapi.transport.fits", lambda session: False)
+        monkeypatch.setattr("videoapi.transport.http.fits", lambda session: False)
     halved = asyncio.Event()
 
     async def halving(link: Link) -> None:

@@ -11,11 +11,11 @@ import pytest
 from support.script import Time, Wire, ask, wire
 
 from videoapi import ConfigurationError, RetryPolicy, VideoClient, errors
-from videoapi.caller import Caller
 from videoapi.events import AttemptEvent, CallEvent, Event
-from videoapi.middleware import Middleware, Send, chain, retrying
 from videoapi.models.codec import Reader
 from videoapi.models.rooms import Room
+from videoapi.pipeline.middleware import Middleware, Send, chain, retrying
+from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol import routes
 from videoapi.protocol.outcome import Outcome, answered
 from videoapi.protocol.routes import Options, Request

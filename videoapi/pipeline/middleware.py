@@ -16,7 +16,7 @@ import attrs
 
 from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.events import AttemptEvent, Listener, log, tell
-from videoapi.pacing import Pace
+from videoapi.pipeline.accounts import Pace
 from videoapi.protocol.backoff import FINAL, Again, Stop, decide, spread
 from videoapi.protocol.classify import DONE
 from videoapi.protocol.outcome import Outcome, unanswered
