@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     )
     from videoapi.events import AttemptEvent, CallEvent
     from videoapi.models.dialin import DialIn, DialInNumber, DialInSip
-    from videoapi.models.people import Participant, Role, Token, TokenSpec
     from videoapi.models.reports import Archive, ArchiveFile, CallRecord
     from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
+    from videoapi.models.tokens import Participant, Role, Token, TokenSpec
     from videoapi.pipeline.accounts import Chance
     from videoapi.pipeline.middleware import Middleware, Send
     from videoapi.protocol.backoff import RetryPolicy
@@ -73,7 +73,7 @@ _HOMES = {
     "events": ("AttemptEvent", "CallEvent"),
     "pipeline.middleware": ("Middleware", "Send"),
     "models.dialin": ("DialIn", "DialInNumber", "DialInSip"),
-    "models.people": ("Participant", "Role", "Token", "TokenSpec"),
+    "models.tokens": ("Participant", "Role", "Token", "TokenSpec"),
     "models.reports": ("Archive", "ArchiveFile", "CallRecord"),
     "models.rooms": ("Room", "RoomSettings", "RoomSpec", "Sip"),
     "pipeline.accounts": ("Chance",),

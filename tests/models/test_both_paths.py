@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from videoapi.models.codec import Reader, RecordReader, Refused
 from videoapi.models.dialin import DialIn
-from videoapi.models.people import Participant
 from videoapi.models.reports import Archive, CallRecord
 from videoapi.models.rooms import Room
+from videoapi.models.tokens import Participant
 
 DATA = Path(__file__).parents[1] / "data"
 MODELS = {

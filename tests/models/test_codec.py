@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from videoapi.errors import ConfigurationError, ValidationError
-from videoapi.models import kept, strictjson
+from videoapi.models import extra as kept
+from videoapi.models import strict_json as strictjson
 from videoapi.models.codec import MISSING, Reader, RecordReader, Refused, encode
-from videoapi.models.people import Participant
 from videoapi.models.reports import CallRecord
 from videoapi.models.rooms import LiveRecording, Room, RoomSettings
+from videoapi.models.tokens import Participant
 
 ROOM = Reader("room", Room)
 

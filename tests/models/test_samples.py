@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from videoapi.models.base import Model
-from videoapi.models.checks import check_room, check_token
 from videoapi.models.codec import MISSING, Reader, RecordReader
 from videoapi.models.dialin import DialIn
-from videoapi.models.people import Participant
 from videoapi.models.reports import Archive, CallRecord
 from videoapi.models.rooms import Room
+from videoapi.models.tokens import Participant
+from videoapi.models.validation import check_room, check_token
 
 DATA = Path(__file__).parents[1] / "data"
 READERS = {

@@ -7,9 +7,9 @@ import pytest
 from videoapi.errors import VideoAPIError
 from videoapi.models.codec import Reader, RecordReader
 from videoapi.models.dialin import DialIn
-from videoapi.models.people import Token
 from videoapi.models.reports import Archive, CallRecord
 from videoapi.models.rooms import Room
+from videoapi.models.tokens import Token
 
 CANARY = "canary-7f3a"
 LINK = f"https://user:{CANARY}@files.example.com/a/b.mkv?key={CANARY}#{CANARY}"

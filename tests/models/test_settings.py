@@ -7,10 +7,10 @@ import attrs
 import pytest
 
 from videoapi.errors import ValidationError
-from videoapi.models.checks import check_room
 from videoapi.models.codec import RecordReader, encode
-from videoapi.models.people import TokenSpec
 from videoapi.models.rooms import UNSET, LiveRecording, Room, RoomSettings, RoomSpec, Sip
+from videoapi.models.tokens import TokenSpec
+from videoapi.models.validation import check_room
 
 
 def test_only_what_was_given_is_sent():

@@ -15,9 +15,9 @@ import pytest
 import videoapi.models
 from videoapi.errors import ValidationError
 from videoapi.models.base import UNSET, Model
-from videoapi.models.people import Token
 from videoapi.models.reports import CallRecord
 from videoapi.models.rooms import Room, RoomSettings
+from videoapi.models.tokens import Token
 
 MODULES = [
     importlib.import_module(f"videoapi.models.{module.name}")

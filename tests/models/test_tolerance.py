@@ -6,9 +6,9 @@ import pytest
 
 from videoapi.models.codec import RecordReader
 from videoapi.models.dialin import DialIn
-from videoapi.models.people import Participant
 from videoapi.models.reports import Archive, CallRecord
 from videoapi.models.rooms import LiveRecording, RoleBasedRecording, Room, Sip
+from videoapi.models.tokens import Participant
 
 
 def settings(**fields):

@@ -8,15 +8,15 @@ from functools import partial
 from typing import Final, Literal
 
 from videoapi.creation.controls import Controls
+from videoapi.creation.create_request import create_request
 from videoapi.creation.doubts import Doubt, Memory
 from videoapi.creation.noise import noise
 from videoapi.creation.references import DATA_KEY, is_reference, placed, reference_from, reference_in, stands_in_data
 from videoapi.creation.scan import Scan, Scanner, get_room
-from videoapi.creation.stamp import create_request
 from videoapi.creation.state import FINAL, Create, Rules, Sight, Step, attempted, given_up, scanned
 from videoapi.errors import CreateOutcomeUnknown, ValidationError
-from videoapi.models.checks import check_room_id
 from videoapi.models.rooms import Room, RoomSpec
+from videoapi.models.validation import check_room_id
 from videoapi.pipeline.accounts import LoopClock
 from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.error_mapping import error_of

@@ -16,8 +16,8 @@ import attrs
 import msgspec
 
 from videoapi.creation.controls import Control, Controls
+from videoapi.creation.create_request import ROOM
 from videoapi.creation.glance import MARK, Glance, glance, glances
-from videoapi.creation.stamp import ROOM
 from videoapi.errors import NotFound, ProtocolError, VideoAPIError
 from videoapi.models.codec import RecordReader
 from videoapi.models.rooms import Room

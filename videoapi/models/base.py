@@ -11,7 +11,7 @@ import msgspec
 
 from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.models.absent import often_absent
-from videoapi.models.strictjson import Refused
+from videoapi.models.strict_json import Refused
 
 _M = TypeVar("_M", bound="Model")
 _T = TypeVar("_T")
@@ -113,7 +113,7 @@ class Model:
         Raises:
             ValidationError: a field cannot be read as what it should be.
         """
-        from videoapi.models.structure import structure
+        from videoapi.models.converter import structure
 
         try:
             return structure(fields, cls)
@@ -149,13 +149,13 @@ class Model:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        from videoapi.models.webframeworks import core_schema
+        from videoapi.models.pydantic_schema import core_schema
 
         return core_schema(cls)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        from videoapi.models.webframeworks import json_schema
+        from videoapi.models.pydantic_schema import json_schema
 
         return json_schema(cls)
 

@@ -15,10 +15,10 @@ import msgspec
 
 from videoapi.errors import ValidationError
 from videoapi.models.base import Model, plain
+from videoapi.models.extra import Text
 from videoapi.models.ids import is_id
-from videoapi.models.kept import Text
 from videoapi.models.rooms import Room
-from videoapi.models.strictjson import Refused, loads
+from videoapi.models.strict_json import Refused, loads
 
 __all__ = ["MISSING", "Reader", "RecordReader", "Refused", "encode"]
 
@@ -133,7 +133,7 @@ class Reader(Generic[T]):
         return cast("T | list[T]", made)
 
     def _structure_one(self, payload: object) -> Any:
-        from videoapi.models.structure import structure, text
+        from videoapi.models.converter import structure, text
 
         if self.model is NoneType:
             return None
@@ -238,7 +238,7 @@ class RecordReader(Generic[M]):
             return refused
 
     def _read_slowly(self, raw: bytes) -> M:
-        from videoapi.models.structure import structure
+        from videoapi.models.converter import structure
 
         record = structure(loads(raw), self.model, kept=self.extra)
         _check_sound(record)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Final
 
-from videoapi.creation.stamp import ROOM
+from videoapi.creation.create_request import ROOM
 from videoapi.models.codec import Reader, RecordReader, Refused
 from videoapi.models.reports import Archive, CallRecord
 from videoapi.models.rooms import Room

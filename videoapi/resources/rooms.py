@@ -18,17 +18,17 @@ from videoapi.bulk import (
     key_of,
     single_attempt,
 )
+from videoapi.creation.create_request import create_request
 from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.job import CreateJob, JobOptions
 from videoapi.creation.noise import noise
 from videoapi.creation.references import reference_from, references_of
 from videoapi.creation.scan import get_room
-from videoapi.creation.stamp import create_request
 from videoapi.errors import ConfigurationError, ValidationError
-from videoapi.models.checks import check_room, check_room_id
 from videoapi.models.codec import Reader, encode
-from videoapi.models.people import Participant
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
+from videoapi.models.tokens import Participant
+from videoapi.models.validation import check_room, check_room_id
 from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol import routes
 from videoapi.protocol.routes import Options, Request

@@ -17,9 +17,9 @@ from videoapi.bulk import (
     single_attempt,
 )
 from videoapi.errors import ValidationError
-from videoapi.models.checks import check_room_id, check_token
 from videoapi.models.codec import Reader, encode
-from videoapi.models.people import Role, Token, TokenSpec
+from videoapi.models.tokens import Role, Token, TokenSpec
+from videoapi.models.validation import check_room_id, check_token
 from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.routes import CREATE_TOKEN, Options, Request
 

@@ -1,8 +1,8 @@
 """Streams of records over bodies of any size, with flat memory."""
 
+from videoapi.streaming.record_filter import Rejected
 from videoapi.streaming.records import Page, RecordStream, room_list
-from videoapi.streaming.sifting import Rejected
 from videoapi.streaming.splitter import Block, Found, Splitter
-from videoapi.streaming.walk import Query
+from videoapi.streaming.window_reader import Query
 
 __all__ = ["Block", "Found", "Page", "Query", "RecordStream", "Rejected", "Splitter", "room_list"]

@@ -17,8 +17,8 @@ from videoapi.models.codec import RecordReader
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.routes import Request
-from videoapi.streaming.sifting import Rejected
-from videoapi.streaming.walk import Batch, Query, Walk
+from videoapi.streaming.record_filter import Rejected
+from videoapi.streaming.window_reader import Batch, Query, Walk
 from videoapi.streaming.windows import WHOLE, Cursor, resume, since_of
 
 R = TypeVar("R")

@@ -22,7 +22,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from videoapi.streaming.scanning import Scan, cuts
+from videoapi.streaming.json_scanner import Scan, cuts
 
 # So small that a block's objects are gone again before there are as many as start the garbage collector, and
 # that an odd record in it costs few others a second look.

@@ -14,10 +14,10 @@ from videoapi.cli.bulk import words
 from videoapi.cli.demo.results import Findings, Step
 from videoapi.cli.progress import display
 from videoapi.client import VideoClient
-from videoapi.models.people import Token, TokenSpec
 from videoapi.models.reports import ArchiveFile
 from videoapi.models.rooms import RoomSpec
 from videoapi.models.settings import RoomSettings
+from videoapi.models.tokens import Token, TokenSpec
 from videoapi.sandbox import Sandbox
 from videoapi.sandbox.files import content
 from videoapi.sandbox.record_templates import file_names

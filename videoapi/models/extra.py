@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from videoapi.models.base import Model, Where, parts, put_kept, unknown
-from videoapi.models.strictjson import loads_kept
+from videoapi.models.strict_json import loads_kept
 
 
 class Text:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from videoapi.models.codec import Refused
 from videoapi.models.reports import CallRecord
-from videoapi.streaming.sifting import Rejected, Sieve
+from videoapi.streaming.record_filter import Rejected, Sieve
 from videoapi.streaming.splitter import Block
 from videoapi.streaming.windows import plan, utc_day
 

@@ -16,7 +16,7 @@ import attrs
 import cattrs
 
 from videoapi.models.base import Model, field_types, rebuild, unknown
-from videoapi.models.strictjson import Refused
+from videoapi.models.strict_json import Refused
 
 _M = TypeVar("_M", bound=Model)
 _Hook = Callable[[Any, Any], Any]

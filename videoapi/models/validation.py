@@ -16,9 +16,9 @@ from typing import Any
 from videoapi.errors import ValidationError
 from videoapi.models.base import UNSET, Unset, field_types
 from videoapi.models.ids import is_id
-from videoapi.models.people import Role
 from videoapi.models.settings import RoomSettings
 from videoapi.models.times import is_wire_time
+from videoapi.models.tokens import Role
 
 # Two more that programs send, whose fate is unknown: the service may judge them.
 _KNOWN_SETTINGS = frozenset(field_types(RoomSettings)) | {"video", "sip"}

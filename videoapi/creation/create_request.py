@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from videoapi.creation.references import DATA_KEY, placed, reference_in
 from videoapi.errors import ValidationError
-from videoapi.models.checks import check_room
 from videoapi.models.codec import Reader, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec
+from videoapi.models.validation import check_room
 from videoapi.protocol.routes import CREATE_ROOM, Options, Request
 
 _LONGEST_LOOK: Final = 10.0

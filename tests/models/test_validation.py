@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videoapi.errors import ValidationError
-from videoapi.models.checks import check_conf_num, check_room, check_room_id, check_token, period_day
-from videoapi.models.people import Role
 from videoapi.models.rooms import RoomSettings
+from videoapi.models.tokens import Role
+from videoapi.models.validation import check_conf_num, check_room, check_room_id, check_token, period_day
 
 SCHEDULED = {"scheduled": True, "scheduled_time": "2030-01-31 10:00:00", "duration": "30"}
 

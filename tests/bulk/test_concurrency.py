@@ -1,0 +1,76 @@
+"""The concurrency of a bulk run grows slowly and shrinks quickly."""
+
+import asyncio
+
+from videoapi.bulk.concurrency import Window
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def filled(window: Window) -> int:
+    entered = 0
+    while entered < window.limit:
+        await window.enter()
+        entered += 1
+    return entered
+
+
+async def test_a_window_opens_by_one_for_each_round_of_successes() -> None:
+    window = Window(32, Clock())
+    assert await filled(window) == 8
+
+    for _ in range(8):
+        window.succeeded()
+
+    assert window.limit == 8 or window.limit == 9
+    window.succeeded()
+    assert window.limit == 9
+
+
+async def test_a_window_that_is_not_used_does_not_open() -> None:
+    window = Window(32, Clock())
+    await window.enter()
+
+    for _ in range(1000):
+        window.succeeded()
+
+    assert window.limit == 8
+
+
+async def test_many_signs_of_one_moment_close_it_once_and_it_never_closes_wholly() -> None:
+    clock = Clock()
+    window = Window(32, clock)
+    for _ in range(30):
+        window.overloaded()
+    assert window.limit == 5
+
+    for second in range(1, 30):
+        clock.now = float(second)
+        window.overloaded()
+
+    assert window.limit == 1
+
+
+async def test_those_who_wait_enter_in_order_as_places_come_free() -> None:
+    window = Window(1, Clock())
+    await window.enter()
+    order: list[int] = []
+
+    async def enter(number: int) -> None:
+        await window.enter()
+        order.append(number)
+        window.leave()
+
+    waiting = [asyncio.create_task(enter(number)) for number in range(5)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    await asyncio.sleep(0)
+    window.leave()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert order == [0, 2, 3, 4]
