@@ -36,8 +36,9 @@ if TYPE_CHECKING:
         VideoAPIError,
     )
     from videoapi.events import AttemptEvent, CallEvent
+    from videoapi.models.archives import Archive, ArchiveFile
+    from videoapi.models.cdr import CallRecord
     from videoapi.models.dialin import DialIn, DialInNumber, DialInSip
-    from videoapi.models.reports import Archive, ArchiveFile, CallRecord
     from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
     from videoapi.models.tokens import Participant, Role, Token, TokenSpec
     from videoapi.pipeline.accounts import Chance
@@ -72,9 +73,10 @@ _HOMES = {
     ),
     "events": ("AttemptEvent", "CallEvent"),
     "pipeline.middleware": ("Middleware", "Send"),
+    "models.archives": ("Archive", "ArchiveFile"),
+    "models.cdr": ("CallRecord",),
     "models.dialin": ("DialIn", "DialInNumber", "DialInSip"),
     "models.tokens": ("Participant", "Role", "Token", "TokenSpec"),
-    "models.reports": ("Archive", "ArchiveFile", "CallRecord"),
     "models.rooms": ("Room", "RoomSettings", "RoomSpec", "Sip"),
     "pipeline.accounts": ("Chance",),
     "protocol.backoff": ("RetryPolicy",),

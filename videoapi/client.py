@@ -37,7 +37,7 @@ from videoapi.transport.prewarm import open_connections
 
 if TYPE_CHECKING:
     from videoapi.creation.creator import Creator
-    from videoapi.models.reports import CallRecord
+    from videoapi.models.cdr import CallRecord
     from videoapi.resources.archives import Archives
     from videoapi.resources.dialin import DialIns
     from videoapi.resources.reports import Reports

@@ -10,9 +10,9 @@ import orjson
 from benchmarks.speed.measure import Options, Result, Row
 from benchmarks.speed.records import SHAPES, body
 from benchmarks.speed.rounds import COLLECTOR, Case, collector, rows
+from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordReader
 from videoapi.models.converter import structure
-from videoapi.models.reports import CallRecord
 from videoapi.streaming import Splitter
 
 COUNT: Final = 5_000

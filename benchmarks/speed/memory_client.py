@@ -16,7 +16,7 @@ from typing import Final
 
 from benchmarks.speed import cores
 from videoapi import SessionManager, VideoClient
-from videoapi.models.reports import CallRecord
+from videoapi.models.cdr import CallRecord
 
 PERIOD: Final = ("2026-01-01", "2026-01-07")
 MEBI: Final = 2**20

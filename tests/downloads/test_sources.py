@@ -40,7 +40,7 @@ from videoapi.errors import (
     RequestRejected,
     VideoAPIError,
 )
-from videoapi.models.reports import ArchiveFile
+from videoapi.models.archives import ArchiveFile
 
 Open = Callable[[], Awaitable[FileServer]]
 Connect = Callable[..., VideoClient]

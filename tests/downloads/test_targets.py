@@ -18,7 +18,7 @@ from tests.downloads.conftest import CONTENT, FileServer, Seen, head, left, plai
 from videoapi.client import VideoClient
 from videoapi.downloads.disk import Target
 from videoapi.errors import CallTimeout, ConfigurationError, DownloadFailed
-from videoapi.models.reports import ArchiveFile
+from videoapi.models.archives import ArchiveFile
 from videoapi.pipeline.accounts import Chance
 
 

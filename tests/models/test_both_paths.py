@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from videoapi.models.archives import Archive
+from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import Reader, RecordReader, Refused
 from videoapi.models.dialin import DialIn
-from videoapi.models.reports import Archive, CallRecord
 from videoapi.models.rooms import Room
 from videoapi.models.tokens import Participant
 

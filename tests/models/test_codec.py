@@ -8,8 +8,8 @@ import pytest
 from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.models import extra as kept
 from videoapi.models import strict_json as strictjson
+from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import MISSING, Reader, RecordReader, Refused, encode
-from videoapi.models.reports import CallRecord
 from videoapi.models.rooms import LiveRecording, Room, RoomSettings
 from videoapi.models.tokens import Participant
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from videoapi.models.archives import Archive
 from videoapi.models.base import Model
+from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import MISSING, Reader, RecordReader
 from videoapi.models.dialin import DialIn
-from videoapi.models.reports import Archive, CallRecord
 from videoapi.models.rooms import Room
 from videoapi.models.tokens import Participant
 from videoapi.models.validation import check_room, check_token

@@ -5,9 +5,10 @@ import traceback
 import pytest
 
 from videoapi.errors import VideoAPIError
+from videoapi.models.archives import Archive
+from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import Reader, RecordReader
 from videoapi.models.dialin import DialIn
-from videoapi.models.reports import Archive, CallRecord
 from videoapi.models.rooms import Room
 from videoapi.models.tokens import Token
 

@@ -15,7 +15,7 @@ import pytest
 import videoapi.models
 from videoapi.errors import ValidationError
 from videoapi.models.base import UNSET, Model
-from videoapi.models.reports import CallRecord
+from videoapi.models.cdr import CallRecord
 from videoapi.models.rooms import Room, RoomSettings
 from videoapi.models.tokens import Token
 

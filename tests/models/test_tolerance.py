@@ -4,9 +4,10 @@ import time
 
 import pytest
 
+from videoapi.models.archives import Archive
+from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordReader
 from videoapi.models.dialin import DialIn
-from videoapi.models.reports import Archive, CallRecord
 from videoapi.models.rooms import LiveRecording, RoleBasedRecording, Room, Sip
 from videoapi.models.tokens import Participant
 

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import Refused
-from videoapi.models.reports import CallRecord
 from videoapi.streaming.record_filter import Rejected, Sieve
 from videoapi.streaming.splitter import Block
 from videoapi.streaming.windows import plan, utc_day

@@ -25,7 +25,8 @@ from videoapi.errors import (
     ProtocolError,
     ValidationError,
 )
-from videoapi.models.reports import Archive, CallRecord
+from videoapi.models.archives import Archive
+from videoapi.models.cdr import CallRecord
 from videoapi.protocol.routes import LIST_ROOMS, Request
 from videoapi.resources.reports import ARCHIVES, Reports, cdr
 from videoapi.streaming import RecordStream, room_list

@@ -20,7 +20,8 @@ from videoapi.cli.csv_rows import EXTRA, cells
 from videoapi.cli.progress import display
 from videoapi.cli.terminal import say
 from videoapi.errors import ConfigurationError, VideoAPIError
-from videoapi.models.reports import Archive, CallRecord
+from videoapi.models.archives import Archive
+from videoapi.models.cdr import CallRecord
 from videoapi.streaming import RecordStream
 
 PRIVATE: Final = 0o600

@@ -18,7 +18,7 @@ from videoapi.cli.progress import Show, display
 from videoapi.cli.terminal import say
 from videoapi.downloads.filenames import safe_name
 from videoapi.errors import AuthenticationFailed, DownloadFailed, PermissionDenied, VideoAPIError
-from videoapi.models.reports import Archive, ArchiveFile
+from videoapi.models.archives import Archive, ArchiveFile
 from videoapi.resources.archives import Archives
 from videoapi.streaming import RecordStream
 

@@ -18,7 +18,7 @@ from videoapi.downloads.host_policy import HostPolicy, read_url, shown
 from videoapi.downloads.threads import on_disk
 from videoapi.downloads.transfer import Progress, Renew, Transfer
 from videoapi.errors import CallTimeout, ConfigurationError
-from videoapi.models.reports import ArchiveFile
+from videoapi.models.archives import ArchiveFile
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.session import SessionManager
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from videoapi.downloads import Downloader, Progress, Renew
 from videoapi.errors import VideoAPIError
-from videoapi.models.reports import Archive, ArchiveFile
+from videoapi.models.archives import Archive, ArchiveFile
 from videoapi.pipeline.pipeline import Caller
 from videoapi.resources.reports import ARCHIVES, Reports
 

@@ -10,8 +10,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from videoapi.creation.create_request import ROOM
+from videoapi.models.archives import Archive
+from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import Reader, RecordReader, Refused
-from videoapi.models.reports import Archive, CallRecord
 from videoapi.models.rooms import Room
 from videoapi.resources import archives as archives
 from videoapi.resources.dialin import NUMBERS

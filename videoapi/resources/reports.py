@@ -8,8 +8,9 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
+from videoapi.models.archives import Archive
+from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordReader
-from videoapi.models.reports import Archive, CallRecord
 from videoapi.models.validation import check_conf_num, check_room_id, period_day
 from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol import routes

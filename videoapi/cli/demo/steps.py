@@ -14,7 +14,7 @@ from videoapi.cli.bulk import words
 from videoapi.cli.demo.results import Findings, Step
 from videoapi.cli.progress import display
 from videoapi.client import VideoClient
-from videoapi.models.reports import ArchiveFile
+from videoapi.models.archives import ArchiveFile
 from videoapi.models.rooms import RoomSpec
 from videoapi.models.settings import RoomSettings
 from videoapi.models.tokens import Token, TokenSpec

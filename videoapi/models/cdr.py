@@ -1,4 +1,4 @@
-"""Call detail records and archives: what the service reports of sessions that are over."""
+"""Call detail records: one per connection of a user to a session that is over."""
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
@@ -7,7 +7,7 @@ import attrs
 import msgspec
 
 from videoapi.models.absent import often_absent
-from videoapi.models.base import Model, masked, masked_url, masked_urls
+from videoapi.models.base import Model, masked
 from videoapi.models.rooms import Sip
 from videoapi.models.settings import RoomSettings
 from videoapi.models.times import moment
@@ -206,88 +206,3 @@ class CallRecord(Model):
     def quality(self) -> StatsQuality | None:
         """`stats_quality` as a model, built when it is asked for."""
         return None if self.stats_quality is None else StatsQuality.from_dict(self.stats_quality)
-
-
-@attrs.frozen(repr=False, kw_only=True)
-class FileLink(Model):
-    """Where a file lies. Source: contract 5.3."""
-
-    url: str | None = attrs.field(default=None, repr=masked_url)
-
-
-@attrs.frozen(repr=False, kw_only=True)
-class ArchiveFile(Model):
-    """A file that can be downloaded.
-
-    Args:
-        kind: `recording`, `transcoded`, `chatdata` or `metadata`.
-        url: Where it lies. Its query may be a secret; a repr leaves it out.
-        archive_id: The archive it belongs to.
-        room_id: The room it is of.
-        conf_num: The session it is of.
-        trans_date: The archive's time, as on the wire.
-    """
-
-    composed: ClassVar[bool] = True
-
-    kind: str
-    url: str = attrs.field(repr=masked_url)
-    archive_id: str | None = None
-    room_id: str | None = None
-    conf_num: str | None = None
-    trans_date: str | None = None
-
-
-_Links = tuple[FileLink | str | None, ...] | str | None
-
-
-@attrs.frozen(repr=False, kw_only=True)
-class Archive(Model):
-    """The files of one session; the service keeps them for 72 hours. Source: contract 5.3."""
-
-    _id: str | None = None
-    trans_date: str | None = None
-    conf_num: str | None = None
-    app_id: str | None = None
-    room_id: str | None = None
-    recording: _Links = attrs.field(default=None, repr=masked_urls)
-    transcoded: _Links = attrs.field(default=None, repr=masked_urls)
-    chatdata: _Links = attrs.field(default=None, repr=masked_urls)
-    metadata: _Links = attrs.field(default=None, repr=masked_urls)
-
-    @property
-    def archive_id(self) -> str | None:
-        """The service's id of the archive."""
-        return self._id
-
-    @property
-    def trans_at(self) -> datetime | None:
-        """When the archive was made, aware, in UTC."""
-        return moment(self.trans_date)
-
-    @property
-    def identity(self) -> str | None:
-        """What makes the archive one and the same when it is read again; None where it has no id."""
-        return self._id or None
-
-    @property
-    def files(self) -> tuple[ArchiveFile, ...]:
-        """Every file of the archive, in order: recordings, transcoded ones, chat, metadata."""
-        return tuple(
-            ArchiveFile(
-                kind=kind,
-                url=url,
-                archive_id=self._id,
-                room_id=self.room_id,
-                conf_num=self.conf_num,
-                trans_date=self.trans_date,
-            )
-            for kind in ("recording", "transcoded", "chatdata", "metadata")
-            for url in _urls(getattr(self, kind))
-        )
-
-
-def _urls(links: _Links) -> list[str]:
-    listed = (links,) if isinstance(links, str) else links or ()
-    urls = (link.url if isinstance(link, FileLink) else link for link in listed)
-    return [url for url in urls if url]
