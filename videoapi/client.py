@@ -127,9 +127,9 @@ class VideoClient:
         self._recording = recording_login(recording_auth)
         self._recording_hosts = host_rules(recording_hosts)
         options = _options(Options(), timeout, attempt_timeout, retry)
-        self._transport = Transport(self._manager, self._base, source)
+        self._transport = Transport(self._manager.pool, self._base, source)
         account = source.app_id if isinstance(source, Credentials) else f"callable {id(source):#x}"
-        pace = self._manager.pace(self._base.origin, account)
+        pace = self._manager.accounts.of(self._base.origin, account)
         must_be_callable("middleware", *middleware)
         must_be_callable("listeners", *listeners)
         if any(inspect.iscoroutinefunction(listener) for listener in listeners):
@@ -140,7 +140,7 @@ class VideoClient:
         self._caller = Caller(
             send=chain(middleware, retrying(self._transport.send, pace, tuple(listeners))),
             options=options,
-            manager=self._manager,
+            pool=self._manager.pool,
             pace=pace,
             listeners=tuple(listeners),
             guarded=bool(middleware),
@@ -189,7 +189,8 @@ class VideoClient:
         from videoapi.resources.archives import Archives
 
         downloader = Downloader(
-            self._manager,
+            self._manager.pool,
+            self._manager.chance,
             base=self._base,
             credentials=self._recording,
             hosts=self._recording_hosts,
@@ -251,13 +252,13 @@ class VideoClient:
             ConnectionFailed: None could be opened within `attempt_timeout`. Calls may be made all the same.
         """
         self._transport.check()
-        _within("connections", connections, self._manager.max_connections)
+        _within("connections", connections, self._manager.pool.max_connections)
         from videoapi.resources import prewarm
 
         prewarm.prepare()
         options = self._caller.options
         limit = min(options.attempt_timeout, options.timeout or options.attempt_timeout)
-        return await open_connections(self._manager, str(self._base), connections, limit)
+        return await open_connections(self._manager.pool, str(self._base), connections, limit)
 
     _is_view = False
 

@@ -1,67 +1,22 @@
-"""The session manager: the pool of connections that all clients and namespaces share.
+"""The session manager: what clients share, that is connections and what is known of accounts.
 
-Credentials are each client's, connections are the pool's: one process can serve many projects over
-one pool. Who makes a manager closes it.
+Credentials belong to each client and connections to the pool, so one process can serve many
+projects over one pool.
 """
 
 from __future__ import annotations
 
-import asyncio
-import ssl
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, Self
 
-import aiohttp
 import attrs
 
-from videoapi.config import positive_seconds, proxy_url
-from videoapi.errors import ConfigurationError
-from videoapi.pipeline.accounts import Chance, LoopClock, Pace, Paces
-from videoapi.transport.connector import Connector
-from videoapi.transport.deadlines import Watchdog
-from videoapi.transport.fast_path import TESTED
-from videoapi.transport.request_writer import USER_AGENT
+from videoapi.pipeline.accounts import Chance, LoopClock, Paces
+from videoapi.transport.pool import ConnectionPool
 
 if TYPE_CHECKING:
-    from aiohttp import ClientHandlerType, ClientMiddlewareType
-    from yarl import URL
-
-    from videoapi.transport.resolver import PublicOnly
-
-_NEVER_RESENT: Final = frozenset({"POST", "PATCH"})
-"""Methods that aiohttp never repeats by itself. Source: RFC 9110, 9.2.2."""
-
-
-class Dropped(Exception):
-    """A connection broke; told under this name so that aiohttp does not send the request once more."""
-
-
-async def _never_resend(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-    """Hide a broken connection from aiohttp, which would repeat a GET, PUT or DELETE without a word."""
-    try:
-        return await handler(request)
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise Dropped(type(error).__name__) from None
-
-
-class Permits(asyncio.Semaphore):
-    """A semaphore that tells how many permits are free, and gives a free one without a coroutine."""
-
-    @property
-    def free(self) -> int:
-        return self._value
-
-    def take(self) -> bool:
-        """Take a permit as `acquire` does, if that need not wait."""
-        if not self._value or self._waiters:
-            return False
-        self._value -= 1
-        return True
+    from aiohttp import ClientMiddlewareType
 
 
 class SessionManager:
@@ -99,176 +54,36 @@ class SessionManager:
         http_middlewares: Sequence[ClientMiddlewareType] = (),
         chance: Chance | None = None,
     ) -> None:
-        limit: object = max_connections
-        if type(limit) is not int or not 1 <= limit <= 10_000:
-            raise ConfigurationError(f"max_connections={max_connections!r}: give a whole number from 1 to 10,000.")
-        positive_seconds("keepalive", keepalive)
-        positive_seconds("connect_timeout", connect_timeout)
-        self.max_connections = max_connections
-        self.max_streams = max(1, max_connections // 4)
-        self.proxy = proxy_url(proxy)
-        self.trust_env = trust_env
-        self._keepalive = keepalive
-        self.connect_timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
-        self._tls = _tls_context(ca_file)
-        self._middlewares = tuple(http_middlewares)
-        # Whether nothing of the user's stands between a call and its connection.
-        self.plain = TESTED and not (self._middlewares or self.proxy or self.trust_env)
+        self.pool = ConnectionPool(
+            max_connections=max_connections,
+            keepalive=keepalive,
+            connect_timeout=connect_timeout,
+            ca_file=ca_file,
+            proxy=proxy,
+            trust_env=trust_env,
+            http_middlewares=http_middlewares,
+        )
         chance = chance or Chance()
         # A clock of this manager's own, as it belongs to one loop.
         self.chance = attrs.evolve(chance, clock=LoopClock()) if isinstance(chance.clock, LoopClock) else chance
-        self._paces = Paces(self.chance)
-        self._closed = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._api: aiohttp.ClientSession | None = None
-        self._files: dict[bool, aiohttp.ClientSession] = {}
-        self.permits: Permits
-        self.stream_permits: Permits
-        self.brief_permits: Permits
-        self.file_permits: Permits
-        self.now: Callable[[], float]
-        self.watchdog: Watchdog
-        self.connector: Connector
+        self.accounts = Paces(self.chance)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "idle" if self._loop is None else "open"
-        return f"<SessionManager {state}, max_connections={self.max_connections}>"
+        return f"<SessionManager {self.pool.state}, max_connections={self.pool.max_connections}>"
 
     @property
     def closed(self) -> bool:
-        return self._closed
-
-    def api(self) -> aiohttp.ClientSession:
-        """Return the session for the API, opened at first use in the running loop.
-
-        Raises:
-            ConfigurationError: The manager is closed, or belongs to another event loop.
-        """
-        if self._api is None or self._closed or self._loop is not asyncio.get_running_loop():
-            self._bind()
-            if self._api is None:
-                self.connector = Connector(**self._pool(self.max_connections + 2 * self.max_streams))
-                self._api = self._open(self.connector, auto_decompress=True)
-        return self._api
-
-    def files(self, *, public_only: bool) -> aiohttp.ClientSession:
-        """Return a session for downloads, which never sees the API's credentials.
-
-        Bodies come as they are sent, not inflated. The two sessions share no connection, so that what
-        one of them may reach is not lent to the other.
-
-        Args:
-            public_only: Whether hosts must resolve to addresses of the public internet.
-
-        Raises:
-            ConfigurationError: The manager is closed, or belongs to another event loop.
-        """
-        self._bind()
-        session = self._files.get(public_only)
-        if session is None:
-            connector = Connector(**self._pool(self.max_streams), resolver=self._public() if public_only else None)
-            session = self._files[public_only] = self._open(connector, auto_decompress=False)
-        return session
-
-    def proxy_for(self, url: URL) -> str | None:
-        """Return the URL of the proxy that a request goes through, or None.
-
-        Raises:
-            ConfigurationError: The environment names a proxy that is none.
-        """
-        if self.proxy is not None or not self.trust_env or proxy_bypass(url.authority):
-            return self.proxy
-        return proxy_url(getproxies().get(url.scheme))
-
-    @property
-    def busy(self) -> bool:
-        """Whether more than one call is under way."""
-        return self.permits.free < self.max_connections - 1
-
-    def middlewares_for(self, method: str) -> tuple[ClientMiddlewareType, ...]:
-        """Return what stands around an exchange: where aiohttp would repeat it, what keeps it from that."""
-        return self._middlewares if method in _NEVER_RESENT else (_never_resend, *self._middlewares)
-
-    def pace(self, origin: str, account: str) -> Pace:
-        """Return the retry budget and the gates of one account at one origin."""
-        return self._paces.of(origin, account)
+        return self.pool.closed
 
     async def aclose(self) -> None:
         """Close all connections; calls in flight fail. Closing twice does no harm."""
-        self._closed = True
-        sessions = [*([self._api] if self._api is not None else []), *self._files.values()]
-        self._api = None
-        self._files = {}
-        for session in sessions:
-            await session.close()
-        if self._loop is not None:
-            # Whoever waits for the rest of a body is not told by aiohttp that its connection was closed.
-            self.watchdog.close()
+        await self.pool.aclose()
 
     async def __aenter__(self) -> Self:
-        self._bind()
+        self.pool.bind()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    def _bind(self) -> None:
-        if self._closed:
-            raise ConfigurationError("The session manager is closed. Open a new one, or call before aclose().")
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-            self.now = loop.time
-            self.permits = Permits(self.max_connections)
-            self.stream_permits = Permits(self.max_streams)
-            self.brief_permits = Permits(self.max_streams)
-            # Of their own: a download made inside `async for` over an archive must find one.
-            self.file_permits = Permits(self.max_streams)
-            self.watchdog = Watchdog(loop)
-        elif self._loop is not loop:
-            raise ConfigurationError(
-                f"The client belongs to event loop {id(self._loop):#x}, but is used from {id(loop):#x}. "
-                "Connections live in one loop: make one client for each."
-            )
-
-    def _public(self) -> PublicOnly:
-        from videoapi.transport.resolver import PublicOnly, proxy_hosts
-
-        return PublicOnly(proxy_hosts(self.proxy, self.trust_env))
-
-    def _pool(self, limit: int) -> dict[str, object]:
-        options: dict[str, object] = {
-            "limit": limit,
-            "limit_per_host": 0,
-            "keepalive_timeout": self._keepalive,
-        }
-        if sys.version_info < (3, 12, 7):
-            # Older interpreters lose TLS connections whose peer never says goodbye.
-            options["enable_cleanup_closed"] = True
-        if self._tls is not None:
-            options["ssl"] = self._tls
-        return options
-
-    def _open(self, connector: Connector, *, auto_decompress: bool) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self.connect_timeout,
-            middlewares=self.middlewares_for("GET"),
-            auto_decompress=auto_decompress,
-            headers={"User-Agent": USER_AGENT},
-        )
-
-
-def _tls_context(ca_file: str | None) -> ssl.SSLContext | None:
-    """Return a verifying context for a CA file; None for aiohttp's own, which verifies too."""
-    if ca_file is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"ca_file={ca_file!r} holds no certificate that can be read: {error}") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

@@ -48,17 +48,17 @@ class Chunks:
 async def consume(answer: bytes, size: int, extra: bool = False) -> int:
     """Stream a body that is in hand by the whole path of `client.cdr.by_period`."""
     async with SessionManager(max_connections=4, chance=Chance()) as manager:
-        manager.api()
+        manager.pool.api()
 
         async def send(request: Request) -> Outcome:
-            await manager.stream_permits.acquire()
-            return opened(200, {}, Chunks(answer, size, manager.stream_permits.release))
+            await manager.pool.stream_permits.acquire()
+            return opened(200, {}, Chunks(answer, size, manager.pool.stream_permits.release))
 
         caller = Caller(
             send=send,
             options=CallOptions(retry=RetryPolicy()),
-            manager=manager,
-            pace=manager.pace("http://service", "app"),
+            pool=manager.pool,
+            pace=manager.accounts.of("http://service", "app"),
         )
         count = 0
         async for _ in cdr(caller).by_period(*PERIOD, extra=extra):

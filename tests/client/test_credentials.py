@@ -81,7 +81,7 @@ async def test_a_callable_that_returns_none_is_a_configuration_error(rubbish: ob
         async with VideoClient(credentials=lambda: rubbish, base_url=server.base_url) as client:  # type: ignore[arg-type,return-value]
             with pytest.raises(ConfigurationError):
                 await client.rooms.get(ROOM_ID)
-            assert client._manager.permits.free == client._manager.max_connections
+            assert client._manager.pool.permits.free == client._manager.pool.max_connections
         assert server.accepted == 0
 
 
@@ -92,7 +92,7 @@ async def test_what_a_callable_raises_is_the_callers_to_see() -> None:
     async with VideoClient(credentials=fail, base_url="http://127.0.0.1:9/v1") as client:
         with pytest.raises(LookupError, match="vault"):
             await client.rooms.get(ROOM_ID)
-        assert client._manager.permits.free == client._manager.max_connections
+        assert client._manager.pool.permits.free == client._manager.pool.max_connections
 
 
 @pytest.mark.parametrize(

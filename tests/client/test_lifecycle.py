@@ -205,7 +205,7 @@ async def test_thousands_of_tasks_share_one_client() -> None:
         rooms = await asyncio.gather(*(client.rooms.get(ROOM_ID) for _ in range(3000)))
         assert len(rooms) == len(server.requests) == 3000
         assert server.accepted <= 8
-        assert manager.permits.free == 8
+        assert manager.pool.permits.free == 8
 
 
 PROGRAM = """

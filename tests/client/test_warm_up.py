@@ -39,7 +39,7 @@ def ended(server: Server) -> int:
 
 
 def free_now(manager: SessionManager) -> int:
-    return manager.permits.free
+    return manager.pool.permits.free
 
 
 def served_by(authority: trustme.CA) -> ssl.SSLContext:

@@ -265,7 +265,7 @@ async def test_a_view_has_limits_of_its_own_shares_the_rest_and_closes_nothing()
         assert (view._caller.options.timeout, view._caller.options.retry) == (5, retry)
         assert view._caller.options.attempt_timeout == 20
         assert (client._caller.options.timeout, client._caller.options.retry) == (50, RetryPolicy())
-        assert view._caller.manager is client._caller.manager
+        assert view._caller.pool is client._caller.pool
         assert view._caller.pace is client._caller.pace
         assert view.base_url == client.base_url
         assert client.rooms is client.rooms

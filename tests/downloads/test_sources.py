@@ -258,7 +258,7 @@ async def test_redirects_end_after_five(client: VideoClient, server: FileServer,
     with pytest.raises(ProtocolError, match="more than 5 redirects"):
         await download(client, f"{server.url}/a/other.mp4", tmp_path)
     assert len(server.seen) == 6
-    assert client._manager.file_permits.free == client._manager.max_streams
+    assert client._manager.pool.file_permits.free == client._manager.pool.max_streams
 
 
 @pytest.fixture
@@ -371,9 +371,9 @@ async def test_downloads_find_a_permit_inside_a_stream_of_the_archive(
 ) -> None:
     server.answers = [ranged()]
     manager = client._manager
-    manager.api()
-    for _ in range(manager.max_streams):
-        await manager.stream_permits.acquire()
+    manager.pool.api()
+    for _ in range(manager.pool.max_streams):
+        await manager.pool.stream_permits.acquire()
     async with asyncio.timeout(5):
         await download(client, f"{server.url}/a/clip.mp4", tmp_path)
-    assert manager.file_permits.free == manager.max_streams
+    assert manager.pool.file_permits.free == manager.pool.max_streams

@@ -254,7 +254,7 @@ async def test_a_cancelled_download_closes_its_connection_and_keeps_what_came(
     assert left(tmp_path) == ["clip.mp4.part", "clip.mp4.part.json"]
     assert (tmp_path / "clip.mp4.part").read_bytes() == CONTENT[:100_000]
     assert of_disk(tmp_path) == set()
-    assert client._manager.file_permits.free == client._manager.max_streams
+    assert client._manager.pool.file_permits.free == client._manager.pool.max_streams
 
 
 async def test_a_cancelled_download_waits_for_the_disk_before_it_lets_go_of_the_file(
@@ -361,7 +361,7 @@ async def test_an_error_of_the_progress_callback_is_the_callers_and_leaves_nothi
     with pytest.raises(KeyError, match="mine"):
         await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path, progress=progress)
     assert of_disk(tmp_path) == set()
-    assert client._manager.file_permits.free == client._manager.max_streams
+    assert client._manager.pool.file_permits.free == client._manager.pool.max_streams
 
 
 async def test_memory_stays_flat_whatever_the_size(

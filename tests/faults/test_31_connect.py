@@ -48,7 +48,7 @@ async def named(monkeypatch: pytest.MonkeyPatch, answers: Answers) -> AsyncItera
     """Let names be resolved by a name server of the test's."""
     async with name_server(answers) as address:
         connector = functools.partial(Connector, resolver=Resolver(address), use_dns_cache=False)
-        monkeypatch.setattr("videoapi.session.Connector", connector)
+        monkeypatch.setattr("videoapi.transport.pool.Connector", connector)
         yield
 
 

@@ -493,7 +493,7 @@ async def test_f70_no_more_than_two_windows_are_opened_ahead() -> None:
 
 
 async def in_flight(client: VideoClient) -> int:
-    return len(client._manager.api().connector._acquired)  # type: ignore[union-attr]
+    return len(client._manager.pool.api().connector._acquired)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("how", ["block", "aclose", "break", "error", "cancel"])
@@ -538,4 +538,4 @@ async def test_f70_leaving_early_closes_the_connection(how: str) -> None:
             await gone.wait()
         assert await in_flight(client) == 0
         manager = client._manager
-        assert manager.stream_permits.free == manager.max_streams
+        assert manager.pool.stream_permits.free == manager.pool.max_streams

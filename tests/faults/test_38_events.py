@@ -75,12 +75,12 @@ async def at_each_step(
             servers = ("serve.<locals>", "_accept_connection")
             ours = {t for t in asyncio.all_tasks() - others if not any(s in repr(t.get_coro()) for s in servers)}
             assert ours == set(), ours
-            session = client._manager._api
+            session = client._manager.pool._api
             if session is not None:
                 assert not session.connector._acquired  # type: ignore[union-attr]
-                assert client._manager.permits.free == client._manager.max_connections
-                assert client._manager.stream_permits.free == client._manager.max_streams
-                assert not client._manager.watchdog._watches
+                assert client._manager.pool.permits.free == client._manager.pool.max_connections
+                assert client._manager.pool.stream_permits.free == client._manager.pool.max_streams
+                assert not client._manager.pool.watchdog._watches
     return ends
 
 
@@ -172,10 +172,10 @@ async def test_f71_a_job_cancelled_at_any_step_goes_on_from_its_journal(turns: i
 async def idle_but(client: VideoClient, sandbox: Sandbox) -> None:
     for _ in range(3):
         await asyncio.sleep(0)
-    session = client._manager._api
+    session = client._manager.pool._api
     if session is not None:
         assert not session.connector._acquired  # type: ignore[union-attr]
-        assert client._manager.permits.free == client._manager.max_connections
+        assert client._manager.pool.permits.free == client._manager.pool.max_connections
     assert not [thread for thread in threading.enumerate() if thread.name == "videoapi-journal"]
 
 

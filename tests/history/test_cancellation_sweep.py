@@ -154,9 +154,9 @@ async def _over() -> None:
 
 def _left(client: VideoClient, before: set[asyncio.Task[Any]]) -> list[str]:
     manager = client._manager
-    session = manager._api
+    session = manager.pool._api
     left = [f"task {task.get_coro()}" for task in _tasks() - before if not task.done()]
-    if manager._loop is not None and manager.permits.free != manager.max_connections:
+    if manager.pool._loop is not None and manager.pool.permits.free != manager.pool.max_connections:
         left.append("a permit")
     if session is not None and session.connector is not None and session.connector._acquired:
         left.append("a connection that is in use")

@@ -30,7 +30,7 @@ def calls(time: Time, line: Wire, *middlewares: Middleware, listeners: tuple[Any
     return Caller(
         send=chain(middlewares, retrying(line, pace, listeners)),
         options=Options(**limits),
-        manager=SessionManager(),
+        pool=SessionManager().pool,
         pace=pace,
         listeners=listeners,
         guarded=bool(middlewares),
@@ -162,7 +162,7 @@ async def test_a_failed_call_is_told_with_its_code_and_id() -> None:
     caller = Caller(
         send=retrying(refuse, pace, (events.append,)),
         options=Options(),
-        manager=SessionManager(),
+        pool=SessionManager().pool,
         pace=pace,
         listeners=(events.append,),
     )

@@ -63,7 +63,7 @@ async def test_no_session_carries_credentials() -> None:
     """Credentials on the wire: no session of aiohttp's holds any, so that none can send them by itself."""
     async with SessionManager() as manager:
         client = VideoClient(APP_ID, APP_KEY, "http://127.0.0.1:9/v2", session=manager)
-        sessions = [manager.api(), manager.files(public_only=True), manager.files(public_only=False)]
+        sessions = [manager.pool.api(), manager.pool.files(public_only=True), manager.pool.files(public_only=False)]
         for session in sessions:
             assert session.auth is None
             assert dict(session.headers) == {"User-Agent": "videoapi"}

@@ -45,7 +45,7 @@ class ScriptedBody:
     async def aclose(self) -> None:
         if not self.closed:
             self.closed = True
-            self._service.manager.stream_permits.release()
+            self._service.manager.pool.stream_permits.release()
 
 
 class Service:
@@ -65,7 +65,7 @@ class Service:
         return sum(not body.closed for body in self.bodies)
 
     async def send(self, request: Request) -> Outcome:
-        await self.manager.stream_permits.acquire()
+        await self.manager.pool.stream_permits.acquire()
         held = True
         try:
             self.requests.append(request.path)
@@ -83,7 +83,7 @@ class Service:
             return opened(200, {}, body)
         finally:
             if held:
-                self.manager.stream_permits.release()
+                self.manager.pool.stream_permits.release()
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -92,8 +92,8 @@ class Service:
         return Caller(
             send=self.send,
             options=Options(retry=RetryPolicy(**policy)),
-            manager=self.manager,
-            pace=self.manager.pace("http://service", f"app{next(self._accounts)}"),
+            pool=self.manager.pool,
+            pace=self.manager.accounts.of("http://service", f"app{next(self._accounts)}"),
         )
 
 
@@ -115,13 +115,13 @@ async def service() -> AsyncIterator[Service]:
         sleeps.append(seconds)
 
     async with SessionManager(max_connections=16, chance=Chance(sleep=sleep)) as manager:
-        manager.api()
+        manager.pool.api()
         service = Service(manager)
         service.slept = sleeps
         yield service
         await asyncio.sleep(0)
         assert service.open == 0
-        assert not manager.stream_permits.locked()
+        assert not manager.pool.stream_permits.locked()
 
 
 @pytest.fixture

@@ -497,14 +497,14 @@ async def test_two_windows_are_opened_ahead_and_come_in_order(service: Service) 
 async def test_nothing_is_opened_ahead_without_a_free_permit(service: Service) -> None:
     paths = month(service)
     for _ in range(3):
-        await service.manager.stream_permits.acquire()
+        await service.manager.pool.stream_permits.acquire()
     async with cdr(service.caller()).by_period("2026-01-01", "2026-02-04") as stream:
         async for _ in stream:
             await settle()
             assert asyncio.all_tasks() == {asyncio.current_task()}
     assert service.requests == paths
     for _ in range(3):
-        service.manager.stream_permits.release()
+        service.manager.pool.stream_permits.release()
 
 
 async def test_a_window_that_failed_ahead_is_opened_again_when_it_is_needed(
@@ -576,7 +576,7 @@ async def test_leaving_the_block_closes_everything_at_once(service: Service) -> 
             break
         assert service.open == 2
     assert service.open == 0
-    assert not service.manager.stream_permits.locked()
+    assert not service.manager.pool.stream_permits.locked()
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

@@ -87,7 +87,7 @@ async def test_a_tracer_of_aiohttp_sees_the_calls() -> None:
     trace.freeze()
     async with serve(repeating(DONE)) as server, VideoClient("id", "key", server.base_url) as client:
         await client.rooms.get(ROOM_ID)
-        client._manager.api()._trace_configs.append(trace)
+        client._manager.pool.api()._trace_configs.append(trace)
         await calls(client)
     assert seen == ["POST", "GET", "DELETE"]
 
@@ -123,7 +123,7 @@ async def test_middlewares_of_aiohttp_see_the_calls() -> None:
 async def test_an_untested_release_of_aiohttp_is_used_by_its_session(
     monkeypatch: pytest.MonkeyPatch, sessions_used: list[str]
 ) -> None:
-    monkeypatch.setattr("videoapi.session.TESTED", False)
+    monkeypatch.setattr("videoapi.transport.pool.TESTED", False)
     async with serve(repeating(DONE)) as server, VideoClient("id", "key", server.base_url) as client:
         await calls(client)
     assert len(sessions_used) == 3
@@ -216,7 +216,7 @@ async def test_a_cancelled_call_that_had_not_begun_sent_nothing() -> None:
             task.cancel()
         ended = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(one, asyncio.CancelledError) for one in ended)
-        assert client._manager.permits.free == client._manager.max_connections
+        assert client._manager.pool.permits.free == client._manager.pool.max_connections
         await client.rooms.get(ROOM_ID)
 
 
@@ -278,7 +278,7 @@ async def test_a_check_that_fails_leaves_no_connection_behind() -> None:
     ):
         with pytest.raises(RuntimeError):
             await client.rooms.get(ROOM_ID)
-        assert not client._manager.connector._acquired
+        assert not client._manager.pool.connector._acquired
 
 
 async def test_a_body_for_another_route_goes_out_under_its_own_method() -> None:

@@ -111,8 +111,8 @@ async def test_permits_come_back_however_a_call_ends() -> None:
         await asyncio.sleep(0)
         cancelled.cancel()
         await asyncio.wait([cancelled])
-        assert manager.permits.free == 2
-        assert manager.stream_permits.free == 1
+        assert manager.pool.permits.free == 2
+        assert manager.pool.stream_permits.free == 1
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "8", 10_001])

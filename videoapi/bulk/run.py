@@ -47,7 +47,7 @@ class BulkRun(Generic[S]):
         self._caller = caller
         self._settling = settling
         self._plan = plan
-        self._workers = checked_concurrency(concurrency, caller.manager.max_connections)
+        self._workers = checked_concurrency(concurrency, caller.pool.max_connections)
         self._progress = progress
         self._keep_all = keep_all
         self._inputs = Inputs(inputs)
@@ -104,7 +104,7 @@ class BulkRun(Generic[S]):
         if self._left:
             raise ConfigurationError("This run is over; outcomes can be iterated over once.")
         if self._task is None:
-            self._caller.manager.api()
+            self._caller.pool.check()
             self._course.begin()
             self._task = asyncio.get_running_loop().create_task(self._run())
 

@@ -19,15 +19,17 @@ from videoapi.downloads.threads import on_disk
 from videoapi.downloads.transfer import Progress, Renew, Transfer
 from videoapi.errors import CallTimeout, ConfigurationError
 from videoapi.models.archives import ArchiveFile
+from videoapi.pipeline.accounts import Chance
 from videoapi.protocol.backoff import RetryPolicy
-from videoapi.session import SessionManager
+from videoapi.transport.pool import ConnectionPool
 
 
 class Downloader:
     """Fetches files into directories.
 
     Args:
-        manager: The connections.
+        pool: The connections.
+        chance: Clock, sleep and dice of retries.
         base: The API's address; its origin may hand out files.
         credentials: User and password of the recordings, or None. Never APP_ID and APP_KEY.
         hosts: Other hosts that may hand out files, as names, `host:port`, or suffixes.
@@ -39,7 +41,8 @@ class Downloader:
 
     def __init__(
         self,
-        manager: SessionManager,
+        pool: ConnectionPool,
+        chance: Chance,
         *,
         base: BaseUrl,
         credentials: Credentials | None,
@@ -47,7 +50,8 @@ class Downloader:
         allow_http: bool,
     ) -> None:
         policy = HostPolicy.of(base.origin, hosts, http=allow_http)
-        self._source: Final = FileSource(manager=manager, policy=policy, credentials=credentials)
+        self._chance: Final = chance
+        self._source: Final = FileSource(pool=pool, policy=policy, credentials=credentials)
 
     async def download(
         self,
@@ -81,6 +85,7 @@ class Downloader:
         target = Target(to, name=_name(file, url, name), source=_source(url), overwrite=overwrite, named=bool(name))
         transfer = Transfer(
             source=self._source,
+            chance=self._chance,
             url=url,
             target=target,
             policy=policy,

@@ -13,8 +13,8 @@ from yarl import URL
 from videoapi.config import Credentials
 from videoapi.downloads.host_policy import HostPolicy, read_url, shown
 from videoapi.errors import CallTimeout, ConnectionFailed, DownloadFailed, ProtocolError, VideoAPIError
-from videoapi.session import Dropped, SessionManager
 from videoapi.transport.connector import Exchange, exchange_now
+from videoapi.transport.pool import ConnectionPool, Dropped
 from videoapi.transport.resolver import NotPublic
 from videoapi.transport.response_body import Body
 
@@ -46,12 +46,12 @@ class FileSource:
     """Fetches files from the hosts that the policy allows.
 
     Args:
-        manager: The connections.
+        pool: The connections.
         policy: Where files may come from.
         credentials: User and password of the recordings, or None.
     """
 
-    manager: SessionManager
+    pool: ConnectionPool
     policy: HostPolicy
     credentials: Credentials | None
 
@@ -72,8 +72,8 @@ class FileSource:
             ProtocolError: The redirects lead nowhere.
             ConfigurationError: The client is closed, or belongs to another event loop.
         """
-        self.manager.files(public_only=False)
-        permits = self.manager.file_permits
+        self.pool.files(public_only=False)
+        permits = self.pool.file_permits
         await permits.acquire()
         limit = asyncio.timeout(head_timeout)
         try:
@@ -92,7 +92,7 @@ class FileSource:
             response, exchange = await self._send(url, headers, trusted=trusted, public_only=public_only)
             location = response.headers.get("Location") if response.status in _REDIRECTS else None
             if location is None:
-                body = Body(response, exchange, self.manager.watchdog, self.manager.file_permits, silence=SILENCE)
+                body = Body(response, exchange, self.pool.watchdog, self.pool.file_permits, silence=SILENCE)
                 return Reply(body=body, url=url, trusted=trusted)
             response.close()
             following = read_url(location, url)
@@ -108,8 +108,8 @@ class FileSource:
         sent = {"Accept": "*/*", "Accept-Encoding": "identity", **headers}
         if trusted and self.credentials is not None:
             sent["Authorization"] = self.credentials.authorization
-        session = self.manager.files(public_only=public_only)
-        proxy = self.manager.proxy_for(url)
+        session = self.pool.files(public_only=public_only)
+        proxy = self.pool.proxy_for(url)
         exchange = Exchange()
         token = exchange_now.set(exchange)
         try:

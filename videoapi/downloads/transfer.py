@@ -41,6 +41,7 @@ class Transfer:
 
     Args:
         source: Where files come from.
+        chance: Clock, sleep and dice of retries.
         url: The file's address.
         target: Where it goes; open.
         policy: How many attempts in a row may bring nothing new, and how long to wait between them.
@@ -50,6 +51,7 @@ class Transfer:
     """
 
     source: FileSource
+    chance: Chance
     url: URL
     target: Target
     policy: RetryPolicy
@@ -86,11 +88,7 @@ class Transfer:
                 if isinstance(trouble, DownloadFailed):
                     trouble.received = self.target.received
                 raise trouble
-            await self._chance.sleep(wait)
-
-    @property
-    def _chance(self) -> Chance:
-        return self.source.manager.chance
+            await self.chance.sleep(wait)
 
     def _wait(self, trouble: VideoAPIError, failures: int) -> float | None:
         """Return the seconds until the next attempt; None where there is none."""
@@ -100,8 +98,8 @@ class Transfer:
         if asked is not None and asked > self.policy.max_retry_after:
             return None
         base = self.policy.base if asked is None else self.policy.throttle_base
-        wait = jitter(base, self.policy.cap, failures, self._chance.dice())
-        return wait if asked is None else max(wait, spread(asked, self._chance.dice()))
+        wait = jitter(base, self.policy.cap, failures, self.chance.dice())
+        return wait if asked is None else max(wait, spread(asked, self.chance.dice()))
 
     async def _renewed(self) -> bool:
         """Take the address that the file has now, if it is another; only once."""
@@ -198,7 +196,7 @@ class Transfer:
     def _tell(self, held: int, *, always: bool = False) -> None:
         if self.progress is None:
             return
-        now = self._chance.clock()
+        now = self.chance.clock()
         if always or now - self._told >= TICK:
             self._told = now
             self.progress(self.target.received + held, self.target.version.total)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -18,7 +18,21 @@ from videoapi.protocol.error_mapping import error_of
 from videoapi.protocol.outcome import Outcome, Whole, answered, cut_short, unanswered
 from videoapi.protocol.routes import Options, Request
 from videoapi.protocol.verdicts import Kind, Phase, Verdict
-from videoapi.session import SessionManager
+
+
+class Pool(Protocol):
+    """What calls need to know of the connections below them."""
+
+    @property
+    def max_connections(self) -> int: ...
+
+    def check(self) -> None:
+        """Raise ConfigurationError if the connections are closed or belong to another event loop."""
+        ...
+
+    def may_prefetch(self) -> bool:
+        """Return whether a stream may be opened ahead of its use."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -28,7 +42,7 @@ class Caller:
     Args:
         send: The middleware chain down to the wire.
         options: Limits of each call.
-        manager: The connections.
+        pool: The connections.
         pace: What the calls of this account share.
         listeners: Told of each call.
         guarded: Whether user middleware stands in the chain, so that `timeout` must bound it too.
@@ -37,7 +51,7 @@ class Caller:
 
     send: Send
     options: Options
-    manager: SessionManager
+    pool: Pool
     pace: Pace
     listeners: Sequence[Listener] = ()
     guarded: bool = False
@@ -90,11 +104,6 @@ class Caller:
             if not limit.expired():
                 raise
         return unanswered(request, Phase.SENT, Kind.TIMEOUT, "a middleware did not end in time")
-
-    def stream_permit_free(self) -> bool:
-        """Tell whether a stream may be opened ahead: one permit stays for who opens the next on purpose."""
-        self.manager.api()
-        return self.manager.stream_permits.free > 1
 
     def judge(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
         """Judge the envelope that is left of a streamed body when its items are taken out."""

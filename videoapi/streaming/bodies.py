@@ -93,7 +93,7 @@ class Ahead:
         """Begin to open what comes next, in order."""
         for request in requests:
             if request.path not in self._tasks:
-                if not self._caller.stream_permit_free():
+                if not self._caller.pool.may_prefetch():
                     return
                 self._tasks[request.path] = asyncio.create_task(self._caller.open(request))
 

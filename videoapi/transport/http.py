@@ -17,9 +17,9 @@ from videoapi.protocol.outcome import Outcome, answered, cut_short, opened, unan
 from videoapi.protocol.redaction import concealed
 from videoapi.protocol.routes import Request
 from videoapi.protocol.verdicts import NEVER, Kind, Phase, Verdict
-from videoapi.session import Permits, SessionManager
 from videoapi.transport.connector import Exchange, exchange_now
 from videoapi.transport.fast_path import NoHttp, Reply, ask, fits
+from videoapi.transport.pool import ConnectionPool, Permits
 from videoapi.transport.prewarm import no_connection
 from videoapi.transport.request_writer import Heads
 from videoapi.transport.response_body import BROKEN, CLOSED, Body, name_of, read_bounded
@@ -37,13 +37,13 @@ class Transport:
     """Sends a request once, and tells what became of it.
 
     Args:
-        manager: The connections.
+        pool: The connections.
         base: The API's address.
         credentials: Fixed ones, or a callable that is asked at each attempt.
     """
 
-    def __init__(self, manager: SessionManager, base: BaseUrl, credentials: Credentials | CredentialsSource) -> None:
-        self.manager = manager
+    def __init__(self, pool: ConnectionPool, base: BaseUrl, credentials: Credentials | CredentialsSource) -> None:
+        self.pool = pool
         self._base = str(base)
         self._origin = base.origin
         self._heads = Heads(self._base)
@@ -57,7 +57,7 @@ class Transport:
         """Return the session; raise ConfigurationError where the client is closed or of another event loop."""
         if self.closed:
             raise ConfigurationError("The client is closed. Open a new one, or call it before aclose().")
-        return self.manager.api()
+        return self.pool.api()
 
     async def send(self, request: Request, deadline: float) -> Outcome:
         """Send a request once.
@@ -72,9 +72,9 @@ class Transport:
             ConfigurationError: The manager is closed or of another loop, or the credentials callable
                 returned none.
         """
-        session, clock = self.check(), self.manager.now
-        watchdog = self.manager.watchdog
-        permits = self._stream_permits(request) if request.stream else self.manager.permits
+        session, clock = self.check(), self.pool.now
+        watchdog = self.pool.watchdog
+        permits = self._stream_permits(request) if request.stream else self.pool.permits
         exchange, held, waited = Exchange(), False, 0.0
         began = clock()
         watch = watchdog.start(deadline)
@@ -83,7 +83,7 @@ class Transport:
             if not held:
                 await permits.acquire()
                 held = True
-                session, waited = self.manager.api(), clock() - began
+                session, waited = self.pool.api(), clock() - began
             watchdog.move(watch, min(deadline, began + waited + request.options.attempt_timeout))
             outcome = await self._exchange(session, request, exchange, permits)
             # A stream keeps its permit until it is closed.
@@ -91,7 +91,7 @@ class Transport:
             return attrs.evolve(outcome, waited=waited) if waited else outcome
         except asyncio.CancelledError:
             if not watch.timed_out():
-                if not (self.manager.closed and watch.undisturbed()):
+                if not (self.pool.closed and watch.undisturbed()):
                     raise
                 # Closing the connections cancels what waits in them, such as for a name, without a word.
                 return self._unless_closed(_timed_out(request, exchange, held))
@@ -107,25 +107,25 @@ class Transport:
 
     def _stream_permits(self, request: Request) -> Permits:
         """Return the permits it takes: a call inside a stream, and a brief stream inside a long one, find some."""
-        return self.manager.brief_permits if request.route.brief else self.manager.stream_permits
+        return self.pool.brief_permits if request.route.brief else self.pool.stream_permits
 
     async def _exchange(
         self, session: aiohttp.ClientSession, request: Request, exchange: Exchange, permits: Permits
     ) -> Outcome:
         login = self._fixed
         if login is None:
-            login, session = await self._authorization(), self.manager.api()
+            login, session = await self._authorization(), self.pool.api()
         response: aiohttp.ClientResponse | Reply
         try:
-            message = self._heads.message(request, login) if self.manager.plain and fits(session) else None
-            if message is not None and self.manager.busy:
+            message = self._heads.message(request, login) if self.pool.plain and fits(session) else None
+            if message is not None and self.pool.busy:
                 # Calls of the same turn of the loop go on together: each stage of many in a row runs from
                 # warm caches, and a peer on this host is woken once for all of them.
                 await asyncio.sleep(0)
             exchange.begun = True
             if message is not None:
-                origin, limit = self._origin_at(session), self.manager.connect_timeout
-                response = await ask(self.manager.connector, origin, limit, message, exchange)
+                origin, limit = self._origin_at(session), self.pool.connect_timeout
+                response = await ask(self.pool.connector, origin, limit, message, exchange)
             else:
                 response = await self._by_session(session, request, login, exchange)
         except BROKEN as error:
@@ -140,7 +140,7 @@ class Transport:
             exchange.spoil()
         if request.stream and response.status in (200, 201):
             assert isinstance(response, aiohttp.ClientResponse)
-            return opened(response.status, response.headers, Body(response, exchange, self.manager.watchdog, permits))
+            return opened(response.status, response.headers, Body(response, exchange, self.pool.watchdog, permits))
         outcome = await self._answer(request, exchange, response)
         return outcome if outcome.fault is None else concealed(outcome, login)
 
@@ -156,8 +156,8 @@ class Transport:
                 data=request.body,
                 headers=self._heads.fields(request, login),
                 allow_redirects=False,
-                proxy=self.manager.proxy_for(url),
-                middlewares=self.manager.middlewares_for(request.method),
+                proxy=self.pool.proxy_for(url),
+                middlewares=self.pool.middlewares_for(request.method),
             )
         finally:
             exchange_now.reset(token)
@@ -165,7 +165,7 @@ class Transport:
     async def _answer(self, request: Request, exchange: Exchange, response: aiohttp.ClientResponse | Reply) -> Outcome:
         status, headers = response.status, response.headers
         try:
-            if self.manager.closed:
+            if self.pool.closed:
                 raise aiohttp.ClientConnectionError("the connection was closed between head and body")
             content = response.content
             body = content.read_nowait() if content.is_eof() else await read_bounded(content, MAX_BODY)
@@ -196,7 +196,7 @@ class Transport:
 
     def _unless_closed(self, outcome: Outcome) -> Outcome:
         """Say so where a call broke because the connections were closed, and let it not be made again."""
-        if not self.manager.closed:
+        if not self.pool.closed:
             return outcome
         judgement = attrs.evolve(outcome.judgement, kind=Kind.CONNECTION, again=NEVER)
         return attrs.evolve(outcome, judgement=judgement, reason=CLOSED)

@@ -12,7 +12,7 @@ from yarl import URL
 
 from videoapi.errors import ConnectionFailed
 from videoapi.protocol.verdicts import Kind
-from videoapi.session import SessionManager
+from videoapi.transport.pool import ConnectionPool
 from videoapi.transport.response_body import BROKEN, name_of
 
 _ADVICE: Final = {
@@ -25,13 +25,13 @@ class _Stands(Exception):
     """Ends a request that has its connection, before a byte of it is sent."""
 
 
-async def open_connections(manager: SessionManager, base_url: str, number: int, limit: float) -> int:
+async def open_connections(pool: ConnectionPool, base_url: str, number: int, limit: float) -> int:
     """Open connections to a host and leave them to the pool; those that are idle there already count.
 
     Only permits that are free are taken: calls under way are not waited for.
 
     Args:
-        manager: The connections.
+        pool: The connections.
         base_url: Whither; through the proxy, where there is one.
         number: How many.
         limit: Seconds until all must stand.
@@ -40,16 +40,16 @@ async def open_connections(manager: SessionManager, base_url: str, number: int, 
         How many stand: fewer where others failed, or where calls are under way.
 
     Raises:
-        ConfigurationError: The manager is closed or of another loop.
+        ConfigurationError: The pool is closed or of another loop.
         ConnectionFailed: None could be opened.
     """
-    session, url = manager.api(), URL(base_url)
-    proxy = manager.proxy_for(url)
+    session, url = pool.api(), URL(base_url)
+    proxy = pool.proxy_for(url)
     held: list[Connection] = []
     ended: Sequence[BaseException | None] = ()
     permits = 0
     try:
-        while permits < number and manager.permits.take():
+        while permits < number and pool.permits.take():
             permits += 1
         async with asyncio.timeout(limit):
             opening = (_open(session, url, proxy, held) for _ in range(permits))
@@ -62,8 +62,8 @@ async def open_connections(manager: SessionManager, base_url: str, number: int, 
         for connection in held:
             connection.release()
         for _ in range(permits):
-            manager.permits.release()
-    if manager.closed:
+            pool.permits.release()
+    if pool.closed:
         raise ConnectionFailed("No connection was opened: the client was closed meanwhile. Nothing was sent.")
     errors = [error for error in ended if error is not None]
     if errors and not standing:

@@ -8,10 +8,10 @@ from typing import Final
 
 import aiohttp
 
-from videoapi.session import Dropped
 from videoapi.transport.connector import Exchange
 from videoapi.transport.deadlines import Watchdog
 from videoapi.transport.fast_path import NoHttp
+from videoapi.transport.pool import Dropped
 
 READ_TIMEOUT: Final = 20.0
 """Longest silence within a streamed body, in seconds."""

@@ -1,0 +1,247 @@
+"""The connection pool: aiohttp sessions, TLS, proxies, and the permits that bound what is in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from videoapi.config import positive_seconds, proxy_url
+from videoapi.errors import ConfigurationError
+from videoapi.transport.connector import Connector
+from videoapi.transport.deadlines import Watchdog
+from videoapi.transport.fast_path import TESTED
+from videoapi.transport.request_writer import USER_AGENT
+
+if TYPE_CHECKING:
+    from aiohttp import ClientHandlerType, ClientMiddlewareType
+    from yarl import URL
+
+    from videoapi.transport.resolver import PublicOnly
+
+_NEVER_RESENT: Final = frozenset({"POST", "PATCH"})
+"""Methods that aiohttp never repeats by itself. Source: RFC 9110, 9.2.2."""
+
+
+class Dropped(Exception):
+    """A connection broke; told under this name so that aiohttp does not send the request once more."""
+
+
+async def _never_resend(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+    """Hide a broken connection from aiohttp, which would repeat a GET, PUT or DELETE without a word."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise Dropped(type(error).__name__) from None
+
+
+class Permits(asyncio.Semaphore):
+    """A semaphore that tells how many permits are free, and gives a free one without a coroutine."""
+
+    @property
+    def free(self) -> int:
+        return self._value
+
+    def take(self) -> bool:
+        """Take a permit as `acquire` does, if that need not wait."""
+        if not self._value or self._waiters:
+            return False
+        self._value -= 1
+        return True
+
+
+class ConnectionPool:
+    """The connections of one session manager, bound to the first event loop that uses them.
+
+    The arguments are those of `SessionManager`.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int,
+        keepalive: float,
+        connect_timeout: float,
+        ca_file: str | None,
+        proxy: str | None,
+        trust_env: bool,
+        http_middlewares: Sequence[ClientMiddlewareType],
+    ) -> None:
+        limit: object = max_connections
+        if type(limit) is not int or not 1 <= limit <= 10_000:
+            raise ConfigurationError(f"max_connections={max_connections!r}: give a whole number from 1 to 10,000.")
+        positive_seconds("keepalive", keepalive)
+        positive_seconds("connect_timeout", connect_timeout)
+        self.max_connections = max_connections
+        self.max_streams = max(1, max_connections // 4)
+        self.proxy = proxy_url(proxy)
+        self.trust_env = trust_env
+        self._keepalive = keepalive
+        self.connect_timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
+        self._tls = _tls_context(ca_file)
+        self._middlewares = tuple(http_middlewares)
+        # Whether nothing of the user's stands between a call and its connection.
+        self.plain = TESTED and not (self._middlewares or self.proxy or self.trust_env)
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._api: aiohttp.ClientSession | None = None
+        self._files: dict[bool, aiohttp.ClientSession] = {}
+        self.permits: Permits
+        self.stream_permits: Permits
+        self.brief_permits: Permits
+        self.file_permits: Permits
+        self.now: Callable[[], float]
+        self.watchdog: Watchdog
+        self.connector: Connector
+
+    @property
+    def state(self) -> str:
+        """`idle` before first use, then `open`, then `closed`."""
+        return "closed" if self._closed else "idle" if self._loop is None else "open"
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def check(self) -> None:
+        """Raise ConfigurationError if the pool is closed or belongs to another event loop."""
+        self.api()
+
+    def may_prefetch(self) -> bool:
+        """Return whether a stream may be opened ahead: the last permit is kept for one that is opened now."""
+        self.api()
+        return self.stream_permits.free > 1
+
+    def api(self) -> aiohttp.ClientSession:
+        """Return the session for the API, opened at first use in the running loop.
+
+        Raises:
+            ConfigurationError: The manager is closed, or belongs to another event loop.
+        """
+        if self._api is None or self._closed or self._loop is not asyncio.get_running_loop():
+            self.bind()
+            if self._api is None:
+                self.connector = Connector(**self._pool(self.max_connections + 2 * self.max_streams))
+                self._api = self._open(self.connector, auto_decompress=True)
+        return self._api
+
+    def files(self, *, public_only: bool) -> aiohttp.ClientSession:
+        """Return a session for downloads, which never sees the API's credentials.
+
+        Bodies come as they are sent, not inflated. The two sessions share no connection, so that what
+        one of them may reach is not lent to the other.
+
+        Args:
+            public_only: Whether hosts must resolve to addresses of the public internet.
+
+        Raises:
+            ConfigurationError: The manager is closed, or belongs to another event loop.
+        """
+        self.bind()
+        session = self._files.get(public_only)
+        if session is None:
+            connector = Connector(**self._pool(self.max_streams), resolver=self._public() if public_only else None)
+            session = self._files[public_only] = self._open(connector, auto_decompress=False)
+        return session
+
+    def proxy_for(self, url: URL) -> str | None:
+        """Return the URL of the proxy that a request goes through, or None.
+
+        Raises:
+            ConfigurationError: The environment names a proxy that is none.
+        """
+        if self.proxy is not None or not self.trust_env or proxy_bypass(url.authority):
+            return self.proxy
+        return proxy_url(getproxies().get(url.scheme))
+
+    @property
+    def busy(self) -> bool:
+        """Whether more than one call is under way."""
+        return self.permits.free < self.max_connections - 1
+
+    def middlewares_for(self, method: str) -> tuple[ClientMiddlewareType, ...]:
+        """Return what stands around an exchange: where aiohttp would repeat it, what keeps it from that."""
+        return self._middlewares if method in _NEVER_RESENT else (_never_resend, *self._middlewares)
+
+    async def aclose(self) -> None:
+        """Close all connections; calls in flight fail. Closing twice does no harm."""
+        self._closed = True
+        sessions = [*([self._api] if self._api is not None else []), *self._files.values()]
+        self._api = None
+        self._files = {}
+        for session in sessions:
+            await session.close()
+        if self._loop is not None:
+            # Whoever waits for the rest of a body is not told by aiohttp that its connection was closed.
+            self.watchdog.close()
+
+    def bind(self) -> None:
+        """Bind the pool to the running event loop.
+
+        Raises:
+            ConfigurationError: The pool is closed, or belongs to another event loop.
+        """
+        if self._closed:
+            raise ConfigurationError("The session manager is closed. Open a new one, or call before aclose().")
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+            self.now = loop.time
+            self.permits = Permits(self.max_connections)
+            self.stream_permits = Permits(self.max_streams)
+            self.brief_permits = Permits(self.max_streams)
+            # Of their own: a download made inside `async for` over an archive must find one.
+            self.file_permits = Permits(self.max_streams)
+            self.watchdog = Watchdog(loop)
+        elif self._loop is not loop:
+            raise ConfigurationError(
+                f"The client belongs to event loop {id(self._loop):#x}, but is used from {id(loop):#x}. "
+                "Connections live in one loop: make one client for each."
+            )
+
+    def _public(self) -> PublicOnly:
+        from videoapi.transport.resolver import PublicOnly, proxy_hosts
+
+        return PublicOnly(proxy_hosts(self.proxy, self.trust_env))
+
+    def _pool(self, limit: int) -> dict[str, object]:
+        options: dict[str, object] = {
+            "limit": limit,
+            "limit_per_host": 0,
+            "keepalive_timeout": self._keepalive,
+        }
+        if sys.version_info < (3, 12, 7):
+            # Older interpreters lose TLS connections whose peer never says goodbye.
+            options["enable_cleanup_closed"] = True
+        if self._tls is not None:
+            options["ssl"] = self._tls
+        return options
+
+    def _open(self, connector: Connector, *, auto_decompress: bool) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self.connect_timeout,
+            middlewares=self.middlewares_for("GET"),
+            auto_decompress=auto_decompress,
+            headers={"User-Agent": USER_AGENT},
+        )
+
+
+def _tls_context(ca_file: str | None) -> ssl.SSLContext | None:
+    """Return a verifying context for a CA file; None for aiohttp's own, which verifies too."""
+    if ca_file is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"ca_file={ca_file!r} holds no certificate that can be read: {error}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
