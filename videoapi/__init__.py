@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from videoapi.models.dialin import DialIn, DialInNumber, DialInSip
     from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
     from videoapi.models.tokens import Participant, Role, Token, TokenSpec
-    from videoapi.pipeline.accounts import Chance
     from videoapi.pipeline.middleware import Middleware, Send
     from videoapi.protocol.backoff import RetryPolicy
     from videoapi.protocol.outcome import Outcome, answered
@@ -78,7 +77,6 @@ _HOMES = {
     "models.dialin": ("DialIn", "DialInNumber", "DialInSip"),
     "models.tokens": ("Participant", "Role", "Token", "TokenSpec"),
     "models.rooms": ("Room", "RoomSettings", "RoomSpec", "Sip"),
-    "pipeline.accounts": ("Chance",),
     "protocol.backoff": ("RetryPolicy",),
     "protocol.outcome": ("Outcome", "answered"),
     "protocol.routes": ("Request",),
@@ -97,7 +95,6 @@ __all__ = [
     "CallEvent",
     "CallRecord",
     "CallTimeout",
-    "Chance",
     "ConfigurationError",
     "Conflict",
     "ConnectionFailed",

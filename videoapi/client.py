@@ -26,9 +26,10 @@ from videoapi.config import (
 )
 from videoapi.errors import ConfigurationError
 from videoapi.events import Listener
-from videoapi.pipeline.middleware import Middleware, chain, retrying
+from videoapi.pipeline.middleware import Middleware, chain
 from videoapi.pipeline.pipeline import Caller
 from videoapi.pipeline.rate_limit import interval_of
+from videoapi.pipeline.retry import retrying
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.routes import Options
 from videoapi.session import SessionManager

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from videoapi.pipeline.accounts import Chance, LoopClock, Paces
+from videoapi.pipeline.accounts import Paces
+from videoapi.pipeline.clock import Chance, LoopClock
 from videoapi.transport.pool import ConnectionPool
 
 if TYPE_CHECKING:

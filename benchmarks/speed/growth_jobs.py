@@ -16,7 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from videoapi import Chance, RoomSettings, RoomSpec, SessionManager, VideoAPIError, VideoClient
+from videoapi import RoomSettings, RoomSpec, SessionManager, VideoAPIError, VideoClient
+from videoapi.pipeline.clock import Chance
 
 _ROOM: Final = "65ba1f3c2a1b2c3d4e5f6071"
 _WARM: Final = 300

@@ -12,7 +12,7 @@ from benchmarks.speed.decode import COUNT, SHARES
 from benchmarks.speed.measure import Options, Result, Row
 from benchmarks.speed.records import SHAPES, body
 from benchmarks.speed.rounds import COLLECTOR, Case, collector, rows
-from videoapi.pipeline.accounts import Chance
+from videoapi.pipeline.clock import Chance
 from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.outcome import Outcome, opened

@@ -8,7 +8,14 @@ import pickle
 import pytest
 from support.server import ROOM_ID, Link, Seen, answer, repeating, room, serve
 
-from videoapi import AuthenticationFailed, ConfigurationError, Credentials, RetryPolicy, Secret, VideoClient
+from videoapi import (
+    AuthenticationFailed,
+    ConfigurationError,
+    Credentials,
+    RetryPolicy,
+    Secret,
+    VideoClient,
+)
 
 EAGER = RetryPolicy(base=0)
 

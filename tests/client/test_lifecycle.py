@@ -13,7 +13,6 @@ import pytest
 from support.server import ROOM_ID, Link, answer, repeating, room, serve
 
 from videoapi import (
-    Chance,
     ConfigurationError,
     ConnectionFailed,
     CreateOutcomeUnknown,
@@ -22,6 +21,7 @@ from videoapi import (
     VideoAPIError,
     VideoClient,
 )
+from videoapi.pipeline.clock import Chance
 
 DONE = repeating(answer(200, room()))
 

@@ -16,7 +16,13 @@ import trustme
 from support.gateways import free_port
 from support.server import ROOM_ID, Link, Server, answer, repeating, room, serve
 
-from videoapi import ConfigurationError, ConnectionFailed, RetryPolicy, SessionManager, VideoClient
+from videoapi import (
+    ConfigurationError,
+    ConnectionFailed,
+    RetryPolicy,
+    SessionManager,
+    VideoClient,
+)
 from videoapi.transport.connector import Connector
 
 DONE = repeating(answer(200, room()))

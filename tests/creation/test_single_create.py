@@ -4,7 +4,14 @@ import asyncio
 
 import pytest
 
-from videoapi import ConfigurationError, CreateOutcomeUnknown, RateLimited, ValidationError, VideoAPIError, VideoClient
+from videoapi import (
+    ConfigurationError,
+    CreateOutcomeUnknown,
+    RateLimited,
+    ValidationError,
+    VideoAPIError,
+    VideoClient,
+)
 from videoapi.sandbox import Sandbox
 
 

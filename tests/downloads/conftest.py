@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from videoapi.client import VideoClient
-from videoapi.pipeline.accounts import Chance
+from videoapi.pipeline.clock import Chance
 from videoapi.session import SessionManager
 
 PASSWORD = "canary-recording-password"

@@ -13,7 +13,7 @@ from tests.downloads.conftest import left, no_sleep
 from videoapi.client import VideoClient
 from videoapi.errors import AuthenticationFailed, NotFound, PermissionDenied, ProtocolError
 from videoapi.models.archives import Archive
-from videoapi.pipeline.accounts import Chance
+from videoapi.pipeline.clock import Chance
 from videoapi.sandbox import Sandbox
 from videoapi.session import SessionManager
 

@@ -19,7 +19,7 @@ from videoapi.client import VideoClient
 from videoapi.downloads.disk import Target
 from videoapi.errors import CallTimeout, ConfigurationError, DownloadFailed
 from videoapi.models.archives import ArchiveFile
-from videoapi.pipeline.accounts import Chance
+from videoapi.pipeline.clock import Chance
 
 
 def of_disk(folder: Path) -> set[str]:

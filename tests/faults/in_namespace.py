@@ -13,7 +13,13 @@ from support.names import name_server
 from support.namespaces import ip
 from support.server import ROOM_ID, Link, answer, repeating, room, serve
 
-from videoapi import AttemptEvent, CallTimeout, ConnectionFailed, CreateOutcomeUnknown, SessionManager
+from videoapi import (
+    AttemptEvent,
+    CallTimeout,
+    ConnectionFailed,
+    CreateOutcomeUnknown,
+    SessionManager,
+)
 
 NAME = "api.videoapi.test"
 GOOD = repeating(answer(200, room()))

@@ -17,7 +17,6 @@ from videoapi import (
     AttemptEvent,
     AuthenticationFailed,
     BulkReport,
-    Chance,
     Conflict,
     CreateOutcomeUnknown,
     NotFound,
@@ -31,6 +30,7 @@ from videoapi import (
     TokenDenied,
     VideoAPIError,
 )
+from videoapi.pipeline.clock import Chance
 from videoapi.protocol import routes
 from videoapi.sandbox import Sandbox
 

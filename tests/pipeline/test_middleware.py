@@ -14,8 +14,9 @@ from videoapi import ConfigurationError, RetryPolicy, VideoClient, errors
 from videoapi.events import AttemptEvent, CallEvent, Event
 from videoapi.models.codec import Reader
 from videoapi.models.rooms import Room
-from videoapi.pipeline.middleware import Middleware, Send, chain, retrying
+from videoapi.pipeline.middleware import Middleware, Send, chain
 from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.retry import retrying
 from videoapi.protocol import routes
 from videoapi.protocol.outcome import Outcome, answered
 from videoapi.protocol.routes import Options, Request

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.script import Time
 
-from videoapi.pipeline.accounts import Budget, Chance, Gate, Paces
+from videoapi.pipeline.accounts import Budget, Gate, Paces
+from videoapi.pipeline.clock import Chance
 from videoapi.protocol.verdicts import Verdict
 
 

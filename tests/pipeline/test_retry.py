@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.script import Time, ask, wire
 
 from videoapi.events import AttemptEvent, Event
-from videoapi.pipeline.middleware import retrying
+from videoapi.pipeline.retry import retrying
 from videoapi.protocol import routes
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request, Route

@@ -17,7 +17,6 @@ from support.server import ROOM_ID, Link, Seen, Server, answer, serve
 
 from videoapi import (
     ArchiveFile,
-    Chance,
     Outcome,
     Request,
     RetryPolicy,
@@ -28,6 +27,7 @@ from videoapi import (
     VideoAPIError,
     VideoClient,
 )
+from videoapi.pipeline.clock import Chance
 from videoapi.sandbox import KINDS, Sandbox
 
 APP_KEY = "CanaryAppKey0123456789"

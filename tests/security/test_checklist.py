@@ -17,7 +17,13 @@ from support.clients import APP_ID, APP_KEY, ONCE, client_for
 from support.server import Link, answer, repeating, room, serve
 
 import videoapi
-from videoapi import DownloadFailed, RoomSpec, SessionManager, ValidationError, VideoClient
+from videoapi import (
+    DownloadFailed,
+    RoomSpec,
+    SessionManager,
+    ValidationError,
+    VideoClient,
+)
 from videoapi.creation.journal import Journal
 from videoapi.downloads.disk import Target
 from videoapi.downloads.filenames import name_of, safe_name

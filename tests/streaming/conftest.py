@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from videoapi.pipeline.accounts import Chance
+from videoapi.pipeline.clock import Chance
 from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.outcome import Outcome, answered, opened

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from videoapi import Chance, RetryPolicy, SessionManager, VideoClient
+from videoapi import RetryPolicy, SessionManager, VideoClient
+from videoapi.pipeline.clock import Chance
 
 APP_ID = "canary0app0id0000000000a"
 APP_KEY = "Canary7AppKey7MustNeverBeSeen7Anywhere"

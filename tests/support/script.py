@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import attrs
 
-from videoapi.pipeline.accounts import Chance, Pace, Paces
+from videoapi.pipeline.accounts import Pace, Paces
+from videoapi.pipeline.clock import Chance
 from videoapi.protocol import routes
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.outcome import Outcome, answered, unanswered

@@ -7,7 +7,14 @@ import asyncio
 import pytest
 from support.server import ROOM_ID, Link, answer, room, serve
 
-from videoapi import AttemptEvent, CallTimeout, ConfigurationError, RetryPolicy, SessionManager, VideoClient
+from videoapi import (
+    AttemptEvent,
+    CallTimeout,
+    ConfigurationError,
+    RetryPolicy,
+    SessionManager,
+    VideoClient,
+)
 
 ONCE = RetryPolicy(attempts=1)
 

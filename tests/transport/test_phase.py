@@ -11,7 +11,6 @@ from support.server import ROOM_ID, Link, room, serve
 
 from videoapi import (
     CallTimeout,
-    Chance,
     ConnectionFailed,
     CreateOutcomeUnknown,
     ProtocolError,
@@ -20,6 +19,7 @@ from videoapi import (
     SessionManager,
     VideoClient,
 )
+from videoapi.pipeline.clock import Chance
 
 ONCE = RetryPolicy(attempts=1)
 

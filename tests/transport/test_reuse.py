@@ -8,7 +8,8 @@ import socket
 import pytest
 from support.server import ROOM_ID, Link, answer, repeating, room, serve
 
-from videoapi import Chance, NotFound, RetryPolicy, SessionManager, VideoAPIError, VideoClient
+from videoapi import NotFound, RetryPolicy, SessionManager, VideoAPIError, VideoClient
+from videoapi.pipeline.clock import Chance
 
 ONCE = RetryPolicy(attempts=1)
 

@@ -8,7 +8,13 @@ import time
 import pytest
 from support.server import ROOM_ID, Link, answer, room, serve
 
-from videoapi import CallTimeout, ConfigurationError, CreateOutcomeUnknown, RetryPolicy, VideoClient
+from videoapi import (
+    CallTimeout,
+    ConfigurationError,
+    CreateOutcomeUnknown,
+    RetryPolicy,
+    VideoClient,
+)
 
 ONCE = RetryPolicy(attempts=1)
 PATIENCE = 5.0

@@ -17,7 +17,7 @@ from videoapi.creation.state import FINAL, Create, Rules, Sight, Step, attempted
 from videoapi.errors import CreateOutcomeUnknown, ValidationError
 from videoapi.models.rooms import Room, RoomSpec
 from videoapi.models.validation import check_room_id
-from videoapi.pipeline.accounts import LoopClock
+from videoapi.pipeline.clock import LoopClock
 from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.error_mapping import error_of
 from videoapi.protocol.outcome import Outcome

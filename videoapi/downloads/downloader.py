@@ -19,7 +19,7 @@ from videoapi.downloads.threads import on_disk
 from videoapi.downloads.transfer import Progress, Renew, Transfer
 from videoapi.errors import CallTimeout, ConfigurationError
 from videoapi.models.archives import ArchiveFile
-from videoapi.pipeline.accounts import Chance
+from videoapi.pipeline.clock import Chance
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.transport.pool import ConnectionPool
 

@@ -16,7 +16,7 @@ from videoapi.downloads.host_policy import read_url, shown
 from videoapi.downloads.ranges import Refusal, Rest, Restart, Version, range_headers, read_head
 from videoapi.downloads.threads import on_disk
 from videoapi.errors import DownloadFailed, VideoAPIError
-from videoapi.pipeline.accounts import Chance
+from videoapi.pipeline.clock import Chance
 from videoapi.protocol.backoff import RetryPolicy, jitter, retry_after_of, spread
 from videoapi.transport.response_body import Body, BodyLost
 

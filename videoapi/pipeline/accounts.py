@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 import attrs
 
+from videoapi.pipeline.clock import Chance
 from videoapi.pipeline.rate_limit import RateGate
 from videoapi.protocol.backoff import jitter, spread
 from videoapi.protocol.verdicts import Verdict
@@ -17,29 +17,6 @@ _CAPACITY: Final = 500.0
 _LONGEST_ASKED: Final = 300.0
 """Longest pause that one answer can put upon all calls of an account, in seconds."""
 _COSTS: Final = {Verdict.UNKNOWN: 10.0, Verdict.NOT_SENT: 10.0, Verdict.THROTTLED: 5.0}
-
-
-class LoopClock:
-    """The clock of the one event loop in which it is read; finding that loop costs a system call on Python 3.11."""
-
-    __slots__ = ("_time",)
-
-    def __init__(self) -> None:
-        self._time: Callable[[], float] | None = None
-
-    def __call__(self) -> float:
-        if self._time is None:
-            self._time = asyncio.get_running_loop().time
-        return self._time()
-
-
-@attrs.frozen(kw_only=True)
-class Chance:
-    """Time and dice, so that tests can hold both."""
-
-    clock: Callable[[], float] = attrs.Factory(LoopClock)
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    dice: Callable[[], float] = random.random
 
 
 class Budget:

@@ -8,31 +8,17 @@ stands in for that session in a test.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
 
-import attrs
-
-from videoapi.errors import ConfigurationError, VideoAPIError
-from videoapi.events import AttemptEvent, Listener, log, tell
-from videoapi.pipeline.accounts import Pace
-from videoapi.protocol.backoff import FINAL, Again, Stop, decide, spread
-from videoapi.protocol.classify import DONE
-from videoapi.protocol.outcome import Outcome, unanswered
+from videoapi.errors import ConfigurationError
+from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
-from videoapi.protocol.verdicts import Judgement, Kind, Phase, Verdict
 
 Send = Callable[[Request], Awaitable[Outcome]]
 """Sends a request and tells what became of it."""
 
 Middleware = Callable[[Request, Send], Awaitable[Outcome]]
 """Stands around `Send`; what users add with `VideoClient(middleware=[…])`."""
-
-Attempt = Callable[[Request, float], Awaitable[Outcome]]
-"""Sends a request once, by a deadline on the loop's clock."""
-
-_PAUSED: Final = Judgement(Verdict.THROTTLED, Kind.RATE)
 
 
 def chain(middlewares: Sequence[Middleware], send: Send) -> Send:
@@ -53,130 +39,3 @@ def _around(middleware: Middleware, send: Send) -> Send:
         return outcome
 
     return through
-
-
-def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = ()) -> Send:
-    """Return a `Send` that asks again while the rules, the budget and the time allow it.
-
-    Args:
-        attempt_once: One exchange on the wire.
-        pace: What the calls of this account share: budget, pause, clock, sleep and dice.
-        listeners: Told of each attempt.
-    """
-    clock, sleep = pace.chance.clock, pace.chance.sleep
-
-    async def send_until_final(request: Request) -> Outcome:
-        began = clock()
-        deadline = began + request.timeout
-        attempt = unknown = 0
-        spent = 0.0
-        while True:
-            if pace.throttle.closed or pace.rate.interval:
-                held_back = await _wait_for_turn(pace, request, deadline)
-                if held_back is not None:
-                    return attrs.evolve(held_back, attempts=attempt, may_have_executed=unknown > 0)
-                began = clock()
-            attempt += 1
-            try:
-                outcome = await attempt_once(request, deadline)
-            except VideoAPIError as error:
-                # It could not be made, as when the client was closed meanwhile; earlier ones were.
-                error.attempts, error.may_have_executed = attempt - 1, unknown > 0
-                raise
-            if attempt > 1 or outcome.judgement.verdict is not Verdict.DONE:
-                outcome = _with_history(outcome, request, attempt, unknown)
-            if outcome.judgement.verdict is Verdict.DONE:
-                next_step: Again | Stop = FINAL
-                pace.succeeded(began, spent)
-            else:
-                unknown += outcome.judgement.verdict is Verdict.UNKNOWN
-                _note_trouble(pace, outcome, began)
-                next_step, cost = _next_step(pace, request, outcome, attempt, unknown, deadline - clock())
-                spent = cost or spent
-            if listeners or log.isEnabledFor(logging.DEBUG):
-                tell(listeners, _event(request, outcome, attempt, clock() - began, next_step))
-            if isinstance(next_step, Stop):
-                return outcome
-            await sleep(next_step.after)
-            began = clock()
-
-    return send_until_final
-
-
-def _next_step(
-    pace: Pace, request: Request, outcome: Outcome, attempt: int, unknown: int, left: float
-) -> tuple[Again | Stop, float]:
-    """Return what to do after a failure, and what it has cost of the budget."""
-    step = decide(
-        request.options.retry,
-        request.route.operation,
-        outcome.judgement,
-        attempt=attempt,
-        unknown=unknown,
-        retry_after=outcome.retry_after,
-        left=left,
-        dice=pace.chance.dice,
-    )
-    if isinstance(step, Stop):
-        return step, 0.0
-    cost = pace.budget.spend(outcome.verdict)
-    return (Stop("budget"), 0.0) if cost is None else (step, cost)
-
-
-def _with_history(outcome: Outcome, request: Request, attempt: int, unknown: int) -> Outcome:
-    """Put what the attempts before this one left open into its outcome."""
-    if outcome.verdict is Verdict.DONE:
-        return attrs.evolve(outcome, attempts=attempt)
-    gone = outcome.judgement.kind is Kind.NOT_FOUND and outcome.verdict is Verdict.REJECTED
-    if gone and unknown and request.method == "DELETE":
-        # An earlier attempt, of which nobody heard again, has deleted it.
-        return attrs.evolve(outcome, judgement=DONE, attempts=attempt, may_have_executed=True)
-    return attrs.evolve(outcome, attempts=attempt, may_have_executed=outcome.may_have_executed or unknown > 0)
-
-
-def _note_trouble(pace: Pace, outcome: Outcome, began: float) -> None:
-    # A limiter asks for a pause, whether or not its answer proves that nothing was done.
-    if outcome.verdict is Verdict.THROTTLED or outcome.status in (425, 429):
-        pace.throttle.trouble(outcome.retry_after)
-    elif outcome.verdict is Verdict.NOT_SENT and outcome.judgement.kind is Kind.CONNECTION:
-        pace.connect.trouble()
-    elif outcome.phase is Phase.ANSWERED:
-        # Somebody answers again, whatever they say.
-        pace.connect.success(began)
-        if outcome.verdict is not Verdict.UNKNOWN:
-            pace.throttle.success(began)
-
-
-async def _wait_for_turn(pace: Pace, request: Request, deadline: float) -> Outcome | None:
-    """Wait out the account's pause and its rate; return what becomes of a call that cannot wait so long."""
-    clock, sleep = pace.chance.clock, pace.chance.sleep
-    pause = pace.throttle.pause_left()
-    if pause > 0:
-        # Spread, so that those who wait for the same end do not all come back at once.
-        wait = spread(pause, pace.chance.dice())
-        if wait >= deadline - clock() or pause > spread(request.options.retry.max_retry_after, 1.0):
-            reason = "the account is paused after an earlier 429"
-            return Outcome(judgement=_PAUSED, phase=Phase.NOT_SENT, reason=reason, retry_after=pause)
-        await sleep(wait)
-    if pace.rate.interval:
-        slot = pace.rate.reserve(clock(), deadline - clock())
-        if slot is None:
-            return unanswered(request, Phase.NOT_SENT, Kind.TIMEOUT, "the rate gate had no slot in time (rate=)")
-        await sleep(slot)
-    return None
-
-
-def _event(request: Request, outcome: Outcome, attempt: int, seconds: float, step: Again | Stop) -> AttemptEvent:
-    return AttemptEvent(
-        route=request.route.name,
-        method=request.method,
-        path=request.route.template,
-        attempt=attempt,
-        status=outcome.status,
-        code=outcome.code,
-        verdict=outcome.verdict.value,
-        seconds=seconds,
-        waited=outcome.waited,
-        retry_in=step.after if isinstance(step, Again) else None,
-        request_id=outcome.fault.request_id if outcome.fault else None,
-    )
