@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from videoapi.creation.create_request import new_reference
 from videoapi.creation.references import (
     DATA_KEY,
     is_reference,
@@ -76,3 +78,23 @@ def test_a_reference_tells_where_it_stands(key: str, in_data: bool, before: bool
     assert is_reference(reference)
     assert stands_in_data(reference) == in_data
     assert placed(placed(reference, in_data=before), in_data=in_data) == reference
+
+
+def test_new_references_do_not_repeat() -> None:
+    references = {new_reference() for _ in range(1000)}
+    assert len(references) == 1000
+    assert all(is_reference(reference) for reference in references)
+
+
+def test_a_forked_process_draws_references_of_its_own() -> None:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, " ".join(new_reference() for _ in range(100)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    of_the_child = set(os.read(read, 100 * 40).decode().split())
+    os.close(read)
+    os.close(write)
+    assert len(of_the_child) == 100
+    assert not of_the_child & {new_reference() for _ in range(100)}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from videoapi.creation.references import DATA_KEY, placed, reference_in
+from videoapi.creation.references import DATA_KEY, NOISE, placed, reference_from, reference_in
 from videoapi.errors import ValidationError
 from videoapi.models.codec import Reader, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec
@@ -14,6 +15,11 @@ from videoapi.protocol.routes import CREATE_ROOM, Options, Request
 
 _LONGEST_LOOK: Final = 10.0
 ROOM: Final[Reader[Room]] = Reader("room", Room)
+
+
+def new_reference() -> str:
+    """Return a reference that no other create has."""
+    return reference_from(os.urandom(NOISE))
 
 
 def create_request(

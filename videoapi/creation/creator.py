@@ -8,10 +8,9 @@ from functools import partial
 from typing import Final, Literal
 
 from videoapi.creation.controls import Controls
-from videoapi.creation.create_request import create_request
+from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.doubts import Doubt, Memory
-from videoapi.creation.noise import noise
-from videoapi.creation.references import DATA_KEY, is_reference, placed, reference_from, reference_in, stands_in_data
+from videoapi.creation.references import DATA_KEY, is_reference, placed, reference_in, stands_in_data
 from videoapi.creation.scan import Scan, Scanner, get_room
 from videoapi.creation.state import FINAL, Create, Rules, Sight, Step, attempted, given_up, scanned
 from videoapi.errors import CreateOutcomeUnknown, ValidationError
@@ -273,7 +272,7 @@ class Creator:
         for _ in range(_CHECKS):
             if all(self.controls.oldest_for(form) is not None for form in forms):
                 return
-            reference = placed(reference_from(noise.take()), in_data=True)
+            reference = placed(new_reference(), in_data=True)
             spec = RoomSpec("videoapi self-check, deleted soon", owner_ref=reference, data={DATA_KEY: reference})
             self._checks[reference] = None
             outcome = await self.send(caller, create_request(spec, reference, caller.options, validate=False))

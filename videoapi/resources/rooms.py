@@ -18,11 +18,10 @@ from videoapi.bulk import (
     key_of,
     single_attempt,
 )
-from videoapi.creation.create_request import create_request
+from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.job import CreateJob, JobOptions
-from videoapi.creation.noise import noise
-from videoapi.creation.references import reference_from, references_of
+from videoapi.creation.references import references_of
 from videoapi.creation.scan import get_room
 from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.models.codec import Reader, encode
@@ -86,7 +85,7 @@ class Rooms:
         """
         _one_of("on_unknown", on_unknown, ("look", "resend", "strict"))
         spec = RoomSpec(name, owner_ref, settings, sip, data)
-        reference = reference_from(noise.take())
+        reference = new_reference()
         look = on_unknown == "look"
         request = create_request(spec, reference, self._caller.options, validate=validate, look=look)
         return await self._creator.create(self._caller, request, on_unknown)

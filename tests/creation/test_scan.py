@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from videoapi.creation.glance import glance, glances
 from videoapi.creation.references import reference_in, reference_of
+from videoapi.creation.scan import glance, glances
 
 OURS = reference_of("job", "ours")
 OTHER = reference_of("job", "other")
