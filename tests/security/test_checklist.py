@@ -83,7 +83,7 @@ async def test_the_default_context_verifies() -> None:
     from aiohttp.connector import _SSL_CONTEXT_VERIFIED
 
     with trustme.CA().cert_pem.tempfile() as ca_file:
-        own = SessionManager(ca_file=ca_file)._tls
+        own = SessionManager(ca_file=ca_file).pool._tls
     for context in (own, _SSL_CONTEXT_VERIFIED):
         assert context is not None
         assert context.minimum_version >= ssl.TLSVersion.TLSv1_2

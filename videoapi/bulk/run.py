@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
 from videoapi.bulk.course import Course
+from videoapi.bulk.create_job import CreateJob
 from videoapi.bulk.inputs import Inputs
-from videoapi.bulk.plan import Item, Plan, Settling
+from videoapi.bulk.plan import Item, Plan
 from videoapi.bulk.report import BulkOutcome, BulkReport, Progress
 from videoapi.bulk.sending import Sender, checked_concurrency, failed
 from videoapi.config import positive_seconds
@@ -42,10 +43,10 @@ class BulkRun(Generic[S]):
         give_up_after: float,
         progress: Progress | None,
         keep_all: bool = False,
-        settling: Settling | None = None,
+        job: CreateJob | None = None,
     ) -> None:
         self._caller = caller
-        self._settling = settling
+        self._job = job
         self._plan = plan
         self._workers = checked_concurrency(concurrency, caller.pool.max_connections)
         self._progress = progress
@@ -58,7 +59,7 @@ class BulkRun(Generic[S]):
         self.report = BulkReport()
         limit = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
         self._course = Course(caller.pace, self.report, positive_seconds("timeout", timeout), limit)
-        self._sender = Sender(caller, plan.finish, settling, self._course, self.report, self._workers)
+        self._sender = Sender(caller, plan.finish, job, self._course, self.report, self._workers)
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -109,26 +110,26 @@ class BulkRun(Generic[S]):
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        settling = self._settling
+        job = self._job
         try:
-            if settling is not None:
-                await self._open(settling)
-            at_hand = self._inputs.at_once and not (settling is not None and settling.remembers)
+            if job is not None:
+                await self._open(job)
+            at_hand = self._inputs.at_once and not (job is not None and job.remembers)
             await self._pass(self._at_hand() if at_hand else None)
-            if settling is not None:
-                while again := deque(await settling.settle(self._emit, self._course.must_stop)):
+            if job is not None:
+                while again := deque(await job.settle(self._emit, self._course.must_stop)):
                     await self._send_again(again)
                 if not self._course.stopping:
-                    await settling.audit(self.report)
+                    await job.audit(self.report)
         finally:
             self.report.exhausted = self._inputs.exhausted
-            for outcome in settling.unsettled() if settling is not None else ():
+            for outcome in job.unsettled() if job is not None else ():
                 self.report.count(outcome)
             try:
                 await self._inputs.aclose()
             finally:
-                if settling is not None:
-                    await settling.aclose()
+                if job is not None:
+                    await job.aclose()
             if not self._left:
                 await self._finished.put(None)
 
@@ -143,9 +144,9 @@ class BulkRun(Generic[S]):
             for item in items:
                 self.report.count(failed(item, "failed", _not_again(item)))
 
-    async def _open(self, settling: Settling) -> None:
+    async def _open(self, job: CreateJob) -> None:
         try:
-            await settling.open()
+            await job.open()
         except ConfigurationError:
             raise
         except VideoAPIError as error:
@@ -177,20 +178,20 @@ class BulkRun(Generic[S]):
             yield items.popleft()
 
     async def _next_input(self) -> _Given | None:
-        inputs, settling = self._inputs, self._settling
+        inputs, job = self._inputs, self._job
         if self._course.must_stop():
             return None
         # A loop: a job that goes on may have thousands in a row that wait to be settled.
         while (read := inputs.next_at_once() if inputs.at_once else await inputs.next()) is not None:
             item = self._prepared(*read)
-            if isinstance(item, BulkOutcome) or settling is None or not settling.remembers:
+            if isinstance(item, BulkOutcome) or job is None or not job.remembers:
                 return item
             try:
-                outcome = await settling.recall(item)
+                outcome = await job.recall(item)
             except VideoAPIError as error:
                 self._course.stop(error)
                 return failed(item, "not_sent", error)
-            if outcome is not None or not settling.in_doubt(item):
+            if outcome is not None or not job.in_doubt(item):
                 return outcome or item
         return None
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from videoapi.bulk.concurrency import Window
 from videoapi.bulk.course import Course
-from videoapi.bulk.plan import Item, Settling
+from videoapi.bulk.create_job import CreateJob
+from videoapi.bulk.plan import Item
 from videoapi.bulk.report import BulkOutcome, BulkReport, Status
 from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import Gate
@@ -28,7 +29,7 @@ class Sender:
     Args:
         caller: Sends.
         finish: Turns what a success holds into an outcome.
-        settling: Told of each end, where there is one.
+        job: Told of each end, where there is one.
         course: Tells whether the run goes on.
         report: Of the run.
         most: How many may be in flight at most.
@@ -38,7 +39,7 @@ class Sender:
         self,
         caller: Caller,
         finish: Callable[[Item, Any], BulkOutcome],
-        settling: Settling | None,
+        job: CreateJob | None,
         course: Course,
         report: BulkReport,
         most: int,
@@ -46,7 +47,7 @@ class Sender:
         self._caller = caller
         self._pace = caller.pace
         self._finish = finish
-        self._settling = settling
+        self._job = job
         self._course = course
         self._report = report
         self._window = Window(most, caller.pace.chance.clock)
@@ -62,8 +63,8 @@ class Sender:
                 if outcome is None:
                     return self._held_back(item, error)
                 judgement = outcome.judgement
-                if self._settling is not None:
-                    self._settling.ended(item, outcome)
+                if self._job is not None:
+                    self._job.ended(item, outcome)
                 if judgement.verdict is Verdict.DONE:
                     return self._finish(item, outcome.value)
                 error = error_of(item.request, outcome)
@@ -127,7 +128,7 @@ class Sender:
 
     def _ended(self, item: Item, judgement: Judgement, error: VideoAPIError) -> BulkOutcome | None:
         if judgement.verdict is Verdict.UNKNOWN:
-            in_doubt = self._settling is not None and self._settling.in_doubt(item)
+            in_doubt = self._job is not None and self._job.in_doubt(item)
             return None if in_doubt else failed(item, "unknown", error)
         if judgement.verdict is Verdict.REJECTED:
             if judgement.scope is Scope.ACCOUNT:
@@ -139,8 +140,8 @@ class Sender:
     def _torn_down(self, item: Item) -> BulkOutcome:
         if item.index not in self._cut_off:
             return failed(item, "not_sent", None)
-        if self._settling is not None:
-            self._settling.torn_down(item)
+        if self._job is not None:
+            self._job.torn_down(item)
         lost = unanswered(item.request, Phase.SENT, Kind.CONNECTION, "the run was cancelled before the answer")
         return failed(item, "unknown", error_of(item.request, lost))
 

@@ -18,9 +18,9 @@ from videoapi.bulk import (
     key_of,
     single_attempt,
 )
+from videoapi.bulk.create_job import CreateJob, JobOptions
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.creator import Creator, OnUnknown
-from videoapi.creation.job import CreateJob, JobOptions
 from videoapi.creation.references import references_of
 from videoapi.creation.scan import get_room
 from videoapi.errors import ConfigurationError, ValidationError
@@ -373,7 +373,7 @@ class Rooms:
             specs,
             Plan(prepare=prepare, key_of=key_of, finish=finish),
             keep_all=job.keep_all,
-            settling=CreateJob(self._creator, self._caller, job),
+            job=CreateJob(self._creator, self._caller, job),
             **limits,
         )
 

@@ -11,7 +11,8 @@ from typing import Final
 
 import attrs
 
-from videoapi.bulk import BulkOutcome, BulkReport, Emit, Item
+from videoapi.bulk.plan import Emit, Item
+from videoapi.bulk.report import BulkOutcome, BulkReport
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
 from videoapi.creation.journal import Journal
