@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from videoapi.cli.csv_rows import ARCHIVE_COLUMNS, CALL_COLUMNS, cell, cells
 from videoapi.models.archives import Archive
-from videoapi.models.base import field_types
 from videoapi.models.cdr import CallRecord
+from videoapi.models.fields import field_types
 
 _PARTS = ("room", "user", "sigserver", "published_track", "usage", "price")
 _WORDS = st.sampled_from(["name", "ref", "duration", "trans_date", "colour", "sip", "room"])

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar, get_args
 import attrs
 
 from videoapi.errors import ValidationError
-from videoapi.models.base import field_types
+from videoapi.models.fields import field_types
 from videoapi.models.rooms import RoomSpec
 from videoapi.models.settings import RoomSettings
 

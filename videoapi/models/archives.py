@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import attrs
 
-from videoapi.models.base import Model, masked_url, masked_urls
+from videoapi.models.base import Model
+from videoapi.models.redaction import masked_url, masked_urls
 from videoapi.models.times import moment
 
 

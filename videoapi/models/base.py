@@ -1,27 +1,21 @@
 """What all models share: unknown fields, the ways in and out, and a repr that keeps secrets."""
 
 import enum
-import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeVar, cast, get_args, get_type_hints
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeVar, cast
 
 import attrs
 import msgspec
 
 from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.models.absent import often_absent
+from videoapi.models.fields import rebuild, wire_fields
+from videoapi.models.pydantic_schema import core_schema, json_schema
 from videoapi.models.strict_json import Refused
 
 _M = TypeVar("_M", bound="Model")
-_T = TypeVar("_T")
 Where = tuple[str | int, ...]
 """The keys and places that lead to a model inside a text."""
-
-
-def _once_a_class(function: Callable[[Any], _T]) -> Callable[[Any], _T]:
-    # functools.cache itself is typed for values with a __hash__, which mypy does not see in classes.
-    return functools.cache(function)
 
 
 class Unset(enum.Enum):
@@ -91,7 +85,7 @@ class Model:
     def to_dict(self) -> dict[str, Any]:
         """Give the fields under their names on the wire, with `extra` where it was kept."""
         wire: dict[str, Any] = {}
-        for name, is_part in _wire_fields(type(self)):
+        for name, is_part in wire_fields(type(self)):
             value = plain(getattr(self, name))
             if value is None or value is UNSET or (is_part and not value):
                 continue
@@ -144,45 +138,25 @@ class Model:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = {name: getattr(self, name) for name, _ in _wire_fields(type(self))}
+        fields = {name: getattr(self, name) for name, _ in wire_fields(type(self))}
         return rebuild, (type(self), fields, self._kept_fields())
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        from videoapi.models.pydantic_schema import core_schema
-
         return core_schema(cls)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        from videoapi.models.pydantic_schema import json_schema
-
         return json_schema(cls)
 
 
 def sparse(cls: type[_M]) -> type[_M]:
     """Decorate a model most of whose fields are absent on the wire, so that it decodes faster."""
-    return often_absent(*(name for name, is_part in _wire_fields(cls) if not is_part))(cls)
+    return often_absent(*(name for name, is_part in wire_fields(cls) if not is_part))(cls)
 
 
 # The slot's own setter: frozen classes refuse any other way in, and this one is the fastest.
 put_kept: Callable[[Model, tuple[Source, Where] | dict[str, Any]], None] = cast(Any, Model)._kept.__set__
-
-
-def rebuild(cls: type[_M], fields: Mapping[str, Any], kept: dict[str, Any] | None) -> _M:
-    """Make a model from values that need no more checks; fields left out take their defaults."""
-    made = cls.__new__(cls)
-    for name, put, default, make in _slots(cls):
-        put(made, fields[name] if name in fields else make() if make is not None else default)
-    if kept is not None:
-        put_kept(made, kept)
-    return made
-
-
-def unknown(cls: type[Model], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick the fields that the model has no attribute for."""
-    known = _known(cls)
-    return {name: value for name, value in fields.items() if name not in known}
 
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
@@ -199,77 +173,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
-
-
-def masked(value: object) -> str:
-    """Show that there is a secret, and nothing of it."""
-    return "'***'"
-
-
-def masked_url(url: object) -> str:
-    """Show where a URL leads, without the query, the fragment and the credentials it may carry."""
-    try:
-        split = urlsplit(str(url))
-        host = split.netloc.rpartition("@")[2]
-    except ValueError:
-        return masked(url)
-    tail = "?…" if split.query or split.fragment else ""
-    return repr(f"{split.scheme}://{host}{split.path}{tail}" if split.scheme else f"{host}{split.path}{tail}")
-
-
-def masked_urls(value: object) -> str:
-    """Show a list of URLs, or of objects that hold one, each without its query."""
-    if isinstance(value, str):
-        return masked_url(value)
-    if isinstance(value, (list, tuple)):
-        return f"({', '.join(masked_urls(item) for item in value)})"
-    return repr(value)
-
-
-@_once_a_class
-def parts(cls: Any) -> dict[str, type[Model]]:
-    """The fields that may hold models, each with their class."""
-    return {name: part for name, hint in field_types(cls).items() if (part := _model_in(hint)) is not None}
-
-
-@_once_a_class
-def field_types(cls: Any) -> dict[str, Any]:
-    """The type of each attrs field, in order."""
-    hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in attrs.fields(cls)}
-
-
-@_once_a_class
-def _wire_fields(cls: Any) -> tuple[tuple[str, bool], ...]:
-    # A part with a factory is always there, and empty where the wire had none.
-    return tuple((field.name, _factory(field) is not None) for field in attrs.fields(cls))
-
-
-@_once_a_class
-def _slots(cls: Any) -> tuple[tuple[str, Callable[[Any, Any], None], Any, Callable[[], Any] | None], ...]:
-    # Of each field its name, its slot's setter, and its default or what makes it; a required one reads None.
-    return tuple(
-        (
-            field.name,
-            getattr(cls, field.name).__set__,
-            None if field.default is attrs.NOTHING else field.default,
-            _factory(field),
-        )
-        for field in attrs.fields(cls)
-    )
-
-
-@_once_a_class
-def _known(cls: Any) -> frozenset[str]:
-    envelope: frozenset[str] = cls.envelope
-    return envelope.union(field_types(cls))
-
-
-def _model_in(hint: Any) -> type[Model] | None:
-    if isinstance(hint, type) and issubclass(hint, Model):
-        return hint
-    return next((found for inner in get_args(hint) if (found := _model_in(inner)) is not None), None)
-
-
-def _factory(field: "attrs.Attribute[Any]") -> Callable[[], Any] | None:
-    return getattr(field.default, "factory", None)

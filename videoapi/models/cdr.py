@@ -7,7 +7,8 @@ import attrs
 import msgspec
 
 from videoapi.models.absent import often_absent
-from videoapi.models.base import Model, masked
+from videoapi.models.base import Model
+from videoapi.models.redaction import masked
 from videoapi.models.rooms import Sip
 from videoapi.models.settings import RoomSettings
 from videoapi.models.times import moment

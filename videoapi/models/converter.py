@@ -10,15 +10,15 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import attrs
 import cattrs
 
-from videoapi.models.base import Model, field_types, rebuild, unknown
+from videoapi.models.fields import field_types, is_model, rebuild, unknown
 from videoapi.models.strict_json import Refused
 
-_M = TypeVar("_M", bound=Model)
+_M = TypeVar("_M")
 _Hook = Callable[[Any, Any], Any]
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
@@ -38,7 +38,8 @@ def structure(payload: Any, model: type[_M], *, kept: bool = True) -> _M:
     Raises:
         Refused: the shape does not fit; the reason names the field.
     """
-    return _converter(kept).structure(payload, model)
+    made: _M = _converter(kept).structure(payload, model)
+    return made
 
 
 @functools.cache
@@ -49,7 +50,7 @@ def _converter(kept: bool) -> cattrs.Converter:
     converter.register_structure_hook_factory(_is_union, lambda kind: _union_hook(kind, converter))
     converter.register_structure_hook_factory(_is_tuple, lambda kind: _tuple_hook(kind, converter))
     converter.register_structure_hook_factory(_is_dict, lambda kind: _mapping)
-    converter.register_structure_hook_factory(_is_model, lambda kind: _model_hook(kind, converter, kept))
+    converter.register_structure_hook_factory(is_model, lambda kind: _model_hook(kind, converter, kept))
     return converter
 
 
@@ -164,9 +165,9 @@ def _model_hook(cls: Any, converter: cattrs.Converter, kept: bool) -> _Hook:
         (name, kind, _fitting(kind), converter.get_structure_hook(kind)) for name, kind in field_types(cls).items()
     ]
 
-    def read(value: Any, _: Any) -> Model:
+    def read(value: Any, _: Any) -> Any:
         if isinstance(value, cls):
-            return cast(Model, value)
+            return value
         if not isinstance(value, Mapping):
             raise Refused(f"expected an object, got {_kind(value)}")
         fields: dict[str, Any] = {}
@@ -186,8 +187,7 @@ def _model_hook(cls: Any, converter: cattrs.Converter, kept: bool) -> _Hook:
                 if name in required or not cls.lenient:
                     raise refused.within(name) from None
                 unread[name] = found
-        made: Model = rebuild(cls, fields, unknown(cls, value) | unread if kept else None)
-        return made
+        return rebuild(cls, fields, unknown(cls, value) | unread if kept else None)
 
     return read
 
@@ -210,12 +210,8 @@ def _is_dict(kind: Any) -> bool:
     return get_origin(kind) is dict
 
 
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Model)
-
-
 def _shapes(member: Any) -> tuple[type, ...] | None:
-    if _is_model(member):
+    if is_model(member):
         return (Mapping, member)
     if _is_dict(member):
         return (Mapping,)

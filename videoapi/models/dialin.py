@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 import attrs
 
-from videoapi.models.base import Model, masked
+from videoapi.models.base import Model
+from videoapi.models.redaction import masked
 
 
 @attrs.frozen(repr=False, kw_only=True)

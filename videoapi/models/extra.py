@@ -4,7 +4,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from videoapi.models.base import Model, Where, parts, put_kept, unknown
+from videoapi.models.base import Model, Where, put_kept
+from videoapi.models.fields import parts, unknown
 from videoapi.models.strict_json import loads_kept
 
 

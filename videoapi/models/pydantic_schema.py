@@ -1,16 +1,26 @@
 """What pydantic, and so FastAPI, asks a type: how to read it, write it, and describe it."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol, Self
 
 from videoapi.errors import ValidationError
-from videoapi.models.base import Model, field_types
+from videoapi.models.fields import field_types
 
 
-def core_schema(cls: type[Model]) -> Any:
+class Convertible(Protocol):
+    """A class that reads and writes mappings."""
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def core_schema(cls: type[Convertible]) -> Any:
     """Tell pydantic to read mappings by `from_dict` and to write by `to_dict`."""
     from pydantic_core import core_schema as schema
 
-    def read(value: Any) -> Model:
+    def read(value: Any) -> Convertible:
         if isinstance(value, cls):
             return value
         try:
@@ -18,7 +28,7 @@ def core_schema(cls: type[Model]) -> Any:
         except ValidationError as error:
             raise ValueError(str(error)) from None
 
-    def write(value: Model) -> dict[str, Any]:
+    def write(value: Convertible) -> dict[str, Any]:
         return value.to_dict()
 
     return schema.no_info_plain_validator_function(
@@ -26,7 +36,7 @@ def core_schema(cls: type[Model]) -> Any:
     )
 
 
-def json_schema(cls: type[Model]) -> dict[str, Any]:
+def json_schema(cls: type[Convertible]) -> dict[str, Any]:
     """Describe a model openly: the service may add fields, and any may be missing."""
     return {
         "type": "object",

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import attrs
 
 from videoapi.models.absent import often_absent
-from videoapi.models.base import Model, masked, plain, sparse
+from videoapi.models.base import Model, plain, sparse
+from videoapi.models.redaction import masked
 from videoapi.models.settings import (
     UNSET,
     LiveRecording,

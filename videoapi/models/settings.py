@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypedDict, Unpack,
 import attrs
 
 from videoapi.errors import ValidationError
-from videoapi.models.base import UNSET, Model, Unset, field_types, masked_url, rebuild, sparse
+from videoapi.models.base import UNSET, Model, Unset, sparse
+from videoapi.models.fields import field_types, rebuild
+from videoapi.models.redaction import masked_url
 from videoapi.models.times import in_utc, moment, wire_time
 
 __all__ = ["UNSET", "LiveRecording", "LiveTranscription", "RoleBasedRecording", "RoomSettings", "Unset"]

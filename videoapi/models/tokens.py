@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Self
 
 import attrs
 
-from videoapi.models.base import Model, masked
+from videoapi.models.base import Model
+from videoapi.models.redaction import masked
 
 
 class Role(enum.StrEnum):

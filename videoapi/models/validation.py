@@ -14,7 +14,8 @@ from types import NoneType
 from typing import Any
 
 from videoapi.errors import ValidationError
-from videoapi.models.base import UNSET, Unset, field_types
+from videoapi.models.base import UNSET, Unset
+from videoapi.models.fields import field_types
 from videoapi.models.ids import is_id
 from videoapi.models.settings import RoomSettings
 from videoapi.models.times import is_wire_time
