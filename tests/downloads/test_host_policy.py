@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videoapi.downloads.host_policy import HostPolicy, read_url, shown
+from videoapi.downloads.host_policy import HostPolicy, read_url
 from videoapi.errors import ConfigurationError, DownloadFailed
+from videoapi.protocol.redaction import shown
 from videoapi.transport.resolver import is_public
 
 API = "https://api.example.com"

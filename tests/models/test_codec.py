@@ -6,8 +6,7 @@ import msgspec
 import pytest
 
 from videoapi.errors import ConfigurationError, ValidationError
-from videoapi.models import extra as kept
-from videoapi.models import strict_json as strictjson
+from videoapi.models import extra, strict_json
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import MISSING, Reader, RecordReader, Refused, encode
 from videoapi.models.rooms import LiveRecording, Room, RoomSettings
@@ -136,7 +135,7 @@ def test_one_record_that_needs_a_closer_look_is_not_read_with_others(model, text
 
 def test_a_text_is_parsed_once_for_a_record_and_all_its_parts(monkeypatch):
     parsed = []
-    monkeypatch.setattr(kept, "loads_kept", lambda raw: parsed.append(raw) or strictjson.loads_kept(raw))
+    monkeypatch.setattr(extra, "loads_kept", lambda raw: parsed.append(raw) or strict_json.loads_kept(raw))
     raw = b'{"cdr_id":"a","new":1,"room":{"own":2},"user":{"own":3}}'
     record = RecordReader(CallRecord, extra=True).read(raw)
     assert not parsed
@@ -156,7 +155,7 @@ def test_a_text_goes_when_it_has_been_parsed():
 
 def test_a_list_is_parsed_once_for_all_its_items(monkeypatch):
     parsed = []
-    monkeypatch.setattr(kept, "loads_kept", lambda raw: parsed.append(raw) or strictjson.loads_kept(raw))
+    monkeypatch.setattr(extra, "loads_kept", lambda raw: parsed.append(raw) or strict_json.loads_kept(raw))
     body = b'{"result":0,"users":[{"name":"a","new":1},{"name":"b","new":2}]}'
     _, users = Reader("users", Participant, many=True).fast(body)
     assert [user.extra for user in users] == [{"new": 1}, {"new": 2}]

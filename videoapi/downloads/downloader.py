@@ -14,13 +14,14 @@ from videoapi.config import BaseUrl, Credentials, positive_seconds
 from videoapi.downloads.disk import Target
 from videoapi.downloads.fetch import FileSource
 from videoapi.downloads.filenames import name_of, safe_name
-from videoapi.downloads.host_policy import HostPolicy, read_url, shown
+from videoapi.downloads.host_policy import HostPolicy, read_url
 from videoapi.downloads.threads import on_disk
 from videoapi.downloads.transfer import Progress, Renew, Transfer
 from videoapi.errors import CallTimeout, ConfigurationError
 from videoapi.models.archives import ArchiveFile
 from videoapi.pipeline.clock import Chance
 from videoapi.protocol.backoff import RetryPolicy
+from videoapi.protocol.redaction import shown
 from videoapi.transport.pool import ConnectionPool
 
 

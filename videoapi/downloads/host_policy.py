@@ -11,6 +11,7 @@ import attrs
 from yarl import URL
 
 from videoapi.errors import ConfigurationError, DownloadFailed
+from videoapi.protocol.redaction import shown
 
 VENDOR: Final = ".enablex.io"
 """The service's own domain: allowed where the API itself is asked there."""
@@ -18,13 +19,6 @@ VENDOR: Final = ".enablex.io"
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 _PORTS: Final = {"https": 443, "http": 80}
-
-
-def shown(url: URL) -> str:
-    """Return a URL as an error may show it: without user, query and fragment, which may be secrets."""
-    host = f"[{url.raw_host}]" if ":" in (url.raw_host or "") else url.raw_host
-    port = f":{url.explicit_port}" if url.explicit_port is not None else ""
-    return f"{url.scheme}://{host}{port}{url.raw_path}"
 
 
 def read_url(text: str, base: URL | None = None) -> URL:

@@ -12,12 +12,13 @@ from yarl import URL
 from videoapi.downloads.disk import Target
 from videoapi.downloads.errors import refusal_of
 from videoapi.downloads.fetch import FileSource, Reply
-from videoapi.downloads.host_policy import read_url, shown
+from videoapi.downloads.host_policy import read_url
 from videoapi.downloads.ranges import Refusal, Rest, Restart, Version, range_headers, read_head
 from videoapi.downloads.threads import on_disk
 from videoapi.errors import DownloadFailed, VideoAPIError
 from videoapi.pipeline.clock import Chance
 from videoapi.protocol.backoff import RetryPolicy, jitter, retry_after_of, spread
+from videoapi.protocol.redaction import shown
 from videoapi.transport.response_body import Body, BodyLost
 
 Progress = Callable[[int, int | None], object]

@@ -6,6 +6,7 @@ import base64
 from typing import Final
 
 import attrs
+from yarl import URL
 
 from videoapi.protocol.outcome import Outcome
 
@@ -36,3 +37,10 @@ def concealed(outcome: Outcome, authorization: str) -> Outcome:
         fault, error=strike(fault.error), desc=strike(fault.desc), request_id=strike(fault.request_id)
     )
     return outcome if struck == fault else attrs.evolve(outcome, fault=struck)
+
+
+def shown(url: URL) -> str:
+    """Return a URL as an error may show it: without user, query and fragment, which may be secrets."""
+    host = f"[{url.raw_host}]" if ":" in (url.raw_host or "") else url.raw_host
+    port = f":{url.explicit_port}" if url.explicit_port is not None else ""
+    return f"{url.scheme}://{host}{port}{url.raw_path}"

@@ -12,7 +12,7 @@ from itertools import chain, islice
 
 import attrs
 
-from videoapi.sandbox import serializers as shapes
+from videoapi.sandbox import serializers
 from videoapi.sandbox.responses import Answer, Refusal, dump, refuse, unauthorised
 from videoapi.sandbox.rooms import Room
 from videoapi.sandbox.routing import Call
@@ -115,7 +115,9 @@ class Service:
 
     def _create(self, args: tuple[str, ...], body: Json) -> Answer:
         room = self._store.create(body)
-        shown = shapes.created(room.body, room.room_id, self._app_id, shapes.stamp(room.created), self._switches)
+        shown = serializers.created(
+            room.body, room.room_id, self._app_id, serializers.stamp(room.created), self._switches
+        )
         return Answer(dump({"result": 0, "room": shown}), self._created())
 
     def _list(self, args: tuple[str, ...], body: Json) -> Answer:
@@ -188,13 +190,13 @@ class Service:
         return 200 if self._switches.status_mode == "legacy200" else self._switches.create_status
 
     def _shown(self, room: Room, switches: Switches) -> Json:
-        return shapes.shown(
+        return serializers.shown(
             room.body,
             room.room_id,
             self._app_id,
-            shapes.stamp(room.created),
+            serializers.stamp(room.created),
             switches,
-            updated=shapes.stamp(room.updated) if room.updated else None,
+            updated=serializers.stamp(room.updated) if room.updated else None,
             controller=room.controller,
         )
 

@@ -7,9 +7,7 @@ from itertools import takewhile
 
 import attrs
 
-from videoapi.sandbox import room_lifecycle as kinds
-from videoapi.sandbox import serializers as shapes
-from videoapi.sandbox import tokens, validation
+from videoapi.sandbox import room_lifecycle, serializers, tokens, validation
 from videoapi.sandbox.history import Generated
 from videoapi.sandbox.ledger import Ledger, reference_of
 from videoapi.sandbox.persistence import State
@@ -130,11 +128,11 @@ class Store:
         room = self.find(room_id)
         role = validation.check_token(body)
         now = self._clock()
-        denied = kinds.denial(room.settings, now, inside=self.sessions.active(room_id), over=self._over(room))
+        denied = room_lifecycle.denial(room.settings, now, inside=self.sessions.active(room_id), over=self._over(room))
         if denied is not None:
             raise Refusal(denied)
         self._expire()
-        limit = kinds.seats(room.settings, role)
+        limit = room_lifecycle.seats(room.settings, role)
         if limit is not None and self._taken(room_id, role) >= limit:
             raise Refusal(10114)
         token_id = self.new_id()
@@ -212,12 +210,12 @@ class Store:
     def meta(self, room: Room) -> Json:
         """The stored room as tokens and call records show it."""
         body = room.body
-        settings = shapes.filled(room.settings, self._switches)
+        settings = serializers.filled(room.settings, self._switches)
         meta: Json = {"_id": room.room_id, "name": body["name"], "service_id": self.app_id}
         meta |= {"owner_ref": body["owner_ref"], "settings": settings, "sip": body["sip"]}
         if "data" in body:
             meta["data"] = body["data"]
-        meta["created"] = shapes.stamp(room.created)
+        meta["created"] = serializers.stamp(room.created)
         if room.controller is not None:
             meta["enablexControllerId"] = room.controller
         return meta
@@ -250,13 +248,13 @@ class Store:
 
     def _gone(self, room: Room) -> bool:
         inside = self.sessions.active(room.room_id)
-        return kinds.gone(self._clock(), inside=inside, over=self._over(room))
+        return room_lifecycle.gone(self._clock(), inside=inside, over=self._over(room))
 
     def _lags(self, room: Room, seconds: float) -> bool:
         return seconds > 0 and self._clock() - room.created < timedelta(seconds=seconds)
 
     def _over(self, room: Room) -> datetime | None:
-        return kinds.over_at(room.settings, room.first_start, room.first_end, self._switches.adhoc_rule)
+        return room_lifecycle.over_at(room.settings, room.first_start, room.first_end, self._switches.adhoc_rule)
 
     def _bodies(self) -> dict[str, Json]:
         return {room.room_id: dict(room.body) for room in self.rooms.all_made() if not self._gone(room)}

@@ -1,0 +1,81 @@
+"""One GET for a file: aiohttp's exceptions end here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from videoapi.errors import CallTimeout, ConnectionFailed, DownloadFailed, ProtocolError, VideoAPIError
+from videoapi.protocol.redaction import shown
+from videoapi.transport.connector import Exchange, exchange_now
+from videoapi.transport.pool import ConnectionPool, Dropped
+from videoapi.transport.resolver import NotPublic
+from videoapi.transport.response_body import Body
+
+SILENCE: Final = 30.0
+"""Longest silence within a file's body, in seconds."""
+_BROKEN: Final = (aiohttp.ClientError, Dropped, OSError, TimeoutError)
+
+
+async def open_file(pool: ConnectionPool, url: URL, headers: Mapping[str, str], *, public_only: bool) -> Body:
+    """Send one GET, and return its answer with the body still open; a redirect is not followed.
+
+    The body gives back a permit of `pool.file_permits`, which the caller holds.
+
+    Args:
+        pool: The connections.
+        url: Where the file lies.
+        headers: What is sent beyond the address.
+        public_only: Whether the host must have an address of the public internet.
+
+    Raises:
+        DownloadFailed: The host has no address that may be used; `reason` is `host`.
+        ConnectionFailed, CallTimeout: No answer came; `retryable` says whether one may come later.
+        ProtocolError: The answer is no HTTP.
+        ConfigurationError: The client is closed, or belongs to another event loop.
+    """
+    session = pool.files(public_only=public_only)
+    proxy = pool.proxy_for(url)
+    exchange = Exchange()
+    token = exchange_now.set(exchange)
+    try:
+        response = await session.request("GET", url, headers=headers, allow_redirects=False, proxy=proxy)
+    except _BROKEN as error:
+        failure = _unanswered(url, error)
+    else:
+        return Body(response, exchange, pool.watchdog, pool.file_permits, silence=SILENCE)
+    finally:
+        exchange_now.reset(token)
+    # Raised out here so that it carries no trace of aiohttp's exception, which holds the headers.
+    raise failure
+
+
+def _unanswered(url: URL, error: BaseException) -> VideoAPIError:
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
+    if isinstance(cause, NotPublic):
+        return not_fetched(
+            DownloadFailed,
+            url,
+            "its host has no public address; if you trust it all the same, name it in recording_hosts=",
+            reason="host",
+        )
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return not_fetched(ConnectionFailed, url, "the server's certificate is not trusted; see ca_file=")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return not_fetched(ConnectionFailed, url, "the host's name does not resolve", retryable=True)
+    if isinstance(error, aiohttp.InvalidURL):
+        return not_fetched(DownloadFailed, url, "its address is none that can be connected to", reason="host")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return not_fetched(ProtocolError, url, "the answer is no HTTP")
+    if isinstance(error, TimeoutError):
+        return not_fetched(CallTimeout, url, "no connection could be made in time", retryable=True)
+    return not_fetched(ConnectionFailed, url, f"no answer came ({type(error).__name__})", retryable=True)
+
+
+def not_fetched(kind: type[VideoAPIError], url: URL, why: str, **facts: object) -> VideoAPIError:
+    """Return the error of a file that was not fetched."""
+    # `facts` differ by class; the classes check them.
+    return kind(f"The file at {shown(url)} was not fetched: {why}.", method="GET", **facts)  # type: ignore[arg-type]
