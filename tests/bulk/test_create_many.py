@@ -304,7 +304,7 @@ async def test_an_error_of_the_users_own_code_ends_the_run_and_carries_the_repor
 async def test_the_audit_reads_a_list_that_is_longer_than_a_stream_of_records_may_be(
     client: VideoClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("videoapi.streaming.bodies.MAX_BODY", 300)
+    monkeypatch.setattr("videoapi.streaming.streamed_response.MAX_BODY", 300)
 
     report = await client.rooms.create_many(specs(20))
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.downloads.conftest import CONTENT, FileServer, Seen, head, left, plain, ranged
 from videoapi.client import VideoClient
-from videoapi.downloads.disk import Target
+from videoapi.downloads.part_file import Target
 from videoapi.errors import CallTimeout, ConfigurationError, DownloadFailed
 from videoapi.models.archives import ArchiveFile
 from videoapi.pipeline.clock import Chance

@@ -25,8 +25,8 @@ from videoapi import (
     VideoClient,
 )
 from videoapi.creation.journal import Journal
-from videoapi.downloads.disk import Target
 from videoapi.downloads.filenames import name_of, safe_name
+from videoapi.downloads.part_file import Target
 from videoapi.sandbox import Sandbox
 
 SOURCES = sorted(Path(videoapi.__file__).parent.rglob("*.py"))

@@ -189,7 +189,7 @@ async def test_an_oversize_record_is_rejected_and_the_next_ones_come(service: Se
 
 
 async def test_a_body_over_the_cap_is_given_up(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("videoapi.streaming.bodies.MAX_BODY", 300)
+    monkeypatch.setattr("videoapi.streaming.streamed_response.MAX_BODY", 300)
     service.answers[CONF] = [[b'{"result":"0","cdr":[', *[json.dumps(row("x")).encode() + b","] * 9]]
     with pytest.raises(ProtocolError, match="1 GiB"):
         await cdr(service.caller()).by_conference("c1").to_list()

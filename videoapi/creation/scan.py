@@ -25,8 +25,8 @@ from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.envelope import Unreadable, parse
 from videoapi.protocol.routes import GET_ROOM, LIST_ROOMS, Request
-from videoapi.streaming.bodies import Patience, Reading
 from videoapi.streaming.splitter import Block
+from videoapi.streaming.streamed_response import Patience, Reading
 
 MARK: Final = b"vx"
 """Stands in every reference of ours, and so in the text of every room that carries one."""

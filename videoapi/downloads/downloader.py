@@ -11,10 +11,10 @@ from typing import Final
 from yarl import URL
 
 from videoapi.config import BaseUrl, Credentials, positive_seconds
-from videoapi.downloads.disk import Target
 from videoapi.downloads.fetch import FileSource
 from videoapi.downloads.filenames import name_of, safe_name
 from videoapi.downloads.host_policy import HostPolicy, read_url
+from videoapi.downloads.part_file import Target
 from videoapi.downloads.threads import on_disk
 from videoapi.downloads.transfer import Progress, Renew, Transfer
 from videoapi.errors import CallTimeout, ConfigurationError

@@ -9,10 +9,10 @@ from typing import Final
 import attrs
 from yarl import URL
 
-from videoapi.downloads.disk import Target
 from videoapi.downloads.errors import refusal_of
 from videoapi.downloads.fetch import FileSource, Reply
 from videoapi.downloads.host_policy import read_url
+from videoapi.downloads.part_file import Target
 from videoapi.downloads.ranges import Refusal, Rest, Restart, Version, range_headers, read_head
 from videoapi.downloads.threads import on_disk
 from videoapi.errors import DownloadFailed, VideoAPIError

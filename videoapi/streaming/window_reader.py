@@ -15,8 +15,8 @@ from videoapi.models.codec import RecordReader
 from videoapi.pipeline.pipeline import Caller
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
-from videoapi.streaming.bodies import Ahead, Patience, Reading
 from videoapi.streaming.record_filter import Rejected, Sieve
+from videoapi.streaming.streamed_response import Ahead, Patience, Reading
 from videoapi.streaming.windows import Cursor, Window
 
 R = TypeVar("R")
