@@ -27,9 +27,9 @@ from videoapi.config import (
 from videoapi.errors import ConfigurationError
 from videoapi.events import Listener
 from videoapi.pipeline.middleware import Middleware, chain
-from videoapi.pipeline.pipeline import Caller
-from videoapi.pipeline.rate_limit import interval_of
-from videoapi.pipeline.retry import retrying
+from videoapi.pipeline.pipeline import Pipeline
+from videoapi.pipeline.rate_limit import parse_rate
+from videoapi.pipeline.retry import with_retries
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.routes import Options
 from videoapi.session import SessionManager
@@ -129,23 +129,23 @@ class VideoClient:
         self._recording_hosts = host_rules(recording_hosts)
         options = _options(Options(), timeout, attempt_timeout, retry)
         self._transport = Transport(self._manager.pool, self._base, source)
-        account = source.app_id if isinstance(source, Credentials) else f"callable {id(source):#x}"
-        pace = self._manager.accounts.of(self._base.origin, account)
+        account_name = source.app_id if isinstance(source, Credentials) else f"callable {id(source):#x}"
+        account = self._manager.accounts.of(self._base.origin, account_name)
         must_be_callable("middleware", *middleware)
         must_be_callable("listeners", *listeners)
         if any(inspect.iscoroutinefunction(listener) for listener in listeners):
             raise ConfigurationError("listeners are called and not awaited: give plain functions.")
         if rate is not None:
-            pace.rate.limit(interval_of(rate))
+            account.rate.limit(parse_rate(rate))
         self._settle = positive_seconds("settle", settle)
-        self._caller = Caller(
-            send=chain(middleware, retrying(self._transport.send, pace, tuple(listeners))),
+        self._pipeline = Pipeline(
+            chain=chain(middleware, with_retries(self._transport.send, account, tuple(listeners))),
             options=options,
             pool=self._manager.pool,
-            pace=pace,
+            account=account,
             listeners=tuple(listeners),
-            guarded=bool(middleware),
-            conceal=self._transport.conceal,
+            has_middleware=bool(middleware),
+            redact=self._transport.redact,
         )
 
     def __repr__(self) -> str:
@@ -161,7 +161,7 @@ class VideoClient:
         """Create, read, change and delete rooms."""
         from videoapi.resources.rooms import Rooms
 
-        return Rooms(self._caller, self._creator)
+        return Rooms(self._pipeline, self._creator)
 
     @cached_property
     def _creator(self) -> Creator:
@@ -174,14 +174,14 @@ class VideoClient:
         """Issue join tokens."""
         from videoapi.resources.tokens import Tokens
 
-        return Tokens(self._caller)
+        return Tokens(self._pipeline)
 
     @cached_property
     def cdr(self) -> Reports[CallRecord]:
         """Stream call detail records."""
         from videoapi.resources.reports import cdr
 
-        return cdr(self._caller)
+        return cdr(self._pipeline)
 
     @cached_property
     def archives(self) -> Archives:
@@ -191,20 +191,20 @@ class VideoClient:
 
         downloader = Downloader(
             self._manager.pool,
-            self._manager.chance,
+            self._manager.clock,
             base=self._base,
             credentials=self._recording,
             hosts=self._recording_hosts,
             allow_http=self._allow_http,
         )
-        return Archives(self._caller, downloader)
+        return Archives(self._pipeline, downloader)
 
     @cached_property
     def dialin(self) -> DialIns:
         """Read the account's dial-in numbers."""
         from videoapi.resources.dialin import DialIns
 
-        return DialIns(self._caller)
+        return DialIns(self._pipeline)
 
     def with_options(
         self,
@@ -230,8 +230,8 @@ class VideoClient:
             view.__dict__.pop(name, None)
         view._owned = False
         view._is_view = True
-        options = _options(self._caller.options, timeout, attempt_timeout, retry)
-        view._caller = attrs.evolve(self._caller, options=options)
+        options = _options(self._pipeline.options, timeout, attempt_timeout, retry)
+        view._pipeline = attrs.evolve(self._pipeline, options=options)
         return view
 
     async def warm_up(self, connections: int = 1) -> int:
@@ -257,7 +257,7 @@ class VideoClient:
         from videoapi.resources import prewarm
 
         prewarm.prepare()
-        options = self._caller.options
+        options = self._pipeline.options
         limit = min(options.attempt_timeout, options.timeout or options.attempt_timeout)
         return await open_connections(self._manager.pool, str(self._base), connections, limit)
 

@@ -74,7 +74,7 @@ Listener = Callable[[Event], object]
 """Called with each event, at once and in the loop: it must not block. What it raises is logged."""
 
 
-def tell(listeners: Sequence[Listener], event: Event) -> None:
+def emit(listeners: Sequence[Listener], event: Event) -> None:
     """Hand an event to every listener and to the log."""
     if log.isEnabledFor(logging.DEBUG):
         log.debug("%s", event)

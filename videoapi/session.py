@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from videoapi.pipeline.accounts import Paces
-from videoapi.pipeline.clock import Chance, LoopClock
+from videoapi.pipeline.accounts import AccountRegistry
+from videoapi.pipeline.clock import Clock, LoopClock
 from videoapi.transport.pool import ConnectionPool
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class SessionManager:
         proxy: str | None = None,
         trust_env: bool = False,
         http_middlewares: Sequence[ClientMiddlewareType] = (),
-        chance: Chance | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.pool = ConnectionPool(
             max_connections=max_connections,
@@ -64,10 +64,10 @@ class SessionManager:
             trust_env=trust_env,
             http_middlewares=http_middlewares,
         )
-        chance = chance or Chance()
+        clock = clock or Clock()
         # A clock of this manager's own, as it belongs to one loop.
-        self.chance = attrs.evolve(chance, clock=LoopClock()) if isinstance(chance.clock, LoopClock) else chance
-        self.accounts = Paces(self.chance)
+        self.clock = attrs.evolve(clock, now=LoopClock()) if isinstance(clock.now, LoopClock) else clock
+        self.accounts = AccountRegistry(self.clock)
 
     def __repr__(self) -> str:
         return f"<SessionManager {self.pool.state}, max_connections={self.pool.max_connections}>"

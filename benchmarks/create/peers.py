@@ -36,7 +36,7 @@ class Cell:
     client: str
     mode: str
     executions: int | None
-    caller: str
+    pipeline: str
 
 
 def _failing(mode: str, rooms: list[Any]) -> Script:
@@ -103,10 +103,10 @@ async def _ours(client: str, mode: str) -> Cell:
             try:
                 room = await ours.rooms.create(name="room", on_unknown="resend" if resend else "look")
             except VideoAPIError as error:
-                caller = type(error).__name__
+                pipeline = type(error).__name__
             else:
-                caller = "the room" if room.room_id == rooms[0]["room_id"] else "another room"
-    return Cell(client, mode, len(rooms), caller)
+                pipeline = "the room" if room.room_id == rooms[0]["room_id"] else "another room"
+    return Cell(client, mode, len(rooms), pipeline)
 
 
 async def measure(python: str) -> list[Cell]:
@@ -129,7 +129,7 @@ def table(cells: Sequence[Cell]) -> str:
     lines = ["| client | " + " | ".join(MODES) + " |", "|---" * (len(MODES) + 1) + "|"]
     for client in (*OURS, *PEERS):
         shown = [
-            f"{'–' if cell.executions is None else cell.executions}, {cell.caller}"
+            f"{'–' if cell.executions is None else cell.executions}, {cell.pipeline}"
             for cell in cells
             if cell.client == client
         ]

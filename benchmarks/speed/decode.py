@@ -11,7 +11,7 @@ from benchmarks.speed.measure import Options, Result, Row
 from benchmarks.speed.records import SHAPES, body
 from benchmarks.speed.rounds import COLLECTOR, Case, collector, rows
 from videoapi.models.cdr import CallRecord
-from videoapi.models.codec import RecordReader
+from videoapi.models.codec import RecordDecoder
 from videoapi.models.converter import structure
 from videoapi.streaming import Splitter
 
@@ -24,12 +24,12 @@ LIMITS: Final = {"": 0.9, ", 1 % odd": 0.85}
 
 def records(answer: bytes, *, extra: bool = False) -> list[object]:
     """Read a whole body as a stream reads it: block by block, odd records on their own."""
-    reader = RecordReader(CallRecord, extra=extra)
-    splitter = Splitter("cdr", reader.read_list)
+    reader = RecordDecoder(CallRecord, extra=extra)
+    splitter = Splitter("cdr", reader.decode_list)
     made: list[object] = []
     for start in range(0, len(answer), CHUNK):
         for block in splitter.feed(answer[start : start + CHUNK]):
-            made += reader.read_block(block.items) if block.records is None else block.records
+            made += reader.decode_block(block.items) if block.records is None else block.records
     return made
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from videoapi import RoomSettings, RoomSpec, SessionManager, VideoAPIError, VideoClient
-from videoapi.pipeline.clock import Chance
+from videoapi.pipeline.clock import Clock
 
 _ROOM: Final = "65ba1f3c2a1b2c3d4e5f6071"
 _WARM: Final = 300
@@ -58,7 +58,7 @@ Job = Callable[[VideoClient, int, int], Awaitable[object]]
 JOBS: Final[dict[str, Job]] = {job.__name__: job for job in (create_many, create_each, get, stream, to_list)}
 
 
-def skipping() -> Chance:
+def skipping() -> Clock:
     """Return a clock that every pause moves on at once: pauses cost requests nothing, and would cost an hour."""
     skipped = 0.0
 
@@ -70,7 +70,7 @@ def skipping() -> Chance:
         skipped += seconds
         await asyncio.sleep(0)
 
-    return Chance(clock=clock, sleep=sleep)
+    return Clock(now=clock, sleep=sleep)
 
 
 async def measure(name: str, base_url: str, count: int, at_once: int) -> dict[str, float]:
@@ -82,7 +82,7 @@ async def measure(name: str, base_url: str, count: int, at_once: int) -> dict[st
         # Of another account, so that budget and pauses are fresh.
         async with VideoClient("warm", "key", f"{origin}/0/0/0/warm", session=manager) as warming:
             await job(warming, _WARM, at_once)
-    async with SessionManager(max_connections=max(64, at_once), chance=skipping() if faulty else None) as manager:
+    async with SessionManager(max_connections=max(64, at_once), clock=skipping() if faulty else None) as manager:
         client = VideoClient("id", "key", base_url, session=manager)
         await client.warm_up(0)
         gc.collect()

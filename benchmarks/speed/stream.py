@@ -12,10 +12,10 @@ from benchmarks.speed.decode import COUNT, SHARES
 from benchmarks.speed.measure import Options, Result, Row
 from benchmarks.speed.records import SHAPES, body
 from benchmarks.speed.rounds import COLLECTOR, Case, collector, rows
-from videoapi.pipeline.clock import Chance
-from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.backoff import RetryPolicy
-from videoapi.protocol.outcome import Outcome, opened
+from videoapi.protocol.outcome import Outcome, streaming
 from videoapi.protocol.routes import Options as CallOptions
 from videoapi.protocol.routes import Request
 from videoapi.resources.reports import cdr
@@ -47,21 +47,21 @@ class Chunks:
 
 async def consume(answer: bytes, size: int, extra: bool = False) -> int:
     """Stream a body that is in hand by the whole path of `client.cdr.by_period`."""
-    async with SessionManager(max_connections=4, chance=Chance()) as manager:
+    async with SessionManager(max_connections=4, clock=Clock()) as manager:
         manager.pool.api()
 
         async def send(request: Request) -> Outcome:
             await manager.pool.stream_permits.acquire()
-            return opened(200, {}, Chunks(answer, size, manager.pool.stream_permits.release))
+            return streaming(200, {}, Chunks(answer, size, manager.pool.stream_permits.release))
 
-        caller = Caller(
-            send=send,
+        pipeline = Pipeline(
+            chain=send,
             options=CallOptions(retry=RetryPolicy()),
             pool=manager.pool,
-            pace=manager.accounts.of("http://service", "app"),
+            account=manager.accounts.of("http://service", "app"),
         )
         count = 0
-        async for _ in cdr(caller).by_period(*PERIOD, extra=extra):
+        async for _ in cdr(pipeline).by_period(*PERIOD, extra=extra):
             count += 1
         return count
 

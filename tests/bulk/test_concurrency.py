@@ -2,7 +2,7 @@
 
 import asyncio
 
-from videoapi.bulk.concurrency import Window
+from videoapi.bulk.concurrency import AIMDLimit
 
 
 class Clock:
@@ -12,16 +12,16 @@ class Clock:
         return self.now
 
 
-async def filled(window: Window) -> int:
+async def filled(window: AIMDLimit) -> int:
     entered = 0
     while entered < window.limit:
-        await window.enter()
+        await window.acquire()
         entered += 1
     return entered
 
 
 async def test_a_window_opens_by_one_for_each_round_of_successes() -> None:
-    window = Window(32, Clock())
+    window = AIMDLimit(32, Clock())
     assert await filled(window) == 8
 
     for _ in range(8):
@@ -33,8 +33,8 @@ async def test_a_window_opens_by_one_for_each_round_of_successes() -> None:
 
 
 async def test_a_window_that_is_not_used_does_not_open() -> None:
-    window = Window(32, Clock())
-    await window.enter()
+    window = AIMDLimit(32, Clock())
+    await window.acquire()
 
     for _ in range(1000):
         window.succeeded()
@@ -44,7 +44,7 @@ async def test_a_window_that_is_not_used_does_not_open() -> None:
 
 async def test_many_signs_of_one_moment_close_it_once_and_it_never_closes_wholly() -> None:
     clock = Clock()
-    window = Window(32, clock)
+    window = AIMDLimit(32, clock)
     for _ in range(30):
         window.overloaded()
     assert window.limit == 5
@@ -57,20 +57,20 @@ async def test_many_signs_of_one_moment_close_it_once_and_it_never_closes_wholly
 
 
 async def test_those_who_wait_enter_in_order_as_places_come_free() -> None:
-    window = Window(1, Clock())
-    await window.enter()
+    window = AIMDLimit(1, Clock())
+    await window.acquire()
     order: list[int] = []
 
     async def enter(number: int) -> None:
-        await window.enter()
+        await window.acquire()
         order.append(number)
-        window.leave()
+        window.release()
 
     waiting = [asyncio.create_task(enter(number)) for number in range(5)]
     await asyncio.sleep(0)
     waiting[1].cancel()
     await asyncio.sleep(0)
-    window.leave()
+    window.release()
     await asyncio.gather(*waiting, return_exceptions=True)
 
     assert order == [0, 2, 3, 4]

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from videoapi.cli.app import videoapi
 from videoapi.cli.demo.report import bar, draw
-from videoapi.cli.demo.results import Findings, Step
+from videoapi.cli.demo.results import DemoResults, DemoStep
 
 
 @pytest.mark.slow
@@ -20,14 +20,14 @@ def test_a_small_demo_agrees_with_the_ledger() -> None:
         assert kind in result.stdout
 
 
-def drawn(found: Findings) -> str:
+def drawn(found: DemoResults) -> str:
     text = io.StringIO()
     draw(found, seconds=1.0, console=Console(file=text, width=100))
     return text.getvalue()
 
 
 def test_a_count_that_differs_is_marked() -> None:
-    found = Findings(steps=[Step("rooms", 10, "rooms", 2.0)])
+    found = DemoResults(steps=[DemoStep("rooms", 10, "rooms", 2.0)])
     found.check("rooms made", 10, 10)
     assert found.agree
     assert "1 counts agree" in drawn(found)
@@ -52,11 +52,11 @@ def test_a_terminal_without_block_characters_gets_plain_bars() -> None:
 def test_a_count_that_is_off_ends_the_demo_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     from videoapi.cli.demo import steps
 
-    async def nothing(self: steps.Job, *arguments: object) -> list[object]:
+    async def nothing(self: steps.DemoRun, *arguments: object) -> list[object]:
         self.found.check("rooms made", 1, 2)
         return []
 
     for name in ("make_rooms", "issue_tokens", "hold_conferences", "stream_records", "count_archives", "download"):
-        monkeypatch.setattr(steps.Job, name, nothing)
+        monkeypatch.setattr(steps.DemoRun, name, nothing)
     result = CliRunner().invoke(videoapi, ["demo", "--rooms", "1", "--records", "1", "--quiet"])
     assert result.exit_code == 1, result.output

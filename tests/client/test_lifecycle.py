@@ -21,7 +21,7 @@ from videoapi import (
     VideoAPIError,
     VideoClient,
 )
-from videoapi.pipeline.clock import Chance
+from videoapi.pipeline.clock import Clock
 
 DONE = repeating(answer(200, room()))
 
@@ -126,9 +126,9 @@ async def test_a_view_shares_the_pool_and_closes_nothing() -> None:
 async def test_a_view_keeps_what_it_does_not_change() -> None:
     async with VideoClient("id", "key", "http://127.0.0.1:9/v1", timeout=7, attempt_timeout=3) as client:
         view = client.with_options(retry=RetryPolicy(attempts=2)).with_options(attempt_timeout=1)
-        options = view._caller.options
+        options = view._pipeline.options
         assert (options.timeout, options.attempt_timeout, options.retry.attempts) == (7, 1, 2)
-        assert client._caller.options.retry.attempts == 3
+        assert client._pipeline.options.retry.attempts == 3
         with pytest.raises(ConfigurationError):
             client.with_options(timeout=0)
 
@@ -170,7 +170,7 @@ async def test_a_call_that_waits_to_be_made_again_ends_too_and_tells_of_its_firs
         await manager.aclose()
 
     async with serve(script) as server:
-        manager = SessionManager(chance=Chance(sleep=close_meanwhile))
+        manager = SessionManager(clock=Clock(sleep=close_meanwhile))
         client = VideoClient("id", "key", server.base_url, session=manager)
         with pytest.raises(ConfigurationError, match="closed") as failed:
             await client.rooms.delete(ROOM_ID)

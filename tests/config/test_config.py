@@ -262,15 +262,15 @@ async def test_a_view_has_limits_of_its_own_shares_the_rest_and_closes_nothing()
     retry = RetryPolicy(attempts=1)
     async with VideoClient("id", "key", timeout=50, attempt_timeout=20) as client:
         view = client.with_options(timeout=5, retry=retry)
-        assert (view._caller.options.timeout, view._caller.options.retry) == (5, retry)
-        assert view._caller.options.attempt_timeout == 20
-        assert (client._caller.options.timeout, client._caller.options.retry) == (50, RetryPolicy())
-        assert view._caller.pool is client._caller.pool
-        assert view._caller.pace is client._caller.pace
+        assert (view._pipeline.options.timeout, view._pipeline.options.retry) == (5, retry)
+        assert view._pipeline.options.attempt_timeout == 20
+        assert (client._pipeline.options.timeout, client._pipeline.options.retry) == (50, RetryPolicy())
+        assert view._pipeline.pool is client._pipeline.pool
+        assert view._pipeline.account is client._pipeline.account
         assert view.base_url == client.base_url
         assert client.rooms is client.rooms
         assert view.rooms is not client.rooms
-        assert view.with_options(attempt_timeout=1)._caller.options.timeout == 5
+        assert view.with_options(attempt_timeout=1)._pipeline.options.timeout == 5
         await view.aclose()
         async with view:
             pass
@@ -284,9 +284,9 @@ async def test_clients_of_one_project_share_a_budget_and_those_of_two_do_not() -
         same = VideoClient("id", "another-key", session=shared)
         other = VideoClient("id-2", "key", session=shared)
         elsewhere = VideoClient("id", "key", "https://elsewhere/v2", session=shared)
-        assert one._caller.pace is same._caller.pace
-        assert one._caller.pace is not other._caller.pace
-        assert one._caller.pace.connect is other._caller.pace.connect
-        assert one._caller.pace.connect is not elsewhere._caller.pace.connect
+        assert one._pipeline.account is same._pipeline.account
+        assert one._pipeline.account is not other._pipeline.account
+        assert one._pipeline.account.connect is other._pipeline.account.connect
+        assert one._pipeline.account.connect is not elsewhere._pipeline.account.connect
         await one.aclose()
         assert not shared.closed

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from videoapi.creation.create_request import new_reference
 from videoapi.creation.references import (
     DATA_KEY,
+    is_in_data,
     is_reference,
-    placed,
     reference_from,
     reference_in,
     reference_of,
-    stands_in_data,
+    with_location,
 )
 
 SHAPE = re.compile(r"[a-z0-9]{26,32}")
@@ -74,10 +74,10 @@ def test_a_room_without_one_carries_none() -> None:
 
 @given(st.text(), st.booleans(), st.booleans())
 def test_a_reference_tells_where_it_stands(key: str, in_data: bool, before: bool) -> None:
-    reference = placed(reference_of("job", key), in_data=in_data)
+    reference = with_location(reference_of("job", key), in_data=in_data)
     assert is_reference(reference)
-    assert stands_in_data(reference) == in_data
-    assert placed(placed(reference, in_data=before), in_data=in_data) == reference
+    assert is_in_data(reference) == in_data
+    assert with_location(with_location(reference, in_data=before), in_data=in_data) == reference
 
 
 def test_new_references_do_not_repeat() -> None:

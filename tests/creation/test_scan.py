@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from videoapi.creation.references import reference_in, reference_of
-from videoapi.creation.scan import glance, glances
+from videoapi.creation.scan import parse_summaries, parse_summary
 
 OURS = reference_of("job", "ours")
 OTHER = reference_of("job", "other")
@@ -34,12 +34,12 @@ def test_a_glance_sees_the_reference_that_reading_the_room_would(fields: dict[st
     room = {"name": "vx", "room_id": ROOM_ID, "created": "2021-03-25T08:00:13.764Z", **fields}
     raw = json.dumps(room).encode()
 
-    seen = [glance(raw), *(glances(b"[%b]" % raw) or [])]
+    seen = [parse_summary(raw), *(parse_summaries(b"[%b]" % raw) or [])]
 
     assert len(seen) == 2
     for one in seen:
         assert one.reference() == reference_in(room.get("owner_ref"), room.get("data"))
-        assert one.marked() == reference_in(None, room.get("data"))
+        assert one.reference_in_data() == reference_in(None, room.get("data"))
         assert (one.room_id, one.created) == (ROOM_ID, room["created"])
 
 
@@ -47,7 +47,7 @@ def test_a_glance_sees_the_reference_that_reading_the_room_would(fields: dict[st
 def test_a_room_without_an_id_that_can_stand_in_a_path_shows_no_reference(room_id: object) -> None:
     raw = json.dumps({"room_id": room_id, "owner_ref": OURS}).encode()
 
-    assert glance(raw).reference() is None
+    assert parse_summary(raw).reference() is None
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_a_room_without_an_id_that_can_stand_in_a_path_shows_no_reference(room_i
 def test_an_odd_neighbour_field_hides_no_reference(odd: bytes) -> None:
     raw = odd % b'"room_id":"%b","owner_ref":"%b"' % (ROOM_ID.encode(), OURS.encode())
 
-    assert glance(raw).reference() == OURS
+    assert parse_summary(raw).reference() == OURS
 
 
 @pytest.mark.parametrize("item", [b"null", b'"vx"', b"[]", b"7"])
 def test_what_is_no_room_makes_each_item_of_its_block_be_looked_at_by_itself(item: bytes) -> None:
-    assert glances(b'[{"owner_ref":"%b"},%b]' % (OURS.encode(), item)) is None
-    assert glance(item).reference() is None
+    assert parse_summaries(b'[{"owner_ref":"%b"},%b]' % (OURS.encode(), item)) is None
+    assert parse_summary(item).reference() is None
 
 
 def test_rooms_without_the_mark_are_not_looked_at() -> None:
-    assert glances(b'[{"room_id":"%b","owner_ref":"row-1"}]' % ROOM_ID.encode()) is None
+    assert parse_summaries(b'[{"room_id":"%b","owner_ref":"row-1"}]' % ROOM_ID.encode()) is None

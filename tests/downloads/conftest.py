@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from videoapi.client import VideoClient
-from videoapi.pipeline.clock import Chance
+from videoapi.pipeline.clock import Clock
 from videoapi.session import SessionManager
 
 PASSWORD = "canary-recording-password"
@@ -154,7 +154,7 @@ async def connect(server: FileServer) -> AsyncIterator[Callable[..., VideoClient
     managers: list[SessionManager] = []
 
     def make(**options: Any) -> VideoClient:
-        managers.append(SessionManager(chance=Chance(sleep=no_sleep)))
+        managers.append(SessionManager(clock=Clock(sleep=no_sleep)))
         settings: dict[str, Any] = {
             "base_url": f"{server.url}/video/v2",
             "recording_auth": ("rec-user", PASSWORD),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from videoapi.downloads.filenames import MAX_NAME, name_of, safe_name
+from videoapi.downloads.filenames import MAX_NAME, filename_from_url, safe_name
 
 CASES = {
     "clip.mp4": "clip.mp4",
@@ -71,7 +71,7 @@ def test_a_long_name_keeps_its_extension_and_its_letters_whole(letter: str) -> N
 def test_a_file_is_named_by_its_address_else_by_its_archive(
     path: str, kind: str | None, archive_id: str | None, name: str
 ) -> None:
-    assert name_of(path, kind, archive_id) == name
+    assert filename_from_url(path, kind, archive_id) == name
 
 
 hostile = st.text() | st.lists(
@@ -85,7 +85,7 @@ hostile = st.text() | st.lists(
 @example("A" * 195 + ".mp4 .", None, None)
 @example("a" * 199 + " " + "b", None, None)
 def test_the_parent_is_always_the_target(path: str, kind: str | None, archive_id: str | None) -> None:
-    name = name_of(path, kind, archive_id)
+    name = filename_from_url(path, kind, archive_id)
     assert PurePosixPath("/target", name).parent == PurePosixPath("/target")
     assert PureWindowsPath("C:/target", name).parent == PureWindowsPath("C:/target")
     assert PureWindowsPath(name).name == PurePosixPath(name).name == name

@@ -13,7 +13,7 @@ from tests.downloads.conftest import left, no_sleep
 from videoapi.client import VideoClient
 from videoapi.errors import AuthenticationFailed, NotFound, PermissionDenied, ProtocolError
 from videoapi.models.archives import Archive
-from videoapi.pipeline.clock import Chance
+from videoapi.pipeline.clock import Clock
 from videoapi.sandbox import Sandbox
 from videoapi.session import SessionManager
 
@@ -26,7 +26,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def manager() -> AsyncIterator[SessionManager]:
-    async with SessionManager(chance=Chance(sleep=no_sleep)) as manager:
+    async with SessionManager(clock=Clock(sleep=no_sleep)) as manager:
         yield manager
 
 

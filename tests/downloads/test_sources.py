@@ -41,6 +41,7 @@ from videoapi.errors import (
     VideoAPIError,
 )
 from videoapi.models.archives import ArchiveFile
+from videoapi.transport.files import open_file
 
 Open = Callable[[], Awaitable[FileServer]]
 Connect = Callable[..., VideoClient]
@@ -310,7 +311,7 @@ async def test_an_open_connection_of_a_named_host_is_not_lent_to_a_suffix(
     # Asked below the policy, which would refuse the port.
     source = named.archives._downloader._source
     with pytest.raises(DownloadFailed, match="no public address"):
-        await source._send(URL(url), {}, trusted=False, public_only=True)
+        await open_file(source.pool, URL(url), {}, public_only=True)
     assert len(server.seen) == 1
 
 

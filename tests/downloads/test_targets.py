@@ -16,10 +16,10 @@ import pytest
 
 from tests.downloads.conftest import CONTENT, FileServer, Seen, head, left, plain, ranged
 from videoapi.client import VideoClient
-from videoapi.downloads.part_file import Target
+from videoapi.downloads.part_file import PartFile
 from videoapi.errors import CallTimeout, ConfigurationError, DownloadFailed
 from videoapi.models.archives import ArchiveFile
-from videoapi.pipeline.clock import Chance
+from videoapi.pipeline.clock import Clock
 
 
 def of_disk(folder: Path) -> set[str]:
@@ -209,8 +209,8 @@ async def test_of_two_downloads_to_one_name_the_second_fails(
 async def test_a_part_that_was_finished_while_its_lock_was_waited_for_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = Target(tmp_path, name="clip.mp4", source="s", overwrite=False)
-    two = Target(tmp_path, name="clip.mp4", source="s", overwrite=False)
+    one = PartFile(tmp_path, name="clip.mp4", source="s", overwrite=False)
+    two = PartFile(tmp_path, name="clip.mp4", source="s", overwrite=False)
     one.open()
     one.write(CONTENT)
     lock = two._lock
@@ -237,7 +237,7 @@ async def test_a_cancelled_download_closes_its_connection_and_keeps_what_came(
     server.answers = [hang]
     came = asyncio.Event()
     # Each look at this clock is a second later, so that every chunk is told.
-    client._manager.chance = Chance(clock=itertools.count().__next__)
+    client._manager.clock = Clock(now=itertools.count().__next__)
 
     def progress(received: int, total: int | None) -> None:
         if received == 100_000:
@@ -261,14 +261,14 @@ async def test_a_cancelled_download_waits_for_the_disk_before_it_lets_go_of_the_
     client: VideoClient, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    write = Target.write
+    write = PartFile.write
 
-    def slow(self: Target, data: bytes) -> None:
+    def slow(self: PartFile, data: bytes) -> None:
         begun.set()
         assert go_on.wait(5)
         write(self, data)
 
-    monkeypatch.setattr(Target, "write", slow)
+    monkeypatch.setattr(PartFile, "write", slow)
     server.answers = [ranged()]
     task = asyncio.create_task(client.archives.download(f"{server.url}/a/clip.mp4", tmp_path))
     assert await asyncio.to_thread(begun.wait, 5)
@@ -368,13 +368,13 @@ async def test_memory_stays_flat_whatever_the_size(
     client: VideoClient, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    write = Target.write
+    write = PartFile.write
 
-    def watched(self: Target, data: bytes) -> None:
+    def watched(self: PartFile, data: bytes) -> None:
         sizes.append(len(data))
         write(self, data)
 
-    monkeypatch.setattr(Target, "write", watched)
+    monkeypatch.setattr(PartFile, "write", watched)
     server.answers = [plain(200, CONTENT * 20)]
     path = await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path)
     assert path.stat().st_size == len(CONTENT) * 20

@@ -391,10 +391,10 @@ async def test_f25_connections_that_are_all_reset_every_moment(sandbox: Sandbox)
     async with FaultProxy(sandbox.base_url) as proxy:
         async with client_for(proxy.base_url, listeners=[keep], retry=EAGER) as client:
 
-            async def caller() -> list[object]:
+            async def pipeline() -> list[object]:
                 return [await asyncio.gather(client.rooms.list().to_list(), return_exceptions=True) for _ in range(5)]
 
-            callers = [asyncio.create_task(caller()) for _ in range(60)]
+            callers = [asyncio.create_task(pipeline()) for _ in range(60)]
             while not all(task.done() for task in callers):
                 await asyncio.sleep(0.02)
                 proxy.reset_all()

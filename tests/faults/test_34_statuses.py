@@ -30,7 +30,7 @@ from videoapi import (
     TokenDenied,
     VideoAPIError,
 )
-from videoapi.pipeline.clock import Chance
+from videoapi.pipeline.clock import Clock
 from videoapi.protocol import routes
 from videoapi.sandbox import Sandbox
 
@@ -300,8 +300,8 @@ async def limits_of(run: asyncio.Task[BulkReport], reports: list[BulkReport]) ->
 async def test_f43_a_storm_of_429_under_bulk(sandbox: Sandbox, storm: float, count: int) -> None:
     """F43 | 429 for 1.5 s (scale: 10 s) under bulk | falls in steps, recovers, nothing lost, few probes | sandbox"""
     reports: list[BulkReport] = []
-    chance = Chance(dice=lambda: 0.3)
-    async with SessionManager(chance=chance) as manager:
+    clock = Clock(random=lambda: 0.3)
+    async with SessionManager(clock=clock) as manager:
         client = client_for(sandbox.base_url, session=manager, retry=RetryPolicy())
         run = asyncio.create_task(
             client.rooms.create_many(specs(count), concurrency=16, progress=reports.append, audit=False)
@@ -346,7 +346,7 @@ async def test_f43_the_limiter_of_a_real_gateway(sandbox: Sandbox) -> None:
             statuses.append(event.status)
 
     async with nginx(sandbox.port, location=limiter, rate=100) as front:
-        async with SessionManager(chance=Chance(dice=lambda: 0.1)) as manager:
+        async with SessionManager(clock=Clock(random=lambda: 0.1)) as manager:
             client = client_for(f"{front}/video/v2", session=manager, retry=RetryPolicy(), settle=0.3, listeners=[keep])
             report = await client.rooms.create_many(specs(80), concurrency=16)
     assert report.counts == {"created": 80}
@@ -417,7 +417,7 @@ async def hammered(base_url: str, policy: RetryPolicy) -> tuple[int, int]:
     """Call from 8 tasks for four periods; return the calls, and those that failed."""
     calls = failures = 0
 
-    async def caller() -> None:
+    async def pipeline() -> None:
         nonlocal calls, failures
         while clock() < end:
             calls += 1
@@ -428,9 +428,9 @@ async def hammered(base_url: str, policy: RetryPolicy) -> tuple[int, int]:
 
     clock = asyncio.get_running_loop().time
     end = clock() + 1.8
-    async with SessionManager(chance=Chance(dice=lambda: 0.1)) as manager:
+    async with SessionManager(clock=Clock(random=lambda: 0.1)) as manager:
         client = client_for(base_url, retry=policy, session=manager)
-        await asyncio.gather(*(caller() for _ in range(8)))
+        await asyncio.gather(*(pipeline() for _ in range(8)))
     return calls, failures
 
 

@@ -232,7 +232,7 @@ async def test_f53_a_stream_that_trickles_is_ended_by_the_stall_guard(
 
 async def test_f53_a_stream_that_falls_silent_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """F53 | stream that falls silent | the limit on silence ends it | own server, limit scaled"""
-    monkeypatch.setattr("videoapi.transport.response_body.Body.__init__.__defaults__", (None, 0.15))
+    monkeypatch.setattr("videoapi.transport.response_body.ResponseBody.__init__.__defaults__", (None, 0.15))
 
     async def script(link: Link) -> None:
         await link.request()

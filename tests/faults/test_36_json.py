@@ -27,8 +27,8 @@ from videoapi import (
     VideoAPIError,
     VideoClient,
 )
-from videoapi.models.codec import Reader
-from videoapi.protocol.outcome import _read_fast, _read_slowly, answered
+from videoapi.models.codec import ResponseDecoder
+from videoapi.protocol.outcome import _decode_fast, _decode_tolerantly, answered
 from videoapi.protocol.routes import GET_ROOM, Options, Request
 from videoapi.protocol.verdicts import Verdict
 
@@ -477,8 +477,8 @@ def ask_for(room_id: str) -> Request:
     return Request(
         route=GET_ROOM,
         path=GET_ROOM.path(room_id),
-        reader=Reader("room", Room),
-        ours=lambda found: found.room_id == room_id,
+        decoder=ResponseDecoder("room", Room),
+        accepts=lambda found: found.room_id == room_id,
         options=Options(),
     )
 
@@ -488,8 +488,8 @@ def ask_for(room_id: str) -> Request:
 def test_f66_whatever_the_fast_path_takes_the_careful_one_takes_too(body: bytes) -> None:
     """F66 | any bytes at all | neither path raises, and what one reads the other reads alike | Hypothesis"""
     request = ask_for(ROOM_ID)
-    slow = _read_slowly(request, 200, {}, body)
-    fast = _read_fast(request, body)
+    slow = _decode_tolerantly(request, 200, {}, body)
+    fast = _decode_fast(request, body)
     if fast is not None:
         assert slow.verdict is Verdict.DONE
         assert slow.value == fast

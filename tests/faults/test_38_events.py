@@ -80,7 +80,7 @@ async def at_each_step(
                 assert not session.connector._acquired  # type: ignore[union-attr]
                 assert client._manager.pool.permits.free == client._manager.pool.max_connections
                 assert client._manager.pool.stream_permits.free == client._manager.pool.max_streams
-                assert not client._manager.pool.watchdog._watches
+                assert not client._manager.pool.deadlines._limits
     return ends
 
 

@@ -165,7 +165,7 @@ def _left(client: VideoClient, before: set[asyncio.Task[Any]]) -> list[str]:
 
 def _tasks() -> set[asyncio.Task[Any]]:
     """All tasks but those of the service, which runs in the same loop."""
-    served = ("RequestHandler", "Exchange", "Listener")
+    served = ("RequestHandler", "SandboxHandler", "SocketListener")
     return {task for task in asyncio.all_tasks() if not task.get_coro().__qualname__.startswith(served)}
 
 

@@ -14,7 +14,17 @@ from typing import Final
 import attrs
 import pytest
 
-from videoapi.creation.state import FINAL, Create, Rules, Sight, Step, attempted, given_up, inherited, scanned
+from videoapi.creation.state import (
+    FINAL,
+    Create,
+    CreatePolicy,
+    ScanResult,
+    Step,
+    attempted,
+    given_up,
+    inherited,
+    scanned,
+)
 from videoapi.protocol.verdicts import Verdict
 
 
@@ -59,7 +69,7 @@ class World:
         return found
 
 
-def moves(world: World, service: Service, rules: Rules) -> Iterator[tuple[str, World]]:
+def moves(world: World, service: Service, rules: CreatePolicy) -> Iterator[tuple[str, World]]:
     create, now = world.create, world.now
     if create.step in FINAL:
         return
@@ -71,9 +81,9 @@ def moves(world: World, service: Service, rules: Rules) -> Iterator[tuple[str, W
     yield "time passes", attrs.evolve(world, now=now + 1)
     yield "given up", attrs.evolve(world, create=given_up(create))
     seen = tuple(f"room-{place}" for place, (_, shown) in enumerate(world.rooms) if shown <= now)
-    sights = [("scanned", Sight(now, seen, True)), ("scanned in part", Sight(now, (), False))]
+    sights = [("scanned", ScanResult(now, seen, True)), ("scanned in part", ScanResult(now, (), False))]
     if service.omits:
-        sights.append(("scanned a list that omits", Sight(now, (), not service.controls)))
+        sights.append(("scanned a list that omits", ScanResult(now, (), not service.controls)))
     for name, sight in sights:
         yield f"{name}, saw {len(sight.rooms)}", attrs.evolve(world, create=scanned(create, sight, rules))
 
@@ -94,7 +104,7 @@ def _sends(world: World, service: Service) -> Iterator[tuple[str, World]]:
 
 
 def search(
-    service: Service, rules: Rules, *broken: str, until: int = 14
+    service: Service, rules: CreatePolicy, *broken: str, until: int = 14
 ) -> tuple[dict[World, tuple[World, str] | None], list[str] | None]:
     """Return the worlds that were reached, and the shortest way to one that breaks a property, if there is any."""
     start = World()
@@ -119,7 +129,7 @@ def _way(came: dict[World, tuple[World, str] | None], world: World) -> list[str]
     return way[::-1]
 
 
-ENOUGH: Final = Rules(settle=2)
+ENOUGH: Final = CreatePolicy(settle=2)
 """Late execution and lag of the default service together, and no more."""
 
 
@@ -147,11 +157,11 @@ def test_a_list_that_omits_is_harmless_where_control_rooms_tell() -> None:
 
 
 DROPPED = {
-    "the settle time is below late execution and lag together": (Service(), Rules(settle=1)),
+    "the settle time is below late execution and lag together": (Service(), CreatePolicy(settle=1)),
     "late execution has no bound": (Service(late=(0, 1, 5)), ENOUGH),
     "the list lags without bound": (Service(lag=(0, 1, 5)), ENOUGH),
     "the list omits references, and no control room tells": (Service(omits=True, controls=False), ENOUGH),
-    "who starts again does not wait": (Service(crashes=1), Rules(settle=0)),
+    "who starts again does not wait": (Service(crashes=1), CreatePolicy(settle=0)),
 }
 
 

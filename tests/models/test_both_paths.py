@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
-from videoapi.models.codec import Reader, RecordReader, Refused
+from videoapi.models.codec import DecodeError, RecordDecoder, ResponseDecoder
 from videoapi.models.dialin import DialIn
 from videoapi.models.rooms import Room
 from videoapi.models.tokens import Participant
@@ -67,10 +67,10 @@ def places(value: Any) -> list[tuple[dict[str, Any], str]]:
 
 def read(raw: bytes, model: type, *, fast: bool) -> Any:
     """What one path makes of a record: its content, or None where it refuses."""
-    reader = RecordReader(model, extra=True)
+    reader = RecordDecoder(model, extra=True)
     try:
-        payload = Reader(None, model).fast(raw)[1] if fast else reader._read_slowly(raw)
-    except Refused:
+        payload = ResponseDecoder(None, model).fast(raw)[1] if fast else reader._decode_tolerantly(raw)
+    except DecodeError:
         return None
     return payload, payload.to_dict(), payload.extra
 
@@ -117,5 +117,5 @@ def test_paths_agree_with_generated_values(name, changes):
 @given(raw=st.binary(max_size=60))
 def test_any_bytes_give_a_record_or_a_refusal(raw):
     for model in (Room, CallRecord, Archive):
-        (made,) = RecordReader(model, extra=False).read_block([raw])
-        assert isinstance(made, (model, Refused))
+        (made,) = RecordDecoder(model, extra=False).decode_block([raw])
+        assert isinstance(made, (model, DecodeError))

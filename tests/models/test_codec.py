@@ -8,11 +8,11 @@ import pytest
 from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.models import extra, strict_json
 from videoapi.models.cdr import CallRecord
-from videoapi.models.codec import MISSING, Reader, RecordReader, Refused, encode
+from videoapi.models.codec import MISSING, DecodeError, RecordDecoder, ResponseDecoder, encode
 from videoapi.models.rooms import LiveRecording, Room, RoomSettings
 from videoapi.models.tokens import Participant
 
-ROOM = Reader("room", Room)
+ROOM = ResponseDecoder("room", Room)
 
 
 @pytest.mark.parametrize(
@@ -43,34 +43,34 @@ def test_an_absent_result_is_missing_and_not_none():
     ],
 )  # fmt: skip
 def test_what_the_typed_path_cannot_read_is_refused(body):
-    with pytest.raises(Refused):
+    with pytest.raises(DecodeError):
         ROOM.fast(body)
 
 
 @pytest.mark.parametrize("payload", [None, [], "x", 5, {}, {"room_id": ""}, {"room_id": ".."}, {"room_id": []}])
 def test_no_room_is_made_of_what_is_none(payload):
-    with pytest.raises(Refused):
-        ROOM.structure(payload)
+    with pytest.raises(DecodeError):
+        ROOM.tolerant(payload)
 
 
 @pytest.mark.parametrize("extra", [False, True])
 @pytest.mark.parametrize("raw", [b'{"room_id":""}', b'{"room_id":"..","new":1}', b'{"room_id":"..","owner_ref":5}'])
 def test_a_listed_room_without_an_id_is_refused(raw, extra):
-    (refused,) = RecordReader(Room, extra=extra).read_block([raw])
-    assert isinstance(refused, Refused)
+    (refused,) = RecordDecoder(Room, extra=extra).decode_block([raw])
+    assert isinstance(refused, DecodeError)
     assert refused.reason == "room_id: is no id"
 
 
 @pytest.mark.parametrize("token", [None, "", [], {}])
 def test_no_token_is_made_of_what_is_none(token):
-    with pytest.raises(Refused):
-        Reader("token", str).structure(token)
+    with pytest.raises(DecodeError):
+        ResponseDecoder("token", str).tolerant(token)
 
 
 @pytest.mark.parametrize("body", [b'{"result":0,"users":null}', b'{"result":0,"users":[]}', b'{"result":0}'])
 def test_no_users_in_any_form_is_an_empty_list(body):
-    reader = Reader("users", Participant, many=True)
-    assert reader.fast(body)[1] == reader.structure(json.loads(body).get("users")) == []
+    reader = ResponseDecoder("users", Participant, many=True)
+    assert reader.fast(body)[1] == reader.tolerant(json.loads(body).get("users")) == []
 
 
 @pytest.mark.parametrize(
@@ -84,29 +84,29 @@ def test_no_users_in_any_form_is_an_empty_list(body):
     ],
 )  # fmt: skip
 def test_a_record_that_cannot_be_read_is_refused_with_a_reason(raw):
-    (refused,) = RecordReader(CallRecord, extra=False).read_block([raw])
-    assert isinstance(refused, Refused)
+    (refused,) = RecordDecoder(CallRecord, extra=False).decode_block([raw])
+    assert isinstance(refused, DecodeError)
     assert refused.reason
 
 
 def test_the_reason_names_the_place_and_no_value():
-    with pytest.raises(Refused) as caught:
-        RecordReader(CallRecord, extra=False).read(b'{"usage":{"connect_minutes":"s3cret"}}')
+    with pytest.raises(DecodeError) as caught:
+        RecordDecoder(CallRecord, extra=False).decode(b'{"usage":{"connect_minutes":"s3cret"}}')
     assert caught.value.reason == "usage.connect_minutes: expected a number, got text"
 
 
 def test_one_odd_record_costs_no_other():
     raws = [b'{"cdr_id":"a"}', b"{", b'{"cdr_id":7}', b'{"cdr_id":"\\ud800"}', b'{"cdr_id":null}']
-    first, broken, number, surrogate, nothing = RecordReader(CallRecord, extra=False).read_block(raws)
+    first, broken, number, surrogate, nothing = RecordDecoder(CallRecord, extra=False).decode_block(raws)
     assert [first.cdr_id, number.cdr_id, surrogate.cdr_id, nothing.cdr_id] == ["a", "7", "\ud800", None]
-    assert isinstance(broken, Refused)
+    assert isinstance(broken, DecodeError)
 
 
 @pytest.mark.parametrize("extra", [False, True])
 def test_records_read_at_once_are_those_read_one_by_one(extra):
     raws = [b'{"cdr_id":"a","new":1,"room":{"own":[2]}}', b'{"cdr_id":"b","usage":{"connect_minutes":"2.5"}}']
-    reader = RecordReader(CallRecord, extra=extra)
-    together, alone = reader.read_list(b"[%b]" % b" , ".join(raws)), reader.read_block(raws)
+    reader = RecordDecoder(CallRecord, extra=extra)
+    together, alone = reader.decode_list(b"[%b]" % b" , ".join(raws)), reader.decode_block(raws)
     assert together == alone
     assert [record.to_dict() for record in together] == [record.to_dict() for record in alone]
     if extra:
@@ -130,14 +130,14 @@ def test_records_read_at_once_are_those_read_one_by_one(extra):
     ],
 )
 def test_one_record_that_needs_a_closer_look_is_not_read_with_others(model, text):
-    assert RecordReader(model, extra=True).read_list(text) is None
+    assert RecordDecoder(model, extra=True).decode_list(text) is None
 
 
 def test_a_text_is_parsed_once_for_a_record_and_all_its_parts(monkeypatch):
     parsed = []
     monkeypatch.setattr(extra, "loads_kept", lambda raw: parsed.append(raw) or strict_json.loads_kept(raw))
     raw = b'{"cdr_id":"a","new":1,"room":{"own":2},"user":{"own":3}}'
-    record = RecordReader(CallRecord, extra=True).read(raw)
+    record = RecordDecoder(CallRecord, extra=True).decode(raw)
     assert not parsed
     assert (record.user.extra, record.room.extra, record.extra) == ({"own": 3}, {"own": 2}, {"new": 1})
     assert record.usage.extra == {}
@@ -146,8 +146,8 @@ def test_a_text_is_parsed_once_for_a_record_and_all_its_parts(monkeypatch):
 
 def test_a_text_goes_when_it_has_been_parsed():
     raw = b'{"cdr_id":"a","new":1,"room":{"own":2}}'
-    record = RecordReader(CallRecord, extra=True).read(raw)
-    source, _ = record.room._kept
+    record = RecordDecoder(CallRecord, extra=True).decode(raw)
+    source, _ = record.room._extra
     assert record.extra == {"new": 1}
     assert source._raw is None
     assert record.room.extra == {"own": 2}
@@ -157,30 +157,30 @@ def test_a_list_is_parsed_once_for_all_its_items(monkeypatch):
     parsed = []
     monkeypatch.setattr(extra, "loads_kept", lambda raw: parsed.append(raw) or strict_json.loads_kept(raw))
     body = b'{"result":0,"users":[{"name":"a","new":1},{"name":"b","new":2}]}'
-    _, users = Reader("users", Participant, many=True).fast(body)
+    _, users = ResponseDecoder("users", Participant, many=True).fast(body)
     assert [user.extra for user in users] == [{"new": 1}, {"new": 2}]
     assert len(parsed) == 1
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5000])
 def test_a_number_too_large_to_hold_is_kept_as_text(number):
-    record = RecordReader(CallRecord, extra=True).read(b'{"cdr_id":"a","new":%b}' % number.encode())
+    record = RecordDecoder(CallRecord, extra=True).decode(b'{"cdr_id":"a","new":%b}' % number.encode())
     assert record.extra == {"new": number}
 
 
 def test_records_are_read_from_raw_views_and_do_not_keep_the_page():
     page = b'[{"cdr_id":"a","new":1},{"cdr_id":"b"}]'
     raws = msgspec.json.decode(page, type=list[msgspec.Raw])
-    made = RecordReader(CallRecord, extra=True).read_block(raws)
+    made = RecordDecoder(CallRecord, extra=True).decode_block(raws)
     assert [record.cdr_id for record in made] == ["a", "b"]
-    source, _ = made[0]._kept
+    source, _ = made[0]._extra
     assert type(source._raw) is bytes
     assert source._raw == b'{"cdr_id":"a","new":1}'
 
 
 def test_unknown_fields_are_kept_on_a_single_object_at_every_depth():
     body = b'{"result":0,"room":{"room_id":"a","new":1,"settings":{"own":{"x":2},"live_recording":{"z":3}}}}'
-    for room in (ROOM.fast(body)[1], ROOM.structure(json.loads(body)["room"])):
+    for room in (ROOM.fast(body)[1], ROOM.tolerant(json.loads(body)["room"])):
         assert room.extra == {"new": 1}
         assert room.settings.extra == {"own": {"x": 2}}
         assert room.settings.live_recording.extra == {"z": 3}
@@ -189,25 +189,25 @@ def test_unknown_fields_are_kept_on_a_single_object_at_every_depth():
 
 def test_unknown_fields_are_kept_of_each_item_of_a_list():
     body = b'{"result":0,"users":[{"name":"a"},{"name":"b","permissions":{"hardmute":true}}]}'
-    _, users = Reader("users", Participant, many=True).fast(body)
+    _, users = ResponseDecoder("users", Participant, many=True).fast(body)
     assert [user.extra for user in users] == [{}, {}]
     assert users[1].permissions.extra == {"hardmute": True}
 
 
 @pytest.mark.parametrize("raw", [b'{"cdr_id":"a","new":1}', b'{"cdr_id":5,"new":1}'])
 def test_a_record_read_without_extra_says_so_instead_of_showing_nothing(raw):
-    record = RecordReader(CallRecord, extra=False).read(raw)
+    record = RecordDecoder(CallRecord, extra=False).decode(raw)
     with pytest.raises(ConfigurationError, match="extra=True"):
         _ = record.extra
     assert "new" not in record.to_dict()
-    kept = RecordReader(CallRecord, extra=True).read(raw)
+    kept = RecordDecoder(CallRecord, extra=True).decode(raw)
     assert kept.extra == {"new": 1}
     assert kept.to_dict()["new"] == 1
 
 
 def test_the_wire_cannot_fill_the_place_of_what_is_kept():
     body = b'{"result":0,"room":{"room_id":"a","_kept":[1],"extra":2,"settings":{"_kept":3,"extra":4}}}'
-    for room in (ROOM.fast(body)[1], ROOM.structure(json.loads(body)["room"])):
+    for room in (ROOM.fast(body)[1], ROOM.tolerant(json.loads(body)["room"])):
         assert room.extra == {"_kept": [1], "extra": 2}
         assert room.settings.extra == {"_kept": 3, "extra": 4}
 

@@ -75,7 +75,7 @@ def test_models_stand_in_pydantic_models():
 def test_models_import_neither_pydantic_nor_cattrs_until_needed():
     program = (
         "import sys, videoapi.models.codec, videoapi.models.validation, videoapi.models.cdr as r\n"
-        "videoapi.models.codec.RecordReader(r.CallRecord, extra=True).read(b'{}').to_json()\n"
+        "videoapi.models.codec.RecordDecoder(r.CallRecord, extra=True).decode(b'{}').to_json()\n"
         "assert not {'pydantic', 'pydantic_core', 'cattrs', 'asyncio', 'aiohttp'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -8,7 +8,7 @@ import pytest
 from videoapi.models.archives import Archive
 from videoapi.models.base import Model
 from videoapi.models.cdr import CallRecord
-from videoapi.models.codec import MISSING, Reader, RecordReader
+from videoapi.models.codec import MISSING, RecordDecoder, ResponseDecoder
 from videoapi.models.dialin import DialIn
 from videoapi.models.rooms import Room
 from videoapi.models.tokens import Participant
@@ -16,16 +16,16 @@ from videoapi.models.validation import check_room, check_token
 
 DATA = Path(__file__).parents[1] / "data"
 READERS = {
-    "create_room": Reader("room", Room),
-    "get_room": Reader("room", Room),
-    "list_rooms": Reader("rooms", Room, many=True),
-    "update_room": Reader(None, type(None)),
-    "delete_room": Reader(None, type(None)),
-    "room_users": Reader("users", Participant, many=True),
-    "create_token": Reader("token", str),
-    "cdr": Reader("cdr", CallRecord, many=True),
-    "archive": Reader("archive", Archive, many=True),
-    "dialin": Reader(None, DialIn),
+    "create_room": ResponseDecoder("room", Room),
+    "get_room": ResponseDecoder("room", Room),
+    "list_rooms": ResponseDecoder("rooms", Room, many=True),
+    "update_room": ResponseDecoder(None, type(None)),
+    "delete_room": ResponseDecoder(None, type(None)),
+    "room_users": ResponseDecoder("users", Participant, many=True),
+    "create_token": ResponseDecoder("token", str),
+    "cdr": ResponseDecoder("cdr", CallRecord, many=True),
+    "archive": ResponseDecoder("archive", Archive, many=True),
+    "dialin": ResponseDecoder(None, DialIn),
 }
 RECORDS = {"list_rooms": ("rooms", Room), "cdr": ("cdr", CallRecord), "archive": ("archive", Archive)}
 # What no typed reading can take: a truth value for a count, a number for text.
@@ -48,7 +48,7 @@ def test_both_paths_read_a_sample_alike(name):
     body = (DATA / name).read_bytes()
     reader = READERS[name.partition("/")[0]]
     parsed = json.loads(body)
-    tolerant = reader.structure(parsed.get(reader.key) if reader.key else parsed)
+    tolerant = reader.tolerant(parsed.get(reader.key) if reader.key else parsed)
     if name in TOLERANT_ONLY:
         with pytest.raises(ValueError, match="Expected"):
             reader.fast(body)
@@ -65,7 +65,7 @@ def test_records_are_read_one_by_one_as_in_the_whole_body(name, extra):
     key, model = RECORDS[name.partition("/")[0]]
     whole = json.loads((DATA / name).read_bytes())
     raws = [json.dumps(item).encode() for item in whole[key] or []]
-    assert RecordReader(model, extra=extra).read_block(raws) == READERS[name.partition("/")[0]].structure(whole[key])
+    assert RecordDecoder(model, extra=extra).decode_block(raws) == READERS[name.partition("/")[0]].tolerant(whole[key])
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -73,7 +73,7 @@ def test_nothing_in_a_sample_is_unknown_or_lost(name):
     reader = READERS[name.partition("/")[0]]
     parsed = json.loads((DATA / name).read_bytes())
     payload = parsed.get(reader.key) if reader.key else parsed
-    made = reader.structure(payload)
+    made = reader.tolerant(payload)
     for item, wire in zip(made, payload or [], strict=True) if reader.many else [(made, payload)]:
         if isinstance(item, Model):
             assert item.extra == {}
@@ -85,7 +85,7 @@ def test_nothing_in_a_sample_is_unknown_or_lost(name):
 @pytest.mark.parametrize("name", sorted(path.name for path in (DATA / "errors").glob("*.json")))
 def test_an_error_body_gives_its_result_and_no_payload(name):
     body = (DATA / "errors" / name).read_bytes()
-    result, payload = Reader("room", Room).fast(body)
+    result, payload = ResponseDecoder("room", Room).fast(body)
     assert result == json.loads(body).get("result", MISSING)
     assert payload is None
 

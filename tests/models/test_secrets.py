@@ -7,7 +7,7 @@ import pytest
 from videoapi.errors import VideoAPIError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
-from videoapi.models.codec import Reader, RecordReader
+from videoapi.models.codec import RecordDecoder, ResponseDecoder
 from videoapi.models.dialin import DialIn
 from videoapi.models.rooms import Room
 from videoapi.models.tokens import Token
@@ -50,10 +50,10 @@ def test_a_repr_shows_only_what_is_there():
 
 def test_no_error_of_decoding_carries_a_value():
     for read in (
-        lambda: Reader("room", Room).fast(b'{"room":{"room_id":["%s"]}}' % CANARY.encode()),
-        lambda: Reader("room", Room).structure({"room_id": [CANARY]}),
-        lambda: RecordReader(CallRecord, extra=False).read(b'{"user":{"token":["%s"]}}' % CANARY.encode()),
-        lambda: RecordReader(CallRecord, extra=False).read(b'{"%s' % CANARY.encode()),
+        lambda: ResponseDecoder("room", Room).fast(b'{"room":{"room_id":["%s"]}}' % CANARY.encode()),
+        lambda: ResponseDecoder("room", Room).tolerant({"room_id": [CANARY]}),
+        lambda: RecordDecoder(CallRecord, extra=False).decode(b'{"user":{"token":["%s"]}}' % CANARY.encode()),
+        lambda: RecordDecoder(CallRecord, extra=False).decode(b'{"%s' % CANARY.encode()),
         lambda: CallRecord.from_dict({"usage": {"connect_minutes": CANARY}}),
         lambda: DialIn.from_dict(CANARY),
     ):

@@ -6,7 +6,7 @@ import pytest
 
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
-from videoapi.models.codec import RecordReader
+from videoapi.models.codec import RecordDecoder
 from videoapi.models.dialin import DialIn
 from videoapi.models.rooms import LiveRecording, RoleBasedRecording, Room, Sip
 from videoapi.models.tokens import Participant
@@ -87,7 +87,7 @@ def test_other_scalars_read_as_the_text_they_are_on_the_wire():
 
 
 def test_text_that_looks_like_nothing_stays_text():
-    (room,) = RecordReader(Room, extra=False).read_block([b'{"room_id":"a","name":"null","owner_ref":""}'])
+    (room,) = RecordDecoder(Room, extra=False).decode_block([b'{"room_id":"a","name":"null","owner_ref":""}'])
     assert (room.name, room.owner_ref) == ("null", "")
 
 
@@ -103,7 +103,7 @@ def test_a_room_that_lacks_a_field_reads_none_there():
 
 
 def test_a_record_that_lacks_a_part_still_has_it():
-    record = RecordReader(CallRecord, extra=False).read(b"{}")
+    record = RecordDecoder(CallRecord, extra=False).decode(b"{}")
     assert record == CallRecord.from_dict({"room": None, "user": {}})
     assert [record.room.duration, record.user.name, record.usage.connect_minutes] == [None] * 3
     assert [record.identity, record.trans_at, record.owner_ref, record.quality, record.room.details] == [None] * 5

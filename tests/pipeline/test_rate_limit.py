@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from videoapi import ConfigurationError, VideoClient
-from videoapi.pipeline.rate_limit import RateGate, interval_of
+from videoapi.pipeline.rate_limit import RateLimiter, parse_rate
 from videoapi.sandbox import Sandbox
 
 
@@ -13,17 +13,17 @@ from videoapi.sandbox import Sandbox
     ("rate", "interval"), [("600/min", 0.1), ("10/s", 0.1), ("3600/h", 1.0), (" 2.5 / second ", 0.4), ("90/hour", 40.0)]
 )
 def test_a_rate_is_read_as_seconds_between_requests(rate: str, interval: float) -> None:
-    assert interval_of(rate) == pytest.approx(interval)
+    assert parse_rate(rate) == pytest.approx(interval)
 
 
 @pytest.mark.parametrize("rate", ["", "0/s", "ten/s", "10", "10/day", "-1/s", 10, None])
 def test_what_is_no_rate_is_refused(rate: str) -> None:
     with pytest.raises(ConfigurationError, match="600/min"):
-        interval_of(rate)
+        parse_rate(rate)
 
 
 def test_slots_are_evenly_spaced_and_an_idle_gate_saves_none_up() -> None:
-    gate = RateGate()
+    gate = RateLimiter()
     gate.limit(0.5)
 
     assert [gate.reserve(0.0, 100) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
@@ -31,7 +31,7 @@ def test_slots_are_evenly_spaced_and_an_idle_gate_saves_none_up() -> None:
 
 
 def test_a_slot_that_comes_too_late_is_not_taken() -> None:
-    gate = RateGate()
+    gate = RateLimiter()
     gate.limit(10)
 
     assert gate.reserve(0.0, 5) == 0.0

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from support.script import Time, ask, wire
 
 from videoapi.events import AttemptEvent, Event
-from videoapi.pipeline.retry import retrying
+from videoapi.pipeline.retry import with_retries
 from videoapi.protocol import routes
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request, Route
-from videoapi.protocol.verdicts import Kind, Operation, Verdict
+from videoapi.protocol.verdicts import ErrorKind, Operation, Verdict
 
 ROUTE = {
     Operation.SAFE: routes.GET_ROOM,
     Operation.IDEMPOTENT: routes.UPDATE_ROOM,
-    Operation.DUPLICABLE: routes.CREATE_TOKEN,
-    Operation.CREATING: routes.CREATE_ROOM,
+    Operation.REPEATABLE: routes.CREATE_TOKEN,
+    Operation.NON_REPEATABLE: routes.CREATE_ROOM,
 }
 
 WORDS = ("ok", "502", "503", "lost", "late", "refused", "untrusted", "429", "429@2", "200", "200/50001", "400", "409")
@@ -30,12 +30,12 @@ async def played(script: str, request: Request, *, throw: float = 1.0) -> tuple[
     """Play a script; return the outcome, how many requests went out, and what was slept."""
     time = Time(throw)
     line = wire(time, script)
-    (outcome,) = await time.run(retrying(line, time.pace())(request))
+    (outcome,) = await time.run(with_retries(line, time.account())(request))
     return outcome, line.count, time.naps
 
 
 @pytest.mark.parametrize(
-    ("script", "safe", "idempotent", "duplicable", "creating"),
+    ("script", "safe", "idempotent", "repeatable", "non_repeatable"),
     [
         ("ok", 1, 1, 1, 1),
         ("502 502 502 ok", 3, 3, 2, 1),
@@ -67,14 +67,14 @@ async def played(script: str, request: Request, *, throw: float = 1.0) -> tuple[
     ],
 )
 async def test_how_many_requests_a_script_costs_each_class(
-    script: str, safe: int, idempotent: int, duplicable: int, creating: int
+    script: str, safe: int, idempotent: int, repeatable: int, non_repeatable: int
 ) -> None:
     sent = {}
     for operation, route in ROUTE.items():
         outcome, count, _ = await played(script, ask(route))
         sent[operation.value] = count
         assert outcome.attempts == count
-    assert sent == {"safe": safe, "idempotent": idempotent, "duplicable": duplicable, "creating": creating}
+    assert sent == {"safe": safe, "idempotent": idempotent, "repeatable": repeatable, "non_repeatable": non_repeatable}
 
 
 @settings(deadline=None)
@@ -92,7 +92,7 @@ async def test_a_create_is_never_sent_again_once_it_may_be_done(script: list[str
         verdicts.append(outcome.verdict)
         return outcome
 
-    (outcome,) = await time.run(retrying(watched, time.pace())(ask(routes.CREATE_ROOM, attempts=attempts)))
+    (outcome,) = await time.run(with_retries(watched, time.account())(ask(routes.CREATE_ROOM, attempts=attempts)))
     assert Verdict.UNKNOWN not in verdicts[:-1]
     assert outcome.may_have_executed == (verdicts[-1] is Verdict.UNKNOWN)
 
@@ -139,7 +139,7 @@ async def test_no_wait_goes_past_the_end_of_the_call() -> None:
 async def test_every_attempt_is_told_the_same_end_of_the_call() -> None:
     time = Time()
     line = wire(time, "502 502 ok")
-    await time.run(retrying(line, time.pace())(ask(timeout=7)))
+    await time.run(with_retries(line, time.account())(ask(timeout=7)))
     assert line.deadlines == [1007.0] * 3
 
 
@@ -153,7 +153,7 @@ async def test_a_delete_that_finds_nothing_any_more_has_done_it(script: str) -> 
 @pytest.mark.parametrize("script", ["404", "429 404", "refused 404"])
 async def test_a_delete_that_finds_nothing_at_first_has_failed(script: str) -> None:
     outcome, _, _ = await played(script, ask(routes.DELETE_ROOM))
-    assert outcome.judgement.kind is Kind.NOT_FOUND
+    assert outcome.classification.kind is ErrorKind.NOT_FOUND
     assert outcome.verdict is Verdict.REJECTED
     assert not outcome.may_have_executed
 
@@ -199,7 +199,7 @@ async def test_what_the_service_asks_for_is_waited_for() -> None:
 async def test_a_wait_of_more_than_a_minute_is_an_error_at_once(seconds: str) -> None:
     outcome, count, naps = await played(f"429@{seconds} ok", ask())
     assert (count, naps) == (1, [])
-    assert outcome.judgement.kind is Kind.RATE
+    assert outcome.classification.kind is ErrorKind.RATE
     assert outcome.retry_after == float(seconds)
 
 
@@ -211,8 +211,8 @@ async def test_a_wait_beyond_the_end_of_the_call_is_an_error_at_once() -> None:
 async def test_one_429_makes_the_other_calls_of_the_account_wait_once() -> None:
     time = Time(0.0)
     line = wire(time, "429@7 ok")
-    pace = time.pace()
-    send = retrying(line, pace)
+    account = time.account()
+    send = with_retries(line, account)
     await time.run(send(ask(attempts=1)))
     assert time.now == 1000
     outcomes = await time.run(*(send(ask()) for _ in range(5)))
@@ -222,13 +222,13 @@ async def test_one_429_makes_the_other_calls_of_the_account_wait_once() -> None:
     # The pause is over: nobody waits again.
     await time.run(send(ask()))
     assert len(time.naps) == 5
-    assert not pace.throttle.closed
+    assert not account.throttle.closed
 
 
 async def test_those_who_wait_for_one_pause_come_back_spread_out() -> None:
     time = Time(0.0)
     line = wire(time, "429@7 ok")
-    send = retrying(line, time.pace())
+    send = with_retries(line, time.account())
     await time.run(send(ask(attempts=1)))
     time.throw = 1.0
     await time.run(send(ask()))
@@ -238,12 +238,12 @@ async def test_those_who_wait_for_one_pause_come_back_spread_out() -> None:
 async def test_a_success_sent_before_the_429_does_not_lift_the_pause() -> None:
     time = Time(0.0)
     line = wire(time, "2:ok 1:429@7 1:ok")
-    pace = time.pace()
-    send = retrying(line, pace)
+    account = time.account()
+    send = with_retries(line, account)
     outcomes = await time.run(send(ask()), send(ask(attempts=1)))
     assert [outcome.verdict for outcome in outcomes] == [Verdict.DONE, Verdict.THROTTLED]
     assert time.now == 1002
-    assert pace.throttle.pause_left() == 6
+    assert account.throttle.pause_left() == 6
     await time.run(send(ask()))
     assert line.sent[-1][0] == 1008
 
@@ -251,18 +251,18 @@ async def test_a_success_sent_before_the_429_does_not_lift_the_pause() -> None:
 async def test_a_pause_longer_than_the_call_is_an_error_before_anything_is_sent() -> None:
     time = Time(0.0)
     line = wire(time, "429@30 ok")
-    send = retrying(line, time.pace())
+    send = with_retries(line, time.account())
     await time.run(send(ask(attempts=1)))
     (outcome,) = await time.run(send(ask(timeout=20)))
     assert line.count == 1
-    assert (outcome.verdict, outcome.judgement.kind) == (Verdict.THROTTLED, Kind.RATE)
+    assert (outcome.verdict, outcome.classification.kind) == (Verdict.THROTTLED, ErrorKind.RATE)
     assert (outcome.attempts, outcome.retry_after, outcome.may_have_executed) == (0, 30, False)
 
 
 async def test_a_pause_of_more_than_a_minute_is_an_error_even_for_a_patient_call() -> None:
     time = Time(0.0)
     line = wire(time, "429@200 ok")
-    send = retrying(line, time.pace())
+    send = with_retries(line, time.account())
     await time.run(send(ask(attempts=1)))
     (outcome,) = await time.run(send(ask(timeout=1000)))
     assert (line.count, time.naps, outcome.retry_after) == (1, [], 200)
@@ -271,10 +271,10 @@ async def test_a_pause_of_more_than_a_minute_is_an_error_even_for_a_patient_call
 async def test_an_absurd_wait_does_not_lock_the_account_out_for_good() -> None:
     time = Time(0.0)
     line = wire(time, "429@999999999999 ok")
-    send = retrying(line, time.pace())
+    send = with_retries(line, time.account())
     await time.run(send(ask()))
     (outcome,) = await time.run(send(ask()))
-    assert (outcome.judgement.kind, line.count) == (Kind.RATE, 1)
+    assert (outcome.classification.kind, line.count) == (ErrorKind.RATE, 1)
     time.now += 300
     (outcome,) = await time.run(send(ask()))
     assert outcome.verdict is Verdict.DONE
@@ -283,10 +283,10 @@ async def test_an_absurd_wait_does_not_lock_the_account_out_for_good() -> None:
 async def test_a_limiter_behind_the_execution_pauses_the_account_all_the_same() -> None:
     time = Time(0.0)
     line = wire(time, "429@7 ok")
-    pace = time.pace()
-    (outcome,) = await time.run(retrying(line, pace)(ask(routes.CREATE_ROOM, trust_429=False)))
+    account = time.account()
+    (outcome,) = await time.run(with_retries(line, account)(ask(routes.CREATE_ROOM, trust_429=False)))
     assert (outcome.verdict, outcome.may_have_executed) == (Verdict.UNKNOWN, True)
-    assert pace.throttle.pause_left() == 7
+    assert account.throttle.pause_left() == 7
 
 
 # The budget.
@@ -297,7 +297,7 @@ async def test_a_limiter_behind_the_execution_pauses_the_account_all_the_same() 
 async def test_a_total_outage_costs_at_most_fifty_requests_more_than_calls(word: str, calls: int) -> None:
     time = Time()
     line = wire(time, word)
-    send = retrying(line, time.pace())
+    send = with_retries(line, time.account())
     await time.run(*(send(ask()) for _ in range(calls)))
     assert line.count == min(3 * calls, calls + 50)
 
@@ -305,18 +305,18 @@ async def test_a_total_outage_costs_at_most_fifty_requests_more_than_calls(word:
 async def test_creates_against_a_dead_host_keep_to_the_budget_too() -> None:
     time = Time()
     line = wire(time, "refused")
-    send = retrying(line, time.pace())
+    send = with_retries(line, time.account())
     await time.run(*(send(ask(routes.CREATE_ROOM)) for _ in range(100)))
     assert line.count == 150
 
 
 async def test_an_empty_budget_is_an_error_at_once() -> None:
     time = Time()
-    pace = time.pace()
-    while pace.budget.spend(Verdict.UNKNOWN):
+    account = time.account()
+    while account.budget.spend(Verdict.UNKNOWN):
         pass
     line = wire(time, "502 ok")
-    (outcome,) = await time.run(retrying(line, pace)(ask()))
+    (outcome,) = await time.run(with_retries(line, account)(ask()))
     assert (outcome.status, line.count, time.naps) == (502, 1, [])
 
 
@@ -337,19 +337,19 @@ async def test_an_empty_budget_is_an_error_at_once() -> None:
 )
 async def test_what_a_call_takes_from_the_budget_and_gives_back(script: str, route: Route, left: float) -> None:
     time = Time()
-    pace = time.pace()
+    account = time.account()
     for _ in range(10):
-        pace.budget.spend(Verdict.UNKNOWN)
-    await time.run(retrying(wire(time, script), pace)(ask(route)))
-    assert pace.budget.left == left
+        account.budget.spend(Verdict.UNKNOWN)
+    await time.run(with_retries(wire(time, script), account)(ask(route)))
+    assert account.budget.left == left
 
 
 async def test_the_budget_never_holds_more_than_at_first() -> None:
     time = Time()
-    pace = time.pace()
-    send = retrying(wire(time, "ok"), pace)
+    account = time.account()
+    send = with_retries(wire(time, "ok"), account)
     await time.run(*(send(ask()) for _ in range(5)))
-    assert pace.budget.left == 500
+    assert account.budget.left == 500
 
 
 # What is told.
@@ -358,7 +358,7 @@ async def test_the_budget_never_holds_more_than_at_first() -> None:
 async def heard(script: str, request: Request | None = None) -> list[Event]:
     time = Time()
     events: list[Event] = []
-    await time.run(retrying(wire(time, script), time.pace(), [events.append])(request or ask()))
+    await time.run(with_retries(wire(time, script), time.account(), [events.append])(request or ask()))
     return events
 
 
@@ -388,7 +388,7 @@ async def test_a_listener_that_raises_is_logged_by_its_class_alone_and_does_no_h
 
     time = Time()
     heard: list[Event] = []
-    send = retrying(wire(time, "502 ok"), time.pace(), [broken, heard.append])
+    send = with_retries(wire(time, "502 ok"), time.account(), [broken, heard.append])
     with caplog.at_level(logging.INFO, logger="videoapi"):
         (outcome,) = await time.run(send(ask()))
     assert outcome.verdict is Verdict.DONE
@@ -401,7 +401,7 @@ async def test_a_listener_that_raises_is_logged_by_its_class_alone_and_does_no_h
 
 async def test_a_success_is_said_at_debug_and_nowhere_above(caplog: pytest.LogCaptureFixture) -> None:
     time = Time()
-    send = retrying(wire(time, "502 ok"), time.pace())
+    send = with_retries(wire(time, "502 ok"), time.account())
     with caplog.at_level(logging.INFO):
         await time.run(send(ask()))
     assert caplog.records == []

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from videoapi.errors import ConfigurationError
-from videoapi.protocol.backoff import FINAL, Again, RetryPolicy, Stop, decide, jitter, retry_after_of, spread
-from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, Judgement, Operation, Verdict
+from videoapi.protocol.backoff import FINAL, GiveUp, Retry, RetryPolicy, add_jitter, decide, jitter, parse_retry_after
+from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, Classification, Operation, Verdict
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-dice = st.floats(0, 1)
-LATER = Judgement(Verdict.THROTTLED, again=ALWAYS)
-LOST = Judgement(Verdict.UNKNOWN, again=ALWAYS)
-LOST_ONCE = Judgement(Verdict.UNKNOWN, again=ONCE)
-REFUSED = Judgement(Verdict.NOT_SENT, again=ALWAYS)
+random = st.floats(0, 1)
+LATER = Classification(Verdict.THROTTLED, max_retries=ALWAYS)
+LOST = Classification(Verdict.UNKNOWN, max_retries=ALWAYS)
+LOST_ONCE = Classification(Verdict.UNKNOWN, max_retries=ONCE)
+REFUSED = Classification(Verdict.NOT_SENT, max_retries=ALWAYS)
 
 
 def step(
-    judgement: Judgement,
+    classification: Classification,
     policy: RetryPolicy | None = None,
     *,
     operation: Operation = Operation.SAFE,
@@ -34,23 +34,23 @@ def step(
     retry_after: float | None = None,
     left: float = 90.0,
     throw: float = 1.0,
-) -> Again | Stop:
+) -> Retry | GiveUp:
     if unknown is None:
-        unknown = attempt if judgement.verdict is Verdict.UNKNOWN else 0
+        unknown = attempt if classification.verdict is Verdict.UNKNOWN else 0
     return decide(
         policy or RetryPolicy(),
         operation,
-        judgement,
+        classification,
         attempt=attempt,
         unknown=unknown,
         retry_after=retry_after,
         left=left,
-        dice=lambda: throw,
+        random=lambda: throw,
     )
 
 
 def waits(headers: dict[str, str]) -> float | None:
-    return retry_after_of(headers, lambda: NOW)
+    return parse_retry_after(headers, lambda: NOW)
 
 
 # How long.
@@ -62,7 +62,7 @@ def test_the_longest_waits_double_up_to_the_cap() -> None:
     assert jitter(0.25, 20, 1_000_000, 1.0) == 20
 
 
-@given(st.floats(0, 100), st.floats(0, 100), st.integers(1, 10_000), dice)
+@given(st.floats(0, 100), st.floats(0, 100), st.integers(1, 10_000), random)
 def test_a_wait_is_a_throw_between_nothing_and_its_longest(base: float, cap: float, n: int, throw: float) -> None:
     wait = jitter(base, cap, n, throw)
     assert 0 <= wait <= cap
@@ -70,15 +70,15 @@ def test_a_wait_is_a_throw_between_nothing_and_its_longest(base: float, cap: flo
     assert jitter(base, cap, n, 0.0) == 0
 
 
-@given(st.floats(0, 1e6), dice)
+@given(st.floats(0, 1e6), random)
 def test_what_was_asked_for_is_spread_by_a_tenth_and_at_most_a_second(seconds: float, throw: float) -> None:
-    assert seconds <= spread(seconds, throw) <= seconds + min(1.0, seconds / 10) + 1e-9
+    assert seconds <= add_jitter(seconds, throw) <= seconds + min(1.0, seconds / 10) + 1e-9
 
 
 def test_the_first_wait_after_come_back_later_is_longer() -> None:
-    assert step(LOST) == Again(0.25)
-    assert step(LATER) == Again(1.0)
-    assert step(REFUSED, attempt=2) == Again(0.5)
+    assert step(LOST) == Retry(0.25)
+    assert step(LATER) == Retry(1.0)
+    assert step(REFUSED, attempt=2) == Retry(0.5)
 
 
 # Whether at all.
@@ -87,42 +87,42 @@ def test_the_first_wait_after_come_back_later_is_longer() -> None:
 @pytest.mark.parametrize("operation", Operation)
 @pytest.mark.parametrize("verdict", [Verdict.DONE, Verdict.REJECTED])
 def test_what_is_settled_is_final(operation: Operation, verdict: Verdict) -> None:
-    assert step(Judgement(verdict, again=ALWAYS), operation=operation) == FINAL
+    assert step(Classification(verdict, max_retries=ALWAYS), operation=operation) == FINAL
 
 
 def test_three_attempts_are_all_by_default() -> None:
-    for judgement in (LOST, LATER, REFUSED):
-        kinds = [isinstance(step(judgement, attempt=n), Again) for n in (1, 2, 3, 4)]
+    for classification in (LOST, LATER, REFUSED):
+        kinds = [isinstance(step(classification, attempt=n), Retry) for n in (1, 2, 3, 4)]
         assert kinds == [True, True, False, False]
-        assert step(judgement, attempt=3) == Stop("attempts")
+        assert step(classification, attempt=3) == GiveUp("attempts")
 
 
 def test_once_means_one_repetition_whatever_the_policy_allows() -> None:
     patient = RetryPolicy(attempts=10)
-    assert isinstance(step(LOST_ONCE, patient, unknown=1), Again)
+    assert isinstance(step(LOST_ONCE, patient, unknown=1), Retry)
     assert step(LOST_ONCE, patient, attempt=2, unknown=2) == FINAL
     # Those that were certainly not carried out do not count.
-    assert isinstance(step(LOST_ONCE, patient, attempt=5, unknown=1), Again)
+    assert isinstance(step(LOST_ONCE, patient, attempt=5, unknown=1), Retry)
 
 
 def test_a_create_that_never_left_goes_on_until_its_time_is_up() -> None:
-    creating = Operation.CREATING
-    assert step(REFUSED, operation=creating, attempt=50) == Again(20)
-    assert step(REFUSED, operation=creating, attempt=50, left=20) == Stop("deadline")
-    assert step(REFUSED, RetryPolicy(attempts=1), operation=creating) == Stop("attempts")
-    assert step(LATER, operation=creating, attempt=3) == Stop("attempts")
-    assert step(REFUSED, operation=Operation.SAFE, attempt=50) == Stop("attempts")
+    creating = Operation.NON_REPEATABLE
+    assert step(REFUSED, operation=creating, attempt=50) == Retry(20)
+    assert step(REFUSED, operation=creating, attempt=50, left=20) == GiveUp("deadline")
+    assert step(REFUSED, RetryPolicy(attempts=1), operation=creating) == GiveUp("attempts")
+    assert step(LATER, operation=creating, attempt=3) == GiveUp("attempts")
+    assert step(REFUSED, operation=Operation.SAFE, attempt=50) == GiveUp("attempts")
 
 
 def test_a_long_retry_after_is_not_slept_through() -> None:
-    assert step(LATER, retry_after=60, throw=0.0) == Again(60)
-    assert step(LATER, retry_after=60.5) == Stop("retry_after")
-    assert step(LATER, RetryPolicy(max_retry_after=2), retry_after=3) == Stop("retry_after")
-    assert step(LATER, retry_after=30, left=20) == Stop("deadline")
-    assert step(LATER, retry_after=0, throw=0.0) == Again(0)
+    assert step(LATER, retry_after=60, throw=0.0) == Retry(60)
+    assert step(LATER, retry_after=60.5) == GiveUp("retry_after")
+    assert step(LATER, RetryPolicy(max_retry_after=2), retry_after=3) == GiveUp("retry_after")
+    assert step(LATER, retry_after=30, left=20) == GiveUp("deadline")
+    assert step(LATER, retry_after=0, throw=0.0) == Retry(0)
     # Our own wait holds where it is the longer one.
-    assert step(LATER, retry_after=0) == Again(1.0)
-    assert step(LATER, attempt=2, retry_after=1) == Again(2.0)
+    assert step(LATER, retry_after=0) == Retry(1.0)
+    assert step(LATER, attempt=2, retry_after=1) == Retry(2.0)
 
 
 @given(
@@ -134,7 +134,7 @@ def test_a_long_retry_after_is_not_slept_through() -> None:
     unknown=st.integers(0, 12),
     retry_after=st.none() | st.floats(0, 1e12),
     left=st.floats(-10, 100),
-    throw=dice,
+    throw=random,
 )
 def test_no_decision_breaks_a_promise(
     policy: RetryPolicy,
@@ -147,10 +147,10 @@ def test_no_decision_breaks_a_promise(
     left: float,
     throw: float,
 ) -> None:
-    if operation is Operation.CREATING:
+    if operation is Operation.NON_REPEATABLE:
         again = ALWAYS if verdict in (Verdict.THROTTLED, Verdict.NOT_SENT) else NEVER
     decided = step(
-        Judgement(verdict, again=again),
+        Classification(verdict, max_retries=again),
         policy,
         operation=operation,
         attempt=attempt,
@@ -159,16 +159,16 @@ def test_no_decision_breaks_a_promise(
         left=left,
         throw=throw,
     )
-    if isinstance(decided, Stop):
-        assert decided.why in ("final", "attempts", "retry_after", "deadline")
+    if isinstance(decided, GiveUp):
+        assert decided.reason in ("final", "attempts", "retry_after", "deadline")
         return
-    never_left = operation is Operation.CREATING and verdict is Verdict.NOT_SENT
+    never_left = operation is Operation.NON_REPEATABLE and verdict is Verdict.NOT_SENT
     assert verdict not in (Verdict.DONE, Verdict.REJECTED)
-    assert not (operation is Operation.CREATING and verdict is Verdict.UNKNOWN)
+    assert not (operation is Operation.NON_REPEATABLE and verdict is Verdict.UNKNOWN)
     assert attempt < policy.attempts or (never_left and policy.attempts > 1)
-    assert decided.after < left
-    assert decided.after >= (retry_after or 0)
-    assert decided.after <= max(policy.cap, policy.max_retry_after + 1)
+    assert decided.delay < left
+    assert decided.delay >= (retry_after or 0)
+    assert decided.delay <= max(policy.cap, policy.max_retry_after + 1)
 
 
 # What the service asked for.
@@ -231,8 +231,8 @@ def test_our_own_clock_is_not_asked_where_it_is_not_needed() -> None:
         raise AssertionError
 
     served = {"Retry-After": "Sun, 01 Mar 2026 12:00:09 GMT", "Date": "Sun, 01 Mar 2026 12:00:00 GMT"}
-    assert retry_after_of(served, never) == 9
-    assert retry_after_of({"Retry-After": "3"}, never) == 3
+    assert parse_retry_after(served, never) == 9
+    assert parse_retry_after({"Retry-After": "3"}, never) == 3
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_our_own_clock_is_not_asked_where_it_is_not_needed() -> None:
 )
 def test_of_several_fields_the_longest_valid_holds(fields: tuple[str, ...], seconds: float | None) -> None:
     headers: CIMultiDict[str] = CIMultiDict([("retry-after", field) for field in fields])
-    assert retry_after_of(headers, lambda: NOW) == seconds
+    assert parse_retry_after(headers, lambda: NOW) == seconds
 
 
 @given(st.text(), st.text())

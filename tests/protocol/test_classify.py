@@ -15,10 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videoapi.protocol import classify, codes, statuses
-from videoapi.protocol.classify import Body, Said, combine, without_answer
-from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, Judgement, Kind, Operation, Phase, Row, Scope, Verdict
+from videoapi.protocol.classify import BodyKind, BodyResult, classify_no_response, classify_response
+from videoapi.protocol.verdicts import (
+    ALWAYS,
+    NEVER,
+    ONCE,
+    Classification,
+    ErrorKind,
+    Operation,
+    Phase,
+    Rule,
+    Scope,
+    Verdict,
+)
 
-# What is seen | verdict | whose | safe, idempotent, duplicable: how often again | what sort of error
+# What is seen | verdict | whose | safe, idempotent, repeatable: how often again | what sort of error
 STATUS_TABLE = """
 101 | unknown | item | no no no | protocol
 300-399 | unknown | item | no no no | protocol
@@ -69,7 +80,7 @@ lost | unknown | item | always always once | connection
 """
 
 TIMES = {"no": NEVER, "once": ONCE, "always": ALWAYS}
-CLASSES = (Operation.SAFE, Operation.IDEMPOTENT, Operation.DUPLICABLE)
+CLASSES = (Operation.SAFE, Operation.IDEMPOTENT, Operation.REPEATABLE)
 CERTAINTY = ("rejected", "throttled", "unknown")
 
 
@@ -80,23 +91,25 @@ class Line:
     again: tuple[int, int, int]
     kind: str
 
-    def judgement(self, operation: Operation, scope: str | None = None, *, waiting: bool = False) -> Judgement:
-        if operation is Operation.CREATING:
+    def classification(
+        self, operation: Operation, scope: str | None = None, *, waiting: bool = False
+    ) -> Classification:
+        if operation is Operation.NON_REPEATABLE:
             again = ALWAYS if self.verdict in ("throttled", "not_sent") and self.kind != "certificate" else NEVER
         else:
             again = self.again[CLASSES.index(operation)]
-        return Judgement(Verdict(self.verdict), Kind(self.kind), Scope(scope or self.scope), again, waiting)
+        return Classification(Verdict(self.verdict), ErrorKind(self.kind), Scope(scope or self.scope), again, waiting)
 
 
 def lines(text: str) -> dict[int | str, Line]:
     table: dict[int | str, Line] = {}
     for row in text.strip().splitlines():
         names, verdict, scope, again, kind = (cell.strip() for cell in row.split("|"))
-        safe, idempotent, duplicable = (TIMES[word] for word in again.split())
+        safe, idempotent, repeatable = (TIMES[word] for word in again.split())
         for name in names.split():
             first, _, last = name.partition("-")
             spelled = range(int(first), int(last or first) + 1) if first.isdigit() else (name,)
-            table |= dict.fromkeys(spelled, Line(verdict, scope, (safe, idempotent, duplicable), kind))
+            table |= dict.fromkeys(spelled, Line(verdict, scope, (safe, idempotent, repeatable), kind))
     return table
 
 
@@ -110,28 +123,28 @@ CONTRADICTED = lines(CONTRADICTION)["SUCCESS"]
 WITHOUT = lines(NO_ANSWER)
 
 STATUSES = sorted({*LISTED_STATUSES, *range(0, 1100, 7), 0, 99, 100, 102, 199, 200, 201, 202, 204, 206, 299, 600})
-SAID: list[Said] = [*Body, *BY_CODE]
+SAID: list[BodyResult] = [*BodyKind, *BY_CODE]
 
 
-def expected(operation: Operation, status: int, said: Said) -> Judgement:
-    if said is Body.SUCCESS and status in (200, 201):
-        return Judgement(Verdict.DONE)
-    if said is Body.SUCCESS or said is Body.BOTH:
-        return CONTRADICTED.judgement(operation)
+def expected(operation: Operation, status: int, said: BodyResult) -> Classification:
+    if said is BodyKind.SUCCESS and status in (200, 201):
+        return Classification(Verdict.DONE)
+    if said is BodyKind.SUCCESS or said is BodyKind.BOTH:
+        return CONTRADICTED.classification(operation)
     by_status = None if 200 <= status <= 299 else BY_STATUS[status]
-    if isinstance(said, Body):
-        return (by_status or BY_BODY[said.name]).judgement(operation)
+    if isinstance(said, BodyKind):
+        return (by_status or BY_BODY[said.name]).classification(operation)
     by_code, waiting = BY_CODE[said], said == 10113
     listed = said in LISTED_CODES or (isinstance(said, int) and 400 <= said <= 599)
     scope = "account" if status == 401 else by_code.scope
     if by_status is None:
-        return by_code.judgement(operation, scope, waiting=waiting)
+        return by_code.classification(operation, scope, waiting=waiting)
     if status == 401 and not listed:
-        return by_status.judgement(operation)
-    settled = status == 409 and listed and operation is not Operation.CREATING
+        return by_status.classification(operation)
+    settled = status == 409 and listed and operation is not Operation.NON_REPEATABLE
     if settled or CERTAINTY.index(by_code.verdict) >= CERTAINTY.index(by_status.verdict):
-        return by_code.judgement(operation, scope, waiting=waiting)
-    return by_status.judgement(operation, scope)
+        return by_code.classification(operation, scope, waiting=waiting)
+    return by_status.classification(operation, scope)
 
 
 @pytest.mark.parametrize("operation", Operation)
@@ -140,82 +153,82 @@ def test_every_status_with_every_body_has_the_verdict_of_the_tables(operation: O
         (status, said, judged)
         for status in STATUSES
         for said in SAID
-        if (judged := combine(operation, status, said)) != expected(operation, status, said)
+        if (judged := classify_response(operation, status, said)) != expected(operation, status, said)
     ]
     assert wrong == []
 
 
 @pytest.mark.parametrize("operation", Operation)
 @pytest.mark.parametrize("phase", [Phase.NOT_SENT, Phase.SENT, Phase.ANSWERED])
-@pytest.mark.parametrize("kind", [Kind.CONNECTION, Kind.TIMEOUT, Kind.PROTOCOL, Kind.CERTIFICATE])
-def test_without_an_answer_the_phase_alone_decides(operation: Operation, phase: Phase, kind: Kind) -> None:
-    judged = without_answer(operation, phase, kind)
-    if kind is Kind.CERTIFICATE:
-        assert judged.again == NEVER
+@pytest.mark.parametrize("kind", [ErrorKind.CONNECTION, ErrorKind.TIMEOUT, ErrorKind.PROTOCOL, ErrorKind.CERTIFICATE])
+def test_without_an_answer_the_phase_alone_decides(operation: Operation, phase: Phase, kind: ErrorKind) -> None:
+    judged = classify_no_response(operation, phase, kind)
+    if kind is ErrorKind.CERTIFICATE:
+        assert judged.max_retries == NEVER
         assert (judged.verdict is Verdict.NOT_SENT) == (phase is Phase.NOT_SENT)
     else:
         line = WITHOUT["refused" if phase is Phase.NOT_SENT else "lost"]
-        assert judged == attrs.evolve(line.judgement(operation), kind=kind)
+        assert judged == attrs.evolve(line.classification(operation), kind=kind)
 
 
 def test_a_certificate_that_is_not_trusted_is_never_tried_again() -> None:
     for operation in Operation:
-        judged = without_answer(operation, Phase.NOT_SENT, Kind.CERTIFICATE)
-        assert judged == WITHOUT["certificate"].judgement(operation)
+        judged = classify_no_response(operation, Phase.NOT_SENT, ErrorKind.CERTIFICATE)
+        assert judged == WITHOUT["certificate"].classification(operation)
 
 
 @pytest.mark.parametrize(
     ("operation", "status", "said", "verdict", "scope"),
     [
         # A gateway's refusal counts, its page does not.
-        (Operation.CREATING, 400, Body.NONE, Verdict.REJECTED, Scope.ITEM),
-        (Operation.CREATING, 502, Body.NONE, Verdict.UNKNOWN, Scope.ITEM),
-        (Operation.CREATING, 502, 10002, Verdict.UNKNOWN, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 400, BodyKind.NONE, Verdict.REJECTED, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 502, BodyKind.NONE, Verdict.UNKNOWN, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 502, 10002, Verdict.UNKNOWN, Scope.ITEM),
         # A server that answers everything with 200 is judged by the code.
-        (Operation.CREATING, 200, 10002, Verdict.REJECTED, Scope.ITEM),
-        (Operation.CREATING, 200, 10105, Verdict.THROTTLED, Scope.ITEM),
-        (Operation.CREATING, 200, 50001, Verdict.UNKNOWN, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 200, 10002, Verdict.REJECTED, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 200, 10105, Verdict.THROTTLED, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 200, 50001, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.SAFE, 200, 429, Verdict.THROTTLED, Scope.ITEM),
         # Two answers that contradict each other prove nothing.
-        (Operation.CREATING, 400, Body.SUCCESS, Verdict.UNKNOWN, Scope.ITEM),
-        (Operation.CREATING, 429, Body.SUCCESS, Verdict.UNKNOWN, Scope.ITEM),
-        (Operation.CREATING, 206, Body.SUCCESS, Verdict.UNKNOWN, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 400, BodyKind.SUCCESS, Verdict.UNKNOWN, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 429, BodyKind.SUCCESS, Verdict.UNKNOWN, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 206, BodyKind.SUCCESS, Verdict.UNKNOWN, Scope.ITEM),
         # A stray goodbye of an idle connection, and the echo of an own attempt.
-        (Operation.CREATING, 408, Body.NONE, Verdict.UNKNOWN, Scope.ITEM),
-        (Operation.CREATING, 409, 10030, Verdict.UNKNOWN, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 408, BodyKind.NONE, Verdict.UNKNOWN, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 409, 10030, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.IDEMPOTENT, 409, 10030, Verdict.REJECTED, Scope.ITEM),
         # The account's refusals, and those that are one item's.
-        (Operation.CREATING, 401, Body.NONE, Verdict.REJECTED, Scope.ACCOUNT),
-        (Operation.CREATING, 401, 1, Verdict.REJECTED, Scope.ACCOUNT),
-        (Operation.CREATING, 403, Body.NONE, Verdict.REJECTED, Scope.ACCOUNT),
-        (Operation.CREATING, 403, 10000, Verdict.REJECTED, Scope.ACCOUNT),
-        (Operation.CREATING, 200, 10000, Verdict.REJECTED, Scope.ACCOUNT),
-        (Operation.DUPLICABLE, 403, 10114, Verdict.REJECTED, Scope.ITEM),
-        (Operation.DUPLICABLE, 403, 40002, Verdict.REJECTED, Scope.ITEM),
-        (Operation.DUPLICABLE, 200, 10113, Verdict.REJECTED, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 401, BodyKind.NONE, Verdict.REJECTED, Scope.ACCOUNT),
+        (Operation.NON_REPEATABLE, 401, 1, Verdict.REJECTED, Scope.ACCOUNT),
+        (Operation.NON_REPEATABLE, 403, BodyKind.NONE, Verdict.REJECTED, Scope.ACCOUNT),
+        (Operation.NON_REPEATABLE, 403, 10000, Verdict.REJECTED, Scope.ACCOUNT),
+        (Operation.NON_REPEATABLE, 200, 10000, Verdict.REJECTED, Scope.ACCOUNT),
+        (Operation.REPEATABLE, 403, 10114, Verdict.REJECTED, Scope.ITEM),
+        (Operation.REPEATABLE, 403, 40002, Verdict.REJECTED, Scope.ITEM),
+        (Operation.REPEATABLE, 200, 10113, Verdict.REJECTED, Scope.ITEM),
         (Operation.IDEMPOTENT, 403, 10030, Verdict.REJECTED, Scope.ITEM),
-        (Operation.DUPLICABLE, 403, "PROJECT_SUSPENDED", Verdict.REJECTED, Scope.ACCOUNT),
+        (Operation.REPEATABLE, 403, "PROJECT_SUSPENDED", Verdict.REJECTED, Scope.ACCOUNT),
     ],
 )
 def test_cases_that_are_easily_got_wrong(
-    operation: Operation, status: int, said: Said, verdict: Verdict, scope: Scope
+    operation: Operation, status: int, said: BodyResult, verdict: Verdict, scope: Scope
 ) -> None:
-    judged = combine(operation, status, said)
+    judged = classify_response(operation, status, said)
     assert (judged.verdict, judged.scope) == (verdict, scope)
 
 
-@given(st.sampled_from(Operation), st.integers(), st.one_of(st.sampled_from(Body), st.integers(), st.text()))
+@given(st.sampled_from(Operation), st.integers(), st.one_of(st.sampled_from(BodyKind), st.integers(), st.text()))
 def test_whatever_comes_is_judged_and_a_doubtful_create_is_never_sent_again(
-    operation: Operation, status: int, said: Said
+    operation: Operation, status: int, said: BodyResult
 ) -> None:
-    judged = combine(operation, status, said)
+    judged = classify_response(operation, status, said)
     assert judged.verdict in Verdict
     assert judged.verdict is not Verdict.NOT_SENT
-    assert (judged.verdict is Verdict.DONE) == (said is Body.SUCCESS and status in (200, 201))
-    if operation is Operation.CREATING and judged.verdict is Verdict.UNKNOWN:
-        assert judged.again == NEVER
+    assert (judged.verdict is Verdict.DONE) == (said is BodyKind.SUCCESS and status in (200, 201))
+    if operation is Operation.NON_REPEATABLE and judged.verdict is Verdict.UNKNOWN:
+        assert judged.max_retries == NEVER
     if judged.verdict is Verdict.REJECTED:
-        assert judged.again == NEVER
+        assert judged.max_retries == NEVER
 
 
 def test_the_codes_with_a_text_are_the_codes_with_a_row() -> None:
@@ -226,14 +239,14 @@ def test_the_codes_with_a_text_are_the_codes_with_a_row() -> None:
 # A mutation of any row is caught.
 
 
-def mutants(row: Row) -> Iterator[Row]:
+def mutants(row: Rule) -> Iterator[Rule]:
     for field, values in (
         ("verdict", Verdict),
         ("scope", Scope),
-        ("kind", Kind),
+        ("kind", ErrorKind),
         ("safe", (NEVER, ONCE, ALWAYS)),
         ("idempotent", (NEVER, ONCE, ALWAYS)),
-        ("duplicable", (NEVER, ONCE, ALWAYS)),
+        ("repeatable", (NEVER, ONCE, ALWAYS)),
         ("worth_waiting", (False, True)),
     ):
         for value in values:
@@ -241,9 +254,9 @@ def mutants(row: Row) -> Iterator[Row]:
                 yield attrs.evolve(row, **{field: value})
 
 
-def survives(status: int, said: Said) -> bool:
+def survives(status: int, said: BodyResult) -> bool:
     try:
-        return all(combine(o, status, said) == expected(o, status, said) for o in Operation)
+        return all(classify_response(o, status, said) == expected(o, status, said) for o in Operation)
     except KeyError:
         # No row can say "done" or "not sent" about an answer.
         return False
@@ -268,7 +281,7 @@ def test_a_mutation_of_any_status_is_caught(monkeypatch: pytest.MonkeyPatch) -> 
     for status, row in statuses.STATUSES.items():
         for mutant in mutants(row):
             monkeypatch.setattr(statuses, "STATUSES", {**statuses.STATUSES, status: mutant})
-            survivors += [(status, mutant)] if survives(status, Body.NONE) else []
+            survivors += [(status, mutant)] if survives(status, BodyKind.NONE) else []
             monkeypatch.undo()
     assert survivors == []
     assert set(statuses.STATUSES) == set(LISTED_STATUSES)
@@ -277,19 +290,19 @@ def test_a_mutation_of_any_status_is_caught(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("module", "name", "status", "said"),
     [
-        (classify, "_CUT", 200, Body.CUT),
-        (classify, "_NO_RESULT", 200, Body.NONE),
-        (classify, "_FOREIGN", 200, Body.FOREIGN),
-        (classify, "_CONTRADICTION", 200, Body.BOTH),
-        (classify, "_CONTRADICTION", 400, Body.SUCCESS),
+        (classify, "_CUT", 200, BodyKind.CUT),
+        (classify, "_NO_RESULT", 200, BodyKind.NONE),
+        (classify, "_FOREIGN", 200, BodyKind.FOREIGN),
+        (classify, "_CONTRADICTION", 200, BodyKind.BOTH),
+        (classify, "_CONTRADICTION", 400, BodyKind.SUCCESS),
         (codes, "UNLISTED", 200, 99999),
-        (statuses, "_OTHER_FAULT", 501, Body.NONE),
-        (statuses, "_OTHER_CLIENT", 418, Body.NONE),
-        (statuses, "_NO_STATUS", 1000, Body.NONE),
+        (statuses, "_OTHER_FAULT", 501, BodyKind.NONE),
+        (statuses, "_OTHER_CLIENT", 418, BodyKind.NONE),
+        (statuses, "_NO_STATUS", 1000, BodyKind.NONE),
     ],
 )
 def test_a_mutation_of_the_other_rows_is_caught(
-    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, status: int, said: Said
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, status: int, said: BodyResult
 ) -> None:
     assert survives(status, said)
     for mutant in mutants(getattr(module, name)):
@@ -301,17 +314,17 @@ def test_a_mutation_of_the_other_rows_is_caught(
 @pytest.mark.parametrize(
     ("name", "phase", "kind"),
     [
-        ("REFUSED_CONNECTION", Phase.NOT_SENT, Kind.CONNECTION),
-        ("LOST_ANSWER", Phase.SENT, Kind.CONNECTION),
+        ("REFUSED_CONNECTION", Phase.NOT_SENT, ErrorKind.CONNECTION),
+        ("LOST_RESPONSE", Phase.SENT, ErrorKind.CONNECTION),
     ],
 )
 def test_a_mutation_of_the_rows_for_silence_is_caught(
-    monkeypatch: pytest.MonkeyPatch, name: str, phase: Phase, kind: Kind
+    monkeypatch: pytest.MonkeyPatch, name: str, phase: Phase, kind: ErrorKind
 ) -> None:
     line = WITHOUT["refused" if phase is Phase.NOT_SENT else "lost"]
     for mutant in mutants(getattr(statuses, name)):
         if mutant.kind is not kind or mutant.worth_waiting:
             continue  # Of these two the caller speaks, not the row.
         monkeypatch.setattr(statuses, name, mutant)
-        assert any(without_answer(o, phase, kind) != line.judgement(o) for o in Operation), mutant
+        assert any(classify_no_response(o, phase, kind) != line.classification(o) for o in Operation), mutant
         monkeypatch.undo()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videoapi.protocol.classify import Body, Said
-from videoapi.protocol.envelope import Envelope, Unreadable, is_success, parse, read, spoken
+from videoapi.protocol.classify import BodyKind, BodyResult
+from videoapi.protocol.envelope import Envelope, InvalidJSON, is_success, parse, parse_envelope, printable
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
@@ -26,22 +26,22 @@ ENVELOPES = st.dictionaries(
 
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_an_envelope(body: bytes, optional: bool) -> None:
-    assert isinstance(read(body, result_optional=optional), Envelope)
+    assert isinstance(parse_envelope(body, result_optional=optional), Envelope)
 
 
 @given(ENVELOPES, st.integers(0, 300), st.booleans())
 def test_an_envelope_cut_anywhere_is_still_judged(document: dict[str, Any], length: int, optional: bool) -> None:
     whole = json.dumps(document).encode()
-    envelope = read(whole[:length], result_optional=optional)
+    envelope = parse_envelope(whole[:length], result_optional=optional)
     if 0 < length < len(whole):
-        assert envelope.said is Body.CUT
-    if envelope.said is Body.SUCCESS:
+        assert envelope.result is BodyKind.CUT
+    if envelope.result is BodyKind.SUCCESS:
         assert is_success(document.get("result")) or (optional and "result" not in document)
 
 
 @given(ENVELOPES)
 def test_a_success_says_so_in_one_voice(document: dict[str, Any]) -> None:
-    if read(json.dumps(document).encode()).said is Body.SUCCESS:
+    if parse_envelope(json.dumps(document).encode()).result is BodyKind.SUCCESS:
         assert is_success(document["result"])
         assert document.get("status") != "error"
 
@@ -49,47 +49,47 @@ def test_a_success_says_so_in_one_voice(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("result", "said"),
     [
-        ("0", Body.SUCCESS),
-        ('"0"', Body.SUCCESS),
+        ("0", BodyKind.SUCCESS),
+        ('"0"', BodyKind.SUCCESS),
         ("50001", 50001),
         ('"50001"', 50001),
         ('"1"', 1),
         ("429", 429),
-        ('" 0"', Body.NONE),
-        ('"0 "', Body.NONE),
-        ('"00"', Body.NONE),
-        ('"+0"', Body.NONE),
-        ('"010002"', Body.NONE),
-        ('"\u0660"', Body.NONE),
-        ('"\u0661"', Body.NONE),
-        ("0.0", Body.NONE),
-        ("-0.0", Body.NONE),
-        ("1.0", Body.NONE),
-        ("0e0", Body.NONE),
-        ("false", Body.NONE),
-        ("true", Body.NONE),
-        ("null", Body.NONE),
-        ('""', Body.NONE),
-        ('"success"', Body.NONE),
-        ("[]", Body.NONE),
-        ("[0]", Body.NONE),
-        ("{}", Body.NONE),
-        ("-1", Body.NONE),
-        ("100000000000000000000", Body.NONE),
-        ('"100000000000000000000"', Body.NONE),
-        ("9223372036854775808", Body.NONE),
-        ("NaN", Body.CUT),
+        ('" 0"', BodyKind.NONE),
+        ('"0 "', BodyKind.NONE),
+        ('"00"', BodyKind.NONE),
+        ('"+0"', BodyKind.NONE),
+        ('"010002"', BodyKind.NONE),
+        ('"\u0660"', BodyKind.NONE),
+        ('"\u0661"', BodyKind.NONE),
+        ("0.0", BodyKind.NONE),
+        ("-0.0", BodyKind.NONE),
+        ("1.0", BodyKind.NONE),
+        ("0e0", BodyKind.NONE),
+        ("false", BodyKind.NONE),
+        ("true", BodyKind.NONE),
+        ("null", BodyKind.NONE),
+        ('""', BodyKind.NONE),
+        ('"success"', BodyKind.NONE),
+        ("[]", BodyKind.NONE),
+        ("[0]", BodyKind.NONE),
+        ("{}", BodyKind.NONE),
+        ("-1", BodyKind.NONE),
+        ("100000000000000000000", BodyKind.NONE),
+        ('"100000000000000000000"', BodyKind.NONE),
+        ("9223372036854775808", BodyKind.NONE),
+        ("NaN", BodyKind.CUT),
     ],
 )
-def test_only_the_integer_and_the_text_zero_are_a_success(result: str, said: Said) -> None:
-    assert read(b'{"result":%b,"room":{}}' % result.encode()).said == said
+def test_only_the_integer_and_the_text_zero_are_a_success(result: str, said: BodyResult) -> None:
+    assert parse_envelope(b'{"result":%b,"room":{}}' % result.encode()).result == said
 
 
 def test_a_missing_result_is_a_success_only_where_the_route_has_none() -> None:
-    assert read(b'{"dialin":[]}').said is Body.NONE
-    assert read(b'{"dialin":[]}', result_optional=True).said is Body.SUCCESS
-    assert read(b'{"result":"0","dialin":[]}', result_optional=True).said is Body.SUCCESS
-    assert read(b'{"result":10000}', result_optional=True).said == 10000
+    assert parse_envelope(b'{"dialin":[]}').result is BodyKind.NONE
+    assert parse_envelope(b'{"dialin":[]}', result_optional=True).result is BodyKind.SUCCESS
+    assert parse_envelope(b'{"result":"0","dialin":[]}', result_optional=True).result is BodyKind.SUCCESS
+    assert parse_envelope(b'{"result":10000}', result_optional=True).result == 10000
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_missing_result_is_a_success_only_where_the_route_has_none() -> None:
     ],
 )
 def test_a_complaint_without_a_result_is_no_success_on_any_route(body: bytes) -> None:
-    assert read(body, result_optional=True).said is Body.NONE
+    assert parse_envelope(body, result_optional=True).result is BodyKind.NONE
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_a_complaint_without_a_result_is_no_success_on_any_route(body: bytes) ->
     ids=lambda body: repr(body[:30]),
 )
 def test_what_is_no_sound_json_proves_nothing(body: bytes) -> None:
-    assert read(body) == Envelope(Body.CUT)
-    with pytest.raises(Unreadable):
+    assert parse_envelope(body) == Envelope(BodyKind.CUT)
+    with pytest.raises(InvalidJSON):
         parse(body)
 
 
@@ -156,7 +156,7 @@ def test_what_is_no_sound_json_proves_nothing(body: bytes) -> None:
     ],
 )
 def test_what_is_no_envelope_says_nothing(body: bytes) -> None:
-    assert read(body).said is Body.NONE
+    assert parse_envelope(body).result is BodyKind.NONE
 
 
 @pytest.mark.parametrize(
@@ -176,15 +176,15 @@ def test_what_is_no_envelope_says_nothing(body: bytes) -> None:
     ],
 )
 def test_two_answers_in_one_body_are_seen(body: bytes) -> None:
-    assert read(body).said is Body.BOTH
+    assert parse_envelope(body).result is BodyKind.BOTH
 
 
 def test_a_key_that_stands_twice_further_in_is_the_services_own_affair() -> None:
-    assert read(b'{"result":0,"room":{"name":"a","name":"b","result":1}}').said is Body.SUCCESS
+    assert parse_envelope(b'{"result":0,"room":{"name":"a","name":"b","result":1}}').result is BodyKind.SUCCESS
 
 
 def test_a_byte_order_mark_and_a_lone_surrogate_lose_nothing() -> None:
-    assert read(b'\xef\xbb\xbf{"result":0}').said is Body.SUCCESS
+    assert parse_envelope(b'\xef\xbb\xbf{"result":0}').result is BodyKind.SUCCESS
     document = parse(b'{"result":0,"name":"\\ud800"}')
     assert document["name"] == "\ud800"
 
@@ -199,7 +199,7 @@ def test_brackets_in_texts_are_no_depth() -> None:
 @pytest.mark.parametrize("head", [b'{"a":"', b'{"a":[', b"[" * 70 + b'"'], ids=["text", "list", "deep"])
 def test_no_filling_makes_the_depth_check_look_at_a_place_twice(head: bytes, filling: bytes) -> None:
     # Looked at again and again, these two million bytes would take hours.
-    assert read(head + filling * 1_000_000).said is Body.CUT
+    assert parse_envelope(head + filling * 1_000_000).result is BodyKind.CUT
 
 
 @pytest.mark.parametrize(
@@ -227,24 +227,24 @@ def test_no_filling_makes_the_depth_check_look_at_a_place_twice(head: bytes, fil
     ],
 )
 def test_every_known_form_of_a_failure_keeps_its_code_and_words(body: bytes, envelope: tuple[Any, ...]) -> None:
-    seen = read(body)
-    assert (seen.said, seen.error, seen.desc, seen.request_id) == envelope
+    seen = parse_envelope(body)
+    assert (seen.result, seen.error, seen.desc, seen.request_id) == envelope
 
 
 @pytest.mark.parametrize("name", ["lower_case", "", "A B", "X" * 65, "ÄRGER", "9LIVES"])
 def test_a_name_that_looks_like_none_is_none(name: str) -> None:
-    assert read(json.dumps({"error_code": name, "status": "error"}).encode()).said is Body.NONE
+    assert parse_envelope(json.dumps({"error_code": name, "status": "error"}).encode()).result is BodyKind.NONE
 
 
 def test_texts_are_bounded() -> None:
     long = "x" * 100_000
-    seen = read(json.dumps({"result": 10002, "error": long, "desc": long, "request_id": long}).encode())
+    seen = parse_envelope(json.dumps({"result": 10002, "error": long, "desc": long, "request_id": long}).encode())
     assert [len(text or "") for text in (seen.error, seen.desc, seen.request_id)] == [500, 500, 500]
 
 
 @given(st.text(st.characters(), min_size=1) | st.sampled_from(["\ud800", "a\nERROR forged", "\x1b[2J", "\u202e"]))
 def test_texts_are_fit_to_be_printed(text: str) -> None:
-    said = spoken(text)
+    said = printable(text)
     assert said is not None
     assert said.isprintable()
     assert said.encode()

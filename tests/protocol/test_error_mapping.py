@@ -8,22 +8,22 @@ import attrs
 import pytest
 
 from videoapi import errors
-from videoapi.models.codec import Reader
+from videoapi.models.codec import ResponseDecoder
 from videoapi.models.rooms import Room
 from videoapi.protocol import routes
-from videoapi.protocol.error_mapping import error_of
-from videoapi.protocol.outcome import Outcome, answered, cut_short, unanswered
+from videoapi.protocol.error_mapping import error_from_outcome
+from videoapi.protocol.outcome import Outcome, answered, no_response, truncated
 from videoapi.protocol.routes import Options, Request, Route
-from videoapi.protocol.verdicts import Judgement, Kind, Phase, Verdict
+from videoapi.protocol.verdicts import Classification, ErrorKind, Phase, Verdict
 
 
 def asked(route: Route = routes.GET_ROOM) -> Request:
-    reader = Reader("token", str) if route is routes.CREATE_TOKEN else Reader("room", Room)
+    reader = ResponseDecoder("token", str) if route is routes.CREATE_TOKEN else ResponseDecoder("room", Room)
     return Request(
         route=route,
         path="/rooms/64f0canary",
         options=Options(),
-        reader=reader,
+        decoder=reader,
         reference="vxref" if route is routes.CREATE_ROOM else None,
         headers={"X-Key": "canary"},
         body=b'{"key":"canary"}',
@@ -32,12 +32,12 @@ def asked(route: Route = routes.GET_ROOM) -> Request:
 
 def told(status: int, body: bytes, route: Route = routes.GET_ROOM, headers: Any = None) -> errors.VideoAPIError:
     request = asked(route)
-    return error_of(request, answered(request, status, headers or {}, body))
+    return error_from_outcome(request, answered(request, status, headers or {}, body))
 
 
-def silent(phase: Phase, kind: Kind, reason: str, route: Route = routes.GET_ROOM) -> errors.VideoAPIError:
+def silent(phase: Phase, kind: ErrorKind, reason: str, route: Route = routes.GET_ROOM) -> errors.VideoAPIError:
     request = asked(route)
-    return error_of(request, unanswered(request, phase, kind, reason))
+    return error_from_outcome(request, no_response(request, phase, kind, reason))
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ def test_the_class_of_an_answers_error(
 @pytest.mark.parametrize(
     ("phase", "trouble", "kind", "executed", "retryable"),
     [
-        (Phase.NOT_SENT, Kind.CONNECTION, errors.ConnectionFailed, False, True),
-        (Phase.NOT_SENT, Kind.CERTIFICATE, errors.ConnectionFailed, False, False),
-        (Phase.NOT_SENT, Kind.TIMEOUT, errors.CallTimeout, False, True),
-        (Phase.SENT, Kind.CONNECTION, errors.ConnectionFailed, True, True),
-        (Phase.SENT, Kind.TIMEOUT, errors.CallTimeout, True, True),
-        (Phase.SENT, Kind.PROTOCOL, errors.ProtocolError, True, False),
+        (Phase.NOT_SENT, ErrorKind.CONNECTION, errors.ConnectionFailed, False, True),
+        (Phase.NOT_SENT, ErrorKind.CERTIFICATE, errors.ConnectionFailed, False, False),
+        (Phase.NOT_SENT, ErrorKind.TIMEOUT, errors.CallTimeout, False, True),
+        (Phase.SENT, ErrorKind.CONNECTION, errors.ConnectionFailed, True, True),
+        (Phase.SENT, ErrorKind.TIMEOUT, errors.CallTimeout, True, True),
+        (Phase.SENT, ErrorKind.PROTOCOL, errors.ProtocolError, True, False),
     ],
 )
 def test_the_class_of_the_error_of_silence(
-    phase: Phase, trouble: Kind, kind: type[errors.VideoAPIError], executed: bool, retryable: bool
+    phase: Phase, trouble: ErrorKind, kind: type[errors.VideoAPIError], executed: bool, retryable: bool
 ) -> None:
     error = silent(phase, trouble, "nobody answered", routes.DELETE_ROOM)
     assert type(error) is kind
@@ -132,14 +132,14 @@ def test_a_create_that_may_be_done_has_an_error_of_its_own_with_the_mark_to_look
         answered(request, 502, {}, b""),
         answered(request, 200, {}, b'{"result":0}'),
         answered(request, 302, {}, b""),
-        unanswered(request, Phase.SENT, Kind.TIMEOUT, "no answer"),
-        cut_short(request, 200, {}, "the body broke", Kind.CONNECTION),
+        no_response(request, Phase.SENT, ErrorKind.TIMEOUT, "no answer"),
+        truncated(request, 200, {}, "the body broke", ErrorKind.CONNECTION),
         # The last attempt never left, but an earlier one may have done it.
         attrs.evolve(
-            unanswered(request, Phase.NOT_SENT, Kind.CONNECTION, "refused"), may_have_executed=True, attempts=2
+            no_response(request, Phase.NOT_SENT, ErrorKind.CONNECTION, "refused"), may_have_executed=True, attempts=2
         ),
     ):
-        error = error_of(request, outcome)
+        error = error_from_outcome(request, outcome)
         assert type(error) is errors.CreateOutcomeUnknown
         assert error.reference == "vxref"
         assert error.may_have_executed
@@ -151,16 +151,16 @@ def test_a_create_that_was_certainly_not_done_has_the_error_of_its_refusal() -> 
     request = asked(routes.CREATE_ROOM)
     assert type(told(400, b'{"result":10002}', routes.CREATE_ROOM)) is errors.RequestRejected
     assert type(told(429, b"", routes.CREATE_ROOM)) is errors.RateLimited
-    refused = error_of(request, unanswered(request, Phase.NOT_SENT, Kind.CONNECTION, "refused"))
+    refused = error_from_outcome(request, no_response(request, Phase.NOT_SENT, ErrorKind.CONNECTION, "refused"))
     assert type(refused) is errors.ConnectionFailed
     assert not refused.may_have_executed
 
 
 def test_every_kind_of_trouble_becomes_an_error() -> None:
-    for kind in Kind:
+    for kind in ErrorKind:
         for verdict in (Verdict.REJECTED, Verdict.NOT_SENT, Verdict.THROTTLED, Verdict.UNKNOWN):
-            outcome = Outcome(judgement=Judgement(verdict, kind), status=400)
-            error = error_of(asked(), outcome)
+            outcome = Outcome(classification=Classification(verdict, kind), status=400)
+            error = error_from_outcome(asked(), outcome)
             assert isinstance(error, errors.VideoAPIError)
             assert not (error.retryable and verdict is Verdict.REJECTED)
 
@@ -213,11 +213,11 @@ def test_the_services_own_words_and_id_are_kept() -> None:
             "Check APP_ID and APP_KEY, and that both belong to this project.",
         ),
         (
-            silent(Phase.NOT_SENT, Kind.CONNECTION, "no connection could be made"),
+            silent(Phase.NOT_SENT, ErrorKind.CONNECTION, "no connection could be made"),
             "GET /rooms/{room_id}: no connection could be made. Nothing was sent.",
         ),
         (
-            silent(Phase.NOT_SENT, Kind.CERTIFICATE, "the certificate is not trusted"),
+            silent(Phase.NOT_SENT, ErrorKind.CERTIFICATE, "the certificate is not trusted"),
             "GET /rooms/{room_id}: the certificate is not trusted. Nothing was sent. "
             "Check the host's certificate, or name its authority with `ca_file=`.",
         ),
@@ -232,9 +232,9 @@ def test_a_message_says_what_happened_whether_it_was_done_and_what_next(
 def test_several_attempts_are_counted_in_the_message() -> None:
     request = asked()
     outcome = attrs.evolve(
-        unanswered(request, Phase.NOT_SENT, Kind.CONNECTION, "refused"), attempts=3, may_have_executed=True
+        no_response(request, Phase.NOT_SENT, ErrorKind.CONNECTION, "refused"), attempts=3, may_have_executed=True
     )
-    error = error_of(request, outcome)
+    error = error_from_outcome(request, outcome)
     assert error.attempts == 3
     assert str(error) == "GET /rooms/{room_id}: refused (3 attempts). An earlier attempt may have been carried out."
 
@@ -255,5 +255,5 @@ def test_no_error_holds_what_was_sent_or_a_token(route: Route) -> None:
             outcome = answered(asked(route), status, token, body)
             if outcome.verdict is Verdict.DONE:
                 continue
-            error = error_of(asked(route), outcome)
+            error = error_from_outcome(asked(route), outcome)
             assert "canary" not in f"{error!r} {error} {vars(error)} {error.__reduce__()}"

@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videoapi.models.codec import Reader
+from videoapi.models.codec import ResponseDecoder
 from videoapi.models.rooms import Room
 from videoapi.protocol import routes
 from videoapi.protocol.backoff import RetryPolicy
-from videoapi.protocol.outcome import Outcome, Whole, answered, cut_short, opened, unanswered
+from videoapi.protocol.outcome import BufferedStream, Outcome, answered, no_response, streaming, truncated
 from videoapi.protocol.routes import Options, Request
-from videoapi.protocol.verdicts import Kind, Operation, Phase, Verdict
+from videoapi.protocol.verdicts import ErrorKind, Operation, Phase, Verdict
 
 ROOM = b'{"room_id":"64f0","name":"Stand-up","owner_ref":"u"}'
 GOOD = b'{"result":0,"room":%b}' % ROOM
 
 
 def asked(route: routes.Route = routes.GET_ROOM, **changes: Any) -> Request:
-    return Request(route=route, path="/rooms/64f0", options=Options(), reader=Reader("room", Room), **changes)
+    return Request(route=route, path="/rooms/64f0", options=Options(), decoder=ResponseDecoder("room", Room), **changes)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_success_is_read_whichever_way_it_takes(status: int, body: bytes) -> N
     outcome = answered(asked(), status, {}, body)
     assert outcome.verdict is Verdict.DONE
     assert outcome.value.room_id == "64f0"
-    assert outcome.fault is None
+    assert outcome.details is None
     assert not outcome.may_have_executed
 
 
@@ -63,17 +63,17 @@ def test_a_success_is_read_whichever_way_it_takes(status: int, body: bytes) -> N
 def test_a_success_without_a_room_that_can_be_named_proves_nothing(route: routes.Route, body: bytes) -> None:
     outcome = answered(asked(route), 200, {}, body)
     assert outcome.verdict is Verdict.UNKNOWN
-    assert outcome.judgement.kind is Kind.PROTOCOL
-    assert outcome.judgement.again == 0
+    assert outcome.classification.kind is ErrorKind.PROTOCOL
+    assert outcome.classification.max_retries == 0
     assert outcome.may_have_executed
 
 
 @pytest.mark.parametrize("body", [GOOD, b'{"result":0,"status":"ok","room":%b}' % ROOM])
 def test_an_answer_to_another_question_is_not_taken_for_ours(body: bytes) -> None:
-    outcome = answered(asked(ours=lambda room: room.name == "Other"), 200, {}, body)
+    outcome = answered(asked(accepts=lambda room: room.name == "Other"), 200, {}, body)
     assert outcome.verdict is Verdict.UNKNOWN
     assert "another" in outcome.reason
-    assert answered(asked(ours=lambda room: room.name == "Stand-up"), 200, {}, body).verdict is Verdict.DONE
+    assert answered(asked(accepts=lambda room: room.name == "Stand-up"), 200, {}, body).verdict is Verdict.DONE
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_a_failure_keeps_the_services_words_and_waits() -> None:
     assert outcome.verdict is Verdict.THROTTLED
     assert outcome.code == "RATE_LIMITED"
     assert outcome.retry_after == 7
-    assert outcome.fault is not None
-    assert (outcome.fault.error, outcome.fault.request_id) == ("slow down", "req_1\ufffd2")
+    assert outcome.details is not None
+    assert (outcome.details.error, outcome.details.request_id) == ("slow down", "req_1\ufffd2")
 
 
 DISTRUST = Options(retry=RetryPolicy(trust_429=False))
@@ -135,23 +135,23 @@ def test_a_limiter_behind_the_execution_proves_nothing(status: int, body: bytes)
     assert answered(request, status, {}, body).verdict is Verdict.THROTTLED
     distrusting = answered(attrs.evolve(request, options=DISTRUST), status, {}, body)
     assert distrusting.verdict is Verdict.UNKNOWN
-    assert distrusting.judgement.again == 0
+    assert distrusting.classification.max_retries == 0
     read = answered(attrs.evolve(asked(), options=DISTRUST), status, {}, body)
-    assert read.judgement.again > 1
+    assert read.classification.max_retries > 1
 
 
 def test_a_limiter_behind_the_execution_says_how_often_to_ask_again() -> None:
     judged = {
-        route.operation: answered(attrs.evolve(asked(route), options=DISTRUST), 429, {}, b"").judgement
+        route.operation: answered(attrs.evolve(asked(route), options=DISTRUST), 429, {}, b"").classification
         for route in (routes.GET_ROOM, routes.DELETE_ROOM, routes.CREATE_TOKEN, routes.CREATE_ROOM)
     }
-    assert {operation: min(judgement.again, 2) for operation, judgement in judged.items()} == {
+    assert {operation: min(classification.max_retries, 2) for operation, classification in judged.items()} == {
         Operation.SAFE: 2,
         Operation.IDEMPOTENT: 2,
-        Operation.DUPLICABLE: 1,
-        Operation.CREATING: 0,
+        Operation.REPEATABLE: 1,
+        Operation.NON_REPEATABLE: 0,
     }
-    assert {judgement.kind for judgement in judged.values()} == {Kind.RATE}
+    assert {classification.kind for classification in judged.values()} == {ErrorKind.RATE}
 
 
 @pytest.mark.parametrize(
@@ -176,28 +176,28 @@ def test_a_gateways_503_is_trusted_only_on_demand(body: bytes, headers: dict[str
 @pytest.mark.parametrize(
     ("status", "verdict", "kind"),
     [
-        (200, Verdict.UNKNOWN, Kind.TIMEOUT),
-        (201, Verdict.UNKNOWN, Kind.TIMEOUT),
-        (400, Verdict.REJECTED, Kind.REQUEST),
-        (401, Verdict.REJECTED, Kind.AUTHENTICATION),
-        (429, Verdict.THROTTLED, Kind.RATE),
-        (502, Verdict.UNKNOWN, Kind.FAULT),
+        (200, Verdict.UNKNOWN, ErrorKind.TIMEOUT),
+        (201, Verdict.UNKNOWN, ErrorKind.TIMEOUT),
+        (400, Verdict.REJECTED, ErrorKind.REQUEST),
+        (401, Verdict.REJECTED, ErrorKind.AUTHENTICATION),
+        (429, Verdict.THROTTLED, ErrorKind.RATE),
+        (502, Verdict.UNKNOWN, ErrorKind.FAULT),
     ],
 )
-def test_a_body_cut_short_leaves_the_status_to_decide(status: int, verdict: Verdict, kind: Kind) -> None:
-    outcome = cut_short(asked(routes.CREATE_ROOM), status, {}, "the body broke", Kind.TIMEOUT)
-    assert (outcome.verdict, outcome.judgement.kind) == (verdict, kind)
+def test_a_body_cut_short_leaves_the_status_to_decide(status: int, verdict: Verdict, kind: ErrorKind) -> None:
+    outcome = truncated(asked(routes.CREATE_ROOM), status, {}, "the body broke", ErrorKind.TIMEOUT)
+    assert (outcome.verdict, outcome.classification.kind) == (verdict, kind)
     assert outcome.may_have_executed == (verdict is Verdict.UNKNOWN)
-    assert (outcome.judgement.again > 0) == (verdict is Verdict.THROTTLED)
+    assert (outcome.classification.max_retries > 0) == (verdict is Verdict.THROTTLED)
 
 
 @pytest.mark.parametrize("operation_route", [routes.GET_ROOM, routes.CREATE_ROOM])
 def test_what_never_left_was_certainly_not_done(operation_route: routes.Route) -> None:
-    for kind in (Kind.CONNECTION, Kind.TIMEOUT, Kind.CERTIFICATE):
-        outcome = unanswered(asked(operation_route), Phase.NOT_SENT, kind, "refused")
+    for kind in (ErrorKind.CONNECTION, ErrorKind.TIMEOUT, ErrorKind.CERTIFICATE):
+        outcome = no_response(asked(operation_route), Phase.NOT_SENT, kind, "refused")
         assert outcome.verdict is Verdict.NOT_SENT
         assert not outcome.may_have_executed
-        assert unanswered(asked(operation_route), Phase.SENT, kind, "lost").may_have_executed
+        assert no_response(asked(operation_route), Phase.SENT, kind, "lost").may_have_executed
 
 
 def test_a_repr_holds_neither_bodies_nor_headers() -> None:
@@ -208,11 +208,11 @@ def test_a_repr_holds_neither_bodies_nor_headers() -> None:
 
 
 async def test_a_whole_body_stands_in_for_an_open_one() -> None:
-    stream = Whole(200, {"A": "b"}, b"all of it")
+    stream = BufferedStream(200, {"A": "b"}, b"all of it")
     assert [chunk async for chunk in stream] == [b"all of it"]
     await stream.aclose()
-    assert [chunk async for chunk in Whole(200, {}, b"")] == []
-    outcome = opened(200, {}, stream)
+    assert [chunk async for chunk in BufferedStream(200, {}, b"")] == []
+    outcome = streaming(200, {}, stream)
     assert isinstance(outcome, Outcome)
     assert outcome.verdict is Verdict.DONE
     assert outcome.stream is stream

@@ -19,13 +19,13 @@ ALL = [value for value in vars(routes).values() if isinstance(value, Route)]
 def test_every_endpoint_with_its_method_path_and_class() -> None:
     table = {route.name: (route.method, route.template, route.operation.value) for route in ALL}
     assert table == {
-        "rooms.create": ("POST", "/rooms", "creating"),
+        "rooms.create": ("POST", "/rooms", "non_repeatable"),
         "rooms.list": ("GET", "/rooms", "safe"),
         "rooms.get": ("GET", "/rooms/{room_id}", "safe"),
         "rooms.update": ("PATCH", "/rooms/{room_id}", "idempotent"),
         "rooms.delete": ("DELETE", "/rooms/{room_id}", "idempotent"),
         "rooms.users": ("GET", "/rooms/{room_id}/users", "safe"),
-        "tokens.create": ("POST", "/rooms/{room_id}/tokens", "duplicable"),
+        "tokens.create": ("POST", "/rooms/{room_id}/tokens", "repeatable"),
         "dialin.get": ("GET", "/dialin/", "safe"),
         "cdr.by_period": ("GET", "/cdr/period/{from_date}/{to_date}", "safe"),
         "cdr.by_room": ("GET", "/cdr/room/{room_id}", "safe"),
@@ -61,7 +61,7 @@ def test_a_text_that_utf8_cannot_hold_goes_into_no_path() -> None:
 
 @pytest.mark.parametrize("route", ALL, ids=lambda route: route.name)
 def test_the_default_limit_of_a_call(route: Route) -> None:
-    assert route.timeout == (40 if route.operation is Operation.CREATING else 90)
+    assert route.timeout == (40 if route.operation is Operation.NON_REPEATABLE else 90)
     request = Request(route=route, path="/", options=Options())
     assert request.timeout == route.timeout
     assert attrs.evolve(request, options=Options(timeout=2.5)).timeout == 2.5

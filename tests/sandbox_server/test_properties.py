@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from videoapi.sandbox.files import content
 from videoapi.sandbox.history import Generated
-from videoapi.sandbox.records import Query, Records
+from videoapi.sandbox.records import RecordQuery, Records
 from videoapi.sandbox.responses import Refusal
 from videoapi.sandbox.routing import ROUTES, match
 from videoapi.sandbox.settings import count, moment
@@ -71,7 +71,7 @@ def test_windows_that_share_no_day_add_up(calls, days, one, other):
     first, split, last = TODAY - timedelta(days=50), TODAY - timedelta(days=max(one, other)), TODAY
 
     def ids(start, end):
-        found = records.calls(Query(start, end + timedelta(days=1)), "ascending")
+        found = records.calls(RecordQuery(start, end + timedelta(days=1)), "ascending")
         listed = [row.cdr_id for row in found]
         assert len(listed) == found.size == records.records(start, end)
         return listed

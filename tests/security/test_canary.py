@@ -27,7 +27,7 @@ from videoapi import (
     VideoAPIError,
     VideoClient,
 )
-from videoapi.pipeline.clock import Chance
+from videoapi.pipeline.clock import Clock
 from videoapi.sandbox import KINDS, Sandbox
 
 APP_KEY = "CanaryAppKey0123456789"
@@ -237,7 +237,7 @@ def calls(client: VideoClient, origin: str) -> list[Callable[[], Coroutine[Any, 
 
 
 async def make_all_calls(client: VideoClient, origin: str, ears: Ears) -> None:
-    ears.hear(client, client._manager, client._caller, client._transport)
+    ears.hear(client, client._manager, client._pipeline, client._transport)
     for call in calls(client, origin):
         try:
             async with asyncio.timeout(10):
@@ -260,7 +260,7 @@ async def client_of(ears: Ears, **options: Any) -> AsyncIterator[VideoClient]:
         return outcome
 
     asyncio.get_running_loop().set_debug(True)
-    async with SessionManager(chance=Chance(sleep=no_sleep)) as manager:
+    async with SessionManager(clock=Clock(sleep=no_sleep)) as manager:
         yield VideoClient(
             session=manager,
             retry=RetryPolicy(attempts=2, base=0),

@@ -25,8 +25,8 @@ from videoapi import (
     VideoClient,
 )
 from videoapi.creation.journal import Journal
-from videoapi.downloads.filenames import name_of, safe_name
-from videoapi.downloads.part_file import Target
+from videoapi.downloads.filenames import filename_from_url, safe_name
+from videoapi.downloads.part_file import PartFile
 from videoapi.sandbox import Sandbox
 
 SOURCES = sorted(Path(videoapi.__file__).parent.rglob("*.py"))
@@ -150,7 +150,7 @@ def test_any_name_is_a_file_in_the_target(
     """Archive file names: whatever the server calls a file, its parent is the target directory."""
     folder = tmp_path_factory.getbasetemp() / "target"
     folder.mkdir(exist_ok=True)
-    target = Target(folder, name=name_of(path, kind, archive_id), source="s", overwrite=False)
+    target = PartFile(folder, name=filename_from_url(path, kind, archive_id), source="s", overwrite=False)
     target.open()
     try:
         target.begin(target.version)

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from videoapi.pipeline.clock import Chance
-from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.backoff import RetryPolicy
-from videoapi.protocol.outcome import Outcome, answered, opened
+from videoapi.protocol.outcome import Outcome, answered, streaming
 from videoapi.protocol.routes import Options, Request
 from videoapi.session import SessionManager
-from videoapi.transport.response_body import BodyLost
+from videoapi.transport.response_body import BodyInterrupted
 
-Piece = bytes | BodyLost | asyncio.Event
+Piece = bytes | BodyInterrupted | asyncio.Event
 
 
 class ScriptedBody:
@@ -36,7 +36,7 @@ class ScriptedBody:
         for piece in self._pieces:
             if isinstance(piece, asyncio.Event):
                 await piece.wait()
-            elif isinstance(piece, BodyLost):
+            elif isinstance(piece, BodyInterrupted):
                 raise piece
             else:
                 self.read += 1
@@ -80,7 +80,7 @@ class Service:
             body = ScriptedBody(self, answer)
             self.bodies.append(body)
             held = False
-            return opened(200, {}, body)
+            return streaming(200, {}, body)
         finally:
             if held:
                 self.manager.pool.stream_permits.release()
@@ -88,12 +88,12 @@ class Service:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
 
-    def caller(self, **policy: Any) -> Caller:
-        return Caller(
-            send=self.send,
+    def pipeline(self, **policy: Any) -> Pipeline:
+        return Pipeline(
+            chain=self.send,
             options=Options(retry=RetryPolicy(**policy)),
             pool=self.manager.pool,
-            pace=self.manager.accounts.of("http://service", f"app{next(self._accounts)}"),
+            account=self.manager.accounts.of("http://service", f"app{next(self._accounts)}"),
         )
 
 
@@ -114,7 +114,7 @@ async def service() -> AsyncIterator[Service]:
     async def sleep(seconds: float) -> None:
         sleeps.append(seconds)
 
-    async with SessionManager(max_connections=16, chance=Chance(sleep=sleep)) as manager:
+    async with SessionManager(max_connections=16, clock=Clock(sleep=sleep)) as manager:
         manager.pool.api()
         service = Service(manager)
         service.slept = sleeps

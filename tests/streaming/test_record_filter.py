@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videoapi.models.cdr import CallRecord
-from videoapi.models.codec import Refused
-from videoapi.streaming.record_filter import Rejected, Sieve
+from videoapi.models.codec import DecodeError
+from videoapi.streaming.record_filter import RecordFilter, Rejected
 from videoapi.streaming.splitter import Block
-from videoapi.streaming.windows import plan, utc_day
+from videoapi.streaming.windows import split_period, utc_day
 
 START = date(2026, 1, 1)
-WINDOWS = plan(START, START + timedelta(days=9))
+WINDOWS = split_period(START, START + timedelta(days=9))
 
 
 def record(name: str, day: int | None) -> CallRecord:
@@ -24,12 +24,12 @@ def record(name: str, day: int | None) -> CallRecord:
     return CallRecord(cdr_id=name, trans_date=at)
 
 
-def sieve(told: list[Rejected], *, dated: bool = True) -> Sieve[CallRecord]:
+def sieve(told: list[Rejected], *, dated: bool = True) -> RecordFilter[CallRecord]:
     day = (lambda record: utc_day(record.trans_date)) if dated else None
-    return Sieve(lambda record: record.identity, day, strict=False, told=told.append)
+    return RecordFilter(lambda record: record.identity, day, strict=False, on_rejected=told.append)
 
 
-def outcome(sieve: Sieve[Any], kept: Sequence[Any]) -> tuple[Any, ...]:
+def outcome(sieve: RecordFilter[Any], kept: Sequence[Any]) -> tuple[Any, ...]:
     return list(kept), sieve.received, sieve.outside, sieve.ordinal, sieve.last, sieve.skipping
 
 
@@ -46,8 +46,8 @@ def test_read_at_once_or_one_by_one_the_same_records_come_through(readings: Any,
         alone.begin(WINDOWS[nth], after)
         index = 0
         for records in blocks:
-            one = together.sift(Block(index, 0, records=records))
-            two = alone.sift(Block(index, 0, items=[b"{}"] * len(records)), records)
+            one = together.filter(Block(index, 0, records=records))
+            two = alone.filter(Block(index, 0, items=[b"{}"] * len(records)), records)
             assert outcome(together, one) == outcome(alone, two)
             index += len(records)
 
@@ -56,7 +56,7 @@ def test_a_block_that_is_read_again_counts_nothing_twice() -> None:
     sifted = sieve([])
     for _ in range(2):
         sifted.begin(WINDOWS[0])
-        assert len(sifted.sift(Block(0, 0, records=[record("a", 0), record("b", 1)]))) == 2
+        assert len(sifted.filter(Block(0, 0, records=[record("a", 0), record("b", 1)]))) == 2
     assert sifted.received == 2
 
 
@@ -64,6 +64,6 @@ def test_a_block_that_could_not_be_kept_is_rejected_with_its_place() -> None:
     told: list[Rejected] = []
     sifted = sieve(told)
     sifted.begin(WINDOWS[0])
-    assert sifted.sift(Block(7, 99)) == []
-    assert sifted.sift(Block(8, 120, items=[b"[]"], text=b"[]"), [Refused("no")]) == []
+    assert sifted.filter(Block(7, 99)) == []
+    assert sifted.filter(Block(8, 120, items=[b"[]"], text=b"[]"), [DecodeError("no")]) == []
     assert [(one.index, one.offset) for one in told] == [(7, 99), (8, 120)]

@@ -31,14 +31,14 @@ from videoapi.protocol.routes import LIST_ROOMS, Request
 from videoapi.resources.reports import ARCHIVES, Reports, cdr
 from videoapi.streaming import RecordStream, room_list
 from videoapi.streaming.windows import Cursor
-from videoapi.transport.response_body import BodyLost
+from videoapi.transport.response_body import BodyInterrupted
 
 if TYPE_CHECKING:
     from .conftest import Service
 
 CONF = "/cdr/conf/c1"
 DATA = Path(__file__).parents[1] / "data"
-LOST = BodyLost("the body broke")
+LOST = BodyInterrupted("the body broke")
 
 
 def row(name: str, day: str | None = "2026-01-01", /, **more: Any) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def path(start: str, until: str) -> str:
 
 async def test_records_come_in_order_and_are_counted(service: Service) -> None:
     service.answers[CONF] = [[rows("a", "b", "c")]]
-    stream = cdr(service.caller()).by_conference("c1")
+    stream = cdr(service.pipeline()).by_conference("c1")
     assert await ids(stream) == ["a", "b", "c"]
     assert (stream.received, stream.rejected_count, stream.outside) == (3, 0, 0)
     assert "3 received" in repr(stream)
@@ -88,7 +88,7 @@ async def test_records_come_in_order_and_are_counted(service: Service) -> None:
 )
 async def test_nothing_found_is_an_empty_stream(service: Service, answer: bytes) -> None:
     service.answers[CONF] = [[answer]]
-    assert await cdr(service.caller()).by_conference("c1").to_list() == []
+    assert await cdr(service.pipeline()).by_conference("c1").to_list() == []
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ async def test_an_answer_that_is_no_whole_success_is_an_error(
 ) -> None:
     service.answers[CONF] = [[answer]]
     with pytest.raises(error, match=words):
-        await cdr(service.caller()).by_conference("c1").to_list()
+        await cdr(service.pipeline()).by_conference("c1").to_list()
 
 
 async def test_an_error_status_is_an_error_of_the_first_record(
     service: Service, refused: Callable[[int, int], Any]
 ) -> None:
     service.answers[CONF] = [refused(404, 40001)]
-    stream = cdr(service.caller()).by_conference("c1")
+    stream = cdr(service.pipeline()).by_conference("c1")
     with pytest.raises(NotFound) as caught:
         await anext(aiter(stream))
     assert str(caught.value.cursor) == str(stream.cursor)  # type: ignore[attr-defined]
@@ -136,7 +136,7 @@ async def test_a_record_that_cannot_be_read_is_left_out_and_told(
 ) -> None:
     whole = body([row("a"), 7, row("b"), [], row("c")])
     service.answers[CONF] = [[whole]]
-    stream = cdr(service.caller()).by_conference("c1")
+    stream = cdr(service.pipeline()).by_conference("c1")
     with caplog.at_level(logging.DEBUG, "videoapi.streaming"):
         assert await ids(stream) == ["a", "b", "c"]
     assert [(r.index, whole[r.offset : r.offset + 1]) for r in stream.rejected] == [(1, b"7"), (3, b"[")]
@@ -147,7 +147,7 @@ async def test_a_record_that_cannot_be_read_is_left_out_and_told(
 
 async def test_at_most_a_thousand_rejected_records_are_kept(service: Service) -> None:
     service.answers[CONF] = [[body([1] * 1500)]]
-    stream = cdr(service.caller()).by_conference("c1")
+    stream = cdr(service.pipeline()).by_conference("c1")
     assert await stream.to_list() == []
     assert (len(stream.rejected), stream.rejected_count) == (1000, 1500)
 
@@ -157,7 +157,7 @@ async def test_strict_raises_at_the_record_that_cannot_be_read_after_those_befor
 ) -> None:
     service.answers[CONF] = [[body([row("a"), 7, row("b")])]]
     seen = []
-    stream = cdr(service.caller()).by_conference("c1", strict=True)
+    stream = cdr(service.pipeline()).by_conference("c1", strict=True)
     with pytest.raises(ProtocolError, match="index 1") as caught:
         async for record in stream:
             seen += [record.cdr_id]
@@ -174,7 +174,7 @@ async def test_odd_records_cost_no_other(service: Service) -> None:
         row("c", usage={"connect_minutes": "9.5"}),
     ]
     service.answers[CONF] = [[b"\xef\xbb\xbf" + body(odd)]]
-    stream = cdr(service.caller()).by_conference("c1")
+    stream = cdr(service.pipeline()).by_conference("c1")
     records = await stream.to_list()
     assert [r.cdr_id for r in records] == ["a", "\ud800", "b", "c"]
     assert records[2].conf_num == "5"
@@ -183,7 +183,7 @@ async def test_odd_records_cost_no_other(service: Service) -> None:
 
 async def test_an_oversize_record_is_rejected_and_the_next_ones_come(service: Service) -> None:
     service.answers[CONF] = [[body([row("a"), row("b", pad="x" * 2**20), row("c")])]]
-    stream = cdr(service.caller()).by_conference("c1")
+    stream = cdr(service.pipeline()).by_conference("c1")
     assert await ids(stream) == ["a", "c"]
     assert [(r.index, r.reason) for r in stream.rejected] == [(1, "longer than 1 MiB")]
 
@@ -192,15 +192,15 @@ async def test_a_body_over_the_cap_is_given_up(service: Service, monkeypatch: py
     monkeypatch.setattr("videoapi.streaming.streamed_response.MAX_BODY", 300)
     service.answers[CONF] = [[b'{"result":"0","cdr":[', *[json.dumps(row("x")).encode() + b","] * 9]]
     with pytest.raises(ProtocolError, match="1 GiB"):
-        await cdr(service.caller()).by_conference("c1").to_list()
+        await cdr(service.pipeline()).by_conference("c1").to_list()
     assert len(service.requests) == 1
 
 
 async def test_unknown_fields_are_kept_when_asked_for(service: Service) -> None:
     service.answers[CONF] = [[body([row("a", novel=1)])]]
-    (record,) = await cdr(service.caller()).by_conference("c1", extra=True).to_list()
+    (record,) = await cdr(service.pipeline()).by_conference("c1", extra=True).to_list()
     assert record.extra == {"novel": 1}
-    (bare,) = await cdr(service.caller()).by_conference("c1").to_list()
+    (bare,) = await cdr(service.pipeline()).by_conference("c1").to_list()
     with pytest.raises(ConfigurationError, match="extra=True"):
         _ = bare.extra
 
@@ -211,7 +211,7 @@ async def test_unknown_fields_are_kept_when_asked_for(service: Service) -> None:
 async def test_a_body_that_breaks_is_read_again_behind_the_last_record(service: Service) -> None:
     whole = rows("a", "b", "c", "d")
     service.answers[CONF] = [cut(whole, '"c"'), cut(whole, '"d"'), [whole]]
-    stream = cdr(service.caller()).by_conference("c1")
+    stream = cdr(service.pipeline()).by_conference("c1")
     assert await ids(stream) == ["a", "b", "c", "d"]
     assert (stream.received, stream.restarted) == (4, False)
     assert len(service.requests) == 3
@@ -226,7 +226,7 @@ async def test_wherever_bodies_break_nothing_is_lost_or_repeated(service: Servic
     breaks = data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=2))
     bodies: list[list[Any]] = [[whole[:at], LOST] for at in breaks]
     service.answers[CONF] = [*bodies, [whole]]
-    stream = cdr(service.caller()).by_conference("c1")
+    stream = cdr(service.pipeline()).by_conference("c1")
     assert await ids(stream) == [f"id{n}" for n in range(12) if n not in rejects]
     assert [r.index for r in stream.rejected] == sorted(rejects)
     assert stream.received == 12
@@ -237,7 +237,7 @@ async def test_bodies_that_break_without_a_new_record_end_the_stream_with_its_cu
 ) -> None:
     whole = rows("a", "b", "c")
     service.answers[CONF] = [cut(whole, '"b"')]
-    stream = cdr(service.caller()).by_conference("c1")
+    stream = cdr(service.pipeline()).by_conference("c1")
     seen = []
     with pytest.raises(ConnectionFailed) as caught:
         async for record in stream:
@@ -246,27 +246,27 @@ async def test_bodies_that_break_without_a_new_record_end_the_stream_with_its_cu
     assert len(service.requests) == 3
     service.answers[CONF] = [[whole]]
     cursor = caught.value.cursor  # type: ignore[attr-defined]
-    assert await ids(cdr(service.caller()).by_conference("c1", cursor=cursor)) == ["b", "c"]
+    assert await ids(cdr(service.pipeline()).by_conference("c1", cursor=cursor)) == ["b", "c"]
 
 
 async def test_each_new_record_gives_a_stream_its_attempts_back(service: Service) -> None:
     names = [f"r{n}" for n in range(9)]
     whole = rows(*names)
     service.answers[CONF] = [*[cut(whole, f'"{name}"') for name in names[1:]], [whole]]
-    assert await ids(cdr(service.caller()).by_conference("c1")) == names
+    assert await ids(cdr(service.pipeline()).by_conference("c1")) == names
 
 
 async def test_without_retries_the_first_break_is_the_end(service: Service) -> None:
     service.answers[CONF] = [cut(rows("a", "b"), '"b"')]
     with pytest.raises(ConnectionFailed):
-        await cdr(service.caller(attempts=1)).by_conference("c1").to_list()
+        await cdr(service.pipeline(attempts=1)).by_conference("c1").to_list()
     assert len(service.requests) == 1
 
 
 async def test_records_without_ids_are_skipped_by_their_place(service: Service) -> None:
     whole = json.dumps({"result": "0", "cdr": [{"conf_num": str(n)} for n in range(6)]}).encode()
     service.answers[CONF] = [cut(whole, '"3"'), [whole]]
-    stream = cdr(service.caller()).by_conference("c1")
+    stream = cdr(service.pipeline()).by_conference("c1")
     assert [record.conf_num for record in await stream.to_list()] == ["0", "1", "2", "3", "4", "5"]
     assert (stream.cursor.after, stream.cursor.count) == (None, 6)
 
@@ -274,7 +274,7 @@ async def test_records_without_ids_are_skipped_by_their_place(service: Service) 
 async def test_a_cursor_whose_record_is_gone_restarts_its_window(service: Service) -> None:
     service.answers[CONF] = [[rows("a", "c")]]
     cursor = Cursor("cdr.by_conference c1", "", "b", 2)
-    stream = cdr(service.caller()).by_conference("c1", cursor=str(cursor))
+    stream = cdr(service.pipeline()).by_conference("c1", cursor=str(cursor))
     assert await ids(stream) == ["a", "c"]
     assert stream.restarted
     assert stream.cursor.restarted
@@ -286,7 +286,7 @@ async def test_a_cursor_whose_record_is_gone_restarts_its_window(service: Servic
 
 async def test_a_stream_goes_on_behind_any_record(service: Service) -> None:
     service.answers[CONF] = [[rows("a", "b", "c")]]
-    reports = cdr(service.caller())
+    reports = cdr(service.pipeline())
     stream = reports.by_conference("c1")
     cursors = [str(stream.cursor)]
     async for _ in stream:
@@ -296,19 +296,19 @@ async def test_a_stream_goes_on_behind_any_record(service: Service) -> None:
 
 
 async def test_a_cursor_of_another_question_is_refused_before_anything_is_sent(service: Service) -> None:
-    reports = cdr(service.caller())
+    reports = cdr(service.pipeline())
     cursor = reports.by_conference("c1").cursor
     with pytest.raises(ValidationError, match="belongs to"):
         reports.by_conference("c2", cursor=cursor)
     with pytest.raises(ValidationError, match="belongs to"):
-        Reports(service.caller(), ARCHIVES).by_conference("c1", cursor=str(cursor))
+        Reports(service.pipeline(), ARCHIVES).by_conference("c1", cursor=str(cursor))
     assert service.requests == []
 
 
 async def test_pages_hold_so_many_records_and_the_place_behind_them(service: Service) -> None:
     names = [f"r{n}" for n in range(7)]
     service.answers[CONF] = [[rows(*names)]]
-    reports = cdr(service.caller())
+    reports = cdr(service.pipeline())
     pages = [page async for page in reports.by_conference("c1").pages(3)]
     assert [[record.cdr_id for record in page.records] for page in pages] == [
         names[:3],
@@ -323,7 +323,7 @@ async def test_pages_run_across_blocks_and_windows(service: Service) -> None:
     first, second = path("2026-01-01", "2026-01-08"), path("2026-01-08", "2026-01-10")
     service.answers[first] = [[body([row("a", "2026-01-01"), row("b", "2026-01-02"), row("c", "2026-01-07")])]]
     service.answers[second] = [[body([row("d", "2026-01-08"), row("e", "2026-01-09")])]]
-    reports = cdr(service.caller())
+    reports = cdr(service.pipeline())
     stream = reports.by_period("2026-01-01", "2026-01-09")
     found = [([r.cdr_id for r in page.records], page.cursor.since) async for page in stream.pages(2)]
     assert found == [(["a", "b"], "2026-01-01"), (["c", "d"], "2026-01-08"), (["e"], "2026-01-08")]
@@ -332,13 +332,13 @@ async def test_pages_run_across_blocks_and_windows(service: Service) -> None:
 @pytest.mark.parametrize("size", [0, -1, True, 2.0])
 async def test_a_page_has_a_size(service: Service, size: Any) -> None:
     with pytest.raises(ValidationError) as caught:
-        cdr(service.caller()).by_conference("c1").pages(size)
+        cdr(service.pipeline()).by_conference("c1").pages(size)
     assert caught.value.field == "size"
 
 
 async def test_a_stream_is_read_once(service: Service) -> None:
     service.answers[CONF] = [[rows("a")]]
-    stream = cdr(service.caller()).by_conference("c1")
+    stream = cdr(service.pipeline()).by_conference("c1")
     assert await ids(stream) == ["a"]
     with pytest.raises(ConfigurationError, match="read once"):
         aiter(stream)
@@ -369,7 +369,7 @@ async def test_a_period_is_the_same_under_both_readings_in_any_order_from_any_cu
     records = [row(f"{day}#{n}", str(day)) for day in days for n in range(2)]
     wanted = sorted(r["cdr_id"] for r in records if "2026-01-01" <= r["trans_date"][:10] <= "2026-01-20")
     serve(service, records, inclusive=inclusive, order=order)
-    reports = cdr(service.caller())
+    reports = cdr(service.pipeline())
     stream = reports.by_period("2026-01-01", "2026-01-20")
     cursors, found = [str(stream.cursor)], []
     async for record in stream:
@@ -387,13 +387,13 @@ async def test_a_repeated_row_of_a_boundary_day_is_dropped(service: Service) -> 
     service.answers[path("2026-01-01", "2026-01-08")] = [[body([row("a", "2026-01-01")])]]
     again = [row("b", "2026-01-08"), row("b", "2026-01-08"), row("c", "2026-01-09")]
     service.answers[path("2026-01-08", "2026-01-10")] = [[body(again)]]
-    assert await ids(cdr(service.caller()).by_period("2026-01-01", "2026-01-09")) == ["a", "b", "c"]
+    assert await ids(cdr(service.pipeline()).by_period("2026-01-01", "2026-01-09")) == ["a", "b", "c"]
 
 
 async def test_a_record_without_a_day_is_handed_out_once(service: Service) -> None:
     service.answers[path("2026-01-01", "2026-01-08")] = [[body([row("u", None), row("a", "2026-01-01")])]]
     service.answers[path("2026-01-08", "2026-01-10")] = [[body([row("u", None), row("c", "2026-01-09")])]]
-    assert await ids(cdr(service.caller()).by_period("2026-01-01", "2026-01-09")) == ["u", "a", "c"]
+    assert await ids(cdr(service.pipeline()).by_period("2026-01-01", "2026-01-09")) == ["u", "a", "c"]
 
 
 async def test_a_window_that_fails_for_good_ends_the_stream_with_a_cursor(
@@ -402,7 +402,7 @@ async def test_a_window_that_fails_for_good_ends_the_stream_with_a_cursor(
     first, second = path("2026-01-01", "2026-01-08"), path("2026-01-08", "2026-01-10")
     service.answers[first] = [[body([row("a", "2026-01-01")])]]
     service.answers[second] = [refused(400, 10203)]
-    reports = cdr(service.caller())
+    reports = cdr(service.pipeline())
     stream = reports.by_period("2026-01-01", "2026-01-09")
     seen = []
     with pytest.raises(Exception, match="so it is") as caught:
@@ -418,15 +418,15 @@ async def test_a_window_that_fails_for_good_ends_the_stream_with_a_cursor(
 @pytest.mark.parametrize(("start", "end"), [("2026-01-02", "2026-01-01"), ("soon", "2026-01-01"), ("2026-01-01", "")])
 async def test_an_impossible_period_is_refused_at_once(service: Service, start: str, end: str) -> None:
     with pytest.raises(ValidationError):
-        cdr(service.caller()).by_period(start, end)
+        cdr(service.pipeline()).by_period(start, end)
     with pytest.raises(ValidationError):
-        cdr(service.caller()).by_room("../x")
+        cdr(service.pipeline()).by_room("../x")
 
 
 async def test_the_four_questions_on_both_prefixes(service: Service) -> None:
     reports: list[tuple[Reports[Any], str, str]] = [
-        (cdr(service.caller()), "cdr", "/cdr"),
-        (Reports(service.caller(), ARCHIVES), "archive", "/archive"),
+        (cdr(service.pipeline()), "cdr", "/cdr"),
+        (Reports(service.pipeline(), ARCHIVES), "archive", "/archive"),
     ]
     for report, key, prefix in reports:
         for made in (
@@ -452,9 +452,9 @@ async def test_the_four_questions_on_both_prefixes(service: Service) -> None:
 
 
 def rooms(service: Service, **options: Any) -> RecordStream[Any]:
-    caller = service.caller()
-    request = Request(route=LIST_ROOMS, path="/rooms", options=caller.options, stream=True)
-    return room_list(caller, request, **{"extra": False, "strict": False, "timeout": None, **options})
+    pipeline = service.pipeline()
+    request = Request(route=LIST_ROOMS, path="/rooms", options=pipeline.options, stream=True)
+    return room_list(pipeline, request, **{"extra": False, "strict": False, "timeout": None, **options})
 
 
 async def test_rooms_are_listed_and_read_again_behind_the_last_one(service: Service) -> None:
@@ -484,7 +484,7 @@ async def settle() -> None:
 
 async def test_two_windows_are_opened_ahead_and_come_in_order(service: Service) -> None:
     paths = month(service)
-    async with cdr(service.caller()).by_period("2026-01-01", "2026-02-04") as stream:
+    async with cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04") as stream:
         records = aiter(stream)
         assert (await anext(records)).cdr_id == "w0"
         await settle()
@@ -498,7 +498,7 @@ async def test_nothing_is_opened_ahead_without_a_free_permit(service: Service) -
     paths = month(service)
     for _ in range(3):
         await service.manager.pool.stream_permits.acquire()
-    async with cdr(service.caller()).by_period("2026-01-01", "2026-02-04") as stream:
+    async with cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04") as stream:
         async for _ in stream:
             await settle()
             assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -512,7 +512,7 @@ async def test_a_window_that_failed_ahead_is_opened_again_when_it_is_needed(
 ) -> None:
     paths = month(service)
     service.answers[paths[1]] = [refused(400, 10203), *service.answers[paths[1]]]
-    stream = cdr(service.caller()).by_period("2026-01-01", "2026-02-04")
+    stream = cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04")
     found = []
     async with stream:
         async for record in stream:
@@ -524,7 +524,7 @@ async def test_a_window_that_failed_ahead_is_opened_again_when_it_is_needed(
 async def test_a_consumer_that_stops_reading_stops_the_body(service: Service) -> None:
     piece = b",".join(json.dumps(row(f"id{n}", pad="x" * 900)).encode() for n in range(64))
     service.answers[CONF] = [[b'{"result":"0","cdr":[', *[piece + b","] * 50, b"{}]}"]]
-    async with cdr(service.caller()).by_conference("c1") as stream:
+    async with cdr(service.pipeline()).by_conference("c1") as stream:
         records = aiter(stream)
         for _ in range(100):
             await anext(records)
@@ -544,7 +544,7 @@ async def test_others_get_their_turn_while_much_has_arrived(service: Service) ->
             await asyncio.sleep(0)
 
     task = asyncio.create_task(other())
-    assert len(await cdr(service.caller()).by_conference("c1").to_list()) == 640
+    assert len(await cdr(service.pipeline()).by_conference("c1").to_list()) == 640
     task.cancel()
     assert turns >= 9
 
@@ -560,7 +560,7 @@ async def test_records_that_are_let_go_never_start_the_garbage_collector(service
     gc.collect()
     before = gc.get_stats()[0]["collections"]
     count = 0
-    async for _ in cdr(service.caller()).by_conference("c1"):
+    async for _ in cdr(service.pipeline()).by_conference("c1"):
         count += 1
     assert count == 5_000
     # One for each block would be more than two hundred.
@@ -570,7 +570,7 @@ async def test_records_that_are_let_go_never_start_the_garbage_collector(service
 async def test_leaving_the_block_closes_everything_at_once(service: Service) -> None:
     paths = month(service)
     service.gates[paths[2]] = asyncio.Event()
-    async with cdr(service.caller()).by_period("2026-01-01", "2026-02-04") as stream:
+    async with cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04") as stream:
         async for _ in stream:
             await settle()
             break
@@ -582,7 +582,7 @@ async def test_leaving_the_block_closes_everything_at_once(service: Service) -> 
 
 async def test_a_bare_break_closes_everything_some_turns_later(service: Service) -> None:
     month(service)
-    async for _ in cdr(service.caller()).by_period("2026-01-01", "2026-02-04"):
+    async for _ in cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04"):
         break
     gc.collect()
     await settle()
@@ -594,7 +594,7 @@ async def test_a_bare_break_needs_no_garbage_collector(service: Service) -> None
     service.answers[CONF] = [[rows("a", "b")]]
     gc.disable()
     try:
-        async for _ in cdr(service.caller()).by_conference("c1"):
+        async for _ in cdr(service.pipeline()).by_conference("c1"):
             break
         await settle()
         assert service.open == 0
@@ -603,7 +603,7 @@ async def test_a_bare_break_needs_no_garbage_collector(service: Service) -> None
 
 
 async def test_a_stream_can_be_left_before_its_first_record(service: Service) -> None:
-    async with cdr(service.caller()).by_conference("c1") as stream:
+    async with cdr(service.pipeline()).by_conference("c1") as stream:
         pass
     await stream.aclose()
     with pytest.raises(ConfigurationError):
@@ -614,7 +614,7 @@ async def test_a_stream_can_be_left_before_its_first_record(service: Service) ->
 async def test_a_reader_that_is_cancelled_leaves_nothing_open(service: Service) -> None:
     paths = month(service)
     service.answers[paths[0]] = [[b'{"result":"0","cdr":[', asyncio.Event()]]
-    stream = cdr(service.caller()).by_period("2026-01-01", "2026-02-04")
+    stream = cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04")
     task = asyncio.create_task(stream.to_list())
     await settle()
     assert service.open == 3
@@ -631,7 +631,7 @@ async def test_a_reader_cancelled_while_it_waits_for_what_opens_ahead_leaves_not
 ) -> None:
     paths = month(service)
     service.gates[paths[1]] = asyncio.Event()
-    stream = cdr(service.caller()).by_period("2026-01-01", "2026-02-04")
+    stream = cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04")
     task = asyncio.create_task(stream.to_list())
     await settle()
     task.cancel()
@@ -649,7 +649,7 @@ async def test_the_timeout_counts_the_service_and_not_the_consumer(service: Serv
     whole = rows("a", "b")
     at = whole.index(b'"b"')
     service.answers[CONF] = [[whole[:at], gate, whole[at:]]]
-    stream = cdr(service.caller()).by_conference("c1", timeout=0.05)
+    stream = cdr(service.pipeline()).by_conference("c1", timeout=0.05)
     seen = []
     async with aclosing(stream):
         with pytest.raises(CallTimeout, match="timeout") as caught:
@@ -662,11 +662,11 @@ async def test_the_timeout_counts_the_service_and_not_the_consumer(service: Serv
 
 async def test_a_slow_consumer_does_not_use_the_timeout_up(service: Service) -> None:
     service.answers[CONF] = [[rows("a"), b" "]]
-    async for _ in cdr(service.caller()).by_conference("c1", timeout=0.05):
+    async for _ in cdr(service.pipeline()).by_conference("c1", timeout=0.05):
         await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), True])
 async def test_a_timeout_is_a_number_of_seconds(service: Service, timeout: Any) -> None:
     with pytest.raises(ConfigurationError):
-        cdr(service.caller()).by_conference("c1", timeout=timeout)
+        cdr(service.pipeline()).by_conference("c1", timeout=timeout)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videoapi.streaming.splitter import BLOCK, MAX_ENVELOPE, MAX_ITEM, Block, Found, Splitter
+from videoapi.streaming.splitter import BLOCK, MAX_ENVELOPE, MAX_ITEM, Block, ListValue, Splitter
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 seams = st.sampled_from(["},{", "}, {", '"},{"', "[]", "\\", '\\"', "{", "}", "]", ",", '"', "\ud800"])
@@ -48,7 +48,7 @@ def test_any_chunking_of_any_document_gives_the_same_items(
     splitter, blocks = split(body, cuts)
     assert splitter.broken is None
     assert splitter.complete
-    assert splitter.found is Found.LIST
+    assert splitter.found is ListValue.LIST
     assert items_of(blocks) == items
     assert json.loads(splitter.envelope) == {**document, "cdr": []}
     indexes = [block.index + nth for block in blocks for nth in range(len(block.items))]
@@ -84,17 +84,17 @@ def test_a_truncated_document_is_never_complete(data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     ("body", "found", "envelope"),
     [
-        (b'{"result":"0","cdr":[]}', Found.LIST, b'{"result":"0","cdr":[]}'),
-        (b'{"cdr":[ ] , "result":10201}', Found.LIST, b'{"cdr":[],"result":10201}'),
-        (b'{"result":"0","cdr":null}', Found.NULL, b'{"result":"0","cdr":null}'),
-        (b'{"result":"0","cdr":{"a":[{},{}]}}', Found.OTHER, b'{"result":"0","cdr":{"a":[{},{}]}}'),
-        (b'{"result":10201,"error":"[Reason] x"}', Found.NOTHING, b'{"result":10201,"error":"[Reason] x"}'),
-        (b'\xef\xbb\xbf {"cdr":[]}\r\n ', Found.LIST, b'{"cdr":[]}'),
-        (b'{"\\u0063dr":[1]}', Found.LIST, b'{"\\u0063dr":[]}'),
-        (b"{}", Found.NOTHING, b"{}"),
+        (b'{"result":"0","cdr":[]}', ListValue.LIST, b'{"result":"0","cdr":[]}'),
+        (b'{"cdr":[ ] , "result":10201}', ListValue.LIST, b'{"cdr":[],"result":10201}'),
+        (b'{"result":"0","cdr":null}', ListValue.NULL, b'{"result":"0","cdr":null}'),
+        (b'{"result":"0","cdr":{"a":[{},{}]}}', ListValue.OTHER, b'{"result":"0","cdr":{"a":[{},{}]}}'),
+        (b'{"result":10201,"error":"[Reason] x"}', ListValue.NOTHING, b'{"result":10201,"error":"[Reason] x"}'),
+        (b'\xef\xbb\xbf {"cdr":[]}\r\n ', ListValue.LIST, b'{"cdr":[]}'),
+        (b'{"\\u0063dr":[1]}', ListValue.LIST, b'{"\\u0063dr":[]}'),
+        (b"{}", ListValue.NOTHING, b"{}"),
     ],
 )
-def test_the_envelope_is_the_document_without_its_items(body: bytes, found: Found, envelope: bytes) -> None:
+def test_the_envelope_is_the_document_without_its_items(body: bytes, found: ListValue, envelope: bytes) -> None:
     for cuts in ([], list(range(len(body)))):
         splitter, _ = split(body, cuts)
         assert (splitter.broken, splitter.complete) == (None, True)

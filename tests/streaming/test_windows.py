@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videoapi.errors import ValidationError
-from videoapi.streaming.windows import WHOLE, Cursor, Place, Window, plan, resume, utc_day
+from videoapi.streaming.windows import UNBOUNDED, Cursor, Ownership, Window, resume, split_period, utc_day
 
 days = st.dates(date(2020, 1, 1), date(2030, 1, 1))
 
@@ -22,7 +22,7 @@ def d(text: str) -> date:
 
 
 def test_a_month_is_cut_into_weeks_that_share_their_boundary_day() -> None:
-    asked = [(str(w.first), str(w.until)) for w in plan(d("2026-01-01"), d("2026-01-31"))]
+    asked = [(str(w.first), str(w.until)) for w in split_period(d("2026-01-01"), d("2026-01-31"))]
     assert asked == [
         ("2026-01-01", "2026-01-08"),
         ("2026-01-08", "2026-01-15"),
@@ -33,7 +33,7 @@ def test_a_month_is_cut_into_weeks_that_share_their_boundary_day() -> None:
 
 
 def test_one_day_is_one_window_that_asks_one_day_further() -> None:
-    (window,) = plan(d("2026-02-28"), d("2026-02-28"))
+    (window,) = split_period(d("2026-02-28"), d("2026-02-28"))
     assert (window.first, window.last, window.until) == (
         d("2026-02-28"),
         d("2026-02-28"),
@@ -49,42 +49,42 @@ def test_each_record_is_handed_out_once_under_both_readings_and_in_any_order(
     spread = st.dates(start - timedelta(3), end + timedelta(3))
     records = list(enumerate(data.draw(st.lists(spread, max_size=20))))
     handed: list[tuple[int, date]] = []
-    for window in plan(start, end):
+    for window in split_period(start, end):
         assert window.first is not None
         assert window.until is not None
         last = window.until if inclusive else window.until - timedelta(1)
         answer = [record for record in records if window.first <= record[1] <= last]
-        handed += [r for r in data.draw(st.permutations(answer)) if window.place(r[1]) is Place.HERE]
+        handed += [r for r in data.draw(st.permutations(answer)) if window.ownership(r[1]) is Ownership.OWN]
     assert sorted(handed) == [record for record in records if start <= record[1] <= end]
 
 
 def test_a_record_of_the_shared_day_belongs_to_the_later_window() -> None:
-    first, second = plan(d("2026-01-01"), d("2026-01-10"))
-    assert first.place(d("2026-01-08")) is Place.NEIGHBOUR
-    assert second.place(d("2026-01-08")) is Place.HERE
-    assert second.place(d("2026-01-11")) is Place.OUTSIDE
-    assert first.place(d("2025-12-31")) is Place.OUTSIDE
+    first, second = split_period(d("2026-01-01"), d("2026-01-10"))
+    assert first.ownership(d("2026-01-08")) is Ownership.NEIGHBOUR
+    assert second.ownership(d("2026-01-08")) is Ownership.OWN
+    assert second.ownership(d("2026-01-11")) is Ownership.OUTSIDE
+    assert first.ownership(d("2025-12-31")) is Ownership.OUTSIDE
 
 
 def test_ids_are_worth_remembering_for_shared_days_and_for_records_without_a_day() -> None:
-    first, second = plan(d("2026-01-01"), d("2026-01-10"))
-    assert second.shares(d("2026-01-08"))
-    assert not second.shares(d("2026-01-09"))
-    assert not first.shares(d("2026-01-01"))
-    assert first.shares(None)
+    first, second = split_period(d("2026-01-01"), d("2026-01-10"))
+    assert second.overlaps(d("2026-01-08"))
+    assert not second.overlaps(d("2026-01-09"))
+    assert not first.overlaps(d("2026-01-01"))
+    assert first.overlaps(None)
 
 
 def test_without_a_period_every_record_is_in_place() -> None:
-    assert WHOLE.place(d("1999-01-01")) is Place.HERE
-    assert WHOLE.place(None) is Place.HERE
-    assert not WHOLE.shares(None)
-    assert str(WHOLE) == "all"
+    assert UNBOUNDED.ownership(d("1999-01-01")) is Ownership.OWN
+    assert UNBOUNDED.ownership(None) is Ownership.OWN
+    assert not UNBOUNDED.overlaps(None)
+    assert str(UNBOUNDED) == "all"
 
 
 @pytest.mark.parametrize(("start", "end"), [(d("2026-01-02"), d("2026-01-01")), (date.max, date.max)])
 def test_an_impossible_period_is_refused(start: date, end: date) -> None:
     with pytest.raises(ValidationError, match="period") as caught:
-        plan(start, end)
+        split_period(start, end)
     assert caught.value.field == "end"
 
 
@@ -163,12 +163,12 @@ def test_any_text_is_a_cursor_or_refused(text: str) -> None:
 
 
 def test_a_cursor_finds_its_window_and_no_other_question() -> None:
-    windows = plan(d("2026-01-01"), d("2026-01-31"))
+    windows = split_period(d("2026-01-01"), d("2026-01-31"))
     cursor = Cursor("cdr period", "2026-01-15", "id-7", 7)
     assert resume(str(cursor), "cdr period", windows) == (cursor, 2)
     assert resume(cursor, "cdr period", windows)[1] == 2
     with pytest.raises(ValidationError, match="belongs to"):
         resume(cursor, "archives period", windows)
     with pytest.raises(ValidationError, match="no window"):
-        resume(cursor, "cdr period", plan(d("2026-02-01"), d("2026-02-02")))
+        resume(cursor, "cdr period", split_period(d("2026-02-01"), d("2026-02-02")))
     assert resume(Cursor("cdr room 5"), "cdr room 5", (Window(),))[1] == 0

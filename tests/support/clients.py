@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from videoapi import RetryPolicy, SessionManager, VideoClient
-from videoapi.pipeline.clock import Chance
+from videoapi.pipeline.clock import Clock
 
 APP_ID = "canary0app0id0000000000a"
 APP_KEY = "Canary7AppKey7MustNeverBeSeen7Anywhere"
@@ -27,11 +27,11 @@ class Skipped:
         self._skew = 0.0
         self._dice = dice
 
-    def chance(self) -> Chance:
-        return Chance(clock=self._clock, sleep=self._sleep, dice=lambda: self._dice)
+    def clock(self) -> Clock:
+        return Clock(now=self._clock, sleep=self._sleep, random=lambda: self._dice)
 
     def manager(self, **options: Any) -> SessionManager:
-        return SessionManager(chance=self.chance(), **options)
+        return SessionManager(clock=self.clock(), **options)
 
     def _clock(self) -> float:
         return asyncio.get_running_loop().time() + self._skew

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 import attrs
 
-from videoapi.pipeline.accounts import Pace, Paces
-from videoapi.pipeline.clock import Chance
+from videoapi.pipeline.accounts import AccountRegistry, AccountState
+from videoapi.pipeline.clock import Clock
 from videoapi.protocol import routes
 from videoapi.protocol.backoff import RetryPolicy
-from videoapi.protocol.outcome import Outcome, answered, unanswered
+from videoapi.protocol.outcome import Outcome, answered, no_response
 from videoapi.protocol.routes import Options, Request, Route
-from videoapi.protocol.verdicts import Kind, Phase
+from videoapi.protocol.verdicts import ErrorKind, Phase
 
 T = TypeVar("T")
 
@@ -31,11 +31,11 @@ class Time:
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
 
-    def chance(self) -> Chance:
-        return Chance(clock=lambda: self.now, sleep=self.sleep, dice=lambda: self.throw)
+    def clock(self) -> Clock:
+        return Clock(now=lambda: self.now, sleep=self.sleep, random=lambda: self.throw)
 
-    def pace(self) -> Pace:
-        return Paces(self.chance()).of("https://api.example.com", "id")
+    def account(self) -> AccountState:
+        return AccountRegistry(self.clock()).of("https://api.example.com", "id")
 
     async def sleep(self, seconds: float) -> None:
         self.naps.append(seconds)
@@ -80,13 +80,13 @@ def say(word: str, request: Request) -> Outcome:
         case "ok":
             return answered(request, 200, {}, b'{"result":0}')
         case "refused":
-            return unanswered(request, Phase.NOT_SENT, Kind.CONNECTION, "refused")
+            return no_response(request, Phase.NOT_SENT, ErrorKind.CONNECTION, "refused")
         case "untrusted":
-            return unanswered(request, Phase.NOT_SENT, Kind.CERTIFICATE, "not trusted")
+            return no_response(request, Phase.NOT_SENT, ErrorKind.CERTIFICATE, "not trusted")
         case "lost":
-            return unanswered(request, Phase.SENT, Kind.CONNECTION, "lost")
+            return no_response(request, Phase.SENT, ErrorKind.CONNECTION, "lost")
         case "late":
-            return unanswered(request, Phase.SENT, Kind.TIMEOUT, "late")
+            return no_response(request, Phase.SENT, ErrorKind.TIMEOUT, "late")
     answer, _, seconds = word.partition("@")
     status, _, code = answer.partition("/")
     headers = {"Retry-After": seconds} if seconds else {}

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from videoapi.transport.deadlines import Watch, Watchdog
+from videoapi.transport.deadlines import Deadline, DeadlineTimer
 
 SOON = 0.005
 
@@ -16,8 +16,8 @@ def loop_time() -> float:
 
 
 @pytest.fixture
-async def dog() -> Watchdog:
-    return Watchdog(asyncio.get_running_loop())
+async def dog() -> DeadlineTimer:
+    return DeadlineTimer(asyncio.get_running_loop())
 
 
 def me() -> asyncio.Task[object]:
@@ -30,13 +30,13 @@ async def for_ever() -> None:
     await asyncio.get_running_loop().create_future()
 
 
-async def watched(dog: Watchdog, deadline: float, work: object = None) -> str:
+async def watched(dog: DeadlineTimer, deadline: float, work: object = None) -> str:
     """Wait under a watch, as each attempt does; say how it ended."""
     watch = dog.start(deadline)
     try:
         await (for_ever() if work is None else work)  # type: ignore[misc]
     except asyncio.CancelledError:
-        if not watch.timed_out():
+        if not watch.expired():
             raise
         return "timed out"
     finally:
@@ -44,7 +44,7 @@ async def watched(dog: Watchdog, deadline: float, work: object = None) -> str:
     return "done"
 
 
-async def test_who_is_late_is_stopped_and_nothing_of_it_is_left(dog: Watchdog) -> None:
+async def test_who_is_late_is_stopped_and_nothing_of_it_is_left(dog: DeadlineTimer) -> None:
     began = loop_time()
     assert await watched(dog, began + SOON) == "timed out"
     assert loop_time() >= began + SOON
@@ -52,32 +52,32 @@ async def test_who_is_late_is_stopped_and_nothing_of_it_is_left(dog: Watchdog) -
     await asyncio.sleep(0)
 
 
-async def test_a_deadline_that_has_passed_is_late_at_once(dog: Watchdog) -> None:
+async def test_a_deadline_that_has_passed_is_late_at_once(dog: DeadlineTimer) -> None:
     assert await watched(dog, loop_time() - 1) == "timed out"
 
 
-async def test_who_is_in_time_is_left_alone(dog: Watchdog) -> None:
+async def test_who_is_in_time_is_left_alone(dog: DeadlineTimer) -> None:
     assert await watched(dog, loop_time() + 60, asyncio.sleep(0)) == "done"
     assert me().cancelling() == 0
     dog.close()
 
 
-async def test_a_deadline_can_be_moved_both_ways(dog: Watchdog) -> None:
+async def test_a_deadline_can_be_moved_both_ways(dog: DeadlineTimer) -> None:
     watch = dog.start(loop_time() + 60)
-    dog.move(watch, loop_time() + SOON)
+    dog.reschedule(watch, loop_time() + SOON)
     with pytest.raises(asyncio.CancelledError):
         await for_ever()
-    assert watch.timed_out()
+    assert watch.expired()
     dog.stop(watch)
     later = dog.start(loop_time() + SOON)
-    dog.move(later, loop_time() + 60)
+    dog.reschedule(later, loop_time() + 60)
     await asyncio.sleep(SOON * 4)
     assert not later.fired
     dog.stop(later)
     dog.close()
 
 
-async def test_the_callers_own_cancellation_goes_through(dog: Watchdog) -> None:
+async def test_the_callers_own_cancellation_goes_through(dog: DeadlineTimer) -> None:
     task = asyncio.ensure_future(watched(dog, loop_time() + 60))
     await asyncio.sleep(0)
     task.cancel()
@@ -87,10 +87,10 @@ async def test_the_callers_own_cancellation_goes_through(dog: Watchdog) -> None:
     dog.close()
 
 
-async def test_the_callers_cancellation_wins_over_a_deadline_at_the_same_moment(dog: Watchdog) -> None:
+async def test_the_callers_cancellation_wins_over_a_deadline_at_the_same_moment(dog: DeadlineTimer) -> None:
     task = asyncio.ensure_future(watched(dog, loop_time() + 60))
     await asyncio.sleep(0)
-    (watch,) = dog._watches
+    (watch,) = dog._limits
     for first in (task.cancel, lambda: fire(watch)):
         first()
     with pytest.raises(asyncio.CancelledError):
@@ -99,10 +99,10 @@ async def test_the_callers_cancellation_wins_over_a_deadline_at_the_same_moment(
     dog.close()
 
 
-async def test_a_cancellation_that_follows_the_deadline_is_not_swallowed(dog: Watchdog) -> None:
+async def test_a_cancellation_that_follows_the_deadline_is_not_swallowed(dog: DeadlineTimer) -> None:
     task = asyncio.ensure_future(watched(dog, loop_time() + 60))
     await asyncio.sleep(0)
-    (watch,) = dog._watches
+    (watch,) = dog._limits
     fire(watch)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -110,12 +110,12 @@ async def test_a_cancellation_that_follows_the_deadline_is_not_swallowed(dog: Wa
     dog.close()
 
 
-def fire(watch: Watch) -> None:
+def fire(watch: Deadline) -> None:
     watch.fired = True
     watch.task.cancel()
 
 
-async def test_a_task_that_is_being_cancelled_can_still_be_watched(dog: Watchdog) -> None:
+async def test_a_task_that_is_being_cancelled_can_still_be_watched(dog: DeadlineTimer) -> None:
     """Clean-up code that calls out has a deadline of its own, and the cancellation is still there after it."""
     ended: list[str] = []
 
@@ -135,14 +135,14 @@ async def test_a_task_that_is_being_cancelled_can_still_be_watched(dog: Watchdog
     assert ended == ["timed out"]
 
 
-async def test_inside_a_longer_timeout_of_the_caller_it_is_ours_that_ends(dog: Watchdog) -> None:
+async def test_inside_a_longer_timeout_of_the_caller_it_is_ours_that_ends(dog: DeadlineTimer) -> None:
     async with asyncio.timeout(60):
         assert await watched(dog, loop_time() + SOON) == "timed out"
         await asyncio.sleep(0)
     assert me().cancelling() == 0
 
 
-async def test_a_shorter_timeout_of_the_caller_is_the_callers(dog: Watchdog) -> None:
+async def test_a_shorter_timeout_of_the_caller_is_the_callers(dog: DeadlineTimer) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(SOON):
             await watched(dog, loop_time() + 60)
@@ -150,7 +150,7 @@ async def test_a_shorter_timeout_of_the_caller_is_the_callers(dog: Watchdog) -> 
     dog.close()
 
 
-async def test_around_a_shorter_timeout_inside_only_that_one_ends(dog: Watchdog) -> None:
+async def test_around_a_shorter_timeout_inside_only_that_one_ends(dog: DeadlineTimer) -> None:
     async def inner() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(SOON):
@@ -160,7 +160,7 @@ async def test_around_a_shorter_timeout_inside_only_that_one_ends(dog: Watchdog)
     dog.close()
 
 
-async def test_a_cancellation_that_came_out_as_another_error_is_taken_back(dog: Watchdog) -> None:
+async def test_a_cancellation_that_came_out_as_another_error_is_taken_back(dog: DeadlineTimer) -> None:
     async def turns_it_into_another() -> None:
         try:
             await for_ever()
@@ -174,7 +174,7 @@ async def test_a_cancellation_that_came_out_as_another_error_is_taken_back(dog: 
         await asyncio.sleep(0)
 
 
-async def test_a_cancellation_that_was_swallowed_is_taken_back(dog: Watchdog) -> None:
+async def test_a_cancellation_that_was_swallowed_is_taken_back(dog: DeadlineTimer) -> None:
     async def swallows() -> None:
         try:
             await for_ever()
@@ -185,7 +185,7 @@ async def test_a_cancellation_that_was_swallowed_is_taken_back(dog: Watchdog) ->
     assert me().cancelling() == 0
 
 
-async def test_a_thousand_tasks_end_each_at_its_own_time(dog: Watchdog) -> None:
+async def test_a_thousand_tasks_end_each_at_its_own_time(dog: DeadlineTimer) -> None:
     now = loop_time()
     ends: list[float] = []
 
@@ -201,11 +201,11 @@ async def test_a_thousand_tasks_end_each_at_its_own_time(dog: Watchdog) -> None:
         outcomes = await asyncio.gather(*(one(number) for number in range(2000)))
     assert outcomes == ["done", "timed out"] * 1000
     assert min(ends) >= 0
-    assert not dog._watches
+    assert not dog._limits
     dog.close()
 
 
-async def test_one_timer_serves_all_and_none_is_left_after_closing(dog: Watchdog) -> None:
+async def test_one_timer_serves_all_and_none_is_left_after_closing(dog: DeadlineTimer) -> None:
     loop = asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = []
     call_at = loop.call_at

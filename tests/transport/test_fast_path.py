@@ -65,7 +65,7 @@ async def test_a_plain_call_does_without_the_session(sessions_used: list[str]) -
 async def test_both_ways_send_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serve(repeating(DONE)) as server, VideoClient("id", "key", server.base_url) as client:
         await calls(client)
-        monkeypatch.setattr("videoapi.transport.http.fits", lambda session: False)
+        monkeypatch.setattr("videoapi.transport.http.is_usable", lambda session: False)
         await calls(client)
     straight, through = server.requests[:3], server.requests[3:]
     for one, other in zip(straight, through, strict=True):
@@ -123,15 +123,15 @@ async def test_middlewares_of_aiohttp_see_the_calls() -> None:
 async def test_an_untested_release_of_aiohttp_is_used_by_its_session(
     monkeypatch: pytest.MonkeyPatch, sessions_used: list[str]
 ) -> None:
-    monkeypatch.setattr("videoapi.transport.pool.TESTED", False)
+    monkeypatch.setattr("videoapi.transport.pool.AIOHTTP_SUPPORTED", False)
     async with serve(repeating(DONE)) as server, VideoClient("id", "key", server.base_url) as client:
         await calls(client)
     assert len(sessions_used) == 3
 
 
 async def test_this_release_of_aiohttp_was_tested() -> None:
-    assert fast_path.TESTED
-    assert fast_path.fits(await _session())
+    assert fast_path.AIOHTTP_SUPPORTED
+    assert fast_path.is_usable(await _session())
 
 
 async def _session() -> aiohttp.ClientSession:
@@ -225,7 +225,7 @@ async def test_closing_ends_a_call_that_waits_for_the_rest_of_a_body(
     fit: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fit:
-        monkeypatch.setattr("videoapi.transport.http.fits", lambda session: False)
+        monkeypatch.setattr("videoapi.transport.http.is_usable", lambda session: False)
     halved = asyncio.Event()
 
     async def halving(link: Link) -> None:
@@ -270,7 +270,7 @@ async def test_a_check_that_fails_leaves_no_connection_behind() -> None:
         raise RuntimeError("of a middleware's own")
 
     async def checking(request: Request, send: Send) -> Outcome:
-        return await send(attrs.evolve(request, ours=broken))
+        return await send(attrs.evolve(request, accepts=broken))
 
     async with (
         serve(repeating(DONE)) as server,

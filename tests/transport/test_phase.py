@@ -19,7 +19,7 @@ from videoapi import (
     SessionManager,
     VideoClient,
 )
-from videoapi.pipeline.clock import Chance
+from videoapi.pipeline.clock import Clock
 
 ONCE = RetryPolicy(attempts=1)
 
@@ -64,7 +64,7 @@ async def test_a_create_that_never_left_is_tried_until_the_listener_is_there() -
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(("127.0.0.1", 0))
     port = held.getsockname()[1]
-    async with contextlib.AsyncExitStack() as stack, SessionManager(chance=Chance(sleep=sleep)) as manager:
+    async with contextlib.AsyncExitStack() as stack, SessionManager(clock=Clock(sleep=sleep)) as manager:
         client = VideoClient("id", "key", f"http://127.0.0.1:{port}/video/v2", session=manager)
         made = await client.rooms.create(name="Stand-up", on_unknown="strict")
     assert made.room_id == ROOM_ID

@@ -9,7 +9,7 @@ import pytest
 from support.server import ROOM_ID, Link, answer, repeating, room, serve
 
 from videoapi import NotFound, RetryPolicy, SessionManager, VideoAPIError, VideoClient
-from videoapi.pipeline.clock import Chance
+from videoapi.pipeline.clock import Clock
 
 ONCE = RetryPolicy(attempts=1)
 
@@ -61,7 +61,7 @@ async def test_a_connection_that_answered_otherwise_is_not(status: int, body: ob
     async def sleep(seconds: float) -> None:
         """Do not sit out the pause after a 429."""
 
-    async with serve(script) as server, SessionManager(chance=Chance(sleep=sleep)) as manager:
+    async with serve(script) as server, SessionManager(clock=Clock(sleep=sleep)) as manager:
         client = VideoClient("id", "key", server.base_url, retry=ONCE, session=manager)
         for _ in range(2):
             with pytest.raises(VideoAPIError):

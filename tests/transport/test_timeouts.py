@@ -167,9 +167,9 @@ async def test_a_cancellation_in_the_same_moment_as_the_limit_is_not_lost() -> N
             task = asyncio.create_task(client.rooms.get(ROOM_ID))
             while not server.requests:
                 await asyncio.sleep(0)
-            watch = next(iter(client._manager.pool.watchdog._watches))
+            watch = next(iter(client._manager.pool.deadlines._limits))
             watch.deadline = 0.0
-            client._manager.pool.watchdog._look()
+            client._manager.pool.deadlines._check()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -191,4 +191,4 @@ async def test_no_watch_is_left_when_calls_are_over() -> None:
     async with serve(script) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             await asyncio.gather(*(client.rooms.get(ROOM_ID) for _ in range(20)))
-            assert not client._manager.pool.watchdog._watches
+            assert not client._manager.pool.deadlines._limits

@@ -12,7 +12,7 @@ _DECREASE: Final = 0.7
 _EPOCH: Final = 1.0
 
 
-class Window:
+class AIMDLimit:
     """Additive increase, multiplicative decrease.
 
     Starts at 8. Grows by one for each `limit` successes while at least half of it is used; shrinks to
@@ -36,16 +36,16 @@ class Window:
         self._shrunk_at: float | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def take(self) -> bool:
+    def acquire_nowait(self) -> bool:
         """Take a place if one is free; each owes a `leave`."""
         if self._in_flight >= self.limit:
             return False
         self._in_flight += 1
         return True
 
-    async def enter(self) -> None:
+    async def acquire(self) -> None:
         """Wait for a place; each `enter` owes a `leave`."""
-        while not self.take():
+        while not self.acquire_nowait():
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
             try:
@@ -55,7 +55,7 @@ class Window:
                     self._wake()
                 raise
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give a place back."""
         self._in_flight -= 1
         if self._waiting:

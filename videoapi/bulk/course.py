@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from videoapi.bulk.report import BulkReport
 from videoapi.errors import CallTimeout, VideoAPIError
-from videoapi.pipeline.accounts import Pace
+from videoapi.pipeline.accounts import AccountState
 
 
 class Course:
@@ -30,13 +30,13 @@ class Course:
         "stopping",
     )
 
-    def __init__(self, pace: Pace, report: BulkReport, timeout: float | None, give_up_after: float) -> None:
-        self._connect = pace.connect
-        self._throttle = pace.throttle
+    def __init__(self, account: AccountState, report: BulkReport, timeout: float | None, give_up_after: float) -> None:
+        self._connect = account.connect
+        self._throttle = account.throttle
         self._report = report
         self._timeout = timeout
         self._give_up_after = give_up_after
-        self._clock = pace.chance.clock
+        self._clock = account.clock.now
         self._deadline: float | None = None
         self._last_answer = 0.0
         self.stopping = False

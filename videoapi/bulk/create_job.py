@@ -11,17 +11,17 @@ from typing import Final
 
 import attrs
 
-from videoapi.bulk.plan import Emit, Item
+from videoapi.bulk.plan import BulkItem, Emit
 from videoapi.bulk.report import BulkOutcome, BulkReport
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
 from videoapi.creation.journal import Journal
-from videoapi.creation.references import job_mark, placed
-from videoapi.creation.scan import Found, Scan, get_room
+from videoapi.creation.references import job_prefix, with_location
+from videoapi.creation.scan import ListedRoom, Scan, get_room
 from videoapi.creation.state import Create, Step, attempted, given_up, inherited
 from videoapi.errors import NotFound, ValidationError, VideoAPIError
 from videoapi.models.rooms import Room
-from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import DELETE_ROOM, Request
 from videoapi.protocol.verdicts import Verdict
@@ -63,11 +63,11 @@ class CreateJob:
         options: What the run was asked for.
     """
 
-    def __init__(self, creator: Creator, caller: Caller, options: JobOptions) -> None:
+    def __init__(self, creator: Creator, pipeline: Pipeline, options: JobOptions) -> None:
         self._creator = creator
-        self._caller = caller
+        self._pipeline = pipeline
         self._options = options
-        self._mark = job_mark(options.job_id)
+        self._mark = job_prefix(options.job_id)
         self._journal = Journal(options.journal, options.job_id) if options.journal is not None else None
         self._survey: Scan | None = None
         self._trusted = True
@@ -84,7 +84,7 @@ class CreateJob:
         Raises:
             ConfigurationError: The journal cannot be opened.
         """
-        self._born = self._creator.born()
+        self._born = self._creator.started_at()
         if self._journal is not None:
             await self._journal.open()
         elif self._options.resumable:
@@ -102,15 +102,15 @@ class CreateJob:
         does not show may then be sent, if the list can be trusted.
         """
         creator = self._creator
-        await creator.have_control(self._caller, {False, True})
+        await creator.ensure_known_room(self._pipeline, {False, True})
         since = max(self._born, creator.memory.latest(self._mark))
         await creator.sleep_until(partial(creator.settled_from, since, (False, True)))
-        self._survey = await creator.scanner.look(self._caller, counted=self._is_mine)
+        self._survey = await creator.scanner.look(self._pipeline, counted=self._is_mine)
         if self._survey.error is not None:
             raise self._survey.error
         self._trusted = self._survey.proves_absence(None)
 
-    async def recall(self, item: Item) -> BulkOutcome | None:
+    async def recall(self, item: BulkItem) -> BulkOutcome | None:
         """Return what an item ended as earlier; None where it is to be sent, or has been put in doubt.
 
         Raises:
@@ -124,14 +124,14 @@ class CreateJob:
             return None
         found = self._survey.found
         # Under the same key the spec may have gained or lost its owner_ref since.
-        rooms = found.get(_reference(item)) or found.get(placed(_reference(item), in_data=not _in_data(item)))
+        rooms = found.get(_reference(item)) or found.get(with_location(_reference(item), in_data=not _in_data(item)))
         if rooms:
             return self._made(item, rooms[0].room_id)
         if not self._trusted:
             self._put_in_doubt(item, inherited(self._born), None)
         return None
 
-    async def _from_journal(self, item: Item, journal: Journal) -> BulkOutcome | None:
+    async def _from_journal(self, item: BulkItem, journal: Journal) -> BulkOutcome | None:
         spec = hashlib.blake2s(item.request.body or b"").digest()
         entry = await journal.intend(_entry(item), spec)
         if entry is None:
@@ -151,14 +151,14 @@ class CreateJob:
 
     # During
 
-    def in_doubt(self, item: Item) -> bool:
+    def in_doubt(self, item: BulkItem) -> bool:
         """Tell whether an item waits to be settled."""
         return item.index in self._doubts
 
-    def ended(self, item: Item, outcome: Outcome) -> None:
+    def ended(self, item: BulkItem, outcome: Outcome) -> None:
         """Note what a send of an item has proved."""
         self._creator.note(item.request, outcome)
-        verdict = outcome.judgement.verdict
+        verdict = outcome.classification.verdict
         if verdict is Verdict.DONE:
             self._again.pop(item.index, None)
             self._write(item, "created", outcome.value.room_id)
@@ -169,17 +169,17 @@ class CreateJob:
         elif verdict is Verdict.REJECTED:
             self._write(item, "failed")
 
-    def torn_down(self, item: Item) -> None:
+    def torn_down(self, item: BulkItem) -> None:
         """Note that an item was given up while it was in flight."""
         self._creator.memory.note(item.request)
 
-    def _put_in_doubt(self, item: Item, create: Create, outcome: Outcome | None) -> None:
+    def _put_in_doubt(self, item: BulkItem, create: Create, outcome: Outcome | None) -> None:
         self._doubts[item.index] = Doubt(item.request, create, outcome, item=item)
         self._ever_in_doubt.add(_reference(item))
 
     # After
 
-    async def settle(self, emit: Emit, stopping: Callable[[], bool]) -> list[Item]:
+    async def settle(self, emit: Emit, stopping: Callable[[], bool]) -> list[BulkItem]:
         """Settle what is in doubt, and hand out what is final.
 
         Args:
@@ -191,13 +191,13 @@ class CreateJob:
         """
         doubts = list(self._doubts.values())
         if doubts and not stopping():
-            await self._creator.settle_all(self._caller, doubts, resend=self._options.resend, stopping=stopping)
+            await self._creator.reconcile(self._pipeline, doubts, resend=self._options.resend, stopping=stopping)
         for doubt in doubts:
             if doubt.create.step is not Step.SEND:
                 del self._doubts[doubt.item.index]
                 await emit(self._settled(doubt))
         self._again.update((index, doubt.create) for index, doubt in self._doubts.items())
-        again: list[Item] = [doubt.item for doubt in self._doubts.values()]
+        again: list[BulkItem] = [doubt.item for doubt in self._doubts.values()]
         self._doubts.clear()
         return again
 
@@ -210,7 +210,7 @@ class CreateJob:
         return [self._settled(doubt) for doubt in doubts]
 
     def _settled(self, doubt: Doubt) -> BulkOutcome:
-        item: Item = doubt.item
+        item: BulkItem = doubt.item
         if doubt.create.step is Step.MADE:
             room = doubt.room if self._options.keep_rooms else None
             self._write(item, "created", doubt.create.rooms[0])
@@ -226,7 +226,7 @@ class CreateJob:
             error=doubt.error(),
         )
 
-    def _made(self, item: Item, room_id: str, room: Room | None = None) -> BulkOutcome:
+    def _made(self, item: BulkItem, room_id: str, room: Room | None = None) -> BulkOutcome:
         return BulkOutcome(
             index=item.index,
             key=item.key,
@@ -236,7 +236,7 @@ class CreateJob:
             room=room,
         )
 
-    def _write(self, item: Item, status: str, room_id: str | None = None) -> None:
+    def _write(self, item: BulkItem, status: str, room_id: str | None = None) -> None:
         if self._journal is not None:
             self._journal.ended(_entry(item), status, room_id)
 
@@ -254,7 +254,7 @@ class CreateJob:
         if not every and not self._ever_in_doubt:
             return
         scan = await self._creator.scanner.look(
-            self._caller, counted=self._is_mine if every else self._ever_in_doubt.__contains__
+            self._pipeline, counted=self._is_mine if every else self._ever_in_doubt.__contains__
         )
         report.audited = scan.complete
         if not scan.complete:
@@ -267,15 +267,15 @@ class CreateJob:
                     await self._delete_surplus(rooms, acknowledged.get(reference), report)
         await self._find_missing(scan, report)
 
-    async def _delete_surplus(self, rooms: list[Found], acknowledged: str | None, report: BulkReport) -> None:
+    async def _delete_surplus(self, rooms: list[ListedRoom], acknowledged: str | None, report: BulkReport) -> None:
         ids = [room.room_id for room in rooms]
         keep = acknowledged if acknowledged in ids else ids[0]
         for room_id in ids:
             if room_id == keep:
                 continue
             self._creator.controls.forget(room_id)
-            request = Request(route=DELETE_ROOM, path=DELETE_ROOM.path(room_id), options=self._caller.options)
-            outcome = await self._caller.outcome(request)
+            request = Request(route=DELETE_ROOM, path=DELETE_ROOM.path(room_id), options=self._pipeline.options)
+            outcome = await self._pipeline.send(request)
             if outcome.verdict is Verdict.DONE:
                 report.removed.append(room_id)
 
@@ -284,7 +284,7 @@ class CreateJob:
         unseen = [outcome for outcome in report.made if outcome.reference not in scan.found]
         for outcome in unseen[:_ASKED_FOR]:
             try:
-                await self._caller.call(get_room(self._caller, outcome.room_id or ""))
+                await self._pipeline.run(get_room(self._pipeline, outcome.room_id or ""))
             except NotFound:
                 report.missing.append(outcome)
             except VideoAPIError:
@@ -293,7 +293,7 @@ class CreateJob:
     async def aclose(self) -> None:
         """Delete the self-check room and close the journal."""
         try:
-            await self._creator.remove_checks(self._caller)
+            await self._creator.delete_probe_rooms(self._pipeline)
         finally:
             if self._journal is not None:
                 await self._journal.aclose()
@@ -302,15 +302,15 @@ class CreateJob:
         return reference.startswith(self._mark)
 
 
-def _entry(item: Item) -> str:
+def _entry(item: BulkItem) -> str:
     """Name an item in the journal, wherever its reference stands in the room."""
-    return placed(_reference(item), in_data=False)
+    return with_location(_reference(item), in_data=False)
 
 
-def _in_data(item: Item) -> bool:
+def _in_data(item: BulkItem) -> bool:
     return item.request.reference_in_data
 
 
-def _reference(item: Item) -> str:
+def _reference(item: BulkItem) -> str:
     assert item.request.reference is not None
     return item.request.reference

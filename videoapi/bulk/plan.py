@@ -14,7 +14,7 @@ from videoapi.protocol.routes import Options, Request
 S = TypeVar("S")
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class BulkItem(msgspec.Struct, frozen=True, kw_only=True):
     """One input, ready to be sent."""
 
     index: int
@@ -31,9 +31,9 @@ class Plan(Generic[S]):
     `prepare` gets an input's index, the input, and what `key_of` says of it.
     """
 
-    prepare: Callable[[int, S, Any], Item]
+    prepare: Callable[[int, S, Any], BulkItem]
     key_of: Callable[[S], Any]
-    finish: Callable[[Item, Any], BulkOutcome]
+    finish: Callable[[BulkItem, Any], BulkOutcome]
 
 
 Emit = Callable[[BulkOutcome], Awaitable[None]]

@@ -98,5 +98,5 @@ class BulkReport:
             rows.sort(key=lambda outcome: outcome.index)
 
 
-Progress = Callable[[BulkReport], object]
+BulkProgress = Callable[[BulkReport], object]
 """Called after each outcome with the report so far; it must not block."""

@@ -12,16 +12,16 @@ from typing import Final, Generic, Self, TypeVar
 from videoapi.bulk.course import Course
 from videoapi.bulk.create_job import CreateJob
 from videoapi.bulk.inputs import Inputs
-from videoapi.bulk.plan import Item, Plan
-from videoapi.bulk.report import BulkOutcome, BulkReport, Progress
+from videoapi.bulk.plan import BulkItem, Plan
+from videoapi.bulk.report import BulkOutcome, BulkProgress, BulkReport
 from videoapi.bulk.sending import Sender, checked_concurrency, failed
 from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ConnectionFailed, ValidationError, VideoAPIError
-from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.pipeline import Pipeline
 
 S = TypeVar("S")
 GIVE_UP_AFTER: Final = 120.0
-_Given = Item | BulkOutcome
+_Given = BulkItem | BulkOutcome
 """An input that is to be sent, or that has ended already."""
 
 
@@ -34,21 +34,21 @@ class BulkRun(Generic[S]):
 
     def __init__(
         self,
-        caller: Caller,
+        pipeline: Pipeline,
         inputs: Iterable[S] | AsyncIterable[S],
         plan: Plan[S],
         *,
         concurrency: int | None,
         timeout: float | None,
         give_up_after: float,
-        progress: Progress | None,
+        progress: BulkProgress | None,
         keep_all: bool = False,
         job: CreateJob | None = None,
     ) -> None:
-        self._caller = caller
+        self._pipeline = pipeline
         self._job = job
         self._plan = plan
-        self._workers = checked_concurrency(concurrency, caller.pool.max_connections)
+        self._workers = checked_concurrency(concurrency, pipeline.pool.max_connections)
         self._progress = progress
         self._keep_all = keep_all
         self._inputs = Inputs(inputs)
@@ -58,8 +58,8 @@ class BulkRun(Generic[S]):
         self._left = False
         self.report = BulkReport()
         limit = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
-        self._course = Course(caller.pace, self.report, positive_seconds("timeout", timeout), limit)
-        self._sender = Sender(caller, plan.finish, job, self._course, self.report, self._workers)
+        self._course = Course(pipeline.account, self.report, positive_seconds("timeout", timeout), limit)
+        self._sender = Sender(pipeline, plan.finish, job, self._course, self.report, self._workers)
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -105,7 +105,7 @@ class BulkRun(Generic[S]):
         if self._left:
             raise ConfigurationError("This run is over; outcomes can be iterated over once.")
         if self._task is None:
-            self._caller.pool.check()
+            self._pipeline.pool.check()
             self._course.begin()
             self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -133,7 +133,7 @@ class BulkRun(Generic[S]):
             if not self._left:
                 await self._finished.put(None)
 
-    async def _send_again(self, items: deque[Item]) -> None:
+    async def _send_again(self, items: deque[BulkItem]) -> None:
         """Send what is proven absent; what the run does not come to is a failure, as it was sent before."""
         try:
             await self._pass(self._one_by_one(items))
@@ -173,7 +173,7 @@ class BulkRun(Generic[S]):
         while not must_stop() and (given := read()) is not None:
             yield self._prepared(*given)
 
-    def _one_by_one(self, items: deque[Item]) -> Iterator[_Given]:
+    def _one_by_one(self, items: deque[BulkItem]) -> Iterator[_Given]:
         while items and not self._course.must_stop():
             yield items.popleft()
 
@@ -195,7 +195,7 @@ class BulkRun(Generic[S]):
                 return outcome or item
         return None
 
-    def _prepared(self, index: int, given: S) -> Item | BulkOutcome:
+    def _prepared(self, index: int, given: S) -> BulkItem | BulkOutcome:
         key = None
         try:
             key = self._plan.key_of(given)
@@ -230,7 +230,7 @@ class BulkRun(Generic[S]):
             if outcome is not None:
                 self.report.keep(outcome)
 
-    async def to_end(self) -> BulkReport:
+    async def run_to_completion(self) -> BulkReport:
         """Run to the end and return the report, with a row for every input.
 
         Raises:
@@ -274,7 +274,7 @@ async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
     raise failure
 
 
-def _not_again(item: Item) -> VideoAPIError:
+def _not_again(item: BulkItem) -> VideoAPIError:
     return ConnectionFailed(
         f"{item.request.method} {item.request.route.template}: sent, proven not done, and not sent again "
         "as the run ended.",

@@ -6,17 +6,17 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final
 
-from videoapi.bulk.concurrency import Window
+from videoapi.bulk.concurrency import AIMDLimit
 from videoapi.bulk.course import Course
 from videoapi.bulk.create_job import CreateJob
-from videoapi.bulk.plan import Item
+from videoapi.bulk.plan import BulkItem
 from videoapi.bulk.report import BulkOutcome, BulkReport, Status
 from videoapi.errors import ConfigurationError, VideoAPIError
-from videoapi.pipeline.accounts import Gate
-from videoapi.pipeline.pipeline import Caller
-from videoapi.protocol.error_mapping import error_of
-from videoapi.protocol.outcome import Outcome, unanswered
-from videoapi.protocol.verdicts import Judgement, Kind, Operation, Phase, Scope, Verdict
+from videoapi.pipeline.accounts import PauseGate
+from videoapi.pipeline.pipeline import Pipeline
+from videoapi.protocol.error_mapping import error_from_outcome
+from videoapi.protocol.outcome import Outcome, no_response
+from videoapi.protocol.verdicts import Classification, ErrorKind, Operation, Phase, Scope, Verdict
 
 DEFAULT_CONCURRENCY: Final = 32
 
@@ -37,23 +37,23 @@ class Sender:
 
     def __init__(
         self,
-        caller: Caller,
-        finish: Callable[[Item, Any], BulkOutcome],
+        pipeline: Pipeline,
+        finish: Callable[[BulkItem, Any], BulkOutcome],
         job: CreateJob | None,
         course: Course,
         report: BulkReport,
         most: int,
     ) -> None:
-        self._caller = caller
-        self._pace = caller.pace
+        self._pipeline = pipeline
+        self._account = pipeline.account
         self._finish = finish
         self._job = job
         self._course = course
         self._report = report
-        self._window = Window(most, caller.pace.chance.clock)
+        self._window = AIMDLimit(most, pipeline.account.clock.now)
         self._cut_off: set[int] = set()
 
-    async def send(self, item: Item) -> BulkOutcome | None:
+    async def send(self, item: BulkItem) -> BulkOutcome | None:
         """Send an item, never again once it may be done; None where it is in doubt, and settled later."""
         error: VideoAPIError | None = None
         resent = 0
@@ -62,88 +62,90 @@ class Sender:
                 outcome = await self._in_turn(item)
                 if outcome is None:
                     return self._held_back(item, error)
-                judgement = outcome.judgement
+                classification = outcome.classification
                 if self._job is not None:
                     self._job.ended(item, outcome)
-                if judgement.verdict is Verdict.DONE:
+                if classification.verdict is Verdict.DONE:
                     return self._finish(item, outcome.value)
-                error = error_of(item.request, outcome)
-                if judgement.verdict is Verdict.UNKNOWN and self._may_resend(item, judgement, resent):
+                error = error_from_outcome(item.request, outcome)
+                if classification.verdict is Verdict.UNKNOWN and self._may_resend(item, classification, resent):
                     resent += 1
-                elif _is_final(judgement):
-                    return self._ended(item, judgement, error)
+                elif _is_final(classification):
+                    return self._ended(item, classification, error)
         except BaseException:
             # The run is torn down: what is in flight may be done, and is not lost from the report.
             self._report.count(self._torn_down(item))
             raise
 
-    def _in_turn(self, item: Item) -> Awaitable[Outcome | None]:
+    def _in_turn(self, item: BulkItem) -> Awaitable[Outcome | None]:
         """Send an item once, behind the shared pause and the connect back-off; None where the run ends."""
-        pace = self._pace
-        refused = pace.connect.closed or pace.throttle.closed
+        account = self._account
+        refused = account.connect.closed or account.throttle.closed
         return self._behind_gates(item) if refused else self._once(item)
 
-    async def _behind_gates(self, item: Item) -> Outcome | None:
+    async def _behind_gates(self, item: BulkItem) -> Outcome | None:
         must_stop = self._course.must_stop
-        async with _turn(self._pace.connect, must_stop), _turn(self._pace.throttle, must_stop):
+        async with _turn(self._account.connect, must_stop), _turn(self._account.throttle, must_stop):
             return await self._once(item)
 
-    async def _once(self, item: Item) -> Outcome | None:
+    async def _once(self, item: BulkItem) -> Outcome | None:
         window = self._window
-        if not window.take():
-            await window.enter()
+        if not window.acquire_nowait():
+            await window.acquire()
         try:
             if self._course.must_stop():
                 return None
             try:
-                outcome = await self._caller.outcome(item.request)
+                outcome = await self._pipeline.send(item.request)
             except BaseException:
                 self._cut_off.add(item.index)
                 raise
             # Before it gives its place back: a window of one is in use only by the item that went well.
             self._weigh(outcome)
         finally:
-            window.leave()
+            window.release()
         return outcome
 
     def _weigh(self, outcome: Outcome) -> None:
         """Let the window follow how the service keeps up."""
-        judgement, window = outcome.judgement, self._window
-        if judgement.verdict is Verdict.DONE:
+        window, verdict = self._window, outcome.verdict
+        timed_out = outcome.classification.kind is ErrorKind.TIMEOUT
+        if verdict is Verdict.DONE:
             window.succeeded()
-        elif judgement.verdict is Verdict.THROTTLED or outcome.status == 503 or judgement.kind is Kind.TIMEOUT:
+        elif verdict is Verdict.THROTTLED or outcome.status == 503 or timed_out:
             window.overloaded()
         self._report.concurrency = window.limit
-        if outcome.phase is Phase.ANSWERED and judgement.verdict is not Verdict.THROTTLED:
+        if outcome.phase is Phase.ANSWERED and verdict is not Verdict.THROTTLED:
             self._course.answered()
 
-    def _may_resend(self, item: Item, judgement: Judgement, resent: int) -> bool:
-        harmless = item.request.route.operation is Operation.DUPLICABLE
-        return harmless and resent < judgement.again and self._pace.budget.spend(Verdict.UNKNOWN) is not None
+    def _may_resend(self, item: BulkItem, classification: Classification, resent: int) -> bool:
+        if item.request.route.operation is not Operation.REPEATABLE or resent >= classification.max_retries:
+            return False
+        return self._account.budget.spend(Verdict.UNKNOWN) is not None
 
-    def _held_back(self, item: Item, error: VideoAPIError | None) -> BulkOutcome:
+    def _held_back(self, item: BulkItem, error: VideoAPIError | None) -> BulkOutcome:
         if self._course.gave_up and error is not None:
             self._course.stop(error)
         return failed(item, "not_sent", error or self._report.stopped)
 
-    def _ended(self, item: Item, judgement: Judgement, error: VideoAPIError) -> BulkOutcome | None:
-        if judgement.verdict is Verdict.UNKNOWN:
+    def _ended(self, item: BulkItem, classification: Classification, error: VideoAPIError) -> BulkOutcome | None:
+        if classification.verdict is Verdict.UNKNOWN:
             in_doubt = self._job is not None and self._job.in_doubt(item)
             return None if in_doubt else failed(item, "unknown", error)
-        if judgement.verdict is Verdict.REJECTED:
-            if judgement.scope is Scope.ACCOUNT:
+        if classification.verdict is Verdict.REJECTED:
+            if classification.scope is Scope.ACCOUNT:
                 self._course.stop(error)
             return failed(item, "failed", error)
         self._course.stop(error)
         return failed(item, "not_sent", error)
 
-    def _torn_down(self, item: Item) -> BulkOutcome:
+    def _torn_down(self, item: BulkItem) -> BulkOutcome:
         if item.index not in self._cut_off:
             return failed(item, "not_sent", None)
         if self._job is not None:
             self._job.torn_down(item)
-        lost = unanswered(item.request, Phase.SENT, Kind.CONNECTION, "the run was cancelled before the answer")
-        return failed(item, "unknown", error_of(item.request, lost))
+        lost = no_response(item.request, Phase.SENT, ErrorKind.CONNECTION, "the run was cancelled before the answer")
+        return failed(item, "unknown", error_from_outcome(item.request, lost))
 
 
 def checked_concurrency(given: int | None, limit: int) -> int:
@@ -165,7 +167,7 @@ def checked_concurrency(given: int | None, limit: int) -> int:
     return value
 
 
-def failed(item: Item, status: Status, error: VideoAPIError | None) -> BulkOutcome:
+def failed(item: BulkItem, status: Status, error: VideoAPIError | None) -> BulkOutcome:
     """Return the outcome of an item that was not done."""
     return BulkOutcome(
         index=item.index,
@@ -177,13 +179,13 @@ def failed(item: Item, status: Status, error: VideoAPIError | None) -> BulkOutco
     )
 
 
-def _is_final(judgement: Judgement) -> bool:
+def _is_final(classification: Classification) -> bool:
     """Tell whether an item is at its end: what was not sent, or put off, waits at the gates and is sent again."""
-    return judgement.verdict in (Verdict.REJECTED, Verdict.UNKNOWN) or judgement.kind is Kind.CERTIFICATE
+    return classification.verdict in (Verdict.REJECTED, Verdict.UNKNOWN) or classification.kind is ErrorKind.CERTIFICATE
 
 
 @contextlib.asynccontextmanager
-async def _turn(gate: Gate, gives_up: Callable[[], bool]) -> AsyncGenerator[None, None]:
+async def _turn(gate: PauseGate, gives_up: Callable[[], bool]) -> AsyncGenerator[None, None]:
     if not gate.closed:
         yield
         return

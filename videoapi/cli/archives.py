@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from videoapi.cli.cdr import export_options, export_period
-from videoapi.cli.client_options import Access, client_options
+from videoapi.cli.client_options import ClientOptions, client_options
 from videoapi.cli.exit_codes import MEANINGS
 
 _KINDS = ("recording", "transcoded", "chatdata", "metadata")
@@ -21,7 +21,7 @@ def archives() -> None:
 
 @archives.command("export", epilog=MEANINGS)
 @export_options
-def export(access: Access, out: Path, **asked: Any) -> None:
+def export(access: ClientOptions, out: Path, **asked: Any) -> None:
     """Write the archive of the days FROM to TO, both included and UTC, to OUT (.jsonl or .csv).
 
     The URLs of the files are part of it. The rest is as in `videoapi cdr export`.
@@ -45,7 +45,7 @@ def export(access: Access, out: Path, **asked: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a report as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
 @client_options
-def download(access: Access, hosts: tuple[str, ...], **asked: Any) -> None:
+def download(access: ClientOptions, hosts: tuple[str, ...], **asked: Any) -> None:
     """Download the files of the days FROM to TO, both included and UTC, into DIR/<session>/.
 
     Needs VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD. What is there already is not fetched
@@ -58,7 +58,7 @@ def download(access: Access, hosts: tuple[str, ...], **asked: Any) -> None:
 
 
 async def _download(
-    access: Access, hosts: tuple[str, ...], *, first_day: str, last_day: str, room: str | None, **asked: Any
+    access: ClientOptions, hosts: tuple[str, ...], *, first_day: str, last_day: str, room: str | None, **asked: Any
 ) -> int:
     from videoapi.cli.fetch import fetch
 

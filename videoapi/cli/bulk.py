@@ -14,17 +14,17 @@ import click
 
 from videoapi.bulk import BulkOutcome, BulkReport, BulkRun
 from videoapi.cli import exit_codes
-from videoapi.cli.inputs import Line, Lines
+from videoapi.cli.inputs import InputLine, InputLines
 from videoapi.cli.outcomes import OutcomeFile
 from videoapi.cli.progress import Show, display
-from videoapi.cli.terminal import say
+from videoapi.cli.terminal import print_status
 
 T = TypeVar("T")
 _STATUSES: Final = ("created", "deleted", "failed", "unknown", "not_sent")
 
 
 @attrs.frozen(kw_only=True)
-class Job:
+class BulkOptions:
     """What was asked for: where outcomes go, and how much is said on the way."""
 
     out: Path
@@ -33,7 +33,7 @@ class Job:
     job_id: str | None = None
 
 
-async def carry_out(job: Job, lines: Lines[T], start: Callable[[Iterator[T]], BulkRun[T]]) -> int:
+async def run_bulk(job: BulkOptions, lines: InputLines[T], start: Callable[[Iterator[T]], BulkRun[T]]) -> int:
     """Run all inputs, write each outcome as it comes, and return the exit code.
 
     Told to stop, it sends nothing more, waits for what is in flight and writes that down too.
@@ -46,11 +46,11 @@ async def carry_out(job: Job, lines: Lines[T], start: Callable[[Iterator[T]], Bu
     began = time.monotonic()
     with closing(lines), OutcomeFile(job.out) as file:
         if file.kept_as is not None:
-            say(f"The outcomes of an earlier run are kept in {file.kept_as}", quiet=job.quiet)
+            print_status(f"The outcomes of an earlier run are kept in {file.kept_as}", quiet=job.quiet)
         report = BulkReport()
         try:
             with display("rooms", quiet=job.quiet) as show:
-                desk = Desk(file, lines, show)
+                desk = OutcomeWriter(file, lines, show)
                 run = start(desk.inputs())
                 report = run.report
                 try:
@@ -64,18 +64,18 @@ async def carry_out(job: Job, lines: Lines[T], start: Callable[[Iterator[T]], Bu
     return exit_codes.of_run(file.counts, exhausted=report.exhausted)
 
 
-class Desk:
+class OutcomeWriter:
     """Hands out the inputs that can be sent, and enters what becomes of every input.
 
     The run numbers what it is handed; lines that cannot be sent are missing there, so each input in
     flight is remembered by the run's number.
     """
 
-    def __init__(self, file: OutcomeFile, lines: Iterator[Line[Any]], show: Show) -> None:
+    def __init__(self, file: OutcomeFile, lines: Iterator[InputLine[Any]], show: Show) -> None:
         self._file = file
         self._lines = lines
         self._show = show
-        self._out: dict[int, Line[Any]] = {}
+        self._out: dict[int, InputLine[Any]] = {}
 
     def inputs(self) -> Iterator[Any]:
         """Yield what can be sent; enter what cannot at once."""
@@ -98,7 +98,7 @@ class Desk:
             for outcome in rows:
                 self.enter(outcome)
 
-    def _write(self, outcome: BulkOutcome, line: Line[Any]) -> None:
+    def _write(self, outcome: BulkOutcome, line: InputLine[Any]) -> None:
         self._file.enter(outcome, line.index, line.number)
         self._show(self._file.total, words(self._file.counts, but="created"))
 
@@ -110,22 +110,24 @@ def words(counts: dict[str, int], *, but: str = "") -> str:
     )
 
 
-def _tell(job: Job, file: OutcomeFile, report: BulkReport, seconds: float) -> None:
+def _tell(job: BulkOptions, file: OutcomeFile, report: BulkReport, seconds: float) -> None:
     stopped = None if report.stopped is None else str(report.stopped)
     for line in file.shown:
-        say(line, quiet=job.quiet)
+        print_status(line, quiet=job.quiet)
     if report.stopped is not None or not report.exhausted:
-        say(f"Stopped before the end. {stopped or ''}".rstrip())
+        print_status(f"Stopped before the end. {stopped or ''}".rstrip())
         if job.job_id is not None:
-            say(f"The same command with --job-id {job.job_id} goes on here.")
+            print_status(f"The same command with --job-id {job.job_id} goes on here.")
     if file.counts["unknown"]:
-        say("Unknown ones may exist: `videoapi rooms resolve REFERENCE` finds out.")
+        print_status("Unknown ones may exist: `videoapi rooms resolve REFERENCE` finds out.")
     if report.duplicates:
-        say(f"{len(report.duplicates):,} rooms stand there twice; {len(report.removed):,} of them were deleted.")
+        print_status(
+            f"{len(report.duplicates):,} rooms stand there twice; {len(report.removed):,} of them were deleted."
+        )
     if report.missing:
-        say(f"{len(report.missing):,} rooms that were made are gone.")
+        print_status(f"{len(report.missing):,} rooms that were made are gone.")
     done = words(file.counts) or "nothing to do"
-    say(f"{done}, in {seconds:.1f} s. Outcomes: {file.path}", quiet=job.quiet)
+    print_status(f"{done}, in {seconds:.1f} s. Outcomes: {file.path}", quiet=job.quiet)
     if job.as_json:
         told = {
             "total": file.total,

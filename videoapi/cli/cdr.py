@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from videoapi.cli.client_options import Access, client_options
+from videoapi.cli.client_options import ClientOptions, client_options
 from videoapi.cli.exit_codes import MEANINGS
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def cdr() -> None:
 
 @cdr.command("export", epilog=MEANINGS)
 @export_options
-def export(access: Access, out: Path, **asked: Any) -> None:
+def export(access: ClientOptions, out: Path, **asked: Any) -> None:
     """Write the call records of the days FROM to TO, both included and UTC, to OUT.
 
     OUT ends in .jsonl (every field, as the service gave it) or .csv (one row a record; fields without
@@ -57,7 +57,7 @@ def export(access: Access, out: Path, **asked: Any) -> None:
 
 async def export_period(
     kind: str,
-    access: Access,
+    access: ClientOptions,
     out: Path,
     columns: tuple[str, ...],
     *,
@@ -71,7 +71,7 @@ async def export_period(
     quiet: bool,
 ) -> int:
     """Export one kind of report, `cdr` or `archives`, and return the exit code."""
-    from videoapi.cli.export import Job, export
+    from videoapi.cli.export import ExportOptions, export
 
     async with access.client() as client:
         reports: Reports[Any] = client.cdr if kind == "cdr" else client.archives
@@ -80,5 +80,5 @@ async def export_period(
             stream = reports.by_period(first_day, last_day, **limits)
         else:
             stream = reports.by_room_period(room, first_day, last_day, **limits)
-        job = Job(out=out, columns=columns, cursor=cursor, strict=strict, as_json=as_json, quiet=quiet)
+        job = ExportOptions(out=out, columns=columns, cursor=cursor, strict=strict, as_json=as_json, quiet=quiet)
         return await export(job, stream)

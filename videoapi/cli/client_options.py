@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from videoapi.client import VideoClient
 
 
-class Access(NamedTuple):
+class ClientOptions(NamedTuple):
     """Where the credentials and the authorities come from.
 
     Args:
@@ -69,6 +69,6 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--ca-file", envvar="VIDEOAPI_CA_FILE", help="PEM file of authorities to trust; VIDEOAPI_CA_FILE.")
     @functools.wraps(command)
     def with_access(*args: Any, app_key_file: Path | None, ca_file: str | None, **options: Any) -> Any:
-        return command(*args, access=Access(app_key_file, ca_file), **options)
+        return command(*args, access=ClientOptions(app_key_file, ca_file), **options)
 
     return with_access

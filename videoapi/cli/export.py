@@ -18,7 +18,7 @@ import click
 from videoapi.cli import exit_codes
 from videoapi.cli.csv_rows import EXTRA, cells
 from videoapi.cli.progress import display
-from videoapi.cli.terminal import say
+from videoapi.cli.terminal import print_status
 from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
@@ -43,7 +43,7 @@ R = TypeVar("R", bound=CallRecord | Archive)
 
 
 @attrs.frozen(kw_only=True)
-class Job:
+class ExportOptions:
     """What was asked for.
 
     Args:
@@ -127,7 +127,7 @@ def open_private(path: Path, *, fresh: bool) -> IO[str]:
     return os.fdopen(descriptor, "w", encoding="utf-8", newline="", errors="backslashreplace")
 
 
-async def export(job: Job, stream: RecordStream[R]) -> int:
+async def export(job: ExportOptions, stream: RecordStream[R]) -> int:
     """Write all records of a stream, and return the exit code.
 
     Told to stop, or when the service fails, it keeps what there is and says how to go on.
@@ -140,9 +140,9 @@ async def export(job: Job, stream: RecordStream[R]) -> int:
     except (VideoAPIError, asyncio.CancelledError) as error:
         part.keep(str(stream.cursor))
         rejected = _write_rejected(job, stream, goes_on=part.goes_on)
-        say(f"What there is stays in {part.path}. Go on with --cursor {stream.cursor}")
+        print_status(f"What there is stays in {part.path}. Go on with --cursor {stream.cursor}")
         if rejected and job.strict:
-            say(str(error))
+            print_status(str(error))
             return exit_codes.REJECTED
         raise
     except BaseException:
@@ -155,7 +155,7 @@ async def export(job: Job, stream: RecordStream[R]) -> int:
     return exit_codes.REJECTED if rejected else exit_codes.DONE
 
 
-async def _write(job: Job, stream: RecordStream[R], part: Part, text_of: Callable[[R], str]) -> int:
+async def _write(job: ExportOptions, stream: RecordStream[R], part: Part, text_of: Callable[[R], str]) -> int:
     written = 0
     with display("records", quiet=job.quiet) as show:
         async with stream:
@@ -166,7 +166,7 @@ async def _write(job: Job, stream: RecordStream[R], part: Part, text_of: Callabl
     return written
 
 
-def _format(job: Job) -> tuple[str, Callable[[Any], str]]:
+def _format(job: ExportOptions) -> tuple[str, Callable[[Any], str]]:
     if job.out.suffix.lower() == ".csv":
         return _csv_text((*job.columns, EXTRA)), lambda record: _csv_text(cells(record.to_dict(), job.columns))
     return "", lambda record: f"{record.to_json()}\n"
@@ -178,7 +178,7 @@ def _csv_text(row: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def _write_rejected(job: Job, stream: RecordStream[Any], *, goes_on: bool) -> Path | None:
+def _write_rejected(job: ExportOptions, stream: RecordStream[Any], *, goes_on: bool) -> Path | None:
     """List the records that could not be read beside the output; return that file if there is one."""
     path = job.out.with_name(f"{job.out.name}.rejected.jsonl")
     if not goes_on:
@@ -198,12 +198,12 @@ def _write_rejected(job: Job, stream: RecordStream[Any], *, goes_on: bool) -> Pa
     return path if path.exists() else None
 
 
-def _tell(job: Job, stream: RecordStream[Any], written: int, rejected: Path | None, seconds: float) -> None:
-    say(f"{written:,} records in {seconds:.1f} s: {job.out}", quiet=job.quiet)
+def _tell(job: ExportOptions, stream: RecordStream[Any], written: int, rejected: Path | None, seconds: float) -> None:
+    print_status(f"{written:,} records in {seconds:.1f} s: {job.out}", quiet=job.quiet)
     if rejected is not None:
-        say(f"{stream.rejected_count:,} records could not be read; see {rejected}")
+        print_status(f"{stream.rejected_count:,} records could not be read; see {rejected}")
     if stream.restarted:
-        say("The cursor's record was gone: its week was exported from the start, so some records stand twice.")
+        print_status("The cursor's record was gone: its week was exported from the start, so some records stand twice.")
     if job.as_json:
         told = {
             "records": written,

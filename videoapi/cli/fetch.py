@@ -15,7 +15,7 @@ import click
 
 from videoapi.cli import exit_codes
 from videoapi.cli.progress import Show, display
-from videoapi.cli.terminal import say
+from videoapi.cli.terminal import print_status
 from videoapi.downloads.filenames import safe_name
 from videoapi.errors import AuthenticationFailed, DownloadFailed, PermissionDenied, VideoAPIError
 from videoapi.models.archives import Archive, ArchiveFile
@@ -48,7 +48,7 @@ async def fetch(
     """
     began = time.monotonic()
     with display("files", quiet=quiet) as show:
-        errand = Errand(archives, folder, show)
+        errand = DownloadQueue(archives, folder, show)
         async with stream, aclosing(files_of(stream, kinds)) as files:
             turn = asyncio.Lock()
             try:
@@ -61,7 +61,7 @@ async def fetch(
             finally:
                 errand.tell(as_json, quiet, time.monotonic() - began)
     if stream.rejected_count:
-        say(f"{stream.rejected_count:,} archives could not be read")
+        print_status(f"{stream.rejected_count:,} archives could not be read")
         return exit_codes.REJECTED
     return exit_codes.FAILED if errand.counts["failed"] else exit_codes.DONE
 
@@ -74,7 +74,7 @@ async def files_of(stream: RecordStream[Archive], kinds: Collection[str]) -> Asy
                 yield file
 
 
-class Errand:
+class DownloadQueue:
     """Fetches files, and counts what became of them."""
 
     def __init__(self, archives: Archives, folder: Path, show: Show) -> None:
@@ -119,12 +119,12 @@ class Errand:
     def _failed(self, file: ArchiveFile, error: VideoAPIError) -> None:
         self.counts["failed"] += 1
         if self.counts["failed"] <= MOST_SHOWN:
-            say(f"{file.kind} of {file.conf_num}: {error}")
+            print_status(f"{file.kind} of {file.conf_num}: {error}")
 
     def tell(self, as_json: bool, quiet: bool, seconds: float) -> None:
         """Say what was done."""
         done = ", ".join(f"{count:,} {what}" for what, count in self.counts.items()) or "no files"
-        say(f"{done}, {self.bytes / 1e6:,.1f} MB in {seconds:.1f} s: {self._folder}", quiet=quiet)
+        print_status(f"{done}, {self.bytes / 1e6:,.1f} MB in {seconds:.1f} s: {self._folder}", quiet=quiet)
         if as_json:
             told = {
                 "downloaded": self.counts["downloaded"],

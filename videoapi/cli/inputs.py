@@ -27,7 +27,7 @@ _TRUTHS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": Fa
 
 
 @attrs.frozen
-class Line(Generic[T]):
+class InputLine(Generic[T]):
     """One input: its place among the inputs from 0, its line in the file, and what it says or why not."""
 
     index: int
@@ -36,7 +36,7 @@ class Line(Generic[T]):
     error: ValidationError | None = None
 
 
-Lines: TypeAlias = Generator[Line[T], None, None]
+InputLines: TypeAlias = Generator[InputLine[T], None, None]
 """The inputs of a file, read as they are asked for; closing it closes the file."""
 
 
@@ -44,7 +44,7 @@ class BadInput(ValueError):
     """The file as a whole cannot be used; its message says why."""
 
 
-def room_specs(path: Path) -> Lines[RoomSpec]:
+def room_specs(path: Path) -> InputLines[RoomSpec]:
     """Read the rooms to be made.
 
     Args:
@@ -61,7 +61,7 @@ def room_specs(path: Path) -> Lines[RoomSpec]:
     raise BadInput(f"{path.name}: give a file that ends in .csv or .jsonl")
 
 
-def room_ids(path: Path) -> Lines[str]:
+def room_ids(path: Path) -> InputLines[str]:
     """Read the ids of rooms.
 
     Args:
@@ -194,10 +194,10 @@ def _open(path: Path) -> Any:
         raise BadInput(f"{path}: {error.strerror}") from None
 
 
-def _lines(path: Path, read: Callable[[str], T | None]) -> Lines[T]:
+def _lines(path: Path, read: Callable[[str], T | None]) -> InputLines[T]:
     _open(path).close()
 
-    def each() -> Lines[T]:
+    def each() -> InputLines[T]:
         index = 0
         with _open(path) as file:
             for number, text in enumerate(file, 1):
@@ -211,7 +211,7 @@ def _lines(path: Path, read: Callable[[str], T | None]) -> Lines[T]:
 
 def _csv_lines(
     path: Path, check: Callable[[list[str]], None], read: Callable[[Mapping[str, str]], T | None]
-) -> Lines[T]:
+) -> InputLines[T]:
     with _open(path) as file:
         try:
             header = [column.strip() for column in next(csv.reader(file, strict=True), [])]
@@ -221,7 +221,7 @@ def _csv_lines(
         except (BadInput, csv.Error) as error:
             raise BadInput(f"{path.name}: {error}") from None
 
-    def each() -> Lines[T]:
+    def each() -> InputLines[T]:
         index = 0
         with _open(path) as file:
             rows = csv.reader(file, strict=True)
@@ -233,7 +233,7 @@ def _csv_lines(
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    yield Line(index, number, error=ValidationError(f"This line is no CSV: {error}."))
+                    yield InputLine(index, number, error=ValidationError(f"This line is no CSV: {error}."))
                     index += 1
                     continue
                 line = _line(index, number, row, lambda cells: read(_cells(header, cells))) if row else None
@@ -250,13 +250,13 @@ def _cells(header: list[str], row: list[str]) -> dict[str, str]:
     return dict(zip(header, (cell.strip() for cell in row), strict=False))
 
 
-def _line(index: int, number: int, raw: str | list[str], read: Callable[[Any], T | None]) -> Line[T] | None:
+def _line(index: int, number: int, raw: str | list[str], read: Callable[[Any], T | None]) -> InputLine[T] | None:
     try:
         _check_text("".join(raw))
         given = read(raw)
     except ValidationError as error:
-        return Line(index, number, error=error)
-    return None if given is None else Line(index, number, given)
+        return InputLine(index, number, error=error)
+    return None if given is None else InputLine(index, number, given)
 
 
 def _check_text(text: str) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
-from videoapi.cli.terminal import clean, say
+from videoapi.cli.terminal import clean, print_status
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -52,7 +52,7 @@ def plain(what: str, total: int | None, clock: Callable[[], float] = time.monoto
         if now - last < PLAIN_EVERY:
             return
         last = now
-        say(f"{what}: {done:,}{of}, {done / (now - began):,.0f}/s{', ' if note else ''}{note}")
+        print_status(f"{what}: {done:,}{of}, {done / (now - began):,.0f}/s{', ' if note else ''}{note}")
 
     return show
 

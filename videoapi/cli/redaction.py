@@ -8,14 +8,14 @@ from typing import Any, Final
 _SECRETS: Final = frozenset({"app_key", "username", "password", "pin", "auth", "secret"})
 
 
-def masked(value: Any) -> Any:
+def redact(value: Any) -> Any:
     """Return JSON's values with `***` in place of keys, passwords and pins, however deep."""
     if isinstance(value, Mapping):
         return {
-            name: "***" if name in _SECRETS and inner not in (None, "") else masked(inner)
+            name: "***" if name in _SECRETS and inner not in (None, "") else redact(inner)
             for name, inner in value.items()
         }
-    return [masked(item) for item in value] if isinstance(value, list | tuple) else value
+    return [redact(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def room_fields(fields: Mapping[str, Any], *, secrets: bool) -> dict[str, Any]:
@@ -23,4 +23,4 @@ def room_fields(fields: Mapping[str, Any], *, secrets: bool) -> dict[str, Any]:
     sip = fields.get("sip")
     if secrets or not isinstance(sip, Mapping):
         return dict(fields)
-    return {**fields, "sip": masked(sip)}
+    return {**fields, "sip": redact(sip)}

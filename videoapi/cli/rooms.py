@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from videoapi.cli.client_options import Access, client_options
+from videoapi.cli.client_options import ClientOptions, client_options
 from videoapi.cli.exit_codes import MEANINGS
 
 if TYPE_CHECKING:
-    from videoapi.cli.bulk import Job
-    from videoapi.cli.inputs import Lines
+    from videoapi.cli.bulk import BulkOptions
+    from videoapi.cli.inputs import InputLines
     from videoapi.models.rooms import Room, RoomSpec
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def create_many(
     file: Path,
     no_validate: bool,
     settle: float | None,
-    access: Access,
+    access: ClientOptions,
     out: Path | None,
     as_json: bool,
     quiet: bool,
@@ -89,22 +89,27 @@ def create_many(
     or why there is none. Rooms whose answer was lost are looked for at the end of the run, and sent
     again where they are proven absent. With --job-id the same command goes on where it was ended.
     """
-    from videoapi.cli.bulk import Job
+    from videoapi.cli.bulk import BulkOptions
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.running import run
 
     specs = _readable(room_specs, file)
-    job = Job(out=_out(file, out), as_json=as_json, quiet=quiet, job_id=limits["job_id"])
+    job = BulkOptions(out=_out(file, out), as_json=as_json, quiet=quiet, job_id=limits["job_id"])
     run(_create(access, specs, job, not no_validate, settle, limits))
 
 
 async def _create(
-    access: Access, specs: Lines[RoomSpec], job: Job, validate: bool, settle: float | None, limits: dict[str, Any]
+    access: ClientOptions,
+    specs: InputLines[RoomSpec],
+    job: BulkOptions,
+    validate: bool,
+    settle: float | None,
+    limits: dict[str, Any],
 ) -> int:
-    from videoapi.cli.bulk import carry_out
+    from videoapi.cli.bulk import run_bulk
 
     async with access.client(settle=settle) as client:
-        return await carry_out(job, specs, lambda given: client.rooms.create_each(given, validate=validate, **limits))
+        return await run_bulk(job, specs, lambda given: client.rooms.create_each(given, validate=validate, **limits))
 
 
 @rooms.command("delete-many", epilog=MEANINGS)
@@ -112,28 +117,28 @@ async def _create(
 @click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
 @_bulk_options
 def delete_many(
-    file: Path, yes: bool, access: Access, out: Path | None, as_json: bool, quiet: bool, **limits: Any
+    file: Path, yes: bool, access: ClientOptions, out: Path | None, as_json: bool, quiet: bool, **limits: Any
 ) -> None:
     """Delete the rooms listed in FILE.
 
     FILE is a .txt with one room id a line, a .csv with a column room_id, or a .jsonl with a field
     room_id, such as the outcome file of create-many.
     """
-    from videoapi.cli.bulk import Job
+    from videoapi.cli.bulk import BulkOptions
     from videoapi.cli.inputs import room_ids
     from videoapi.cli.running import run
 
     ids = _readable(room_ids, file)
     if not yes and sys.stdin.isatty():
         click.confirm(f"Delete every room listed in {file}?", abort=True, err=True)
-    run(_delete(access, ids, Job(out=_out(file, out), as_json=as_json, quiet=quiet), limits))
+    run(_delete(access, ids, BulkOptions(out=_out(file, out), as_json=as_json, quiet=quiet), limits))
 
 
-async def _delete(access: Access, ids: Lines[str], job: Job, limits: dict[str, Any]) -> int:
-    from videoapi.cli.bulk import carry_out
+async def _delete(access: ClientOptions, ids: InputLines[str], job: BulkOptions, limits: dict[str, Any]) -> int:
+    from videoapi.cli.bulk import run_bulk
 
     async with access.client() as client:
-        return await carry_out(job, ids, lambda given: client.rooms.delete_each(given, **limits))
+        return await run_bulk(job, ids, lambda given: client.rooms.delete_each(given, **limits))
 
 
 @rooms.command("resolve")
@@ -141,7 +146,7 @@ async def _delete(access: Access, ids: Lines[str], job: Job, limits: dict[str, A
 @click.option("--control", help="The id of a room that this program made and that exists.")
 @click.option("--settle", type=_SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
 @client_options
-def resolve(reference: str, control: str | None, settle: float | None, access: Access) -> None:
+def resolve(reference: str, control: str | None, settle: float | None, access: ClientOptions) -> None:
     """Find the room of an unknown create by its REFERENCE; makes nothing.
 
     Prints the room id. Exit code 1: it certainly does not exist. 3: there is still no proof.
@@ -151,19 +156,19 @@ def resolve(reference: str, control: str | None, settle: float | None, access: A
     run(_resolve(access, reference, control, settle))
 
 
-async def _resolve(access: Access, reference: str, control: str | None, settle: float | None) -> int:
+async def _resolve(access: ClientOptions, reference: str, control: str | None, settle: float | None) -> int:
     from videoapi.cli import exit_codes
-    from videoapi.cli.terminal import say
+    from videoapi.cli.terminal import print_status
     from videoapi.errors import CreateOutcomeUnknown
 
     async with access.client(settle=settle) as client:
         try:
             room = await client.rooms.resolve(reference, control=control)
         except CreateOutcomeUnknown as unknown:
-            say(str(unknown))
+            print_status(str(unknown))
             return exit_codes.UNKNOWN
     if room is None:
-        say("There is no such room, and there will be none.")
+        print_status("There is no such room, and there will be none.")
         return exit_codes.FAILED
     click.echo(room.room_id)
     return exit_codes.DONE
@@ -173,17 +178,17 @@ async def _resolve(access: Access, reference: str, control: str | None, settle: 
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with every field.")
 @click.option("--secrets", is_flag=True, help="With --json: show telephone pins and passwords.")
 @client_options
-def list_rooms(as_json: bool, secrets: bool, access: Access) -> None:
+def list_rooms(as_json: bool, secrets: bool, access: ClientOptions) -> None:
     """List all rooms of the project, as they arrive."""
     from videoapi.cli.running import run
 
     run(_list(access, as_json, secrets))
 
 
-async def _list(access: Access, as_json: bool, secrets: bool) -> int:
+async def _list(access: ClientOptions, as_json: bool, secrets: bool) -> int:
     from videoapi.cli import exit_codes
     from videoapi.cli.redaction import room_fields
-    from videoapi.cli.terminal import clean, say
+    from videoapi.cli.terminal import clean, print_status
 
     async with access.client() as client, client.rooms.list(extra=as_json) as found:
         async for room in found:
@@ -192,7 +197,7 @@ async def _list(access: Access, as_json: bool, secrets: bool) -> int:
             else:
                 click.echo("  ".join(clean(cell) for cell in _row(room)))
         if found.rejected_count:
-            say(f"{found.rejected_count:,} rooms could not be read")
+            print_status(f"{found.rejected_count:,} rooms could not be read")
             return exit_codes.REJECTED
     return exit_codes.DONE
 
@@ -202,14 +207,14 @@ async def _list(access: Access, as_json: bool, secrets: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print the room as JSON, with every field.")
 @click.option("--secrets", is_flag=True, help="With --json: show telephone pins and passwords.")
 @client_options
-def get(room_id: str, as_json: bool, secrets: bool, access: Access) -> None:
+def get(room_id: str, as_json: bool, secrets: bool, access: ClientOptions) -> None:
     """Show one room."""
     from videoapi.cli.running import run
 
     run(_get(access, room_id, as_json, secrets))
 
 
-async def _get(access: Access, room_id: str, as_json: bool, secrets: bool) -> int:
+async def _get(access: ClientOptions, room_id: str, as_json: bool, secrets: bool) -> int:
     from videoapi.cli.redaction import room_fields
     from videoapi.cli.terminal import table
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn
 
 from videoapi.cli import exit_codes
-from videoapi.cli.terminal import say
+from videoapi.cli.terminal import print_status
 from videoapi.errors import VideoAPIError
 
 
@@ -42,12 +42,12 @@ async def _guarded(work: Coroutine[Any, Any, int]) -> int:
                 raise
             return 128 + caught[0]
         except VideoAPIError as error:
-            say(f"{type(error).__name__}: {error}")
+            print_status(f"{type(error).__name__}: {error}")
             return exit_codes.of_error(error)
         except BrokenPipeError:
             raise
         except OSError as error:
-            say(f"{error.strerror or type(error).__name__}: {error.filename or ''}".rstrip(": "))
+            print_status(f"{error.strerror or type(error).__name__}: {error.filename or ''}".rstrip(": "))
             return exit_codes.FAILED
 
 

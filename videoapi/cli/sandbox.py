@@ -44,21 +44,21 @@ async def _serve(sandbox: Sandbox) -> int:
     import asyncio
 
     from videoapi.cli import exit_codes
-    from videoapi.cli.terminal import say
+    from videoapi.cli.terminal import print_status
 
     try:
         await sandbox.start()
     except RuntimeError as error:
-        say(str(error))
+        print_status(str(error))
         return exit_codes.NO_ACCESS
     except OSError as error:
         doing = f"write {error.filename}" if error.filename else f"listen on port {sandbox.port}"
-        say(f"Cannot {doing}: {error.strerror or error}")
+        print_status(f"Cannot {doing}: {error.strerror or error}")
         return exit_codes.NO_ACCESS
     try:
         for name, value in _environment(sandbox).items():
             click.echo(f"export {name}={shlex.quote(value)}")
-        say("The sandbox is running; Ctrl-C ends it.")
+        print_status("The sandbox is running; Ctrl-C ends it.")
         await asyncio.Event().wait()
     except asyncio.CancelledError:
         # To be told to stop is its ordinary end.

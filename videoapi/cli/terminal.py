@@ -24,7 +24,7 @@ def clean(value: object) -> str:
     return "".join(kept)
 
 
-def say(text: str, *, quiet: bool = False) -> None:
+def print_status(text: str, *, quiet: bool = False) -> None:
     """Tell the user something, on stderr: stdout is for results."""
     if not quiet:
         click.echo(clean(text), err=True)

@@ -6,20 +6,20 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from videoapi.creation.references import DATA_KEY, NOISE, placed, reference_from, reference_in
+from videoapi.creation.references import DATA_KEY, ENTROPY_BYTES, reference_from, reference_in, with_location
 from videoapi.errors import ValidationError
-from videoapi.models.codec import Reader, encode
+from videoapi.models.codec import ResponseDecoder, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec
 from videoapi.models.validation import check_room
 from videoapi.protocol.routes import CREATE_ROOM, Options, Request
 
 _LONGEST_LOOK: Final = 10.0
-ROOM: Final[Reader[Room]] = Reader("room", Room)
+ROOM: Final[ResponseDecoder[Room]] = ResponseDecoder("room", Room)
 
 
 def new_reference() -> str:
     """Return a reference that no other create has."""
-    return reference_from(os.urandom(NOISE))
+    return reference_from(os.urandom(ENTROPY_BYTES))
 
 
 def create_request(
@@ -40,8 +40,8 @@ def create_request(
     if not isinstance(spec, RoomSpec):
         raise ValidationError(f"A room to be made is a RoomSpec, not {type(spec).__name__}.", field="spec")
     in_data = spec.owner_ref is not None
-    reference = placed(reference, in_data=in_data)
-    body = _stamped(spec.to_wire(), reference)
+    reference = with_location(reference, in_data=in_data)
+    body = _with_reference(spec.to_wire(), reference)
     if validate:
         check_room(body, allow=spec.settings if isinstance(spec.settings, RoomSettings) else ())
     return Request(
@@ -49,15 +49,15 @@ def create_request(
         path=CREATE_ROOM.template,
         options=options,
         body=encode(body),
-        reader=ROOM,
-        ours=_answers(spec.name, reference),
+        decoder=ROOM,
+        accepts=_matcher(spec.name, reference),
         reference=reference,
         reference_in_data=in_data,
-        reserve=min(_LONGEST_LOOK, (options.timeout or CREATE_ROOM.timeout) / 4) if look else 0.0,
+        reserved_time=min(_LONGEST_LOOK, (options.timeout or CREATE_ROOM.timeout) / 4) if look else 0.0,
     )
 
 
-def _stamped(body: dict[str, Any], reference: str) -> dict[str, Any]:
+def _with_reference(body: dict[str, Any], reference: str) -> dict[str, Any]:
     if "owner_ref" not in body:
         body["owner_ref"] = reference
         return body
@@ -67,7 +67,7 @@ def _stamped(body: dict[str, Any], reference: str) -> dict[str, Any]:
     return {**body, "data": {**data, DATA_KEY: reference}}
 
 
-def _answers(name: str, reference: str) -> Callable[[Room], bool]:
+def _matcher(name: str, reference: str) -> Callable[[Room], bool]:
     """Return the check whether a room is the one asked for, or plainly another's.
 
     A service that drops the reference, or a test's canned answer, is no stranger.

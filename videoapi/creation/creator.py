@@ -10,15 +10,15 @@ from typing import Final, Literal
 from videoapi.creation.controls import Controls
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.doubts import Doubt, Memory
-from videoapi.creation.references import DATA_KEY, is_reference, placed, reference_in, stands_in_data
+from videoapi.creation.references import DATA_KEY, is_in_data, is_reference, reference_in, with_location
 from videoapi.creation.scan import Scan, Scanner, get_room
-from videoapi.creation.state import FINAL, Create, Rules, Sight, Step, attempted, given_up, scanned
+from videoapi.creation.state import FINAL, Create, CreatePolicy, ScanResult, Step, attempted, given_up, scanned
 from videoapi.errors import CreateOutcomeUnknown, ValidationError
 from videoapi.models.rooms import Room, RoomSpec
 from videoapi.models.validation import check_room_id
 from videoapi.pipeline.clock import LoopClock
-from videoapi.pipeline.pipeline import Caller
-from videoapi.protocol.error_mapping import error_of
+from videoapi.pipeline.pipeline import Pipeline
+from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import DELETE_ROOM, Request
 from videoapi.protocol.verdicts import Verdict
@@ -53,7 +53,7 @@ class Creator:
         """Seconds to wait before absence counts: as set, and more where the list was seen to lag."""
         return self._configured + 3 * self._lag
 
-    def born(self) -> float:
+    def started_at(self) -> float:
         """Return when the client came into use: what a process before this one sent, it sent earlier."""
         if self._born is None:
             self._born = self._clock()
@@ -61,7 +61,7 @@ class Creator:
 
     # One create
 
-    async def create(self, caller: Caller, request: Request, on_unknown: OnUnknown = "look") -> Room:
+    async def create(self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown = "look") -> Room:
         """Make one room.
 
         After an answer that proves nothing, `look` polls for the room in the last quarter of the
@@ -75,25 +75,25 @@ class Creator:
         began = self._clock()
         if self._born is None:
             self._born = began
-        outcome = await self.send(caller, request)
-        if outcome.judgement.verdict is Verdict.DONE:
+        outcome = await self.send(pipeline, request)
+        if outcome.classification.verdict is Verdict.DONE:
             made: Room = outcome.value
             return made
-        timeout = request.timeout + request.reserve
+        timeout = request.timeout + request.reserved_time
         if outcome.may_have_executed and on_unknown == "look":
-            room = await self._look_until(caller, request, began + timeout)
+            room = await self._look_until(pipeline, request, began + timeout)
             if room is not None:
                 return room
         if outcome.may_have_executed and on_unknown == "resend":
             if request.options.timeout is None:
                 timeout += 2 * (timeout + self.settle)
-            return await self._prove(caller, request, outcome, began + timeout)
-        raise error_of(request, outcome)
+            return await self._prove(pipeline, request, outcome, began + timeout)
+        raise error_from_outcome(request, outcome)
 
-    async def send(self, caller: Caller, request: Request) -> Outcome:
+    async def send(self, pipeline: Pipeline, request: Request) -> Outcome:
         """Send a create, and note what it leaves behind: a control room, or a doubt."""
         try:
-            outcome = await caller.outcome(request)
+            outcome = await pipeline.send(request)
         except asyncio.CancelledError:
             self.memory.note(request)
             raise
@@ -102,12 +102,12 @@ class Creator:
 
     def note(self, request: Request, outcome: Outcome) -> None:
         """Note what a create's outcome leaves behind: a control room, or a doubt."""
-        if outcome.judgement.verdict is Verdict.DONE:
+        if outcome.classification.verdict is Verdict.DONE:
             self._control(outcome.value, request.reference)
         elif outcome.may_have_executed:
             self.memory.note(request)
 
-    async def _look_until(self, caller: Caller, request: Request, deadline: float) -> Room | None:
+    async def _look_until(self, pipeline: Pipeline, request: Request, deadline: float) -> Room | None:
         """Poll for the room; its absence proves nothing here."""
         assert request.reference is not None
         clock = self._clock
@@ -116,7 +116,7 @@ class Creator:
             async with asyncio.timeout_at(deadline):
                 for poll in _POLLS:
                     await asyncio.sleep(max(0.0, min(began + poll, deadline - _NAP) - clock()))
-                    scan = await self.scanner.look(caller, [request.reference])
+                    scan = await self.scanner.look(pipeline, [request.reference])
                     if rooms := scan.found.get(request.reference):
                         return rooms[0].room
                     if began + poll >= deadline - _NAP:
@@ -125,26 +125,26 @@ class Creator:
             pass
         return None
 
-    async def _prove(self, caller: Caller, request: Request, outcome: Outcome, deadline: float) -> Room:
+    async def _prove(self, pipeline: Pipeline, request: Request, outcome: Outcome, deadline: float) -> Room:
         create = attempted(Create(), Verdict.UNKNOWN, self._clock())
         doubt = Doubt(request, create, outcome)
         try:
             async with asyncio.timeout_at(deadline):
                 while doubt.create.step not in FINAL:
                     if doubt.create.step is Step.SEND:
-                        await self._send_again(caller, doubt)
+                        await self._send_again(pipeline, doubt)
                     else:
-                        await self.settle_all(caller, [doubt])
+                        await self.reconcile(pipeline, [doubt])
         except TimeoutError:
             doubt.create = given_up(doubt.create)
         finally:
-            await self.remove_checks(caller)
+            await self.delete_probe_rooms(pipeline)
         if doubt.room is not None:
             return doubt.room
         raise doubt.error()
 
-    async def _send_again(self, caller: Caller, doubt: Doubt) -> None:
-        outcome = doubt.outcome = await self.send(caller, doubt.request)
+    async def _send_again(self, pipeline: Pipeline, doubt: Doubt) -> None:
+        outcome = doubt.outcome = await self.send(pipeline, doubt.request)
         verdict = Verdict.UNKNOWN if outcome.may_have_executed else outcome.verdict
         if verdict in (Verdict.NOT_SENT, Verdict.THROTTLED):
             # Proven absent, and not sent again: it was certainly not made.
@@ -154,7 +154,7 @@ class Creator:
 
     # Later, or elsewhere
 
-    async def resolve(self, caller: Caller, reference: str, control: str | Room | None = None) -> Room | None:
+    async def resolve(self, pipeline: Pipeline, reference: str, control: str | Room | None = None) -> Room | None:
         """Find out what became of a create by its reference; never makes anything.
 
         Raises:
@@ -163,45 +163,45 @@ class Creator:
         """
         if not is_reference(reference):
             raise ValidationError("A reference is what CreateOutcomeUnknown.reference holds.", field="reference")
-        born = self.born()
-        scan = await self._scan(caller, reference)
+        born = self.started_at()
+        scan = await self._scan(pipeline, reference)
         if rooms := scan.found.get(reference):
             return rooms[0].room
         if control is not None:
-            named = await self._named(caller, control)
+            named = await self._named(pipeline, control)
             self._control(named, reference_in(named.owner_ref, named.data))
-        sent_at, in_data = self.memory.of(reference) or (born, stands_in_data(reference))
+        sent_at, in_data = self.memory.of(reference) or (born, is_in_data(reference))
         shown_from = self.controls.oldest_for(in_data)
         if shown_from is not None:
             await self.sleep_until(lambda: max(sent_at, shown_from) + self.settle)
-            scan = await self._scan(caller, reference)
+            scan = await self._scan(pipeline, reference)
             if rooms := scan.found.get(reference):
                 return rooms[0].room
             if scan.proves_absence(in_data) and scan.began >= sent_at + self.settle:
                 return None
         raise CreateOutcomeUnknown(
-            f"No proof whether a room with the reference {reference} exists: {_why(scan, shown_from)}",
+            f"No proof whether a room with the reference {reference} exists: {_missing_proof(scan, shown_from)}",
             reference=reference,
             may_have_executed=True,
         )
 
-    async def _named(self, caller: Caller, control: str | Room) -> Room:
+    async def _named(self, pipeline: Pipeline, control: str | Room) -> Room:
         room_id = check_room_id(control.room_id if isinstance(control, Room) else control)
-        room: Room = await caller.call(get_room(caller, room_id))
+        room: Room = await pipeline.run(get_room(pipeline, room_id))
         if reference_in(room.owner_ref, room.data) is None:
             raise ValidationError("control= must name a room that this library made.", field="control")
         return room
 
-    async def _scan(self, caller: Caller, *references: str) -> Scan:
-        scan = await self.scanner.look(caller, references)
+    async def _scan(self, pipeline: Pipeline, *references: str) -> Scan:
+        scan = await self.scanner.look(pipeline, references)
         self._lag = max(self._lag, scan.lag)
         return scan
 
     # Many doubts
 
-    async def settle_all(
+    async def reconcile(
         self,
-        caller: Caller,
+        pipeline: Pipeline,
         doubts: Sequence[Doubt],
         *,
         resend: bool = True,
@@ -217,29 +217,29 @@ class Creator:
             resend: Whether what is proven absent may be sent again.
             stopping: Asked in between; true gives up at once.
         """
-        await self._scan_for(caller, doubts, resend)
+        await self._scan_for(pipeline, doubts, resend)
         for _ in range(2):
             waiting = [doubt for doubt in doubts if doubt.create.step is Step.SCAN]
             if not waiting or stopping():
                 break
             forms = {doubt.request.reference_in_data for doubt in waiting}
             sent_at = max(doubt.create.doubtful_since or 0.0 for doubt in waiting)
-            await self.have_control(caller, forms)
+            await self.ensure_known_room(pipeline, forms)
             await self.sleep_until(partial(self.settled_from, sent_at, forms), stopping)
-            scan = await self._scan_for(caller, waiting, resend)
+            scan = await self._scan_for(pipeline, waiting, resend)
             if scan.missing:
                 break
         for doubt in doubts:
             if doubt.create.step is Step.SCAN:
                 doubt.create = given_up(doubt.create)
 
-    async def _scan_for(self, caller: Caller, doubts: Sequence[Doubt], resend: bool) -> Scan:
-        scan = await self._scan(caller, *(doubt.reference for doubt in doubts))
-        rules = Rules(self.settle, resend)
+    async def _scan_for(self, pipeline: Pipeline, doubts: Sequence[Doubt], resend: bool) -> Scan:
+        scan = await self._scan(pipeline, *(doubt.reference for doubt in doubts))
+        rules = CreatePolicy(self.settle, resend)
         for doubt in doubts:
             rooms = scan.found.get(doubt.reference, [])
             proves = scan.proves_absence(doubt.request.reference_in_data)
-            sight = Sight(scan.began, tuple(one.room_id for one in rooms), proves)
+            sight = ScanResult(scan.began, tuple(one.room_id for one in rooms), proves)
             doubt.create = scanned(doubt.create, sight, rules)
             doubt.room = rooms[0].room if rooms else None
         return scan
@@ -264,7 +264,7 @@ class Creator:
         if reference is not None and (in_owner_ref or in_data):
             self.controls.add(room.room_id, reference, in_data, in_owner_ref, self._clock())
 
-    async def have_control(self, caller: Caller, forms: set[bool]) -> None:
+    async def ensure_known_room(self, pipeline: Pipeline, forms: set[bool]) -> None:
         """Make a self-check room where no control room serves a form; an honest list must show it.
 
         It carries its reference in both places, and `remove_checks` deletes it.
@@ -272,10 +272,10 @@ class Creator:
         for _ in range(_CHECKS):
             if all(self.controls.oldest_for(form) is not None for form in forms):
                 return
-            reference = placed(new_reference(), in_data=True)
+            reference = with_location(new_reference(), in_data=True)
             spec = RoomSpec("videoapi self-check, deleted soon", owner_ref=reference, data={DATA_KEY: reference})
             self._checks[reference] = None
-            outcome = await self.send(caller, create_request(spec, reference, caller.options, validate=False))
+            outcome = await self.send(pipeline, create_request(spec, reference, pipeline.options, validate=False))
             if outcome.verdict is Verdict.DONE:
                 # One that does not carry its reference unchanged serves nothing, nor would the next.
                 self._checks[reference] = outcome.value.room_id
@@ -283,21 +283,21 @@ class Creator:
             if outcome.verdict is Verdict.REJECTED:
                 return
 
-    async def remove_checks(self, caller: Caller) -> None:
+    async def delete_probe_rooms(self, pipeline: Pipeline) -> None:
         """Delete the self-check rooms; one that cannot be found or deleted stays, and does no harm."""
         checks, self._checks = self._checks, {}
         lost = [reference for reference, room_id in checks.items() if room_id is None]
         ids = [room_id for room_id in checks.values() if room_id is not None]
         if lost:
-            found = (await self.scanner.look(caller, lost)).found
+            found = (await self.scanner.look(pipeline, lost)).found
             ids += [room.room_id for reference in lost for room in found.get(reference, ())]
         for room_id in ids:
             self.controls.forget(room_id)
             path = DELETE_ROOM.path(room_id)
-            await caller.outcome(Request(route=DELETE_ROOM, path=path, options=caller.options))
+            await pipeline.send(Request(route=DELETE_ROOM, path=path, options=pipeline.options))
 
 
-def _why(scan: Scan, shown_from: float | None) -> str:
+def _missing_proof(scan: Scan, shown_from: float | None) -> str:
     if scan.error is not None:
         return f"the list of rooms could not be read ({type(scan.error).__name__})."
     if scan.missing:

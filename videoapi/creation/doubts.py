@@ -11,7 +11,7 @@ import attrs
 from videoapi.creation.state import Create, Step
 from videoapi.errors import CreateOutcomeUnknown, VideoAPIError
 from videoapi.models.rooms import Room
-from videoapi.protocol.error_mapping import error_of
+from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
 
@@ -56,7 +56,9 @@ class Doubt:
         if self.create.step is Step.NOT_MADE:
             reason = f"{outcome.reason or 'no answer that proves anything'}; the room was looked for and is not there"
             outcome = attrs.evolve(outcome, may_have_executed=False, reason=reason)
-        return error_of(self.request, attrs.evolve(outcome, attempts=max(outcome.attempts, self.create.sends)))
+        return error_from_outcome(
+            self.request, attrs.evolve(outcome, attempts=max(outcome.attempts, self.create.sends))
+        )
 
 
 class Memory:

@@ -15,7 +15,7 @@ from typing import Any, Final
 DATA_KEY: Final = "videoapi_ref"
 """Where the reference stands in a room's `data`."""
 
-NOISE: Final = 26
+ENTROPY_BYTES: Final = 26
 """How many random bytes make a reference."""
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _ALPHABET: Final = bytes(ord(_LETTERS[byte % 32]) for byte in range(256))
@@ -33,7 +33,7 @@ def reference_of(job_id: str, key: str) -> str:
 
 def references_of(job_id: str) -> Callable[[str], str]:
     """Return `reference_of` for one job; what is the same for all its items is computed once."""
-    mark = job_mark(job_id)
+    mark = job_prefix(job_id)
     # The length keeps ("a", "bc") and ("ab", "c") apart.
     begun = _hash(f"{len(job_id)}:{job_id}")
 
@@ -45,7 +45,7 @@ def references_of(job_id: str) -> Callable[[str], str]:
     return reference
 
 
-def job_mark(job_id: str) -> str:
+def job_prefix(job_id: str) -> str:
     """Return what all references of one job begin with, so that a scan can tell them from others."""
     return "vx" + _spell(_hash(job_id).digest()[:5])
 
@@ -58,9 +58,9 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def reference_from(noise: bytes) -> str:
+def reference_from(entropy: bytes) -> str:
     """Return the reference that `NOISE` random bytes spell."""
-    return "vx" + _spell(noise)
+    return "vx" + _spell(entropy)
 
 
 def _spell(digest: bytes) -> str:
@@ -68,7 +68,7 @@ def _spell(digest: bytes) -> str:
     return digest.translate(_ALPHABET).decode()
 
 
-def placed(reference: str, *, in_data: bool) -> str:
+def with_location(reference: str, *, in_data: bool) -> str:
     """Return a reference whose last character tells where it stands: a to p in `data`, else in `owner_ref`.
 
     So that a process which has nothing but the reference knows which control rooms can prove that it
@@ -78,7 +78,7 @@ def placed(reference: str, *, in_data: bool) -> str:
     return reference[:-1] + _LETTERS[letter]
 
 
-def stands_in_data(reference: str) -> bool:
+def is_in_data(reference: str) -> bool:
     """Tell where a reference stands, by its last character."""
     return _LETTERS.index(reference[-1]) < 16
 

@@ -19,16 +19,16 @@ from videoapi.creation.controls import Control, Controls
 from videoapi.creation.create_request import ROOM
 from videoapi.creation.references import DATA_KEY, is_reference
 from videoapi.errors import NotFound, ProtocolError, VideoAPIError
-from videoapi.models.codec import RecordReader
+from videoapi.models.codec import RecordDecoder
 from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
-from videoapi.pipeline.pipeline import Caller
-from videoapi.protocol.envelope import Unreadable, parse
+from videoapi.pipeline.pipeline import Pipeline
+from videoapi.protocol.envelope import InvalidJSON, parse
 from videoapi.protocol.routes import GET_ROOM, LIST_ROOMS, Request
 from videoapi.streaming.splitter import Block
-from videoapi.streaming.streamed_response import Patience, Reading
+from videoapi.streaming.streamed_response import StreamedResponse, StreamTimeout
 
-MARK: Final = b"vx"
+PREFIX: Final = b"vx"
 """Stands in every reference of ours, and so in the text of every room that carries one."""
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
 _TRIES: Final = 3
@@ -37,7 +37,7 @@ _MOST_BYTES: Final = 16 * 1024**3
 """There is no shorter list to ask for, and next to nothing of it is kept: a million rooms are more than 1 GiB."""
 
 
-class Found(msgspec.Struct, frozen=True, gc=False):
+class ListedRoom(msgspec.Struct, frozen=True, gc=False):
     """A room in the list that carries a reference of ours."""
 
     reference: str
@@ -51,7 +51,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     def room(self) -> Room:
         """The room as the list shows it; only of references that were asked for by name."""
         assert self.raw is not None
-        return RecordReader(Room, extra=True).read(self.raw)
+        return RecordDecoder(Room, extra=True).decode(self.raw)
 
 
 @attrs.frozen
@@ -68,7 +68,7 @@ class Scan:
     """
 
     began: float
-    found: dict[str, list[Found]]
+    found: dict[str, list[ListedRoom]]
     error: VideoAPIError | None = None
     missing: tuple[Control, ...] = ()
     standing: tuple[Control, ...] = ()
@@ -111,7 +111,7 @@ class Scanner:
         self._next = _Batch()
 
     async def look(
-        self, caller: Caller, references: Iterable[str] = (), counted: Callable[[str], bool] | None = None
+        self, pipeline: Pipeline, references: Iterable[str] = (), counted: Callable[[str], bool] | None = None
     ) -> Scan:
         """Read the list, in a reading that begins after this call.
 
@@ -130,17 +130,17 @@ class Scanner:
                 # next in line reads for the same batch.
                 if self._next is batch:
                     self._next = _Batch()
-                batch.scan = await self._scan(caller, batch)
+                batch.scan = await self._scan(pipeline, batch)
         return batch.scan
 
-    async def _scan(self, caller: Caller, batch: _Batch) -> Scan:
+    async def _scan(self, pipeline: Pipeline, batch: _Batch) -> Scan:
         clock = asyncio.get_running_loop().time
         controls = self._controls.all()
         marks = {control.reference for control in controls}
         tries = 0
         while True:
             began = clock()
-            found, error = await _read(caller, batch, marks)
+            found, error = await _read(pipeline, batch, marks)
             tries += 1
             if error is None:
                 break
@@ -150,17 +150,17 @@ class Scanner:
         shown = {one.room_id for one in controls if _shows(found, one)}
         unseen = [one for one in controls if one.made_at <= began and one.room_id not in shown]
         due = [one for one in unseen if one.made_at <= settled]
-        missing = await self._still_there(caller, due)
+        missing = await self._still_there(pipeline, due)
         standing = [one for one in controls if one.made_at <= settled and one.room_id in shown]
         lag = max((began - one.made_at for one in unseen if one not in due), default=0.0)
         return Scan(began, found, None, tuple(missing), tuple(standing), lag)
 
-    async def _still_there(self, caller: Caller, controls: list[Control]) -> list[Control]:
+    async def _still_there(self, pipeline: Pipeline, controls: list[Control]) -> list[Control]:
         """Ask for the rooms that the list does not show: one that was deleted makes no list a liar."""
         missing: list[Control] = []
         for control in controls[:_ASKED_FOR]:
             try:
-                await caller.call(get_room(caller, control.room_id))
+                await pipeline.run(get_room(pipeline, control.room_id))
             except NotFound:
                 self._controls.forget(control.room_id)
             except VideoAPIError:
@@ -170,18 +170,18 @@ class Scanner:
         return missing + controls[_ASKED_FOR:]
 
 
-def get_room(caller: Caller, room_id: str) -> Request:
+def get_room(pipeline: Pipeline, room_id: str) -> Request:
     """Return the request for one room."""
     return Request(
         route=GET_ROOM,
         path=GET_ROOM.path(room_id),
-        options=caller.options,
-        reader=ROOM,
-        ours=lambda room: room.room_id == room_id,
+        options=pipeline.options,
+        decoder=ROOM,
+        accepts=lambda room: room.room_id == room_id,
     )
 
 
-def _shows(found: dict[str, list[Found]], control: Control) -> bool:
+def _shows(found: dict[str, list[ListedRoom]], control: Control) -> bool:
     """Tell whether a list shows a control room, with its reference where it was put."""
     return any(
         one.room_id == control.room_id
@@ -191,26 +191,30 @@ def _shows(found: dict[str, list[Found]], control: Control) -> bool:
     )
 
 
-async def _read(caller: Caller, batch: _Batch, marks: set[str]) -> tuple[dict[str, list[Found]], VideoAPIError | None]:
+async def _read(
+    pipeline: Pipeline, batch: _Batch, marks: set[str]
+) -> tuple[dict[str, list[ListedRoom]], VideoAPIError | None]:
     """Read the list once; an odd room of somebody else's spoils nothing."""
-    request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=caller.options, stream=True)
+    request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=pipeline.options, stream=True)
     # A room that is asked for by name is wanted whole, so its text is needed.
-    read = None if batch.wanted else glances
-    reading = Reading(caller, request, "rooms", False, Patience(None, LIST_ROOMS), read, most=_MOST_BYTES)
+    read = None if batch.wanted else parse_summaries
+    response = StreamedResponse(
+        pipeline, request, "rooms", False, StreamTimeout(None, LIST_ROOMS), read, max_bytes=_MOST_BYTES
+    )
     search = _Search(batch, marks)
     try:
-        async with aclosing(reading.blocks(lambda: caller.open(request))) as blocks:
+        async with aclosing(response.blocks(lambda: pipeline.open_stream(request))) as blocks:
             async for block in blocks:
-                search.take(block)
+                search.add(block)
     except VideoAPIError as error:
         return search.found, error
     for rooms in search.found.values():
         if len(rooms) > 1:
             rooms.sort(key=lambda one: (one.created, one.room_id))
-    if reading.done:
+    if response.done:
         return search.found, None
-    assert reading.outcome is not None
-    return search.found, caller.error(reading.outcome, request, 1)
+    assert response.outcome is not None
+    return search.found, pipeline.error(response.outcome, request, 1)
 
 
 class _Search:
@@ -225,30 +229,30 @@ class _Search:
         self._wanted = batch.wanted
         self._known = marks | batch.wanted
         self._counted = tuple(batch.counted)
-        self.found: dict[str, list[Found]] = {}
+        self.found: dict[str, list[ListedRoom]] = {}
 
-    def take(self, block: Block) -> None:
+    def add(self, block: Block) -> None:
         """Take the next rooms of the list."""
         if block.too_long:
             raise _hidden("a room longer than 1 MiB")
         for room in block.records or ():
             if (reference := room.reference()) is not None:
-                self._note(reference, room)
+                self._add(reference, room)
         # Most rooms of a large account are none of ours: only what holds the mark is decoded.
-        if MARK in block.text:
+        if PREFIX in block.text:
             for item in block.items:
-                self._look_closely(bytes(item))
+                self._add_item(bytes(item))
 
-    def _look_closely(self, raw: bytes) -> None:
-        if MARK not in raw:
+    def _add_item(self, raw: bytes) -> None:
+        if PREFIX not in raw:
             return
-        room = glance(raw)
+        room = parse_summary(raw)
         if (reference := room.reference()) is not None:
-            self._note(reference, room, raw)
+            self._add(reference, room, raw)
         elif any(mark.encode() in raw for mark in self._wanted):
             raise _hidden("a room that cannot be read carries a reference of ours")
 
-    def _note(self, reference: str, room: Glance, raw: bytes | None = None) -> None:
+    def _add(self, reference: str, room: RoomSummary, raw: bytes | None = None) -> None:
         if reference not in self._known:
             for counts in self._counted:
                 if counts(reference):
@@ -258,8 +262,8 @@ class _Search:
         wanted = raw if reference in self._wanted else None
         in_owner_ref = room.owner_ref == reference
         # Without one in `data`, the reference can only be that in `owner_ref`.
-        in_data = not in_owner_ref or room.marked() is not None
-        one = Found(reference, str(room.room_id), str(room.created or ""), in_data, in_owner_ref, wanted)
+        in_data = not in_owner_ref or room.reference_in_data() is not None
+        one = ListedRoom(reference, str(room.room_id), str(room.created or ""), in_data, in_owner_ref, wanted)
         rooms = self.found.get(reference)
         if rooms is None:
             self.found[reference] = [one]
@@ -276,7 +280,7 @@ class _Data(msgspec.Struct, gc=False, rename={"marked": DATA_KEY}):
     marked: Any = None
 
 
-class Glance(msgspec.Struct, gc=False):
+class RoomSummary(msgspec.Struct, gc=False):
     """What is looked at in a room; the decoder passes over the rest."""
 
     room_id: Any = None
@@ -286,23 +290,23 @@ class Glance(msgspec.Struct, gc=False):
 
     def reference(self) -> str | None:
         """Return the reference that the room carries, as `reference_in` does; None also where its id is none."""
-        reference: Any = self.marked() or self.owner_ref
+        reference: Any = self.reference_in_data() or self.owner_ref
         named = self.room_id is not None and is_id(str(self.room_id))
         return reference if named and is_reference(reference) else None
 
-    def marked(self) -> str | None:
+    def reference_in_data(self) -> str | None:
         """Return the reference that stands in `data`."""
         marked = self.data.marked if isinstance(self.data, _Data) else None
         return marked if marked is not None and is_reference(marked) else None
 
 
-_one: Final = msgspec.json.Decoder(Glance).decode
-_many: Final = msgspec.json.Decoder(list[Glance]).decode
+_one: Final = msgspec.json.Decoder(RoomSummary).decode
+_many: Final = msgspec.json.Decoder(list[RoomSummary]).decode
 
 
-def glances(text: bytes) -> list[Glance] | None:
+def parse_summaries(text: bytes) -> list[RoomSummary] | None:
     """Look at a list of rooms at once; None where none of them is ours, or one is odd."""
-    if MARK not in text:
+    if PREFIX not in text:
         return None
     try:
         return _many(text)
@@ -310,7 +314,7 @@ def glances(text: bytes) -> list[Glance] | None:
         return None
 
 
-def glance(raw: bytes) -> Glance:
+def parse_summary(raw: bytes) -> RoomSummary:
     """Look at one room, however odd it is; an empty glance where nothing can be seen."""
     try:
         return _one(raw)
@@ -318,10 +322,10 @@ def glance(raw: bytes) -> Glance:
         pass
     try:
         room = parse(raw)
-    except Unreadable:
-        return Glance()
+    except InvalidJSON:
+        return RoomSummary()
     if not isinstance(room, Mapping):
-        return Glance()
+        return RoomSummary()
     data = room.get("data")
     seen = _Data(data.get(DATA_KEY)) if isinstance(data, Mapping) else None
-    return Glance(room.get("room_id"), room.get("owner_ref"), seen, room.get("created"))
+    return RoomSummary(room.get("room_id"), room.get("owner_ref"), seen, room.get("created"))

@@ -40,7 +40,7 @@ FINAL: Final = frozenset({Step.MADE, Step.REFUSED, Step.NOT_MADE, Step.UNKNOWN})
 
 
 @attrs.frozen
-class Rules:
+class CreatePolicy:
     """What a run may do.
 
     Args:
@@ -72,7 +72,7 @@ class Create:
 
 
 @attrs.frozen
-class Sight:
+class ScanResult:
     """What one scan shows of one create.
 
     Args:
@@ -104,12 +104,12 @@ def attempted(create: Create, verdict: Verdict, now: float, room_id: str = "") -
             return attrs.evolve(create, step=Step.SCAN, sends=create.sends + 1, doubtful_since=now)
 
 
-def settled_at(create: Create, rules: Rules) -> float:
+def settled_at(create: Create, rules: CreatePolicy) -> float:
     """Return from when on a scan can prove absence."""
     return (create.doubtful_since or 0.0) + rules.settle
 
 
-def scanned(create: Create, sight: Sight, rules: Rules) -> Create:
+def scanned(create: Create, sight: ScanResult, rules: CreatePolicy) -> Create:
     """Return the create after a scan; `SCAN` again where that scan proves nothing."""
     if sight.rooms:
         return attrs.evolve(create, step=Step.MADE, rooms=sight.rooms)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from videoapi.downloads.downloader import Downloader
-from videoapi.downloads.transfer import Progress, Renew
+from videoapi.downloads.transfer import DownloadProgress, RefreshUrl
 
-__all__ = ["Downloader", "Progress", "Renew"]
+__all__ = ["DownloadProgress", "Downloader", "RefreshUrl"]

@@ -11,17 +11,17 @@ from typing import Final
 from yarl import URL
 
 from videoapi.config import BaseUrl, Credentials, positive_seconds
-from videoapi.downloads.fetch import FileSource
-from videoapi.downloads.filenames import name_of, safe_name
-from videoapi.downloads.host_policy import HostPolicy, read_url
-from videoapi.downloads.part_file import Target
-from videoapi.downloads.threads import on_disk
-from videoapi.downloads.transfer import Progress, Renew, Transfer
+from videoapi.downloads.fetch import FileFetcher
+from videoapi.downloads.filenames import filename_from_url, safe_name
+from videoapi.downloads.host_policy import HostPolicy, parse_url
+from videoapi.downloads.part_file import PartFile
+from videoapi.downloads.threads import run_blocking
+from videoapi.downloads.transfer import DownloadProgress, RefreshUrl, Transfer
 from videoapi.errors import CallTimeout, ConfigurationError
 from videoapi.models.archives import ArchiveFile
-from videoapi.pipeline.clock import Chance
+from videoapi.pipeline.clock import Clock
 from videoapi.protocol.backoff import RetryPolicy
-from videoapi.protocol.redaction import shown
+from videoapi.protocol.redaction import redact_url
 from videoapi.transport.pool import ConnectionPool
 
 
@@ -43,7 +43,7 @@ class Downloader:
     def __init__(
         self,
         pool: ConnectionPool,
-        chance: Chance,
+        clock: Clock,
         *,
         base: BaseUrl,
         credentials: Credentials | None,
@@ -51,8 +51,8 @@ class Downloader:
         allow_http: bool,
     ) -> None:
         policy = HostPolicy.of(base.origin, hosts, http=allow_http)
-        self._chance: Final = chance
-        self._source: Final = FileSource(pool=pool, policy=policy, credentials=credentials)
+        self._clock: Final = clock
+        self._source: Final = FileFetcher(pool=pool, policy=policy, credentials=credentials)
 
     async def download(
         self,
@@ -60,10 +60,10 @@ class Downloader:
         to: str | os.PathLike[str],
         *,
         overwrite: bool = False,
-        progress: Progress | None = None,
+        progress: DownloadProgress | None = None,
         timeout: float | None = None,
         name: str | None = None,
-        renew: Renew | None = None,
+        refresh_url: RefreshUrl | None = None,
         policy: RetryPolicy,
         head_timeout: float,
     ) -> Path:
@@ -81,32 +81,32 @@ class Downloader:
             head_timeout: Seconds until an answer's head must be there.
         """
         seconds = positive_seconds("timeout", timeout)
-        url = read_url(file.url if isinstance(file, ArchiveFile) else file)
+        url = parse_url(file.url if isinstance(file, ArchiveFile) else file)
         self._source.policy.check(url)
-        target = Target(to, name=_name(file, url, name), source=_source(url), overwrite=overwrite, named=bool(name))
+        target = PartFile(to, name=_name(file, url, name), source=_source(url), overwrite=overwrite, named=bool(name))
         transfer = Transfer(
             source=self._source,
-            chance=self._chance,
+            clock=self._clock,
             url=url,
             target=target,
             policy=policy,
             head_timeout=head_timeout,
             progress=progress,
-            renew=renew,
+            refresh_url=refresh_url,
         )
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                await on_disk(target.open)
+                await run_blocking(target.open)
                 await transfer.run()
-                return await on_disk(target.finish)
+                return await run_blocking(target.finish)
         except TimeoutError:
             if not limit.expired():
                 raise
         finally:
             target.close()
         raise CallTimeout(
-            f"The file at {shown(url)} did not arrive in {seconds:g} s: {target.received} bytes are kept.",
+            f"The file at {redact_url(url)} did not arrive in {seconds:g} s: {target.received} bytes are kept.",
             method="GET",
             retryable=True,
         )
@@ -119,10 +119,10 @@ def _name(file: ArchiveFile | str, url: URL, wanted: str | None) -> str:
             raise ConfigurationError(f"name={wanted!r} holds nothing that could name a file.")
         return name
     if isinstance(file, ArchiveFile):
-        return name_of(url.raw_path, file.kind, file.archive_id)
-    return name_of(url.raw_path)
+        return filename_from_url(url.raw_path, file.kind, file.archive_id)
+    return filename_from_url(url.raw_path)
 
 
 def _source(url: URL) -> str:
     """Return what tells this file from another; an entity tag alone is unique only within one address."""
-    return hashlib.sha256(shown(url).encode()).hexdigest()
+    return hashlib.sha256(redact_url(url).encode()).hexdigest()

@@ -11,7 +11,7 @@ _KEPT: Final = "The service keeps files for 72 hours, unless storage is bought."
 _TRANSIENT: Final = frozenset({408, 425})
 
 
-def refusal_of(
+def error_from_status(
     status: int, where: str, *, configured: bool, trusted: bool, retry_after: float | None
 ) -> errors.VideoAPIError:
     """Return the error for a file's status; `retryable` says whether the same request may help later.

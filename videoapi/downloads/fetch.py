@@ -10,11 +10,11 @@ import attrs
 from yarl import URL
 
 from videoapi.config import Credentials
-from videoapi.downloads.host_policy import HostPolicy, read_url
+from videoapi.downloads.host_policy import HostPolicy, parse_url
 from videoapi.errors import CallTimeout, ProtocolError
 from videoapi.transport.files import not_fetched, open_file
 from videoapi.transport.pool import ConnectionPool
-from videoapi.transport.response_body import Body
+from videoapi.transport.response_body import ResponseBody
 
 MAX_HOPS: Final = 5
 
@@ -22,7 +22,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 @attrs.frozen(kw_only=True)
-class Reply:
+class FileResponse:
     """The head of an answer, its body still open.
 
     Args:
@@ -31,13 +31,13 @@ class Reply:
         trusted: Whether the recording credentials were sent there.
     """
 
-    body: Body
+    body: ResponseBody
     url: URL
     trusted: bool
 
 
 @attrs.frozen(kw_only=True)
-class FileSource:
+class FileFetcher:
     """Fetches files from the hosts that the policy allows.
 
     Args:
@@ -50,7 +50,7 @@ class FileSource:
     policy: HostPolicy
     credentials: Credentials | None
 
-    async def open(self, url: URL, headers: Mapping[str, str], *, head_timeout: float) -> Reply:
+    async def open(self, url: URL, headers: Mapping[str, str], *, head_timeout: float) -> FileResponse:
         """Send one GET, and return its answer with the body still open.
 
         Redirects are followed, at most five, each judged like the first address. The credentials go
@@ -80,7 +80,7 @@ class FileSource:
                 raise
         raise not_fetched(CallTimeout, url, f"no answer came in {head_timeout:g} s", retryable=True)
 
-    async def _follow(self, url: URL, headers: Mapping[str, str]) -> Reply:
+    async def _follow(self, url: URL, headers: Mapping[str, str]) -> FileResponse:
         trusted = self.credentials is not None
         for _ in range(MAX_HOPS + 1):
             public_only = self.policy.check(url)
@@ -90,9 +90,9 @@ class FileSource:
             body = await open_file(self.pool, url, sent, public_only=public_only)
             location = body.headers.get("Location") if body.status in _REDIRECTS else None
             if location is None:
-                return Reply(body=body, url=url, trusted=trusted)
+                return FileResponse(body=body, url=url, trusted=trusted)
             body.discard()
-            following = read_url(location, url)
+            following = parse_url(location, url)
             if url.scheme == "https" and following.scheme == "http":
                 raise not_fetched(ProtocolError, url, "a redirect leads from https to http")
             trusted = trusted and following.origin() == url.origin()

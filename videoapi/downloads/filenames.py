@@ -42,7 +42,7 @@ def safe_name(text: str) -> str | None:
     return name
 
 
-def name_of(url_path: str, kind: str | None = None, archive_id: str | None = None) -> str:
+def filename_from_url(url_path: str, kind: str | None = None, archive_id: str | None = None) -> str:
     """Return the name for a file that lies at a URL's path.
 
     Args:

@@ -11,7 +11,7 @@ import attrs
 from yarl import URL
 
 from videoapi.errors import ConfigurationError, DownloadFailed
-from videoapi.protocol.redaction import shown
+from videoapi.protocol.redaction import redact_url
 
 VENDOR: Final = ".enablex.io"
 """The service's own domain: allowed where the API itself is asked there."""
@@ -21,7 +21,7 @@ _PRINTABLE: Final = re.compile(r"[!-~]+")
 _PORTS: Final = {"https": 443, "http": 80}
 
 
-def read_url(text: str, base: URL | None = None) -> URL:
+def parse_url(text: str, base: URL | None = None) -> URL:
     """Read a URL as it was sent, without changing a byte of what may be signed.
 
     Args:
@@ -172,7 +172,7 @@ def _named(text: str) -> tuple[str, int | None]:
 
 def _refused(url: URL, why: str) -> DownloadFailed:
     return DownloadFailed(
-        f"The file at {shown(url)} was not fetched: {why}. Nothing was sent there.",
+        f"The file at {redact_url(url)} was not fetched: {why}. Nothing was sent there.",
         reason="host",
         method="GET",
     )

@@ -26,7 +26,7 @@ _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP,
 _MAX_STATE: Final = 4096
 
 
-class Target:
+class PartFile:
     """Where one download goes.
 
     Args:
@@ -68,7 +68,7 @@ class Target:
         self._must_be_free()
         self._file = self._lock_part()
         size = os.fstat(self._file).st_size
-        version = Version.kept(self._state())
+        version = Version.parse(self._state())
         if size and version and version.validator and (version.total is None or size <= version.total):
             self.received, self.version = size, version
 

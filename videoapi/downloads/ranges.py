@@ -35,7 +35,7 @@ class Version:
         return self.etag or self.modified
 
     @classmethod
-    def of(cls, headers: Mapping[str, str], total: int | None) -> Self:
+    def from_headers(cls, headers: Mapping[str, str], total: int | None) -> Self:
         """Read the version from an answer's headers; a weak tag proves nothing about bytes."""
         etag = headers.get("ETag", "").strip()
         modified = headers.get("Last-Modified", "").strip()
@@ -46,7 +46,7 @@ class Version:
         )
 
     @classmethod
-    def kept(cls, document: Any) -> Self | None:
+    def parse(cls, document: Any) -> Self | None:
         """Read a version back from what was kept on disk; None where it is not plainly one."""
         if not isinstance(document, dict):
             return None
@@ -55,18 +55,18 @@ class Version:
             return None
         headers = {"ETag": etag, "Last-Modified": modified}
         texts = {name: value for name, value in headers.items() if isinstance(value, str)}
-        return cls.of(texts, total)
+        return cls.from_headers(texts, total)
 
 
 @attrs.frozen
-class Whole:
+class FullBody:
     """The file from its first byte; what was kept is worthless."""
 
     version: Version
 
 
 @attrs.frozen
-class Rest:
+class RemainingBody:
     """The bytes that follow those kept, up to `stop` (exclusive)."""
 
     stop: int
@@ -77,18 +77,18 @@ class Rest:
 class Restart:
     """The answer cannot be joined to the bytes kept: ask for the whole file."""
 
-    why: str
+    message: str
 
 
 @attrs.frozen
-class Refusal:
+class UnusableResponse:
     """The answer is not the file."""
 
-    why: str
+    message: str
     reason: str
 
 
-Head = Whole | Rest | Restart | Refusal
+Head = FullBody | RemainingBody | Restart | UnusableResponse
 
 
 def range_headers(received: int, version: Version) -> dict[str, str]:
@@ -103,7 +103,7 @@ def range_headers(received: int, version: Version) -> dict[str, str]:
     return {"Range": f"bytes={received}-", "If-Range": version.validator}
 
 
-def read_head(
+def interpret_head(
     status: int, headers: Mapping[str, str], *, received: int, version: Version, asked: bool, name: str
 ) -> Head:
     """Decide what the answer 200, 206 or 416 means for the bytes kept; two versions are never joined.
@@ -117,25 +117,25 @@ def read_head(
         name: The file's name, by which a page in its place is told.
     """
     if status == 416:
-        return Restart("the server has no such range") if asked else Refusal("HTTP 416", "refused")
+        return Restart("the server has no such range") if asked else UnusableResponse("HTTP 416", "refused")
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if trouble := _not_the_file(kind, headers, name):
         return trouble
     if status == 206:
         if not asked:
-            return Refusal("the server sent a part of the file, unasked", "incomplete")
+            return UnusableResponse("the server sent a part of the file, unasked", "incomplete")
         return _rest(kind, headers, received, version)
     return _whole(headers)
 
 
-def _not_the_file(kind: str, headers: Mapping[str, str], name: str) -> Refusal | None:
+def _not_the_file(kind: str, headers: Mapping[str, str], name: str) -> UnusableResponse | None:
     ending = name.lower()
     if kind in _PAGES and not ending.endswith((".html", ".htm", ".xhtml")):
-        return Refusal("a web page came in place of the file, likely a login", "credentials")
+        return UnusableResponse("a web page came in place of the file, likely a login", "credentials")
     if kind == "application/json" and ending.endswith(_MEDIA):
-        return Refusal("a JSON document came in place of the file", "refused")
+        return UnusableResponse("a JSON document came in place of the file", "refused")
     if headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-        return Refusal("the server compressed the file, though asked not to", "refused")
+        return UnusableResponse("the server compressed the file, though asked not to", "refused")
     return None
 
 
@@ -144,10 +144,12 @@ def _whole(headers: Mapping[str, str]) -> Head:
     framed = "chunked" in headers.get("Transfer-Encoding", "").lower()
     if framed:
         # Chunks tell their own end, and a length beside them is void (RFC 9112, 6.3).
-        return Whole(Version.of(headers, None))
+        return FullBody(Version.from_headers(headers, None))
     if not _LENGTH.fullmatch(length):
-        return Refusal("the server does not say where the file ends, so nobody could tell it from a part", "incomplete")
-    return Whole(Version.of(headers, int(length)))
+        return UnusableResponse(
+            "the server does not say where the file ends, so nobody could tell it from a part", "incomplete"
+        )
+    return FullBody(Version.from_headers(headers, int(length)))
 
 
 def _rest(kind: str, headers: Mapping[str, str], received: int, version: Version) -> Head:
@@ -164,8 +166,8 @@ def _rest(kind: str, headers: Mapping[str, str], received: int, version: Version
         return Restart("the server announced two lengths for the part")
     if version.total not in (None, total):
         return Restart("the file's length has changed")
-    now = Version.of(headers, total)
+    now = Version.from_headers(headers, total)
     same = now.etag == version.etag if version.etag else now.modified == version.modified
     if not same:
         return Restart("the file has changed")
-    return Rest(last + 1, attrs.evolve(version, total=total))
+    return RemainingBody(last + 1, attrs.evolve(version, total=total))

@@ -12,7 +12,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def on_disk(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+async def run_blocking(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run `work` in a thread, and wait for its end even when cancelled.
 
     The thread uses file descriptors that the caller closes next; were it still running then, it

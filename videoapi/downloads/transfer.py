@@ -9,22 +9,22 @@ from typing import Final
 import attrs
 from yarl import URL
 
-from videoapi.downloads.errors import refusal_of
-from videoapi.downloads.fetch import FileSource, Reply
-from videoapi.downloads.host_policy import read_url
-from videoapi.downloads.part_file import Target
-from videoapi.downloads.ranges import Refusal, Rest, Restart, Version, range_headers, read_head
-from videoapi.downloads.threads import on_disk
+from videoapi.downloads.errors import error_from_status
+from videoapi.downloads.fetch import FileFetcher, FileResponse
+from videoapi.downloads.host_policy import parse_url
+from videoapi.downloads.part_file import PartFile
+from videoapi.downloads.ranges import RemainingBody, Restart, UnusableResponse, Version, interpret_head, range_headers
+from videoapi.downloads.threads import run_blocking
 from videoapi.errors import DownloadFailed, VideoAPIError
-from videoapi.pipeline.clock import Chance
-from videoapi.protocol.backoff import RetryPolicy, jitter, retry_after_of, spread
-from videoapi.protocol.redaction import shown
-from videoapi.transport.response_body import Body, BodyLost
+from videoapi.pipeline.clock import Clock
+from videoapi.protocol.backoff import RetryPolicy, add_jitter, jitter, parse_retry_after
+from videoapi.protocol.redaction import redact_url
+from videoapi.transport.response_body import BodyInterrupted, ResponseBody
 
-Progress = Callable[[int, int | None], object]
+DownloadProgress = Callable[[int, int | None], object]
 """Called with the bytes there are and the file's length, None while unknown; at most ten times a second."""
 
-Renew = Callable[[], Awaitable[str | None]]
+RefreshUrl = Callable[[], Awaitable[str | None]]
 """Asks for the file's address once more, as a signed one expires; None where there is no other."""
 
 BLOCK: Final = 256 * 1024
@@ -51,14 +51,14 @@ class Transfer:
         renew: Asked once for another address, where this one is refused; or None.
     """
 
-    source: FileSource
-    chance: Chance
+    source: FileFetcher
+    clock: Clock
     url: URL
-    target: Target
+    target: PartFile
     policy: RetryPolicy
     head_timeout: float
-    progress: Progress | None = None
-    renew: Renew | None = None
+    progress: DownloadProgress | None = None
+    refresh_url: RefreshUrl | None = None
     _attempts: int = attrs.field(default=0, init=False)
     _restarted: bool = attrs.field(default=False, init=False)
     _told: float = attrs.field(default=0.0, init=False)
@@ -80,7 +80,7 @@ class Transfer:
                 return
             if self.target.received >= best + STEP:
                 best, failures = self.target.received, 0
-            if trouble.status in _EXPIRED and await self._renewed():
+            if trouble.status in _EXPIRED and await self._refreshed():
                 continue
             failures += 1
             wait = self._wait(trouble, failures)
@@ -89,7 +89,7 @@ class Transfer:
                 if isinstance(trouble, DownloadFailed):
                     trouble.received = self.target.received
                 raise trouble
-            await self.chance.sleep(wait)
+            await self.clock.sleep(wait)
 
     def _wait(self, trouble: VideoAPIError, failures: int) -> float | None:
         """Return the seconds until the next attempt; None where there is none."""
@@ -99,16 +99,16 @@ class Transfer:
         if asked is not None and asked > self.policy.max_retry_after:
             return None
         base = self.policy.base if asked is None else self.policy.throttle_base
-        wait = jitter(base, self.policy.cap, failures, self.chance.dice())
-        return wait if asked is None else max(wait, spread(asked, self.chance.dice()))
+        wait = jitter(base, self.policy.cap, failures, self.clock.random())
+        return wait if asked is None else max(wait, add_jitter(asked, self.clock.random()))
 
-    async def _renewed(self) -> bool:
+    async def _refreshed(self) -> bool:
         """Take the address that the file has now, if it is another; only once."""
-        renew, self.renew = self.renew, None
+        renew, self.refresh_url = self.refresh_url, None
         text = await renew() if renew is not None else None
         if text is None:
             return False
-        self.url = read_url(text)
+        self.url = parse_url(text)
         return True
 
     async def _attempt(self) -> None:
@@ -130,18 +130,18 @@ class Transfer:
         self.target.received = 0
         await self._attempt()
 
-    async def _accept(self, reply: Reply, *, asked: bool) -> int | None:
+    async def _accept(self, reply: FileResponse, *, asked: bool) -> int | None:
         """Judge the head; return where its bytes end, None where only they tell."""
         body, target = reply.body, self.target
         if body.status not in (200, 206, 416):
-            raise refusal_of(
+            raise error_from_status(
                 body.status,
-                shown(self.url),
+                redact_url(self.url),
                 configured=self.source.credentials is not None,
                 trusted=reply.trusted,
-                retry_after=retry_after_of(body.headers, lambda: datetime.now(UTC)),
+                retry_after=parse_retry_after(body.headers, lambda: datetime.now(UTC)),
             )
-        head = read_head(
+        head = interpret_head(
             body.status,
             body.headers,
             received=target.received,
@@ -149,20 +149,20 @@ class Transfer:
             asked=asked,
             name=self.url.path,
         )
-        if isinstance(head, Refusal):
+        if isinstance(head, UnusableResponse):
             advice = " Check recording_auth=." if head.reason == "credentials" else ""
-            raise self._failed(f"{head.why}.{advice}", reason=head.reason, status=body.status)
+            raise self._failed(f"{head.message}.{advice}", reason=head.reason, status=body.status)
         if isinstance(head, Restart):
             return _RESTART
-        if isinstance(head, Rest):
+        if isinstance(head, RemainingBody):
             target.version = head.version
             self._tell(0, always=True)
             return head.stop
-        await on_disk(target.begin, head.version)
+        await run_blocking(target.begin, head.version)
         self._tell(0, always=True)
         return head.version.total
 
-    async def _copy(self, body: Body, stop: int | None) -> None:
+    async def _copy(self, body: ResponseBody, stop: int | None) -> None:
         target, held = self.target, bytearray()
         why: str | None = None
         try:
@@ -170,12 +170,12 @@ class Transfer:
                 held += chunk
                 if stop is not None and target.received + len(held) > stop:
                     held.clear()
-                    await on_disk(target.begin, Version())
+                    await run_blocking(target.begin, Version())
                     raise self._failed("more came than was announced")
                 if len(held) >= BLOCK:
                     await self._write(held)
                 self._tell(len(held))
-        except BodyLost as lost:
+        except BodyInterrupted as lost:
             why = lost.reason
             held += lost.rest
         finally:
@@ -192,18 +192,18 @@ class Transfer:
     async def _write(self, held: bytearray) -> None:
         data = bytes(held)
         held.clear()
-        await on_disk(self.target.write, data)
+        await run_blocking(self.target.write, data)
 
     def _tell(self, held: int, *, always: bool = False) -> None:
         if self.progress is None:
             return
-        now = self.chance.clock()
+        now = self.clock.now()
         if always or now - self._told >= TICK:
             self._told = now
             self.progress(self.target.received + held, self.target.version.total)
 
     def _failed(self, why: str, *, reason: str = "incomplete", **facts: bool | int) -> DownloadFailed:
-        text = f"The file at {shown(self.url)} did not arrive: {why.rstrip('.')}."
+        text = f"The file at {redact_url(self.url)} did not arrive: {why.rstrip('.')}."
         return DownloadFailed(text, reason=reason, method="GET", **facts)
 
 

@@ -6,15 +6,15 @@ from typing import ClassVar
 import attrs
 
 from videoapi.models.base import Model
-from videoapi.models.redaction import masked_url, masked_urls
-from videoapi.models.times import moment
+from videoapi.models.redaction import redact_url, redact_urls
+from videoapi.models.times import parse_time
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class FileLink(Model):
     """Where a file lies. Source: contract 5.3."""
 
-    url: str | None = attrs.field(default=None, repr=masked_url)
+    url: str | None = attrs.field(default=None, repr=redact_url)
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -33,7 +33,7 @@ class ArchiveFile(Model):
     composed: ClassVar[bool] = True
 
     kind: str
-    url: str = attrs.field(repr=masked_url)
+    url: str = attrs.field(repr=redact_url)
     archive_id: str | None = None
     room_id: str | None = None
     conf_num: str | None = None
@@ -52,10 +52,10 @@ class Archive(Model):
     conf_num: str | None = None
     app_id: str | None = None
     room_id: str | None = None
-    recording: _Links = attrs.field(default=None, repr=masked_urls)
-    transcoded: _Links = attrs.field(default=None, repr=masked_urls)
-    chatdata: _Links = attrs.field(default=None, repr=masked_urls)
-    metadata: _Links = attrs.field(default=None, repr=masked_urls)
+    recording: _Links = attrs.field(default=None, repr=redact_urls)
+    transcoded: _Links = attrs.field(default=None, repr=redact_urls)
+    chatdata: _Links = attrs.field(default=None, repr=redact_urls)
+    metadata: _Links = attrs.field(default=None, repr=redact_urls)
 
     @property
     def archive_id(self) -> str | None:
@@ -65,7 +65,7 @@ class Archive(Model):
     @property
     def trans_at(self) -> datetime | None:
         """When the archive was made, aware, in UTC."""
-        return moment(self.trans_date)
+        return parse_time(self.trans_date)
 
     @property
     def identity(self) -> str | None:

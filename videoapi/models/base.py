@@ -11,7 +11,7 @@ from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.models.absent import often_absent
 from videoapi.models.fields import rebuild, wire_fields
 from videoapi.models.pydantic_schema import core_schema, json_schema
-from videoapi.models.strict_json import Refused
+from videoapi.models.strict_json import DecodeError
 
 _M = TypeVar("_M", bound="Model")
 Where = tuple[str | int, ...]
@@ -41,7 +41,7 @@ UNSET: Final = Unset.UNSET
 """Stands in a setting that was not given, and so is not sent."""
 
 
-class Source(Protocol):
+class UnknownFields(Protocol):
     """What models came from."""
 
     def unknown_at(self, where: Where) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Model:
     """
 
     # Set after decoding and no attrs field, so that nothing on the wire can fill it.
-    __slots__ = ("__weakref__", "_kept")
+    __slots__ = ("__weakref__", "_extra")
 
     # Whether a scalar that does not fit its field is left in `extra` (the field reads None)
     # instead of making the whole object unreadable.
@@ -66,7 +66,7 @@ class Model:
     # Keys beside the object's own where the whole body is the object.
     envelope: ClassVar[frozenset[str]] = frozenset()
 
-    _kept: tuple[Source, Where] | dict[str, Any]
+    _extra: tuple[UnknownFields, Where] | dict[str, Any]
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Model:
         Raises:
             ConfigurationError: they were not kept; read the stream with `extra=True`.
         """
-        kept = self._kept_fields()
+        kept = self._extra_fields()
         if kept is None:
             raise ConfigurationError(
                 f"The unknown fields of this {type(self).__name__} were not kept; read it with extra=True."
@@ -90,7 +90,7 @@ class Model:
             if value is None or value is UNSET or (is_part and not value):
                 continue
             wire[name] = value
-        wire.update(self._kept_fields() or {})
+        wire.update(self._extra_fields() or {})
         return wire
 
     def to_json(self) -> str:
@@ -111,20 +111,20 @@ class Model:
 
         try:
             return structure(fields, cls)
-        except Refused as refused:
+        except DecodeError as refused:
             raise ValidationError(
-                f"This is no {cls.__name__}: {refused.reason}.", field=refused.place or None
+                f"This is no {cls.__name__}: {refused.reason}.", field=refused.location or None
             ) from None
 
-    def _kept_fields(self) -> dict[str, Any] | None:
+    def _extra_fields(self) -> dict[str, Any] | None:
         try:
-            kept = self._kept
+            kept = self._extra
         except AttributeError:
             return {} if self.composed else None
         if isinstance(kept, tuple):
             source, where = kept
             kept = source.unknown_at(where)
-            put_kept(self, kept)
+            set_extra(self, kept)
         return kept
 
     def __repr__(self) -> str:
@@ -139,7 +139,7 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = {name: getattr(self, name) for name, _ in wire_fields(type(self))}
-        return rebuild, (type(self), fields, self._kept_fields())
+        return rebuild, (type(self), fields, self._extra_fields())
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
@@ -156,7 +156,7 @@ def sparse(cls: type[_M]) -> type[_M]:
 
 
 # The slot's own setter: frozen classes refuse any other way in, and this one is the fastest.
-put_kept: Callable[[Model, tuple[Source, Where] | dict[str, Any]], None] = cast(Any, Model)._kept.__set__
+set_extra: Callable[[Model, tuple[UnknownFields, Where] | dict[str, Any]], None] = cast(Any, Model)._extra.__set__
 
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})

@@ -8,10 +8,10 @@ import msgspec
 
 from videoapi.models.absent import often_absent
 from videoapi.models.base import Model
-from videoapi.models.redaction import masked
+from videoapi.models.redaction import redact
 from videoapi.models.rooms import Sip
 from videoapi.models.settings import RoomSettings
-from videoapi.models.times import moment
+from videoapi.models.times import parse_time
 
 # The bounds keep out "nan" and "inf", which the typed decoder would take for numbers.
 Number = Annotated[float, msgspec.Meta(ge=-1.7e308, le=1.7e308)]
@@ -53,12 +53,12 @@ class CallRoom(Model):
     @property
     def connected_at(self) -> datetime | None:
         """When the session began, aware, in UTC."""
-        return moment(self.connect_dt)
+        return parse_time(self.connect_dt)
 
     @property
     def disconnected_at(self) -> datetime | None:
         """When the session ended, aware, in UTC."""
-        return moment(self.disconnect_dt)
+        return parse_time(self.disconnect_dt)
 
 
 @often_absent("token", "confName")
@@ -71,7 +71,7 @@ class CallUser(Model):
     role: str | None = None
     ref: str | None = None
     agent: str | None = None
-    token: str | None = attrs.field(default=None, repr=masked)
+    token: str | None = attrs.field(default=None, repr=redact)
     confName: str | None = None  # noqa: N815 - as on the wire
 
 
@@ -88,12 +88,12 @@ class SignalServer(Model):
     @property
     def connected_at(self) -> datetime | None:
         """When the user came, aware, in UTC."""
-        return moment(self.connect_dt)
+        return parse_time(self.connect_dt)
 
     @property
     def disconnected_at(self) -> datetime | None:
         """When the user left, aware, in UTC."""
-        return moment(self.disconnect_dt)
+        return parse_time(self.disconnect_dt)
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -190,7 +190,7 @@ class CallRecord(Model):
     @property
     def trans_at(self) -> datetime | None:
         """When the record was made, aware, in UTC."""
-        return moment(self.trans_date)
+        return parse_time(self.trans_date)
 
     @property
     def identity(self) -> str | None:

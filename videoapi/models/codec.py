@@ -15,12 +15,12 @@ import msgspec
 
 from videoapi.errors import ValidationError
 from videoapi.models.base import Model, plain
-from videoapi.models.extra import Text
+from videoapi.models.extra import ExtraSource
 from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
-from videoapi.models.strict_json import Refused, loads
+from videoapi.models.strict_json import DecodeError, loads
 
-__all__ = ["MISSING", "Reader", "RecordReader", "Refused", "encode"]
+__all__ = ["MISSING", "DecodeError", "RecordDecoder", "ResponseDecoder", "encode"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Model)
@@ -60,7 +60,7 @@ def encode(body: Mapping[str, Any]) -> bytes:
     raise ValidationError(f"The request cannot be written as JSON ({kind}).")
 
 
-class Reader(Generic[T]):
+class ResponseDecoder(Generic[T]):
     """Reads one kind of answer.
 
     Args:
@@ -98,21 +98,21 @@ class Reader(Generic[T]):
                 return MISSING, None
             payload = self._whole.decode(body) if self.key is None else envelope.payload
         except _UNREADABLE as error:
-            raise Refused(_reason(error)) from None
+            raise DecodeError(_reason(error)) from None
         if self.many:
             payload = payload or []
             self._check(payload)
-            text = Text(body, cast("type[Model]", self.model), self._where)
+            text = ExtraSource(body, cast("type[Model]", self.model), self._where)
             for place, item in enumerate(payload):
-                text.keep(item, (*self._where, place))
+                text.attach(item, (*self._where, place))
         else:
             _check_sound(payload)
             made: object = payload
             if isinstance(made, Model):
-                Text(body, type(made), self._where).keep(made, self._where)
+                ExtraSource(body, type(made), self._where).attach(made, self._where)
         return envelope.result, payload
 
-    def structure(self, payload: object) -> T | list[T]:
+    def tolerant(self, payload: object) -> T | list[T]:
         """Build what the payload holds, from parsed JSON.
 
         Args:
@@ -125,7 +125,7 @@ class Reader(Generic[T]):
         if self.many:
             listed = [] if payload is None else payload
             if not isinstance(listed, list):
-                raise Refused("expected a list")
+                raise DecodeError("expected a list")
             made = [self._structure_one(item) for item in listed]
         else:
             made = self._structure_one(payload)
@@ -138,7 +138,7 @@ class Reader(Generic[T]):
         if self.model is NoneType:
             return None
         if payload is None:
-            raise Refused("missing")
+            raise DecodeError("missing")
         if self.model is str:
             return text(payload)
         return structure(payload, cast("type[Model]", self.model))
@@ -171,7 +171,7 @@ class _Nothing:
         return None
 
 
-class RecordReader(Generic[M]):
+class RecordDecoder(Generic[M]):
     """Reads the records of a stream, each on its own.
 
     Args:
@@ -184,7 +184,7 @@ class RecordReader(Generic[M]):
         self.extra = extra
         self._named = issubclass(model, Room)
 
-    def read(self, raw: bytes | msgspec.Raw) -> M:
+    def decode(self, raw: bytes | msgspec.Raw) -> M:
         """Read one record.
 
         Args:
@@ -196,16 +196,16 @@ class RecordReader(Generic[M]):
         try:
             record: M = self._decode(raw)
         except _UNREADABLE:
-            return self._read_slowly(bytes(raw))
+            return self._decode_tolerantly(bytes(raw))
         if self._named:
             _check_sound(record)
         if self.extra:
             kept = bytes(raw)
             _check_text(kept)
-            Text(kept, self.model).keep(record)
+            ExtraSource(kept, self.model).attach(record)
         return record
 
-    def read_list(self, text: bytes) -> list[M] | None:
+    def decode_list(self, text: bytes) -> list[M] | None:
         """Read a JSON list of records at once, at half the cost of one by one.
 
         Args:
@@ -222,22 +222,22 @@ class RecordReader(Generic[M]):
             if self.extra:
                 _check_text(text)
                 for record, raw in zip(records, _raw_list(text), strict=True):
-                    Text(bytes(raw), self.model).keep(record)
+                    ExtraSource(bytes(raw), self.model).attach(record)
         except _UNREADABLE:
             return None
         return records
 
-    def read_block(self, raws: Iterable[bytes | msgspec.Raw]) -> list[M | Refused]:
+    def decode_block(self, raws: Iterable[bytes | msgspec.Raw]) -> list[M | DecodeError]:
         """Read records; what cannot be read is its refusal, in its place."""
-        return [self._read_or_refused(raw) for raw in raws]
+        return [self._decode_or_error(raw) for raw in raws]
 
-    def _read_or_refused(self, raw: bytes | msgspec.Raw) -> M | Refused:
+    def _decode_or_error(self, raw: bytes | msgspec.Raw) -> M | DecodeError:
         try:
-            return self.read(raw)
-        except Refused as refused:
+            return self.decode(raw)
+        except DecodeError as refused:
             return refused
 
-    def _read_slowly(self, raw: bytes) -> M:
+    def _decode_tolerantly(self, raw: bytes) -> M:
         from videoapi.models.converter import structure
 
         record = structure(loads(raw), self.model, kept=self.extra)
@@ -276,16 +276,16 @@ def _check_text(raw: bytes) -> None:
         try:
             raw.decode()
         except UnicodeDecodeError:
-            raise Refused("not valid UTF-8") from None
+            raise DecodeError("not valid UTF-8") from None
 
 
 def _check_sound(item: object) -> None:
     # A room that cannot be named in a path is none: every later call would go elsewhere.
     if isinstance(item, Room):
         if not is_id(item.room_id):
-            raise Refused("is no id", "room_id")
+            raise DecodeError("is no id", "room_id")
     elif item == "":
-        raise Refused("is empty")
+        raise DecodeError("is empty")
 
 
 def _check_numbers(value: Any) -> None:

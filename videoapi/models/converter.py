@@ -16,7 +16,7 @@ import attrs
 import cattrs
 
 from videoapi.models.fields import field_types, is_model, rebuild, unknown
-from videoapi.models.strict_json import Refused
+from videoapi.models.strict_json import DecodeError
 
 _M = TypeVar("_M")
 _Hook = Callable[[Any, Any], Any]
@@ -62,7 +62,7 @@ def text(value: Any, _: Any = str) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return str(value)
-    raise Refused(f"expected text, got {_kind(value)}")
+    raise DecodeError(f"expected text, got {_kind(value)}")
 
 
 def _whole(value: Any, _: Any) -> int:
@@ -75,7 +75,7 @@ def _whole(value: Any, _: Any) -> int:
         return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    raise Refused(f"expected a whole number, got {_kind(value)}")
+    raise DecodeError(f"expected a whole number, got {_kind(value)}")
 
 
 def _number(value: Any, _: Any) -> float:
@@ -87,8 +87,8 @@ def _number(value: Any, _: Any) -> float:
                 return number
         except OverflowError:
             pass
-        raise Refused("number out of range")
-    raise Refused(f"expected a number, got {_kind(value)}")
+        raise DecodeError("number out of range")
+    raise DecodeError(f"expected a number, got {_kind(value)}")
 
 
 def _truth(value: Any, _: Any) -> bool:
@@ -98,12 +98,12 @@ def _truth(value: Any, _: Any) -> bool:
         return value == 1
     if isinstance(value, str) and (word := value.strip().lower()) in _TRUTHS:
         return _TRUTHS[word]
-    raise Refused(f"expected true or false, got {_kind(value)}")
+    raise DecodeError(f"expected true or false, got {_kind(value)}")
 
 
 def _mapping(value: Any, _: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise Refused(f"expected an object, got {_kind(value)}")
+        raise DecodeError(f"expected an object, got {_kind(value)}")
     return dict(value)
 
 
@@ -117,7 +117,7 @@ def _union_hook(kind: Any, converter: cattrs.Converter) -> _Hook:
     readers = [
         (shapes, converter.get_structure_hook(member), member)
         for member in members
-        if (shapes := _shapes(member)) is not None
+        if (shapes := _accepted_shapes(member)) is not None
     ]
     scalars = [read for scalar, read in _SCALARS.items() if scalar in members]
 
@@ -138,13 +138,13 @@ def _union_hook(kind: Any, converter: cattrs.Converter) -> _Hook:
 
 
 def _first(hooks: list[_Hook], value: Any) -> Any:
-    refused: Refused | None = None
+    refused: DecodeError | None = None
     for hook in hooks:
         try:
             return hook(value, None)
-        except Refused as this:
+        except DecodeError as this:
             refused = this
-    raise refused or Refused(f"expected something else than {_kind(value)}")
+    raise refused or DecodeError(f"expected something else than {_kind(value)}")
 
 
 def _tuple_hook(kind: Any, converter: cattrs.Converter) -> _Hook:
@@ -153,7 +153,7 @@ def _tuple_hook(kind: Any, converter: cattrs.Converter) -> _Hook:
 
     def read(value: Any, _: Any) -> tuple[Any, ...]:
         if not isinstance(value, (list, tuple)):
-            raise Refused(f"expected a list, got {_kind(value)}")
+            raise DecodeError(f"expected a list, got {_kind(value)}")
         return tuple(read_item(item, item_kind) for item in value)
 
     return read
@@ -169,23 +169,23 @@ def _model_hook(cls: Any, converter: cattrs.Converter, kept: bool) -> _Hook:
         if isinstance(value, cls):
             return value
         if not isinstance(value, Mapping):
-            raise Refused(f"expected an object, got {_kind(value)}")
+            raise DecodeError(f"expected an object, got {_kind(value)}")
         fields: dict[str, Any] = {}
         unread: dict[str, Any] = {}
         for name, kind, fitting, hook in readers:
             found = value.get(name)
             if found is None:
                 if name in required:
-                    raise Refused("missing", name)
+                    raise DecodeError("missing", name)
                 continue
             if type(found) is fitting:
                 fields[name] = found
                 continue
             try:
                 fields[name] = hook(found, kind)
-            except Refused as refused:
+            except DecodeError as refused:
                 if name in required or not cls.lenient:
-                    raise refused.within(name) from None
+                    raise refused.nested_in(name) from None
                 unread[name] = found
         return rebuild(cls, fields, unknown(cls, value) | unread if kept else None)
 
@@ -210,7 +210,7 @@ def _is_dict(kind: Any) -> bool:
     return get_origin(kind) is dict
 
 
-def _shapes(member: Any) -> tuple[type, ...] | None:
+def _accepted_shapes(member: Any) -> tuple[type, ...] | None:
     if is_model(member):
         return (Mapping, member)
     if _is_dict(member):

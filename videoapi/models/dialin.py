@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import attrs
 
 from videoapi.models.base import Model
-from videoapi.models.redaction import masked
+from videoapi.models.redaction import redact
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -32,8 +32,8 @@ class DialInSip(Model):
     lenient: ClassVar[bool] = True
 
     server_url: str | None = None
-    username: str | None = attrs.field(default=None, repr=masked)
-    password: str | None = attrs.field(default=None, repr=masked)
+    username: str | None = attrs.field(default=None, repr=redact)
+    password: str | None = attrs.field(default=None, repr=redact)
     sig_servers: tuple[Any, ...] | None = None
     media_servers: tuple[Any, ...] | None = None
 
@@ -55,7 +55,7 @@ class DialIn(Model):
     envelope: ClassVar[frozenset[str]] = frozenset({"result"})
 
     _id: str | None = None
-    app_key: str | None = attrs.field(default=None, repr=masked)
+    app_key: str | None = attrs.field(default=None, repr=redact)
     settings: DialInSettings | None = None
     sip: DialInSip | None = None
     dialin: tuple[DialInNumber, ...] | None = None

@@ -4,12 +4,12 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from videoapi.models.base import Model, Where, put_kept
+from videoapi.models.base import Model, Where, set_extra
 from videoapi.models.fields import parts, unknown
 from videoapi.models.strict_json import loads_kept
 
 
-class Text:
+class ExtraSource:
     """The text that models came from: it is parsed once, when somebody first asks what they do not show.
 
     Then it goes; what is left of it are the unknown fields of all its models.
@@ -28,22 +28,22 @@ class Text:
         self._where = where
         self._found: dict[Where, dict[str, Any]] | None = None
 
-    def keep(self, made: Model, where: Where = ()) -> None:
+    def attach(self, made: Model, where: Where = ()) -> None:
         """Keep this text for `extra` of a model and of its parts.
 
         Args:
             made: What was decoded from it.
             where: The keys and places that lead to the model inside the text.
         """
-        put_kept(made, (self, where))
+        set_extra(made, (self, where))
         for name in parts(type(made)):
             value = getattr(made, name)
             if isinstance(value, Model):
-                self.keep(value, _below(where, name))
+                self.attach(value, _below(where, name))
             elif isinstance(value, tuple):
                 for place, item in enumerate(value):
                     if isinstance(item, Model):
-                        self.keep(item, (*where, name, place))
+                        self.attach(item, (*where, name, place))
 
     def unknown_at(self, where: Where) -> dict[str, Any]:
         """Return the unknown fields of the model that stands there."""

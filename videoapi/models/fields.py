@@ -22,7 +22,7 @@ def rebuild(cls: type[_M], fields: Mapping[str, Any], kept: dict[str, Any] | Non
         put(made, fields[name] if name in fields else make() if make is not None else default)
     if kept is not None:
         # A frozen class refuses any other way in.
-        object.__setattr__(made, "_kept", kept)
+        object.__setattr__(made, "_extra", kept)
     return made
 
 

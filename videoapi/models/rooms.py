@@ -8,7 +8,7 @@ import attrs
 
 from videoapi.models.absent import often_absent
 from videoapi.models.base import Model, plain, sparse
-from videoapi.models.redaction import masked
+from videoapi.models.redaction import redact
 from videoapi.models.settings import (
     UNSET,
     LiveRecording,
@@ -17,7 +17,7 @@ from videoapi.models.settings import (
     RoomSettings,
     Unset,
 )
-from videoapi.models.times import moment
+from videoapi.models.times import parse_time
 
 __all__ = [
     "UNSET",
@@ -40,12 +40,12 @@ class Sip(Model):
     lenient: ClassVar[bool] = True
 
     enabled: bool | None = None
-    pin: int | str | None = attrs.field(default=None, repr=masked)
+    pin: int | str | None = attrs.field(default=None, repr=redact)
     meeting_id: int | str | None = None
     uri: str | None = None
     name: str | None = None
-    auth: str | None = attrs.field(default=None, repr=masked)
-    secret: str | None = attrs.field(default=None, repr=masked)
+    auth: str | None = attrs.field(default=None, repr=redact)
+    secret: str | None = attrs.field(default=None, repr=redact)
     proxy: str | None = None
 
 
@@ -63,7 +63,7 @@ class Room(Model):
     name: str | None = None
     owner_ref: str | None = None
     service_id: str | None = None
-    settings: RoomSettings = attrs.field(factory=RoomSettings.absent)
+    settings: RoomSettings = attrs.field(factory=RoomSettings._empty)
     sip: Sip | bool | None = None
     data: dict[str, Any] | str | None = None
     created: str | None = None
@@ -75,12 +75,12 @@ class Room(Model):
     @property
     def created_at(self) -> datetime | None:
         """When the room was made, aware, in UTC."""
-        return moment(self.created)
+        return parse_time(self.created)
 
     @property
     def updated_at(self) -> datetime | None:
         """When the room was last changed, aware, in UTC; None where it never was."""
-        return moment(self.updated)
+        return parse_time(self.updated)
 
     @property
     def media_server_available(self) -> bool | None:

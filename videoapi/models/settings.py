@@ -9,8 +9,8 @@ import attrs
 from videoapi.errors import ValidationError
 from videoapi.models.base import UNSET, Model, Unset, sparse
 from videoapi.models.fields import field_types, rebuild
-from videoapi.models.redaction import masked_url
-from videoapi.models.times import in_utc, moment, wire_time
+from videoapi.models.redaction import redact_url
+from videoapi.models.times import in_utc, parse_time, wire_time
 
 __all__ = ["UNSET", "LiveRecording", "LiveTranscription", "RoleBasedRecording", "RoomSettings", "Unset"]
 
@@ -22,7 +22,7 @@ class LiveRecording(Model):
     lenient: ClassVar[bool] = True
 
     auto_recording: bool | None = None
-    url: str | None = attrs.field(default=None, repr=masked_url)
+    url: str | None = attrs.field(default=None, repr=redact_url)
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -125,7 +125,7 @@ class RoomSettings(_Written):
     participants: int | None = None
     audiences: int | None = None
     send_audiences_stats: bool | None = None
-    hls_view_url: str | None = attrs.field(default=None, repr=masked_url)
+    hls_view_url: str | None = attrs.field(default=None, repr=redact_url)
     auto_recording: bool | None = None
     screen_share: bool | None = None
     canvas: bool | None = None
@@ -157,7 +157,7 @@ class RoomSettings(_Written):
         if Unset in map(type, given.values()):
             given = {name: value for name, value in given.items() if value is not UNSET}  # type: ignore[assignment]
         _put_given(self, given)
-        _put_kept(self, dict(extra) if extra else {})
+        _set_extra(self, dict(extra) if extra else {})
 
     @classmethod
     def scheduled_at(cls, when: datetime | str, *, minutes: int, **fields: Any) -> Self:
@@ -197,7 +197,7 @@ class RoomSettings(_Written):
         return cls(scheduled=False, adhoc=True, duration=minutes, **fields)
 
     @classmethod
-    def absent(cls) -> Self:
+    def _empty(cls) -> Self:
         """Settings as they read where an answer had none: every field None."""
         return rebuild(cls, {}, None)
 
@@ -219,7 +219,7 @@ class RoomSettings(_Written):
     @property
     def starts_at(self) -> datetime | None:
         """When a scheduled room begins, aware, in UTC."""
-        return moment(self.scheduled_time) if self.is_scheduled else None
+        return parse_time(self.scheduled_time) if self.is_scheduled else None
 
     @property
     def waits_for_moderator(self) -> bool:
@@ -227,9 +227,9 @@ class RoomSettings(_Written):
         return self.wait_for_moderator is True or self.wait_moderator is True
 
     @property
-    def own_keys(self) -> frozenset[str]:
+    def extra_keys(self) -> frozenset[str]:
         """Names that only a white-label knows; none where unknown fields were not kept."""
-        return frozenset(self._kept_fields() or ())
+        return frozenset(self._extra_fields() or ())
 
     def to_dict(self) -> dict[str, Any]:
         """Give the settings under their names on the wire: of written ones, those that were given."""
@@ -243,14 +243,14 @@ class RoomSettings(_Written):
         """Give what is sent: the same as `to_dict`, at once where written settings are all plain."""
         given = getattr(self, "_given", _NAMES)
         # All of them are given only in what was evolved from read settings, whose None means absent.
-        if len(given) == len(_NAMES) or self._kept or not _SCALARS.issuperset(map(type, given.values())):
+        if len(given) == len(_NAMES) or self._extra or not _SCALARS.issuperset(map(type, given.values())):
             return self.to_dict()
         return dict(given)
 
 
 _NAMES: Final = dict.fromkeys(field_types(RoomSettings))
 _put_given: Final = cast(Any, _Written)._given.__set__
-_put_kept: Final = cast(Any, RoomSettings)._kept.__set__
+_set_extra: Final = cast(Any, RoomSettings)._extra.__set__
 _SCALARS: Final = frozenset({str, int, bool, float, type(None)})
 
 
@@ -268,14 +268,14 @@ def _aware(when: object) -> datetime:
         try:
             when = datetime.fromisoformat(when.strip())
         except ValueError:
-            raise _no_start("is no ISO 8601 time") from None
+            raise _invalid_start("is no ISO 8601 time") from None
     if not isinstance(when, datetime):
-        raise _no_start("must be a datetime or ISO 8601 text")
+        raise _invalid_start("must be a datetime or ISO 8601 text")
     if when.utcoffset() is None:
-        raise _no_start("has no time zone; write 2026-01-31T10:00:00+00:00 or use datetime(..., tzinfo=UTC)")
+        raise _invalid_start("has no time zone; write 2026-01-31T10:00:00+00:00 or use datetime(..., tzinfo=UTC)")
     return in_utc(when)
 
 
-def _no_start(trouble: str) -> ValidationError:
+def _invalid_start(trouble: str) -> ValidationError:
     message = f"The start of a scheduled room {trouble}."
     return ValidationError(message, field="settings.scheduled_time", code=10005)

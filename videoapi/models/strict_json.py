@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 
-class Refused(ValueError):
+class DecodeError(ValueError):
     """These bytes, or this value, cannot be read as what was asked for.
 
     `reason` names the place and the kinds, never the value: a body may hold secrets.
@@ -15,20 +15,20 @@ class Refused(ValueError):
 
     def __init__(self, trouble: str, place: str = "") -> None:
         super().__init__(trouble, place)
-        self.trouble = trouble
-        self.place = place
+        self.problem = trouble
+        self.location = place
 
     @property
     def reason(self) -> str:
         """Where it is, and what is wrong there."""
-        return f"{self.place}: {self.trouble}" if self.place else self.trouble
+        return f"{self.location}: {self.problem}" if self.location else self.problem
 
     def __str__(self) -> str:
         return self.reason
 
-    def within(self, place: str) -> "Refused":
+    def nested_in(self, place: str) -> "DecodeError":
         """Say the same one level further out."""
-        return Refused(self.trouble, f"{place}.{self.place}" if self.place else place)
+        return DecodeError(self.problem, f"{place}.{self.location}" if self.location else place)
 
 
 def loads(raw: bytes) -> Any:
@@ -49,9 +49,9 @@ def loads(raw: bytes) -> Any:
     try:
         return json.loads(raw.decode(), parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
-        raise Refused("nested too deeply") from None
+        raise DecodeError("nested too deeply") from None
     except ValueError:
-        raise Refused("not valid JSON") from None
+        raise DecodeError("not valid JSON") from None
 
 
 def loads_kept(raw: bytes) -> Any:

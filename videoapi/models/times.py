@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 _WIRE_FORM = "%Y-%m-%d %H:%M:%S"
 
 
-def moment(text: str | None) -> datetime | None:
+def parse_time(text: str | None) -> datetime | None:
     """Read a time of the service as an aware datetime in UTC.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import attrs
 
 from videoapi.models.base import Model
-from videoapi.models.redaction import masked
+from videoapi.models.redaction import redact
 
 
 class Role(enum.StrEnum):
@@ -63,7 +63,7 @@ class Token(Model):
 
     composed: ClassVar[bool] = True
 
-    value: str = attrs.field(repr=masked)
+    value: str = attrs.field(repr=redact)
     room_id: str | None = None
     role: str | None = None
     name: str | None = None

@@ -65,10 +65,10 @@ def check_room(
         return
     if type(given) is not dict:
         if isinstance(given, RoomSettings):
-            allow = given.own_keys.union(allow.own_keys if isinstance(allow, RoomSettings) else allow)
+            allow = given.extra_keys.union(allow.extra_keys if isinstance(allow, RoomSettings) else allow)
             given = given.to_dict()
         if not isinstance(given, Mapping):
-            raise _refusal("settings", None, "must be a mapping or RoomSettings")
+            raise _invalid("settings", None, "must be a mapping or RoomSettings")
     for name, value in given.items():
         kind = type(value)
         if kind not in _SOUND.get(name, ()):
@@ -94,12 +94,12 @@ def check_token(payload: Mapping[str, Any]) -> None:
     _require_reference(payload, "user_ref", 10102)
     role = payload.get("role")
     if role is None or role == "":
-        raise _refusal("role", 10103, "is required")
+        raise _invalid("role", 10103, "is required")
     if role not in tuple(Role):
-        raise _refusal("role", 10104, f"must be one of {', '.join(Role)}")
+        raise _invalid("role", 10104, f"must be one of {', '.join(Role)}")
     data = payload.get("data")
     if isinstance(data, Mapping) and len(data) > _MOST_DATA_KEYS:
-        raise _refusal("data", None, f"holds at most {_MOST_DATA_KEYS} keys")
+        raise _invalid("data", None, f"holds at most {_MOST_DATA_KEYS} keys")
 
 
 def check_room_id(text: object) -> str:
@@ -133,42 +133,42 @@ def period_day(value: object, *, field: str = "date") -> date:
     Source: contract 5.2.
     """
     if value is None or value == "":
-        raise _refusal(field, 10203 if field == "to_date" else None, "is required")
+        raise _invalid(field, 10203 if field == "to_date" else None, "is required")
     if isinstance(value, str):
         value = _parsed_day(value, field)
     if isinstance(value, datetime):
         if value.utcoffset() is None:
-            raise _refusal(field, None, "has no time zone: give a date, or a datetime at midnight UTC")
+            raise _invalid(field, None, "has no time zone: give a date, or a datetime at midnight UTC")
         moved = value.astimezone(UTC)
         if moved.time() != datetime.min.time():
-            raise _refusal(field, None, "is not at midnight UTC: periods are whole days in UTC")
+            raise _invalid(field, None, "is not at midnight UTC: periods are whole days in UTC")
         return moved.date()
     if isinstance(value, date):
         return value
-    raise _refusal(field, None, "must be a date, YYYY-MM-DD, or an aware datetime at midnight UTC")
+    raise _invalid(field, None, "must be a date, YYYY-MM-DD, or an aware datetime at midnight UTC")
 
 
 def _parsed_day(text: str, field: str) -> date:
     try:
         return date.fromisoformat(text) if _DAY.fullmatch(text) else datetime.fromisoformat(text)
     except ValueError:
-        raise _refusal(field, None, "is no day: write YYYY-MM-DD") from None
+        raise _invalid(field, None, "is no day: write YYYY-MM-DD") from None
 
 
 def _check_id(text: object, field: str, missing: int) -> str:
     if text is None or text == "":
-        raise _refusal(field, missing, "is required")
+        raise _invalid(field, missing, "is required")
     if not isinstance(text, str):
-        raise _refusal(field, None, f"must be text, not {type(text).__name__}")
+        raise _invalid(field, None, f"must be text, not {type(text).__name__}")
     if not is_id(text):
-        raise _refusal(field, None, "is no id: 1 to 128 letters, digits, - and _")
+        raise _invalid(field, None, "is no id: 1 to 128 letters, digits, - and _")
     return text
 
 
 def _require_text(payload: Mapping[str, Any], field: str, code: int) -> None:
     value = payload.get(field)
     if not (isinstance(value, str) and value):
-        raise _refusal(field, code, "must be text that is not empty")
+        raise _invalid(field, code, "must be text that is not empty")
 
 
 def _require_reference(payload: Mapping[str, Any], field: str, code: int) -> None:
@@ -187,29 +187,29 @@ def _check_common(name: str, value: object) -> None:
 def _check_setting(name: str, value: object, allow: Collection[str] | RoomSettings) -> None:
     if check := _CHECKS.get(name):
         check(value)
-    elif name not in _KNOWN_SETTINGS and name not in (allow.own_keys if isinstance(allow, RoomSettings) else allow):
-        raise _refusal(f"settings.{name}", 10009, "is no setting of the service")
+    elif name not in _KNOWN_SETTINGS and name not in (allow.extra_keys if isinstance(allow, RoomSettings) else allow):
+        raise _invalid(f"settings.{name}", 10009, "is no setting of the service")
 
 
 def _check_kind(settings: Mapping[str, Any]) -> None:
     if settings.get("adhoc") and settings.get("scheduled"):
-        raise _refusal("settings.adhoc", 10017, "cannot be true beside scheduled")
+        raise _invalid("settings.adhoc", 10017, "cannot be true beside scheduled")
     if not settings.get("scheduled"):
         return
     time = settings.get("scheduled_time")
     if time is None or time == "":
-        raise _refusal("settings.scheduled_time", 10004, "is required in a scheduled room")
+        raise _invalid("settings.scheduled_time", 10004, "is required in a scheduled room")
     _check_time(time)
     if settings.get("duration") in (None, ""):
-        raise _refusal("settings.duration", 10011, "is required in a scheduled room")
+        raise _invalid("settings.duration", 10011, "is required in a scheduled room")
 
 
 def _check_unchanged(settings: Mapping[str, Any]) -> None:
     if _named(settings, "mode"):
-        raise _refusal("settings.mode", 10020, "cannot be changed")
+        raise _invalid("settings.mode", 10020, "cannot be changed")
     for name in ("scheduled", "adhoc"):
         if _named(settings, name):
-            raise _refusal(f"settings.{name}", 10106, "cannot be changed: a room keeps its kind")
+            raise _invalid(f"settings.{name}", 10106, "cannot be changed: a room keeps its kind")
     time = settings.get("scheduled_time")
     if time is not None and time != "":
         _check_time(time)
@@ -221,39 +221,39 @@ def _named(settings: Mapping[str, Any], name: str) -> bool:
 
 def _check_time(time: object) -> None:
     if not isinstance(time, str) or not is_wire_time(time):
-        raise _refusal("settings.scheduled_time", 10005, "must be YYYY-MM-DD HH:MM:SS, in UTC")
+        raise _invalid("settings.scheduled_time", 10005, "must be YYYY-MM-DD HH:MM:SS, in UTC")
 
 
 def _check_truth(name: str, code: int, value: object) -> None:
     if not isinstance(value, bool):
-        raise _refusal(f"settings.{name}", code, "must be true or false")
+        raise _invalid(f"settings.{name}", code, "must be true or false")
 
 
 def _check_participants(value: object) -> None:
     if not _is_count(value):
-        raise _refusal("settings.participants", 10007, "must be a number of 0 or more (0: unlimited)")
+        raise _invalid("settings.participants", 10007, "must be a number of 0 or more (0: unlimited)")
 
 
 def _check_duration(value: object) -> None:
     if value != "" and not _is_count(value):
-        raise _refusal("settings.duration", 10011, "must be a number of minutes")
+        raise _invalid("settings.duration", 10011, "must be a number of minutes")
 
 
 def _check_moderators(value: object) -> None:
     if not _is_count(value):
-        raise _refusal("settings.moderators", 10022, "must be a number from 1 to 5")
+        raise _invalid("settings.moderators", 10022, "must be a number from 1 to 5")
     if not 1 <= float(str(value)) <= 5:
-        raise _refusal("settings.moderators", 10023, "must be from 1 to 5")
+        raise _invalid("settings.moderators", 10023, "must be from 1 to 5")
 
 
 def _check_quality(value: object) -> None:
     if value not in _QUALITIES:
-        raise _refusal("settings.quality", 10014, f"must be one of {', '.join(_QUALITIES)}")
+        raise _invalid("settings.quality", 10014, f"must be one of {', '.join(_QUALITIES)}")
 
 
 def _check_mode(value: object) -> None:
     if not isinstance(value, str) or value.lower() not in _MODES:
-        raise _refusal("settings.mode", 10019, f"must be one of {', '.join(_MODES)}")
+        raise _invalid("settings.mode", 10019, f"must be one of {', '.join(_MODES)}")
 
 
 _CHECKS: dict[str, Callable[[object], None]] = {
@@ -279,5 +279,5 @@ def _is_count(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def _refusal(field: str, code: int | None, trouble: str) -> ValidationError:
+def _invalid(field: str, code: int | None, trouble: str) -> ValidationError:
     return ValidationError(f"{field} {trouble}.", field=field, code=code)

@@ -8,9 +8,9 @@ from typing import Final
 
 import attrs
 
-from videoapi.pipeline.clock import Chance
-from videoapi.pipeline.rate_limit import RateGate
-from videoapi.protocol.backoff import jitter, spread
+from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.rate_limit import RateLimiter
+from videoapi.protocol.backoff import add_jitter, jitter
 from videoapi.protocol.verdicts import Verdict
 
 _CAPACITY: Final = 500.0
@@ -19,7 +19,7 @@ _LONGEST_ASKED: Final = 300.0
 _COSTS: Final = {Verdict.UNKNOWN: 10.0, Verdict.NOT_SENT: 10.0, Verdict.THROTTLED: 5.0}
 
 
-class Budget:
+class RetryBudget:
     """How many retries an account may still spend.
 
     A bucket of 500: a retry costs 10, after "come back later" 5; a success at the first attempt
@@ -50,17 +50,17 @@ class Budget:
             self._left = min(_CAPACITY, self._left + (last_cost or 1.0))
 
 
-class Gate:
+class PauseGate:
     """Closed for a while after trouble; then open to one at a time, until one succeeds.
 
     Single calls only wait for the pause to end (`passed`). Bulk items also take turns (`enter`), so
     that an outage costs a few probes and not one try an item.
     """
 
-    __slots__ = ("_base", "_cap", "_chance", "_changed", "_probing", "_since", "_streak", "_until", "closed")
+    __slots__ = ("_base", "_cap", "_changed", "_clock", "_probing", "_since", "_streak", "_until", "closed")
 
-    def __init__(self, chance: Chance, *, base: float, cap: float) -> None:
-        self._chance = chance
+    def __init__(self, clock: Clock, *, base: float, cap: float) -> None:
+        self._clock = clock
         self._base = base
         self._cap = cap
         self._until = 0.0
@@ -72,25 +72,25 @@ class Gate:
 
     def pause_left(self) -> float:
         """Return the seconds until the pause ends; 0 where there is none."""
-        return max(0.0, self._until - self._chance.clock()) if self.closed else 0.0
+        return max(0.0, self._until - self._clock.now()) if self.closed else 0.0
 
-    def trouble(self, retry_after: float | None = None) -> None:
+    def pause(self, retry_after: float | None = None) -> None:
         """Close the gate, or lengthen its pause; many at the same moment count once."""
-        now = self._chance.clock()
+        now = self._clock.now()
         if not self.closed or now >= self._until:
             self._streak += 1
-        wait = jitter(self._base, self._cap, self._streak, self._chance.dice())
+        wait = jitter(self._base, self._cap, self._streak, self._clock.random())
         # A pause of nearly nothing would make a storm of the probes themselves.
         wait = max(wait, self._base / 2)
         if retry_after is not None:
-            wait = max(wait, spread(min(retry_after, _LONGEST_ASKED), self._chance.dice()))
+            wait = max(wait, add_jitter(min(retry_after, _LONGEST_ASKED), self._clock.random()))
         if not self.closed or now >= self._until or retry_after is not None:
             self._until = max(self._until, now + wait)
         self.closed = True
         self._since = now
         self._wake()
 
-    def success(self, began: float) -> None:
+    def resume(self, began: float) -> None:
         """Open the gate, unless the attempt that succeeded began before the trouble: it proves nothing.
 
         Args:
@@ -114,7 +114,7 @@ class Gate:
             left = self.pause_left()
             if left > 0:
                 # In short naps, so that a run that ends meanwhile is not held by a long pause.
-                await self._chance.sleep(min(left, 0.5))
+                await self._clock.sleep(min(left, 0.5))
             elif self._probing:
                 await self._wait_for_change()
             else:
@@ -139,40 +139,42 @@ class Gate:
 
 
 @attrs.frozen
-class Pace:
+class AccountState:
     """What all calls of one account at one origin share."""
 
-    chance: Chance
-    budget: Budget
-    throttle: Gate
+    clock: Clock
+    budget: RetryBudget
+    throttle: PauseGate
     """Closes on 429 and its like: one for the account."""
-    connect: Gate
+    connect: PauseGate
     """Closes where no connection can be made: one for the origin."""
-    rate: RateGate
+    rate: RateLimiter
     """Spaces the account's requests, where a rate is set."""
 
     def succeeded(self, began: float, last_cost: float) -> None:
         """Note a success: what the last retry cost comes back, and gates open."""
         self.budget.succeeded(last_cost)
         if self.throttle.closed:
-            self.throttle.success(began)
+            self.throttle.resume(began)
         if self.connect.closed:
-            self.connect.success(began)
+            self.connect.resume(began)
 
 
-class Paces:
+class AccountRegistry:
     """The paces of all origins and accounts of one session manager."""
 
-    def __init__(self, chance: Chance) -> None:
-        self._chance = chance
-        self._paces: dict[tuple[str, str], Pace] = {}
-        self._connects: dict[str, Gate] = {}
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._accounts: dict[tuple[str, str], AccountState] = {}
+        self._connects: dict[str, PauseGate] = {}
 
-    def of(self, origin: str, account: str) -> Pace:
+    def of(self, origin: str, app_id: str) -> AccountState:
         """Return the pace of one account at one origin; the same for every client that asks."""
-        pace = self._paces.get((origin, account))
-        if pace is None:
-            connect = self._connects.setdefault(origin, Gate(self._chance, base=0.1, cap=2.0))
-            throttle = Gate(self._chance, base=1.0, cap=20.0)
-            pace = self._paces[origin, account] = Pace(self._chance, Budget(), throttle, connect, RateGate())
-        return pace
+        account = self._accounts.get((origin, app_id))
+        if account is None:
+            connect = self._connects.setdefault(origin, PauseGate(self._clock, base=0.1, cap=2.0))
+            throttle = PauseGate(self._clock, base=1.0, cap=20.0)
+            account = self._accounts[origin, app_id] = AccountState(
+                self._clock, RetryBudget(), throttle, connect, RateLimiter()
+            )
+        return account

@@ -24,9 +24,9 @@ class LoopClock:
 
 
 @attrs.frozen(kw_only=True)
-class Chance:
+class Clock:
     """Time and dice, so that tests can hold both."""
 
-    clock: Callable[[], float] = attrs.Factory(LoopClock)
+    now: Callable[[], float] = attrs.Factory(LoopClock)
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    dice: Callable[[], float] = random.random
+    random: Callable[[], float] = random.random

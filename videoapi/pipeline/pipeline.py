@@ -10,14 +10,14 @@ from typing import Any, Protocol
 import attrs
 
 from videoapi.errors import VideoAPIError
-from videoapi.events import CallEvent, Listener, log, tell
-from videoapi.pipeline.accounts import Pace
+from videoapi.events import CallEvent, Listener, emit, log
+from videoapi.pipeline.accounts import AccountState
 from videoapi.pipeline.middleware import Send
-from videoapi.protocol.backoff import Again, decide
-from videoapi.protocol.error_mapping import error_of
-from videoapi.protocol.outcome import Outcome, Whole, answered, cut_short, unanswered
+from videoapi.protocol.backoff import Retry, decide
+from videoapi.protocol.error_mapping import error_from_outcome
+from videoapi.protocol.outcome import BufferedStream, Outcome, answered, no_response, truncated
 from videoapi.protocol.routes import Options, Request
-from videoapi.protocol.verdicts import Kind, Phase, Verdict
+from videoapi.protocol.verdicts import ErrorKind, Phase, Verdict
 
 
 class Pool(Protocol):
@@ -36,11 +36,11 @@ class Pool(Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class Caller:
+class Pipeline:
     """What every namespace is handed: a way to send, and the limits of its calls.
 
     Args:
-        send: The middleware chain down to the wire.
+        chain: The middleware down to the wire.
         options: Limits of each call.
         pool: The connections.
         pace: What the calls of this account share.
@@ -49,71 +49,71 @@ class Caller:
         conceal: Strikes the credentials out of a streamed failure.
     """
 
-    send: Send
+    chain: Send
     options: Options
     pool: Pool
-    pace: Pace
+    account: AccountState
     listeners: Sequence[Listener] = ()
-    guarded: bool = False
-    conceal: Callable[[Outcome], Outcome] = lambda outcome: outcome
+    has_middleware: bool = False
+    redact: Callable[[Outcome], Outcome] = lambda outcome: outcome
 
-    async def call(self, request: Request) -> Any:
+    async def run(self, request: Request) -> Any:
         """Send a request and return its decoded payload.
 
         Raises:
             VideoAPIError: The class and its attributes tell what happened.
         """
-        outcome = await self.outcome(request)
-        if outcome.judgement.verdict is Verdict.DONE:
+        outcome = await self.send(request)
+        if outcome.classification.verdict is Verdict.DONE:
             return outcome.value
-        raise error_of(request, outcome)
+        raise error_from_outcome(request, outcome)
 
-    async def open(self, request: Request) -> Outcome:
+    async def open_stream(self, request: Request) -> Outcome:
         """Send a request and return the outcome with its body still open; the retries cover its head.
 
         Raises:
             VideoAPIError: No successful head came.
         """
-        outcome = await self.outcome(request)
+        outcome = await self.send(request)
         if outcome.verdict is Verdict.DONE:
             if outcome.stream is not None:
                 return outcome
             # A middleware has answered by itself.
-            whole = Whole(outcome.status or 200, outcome.headers, outcome.body)
+            whole = BufferedStream(outcome.status or 200, outcome.headers, outcome.body)
             return attrs.evolve(outcome, stream=whole)
-        raise error_of(request, outcome)
+        raise error_from_outcome(request, outcome)
 
-    def outcome(self, request: Request) -> Awaitable[Outcome]:
+    def send(self, request: Request) -> Awaitable[Outcome]:
         """Send a request and return what became of it, whatever that is."""
-        watched = self.listeners or self.guarded or log.isEnabledFor(logging.DEBUG)
-        return self._watched(request) if watched else self.send(request)
+        watched = self.listeners or self.has_middleware or log.isEnabledFor(logging.DEBUG)
+        return self._send_observed(request) if watched else self.chain(request)
 
-    async def _watched(self, request: Request) -> Outcome:
-        began = self.pace.chance.clock()
-        outcome = await (self._guarded(request) if self.guarded else self.send(request))
-        tell(self.listeners, _event(request, outcome, self.pace.chance.clock() - began))
+    async def _send_observed(self, request: Request) -> Outcome:
+        began = self.account.clock.now()
+        outcome = await (self._send_bounded(request) if self.has_middleware else self.chain(request))
+        emit(self.listeners, _event(request, outcome, self.account.clock.now() - began))
         return outcome
 
-    async def _guarded(self, request: Request) -> Outcome:
+    async def _send_bounded(self, request: Request) -> Outcome:
         # A little later than the retries' own deadline, which knows more of what happened.
         limit = asyncio.timeout(request.timeout + 0.25)
         try:
             async with limit:
-                return await self.send(request)
+                return await self.chain(request)
         except TimeoutError:
             if not limit.expired():
                 raise
-        return unanswered(request, Phase.SENT, Kind.TIMEOUT, "a middleware did not end in time")
+        return no_response(request, Phase.SENT, ErrorKind.TIMEOUT, "a middleware did not end in time")
 
-    def judge(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+    def classify(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
         """Judge the envelope that is left of a streamed body when its items are taken out."""
-        return self.conceal(answered(request, status, headers, body))
+        return self.redact(answered(request, status, headers, body))
 
-    def lost(self, request: Request, reason: str, timed_out: bool, status: int = 200) -> Outcome:
+    def interrupted(self, request: Request, reason: str, timed_out: bool, status: int = 200) -> Outcome:
         """Judge a streamed body that broke."""
-        return cut_short(request, status, {}, reason, Kind.TIMEOUT if timed_out else Kind.CONNECTION)
+        return truncated(request, status, {}, reason, ErrorKind.TIMEOUT if timed_out else ErrorKind.CONNECTION)
 
-    async def again(self, request: Request, outcome: Outcome, attempt: int) -> bool:
+    async def retry_read(self, request: Request, outcome: Outcome, attempt: int) -> bool:
         """Decide whether a read that broke in its body is made again, and wait the backoff.
 
         Args:
@@ -124,21 +124,21 @@ class Caller:
         step = decide(
             self.options.retry,
             request.route.operation,
-            outcome.judgement,
+            outcome.classification,
             attempt=attempt,
             unknown=attempt,
             retry_after=outcome.retry_after,
             left=request.timeout,
-            dice=self.pace.chance.dice,
+            random=self.account.clock.random,
         )
-        if not isinstance(step, Again) or self.pace.budget.spend(outcome.verdict) is None:
+        if not isinstance(step, Retry) or self.account.budget.spend(outcome.verdict) is None:
             return False
-        await self.pace.chance.sleep(step.after)
+        await self.account.clock.sleep(step.delay)
         return True
 
     def error(self, outcome: Outcome, request: Request, attempts: int) -> VideoAPIError:
         """Return the error that tells a failed outcome."""
-        return error_of(request, attrs.evolve(outcome, attempts=attempts))
+        return error_from_outcome(request, attrs.evolve(outcome, attempts=attempts))
 
 
 def _event(request: Request, outcome: Outcome, seconds: float) -> CallEvent:
@@ -151,5 +151,5 @@ def _event(request: Request, outcome: Outcome, seconds: float) -> CallEvent:
         code=outcome.code,
         verdict=outcome.verdict.value,
         seconds=seconds,
-        request_id=outcome.fault.request_id if outcome.fault else None,
+        request_id=outcome.details.request_id if outcome.details else None,
     )

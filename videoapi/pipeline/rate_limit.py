@@ -11,7 +11,7 @@ _RATE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*(s|sec|second|min|min
 _SECONDS: Final = {"s": 1.0, "sec": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
 
 
-def interval_of(rate: str) -> float:
+def parse_rate(rate: str) -> float:
     """Return the seconds between two requests at a rate such as `600/min`, `10/s` or `5000/h`.
 
     Raises:
@@ -26,7 +26,7 @@ def interval_of(rate: str) -> float:
     return _SECONDS[match[2]] / float(match[1])
 
 
-class RateGate:
+class RateLimiter:
     """Gives each request a slot, one interval after the one before.
 
     Slots are reserved, not polled for: whoever sleeps a little too long does not slow the others.

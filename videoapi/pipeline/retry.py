@@ -9,22 +9,22 @@ from typing import Final
 import attrs
 
 from videoapi.errors import VideoAPIError
-from videoapi.events import AttemptEvent, Listener, log, tell
-from videoapi.pipeline.accounts import Pace
+from videoapi.events import AttemptEvent, Listener, emit, log
+from videoapi.pipeline.accounts import AccountState
 from videoapi.pipeline.middleware import Send
-from videoapi.protocol.backoff import FINAL, Again, Stop, decide, spread
+from videoapi.protocol.backoff import FINAL, GiveUp, Retry, add_jitter, decide
 from videoapi.protocol.classify import DONE
-from videoapi.protocol.outcome import Outcome, unanswered
+from videoapi.protocol.outcome import Outcome, no_response
 from videoapi.protocol.routes import Request
-from videoapi.protocol.verdicts import Judgement, Kind, Phase, Verdict
+from videoapi.protocol.verdicts import Classification, ErrorKind, Phase, Verdict
 
 Attempt = Callable[[Request, float], Awaitable[Outcome]]
 """Sends a request once, by a deadline on the loop's clock."""
 
-_PAUSED: Final = Judgement(Verdict.THROTTLED, Kind.RATE)
+_PAUSED: Final = Classification(Verdict.THROTTLED, ErrorKind.RATE)
 
 
-def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = ()) -> Send:
+def with_retries(attempt_once: Attempt, account: AccountState, listeners: Sequence[Listener] = ()) -> Send:
     """Return a `Send` that asks again while the rules, the budget and the time allow it.
 
     Args:
@@ -32,7 +32,7 @@ def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = 
         pace: What the calls of this account share: budget, pause, clock, sleep and dice.
         listeners: Told of each attempt.
     """
-    clock, sleep = pace.chance.clock, pace.chance.sleep
+    clock, sleep = account.clock.now, account.clock.sleep
 
     async def send_until_final(request: Request) -> Outcome:
         began = clock()
@@ -40,8 +40,8 @@ def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = 
         attempt = unknown = 0
         spent = 0.0
         while True:
-            if pace.throttle.closed or pace.rate.interval:
-                held_back = await _wait_for_turn(pace, request, deadline)
+            if account.throttle.closed or account.rate.interval:
+                held_back = await _wait_for_turn(account, request, deadline)
                 if held_back is not None:
                     return attrs.evolve(held_back, attempts=attempt, may_have_executed=unknown > 0)
                 began = clock()
@@ -52,90 +52,90 @@ def retrying(attempt_once: Attempt, pace: Pace, listeners: Sequence[Listener] = 
                 # It could not be made, as when the client was closed meanwhile; earlier ones were.
                 error.attempts, error.may_have_executed = attempt - 1, unknown > 0
                 raise
-            if attempt > 1 or outcome.judgement.verdict is not Verdict.DONE:
+            if attempt > 1 or outcome.classification.verdict is not Verdict.DONE:
                 outcome = _with_history(outcome, request, attempt, unknown)
-            if outcome.judgement.verdict is Verdict.DONE:
-                next_step: Again | Stop = FINAL
-                pace.succeeded(began, spent)
+            if outcome.classification.verdict is Verdict.DONE:
+                next_step: Retry | GiveUp = FINAL
+                account.succeeded(began, spent)
             else:
-                unknown += outcome.judgement.verdict is Verdict.UNKNOWN
-                _note_trouble(pace, outcome, began)
-                next_step, cost = _next_step(pace, request, outcome, attempt, unknown, deadline - clock())
+                unknown += outcome.classification.verdict is Verdict.UNKNOWN
+                _update_gates(account, outcome, began)
+                next_step, cost = _next_step(account, request, outcome, attempt, unknown, deadline - clock())
                 spent = cost or spent
             if listeners or log.isEnabledFor(logging.DEBUG):
-                tell(listeners, _event(request, outcome, attempt, clock() - began, next_step))
-            if isinstance(next_step, Stop):
+                emit(listeners, _event(request, outcome, attempt, clock() - began, next_step))
+            if isinstance(next_step, GiveUp):
                 return outcome
-            await sleep(next_step.after)
+            await sleep(next_step.delay)
             began = clock()
 
     return send_until_final
 
 
 def _next_step(
-    pace: Pace, request: Request, outcome: Outcome, attempt: int, unknown: int, left: float
-) -> tuple[Again | Stop, float]:
+    account: AccountState, request: Request, outcome: Outcome, attempt: int, unknown: int, left: float
+) -> tuple[Retry | GiveUp, float]:
     """Return what to do after a failure, and what it has cost of the budget."""
     step = decide(
         request.options.retry,
         request.route.operation,
-        outcome.judgement,
+        outcome.classification,
         attempt=attempt,
         unknown=unknown,
         retry_after=outcome.retry_after,
         left=left,
-        dice=pace.chance.dice,
+        random=account.clock.random,
     )
-    if isinstance(step, Stop):
+    if isinstance(step, GiveUp):
         return step, 0.0
-    cost = pace.budget.spend(outcome.verdict)
-    return (Stop("budget"), 0.0) if cost is None else (step, cost)
+    cost = account.budget.spend(outcome.verdict)
+    return (GiveUp("budget"), 0.0) if cost is None else (step, cost)
 
 
 def _with_history(outcome: Outcome, request: Request, attempt: int, unknown: int) -> Outcome:
     """Put what the attempts before this one left open into its outcome."""
     if outcome.verdict is Verdict.DONE:
         return attrs.evolve(outcome, attempts=attempt)
-    gone = outcome.judgement.kind is Kind.NOT_FOUND and outcome.verdict is Verdict.REJECTED
+    gone = outcome.classification.kind is ErrorKind.NOT_FOUND and outcome.verdict is Verdict.REJECTED
     if gone and unknown and request.method == "DELETE":
         # An earlier attempt, of which nobody heard again, has deleted it.
-        return attrs.evolve(outcome, judgement=DONE, attempts=attempt, may_have_executed=True)
+        return attrs.evolve(outcome, classification=DONE, attempts=attempt, may_have_executed=True)
     return attrs.evolve(outcome, attempts=attempt, may_have_executed=outcome.may_have_executed or unknown > 0)
 
 
-def _note_trouble(pace: Pace, outcome: Outcome, began: float) -> None:
+def _update_gates(account: AccountState, outcome: Outcome, began: float) -> None:
     # A limiter asks for a pause, whether or not its answer proves that nothing was done.
     if outcome.verdict is Verdict.THROTTLED or outcome.status in (425, 429):
-        pace.throttle.trouble(outcome.retry_after)
-    elif outcome.verdict is Verdict.NOT_SENT and outcome.judgement.kind is Kind.CONNECTION:
-        pace.connect.trouble()
+        account.throttle.pause(outcome.retry_after)
+    elif outcome.verdict is Verdict.NOT_SENT and outcome.classification.kind is ErrorKind.CONNECTION:
+        account.connect.pause()
     elif outcome.phase is Phase.ANSWERED:
         # Somebody answers again, whatever they say.
-        pace.connect.success(began)
+        account.connect.resume(began)
         if outcome.verdict is not Verdict.UNKNOWN:
-            pace.throttle.success(began)
+            account.throttle.resume(began)
 
 
-async def _wait_for_turn(pace: Pace, request: Request, deadline: float) -> Outcome | None:
+async def _wait_for_turn(account: AccountState, request: Request, deadline: float) -> Outcome | None:
     """Wait out the account's pause and its rate; return what becomes of a call that cannot wait so long."""
-    clock, sleep = pace.chance.clock, pace.chance.sleep
-    pause = pace.throttle.pause_left()
+    clock, sleep = account.clock.now, account.clock.sleep
+    pause = account.throttle.pause_left()
     if pause > 0:
         # Spread, so that those who wait for the same end do not all come back at once.
-        wait = spread(pause, pace.chance.dice())
-        if wait >= deadline - clock() or pause > spread(request.options.retry.max_retry_after, 1.0):
+        wait = add_jitter(pause, account.clock.random())
+        if wait >= deadline - clock() or pause > add_jitter(request.options.retry.max_retry_after, 1.0):
             reason = "the account is paused after an earlier 429"
-            return Outcome(judgement=_PAUSED, phase=Phase.NOT_SENT, reason=reason, retry_after=pause)
+            return Outcome(classification=_PAUSED, phase=Phase.NOT_SENT, reason=reason, retry_after=pause)
         await sleep(wait)
-    if pace.rate.interval:
-        slot = pace.rate.reserve(clock(), deadline - clock())
+    if account.rate.interval:
+        slot = account.rate.reserve(clock(), deadline - clock())
         if slot is None:
-            return unanswered(request, Phase.NOT_SENT, Kind.TIMEOUT, "the rate gate had no slot in time (rate=)")
+            return no_response(request, Phase.NOT_SENT, ErrorKind.TIMEOUT, "the rate gate had no slot in time (rate=)")
         await sleep(slot)
     return None
 
 
-def _event(request: Request, outcome: Outcome, attempt: int, seconds: float, step: Again | Stop) -> AttemptEvent:
+def _event(request: Request, outcome: Outcome, attempt: int, seconds: float, step: Retry | GiveUp) -> AttemptEvent:
     return AttemptEvent(
         route=request.route.name,
         method=request.method,
@@ -146,6 +146,6 @@ def _event(request: Request, outcome: Outcome, attempt: int, seconds: float, ste
         verdict=outcome.verdict.value,
         seconds=seconds,
         waited=outcome.waited,
-        retry_in=step.after if isinstance(step, Again) else None,
-        request_id=outcome.fault.request_id if outcome.fault else None,
+        retry_in=step.delay if isinstance(step, Retry) else None,
+        request_id=outcome.details.request_id if outcome.details else None,
     )

@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from videoapi.errors import ConfigurationError
-from videoapi.protocol.verdicts import Judgement, Operation, Verdict
+from videoapi.protocol.verdicts import Classification, Operation, Verdict
 
 _SECONDS: Final = re.compile(r"[0-9]{1,12}")
 
@@ -58,43 +58,43 @@ class RetryPolicy:
 
 
 @attrs.frozen
-class Again:
+class Retry:
     """Try again after that many seconds."""
 
-    after: float
+    delay: float
 
 
 @attrs.frozen
-class Stop:
+class GiveUp:
     """Do not try again: `final`, `attempts`, `retry_after`, `deadline` or `budget` says why."""
 
-    why: str
+    reason: str
 
 
-FINAL: Final = Stop("final")
+FINAL: Final = GiveUp("final")
 
 
-def jitter(base: float, cap: float, attempt: int, dice: float) -> float:
+def jitter(base: float, cap: float, attempt: int, random: float) -> float:
     """Return the wait before the attempt after `attempt`: dice * min(cap, base * 2**(attempt - 1))."""
-    return dice * min(cap, base * 2.0 ** min(attempt - 1, 60))
+    return random * min(cap, base * 2.0 ** min(attempt - 1, 60))
 
 
-def spread(seconds: float, dice: float) -> float:
+def add_jitter(seconds: float, random: float) -> float:
     """Return `seconds` and up to a tenth more, at most 1 s, so that not everybody returns at once."""
-    return seconds + dice * min(1.0, 0.1 * seconds)
+    return seconds + random * min(1.0, 0.1 * seconds)
 
 
 def decide(
     policy: RetryPolicy,
     operation: Operation,
-    judgement: Judgement,
+    classification: Classification,
     *,
     attempt: int,
     unknown: int,
     retry_after: float | None,
     left: float,
-    dice: Callable[[], float],
-) -> Again | Stop:
+    random: Callable[[], float],
+) -> Retry | GiveUp:
     """Decide whether a call is tried again.
 
     Args:
@@ -107,24 +107,24 @@ def decide(
         left: Seconds until the call's `timeout` ends.
         dice: Draws a number from 0 to 1.
     """
-    verdict = judgement.verdict
-    if verdict is Verdict.DONE or verdict is Verdict.REJECTED or judgement.again == 0:
+    verdict = classification.verdict
+    if verdict is Verdict.DONE or verdict is Verdict.REJECTED or classification.max_retries == 0:
         return FINAL
-    if verdict is Verdict.UNKNOWN and unknown > judgement.again:
+    if verdict is Verdict.UNKNOWN and unknown > classification.max_retries:
         return FINAL
-    harmless_create = operation is Operation.CREATING and verdict is Verdict.NOT_SENT and policy.attempts > 1
+    harmless_create = operation is Operation.NON_REPEATABLE and verdict is Verdict.NOT_SENT and policy.attempts > 1
     if attempt >= policy.attempts and not harmless_create:
-        return Stop("attempts")
+        return GiveUp("attempts")
     base = policy.throttle_base if verdict is Verdict.THROTTLED else policy.base
-    wait = jitter(base, policy.cap, attempt, dice())
+    wait = jitter(base, policy.cap, attempt, random())
     if retry_after is not None:
         if retry_after > policy.max_retry_after:
-            return Stop("retry_after")
-        wait = max(wait, spread(retry_after, dice()))
-    return Again(wait) if wait < left else Stop("deadline")
+            return GiveUp("retry_after")
+        wait = max(wait, add_jitter(retry_after, random()))
+    return Retry(wait) if wait < left else GiveUp("deadline")
 
 
-def retry_after_of(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
+def parse_retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
     """Read `Retry-After` as seconds from now: whole seconds or an HTTP date; None where unusable.
 
     A date counts from the answer's own `Date`, so that a wrong clock on either side does no harm.

@@ -10,17 +10,17 @@ from videoapi.protocol.verdicts import (
     ALWAYS,
     NEVER,
     ONCE,
-    Judgement,
-    Kind,
+    Classification,
+    ErrorKind,
     Operation,
     Phase,
-    Row,
+    Rule,
     Scope,
     Verdict,
 )
 
 
-class Body(enum.Enum):
+class BodyKind(enum.Enum):
     """What a body said, where it gave no result code."""
 
     SUCCESS = "result 0, with what was asked for"
@@ -30,20 +30,22 @@ class Body(enum.Enum):
     BOTH = "two answers in one"
 
 
-Said = int | str | Body
+BodyResult = int | str | BodyKind
 """A result code (a number or a name), or what a body without one said."""
 
 _CERTAINTY: Final = {Verdict.REJECTED: 0, Verdict.THROTTLED: 1, Verdict.UNKNOWN: 2}
 
-_CUT = Row(Verdict.UNKNOWN, Kind.PROTOCOL, safe=ALWAYS, idempotent=ALWAYS, duplicable=ONCE)
-_NO_RESULT = Row(Verdict.UNKNOWN, Kind.PROTOCOL, safe=ONCE)
-_FOREIGN = Row(Verdict.UNKNOWN, Kind.PROTOCOL, duplicable=ONCE)
-_CONTRADICTION = Row(Verdict.UNKNOWN, Kind.PROTOCOL, safe=ONCE)
+_CUT = Rule(Verdict.UNKNOWN, ErrorKind.PROTOCOL, safe=ALWAYS, idempotent=ALWAYS, repeatable=ONCE)
+_NO_RESULT = Rule(Verdict.UNKNOWN, ErrorKind.PROTOCOL, safe=ONCE)
+_FOREIGN = Rule(Verdict.UNKNOWN, ErrorKind.PROTOCOL, repeatable=ONCE)
+_CONTRADICTION = Rule(Verdict.UNKNOWN, ErrorKind.PROTOCOL, safe=ONCE)
 
-DONE: Final = Judgement(Verdict.DONE)
+DONE: Final = Classification(Verdict.DONE)
 
 
-def combine(operation: Operation, status: int, said: Said, status_row: Row | None = None) -> Judgement:
+def classify_response(
+    operation: Operation, status: int, result: BodyResult, status_rule: Rule | None = None
+) -> Classification:
     """Judge an attempt that was answered.
 
     Two answers that contradict each other prove nothing. A 2xx has no opinion, so that a server
@@ -57,47 +59,49 @@ def combine(operation: Operation, status: int, said: Said, status_row: Row | Non
         said: What the body said.
         status_row: The status's row where the caller overrides the table (`trust_429`, `trust_503`).
     """
-    if said is Body.SUCCESS:
-        return DONE if status in (200, 201) else _judged(_CONTRADICTION, operation)
-    if said is Body.BOTH:
-        return _judged(_CONTRADICTION, operation)
-    by_status = status_row or statuses.row_of(status)
-    by_body = _body_row(said)
-    if isinstance(said, Body) or by_body is None:
-        return _judged(by_status or by_body or codes.UNLISTED, operation)
+    if result is BodyKind.SUCCESS:
+        return DONE if status in (200, 201) else _classification(_CONTRADICTION, operation)
+    if result is BodyKind.BOTH:
+        return _classification(_CONTRADICTION, operation)
+    by_status = status_rule or statuses.rule_for_status(status)
+    by_body = _body_rule(result)
+    if isinstance(result, BodyKind) or by_body is None:
+        return _classification(by_status or by_body or codes.UNLISTED, operation)
     scope = Scope.ACCOUNT if status == 401 else by_body.scope
     if by_status is None:
-        return _judged(by_body, operation, scope)
+        return _classification(by_body, operation, scope)
     if status == 401 and by_body is codes.UNLISTED:
         # Nothing is carried out for somebody who was not let in, in whatever words that is told.
-        return _judged(by_status, operation)
-    if status == 409 and operation is not Operation.CREATING and by_body is not codes.UNLISTED:
-        return _judged(by_body, operation, scope)
+        return _classification(by_status, operation)
+    if status == 409 and operation is not Operation.NON_REPEATABLE and by_body is not codes.UNLISTED:
+        return _classification(by_body, operation, scope)
     less_certain = by_body if _CERTAINTY[by_body.verdict] >= _CERTAINTY[by_status.verdict] else by_status
-    return _judged(less_certain, operation, scope)
+    return _classification(less_certain, operation, scope)
 
 
-def without_answer(operation: Operation, phase: Phase, kind: Kind) -> Judgement:
+def classify_no_response(operation: Operation, phase: Phase, kind: ErrorKind) -> Classification:
     """Judge an attempt that got no answer: the phase decides, nothing else is asked."""
     if phase is Phase.NOT_SENT:
-        row = statuses.BAD_CERTIFICATE if kind is Kind.CERTIFICATE else statuses.REFUSED_CONNECTION
+        rule = statuses.BAD_CERTIFICATE if kind is ErrorKind.CERTIFICATE else statuses.REFUSED_CONNECTION
     else:
-        row = statuses.LOST_ANSWER
-    return Judgement(row.verdict, kind, row.scope, row.again(operation) if kind is not Kind.CERTIFICATE else NEVER)
+        rule = statuses.LOST_RESPONSE
+    return Classification(
+        rule.verdict, kind, rule.scope, rule.max_retries(operation) if kind is not ErrorKind.CERTIFICATE else NEVER
+    )
 
 
-def _body_row(said: Said) -> Row | None:
-    match said:
-        case Body.CUT:
+def _body_rule(result: BodyResult) -> Rule | None:
+    match result:
+        case BodyKind.CUT:
             return _CUT
-        case Body.FOREIGN:
+        case BodyKind.FOREIGN:
             return _FOREIGN
-        case Body():
+        case BodyKind():
             return _NO_RESULT
         case code:
-            row = codes.row_of(code)
-            return statuses.row_of(code) if row is None and isinstance(code, int) else row
+            rule = codes.rule_for_code(code)
+            return statuses.rule_for_status(code) if rule is None and isinstance(code, int) else rule
 
 
-def _judged(row: Row, operation: Operation, scope: Scope | None = None) -> Judgement:
-    return Judgement(row.verdict, row.kind, scope or row.scope, row.again(operation), row.worth_waiting)
+def _classification(rule: Rule, operation: Operation, scope: Scope | None = None) -> Classification:
+    return Classification(rule.verdict, rule.kind, scope or rule.scope, rule.max_retries(operation), rule.worth_waiting)

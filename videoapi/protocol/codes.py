@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, Kind, Row, Scope, Verdict
+from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, ErrorKind, Rule, Scope, Verdict
 
 TEXTS: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -76,46 +76,46 @@ TOKEN_REASONS: Final[Mapping[int | str, str]] = MappingProxyType(
 )
 """Why a token was denied, in one word."""
 
-_REFUSED = Row(Verdict.REJECTED, Kind.REQUEST)
-_DENIED = Row(Verdict.REJECTED, Kind.TOKEN)
-_CREDENTIALS = Row(Verdict.REJECTED, Kind.AUTHENTICATION, Scope.ACCOUNT)
-_FAULT = Row(Verdict.UNKNOWN, Kind.FAULT, safe=ONCE, idempotent=ONCE)
+_REFUSED = Rule(Verdict.REJECTED, ErrorKind.REQUEST)
+_DENIED = Rule(Verdict.REJECTED, ErrorKind.TOKEN)
+_CREDENTIALS = Rule(Verdict.REJECTED, ErrorKind.AUTHENTICATION, Scope.ACCOUNT)
+_FAULT = Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ONCE, idempotent=ONCE)
 
 # 10027 to 10029 have no text, but stand among the codes of refused fields.
 _REFUSALS = (*range(10001, 10030), *range(10101, 10105), 10106, *range(10201, 10206))
 
-CODES: Final[Mapping[int | str, Row]] = MappingProxyType(
+CODES: Final[Mapping[int | str, Rule]] = MappingProxyType(
     {
         **dict.fromkeys(_REFUSALS, _REFUSED),
         10000: _CREDENTIALS,
-        10030: Row(Verdict.REJECTED, Kind.CONFLICT),
-        10105: Row(Verdict.THROTTLED, Kind.RATE, safe=ALWAYS, idempotent=ALWAYS, duplicable=ALWAYS),
+        10030: Rule(Verdict.REJECTED, ErrorKind.CONFLICT),
+        10105: Rule(Verdict.THROTTLED, ErrorKind.RATE, safe=ALWAYS, idempotent=ALWAYS, repeatable=ALWAYS),
         **dict.fromkeys((10111, 10112, 10114, 40002), _DENIED),
         # "Not active" is what a room answers before its time: the caller may wait.
-        10113: Row(Verdict.REJECTED, Kind.TOKEN, worth_waiting=True),
-        40001: Row(Verdict.REJECTED, Kind.NOT_FOUND),
+        10113: Rule(Verdict.REJECTED, ErrorKind.TOKEN, worth_waiting=True),
+        40001: Rule(Verdict.REJECTED, ErrorKind.NOT_FOUND),
         50000: _FAULT,
         50001: _FAULT,
-        50002: Row(Verdict.UNKNOWN, Kind.FAULT, safe=ALWAYS, idempotent=ONCE),
-        50003: Row(Verdict.UNKNOWN, Kind.FAULT, safe=ALWAYS, idempotent=ONCE),
-        50004: Row(Verdict.UNKNOWN, Kind.FAULT, safe=ONCE, idempotent=ALWAYS),
-        50005: Row(Verdict.UNKNOWN, Kind.FAULT, safe=ONCE, idempotent=ALWAYS),
+        50002: Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ALWAYS, idempotent=ONCE),
+        50003: Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ALWAYS, idempotent=ONCE),
+        50004: Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ONCE, idempotent=ALWAYS),
+        50005: Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ONCE, idempotent=ALWAYS),
         # Seen for a room of another project: asking again cannot change that.
-        50007: Row(Verdict.UNKNOWN, Kind.FAULT, safe=NEVER, idempotent=ONCE),
+        50007: Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=NEVER, idempotent=ONCE),
         "INVALID_PARAM": _REFUSED,
         "UNAUTHORIZED": _CREDENTIALS,
         "CREDENTIAL_EXPIRED": _CREDENTIALS,
-        "PROJECT_SUSPENDED": Row(Verdict.REJECTED, Kind.PERMISSION, Scope.ACCOUNT),
-        "RATE_LIMITED": Row(Verdict.THROTTLED, Kind.RATE, safe=ALWAYS, idempotent=ALWAYS, duplicable=ALWAYS),
+        "PROJECT_SUSPENDED": Rule(Verdict.REJECTED, ErrorKind.PERMISSION, Scope.ACCOUNT),
+        "RATE_LIMITED": Rule(Verdict.THROTTLED, ErrorKind.RATE, safe=ALWAYS, idempotent=ALWAYS, repeatable=ALWAYS),
     }
 )
 """Row by result code, a number or the name in the newer envelope."""
 
-UNLISTED: Final = Row(Verdict.UNKNOWN, Kind.UNLISTED, safe=ONCE, idempotent=ONCE)
+UNLISTED: Final = Rule(Verdict.UNKNOWN, ErrorKind.UNLISTED, safe=ONCE, idempotent=ONCE)
 """A code that nobody documented proves nothing."""
 
 
-def row_of(code: int | str) -> Row | None:
+def rule_for_code(code: int | str) -> Rule | None:
     """Return the row of a result code, or None where its status's row is to judge.
 
     Codes 400 to 599 are HTTP statuses put into the body: None. Any other unlisted code: `UNLISTED`.

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from videoapi.protocol.classify import Body, Said
+from videoapi.protocol.classify import BodyKind, BodyResult
 
 MAX_DEPTH: Final = 64
 _BOM: Final = b"\xef\xbb\xbf"
@@ -29,11 +29,11 @@ _TEXT_KEYS: Final = ("error", "message", "details", "desc")
 _MAX_TEXT: Final = 500
 
 
-class Unreadable(ValueError):
+class InvalidJSON(ValueError):
     """The bytes are no JSON document that this library accepts."""
 
 
-class _Repeated(Unreadable):
+class _DuplicateKey(InvalidJSON):
     """A key of the envelope stands there twice, or a second document follows the first."""
 
 
@@ -41,7 +41,7 @@ class _Repeated(Unreadable):
 class Envelope:
     """A body, read: what it says, and the parsed document where it is an object."""
 
-    said: Said
+    result: BodyResult
     payload: dict[str, Any] | None = None
     error: str | None = None
     desc: str | None = None
@@ -65,7 +65,7 @@ def parse(body: bytes) -> Any:
     """
     body = body.removeprefix(_BOM)
     if _depth(body) > MAX_DEPTH:
-        raise Unreadable("nested too deeply")
+        raise InvalidJSON("nested too deeply")
     top: list[tuple[str, Any]] = []
 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -77,16 +77,16 @@ def parse(body: bytes) -> Any:
         document = json.loads(body.decode("utf-8"), object_pairs_hook=keep, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         if _two_documents(error):
-            raise _Repeated("a second document follows") from None
-        raise Unreadable(type(error).__name__) from None
+            raise _DuplicateKey("a second document follows") from None
+        raise InvalidJSON(type(error).__name__) from None
     if isinstance(document, dict):
         seen = [key for key, _ in top if key in _ENVELOPE_KEYS]
         if len(seen) != len(set(seen)):
-            raise _Repeated("a key stands twice")
+            raise _DuplicateKey("a key stands twice")
     return document
 
 
-def read(body: bytes, *, result_optional: bool = False) -> Envelope:
+def parse_envelope(body: bytes, *, result_optional: bool = False) -> Envelope:
     """Read an envelope; never raises, for any bytes.
 
     Args:
@@ -95,37 +95,37 @@ def read(body: bytes, *, result_optional: bool = False) -> Envelope:
     """
     try:
         document = parse(body)
-    except _Repeated:
-        return Envelope(Body.BOTH)
-    except Unreadable:
-        return Envelope(Body.CUT if _looks_like_json(body) else Body.NONE)
+    except _DuplicateKey:
+        return Envelope(BodyKind.BOTH)
+    except InvalidJSON:
+        return Envelope(BodyKind.CUT if _looks_like_json(body) else BodyKind.NONE)
     if not isinstance(document, dict):
-        return Envelope(Body.NONE)
+        return Envelope(BodyKind.NONE)
     return Envelope(
-        _said(document, result_optional),
+        _result(document, result_optional),
         document,
-        next((text for key in _TEXT_KEYS if (text := spoken(document.get(key)))), None),
-        spoken(document.get("desc")),
-        spoken(document.get("request_id")),
+        next((text for key in _TEXT_KEYS if (text := printable(document.get(key)))), None),
+        printable(document.get("desc")),
+        printable(document.get("request_id")),
     )
 
 
-def _said(document: dict[str, Any], result_optional: bool) -> Said:
+def _result(document: dict[str, Any], result_optional: bool) -> BodyResult:
     result, name = document.get("result"), document.get("error_code")
     newer = _NAME.fullmatch(name) is not None if isinstance(name, str) else False
     if "result" in document and (newer or document.get("status") == "error"):
-        return Body.BOTH
+        return BodyKind.BOTH
     if newer:
         return str(name)
     if is_success(result):
-        return Body.SUCCESS
+        return BodyKind.SUCCESS
     if type(result) is int and 0 < result < 10**10:
         return result
     if isinstance(result, str) and _DIGITS.fullmatch(result):
         return int(result)
     complains = document.get("status") == "error" or any(key in document for key in _TEXT_KEYS)
     silent = "result" not in document and not complains
-    return Body.SUCCESS if result_optional and silent else Body.NONE
+    return BodyKind.SUCCESS if result_optional and silent else BodyKind.NONE
 
 
 def _depth(body: bytes) -> int:
@@ -152,17 +152,17 @@ def _looks_like_json(body: bytes) -> bool:
 
 
 def _refuse(constant: str) -> Any:
-    raise Unreadable(constant)
+    raise InvalidJSON(constant)
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise Unreadable("a number out of range")
+        raise InvalidJSON("a number out of range")
     return number
 
 
-def spoken(value: object) -> str | None:
+def printable(value: object) -> str | None:
     """Return a text of the service's, fit for an error and a log: bounded, on one line, printable.
 
     A lone surrogate would break whoever prints it, and a control character could forge a line.

@@ -9,78 +9,80 @@ from videoapi.protocol import statuses
 from videoapi.protocol.codes import TEXTS, TOKEN_REASONS, group_of
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
-from videoapi.protocol.verdicts import Kind, Operation, Phase, Verdict
+from videoapi.protocol.verdicts import ErrorKind, Operation, Phase, Verdict
 
-_CLASSES: Final[dict[Kind, type[errors.VideoAPIError]]] = {
-    Kind.CONNECTION: errors.ConnectionFailed,
-    Kind.CERTIFICATE: errors.ConnectionFailed,
-    Kind.TIMEOUT: errors.CallTimeout,
-    Kind.PROTOCOL: errors.ProtocolError,
-    Kind.AUTHENTICATION: errors.AuthenticationFailed,
-    Kind.PERMISSION: errors.PermissionDenied,
-    Kind.NOT_FOUND: errors.NotFound,
-    Kind.CONFLICT: errors.Conflict,
-    Kind.RATE: errors.RateLimited,
-    Kind.TOKEN: errors.TokenDenied,
-    Kind.REQUEST: errors.RequestRejected,
-    Kind.FAULT: errors.ServerFault,
+_CLASSES: Final[dict[ErrorKind, type[errors.VideoAPIError]]] = {
+    ErrorKind.CONNECTION: errors.ConnectionFailed,
+    ErrorKind.CERTIFICATE: errors.ConnectionFailed,
+    ErrorKind.TIMEOUT: errors.CallTimeout,
+    ErrorKind.PROTOCOL: errors.ProtocolError,
+    ErrorKind.AUTHENTICATION: errors.AuthenticationFailed,
+    ErrorKind.PERMISSION: errors.PermissionDenied,
+    ErrorKind.NOT_FOUND: errors.NotFound,
+    ErrorKind.CONFLICT: errors.Conflict,
+    ErrorKind.RATE: errors.RateLimited,
+    ErrorKind.TOKEN: errors.TokenDenied,
+    ErrorKind.REQUEST: errors.RequestRejected,
+    ErrorKind.FAULT: errors.ServerFault,
 }
-_ADVICE: Final[dict[Kind, str]] = {
-    Kind.CERTIFICATE: "Check the host's certificate, or name its authority with `ca_file=`.",
-    Kind.AUTHENTICATION: "Check APP_ID and APP_KEY, and that both belong to this project.",
-    Kind.PERMISSION: "Check that the project is active and may do this.",
-    Kind.PROTOCOL: "Check that the base URL names the API itself.",
+_ADVICE: Final[dict[ErrorKind, str]] = {
+    ErrorKind.CERTIFICATE: "Check the host's certificate, or name its authority with `ca_file=`.",
+    ErrorKind.AUTHENTICATION: "Check APP_ID and APP_KEY, and that both belong to this project.",
+    ErrorKind.PERMISSION: "Check that the project is active and may do this.",
+    ErrorKind.PROTOCOL: "Check that the base URL names the API itself.",
 }
-_PHRASES: Final[dict[Kind, str]] = {
-    Kind.AUTHENTICATION: "the credentials were refused",
-    Kind.PERMISSION: "the account may not do this",
-    Kind.NOT_FOUND: "there is no such thing",
-    Kind.CONFLICT: "the room's state forbids it",
-    Kind.RATE: "too many requests",
-    Kind.TOKEN: "no token for this room now",
-    Kind.REQUEST: "the request was refused",
-    Kind.FAULT: "the service failed",
-    Kind.UNLISTED: "an answer that is not documented",
+_PHRASES: Final[dict[ErrorKind, str]] = {
+    ErrorKind.AUTHENTICATION: "the credentials were refused",
+    ErrorKind.PERMISSION: "the account may not do this",
+    ErrorKind.NOT_FOUND: "there is no such thing",
+    ErrorKind.CONFLICT: "the room's state forbids it",
+    ErrorKind.RATE: "too many requests",
+    ErrorKind.TOKEN: "no token for this room now",
+    ErrorKind.REQUEST: "the request was refused",
+    ErrorKind.FAULT: "the service failed",
+    ErrorKind.UNLISTED: "an answer that is not documented",
 }
-_TRANSIENT: Final = frozenset({Kind.CONNECTION, Kind.TIMEOUT, Kind.FAULT, Kind.RATE})
+_TRANSIENT: Final = frozenset({ErrorKind.CONNECTION, ErrorKind.TIMEOUT, ErrorKind.FAULT, ErrorKind.RATE})
 
 
-def error_of(request: Request, outcome: Outcome) -> errors.VideoAPIError:
+def error_from_outcome(request: Request, outcome: Outcome) -> errors.VideoAPIError:
     """Return the error that tells an outcome other than DONE: what, whether it may be done, what next."""
-    kind = outcome.judgement.kind
+    kind = outcome.classification.kind
     facts = _facts(request, outcome)
     text = _sentence(request, outcome)
-    if request.route.operation is Operation.CREATING and outcome.may_have_executed:
+    if request.route.operation is Operation.NON_REPEATABLE and outcome.may_have_executed:
         facts["retryable"] = False
         return errors.CreateOutcomeUnknown(
             f"{text} The room may exist; look for its reference before creating it again.",
             reference=request.reference,
             **facts,
         )
-    if kind is Kind.TOKEN:
+    if kind is ErrorKind.TOKEN:
         return errors.TokenDenied(text, reason=TOKEN_REASONS.get(outcome.code or 0), **facts)
     return _class_of(outcome)(text, **facts)
 
 
-def _kind_of(outcome: Outcome) -> Kind:
+def _kind_of(outcome: Outcome) -> ErrorKind:
     """Return what to call it: a code that nobody documented proves nothing, but its status has a name for it."""
-    kind = outcome.judgement.kind
-    row = statuses.row_of(outcome.status) if kind is Kind.UNLISTED and outcome.status is not None else None
-    return kind if row is None else row.kind
+    kind = outcome.classification.kind
+    rule = (
+        statuses.rule_for_status(outcome.status) if kind is ErrorKind.UNLISTED and outcome.status is not None else None
+    )
+    return kind if rule is None else rule.kind
 
 
 def _class_of(outcome: Outcome) -> type[errors.VideoAPIError]:
     kind, code = _kind_of(outcome), outcome.code
-    if kind is not Kind.UNLISTED:
+    if kind is not ErrorKind.UNLISTED:
         return _CLASSES.get(kind, errors.ProtocolError)
     faulty = isinstance(code, int) and 50_000 <= code <= 59_999
     return errors.ServerFault if faulty else errors.RequestRejected
 
 
 def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
-    fault = outcome.fault
-    judgement = outcome.judgement
-    transient = _kind_of(outcome) in _TRANSIENT and judgement.verdict is not Verdict.REJECTED
+    fault = outcome.details
+    classification = outcome.classification
+    transient = _kind_of(outcome) in _TRANSIENT and classification.verdict is not Verdict.REJECTED
     return {
         "method": request.method,
         "path": request.route.template,
@@ -93,13 +95,13 @@ def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
         "attempts": outcome.attempts,
         "retry_after": outcome.retry_after,
         # 50007 is what a foreign room is answered with: asking again cannot help.
-        "retryable": judgement.worth_waiting or (transient and outcome.code != 50007),
+        "retryable": classification.worth_waiting or (transient and outcome.code != 50007),
         "may_have_executed": outcome.may_have_executed,
     }
 
 
 def _sentence(request: Request, outcome: Outcome) -> str:
-    fault, code = outcome.fault, outcome.code
+    fault, code = outcome.details, outcome.code
     words = (fault.error if fault else None) or (TEXTS.get(code) if isinstance(code, int) else None)
     kind = _kind_of(outcome)
     what = (words or "").removeprefix("[Reason] ") or outcome.reason or _PHRASES.get(kind, kind.value)
@@ -121,7 +123,7 @@ def _sentence(request: Request, outcome: Outcome) -> str:
         )
     elif outcome.may_have_executed and request.route.operation is not Operation.SAFE:
         parts.append("The service may have done it.")
-    if outcome.judgement.verdict is Verdict.THROTTLED and outcome.retry_after:
+    if outcome.classification.verdict is Verdict.THROTTLED and outcome.retry_after:
         parts.append(f"Come back in {outcome.retry_after:g} s.")
     if advice := _ADVICE.get(kind):
         parts.append(advice)

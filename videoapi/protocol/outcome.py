@@ -10,11 +10,11 @@ from typing import Any, Final, Protocol
 import attrs
 
 from videoapi.protocol import envelope
-from videoapi.protocol.backoff import retry_after_of
-from videoapi.protocol.classify import DONE, Body, Said, combine, without_answer
+from videoapi.protocol.backoff import parse_retry_after
+from videoapi.protocol.classify import DONE, BodyKind, BodyResult, classify_no_response, classify_response
 from videoapi.protocol.routes import Request
 from videoapi.protocol.statuses import DISTRUSTED_429, TRUSTED_503
-from videoapi.protocol.verdicts import Judgement, Kind, Phase, Row, Verdict
+from videoapi.protocol.verdicts import Classification, ErrorKind, Phase, Rule, Verdict
 
 _LIMITED: Final = frozenset({425, 429, "RATE_LIMITED"})
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -31,7 +31,7 @@ class Stream(Protocol):
     async def aclose(self) -> None: ...
 
 
-class Whole:
+class BufferedStream:
     """A body that is here already, in the place of one that is still open."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -48,7 +48,7 @@ class Whole:
 
 
 @attrs.frozen
-class Fault:
+class ErrorDetails:
     """What an answer says of its failure, in the service's own words."""
 
     code: int | str | None = None
@@ -66,7 +66,7 @@ class Outcome:
     making a frozen one costs three times as much.
     """
 
-    judgement: Judgement
+    classification: Classification
     phase: Phase = Phase.ANSWERED
     status: int | None = None
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
@@ -74,7 +74,7 @@ class Outcome:
     stream: Stream | None = attrs.field(default=None, repr=False)
     value: Any = attrs.field(default=None, repr=False)
     """The decoded payload of a success."""
-    fault: Fault | None = None
+    details: ErrorDetails | None = None
     retry_after: float | None = None
     reason: str = ""
     """Why there is no answer, in words that hold no secret."""
@@ -85,116 +85,116 @@ class Outcome:
 
     @property
     def verdict(self) -> Verdict:
-        return self.judgement.verdict
+        return self.classification.verdict
 
     @property
     def code(self) -> int | str | None:
-        return self.fault.code if self.fault is not None else None
+        return self.details.code if self.details is not None else None
 
 
 def answered(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
     """Judge a complete answer; never raises, for any bytes."""
-    if status in (200, 201) and request.reader is not None:
-        value = _read_fast(request, body)
+    if status in (200, 201) and request.decoder is not None:
+        value = _decode_fast(request, body)
         if value is not None:
-            return Outcome(judgement=DONE, status=status, headers=headers, body=body, value=value)
-    return _read_slowly(request, status, headers, body)
+            return Outcome(classification=DONE, status=status, headers=headers, body=body, value=value)
+    return _decode_tolerantly(request, status, headers, body)
 
 
-def opened(status: int, headers: Mapping[str, str], stream: Stream) -> Outcome:
+def streaming(status: int, headers: Mapping[str, str], stream: Stream) -> Outcome:
     """Return the outcome of a request whose successful body is still open."""
-    return Outcome(judgement=DONE, status=status, headers=headers, stream=stream)
+    return Outcome(classification=DONE, status=status, headers=headers, stream=stream)
 
 
-def cut_short(request: Request, status: int, headers: Mapping[str, str], reason: str, kind: Kind) -> Outcome:
+def truncated(request: Request, status: int, headers: Mapping[str, str], reason: str, kind: ErrorKind) -> Outcome:
     """Judge an answer whose body did not arrive whole."""
-    judgement = _combine(request, status, headers, Body.CUT)
+    classification = _classify(request, status, headers, BodyKind.CUT)
     if 200 <= status <= 299:
-        judgement = attrs.evolve(judgement, kind=kind)
-    return _unsuccessful(judgement, status, headers, Fault(), reason=reason)
+        classification = attrs.evolve(classification, kind=kind)
+    return _failure(classification, status, headers, ErrorDetails(), reason=reason)
 
 
-def unanswered(request: Request, phase: Phase, kind: Kind, reason: str) -> Outcome:
+def no_response(request: Request, phase: Phase, kind: ErrorKind, reason: str) -> Outcome:
     """Judge an attempt without an answer."""
-    judgement = without_answer(request.route.operation, phase, kind)
+    classification = classify_no_response(request.route.operation, phase, kind)
     return Outcome(
-        judgement=judgement,
+        classification=classification,
         phase=phase,
         reason=reason,
-        may_have_executed=judgement.verdict is Verdict.UNKNOWN,
+        may_have_executed=classification.verdict is Verdict.UNKNOWN,
     )
 
 
-def _read_fast(request: Request, body: bytes) -> Any:
-    reader = request.reader
-    assert reader is not None
+def _decode_fast(request: Request, body: bytes) -> Any:
+    decoder = request.decoder
+    assert decoder is not None
     # A key that stands twice wants the careful reading.
-    if body.count(b'"result"') != 1 or (reader.key is not None and body.count(reader.quoted) > 1):
+    if body.count(b'"result"') != 1 or (decoder.key is not None and body.count(decoder.quoted) > 1):
         return None
     try:
-        result, value = reader.fast(body)
+        result, value = decoder.fast(body)
     except ValueError:
         return None
     if value is None or not envelope.is_success(result):
         return None
-    return value if request.ours is None or request.ours(value) else None
+    return value if request.accepts is None or request.accepts(value) else None
 
 
-def _read_slowly(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
-    read = envelope.read(body, result_optional=request.route.result_optional)
-    said, value, reason = read.said, None, ""
-    if said is Body.SUCCESS and status in (200, 201) and request.reader is not None:
-        value, said, reason = _structured(request, read.payload or {})
-    judgement = _combine(request, status, headers, said)
-    if judgement.verdict is Verdict.DONE:
-        return Outcome(judgement=judgement, status=status, headers=headers, body=body, value=value)
-    code = None if isinstance(said, Body) else said
-    request_id = read.request_id or envelope.spoken(headers.get("X-Request-Id"))
-    fault = Fault(code, read.error, read.desc, request_id)
-    return _unsuccessful(judgement, status, headers, fault, body, reason or _words(said, status))
+def _decode_tolerantly(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+    read = envelope.parse_envelope(body, result_optional=request.route.result_optional)
+    result, value, reason = read.result, None, ""
+    if result is BodyKind.SUCCESS and status in (200, 201) and request.decoder is not None:
+        value, result, reason = _decode(request, read.payload or {})
+    classification = _classify(request, status, headers, result)
+    if classification.verdict is Verdict.DONE:
+        return Outcome(classification=classification, status=status, headers=headers, body=body, value=value)
+    code = None if isinstance(result, BodyKind) else result
+    request_id = read.request_id or envelope.printable(headers.get("X-Request-Id"))
+    fault = ErrorDetails(code, read.error, read.desc, request_id)
+    return _failure(classification, status, headers, fault, body, reason or _reason(result, status))
 
 
-def _structured(request: Request, payload: Mapping[str, Any]) -> tuple[Any, Said, str]:
-    assert request.reader is not None
-    key = request.reader.key
+def _decode(request: Request, payload: Mapping[str, Any]) -> tuple[Any, BodyResult, str]:
+    assert request.decoder is not None
+    key = request.decoder.key
     try:
-        value = request.reader.structure(payload if key is None else payload.get(key))
+        value = request.decoder.tolerant(payload if key is None else payload.get(key))
     except ValueError as error:
-        return None, Body.FOREIGN, f"the answer fits no model: {error}"
+        return None, BodyKind.FOREIGN, f"the answer fits no model: {error}"
     if value is None:
-        return None, Body.FOREIGN, "the answer lacks what was asked for"
-    if request.ours is not None and not request.ours(value):
-        return None, Body.FOREIGN, "the answer is plainly that to another request"
-    return value, Body.SUCCESS, ""
+        return None, BodyKind.FOREIGN, "the answer lacks what was asked for"
+    if request.accepts is not None and not request.accepts(value):
+        return None, BodyKind.FOREIGN, "the answer is plainly that to another request"
+    return value, BodyKind.SUCCESS, ""
 
 
-def _combine(request: Request, status: int, headers: Mapping[str, str], said: Said) -> Judgement:
+def _classify(request: Request, status: int, headers: Mapping[str, str], result: BodyResult) -> Classification:
     policy = request.options.retry
-    row: Row | None = None
-    if (status in _LIMITED or said in _LIMITED) and not policy.trust_429:
-        row = DISTRUSTED_429
-    elif status == 503 and policy.trust_503 and said in (Body.NONE, Body.CUT) and "Retry-After" in headers:
-        row = TRUSTED_503
-    return combine(request.route.operation, status, said, row)
+    rule: Rule | None = None
+    if (status in _LIMITED or result in _LIMITED) and not policy.trust_429:
+        rule = DISTRUSTED_429
+    elif status == 503 and policy.trust_503 and result in (BodyKind.NONE, BodyKind.CUT) and "Retry-After" in headers:
+        rule = TRUSTED_503
+    return classify_response(request.route.operation, status, result, rule)
 
 
-def _unsuccessful(
-    judgement: Judgement,
+def _failure(
+    classification: Classification,
     status: int,
     headers: Mapping[str, str],
-    fault: Fault,
+    fault: ErrorDetails,
     body: bytes = b"",
     reason: str = "",
 ) -> Outcome:
     return Outcome(
-        judgement=judgement,
+        classification=classification,
         status=status,
         headers=headers,
         body=body,
-        fault=fault,
-        retry_after=retry_after_of(headers, _now),
+        details=fault,
+        retry_after=parse_retry_after(headers, _now),
         reason=reason,
-        may_have_executed=judgement.verdict is Verdict.UNKNOWN,
+        may_have_executed=classification.verdict is Verdict.UNKNOWN,
     )
 
 
@@ -202,18 +202,18 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _words(said: Said, status: int) -> str:
-    match said:
-        case Body.SUCCESS:
+def _reason(result: BodyResult, status: int) -> str:
+    match result:
+        case BodyKind.SUCCESS:
             return "a success body under a status that is none"
-        case Body.BOTH:
+        case BodyKind.BOTH:
             return "two answers in one body"
-        case Body.CUT:
+        case BodyKind.CUT:
             return "a body that is cut short or no JSON"
-        case Body.NONE:
+        case BodyKind.NONE:
             # From 400 on the status says more than the lack of a result.
             return "a redirect" if 300 <= status <= 399 else "" if status >= 400 else "a body without a result"
-        case Body.FOREIGN:
+        case BodyKind.FOREIGN:
             return "the answer lacks what was asked for"
         case _:
             return ""

@@ -14,14 +14,14 @@ _SHORTEST: Final = 8
 """A shorter key is a word of a test, and would be struck out of plain sentences."""
 
 
-def concealed(outcome: Outcome, authorization: str) -> Outcome:
+def redact_outcome(outcome: Outcome, authorization: str) -> Outcome:
     """Strike the credentials of a request out of what the service says of its failure.
 
     Args:
         outcome: What became of the request.
         authorization: The value of its `Authorization` header.
     """
-    fault = outcome.fault
+    fault = outcome.details
     if fault is None or not (fault.error or fault.desc or fault.request_id):
         return outcome
     encoded = authorization.partition(" ")[2]
@@ -36,10 +36,10 @@ def concealed(outcome: Outcome, authorization: str) -> Outcome:
     struck = attrs.evolve(
         fault, error=strike(fault.error), desc=strike(fault.desc), request_id=strike(fault.request_id)
     )
-    return outcome if struck == fault else attrs.evolve(outcome, fault=struck)
+    return outcome if struck == fault else attrs.evolve(outcome, details=struck)
 
 
-def shown(url: URL) -> str:
+def redact_url(url: URL) -> str:
     """Return a URL as an error may show it: without user, query and fragment, which may be secrets."""
     host = f"[{url.raw_host}]" if ":" in (url.raw_host or "") else url.raw_host
     port = f":{url.explicit_port}" if url.explicit_port is not None else ""

@@ -15,7 +15,7 @@ from videoapi.protocol.verdicts import Operation
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class Reader(Protocol):
+class Decoder(Protocol):
     """Turns a successful body into what the caller gets."""
 
     key: str | None
@@ -27,7 +27,7 @@ class Reader(Protocol):
         """Decode a body in one pass into (`result`, payload); ValueError where only care can read it."""
         ...
 
-    def structure(self, payload: Any, /) -> Any:
+    def tolerant(self, payload: Any, /) -> Any:
         """Build the payload from its parsed JSON; ValueError where it fits no model."""
         ...
 
@@ -48,7 +48,7 @@ class Options:
 
 
 def _timeout_of(operation: Operation) -> float:
-    return 40.0 if operation is Operation.CREATING else 90.0
+    return 40.0 if operation is Operation.NON_REPEATABLE else 90.0
 
 
 @attrs.frozen
@@ -60,7 +60,7 @@ class Route:
     template: str
     operation: Operation
     result_optional: bool = False
-    brief: bool = False
+    short_stream: bool = False
     """Whether its stream is short, and likely to be opened while another is read."""
     timeout: float = attrs.field(
         init=False, default=attrs.Factory(lambda route: _timeout_of(route.operation), takes_self=True)
@@ -89,8 +89,8 @@ class Request:
     path: str
     options: Options
     body: bytes | None = attrs.field(default=None, repr=False)
-    reader: Reader | None = attrs.field(default=None, repr=False)
-    ours: Callable[[Any], bool] | None = attrs.field(default=None, repr=False)
+    decoder: Decoder | None = attrs.field(default=None, repr=False)
+    accepts: Callable[[Any], bool] | None = attrs.field(default=None, repr=False)
     """Tells whether a decoded success answers this very request."""
     reference: str | None = None
     """The mark of a create."""
@@ -98,7 +98,7 @@ class Request:
     """Whether the mark stands in `data`, not in `owner_ref`."""
     stream: bool = False
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
-    reserve: float = 0.0
+    reserved_time: float = 0.0
     """Seconds at the end of the call's limit that sending must leave free."""
 
     @property
@@ -109,7 +109,7 @@ class Request:
     def timeout(self) -> float:
         """The limit of sending and all its retries, in seconds."""
         given = self.options.timeout
-        return (self.route.timeout if given is None else given) - self.reserve
+        return (self.route.timeout if given is None else given) - self.reserved_time
 
 
 def _report_routes(name: str, prefix: str) -> tuple[Route, Route, Route, Route]:
@@ -123,17 +123,17 @@ def _report_routes(name: str, prefix: str) -> tuple[Route, Route, Route, Route]:
             f"{prefix}/room-period/{{room_id}}/{{from_date}}/{{to_date}}",
             safe,
         ),
-        Route(f"{name}.by_conference", "GET", f"{prefix}/conf/{{conf_num}}", safe, brief=True),
+        Route(f"{name}.by_conference", "GET", f"{prefix}/conf/{{conf_num}}", safe, short_stream=True),
     )
 
 
-CREATE_ROOM: Final = Route("rooms.create", "POST", "/rooms", Operation.CREATING)
+CREATE_ROOM: Final = Route("rooms.create", "POST", "/rooms", Operation.NON_REPEATABLE)
 LIST_ROOMS: Final = Route("rooms.list", "GET", "/rooms", Operation.SAFE)
 GET_ROOM: Final = Route("rooms.get", "GET", "/rooms/{room_id}", Operation.SAFE)
 UPDATE_ROOM: Final = Route("rooms.update", "PATCH", "/rooms/{room_id}", Operation.IDEMPOTENT)
 DELETE_ROOM: Final = Route("rooms.delete", "DELETE", "/rooms/{room_id}", Operation.IDEMPOTENT)
 ROOM_USERS: Final = Route("rooms.users", "GET", "/rooms/{room_id}/users", Operation.SAFE)
-CREATE_TOKEN: Final = Route("tokens.create", "POST", "/rooms/{room_id}/tokens", Operation.DUPLICABLE)
+CREATE_TOKEN: Final = Route("tokens.create", "POST", "/rooms/{room_id}/tokens", Operation.REPEATABLE)
 DIALIN: Final = Route("dialin.get", "GET", "/dialin/", Operation.SAFE, result_optional=True)
 CDR_PERIOD, CDR_ROOM, CDR_ROOM_PERIOD, CDR_CONFERENCE = _report_routes("cdr", "/cdr")
 ARCHIVE_PERIOD, ARCHIVE_ROOM, ARCHIVE_ROOM_PERIOD, ARCHIVE_CONFERENCE = _report_routes("archives", "/archive")

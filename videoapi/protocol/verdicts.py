@@ -32,9 +32,9 @@ class Operation(enum.Enum):
     """Reads."""
     IDEMPOTENT = "idempotent"
     """Updates with absolute values, deletes."""
-    DUPLICABLE = "duplicable"
+    REPEATABLE = "repeatable"
     """Tokens: a second one does no harm, but is one more."""
-    CREATING = "creating"
+    NON_REPEATABLE = "non_repeatable"
     """Rooms: a second one is a fault that nobody may notice."""
 
 
@@ -49,7 +49,7 @@ class Phase(enum.Enum):
     """Status and headers arrived; the body may still be cut."""
 
 
-class Kind(enum.Enum):
+class ErrorKind(enum.Enum):
     """What sort of trouble it was; each becomes one class of error."""
 
     NONE = "none"
@@ -75,35 +75,35 @@ ALWAYS: Final = 1_000_000
 
 
 @attrs.frozen
-class Row:
+class Rule:
     """One line of a table: the verdict, and who may try again how often."""
 
     verdict: Verdict
-    kind: Kind
+    kind: ErrorKind
     scope: Scope = Scope.ITEM
     safe: int = NEVER
     idempotent: int = NEVER
-    duplicable: int = NEVER
+    repeatable: int = NEVER
     worth_waiting: bool = False
 
-    def again(self, operation: Operation) -> int:
+    def max_retries(self, operation: Operation) -> int:
         """Return how many times a request of this class may be sent again on account of this row."""
         if operation is Operation.SAFE:
             return self.safe
         if operation is Operation.IDEMPOTENT:
             return self.idempotent
-        if operation is Operation.DUPLICABLE:
-            return self.duplicable
+        if operation is Operation.REPEATABLE:
+            return self.repeatable
         # A create is repeated only where it certainly was not done.
         return ALWAYS if self.verdict in (Verdict.THROTTLED, Verdict.NOT_SENT) else NEVER
 
 
 @attrs.frozen
-class Judgement:
+class Classification:
     """The verdict on one attempt, with what follows from it."""
 
     verdict: Verdict
-    kind: Kind = Kind.NONE
+    kind: ErrorKind = ErrorKind.NONE
     scope: Scope = Scope.ITEM
-    again: int = NEVER
+    max_retries: int = NEVER
     worth_waiting: bool = False

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from videoapi.downloads import Downloader, Progress, Renew
+from videoapi.downloads import Downloader, DownloadProgress, RefreshUrl
 from videoapi.errors import VideoAPIError
 from videoapi.models.archives import Archive, ArchiveFile
-from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.pipeline import Pipeline
 from videoapi.resources.reports import ARCHIVES, Reports
 
 
 class Archives(Reports[Archive]):
     """Stream the archive, and download its files."""
 
-    def __init__(self, caller: Caller, downloader: Downloader) -> None:
-        super().__init__(caller, ARCHIVES)
+    def __init__(self, pipeline: Pipeline, downloader: Downloader) -> None:
+        super().__init__(pipeline, ARCHIVES)
         self._downloader = downloader
 
     async def download(
@@ -25,7 +25,7 @@ class Archives(Reports[Archive]):
         to: str | os.PathLike[str],
         *,
         overwrite: bool = False,
-        progress: Progress | None = None,
+        progress: DownloadProgress | None = None,
         timeout: float | None = None,
         name: str | None = None,
     ) -> Path:
@@ -63,7 +63,7 @@ class Archives(Reports[Archive]):
 
         Source: contract 5.3, 5.4.
         """
-        options = self._caller.options
+        options = self._pipeline.options
         return await self._downloader.download(
             file,
             to,
@@ -71,12 +71,12 @@ class Archives(Reports[Archive]):
             progress=progress,
             timeout=timeout,
             name=name,
-            renew=self._renewal(file),
+            refresh_url=self._renewal(file),
             policy=options.retry,
             head_timeout=options.attempt_timeout,
         )
 
-    def _renewal(self, file: ArchiveFile | str) -> Renew | None:
+    def _renewal(self, file: ArchiveFile | str) -> RefreshUrl | None:
         """Return how to get the file's present URL; None where it is not signed, and so does not expire."""
         if isinstance(file, str) or "?" not in file.url or not file.conf_num:
             return None

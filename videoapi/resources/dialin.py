@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from videoapi.models.codec import Reader
+from videoapi.models.codec import ResponseDecoder
 from videoapi.models.dialin import DialIn
-from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import DIALIN, Request
 
-NUMBERS: Final[Reader[DialIn]] = Reader(None, DialIn)
+NUMBERS: Final[ResponseDecoder[DialIn]] = ResponseDecoder(None, DialIn)
 
 
 class DialIns:
     """Read the account's dial-in numbers."""
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
 
     async def get(self) -> DialIn:
         """Read the dial-in numbers and the SIP configuration of the account.
@@ -28,5 +28,5 @@ class DialIns:
 
         Source: contract 5.5.
         """
-        request = Request(route=DIALIN, path=DIALIN.path(), options=self._caller.options, reader=NUMBERS)
-        return cast(DialIn, await self._caller.call(request))
+        request = Request(route=DIALIN, path=DIALIN.path(), options=self._pipeline.options, decoder=NUMBERS)
+        return cast(DialIn, await self._pipeline.run(request))

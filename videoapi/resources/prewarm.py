@@ -12,7 +12,7 @@ from typing import Any, Final
 from videoapi.creation.create_request import ROOM
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
-from videoapi.models.codec import Reader, RecordReader, Refused
+from videoapi.models.codec import DecodeError, RecordDecoder, ResponseDecoder
 from videoapi.models.rooms import Room
 from videoapi.resources import archives as archives
 from videoapi.resources.dialin import NUMBERS
@@ -20,18 +20,18 @@ from videoapi.resources.rooms import USERS
 from videoapi.resources.tokens import TOKEN
 from videoapi.streaming.records import RecordStream as RecordStream
 
-_ANSWERS: Final[tuple[Reader[Any], ...]] = (ROOM, TOKEN, USERS, NUMBERS)
+_ANSWERS: Final[tuple[ResponseDecoder[Any], ...]] = (ROOM, TOKEN, USERS, NUMBERS)
 _RECORDS: Final = (Room, CallRecord, Archive)
 
 
 def prepare() -> None:
     """Read an empty object of every kind in both ways, the fast one and the tolerant one."""
-    for reader in _ANSWERS:
-        with suppress(Refused):
-            reader.fast(b"{}")
-        with suppress(Refused):
-            reader.structure([{}] if reader.many else {})
+    for decoder in _ANSWERS:
+        with suppress(DecodeError):
+            decoder.fast(b"{}")
+        with suppress(DecodeError):
+            decoder.tolerant([{}] if decoder.many else {})
     for model in _RECORDS:
         for extra in (False, True):
             # The fast way refuses null, so that is read in the tolerant one.
-            RecordReader(model, extra=extra).read_block((b"{}", b"null"))
+            RecordDecoder(model, extra=extra).decode_block((b"{}", b"null"))

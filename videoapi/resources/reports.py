@@ -10,13 +10,13 @@ import attrs
 
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
-from videoapi.models.codec import RecordReader
+from videoapi.models.codec import RecordDecoder
 from videoapi.models.validation import check_conf_num, check_room_id, period_day
-from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol import routes
 from videoapi.protocol.routes import Request, Route
 from videoapi.streaming import Query, RecordStream
-from videoapi.streaming.windows import WHOLE, Cursor, Window, plan, utc_day
+from videoapi.streaming.windows import UNBOUNDED, Cursor, Window, split_period, utc_day
 
 R = TypeVar("R", bound=CallRecord | Archive)
 
@@ -57,8 +57,8 @@ class Reports(Generic[R]):
     Records appear after a session, and late ones are found by reading their days again.
     """
 
-    def __init__(self, caller: Caller, kind: ReportKind[R]) -> None:
-        self._caller = caller
+    def __init__(self, pipeline: Pipeline, kind: ReportKind[R]) -> None:
+        self._pipeline = pipeline
         self._kind = kind
 
     def by_period(
@@ -87,7 +87,7 @@ class Reports(Generic[R]):
         Iterating raises any `VideoAPIError`, with a `cursor` from which to go on; `ProtocolError`
         with `strict`. Source: contract 5.2, 5.3.
         """
-        windows = plan(period_day(start, field="start"), period_day(end, field="end"))
+        windows = split_period(period_day(start, field="start"), period_day(end, field="end"))
         return self._stream(self._kind.by_period, (), windows, cursor, extra, strict, timeout)
 
     def by_room(
@@ -114,7 +114,7 @@ class Reports(Generic[R]):
         Source: contract 5.2, 5.3.
         """
         segments = (check_room_id(room_id),)
-        return self._stream(self._kind.by_room, segments, (WHOLE,), cursor, extra, strict, timeout)
+        return self._stream(self._kind.by_room, segments, (UNBOUNDED,), cursor, extra, strict, timeout)
 
     def by_room_period(
         self,
@@ -144,7 +144,7 @@ class Reports(Generic[R]):
         Source: contract 5.2, 5.3.
         """
         segments = (check_room_id(room_id),)
-        windows = plan(period_day(start, field="start"), period_day(end, field="end"))
+        windows = split_period(period_day(start, field="start"), period_day(end, field="end"))
         return self._stream(self._kind.by_room_period, segments, windows, cursor, extra, strict, timeout)
 
     def by_conference(
@@ -171,7 +171,7 @@ class Reports(Generic[R]):
         Source: contract 5.2, 5.3.
         """
         segments = (check_conf_num(conf_num),)
-        return self._stream(self._kind.by_conference, segments, (WHOLE,), cursor, extra, strict, timeout)
+        return self._stream(self._kind.by_conference, segments, (UNBOUNDED,), cursor, extra, strict, timeout)
 
     def _stream(
         self,
@@ -190,25 +190,25 @@ class Reports(Generic[R]):
             windows=windows,
             request=self._requests(route, segments),
             key=self._kind.key,
-            reader=RecordReader(self._kind.model, extra=extra),
+            decoder=RecordDecoder(self._kind.model, extra=extra),
             identity=_identity,
             day=_day if days else None,
             # An account without records may get null in place of a list. Source: contract 9, row 30.
             null_is_empty=True,
         )
-        return RecordStream(self._caller, query, cursor=cursor, strict=strict, timeout=timeout)
+        return RecordStream(self._pipeline, query, cursor=cursor, strict=strict, timeout=timeout)
 
     def _requests(self, route: Route, segments: tuple[str, ...]) -> Callable[[Window], Request]:
         def request(window: Window) -> Request:
             days = () if window.first is None else (f"{window.first}", f"{window.until}")
-            return Request(route=route, path=route.path(*segments, *days), options=self._caller.options, stream=True)
+            return Request(route=route, path=route.path(*segments, *days), options=self._pipeline.options, stream=True)
 
         return request
 
 
-def cdr(caller: Caller) -> Reports[CallRecord]:
+def cdr(pipeline: Pipeline) -> Reports[CallRecord]:
     """Return the reports on calls."""
-    return Reports(caller, CDR)
+    return Reports(pipeline, CDR)
 
 
 def _identity(record: CallRecord | Archive) -> str | None:

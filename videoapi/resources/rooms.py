@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from videoapi.bulk import (
     GIVE_UP_AFTER,
+    BulkItem,
     BulkOutcome,
+    BulkProgress,
     BulkReport,
     BulkRun,
-    Item,
     Plan,
-    Progress,
     key_of,
     single_attempt,
 )
@@ -24,18 +24,18 @@ from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.references import references_of
 from videoapi.creation.scan import get_room
 from videoapi.errors import ConfigurationError, ValidationError
-from videoapi.models.codec import Reader, encode
+from videoapi.models.codec import ResponseDecoder, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
 from videoapi.models.tokens import Participant
 from videoapi.models.validation import check_room, check_room_id
-from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol import routes
 from videoapi.protocol.routes import Options, Request
 
 if TYPE_CHECKING:
     from videoapi.streaming.records import RecordStream
 
-USERS: Final[Reader[Participant]] = Reader("users", Participant, many=True)
+USERS: Final[ResponseDecoder[Participant]] = ResponseDecoder("users", Participant, many=True)
 
 Settings = RoomSettings | Mapping[str, Any]
 
@@ -43,8 +43,8 @@ Settings = RoomSettings | Mapping[str, Any]
 class Rooms:
     """Create, read, change and delete rooms."""
 
-    def __init__(self, caller: Caller, creator: Creator) -> None:
-        self._caller = caller
+    def __init__(self, pipeline: Pipeline, creator: Creator) -> None:
+        self._pipeline = pipeline
         self._creator = creator
 
     async def create(
@@ -87,8 +87,8 @@ class Rooms:
         spec = RoomSpec(name, owner_ref, settings, sip, data)
         reference = new_reference()
         look = on_unknown == "look"
-        request = create_request(spec, reference, self._caller.options, validate=validate, look=look)
-        return await self._creator.create(self._caller, request, on_unknown)
+        request = create_request(spec, reference, self._pipeline.options, validate=validate, look=look)
+        return await self._creator.create(self._pipeline, request, on_unknown)
 
     async def resolve(self, reference: str, *, control: str | Room | None = None) -> Room | None:
         """Find out what became of a create whose outcome was unknown; never makes anything.
@@ -108,7 +108,7 @@ class Rooms:
             CreateOutcomeUnknown: There is still no proof; the message says what it lacks.
             ValidationError: `reference` or `control` is none.
         """
-        return await self._creator.resolve(self._caller, reference, control)
+        return await self._creator.resolve(self._pipeline, reference, control)
 
     async def get(self, room_id: str) -> Room:
         """Read one room.
@@ -118,7 +118,7 @@ class Rooms:
 
         Source: contract 4.5.
         """
-        return cast(Room, await self._caller.call(get_room(self._caller, check_room_id(room_id))))
+        return cast(Room, await self._pipeline.run(get_room(self._pipeline, check_room_id(room_id))))
 
     def list(self, *, extra: bool = False, strict: bool = False, timeout: float | None = None) -> RecordStream[Room]:
         """Stream all rooms of the project: the service's list is one body without pages.
@@ -137,11 +137,11 @@ class Rooms:
         Source: contract 4.4.
         """
         request = Request(
-            route=routes.LIST_ROOMS, path=routes.LIST_ROOMS.path(), options=self._caller.options, stream=True
+            route=routes.LIST_ROOMS, path=routes.LIST_ROOMS.path(), options=self._pipeline.options, stream=True
         )
         from videoapi.streaming.records import room_list
 
-        return room_list(self._caller, request, extra=extra, strict=strict, timeout=timeout)
+        return room_list(self._pipeline, request, extra=extra, strict=strict, timeout=timeout)
 
     async def update(
         self,
@@ -178,10 +178,10 @@ class Rooms:
         request = Request(
             route=routes.UPDATE_ROOM,
             path=routes.UPDATE_ROOM.path(check_room_id(room_id)),
-            options=self._caller.options,
+            options=self._pipeline.options,
             body=encode(body),
         )
-        await self._caller.call(request)
+        await self._pipeline.run(request)
 
     async def delete(self, room_id: str) -> None:
         """Delete a room in which no session is running.
@@ -192,7 +192,7 @@ class Rooms:
 
         Source: contract 4.7.
         """
-        await self._caller.call(_delete_request(check_room_id(room_id), self._caller.options))
+        await self._pipeline.run(_delete_request(check_room_id(room_id), self._pipeline.options))
         self._creator.controls.forget(room_id)
 
     async def users(self, room_id: str) -> builtins.list[Participant]:
@@ -206,10 +206,10 @@ class Rooms:
         request = Request(
             route=routes.ROOM_USERS,
             path=routes.ROOM_USERS.path(check_room_id(room_id)),
-            options=self._caller.options,
-            reader=USERS,
+            options=self._pipeline.options,
+            decoder=USERS,
         )
-        return cast("list[Participant]", await self._caller.call(request))
+        return cast("list[Participant]", await self._pipeline.run(request))
 
     async def create_many(
         self,
@@ -218,7 +218,7 @@ class Rooms:
         concurrency: int | None = None,
         timeout: float | None = None,
         give_up_after: float = GIVE_UP_AFTER,
-        progress: Progress | None = None,
+        progress: BulkProgress | None = None,
         validate: bool = True,
         keep_rooms: bool = False,
         job_id: str | None = None,
@@ -265,7 +265,7 @@ class Rooms:
             validate=validate,
             job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms, keep_all=True),
         )
-        return await run.to_end()
+        return await run.run_to_completion()
 
     def create_each(
         self,
@@ -274,7 +274,7 @@ class Rooms:
         concurrency: int | None = None,
         timeout: float | None = None,
         give_up_after: float = GIVE_UP_AFTER,
-        progress: Progress | None = None,
+        progress: BulkProgress | None = None,
         validate: bool = True,
         job_id: str | None = None,
         journal: str | os.PathLike[str] | None = None,
@@ -310,7 +310,7 @@ class Rooms:
         concurrency: int | None = None,
         timeout: float | None = None,
         give_up_after: float = GIVE_UP_AFTER,
-        progress: Progress | None = None,
+        progress: BulkProgress | None = None,
     ) -> BulkReport:
         """Delete many rooms at once, and report what every input became; as `create_many`."""
         run = self._delete(
@@ -321,7 +321,7 @@ class Rooms:
             progress=progress,
             keep_all=True,
         )
-        return await run.to_end()
+        return await run.run_to_completion()
 
     def delete_each(
         self,
@@ -330,7 +330,7 @@ class Rooms:
         concurrency: int | None = None,
         timeout: float | None = None,
         give_up_after: float = GIVE_UP_AFTER,
-        progress: Progress | None = None,
+        progress: BulkProgress | None = None,
     ) -> BulkRun[str]:
         """Delete many rooms at once, and hand out the outcomes as they finish; as `create_each`."""
         return self._delete(
@@ -349,16 +349,16 @@ class Rooms:
         job: JobOptions,
         **limits: Any,
     ) -> BulkRun[RoomSpec]:
-        options = single_attempt(self._caller.options)
+        options = single_attempt(self._pipeline.options)
 
         reference_of = references_of(job.job_id)
 
-        def prepare(index: int, spec: RoomSpec, key: Any) -> Item:
+        def prepare(index: int, spec: RoomSpec, key: Any) -> BulkItem:
             # A key of ours cannot be one of the caller's: those hold no NUL at their start.
             reference = reference_of(f"\0{index}" if key is None else str(key))
-            return Item(index=index, request=create_request(spec, reference, options, validate=validate), key=key)
+            return BulkItem(index=index, request=create_request(spec, reference, options, validate=validate), key=key)
 
-        def finish(item: Item, room: Room) -> BulkOutcome:
+        def finish(item: BulkItem, room: Room) -> BulkOutcome:
             return BulkOutcome(
                 index=item.index,
                 key=item.key,
@@ -369,25 +369,25 @@ class Rooms:
             )
 
         return BulkRun(
-            self._caller,
+            self._pipeline,
             specs,
             Plan(prepare=prepare, key_of=key_of, finish=finish),
             keep_all=job.keep_all,
-            job=CreateJob(self._creator, self._caller, job),
+            job=CreateJob(self._creator, self._pipeline, job),
             **limits,
         )
 
     def _delete(self, room_ids: Iterable[str] | AsyncIterable[str], **limits: Any) -> BulkRun[str]:
-        options = single_attempt(self._caller.options)
+        options = single_attempt(self._pipeline.options)
 
-        def prepare(index: int, given: str, room_id: Any) -> Item:
-            return Item(index=index, request=_delete_request(room_id, options), key=room_id, room_id=room_id)
+        def prepare(index: int, given: str, room_id: Any) -> BulkItem:
+            return BulkItem(index=index, request=_delete_request(room_id, options), key=room_id, room_id=room_id)
 
-        def finish(item: Item, nothing: None) -> BulkOutcome:
+        def finish(item: BulkItem, nothing: None) -> BulkOutcome:
             self._creator.controls.forget(item.room_id or "")
             return BulkOutcome(index=item.index, key=item.key, status="deleted", room_id=item.room_id)
 
-        return BulkRun(self._caller, room_ids, Plan(prepare=prepare, key_of=check_room_id, finish=finish), **limits)
+        return BulkRun(self._pipeline, room_ids, Plan(prepare=prepare, key_of=check_room_id, finish=finish), **limits)
 
 
 def _delete_request(room_id: str, options: Options) -> Request:

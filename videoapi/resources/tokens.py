@@ -7,30 +7,30 @@ from typing import Any, Final, cast
 
 from videoapi.bulk import (
     GIVE_UP_AFTER,
+    BulkItem,
     BulkOutcome,
+    BulkProgress,
     BulkReport,
     BulkRun,
-    Item,
     Plan,
-    Progress,
     key_of,
     single_attempt,
 )
 from videoapi.errors import ValidationError
-from videoapi.models.codec import Reader, encode
+from videoapi.models.codec import ResponseDecoder, encode
 from videoapi.models.tokens import Role, Token, TokenSpec
 from videoapi.models.validation import check_room_id, check_token
-from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import CREATE_TOKEN, Options, Request
 
-TOKEN: Final[Reader[str]] = Reader("token", str)
+TOKEN: Final[ResponseDecoder[str]] = ResponseDecoder("token", str)
 
 
 class Tokens:
     """Issue join tokens."""
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
 
     async def create(
         self,
@@ -62,7 +62,7 @@ class Tokens:
         Source: contract 5.1.
         """
         spec = TokenSpec(room_id, name, role, user_ref, data)
-        text = cast(str, await self._caller.call(_request(spec, self._caller.options, validate)))
+        text = cast(str, await self._pipeline.run(_request(spec, self._pipeline.options, validate)))
         return _token(spec, text)
 
     async def create_many(
@@ -72,7 +72,7 @@ class Tokens:
         concurrency: int | None = None,
         timeout: float | None = None,
         give_up_after: float = GIVE_UP_AFTER,
-        progress: Progress | None = None,
+        progress: BulkProgress | None = None,
         validate: bool = True,
     ) -> BulkReport:
         """Issue many tokens at once, and report what every input became.
@@ -89,7 +89,7 @@ class Tokens:
             progress=progress,
             keep_all=True,
         )
-        return await run.to_end()
+        return await run.run_to_completion()
 
     def create_each(
         self,
@@ -98,7 +98,7 @@ class Tokens:
         concurrency: int | None = None,
         timeout: float | None = None,
         give_up_after: float = GIVE_UP_AFTER,
-        progress: Progress | None = None,
+        progress: BulkProgress | None = None,
         validate: bool = True,
     ) -> BulkRun[TokenSpec]:
         """Issue many tokens at once, and hand out the outcomes as they finish; as `rooms.create_each`."""
@@ -114,17 +114,17 @@ class Tokens:
     def _run(
         self, specs: Iterable[TokenSpec] | AsyncIterable[TokenSpec], validate: bool, **limits: Any
     ) -> BulkRun[TokenSpec]:
-        options = single_attempt(self._caller.options)
+        options = single_attempt(self._pipeline.options)
 
-        def prepare(index: int, spec: TokenSpec, key: Any) -> Item:
+        def prepare(index: int, spec: TokenSpec, key: Any) -> BulkItem:
             request = _request(spec, options, validate)
-            return Item(index=index, request=request, key=key, room_id=spec.room_id, given=spec)
+            return BulkItem(index=index, request=request, key=key, room_id=spec.room_id, given=spec)
 
-        def finish(item: Item, text: str) -> BulkOutcome:
+        def finish(item: BulkItem, text: str) -> BulkOutcome:
             token = _token(item.given, text)
             return BulkOutcome(index=item.index, key=item.key, status="created", room_id=item.room_id, token=token)
 
-        return BulkRun(self._caller, specs, Plan(prepare=prepare, key_of=key_of, finish=finish), **limits)
+        return BulkRun(self._pipeline, specs, Plan(prepare=prepare, key_of=key_of, finish=finish), **limits)
 
 
 def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:
@@ -139,8 +139,8 @@ def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:
         path=CREATE_TOKEN.path(room_id),
         options=options,
         body=encode(body),
-        reader=TOKEN,
-        ours=bool,
+        decoder=TOKEN,
+        accepts=bool,
     )
 
 

@@ -13,9 +13,9 @@ from itertools import chain, islice
 import attrs
 
 from videoapi.sandbox import serializers
-from videoapi.sandbox.responses import Answer, Refusal, dump, refuse, unauthorised
-from videoapi.sandbox.rooms import Room
-from videoapi.sandbox.routing import Call
+from videoapi.sandbox.responses import HttpResponse, Refusal, dump, refuse, unauthorised
+from videoapi.sandbox.rooms import StoredRoom
+from videoapi.sandbox.routing import RouteMatch
 from videoapi.sandbox.sessions import User
 from videoapi.sandbox.settings import Json
 from videoapi.sandbox.store import Store
@@ -45,7 +45,7 @@ class Service:
         switches: Switches,
         app_id: str,
         app_key: str,
-        reports: Callable[[str, tuple[str, ...]], Answer],
+        reports: Callable[[str, tuple[str, ...]], HttpResponse],
     ) -> None:
         self._store = store
         self._switches = switches
@@ -56,7 +56,7 @@ class Service:
         self._dialin_password = secrets.token_urlsafe(12)
         self._second = 0
         self._in_second = 0
-        self._routes: dict[str, Callable[[tuple[str, ...], Json], Answer]] = {
+        self._routes: dict[str, Callable[[tuple[str, ...], Json], HttpResponse]] = {
             "rooms.create": self._create,
             "rooms.list": self._list,
             "rooms.get": self._get,
@@ -67,7 +67,7 @@ class Service:
             "dialin.get": self._dialin,
         }
 
-    def answer(self, call: Call, authorization: str | None, body: bytes) -> Answer:
+    def answer(self, call: RouteMatch, authorization: str | None, body: bytes) -> HttpResponse:
         """Execute a call, or say why not."""
         if not self._known(authorization):
             return unauthorised(self._switches)
@@ -77,7 +77,7 @@ class Service:
         answer = self._done(call, body)
         return answer if limited is None else limited
 
-    def _done(self, call: Call, body: bytes) -> Answer:
+    def _done(self, call: RouteMatch, body: bytes) -> HttpResponse:
         try:
             if call.refusal is not None:
                 raise call.refusal
@@ -88,7 +88,7 @@ class Service:
             self._store.ledger.executed(call.route)
         return answer
 
-    def _execute(self, call: Call, body: bytes) -> Answer:
+    def _execute(self, call: RouteMatch, body: bytes) -> HttpResponse:
         route = self._routes.get(call.route)
         return route(call.args, _object(body)) if route else self._reports(call.route, call.args)
 
@@ -96,7 +96,7 @@ class Service:
         scheme, _, login = (authorization or "").partition(" ")
         return scheme.lower() == "basic" and login.strip() == self._login
 
-    def _limited(self) -> Answer | None:
+    def _limited(self) -> HttpResponse | None:
         limit = self._switches.rate_limit
         if limit is None:
             return None
@@ -111,18 +111,18 @@ class Service:
             headers = {"Retry-After": "1"}
         elif self._switches.retry_after == "date":
             headers = {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)}
-        return Answer(b"Too Many Requests", 429, "text/plain; charset=utf-8", headers)
+        return HttpResponse(b"Too Many Requests", 429, "text/plain; charset=utf-8", headers)
 
-    def _create(self, args: tuple[str, ...], body: Json) -> Answer:
+    def _create(self, args: tuple[str, ...], body: Json) -> HttpResponse:
         room = self._store.create(body)
         shown = serializers.created(
             room.body, room.room_id, self._app_id, serializers.stamp(room.created), self._switches
         )
-        return Answer(dump({"result": 0, "room": shown}), self._created())
+        return HttpResponse(dump({"result": 0, "room": shown}), self._created())
 
-    def _list(self, args: tuple[str, ...], body: Json) -> Answer:
+    def _list(self, args: tuple[str, ...], body: Json) -> HttpResponse:
         size = 600 * len(self._store.rooms)
-        return Answer(blocks(self._items(), before=b'{"result":0,"rooms":[', after=b"]}"), size=size)
+        return HttpResponse(blocks(self._items(), before=b'{"result":0,"rooms":[', after=b"]}"), size=size)
 
     def _items(self) -> Iterable[bytes]:
         switches = self._switches
@@ -135,24 +135,24 @@ class Service:
             return deque(items, maxlen=switches.list_cap)
         return islice(items, switches.list_cap)
 
-    def _item(self, room: Room, switches: Switches) -> bytes:
+    def _item(self, room: StoredRoom, switches: Switches) -> bytes:
         item = self._shown(room, switches)
         item.pop(switches.list_omits, None)
         return dump(item)
 
-    def _get(self, args: tuple[str, ...], body: Json) -> Answer:
+    def _get(self, args: tuple[str, ...], body: Json) -> HttpResponse:
         room = self._store.visible(args[0])
-        return Answer(dump({"result": 0, "room": self._shown(room, self._switches)}))
+        return HttpResponse(dump({"result": 0, "room": self._shown(room, self._switches)}))
 
-    def _update(self, args: tuple[str, ...], body: Json) -> Answer:
+    def _update(self, args: tuple[str, ...], body: Json) -> HttpResponse:
         self._store.update(args[0], body)
-        return Answer(dump({"result": 0}))
+        return HttpResponse(dump({"result": 0}))
 
-    def _delete(self, args: tuple[str, ...], body: Json) -> Answer:
+    def _delete(self, args: tuple[str, ...], body: Json) -> HttpResponse:
         self._store.delete(args[0])
-        return Answer(dump({"result": 0}))
+        return HttpResponse(dump({"result": 0}))
 
-    def _users(self, args: tuple[str, ...], body: Json) -> Answer:
+    def _users(self, args: tuple[str, ...], body: Json) -> HttpResponse:
         self._store.find(args[0])
         users = self._store.sessions.inside(args[0])
         answer: Json = {"result": 0, "total": len(users)}
@@ -160,13 +160,13 @@ class Service:
             answer["users"] = [_user(user) for user in users]
         elif self._switches.idle_users != "absent":
             answer["users"] = None if self._switches.idle_users == "null" else []
-        return Answer(dump(answer))
+        return HttpResponse(dump(answer))
 
-    def _token(self, args: tuple[str, ...], body: Json) -> Answer:
+    def _token(self, args: tuple[str, ...], body: Json) -> HttpResponse:
         text = self._store.issue(args[0], body)
-        return Answer(dump({"result": 0, "token": text}), self._created())
+        return HttpResponse(dump({"result": 0, "token": text}), self._created())
 
-    def _dialin(self, args: tuple[str, ...], body: Json) -> Answer:
+    def _dialin(self, args: tuple[str, ...], body: Json) -> HttpResponse:
         answer: Json = {} if self._switches.dialin_result == "absent" else {"result": 0}
         answer |= {
             "_id": self._app_id,
@@ -184,12 +184,12 @@ class Service:
                 {"country": "Singapore", "country_code": "SG", "phone": "+65 5550 0100", "toll": False},
             ],
         }
-        return Answer(dump(answer))
+        return HttpResponse(dump(answer))
 
     def _created(self) -> int:
         return 200 if self._switches.status_mode == "legacy200" else self._switches.create_status
 
-    def _shown(self, room: Room, switches: Switches) -> Json:
+    def _shown(self, room: StoredRoom, switches: Switches) -> Json:
         return serializers.shown(
             room.body,
             room.room_id,

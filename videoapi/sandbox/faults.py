@@ -9,7 +9,7 @@ from typing import TypedDict, Unpack
 
 import attrs
 
-from videoapi.sandbox.responses import Answer, dump, named_error
+from videoapi.sandbox.responses import HttpResponse, dump, named_error
 from videoapi.sandbox.routing import selected
 
 KINDS: dict[str, str] = {
@@ -74,11 +74,11 @@ class Fault:
         """Whether no further request can meet this fault."""
         return self._cancelled or (self.times is not None and self.hits >= self.times)
 
-    def meets(self, route: str, dice: random.Random) -> bool:
+    def meets(self, route: str, rng: random.Random) -> bool:
         """Whether a request of this route meets the fault; counts it if so."""
         if self.spent or route not in self.routes:
             return False
-        if self.rate is not None and dice.random() >= self.rate:
+        if self.rate is not None and rng.random() >= self.rate:
             return False
         if self.after > 0:
             self.after -= 1
@@ -90,8 +90,8 @@ class Fault:
 class Faults:
     """The faults in force, in the order in which they were added; a request meets at most one."""
 
-    def __init__(self, dice: random.Random) -> None:
-        self._dice = dice
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
         self._faults: list[Fault] = []
         self._planned: dict[str, deque[Fault | None]] = {}
         self._lock = threading.Lock()
@@ -125,10 +125,10 @@ class Faults:
             if planned is not None and not planned.spent:
                 planned.hits += 1
                 return planned
-            return next((fault for fault in self._faults if fault.meets(route, self._dice)), None)
+            return next((fault for fault in self._faults if fault.meets(route, self._rng)), None)
 
 
-class Told(TypedDict, total=False):
+class FaultOptions(TypedDict, total=False):
     """What `Sandbox.fault` may be told beside route, kind and times."""
 
     rate: float | None
@@ -142,11 +142,11 @@ class Told(TypedDict, total=False):
     location: str | None
 
 
-Step = str | int | tuple[str | int, Told] | None
+FaultStep = str | int | tuple[str | int, FaultOptions] | None
 """One step of a plan: nothing, a kind, or a kind and what `Sandbox.fault` would be told beside it."""
 
 
-def scripted(route: str, kind: str | int, times: int | None, **details: Unpack[Told]) -> Fault:
+def scripted(route: str, kind: str | int, times: int | None, **details: Unpack[FaultOptions]) -> Fault:
     """Read what `Sandbox.fault` was told.
 
     Raises:
@@ -168,7 +168,7 @@ def scripted(route: str, kind: str | int, times: int | None, **details: Unpack[T
     return Fault(spelled, selected(route), times, **details)
 
 
-def planned(route: str, step: Step) -> Fault | None:
+def planned(route: str, step: FaultStep) -> Fault | None:
     """Read one step of a plan.
 
     Raises:
@@ -182,7 +182,7 @@ def planned(route: str, step: Step) -> Fault | None:
     return scripted(route, kind, 1, **details)
 
 
-def stray(fault: Fault) -> bytes:
+def stray_response(fault: Fault) -> bytes:
     """What the fault `stray` writes: the bytes that it was told, or a whole answer of the status and code."""
     if fault.body is not None:
         return fault.body
@@ -192,14 +192,14 @@ def stray(fault: Fault) -> bytes:
     return head.encode() + body
 
 
-def told(fault: Fault) -> Answer | None:
+def fault_response(fault: Fault) -> HttpResponse | None:
     """What a fault answers in place of the service; None for those that let it execute or say nothing."""
     headers = {} if fault.retry_after is None else {"Retry-After": _seconds(fault.retry_after)}
     kind = fault.kind
     if kind in ("status", "status_after", "late_status"):
         status = fault.status or 503
         body = fault.body if fault.body is not None else dump(_envelope(status, fault.code))
-        return Answer(body, status, headers=headers)
+        return HttpResponse(body, status, headers=headers)
     if kind == "throttle":
         return _named(fault, 429, b"Too Many Requests", "text/plain; charset=utf-8", headers)
     if kind == "expired":
@@ -211,7 +211,7 @@ def told(fault: Fault) -> Answer | None:
         page = f"<html><body><h1>{status} {_REASONS.get(status, 'Error')}</h1></body></html>".encode()
         return _named(fault, status, page, "text/html; charset=utf-8", headers)
     if kind == "empty":
-        return Answer(b"", fault.status or 200, headers=headers)
+        return HttpResponse(b"", fault.status or 200, headers=headers)
     if kind == "redirect":
         location = fault.location or "https://elsewhere.invalid/"
         return _named(fault, fault.status or 302, b"Found", "text/plain", {**headers, "Location": location})
@@ -224,8 +224,8 @@ def _named(
     body: bytes,
     content_type: str = "application/json; charset=utf-8",
     headers: Mapping[str, str] | None = None,
-) -> Answer:
-    return Answer(body if fault.body is None else fault.body, status, content_type, headers or {})
+) -> HttpResponse:
+    return HttpResponse(body if fault.body is None else fault.body, status, content_type, headers or {})
 
 
 def _envelope(status: int, code: int | None) -> dict[str, object]:

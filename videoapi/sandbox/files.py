@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from urllib.parse import unquote
 
-from videoapi.sandbox.record_templates import Item, file_names, iso, milliseconds
+from videoapi.sandbox.record_templates import ArchiveRow, file_names, iso, milliseconds
 from videoapi.sandbox.records import Records
-from videoapi.sandbox.responses import Answer, dump
+from videoapi.sandbox.responses import HttpResponse, dump
 from videoapi.sandbox.switches import Switches
 
 _BLOCK = 64 * 1024
@@ -43,7 +43,7 @@ class Files:
         self._clock = clock
         self._login = base64.b64encode(":".join(auth).encode()).decode()
 
-    def answer(self, path: str, headers: Mapping[str, str]) -> Answer:
+    def answer(self, path: str, headers: Mapping[str, str]) -> HttpResponse:
         """Serve a file, whole or the part that `Range` asks for.
 
         Args:
@@ -56,7 +56,7 @@ class Files:
         parts = [unquote(part) for part in path.split("/") if part]
         item = self._item(parts)
         if item is None:
-            return Answer(b"File not found", 404, _TEXT)
+            return HttpResponse(b"File not found", 404, _TEXT)
         whole = self._whole(item, parts[-1])
         size = len(whole) if whole is not None else self._size(path)
         etag = f'"{hashlib.blake2s(f"{path} {size}".encode()).hexdigest()[:32]}"'
@@ -66,22 +66,22 @@ class Files:
         if asked is not None and headers.get("If-Range", etag) == etag:
             span = _span(asked, size)
             if span is None:
-                return Answer(b"", 416, _TEXT, {**told, "Content-Range": f"bytes */{size}"})
+                return HttpResponse(b"", 416, _TEXT, {**told, "Content-Range": f"bytes */{size}"})
             if span != (0, -1):
                 (start, stop), status = span, 206
                 told["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
         told["Content-Length"] = str(stop - start)
         content_type = _TYPES.get(parts[-1].rpartition(".")[2], "application/octet-stream")
         if whole is not None:
-            return Answer(whole[start:stop], status, content_type, told)
-        return Answer(content(path, start, stop), status, content_type, told, size=stop - start)
+            return HttpResponse(whole[start:stop], status, content_type, told)
+        return HttpResponse(content(path, start, stop), status, content_type, told, size=stop - start)
 
-    def _refused(self) -> Answer:
+    def _refused(self) -> HttpResponse:
         if self._switches.file_refusal == 401:
-            return Answer(b"Unauthorized", 401, _TEXT, {"WWW-Authenticate": 'Basic realm="recordings"'})
-        return Answer(b"Forbidden", 403, _TEXT)
+            return HttpResponse(b"Unauthorized", 401, _TEXT, {"WWW-Authenticate": 'Basic realm="recordings"'})
+        return HttpResponse(b"Forbidden", 403, _TEXT)
 
-    def _item(self, parts: list[str]) -> Item | None:
+    def _item(self, parts: list[str]) -> ArchiveRow | None:
         if len(parts) != 4:
             return None
         _, room_id, conf_num, name = parts
@@ -93,7 +93,7 @@ class Files:
             return None
         return item
 
-    def _whole(self, item: Item, name: str) -> bytes | None:
+    def _whole(self, item: ArchiveRow, name: str) -> bytes | None:
         if name == "chatdata.json":
             at = iso(item.at)
             return dump([{"at": at, "from": f"User {turn}", "text": f"Message {turn}"} for turn in range(3)])

@@ -13,10 +13,10 @@ from videoapi.sandbox.app import Service
 from videoapi.sandbox.faults import Fault, Faults
 from videoapi.sandbox.files import Files
 from videoapi.sandbox.ledger import Ledger
-from videoapi.sandbox.listener import Listener
+from videoapi.sandbox.listener import SocketListener
 from videoapi.sandbox.persistence import State
-from videoapi.sandbox.responses import Answer, Refusal, contradicted, refuse
-from videoapi.sandbox.routing import Call, match
+from videoapi.sandbox.responses import HttpResponse, Refusal, contradicted, refuse
+from videoapi.sandbox.routing import RouteMatch, match
 from videoapi.sandbox.switches import Switches
 
 log = logging.getLogger("videoapi.sandbox")
@@ -27,7 +27,7 @@ _LATE = 1.0
 _LOOK = 0.2
 
 
-class Exchange:
+class SandboxHandler:
     """Serves requests until it is closed.
 
     Args:
@@ -47,7 +47,7 @@ class Exchange:
         files: Files,
         scripted: Faults,
         ledger: Ledger,
-        listener: Listener,
+        listener: SocketListener,
         switches: Switches,
         state: State,
     ) -> None:
@@ -91,14 +91,16 @@ class Exchange:
         body = await request.content.read() if request.can_read_body else b""
         connection = self._numbers.get(id(request.protocol))
 
-        def execute() -> Answer:
+        def execute() -> HttpResponse:
             self._ledger.serving(connection)
             return self._execute(request, call, body)
 
         fault = self._faults.met_by(call.route)
         return await (self._send(request, execute()) if fault is None else self._meet(fault, request, execute))
 
-    async def _meet(self, fault: Fault, request: BaseRequest, execute: Callable[[], Answer]) -> web.StreamResponse:
+    async def _meet(
+        self, fault: Fault, request: BaseRequest, execute: Callable[[], HttpResponse]
+    ) -> web.StreamResponse:
         kind = fault.kind
         if kind == "hang":
             await self._hang(request)
@@ -115,13 +117,13 @@ class Exchange:
             self._execute_in(_LATE if fault.seconds is None else fault.seconds, execute)
             if kind == "late":
                 return wire.close(request)
-        told = faults.told(fault)
+        told = faults.fault_response(fault)
         if told is not None and kind != "status_after":
             return await self._send(request, told)
         return await self._send_after(fault, request, execute(), told)
 
     async def _send_after(
-        self, fault: Fault, request: BaseRequest, answer: Answer, told: Answer | None
+        self, fault: Fault, request: BaseRequest, answer: HttpResponse, told: HttpResponse | None
     ) -> web.StreamResponse:
         kind = fault.kind
         if kind == "drop_after":
@@ -129,7 +131,7 @@ class Exchange:
         if kind == "reset_after":
             return wire.reset(request)
         if kind == "stray":
-            return await wire.send_with_stray(request, answer, faults.stray(fault), fault.seconds or 0)
+            return await wire.send_with_stray(request, answer, faults.stray_response(fault), fault.seconds or 0)
         at = _HALF if fault.at is None else fault.at
         if kind == "cut":
             return await wire.send_part(request, answer, at)
@@ -139,7 +141,7 @@ class Exchange:
             answer = contradicted(answer, fault.code or 50002)
         return await self._send(request, told or answer)
 
-    def _execute_in(self, seconds: float, execute: Callable[[], Answer]) -> None:
+    def _execute_in(self, seconds: float, execute: Callable[[], HttpResponse]) -> None:
         def now() -> None:
             self._late.discard(timer)
             execute()
@@ -147,7 +149,7 @@ class Exchange:
         timer = asyncio.get_running_loop().call_later(seconds, now)
         self._late.add(timer)
 
-    def _execute(self, request: BaseRequest, call: Call, body: bytes) -> Answer:
+    def _execute(self, request: BaseRequest, call: RouteMatch, body: bytes) -> HttpResponse:
         try:
             if call.route == "files.get":
                 answer = self._files.answer(request.rel_url.raw_path, request.headers)
@@ -161,7 +163,7 @@ class Exchange:
             log.exception("the sandbox failed on %s", call.route)
             return refuse(self._switches, Refusal(50000))
 
-    async def _send(self, request: BaseRequest, answer: Answer) -> web.StreamResponse:
+    async def _send(self, request: BaseRequest, answer: HttpResponse) -> web.StreamResponse:
         return await wire.send(request, answer, close=self._listener.refusing)
 
     async def _wait(self, seconds: float) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate
 
-from videoapi.sandbox.record_templates import DAY_MS, Item, Row
+from videoapi.sandbox.record_templates import DAY_MS, ArchiveRow, CallRow
 from videoapi.sandbox.responses import dump
 from videoapi.sandbox.settings import Json
 
@@ -56,7 +56,8 @@ class Generated:
         self._places = rooms or -(-calls // 200)
         self.sessions = range(self._session_at(calls - 1) + 1 if calls else 0)
         weights = [
-            _WEEK[(self.first_day + timedelta(days=day)).weekday()] * (85 + self._dice(day) % 31) for day in range(days)
+            _WEEK[(self.first_day + timedelta(days=day)).weekday()] * (85 + self._random_bits(day) % 31)
+            for day in range(days)
         ]
         share = [0, *accumulate(weights)]
         self._bounds = [len(self.sessions) * part // share[-1] for part in share]
@@ -98,39 +99,39 @@ class Generated:
         start, stop = self._bounds[day], self._bounds[day + 1]
         return self._zero + day * DAY_MS + (DAY_MS - 1) * (session - start) // (stop - start)
 
-    def rows(self, session: int) -> Iterator[Row]:
+    def rows(self, session: int) -> Iterator[CallRow]:
         """The calls of a session."""
         at = self.ended(session)
         conf_num = self.conf_num(session)
         room_id, name, details = self._shown(session % self._places)
         first = self._first_call(session)
-        length = 300_000 + self._dice(session) % 3_300_000
+        length = 300_000 + self._random_bits(session) % 3_300_000
         for call in range(first, self._first_call(session + 1)):
-            dice = self._dice(call ^ 0x5BD1)
-            late = 0 if call == first else dice % 120_000
-            user = f"{_NAMES[(dice >> 8) % len(_NAMES)]}"
-            yield Row(
+            random_bits = self._random_bits(call ^ 0x5BD1)
+            late = 0 if call == first else random_bits % 120_000
+            user = f"{_NAMES[(random_bits >> 8) % len(_NAMES)]}"
+            yield CallRow(
                 at,
                 conf_num,
                 room_id,
                 name,
                 details,
                 at - length + late,
-                at - (dice >> 20) % 5_000,
+                at - (random_bits >> 20) % 5_000,
                 "participant" if late else "moderator",
                 f'"{user} {call}"',
-                f'"u-{dice % 50_000}"',
+                f'"u-{random_bits % 50_000}"',
                 self._spread("call", 3 * call),
                 self._spread("call", 3 * call + 1),
                 self._spread("call", 3 * call + 2),
-                dice,
+                random_bits,
             )
 
-    def items(self, session: int) -> Iterator[Item]:
+    def items(self, session: int) -> Iterator[ArchiveRow]:
         """The archive of a recorded session."""
         room_id, _, _ = self._shown(session % self._places)
         archive_id = self._spread("conf", len(self.sessions) + session)
-        yield Item(self.ended(session), self.conf_num(session), room_id, archive_id, 1 + session % 2)
+        yield ArchiveRow(self.ended(session), self.conf_num(session), room_id, archive_id, 1 + session % 2)
 
     def conf_num(self, session: int) -> str:
         """The `conf_num` of a session."""
@@ -177,7 +178,7 @@ class Generated:
         turn, place = divmod(session, len(_SIZES))
         return min(turn * _ROUND + _STARTS[place], self.calls)
 
-    def _dice(self, value: int) -> int:
+    def _random_bits(self, value: int) -> int:
         mixed = (value * 0x9E3779B97F4A7C15 + self._salt) & _MASK
         mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         return mixed ^ (mixed >> 27)

@@ -14,7 +14,7 @@ _BACKLOG = 1024
 _AT_ONCE = 64
 
 
-class Listener:
+class SocketListener:
     """One address that connections are accepted on.
 
     Args:

@@ -46,7 +46,7 @@ _OLD = (
 )
 
 
-class Row(NamedTuple):
+class CallRow(NamedTuple):
     """One user's connection. Times are milliseconds since 1970; texts in JSON are marked so."""
 
     at: int
@@ -62,10 +62,10 @@ class Row(NamedTuple):
     call_num: str
     call_log_id: str
     cdr_id: str
-    dice: int
+    random_bits: int
 
 
-class Item(NamedTuple):
+class ArchiveRow(NamedTuple):
     """One session's archive; `streams` is how many users were recorded, 0 when it has no files."""
 
     at: int
@@ -87,7 +87,7 @@ def iso(at: int) -> str:
     return f"{_date(day)}T{_MINUTES[minute]}:{rest // 1000:02d}.{rest % 1000:03d}Z"
 
 
-def call_record(row: Row, app_id: str, schema: str) -> bytes:
+def call_record(row: CallRow, app_id: str, schema: str) -> bytes:
     """One call record's JSON.
 
     Args:
@@ -95,15 +95,15 @@ def call_record(row: Row, app_id: str, schema: str) -> bytes:
         app_id: the project.
         schema: the `cdr_schema` switch.
     """
-    dice = row.dice
+    random_bits = row.random_bits
     seconds = (row.left - row.connected) / 1000
     minutes = int(seconds // 60) + 1
     connected, left, at = iso(row.connected), iso(row.left), iso(row.at)
-    ip = f"{_NETS[dice % 3]}.{1 + (dice >> 2) % 254}"
-    agent = _AGENTS[(dice >> 10) & 3]
-    video = "true" if dice & 0x1000 else "false"
-    screen = "true" if not dice & 0xE000 else "false"
-    hold = (dice >> 16) % 900 / 100
+    ip = f"{_NETS[random_bits % 3]}.{1 + (random_bits >> 2) % 254}"
+    agent = _AGENTS[(random_bits >> 10) & 3]
+    video = "true" if random_bits & 0x1000 else "false"
+    screen = "true" if not random_bits & 0xE000 else "false"
+    hold = (random_bits >> 16) % 900 / 100
     if schema == "old":
         return (
             _OLD
@@ -115,7 +115,7 @@ def call_record(row: Row, app_id: str, schema: str) -> bytes:
                 *(video, screen, seconds / 60, seconds / 60, app_id, row.cdr_id),
             )
         ).encode()
-    send, receive = 200 + (dice >> 24) % 1800, 200 + (dice >> 36) % 1800
+    send, receive = 200 + (random_bits >> 24) % 1800, 200 + (random_bits >> 36) % 1800
     return (
         _NEW
         % (
@@ -125,13 +125,13 @@ def call_record(row: Row, app_id: str, schema: str) -> bytes:
             *(left, connected, seconds + hold, hold, video, screen),
             *(minutes, minutes, minutes if screen == "true" else 0, minutes, minutes, minutes),
             *(send, "Good" if send > 400 else "Bad", send * 2, send // 2),
-            *(receive, receive * 2, receive // 2, 60 + (dice >> 48) % 40),
+            *(receive, receive * 2, receive // 2, 60 + (random_bits >> 48) % 40),
             *(app_id, row.cdr_id),
         )
     ).encode()
 
 
-def archive_item(item: Item, app_id: str, origin: str) -> bytes:
+def archive_item(item: ArchiveRow, app_id: str, origin: str) -> bytes:
     """One archive item's JSON, with the URLs of its files under `origin`."""
     body: dict[str, object] = {"_id": item.archive_id, "trans_date": iso(item.at), "conf_num": item.conf_num}
     body |= {"app_id": app_id, "room_id": item.room_id}
@@ -144,7 +144,7 @@ def archive_item(item: Item, app_id: str, origin: str) -> bytes:
     return dump(body)
 
 
-def file_names(item: Item) -> tuple[str, ...]:
+def file_names(item: ArchiveRow) -> tuple[str, ...]:
     """The names of a session's files: the recordings, then the transcoded one, chat and metadata."""
     if not item.streams:
         return ()

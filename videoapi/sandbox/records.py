@@ -12,16 +12,16 @@ from typing import Generic, TypeVar
 import attrs
 
 from videoapi.sandbox.history import Generated
-from videoapi.sandbox.record_templates import DAY_MS, Item, Row, milliseconds
+from videoapi.sandbox.record_templates import DAY_MS, ArchiveRow, CallRow, milliseconds
 from videoapi.sandbox.responses import dump
 from videoapi.sandbox.settings import Json
 
-T = TypeVar("T", Row, Item)
+T = TypeVar("T", CallRow, ArchiveRow)
 _AT = attrgetter("at")
 
 
 @attrs.frozen
-class Call:
+class UserConnection:
     """One user's stay in a simulated session."""
 
     name: str
@@ -32,7 +32,7 @@ class Call:
 
 
 @attrs.frozen
-class Query:
+class RecordQuery:
     """Which sessions are asked for; what is None does not matter. `after` is the day behind the last."""
 
     first: date | None = None
@@ -50,17 +50,17 @@ class Records:
 
     def __init__(self, generated: Generated) -> None:
         self._generated = generated
-        self._rows: list[Row] = []
-        self._items: list[Item] = []
+        self._rows: list[CallRow] = []
+        self._items: list[ArchiveRow] = []
 
     def records(self, first: date, last: date) -> int:
         """How many call records there are from one UTC day to another, both included."""
-        query = Query(first, last + timedelta(days=1))
+        query = RecordQuery(first, last + timedelta(days=1))
         return self._generated.count(self._sessions(query)) + len(_matching(self._rows, query))
 
     def archives(self, first: date, last: date) -> int:
         """How many archive items there are from one UTC day to another, both included."""
-        query = Query(first, last + timedelta(days=1))
+        query = RecordQuery(first, last + timedelta(days=1))
         sessions = self._generated.recorded(self._sessions(query))
         return len(sessions) + len(_matching(self._items, query))
 
@@ -92,7 +92,7 @@ class Records:
         self,
         room_id: str,
         conf_num: str,
-        calls: Sequence[Call],
+        calls: Sequence[UserConnection],
         *,
         details: Json,
         ids: Sequence[str],
@@ -102,7 +102,7 @@ class Records:
         """Write down a session that is over."""
         name, shown = dump(details["name"]).decode(), dump(details).decode()
         for place, call in enumerate(calls):
-            row = Row(
+            row = CallRow(
                 at=milliseconds(call.end),
                 conf_num=conf_num,
                 room_id=room_id,
@@ -116,35 +116,35 @@ class Records:
                 call_num=ids[2 * place],
                 call_log_id=ids[2 * place][::-1],
                 cdr_id=ids[2 * place + 1],
-                dice=random.Random(ids[2 * place]).getrandbits(64),  # noqa: S311 - made-up figures
+                random_bits=random.Random(ids[2 * place]).getrandbits(64),  # noqa: S311 - made-up figures
             )
             insort(self._rows, row, key=_AT)
         if recorded and calls:
             at = max(milliseconds(call.end) for call in calls)
-            item = Item(at, conf_num, room_id, ids[-1], min(len(calls), 4) if files else 0)
+            item = ArchiveRow(at, conf_num, room_id, ids[-1], min(len(calls), 4) if files else 0)
             insort(self._items, item, key=_AT)
 
-    def item(self, conf_num: str) -> Item | None:
+    def item(self, conf_num: str) -> ArchiveRow | None:
         """The archive of a session, if it has one."""
-        return next(iter(self.recordings(Query(conf_num=conf_num), "ascending")), None)
+        return next(iter(self.recordings(RecordQuery(conf_num=conf_num), "ascending")), None)
 
-    def calls(self, query: Query, order: str) -> "Found[Row]":
+    def calls(self, query: RecordQuery, order: str) -> "MatchedRecords[CallRow]":
         """The call records of a query."""
         generated = self._generated
         sessions = self._sessions(query)
         rows = _matching(self._rows, query)
         size = generated.count(sessions) + len(rows)
-        return Found(sessions, rows, order, generated.ended, generated.rows, size)
+        return MatchedRecords(sessions, rows, order, generated.ended, generated.rows, size)
 
-    def recordings(self, query: Query, order: str) -> "Found[Item]":
+    def recordings(self, query: RecordQuery, order: str) -> "MatchedRecords[ArchiveRow]":
         """The archive items of a query."""
         generated = self._generated
         sessions = generated.recorded(self._sessions(query))
         items = _matching(self._items, query)
         size = len(sessions) + len(items)
-        return Found(sessions, items, order, generated.ended, generated.items, size)
+        return MatchedRecords(sessions, items, order, generated.ended, generated.items, size)
 
-    def _sessions(self, query: Query) -> range:
+    def _sessions(self, query: RecordQuery) -> range:
         generated = self._generated
         if query.conf_num is not None:
             return generated.session(query.conf_num)
@@ -155,7 +155,7 @@ class Records:
 
 
 @attrs.frozen
-class Found(Generic[T]):
+class MatchedRecords(Generic[T]):
     """What a query found, in the order of a switch, computed while it is read.
 
     Args:
@@ -217,7 +217,7 @@ class Found(Generic[T]):
                 yield self.saved[place - len(self.sessions)]
 
 
-def _matching(saved: Sequence[T], query: Query) -> list[T]:
+def _matching(saved: Sequence[T], query: RecordQuery) -> list[T]:
     first = _start(query.first)
     after = _start(query.after)
     return [

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
-from videoapi.sandbox.record_templates import Item, archive_item, call_record, milliseconds
-from videoapi.sandbox.records import Query, Records
-from videoapi.sandbox.responses import Answer, Refusal, dump
+from videoapi.sandbox.record_templates import ArchiveRow, archive_item, call_record, milliseconds
+from videoapi.sandbox.records import RecordQuery, Records
+from videoapi.sandbox.responses import HttpResponse, Refusal, dump
 from videoapi.sandbox.switches import Switches
 from videoapi.sandbox.wire import blocks
 
@@ -19,7 +19,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d\Z")
 _CALL_BYTES, _ITEM_BYTES = 1550, 800
 
 
-class Reports:
+class ReportService:
     """Answers CDR and archive calls.
 
     Args:
@@ -44,7 +44,7 @@ class Reports:
         self._app_id = app_id
         self._origin = origin
 
-    def answer(self, route: str, args: tuple[str, ...]) -> Answer:
+    def answer(self, route: str, args: tuple[str, ...]) -> HttpResponse:
         """The body of a CDR or archive call, made as it is sent.
 
         Args:
@@ -58,42 +58,44 @@ class Reports:
         query = self._query(by, args)
         return self._calls(query) if kind == "cdr" else self._archives(query)
 
-    def _calls(self, query: Query) -> Answer:
+    def _calls(self, query: RecordQuery) -> HttpResponse:
         found = self._records.calls(query, self._switches.cdr_order)
         app_id, schema = self._app_id, self._switches.cdr_schema
         pieces = (call_record(row, app_id, schema) for row in found)
-        return Answer(blocks(pieces, before=self._head("cdr") + b"[", after=b"]}"), size=found.size * _CALL_BYTES)
+        return HttpResponse(blocks(pieces, before=self._head("cdr") + b"[", after=b"]}"), size=found.size * _CALL_BYTES)
 
-    def _archives(self, query: Query) -> Answer:
+    def _archives(self, query: RecordQuery) -> HttpResponse:
         found = self._records.recordings(query, self._switches.cdr_order)
         app_id, origin = self._app_id, self._origin()
         if not found.size and self._switches.empty_archive != "[]":
             bare = archive_item(self._bare(query), app_id, origin)
             nothing = b"null" if self._switches.empty_archive == "null" else b"[" + bare + b"]"
-            return Answer(self._head("archive") + nothing + b"}")
+            return HttpResponse(self._head("archive") + nothing + b"}")
         pieces = (archive_item(item, app_id, origin) for item in found)
-        return Answer(blocks(pieces, before=self._head("archive") + b"[", after=b"]}"), size=found.size * _ITEM_BYTES)
+        return HttpResponse(
+            blocks(pieces, before=self._head("archive") + b"[", after=b"]}"), size=found.size * _ITEM_BYTES
+        )
 
     def _head(self, key: str) -> bytes:
         result = "0" if self._switches.cdr_result == "string" else 0
         return b'{"result":' + dump(result) + b',"' + key.encode() + b'":'
 
-    def _query(self, by: str, args: tuple[str, ...]) -> Query:
+    def _query(self, by: str, args: tuple[str, ...]) -> RecordQuery:
         if by == "by_room":
-            return Query(room_id=args[0])
+            return RecordQuery(room_id=args[0])
         if by == "by_conference":
-            return Query(conf_num=args[0])
+            return RecordQuery(conf_num=args[0])
         first, last = _day(args[-2]), _day(args[-1])
         after = last + timedelta(days=self._switches.period_end == "inclusive")
-        return Query(first, after, room_id=args[0] if by == "by_room_period" else None)
+        return RecordQuery(first, after, room_id=args[0] if by == "by_room_period" else None)
 
-    def _bare(self, query: Query) -> Item:
+    def _bare(self, query: RecordQuery) -> ArchiveRow:
         at = self._clock()
         if query.first is not None:
             at = datetime.combine(query.first, at.timetz())
         told = hashlib.blake2s(repr(query).encode()).hexdigest()
         room_id, conf_num = query.room_id or told[:24], query.conf_num or told[24:48]
-        return Item(milliseconds(at), conf_num, room_id, told[8:32], 0)
+        return ArchiveRow(milliseconds(at), conf_num, room_id, told[8:32], 0)
 
 
 def _day(text: str) -> date:

@@ -37,7 +37,7 @@ class Refusal(Exception):
 
 
 @attrs.frozen
-class Answer:
+class HttpResponse:
     """One answer, not yet on the wire: its body is whole, or blocks that are made as they are sent.
 
     `size` is the length of a body in blocks as far as it can be told before they are made.
@@ -73,7 +73,7 @@ def status_of(code: int) -> int:
     return 400 if 10000 < code < 20000 else 500
 
 
-def refuse(switches: Switches, refusal: Refusal) -> Answer:
+def refuse(switches: Switches, refusal: Refusal) -> HttpResponse:
     """The error envelope of a refusal. Source: contract 3 and 10.1."""
     status = refusal.status or status_of(refusal.code)
     text = TEXTS.get(refusal.code, "Internal Server Error")
@@ -83,24 +83,24 @@ def refuse(switches: Switches, refusal: Refusal) -> Answer:
     else:
         code = str(refusal.code) if switches.result_as == "string" else refusal.code
         body = {"result": code, "error": f"[Reason] {text}", "desc": refusal.desc}
-    return Answer(dump(body), 200 if switches.status_mode == "legacy200" else status)
+    return HttpResponse(dump(body), 200 if switches.status_mode == "legacy200" else status)
 
 
-def unauthorised(switches: Switches) -> Answer:
+def unauthorised(switches: Switches) -> HttpResponse:
     """What a call without valid credentials gets. Source: contract 10.14."""
     kind = switches.auth_failure_body
     if kind == "result":
         return refuse(switches, Refusal(10000, status=401))
     status = 200 if switches.status_mode == "legacy200" else 401
     if kind == "empty":
-        return Answer(b"", status)
+        return HttpResponse(b"", status)
     if kind == "sms":
         failed = "Authentication failed"
-        return Answer(dump({"result": "1", "details": failed, "desc": failed}), status)
-    return Answer(dump(named_error("UNAUTHORIZED", "Authentication failed")), status)
+        return HttpResponse(dump({"result": "1", "details": failed, "desc": failed}), status)
+    return HttpResponse(dump(named_error("UNAUTHORIZED", "Authentication failed")), status)
 
 
-def contradicted(answer: Answer, code: int) -> Answer:
+def contradicted(answer: HttpResponse, code: int) -> HttpResponse:
     """The answer of a success with an error's envelope behind what it brings, in place of the one before it.
 
     Args:

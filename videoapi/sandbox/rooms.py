@@ -15,7 +15,7 @@ _MOMENTS = ("created", "updated", "first_start", "first_end")
 
 
 @attrs.define
-class Room:
+class StoredRoom:
     """One stored room: its body as validated, not filled in, and what its sessions left on it."""
 
     room_id: str
@@ -33,7 +33,7 @@ class Room:
         return settings if isinstance(settings, dict) else {}
 
 
-class Rooms:
+class RoomTable:
     """The rooms by id, and in the order of the list: generated ones first, then as they were put.
 
     Args:
@@ -51,7 +51,7 @@ class Rooms:
     def __len__(self) -> int:
         return len(self._rooms) + len(self._foreign) + self._generated.rooms
 
-    def __iter__(self) -> Iterator[Room]:
+    def __iter__(self) -> Iterator[StoredRoom]:
         """Every room, read while it may change."""
         generated = self._generated
         for place in range(generated.rooms):
@@ -61,23 +61,23 @@ class Rooms:
                 yield room
         yield from list(self._rooms.values())
 
-    def get(self, room_id: str) -> Room | None:
+    def get(self, room_id: str) -> StoredRoom | None:
         """The room of an id; a generated one is made anew each time, until it is put."""
         room = self._rooms.get(room_id)
         if room is not None:
             return room
         body = None if room_id in self._removed else self._generated.room(room_id)
-        return None if body is None else Room(room_id, body, self._generated.born(room_id))
+        return None if body is None else StoredRoom(room_id, body, self._generated.born(room_id))
 
-    def made(self, room_id: str) -> Room:
+    def made(self, room_id: str) -> StoredRoom:
         """A room that was put and not removed since."""
         return self._rooms[room_id]
 
-    def all_made(self) -> list[Room]:
+    def all_made(self) -> list[StoredRoom]:
         """Every room that was put."""
         return list(self._rooms.values())
 
-    def put(self, room: Room) -> None:
+    def put(self, room: StoredRoom) -> None:
         """Keep a room, or what was changed in it."""
         self._rooms[room.room_id] = room
         self._state.put(_ROOM, room.room_id, attrs.asdict(room, recurse=False, value_serializer=_written))
@@ -100,7 +100,7 @@ class Rooms:
         self._foreign.append(item)
 
 
-def kept(state: State) -> dict[str, Room]:
+def kept(state: State) -> dict[str, StoredRoom]:
     """The rooms of a state by id, without generated ones that nobody has changed."""
     return {room_id: _read(document) for room_id, document in state.load(_ROOM).items()}
 
@@ -109,9 +109,9 @@ def _written(_: object, __: object, value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _read(document: object) -> Room:
+def _read(document: object) -> StoredRoom:
     if not isinstance(document, dict):
         raise ValueError("this is no room")
     room: dict[str, Any] = dict(document)
     room |= {key: datetime.fromisoformat(room[key]) for key in _MOMENTS if room[key] is not None}
-    return Room(**room)
+    return StoredRoom(**room)

@@ -11,7 +11,7 @@ from videoapi.sandbox.responses import Refusal
 
 
 @attrs.frozen
-class Route:
+class Endpoint:
     """One route by its name, method and path template."""
 
     name: str
@@ -19,8 +19,8 @@ class Route:
     template: str
 
 
-ROUTES: dict[str, Route] = {
-    name: Route(name, *spelled.split(" "))
+ROUTES: dict[str, Endpoint] = {
+    name: Endpoint(name, *spelled.split(" "))
     for name, spelled in {
         "rooms.create": "POST /rooms",
         "rooms.list": "GET /rooms",
@@ -47,7 +47,7 @@ _PERIOD = re.compile(r"\{[^}]*\}")
 
 
 @attrs.frozen
-class Call:
+class RouteMatch:
     """What was asked for: a route with its path's values, or why there is none."""
 
     route: str
@@ -55,7 +55,7 @@ class Call:
     refusal: Refusal | None = None
 
 
-def match(method: str, path: str) -> Call:
+def match(method: str, path: str) -> RouteMatch:
     """Find the route of a request.
 
     Args:
@@ -66,7 +66,7 @@ def match(method: str, path: str) -> Call:
     """
     parts = [unquote(part) for part in path.split("/") if part]
     if parts and parts[0] == "files":
-        return Call("files.get", (path,)) if method == "GET" else _no_method()
+        return RouteMatch("files.get", (path,)) if method == "GET" else _no_method()
     if parts[:1] == ["video"] and parts[1:2] and parts[1] in ("v1", "v2"):
         parts = parts[2:]
     elif parts and parts[0] in ("v1", "v2"):
@@ -81,7 +81,7 @@ def match(method: str, path: str) -> Call:
     if head in _REPORTS:
         return _reports(method, _REPORTS[head], rest)
     if head == "dialin" and not rest:
-        return Call("dialin.get") if method == "GET" else _no_method()
+        return RouteMatch("dialin.get") if method == "GET" else _no_method()
     return _no_path()
 
 
@@ -104,7 +104,7 @@ def selected(pattern: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _spellings(route: Route) -> Iterator[str]:
+def _spellings(route: Endpoint) -> Iterator[str]:
     yield _plain(f"{route.method} {route.template}")
     if route.method == "PATCH":
         yield _plain(f"PUT {route.template}")
@@ -115,7 +115,7 @@ def _plain(spelled: str) -> str:
     return f"{method.upper()} {_PERIOD.sub('{}', template.strip()).rstrip('/')}"
 
 
-def _rooms(method: str, rest: tuple[str, ...]) -> Call:
+def _rooms(method: str, rest: tuple[str, ...]) -> RouteMatch:
     verbs: dict[str, str]
     if not rest:
         verbs = {"POST": "rooms.create", "GET": "rooms.list"}
@@ -127,10 +127,10 @@ def _rooms(method: str, rest: tuple[str, ...]) -> Call:
         verbs = {"POST": "tokens.create"}
     else:
         return _no_path()
-    return Call(verbs[method], rest[:1]) if method in verbs else _no_method()
+    return RouteMatch(verbs[method], rest[:1]) if method in verbs else _no_method()
 
 
-def _reports(method: str, kind: str, rest: tuple[str, ...]) -> Call:
+def _reports(method: str, kind: str, rest: tuple[str, ...]) -> RouteMatch:
     if not rest or rest[0] not in ("period", "room", "room-period", "conf"):
         return _no_path()
     if method != "GET":
@@ -146,13 +146,13 @@ def _reports(method: str, kind: str, rest: tuple[str, ...]) -> Call:
     }[by]
     route = f"{kind}.{name}"
     if len(values) < length:
-        return Call(route, values, Refusal(missing[len(values)]))
-    return Call(route, values) if len(values) == length else _no_path()
+        return RouteMatch(route, values, Refusal(missing[len(values)]))
+    return RouteMatch(route, values) if len(values) == length else _no_path()
 
 
-def _no_path() -> Call:
-    return Call("", refusal=Refusal(40001, desc="No such path", status=404))
+def _no_path() -> RouteMatch:
+    return RouteMatch("", refusal=Refusal(40001, desc="No such path", status=404))
 
 
-def _no_method() -> Call:
-    return Call("", refusal=Refusal(40001, desc="Method not allowed", status=405))
+def _no_method() -> RouteMatch:
+    return RouteMatch("", refusal=Refusal(40001, desc="Method not allowed", status=405))

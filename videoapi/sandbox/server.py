@@ -14,15 +14,15 @@ from typing import Any, Self, TypeVar, Unpack
 from aiohttp import web
 
 from videoapi.sandbox.app import Service
-from videoapi.sandbox.faults import Fault, Faults, Step, Told, planned, scripted
+from videoapi.sandbox.faults import Fault, FaultOptions, Faults, FaultStep, planned, scripted
 from videoapi.sandbox.files import Files
-from videoapi.sandbox.handler import Exchange
+from videoapi.sandbox.handler import SandboxHandler
 from videoapi.sandbox.history import Generated
 from videoapi.sandbox.ledger import Ledger
-from videoapi.sandbox.listener import Listener
+from videoapi.sandbox.listener import SocketListener
 from videoapi.sandbox.persistence import State
 from videoapi.sandbox.records import Records
-from videoapi.sandbox.reports import Reports
+from videoapi.sandbox.reports import ReportService
 from videoapi.sandbox.routing import selected
 from videoapi.sandbox.store import Store
 from videoapi.sandbox.switches import Switches
@@ -98,7 +98,7 @@ class Sandbox:
             today=today or clock().astimezone(UTC).date(),
             days=days,
         )
-        self._listener = Listener(host, port, tls=tls)
+        self._listener = SocketListener(host, port, tls=tls)
         self._state = State(state)
         self._store = Store(
             self.app_id,
@@ -110,8 +110,8 @@ class Sandbox:
             state=self._state,
         )
         self._faults = Faults(dice)
-        reports = Reports(self._store.records, self.switches, clock, self.app_id, self._origin)
-        self._exchange = Exchange(
+        reports = ReportService(self._store.records, self.switches, clock, self.app_id, self._origin)
+        self._exchange = SandboxHandler(
             service=Service(
                 self._store,
                 switches=self.switches,
@@ -216,7 +216,7 @@ class Sandbox:
         route: str,
         kind: str | int,
         times: int | None = 1,
-        **told: Unpack[Told],
+        **told: Unpack[FaultOptions],
     ) -> Fault:
         """Script trouble for requests to come. The first fault in force that a request meets is the only one.
 
@@ -247,7 +247,7 @@ class Sandbox:
             return fault
         return self._faults.add(fault)
 
-    def plan(self, steps: Iterable[Step], route: str = "rooms.create") -> list[Fault | None]:
+    def plan(self, steps: Iterable[FaultStep], route: str = "rooms.create") -> list[Fault | None]:
         """Say of the next requests of a route, in order of arrival, which fault each one meets.
 
         Args:

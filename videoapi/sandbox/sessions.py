@@ -5,7 +5,7 @@ from datetime import datetime
 
 import attrs
 
-from videoapi.sandbox.records import Call
+from videoapi.sandbox.records import UserConnection
 
 
 @attrs.frozen
@@ -26,7 +26,7 @@ class Session:
     room_id: str
     conf_num: str
     inside: dict[str, User] = attrs.field(factory=dict)
-    calls: list[Call] = attrs.field(factory=list)
+    calls: list[UserConnection] = attrs.field(factory=list)
 
 
 class Sessions:
@@ -61,6 +61,6 @@ class Sessions:
         for session in self._running.values():
             user = session.inside.pop(token_id, None)
             if user is not None:
-                session.calls.append(Call(user.name, user.user_ref, user.role, user.since, now))
+                session.calls.append(UserConnection(user.name, user.user_ref, user.role, user.since, now))
                 return None if session.inside else self._running.pop(session.room_id)
         raise ValueError("nobody with this token is in a room")

@@ -11,9 +11,9 @@ from videoapi.sandbox import room_lifecycle, serializers, tokens, validation
 from videoapi.sandbox.history import Generated
 from videoapi.sandbox.ledger import Ledger, reference_of
 from videoapi.sandbox.persistence import State
-from videoapi.sandbox.records import Call, Records
+from videoapi.sandbox.records import Records, UserConnection
 from videoapi.sandbox.responses import Refusal
-from videoapi.sandbox.rooms import Room, Rooms
+from videoapi.sandbox.rooms import RoomTable, StoredRoom
 from videoapi.sandbox.sessions import Sessions, User
 from videoapi.sandbox.settings import Json
 from videoapi.sandbox.switches import Switches
@@ -56,7 +56,7 @@ class Store:
         # Another machine at each start, so that no id comes twice.
         self._machine = f"{(dice.getrandbits(40) + state.starts) % 2**40:010x}"
         self._counter = dice.getrandbits(23)
-        self.rooms = Rooms(generated, state)
+        self.rooms = RoomTable(generated, state)
         self._issued: dict[str, User] = {}
 
     def new_id(self) -> str:
@@ -64,11 +64,11 @@ class Store:
         self._counter += 1
         return f"{int(self._clock().timestamp()):08x}{self._machine}{self._counter & 0xFFFFFF:06x}"
 
-    def create(self, body: Json) -> Room:
+    def create(self, body: Json) -> StoredRoom:
         """Make a room."""
         now = self._clock()
         stored = validation.check_create(body, now=now, **self._rules())
-        room = Room(self.new_id(), stored, now)
+        room = StoredRoom(self.new_id(), stored, now)
         self.rooms.put(room)
         self.ledger.wrote(
             "rooms.create",
@@ -80,7 +80,7 @@ class Store:
         )
         return room
 
-    def find(self, room_id: str) -> Room:
+    def find(self, room_id: str) -> StoredRoom:
         """The room of an id, unless it is gone."""
         room = self.rooms.get(room_id)
         if room is not None and self._gone(room):
@@ -90,7 +90,7 @@ class Store:
             raise Refusal(self._switches.unknown_room)
         return room
 
-    def visible(self, room_id: str) -> Room:
+    def visible(self, room_id: str) -> StoredRoom:
         """The room of an id, unless it is gone or too new to be shown."""
         room = self.find(room_id)
         if self._lags(room, self._switches.get_lag):
@@ -117,7 +117,7 @@ class Store:
         self.rooms.remove(room_id)
         self.ledger.wrote("rooms.delete", self._clock(), room_id)
 
-    def listed(self) -> Iterator[Room]:
+    def listed(self) -> Iterator[StoredRoom]:
         """The rooms that the list shows, in its order, read while they may change."""
         for room in self.rooms:
             if not self._gone(room) and not self._lags(room, self._switches.list_lag):
@@ -201,13 +201,13 @@ class Store:
         self.rooms.put(room)
         conf_num = self.new_id()
         calls = [
-            Call(f"User {place}", f"user-{place}", "participant" if place else "moderator", start, end)
+            UserConnection(f"User {place}", f"user-{place}", "participant" if place else "moderator", start, end)
             for place in range(users)
         ]
         self._record(room, conf_num, calls, recorded=recorded, files=files)
         return conf_num
 
-    def meta(self, room: Room) -> Json:
+    def meta(self, room: StoredRoom) -> Json:
         """The stored room as tokens and call records show it."""
         body = room.body
         settings = serializers.filled(room.settings, self._switches)
@@ -220,13 +220,15 @@ class Store:
             meta["enablexControllerId"] = room.controller
         return meta
 
-    def _stored(self, room_id: str) -> Room:
+    def _stored(self, room_id: str) -> StoredRoom:
         try:
             return self.find(room_id)
         except Refusal:
             raise ValueError(f"no room {room_id}") from None
 
-    def _record(self, room: Room, conf_num: str, calls: list[Call], *, recorded: bool | None, files: bool) -> None:
+    def _record(
+        self, room: StoredRoom, conf_num: str, calls: list[UserConnection], *, recorded: bool | None, files: bool
+    ) -> None:
         if recorded is None:
             recorded = bool(room.settings.get("auto_recording"))
         ids = [self.new_id() for _ in range(2 * len(calls) + 1)]
@@ -246,20 +248,20 @@ class Store:
         for token_id, _ in list(takewhile(lambda issued: issued[1].since < oldest, self._issued.items())):
             del self._issued[token_id]
 
-    def _gone(self, room: Room) -> bool:
+    def _gone(self, room: StoredRoom) -> bool:
         inside = self.sessions.active(room.room_id)
         return room_lifecycle.gone(self._clock(), inside=inside, over=self._over(room))
 
-    def _lags(self, room: Room, seconds: float) -> bool:
+    def _lags(self, room: StoredRoom, seconds: float) -> bool:
         return seconds > 0 and self._clock() - room.created < timedelta(seconds=seconds)
 
-    def _over(self, room: Room) -> datetime | None:
+    def _over(self, room: StoredRoom) -> datetime | None:
         return room_lifecycle.over_at(room.settings, room.first_start, room.first_end, self._switches.adhoc_rule)
 
     def _bodies(self) -> dict[str, Json]:
         return {room.room_id: dict(room.body) for room in self.rooms.all_made() if not self._gone(room)}
 
-    def _rules(self) -> validation.Rules:
+    def _rules(self) -> validation.ValidationRules:
         switches = self._switches
         return {
             "quality": switches.project_quality,

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-Check = Callable[[object, "attrs.Attribute[Any]"], object]
+SwitchCheck = Callable[[object, "attrs.Attribute[Any]"], object]
 
 
 def _choice(value: object, field: "attrs.Attribute[Any]") -> object:
@@ -31,7 +31,7 @@ def _amount(value: object, field: "attrs.Attribute[Any]") -> object:
 
 
 def _convert(value: object, _: object, field: "attrs.Attribute[Any]") -> object:
-    check: Check = field.metadata["check"]
+    check: SwitchCheck = field.metadata["check"]
     return check(value, field)
 
 

@@ -15,7 +15,7 @@ _MODES = ("group", "lecture")
 _ROLES = ("moderator", "participant", "viewer", "audience")
 
 
-class Rules(TypedDict):
+class ValidationRules(TypedDict):
     """By what rooms are judged: the project's quality, the documented table, what happens to unknown keys."""
 
     quality: str

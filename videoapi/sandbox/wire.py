@@ -11,7 +11,7 @@ import attrs
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from videoapi.sandbox.responses import Answer
+from videoapi.sandbox.responses import HttpResponse
 
 BLOCK = 64 * 1024
 # Often enough that a long answer lets others in between, seldom enough to cost nothing.
@@ -20,7 +20,7 @@ _FAIR = 4
 _EXACT = 32 * 1024 * 1024
 
 
-async def send(request: BaseRequest, answer: Answer, *, close: bool = False) -> web.StreamResponse:
+async def send(request: BaseRequest, answer: HttpResponse, *, close: bool = False) -> web.StreamResponse:
     """Send a whole answer.
 
     Args:
@@ -49,7 +49,7 @@ async def send(request: BaseRequest, answer: Answer, *, close: bool = False) -> 
     return response
 
 
-async def send_part(request: BaseRequest, answer: Answer, at: float) -> web.StreamResponse:
+async def send_part(request: BaseRequest, answer: HttpResponse, at: float) -> web.StreamResponse:
     """Send the head and the first part of the body, then close the connection in the middle of it.
 
     Args:
@@ -71,7 +71,9 @@ async def send_part(request: BaseRequest, answer: Answer, at: float) -> web.Stre
     return response
 
 
-async def send_with_stray(request: BaseRequest, answer: Answer, stray: bytes, seconds: float) -> web.StreamResponse:
+async def send_with_stray(
+    request: BaseRequest, answer: HttpResponse, stray: bytes, seconds: float
+) -> web.StreamResponse:
     """Send a whole answer, and bytes behind it that nobody asked for.
 
     Args:
@@ -91,7 +93,7 @@ async def send_with_stray(request: BaseRequest, answer: Answer, stray: bytes, se
     return response
 
 
-def truncated(answer: Answer, at: float) -> Answer:
+def truncated(answer: HttpResponse, at: float) -> HttpResponse:
     """The answer with only the first part of its body, framed as if that were all."""
     answer = _whole_if_short(answer)
     return attrs.evolve(answer, body=b"".join(_first(answer, at)))
@@ -135,7 +137,7 @@ def _write(transport: asyncio.Transport, stray: bytes) -> None:
         transport.write(stray)
 
 
-def _whole_if_short(answer: Answer) -> Answer:
+def _whole_if_short(answer: HttpResponse) -> HttpResponse:
     # Programs are deployed that take each piece of a body for a document, so a short one is sent in one.
     if isinstance(answer.body, bytes):
         return answer
@@ -145,7 +147,7 @@ def _whole_if_short(answer: Answer) -> Answer:
     return attrs.evolve(answer, body=body)
 
 
-def _first(answer: Answer, at: float) -> Iterator[bytes]:
+def _first(answer: HttpResponse, at: float) -> Iterator[bytes]:
     whole = [answer.body] if isinstance(answer.body, bytes) else answer.body
     size = len(answer.body) if isinstance(answer.body, bytes) else answer.size or BLOCK
     if at < 1 and size <= _EXACT:

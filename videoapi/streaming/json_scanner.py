@@ -23,7 +23,7 @@ _BARE: Final = re.compile(rb'[^ \t\r\n,:\[\]{}"]*+')
 _QUOTE, _BACKSLASH = b'"\\'
 
 
-class Scan:
+class ValueScanner:
     """Finds the end of one JSON value, however its bytes are cut."""
 
     __slots__ = ("_bare", "_begun", "_depth", "_quoted", "length")
@@ -70,7 +70,7 @@ class Scan:
         return at, False
 
 
-def cuts(buffer: bytearray, start: int, stop: int) -> Iterator[int]:
+def split_points(buffer: bytearray, start: int, stop: int) -> Iterator[int]:
     """Yield where an item may end: the last few seams, then each time the one half as far.
 
     Halving gets close to an item that no parser takes in few tries; the cap keeps a block cheap.

@@ -8,14 +8,14 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from videoapi.models.codec import Refused
+from videoapi.models.codec import DecodeError
 from videoapi.streaming.splitter import Block
-from videoapi.streaming.windows import WHOLE, Place, Window
+from videoapi.streaming.windows import UNBOUNDED, Ownership, Window
 
 R = TypeVar("R")
 
 MAX_REJECTED: Final = 1_000
-_TOO_LONG: Final = Refused("longer than 1 MiB")
+_TOO_LONG: Final = DecodeError("longer than 1 MiB")
 
 
 @attrs.frozen
@@ -31,7 +31,7 @@ class Rejected:
     reason: str
 
 
-class Sieve(Generic[R]):
+class RecordFilter(Generic[R]):
     """Goes through the blocks of one window after the other.
 
     Args:
@@ -50,7 +50,7 @@ class Sieve(Generic[R]):
         day: Callable[[R], date | None] | None,
         *,
         strict: bool,
-        told: Callable[[Rejected], None],
+        on_rejected: Callable[[Rejected], None],
     ) -> None:
         self.rejected: list[Rejected] = []
         self.rejected_count = 0
@@ -63,8 +63,8 @@ class Sieve(Generic[R]):
         self._identity = identity
         self._day = day
         self._strict = strict
-        self._told = told
-        self._window = WHOLE
+        self._told = on_rejected
+        self._window = UNBOUNDED
         self._counted = -1
         self._seen: set[str] = set()
         self._seen_before: set[str] = set()
@@ -88,7 +88,7 @@ class Sieve(Generic[R]):
         self._through, self._through_ordinal = after, count
         self.skipping = after is not None or count > 0
 
-    def sift(self, block: Block, records: Sequence[R | Refused] = ()) -> list[R]:
+    def filter(self, block: Block, records: Sequence[R | DecodeError] = ()) -> list[R]:
         """Return those records that are to be handed out, in order.
 
         Args:
@@ -97,12 +97,12 @@ class Sieve(Generic[R]):
         """
         if block.records is not None:
             if self._all_belong(block.records):
-                return self._let_through(block.index, block.records)
+                return self._pass_all(block.index, block.records)
             records = block.records
         kept: list[R] = []
         for nth, record in enumerate([_TOO_LONG] if block.too_long else records):
             counts = not self.skipping and self._count(block.index + nth)
-            if isinstance(record, Refused):
+            if isinstance(record, DecodeError):
                 if counts and self._reject(block, nth, record.reason):
                     break
             elif self._belongs(record, counts):
@@ -123,9 +123,9 @@ class Sieve(Generic[R]):
             return True
         window = self._window
         days = set(map(self._day, records))
-        return all(window.place(day) is Place.HERE and not window.shares(day) for day in days)
+        return all(window.ownership(day) is Ownership.OWN and not window.overlaps(day) for day in days)
 
-    def _let_through(self, index: int, records: list[R]) -> list[R]:
+    def _pass_all(self, index: int, records: list[R]) -> list[R]:
         end = index + len(records) - 1
         self.received += max(0, end - max(self._counted, index - 1))
         self._counted = max(self._counted, end)
@@ -145,11 +145,11 @@ class Sieve(Generic[R]):
         if self._day is None:
             return True
         day = self._day(record)
-        place = self._window.place(day)
-        if place is not Place.HERE:
-            self.outside += counts and place is Place.OUTSIDE
+        place = self._window.ownership(day)
+        if place is not Ownership.OWN:
+            self.outside += counts and place is Ownership.OUTSIDE
             return False
-        return not (self._window.shares(day) and self._is_repeated(record))
+        return not (self._window.overlaps(day) and self._is_repeated(record))
 
     def _is_repeated(self, record: R) -> bool:
         identity = self._identity(record)

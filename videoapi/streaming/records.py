@@ -13,13 +13,13 @@ import attrs
 
 from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
-from videoapi.models.codec import RecordReader
+from videoapi.models.codec import RecordDecoder
 from videoapi.models.rooms import Room
-from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import Request
 from videoapi.streaming.record_filter import Rejected
-from videoapi.streaming.window_reader import Batch, Query, Walk
-from videoapi.streaming.windows import WHOLE, Cursor, resume, since_of
+from videoapi.streaming.window_reader import Batch, Query, WindowReader
+from videoapi.streaming.windows import UNBOUNDED, Cursor, resume, since_of
 
 R = TypeVar("R")
 
@@ -47,7 +47,7 @@ class RecordStream(Generic[R]):
 
     def __init__(
         self,
-        caller: Caller,
+        pipeline: Pipeline,
         query: Query[R],
         *,
         cursor: Cursor | str | None = None,
@@ -57,8 +57,8 @@ class RecordStream(Generic[R]):
         self._query = query
         first = Cursor(query.name, since_of(query.windows[0]))
         self._start, index = resume(cursor or first, query.name, tuple(query.windows))
-        self._walk = Walk(
-            caller,
+        self._walk = WindowReader(
+            pipeline,
             query,
             start=self._start,
             windows=query.windows[index:],
@@ -88,12 +88,12 @@ class RecordStream(Generic[R]):
     @property
     def rejected(self) -> Sequence[Rejected]:
         """The records that could not be read, with place and reason; at most the first 1,000."""
-        return tuple(self._walk.sieve.rejected)
+        return tuple(self._walk.filter.rejected)
 
     @property
     def rejected_count(self) -> int:
         """How many records could not be read."""
-        return self._walk.sieve.rejected_count
+        return self._walk.filter.rejected_count
 
     @property
     def outside(self) -> int:
@@ -101,12 +101,12 @@ class RecordStream(Generic[R]):
 
         The day after the end is asked for too, so some are usual.
         """
-        return self._walk.sieve.outside
+        return self._walk.filter.outside
 
     @property
     def received(self) -> int:
         """How many records came, whatever became of them."""
-        return self._walk.sieve.received
+        return self._walk.filter.received
 
     @property
     def restarted(self) -> bool:
@@ -206,7 +206,7 @@ class RecordStream(Generic[R]):
 
 
 def room_list(
-    caller: Caller, request: Request, *, extra: bool, strict: bool, timeout: float | None
+    pipeline: Pipeline, request: Request, *, extra: bool, strict: bool, timeout: float | None
 ) -> RecordStream[Room]:
     """Return the stream of all rooms. Source: contract 4.4.
 
@@ -219,13 +219,13 @@ def room_list(
     """
     query = Query(
         name=request.route.name,
-        windows=(WHOLE,),
+        windows=(UNBOUNDED,),
         request=lambda _: request,
         key="rooms",
-        reader=RecordReader(Room, extra=extra),
+        decoder=RecordDecoder(Room, extra=extra),
         identity=_room_id,
     )
-    return RecordStream(caller, query, strict=strict, timeout=timeout)
+    return RecordStream(pipeline, query, strict=strict, timeout=timeout)
 
 
 def _room_id(room: Room) -> str | None:

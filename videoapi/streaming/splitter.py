@@ -22,7 +22,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from videoapi.streaming.json_scanner import Scan, cuts
+from videoapi.streaming.json_scanner import ValueScanner, split_points
 
 # So small that a block's objects are gone again before there are as many as start the garbage collector, and
 # that an odd record in it costs few others a second look.
@@ -38,7 +38,7 @@ _QUOTE, _COMMA, _COLON, _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT = b
 _items: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class Found(enum.Enum):
+class ListValue(enum.Enum):
     """What stands where the list should."""
 
     NOTHING = "nothing"
@@ -98,7 +98,7 @@ class Splitter:
     """
 
     def __init__(self, key: str, read: Read | None = None) -> None:
-        self.found = Found.NOTHING
+        self.found = ListValue.NOTHING
         self.complete = False
         self.broken: str | None = None
         self._key = key
@@ -177,10 +177,10 @@ class Splitter:
         self._expect((yield from self._next()), _COLON)
         self._keep(1)
         byte = yield from self._next()
-        if named and self.found is not Found.NOTHING:
+        if named and self.found is not ListValue.NOTHING:
             raise _Broken(f"the list stands twice, again at byte {self._where}")
         if named and byte == _OPEN_LIST:
-            self.found = Found.LIST
+            self.found = ListValue.LIST
             self._kept += b"[]"
             self._at += 1
             yield from self._list()
@@ -188,7 +188,7 @@ class Splitter:
         length = yield from self._value()
         if named:
             null = self._buffer[self._at : self._at + length] == b"null"
-            self.found = Found.NULL if null else Found.OTHER
+            self.found = ListValue.NULL if null else ListValue.OTHER
         self._keep(length)
 
     def _list(self) -> _Parse:
@@ -207,7 +207,7 @@ class Splitter:
             yield from self._next()
 
     def _item(self) -> Generator[None, None, Block]:
-        scan, offset, too_long = Scan(), self._where, False
+        scan, offset, too_long = ValueScanner(), self._where, False
         tried = len(self._buffer) - self._at
         while not scan.advance(self._buffer, self._at):
             if scan.length > MAX_ITEM:
@@ -228,7 +228,7 @@ class Splitter:
         return self._block(offset, text, () if too_long or len(text) > MAX_ITEM else (text,))
 
     def _value(self) -> Generator[None, None, int]:
-        scan = Scan()
+        scan = ValueScanner()
         while not scan.advance(self._buffer, self._at):
             if scan.length > MAX_ENVELOPE:
                 raise _Broken("too many bytes beside the list")
@@ -253,7 +253,7 @@ class Splitter:
         start = self._at
         # The first block is short, so that the first records come at once.
         size = BLOCK if self._index else _FIRST
-        for cut in cuts(self._buffer, start, min(len(self._buffer), start + size)):
+        for cut in split_points(self._buffer, start, min(len(self._buffer), start + size)):
             text = b"".join((b"[", memoryview(self._buffer)[start:cut], b"]"))
             records = self._read(text) if self._read is not None else None
             items: Sequence[msgspec.Raw] = ()

@@ -9,12 +9,12 @@ from typing import Final, TypeVar
 import attrs
 
 from videoapi.errors import CallTimeout, ProtocolError, VideoAPIError
-from videoapi.pipeline.pipeline import Caller
+from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request, Route
 from videoapi.protocol.verdicts import Verdict
-from videoapi.streaming.splitter import Block, Found, Read, Splitter
-from videoapi.transport.response_body import Body, BodyLost
+from videoapi.streaming.splitter import Block, ListValue, Read, Splitter
+from videoapi.transport.response_body import BodyInterrupted, ResponseBody
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ MAX_BODY: Final = 1024**3
 _PIECE: Final = 128 * 1024
 
 
-class Patience:
+class StreamTimeout:
     """How long a stream may still wait for the service; the consumer's own time does not count.
 
     Args:
@@ -63,14 +63,14 @@ class Patience:
             self._left = max(0.0, self._left - (clock() - began))
 
 
-class Ahead:
+class Prefetcher:
     """Opens the answers that come next while one is read, where permits are free.
 
     No more than their heads is taken; their bodies wait in the connection's own buffers.
     """
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
         self._tasks: dict[str, asyncio.Task[Outcome]] = {}
 
     async def take(self, request: Request) -> Outcome:
@@ -79,7 +79,7 @@ class Ahead:
         # What failed a while ago says little of now.
         if task is None or (task.done() and task.exception() is not None):
             self._tasks.pop(request.path, None)
-            return await self._caller.open(request)
+            return await self._pipeline.open_stream(request)
         try:
             # Until its outcome is in our hands the task stays listed, so that nothing is left open.
             outcome = await task
@@ -89,13 +89,13 @@ class Ahead:
         del self._tasks[request.path]
         return outcome
 
-    def look(self, requests: Iterable[Request]) -> None:
+    def prefetch(self, requests: Iterable[Request]) -> None:
         """Begin to open what comes next, in order."""
         for request in requests:
             if request.path not in self._tasks:
-                if not self._caller.pool.may_prefetch():
+                if not self._pipeline.pool.may_prefetch():
                     return
-                self._tasks[request.path] = asyncio.create_task(self._caller.open(request))
+                self._tasks[request.path] = asyncio.create_task(self._pipeline.open_stream(request))
 
     async def aclose(self) -> None:
         """Stop what is being opened, close what is open."""
@@ -108,7 +108,7 @@ class Ahead:
 
 
 @attrs.define(eq=False)
-class Reading:
+class StreamedResponse:
     """Reads one answer.
 
     `read` reads the items of a block at once; without it they stay bytes.
@@ -116,14 +116,14 @@ class Reading:
     records so far are not all. `most` is how large the body may be where that is not `MAX_BODY`.
     """
 
-    caller: Caller
+    pipeline: Pipeline
     request: Request
     key: str
     null_is_empty: bool
-    patience: Patience
-    read: Read | None = None
+    timeout: StreamTimeout
+    decode: Read | None = None
     outcome: Outcome | None = None
-    most: int | None = None
+    max_bytes: int | None = None
 
     @property
     def done(self) -> bool:
@@ -135,57 +135,57 @@ class Reading:
         Raises:
             VideoAPIError: It could not be opened, took too long, or is too large.
         """
-        splitter = Splitter(self.key, self.read)
-        opened = await self.patience.wait(opening())
+        splitter = Splitter(self.key, self.decode)
+        opened = await self.timeout.wait(opening())
         body = opened.stream
         assert body is not None
         chunks = aiter(body)
         try:
             received = 0
             while splitter.broken is None:
-                chunk = await self.patience.wait(anext(chunks, None))
+                chunk = await self.timeout.wait(anext(chunks, None))
                 if chunk is None:
                     break
                 received += len(chunk)
-                if received > (self.most or MAX_BODY):
+                if received > (self.max_bytes or MAX_BODY):
                     raise self._too_large(body.status)
                 for start in range(0, len(chunk), _PIECE):
                     for block in splitter.feed(chunk[start : start + _PIECE]):
                         yield block
                         # Others get their turn, however much has arrived already.
                         await asyncio.sleep(0)
-            self.outcome = self._judge(splitter, opened)
-        except BodyLost as lost:
-            self.outcome = self.caller.lost(self.request, lost.reason, lost.timed_out, body.status)
+            self.outcome = self._classify(splitter, opened)
+        except BodyInterrupted as lost:
+            self.outcome = self.pipeline.interrupted(self.request, lost.reason, lost.timed_out, body.status)
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
-            if not self.done and isinstance(body, Body):
+            if not self.done and isinstance(body, ResponseBody):
                 # Not plainly the answer, though it may have come to its end: nobody else may use its connection.
                 body.discard()
             await body.aclose()
 
-    def _judge(self, splitter: Splitter, opened: Outcome) -> Outcome:
+    def _classify(self, splitter: Splitter, opened: Outcome) -> Outcome:
         status = opened.status or 200
         if splitter.broken is not None:
-            return self._nonsense(status, opened, splitter.broken)
+            return self._malformed(status, opened, splitter.broken)
         if splitter.begun and not splitter.complete:
-            return self.caller.lost(self.request, "the answer ends too early", False, status)
-        outcome = self.caller.judge(self.request, status, opened.headers, splitter.envelope)
-        if outcome.verdict is not Verdict.DONE or splitter.found is Found.LIST:
+            return self.pipeline.interrupted(self.request, "the answer ends too early", False, status)
+        outcome = self.pipeline.classify(self.request, status, opened.headers, splitter.envelope)
+        if outcome.verdict is not Verdict.DONE or splitter.found is ListValue.LIST:
             return outcome
-        if splitter.found is Found.NULL and self.null_is_empty:
+        if splitter.found is ListValue.NULL and self.null_is_empty:
             return outcome
-        return self._nonsense(status, opened, f"{splitter.found.value} stands where {self.key!r} should")
+        return self._malformed(status, opened, f"{splitter.found.value} stands where {self.key!r} should")
 
-    def _nonsense(self, status: int, opened: Outcome, reason: str) -> Outcome:
-        outcome = self.caller.judge(self.request, status, opened.headers, b"")
+    def _malformed(self, status: int, opened: Outcome, reason: str) -> Outcome:
+        outcome = self.pipeline.classify(self.request, status, opened.headers, b"")
         return attrs.evolve(outcome, reason=reason)
 
     def _too_large(self, status: int) -> ProtocolError:
         return ProtocolError(
             f"{self.request.method} {self.request.route.template}: the answer is larger than "
-            + (f"{self.most // 1024**3} GiB." if self.most else "1 GiB. Ask for a shorter period."),
+            + (f"{self.max_bytes // 1024**3} GiB." if self.max_bytes else "1 GiB. Ask for a shorter period."),
             method=self.request.method,
             path=self.request.route.template,
             status=status,

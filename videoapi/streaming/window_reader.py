@@ -11,17 +11,17 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from videoapi.errors import ProtocolError, VideoAPIError
-from videoapi.models.codec import RecordReader
-from videoapi.pipeline.pipeline import Caller
+from videoapi.models.codec import RecordDecoder
+from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
-from videoapi.streaming.record_filter import Rejected, Sieve
-from videoapi.streaming.streamed_response import Ahead, Patience, Reading
+from videoapi.streaming.record_filter import RecordFilter, Rejected
+from videoapi.streaming.streamed_response import Prefetcher, StreamedResponse, StreamTimeout
 from videoapi.streaming.windows import Cursor, Window
 
 R = TypeVar("R")
 
-MOST_AHEAD: Final = 2
+MAX_PREFETCHED: Final = 2
 """Windows opened while one is read."""
 
 log = logging.getLogger("videoapi.streaming")
@@ -46,7 +46,7 @@ class Query(Generic[R]):
     windows: Sequence[Window]
     request: Callable[[Window], Request]
     key: str
-    reader: RecordReader[Any]
+    decoder: RecordDecoder[Any]
     identity: Callable[[R], str | None]
     day: Callable[[R], date | None] | None = None
     null_is_empty: bool = False
@@ -61,7 +61,7 @@ class Batch(Generic[R]):
     records: list[R]
 
 
-class Walk(Generic[R]):
+class WindowReader(Generic[R]):
     """Goes through the windows of one query, once.
 
     Args:
@@ -75,7 +75,7 @@ class Walk(Generic[R]):
 
     def __init__(
         self,
-        caller: Caller,
+        pipeline: Pipeline,
         query: Query[R],
         *,
         start: Cursor,
@@ -84,12 +84,14 @@ class Walk(Generic[R]):
         timeout: float | None,
     ) -> None:
         self.restarted = False
-        self.sieve: Sieve[R] = Sieve(query.identity, query.day, strict=strict, told=self._tell)
-        self._caller = caller
+        self.filter: RecordFilter[R] = RecordFilter(
+            query.identity, query.day, strict=strict, on_rejected=self._log_rejected
+        )
+        self._pipeline = pipeline
         self._query = query
         self._start = start
         self._windows = windows
-        self._patience = Patience(timeout, query.request(windows[0]).route)
+        self._timeout = StreamTimeout(timeout, query.request(windows[0]).route)
 
     async def batches(self) -> AsyncGenerator[Batch[R], None]:
         """Yield the records of all windows, in order.
@@ -97,71 +99,75 @@ class Walk(Generic[R]):
         Raises:
             VideoAPIError: A window could not be read, nor could it be read again.
         """
-        ahead = Ahead(self._caller)
+        prefetcher = Prefetcher(self._pipeline)
         after, count = self._start.after, self._start.count
         try:
             for nth, window in enumerate(self._windows):
-                later = [self._query.request(one) for one in self._windows[nth + 1 :][:MOST_AHEAD]]
-                async with aclosing(self._window(window, after, count, ahead, later)) as batches:
+                later = [self._query.request(one) for one in self._windows[nth + 1 :][:MAX_PREFETCHED]]
+                async with aclosing(self._window(window, after, count, prefetcher, later)) as batches:
                     async for batch in batches:
                         yield batch
                 after, count = None, 0
         finally:
-            await ahead.aclose()
+            await prefetcher.aclose()
 
     async def _window(
-        self, window: Window, after: str | None, count: int, ahead: Ahead, later: Sequence[Request]
+        self, window: Window, after: str | None, count: int, prefetcher: Prefetcher, later: Sequence[Request]
     ) -> AsyncGenerator[Batch[R], None]:
-        request, sieve = self._query.request(window), self.sieve
+        request, record_filter = self._query.request(window), self.filter
         in_vain = 0
         while True:
-            sieve.begin(window, after, count)
-            reading = self._reading(request)
-            async with aclosing(self._read(reading, ahead, later)) as kept:
+            record_filter.begin(window, after, count)
+            response = self._response(request)
+            async with aclosing(self._read(response, prefetcher, later)) as kept:
                 async for records in kept:
                     in_vain = 0
-                    yield Batch(window, sieve.ordinal - len(records), records)
-                    after, count = sieve.last, sieve.ordinal
-            if sieve.stopped_at is not None:
-                raise _unreadable(request, sieve.stopped_at)
-            if not reading.done:
+                    yield Batch(window, record_filter.ordinal - len(records), records)
+                    after, count = record_filter.last, record_filter.ordinal
+            if record_filter.stopped_at is not None:
+                raise _unreadable(request, record_filter.stopped_at)
+            if not response.done:
                 in_vain += 1
-                await self._try_again(request, reading.outcome, in_vain)
-            elif sieve.skipping:
+                await self._retry(request, response.outcome, in_vain)
+            elif record_filter.skipping:
                 log.warning("The record of a cursor is gone; window %s is read from its start.", window)
                 self.restarted, after, count = True, None, 0
             else:
                 return
 
-    def _reading(self, request: Request) -> Reading:
+    def _response(self, request: Request) -> StreamedResponse:
         query = self._query
-        return Reading(self._caller, request, query.key, query.null_is_empty, self._patience, query.reader.read_list)
+        return StreamedResponse(
+            self._pipeline, request, query.key, query.null_is_empty, self._timeout, query.decoder.decode_list
+        )
 
-    async def _read(self, reading: Reading, ahead: Ahead, later: Sequence[Request]) -> AsyncGenerator[list[R], None]:
+    async def _read(
+        self, response: StreamedResponse, prefetcher: Prefetcher, later: Sequence[Request]
+    ) -> AsyncGenerator[list[R], None]:
         async def opening() -> Outcome:
-            outcome = await ahead.take(reading.request)
-            ahead.look(later)
+            outcome = await prefetcher.take(response.request)
+            prefetcher.prefetch(later)
             return outcome
 
-        async with aclosing(reading.blocks(opening)) as blocks:
+        async with aclosing(response.blocks(opening)) as blocks:
             async for block in blocks:
-                kept = self.sieve.sift(block, self._query.reader.read_block(block.items))
+                kept = self.filter.filter(block, self._query.decoder.decode_block(block.items))
                 if kept:
                     yield kept
-                if self.sieve.stopped_at is not None:
+                if self.filter.stopped_at is not None:
                     return
-                ahead.look(later)
+                prefetcher.prefetch(later)
 
-    async def _try_again(self, request: Request, outcome: Outcome | None, in_vain: int) -> None:
+    async def _retry(self, request: Request, outcome: Outcome | None, in_vain: int) -> None:
         assert outcome is not None
-        again = await self._patience.wait(self._caller.again(request, outcome, in_vain))
+        again = await self._timeout.wait(self._pipeline.retry_read(request, outcome, in_vain))
         if not again:
-            raise self._caller.error(outcome, request, in_vain)
+            raise self._pipeline.error(outcome, request, in_vain)
         log.debug("%s %s broke off and is read again.", request.method, request.route.template)
 
-    def _tell(self, rejected: Rejected) -> None:
+    def _log_rejected(self, rejected: Rejected) -> None:
         place = (rejected.window, rejected.index, rejected.offset, rejected.reason)
-        if self.sieve.rejected_count == 1:
+        if self.filter.rejected_count == 1:
             log.warning(
                 "A record of %s cannot be read and is left out: window %s, index %d, offset %d: %s. "
                 "Later ones are told at DEBUG.",

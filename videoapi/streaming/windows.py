@@ -23,10 +23,10 @@ WINDOW_DAYS: Final = 7
 _DAY: Final = timedelta(days=1)
 
 
-class Place(enum.Enum):
+class Ownership(enum.Enum):
     """Where a record belongs, seen from the window that brought it."""
 
-    HERE = "here"
+    OWN = "here"
     NEIGHBOUR = "in another window of the period"
     OUTSIDE = "outside the period"
 
@@ -49,26 +49,26 @@ class Window:
     def __str__(self) -> str:
         return f"{self.first}..{self.last}" if self.first else "all"
 
-    def place(self, day: date | None) -> Place:
+    def ownership(self, day: date | None) -> Ownership:
         """Tell where a record of this day belongs; without a readable day it stays where it came."""
         if day is None or self.first is None or self.last is None:
-            return Place.HERE
+            return Ownership.OWN
         if self.first <= day <= self.last:
-            return Place.HERE
+            return Ownership.OWN
         assert self.start is not None
         assert self.end is not None
-        return Place.NEIGHBOUR if self.start <= day <= self.end else Place.OUTSIDE
+        return Ownership.NEIGHBOUR if self.start <= day <= self.end else Ownership.OUTSIDE
 
-    def shares(self, day: date | None) -> bool:
+    def overlaps(self, day: date | None) -> bool:
         """Tell whether another window may bring records of this day too: their ids are remembered."""
         return self.first is not None and (day is None or (self.index > 0 and day == self.first))
 
 
-WHOLE: Final = Window()
+UNBOUNDED: Final = Window()
 """The one window of a question that names no dates."""
 
 
-def plan(start: date, end: date) -> tuple[Window, ...]:
+def split_period(start: date, end: date) -> tuple[Window, ...]:
     """Cut a period into windows of 7 days, the last one shorter.
 
     Args:

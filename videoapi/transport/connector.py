@@ -14,16 +14,16 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 
 
-class Line:
+class ConnectionState:
     """One connection of the pool: how often it was handed out, and how to ask the kernel what waits on it."""
 
-    __slots__ = ("_poll", "turn")
+    __slots__ = ("_poll", "uses")
 
     def __init__(self) -> None:
-        self.turn = 0
+        self.uses = 0
         self._poll: select.poll | None = None
 
-    def something_waits(self, connection: Connection) -> bool:
+    def is_stale(self, connection: Connection) -> bool:
         """Tell whether bytes or an end wait there; the loop may not have read them yet."""
         if self._poll is None:
             # The socket lives as long as the connection, so it is looked up once.
@@ -36,27 +36,27 @@ class Line:
         return bool(self._poll.poll(0))
 
 
-class Exchange:
+class AttemptState:
     """How far one attempt got, as seen from below it."""
 
-    __slots__ = ("_line", "_turn", "asked", "begun", "protocol")
+    __slots__ = ("_state", "_use", "connect_called", "protocol", "started")
 
     def __init__(self) -> None:
-        self.begun = False
+        self.started = False
         """Whether a connection was asked for, or aiohttp's session to send the request."""
-        self.asked = False
+        self.connect_called = False
         """Whether the connector was asked at all; a stand-in for the session never does."""
         self.protocol: ResponseHandler | None = None
         """The connection that was handed out; from then on bytes may have left."""
-        self._line: Line | None = None
-        self._turn = 0
+        self._state: ConnectionState | None = None
+        self._use = 0
 
-    def take(self, protocol: ResponseHandler, line: Line) -> None:
+    def take(self, protocol: ResponseHandler, state: ConnectionState) -> None:
         """Note that a connection was handed out to this attempt."""
-        line.turn += 1
-        self.protocol, self._line, self._turn = protocol, line, line.turn
+        state.uses += 1
+        self.protocol, self._state, self._use = protocol, state, state.uses
 
-    def spoil(self) -> None:
+    def prevent_reuse(self) -> None:
         """Let nobody use the connection after this attempt; what is still to come can be read."""
         if self.protocol is not None:
             self.protocol.force_close()
@@ -67,15 +67,15 @@ class Exchange:
         Where the next one took it from there already, it is closed after his answer: he did no wrong,
         and would wait in vain.
         """
-        if self.protocol is None or self._line is None:
+        if self.protocol is None or self._state is None:
             return
-        if self._line.turn == self._turn:
+        if self._state.uses == self._use:
             self.protocol.abort()
         else:
             self.protocol.force_close()
 
 
-exchange_now: Final[ContextVar[Exchange | None]] = ContextVar("videoapi_exchange", default=None)
+current_attempt: Final[ContextVar[AttemptState | None]] = ContextVar("videoapi_exchange", default=None)
 """The attempt under way in this task. `connect()` runs in the attempt's own task, so this reaches it."""
 
 
@@ -88,34 +88,34 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._lines: weakref.WeakKeyDictionary[ResponseHandler, Line] = weakref.WeakKeyDictionary()
+        self._states: weakref.WeakKeyDictionary[ResponseHandler, ConnectionState] = weakref.WeakKeyDictionary()
 
     async def connect(self, req: ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout) -> Connection:
-        return await self.obtain(req, timeout, exchange_now.get(), traces)
+        return await self.acquire(req, timeout, current_attempt.get(), traces)
 
-    async def obtain(
+    async def acquire(
         self,
         request: ClientRequest,
         timeout: aiohttp.ClientTimeout,
-        exchange: Exchange | None,
+        attempt: AttemptState | None,
         traces: Sequence[Any] = (),
     ) -> Connection:
         """Return a connection, and note in `exchange` how far that got."""
-        if exchange is not None:
-            exchange.asked = True
+        if attempt is not None:
+            attempt.connect_called = True
         while True:
             connection = await super().connect(request, traces, timeout)  # type: ignore[arg-type]  # only iterated
             protocol = connection.protocol
             if protocol is None:
                 return connection
-            line = self._lines.get(protocol)
-            if line is None:
+            state = self._states.get(protocol)
+            if state is None:
                 # A fresh connection is not polled: TLS session tickets wait on it, rightly.
-                line = self._lines[protocol] = Line()
+                state = self._states[protocol] = ConnectionState()
                 break
-            if not (protocol.should_close or line.something_waits(connection)):
+            if not (protocol.should_close or state.is_stale(connection)):
                 break
             connection.close()
-        if exchange is not None:
-            exchange.take(protocol, line)
+        if attempt is not None:
+            attempt.take(protocol, state)
         return connection

@@ -20,78 +20,78 @@ _GRACE: Final = 1.0
 """Longest postponement after that, in seconds."""
 
 
-class Watch:
+class Deadline:
     """One task's deadline, on the loop's clock; `deadline` may be moved while it runs."""
 
-    __slots__ = ("_cancelling", "_settled", "deadline", "fired", "task")
+    __slots__ = ("_cancelling", "_uncancelled", "deadline", "fired", "task")
 
     def __init__(self, task: asyncio.Task[object], deadline: float) -> None:
         self.task = task
         self.deadline = deadline
         self.fired = False
-        self._settled = False
+        self._uncancelled = False
         self._cancelling = task.cancelling()
 
-    def timed_out(self) -> bool:
+    def expired(self) -> bool:
         """Tell, in an `except CancelledError`, whether the deadline and nobody else cancelled the task."""
-        if not self.fired or self._settled:
+        if not self.fired or self._uncancelled:
             return False
-        self._settled = True
+        self._uncancelled = True
         return self.task.uncancel() <= self._cancelling
 
-    def undisturbed(self) -> bool:
+    def not_cancelled(self) -> bool:
         """Tell whether nobody has asked the task to end since the watch began."""
         return self.task.cancelling() <= self._cancelling
 
-    def settle(self) -> None:
+    def uncancel(self) -> None:
         """Take back a cancellation that something on its way turned into another exception."""
-        if self.fired and not self._settled:
-            self._settled = True
+        if self.fired and not self._uncancelled:
+            self._uncancelled = True
             self.task.uncancel()
 
 
-class Watchdog:
+class DeadlineTimer:
     """Cancels the tasks whose deadline has passed."""
 
-    __slots__ = ("_loop", "_postponed", "_timer", "_wakes_at", "_watches", "closed")
+    __slots__ = ("_limits", "_loop", "_postponed", "_timer", "_wakes_at", "closed")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._watches: dict[Watch, None] = {}
+        self._limits: dict[Deadline, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         self._postponed = False
         self.closed = False
 
-    def start(self, deadline: float) -> Watch:
+    def start(self, deadline: float) -> Deadline:
         """Watch the current task until `stop`."""
         task = asyncio.current_task(self._loop)
         assert task is not None
-        watch = Watch(task, deadline)
-        self._watches[watch] = None
+        limit = Deadline(task, deadline)
+        self._limits[limit] = None
         if self._timer is None or deadline < self._wakes_at:
             self._wake_by(deadline)
-        return watch
+        return limit
 
-    def move(self, watch: Watch, deadline: float) -> None:
+    def reschedule(self, limit: Deadline, deadline: float) -> None:
         """Give a watch another deadline."""
-        watch.deadline = deadline
+        limit.deadline = deadline
         self._wake_by(deadline)
 
-    def stop(self, watch: Watch) -> None:
+    def stop(self, limit: Deadline) -> None:
         """Watch no more."""
-        self._watches.pop(watch, None)
-        if watch.fired:
-            watch.settle()
+        self._limits.pop(limit, None)
+        if limit.fired:
+            limit.uncancel()
 
     def close(self) -> None:
         """End what is still watched, as what it waits for will not come; then the timer."""
         self.closed = True
         closing = asyncio.current_task(self._loop)
-        for watch in self._watches:
-            if not watch.fired and watch.task is not closing:
-                watch.fired = True
-                watch.task.cancel()
+        for limit in self._limits:
+            if not limit.fired and limit.task is not closing:
+                limit.fired = True
+                limit.task.cancel()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -102,22 +102,22 @@ class Watchdog:
                 return
             self._timer.cancel()
         self._wakes_at = max(deadline, self._loop.time())
-        self._timer = self._loop.call_at(self._wakes_at, self._look)
+        self._timer = self._loop.call_at(self._wakes_at, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         now = self._loop.time()
         if self._postpone(now):
             return
         earliest: float | None = None
-        for watch in self._watches:
-            if watch.fired:
+        for limit in self._limits:
+            if limit.fired:
                 continue
-            if watch.deadline <= now:
-                watch.fired = True
-                watch.task.cancel()
-            elif earliest is None or watch.deadline < earliest:
-                earliest = watch.deadline
+            if limit.deadline <= now:
+                limit.fired = True
+                limit.task.cancel()
+            elif earliest is None or limit.deadline < earliest:
+                earliest = limit.deadline
         if earliest is not None:
             self._wake_by(max(earliest, now + _GRAIN))
 

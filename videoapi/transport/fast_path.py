@@ -19,9 +19,9 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDictProxy
 
-from videoapi.transport.connector import Connector, Exchange
+from videoapi.transport.connector import AttemptState, Connector
 
-TESTED: Final = aiohttp.__version__.startswith("3.14.")
+AIOHTTP_SUPPORTED: Final = aiohttp.__version__.startswith("3.14.")
 """Whether aiohttp is of a release with which this was tested."""
 
 
@@ -35,11 +35,11 @@ _REQUEST: Final = _genuine(ClientSession._request)
 _METHOD: Final = _genuine(ClientSession.request)
 
 
-class NoHttp(Exception):
+class MalformedResponse(Exception):
     """What came is no HTTP."""
 
 
-class Reply:
+class FastResponse:
     """The head of an answer, and its body that is still to be read; `release` or `close` it."""
 
     __slots__ = ("_connection", "content", "headers", "status")
@@ -66,18 +66,18 @@ class Reply:
         self._connection.close()
 
 
-def fits(session: ClientSession) -> bool:
+def is_usable(session: ClientSession) -> bool:
     """Tell whether nothing stands in for the session, or watches it: aioresponses, recorders, tracers."""
     return ClientSession._request is _REQUEST and ClientSession.request is _METHOD and not session.trace_configs
 
 
-async def ask(
+async def send(
     connector: Connector,
     origin: aiohttp.ClientRequest,
     timeout: aiohttp.ClientTimeout,
     message: bytes,
-    exchange: Exchange,
-) -> Reply:
+    attempt: AttemptState,
+) -> FastResponse:
     """Send a message, and return the head of its answer.
 
     Args:
@@ -91,14 +91,14 @@ async def ask(
         NoHttp, aiohttp.ClientError, OSError, TimeoutError: There is no answer.
     """
     try:
-        connection = await connector.obtain(origin, timeout, exchange)
+        connection = await connector.acquire(origin, timeout, attempt)
     except TimeoutError:
         raise aiohttp.ConnectionTimeoutError("no connection came in time") from None
     try:
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None or transport.is_closing():
             # Nothing has left, although there was a connection.
-            exchange.protocol = None
+            attempt.protocol = None
             raise aiohttp.ClientConnectionResetError("the connection is closing")
         protocol.set_response_params(read_until_eof=True)
         transport.write(message)
@@ -106,10 +106,10 @@ async def ask(
         while 100 <= head.code < 200 and head.code != 101:
             # Only announces that an answer will come. Source: RFC 9110, 15.2.
             head, content = await protocol.read()
-        return Reply(connection, head.code, head.headers, content)
+        return FastResponse(connection, head.code, head.headers, content)
     except HttpProcessingError:
         connection.close()
     except BaseException:
         connection.close()
         raise
-    raise NoHttp
+    raise MalformedResponse

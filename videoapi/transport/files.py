@@ -9,18 +9,18 @@ import aiohttp
 from yarl import URL
 
 from videoapi.errors import CallTimeout, ConnectionFailed, DownloadFailed, ProtocolError, VideoAPIError
-from videoapi.protocol.redaction import shown
-from videoapi.transport.connector import Exchange, exchange_now
-from videoapi.transport.pool import ConnectionPool, Dropped
-from videoapi.transport.resolver import NotPublic
-from videoapi.transport.response_body import Body
+from videoapi.protocol.redaction import redact_url
+from videoapi.transport.connector import AttemptState, current_attempt
+from videoapi.transport.pool import ConnectionDropped, ConnectionPool
+from videoapi.transport.resolver import NonPublicAddress
+from videoapi.transport.response_body import ResponseBody
 
-SILENCE: Final = 30.0
+READ_TIMEOUT: Final = 30.0
 """Longest silence within a file's body, in seconds."""
-_BROKEN: Final = (aiohttp.ClientError, Dropped, OSError, TimeoutError)
+_BROKEN: Final = (aiohttp.ClientError, ConnectionDropped, OSError, TimeoutError)
 
 
-async def open_file(pool: ConnectionPool, url: URL, headers: Mapping[str, str], *, public_only: bool) -> Body:
+async def open_file(pool: ConnectionPool, url: URL, headers: Mapping[str, str], *, public_only: bool) -> ResponseBody:
     """Send one GET, and return its answer with the body still open; a redirect is not followed.
 
     The body gives back a permit of `pool.file_permits`, which the caller holds.
@@ -39,23 +39,23 @@ async def open_file(pool: ConnectionPool, url: URL, headers: Mapping[str, str], 
     """
     session = pool.files(public_only=public_only)
     proxy = pool.proxy_for(url)
-    exchange = Exchange()
-    token = exchange_now.set(exchange)
+    attempt = AttemptState()
+    token = current_attempt.set(attempt)
     try:
         response = await session.request("GET", url, headers=headers, allow_redirects=False, proxy=proxy)
     except _BROKEN as error:
-        failure = _unanswered(url, error)
+        failure = _error_from(url, error)
     else:
-        return Body(response, exchange, pool.watchdog, pool.file_permits, silence=SILENCE)
+        return ResponseBody(response, attempt, pool.deadlines, pool.file_permits, read_timeout=READ_TIMEOUT)
     finally:
-        exchange_now.reset(token)
+        current_attempt.reset(token)
     # Raised out here so that it carries no trace of aiohttp's exception, which holds the headers.
     raise failure
 
 
-def _unanswered(url: URL, error: BaseException) -> VideoAPIError:
+def _error_from(url: URL, error: BaseException) -> VideoAPIError:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
-    if isinstance(cause, NotPublic):
+    if isinstance(cause, NonPublicAddress):
         return not_fetched(
             DownloadFailed,
             url,
@@ -78,4 +78,4 @@ def _unanswered(url: URL, error: BaseException) -> VideoAPIError:
 def not_fetched(kind: type[VideoAPIError], url: URL, why: str, **facts: object) -> VideoAPIError:
     """Return the error of a file that was not fetched."""
     # `facts` differ by class; the classes check them.
-    return kind(f"The file at {shown(url)} was not fetched: {why}.", method="GET", **facts)  # type: ignore[arg-type]
+    return kind(f"The file at {redact_url(url)} was not fetched: {why}.", method="GET", **facts)  # type: ignore[arg-type]

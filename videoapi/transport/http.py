@@ -13,16 +13,16 @@ from yarl import URL
 
 from videoapi.config import BaseUrl, Credentials, CredentialsSource
 from videoapi.errors import ConfigurationError
-from videoapi.protocol.outcome import Outcome, answered, cut_short, opened, unanswered
-from videoapi.protocol.redaction import concealed
+from videoapi.protocol.outcome import Outcome, answered, no_response, streaming, truncated
+from videoapi.protocol.redaction import redact_outcome
 from videoapi.protocol.routes import Request
-from videoapi.protocol.verdicts import NEVER, Kind, Phase, Verdict
-from videoapi.transport.connector import Exchange, exchange_now
-from videoapi.transport.fast_path import NoHttp, Reply, ask, fits
+from videoapi.protocol.verdicts import NEVER, ErrorKind, Phase, Verdict
+from videoapi.transport.connector import AttemptState, current_attempt
+from videoapi.transport.fast_path import FastResponse, MalformedResponse, is_usable, send
 from videoapi.transport.pool import ConnectionPool, Permits
-from videoapi.transport.prewarm import no_connection
-from videoapi.transport.request_writer import Heads
-from videoapi.transport.response_body import BROKEN, CLOSED, Body, name_of, read_bounded
+from videoapi.transport.prewarm import describe_connect_error
+from videoapi.transport.request_writer import RequestWriter
+from videoapi.transport.response_body import CLOSED, TRANSPORT_ERRORS, ResponseBody, error_name, read_bounded
 
 MAX_BODY: Final = 16 * 1024 * 1024
 """Largest body of a single call, inflated, in bytes."""
@@ -46,7 +46,7 @@ class Transport:
         self.pool = pool
         self._base = str(base)
         self._origin = base.origin
-        self._heads = Heads(self._base)
+        self._writer = RequestWriter(self._base)
         self._credentials = credentials
         self._fixed = credentials.authorization if isinstance(credentials, Credentials) else None
         self._target: aiohttp.ClientRequest | None = None
@@ -73,96 +73,104 @@ class Transport:
                 returned none.
         """
         session, clock = self.check(), self.pool.now
-        watchdog = self.pool.watchdog
+        deadlines = self.pool.deadlines
         permits = self._stream_permits(request) if request.stream else self.pool.permits
-        exchange, held, waited = Exchange(), False, 0.0
+        attempt, held, waited = AttemptState(), False, 0.0
         began = clock()
-        watch = watchdog.start(deadline)
+        limit = deadlines.start(deadline)
         try:
-            held = permits.take()
+            held = permits.acquire_nowait()
             if not held:
                 await permits.acquire()
                 held = True
                 session, waited = self.pool.api(), clock() - began
-            watchdog.move(watch, min(deadline, began + waited + request.options.attempt_timeout))
-            outcome = await self._exchange(session, request, exchange, permits)
+            deadlines.reschedule(limit, min(deadline, began + waited + request.options.attempt_timeout))
+            outcome = await self._attempt(session, request, attempt, permits)
             # A stream keeps its permit until it is closed.
             held = outcome.stream is None
             return attrs.evolve(outcome, waited=waited) if waited else outcome
         except asyncio.CancelledError:
-            if not watch.timed_out():
-                if not (self.pool.closed and watch.undisturbed()):
+            if not limit.expired():
+                if not (self.pool.closed and limit.not_cancelled()):
                     raise
                 # Closing the connections cancels what waits in them, such as for a name, without a word.
-                return self._unless_closed(_timed_out(request, exchange, held))
+                return self._unless_closed(_timed_out(request, attempt, held))
         finally:
-            watchdog.stop(watch)
+            deadlines.stop(limit)
             if held:
                 permits.release()
-        return self._unless_closed(_timed_out(request, exchange, held))
+        return self._unless_closed(_timed_out(request, attempt, held))
 
-    def conceal(self, outcome: Outcome) -> Outcome:
+    def redact(self, outcome: Outcome) -> Outcome:
         """Strike the latest credentials out of a streamed failure, where a gateway repeated what it was sent."""
-        return concealed(outcome, self._heads.login)
+        return redact_outcome(outcome, self._writer.authorization)
 
     def _stream_permits(self, request: Request) -> Permits:
         """Return the permits it takes: a call inside a stream, and a brief stream inside a long one, find some."""
-        return self.pool.brief_permits if request.route.brief else self.pool.stream_permits
+        return self.pool.short_stream_permits if request.route.short_stream else self.pool.stream_permits
 
-    async def _exchange(
-        self, session: aiohttp.ClientSession, request: Request, exchange: Exchange, permits: Permits
+    async def _attempt(
+        self, session: aiohttp.ClientSession, request: Request, attempt: AttemptState, permits: Permits
     ) -> Outcome:
-        login = self._fixed
-        if login is None:
-            login, session = await self._authorization(), self.pool.api()
-        response: aiohttp.ClientResponse | Reply
+        authorization = self._fixed
+        if authorization is None:
+            authorization, session = await self._authorization(), self.pool.api()
+        response: aiohttp.ClientResponse | FastResponse
         try:
-            message = self._heads.message(request, login) if self.pool.plain and fits(session) else None
+            message = (
+                self._writer.serialize(request, authorization)
+                if self.pool.fast_path_allowed and is_usable(session)
+                else None
+            )
             if message is not None and self.pool.busy:
                 # Calls of the same turn of the loop go on together: each stage of many in a row runs from
                 # warm caches, and a peer on this host is woken once for all of them.
                 await asyncio.sleep(0)
-            exchange.begun = True
+            attempt.started = True
             if message is not None:
                 origin, limit = self._origin_at(session), self.pool.connect_timeout
-                response = await ask(self.pool.connector, origin, limit, message, exchange)
+                response = await send(self.pool.connector, origin, limit, message, attempt)
             else:
-                response = await self._by_session(session, request, login, exchange)
-        except BROKEN as error:
-            return self._unless_closed(_no_answer(request, exchange, error))
+                response = await self._send_through_session(session, request, authorization, attempt)
+        except TRANSPORT_ERRORS as error:
+            return self._unless_closed(_no_response(request, attempt, error))
         lengths = response.headers.getall(hdrs.CONTENT_LENGTH, ())
         if len(lengths) > 1 and len(set(lengths)) > 1:
             # aiohttp's parser in Python lets this pass; where the body ends is anybody's guess (RFC 9112, 6.3).
-            _drop(exchange, response)
-            return unanswered(request, Phase.SENT, Kind.PROTOCOL, "the answer is no HTTP: it has two lengths")
+            _discard(attempt, response)
+            return no_response(request, Phase.SENT, ErrorKind.PROTOCOL, "the answer is no HTTP: it has two lengths")
         if response.status not in (200, 201):
             # Now, as the pool gets it back with the last byte, before anybody has judged the answer.
-            exchange.spoil()
+            attempt.prevent_reuse()
         if request.stream and response.status in (200, 201):
             assert isinstance(response, aiohttp.ClientResponse)
-            return opened(response.status, response.headers, Body(response, exchange, self.pool.watchdog, permits))
-        outcome = await self._answer(request, exchange, response)
-        return outcome if outcome.fault is None else concealed(outcome, login)
+            return streaming(
+                response.status, response.headers, ResponseBody(response, attempt, self.pool.deadlines, permits)
+            )
+        outcome = await self._read_response(request, attempt, response)
+        return outcome if outcome.details is None else redact_outcome(outcome, authorization)
 
-    async def _by_session(
-        self, session: aiohttp.ClientSession, request: Request, login: str, exchange: Exchange
+    async def _send_through_session(
+        self, session: aiohttp.ClientSession, request: Request, authorization: str, attempt: AttemptState
     ) -> aiohttp.ClientResponse:
         url = self._url(request)
-        token = exchange_now.set(exchange)
+        token = current_attempt.set(attempt)
         try:
             return await session.request(
                 request.method,
                 url,
                 data=request.body,
-                headers=self._heads.fields(request, login),
+                headers=self._writer.headers(request, authorization),
                 allow_redirects=False,
                 proxy=self.pool.proxy_for(url),
                 middlewares=self.pool.middlewares_for(request.method),
             )
         finally:
-            exchange_now.reset(token)
+            current_attempt.reset(token)
 
-    async def _answer(self, request: Request, exchange: Exchange, response: aiohttp.ClientResponse | Reply) -> Outcome:
+    async def _read_response(
+        self, request: Request, attempt: AttemptState, response: aiohttp.ClientResponse | FastResponse
+    ) -> Outcome:
         status, headers = response.status, response.headers
         try:
             if self.pool.closed:
@@ -170,36 +178,36 @@ class Transport:
             content = response.content
             body = content.read_nowait() if content.is_eof() else await read_bounded(content, MAX_BODY)
             body = body if body is None or len(body) <= MAX_BODY else None
-        except BROKEN as error:
-            reason, body = f"the body broke ({name_of(error)})", None
+        except TRANSPORT_ERRORS as error:
+            reason, body = f"the body broke ({error_name(error)})", None
         except BaseException:
-            _drop(exchange, response)
+            _discard(attempt, response)
             raise
         else:
             reason = f"the body is larger than {MAX_BODY // 1024 // 1024} MiB"
         if body is None:
-            _drop(exchange, response)
-            kind = Kind.PROTOCOL if "larger" in reason else Kind.CONNECTION
-            return self._unless_closed(cut_short(request, status, headers, reason, kind))
+            _discard(attempt, response)
+            kind = ErrorKind.PROTOCOL if "larger" in reason else ErrorKind.CONNECTION
+            return self._unless_closed(truncated(request, status, headers, reason, kind))
         try:
             outcome = answered(request, status, headers, body)
         except BaseException:
             # A check of a middleware's own has failed.
             response.close()
             raise
-        if outcome.judgement.verdict is Verdict.DONE:
+        if outcome.classification.verdict is Verdict.DONE:
             response.release()
             return outcome
         # An answer that slipped in unasked would shift every later answer of this connection by one.
-        _drop(exchange, response)
+        _discard(attempt, response)
         return self._unless_closed(outcome) if outcome.verdict is Verdict.UNKNOWN else outcome
 
     def _unless_closed(self, outcome: Outcome) -> Outcome:
         """Say so where a call broke because the connections were closed, and let it not be made again."""
         if not self.pool.closed:
             return outcome
-        judgement = attrs.evolve(outcome.judgement, kind=Kind.CONNECTION, again=NEVER)
-        return attrs.evolve(outcome, judgement=judgement, reason=CLOSED)
+        classification = attrs.evolve(outcome.classification, kind=ErrorKind.CONNECTION, max_retries=NEVER)
+        return attrs.evolve(outcome, classification=classification, reason=CLOSED)
 
     def _origin_at(self, session: aiohttp.ClientSession) -> aiohttp.ClientRequest:
         """Return what the pool finds our connections by."""
@@ -231,35 +239,37 @@ class Transport:
         return given.authorization
 
 
-def _drop(exchange: Exchange, response: aiohttp.ClientResponse | Reply) -> None:
+def _discard(attempt: AttemptState, response: aiohttp.ClientResponse | FastResponse) -> None:
     """Let nobody use the connection again, also where it has gone back to the pool already."""
-    exchange.close()
+    attempt.close()
     response.close()
 
 
-def _no_answer(request: Request, exchange: Exchange, error: BaseException) -> Outcome:
+def _no_response(request: Request, attempt: AttemptState, error: BaseException) -> Outcome:
     """Judge by the phase, as the class of an exception does not say what the server saw."""
-    name = name_of(error)
+    name = error_name(error)
     never_connected = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    left = exchange.protocol is not None if exchange.asked else not never_connected
+    left = attempt.protocol is not None if attempt.connect_called else not never_connected
     if left:
-        if isinstance(error, aiohttp.ClientResponseError | NoHttp):
+        if isinstance(error, aiohttp.ClientResponseError | MalformedResponse):
             # aiohttp's parser refused the answer; the status it names is its own invention.
-            return unanswered(request, Phase.SENT, Kind.PROTOCOL, "the answer is no HTTP")
+            return no_response(request, Phase.SENT, ErrorKind.PROTOCOL, "the answer is no HTTP")
         if isinstance(error, TimeoutError):
-            return unanswered(request, Phase.SENT, Kind.TIMEOUT, "no answer came in time")
-        return unanswered(request, Phase.SENT, Kind.CONNECTION, f"the connection broke before the answer ({name})")
-    return unanswered(request, Phase.NOT_SENT, *no_connection(error))
+            return no_response(request, Phase.SENT, ErrorKind.TIMEOUT, "no answer came in time")
+        return no_response(
+            request, Phase.SENT, ErrorKind.CONNECTION, f"the connection broke before the answer ({name})"
+        )
+    return no_response(request, Phase.NOT_SENT, *describe_connect_error(error))
 
 
-def _timed_out(request: Request, exchange: Exchange, held: bool) -> Outcome:
+def _timed_out(request: Request, attempt: AttemptState, held: bool) -> Outcome:
     if not held:
-        return unanswered(
+        return no_response(
             request,
             Phase.NOT_SENT,
-            Kind.TIMEOUT,
+            ErrorKind.TIMEOUT,
             _NO_STREAM if request.stream else _NO_CONNECTION,
         )
-    if exchange.protocol is None and (exchange.asked or not exchange.begun):
-        return unanswered(request, Phase.NOT_SENT, Kind.TIMEOUT, "no connection could be made in time")
-    return unanswered(request, Phase.SENT, Kind.TIMEOUT, "no whole answer came in time")
+    if attempt.protocol is None and (attempt.connect_called or not attempt.started):
+        return no_response(request, Phase.NOT_SENT, ErrorKind.TIMEOUT, "no connection could be made in time")
+    return no_response(request, Phase.SENT, ErrorKind.TIMEOUT, "no whole answer came in time")

@@ -14,21 +14,21 @@ import aiohttp
 from videoapi.config import positive_seconds, proxy_url
 from videoapi.errors import ConfigurationError
 from videoapi.transport.connector import Connector
-from videoapi.transport.deadlines import Watchdog
-from videoapi.transport.fast_path import TESTED
+from videoapi.transport.deadlines import DeadlineTimer
+from videoapi.transport.fast_path import AIOHTTP_SUPPORTED
 from videoapi.transport.request_writer import USER_AGENT
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType
     from yarl import URL
 
-    from videoapi.transport.resolver import PublicOnly
+    from videoapi.transport.resolver import PublicResolver
 
 _NEVER_RESENT: Final = frozenset({"POST", "PATCH"})
 """Methods that aiohttp never repeats by itself. Source: RFC 9110, 9.2.2."""
 
 
-class Dropped(Exception):
+class ConnectionDropped(Exception):
     """A connection broke; told under this name so that aiohttp does not send the request once more."""
 
 
@@ -39,7 +39,7 @@ async def _never_resend(request: aiohttp.ClientRequest, handler: ClientHandlerTy
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise Dropped(type(error).__name__) from None
+        raise ConnectionDropped(type(error).__name__) from None
 
 
 class Permits(asyncio.Semaphore):
@@ -49,7 +49,7 @@ class Permits(asyncio.Semaphore):
     def free(self) -> int:
         return self._value
 
-    def take(self) -> bool:
+    def acquire_nowait(self) -> bool:
         """Take a permit as `acquire` does, if that need not wait."""
         if not self._value or self._waiters:
             return False
@@ -88,17 +88,17 @@ class ConnectionPool:
         self._tls = _tls_context(ca_file)
         self._middlewares = tuple(http_middlewares)
         # Whether nothing of the user's stands between a call and its connection.
-        self.plain = TESTED and not (self._middlewares or self.proxy or self.trust_env)
+        self.fast_path_allowed = AIOHTTP_SUPPORTED and not (self._middlewares or self.proxy or self.trust_env)
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._api: aiohttp.ClientSession | None = None
         self._files: dict[bool, aiohttp.ClientSession] = {}
         self.permits: Permits
         self.stream_permits: Permits
-        self.brief_permits: Permits
+        self.short_stream_permits: Permits
         self.file_permits: Permits
         self.now: Callable[[], float]
-        self.watchdog: Watchdog
+        self.deadlines: DeadlineTimer
         self.connector: Connector
 
     @property
@@ -180,7 +180,7 @@ class ConnectionPool:
             await session.close()
         if self._loop is not None:
             # Whoever waits for the rest of a body is not told by aiohttp that its connection was closed.
-            self.watchdog.close()
+            self.deadlines.close()
 
     def bind(self) -> None:
         """Bind the pool to the running event loop.
@@ -196,20 +196,20 @@ class ConnectionPool:
             self.now = loop.time
             self.permits = Permits(self.max_connections)
             self.stream_permits = Permits(self.max_streams)
-            self.brief_permits = Permits(self.max_streams)
+            self.short_stream_permits = Permits(self.max_streams)
             # Of their own: a download made inside `async for` over an archive must find one.
             self.file_permits = Permits(self.max_streams)
-            self.watchdog = Watchdog(loop)
+            self.deadlines = DeadlineTimer(loop)
         elif self._loop is not loop:
             raise ConfigurationError(
                 f"The client belongs to event loop {id(self._loop):#x}, but is used from {id(loop):#x}. "
                 "Connections live in one loop: make one client for each."
             )
 
-    def _public(self) -> PublicOnly:
-        from videoapi.transport.resolver import PublicOnly, proxy_hosts
+    def _public(self) -> PublicResolver:
+        from videoapi.transport.resolver import PublicResolver, proxy_hosts
 
-        return PublicOnly(proxy_hosts(self.proxy, self.trust_env))
+        return PublicResolver(proxy_hosts(self.proxy, self.trust_env))
 
     def _pool(self, limit: int) -> dict[str, object]:
         options: dict[str, object] = {

@@ -11,17 +11,17 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from videoapi.errors import ConnectionFailed
-from videoapi.protocol.verdicts import Kind
+from videoapi.protocol.verdicts import ErrorKind
 from videoapi.transport.pool import ConnectionPool
-from videoapi.transport.response_body import BROKEN, name_of
+from videoapi.transport.response_body import TRANSPORT_ERRORS, error_name
 
 _ADVICE: Final = {
-    Kind.CERTIFICATE: "Check the host's certificate, or name its authority with `ca_file=`.",
-    Kind.CONNECTION: "Check the base URL and the network; or go on, as each call connects by itself.",
+    ErrorKind.CERTIFICATE: "Check the host's certificate, or name its authority with `ca_file=`.",
+    ErrorKind.CONNECTION: "Check the base URL and the network; or go on, as each call connects by itself.",
 }
 
 
-class _Stands(Exception):
+class _Connected(Exception):
     """Ends a request that has its connection, before a byte of it is sent."""
 
 
@@ -49,7 +49,7 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
     ended: Sequence[BaseException | None] = ()
     permits = 0
     try:
-        while permits < number and pool.permits.take():
+        while permits < number and pool.permits.acquire_nowait():
             permits += 1
         async with asyncio.timeout(limit):
             opening = (_open(session, url, proxy, held) for _ in range(permits))
@@ -67,17 +67,17 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
         raise ConnectionFailed("No connection was opened: the client was closed meanwhile. Nothing was sent.")
     errors = [error for error in ended if error is not None]
     if errors and not standing:
-        raise _told(errors[0])
+        raise _public_error(errors[0])
     return standing
 
 
-def no_connection(error: BaseException) -> tuple[Kind, str]:
+def describe_connect_error(error: BaseException) -> tuple[ErrorKind, str]:
     """Tell why there is no connection, in words that hold no secret."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return Kind.CERTIFICATE, "the server's certificate is not trusted"
+        return ErrorKind.CERTIFICATE, "the server's certificate is not trusted"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Kind.CONNECTION, "the host's name does not resolve"
-    return Kind.CONNECTION, f"no connection could be made ({name_of(error)})"
+        return ErrorKind.CONNECTION, "the host's name does not resolve"
+    return ErrorKind.CONNECTION, f"no connection could be made ({error_name(error)})"
 
 
 async def _open(session: aiohttp.ClientSession, url: URL, proxy: str | None, held: list[Connection]) -> None:
@@ -92,23 +92,23 @@ async def _open(session: aiohttp.ClientSession, url: URL, proxy: str | None, hel
         asked = True
         assert connector is not None
         held.append(await connector.connect(request, [], session.timeout))
-        raise _Stands
+        raise _Connected
 
     try:
         await session.request("HEAD", url, proxy=proxy, allow_redirects=False, middlewares=(connect_only,))
-    except _Stands:
+    except _Connected:
         return
-    except BROKEN:
+    except TRANSPORT_ERRORS:
         # A stand-in for the session has no connections, and refuses what its test did not announce.
         if asked:
             raise
 
 
-def _told(error: BaseException) -> BaseException:
+def _public_error(error: BaseException) -> BaseException:
     """Return what is raised: aiohttp's own errors carry the proxy's password."""
-    if not isinstance(error, BROKEN):
+    if not isinstance(error, TRANSPORT_ERRORS):
         return error
-    kind, reason = no_connection(error)
+    kind, reason = describe_connect_error(error)
     return ConnectionFailed(
-        f"No connection was opened: {reason}. Nothing was sent. {_ADVICE[kind]}", retryable=kind is Kind.CONNECTION
+        f"No connection was opened: {reason}. Nothing was sent. {_ADVICE[kind]}", retryable=kind is ErrorKind.CONNECTION
     )

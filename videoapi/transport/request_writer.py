@@ -17,28 +17,28 @@ _PATH: Final = re.compile(r"/[!-\"$-~]*")
 """Paths that can stand in a request line as they are."""
 
 
-class Heads:
+class RequestWriter:
     """Writes the heads of requests to one base URL.
 
     `login` is the `Authorization` of the latest.
     """
 
-    __slots__ = ("_common", "_create", "_host", "_lines", "_path", "login")
+    __slots__ = ("_common", "_create", "_host", "_lines", "_path", "authorization")
 
     def __init__(self, base: str) -> None:
         url = URL(base)
         self._path, self._host = url.raw_path.rstrip("/"), url.host_port_subcomponent
-        self.login = self._lines = ""
+        self.authorization = self._lines = ""
         self._common: dict[str, str] = {}
         self._create = b""
 
-    def fields(self, request: Request, login: str) -> dict[str, str]:
+    def headers(self, request: Request, authorization: str) -> dict[str, str]:
         """Return the header fields of a request, with those that a middleware has added.
 
         Raises:
             ConfigurationError: One of those must not be.
         """
-        self._write_for(login)
+        self._write_for(authorization)
         fields = dict(self._common)
         if request.body is not None:
             fields["Content-Type"] = _JSON
@@ -46,11 +46,11 @@ class Heads:
             fields.update(_checked(request.headers))
         return fields
 
-    def message(self, request: Request, login: str) -> bytes | None:
+    def serialize(self, request: Request, authorization: str) -> bytes | None:
         """Return a whole request as it goes over the wire; None where it is not of the plain kind."""
         if request.stream or request.headers or _PATH.fullmatch(request.path) is None:
             return None
-        self._write_for(login)
+        self._write_for(authorization)
         body = request.body
         if body is None:
             length = "" if request.method == "GET" else "Content-Length: 0\r\n"
@@ -65,11 +65,11 @@ class Heads:
     def _line(self, request: Request) -> str:
         return f"{request.method} {self._path}{request.path} HTTP/1.1\r\n"
 
-    def _write_for(self, login: str) -> None:
-        if login == self.login:
+    def _write_for(self, authorization: str) -> None:
+        if authorization == self.authorization:
             return
-        self.login = login
-        self._common = {"Authorization": login, "Accept": _JSON, "Accept-Encoding": "gzip, deflate"}
+        self.authorization = authorization
+        self._common = {"Authorization": authorization, "Accept": _JSON, "Accept-Encoding": "gzip, deflate"}
         lines = {"Host": self._host, "User-Agent": USER_AGENT, **self._common}
         self._lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._create = b""

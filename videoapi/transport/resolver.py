@@ -22,11 +22,11 @@ _DISGUISES: Final = tuple(
 )
 
 
-class NotPublic(OSError):
+class NonPublicAddress(OSError):
     """A name resolves to no address of the public internet."""
 
 
-class PublicOnly(AbstractResolver):
+class PublicResolver(AbstractResolver):
     """Drops every address that is loopback, private, link-local or otherwise not public.
 
     Args:
@@ -46,7 +46,7 @@ class PublicOnly(AbstractResolver):
             return found
         public = [result for result in found if is_public(result["host"])]
         if found and not public:
-            raise NotPublic("no public address")
+            raise NonPublicAddress("no public address")
         return public
 
     async def close(self) -> None:

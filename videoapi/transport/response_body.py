@@ -8,21 +8,21 @@ from typing import Final
 
 import aiohttp
 
-from videoapi.transport.connector import Exchange
-from videoapi.transport.deadlines import Watchdog
-from videoapi.transport.fast_path import NoHttp
-from videoapi.transport.pool import Dropped
+from videoapi.transport.connector import AttemptState
+from videoapi.transport.deadlines import DeadlineTimer
+from videoapi.transport.fast_path import MalformedResponse
+from videoapi.transport.pool import ConnectionDropped
 
 READ_TIMEOUT: Final = 20.0
 """Longest silence within a streamed body, in seconds."""
 _STALL_SECONDS: Final = 60.0
 _STALL_BYTES: Final = 60 * 1024
 CLOSED: Final = "the client was closed meanwhile"
-BROKEN: Final = (aiohttp.ClientError, NoHttp, Dropped, OSError, TimeoutError)
+TRANSPORT_ERRORS: Final = (aiohttp.ClientError, MalformedResponse, ConnectionDropped, OSError, TimeoutError)
 """What is raised when an exchange breaks."""
 
 
-class BodyLost(Exception):
+class BodyInterrupted(Exception):
     """A streamed body broke; `reason` says how, in words that hold no secret, `rest` is what still came."""
 
     def __init__(self, reason: str, *, timed_out: bool = False, rest: bytes = b"") -> None:
@@ -32,26 +32,26 @@ class BodyLost(Exception):
         self.rest = rest
 
 
-class Body:
+class ResponseBody:
     """A response body that is still open; iterate over it once, then it closes itself."""
 
-    __slots__ = ("_ended", "_exchange", "_permits", "_response", "_silence", "_watchdog", "headers", "status")
+    __slots__ = ("_attempt", "_deadlines", "_ended", "_permits", "_read_timeout", "_response", "headers", "status")
 
     def __init__(
         self,
         response: aiohttp.ClientResponse,
-        exchange: Exchange,
-        watchdog: Watchdog,
+        attempt: AttemptState,
+        deadlines: DeadlineTimer,
         permits: asyncio.Semaphore | None = None,
-        silence: float = READ_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
     ) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
-        self._exchange = exchange
-        self._watchdog = watchdog
+        self._attempt = attempt
+        self._deadlines = deadlines
         self._permits = permits
-        self._silence = silence
+        self._read_timeout = read_timeout
         self._ended = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -73,7 +73,7 @@ class Body:
             if waited >= _STALL_SECONDS:
                 if received < _STALL_BYTES:
                     await self.aclose()
-                    raise BodyLost("the body came at less than 1 KiB/s", timed_out=True)
+                    raise BodyInterrupted("the body came at less than 1 KiB/s", timed_out=True)
                 waited, received = 0.0, 0
             yield chunk
 
@@ -85,31 +85,31 @@ class Body:
 
     def discard(self) -> None:
         """Let nobody use the connection again, even after the end: this was not plainly the answer."""
-        self._exchange.close()
+        self._attempt.close()
         self._response.close()
 
     async def _read(self) -> bytes:
-        watch = self._watchdog.start(asyncio.get_running_loop().time() + self._silence)
-        failure: BodyLost | None = None
+        limit = self._deadlines.start(asyncio.get_running_loop().time() + self._read_timeout)
+        failure: BodyInterrupted | None = None
         try:
             return await self._response.content.readany()
         except asyncio.CancelledError:
-            if not watch.timed_out():
+            if not limit.expired():
                 await self.aclose()
                 raise
             failure = (
-                BodyLost(CLOSED)
-                if self._watchdog.closed
-                else BodyLost(f"the body fell silent for {self._silence:g} s", timed_out=True)
+                BodyInterrupted(CLOSED)
+                if self._deadlines.closed
+                else BodyInterrupted(f"the body fell silent for {self._read_timeout:g} s", timed_out=True)
             )
-        except BROKEN as error:
-            failure = BodyLost(
-                f"the body broke ({name_of(error)})",
+        except TRANSPORT_ERRORS as error:
+            failure = BodyInterrupted(
+                f"the body broke ({error_name(error)})",
                 timed_out=isinstance(error, TimeoutError),
                 rest=_unread(self._response.content),
             )
         finally:
-            self._watchdog.stop(watch)
+            self._deadlines.stop(limit)
         await self.aclose()
         raise failure
 
@@ -136,9 +136,9 @@ async def read_bounded(content: aiohttp.StreamReader, limit: int) -> bytes | Non
     return b"".join(parts)
 
 
-def name_of(error: BaseException) -> str:
+def error_name(error: BaseException) -> str:
     """Name the class of what aiohttp raised, never its text, which may hold a header or a URL."""
-    return str(error) if isinstance(error, Dropped) else type(error).__name__
+    return str(error) if isinstance(error, ConnectionDropped) else type(error).__name__
 
 
 def _unread(content: aiohttp.StreamReader) -> bytes:

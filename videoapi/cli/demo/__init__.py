@@ -26,7 +26,7 @@ def demo(rooms: int, records: int, seed: int, keep: Path | None, quiet: bool) ->
     if find_spec("rich") is None:
         click.echo("The demo needs the extra `cli`: pip install 'videoapi[cli]'", err=True)
         sys.exit(5)
-    from videoapi.cli.demo.main import Sizes, play
+    from videoapi.cli.demo.main import Sizes, run_demo
     from videoapi.cli.running import run
 
-    run(play(Sizes(rooms=rooms, records=records, seed=seed), keep=keep, quiet=quiet))
+    run(run_demo(Sizes(rooms=rooms, records=records, seed=seed), keep=keep, quiet=quiet))

@@ -24,7 +24,7 @@ _MADE: Final = "room made, answer lost"
 
 
 @attrs.frozen
-class Trouble:
+class PlannedFault:
     """One script: a name for the report, the route, the kind, and what the sandbox is told."""
 
     name: str
@@ -33,31 +33,31 @@ class Trouble:
     told: dict[str, Any] = attrs.field(factory=dict)
 
 
-def writes(rooms: int) -> Iterator[Trouble]:
+def writes(rooms: int) -> Iterator[PlannedFault]:
     """Trouble for creates, of which nobody hears whether they were carried out, and for tokens."""
     for place, (name, kind, told) in enumerate(_LOST_CREATES, 1):
-        yield Trouble(name, "rooms.create", kind, {"times": 3, "after": rooms * place // 12, **told})
-    yield Trouble(_WAIT, "rooms.create", "throttle", {"times": 3, "retry_after": 1, "after": rooms // 5})
-    yield Trouble(_THROTTLED, "rooms.create", "throttle", {"times": 3, "after": rooms // 3})
-    yield Trouble(REFUSED, "rooms.create", "refuse", {"seconds": 1.0, "after": rooms // 2})
-    yield Trouble(_WAIT, "tokens.create", "throttle", {"times": 2, "retry_after": 1, "after": rooms // 2})
-    yield Trouble(REFUSED, "tokens.create", "refuse", {"seconds": 0.5, "after": rooms})
+        yield PlannedFault(name, "rooms.create", kind, {"times": 3, "after": rooms * place // 12, **told})
+    yield PlannedFault(_WAIT, "rooms.create", "throttle", {"times": 3, "retry_after": 1, "after": rooms // 5})
+    yield PlannedFault(_THROTTLED, "rooms.create", "throttle", {"times": 3, "after": rooms // 3})
+    yield PlannedFault(REFUSED, "rooms.create", "refuse", {"seconds": 1.0, "after": rooms // 2})
+    yield PlannedFault(_WAIT, "tokens.create", "throttle", {"times": 2, "retry_after": 1, "after": rooms // 2})
+    yield PlannedFault(REFUSED, "tokens.create", "refuse", {"seconds": 0.5, "after": rooms})
 
 
-def reads() -> Iterator[Trouble]:
+def reads() -> Iterator[PlannedFault]:
     """Trouble for reads, spread so that a call meets it once or twice, as it would in a bad week."""
     for route in ("rooms.list", "rooms.users"):
-        yield Trouble(_UNAVAILABLE, route, "status", {"status": 503})
-        yield Trouble(_CUT, route, "cut", {"at": 0.6})
-    yield Trouble(_LOST, "cdr.by_period", "drop_before")
+        yield PlannedFault(_UNAVAILABLE, route, "status", {"status": 503})
+        yield PlannedFault(_CUT, route, "cut", {"at": 0.6})
+    yield PlannedFault(_LOST, "cdr.by_period", "drop_before")
     for after, (name, kind, told) in enumerate(_STREAMED):
-        yield Trouble(name, "cdr.by_period", kind, {**told, "after": after % 3})
-    yield Trouble(_PAGE, "archives.*", "html")
-    yield Trouble(_CUT, "archives.*", "cut", {"after": 1})
-    yield Trouble(_RESET, "archives.*", "reset_before", {"after": 1})
-    yield Trouble(_CUT, "files.get", "cut", {"times": 3})
-    yield Trouble(_UNAVAILABLE, "files.get", "status", {"status": 503, "after": 1})
-    yield Trouble(_LOST, "files.get", "drop_before", {"after": 1})
+        yield PlannedFault(name, "cdr.by_period", kind, {**told, "after": after % 3})
+    yield PlannedFault(_PAGE, "archives.*", "html")
+    yield PlannedFault(_CUT, "archives.*", "cut", {"after": 1})
+    yield PlannedFault(_RESET, "archives.*", "reset_before", {"after": 1})
+    yield PlannedFault(_CUT, "files.get", "cut", {"times": 3})
+    yield PlannedFault(_UNAVAILABLE, "files.get", "status", {"status": 503, "after": 1})
+    yield PlannedFault(_LOST, "files.get", "drop_before", {"after": 1})
 
 
 _LOST_CREATES: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (

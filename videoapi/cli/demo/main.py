@@ -17,8 +17,8 @@ import attrs
 from videoapi.cli import exit_codes
 from videoapi.cli.demo.faults import REFUSED, met, script
 from videoapi.cli.demo.report import draw
-from videoapi.cli.demo.steps import Job
-from videoapi.cli.terminal import say
+from videoapi.cli.demo.steps import DemoRun
+from videoapi.cli.terminal import print_status
 from videoapi.client import VideoClient
 from videoapi.errors import VideoAPIError
 from videoapi.events import AttemptEvent, Event
@@ -37,7 +37,7 @@ class Sizes:
     seed: int
 
 
-async def play(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
+async def run_demo(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
     """Run the demo and print its report; returns the exit code."""
     began = time.monotonic()
     now = datetime.now(UTC)
@@ -51,12 +51,14 @@ async def play(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
         days=DAYS,
         clock=lambda: min(datetime.now(UTC), midnight),
     )
-    say(f"Seed {sizes.seed}. The sandbox makes trouble on purpose; every request of it is survived.", quiet=quiet)
+    print_status(
+        f"Seed {sizes.seed}. The sandbox makes trouble on purpose; every request of it is survived.", quiet=quiet
+    )
     attempts: Counter[str] = Counter()
     with _folder(keep) as folder:
         async with _beside(sandbox), _client(sandbox, attempts) as client:
             faults = script(sandbox, sizes.rooms)
-            job = Job(client, sandbox, folder, quiet=quiet)
+            job = DemoRun(client, sandbox, folder, quiet=quiet)
             first, last = f"{today - timedelta(days=DAYS - 1)}", f"{today}"
             try:
                 rooms = await job.make_rooms(sizes.rooms)
@@ -66,7 +68,7 @@ async def play(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
                 files = await job.count_archives(first, last, conferences)
                 await job.download(files)
             except VideoAPIError as error:
-                say(f"{type(error).__name__}: {error}")
+                print_status(f"{type(error).__name__}: {error}")
                 job.found.check("errors that ended the demo", 1, 0)
             ledger = sandbox.ledger
             api = ledger.requests() - ledger.requests("files.get")

@@ -7,13 +7,13 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from videoapi.cli.demo.results import Check, Findings
+from videoapi.cli.demo.results import DemoCheck, DemoResults
 
 BAR: Final = 40
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 
 
-def draw(found: Findings, *, seconds: float, console: Console | None = None) -> None:
+def draw(found: DemoResults, *, seconds: float, console: Console | None = None) -> None:
     """Print the report on stdout.
 
     Args:
@@ -49,7 +49,7 @@ def bar(share: float, width: int = BAR, *, ascii_only: bool = False) -> str:
     return "█" * whole + (_EIGHTHS[eighths] if eighths else "")
 
 
-def _steps(found: Findings) -> Table:
+def _steps(found: DemoResults) -> Table:
     table = Table(title="What was done", title_justify="left")
     table.add_column("step")
     for name in ("count", "seconds", "rate"):
@@ -59,7 +59,7 @@ def _steps(found: Findings) -> Table:
     return table
 
 
-def _checks(found: Findings) -> Table:
+def _checks(found: DemoResults) -> Table:
     table = Table(title="Client and ledger", title_justify="left")
     table.add_column("count of")
     for name in ("client", "ledger"):
@@ -70,15 +70,15 @@ def _checks(found: Findings) -> Table:
     return table
 
 
-def _verdict(check: Check) -> str:
+def _verdict(check: DemoCheck) -> str:
     return "yes" if check.agrees else "NO <--"
 
 
-def _style(check: Check) -> str:
+def _style(check: DemoCheck) -> str:
     return "" if check.agrees else "bold red"
 
 
-def _survived(found: Findings) -> Table:
+def _survived(found: DemoResults) -> Table:
     table = Table(title="Trouble survived", title_justify="left")
     table.add_column("kind")
     table.add_column("requests", justify="right")
@@ -87,7 +87,7 @@ def _survived(found: Findings) -> Table:
     return table
 
 
-def _usage(found: Findings, ascii_only: bool) -> Table:
+def _usage(found: DemoResults, ascii_only: bool) -> Table:
     table = Table(title="Connected minutes a day (UTC)", title_justify="left", show_header=False, box=None)
     most = max(found.minutes.values(), default=0) or 1
     for day, minutes in sorted(found.minutes.items()):

@@ -9,7 +9,7 @@ import attrs
 
 
 @attrs.frozen
-class Step:
+class DemoStep:
     """One part of the job: how many of what in how many seconds."""
 
     what: str
@@ -24,7 +24,7 @@ class Step:
 
 
 @attrs.frozen
-class Check:
+class DemoCheck:
     """One count, as the client has it and as the sandbox's ledger has it."""
 
     what: str
@@ -38,7 +38,7 @@ class Check:
 
 
 @attrs.define
-class Findings:
+class DemoResults:
     """Everything found out; it grows step by step.
 
     Args:
@@ -49,8 +49,8 @@ class Findings:
         calls: Call records a UTC day.
     """
 
-    steps: list[Step] = attrs.field(factory=list)
-    checks: list[Check] = attrs.field(factory=list)
+    steps: list[DemoStep] = attrs.field(factory=list)
+    checks: list[DemoCheck] = attrs.field(factory=list)
     survived: Counter[str] = attrs.field(factory=Counter)
     minutes: Counter[date] = attrs.field(factory=Counter)
     calls: Counter[date] = attrs.field(factory=Counter)
@@ -62,4 +62,4 @@ class Findings:
 
     def check(self, what: str, client: int, ledger: int) -> None:
         """Note a count of the client and the ledger's."""
-        self.checks.append(Check(what, client, ledger))
+        self.checks.append(DemoCheck(what, client, ledger))

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from videoapi.bulk import BulkReport
 from videoapi.cli.bulk import words
-from videoapi.cli.demo.results import Findings, Step
+from videoapi.cli.demo.results import DemoResults, DemoStep
 from videoapi.cli.progress import display
 from videoapi.client import VideoClient
 from videoapi.models.archives import ArchiveFile
@@ -21,7 +21,7 @@ from videoapi.models.tokens import Token, TokenSpec
 from videoapi.sandbox import Sandbox
 from videoapi.sandbox.files import content
 from videoapi.sandbox.record_templates import file_names
-from videoapi.sandbox.records import Query
+from videoapi.sandbox.records import RecordQuery
 from videoapi.streaming.windows import utc_day
 
 TOKENS_A_ROOM: Final = 2
@@ -29,7 +29,7 @@ LIVE: Final = 4
 PAST: Final = 8
 
 
-class Job:
+class DemoRun:
     """The demo's job, whose parts share a client, a sandbox and what was found so far."""
 
     def __init__(self, client: VideoClient, sandbox: Sandbox, folder: Path, *, quiet: bool) -> None:
@@ -37,7 +37,7 @@ class Job:
         self._sandbox = sandbox
         self._folder = folder
         self._quiet = quiet
-        self.found = Findings()
+        self.found = DemoResults()
 
     async def make_rooms(self, count: int) -> list[str]:
         """Make the rooms; returns their ids."""
@@ -122,7 +122,7 @@ class Job:
         async with self._client.archives.by_period(first, last) as stream:
             async for _ in stream:
                 read += 1
-        total = history.recordings(Query(), "ascending").size
+        total = history.recordings(RecordQuery(), "ascending").size
         self.found.check("archives streamed", read, total)
         for conf_num in conferences:
             async for archive in self._client.archives.by_conference(conf_num):
@@ -146,7 +146,7 @@ class Job:
                     media += 1
                     right += _is_right(path, file)
                 done(whole, f"{size / 1e6:,.1f} MB")
-        self.found.steps.append(Step("downloaded", round(size / 1e6), "MB", time.monotonic() - began))
+        self.found.steps.append(DemoStep("downloaded", round(size / 1e6), "MB", time.monotonic() - began))
         self.found.check("files downloaded", whole, len(files))
         self.found.check("recordings right to the last byte", right, media)
 
@@ -155,7 +155,7 @@ class Job:
         began = time.monotonic()
         with display(what, total=total, quiet=self._quiet) as show:
             yield show
-        self.found.steps.append(Step(what, total, what, time.monotonic() - began))
+        self.found.steps.append(DemoStep(what, total, what, time.monotonic() - began))
 
     def _told(self, report: BulkReport) -> None:
         # Nothing but "created" should be there; what else there is must be seen.
