@@ -87,7 +87,7 @@ class VideoClient:
     Raises:
         ConfigurationError: Something is missing or contradicts itself; the message names it.
 
-    Source: contract 1, 1.1, 5.4.
+    Source: docs/contract.md 1, 1.1, 5.4.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ def _secret(value: str | Secret) -> Secret:
 
 @attrs.frozen
 class Credentials:
-    """A user name and a password for HTTP Basic: APP_ID and APP_KEY. Source: contract 1.1, RFC 7617."""
+    """A user name and a password for HTTP Basic: APP_ID and APP_KEY. Source: docs/contract.md 1.1, RFC 7617."""
 
     app_id: str
     app_key: Secret = attrs.field(converter=_secret)

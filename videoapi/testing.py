@@ -56,7 +56,7 @@ def canned_room(room_id: str = ROOM_ID, *, name: str | None = None, **fields: An
             those of a permanent room.
 
     A canned answer echoes no reference of the client's, and is a success all the same.
-    Source: contract 4.3.
+    Source: docs/contract.md 4.3.
     """
     settings: Mapping[str, Any] = fields.pop("settings", {})
     room: dict[str, Any] = {
@@ -72,7 +72,7 @@ def canned_room(room_id: str = ROOM_ID, *, name: str | None = None, **fields: An
 
 
 def canned_token(text: str = "canned-token") -> dict[str, Any]:
-    """Return the body that answers the create of a token, for `payload=`. Source: contract 5.1."""
+    """Return the body that answers the create of a token, for `payload=`. Source: docs/contract.md 5.1."""
     return {"result": 0, "token": text}
 
 
@@ -84,7 +84,7 @@ def canned_error(code: int, *, error: str | None = None, desc: str = "") -> dict
         error: The service's text; by default its own for the code.
         desc: A second text; mostly empty.
 
-    Source: contract 3, 8.1.
+    Source: docs/contract.md 3, 8.1.
     """
     words = TEXTS.get(code, "Unknown") if error is None else error
     return {"result": code, "error": f"[Reason] {words}", "desc": desc}

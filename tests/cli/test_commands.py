@@ -53,7 +53,7 @@ def test_a_token_is_printed_because_it_was_asked_for(cli: Cli, sandbox: Sandbox,
 
 def test_dial_in_numbers_come_without_secrets_unless_asked_for(cli: Cli) -> None:
     shown = cli("dialin", "--json").stdout
-    whole = cli("dialin", "--json", "--secrets").stdout
+    whole = cli("dialin", "--json", "--show-secrets").stdout
     secrets = [json.loads(whole)["app_key"], json.loads(whole)["sip"]["password"]]
     assert all(secrets)
     assert not any(secret in shown for secret in secrets)

@@ -163,7 +163,7 @@ def test_telephone_secrets_are_masked_unless_asked_for(cli: Cli, sandbox: Sandbo
     (folder / "rooms.csv").write_text("name,sip\nA,true\n")
     assert cli("rooms", "create-many", "rooms.csv", "--quiet").exit_code == 0
     (room_id,) = sandbox.ledger.rooms
-    pin = json.loads(cli("rooms", "get", room_id, "--json", "--secrets").stdout)["sip"]["pin"]
+    pin = json.loads(cli("rooms", "get", room_id, "--json", "--show-secrets").stdout)["sip"]["pin"]
     shown = json.loads(cli("rooms", "get", room_id, "--json").stdout)["sip"]["pin"]
     assert pin not in (None, "", "***")
     assert shown == "***"

@@ -1,7 +1,10 @@
-"""Many creates, deletes and tokens at once."""
+"""Many creates, deletes or tokens in one run: bounded concurrency, exactly one outcome per input.
+
+Knows no HTTP and no files but the journal's.
+"""
 
 from videoapi.bulk.plan import BulkItem, Plan, key_of, single_attempt
-from videoapi.bulk.report import BulkOutcome, BulkProgress, BulkReport, Status
+from videoapi.bulk.report import BulkOutcome, BulkProgress, BulkReport
 from videoapi.bulk.run import GIVE_UP_AFTER, BulkRun
 
 __all__ = [
@@ -12,7 +15,6 @@ __all__ = [
     "BulkReport",
     "BulkRun",
     "Plan",
-    "Status",
     "key_of",
     "single_attempt",
 ]

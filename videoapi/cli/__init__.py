@@ -1,4 +1,7 @@
-"""The command line: arguments in, library calls, tables and bars out. Needs the extra `cli`."""
+"""The command line: arguments in, library calls, tables and progress bars out. Needs the extra `cli`.
+
+Knows no HTTP; every decision is the library's.
+"""
 
 from __future__ import annotations
 

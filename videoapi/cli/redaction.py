@@ -18,9 +18,9 @@ def redact(value: Any) -> Any:
     return [redact(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def room_fields(fields: Mapping[str, Any], *, secrets: bool) -> dict[str, Any]:
+def room_fields(fields: Mapping[str, Any], *, show_secrets: bool) -> dict[str, Any]:
     """Return a room's fields; what opens its telephone access only where that is asked for."""
     sip = fields.get("sip")
-    if secrets or not isinstance(sip, Mapping):
+    if show_secrets or not isinstance(sip, Mapping):
         return dict(fields)
     return {**fields, "sip": redact(sip)}

@@ -176,16 +176,16 @@ async def _resolve(access: ClientOptions, reference: str, control: str | None, s
 
 @rooms.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with every field.")
-@click.option("--secrets", is_flag=True, help="With --json: show telephone pins and passwords.")
+@click.option("--show-secrets", is_flag=True, help="With --json: show telephone pins and passwords.")
 @client_options
-def list_rooms(as_json: bool, secrets: bool, access: ClientOptions) -> None:
+def list_rooms(as_json: bool, show_secrets: bool, access: ClientOptions) -> None:
     """List all rooms of the project, as they arrive."""
     from videoapi.cli.running import run
 
-    run(_list(access, as_json, secrets))
+    run(_list(access, as_json, show_secrets))
 
 
-async def _list(access: ClientOptions, as_json: bool, secrets: bool) -> int:
+async def _list(access: ClientOptions, as_json: bool, show_secrets: bool) -> int:
     from videoapi.cli import exit_codes
     from videoapi.cli.redaction import room_fields
     from videoapi.cli.terminal import clean, print_status
@@ -193,7 +193,7 @@ async def _list(access: ClientOptions, as_json: bool, secrets: bool) -> int:
     async with access.client() as client, client.rooms.list(extra=as_json) as found:
         async for room in found:
             if as_json:
-                click.echo(json.dumps(room_fields(room.to_dict(), secrets=secrets)))
+                click.echo(json.dumps(room_fields(room.to_dict(), show_secrets=show_secrets)))
             else:
                 click.echo("  ".join(clean(cell) for cell in _row(room)))
         if found.rejected_count:
@@ -205,23 +205,23 @@ async def _list(access: ClientOptions, as_json: bool, secrets: bool) -> int:
 @rooms.command("get")
 @click.argument("room_id")
 @click.option("--json", "as_json", is_flag=True, help="Print the room as JSON, with every field.")
-@click.option("--secrets", is_flag=True, help="With --json: show telephone pins and passwords.")
+@click.option("--show-secrets", is_flag=True, help="With --json: show telephone pins and passwords.")
 @client_options
-def get(room_id: str, as_json: bool, secrets: bool, access: ClientOptions) -> None:
+def get(room_id: str, as_json: bool, show_secrets: bool, access: ClientOptions) -> None:
     """Show one room."""
     from videoapi.cli.running import run
 
-    run(_get(access, room_id, as_json, secrets))
+    run(_get(access, room_id, as_json, show_secrets))
 
 
-async def _get(access: ClientOptions, room_id: str, as_json: bool, secrets: bool) -> int:
+async def _get(access: ClientOptions, room_id: str, as_json: bool, show_secrets: bool) -> int:
     from videoapi.cli.redaction import room_fields
     from videoapi.cli.terminal import table
 
     async with access.client() as client:
         room = await client.rooms.get(room_id)
     if as_json:
-        click.echo(json.dumps(room_fields(room.to_dict(), secrets=secrets)))
+        click.echo(json.dumps(room_fields(room.to_dict(), show_secrets=show_secrets)))
     else:
         settings = ((f"settings.{name}", value) for name, value in room.settings.to_dict().items())
         rows = (

@@ -1,1 +1,4 @@
-"""Creating rooms so that none is made twice and none is lost: stamp, send, settle, scan, send again."""
+"""Creating a room at most once: references, look-ups, proof of absence, the journal of a job.
+
+Knows no bulk runs and no HTTP.
+"""

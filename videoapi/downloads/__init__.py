@@ -1,4 +1,7 @@
-"""Downloads: fetched in parts, kept in a `.part` file, and given their name only when whole."""
+"""Files of the archive on disk: resumed, verified, and named only when complete.
+
+Knows no API routes and no APP_KEY.
+"""
 
 from __future__ import annotations
 

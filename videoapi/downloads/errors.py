@@ -1,4 +1,4 @@
-"""From a status to the error that tells why a file was not handed out. Source: contract 5.3, 5.4."""
+"""From a status to the error that tells why a file was not handed out. Source: docs/contract.md 5.3, 5.4."""
 
 from __future__ import annotations
 

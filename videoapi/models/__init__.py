@@ -1,1 +1,4 @@
-"""The objects of the contract, frozen, and the two ways from bytes to them."""
+"""The objects of the API, frozen, and both ways to decode them.
+
+Knows no requests, no event loop and no sockets.
+"""

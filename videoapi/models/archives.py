@@ -12,7 +12,7 @@ from videoapi.models.times import parse_time
 
 @attrs.frozen(repr=False, kw_only=True)
 class FileLink(Model):
-    """Where a file lies. Source: contract 5.3."""
+    """Where a file lies. Source: docs/contract.md 5.3."""
 
     url: str | None = attrs.field(default=None, repr=redact_url)
 
@@ -45,7 +45,7 @@ _Links = tuple[FileLink | str | None, ...] | str | None
 
 @attrs.frozen(repr=False, kw_only=True)
 class Archive(Model):
-    """The files of one session; the service keeps them for 72 hours. Source: contract 5.3."""
+    """The files of one session; the service keeps them for 72 hours. Source: docs/contract.md 5.3."""
 
     _id: str | None = None
     trans_date: str | None = None

@@ -19,7 +19,7 @@ Number = Annotated[float, msgspec.Meta(ge=-1.7e308, le=1.7e308)]
 
 @attrs.frozen(repr=False, kw_only=True)
 class RoomDetails(Model):
-    """The room as it was defined when the session ran. Source: contract 5.2."""
+    """The room as it was defined when the session ran. Source: docs/contract.md 5.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -36,7 +36,7 @@ class RoomDetails(Model):
 @often_absent("room_details", "sip")
 @attrs.frozen(repr=False, kw_only=True)
 class CallRoom(Model):
-    """The room's side of a record; `duration` in seconds. Source: contract 5.2."""
+    """The room's side of a record; `duration` in seconds. Source: docs/contract.md 5.2."""
 
     room_id: str | None = None
     connect_dt: str | None = None
@@ -64,7 +64,7 @@ class CallRoom(Model):
 @often_absent("token", "confName")
 @attrs.frozen(repr=False, kw_only=True)
 class CallUser(Model):
-    """Who was connected. Source: contract 5.2."""
+    """Who was connected. Source: docs/contract.md 5.2."""
 
     ip: str | None = None
     name: str | None = None
@@ -77,7 +77,7 @@ class CallUser(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class SignalServer(Model):
-    """The signalling connection; durations in seconds. Source: contract 5.2."""
+    """The signalling connection; durations in seconds. Source: docs/contract.md 5.2."""
 
     connect_dt: str | None = None
     disconnect_dt: str | None = None
@@ -98,7 +98,7 @@ class SignalServer(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class PublishedTrack(Model):
-    """What the user published. Source: contract 5.2."""
+    """What the user published. Source: docs/contract.md 5.2."""
 
     audio: bool | None = None
     data: bool | None = None
@@ -110,7 +110,7 @@ class PublishedTrack(Model):
 @often_absent("screen_minutes", "connect_minutes", "connect_minutes_cal", "room_connect_minutes")
 @attrs.frozen(repr=False, kw_only=True)
 class Usage(Model):
-    """What is counted, in minutes. Source: contract 5.2."""
+    """What is counted, in minutes. Source: docs/contract.md 5.2."""
 
     subscribed_minutes: Number | None = None
     published_minutes: Number | None = None
@@ -122,7 +122,7 @@ class Usage(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class MediaQuality(Model):
-    """How one kind of media fared. Source: contract 5.2."""
+    """How one kind of media fared. Source: docs/contract.md 5.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -135,7 +135,7 @@ class MediaQuality(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class DirectionQuality(Model):
-    """The quality of what was sent, or of what was received. Source: contract 5.2."""
+    """The quality of what was sent, or of what was received. Source: docs/contract.md 5.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -146,7 +146,7 @@ class DirectionQuality(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class StatsQuality(Model):
-    """The quality of a connection, both ways. Source: contract 5.2."""
+    """The quality of a connection, both ways. Source: docs/contract.md 5.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -156,7 +156,7 @@ class StatsQuality(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class Price(Model):
-    """What a connection cost. Source: contract 5.2."""
+    """What a connection cost. Source: docs/contract.md 5.2."""
 
     connect_duration: Number | None = None
 
@@ -164,7 +164,7 @@ class Price(Model):
 @often_absent("sip", "parent_partner_id", "stats_quality", "price")
 @attrs.frozen(repr=False, kw_only=True)
 class CallRecord(Model):
-    """One connection of one user, in either schema of the service. Source: contract 5.2.
+    """One connection of one user, in either schema of the service. Source: docs/contract.md 5.2.
 
     A part that the record lacks is there all the same, with every field None. The two whose shape the
     contract leaves open, `room.room_details` and `stats_quality`, are kept as they came, with a typed view

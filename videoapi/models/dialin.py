@@ -10,7 +10,7 @@ from videoapi.models.redaction import redact
 
 @attrs.frozen(repr=False, kw_only=True)
 class DialInNumber(Model):
-    """A telephone number to join by. Source: contract 5.5."""
+    """A telephone number to join by. Source: docs/contract.md 5.5."""
 
     lenient: ClassVar[bool] = True
 
@@ -27,7 +27,7 @@ class DialInNumber(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class DialInSip(Model):
-    """The account's SIP access. It holds secrets, which a repr masks. Source: contract 5.5."""
+    """The account's SIP access. It holds secrets, which a repr masks. Source: docs/contract.md 5.5."""
 
     lenient: ClassVar[bool] = True
 
@@ -40,7 +40,7 @@ class DialInSip(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class DialInSettings(Model):
-    """Which ways to dial in are on. Source: contract 5.5."""
+    """Which ways to dial in are on. Source: docs/contract.md 5.5."""
 
     lenient: ClassVar[bool] = True
 
@@ -49,7 +49,7 @@ class DialInSettings(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class DialIn(Model):
-    """How the account's rooms are reached by telephone. Source: contract 5.5."""
+    """How the account's rooms are reached by telephone. Source: docs/contract.md 5.5."""
 
     lenient: ClassVar[bool] = True
     envelope: ClassVar[frozenset[str]] = frozenset({"result"})

@@ -35,7 +35,7 @@ __all__ = [
 @sparse
 @attrs.frozen(repr=False, kw_only=True)
 class Sip(Model):
-    """How a room is reached by telephone. Source: contract 4.3."""
+    """How a room is reached by telephone. Source: docs/contract.md 4.3."""
 
     lenient: ClassVar[bool] = True
 
@@ -54,7 +54,7 @@ class Sip(Model):
 class Room(Model):
     """A room of the account. An optional field that the answer lacks reads None.
 
-    Source: contract 4.3, 4.4, 4.5.
+    Source: docs/contract.md 4.3, 4.4, 4.5.
     """
 
     lenient: ClassVar[bool] = True
@@ -114,7 +114,7 @@ class RoomSpec:
     key: Any = None
 
     def to_wire(self) -> dict[str, Any]:
-        """Give the body of the request; what was not given is not in it. Source: contract 4.2."""
+        """Give the body of the request; what was not given is not in it. Source: docs/contract.md 4.2."""
         settings = self.settings
         settings = settings.to_wire() if isinstance(settings, RoomSettings) else plain(settings)
         body: dict[str, Any] = {"name": self.name, "settings": settings or {}}

@@ -17,7 +17,7 @@ __all__ = ["UNSET", "LiveRecording", "LiveTranscription", "RoleBasedRecording", 
 
 @attrs.frozen(repr=False, kw_only=True)
 class LiveRecording(Model):
-    """Recording of a composed view while the session runs. Source: contract 4.2."""
+    """Recording of a composed view while the session runs. Source: docs/contract.md 4.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -27,7 +27,7 @@ class LiveRecording(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class LiveTranscription(Model):
-    """Transcription while the session runs. Source: contract 4.2."""
+    """Transcription while the session runs. Source: docs/contract.md 4.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -38,7 +38,7 @@ class LiveTranscription(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class RoleBasedRecording(Model):
-    """What is recorded of whom: `audio` or `audiovideo`. Source: contract 4.2."""
+    """What is recorded of whom: `audio` or `audiovideo`. Source: docs/contract.md 4.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -110,7 +110,7 @@ class RoomSettings(_Written):
     explicit None is sent as null. Read settings hold None where the answer had nothing.
     A room is permanent by default; `scheduled_at` and `one_session` make the other two kinds.
 
-    Source: contract 4.1, 4.2.
+    Source: docs/contract.md 4.1, 4.2.
     """
 
     lenient: ClassVar[bool] = True
@@ -171,7 +171,7 @@ class RoomSettings(_Written):
         Raises:
             ValidationError: `when` has no zone or is no time, or `minutes` is no positive number.
 
-        Source: contract 4.1.
+        Source: docs/contract.md 4.1.
         """
         _check_minutes(minutes)
         time = wire_time(_aware(when))
@@ -189,7 +189,7 @@ class RoomSettings(_Written):
         Raises:
             ValidationError: `minutes` is no positive number.
 
-        Source: contract 4.1.
+        Source: docs/contract.md 4.1.
         """
         if minutes is None:
             return cls(scheduled=False, adhoc=True, **fields)

@@ -28,7 +28,7 @@ def in_utc(when: datetime) -> datetime:
 
 
 def wire_time(when: datetime) -> str:
-    """Write an aware moment as `YYYY-MM-DD HH:MM:SS` in UTC. Source: contract 4.2."""
+    """Write an aware moment as `YYYY-MM-DD HH:MM:SS` in UTC. Source: docs/contract.md 4.2."""
     return in_utc(when).strftime(_WIRE_FORM)
 
 

@@ -13,7 +13,7 @@ from videoapi.models.redaction import redact
 class Role(enum.StrEnum):
     """The roles that the contract names; fields stay plain text, so that others survive.
 
-    Source: contract 5.1.
+    Source: docs/contract.md 5.1.
     """
 
     MODERATOR = "moderator"
@@ -24,7 +24,7 @@ class Role(enum.StrEnum):
 
 @attrs.frozen(repr=False, kw_only=True)
 class Permissions(Model):
-    """What somebody in a session may do. Source: contract 4.8."""
+    """What somebody in a session may do. Source: docs/contract.md 4.8."""
 
     lenient: ClassVar[bool] = True
 
@@ -37,7 +37,7 @@ class Permissions(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class Participant(Model):
-    """Somebody in a session right now. Source: contract 4.8."""
+    """Somebody in a session right now. Source: docs/contract.md 4.8."""
 
     lenient: ClassVar[bool] = True
 
@@ -49,7 +49,7 @@ class Participant(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class Token(Model):
-    """Lets one user join one room once, within 15 minutes. Source: contract 5.1.
+    """Lets one user join one room once, within 15 minutes. Source: docs/contract.md 5.1.
 
     Its text is opaque, and comes from `value`, `to_dict`, `to_json` and pickle only.
 
@@ -113,7 +113,7 @@ class TokenSpec:
     key: Any = None
 
     def to_wire(self) -> dict[str, Any]:
-        """Give the body of the request. Source: contract 5.1."""
+        """Give the body of the request. Source: docs/contract.md 5.1."""
         body: dict[str, Any] = {"name": self.name, "role": self.role, "user_ref": self.user_ref}
         if self.data is not None:
             body["data"] = self.data

@@ -29,7 +29,7 @@ _COUNT = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOST_DATA_KEYS = 5
 
-# Settings that must be true or false, and the code of each. Source: contract 8.1.
+# Settings that must be true or false, and the code of each. Source: docs/contract.md 8.1.
 _TRUTHS = {
     "scheduled": 10003,
     "auto_recording": 10008,
@@ -54,7 +54,7 @@ def check_room(
     Raises:
         ValidationError: the service would refuse it; `field` and `code` say why.
 
-    Source: contract 4.2, 4.6, 8.1.
+    Source: docs/contract.md 4.2, 4.6, 8.1.
     """
     if not partial or "name" in payload:
         _require_text(payload, "name", 10002)
@@ -88,7 +88,7 @@ def check_token(payload: Mapping[str, Any]) -> None:
     Raises:
         ValidationError: the service would refuse it; `field` and `code` say why.
 
-    Source: contract 5.1, 8.1.
+    Source: docs/contract.md 5.1, 8.1.
     """
     _require_text(payload, "name", 10101)
     _require_reference(payload, "user_ref", 10102)
@@ -130,7 +130,7 @@ def period_day(value: object, *, field: str = "date") -> date:
     Raises:
         ValidationError: it is no day: a datetime without a zone, or not at midnight UTC, say.
 
-    Source: contract 5.2.
+    Source: docs/contract.md 5.2.
     """
     if value is None or value == "":
         raise _invalid(field, 10203 if field == "to_date" else None, "is required")

@@ -1,7 +1,7 @@
 """What the service's result codes mean: one table as data.
 
 A row holds the verdict on the request, whether it concerns one item or the whole account, and how
-often a request of each operation class may be sent again on its account. Source: contract 8.1
+often a request of each operation class may be sent again on its account. Source: docs/contract.md 8.1
 (codes and texts), contract 8.2 (names of the newer envelope).
 """
 

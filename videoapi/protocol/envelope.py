@@ -1,7 +1,7 @@
 """What a body says, for any bytes: the careful reading, for whatever the fast path does not take.
 
 Both envelopes are read: `result` with `error` and `desc`, and `status` with `error_code`, `message`
-and `request_id`. Source: contract 3, 8.2.
+and `request_id`. Source: docs/contract.md 3, 8.2.
 """
 
 from __future__ import annotations

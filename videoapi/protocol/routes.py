@@ -1,4 +1,4 @@
-"""The service's routes as data, and the request value that travels through the client. Source: contract 2."""
+"""The service's routes as data, and the request value that travels through the client. Source: docs/contract.md 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an HTTP status means: one table as data. Source: contract 8.2, RFC 9110, RFC 6585."""
+"""What an HTTP status means: one table as data. Source: docs/contract.md 8.2, RFC 9110, RFC 6585."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Archives(Reports[Archive]):
             ProtocolError: The answer is no HTTP, or its redirects lead nowhere.
             ConfigurationError: `to` and `name` contradict each other, or the client is closed.
 
-        Source: contract 5.3, 5.4.
+        Source: docs/contract.md 5.3, 5.4.
         """
         options = self._pipeline.options
         return await self._downloader.download(

@@ -26,7 +26,7 @@ class DialIns:
         Raises:
             AuthenticationFailed: The credentials are wrong.
 
-        Source: contract 5.5.
+        Source: docs/contract.md 5.5.
         """
         request = Request(route=DIALIN, path=DIALIN.path(), options=self._pipeline.options, decoder=NUMBERS)
         return cast(DialIn, await self._pipeline.run(request))

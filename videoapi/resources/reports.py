@@ -85,7 +85,7 @@ class Reports(Generic[R]):
             ValidationError: The period is none, or the cursor is of another question.
 
         Iterating raises any `VideoAPIError`, with a `cursor` from which to go on; `ProtocolError`
-        with `strict`. Source: contract 5.2, 5.3.
+        with `strict`. Source: docs/contract.md 5.2, 5.3.
         """
         windows = split_period(period_day(start, field="start"), period_day(end, field="end"))
         return self._stream(self._kind.by_period, (), windows, cursor, extra, strict, timeout)
@@ -111,7 +111,7 @@ class Reports(Generic[R]):
         Raises:
             ValidationError: This is no id, or the cursor is of another question.
 
-        Source: contract 5.2, 5.3.
+        Source: docs/contract.md 5.2, 5.3.
         """
         segments = (check_room_id(room_id),)
         return self._stream(self._kind.by_room, segments, (UNBOUNDED,), cursor, extra, strict, timeout)
@@ -141,7 +141,7 @@ class Reports(Generic[R]):
         Raises:
             ValidationError: This is no id, the period is none, or the cursor is of another question.
 
-        Source: contract 5.2, 5.3.
+        Source: docs/contract.md 5.2, 5.3.
         """
         segments = (check_room_id(room_id),)
         windows = split_period(period_day(start, field="start"), period_day(end, field="end"))
@@ -168,7 +168,7 @@ class Reports(Generic[R]):
         Raises:
             ValidationError: This is no such number, or the cursor is of another question.
 
-        Source: contract 5.2, 5.3.
+        Source: docs/contract.md 5.2, 5.3.
         """
         segments = (check_conf_num(conf_num),)
         return self._stream(self._kind.by_conference, segments, (UNBOUNDED,), cursor, extra, strict, timeout)
@@ -193,7 +193,7 @@ class Reports(Generic[R]):
             decoder=RecordDecoder(self._kind.model, extra=extra),
             identity=_identity,
             day=_day if days else None,
-            # An account without records may get null in place of a list. Source: contract 9, row 30.
+            # An account without records may get null in place of a list. Source: docs/contract.md 9, row 30.
             null_is_empty=True,
         )
         return RecordStream(self._pipeline, query, cursor=cursor, strict=strict, timeout=timeout)

@@ -81,7 +81,7 @@ class Rooms:
             CreateOutcomeUnknown: The room may exist; `resolve(error.reference)` finds out.
             RequestRejected, RateLimited, ConnectionFailed: It was certainly not made.
 
-        Source: contract 4.2, 4.3.
+        Source: docs/contract.md 4.2, 4.3.
         """
         _one_of("on_unknown", on_unknown, ("look", "resend", "strict"))
         spec = RoomSpec(name, owner_ref, settings, sip, data)
@@ -116,7 +116,7 @@ class Rooms:
         Raises:
             NotFound: There is none under this APP_ID, or it is gone.
 
-        Source: contract 4.5.
+        Source: docs/contract.md 4.5.
         """
         return cast(Room, await self._pipeline.run(get_room(self._pipeline, check_room_id(room_id))))
 
@@ -134,7 +134,7 @@ class Rooms:
         Raises:
             ProtocolError: While iterating, where the list ends too early or is none.
 
-        Source: contract 4.4.
+        Source: docs/contract.md 4.4.
         """
         request = Request(
             route=routes.LIST_ROOMS, path=routes.LIST_ROOMS.path(), options=self._pipeline.options, stream=True
@@ -170,7 +170,7 @@ class Rooms:
             Conflict: A session is running.
             NotFound: There is no such room.
 
-        Source: contract 4.6.
+        Source: docs/contract.md 4.6.
         """
         body = _changes(name, owner_ref, settings, sip, data)
         if validate:
@@ -190,7 +190,7 @@ class Rooms:
             NotFound: There is no such room.
             ServerFault: The service refused; while a session is running it answers so (contract 4.7).
 
-        Source: contract 4.7.
+        Source: docs/contract.md 4.7.
         """
         await self._pipeline.run(_delete_request(check_room_id(room_id), self._pipeline.options))
         self._creator.controls.forget(room_id)
@@ -201,7 +201,7 @@ class Rooms:
         Raises:
             NotFound: There is no such room.
 
-        Source: contract 4.8.
+        Source: docs/contract.md 4.8.
         """
         request = Request(
             route=routes.ROOM_USERS,

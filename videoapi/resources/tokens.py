@@ -59,7 +59,7 @@ class Tokens:
             TokenDenied: Room full, over, or too early; `reason` says which, `retryable` whether to wait.
             NotFound: No such room under this APP_ID.
 
-        Source: contract 5.1.
+        Source: docs/contract.md 5.1.
         """
         spec = TokenSpec(room_id, name, role, user_ref, data)
         text = cast(str, await self._pipeline.run(_request(spec, self._pipeline.options, validate)))

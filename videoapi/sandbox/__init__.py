@@ -1,7 +1,6 @@
-"""The service itself, embedded: a real server on loopback for tests, demonstrations and trying things out.
+"""The service, embedded: a real HTTP server on loopback for tests, demonstrations and trying things out.
 
-It shares nothing with the client but the table of documented codes, so that it cannot agree with the
-client's mistakes.
+Knows nothing of the client but the table of result codes, so that it cannot repeat the client's mistakes.
 """
 
 from videoapi.sandbox.faults import KINDS, Fault

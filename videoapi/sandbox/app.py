@@ -1,4 +1,4 @@
-"""The service's routes: a request in, an answer out. Source: contract 2, 4, 5 and 10."""
+"""The service's routes: a request in, an answer out. Source: docs/contract.md 2, 4, 5 and 10."""
 
 import base64
 import json

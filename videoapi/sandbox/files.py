@@ -1,6 +1,6 @@
 """Recordings and their like: made from their names while they are sent, in part where that is asked for.
 
-Source: contract 5.4 and 10.6; how long files are kept is the switch `file_hours`.
+Source: docs/contract.md 5.4 and 10.6; how long files are kept is the switch `file_hours`.
 """
 
 import base64

@@ -1,6 +1,6 @@
 """Call records and archive items as the service writes them. Pure, and fast: a record is one template.
 
-Source: contract 5.2 and 5.3.
+Source: docs/contract.md 5.2 and 5.3.
 """
 
 from datetime import UTC, datetime

@@ -1,6 +1,6 @@
 """Call records and archives: one question asked in four ways of two kinds of thing.
 
-Source: contract 5.2, 5.3 and 10.13.
+Source: docs/contract.md 5.2, 5.3 and 10.13.
 """
 
 import hashlib

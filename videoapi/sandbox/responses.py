@@ -59,7 +59,7 @@ def dump(value: object) -> bytes:
 
 
 def status_of(code: int) -> int:
-    """The HTTP status of a result code. Source: contract 10.4."""
+    """The HTTP status of a result code. Source: docs/contract.md 10.4."""
     if code == 10000:
         return 401
     if code == 40001:
@@ -74,7 +74,7 @@ def status_of(code: int) -> int:
 
 
 def refuse(switches: Switches, refusal: Refusal) -> HttpResponse:
-    """The error envelope of a refusal. Source: contract 3 and 10.1."""
+    """The error envelope of a refusal. Source: docs/contract.md 3 and 10.1."""
     status = refusal.status or status_of(refusal.code)
     text = TEXTS.get(refusal.code, "Internal Server Error")
     body: dict[str, object]
@@ -87,7 +87,7 @@ def refuse(switches: Switches, refusal: Refusal) -> HttpResponse:
 
 
 def unauthorised(switches: Switches) -> HttpResponse:
-    """What a call without valid credentials gets. Source: contract 10.14."""
+    """What a call without valid credentials gets. Source: docs/contract.md 10.14."""
     kind = switches.auth_failure_body
     if kind == "result":
         return refuse(switches, Refusal(10000, status=401))
@@ -124,7 +124,7 @@ def _turned(blocks: Iterator[bytes], end: bytes) -> Iterator[bytes]:
 
 
 def named_error(name: str, message: str) -> dict[str, object]:
-    """The other envelope, with a name instead of a number. Source: contract 8.2."""
+    """The other envelope, with a name instead of a number. Source: docs/contract.md 8.2."""
     return {
         "status": "error",
         "error_code": name,

@@ -1,6 +1,6 @@
 """When a room of which kind is open, over and gone. Pure.
 
-Source: contract 4.1 and 10.3. How long a used-up ad-hoc room still answers is an assumption.
+Source: docs/contract.md 4.1 and 10.3. How long a used-up ad-hoc room still answers is an assumption.
 """
 
 from datetime import datetime, timedelta

@@ -62,7 +62,7 @@ def match(method: str, path: str) -> RouteMatch:
         method: the HTTP method as sent; PUT counts as PATCH.
         path: the path as sent, percent-encoded, without the query.
 
-    Source: contract 2 and 10.12.
+    Source: docs/contract.md 2 and 10.12.
     """
     parts = [unquote(part) for part in path.split("/") if part]
     if parts and parts[0] == "files":

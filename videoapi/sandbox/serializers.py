@@ -1,6 +1,6 @@
 """How a stored room looks in an answer: filled in, projected and distorted as the switches say. Pure.
 
-Source: contract 4.3 to 4.5 and 10.10.
+Source: docs/contract.md 4.3 to 4.5 and 10.10.
 """
 
 import hashlib

@@ -59,7 +59,7 @@ class Sandbox:
     Raises:
         ValueError: an unknown switch or value, an address that other machines can reach, or a file that is no state.
 
-    Source: contract 10.
+    Source: docs/contract.md 10.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """What the service knows about the keys of `settings`, and how their values are read. Pure.
 
-Source: contract 4.2.
+Source: docs/contract.md 4.2.
 """
 
 import re

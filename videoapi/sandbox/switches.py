@@ -53,7 +53,7 @@ def _number(default: float | None = None) -> Any:
 
 @attrs.define(kw_only=True)
 class Switches:
-    """The sandbox's switches; assigning an unknown value raises `ValueError`. Source: contract 10."""
+    """The sandbox's switches; assigning an unknown value raises `ValueError`. Source: docs/contract.md 10."""
 
     result_as: str = _one_of("number", "string")
     cdr_result: str = _one_of("string", "number")

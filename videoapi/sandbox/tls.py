@@ -1,4 +1,4 @@
-"""A certificate made for one run, and the file that lets clients trust it. Source: contract 10.9."""
+"""A certificate made for one run, and the file that lets clients trust it. Source: docs/contract.md 10.9."""
 
 import shutil
 import ssl

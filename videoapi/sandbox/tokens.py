@@ -1,4 +1,4 @@
-"""The text of a join token: one base64 string of an ASCII JSON object. Source: contract 5.1."""
+"""The text of a join token: one base64 string of an ASCII JSON object. Source: docs/contract.md 5.1."""
 
 import base64
 import binascii

@@ -1,6 +1,6 @@
 """What the service accepts in a body, and the code of the first thing that it does not. Pure.
 
-Source: contract 4.2, 5.1 and 10.11.
+Source: docs/contract.md 4.2, 5.1 and 10.11.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,10 @@
-"""Streams of records over bodies of any size, with flat memory."""
+"""Lists of any size as streams of records, in constant memory, resumable by cursor.
 
-from videoapi.streaming.record_filter import Rejected
-from videoapi.streaming.records import Page, RecordStream, room_list
-from videoapi.streaming.splitter import Block, ListValue, Splitter
+Knows no particular record and no files.
+"""
+
+from videoapi.streaming.records import RecordStream, room_list
+from videoapi.streaming.splitter import Splitter
 from videoapi.streaming.window_reader import Query
 
-__all__ = ["Block", "ListValue", "Page", "Query", "RecordStream", "Rejected", "Splitter", "room_list"]
+__all__ = ["Query", "RecordStream", "Splitter", "room_list"]

@@ -208,7 +208,7 @@ class RecordStream(Generic[R]):
 def room_list(
     pipeline: Pipeline, request: Request, *, extra: bool, strict: bool, timeout: float | None
 ) -> RecordStream[Room]:
-    """Return the stream of all rooms. Source: contract 4.4.
+    """Return the stream of all rooms. Source: docs/contract.md 4.4.
 
     Args:
         caller: Opens and judges the answer.

@@ -3,7 +3,7 @@
 The service does not say whether its end date is inclusive. So neighbouring windows share their
 boundary day, the last one asks one day further, and a record is handed out by the one window that
 owns the UTC day of its `trans_date`: the result is the same under both readings, in any order of
-rows. Source: contract 5.2.
+rows. Source: docs/contract.md 5.2.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def split_period(start: date, end: date) -> tuple[Window, ...]:
 def utc_day(text: str | None) -> date | None:
     """Return the UTC day of a time as the service writes it, or None where there is none to read.
 
-    A time without a zone is UTC. Source: contract 5.2.
+    A time without a zone is UTC. Source: docs/contract.md 5.2.
     """
     if not text:
         return None
