@@ -1,1 +1,1 @@
-"""Measurements; each folder has a command of its own in the Makefile."""
+"""Benchmarks; each directory has its own target in the Makefile."""

@@ -1,6 +1,6 @@
-"""An aiohttp.web application server: a browser asks it for a room and a token, and it asks the Video API.
+"""An aiohttp.web backend: browsers request rooms and tokens from it, and it calls the Video API.
 
-For servers only: the APP_KEY stays in this process, and the browser gets a token and nothing else.
+For servers only: the APP_KEY stays in this process, and the browser only receives a token.
 Run: VIDEOAPI_APP_ID=… VIDEOAPI_APP_KEY=… python aiohttp_backend.py
 """
 

@@ -1,6 +1,6 @@
-"""Create a room for each line of a CSV file with the columns name and owner_ref, told one by one.
+"""Create a room for each line of a CSV file with the columns name and owner_ref, and print each outcome.
 
-For servers only: never put an APP_KEY into a program that runs at a user's.
+For servers only: never put an APP_KEY into client-side code (browser, mobile, desktop).
 Run: VIDEOAPI_APP_ID=… VIDEOAPI_APP_KEY=… python bulk_rooms.py rooms.csv
 """
 
@@ -21,7 +21,7 @@ def specs(path: str) -> Iterator[RoomSpec]:
 async def main(path: str) -> int:
     async with VideoClient() as client, client.rooms.create_each(specs(path), concurrency=16) as outcomes:
         async for outcome in outcomes:
-            # "unknown": the room may exist; its reference finds it, creating it again would double it.
+            # "unknown": the room may exist. Look it up by its reference: creating it again could duplicate it.
             print(outcome.key, outcome.status, outcome.room_id or outcome.error, outcome.reference)
         report = outcomes.report
     print(f"{report.total} rooms: {dict(report.counts)}")

@@ -1,6 +1,6 @@
-"""Write the call records of a period to a CSV file, whatever their number, in flat memory.
+"""Write the call records of a period to a CSV file, in constant memory.
 
-For servers only: never put an APP_KEY into a program that runs at a user's.
+For servers only: never put an APP_KEY into client-side code (browser, mobile, desktop).
 Run: VIDEOAPI_APP_ID=… VIDEOAPI_APP_KEY=… python records_to_csv.py 2026-01-01 2026-01-31 calls.csv
 """
 
@@ -15,7 +15,7 @@ COLUMNS = ("date", "conference", "room", "user", "role", "minutes")
 
 
 def cell(value: object) -> str:
-    """Keep a spreadsheet from running what a user chose as a name."""
+    """Prevent a spreadsheet from running a user-chosen name as a formula."""
     text = "" if value is None else str(value)
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
@@ -26,12 +26,12 @@ async def export(start: str, end: str, file: TextIO) -> int:
     written = 0
     async with VideoClient() as client, client.cdr.by_period(start, end) as records:
         async for record in records:
-            who, room = record.user, record.room
+            user, room = record.user, record.room
             minutes = round((room.duration or 0) / 60, 1)
-            values = (record.trans_date, record.conf_num, room.room_id, who.name, who.role, minutes)
+            values = (record.trans_date, record.conf_num, room.room_id, user.name, user.role, minutes)
             rows.writerow([cell(value) for value in values])
             written += 1
-    print(f"{written} records, {records.rejected_count} that could not be read")
+    print(f"{written} records, {records.rejected_count} that could not be parsed")
     return 1 if records.rejected_count else 0
 
 

@@ -1,8 +1,8 @@
-"""Several projects, one process, one pool: each client has its own APP_ID and APP_KEY.
+"""Several projects in one process share a connection pool; each client has its own APP_ID and APP_KEY.
 
-For servers only: never put an APP_KEY into a program that runs at a user's.
+For servers only: never put an APP_KEY into client-side code (browser, mobile, desktop).
 Run: python shared_pool.py projects.json
-where the file, readable by this process alone, holds [{"app_id": …, "app_key": …, "base_url": …}, …].
+where the file, readable only by this process, contains [{"app_id": …, "app_key": …, "base_url": …}, …].
 """
 
 import asyncio
@@ -22,7 +22,7 @@ async def count(client: VideoClient) -> int:
 
 
 async def main(projects: list[dict[str, str]]) -> None:
-    # Who makes the manager closes it; closing a client leaves it open for the others.
+    # The code that creates the manager closes it; closing a client leaves it open for the others.
     async with SessionManager(max_connections=32) as manager, AsyncExitStack() as stack:
         clients: dict[str, VideoClient] = {}
         for project in projects:

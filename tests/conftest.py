@@ -1,4 +1,4 @@
-"""An authority for tests over TLS; and a whole group of tests that was skipped proves nothing, so it fails the run."""
+"""A certificate authority for TLS tests. A run fails if every test of a directory was skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client: wires the parts together in one place, and decides nothing."""
+"""The client: connects the parts of the library and contains no logic of its own."""
 
 from __future__ import annotations
 
@@ -49,43 +49,43 @@ _YES: Final = frozenset({"1", "true", "yes", "on"})
 
 
 class VideoClient:
-    """Rooms, join tokens, call records and recordings of one project.
+    """A client for the rooms, join tokens, call records and recordings of one project.
 
-    For servers only: who holds the APP_KEY can do everything in the project, so it must never get
-    into a program that runs at a user's, be it a browser, a phone or a desktop.
+    For servers only: the APP_KEY grants full control of your project, so never put it in client-side
+    code (browser, mobile, desktop).
 
-    Use it with `async with`, or call `aclose()` when done. It is safe for thousands of tasks of one
-    event loop.
+    Use it with `async with`, or call `aclose()` when done. Thousands of tasks of one event loop can
+    share a client.
 
     Args:
-        app_id: The project's APP_ID; else VIDEOAPI_APP_ID.
-        app_key: The project's APP_KEY; else VIDEOAPI_APP_KEY.
-        base_url: The API's address with its version directory; else VIDEOAPI_BASE_URL, else
+        app_id: The project's APP_ID; by default VIDEOAPI_APP_ID.
+        app_key: The project's APP_KEY; by default VIDEOAPI_APP_KEY.
+        base_url: The API's URL with its version path; by default VIDEOAPI_BASE_URL if set, otherwise
             `https://api.enablex.io/video/v2`.
-        credentials: A callable that returns `(app_id, app_key)`, or an awaitable of it, asked at each
-            attempt; instead of `app_id` and `app_key`.
-        session: A `SessionManager` to share with other clients; who made it closes it.
-        timeout: A single call as the caller waits for it, in seconds; by default 40 for a create and
-            90 for all else. Runs, streams and downloads have a `timeout=` of their own.
-        attempt_timeout: One attempt, in seconds.
-        retry: How often to try again.
-        middleware: `async def middleware(request, send)`, run once a call, the first outermost.
-        listeners: Called with an event for each attempt and each call.
-        recording_auth: User and password of the project's recordings; else VIDEOAPI_RECORDING_USER and
-            VIDEOAPI_RECORDING_PASSWORD. Not the APP_ID and APP_KEY.
-        recording_hosts: Hosts that recordings may be fetched from, besides the API's own: a name, or a
-            suffix such as `.enablex.io`.
+        credentials: `Credentials`, or a callable that returns `(app_id, app_key)` or an awaitable of it
+            and is called for each attempt. Use it instead of `app_id` and `app_key`.
+        session: A `SessionManager` to share with other clients. The code that creates it must close it.
+        timeout: Limit for a single call, including its retries, in seconds; by default 40 for a create
+            and 90 otherwise. Bulk runs, streams and downloads have their own `timeout=`.
+        attempt_timeout: Limit for one attempt, in seconds.
+        retry: When and how often to retry.
+        middleware: `async def middleware(request, send)`, run once per call; the first is the outermost.
+        listeners: Plain functions, called with an event for each attempt and each call.
+        recording_auth: User and password for the project's recordings, not the APP_ID and APP_KEY; by
+            default VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD.
+        recording_hosts: Hosts that recordings may be fetched from, besides the API's own: a host name,
+            or a suffix such as `.enablex.io`.
         proxy: URL of an HTTP proxy.
-        trust_env: Take proxies from the environment; `.netrc` is never read.
-        ca_file: PEM file of the authorities to trust instead of the system's.
-        allow_http: Let a base URL that is not on this machine be plain http; else VIDEOAPI_ALLOW_HTTP.
-        settle: Seconds after which a request takes effect no more and the list of rooms shows what it
-            did; 75 by default. Absence of a room proves nothing before. Declare less only where you
-            know the service's bound.
-        rate: Most requests of this account in this process, such as `600/min`; no limit by default.
+        trust_env: Whether to use proxies from the environment; `.netrc` is never read.
+        ca_file: PEM file of the CAs to trust instead of the system's.
+        allow_http: Whether to allow plain http for hosts other than loopback; by default VIDEOAPI_ALLOW_HTTP.
+        settle: Settle time in seconds, 75 by default: how long a request can still take effect after its
+            connection broke, and the room list can take to show it. Until then, a missing room proves
+            nothing. Set a lower value only if you know the service's limit.
+        rate: Maximum rate of requests to this account in this process, such as `600/min`; by default none.
 
     Raises:
-        ConfigurationError: Something is missing or contradicts itself; the message names it.
+        ConfigurationError: If an argument is missing, invalid or contradicts another; the message names it.
 
     Source: docs/contract.md 1, 1.1, 5.4.
     """
@@ -153,12 +153,12 @@ class VideoClient:
 
     @property
     def base_url(self) -> str:
-        """The API's address."""
+        """The base URL of the API."""
         return str(self._base)
 
     @cached_property
     def rooms(self) -> Rooms:
-        """Create, read, change and delete rooms."""
+        """Create, read, update and delete rooms."""
         from videoapi.resources.rooms import Rooms
 
         return Rooms(self._pipeline, self._creator)
@@ -185,7 +185,7 @@ class VideoClient:
 
     @cached_property
     def archives(self) -> Archives:
-        """Stream the archive, and download its files."""
+        """Stream archive records and download their files."""
         from videoapi.downloads import Downloader
         from videoapi.resources.archives import Archives
 
@@ -213,17 +213,17 @@ class VideoClient:
         attempt_timeout: float | None = None,
         retry: RetryPolicy | None = None,
     ) -> VideoClient:
-        """Return a view of this client with other limits; it shares the connections and closes nothing.
+        """Return a view of this client with other limits. It shares the connections; closing it does nothing.
 
         Args:
-            timeout: A single call, and each item of a bulk run, in seconds.
-            attempt_timeout: One attempt, in seconds.
-            retry: How often to try again.
+            timeout: Limit for a single call, and for each item of a bulk run, in seconds.
+            attempt_timeout: Limit for one attempt, in seconds.
+            retry: When and how often to retry.
 
         Raises:
-            ConfigurationError: A value is out of its range.
+            ConfigurationError: If a value is out of range.
         """
-        # What is known of creates is shared by all views, so it is made before the copy.
+        # All views share one creator, so it must exist before the copy.
         _ = self._creator
         view = copy.copy(self)
         for name in ("rooms", "tokens", "cdr", "archives", "dialin"):
@@ -235,22 +235,22 @@ class VideoClient:
         return view
 
     async def warm_up(self, connections: int = 1) -> int:
-        """Open connections and build what the first calls need, so that they cost no more than later ones.
+        """Open connections and prepare what the first calls need, so that they are as fast as later ones.
 
-        Call it before traffic comes: its imports hold the event loop for about a tenth of a second. Only TCP
-        and TLS are opened, and nothing is asked of the service. A connection that idles longer than the
-        manager's `keepalive` is closed as any other.
+        Call it before traffic arrives: its imports block the event loop for about 0.1 s. It opens TCP and TLS
+        connections but sends no API request. A connection that is idle for longer than the manager's
+        `keepalive` is closed as usual.
 
         Args:
-            connections: How many must stand, up to `max_connections`; 0 for the imports alone.
+            connections: Number of connections to have open, up to `max_connections`; 0 only runs the imports.
 
         Returns:
-            How many stand, those included that stood idle before. It is fewer where some could not be
-            opened, and where calls are under way.
+            The number of open connections, including those that were already idle. It is lower than requested
+            if some could not be opened or calls are in progress.
 
         Raises:
-            ConfigurationError: The client is closed or of another event loop, or the number is out of range.
-            ConnectionFailed: None could be opened within `attempt_timeout`. Calls may be made all the same.
+            ConfigurationError: If the client is closed or of another event loop, or the number is out of range.
+            ConnectionFailed: If none could be opened within `attempt_timeout`. Calls can still be made.
         """
         self._transport.check()
         _within("connections", connections, self._manager.pool.max_connections)
@@ -264,7 +264,7 @@ class VideoClient:
     _is_view = False
 
     async def aclose(self) -> None:
-        """Close the client, and its connections where they are its own. Closing twice does no harm."""
+        """Close the client, and its connections unless they belong to a shared `SessionManager`. Safe to call twice."""
         if self._is_view:
             return
         self._transport.closed = True

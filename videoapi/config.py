@@ -1,4 +1,4 @@
-"""What a client is set up with: credentials, base URL, limits."""
+"""The configuration of a client: credentials, base URL, limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_BASE_URL: Final = "https://api.enablex.io/video/v2"
 
 
 class Secret:
-    """A text that no repr, log, format or pickle shows; only `.value` does."""
+    """A string that only `.value` reveals; repr, str and format hide it, and it cannot be pickled."""
 
     __slots__ = ("_value",)
 
@@ -53,7 +53,7 @@ def _secret(value: str | Secret) -> Secret:
 
 @attrs.frozen
 class Credentials:
-    """A user name and a password for HTTP Basic: APP_ID and APP_KEY. Source: docs/contract.md 1.1, RFC 7617."""
+    """APP_ID and APP_KEY, the user name and password for HTTP Basic. Source: docs/contract.md 1.1, RFC 7617."""
 
     app_id: str
     app_key: Secret = attrs.field(converter=_secret)
@@ -64,7 +64,7 @@ class Credentials:
                 raise ConfigurationError(f"{name} must be text that is not empty.")
             if any(ord(character) < 32 or ord(character) == 127 for character in text):
                 raise ConfigurationError(f"{name} holds a control character, such as a line end.")
-            # Python's own error about it would carry the text.
+            # Check here, because Python's UnicodeEncodeError would contain the value.
             if any("\ud800" <= character <= "\udfff" for character in text):
                 raise ConfigurationError(f"{name} is no text that UTF-8 can hold.")
         if ":" in self.app_id:
@@ -72,22 +72,22 @@ class Credentials:
 
     @property
     def authorization(self) -> str:
-        """The value of the `Authorization` header; a secret."""
+        """The value of the `Authorization` header, a secret."""
         pair = f"{self.app_id}:{self.app_key.value}"
         return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 CredentialsSource = Callable[[], "Credentials | tuple[str, str] | Awaitable[Credentials | tuple[str, str]]"]
-"""Called at each attempt, so that a rotated key needs no new client."""
+"""Called for each attempt, so that a rotated key does not require a new client."""
 
 
 def credentials_from(
     app_id: str | None, app_key: str | Secret | None, environment: Mapping[str, str] = os.environ
 ) -> Credentials:
-    """Return the credentials given, or those in VIDEOAPI_APP_ID and VIDEOAPI_APP_KEY.
+    """Return credentials from the arguments, or from VIDEOAPI_APP_ID and VIDEOAPI_APP_KEY.
 
     Raises:
-        ConfigurationError: One is missing; the message names it.
+        ConfigurationError: If a value is missing; the message names it.
     """
     app_id = app_id or environment.get("VIDEOAPI_APP_ID")
     app_key = app_key or environment.get("VIDEOAPI_APP_KEY")
@@ -107,10 +107,10 @@ def credentials_from(
 def source_of(
     app_id: str | None, app_key: str | Secret | None, credentials: CredentialsSource | Credentials | None
 ) -> Credentials | CredentialsSource:
-    """Return where a client's credentials come from: fixed ones, or what is asked at each attempt.
+    """Return the source of a client's credentials: fixed ones, or a callable for each attempt.
 
     Raises:
-        ConfigurationError: They are missing, given twice, or neither credentials nor callable.
+        ConfigurationError: If they are missing, passed twice, or neither credentials nor callable.
     """
     if credentials is None:
         return credentials_from(app_id, app_key)
@@ -122,10 +122,10 @@ def source_of(
 
 
 def recording_login(given: tuple[str, str] | None) -> Credentials | None:
-    """Return user and password of the recordings, given or of the environment; None where neither has them.
+    """Return the login for recordings, from the argument or the environment, or None if neither has one.
 
     Raises:
-        ConfigurationError: What is given is no such pair.
+        ConfigurationError: If `given` is not a pair of non-empty strings.
     """
     if given is None:
         user = os.environ.get("VIDEOAPI_RECORDING_USER")
@@ -137,10 +137,10 @@ def recording_login(given: tuple[str, str] | None) -> Credentials | None:
 
 
 def host_rules(given: Sequence[str]) -> tuple[str, ...]:
-    """Check the hosts and suffixes that recordings may come from.
+    """Validate and lowercase the hosts and host suffixes that recordings may come from.
 
     Raises:
-        ConfigurationError: One is neither.
+        ConfigurationError: If an entry is neither a host nor a suffix.
     """
     if isinstance(given, str):
         raise ConfigurationError("recording_hosts must be a list of hosts, not one text.")
@@ -154,20 +154,20 @@ def host_rules(given: Sequence[str]) -> tuple[str, ...]:
 
 @attrs.frozen
 class BaseUrl:
-    """The API's address: any host with any version directory, without a trailing slash."""
+    """The base URL of the API: any origin and path prefix, without a trailing slash."""
 
     origin: str
     prefix: str
 
     @classmethod
     def parse(cls, text: str, *, allow_http: bool) -> Self:
-        """Check a base URL.
+        """Parse and validate a base URL.
 
-        Plain http is taken for loopback; elsewhere only with `allow_http`, as the APP_KEY travels with
-        each request.
+        Plain http is accepted for loopback hosts, and for others only with `allow_http`, because each
+        request carries the APP_KEY.
 
         Raises:
-            ConfigurationError: It is no http(s) URL, carries credentials or a query, or is http elsewhere.
+            ConfigurationError: If it is not http(s), has credentials, a query or a fragment, or must not be http.
         """
         from yarl import URL
 
@@ -192,10 +192,10 @@ class BaseUrl:
 
 
 def proxy_url(text: str | None) -> str | None:
-    """Return the URL of an HTTP proxy as it is, or None.
+    """Return the URL of an HTTP proxy unchanged, or None.
 
     Raises:
-        ConfigurationError: It is none; the message leaves it out, as it may hold a password.
+        ConfigurationError: If it is invalid; the message omits it, as it may contain a password.
     """
     if text is None:
         return None
@@ -212,7 +212,7 @@ def proxy_url(text: str | None) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine itself."""
+    """Return whether the host is a loopback address."""
     if host.rstrip(".").lower() == "localhost":
         return True
     try:
@@ -222,10 +222,10 @@ def is_loopback(host: str) -> bool:
 
 
 def positive_seconds(name: str, value: float | None) -> float | None:
-    """Return `value` if it is a finite number of seconds above 0, or None.
+    """Return a number of seconds as a float, or None unchanged.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: If it is not a finite number above 0.
     """
     if value is None:
         return None
@@ -236,7 +236,7 @@ def positive_seconds(name: str, value: float | None) -> float | None:
 
 
 def must_be_callable(name: str, *values: object) -> None:
-    """Raise ConfigurationError where a value is not callable."""
+    """Raise ConfigurationError if a value is not callable."""
     for value in values:
         if not callable(value):
             raise ConfigurationError(f"{name}: {type(value).__name__} is not callable.")

@@ -1,26 +1,26 @@
-"""The errors of the library, one tree.
+"""The exceptions of the library, in one tree.
 
     VideoAPIError
-    ├─ ConfigurationError        the client was set up or used wrongly; nothing was sent
-    ├─ ValidationError           the service would refuse this; nothing was sent     field, code
-    ├─ ConnectionFailed          no connection, or it broke
-    ├─ CallTimeout               `timeout` or `attempt_timeout` ended; also a builtin TimeoutError
-    ├─ ProtocolError             the answer is none of this service's (unexpected redirects too)
-    ├─ CreateOutcomeUnknown      the room may or may not have been made              reference
-    ├─ DownloadFailed            a file did not arrive whole                         reason, received
-    └─ ResultError               the service answered with an error
+    ├─ ConfigurationError        invalid setup or use of the client; not sent
+    ├─ ValidationError           the service would reject the request; not sent      field, code
+    ├─ ConnectionFailed          cannot connect, or the connection was lost
+    ├─ CallTimeout               `timeout` or `attempt_timeout` expired; also a builtin TimeoutError
+    ├─ ProtocolError             the response did not come from the Video API (also: unexpected redirects)
+    ├─ CreateOutcomeUnknown      the room may or may not have been created           reference
+    ├─ DownloadFailed            a file is incomplete                                reason, received
+    └─ ResultError               the service returned an error
        ├─ AuthenticationFailed   the credentials are wrong, expired or of another project
-       ├─ PermissionDenied       the account may not do this
-       ├─ NotFound               no such room, or it is gone
-       ├─ Conflict               the room's state forbids it (a session is running)
-       ├─ RateLimited            come back later                                     retry_after
-       ├─ TokenDenied            no token for this room now                          reason
-       ├─ RequestRejected        any other refusal of the request itself
+       ├─ PermissionDenied       the account is not allowed to do this
+       ├─ NotFound               the room or record does not exist
+       ├─ Conflict               the room's state does not allow it (a session is running)
+       ├─ RateLimited            too many requests; retry later                      retry_after
+       ├─ TokenDenied            no token is available for this room now             reason
+       ├─ RequestRejected        any other rejection of the request
        └─ ServerFault            the service failed
 
-Every error answers three questions: what happened (`status`, `code`, `error`, `desc`),
-whether the service may have done it (`may_have_executed`), and whether asking again can
-help (`retryable`). None carries a header, a query string or a body. All of them pickle.
+Every error states what happened (`status`, `code`, `error`, `desc`), whether the request may have been
+executed (`may_have_executed`), and whether a retry can succeed (`retryable`). No error contains a header,
+a query string or a body. All errors can be pickled.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ _FACTS: tuple[str, ...] = (
 
 
 class VideoAPIError(Exception):
-    """The root of every error this library raises.
+    """The base class of all exceptions raised by this library.
 
     Args:
-        message: What happened and what to do next, in one sentence or two.
-        method: HTTP method of the call, or None where none was made.
-        path: Path template, such as `/rooms/{room_id}`; never the filled-in path.
-        status: HTTP status of the last answer, or None without one.
-        code: Result code: an int, or the name in the newer envelope.
-        group: First three digits of a five-digit code, else the status's hundred.
+        message: What happened and what to do next.
+        method: HTTP method of the call, or None if the error does not come from a call.
+        path: Path template, such as `/rooms/{room_id}`; never the actual path.
+        status: HTTP status of the last response, or None without one.
+        code: Result code: an int, or a name in the newer envelope.
+        group: First three digits of a five-digit code, otherwise the status rounded down to hundreds.
         error: The service's own error text.
         desc: The service's own description.
-        request_id: The service's id of the request, where it gives one.
-        attempts: How many requests went out, or were tried, for this call.
-        retry_after: Seconds the service asked to wait, or None.
-        retryable: Whether the same call may succeed later without a change.
-        may_have_executed: Whether the service may have done what was asked.
-        cursor: Where a stream that broke off can go on, or None.
+        request_id: The service's ID of the request, if it sent one.
+        attempts: Number of attempts of this call, sent or not.
+        retry_after: Seconds the service requested to wait, or None.
+        retryable: Whether the same call may succeed later unchanged.
+        may_have_executed: Whether the service may have executed the request.
+        cursor: The position from which an interrupted stream can resume, or None.
     """
 
     _own: ClassVar[tuple[str, ...]] = ()
@@ -113,17 +113,17 @@ def _rebuild(kind: type[VideoAPIError], message: str, facts: dict[str, Any]) -> 
 
 
 class ConfigurationError(VideoAPIError, ValueError):
-    """The client was set up or used wrongly; nothing was sent.
+    """The client was configured or used incorrectly; nothing was sent.
 
-    Mend the argument, the environment variable or the use that the message names.
+    Fix the argument, environment variable or usage that the message names.
     """
 
 
 class ValidationError(VideoAPIError, ValueError):
-    """The service would refuse this request; nothing was sent.
+    """The service would reject this request; nothing was sent.
 
-    `field` names what is wrong, `code` is the service's own result code for it (contract 8.1),
-    or None where the service has none.
+    `field` names the invalid field. `code` is the service's result code for it (contract 8.1), if it
+    defines one, otherwise None.
     """
 
     _own = ("field",)
@@ -134,17 +134,17 @@ class ValidationError(VideoAPIError, ValueError):
 
 
 class ConnectionFailed(VideoAPIError):
-    """No connection could be made, or it broke before the answer was whole.
+    """The connection failed, or was lost before the response was complete.
 
-    With `may_have_executed` false the request never left, and the call may simply be repeated.
+    If `may_have_executed` is false, the request was not sent, and the call is safe to repeat.
     """
 
 
 class CallTimeout(VideoAPIError, TimeoutError):
-    """`timeout` or `attempt_timeout` ended first.
+    """`timeout` or `attempt_timeout` expired before the call completed.
 
-    With `may_have_executed` true the service may have done it all the same: look before repeating
-    what must not happen twice.
+    If `may_have_executed` is true, the service may have executed the request. Check before repeating
+    a call that must not run twice.
     """
 
     def __new__(cls, *args: Any, **facts: Any) -> Self:
@@ -152,17 +152,17 @@ class CallTimeout(VideoAPIError, TimeoutError):
 
 
 class ProtocolError(VideoAPIError):
-    """The answer is none that this service gives: no JSON, no result, a redirect, two answers in one.
+    """The response did not come from the Video API: not JSON, no result, a redirect, contradictory results.
 
-    Check that the base URL names the API itself and that no portal or proxy stands before it.
+    Check that the base URL is that of the API, and that no portal or proxy responds in its place.
     """
 
 
 class CreateOutcomeUnknown(VideoAPIError):
-    """The room may or may not have been made; nothing proves either.
+    """The room may or may not have been created.
 
-    `reference` is the mark that the room carries if it exists: in `owner_ref` where the call named
-    none, else in `data.videoapi_ref`. Look for it before creating again.
+    `reference` identifies the room if it exists: it is in `owner_ref` if the call did not set one,
+    otherwise in `data.videoapi_ref`. Look for it before creating the room again.
     """
 
     _own = ("reference",)
@@ -173,11 +173,11 @@ class CreateOutcomeUnknown(VideoAPIError):
 
 
 class DownloadFailed(VideoAPIError):
-    """A file did not arrive whole; no final file was written.
+    """A download is incomplete; the final file was not written.
 
-    The same call resumes from the bytes kept in the `.part` file where the server allows it.
-    `received` counts those bytes, `reason` is one word for programs: `refused`, `credentials`,
-    `incomplete`, `changed`, `host`, `exists`, `disk`.
+    The same call resumes from the bytes kept in the `.part` file if the server allows it. `received`
+    counts those bytes. `reason` is `refused`, `credentials`, `incomplete`, `changed`, `host`,
+    `exists` or `disk`.
     """
 
     _own = ("reason", "received")
@@ -189,7 +189,7 @@ class DownloadFailed(VideoAPIError):
 
 
 class ResultError(VideoAPIError):
-    """The service answered with an error status or a result code other than 0."""
+    """The service returned an error status or a result code other than 0."""
 
 
 class AuthenticationFailed(ResultError):
@@ -197,23 +197,23 @@ class AuthenticationFailed(ResultError):
 
 
 class PermissionDenied(ResultError):
-    """The account may not do this, or the project is suspended."""
+    """The account is not allowed to do this, or the project is suspended."""
 
 
 class NotFound(ResultError):
-    """No such room or record under this APP_ID, or it is gone already."""
+    """The room or record does not exist under this APP_ID, or was deleted."""
 
 
 class Conflict(ResultError):
-    """The room's state forbids it, such as a change while a session is running."""
+    """The room's state does not allow the request, such as a change while a session is running."""
 
 
 class RateLimited(ResultError):
-    """The service asked to come back later; it did nothing. `retry_after` has the seconds, if told."""
+    """Too many requests; not executed. `retry_after` is the wait in seconds if the service sent one."""
 
 
 class TokenDenied(ResultError):
-    """No token for this room now.
+    """The service does not issue a token for this room now.
 
     `reason` is `over` (10111), `cut_off` (10112), `not_active` (10113), `full` (10114) or
     `unauthorized` (40002). Contract 8.1.
@@ -227,8 +227,8 @@ class TokenDenied(ResultError):
 
 
 class RequestRejected(ResultError):
-    """The service refuses the request as it stands; sending it again unchanged cannot help."""
+    """The service rejected the request; repeating it unchanged cannot succeed."""
 
 
 class ServerFault(ResultError):
-    """The service failed. `may_have_executed` says whether it may have acted before."""
+    """The service failed. `may_have_executed` states whether the request may have been executed."""

@@ -1,4 +1,4 @@
-"""What happened at each attempt and each call, for listeners and the log; no secrets in either."""
+"""Events of attempts and calls, for listeners and the log. They contain no secrets."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ log: Final = logging.getLogger("videoapi")
 
 @attrs.frozen(kw_only=True)
 class AttemptEvent:
-    """One request on the wire, or one that could not be sent.
+    """The event of one attempt, sent or not.
 
     Args:
         route: Name of the route, such as `rooms.create`.
         method: HTTP method.
         path: Path template.
         attempt: Its number within the call, from 1.
-        status: HTTP status, or None without an answer.
+        status: HTTP status, or None without a response.
         code: Result code of a failure.
         verdict: `done`, `rejected`, `not_sent`, `throttled` or `unknown`.
-        seconds: From taking up the attempt to its verdict; a stream's ends with its head.
-        waited: How much of that was spent waiting for a free connection.
-        retry_in: Seconds until the next attempt, or None where this was the last.
-        request_id: The service's id of the request, where it gives one.
+        seconds: Duration of the attempt; for a stream, until the response headers.
+        waited: Seconds of that spent waiting for a free connection.
+        retry_in: Seconds until the next attempt, or None if this was the last one.
+        request_id: The service's ID of the request, if it sent one.
     """
 
     route: str
@@ -44,18 +44,18 @@ class AttemptEvent:
 
 @attrs.frozen(kw_only=True)
 class CallEvent:
-    """One call, after its last attempt.
+    """The event of one call, after its last attempt.
 
     Args:
         route: Name of the route.
         method: HTTP method.
         path: Path template.
-        attempts: How many there were.
-        status: HTTP status of the last answer, or None.
+        attempts: Number of attempts.
+        status: HTTP status of the last response, or None without one.
         code: Result code of a failure.
         verdict: The verdict on the last attempt.
-        seconds: The whole call as the caller waited for it; a stream's ends with its head.
-        request_id: The service's id of the last request, where it gives one.
+        seconds: Duration of the complete call; for a stream, until the response headers.
+        request_id: The service's ID of the last request, if it sent one.
     """
 
     route: str
@@ -71,16 +71,16 @@ class CallEvent:
 
 Event = AttemptEvent | CallEvent
 Listener = Callable[[Event], object]
-"""Called with each event, at once and in the loop: it must not block. What it raises is logged."""
+"""Called synchronously with each event, in the event loop; must not block. If it raises, that is logged."""
 
 
 def emit(listeners: Sequence[Listener], event: Event) -> None:
-    """Hand an event to every listener and to the log."""
+    """Pass an event to every listener and to the log."""
     if log.isEnabledFor(logging.DEBUG):
         log.debug("%s", event)
     for listener in listeners:
         try:
             listener(event)
         except Exception as error:
-            # Only its class: a listener's message is not ours to put into a log.
+            # Log only the class: the message may contain secrets of the application.
             log.error("A listener of videoapi events raised %s.", type(error).__name__)

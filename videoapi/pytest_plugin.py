@@ -1,7 +1,7 @@
-"""Fixtures for tests of programs that use the client.
+"""pytest fixtures for applications that use the client.
 
-pytest loads this module wherever the package is installed, so it imports nothing but pytest until a
-fixture is used. No fixture needs an async plugin, and none is active by itself.
+pytest loads this module wherever the package is installed, so it imports only pytest until a fixture is
+used. No fixture requires an async plugin, and none is autouse.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def videoapi_sandbox_options() -> Mapping[str, Any]:
-    """The arguments of `videoapi_sandbox`'s Sandbox; override the fixture to give some."""
+    """Keyword arguments for the Sandbox of `videoapi_sandbox`; override this fixture to set them."""
     return {}
 
 
 @pytest.fixture
 def videoapi_sandbox(videoapi_sandbox_options: Mapping[str, Any]) -> Iterator[Sandbox]:
-    """A fresh sandbox that runs on a thread of its own for the length of one test."""
+    """A new sandbox that runs in its own thread for one test."""
     from videoapi.sandbox import Sandbox
 
     with Sandbox(**videoapi_sandbox_options).in_thread() as sandbox:
@@ -35,9 +35,9 @@ def videoapi_sandbox(videoapi_sandbox_options: Mapping[str, Any]) -> Iterator[Sa
 
 @pytest.fixture
 def videoapi_client(videoapi_sandbox: Sandbox) -> VideoClient:
-    """A client of `videoapi_sandbox`, not open yet: `async with videoapi_client as client:` in the test.
+    """An unopened client of `videoapi_sandbox`; open it in the test: `async with videoapi_client as client:`.
 
-    It is opened and closed there because connections belong to the loop that the test runs in.
+    The test opens it because connections belong to the event loop that runs the test.
     """
     from videoapi.client import VideoClient
 
@@ -52,7 +52,7 @@ def videoapi_client(videoapi_sandbox: Sandbox) -> VideoClient:
 
 @pytest.fixture
 def videoapi_aioresponses() -> Iterator[aioresponses]:
-    """An active `aioresponses()` that works on current aiohttp; needs the extra `testing`."""
+    """An active `aioresponses()` that works with current aiohttp; requires the extra `testing`."""
     from aioresponses import aioresponses
 
     from videoapi.testing import aioresponses_shim

@@ -1,7 +1,7 @@
-"""The session manager: what clients share, that is connections and what is known of accounts.
+"""The session manager: the connections and account states that clients share.
 
-Credentials belong to each client and connections to the pool, so one process can serve many
-projects over one pool.
+Each client has its own credentials, and connections belong to the pool, so one process can serve
+many projects with one pool.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 
 class SessionManager:
-    """Owns the connections; may be shared by clients of several projects, in one event loop.
+    """A connection pool that clients of several projects can share, in one event loop.
 
     Args:
-        max_connections: Calls in flight at once, 1 to 10,000. Open streams have a quarter as many for
-            themselves, so that a call made inside `async for` always finds a free one.
-        keepalive: Seconds an idle connection is kept.
-        connect_timeout: Seconds until a TCP and TLS connection must stand.
-        ca_file: PEM file of the authorities to trust instead of the system's.
+        max_connections: Maximum number of concurrent calls, 1 to 10,000. Open streams have a separate
+            limit, a quarter of this, so that a call made inside `async for` always finds a connection.
+        keepalive: Seconds to keep an idle connection open.
+        connect_timeout: Limit for TCP connect plus TLS handshake, in seconds.
+        ca_file: PEM file of the CAs to trust instead of the system's.
         proxy: URL of an HTTP proxy for all requests.
-        trust_env: Take proxies from HTTP_PROXY, HTTPS_PROXY and NO_PROXY; off unless asked for. `.netrc`
-            is never read: each request has credentials of its own.
-        http_middlewares: aiohttp client middlewares, run inside ours once per attempt. They must
-            neither retry nor read bodies.
-        chance: Clock, sleep and dice of retries; for tests.
+        trust_env: Whether to use proxies from HTTP_PROXY, HTTPS_PROXY and NO_PROXY. `.netrc` is never
+            read: each request has its own credentials.
+        http_middlewares: aiohttp client middlewares, run once per attempt, inside the library's own. They
+            must neither retry nor read bodies.
+        clock: Clock, sleep and random source for retries; for tests.
 
     Raises:
-        ConfigurationError: A value is out of its range, or `ca_file` cannot be read.
+        ConfigurationError: If a value is out of range, or `ca_file` cannot be read.
 
     Example:
         >>> manager = SessionManager(max_connections=32)
@@ -65,7 +65,7 @@ class SessionManager:
             http_middlewares=http_middlewares,
         )
         clock = clock or Clock()
-        # A clock of this manager's own, as it belongs to one loop.
+        # A separate LoopClock per manager, because it is bound to one event loop.
         self.clock = attrs.evolve(clock, now=LoopClock()) if isinstance(clock.now, LoopClock) else clock
         self.accounts = AccountRegistry(self.clock)
 
@@ -77,7 +77,7 @@ class SessionManager:
         return self.pool.closed
 
     async def aclose(self) -> None:
-        """Close all connections; calls in flight fail. Closing twice does no harm."""
+        """Close all connections; calls in flight fail. Safe to call twice."""
         await self.pool.aclose()
 
     async def __aenter__(self) -> Self:

@@ -1,7 +1,6 @@
-"""What tests of programs that use the client need where they answer requests themselves.
+"""Helpers for tests that mock the responses of the Video API with aioresponses.
 
-The fixtures of the pytest plugin are built from these. `videoapi.sandbox` is the better stand-in for
-anything that goes beyond one canned answer.
+The fixtures of the pytest plugin use them. For more than one canned response, prefer `videoapi.sandbox`.
 """
 
 from __future__ import annotations
@@ -18,19 +17,18 @@ from videoapi.protocol.codes import TEXTS
 __all__ = ["ROOM_ID", "aioresponses_shim", "canned_error", "canned_room", "canned_token"]
 
 ROOM_ID: Final = "6571f3c2a1b2c3d4e5f60718"
-"""The id of `canned_room` where none is given."""
+"""The default `room_id` of `canned_room`."""
 
 
 @contextlib.contextmanager
 def aioresponses_shim() -> Generator[None]:
-    """Let aioresponses build its answers on aiohttp 3.14 and later.
+    """Make aioresponses work with aiohttp 3.14 and later. Enter this context before `aioresponses()`.
 
-    aiohttp's `ClientResponse` requires a `stream_writer` since 3.14, which aioresponses 0.7.9 does not
-    give it. Inside this context it gets one; with older or mended versions the context changes
-    nothing that could be seen. Enter it before `aioresponses()`.
+    Since 3.14, aiohttp's `ClientResponse` requires a `stream_writer`, which aioresponses 0.7.9 does not
+    pass. This context adds one; with older or fixed versions it has no visible effect.
 
     Raises:
-        ImportError: aioresponses is not installed; the extra `testing` brings it.
+        ImportError: If aioresponses is not installed; the extra `testing` installs it.
     """
     import aiohttp
     import aioresponses.core
@@ -46,16 +44,16 @@ def aioresponses_shim() -> Generator[None]:
 
 
 def canned_room(room_id: str = ROOM_ID, *, name: str | None = None, **fields: Any) -> dict[str, Any]:
-    """Return the body that answers a create or a get of a room, for `payload=`.
+    """Return the response body of a room create or get, for `payload=`.
 
     Args:
-        room_id: The room's id.
-        name: The room's name; left out by default. Where it answers a create it must be the name that
-            was asked for: the client takes another name for the answer to somebody else.
-        fields: Any other fields of the room under their names on the wire; `settings` are added to
-            those of a permanent room.
+        room_id: The room's ID.
+        name: The room's name; omitted by default. In the response to a create it must be the requested
+            name: with another name, the client treats it as the response to another request.
+        fields: Other fields of the room by their API field names; `settings` are merged into those of
+            a permanent room.
 
-    A canned answer echoes no reference of the client's, and is a success all the same.
+    A canned response does not echo the client's reference, and is still accepted as a success.
     Source: docs/contract.md 4.3.
     """
     settings: Mapping[str, Any] = fields.pop("settings", {})
@@ -72,17 +70,17 @@ def canned_room(room_id: str = ROOM_ID, *, name: str | None = None, **fields: An
 
 
 def canned_token(text: str = "canned-token") -> dict[str, Any]:
-    """Return the body that answers the create of a token, for `payload=`. Source: docs/contract.md 5.1."""
+    """Return the response body of a token create, for `payload=`. Source: docs/contract.md 5.1."""
     return {"result": 0, "token": text}
 
 
 def canned_error(code: int, *, error: str | None = None, desc: str = "") -> dict[str, Any]:
-    """Return the body of a failure, for `payload=` beside a `status=`.
+    """Return the response body of a failure, for `payload=` together with `status=`.
 
     Args:
         code: The result code, such as 40001.
-        error: The service's text; by default its own for the code.
-        desc: A second text; mostly empty.
+        error: The error text; by default the service's text for the code.
+        desc: The description, usually empty.
 
     Source: docs/contract.md 3, 8.1.
     """

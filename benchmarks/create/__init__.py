@@ -1,1 +1,1 @@
-"""What policies of creating, and the clients of others, make of a failed create: `make bench-create`."""
+"""How create policies and other vendors' clients handle a failed create: `make bench-create`."""

@@ -1,7 +1,7 @@
-"""One create by the client of somebody else: `python peer_calls.py NAME URL`.
+"""One create by another vendor's client: `python peer_calls.py NAME URL`.
 
-Runs in an environment that has those clients, and needs nothing of this project. Prints what the caller gets; ends
-with 3 where the client is not installed.
+Runs in an environment with those clients installed, and imports nothing from this project. Prints the result for the
+caller; exits with 3 if the client is not installed.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ def vonage(url: str) -> object:
     adapter = http._session.get_adapter("https://")
     send = adapter.send
 
-    def plainly(request: Any, **options: Any) -> Any:
+    def send_unencrypted(request: Any, **options: Any) -> Any:
         request.url = request.url.replace("https://", "http://", 1)
         return send(request, **options)
 
-    adapter.send = plainly
+    adapter.send = send_unencrypted
     return Video(http).create_session()
 
 
@@ -162,9 +162,9 @@ PEERS: dict[str, Callable[[str], Any]] = {
 if __name__ == "__main__":
     call = PEERS[sys.argv[1]]
     try:
-        given = call(sys.argv[2])
-        if inspect.isawaitable(given):
-            asyncio.run(given)  # type: ignore[arg-type]
+        result = call(sys.argv[2])
+        if inspect.isawaitable(result):
+            asyncio.run(result)  # type: ignore[arg-type]
         print("success")
     except ImportError as error:
         print(error, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""One create of each client to a server that executes it and then fails: how often is it executed?"""
+"""One create of each client to a server that executes it and then fails: number of executions."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _CALLS: Final = Path(__file__).with_name("peer_calls.py")
 
 @attrs.frozen
 class Cell:
-    """What one call became.
+    """The outcome of one create.
 
     Args:
-        client: Whose.
-        mode: How the server fails after executing.
-        executions: How often it executed; None where the client is not installed.
+        client: The client's name.
+        mode: How the server fails after the execution.
+        executions: Number of executions; None if the client is not installed.
         caller: What the caller gets.
     """
 
     client: str
     mode: str
     executions: int | None
-    pipeline: str
+    caller: str
 
 
 def _failing(mode: str, rooms: list[Any]) -> Script:
-    """Execute every create, then fail; lists are answered."""
+    """Return a service that executes every create, then fails; it serves lists normally."""
 
     async def script(link: Link) -> None:
         while True:
@@ -83,7 +83,7 @@ async def _peer(client: str, mode: str, python: str) -> Cell:
             env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         )
         try:
-            out, told = await asyncio.wait_for(process.communicate(), _LONGEST)
+            out, errors = await asyncio.wait_for(process.communicate(), _LONGEST)
         except TimeoutError:
             process.kill()
             await process.wait()
@@ -91,7 +91,7 @@ async def _peer(client: str, mode: str, python: str) -> Cell:
     if process.returncode == 3:
         return Cell(client, mode, None, "not installed")
     if process.returncode:
-        return Cell(client, mode, None, told.decode(errors="replace").strip().splitlines()[-1][:120])
+        return Cell(client, mode, None, errors.decode(errors="replace").strip().splitlines()[-1][:120])
     return Cell(client, mode, len(rooms), out.decode().strip().splitlines()[-1])
 
 
@@ -103,33 +103,33 @@ async def _ours(client: str, mode: str) -> Cell:
             try:
                 room = await ours.rooms.create(name="room", on_unknown="resend" if resend else "look")
             except VideoAPIError as error:
-                pipeline = type(error).__name__
+                caller = type(error).__name__
             else:
-                pipeline = "the room" if room.room_id == rooms[0]["room_id"] else "another room"
-    return Cell(client, mode, len(rooms), pipeline)
+                caller = "the room" if room.room_id == rooms[0]["room_id"] else "another room"
+    return Cell(client, mode, len(rooms), caller)
 
 
 async def measure(python: str) -> list[Cell]:
-    """Let each client make one create in each mode.
+    """Run one create per client and mode.
 
     Args:
-        python: The interpreter that has the others' clients.
+        python: Interpreter with the other clients installed.
     """
     turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def in_turn(client: str, mode: str) -> Cell:
+    async def limited(client: str, mode: str) -> Cell:
         async with turns:
             return await (_ours(client, mode) if client in OURS else _peer(client, mode, python))
 
-    return list(await asyncio.gather(*(in_turn(client, mode) for client in (*OURS, *PEERS) for mode in MODES)))
+    return list(await asyncio.gather(*(limited(client, mode) for client in (*OURS, *PEERS) for mode in MODES)))
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """Return the cells as a table in Markdown."""
+    """Return the cells as a Markdown table."""
     lines = ["| client | " + " | ".join(MODES) + " |", "|---" * (len(MODES) + 1) + "|"]
     for client in (*OURS, *PEERS):
         shown = [
-            f"{'–' if cell.executions is None else cell.executions}, {cell.pipeline}"
+            f"{cell.executions if cell.executions is not None else '–'}, {cell.caller}"
             for cell in cells
             if cell.client == client
         ]
@@ -138,14 +138,14 @@ def table(cells: Sequence[Cell]) -> str:
 
 
 def versions(python: str) -> dict[str, str]:
-    """Return the versions of what is installed for the others' clients."""
+    """Return the installed versions of the other clients."""
     import subprocess
 
-    asked = (
+    code = (
         "import importlib.metadata as m, json; "
         "print(json.dumps({d.metadata['Name'].lower(): d.version for d in m.distributions()}))"
     )
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    found = json.loads(subprocess.run([python, "-c", asked], env=env, capture_output=True, check=True).stdout)
+    found = json.loads(subprocess.run([python, "-c", code], env=env, capture_output=True, check=True).stdout)
     names = {name.partition(",")[0].partition(" ")[0] for name in PEERS}
     return {name: found[name] for name in sorted(names) if name in found}

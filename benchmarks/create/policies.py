@@ -1,4 +1,4 @@
-"""The same runs full of trouble, by several policies: duplicates, rooms that nobody knows of, false failures."""
+"""The same faulty runs with several create policies: duplicates, orphaned rooms, false failures."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from videoapi.sandbox import Sandbox
 
 CONCURRENCY: Final = 50
 WORLDS: Final = ((0.0, 0.0), (0.12, 0.0), (0.0, 0.12), (0.12, 0.12))
-"""Late execution and lag of the list, in seconds."""
+"""Late execution and lag of the room list, in seconds."""
 
 
 @attrs.frozen
 class Row:
-    """What became of the creates of one run.
+    """The outcomes of the creates of one run.
 
     Args:
-        policy: How was created.
+        policy: The create policy.
         late: Longest late execution, in seconds.
-        lag: Lag of the list, in seconds.
-        creates: How many were asked for.
-        duplicates: How many of them were executed more than once.
-        orphans: Rooms whose id the client was never told.
-        lost: Rooms that the client was told of and that do not exist.
-        false_failures: Creates called a failure that were executed.
-        unknown: Creates of which the client says that it does not know.
-        made: Creates that the client was told a room of.
+        lag: Lag of the room list, in seconds.
+        creates: Number of creates requested.
+        duplicates: Creates that were executed more than once.
+        orphans: Rooms whose ID the client never received.
+        lost: Rooms returned to the client that do not exist.
+        false_failures: Creates reported as failed that were executed.
+        unknown: Creates reported with an unknown outcome.
+        made: Creates for which the client received a room.
     """
 
     policy: str
@@ -51,7 +51,7 @@ class Row:
 
 def _row(policy: str, world: tuple[float, float], creates: int, events: Sequence[Event], truth: Truth) -> Row:
     last = {event.cref: event for event in events if event.what in ("ok", "fail", "unknown")}
-    told = {event.room_id for event in last.values() if event.what == "ok"}
+    received = {event.room_id for event in last.values() if event.what == "ok"}
     executed = Counter(cref for cref, _ in truth.executed)
     ends = Counter(event.what for event in last.values())
     return Row(
@@ -59,8 +59,8 @@ def _row(policy: str, world: tuple[float, float], creates: int, events: Sequence
         *world,
         creates,
         duplicates=sum(times > 1 for times in executed.values()),
-        orphans=len(truth.live.keys() - told),
-        lost=len(told - truth.live.keys()),
+        orphans=len(truth.live.keys() - received),
+        lost=len(received - truth.live.keys()),
         false_failures=sum(event.what == "fail" and executed[cref] > 0 for cref, event in last.items()),
         unknown=ends["unknown"],
         made=ends["ok"],
@@ -119,7 +119,7 @@ async def measure(seed: int, creates: int) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as a table in Markdown: duplicates / orphans / lost / false failures."""
+    """Return the rows as a Markdown table: duplicates / orphans / lost / false failures."""
     worlds = [f"late {late:g} / lag {lag:g}" for late, lag in WORLDS]
     lines = ["| policy | " + " | ".join(worlds) + " |", "|---" * (len(worlds) + 1) + "|"]
     for policy in POLICIES:

@@ -1,1 +1,1 @@
-"""How fast the client is, against a loop written by hand and the clients of others: `make bench`."""
+"""The client's speed, compared with a handwritten loop and other vendors' clients: `make bench`."""

@@ -1,4 +1,4 @@
-"""Many creates in one go: `create_many`, and the loop that people write instead. Each run is a whole job."""
+"""Bulk creates: `create_many`, and the usual handwritten loop. Each run is a complete job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.speed.worker import Run, Target
 
 @asynccontextmanager
 async def gathered(target: Target) -> AsyncIterator[Run]:
-    """A semaphore and a gather: no retry, no time-out but aiohttp's, and the first error ends it all."""
+    """Yield a run with a semaphore and a gather: no retries, only aiohttp's timeout; the first error ends the job."""
     import orjson
 
     url = f"{target.base_url}/rooms"
@@ -36,7 +36,7 @@ async def gathered(target: Target) -> AsyncIterator[Run]:
 
 @asynccontextmanager
 async def created(target: Target) -> AsyncIterator[Run]:
-    """As users call it: outcomes for each room, retries, and the audit of the list at the end."""
+    """Yield a run as users call it: an outcome per room, retries, and the final audit of the room list."""
     yield _many(target, audit=True)
 
 

@@ -1,6 +1,6 @@
-"""What goes over the wire: the room that every client asks for, and what the server answers.
+"""Request and response bodies: the room that every client creates, and the server's responses.
 
-Each of the others' clients is answered in its vendor's own shape.
+Each other vendor's client gets a response in that vendor's format.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FILLED_IN: Final = {
 
 
 def settings() -> dict[str, Any]:
-    """Return the settings of the room, made anew as a caller makes them for each call."""
+    """Return new settings for the room, as callers build them for each call."""
     return {
         "description": "weekly",
         "mode": "group",
@@ -52,7 +52,7 @@ def settings() -> dict[str, Any]:
 
 
 def room(number: int) -> dict[str, Any]:
-    """Return the body of a create, with a reference as long as the ones that the library makes."""
+    """Return the body of a create, with a reference as long as the library's."""
     return {
         "name": NAME,
         "settings": settings(),
@@ -67,7 +67,7 @@ def _dumped(document: object) -> bytes:
 
 
 def made_room() -> tuple[bytes, bytes, bytes]:
-    """Return a room as the service gives it back: what stands before the reference, before the id, and after it."""
+    """Return a room as in the service's response: the bytes before the reference, before the ID, and after it."""
     made = {
         "name": NAME,
         "service_id": _ID,
@@ -156,7 +156,7 @@ def _varint(number: int) -> bytes:
 
 
 def _livekit() -> bytes:
-    """Return a `livekit.Room` in the wire format of protobuf, which the server must know without the library."""
+    """Return a `livekit.Room` in the protobuf wire format, without using the library."""
 
     def text(field: int, value: bytes) -> bytes:
         return _varint(field << 3 | 2) + _varint(len(value)) + value
@@ -175,4 +175,4 @@ ANSWERS: Final[dict[bytes, tuple[str, bytes]]] = {
     b"GET /v1/models": ("application/json", _dumped(_openai())),
     b"POST /twirp/livekit.RoomService/CreateRoom": ("application/protobuf", _livekit()),
 }
-"""What the others' clients are answered, by method and path."""
+"""Content type and body of the responses to other vendors' clients, by method and path."""

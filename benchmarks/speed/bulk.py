@@ -1,4 +1,4 @@
-"""`create_many` against a gather behind a semaphore, and its cost a room as jobs grow."""
+"""`create_many` compared with a gather under a semaphore, and its cost per room as jobs grow."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ VARIANTS: Final = {
 }
 _WARM: Final = 512
 _ENOUGH: Final = 5
-"""A slice is a whole job of seconds, so that fewer rounds say as much."""
+"""A slice is a complete job of several seconds, so fewer rounds are enough."""
 
 
 def run(options: Options) -> list[Result]:
-    """Race jobs of 20,000 rooms, then let the jobs grow."""
+    """Compare jobs of 20,000 rooms, then measure growing jobs."""
     with serving(tls=False) as server:
         return [_throughput(options, server), _growth(options, server)]
 
@@ -74,7 +74,7 @@ def _growth(options: Options, server: Server) -> Result:
         for _ in range(rounds):
             for size in sizes:
                 print(f"create_many of {size:,} rooms", flush=True)
-                # A small job takes a tenth of a second: the mean of ten is as sure as one of a large.
+                # A small job takes a tenth of a second; the mean of ten is as reliable as one large job.
                 costs[size].append(_mean_cost(worker, server, size, times=10 if size == 1_000 else 1))
     base = costs[sizes[0]]
     rows = [_grown(size, costs[size], base) for size in sizes]
@@ -94,7 +94,7 @@ def _growth(options: Options, server: Server) -> Result:
 
 
 def _grown(size: int, costs: list[float], base: list[float]) -> Row:
-    """Return the row of a job's size; flat is what stays within a tenth."""
+    """Return the row for a job size; the cost counts as flat if it stays within a tenth."""
     first = costs is base
     ratios = [] if first else [one / other for one, other in zip(costs, base, strict=True)]
     return Row("create_many", f"{size:,} rooms", "µs CPU/room", costs, ratios, None if first else 1.1)

@@ -1,4 +1,4 @@
-"""One create, against the loop written by hand and the clients of others."""
+"""One create, compared with a handwritten loop and other vendors' clients."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LIMITS: Final = {OURS: 1.0, "videoapi, settings made once": 1.0}
 
 
 def run(options: Options) -> Result:
-    """Race a single create in every setting."""
+    """Measure a single create in every setting."""
     rows: list[Row] = []
     notes: list[str] = []
     with serving() as server:
@@ -57,14 +57,14 @@ def run(options: Options) -> Result:
 def _raced(options: Options, server: Server, scheme: str, loop: str, notes: list[str]) -> list[Row]:
     rows: list[Row] = []
     names = {at_once: f"{at_once} at a time, {loop}, {'TLS' if scheme == 'https' else 'plain'}" for at_once in (64, 1)}
-    wanted = {at_once: name for at_once, name in names.items() if options.match in name}
-    if not wanted:
+    selected = {at_once: name for at_once, name in names.items() if options.match in name}
+    if not selected:
         return rows
     with race.workers(_variants(options, scheme), server, scheme, loop, notes) as running:
-        for at_once, setting in wanted.items() if running else ():
+        for at_once, setting in selected.items() if running else ():
             print(f"one create, {setting}", flush=True)
-            taking_part = {name: one for name, one in running.items() if at_once == 64 or _also_alone(name, options)}
-            lanes = _race(taking_part, server, at_once, options)
+            participants = {name: one for name, one in running.items() if at_once == 64 or _also_alone(name, options)}
+            lanes = _race(participants, server, at_once, options)
             rows += judged(lanes, setting)
             notes.append(f"{setting}: {_load(running[BARE], server, at_once)}")
     return rows
@@ -85,7 +85,7 @@ def _also_alone(name: str, options: Options) -> bool:
 
 
 def judged(lanes: Mapping[str, race.Lane], setting: str) -> Iterator[Row]:
-    """Yield a row for each variant, and one for each other comparison that has a limit."""
+    """Yield a row per variant, and one per further comparison that has a limit."""
     for name, lane in lanes.items():
         yield Row(name, setting, "µs CPU/call", _micro(lane.cpu), lane.cpu_ratios, LIMITS.get(name))
     for other, limit in ((NAIVE, 0.8), (_best_peer(lanes), 0.5), (READY_TOKEN, 1.0)):
@@ -95,7 +95,7 @@ def judged(lanes: Mapping[str, race.Lane], setting: str) -> Iterator[Row]:
 
 
 def _best_peer(lanes: Mapping[str, race.Lane]) -> str:
-    """Name the fastest of the others' clients as its users use it: making its token is part of that."""
+    """Return the name of the fastest other client in its usual setup, which includes signing a token."""
     rivals = [name for name in PEERS if name in lanes and name != READY_TOKEN]
     return min(rivals, key=lambda name: statistics.median(lanes[name].cpu_ratios), default="")
 
@@ -105,7 +105,7 @@ def _micro(seconds: list[float]) -> list[float]:
 
 
 def _load(bare: race.Worker, server: Server, at_once: int) -> str:
-    """Tell how busy the server is with the fastest of those that race."""
+    """Return a note on the server's load under the bare loop."""
     calls = 3_000
     used = server.seconds()
     took = bare.run(calls, at_once, 0).wall * calls
@@ -114,7 +114,7 @@ def _load(bare: race.Worker, server: Server, at_once: int) -> str:
 
 
 def _capacity(server: Server) -> str:
-    """Tell what the server can take, asked by a client that does next to nothing itself."""
+    """Return a note on the server's capacity, measured with a minimal client."""
     calls = 30_000
     with race.worker(_HERE + "capacity:raw", server, "http", "uvloop" if find_spec("uvloop") else "asyncio") as raw:
         used = server.seconds()

@@ -1,4 +1,4 @@
-"""The least that a client can do: it writes the same bytes and counts those that come back."""
+"""A minimal client: it writes the same bytes and counts the bytes that come back."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Asking(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._expected:
-            # Every answer is as long as the first, which comes in one piece.
+            # Every response has the length of the first, which arrives in one chunk.
             self._expected = len(data)
         self._came += len(data)
         if self._came < self._expected:
@@ -57,8 +57,8 @@ async def raw(target: Target) -> AsyncIterator[Run]:
 
     async def run(calls: int, at_once: int) -> None:
         while len(connections) < at_once:
-            _, made = await loop.create_connection(lambda: _Asking(head.encode() + body), host, port)
-            connections.append(made)
+            _, protocol = await loop.create_connection(lambda: _Asking(head.encode() + body), host, port)
+            connections.append(protocol)
         share = max(1, calls // at_once)
         await asyncio.gather(*(one.ask(share) for one in connections[:at_once]))
 

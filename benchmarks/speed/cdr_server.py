@@ -1,7 +1,7 @@
-"""A service with call records only: bodies of any size, made as they are sent, in a process of its own.
+"""A service with call records only: bodies of any size, generated while they are sent, in a separate process.
 
-The first segment of a path says what is asked for: `/new-100-10/…` is ten megabytes of the newer shape with one odd
-record in a hundred. It prints its port, and ends when its input does.
+The first path segment selects the body: `/new-100-10/…` is ten megabytes in the newer shape with one odd record in a
+hundred. The process prints its port and exits when its standard input ends.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _START, _END = b'{"result":"0","cdr":[', b"]}"
 
 
 class Pieces:
-    """Runs of records, made once for each shape and share of odd ones."""
+    """Encoded blocks of records, cached per shape and share of odd records."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, int], bytes] = {}
+        self._cache: dict[tuple[str, int], bytes] = {}
 
     def of(self, shape: str, odd_every: int) -> bytes:
-        wanted = (shape, odd_every)
-        if wanted not in self._made:
-            self._made[wanted] = b",".join(texts(SHAPES[shape], _PIECE, odd_every))
-        return self._made[wanted]
+        key = (shape, odd_every)
+        if key not in self._cache:
+            self._cache[key] = b",".join(texts(SHAPES[shape], _PIECE, odd_every))
+        return self._cache[key]
 
 
 async def _answer(pieces: Pieces, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Processes of this package's modules: they do what stands on their input, line by line, and end with it."""
+"""Child processes that run modules of this package: they read commands line by line and exit at end of input."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-# glibc gives each large block back to the system until a process has happened to free one; from then on it keeps
-# them. asyncio reads into blocks of 256 KiB, so that chance alone would make some variants a sixth cheaper than others.
+# glibc returns large blocks to the system until a process frees one, then it keeps them. asyncio reads into blocks of
+# 256 KiB, so chance alone could make some variants a sixth cheaper than others. A fixed threshold avoids that.
 SAME_ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": str(4 * 1024 * 1024)}
 
 
 @contextmanager
 def child(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a module of `benchmarks.speed` in a process of its own, which ends when its input does."""
+    """Run a module of `benchmarks.speed` in a child process, which exits when its standard input ends."""
     process = subprocess.Popen(
         [sys.executable, "-m", f"benchmarks.speed.{module}", *arguments],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The client, and the loops that people write instead of it. Each is what its users write, and no more."""
+"""The client, and the handwritten loops used instead of it. Each contains only what its users would write."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ AUTHORIZATION = "Basic " + base64.b64encode(f"{APP_ID}:{APP_KEY}".encode()).deco
 
 
 def connector(target: Target) -> aiohttp.TCPConnector | None:
-    """Return aiohttp's default connector, with the trust that the server's certificate needs."""
+    """Return a default aiohttp connector that trusts the server's certificate."""
     if target.ca_file is None:
         return None
     return aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=target.ca_file))
 
 
 def bare_session(target: Target) -> aiohttp.ClientSession:
-    """Return the session of somebody who has tuned what costs a line: orjson, and the header made once."""
+    """Return a session with one-line tuning: orjson, and a prebuilt Authorization header."""
     import orjson
 
     return aiohttp.ClientSession(
@@ -64,7 +64,7 @@ async def naive(target: Target) -> AsyncIterator[Run]:
 async def naive_auth(target: Target) -> AsyncIterator[Run]:
     import warnings
 
-    # aiohttp would like the header instead; whoever has not read that sees a warning once.
+    # aiohttp deprecates auth= in favor of the header.
     warnings.simplefilter("ignore", DeprecationWarning)
     url = f"{target.base_url}/rooms"
     async with aiohttp.ClientSession(connector=connector(target)) as session:

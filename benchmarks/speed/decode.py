@@ -1,4 +1,4 @@
-"""A body of call records in hand, to typed frozen records: against `orjson.loads` of the same body."""
+"""Decoding a body of call records into typed frozen records, compared with `orjson.loads` of the same body."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from videoapi.streaming import Splitter
 
 COUNT: Final = 5_000
 CHUNK: Final = 256 * 1024
-"""Bytes that a socket gives at a time."""
+"""Bytes that a socket delivers at a time."""
 SHARES: Final = {"": 0, ", 1 % odd": 100}
 LIMITS: Final = {"": 0.9, ", 1 % odd": 0.85}
 
 
 def records(answer: bytes, *, extra: bool = False) -> list[object]:
-    """Read a whole body as a stream reads it: block by block, odd records on their own."""
+    """Decode a complete body as a stream does: block by block, odd records separately."""
     reader = RecordDecoder(CallRecord, extra=extra)
     splitter = Splitter("cdr", reader.decode_list)
-    made: list[object] = []
+    decoded: list[object] = []
     for start in range(0, len(answer), CHUNK):
         for block in splitter.feed(answer[start : start + CHUNK]):
-            made += reader.decode_block(block.items) if block.records is None else block.records
-    return made
+            decoded += reader.decode_block(block.items) if block.records is None else block.records
+    return decoded
 
 
 def with_extra(answer: bytes) -> list[object]:
@@ -46,7 +46,7 @@ def to_dicts(answer: bytes) -> object:
 
 
 def run(options: Options) -> Result:
-    """Read bodies of 5,000 records of each shape, with and without odd ones."""
+    """Decode bodies of 5,000 records of each shape, with and without odd ones."""
     measured: list[Row] = []
     for collected, on in COLLECTOR.items():
         for shape, make in SHAPES.items():
@@ -55,7 +55,7 @@ def run(options: Options) -> Result:
                 if options.match not in setting:
                     continue
                 answer = body(make, COUNT, odd_every)
-                # The older shape is told, not judged: it is half as long, and most of what it saves is dictionaries.
+                # No limit for the older shape: it is half as long, and the savings are mostly dictionaries.
                 limit = LIMITS[share] if shape != "old" and on else None
                 variants = {
                     "videoapi": (records, limit),

@@ -1,4 +1,4 @@
-"""The straight line through measured points, and how far they lie from it."""
+"""Straight lines fitted to measured points."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Line:
 
 
 def through(xs: Sequence[float], ys: Sequence[float], *, relative: bool = False) -> Line:
-    """Return the line of least squares.
+    """Return the least-squares line.
 
     Args:
-        xs: Where it was measured.
-        ys: What was measured.
-        relative: Whether errors are shares, as those of times are: a millisecond matters at ten, and not at
+        xs: The points.
+        ys: The measured values.
+        relative: Whether to minimize relative errors, as for durations: a millisecond matters at ten, not at
             ten thousand.
     """
     weights = [1 / y**2 if relative else 1.0 for y in ys]

@@ -1,7 +1,7 @@
 """How time, memory and requests grow with rooms, records, calls in flight and the error rate.
 
-Points are measured in fresh processes against a loopback server; lines are fitted or, where the docs state a
-formula, drawn from it. What is compared are measured points with the line.
+Points are measured in new processes against a loopback server. Lines are fitted or, if the docs state a formula,
+drawn from it. The result compares the measured points with the line.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ _MIB: Final = 1024 * 1024
 
 @attrs.frozen
 class Server:
-    """The loopback server, and the jobs that are done against it."""
+    """The loopback server, and a runner of jobs against it."""
 
     port: int
 
-    def do(self, job: str, count: int, *, at_once: int = AT_ONCE, trouble: str = "0/0/0") -> dict[str, float]:
-        """Do a job in a fresh process; return what it cost, and what the server saw of it."""
-        url = f"http://127.0.0.1:{self.port}/{trouble}/v1"
+    def do(self, job: str, count: int, *, at_once: int = AT_ONCE, faults: str = "0/0/0") -> dict[str, float]:
+        """Run a job in a new process; return its cost, and the requests and connections that the server counted."""
+        url = f"http://127.0.0.1:{self.port}/{faults}/v1"
         command = [sys.executable, "-m", "benchmarks.speed.growth_jobs", job, url, str(count), str(at_once)]
-        self._ask("POST", "/begin")
+        self._request("POST", "/begin")
         environment = SAME_ALLOCATOR | os.environ
         done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-        requests, connections = self._ask("GET", "/seen")
+        requests, connections = self._request("GET", "/seen")
         cost: dict[str, float] = json.loads(done.stdout)
         return cost | {"requests": requests, "connections": connections}
 
-    def _ask(self, method: str, path: str) -> Any:
+    def _request(self, method: str, path: str) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request(method, path)
@@ -63,7 +63,7 @@ def serving() -> Iterator[Server]:
 
 @attrs.frozen
 class Curve:
-    """One curve of the plot: measured points, and the line they are compared with."""
+    """One curve of the plot: the measured points, and the line that they are compared with."""
 
     name: str
     xs: Sequence[float]
@@ -75,7 +75,7 @@ class Curve:
         return middle(self.rounds)
 
     def off_row(self, line: str) -> Row:
-        """Return how far the farthest of the medians lies from the line."""
+        """Return the largest deviation of a median from the line."""
         shares = {x: y / self.line(x) - 1 for x, y in zip(self.xs, self.ys, strict=True)}
         farthest = max(shares, key=lambda x: abs(shares[x]))
         return Row(self.name, f"farthest from the {line}: the point at {farthest:,g}", "%", [100 * shares[farthest]])
@@ -115,7 +115,7 @@ def _measured(server: Server, rounds: int, name: str, counts: Sequence[int], of:
 
 
 def _time(name: str, what: str, counts: Sequence[int], rounds: list[list[float]]) -> tuple[Curve, list[Row]]:
-    """Return the curve of processor times with the line through its medians, and what the lines of the rounds say."""
+    """Return the curve of processor times with a line fitted to its medians, and rows for the lines of the rounds."""
     lines = [through(counts, seconds, relative=True) for seconds in rounds]
     curve = Curve(name, counts, rounds, through(counts, middle(rounds), relative=True).at)
     return curve, [
@@ -133,9 +133,9 @@ def _rooms(server: Server, rounds: int, quick: bool) -> Part:
 
 
 def flight_seconds(rooms: int, at_once: int, alone: float, each: float) -> float:
-    """How long a run takes: the time of a create alone shared by those in flight, or the processor time of all.
+    """Return the duration of a run: limited by the latency shared by the calls in flight, or by processor time.
 
-    A run begins with 8 in flight and adds one a round trip, which costs `(c - 8)² / 2c` round trips more.
+    A run starts with 8 calls in flight and adds one per round trip, which costs `(c - 8)² / 2c` extra round trips.
     """
     ramp = max(0, at_once - 8) ** 2 / (2 * at_once)
     return max(alone * (rooms / at_once + ramp), rooms * each)
@@ -145,7 +145,7 @@ def _flight(server: Server, rounds: int, quick: bool) -> Part:
     widths = [1, 4, 16, 64] if quick else [1, 2, 4, 8, 16, 32, 64, 128, 256]
     print(f"create_many, {LATENCY} ms a call, in flight: {widths}", flush=True)
     done = [
-        [server.do("create_many", 50 * width, at_once=width, trouble=f"{LATENCY}/0/0") for width in widths]
+        [server.do("create_many", 50 * width, at_once=width, faults=f"{LATENCY}/0/0") for width in widths]
         for _ in range(rounds)
     ]
     alone = median(runs[0]["wall"] for runs in done) / 50
@@ -172,10 +172,10 @@ def _flight(server: Server, rounds: int, quick: bool) -> Part:
 
 
 def reads_at(share: float, calls: int) -> float:
-    """How many requests a read costs where a share of them fails: three attempts, while the budget lasts.
+    """Return the requests per read when a share of them fails: up to three attempts, while the retry budget lasts.
 
-    A retry costs 10 and a success gives back, after retries what the last one cost and else 1: so a retry costs
-    `10 p` in the long run, the income is `1 - p` a call, and 500 stand ready.
+    A retry costs 10. A success refunds the last retry of its call, or 1 without retries. In the long run, a retry
+    costs `10 p`, the income is `1 - p` per call, and the initial budget is 500.
     """
     if not share:
         return 1.0
@@ -183,7 +183,7 @@ def reads_at(share: float, calls: int) -> float:
 
 
 def creates_at(share: float) -> float:
-    """How many requests a create of a bulk run costs where a share is throttled: as many as it takes."""
+    """Return the requests per create of a bulk run when a share is throttled: it retries until it succeeds."""
     return 1 / (1 - share)
 
 
@@ -193,7 +193,7 @@ def _errors(server: Server, rounds: int, quick: bool) -> Part:
         [0, 50, 100, 200, 300, 500, 750, 1000] if quick else [0, 25, 50, 100, 150, 200, 250, 300, 400, 500, 750, 1000]
     )
     bulk = [0, 50, 100, 200, 300, 500]
-    print(f"requests a call, by error rate: {reads}", flush=True)
+    print(f"requests per call, by error rate: {reads}", flush=True)
     curves = [
         _requests(server, rounds, "get", calls, 503, reads, lambda share: reads_at(share, calls)),
         _requests(server, rounds, "create_many", calls, 429, bulk, creates_at),
@@ -221,7 +221,7 @@ def _requests(
     formula: Callable[[float], float],
 ) -> Curve:
     measured = [
-        [server.do(job, calls, trouble=f"0/{status}/{permille}")["requests"] / calls for permille in permilles]
+        [server.do(job, calls, faults=f"0/{status}/{permille}")["requests"] / calls for permille in permilles]
         for _ in range(rounds)
     ]
     name = {"get": "get, answered 503", "create_many": "create_many, answered 429"}[job]

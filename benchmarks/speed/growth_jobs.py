@@ -1,4 +1,4 @@
-"""What is done so and so often, each time in a fresh process, and what that cost it.
+"""The jobs of the growth benchmark, each run in a new process, and their cost.
 
 `python -m benchmarks.speed.growth_jobs <job> <base URL> <count> <at once>` prints the costs as JSON.
 """
@@ -24,7 +24,7 @@ _WARM: Final = 300
 
 
 def specs(count: int) -> Iterator[RoomSpec]:
-    """Yield specs as a reader of a file would make them."""
+    """Yield specs as if read from a file."""
     settings = RoomSettings(participants=10, auto_recording=True)
     return (RoomSpec(f"Class {number}", settings=settings) for number in range(count))
 
@@ -59,7 +59,7 @@ JOBS: Final[dict[str, Job]] = {job.__name__: job for job in (create_many, create
 
 
 def skipping() -> Clock:
-    """Return a clock that every pause moves on at once: pauses cost requests nothing, and would cost an hour."""
+    """Return a clock that skips every pause: pauses cost no requests but would take an hour."""
     skipped = 0.0
 
     def clock() -> float:
@@ -74,12 +74,12 @@ def skipping() -> Clock:
 
 
 async def measure(name: str, base_url: str, count: int, at_once: int) -> dict[str, float]:
-    """Do a job once to warm up, against a server without trouble, then as often as asked."""
+    """Warm up with a short job against a server without faults, then run and measure the job."""
     job = JOBS[name]
     origin = "/".join(base_url.split("/")[:3])
     faulty = base_url.split("/")[5] != "0"
     async with SessionManager(max_connections=max(64, at_once)) as manager:
-        # Of another account, so that budget and pauses are fresh.
+        # Another account, so that the measured one starts with a full budget and no pause.
         async with VideoClient("warm", "key", f"{origin}/0/0/0/warm", session=manager) as warming:
             await job(warming, _WARM, at_once)
     async with SessionManager(max_connections=max(64, at_once), clock=skipping() if faulty else None) as manager:
@@ -87,14 +87,14 @@ async def measure(name: str, base_url: str, count: int, at_once: int) -> dict[st
         await client.warm_up(0)
         gc.collect()
         before, wall, cpu = _memory("VmRSS"), time.perf_counter(), time.process_time()
-        made = await job(client, count, at_once)
+        result = await job(client, count, at_once)
         cost = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "peak": _memory("VmHWM") - before}
-        del made
+        del result
     return cost
 
 
 def _memory(field: str) -> float:
-    """Return a line of what the kernel tells of this process's memory, in bytes."""
+    """Return a memory field of this process from `/proc/self/status`, in bytes."""
     found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found is not None
     return float(found[1]) * 1024

@@ -1,9 +1,9 @@
-"""The server for how costs grow: a process of its own, told in the base URL how slow and how faulty to be.
+"""The server of the growth benchmark: a separate process, whose delay and error rate are set in the base URL.
 
-`http://127.0.0.1:<port>/<milliseconds>/<status>/<permille>/v1` answers after so many milliseconds, and that share
-of requests with that status in place of an answer; with `warm` in place of `v1` nothing counts. `POST /begin`
-forgets what was seen, `GET /seen` tells it. `python -m benchmarks.speed.growth_server` prints its port and serves
-until its input ends.
+`http://127.0.0.1:<port>/<milliseconds>/<status>/<permille>/v1` responds after that many milliseconds, and to that
+share of requests with that status; with `warm` instead of `v1`, requests are not counted. `POST /begin` resets the
+counters, `GET /seen` returns them. `python -m benchmarks.speed.growth_server` prints its port and serves until its
+standard input ends.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ _CALL_PARTS: Final = json.dumps(_CALL, separators=(",", ":")).encode().split(b"@
 
 
 def call(number: int) -> bytes:
-    """Return the record of one call; only its numbers differ from those of others."""
+    """Return one call record; records differ only in their numbers."""
     return (b"%010d" % number).join(_CALL_PARTS)
 
 
 class Seen:
-    """What came since `POST /begin`."""
+    """Counters since `POST /begin`."""
 
     def __init__(self) -> None:
         self.begin()
@@ -76,11 +76,11 @@ class Seen:
     def begin(self) -> None:
         self.requests = self.rooms = 0
         self.connections: set[int] = set()
-        self.dice = random.Random(1)
+        self.random = random.Random(1)
 
 
 class Answering(asyncio.Protocol):
-    """One connection; requests come one after the other, each head and body in any pieces."""
+    """One connection; requests arrive one by one, in chunks of any size."""
 
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
@@ -128,7 +128,7 @@ class Answering(asyncio.Protocol):
         if kind != "warm":
             seen.requests += 1
             seen.connections.add(id(self))
-        if seen.dice.random() * 1000 < int(permille):
+        if seen.random.random() * 1000 < int(permille):
             return self._send(int(status), b"")
         if path[0] == "cdr":
             self._streaming = asyncio.create_task(self._stream(int(path[-1])))
@@ -159,7 +159,7 @@ class Answering(asyncio.Protocol):
         self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def _send(self, status: int, body: bytes) -> None:
-        # A status and nothing else, as a gateway answers that cannot reach the service.
+        # Only a status, like a gateway that cannot reach the service.
         self._transport.write(b"HTTP/1.1 %d Said\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
 
 
@@ -170,11 +170,11 @@ async def _serve() -> None:
     print(server.sockets[0].getsockname()[1], flush=True)
     ended = asyncio.Event()
 
-    def wait_for_the_end() -> None:
+    def wait_for_end_of_input() -> None:
         sys.stdin.read()
         loop.call_soon_threadsafe(ended.set)
 
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    threading.Thread(target=wait_for_end_of_input, daemon=True).start()
     await ended.wait()
 
 

@@ -1,4 +1,4 @@
-"""How long `import videoapi` takes, and a first client, in fresh interpreters."""
+"""The time of `import videoapi`, and of a first client, in new interpreters."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ LIMITS: Final = {"import videoapi": 0.1, "import videoapi, and a client": 1.15}
 
 
 def run(options: Options) -> Result:
-    """Run each statement in a fresh interpreter, in turn, as often as there are rounds."""
+    """Run each statement in a new interpreter, in turn, once per round (at least 15 rounds)."""
     statements = STATEMENTS | (PEERS if options.peers and not options.quick else {})
-    # The first run writes the compiled modules; what cannot be imported has nothing to show.
+    # The first run compiles the modules; skip what cannot be imported.
     statements = {name: code for name, code in statements.items() if _seconds(code) is not None}
     print(f"imports: {', '.join(statements)}", flush=True)
-    took: dict[str, list[float]] = {name: [] for name in statements}
+    times: dict[str, list[float]] = {name: [] for name in statements}
     for _ in range(max(options.rounds, _LEAST)):
         for name, code in statements.items():
-            took[name].append(_seconds(code) or 0.0)
+            times[name].append(_seconds(code) or 0.0)
     return Result(
         slug="import-time",
         title="Import time",
         reference="`import aiohttp` in the same round",
-        rows=rows(took),
+        rows=rows(times),
         notes=["Processor time of a fresh interpreter, less that of one which runs nothing."],
     )
 
 
-def rows(took: dict[str, list[float]]) -> list[Row]:
-    """Return the rows of what fresh interpreters took, net of their own start in the same round."""
+def rows(times: dict[str, list[float]]) -> list[Row]:
+    """Return the rows of import times, less the interpreter startup of the same round."""
     net = {
-        name: [one - start for one, start in zip(seconds, took[NOTHING], strict=True)]
-        for name, seconds in took.items()
+        name: [one - start for one, start in zip(seconds, times[NOTHING], strict=True)]
+        for name, seconds in times.items()
         if name != NOTHING
     }
     return [
@@ -68,8 +68,8 @@ def rows(took: dict[str, list[float]]) -> list[Row]:
 
 
 def _seconds(code: str) -> float | None:
-    """Return the processor time of an interpreter that runs some code; None where the code fails."""
-    # Where nothing compiled is kept, our modules would be compiled in each round, and those of others, installed, not.
+    """Return the processor time of an interpreter that runs some code, in seconds; None if the code fails."""
+    # Without bytecode files, our modules would be compiled in each round, but not the installed ones.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", code]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""The server's process, as those see it who start it."""
+"""A handle of the server process."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Server:
     """A running server.
 
     Args:
-        ports: By scheme.
-        ca_file: PEM file of the authority that its certificate is of, where it serves TLS.
+        ports: Ports by scheme.
+        ca_file: PEM file of the authority that issued its certificate, if it serves TLS.
     """
 
     ports: dict[str, int]
@@ -32,26 +32,26 @@ class Server:
         return f"{scheme}://127.0.0.1:{self.ports[scheme]}"
 
     def forget(self) -> None:
-        """Let it forget the rooms it has made."""
-        self._ask("POST", "/forget")
+        """Make the server forget its rooms."""
+        self._request("POST", "/forget")
 
     def seconds(self) -> float:
-        """Return how much processor time it has used."""
-        return float(self._ask("GET", "/usage")["seconds"])
+        """Return the processor time that the server has used, in seconds."""
+        return float(self._request("GET", "/usage")["seconds"])
 
-    def _ask(self, method: str, path: str) -> dict[str, Any]:
+    def _request(self, method: str, path: str) -> dict[str, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.ports["http"], timeout=10)
         try:
             connection.request(method, path)
-            told: dict[str, Any] = json.loads(connection.getresponse().read())
+            decoded: dict[str, Any] = json.loads(connection.getresponse().read())
         finally:
             connection.close()
-        return told
+        return decoded
 
 
 @contextmanager
 def serving(*, tls: bool = True) -> Iterator[Server]:
-    """Run the server; with TLS where it is asked for and trustme is installed."""
+    """Run the server, with TLS if requested and trustme is installed."""
     with tempfile.TemporaryDirectory() as folder:
         certificate, ca_file = _certificate(Path(folder)) if tls and find_spec("trustme") else (None, None)
         arguments = ["--certificate", certificate] if certificate else []

@@ -1,4 +1,4 @@
-"""What the figures were measured on: never its name, only what it is."""
+"""A description of the machine that the benchmarks ran on, without its name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PACKAGES: Final = (
 
 
 def describe() -> dict[str, Any]:
-    """Return the machine, the system and the versions of all packages involved."""
+    """Return the hardware, the system and the versions of all packages involved."""
     return {
         "cpu": _cpu(),
         "cores": len(cores.usable()) or os.cpu_count(),

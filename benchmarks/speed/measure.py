@@ -1,4 +1,4 @@
-"""What a measurement is made of, and the arithmetic of rounds: medians, quartiles, ratios, limits."""
+"""The types of a measurement, and the arithmetic of rounds: medians, quartiles, ratios, limits."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """How thoroughly to measure.
+    """The scope of a benchmark run.
 
     Args:
         rounds: Interleaved rounds; each variant runs once in each.
-        seconds: How long a variant runs in a round.
-        quick: Whether to leave out what takes long.
-        full: Whether to measure also what takes very long.
-        peers: Whether the clients of others take part.
-        match: Only settings whose words hold this text.
+        seconds: Duration of a variant in a round.
+        quick: Whether to skip long benchmarks.
+        full: Whether to include the longest benchmarks.
+        peers: Whether to include other vendors' clients.
+        match: Run only settings that contain this text.
     """
 
     rounds: int = 11
@@ -33,17 +33,17 @@ class Options:
 
 @attrs.frozen
 class Row:
-    """One measured thing in one setting.
+    """One measurement in one setting.
 
     Args:
-        name: What was measured.
-        setting: In which setting.
+        name: The name of what was measured.
+        setting: The setting.
         unit: Unit of the values.
-        values: One a round, as measured.
-        ratios: One a round, against what the row is compared with in the same round; none for the reference itself.
-        limit: What the median ratio must keep, or where there are no ratios the median value.
-        higher_is_better: Whether the limit is a floor.
-        against: What the ratios are against, where it is not the reference of the result.
+        values: The measured values, one per round.
+        ratios: Ratios to the reference of the same round, one per round; empty for the reference itself.
+        limit: The limit for the median ratio, or for the median value if `ratios` is empty.
+        higher_is_better: Whether the limit is a minimum.
+        against: What the ratios refer to, if not to the reference of the result.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Row:
 
     @property
     def judged(self) -> float:
-        """The median that the limit speaks of."""
+        """The median that the limit applies to."""
         return statistics.median(self.ratios or self.values)
 
     @property
     def kept(self) -> bool | None:
-        """Whether the limit is kept; None where there is none."""
+        """Whether the limit is kept; None without a limit."""
         if self.limit is None:
             return None
         return self.judged >= self.limit if self.higher_is_better else self.judged <= self.limit
@@ -70,17 +70,17 @@ class Row:
 
 @attrs.frozen
 class Result:
-    """One line of what is to be shown: one table, one JSON, one plot.
+    """The result of one benchmark: one table, one JSON file, one plot.
 
     Args:
-        slug: Name of its files.
-        title: Its heading.
-        reference: What ratios are against, in words.
-        rows: What was measured.
-        notes: What a reader must know.
-        points: A line plot in place of bars: labels `x` and `y`, and `series`, each with `name`, `x`, `y` and
-            perhaps `fit`, the fitted line at the same `x`; `log` names the logarithmic axes: `x`, `y` or `xy`.
-            Several plots beside each other are `panels`, each such a mapping with a `title`.
+        slug: Base name of its files.
+        title: The heading.
+        reference: What ratios refer to, in words.
+        rows: The measurements.
+        notes: Remarks that readers need.
+        points: A line plot instead of bars: labels `x` and `y`, and `series`, each with `name`, `x`, `y` and
+            optionally `fit`, the fitted line at the same `x`; `log` names the logarithmic axes: `x`, `y` or `xy`.
+            `panels` is a list of such mappings, each with a `title`, for several plots in one figure.
     """
 
     slug: str
@@ -103,13 +103,13 @@ def against_neighbours(values: Sequence[float], references: Sequence[float]) -> 
     """Return the ratio of each value to the mean of the references measured before and after it.
 
     Args:
-        values: In the order in which they were measured.
-        references: The one before the first value, and the one after each.
+        values: Values in the order of measurement.
+        references: The reference before the first value, then the one after each value.
     """
     pairs = itertools.pairwise(references)
     return [2 * value / (before + after) for value, (before, after) in zip(values, pairs, strict=True)]
 
 
 def divided(ratios: Sequence[float], others: Sequence[float]) -> list[float]:
-    """Return, round by round, how the first compares with the second, both being ratios to the same reference."""
+    """Return the quotients per round of two series of ratios to the same reference."""
     return [one / other for one, other in zip(ratios, others, strict=True)]

@@ -1,4 +1,4 @@
-"""What records cost in memory: of a stream of any size, and of each that is kept; and when the first one comes."""
+"""Memory of a stream of any size and of each kept record, and the time to the first record."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from benchmarks.speed.measure import Options, Result, Row
 from benchmarks.speed.records import SHAPES
 
 SIZES: Final = (10, 100, 1_000)
-"""Megabytes; the largest is just under what a body may have."""
+"""Megabytes; the largest is just below the body limit."""
 HELD: Final = 30_000
 GROWTH, FIRST, PLAIN, EXTRA = 8.0, 0.02, 4_000.0, 6_000.0
 
 
 def run(options: Options) -> list[Result]:
-    """Stream bodies of growing size in fresh processes, and keep records in others."""
+    """Stream bodies of growing size in new processes, and keep records in others."""
     times = 2 if options.quick else 3
     sizes = SIZES[:2] if options.quick else SIZES
     with child("cdr_server") as server:
         assert server.stdout is not None
         port = server.stdout.readline().strip()
-        streamed = {size: [_told(port, f"new-0-{size}", "drop") for _ in range(times)] for size in sizes}
+        streamed = {size: [_measured(port, f"new-0-{size}", "drop") for _ in range(times)] for size in sizes}
         held = {
-            (shape, how): [_told(port, f"{shape}-0-{HELD * 1_700 // 1_000_000}", how) for _ in range(times)]
+            (shape, how): [_measured(port, f"{shape}-0-{HELD * 1_700 // 1_000_000}", how) for _ in range(times)]
             for shape in SHAPES
             for how in ("keep", "keep-extra")
         }
@@ -34,8 +34,8 @@ def run(options: Options) -> list[Result]:
 def _flat(streamed: dict[int, list[dict[str, float]]]) -> Result:
     smallest = streamed[SIZES[0]]
     measured: list[Row] = []
-    for size, told in streamed.items():
-        setting, most = f"{size:,} MB", [one["most"] for one in told]
+    for size, reports in streamed.items():
+        setting, most = f"{size:,} MB", [one["most"] for one in reports]
         measured.append(Row("resident at most", setting, "MiB", most))
         if size != SIZES[0]:
             growth = [one - other["most"] for one, other in zip(most, smallest, strict=True)]
@@ -44,7 +44,7 @@ def _flat(streamed: dict[int, list[dict[str, float]]]) -> Result:
         {
             "name": "resident at most, MiB",
             "x": list(streamed),
-            "y": [sorted(one["most"] for one in told)[len(told) // 2] for told in streamed.values()],
+            "y": [sorted(one["most"] for one in reports)[len(reports) // 2] for reports in streamed.values()],
         }
     ]
     return Result(
@@ -62,12 +62,12 @@ def _flat(streamed: dict[int, list[dict[str, float]]]) -> Result:
 def _first(streamed: dict[int, list[dict[str, float]]]) -> Result:
     measured = [
         Row("first record", f"{size:,} MB", "share of the time of the whole stream", shares, limit=FIRST)
-        for size, told in streamed.items()
-        if (shares := [one["first"] / one["whole"] for one in told])
+        for size, reports in streamed.items()
+        if (shares := [one["first"] / one["whole"] for one in reports])
     ]
     measured += [
-        Row(name, f"{size:,} MB", "ms", [1000 * one[key] for one in told])
-        for size, told in streamed.items()
+        Row(name, f"{size:,} MB", "ms", [1000 * one[key] for one in reports])
+        for size, reports in streamed.items()
         for name, key in (("first record after", "first"), ("whole stream", "whole"))
     ]
     return Result(
@@ -85,11 +85,11 @@ def _kept(held: dict[tuple[str, str], list[dict[str, float]]]) -> Result:
             "a held record, extra=True" if how == "keep-extra" else "a held record",
             shape,
             "bytes",
-            [one["each"] for one in told],
-            # What a room's details hold is the user's own, and told without a limit.
+            [one["each"] for one in reports],
+            # Room details hold user data, so they are reported without a limit.
             limit=None if shape == "details" else EXTRA if how == "keep-extra" else PLAIN,
         )
-        for (shape, how), told in held.items()
+        for (shape, how), reports in held.items()
     ]
     return Result(
         "held-records",
@@ -100,8 +100,8 @@ def _kept(held: dict[tuple[str, str], list[dict[str, float]]]) -> Result:
     )
 
 
-def _told(*arguments: str) -> dict[str, float]:
+def _measured(*arguments: str) -> dict[str, float]:
     with child("memory_client", *arguments) as process:
         assert process.stdout is not None
-        told: dict[str, float] = json.loads(process.stdout.readline())
-        return told
+        reports: dict[str, float] = json.loads(process.stdout.readline())
+        return reports

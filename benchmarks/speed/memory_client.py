@@ -1,4 +1,4 @@
-"""One stream in a fresh process, whose records are dropped or kept; it prints what it measured, and ends.
+"""One stream in a new process, whose records are dropped or kept; prints its measurements and exits.
 
 `python -m benchmarks.speed.memory_client PORT SHAPE-ODD-MEGABYTES drop|keep|keep-extra`.
 """
@@ -24,13 +24,13 @@ EVERY: Final = 5_000
 
 
 def resident() -> int:
-    """Return the resident memory of this process in bytes."""
+    """Return the resident memory of this process, in bytes."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 async def drop(client: VideoClient) -> dict[str, float]:
-    """Let each record go at once."""
+    """Stream without keeping records; return the peak memory (MiB) and the times (s)."""
     count = most = 0
     began, first = time.perf_counter(), 0.0
     async for _ in client.cdr.by_period(*PERIOD):
@@ -43,7 +43,7 @@ async def drop(client: VideoClient) -> dict[str, float]:
 
 
 async def keep(client: VideoClient, extra: bool) -> dict[str, float]:
-    """Keep all records."""
+    """Keep all records; return the memory per record, in bytes."""
     gc.collect()
     base = resident()
     kept: list[CallRecord] = [record async for record in client.cdr.by_period(*PERIOD, extra=extra)]
@@ -57,10 +57,10 @@ async def main() -> None:
         def client(path: str) -> VideoClient:
             return VideoClient("app", "key", f"http://127.0.0.1:{port}/{path}", session=session, allow_http=True)
 
-        # Imports, the connection, and the memory that any stream needs, come before what is counted.
+        # Exclude imports, the connection and the fixed memory of any stream from the measurement.
         await drop(client(f"{asked.split('-')[0]}-0-1"))
-        told = await (drop(client(asked)) if how == "drop" else keep(client(asked), how == "keep-extra"))
-    print(json.dumps(told), flush=True)
+        measured = await (drop(client(asked)) if how == "drop" else keep(client(asked), how == "keep-extra"))
+    print(json.dumps(measured), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The clients of others, each making the call its users make most like a create.
+"""Other vendors' clients, each making the call that most resembles a create.
 
-None is changed but for the address it asks.
+They are unmodified, except for the server's address.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ async def twilio(target: Target) -> AsyncIterator[Run]:
     from twilio.http.async_http_client import AsyncTwilioHttpClient
     from twilio.rest import Client
 
-    # It hands aiohttp an auth= on each request, which aiohttp warns of.
+    # It passes auth= with each request, which aiohttp deprecates.
     warnings.simplefilter("ignore", DeprecationWarning)
     async with AsyncTwilioHttpClient() as http:
         client = Client("AC" + "0" * 32, "token", http_client=http)

@@ -1,4 +1,4 @@
-"""Draws a result: bars with quartiles, or lines where it has points."""
+"""Draw a result: bars with quartiles, or lines if it has points."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-# The same figures give the same file.
+# Equal results produce identical files.
 matplotlib.rcParams["svg.hashsalt"] = "videoapi"
 matplotlib.rcParams["svg.fonttype"] = "none"
 
@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, NullLocator  # noqa: E402
 from benchmarks.speed.measure import Result, Row, quartiles  # noqa: E402
 
 _WIDE = 5.0
-"""From this span of values on, the axis is logarithmic."""
+"""If the largest value exceeds the smallest by this factor, the axis is logarithmic."""
 
 
 def draw(result: Result, path: Path) -> None:
@@ -36,7 +36,7 @@ def _bars(result: Result) -> Any:
         rows = [row for row in rows if row.ratios]
     settings = list(dict.fromkeys(row.setting for row in rows))
     columns = min(2, len(settings))
-    # Each line of panels is as high as the fuller of them needs.
+    # Each row of panels is as high as its fullest panel needs.
     counts = [sum(row.setting == setting for row in rows) for setting in settings]
     heights = [1 + 0.3 * max(counts[start : start + columns]) for start in range(0, len(counts), columns)]
     figure, axes = plt.subplots(
@@ -61,17 +61,17 @@ def _bars(result: Result) -> Any:
 def _panel(panel: Any, rows: list[Row], relative: bool) -> None:
     rows = rows[::-1]
     spreads = [quartiles(row.ratios if relative else row.values) for row in rows]
-    middles = [middle for _, middle, _ in spreads]
+    medians = [middle for _, middle, _ in spreads]
     errors = [
         [middle - low for low, middle, _ in spreads],
         [high - middle for _, middle, high in spreads],
     ]
-    colours = ["#c0392b" if row.kept is False else "#2a7f62" if row.kept else "#9aa5b1" for row in rows]
-    bars = panel.barh([row.name for row in rows], middles, xerr=errors, color=colours, ecolor="#333333", capsize=2)
-    panel.bar_label(bars, [f" {middle:.3g}" for middle in middles], fontsize=8)
+    colors = ["#c0392b" if row.kept is False else "#2a7f62" if row.kept else "#9aa5b1" for row in rows]
+    bars = panel.barh([row.name for row in rows], medians, xerr=errors, color=colors, ecolor="#333333", capsize=2)
+    panel.bar_label(bars, [f" {middle:.3g}" for middle in medians], fontsize=8)
     if relative:
         panel.axvline(1.0, color="#333333", linewidth=0.8)
-    if max(middles) > _WIDE * min(middles) > 0:
+    if max(medians) > _WIDE * min(medians) > 0:
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter("{x:g}")

@@ -1,4 +1,4 @@
-"""Interleaved rounds: the reference runs before and after each variant, so that both have the same machine."""
+"""Interleaved rounds: the reference runs before and after each variant, so that both see the same machine load."""
 
 from __future__ import annotations
 
@@ -16,56 +16,56 @@ from benchmarks.speed.loopback import Server
 from benchmarks.speed.measure import against_neighbours
 
 _WARM: Final = 3
-"""Calls before each slice, for each one in flight: connections that grew old while waiting are made anew."""
+"""Uncounted calls before each slice, per call in flight: they replace connections that went stale."""
 _FIRST: Final = 300
 
 
 class Missing(Exception):
-    """A variant cannot run here; the text says what it lacks."""
+    """A variant cannot run here; the text names the missing package."""
 
 
 @attrs.frozen
 class Slice:
-    """What some calls cost, in seconds a call."""
+    """The cost of some calls, in seconds per call."""
 
     cpu: float
     wall: float
 
 
 class Worker:
-    """A variant's process."""
+    """The process of a variant."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        self._pace: dict[int, float] = {}
-        told = self._told()
-        if "missing" in told:
-            raise Missing(told["missing"])
+        self._seconds_per_call: dict[int, float] = {}
+        report = self._report()
+        if "missing" in report:
+            raise Missing(report["missing"])
 
     def run(self, calls: int, at_once: int, warm: int) -> Slice:
-        """Let it make some calls."""
+        """Make `calls` calls after `warm` uncounted ones, `at_once` in flight; return their cost."""
         assert self._process.stdin is not None
         print(json.dumps({"calls": calls, "at_once": at_once, "warm": warm}), file=self._process.stdin, flush=True)
-        told = self._told()
-        return Slice(float(told["cpu"]) / calls, float(told["wall"]) / calls)
+        report = self._report()
+        return Slice(float(report["cpu"]) / calls, float(report["wall"]) / calls)
 
     def warm_up(self, at_once: int) -> None:
-        """Let it make its connections, and find out how fast it is."""
-        self._pace[at_once] = self.run(_FIRST, at_once, _FIRST).wall
+        """Open the connections and measure the time per call."""
+        self._seconds_per_call[at_once] = self.run(_FIRST, at_once, _FIRST).wall
 
     def run_for(self, seconds: float, at_once: int) -> Slice:
-        """Let it make as many calls as take about so long."""
-        if at_once not in self._pace:
+        """Make as many calls as fit into about `seconds`."""
+        if at_once not in self._seconds_per_call:
             self.warm_up(at_once)
-        return self.run(max(at_once, int(seconds / self._pace[at_once])), at_once, _WARM * at_once)
+        return self.run(max(at_once, int(seconds / self._seconds_per_call[at_once])), at_once, _WARM * at_once)
 
-    def _told(self) -> dict[str, str]:
+    def _report(self) -> dict[str, str]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("A variant's process ended; what it wrote to its errors says why.")
-        told: dict[str, str] = json.loads(line)
-        return told
+            raise RuntimeError("A variant's process ended; see its standard error for the reason.")
+        report: dict[str, str] = json.loads(line)
+        return report
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def worker(variant: str, server: Server, scheme: str, loop: str) -> Iterator[Wor
     """Run a variant's process.
 
     Raises:
-        Missing: What it needs is not installed.
+        Missing: If a package that it needs is not installed.
     """
     arguments = ["--loop", loop, variant, server.origin(scheme)]
     if scheme == "https":
@@ -86,9 +86,9 @@ def worker(variant: str, server: Server, scheme: str, loop: str) -> Iterator[Wor
 def workers(
     variants: Mapping[str, str], server: Server, scheme: str, loop: str, notes: list[str]
 ) -> Iterator[dict[str, Worker]]:
-    """Run the processes of those variants that can run here, by name; the notes tell of the others.
+    """Run the processes of the variants that can run here; yield them by name and add a note for each other one.
 
-    Nothing runs where the first cannot, which the others are compared with.
+    If the first one cannot run, none does: the others are compared with it.
     """
     reference = next(iter(variants))
     with ExitStack() as stack:
@@ -106,13 +106,13 @@ def workers(
 
 @attrs.frozen
 class Lane:
-    """What the rounds of one variant cost, and its ratios to the reference of the same round.
+    """The cost of a variant per round, and its ratios to the reference of the same round.
 
     Args:
-        cpu: Processor seconds a call.
-        wall: Seconds a call.
-        cpu_ratios: None for the reference itself.
-        wall_ratios: None for the reference itself.
+        cpu: Processor seconds per call.
+        wall: Seconds per call.
+        cpu_ratios: Empty for the reference itself.
+        wall_ratios: Empty for the reference itself.
     """
 
     cpu: list[float] = attrs.field(factory=list)
@@ -124,14 +124,14 @@ class Lane:
 def race(
     running: Mapping[str, Worker], reference: str, server: Server, rounds: int, run: Callable[[Worker], Slice]
 ) -> dict[str, Lane]:
-    """Let variants run in turn, `rounds` times in ever another order, the reference between each two.
+    """Run the variants in turn, in a new order each round, with the reference between each two.
 
     Args:
         running: Variants by name, warmed up.
-        reference: The name of the one that ratios are against.
-        server: Forgets its rooms before each slice.
-        rounds: How often each variant runs.
-        run: Lets one run.
+        reference: The name of the variant that ratios refer to.
+        server: The server; it forgets its rooms before each slice.
+        rounds: Number of rounds.
+        run: Runs one variant.
     """
     lanes = {name: Lane() for name in running}
     others = [name for name in running if name != reference]
@@ -154,13 +154,13 @@ def note(
     references: Sequence[Slice],
     slices: Sequence[Slice],
 ) -> None:
-    """Enter a round into the lanes.
+    """Add a round to the lanes.
 
     Args:
-        lanes: By name.
+        lanes: Lanes by variant name.
         reference: The name of the reference.
         others: The names of the variants, in the order in which they ran.
-        references: The slices of the reference: one more than variants.
+        references: The slices of the reference: one more than there are variants.
         slices: The slices of the variants.
     """
     lanes[reference].cpu.append(sum(one.cpu for one in references) / len(references))

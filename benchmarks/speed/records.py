@@ -1,4 +1,4 @@
-"""Bodies of call records: the shapes of contract 5.2 with values as long as real ones, made without a random number."""
+"""Call records in the shapes of contract 5.2, with values of realistic length, generated deterministically."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _GRADES: Final = ("Excellent", "Good", "Fair", "Poor")
 
 
 def new(n: int) -> Record:
-    """Return the nth record as the newer documentation has it, about 1,400 bytes long."""
-    came, left, minutes = _time(n), _time(n + 700), 11 + n % 50
+    """Return the nth record in the shape of the newer documentation, about 1,400 bytes long."""
+    joined, left, minutes = _time(n), _time(n + 700), 11 + n % 50
     return {
         "trans_date": _time(n + 710),
         "conf_num": f"{_id(n // 3, 7)}-{n % 97}",
@@ -27,7 +27,7 @@ def new(n: int) -> Record:
         "parent_partner_id": _id(1, 3),
         "room": {
             "room_id": _id(n // 3, 4),
-            "connect_dt": came,
+            "connect_dt": joined,
             "disconnect_dt": left,
             "duration": minutes * 60 + n % 60,
             "room_details": {},
@@ -42,7 +42,7 @@ def new(n: int) -> Record:
         },
         "sigserver": {
             "disconnect_dt": left,
-            "connect_dt": came,
+            "connect_dt": joined,
             "ip": f"198.51.100.{n % 256}",
             "duration": minutes * 60 + n % 100 / 100,
             "hold_duration": n % 1000 / 100,
@@ -66,7 +66,7 @@ def new(n: int) -> Record:
 
 
 def detailed(n: int) -> Record:
-    """Return the nth record of the newer shape, with the definition of its room."""
+    """Return the nth record in the newer shape, with its room definition."""
     record = new(n)
     record["room"]["room_details"] = {
         "owner_ref": f"team-{n % 500}",
@@ -78,7 +78,7 @@ def detailed(n: int) -> Record:
 
 
 def old(n: int) -> Record:
-    """Return the nth record as the older documentation has it: fewer fields, and texts for truth values."""
+    """Return the nth record in the shape of the older documentation: fewer fields, booleans as strings."""
     record = new(n)
     kept = ("trans_date", "conf_num", "call_num", "call_log_id", "app_id", "cdr_id")
     usage = {name: record["usage"][name] + 0.25 for name in ("subscribed_minutes", "published_minutes")}
@@ -96,20 +96,20 @@ SHAPES: Final[dict[str, Callable[[int], Record]]] = {"new": new, "details": deta
 
 
 def odd(record: Record) -> Record:
-    """Write the user's reference as a number: the typed decoder refuses the record, cattrs reads it."""
+    """Set the user's reference to a number: the typed decoder rejects such a record, cattrs accepts it."""
     record["user"]["ref"] = 4711
     return record
 
 
 def texts(make: Callable[[int], Record], count: int, odd_every: int = 0) -> Iterator[bytes]:
-    """Yield records as they stand in a body; where `odd_every` is 100, one in a hundred is odd."""
+    """Yield encoded records; with `odd_every=100`, one in a hundred is odd."""
     for n in range(count):
         record = odd(make(n)) if odd_every and n % odd_every == odd_every // 2 else make(n)
         yield json.dumps(record, separators=(",", ":")).encode()
 
 
 def body(make: Callable[[int], Record], count: int, odd_every: int = 0) -> bytes:
-    """Return a whole answer."""
+    """Return a complete response body."""
     return b'{"result":"0","cdr":[%b]}' % b",".join(texts(make, count, odd_every))
 
 
@@ -124,12 +124,12 @@ def _quality(n: int) -> Record:
 
 
 def _id(n: int, kind: int) -> str:
-    # Spread over all 24 digits, as the service's own ids are; the same n gives the same id.
+    # Spread over all 24 digits, like the service's IDs; the same n gives the same ID.
     return f"{(n * 0x9E3779B97F4A7C15 + kind * 0xD1B54A32D192ED03) % 2**96:024x}"
 
 
 def _time(n: int) -> str:
-    # All within the first seven days of a month, some seconds apart.
+    # Within the first seven days of a month, a few seconds apart.
     seconds = n * 5 % (6 * 86_400)
     minutes, hours = seconds // 60, seconds // 3600
     return f"2026-01-{1 + hours // 24:02}T{hours % 24:02}:{minutes % 60:02}:{seconds % 60:02}.{n % 1000:03}Z"

@@ -1,4 +1,4 @@
-"""Writes a result as a table, as JSON and as a plot."""
+"""Write a result as a table, as JSON and as a plot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEAD = "| | setting | unit | median [quartiles] | ratio [quartiles] | against |
 
 
 def write(result: Result, folder: Path) -> None:
-    """Write `<slug>.md`, `<slug>.json` with every round, and `<slug>.svg` where matplotlib is installed."""
+    """Write `<slug>.md`, `<slug>.json` with every round, and `<slug>.svg` if matplotlib is installed."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{result.slug}.md").write_text(text(result), encoding="utf-8")
     document = json.dumps(attrs.asdict(result), indent=1, ensure_ascii=False)
@@ -28,7 +28,7 @@ def write(result: Result, folder: Path) -> None:
 
 
 def text(result: Result) -> str:
-    """Return a result as a page in Markdown."""
+    """Return a result as a Markdown page."""
     parts = [f"# {result.title}", f"Ratios are against {result.reference}.", table(result.rows)]
     if result.notes:
         parts.append("\n".join(f"- {note}" for note in result.notes))
@@ -37,7 +37,7 @@ def text(result: Result) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return rows as a table in Markdown."""
+    """Return rows as a Markdown table."""
     return "\n".join([_HEAD, *map(_line, rows)])
 
 
@@ -69,5 +69,5 @@ def _spread(values: Sequence[float], form: str = "") -> str:
 
 
 def _number(value: float) -> str:
-    """Return a number with three digits that count."""
+    """Return a number with three significant digits."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

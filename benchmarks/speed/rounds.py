@@ -1,4 +1,4 @@
-"""Interleaved rounds of things that read records, each between two runs of the reference."""
+"""Interleaved rounds of record decoders, each between two runs of the reference."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from benchmarks.speed.measure import Row
 
 Read = Callable[[bytes], object]
 COLLECTOR = {"collector on": True, "collector off": False}
-"""With Python's garbage collector as it is by default, and without it."""
+"""With Python's garbage collector enabled, as by default, and disabled."""
 
 
 @attrs.frozen
 class Case:
-    """A body to read: what it is, how many records it has, and its bytes."""
+    """A body to decode: its setting, its number of records, and its bytes."""
 
     setting: str
     count: int
@@ -27,12 +27,12 @@ class Case:
 
 
 def rows(case: Case, variants: Mapping[str, tuple[Read, float | None]], rounds: int) -> list[Row]:
-    """Return records/s of each variant, and their ratios to `orjson.loads` of the same body.
+    """Return records/s of each variant, and the ratios to `orjson.loads` of the same body.
 
     Args:
-        case: What to read.
-        variants: By name; each with the least ratio it must keep, or None.
-        rounds: How often.
+        case: The body to decode.
+        variants: Decoders by name, each with the minimum ratio that it must reach, or None.
+        rounds: Number of rounds.
     """
     measured: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in variants}
     reference: list[float] = []
@@ -48,14 +48,14 @@ def rows(case: Case, variants: Mapping[str, tuple[Read, float | None]], rounds: 
             ratios.append((before + after) / 2 / spent)
             reference.append(case.count / after)
             before = after
-    made = [Row("orjson.loads", case.setting, "records/s", reference)]
+    results = [Row("orjson.loads", case.setting, "records/s", reference)]
     for name, (_, limit) in variants.items():
-        made.append(Row(name, case.setting, "records/s", *measured[name], limit=limit, higher_is_better=True))
-    return made
+        results.append(Row(name, case.setting, "records/s", *measured[name], limit=limit, higher_is_better=True))
+    return results
 
 
 def seconds(read: Read, body: bytes) -> float:
-    """Return the processor time of reading a body and of letting go what was made of it."""
+    """Return the processor time of decoding a body and releasing the result, in seconds."""
     began = time.process_time()
     read(body)
     return time.process_time() - began
@@ -63,7 +63,7 @@ def seconds(read: Read, body: bytes) -> float:
 
 @contextmanager
 def collector(on: bool) -> Iterator[None]:
-    """Run with the garbage collector on or off, from a clean start."""
+    """Run with the garbage collector on or off, after a full collection."""
     gc.collect()
     if not on:
         gc.disable()

@@ -1,8 +1,8 @@
-"""The server of all measurements: on loopback, in a process of its own, and faster than any client of it.
+"""The server of all measurements: on loopback, in a separate process, and faster than any of its clients.
 
-It answers creates and remembers their references, lists what it has made, answers the others' clients in their
-vendors' shapes, and on `GET /usage` tells how much processor time it has used. `python -m benchmarks.speed.server`
-prints its ports and serves until its input ends.
+It responds to creates and stores their references, lists its rooms, responds to other clients in their vendors'
+formats, and returns its processor time for `GET /usage`. `python -m benchmarks.speed.server` prints its ports and
+serves until its standard input ends.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _ROOMS_A_CHUNK: Final = 64
 
 
 class Made:
-    """References of the rooms made since the last `forget`; a room's id is its place."""
+    """References of the rooms created since the last `forget`; a room's ID is its index."""
 
     def __init__(self) -> None:
         self.references: list[bytes] = []
 
-    def room(self, place: int) -> bytes:
-        return b"%b%b%b%024x%b" % (_START, self.references[place], _MIDDLE, place, _END)
+    def room(self, index: int) -> bytes:
+        return b"%b%b%b%024x%b" % (_START, self.references[index], _MIDDLE, index, _END)
 
     def listed(self) -> Iterator[bytes]:
-        """Yield the list of rooms in the chunks of HTTP, so that a million of them need no memory."""
+        """Yield the room list in HTTP chunks, so that a million rooms need no memory."""
         yield _JSON + b"Transfer-Encoding: chunked\r\n\r\n"
         yield _chunk(b'{"result":0,"rooms":[')
         count = len(self.references)
@@ -68,7 +68,7 @@ def _answer(body: bytes) -> bytes:
 
 
 class Answering(asyncio.Protocol):
-    """One connection. It reads no more of HTTP than the clients it serves write."""
+    """One connection. Parses only as much HTTP as its clients use."""
 
     def __init__(self, made: Made) -> None:
         self._made = made
@@ -85,17 +85,17 @@ class Answering(asyncio.Protocol):
             data = self._held + data
         while (end := data.find(b"\r\n\r\n")) >= 0:
             length = _LENGTH.search(data, 0, end)
-            whole = end + 4 + (int(length[1]) if length else 0)
-            if len(data) < whole:
+            total = end + 4 + (int(length[1]) if length else 0)
+            if len(data) < total:
                 break
-            self._serve(data, end, whole)
-            data = data[whole:]
+            self._serve(data, end, total)
+            data = data[total:]
         self._held = data
 
-    def _serve(self, data: bytes, end: int, whole: int) -> None:
+    def _serve(self, data: bytes, end: int, total: int) -> None:
         line = data[: data.find(b" HTTP/", 0, end)]
         if line == CREATE:
-            found = _REFERENCE.search(data, end, whole)
+            found = _REFERENCE.search(data, end, total)
             references = self._made.references
             references.append(found[1] if found else b"")
             self._transport.write(_answer(b'{"result":0,"room":%b}' % self._made.room(len(references) - 1)))
@@ -156,14 +156,14 @@ async def _serve(certificate: str | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--certificate", help="PEM file of a key and its chain, to serve TLS too")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     cores.pin(-1)
     try:
         import uvloop
     except ImportError:
-        asyncio.run(_serve(told.certificate))
+        asyncio.run(_serve(arguments.certificate))
     else:
-        uvloop.run(_serve(told.certificate))
+        uvloop.run(_serve(arguments.certificate))
 
 
 if __name__ == "__main__":

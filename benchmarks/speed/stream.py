@@ -1,4 +1,4 @@
-"""A stream of call records: its whole path from bytes in hand, over a socket, and how long it holds the loop."""
+"""A stream of call records: its complete path from memory, over a socket, and how long it blocks the loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHUNKS: Final = (64 * 1024, 256 * 1024)
 
 
 class Chunks:
-    """An answer that has arrived already: its bytes in chunks, as a socket gives them."""
+    """A received response body, in chunks as a socket would deliver them."""
 
     status = 200
 
@@ -40,13 +40,16 @@ class Chunks:
         for start in range(0, len(self._answer), self._size):
             yield self._answer[start : start + self._size]
 
+    def discard(self) -> None:
+        pass
+
     async def aclose(self) -> None:
         release, self._release = self._release, lambda: None
         release()
 
 
 async def consume(answer: bytes, size: int, extra: bool = False) -> int:
-    """Stream a body that is in hand by the whole path of `client.cdr.by_period`."""
+    """Stream a body from memory through the complete path of `client.cdr.by_period`; return the number of records."""
     async with SessionManager(max_connections=4, clock=Clock()) as manager:
         manager.pool.api()
 
@@ -67,11 +70,11 @@ async def consume(answer: bytes, size: int, extra: bool = False) -> int:
 
 
 def run(options: Options) -> list[Result]:
-    """Stream bodies from memory and from a server, and time how long the loop is held."""
-    return [_in_hand(options), *_over_sockets(options)]
+    """Stream bodies from memory and from a server, and measure how long the loop is blocked."""
+    return [_from_memory(options), *_over_sockets(options)]
 
 
-def _in_hand(options: Options) -> Result:
+def _from_memory(options: Options) -> Result:
     measured: list[Row] = []
     for collected, on in COLLECTOR.items():
         for shape, make in SHAPES.items():
@@ -113,10 +116,10 @@ def _over_sockets(options: Options) -> tuple[Result, Result]:
             for share, odd_every in SHARES.items():
                 setting = f"{shape}{share}"
                 if options.match in setting:
-                    asked = [f"{shape}-{odd_every}-{megabytes}", shape, str(odd_every)]
-                    told = [_told(port, *asked) for _ in range(max(2, options.rounds // 3))]
-                    rates += _rates(setting, told)
-                    holds += _holds(setting, told)
+                    arguments = [f"{shape}-{odd_every}-{megabytes}", shape, str(odd_every)]
+                    reports = [_measured(port, *arguments) for _ in range(max(2, options.rounds // 3))]
+                    rates += _rates(setting, reports)
+                    holds += _holds(setting, reports)
     return (
         Result(
             "stream-socket",
@@ -140,36 +143,36 @@ def _over_sockets(options: Options) -> tuple[Result, Result]:
     )
 
 
-def _told(*arguments: str) -> dict[str, float]:
+def _measured(*arguments: str) -> dict[str, float]:
     with child("stream_client", *arguments) as process:
         assert process.stdout is not None
-        told: dict[str, float] = json.loads(process.stdout.readline())
-        return told
+        reports: dict[str, float] = json.loads(process.stdout.readline())
+        return reports
 
 
-def _rates(setting: str, told: list[dict[str, float]]) -> list[Row]:
+def _rates(setting: str, reports: list[dict[str, float]]) -> list[Row]:
     unit = "records/s"
     return [
-        Row("orjson.loads", setting, unit, [one["parsed"] for one in told]),
+        Row("orjson.loads", setting, unit, [one["parsed"] for one in reports]),
         Row(
             "videoapi over a socket",
             setting,
             unit,
-            [one["rate"] for one in told],
-            [one["rate"] / one["parsed"] for one in told],
+            [one["rate"] for one in reports],
+            [one["rate"] / one["parsed"] for one in reports],
         ),
     ]
 
 
-def _holds(setting: str, told: list[dict[str, float]]) -> list[Row]:
+def _holds(setting: str, reports: list[dict[str, float]]) -> list[Row]:
     def row(name: str, ours: str, theirs: str, limit: float | None = None) -> Row:
-        values, others = [one[ours] for one in told], [one[theirs] for one in told]
+        values, others = [one[ours] for one in reports], [one[theirs] for one in reports]
         return Row(name, setting, "ms", values, [a / b for a, b in zip(values, others, strict=True)], limit=limit)
 
     return [
-        Row("one parse, median", setting, "ms", [one["parse_cpu_median"] for one in told]),
-        Row("one parse, p99", setting, "ms", [one["parse_cpu_p99"] for one in told]),
-        Row("one parse, longest", setting, "ms", [one["parse_cpu_longest"] for one in told]),
+        Row("one parse, median", setting, "ms", [one["parse_cpu_median"] for one in reports]),
+        Row("one parse, p99", setting, "ms", [one["parse_cpu_p99"] for one in reports]),
+        Row("one parse, longest", setting, "ms", [one["parse_cpu_longest"] for one in reports]),
         row("hold, p99", "hold_cpu_p99", "parse_cpu_p99", limit=1.0),
         row("hold, longest", "hold_cpu_longest", "parse_cpu_longest", limit=1.0),
         row("hold, p99, against the median parse", "hold_cpu_p99", "parse_cpu_median"),

@@ -1,4 +1,4 @@
-"""One stream in a process of its own, timed callback by callback; it prints what it measured, and ends.
+"""One stream in a separate process, timed callback by callback; prints its measurements and exits.
 
 `python -m benchmarks.speed.stream_client PORT SHAPE-ODD-MEGABYTES SHAPE ODD`.
 """
@@ -27,7 +27,7 @@ PARSES: Final = 2_000
 
 @contextmanager
 def timed_callbacks() -> Iterator[list[tuple[float, float]]]:
-    """Note how long each callback of a loop takes: by the clock, and in processor time."""
+    """Record the duration of each loop callback: wall time and processor time, in seconds."""
     spans: list[tuple[float, float]] = []
     run, clock, spent = events.Handle._run, time.perf_counter, time.thread_time
 
@@ -44,7 +44,7 @@ def timed_callbacks() -> Iterator[list[tuple[float, float]]]:
 
 
 async def stream(port: str, asked: str, at_first: Callable[[], object] = lambda: None) -> tuple[int, float]:
-    """Read a whole stream; return its records, and the processor time it took. Calls back at the first record."""
+    """Read a complete stream and call `at_first` at its first record; return the record count and processor time."""
     async with VideoClient("app", "key", f"http://127.0.0.1:{port}/{asked}", allow_http=True) as client:
         count, began = 0, time.process_time()
         async for _ in client.cdr.by_period(*PERIOD):
@@ -55,7 +55,7 @@ async def stream(port: str, asked: str, at_first: Callable[[], object] = lambda:
 
 
 def parses(text: bytes, times: int) -> list[tuple[float, float]]:
-    """Time one parse after the other, each with letting its result go."""
+    """Time `times` parses, each including the release of its result: wall time and processor time, in seconds."""
     spans: list[tuple[float, float]] = []
     for _ in range(times):
         began, began_cpu = time.perf_counter(), time.thread_time()
@@ -68,7 +68,7 @@ def main() -> None:
     port, asked, shape, odd_every = sys.argv[1:]
     cores.pin(0)
     make, odd = SHAPES[shape], int(odd_every)
-    # The first stream imports and connects; it is not counted.
+    # The first stream imports and connects; it is not measured.
     asyncio.run(stream(port, f"{shape}-{odd}-1"))
     count, seconds = asyncio.run(stream(port, asked))
     with timed_callbacks() as held:
@@ -79,13 +79,13 @@ def main() -> None:
             break
         part += (b"," if part else b"[") + text
     wholes = sorted(cpu for _, cpu in parses(whole, 9))
-    told = {
+    measured = {
         "rate": count / seconds,
         "parsed": 5_000 / wholes[len(wholes) // 2],
         **_spread("parse", parses(part + b"]", PARSES)),
         **_spread("hold", held),
     }
-    print(json.dumps(told), flush=True)
+    print(json.dumps(measured), flush=True)
 
 
 def _spread(name: str, spans: list[tuple[float, float]]) -> dict[str, float]:

@@ -1,8 +1,8 @@
-"""One variant in a process of its own, which does what it is told line by line and tells what that cost.
+"""One variant in a separate process, which reads commands line by line and prints what each one cost.
 
-`python -m benchmarks.speed.worker MODULE:VARIANT ORIGIN [CA_FILE]`. It prints a line when it is ready, or what it
-lacks. Told `{"calls": N, "at_once": C, "warm": W}`, it makes W calls that are not counted, then N that are, and
-prints the processor time and the wall time of these. Between orders it waits in a read and uses nothing.
+`python -m benchmarks.speed.worker MODULE:VARIANT ORIGIN [CA_FILE]` prints a line when it is ready, or what is
+missing. For `{"calls": N, "at_once": C, "warm": W}`, it makes W uncounted calls, then N counted ones, and prints the
+processor time and wall time of the latter. Between commands it blocks in a read and uses no processor time.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from benchmarks.speed import cores
 
 @attrs.frozen
 class Target:
-    """Where a variant sends its calls.
+    """The server that a variant calls.
 
     Args:
         origin: Scheme, address and port.
-        ca_file: PEM file of the authority to trust, for TLS.
+        ca_file: PEM file of the trusted certificate authority, for TLS.
     """
 
     origin: str
@@ -42,12 +42,12 @@ class Target:
 
 
 Run = Callable[[int, int], Awaitable[object]]
-"""Makes so many calls, so many at once."""
+"""Makes a number of calls, with a number of them in flight."""
 Variant = Callable[[Target], AbstractAsyncContextManager[Run]]
 
 
 def pooled(call: Callable[[int], Awaitable[object]]) -> Run:
-    """Return a run that keeps `at_once` calls in flight; a call is told its number."""
+    """Return a run that keeps `at_once` calls in flight and passes each call its number."""
 
     async def run(calls: int, at_once: int) -> None:
         numbers = iter(range(calls))
@@ -61,25 +61,25 @@ def pooled(call: Callable[[int], Awaitable[object]]) -> Run:
     return run
 
 
-async def _obey(variant: Variant, target: Target) -> None:
+async def _run_commands(variant: Variant, target: Target) -> None:
     async with variant(target) as run:
         print(json.dumps({"ready": True}), flush=True)
         frozen = False
-        # The read holds the loop on purpose: no timer of the variant may run while others are measured.
+        # The read blocks the loop on purpose: no timer of the variant may run while others are measured.
         while line := sys.stdin.readline():
-            order = json.loads(line)
-            await run(order["warm"], order["at_once"])
+            command = json.loads(line)
+            await run(command["warm"], command["at_once"])
             if not frozen:
                 gc.collect()
                 gc.freeze()
                 frozen = True
             used, began = time.process_time(), time.perf_counter()
-            await run(order["calls"], order["at_once"])
-            told = {"cpu": time.process_time() - used, "wall": time.perf_counter() - began}
-            print(json.dumps(told), flush=True)
+            await run(command["calls"], command["at_once"])
+            cost = {"cpu": time.process_time() - used, "wall": time.perf_counter() - began}
+            print(json.dumps(cost), flush=True)
 
 
-def _found(name: str) -> Variant:
+def _variant(name: str) -> Variant:
     module, _, variant = name.partition(":")
     found: Variant = getattr(importlib.import_module(module), variant)
     return found
@@ -91,17 +91,17 @@ def main() -> None:
     parser.add_argument("origin")
     parser.add_argument("ca_file", nargs="?")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     cores.pin(0)
-    # A library may tell that its loop was held, which is how this process waits.
+    # Silence the warning that the loop was blocked: this process blocks it on purpose.
     logging.getLogger().addHandler(logging.NullHandler())
     run: Callable[[Any], None] = asyncio.run
     try:
-        if told.loop == "uvloop":
+        if arguments.loop == "uvloop":
             import uvloop
 
             run = uvloop.run
-        run(_obey(_found(told.variant), Target(told.origin, told.ca_file)))
+        run(_run_commands(_variant(arguments.variant), Target(arguments.origin, arguments.ca_file)))
     except ImportError as error:
         print(json.dumps({"missing": str(error)}), flush=True)
 

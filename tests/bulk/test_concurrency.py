@@ -1,4 +1,4 @@
-"""The concurrency of a bulk run grows slowly and shrinks quickly."""
+"""The concurrency limit of a bulk run grows slowly and shrinks quickly."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ class Clock:
         return self.now
 
 
-async def filled(window: AIMDLimit) -> int:
+async def fill(window: AIMDLimit) -> int:
     entered = 0
     while entered < window.limit:
         await window.acquire()
@@ -20,9 +20,9 @@ async def filled(window: AIMDLimit) -> int:
     return entered
 
 
-async def test_a_window_opens_by_one_for_each_round_of_successes() -> None:
+async def test_limit_grows_by_one_per_round_of_successes() -> None:
     window = AIMDLimit(32, Clock())
-    assert await filled(window) == 8
+    assert await fill(window) == 8
 
     for _ in range(8):
         window.succeeded()
@@ -32,7 +32,7 @@ async def test_a_window_opens_by_one_for_each_round_of_successes() -> None:
     assert window.limit == 9
 
 
-async def test_a_window_that_is_not_used_does_not_open() -> None:
+async def test_limit_does_not_grow_while_unused() -> None:
     window = AIMDLimit(32, Clock())
     await window.acquire()
 
@@ -42,7 +42,7 @@ async def test_a_window_that_is_not_used_does_not_open() -> None:
     assert window.limit == 8
 
 
-async def test_many_signs_of_one_moment_close_it_once_and_it_never_closes_wholly() -> None:
+async def test_limit_shrinks_once_per_second_and_never_below_one() -> None:
     clock = Clock()
     window = AIMDLimit(32, clock)
     for _ in range(30):
@@ -56,7 +56,7 @@ async def test_many_signs_of_one_moment_close_it_once_and_it_never_closes_wholly
     assert window.limit == 1
 
 
-async def test_those_who_wait_enter_in_order_as_places_come_free() -> None:
+async def test_waiters_acquire_slots_in_order() -> None:
     window = AIMDLimit(1, Clock())
     await window.acquire()
     order: list[int] = []

@@ -1,4 +1,4 @@
-"""Outcomes one by one, as they finish; leaving early loses none."""
+"""`create_each` yields outcomes as they finish; leaving early loses none."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ def specs(count: int) -> Iterator[RoomSpec]:
     return (RoomSpec(f"Room {number}") for number in range(count))
 
 
-async def test_outcomes_come_one_by_one_and_carry_their_room(client: VideoClient) -> None:
+async def test_create_each_yields_outcomes_with_their_room(client: VideoClient) -> None:
     async with client.rooms.create_each(specs(25), concurrency=5) as outcomes:
         seen = [outcome async for outcome in outcomes]
 
@@ -23,7 +23,7 @@ async def test_outcomes_come_one_by_one_and_carry_their_room(client: VideoClient
     assert outcomes.report.made == []
 
 
-async def test_plain_iteration_works_once(client: VideoClient) -> None:
+async def test_iteration_without_context_manager_works_once(client: VideoClient) -> None:
     run = client.rooms.create_each(specs(5))
 
     assert len([outcome async for outcome in run]) == 5
@@ -31,25 +31,25 @@ async def test_plain_iteration_works_once(client: VideoClient) -> None:
         [outcome async for outcome in run]
 
 
-async def test_leaving_early_stops_sending_and_reports_what_was_in_flight(
+async def test_leaving_early_stops_sending_and_reports_requests_in_flight(
     client: VideoClient, sandbox: Sandbox
 ) -> None:
-    handed_out = []
+    yielded = []
     async with client.rooms.create_each(specs(10_000), concurrency=4) as outcomes:
         async for outcome in outcomes:
-            handed_out.append(outcome)
-            if len(handed_out) == 10:
+            yielded.append(outcome)
+            if len(yielded) == 10:
                 break
 
     report = outcomes.report
     executed = {entry.reference for entry in sandbox.ledger.created}
-    told = {outcome.reference for outcome in (*handed_out, *report.made)}
-    assert told == executed
+    reported = {outcome.reference for outcome in (*yielded, *report.made)}
+    assert reported == executed
     assert report.total == len(executed) < 100
     assert not report.exhausted
 
 
-async def test_a_slow_consumer_holds_the_run_back(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_slow_consumer_applies_backpressure(client: VideoClient, sandbox: Sandbox) -> None:
     async with client.rooms.create_each(specs(10_000), concurrency=3) as outcomes:
         async for _ in outcomes:
             await asyncio.sleep(0.2)
@@ -58,7 +58,7 @@ async def test_a_slow_consumer_holds_the_run_back(client: VideoClient, sandbox: 
         assert sandbox.ledger.requests("rooms.create") <= 1 + 3 + 3 + 1
 
 
-async def test_the_error_of_the_inputs_comes_after_the_outcomes_of_all_that_was_read(
+async def test_input_error_is_raised_after_all_outcomes(
     client: VideoClient,
 ) -> None:
     def broken() -> Iterator[RoomSpec]:
@@ -74,13 +74,13 @@ async def test_the_error_of_the_inputs_comes_after_the_outcomes_of_all_that_was_
     assert caught.value.report.total == 6  # type: ignore[attr-defined]
 
 
-async def test_a_run_that_is_never_started_warns_of_nothing(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_run_that_is_never_started_sends_nothing_and_does_not_warn(client: VideoClient, sandbox: Sandbox) -> None:
     client.rooms.create_each(specs(5))
 
     assert sandbox.ledger.requests() == 0
 
 
-async def test_a_consumer_that_is_cancelled_still_gets_the_report(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_cancelled_consumer_still_gets_the_report(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "delay", times=None, seconds=0.1)
     run = client.rooms.create_each(specs(1000), concurrency=4)
 

@@ -1,4 +1,4 @@
-"""Many rooms at once: every input one outcome, and the outcomes agree with what the service executed."""
+"""`create_many` returns one outcome per input, and the outcomes match what the service executed."""
 
 import asyncio
 import gc
@@ -52,9 +52,7 @@ async def test_every_input_has_one_outcome_with_its_index_and_key(client: VideoC
     assert agrees_with_ledger(report, sandbox)
 
 
-async def test_a_room_named_with_its_own_owner_ref_carries_the_reference_in_its_data(
-    client: VideoClient, sandbox: Sandbox
-) -> None:
+async def test_reference_is_stored_in_data_when_owner_ref_is_set(client: VideoClient, sandbox: Sandbox) -> None:
     report = await client.rooms.create_many([RoomSpec("Mine", owner_ref="team-42", data={"floor": 3})])
 
     (made,) = report.made
@@ -64,15 +62,15 @@ async def test_a_room_named_with_its_own_owner_ref_carries_the_reference_in_its_
     assert room["data"] == {"floor": 3, "videoapi_ref": made.reference}
 
 
-async def test_rooms_are_kept_only_when_asked_for(client: VideoClient) -> None:
-    lean = await client.rooms.create_many(specs(1))
-    whole = await client.rooms.create_many(specs(1), keep_rooms=True)
+async def test_rooms_are_kept_only_with_keep_rooms(client: VideoClient) -> None:
+    without_rooms = await client.rooms.create_many(specs(1))
+    with_rooms = await client.rooms.create_many(specs(1), keep_rooms=True)
 
-    assert lean.made[0].room is None
-    assert whole.made[0].room.name == "Room 0"
+    assert without_rooms.made[0].room is None
+    assert with_rooms.made[0].room.name == "Room 0"
 
 
-async def test_one_failure_loses_none_of_the_others(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_invalid_inputs_do_not_affect_the_others(client: VideoClient, sandbox: Sandbox) -> None:
     inputs = [
         RoomSpec("a"),
         RoomSpec(""),
@@ -89,7 +87,7 @@ async def test_one_failure_loses_none_of_the_others(client: VideoClient, sandbox
     assert sandbox.ledger.requests("rooms.create") == 2
 
 
-async def test_a_repeated_key_fails_that_input(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_duplicate_key_fails_the_second_input(client: VideoClient, sandbox: Sandbox) -> None:
     report = await client.rooms.create_many([RoomSpec("a", key="k"), RoomSpec("b", key="k"), RoomSpec("c")])
 
     assert [(outcome.index, outcome.key) for outcome in report.failures] == [(1, "k")]
@@ -97,7 +95,7 @@ async def test_a_repeated_key_fails_that_input(client: VideoClient, sandbox: San
     assert sandbox.ledger.count("rooms.create") == 2
 
 
-async def test_a_key_comes_back_as_it_was_given_and_is_repeated_by_its_text(client: VideoClient) -> None:
+async def test_keys_are_returned_unchanged_and_compared_as_text(client: VideoClient) -> None:
     keys = [7, ("a", 1), ["no", "hash"], "7"]
 
     report = await client.rooms.create_many(RoomSpec("a", key=key) for key in keys)
@@ -106,7 +104,7 @@ async def test_a_key_comes_back_as_it_was_given_and_is_repeated_by_its_text(clie
     assert [outcome.key for outcome in report.failures] == ["7"]
 
 
-async def test_a_refusal_of_one_room_does_not_stop_the_run(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_rejection_of_one_room_does_not_stop_the_run(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "status", times=3, status=403, code=10114)
 
     report = await client.rooms.create_many(specs(20), concurrency=4)
@@ -115,7 +113,7 @@ async def test_a_refusal_of_one_room_does_not_stop_the_run(client: VideoClient, 
     assert report.exhausted
 
 
-async def test_a_refusal_of_the_account_stops_the_run(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_account_level_error_stops_the_run(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "expired", times=None, after=10)
     read = 0
 
@@ -134,9 +132,7 @@ async def test_a_refusal_of_the_account_stops_the_run(client: VideoClient, sandb
     assert agrees_with_ledger(report, sandbox)
 
 
-async def test_throttled_inputs_come_back_behind_the_pause_and_none_fails(
-    client: VideoClient, sandbox: Sandbox
-) -> None:
+async def test_throttled_inputs_are_sent_again_after_the_pause(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "throttle", times=10, retry_after=0, after=5)
 
     report = await client.rooms.create_many(specs(40), concurrency=8)
@@ -145,7 +141,7 @@ async def test_throttled_inputs_come_back_behind_the_pause_and_none_fails(
     assert agrees_with_ledger(report, sandbox)
 
 
-async def test_a_listener_that_is_gone_for_a_while_fails_no_input(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_temporarily_refused_connections_fail_no_input(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("*", "refuse", seconds=0.6, after=20)
 
     report = await client.rooms.create_many(specs(100), concurrency=16)
@@ -154,7 +150,7 @@ async def test_a_listener_that_is_gone_for_a_while_fails_no_input(client: VideoC
     assert agrees_with_ledger(report, sandbox)
 
 
-async def test_a_create_that_may_be_done_is_not_sent_again_without_proof(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_create_that_may_have_executed_is_not_resent_without_proof(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.set(list_omits="owner_ref")
     sandbox.fault("rooms.create", "drop_after", times=3)
     sandbox.fault("rooms.create", "drop_before", times=3, after=3)
@@ -171,7 +167,7 @@ async def test_a_create_that_may_be_done_is_not_sent_again_without_proof(client:
     assert sum(outcome.reference in executed for outcome in report.unknown) == 6
 
 
-async def test_a_run_of_refusals_is_given_up_and_nothing_is_lost(sandbox: Sandbox) -> None:
+async def test_run_stops_when_only_refused_for_give_up_after_seconds(sandbox: Sandbox) -> None:
     async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url) as client:
         await client.rooms.create(name="warm")
         sandbox.fault("rooms.create", "throttle", times=None, retry_after=0)
@@ -185,7 +181,7 @@ async def test_a_run_of_refusals_is_given_up_and_nothing_is_lost(sandbox: Sandbo
     assert agrees_with_ledger(report, sandbox) or len(sandbox.ledger.created) == 1
 
 
-async def test_the_timeout_of_a_run_lets_what_is_in_flight_end(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_run_timeout_lets_requests_in_flight_finish(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "delay", times=None, seconds=0.05)
 
     report = await client.rooms.create_many(specs(10_000), concurrency=4, timeout=0.3)
@@ -197,7 +193,7 @@ async def test_the_timeout_of_a_run_lets_what_is_in_flight_end(client: VideoClie
     assert agrees_with_ledger(report, sandbox)
 
 
-async def test_with_options_bounds_each_input(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_with_options_timeout_applies_per_input(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "hang", times=1)
 
     report = await client.with_options(timeout=0.3).rooms.create_many(specs(10), concurrency=2)
@@ -206,7 +202,7 @@ async def test_with_options_bounds_each_input(client: VideoClient, sandbox: Sand
     assert sandbox.ledger.requests("rooms.create") == 11
 
 
-async def test_the_error_of_the_inputs_is_raised_again_with_the_report(client: VideoClient) -> None:
+async def test_input_error_is_reraised_with_the_report(client: VideoClient) -> None:
     def broken() -> Iterator[RoomSpec]:
         yield from specs(3)
         raise LookupError("row 4 of the sheet is torn")
@@ -218,7 +214,7 @@ async def test_the_error_of_the_inputs_is_raised_again_with_the_report(client: V
     assert not caught.value.report.exhausted  # type: ignore[attr-defined]
 
 
-async def test_inputs_are_read_lazily_from_an_async_generator_which_is_closed(client: VideoClient) -> None:
+async def test_async_generator_is_read_lazily_and_closed(client: VideoClient) -> None:
     closed = False
 
     async def stream() -> AsyncIterator[RoomSpec]:
@@ -236,7 +232,7 @@ async def test_inputs_are_read_lazily_from_an_async_generator_which_is_closed(cl
     assert 0 < report.total < 100_000
 
 
-async def test_no_more_than_asked_for_are_in_flight(client: VideoClient) -> None:
+async def test_concurrency_limits_requests_in_flight(client: VideoClient) -> None:
     inside = most = 0
 
     async def watching(request: Request, send: Send) -> Outcome:
@@ -256,7 +252,7 @@ async def test_no_more_than_asked_for_are_in_flight(client: VideoClient) -> None
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, True, 2.5, 9])
-async def test_an_impossible_concurrency_is_refused_before_anything_is_read(sandbox: Sandbox, concurrency: int) -> None:
+async def test_invalid_concurrency_is_rejected_before_anything_is_sent(sandbox: Sandbox, concurrency: int) -> None:
     async with SessionManager(max_connections=8) as manager:
         client = VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, session=manager)
         with pytest.raises(ConfigurationError, match=r"concurrency|max_connections"):
@@ -265,7 +261,7 @@ async def test_an_impossible_concurrency_is_refused_before_anything_is_read(sand
     assert sandbox.ledger.requests() == 0
 
 
-async def test_progress_sees_the_report_grow(client: VideoClient) -> None:
+async def test_progress_is_called_after_each_outcome(client: VideoClient) -> None:
     seen: list[int] = []
 
     await client.rooms.create_many(specs(7), concurrency=2, progress=lambda report: seen.append(report.total))
@@ -273,7 +269,7 @@ async def test_progress_sees_the_report_grow(client: VideoClient) -> None:
     assert seen == [1, 2, 3, 4, 5, 6, 7]
 
 
-async def test_a_cancelled_run_reports_what_was_in_flight_as_unknown(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_cancelled_run_reports_requests_in_flight_as_unknown(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "hang", times=None, after=5)
     run = asyncio.create_task(client.rooms.create_many(specs(1000), concurrency=4))
     while sandbox.ledger.requests("rooms.create") < 9:
@@ -288,7 +284,7 @@ async def test_a_cancelled_run_reports_what_was_in_flight_as_unknown(client: Vid
     assert all(outcome.reference for outcome in report.unknown)
 
 
-async def test_an_error_of_the_users_own_code_ends_the_run_and_carries_the_report(
+async def test_progress_error_ends_the_run_and_carries_the_report(
     client: VideoClient,
 ) -> None:
     def progress(report: BulkReport) -> None:
@@ -301,7 +297,7 @@ async def test_an_error_of_the_users_own_code_ends_the_run_and_carries_the_repor
     assert caught.value.report.counts["created"] == 3  # type: ignore[attr-defined]
 
 
-async def test_the_audit_reads_a_list_that_is_longer_than_a_stream_of_records_may_be(
+async def test_audit_reads_a_list_longer_than_the_stream_limit(
     client: VideoClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("videoapi.streaming.streamed_response.MAX_BODY", 300)
@@ -312,7 +308,7 @@ async def test_the_audit_reads_a_list_that_is_longer_than_a_stream_of_records_ma
     assert (report.duplicates, report.missing) == ({}, [])
 
 
-async def test_a_run_leaves_no_task_behind(client: VideoClient) -> None:
+async def test_run_leaves_no_task_running(client: VideoClient) -> None:
     await client.rooms.create_many(specs(20))
     async for _ in client.rooms.create_each(specs(20)):
         break

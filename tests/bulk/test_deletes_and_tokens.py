@@ -1,4 +1,4 @@
-"""Many deletes and many tokens run on the same engine."""
+"""Bulk deletes and bulk tokens use the same engine as bulk creates."""
 
 from collections.abc import Iterator
 
@@ -11,9 +11,7 @@ async def some_rooms(client: VideoClient, count: int) -> list[str]:
     return [outcome.room_id or "" for outcome in report.made]
 
 
-async def test_rooms_are_deleted_and_the_key_of_an_outcome_is_the_room_id(
-    client: VideoClient, sandbox: Sandbox
-) -> None:
+async def test_delete_many_uses_the_room_id_as_key(client: VideoClient, sandbox: Sandbox) -> None:
     rooms = await some_rooms(client, 20)
 
     report = await client.rooms.delete_many(rooms)
@@ -23,7 +21,7 @@ async def test_rooms_are_deleted_and_the_key_of_an_outcome_is_the_room_id(
     assert sandbox.ledger.rooms == {}
 
 
-async def test_a_room_that_is_not_there_fails_and_a_repeated_one_too(client: VideoClient) -> None:
+async def test_delete_many_fails_missing_duplicate_and_invalid_rooms(client: VideoClient) -> None:
     (room,) = await some_rooms(client, 1)
 
     report = await client.rooms.delete_many([room, room, "0" * 24, "no/id"])
@@ -37,7 +35,7 @@ async def test_a_room_that_is_not_there_fails_and_a_repeated_one_too(client: Vid
     assert isinstance(report.failures[1].error, NotFound)
 
 
-async def test_a_delete_that_may_be_done_is_unknown_and_never_sent_again(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_delete_that_may_have_executed_is_unknown_and_not_resent(client: VideoClient, sandbox: Sandbox) -> None:
     rooms = await some_rooms(client, 5)
     sandbox.fault("rooms.delete", "drop_after", times=2)
 
@@ -48,7 +46,7 @@ async def test_a_delete_that_may_be_done_is_unknown_and_never_sent_again(client:
     assert sandbox.ledger.requests("rooms.delete") == 5
 
 
-async def test_tokens_come_with_their_text_only_on_request(client: VideoClient) -> None:
+async def test_token_text_is_not_in_the_repr_of_outcomes(client: VideoClient) -> None:
     (room,) = await some_rooms(client, 1)
     wanted = (TokenSpec(room, f"User {number}", "participant", f"u-{number}", key=number) for number in range(9))
 
@@ -61,7 +59,7 @@ async def test_tokens_come_with_their_text_only_on_request(client: VideoClient) 
     assert [outcome.key for outcome in report.made] == list(range(9))
 
 
-async def test_a_lost_token_is_issued_anew_once(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_token_is_issued_again_when_the_response_is_lost(client: VideoClient, sandbox: Sandbox) -> None:
     (room,) = await some_rooms(client, 1)
     sandbox.fault("tokens.create", "drop_after", times=1)
 
@@ -71,7 +69,7 @@ async def test_a_lost_token_is_issued_anew_once(client: VideoClient, sandbox: Sa
     assert sandbox.ledger.requests("tokens.create") == 2
 
 
-async def test_a_full_room_is_that_tokens_failure(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_full_room_fails_only_its_token(client: VideoClient, sandbox: Sandbox) -> None:
     rooms = await some_rooms(client, 2)
     sandbox.fault("tokens.create", "status", status=403, code=10114, times=1)
 

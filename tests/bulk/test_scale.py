@@ -1,4 +1,4 @@
-"""The big runs: exactly one outcome an input, and memory that stays flat."""
+"""Large runs: exactly one outcome per input, in constant memory."""
 
 import json
 import random
@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 def resident() -> int:
     status = Path("/proc/self/status")
     if not status.exists():
-        pytest.skip("reads resident memory from /proc, which this system has not")
+        pytest.skip("needs /proc to read the resident memory")
     line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) * 1024
 
@@ -28,7 +28,7 @@ def specs(count: int) -> Iterator[RoomSpec]:
     return (RoomSpec(f"Room {number}", key=f"row-{number}") for number in range(count))
 
 
-async def test_ten_thousand_rooms_through_drops_and_503s() -> None:
+async def test_ten_thousand_creates_survive_drops_and_503s() -> None:
     with Sandbox(seed=11).in_thread() as sandbox:
         async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=1) as client:
             await client.rooms.create_many(RoomSpec(f"warm {number}") for number in range(500))
@@ -53,11 +53,11 @@ async def test_ten_thousand_rooms_through_drops_and_503s() -> None:
         assert made == set(executed)
         assert report.duplicates == {}
         assert report.missing == []
-        # The sandbox and its ledger of ten thousand rooms live in this process too.
+        # The limit includes the sandbox and its ledger of 10,000 rooms, which run in this process.
         assert growth < 64 * MIB
 
 
-async def test_a_thousand_creates_survive_a_listener_that_is_gone_for_two_seconds() -> None:
+async def test_creates_survive_two_seconds_of_refused_connections() -> None:
     with Sandbox(seed=random.randrange(1000)).in_thread() as sandbox:
         async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url) as client:
             sandbox.fault("*", "refuse", seconds=2, after=200)
@@ -68,7 +68,7 @@ async def test_a_thousand_creates_survive_a_listener_that_is_gone_for_two_second
         assert sandbox.ledger.count("rooms.create") == 1000
 
 
-async def test_create_each_is_flat_in_memory() -> None:
+async def test_create_each_uses_constant_memory() -> None:
     async def make(request: Request, send: Send) -> Outcome:
         room = {"room_id": "0" * 24, "owner_ref": request.reference, "name": "x", "settings": {}}
         return answered(request, 200, {}, json.dumps({"result": 0, "room": room}).encode())

@@ -1,4 +1,4 @@
-"""What the command line's tests share."""
+"""Fixtures of the command-line tests."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ Cli = Callable[..., Result]
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A sandbox on a thread of its own."""
+    """A sandbox in its own thread."""
     with Sandbox(seed=7).in_thread() as running:
         yield running
 
@@ -37,13 +37,13 @@ def environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 
 @pytest.fixture
 def cli(environment: dict[str, str]) -> Cli:
-    """Runs the command line in this process, against the sandbox."""
+    """A function that runs the command line in this process, against the sandbox."""
     runner = CliRunner()
     return lambda *arguments: runner.invoke(videoapi, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, which is the working directory."""
+    """An empty folder that is the working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path

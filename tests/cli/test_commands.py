@@ -1,4 +1,4 @@
-"""Single commands, credentials, and what is not imported."""
+"""Single commands, credentials, exit codes, and lazy imports."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def test_help_and_version_import_nothing_heavy(arguments: tuple[str, ...]) -> No
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
-def test_without_click_the_missing_extra_is_named() -> None:
+def test_missing_extra_is_named_without_click() -> None:
     program = "import sys\nsys.modules['click'] = None\nfrom videoapi.cli import main\nmain()\n"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 5
@@ -37,7 +37,7 @@ def test_without_click_the_missing_extra_is_named() -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_a_token_is_printed_because_it_was_asked_for(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_tokens_create_prints_the_token(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\nA\n")
     cli("rooms", "create-many", "rooms.csv", "--quiet")
     (room_id,) = sandbox.ledger.rooms
@@ -51,7 +51,7 @@ def test_a_token_is_printed_because_it_was_asked_for(cli: Cli, sandbox: Sandbox,
     assert "role" in result.stderr
 
 
-def test_dial_in_numbers_come_without_secrets_unless_asked_for(cli: Cli) -> None:
+def test_dialin_hides_secrets_by_default(cli: Cli) -> None:
     shown = cli("dialin", "--json").stdout
     whole = cli("dialin", "--json", "--show-secrets").stdout
     secrets = [json.loads(whole)["app_key"], json.loads(whole)["sip"]["password"]]
@@ -61,7 +61,7 @@ def test_dial_in_numbers_come_without_secrets_unless_asked_for(cli: Cli) -> None
     assert not any(secret in cli("dialin").output for secret in secrets)
 
 
-def test_the_key_may_stand_in_a_file_that_only_its_owner_reads(
+def test_key_file_must_be_readable_only_by_its_owner(
     cli: Cli, environment: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("VIDEOAPI_APP_KEY")
@@ -75,7 +75,7 @@ def test_the_key_may_stand_in_a_file_that_only_its_owner_reads(
     assert cli("rooms", "list", "--app-key-file", key).exit_code == 0
 
 
-def test_no_command_takes_a_real_key_as_an_argument(cli: Cli) -> None:
+def test_no_command_takes_the_app_key_as_an_argument(cli: Cli) -> None:
     for command in (("rooms", "list"), ("cdr", "export"), ("tokens", "create"), ("dialin",)):
         assert "--app-key " not in cli(*command, "--help").output
 
@@ -91,11 +91,11 @@ def test_no_command_takes_a_real_key_as_an_argument(cli: Cli) -> None:
         ({"created": 3}, False, 4),
     ],
 )
-def test_the_exit_code_of_a_run_tells_the_worst(counts: dict[str, int], exhausted: bool, code: int) -> None:
+def test_exit_code_of_a_run_is_that_of_the_worst_outcome(counts: dict[str, int], exhausted: bool, code: int) -> None:
     assert exit_codes.of_run(counts, exhausted=exhausted) == code
 
 
-def test_plain_progress_speaks_every_five_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_progress_prints_every_five_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     now = 100.0
     show = plain("rooms", 1_000, clock=lambda: now)
     for now, done in ((102.0, 10), (105.0, 50), (106.0, 60), (110.5, 200)):  # noqa: B007
@@ -106,9 +106,9 @@ def test_plain_progress_speaks_every_five_seconds(capsys: pytest.CaptureFixture[
     ]
 
 
-def test_the_page_on_the_command_line_tells_the_exit_codes_of_the_help() -> None:
+def test_documented_exit_codes_match_the_help() -> None:
     page = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
-    told = dict(re.findall(r"^\| ([0-9]) \| (.+) \|$", page, re.MULTILINE))
-    helped = dict(re.findall(r"^  ([0-9])    (.+)$", exit_codes.MEANINGS, re.MULTILINE))
-    assert set(told) == {"0", "1", "2", "3", "4", "5", "6"}
-    assert all(helped[code].startswith(meaning) for code, meaning in told.items())
+    documented = dict(re.findall(r"^\| ([0-9]) \| (.+) \|$", page, re.MULTILINE))
+    shown = dict(re.findall(r"^  ([0-9])    (.+)$", exit_codes.MEANINGS, re.MULTILINE))
+    assert set(documented) == {"0", "1", "2", "3", "4", "5", "6"}
+    assert all(shown[code].startswith(meaning) for code, meaning in documented.items())

@@ -1,4 +1,4 @@
-"""Records as CSV rows: nothing is lost, nothing becomes a formula."""
+"""Records as CSV rows: no field is lost, and no cell becomes a formula."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ _VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.l
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd", "-x", "@SUM(A1)", "\tx", "\r=1", "=HYPERLINK(1)"])
-def test_a_formula_becomes_text(text: str) -> None:
+def test_formula_is_escaped(text: str) -> None:
     assert cell(text) == "'" + text
 
 
@@ -36,13 +36,13 @@ def test_a_formula_becomes_text(text: str) -> None:
         ({"a": 1}, '{"a":1}'),
     ],
 )
-def test_numbers_and_plain_text_stay_as_they_are(value: object, text: str) -> None:
+def test_numbers_and_plain_text_are_unchanged(value: object, text: str) -> None:
     assert cell(value) == text
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(_WORDS, _VALUES | st.dictionaries(_WORDS, _VALUES, max_size=3), max_size=6))
-def test_every_field_has_a_cell_or_stands_in_extra(fields: dict[str, Any]) -> None:
+def test_every_field_is_in_its_column_or_in_extra(fields: dict[str, Any]) -> None:
     row = cells(fields, CALL_COLUMNS)
     assert len(row) == len(CALL_COLUMNS) + 1
     extra = json.loads(row[-1]) if row[-1] else {}
@@ -55,7 +55,7 @@ def test_every_field_has_a_cell_or_stands_in_extra(fields: dict[str, Any]) -> No
                 assert extra[column] == held
 
 
-def test_every_field_of_the_models_has_a_column() -> None:
+def test_every_model_field_has_a_column() -> None:
     hints = field_types(CallRecord)
     columns = {column.partition(".")[0] for column in CALL_COLUMNS}
     assert columns == set(hints)

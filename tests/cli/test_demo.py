@@ -1,4 +1,4 @@
-"""The demo: small, and with a count that is off."""
+"""The demo: a small run, its report, and a count that differs."""
 
 import io
 
@@ -12,7 +12,7 @@ from videoapi.cli.demo.results import DemoResults, DemoStep
 
 
 @pytest.mark.slow
-def test_a_small_demo_agrees_with_the_ledger() -> None:
+def test_small_demo_agrees_with_the_ledger() -> None:
     result = CliRunner().invoke(videoapi, ["demo", "--rooms", "100", "--records", "2000", "--quiet"])
     assert result.exit_code == 0, result.output
     assert "counts agree with the ledger" in result.stdout
@@ -26,34 +26,34 @@ def drawn(found: DemoResults) -> str:
     return text.getvalue()
 
 
-def test_a_count_that_differs_is_marked() -> None:
+def test_differing_count_is_marked() -> None:
     found = DemoResults(steps=[DemoStep("rooms", 10, "rooms", 2.0)])
-    found.check("rooms made", 10, 10)
+    found.check("rooms created", 10, 10)
     assert found.agree
     assert "1 counts agree" in drawn(found)
     found.check("tokens issued", 19, 20)
     assert not found.agree
-    told = drawn(found)
-    assert "1 of 2 counts differ" in told
-    marked = next(line for line in told.splitlines() if "tokens issued" in line)
+    shown = drawn(found)
+    assert "1 of 2 counts differ" in shown
+    marked = next(line for line in shown.splitlines() if "tokens issued" in line)
     assert "NO" in marked
-    assert "NO" not in next(line for line in told.splitlines() if "rooms made" in line)
+    assert "NO" not in next(line for line in shown.splitlines() if "rooms created" in line)
 
 
 @pytest.mark.parametrize(("share", "length"), [(0.0, 0), (0.5, 5), (1.0, 10), (2.0, 10), (0.01, 1)])
-def test_a_bar_is_as_long_as_its_share(share: float, length: int) -> None:
+def test_bar_length_matches_its_share(share: float, length: int) -> None:
     assert len(bar(share, width=10)) == length
 
 
-def test_a_terminal_without_block_characters_gets_plain_bars() -> None:
+def test_bar_is_ascii_without_block_characters() -> None:
     assert bar(0.5, width=10, ascii_only=True) == "#####"
 
 
-def test_a_count_that_is_off_ends_the_demo_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_exits_with_1_when_a_count_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     from videoapi.cli.demo import steps
 
     async def nothing(self: steps.DemoRun, *arguments: object) -> list[object]:
-        self.found.check("rooms made", 1, 2)
+        self.found.check("rooms created", 1, 2)
         return []
 
     for name in ("make_rooms", "issue_tokens", "hold_conferences", "stream_records", "count_archives", "download"):

@@ -1,4 +1,4 @@
-"""`videoapi cdr export` and `videoapi archives export`: whole files, or a part to go on from."""
+"""`videoapi cdr export` and `videoapi archives export`: complete files, or a part to resume."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-def test_a_month_becomes_json_lines_with_every_field(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_jsonl_export_contains_every_record(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     result = cli("cdr", "export", FIRST, LAST, "out.jsonl", "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
@@ -36,7 +36,7 @@ def test_a_month_becomes_json_lines_with_every_field(cli: Cli, sandbox: Sandbox,
     assert sorted(path.name for path in folder.iterdir()) == ["out.jsonl"]
 
 
-def test_a_month_becomes_csv_with_the_same_records(cli: Cli, folder: Path) -> None:
+def test_csv_export_contains_the_same_records(cli: Cli, folder: Path) -> None:
     assert cli("cdr", "export", FIRST, LAST, "out.csv", "--quiet").exit_code == 0
     assert cli("cdr", "export", FIRST, LAST, "out.jsonl", "--quiet").exit_code == 0
     with (folder / "out.csv").open(newline="") as file:
@@ -47,14 +47,14 @@ def test_a_month_becomes_csv_with_the_same_records(cli: Cli, folder: Path) -> No
     assert float(rows[0]["room.duration"]) == records[0]["room"]["duration"]
 
 
-def test_one_rooms_records_alone(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_export_can_be_limited_to_one_room(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     room_id = sandbox.history.room_ids(1)[0]
     assert cli("cdr", "export", FIRST, LAST, "out.jsonl", "--room", room_id).exit_code == 0
     records = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert {record["room"]["room_id"] for record in records} == {room_id}
 
 
-def test_the_archive_is_exported_too(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_archives_are_exported(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     assert cli("archives", "export", FIRST, LAST, "out.csv").exit_code == 0
     with (folder / "out.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == sandbox.history.archives(FIRST, LAST)
@@ -66,7 +66,7 @@ def _broken(sandbox: Sandbox) -> None:
     sandbox.fault("cdr.by_period", "status", times=None, status=200, body=body)
 
 
-def test_records_that_cannot_be_read_are_listed_beside_the_output(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_unreadable_records_are_listed_in_a_separate_file(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     _broken(sandbox)
     result = cli("cdr", "export", LAST, LAST, "out.csv", "--json")
     assert result.exit_code == 6, result.output
@@ -82,7 +82,7 @@ def test_records_that_cannot_be_read_are_listed_beside_the_output(cli: Cli, sand
     assert json.loads(rows[0]["extra"]) == {"colour": "red"}
 
 
-def test_a_later_export_without_trouble_takes_the_list_away(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_clean_export_removes_an_earlier_list_of_rejected_records(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     _broken(sandbox)
     assert cli("cdr", "export", LAST, LAST, "out.csv", "--quiet").exit_code == 6
     sandbox.clear_faults()
@@ -90,14 +90,14 @@ def test_a_later_export_without_trouble_takes_the_list_away(cli: Cli, sandbox: S
     assert not (folder / "out.csv.rejected.jsonl").exists()
 
 
-def test_strict_ends_at_the_first_record_that_cannot_be_read(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_strict_stops_at_the_first_unreadable_record(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     _broken(sandbox)
     result = cli("cdr", "export", LAST, LAST, "out.jsonl", "--strict")
     assert result.exit_code == 6, result.output
     assert not (folder / "out.jsonl").exists()
 
 
-def test_an_export_that_fails_goes_on_from_its_cursor(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_failed_export_resumes_from_its_cursor(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     assert cli("cdr", "export", FIRST, LAST, "whole.jsonl", "--quiet").exit_code == 0
     sandbox.fault("cdr.by_period", "suspended", times=None, after=2)
     result = cli("cdr", "export", FIRST, LAST, "out.jsonl")
@@ -113,7 +113,7 @@ def test_an_export_that_fails_goes_on_from_its_cursor(cli: Cli, sandbox: Sandbox
     assert sorted(path.name for path in folder.iterdir()) == ["out.jsonl", "whole.jsonl"]
 
 
-def test_a_csv_part_that_is_gone_on_from_has_one_header(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_resumed_csv_export_has_one_header(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     assert cli("cdr", "export", FIRST, LAST, "whole.csv", "--quiet").exit_code == 0
     sandbox.fault("cdr.by_period", "suspended", times=None, after=1)
     result = cli("cdr", "export", FIRST, LAST, "out.csv")
@@ -124,7 +124,7 @@ def test_a_csv_part_that_is_gone_on_from_has_one_header(cli: Cli, sandbox: Sandb
     assert (folder / "out.csv").read_text() == (folder / "whole.csv").read_text()
 
 
-def test_a_part_is_not_gone_on_from_with_another_cursor(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_part_is_not_resumed_with_another_cursor(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     report = json.loads(cli("cdr", "export", FIRST, LAST, "other.jsonl", "--json").stdout)
     sandbox.fault("cdr.by_period", "suspended", times=None, after=2)
     assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 5
@@ -136,7 +136,7 @@ def test_a_part_is_not_gone_on_from_with_another_cursor(cli: Cli, sandbox: Sandb
     assert (folder / "out.jsonl.part").read_text() == before
 
 
-def test_an_earlier_export_stays_until_the_new_one_is_whole(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_earlier_export_is_kept_until_the_new_one_is_complete(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "out.jsonl").write_text("precious\n")
     sandbox.fault("cdr.by_period", "suspended", times=None, after=2)
     assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 5
@@ -153,7 +153,7 @@ def test_an_earlier_export_stays_until_the_new_one_is_whole(cli: Cli, sandbox: S
         ("2026-03-01", "2026-03-31", "out.csv", "--cursor", "none"),
     ],
 )
-def test_wrong_arguments_are_wrong_usage_and_nothing_is_sent(
+def test_invalid_arguments_are_usage_errors_and_send_nothing(
     cli: Cli, sandbox: Sandbox, folder: Path, arguments: tuple[str, ...]
 ) -> None:
     assert cli("cdr", "export", *arguments).exit_code == 2
@@ -161,14 +161,14 @@ def test_wrong_arguments_are_wrong_usage_and_nothing_is_sent(
     assert list(folder.iterdir()) == []
 
 
-def test_a_link_in_the_place_of_the_part_is_not_followed(cli: Cli, folder: Path) -> None:
+def test_symlink_in_place_of_the_part_is_not_followed(cli: Cli, folder: Path) -> None:
     (folder / "victim").write_text("precious")
     (folder / "out.jsonl.part").symlink_to(folder / "victim")
     assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 1
     assert (folder / "victim").read_text() == "precious"
 
 
-def test_files_are_downloaded_into_a_folder_a_session_and_only_once(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_files_are_downloaded_once_into_a_folder_per_session(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     arguments = ("archives", "download", LAST, LAST, "files", "--kind", "chatdata", "--json")
     sandbox.fault("files.get", "cut", at=0.5)
     first = json.loads(cli(*arguments).stdout)
@@ -181,7 +181,7 @@ def test_files_are_downloaded_into_a_folder_a_session_and_only_once(cli: Cli, sa
     assert second["downloaded"] == 0
 
 
-def test_a_file_that_is_gone_does_not_stop_the_others(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_missing_file_does_not_stop_the_other_downloads(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     sandbox.fault("files.get", "status", status=404)
     result = cli("archives", "download", LAST, LAST, "files", "--kind", "metadata", "--json")
     assert result.exit_code == 1, result.output
@@ -190,9 +190,7 @@ def test_a_file_that_is_gone_does_not_stop_the_others(cli: Cli, sandbox: Sandbox
     assert report["downloaded"] == sandbox.history.archives(LAST, LAST) - 1
 
 
-def test_wrong_recording_credentials_end_the_download_without_their_text(
-    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_recording_credentials_are_not_printed(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDEOAPI_RECORDING_PASSWORD", "canary-password")
     result = cli("archives", "download", LAST, LAST, "files")
     assert result.exit_code == 5, result.output

@@ -1,4 +1,4 @@
-"""Input files: whatever stands in them, a line spoils nothing but itself."""
+"""Input files: an invalid line affects only itself, whatever it contains."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ _PIECES = st.sampled_from(
 @_ANY_FILE
 @given(st.lists(_PIECES, max_size=30).map(b"".join))
 @pytest.mark.parametrize("name", ["any.jsonl", "any.csv"])
-def test_any_bytes_become_numbered_lines(tmp_path: Path, name: str, written: bytes) -> None:
+def test_any_bytes_are_read_as_numbered_lines(tmp_path: Path, name: str, written: bytes) -> None:
     path = tmp_path / name
     path.write_bytes((b"name,data.x\n" if name.endswith("csv") else b"") + written)
     lines = list(room_specs(path))
@@ -31,13 +31,13 @@ def test_any_bytes_become_numbered_lines(tmp_path: Path, name: str, written: byt
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), max_size=10))
 @_ANY_FILE
-def test_every_name_comes_through_a_jsonl_file(tmp_path: Path, names: list[str]) -> None:
+def test_jsonl_file_preserves_every_name(tmp_path: Path, names: list[str]) -> None:
     path = tmp_path / "rooms.jsonl"
     path.write_text("".join(json.dumps({"name": name}) + "\n" for name in names))
     assert [line.given.name for line in room_specs(path) if line.given is not None] == names
 
 
-def test_cells_become_settings_of_the_right_kind() -> None:
+def test_cells_are_converted_to_the_types_of_the_settings() -> None:
     spec = spec_of_cells(
         {
             "name": "A",
@@ -65,7 +65,7 @@ def test_cells_become_settings_of_the_right_kind() -> None:
     ("column", "text"),
     [("settings.participants", "many"), ("settings.knock", "2"), ("sip", "perhaps"), ("name", "")],
 )
-def test_a_cell_of_the_wrong_kind_is_named(column: str, text: str) -> None:
+def test_error_names_the_column_of_an_invalid_cell(column: str, text: str) -> None:
     with pytest.raises(ValidationError) as caught:
         spec_of_cells({"name": "A", column: text})
     assert caught.value.field == column
@@ -81,20 +81,20 @@ def test_a_cell_of_the_wrong_kind_is_named(column: str, text: str) -> None:
         ("rooms.xlsx", "name\nA\n"),
     ],
 )
-def test_a_file_that_is_none_of_rooms_is_refused_before_anything_is_sent(tmp_path: Path, name: str, text: str) -> None:
+def test_unusable_file_is_rejected_before_reading_its_lines(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(BadInput):
         room_specs(tmp_path / name)
 
 
-def test_a_setting_without_its_prefix_is_told_how_to_be_written(tmp_path: Path) -> None:
+def test_error_suggests_the_missing_settings_prefix(tmp_path: Path) -> None:
     path = tmp_path / "rooms.csv"
     path.write_text("name,participants\nA,5\n")
     with pytest.raises(BadInput, match=r"is settings\.participants meant\?"):
         room_specs(path)
 
 
-def test_a_cell_may_hold_several_lines_and_the_count_goes_on_behind_it(tmp_path: Path) -> None:
+def test_line_numbers_are_correct_after_a_multiline_cell(tmp_path: Path) -> None:
     path = tmp_path / "rooms.csv"
     path.write_text('name,data.note\nA,"one\ntwo"\nB,x,y\nC\n')
     lines = list(room_specs(path))
@@ -110,6 +110,6 @@ def test_a_cell_may_hold_several_lines_and_the_count_goes_on_behind_it(tmp_path:
         ("ids.jsonl", '{"room_id": "a1"}\n{"room_id": null}\n{"room_id": "b2", "status": "created"}\n'),
     ],
 )
-def test_ids_are_read_from_any_kind_of_file(tmp_path: Path, name: str, text: str) -> None:
+def test_room_ids_are_read_from_every_file_format(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     assert [line.given for line in room_ids(tmp_path / name)] == ["a1", "b2"]

@@ -1,4 +1,4 @@
-"""The command line as a process: signals, terminals, and the sandbox in one of its own."""
+"""The command line as a process: signals, terminals, and the sandbox in a separate process."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """Begins a command in a process of its own, which ends with the test at the latest."""
+    """A function that starts a command in a new process, which is killed at the end of the test."""
     with contextlib.ExitStack() as stack:
 
         def popen(*arguments: object) -> subprocess.Popen[str]:
@@ -47,16 +47,16 @@ def begin() -> Iterator[Begin]:
         yield popen
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 30
-    while not is_so():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.usefixtures("environment")
-def test_a_run_that_is_told_to_stop_waits_for_what_is_in_flight_and_writes_it_down(
+def test_stopped_run_waits_for_requests_in_flight_and_records_them(
     begin: Begin, sandbox: Sandbox, folder: Path, number: signal.Signals, code: int
 ) -> None:
     (folder / "rooms.csv").write_text("name\n" + "A\n" * 10_000)
@@ -64,27 +64,27 @@ def test_a_run_that_is_told_to_stop_waits_for_what_is_in_flight_and_writes_it_do
     process = begin("rooms", "create-many", "rooms.csv", "--concurrency", 8)
     wait_until(lambda: sandbox.ledger.count("rooms.create") > 20)
     process.send_signal(number)
-    _, told = process.communicate(timeout=30)
-    assert process.returncode == code, told
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == code, stderr
     outcomes = [json.loads(line) for line in (folder / "rooms.csv.outcomes.jsonl").read_text().splitlines()]
     made = {outcome["room_id"] for outcome in outcomes if outcome["status"] == "created"}
     assert made == set(sandbox.ledger.rooms)
     assert len(made) < 10_000
     assert {outcome["status"] for outcome in outcomes} <= {"created", "not_sent"}
-    assert f"{len(made)} created" in told
-    assert "Traceback" not in told
+    assert f"{len(made)} created" in stderr
+    assert "Traceback" not in stderr
 
 
-def test_an_interrupted_export_goes_on_where_it_stopped(cli: Cli, begin: Begin, sandbox: Sandbox, folder: Path) -> None:
+def test_interrupted_export_resumes_where_it_stopped(cli: Cli, begin: Begin, sandbox: Sandbox, folder: Path) -> None:
     assert cli("cdr", "export", FIRST, LAST, "whole.jsonl", "--quiet").exit_code == 0
     sandbox.fault("cdr.by_period", "hang", times=None, after=2)
     process = begin("cdr", "export", FIRST, LAST, "out.jsonl")
     part = folder / "out.jsonl.part"
     wait_until(lambda: part.exists() and part.stat().st_size > 0)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
-    assert process.returncode == 130, told
-    cursor = re.search(r"--cursor (\S+)", told)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    cursor = re.search(r"--cursor (\S+)", stderr)
     assert cursor is not None
     assert not (folder / "out.jsonl").exists()
     sandbox.clear_faults()
@@ -94,28 +94,28 @@ def test_an_interrupted_export_goes_on_where_it_stopped(cli: Cli, begin: Begin, 
 
 
 @pytest.mark.usefixtures("environment")
-def test_on_a_terminal_there_is_a_bar(folder: Path) -> None:
+def test_progress_is_a_bar_on_a_terminal(folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\n" + "A\n" * 20)
-    ours, theirs = pty.openpty()
+    controller, terminal = pty.openpty()
     try:
         ended = subprocess.run(
             [*COMMAND, "rooms", "create-many", "rooms.csv", "--json"],
             stdout=subprocess.PIPE,
-            stderr=theirs,
+            stderr=terminal,
             text=True,
             check=True,
             env={**os.environ, "TERM": "xterm"},
         )
-        shown = os.read(ours, 100_000).decode()
+        shown = os.read(controller, 100_000).decode()
     finally:
-        os.close(ours)
-        os.close(theirs)
+        os.close(controller)
+        os.close(terminal)
     assert json.loads(ended.stdout)["counts"] == {"created": 20}
     assert "\x1b[" in shown
     assert "20 created" in shown
 
 
-def test_the_sandbox_prints_what_a_client_needs_and_ends_with_0(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sandbox_prints_the_client_environment_and_exits_with_0(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     process = begin("sandbox", "--port", 0, "--seed", 5, "--rooms", 3, "--switch", "create_status=201")
     try:
         assert process.stdout is not None
@@ -130,7 +130,7 @@ def test_the_sandbox_prints_what_a_client_needs_and_ends_with_0(begin: Begin, mo
     assert process.returncode == 0
 
 
-def test_the_sandbox_takes_the_credentials_it_is_given(begin: Begin) -> None:
+def test_sandbox_uses_the_given_credentials(begin: Begin) -> None:
     process = begin("sandbox", "--port", 0, "--app-id", "a" * 24, "--app-key", "my key")
     assert process.stdout is not None
     lines = [process.stdout.readline().strip() for _ in range(5)]
@@ -141,7 +141,7 @@ def test_the_sandbox_takes_the_credentials_it_is_given(begin: Begin) -> None:
     assert "export VIDEOAPI_APP_KEY='my key'" in lines
 
 
-def test_a_killed_sandbox_goes_on_from_its_state(begin: Begin, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_sandbox_resumes_from_its_state(begin: Begin, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for rooms in (1, 2):
         process = begin("sandbox", "--port", 0, "--state", "kept", "--app-id", "a" * 24, "--app-key", "key")
         assert process.stdout is not None
@@ -157,20 +157,20 @@ def test_a_killed_sandbox_goes_on_from_its_state(begin: Begin, folder: Path, mon
 
 
 @pytest.mark.parametrize(("name", "code"), [("missing/file", 5), ("text", 2)])
-def test_a_state_that_cannot_be_used_is_told(cli: Cli, folder: Path, name: str, code: int) -> None:
+def test_unusable_state_file_is_reported(cli: Cli, folder: Path, name: str, code: int) -> None:
     (folder / "text").write_text("no database " * 100)
     result = cli("sandbox", "--port", 0, "--state", name)
     assert result.exit_code == code
     assert name in result.stderr
 
 
-def test_an_unknown_switch_is_wrong_usage(cli: Cli) -> None:
+def test_unknown_switch_is_a_usage_error(cli: Cli) -> None:
     result = cli("sandbox", "--switch", "colour=red")
     assert result.exit_code == 2
     assert "status_mode" in result.stderr
 
 
-def test_a_port_that_is_taken_is_told(cli: Cli, sandbox: Sandbox) -> None:
+def test_port_in_use_is_reported(cli: Cli, sandbox: Sandbox) -> None:
     result = cli("sandbox", "--port", sandbox.port)
     assert result.exit_code == 5
     assert str(sandbox.port) in result.stderr

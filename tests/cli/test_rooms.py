@@ -17,7 +17,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_csv_file_becomes_rooms_with_their_settings_and_data(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_csv_file_creates_rooms_with_settings_and_data(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text(
         "name,owner_ref,key,settings.participants,settings.auto_recording,data.team\n"
         "Stand-up,team-1,a,10,true,blue\n"
@@ -38,7 +38,7 @@ def test_a_csv_file_becomes_rooms_with_their_settings_and_data(cli: Cli, sandbox
     assert written["b"]["line"] == 3
 
 
-def test_an_outcome_file_is_for_its_owner_only_and_an_earlier_one_is_kept(cli: Cli, folder: Path) -> None:
+def test_outcome_file_is_private_and_never_overwritten(cli: Cli, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\nA\n")
     assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
     earlier = (folder / "rooms.csv.outcomes.jsonl").read_text()
@@ -47,7 +47,7 @@ def test_an_outcome_file_is_for_its_owner_only_and_an_earlier_one_is_kept(cli: C
     assert (folder / "rooms.csv.outcomes.jsonl.1").read_text() == earlier
 
 
-def test_a_bad_line_fails_alone_and_keeps_its_line_number(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_invalid_line_fails_alone_with_its_line_number(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.jsonl").write_bytes(
         b'{"name": "A", "key": "a"}\n'
         b'{"name": "B", "colour": "red"}\n'
@@ -72,7 +72,7 @@ def test_a_bad_line_fails_alone_and_keeps_its_line_number(cli: Cli, sandbox: San
     assert "line 2 failed" in result.stderr
 
 
-def test_an_unknown_column_is_wrong_usage_and_nothing_is_sent(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_unknown_column_is_a_usage_error_and_sends_nothing(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name,settings.colour\nA,red\n")
     result = cli("rooms", "create-many", "rooms.csv")
     assert result.exit_code == 2
@@ -80,7 +80,7 @@ def test_an_unknown_column_is_wrong_usage_and_nothing_is_sent(cli: Cli, sandbox:
     assert sandbox.ledger.requests() == 0
 
 
-def test_a_truth_that_is_none_fails_its_line(cli: Cli, folder: Path) -> None:
+def test_invalid_boolean_fails_its_line(cli: Cli, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name,settings.knock,sip\nA,maybe,\nB,1,no\n")
     assert cli("rooms", "create-many", "rooms.csv", "--quiet").exit_code == 1
     written = {row["line"]: row for row in rows(folder / "rooms.csv.outcomes.jsonl")}
@@ -88,7 +88,7 @@ def test_a_truth_that_is_none_fails_its_line(cli: Cli, folder: Path) -> None:
     assert written[3]["status"] == "created"
 
 
-def test_a_create_that_nothing_proves_is_unknown_with_its_reference(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_unproven_create_is_unknown_with_its_reference(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name,owner_ref\nA,team-1\nB,team-2\n")
     sandbox.set(list_omits="data")
     sandbox.fault("rooms.create", "drop_after")
@@ -100,7 +100,7 @@ def test_a_create_that_nothing_proves_is_unknown_with_its_reference(cli: Cli, sa
     assert unknown["reference"] in result.stderr
 
 
-def test_a_verdict_on_the_account_stops_the_run(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_account_error_stops_the_run(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\n" + "A\n" * 500)
     sandbox.fault("rooms.create", "suspended", times=None, after=3)
     result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 4, "--json")
@@ -112,22 +112,24 @@ def test_a_verdict_on_the_account_stops_the_run(cli: Cli, sandbox: Sandbox, fold
     assert "Stopped" in result.stderr
 
 
-def test_wrong_credentials_are_told_without_the_key(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VIDEOAPI_APP_KEY", "canary-key-of-nobody")
+def test_wrong_credentials_are_reported_without_the_key(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDEOAPI_APP_KEY", "canary-wrong-key")
     result = cli("rooms", "list")
     assert result.exit_code == 5
     assert "AuthenticationFailed" in result.stderr
     assert "canary" not in result.output
 
 
-def test_missing_credentials_name_the_variable(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_error_names_the_variable(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VIDEOAPI_APP_KEY")
     result = cli("rooms", "list")
     assert result.exit_code == 5
     assert "VIDEOAPI_APP_KEY" in result.stderr
 
 
-def test_the_outcomes_of_a_create_are_the_input_of_a_delete(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_outcome_file_of_create_many_is_input_of_delete_many(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name,settings.moderators\nA,1\nB,99\nC,2\n")
     assert cli("rooms", "create-many", "rooms.csv", "--out", "made.jsonl").exit_code == 1
     assert len(sandbox.ledger.rooms) == 2
@@ -137,9 +139,7 @@ def test_the_outcomes_of_a_create_are_the_input_of_a_delete(cli: Cli, sandbox: S
     assert sandbox.ledger.rooms == {}
 
 
-def test_rooms_are_listed_and_shown_without_what_could_steer_a_terminal(
-    cli: Cli, sandbox: Sandbox, folder: Path
-) -> None:
+def test_room_output_has_no_terminal_control_characters(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     name = "A\x1b[31m\u202eB\x9b2J"
     (folder / "rooms.jsonl").write_text(json.dumps({"name": name, "owner_ref": "team\x07"}))
     assert cli("rooms", "create-many", "rooms.jsonl", "--quiet").exit_code == 0
@@ -153,13 +153,13 @@ def test_rooms_are_listed_and_shown_without_what_could_steer_a_terminal(
     assert raw.isascii()
 
 
-def test_a_room_that_does_not_exist_is_a_failure(cli: Cli) -> None:
+def test_missing_room_is_a_failure(cli: Cli) -> None:
     result = cli("rooms", "get", "0" * 24)
     assert result.exit_code == 1
     assert "NotFound" in result.stderr
 
 
-def test_telephone_secrets_are_masked_unless_asked_for(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_telephone_secrets_are_redacted_by_default(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name,sip\nA,true\n")
     assert cli("rooms", "create-many", "rooms.csv", "--quiet").exit_code == 0
     (room_id,) = sandbox.ledger.rooms
@@ -169,7 +169,7 @@ def test_telephone_secrets_are_masked_unless_asked_for(cli: Cli, sandbox: Sandbo
     assert shown == "***"
 
 
-def test_a_create_whose_answer_was_lost_is_found(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_room_is_found_when_its_create_response_was_lost(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
     sandbox.fault("rooms.create", "drop_after")
     sandbox.fault("rooms.create", "drop_before", after=1)
@@ -178,7 +178,7 @@ def test_a_create_whose_answer_was_lost_is_found(cli: Cli, sandbox: Sandbox, fol
     assert len(sandbox.ledger.rooms) == 3
 
 
-def test_the_same_job_goes_on_where_it_ended(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_same_job_resumes_where_it_ended(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name,key\nA,a\nB,b\n")
     job = ("rooms", "create-many", "rooms.csv", "--job-id", "autumn", "--settle", 0.2)
     assert cli(*job).exit_code == 0
@@ -187,7 +187,7 @@ def test_the_same_job_goes_on_where_it_ended(cli: Cli, sandbox: Sandbox, folder:
     assert sorted(room["name"] for room in sandbox.ledger.rooms.values()) == ["A", "B", "C"]
 
 
-def test_a_reference_is_resolved(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_reference_is_resolved_to_its_room(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\nA\n")
     assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
     (made,) = rows(folder / "rooms.csv.outcomes.jsonl")

@@ -1,4 +1,4 @@
-"""Where the credentials come from, and that a rotated key needs no new client."""
+"""Sources of credentials, and key rotation without a new client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def login(seen: Seen) -> str:
     return base64.b64decode(seen.headers["authorization"].removeprefix("Basic ")).decode()
 
 
-async def test_credentials_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_credentials_and_base_url_default_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serve(repeating(answer(200, room()))) as server:
         monkeypatch.setenv("VIDEOAPI_APP_ID", "env-id")
         monkeypatch.setenv("VIDEOAPI_APP_KEY", "env-key")
@@ -37,7 +37,7 @@ async def test_credentials_and_address_come_from_the_environment(monkeypatch: py
 
 
 @pytest.mark.parametrize("given", ["app_id", "app_key", None])
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, given: str | None) -> None:
+def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch, given: str | None) -> None:
     for name in ("VIDEOAPI_APP_ID", "VIDEOAPI_APP_KEY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigurationError) as failed:
@@ -46,12 +46,12 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, given: str | 
     assert ("VIDEOAPI_APP_KEY" in str(failed.value)) == (given != "app_key")
 
 
-def test_the_default_address_is_the_services_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_base_url_is_the_public_api(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VIDEOAPI_BASE_URL", raising=False)
     assert VideoClient("id", "key").base_url == "https://api.enablex.io/video/v2"
 
 
-async def test_a_callable_is_asked_at_each_attempt_so_a_key_may_change_between_two() -> None:
+async def test_credentials_callable_is_called_for_each_attempt() -> None:
     async def script(link: Link) -> None:
         await link.request()
         link.answer(503 if link.number == 1 else 200, room())
@@ -65,7 +65,7 @@ async def test_a_callable_is_asked_at_each_attempt_so_a_key_may_change_between_t
         assert [login(seen) for seen in server.requests] == ["id:old", "id:new"]
 
 
-async def test_it_may_be_asynchronous_and_return_credentials() -> None:
+async def test_credentials_callable_may_be_async_and_return_credentials() -> None:
     async def read() -> Credentials:
         return Credentials("id", "köy")
 
@@ -75,24 +75,24 @@ async def test_it_may_be_asynchronous_and_return_credentials() -> None:
         assert login(server.requests[0]) == "id:köy"
 
 
-async def test_credentials_may_be_given_whole() -> None:
+async def test_credentials_object_is_accepted() -> None:
     async with serve(repeating(answer(200, room()))) as server:
         async with VideoClient(credentials=Credentials("id", Secret("key")), base_url=server.base_url) as client:
             await client.rooms.get(ROOM_ID)
         assert login(server.requests[0]) == "id:key"
 
 
-@pytest.mark.parametrize("rubbish", [None, "id:key", ("id",), ("id", "key", "x"), ["id", "key"], ("id", ""), (1, "k")])
-async def test_a_callable_that_returns_none_is_a_configuration_error(rubbish: object) -> None:
+@pytest.mark.parametrize("returned", [None, "id:key", ("id",), ("id", "key", "x"), ["id", "key"], ("id", ""), (1, "k")])
+async def test_invalid_value_from_credentials_callable_is_rejected(returned: object) -> None:
     async with serve(repeating(answer(200, room()))) as server:
-        async with VideoClient(credentials=lambda: rubbish, base_url=server.base_url) as client:  # type: ignore[arg-type,return-value]
+        async with VideoClient(credentials=lambda: returned, base_url=server.base_url) as client:  # type: ignore[arg-type,return-value]
             with pytest.raises(ConfigurationError):
                 await client.rooms.get(ROOM_ID)
             assert client._manager.pool.permits.free == client._manager.pool.max_connections
         assert server.accepted == 0
 
 
-async def test_what_a_callable_raises_is_the_callers_to_see() -> None:
+async def test_exception_from_credentials_callable_propagates() -> None:
     def fail() -> tuple[str, str]:
         raise LookupError("the vault is shut")
 
@@ -105,20 +105,20 @@ async def test_what_a_callable_raises_is_the_callers_to_see() -> None:
 @pytest.mark.parametrize(
     ("app_id", "app_key"), [("i:d", "key"), ("id", "k\r\ney"), ("id\n", "key"), ("id", "key\0"), ("\x7f", "key")]
 )
-def test_credentials_that_http_basic_cannot_carry_are_refused(app_id: str, app_key: str) -> None:
+def test_credentials_not_valid_in_http_basic_are_rejected(app_id: str, app_key: str) -> None:
     with pytest.raises(ConfigurationError) as failed:
         VideoClient(app_id, app_key)
     assert app_key not in str(failed.value)
 
 
-def test_two_sources_at_once_are_refused() -> None:
+def test_two_credential_sources_are_rejected() -> None:
     with pytest.raises(ConfigurationError, match="not both"):
         VideoClient("id", "key", credentials=lambda: ("id", "key"))
     with pytest.raises(ConfigurationError, match="callable"):
         VideoClient(credentials=("id", "key"))  # type: ignore[arg-type]
 
 
-async def test_a_wrong_key_is_told_once() -> None:
+async def test_wrong_key_is_not_retried() -> None:
     refusal = answer(401, {"result": 10000, "error": "[Reason] Application not found", "desc": ""})
     async with serve(repeating(refusal)) as server:
         async with VideoClient("id", "key", server.base_url, retry=EAGER) as client:
@@ -128,7 +128,7 @@ async def test_a_wrong_key_is_told_once() -> None:
     assert (failed.value.status, failed.value.code, failed.value.group) == (401, 10000, 100)
 
 
-def test_a_secret_shows_itself_only_by_its_value() -> None:
+def test_secret_is_only_visible_through_its_value() -> None:
     secret = Secret("hush")
     assert "hush" not in f"{secret} {secret!r} {secret:>10}" + str([secret]) + repr(Credentials("id", secret))
     assert secret.value == "hush"

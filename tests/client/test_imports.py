@@ -1,4 +1,4 @@
-"""What `import videoapi` costs, and which way the imports inside it lead."""
+"""The cost of `import videoapi`, and the direction of imports inside the package."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_importing_the_package_loads_next_to_nothing() -> None:
+def test_package_import_loads_only_the_package_itself() -> None:
     loaded = loaded_by("import videoapi")
     assert {name for name in loaded if name.startswith("videoapi")} == {"videoapi"}
     heavy = {"aiohttp", "attrs", "attr", "cattrs", "msgspec", "asyncio", "yarl", "click", "rich", "ssl", "logging"}
     assert not (heavy | {"typing", "re", "enum"}) & loaded
 
 
-def test_an_error_class_loads_no_network() -> None:
+def test_error_classes_load_no_network_modules() -> None:
     loaded = loaded_by("from videoapi import NotFound, VideoAPIError")
     assert not {"aiohttp", "cattrs", "msgspec", "asyncio"} & loaded
 
 
-def test_the_client_loads_nothing_of_the_sandbox_the_cli_or_the_tests() -> None:
+def test_client_import_loads_no_sandbox_cli_or_test_modules() -> None:
     loaded = loaded_by("from videoapi import VideoClient")
     assert "aiohttp" in loaded
-    strangers = ("videoapi.sandbox", "videoapi.cli.", "videoapi.testing", "videoapi.pytest_plugin")
-    assert not [name for name in loaded if name.startswith(strangers)]
+    excluded = ("videoapi.sandbox", "videoapi.cli.", "videoapi.testing", "videoapi.pytest_plugin")
+    assert not [name for name in loaded if name.startswith(excluded)]
     assert not {"click", "rich", "pytest", "trustme", "aioresponses", "aiohttp.web"} & loaded
 
 
-def test_a_client_object_loads_little_besides_aiohttp() -> None:
+def test_client_construction_loads_no_namespace_modules() -> None:
     loaded = loaded_by("from videoapi import VideoClient; VideoClient('id', 'key', 'https://api.example.com/v1')")
     ours = {name for name in loaded if name.startswith("videoapi.")}
     later = ("models", "resources", "creation", "streaming", "bulk", "downloads")
@@ -51,12 +51,12 @@ def test_a_client_object_loads_little_besides_aiohttp() -> None:
     assert not {"cattrs", "msgspec"} & loaded
 
 
-def test_the_pytest_plugin_loads_nothing_until_it_is_used() -> None:
+def test_pytest_plugin_import_is_lazy() -> None:
     loaded = loaded_by("import videoapi.pytest_plugin")
     assert not {"aiohttp", "cattrs", "msgspec", "aioresponses", "videoapi.client", "videoapi.sandbox"} & loaded
 
 
-def test_the_public_names_are_sorted_whole_and_real() -> None:
+def test_public_names_are_sorted_complete_and_importable() -> None:
     assert videoapi.__all__ == sorted(videoapi.__all__)
     assert set(videoapi.__all__) == set(videoapi._HOME)
     for name in videoapi.__all__:
@@ -67,40 +67,40 @@ def test_the_public_names_are_sorted_whole_and_real() -> None:
         videoapi.nonsense  # noqa: B018
 
 
-def test_type_checkers_are_told_the_same_names() -> None:
+def test_type_checkers_see_the_same_public_names() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     guarded = next(node for node in tree.body if isinstance(node, ast.If))
-    told = {
+    declared = {
         alias.name: node.module
         for node in ast.walk(guarded)
         if isinstance(node, ast.ImportFrom) and node.module != "typing"
         for alias in node.names
     }
-    assert told == {name: f"videoapi.{home}" for name, home in videoapi._HOME.items()}
+    assert declared == {name: f"videoapi.{home}" for name, home in videoapi._HOME.items()}
 
 
-def test_the_version_is_the_installed_ones() -> None:
+def test_version_matches_the_installed_package() -> None:
     from importlib.metadata import version
 
     assert videoapi.__version__ == version("videoapi")
 
 
-def test_every_module_can_be_imported_on_its_own() -> None:
+def test_every_module_can_be_imported() -> None:
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         if parts[-1] not in ("__main__",):
             importlib.import_module(".".join(part for part in parts if part != "__init__"))
 
 
-def test_imports_lead_downwards() -> None:
+def test_import_contracts_hold() -> None:
     root = PACKAGE.parent
     if not (root / "pyproject.toml").exists():
-        pytest.skip("the contracts stand in the repository, not in the wheel")
+        pytest.skip("the import contracts are in the repository, not in the wheel")
     lint = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([lint, "--no-cache"], cwd=root, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_no_module_is_larger_than_a_reader_can_hold() -> None:
+def test_modules_are_at_most_24_kib() -> None:
     for path in PACKAGE.rglob("*.py"):
         assert path.stat().st_size <= 24 * 1024, path.name

@@ -1,4 +1,4 @@
-"""Opening, sharing and closing: each wrong use says clearly what it is, and nothing is left open."""
+"""Opening, sharing and closing clients: misuse raises a clear error, and no resources leak."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def silent(link: Link) -> None:
     await link.gone()
 
 
-async def test_a_client_that_is_closed_says_so() -> None:
+async def test_closed_client_raises_configuration_error() -> None:
     async with serve(DONE) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             await client.rooms.get(ROOM_ID)
@@ -48,7 +48,7 @@ async def test_a_client_that_is_closed_says_so() -> None:
         assert len(server.requests) == 1
 
 
-async def test_closing_twice_or_unused_does_no_harm() -> None:
+async def test_close_is_safe_when_repeated_or_unused() -> None:
     client = VideoClient("id", "key", "http://127.0.0.1:9/v1")
     await client.aclose()
     await client.aclose()
@@ -58,7 +58,7 @@ async def test_closing_twice_or_unused_does_no_harm() -> None:
     assert manager.closed
 
 
-def test_another_event_loop_is_told_by_name() -> None:
+def test_use_from_another_event_loop_is_rejected() -> None:
     client = VideoClient("id", "key", "http://127.0.0.1:9/v1")
     with asyncio.Runner() as first, asyncio.Runner() as second:
         first.run(client.__aenter__())
@@ -67,14 +67,14 @@ def test_another_event_loop_is_told_by_name() -> None:
         first.run(client.aclose())
 
 
-async def test_a_client_is_made_outside_a_loop_and_used_in_one() -> None:
+async def test_client_can_be_created_outside_an_event_loop() -> None:
     client = await asyncio.to_thread(VideoClient, "id", "key", "http://127.0.0.1:9/v1")
     async with client:
         with pytest.raises(ConnectionFailed):
             await client.with_options(retry=RetryPolicy(attempts=1)).rooms.get(ROOM_ID)
 
 
-async def test_two_projects_share_a_pool_and_nothing_else() -> None:
+async def test_two_projects_share_only_the_pool() -> None:
     async with serve(DONE) as server, SessionManager(max_connections=4) as manager:
         first = VideoClient("one", "key-1", server.base_url, session=manager)
         second = VideoClient("two", "key-2", server.base_url, session=manager)
@@ -93,7 +93,7 @@ async def test_two_projects_share_a_pool_and_nothing_else() -> None:
         await second.rooms.get(ROOM_ID)
 
 
-async def test_async_with_closes_a_client_but_not_a_shared_pool() -> None:
+async def test_async_with_closes_the_client_but_not_a_shared_pool() -> None:
     async with serve(DONE) as server, SessionManager() as manager:
         for _ in range(2):
             async with VideoClient("id", "key", server.base_url, session=manager) as client:
@@ -103,12 +103,12 @@ async def test_async_with_closes_a_client_but_not_a_shared_pool() -> None:
 
 
 @pytest.mark.parametrize("option", [{"proxy": "http://proxy"}, {"trust_env": True}, {"ca_file": "ca.pem"}])
-async def test_what_belongs_to_the_pool_is_not_given_to_a_client_that_shares_one(option: dict[str, object]) -> None:
+async def test_pool_options_are_rejected_with_a_shared_session_manager(option: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match="SessionManager"):
         VideoClient("id", "key", session=SessionManager(), **option)  # type: ignore[arg-type]
 
 
-async def test_a_view_shares_the_pool_and_closes_nothing() -> None:
+async def test_view_shares_the_pool_and_does_not_close_it() -> None:
     async with serve(DONE) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             await client.rooms.get(ROOM_ID)
@@ -123,7 +123,7 @@ async def test_a_view_shares_the_pool_and_closes_nothing() -> None:
             await view.rooms.get(ROOM_ID)
 
 
-async def test_a_view_keeps_what_it_does_not_change() -> None:
+async def test_view_keeps_options_that_are_not_changed() -> None:
     async with VideoClient("id", "key", "http://127.0.0.1:9/v1", timeout=7, attempt_timeout=3) as client:
         view = client.with_options(retry=RetryPolicy(attempts=2)).with_options(attempt_timeout=1)
         options = view._pipeline.options
@@ -134,8 +134,8 @@ async def test_a_view_keeps_what_it_does_not_change() -> None:
 
 
 @pytest.mark.parametrize("max_connections", [64, 1])
-async def test_calls_in_flight_end_with_a_clear_error_when_the_client_is_closed(max_connections: int) -> None:
-    """Those that wait for a connection end too, and none is a bare cancellation."""
+async def test_close_ends_calls_in_flight_with_a_library_error(max_connections: int) -> None:
+    """Calls waiting for a connection also end, and none ends with CancelledError."""
     async with serve(silent) as server, SessionManager(max_connections=max_connections) as manager:
         client = VideoClient("id", "key", server.base_url, session=manager)
         calls = [
@@ -161,16 +161,16 @@ async def test_calls_in_flight_end_with_a_clear_error_when_the_client_is_closed(
     assert deleted.may_have_executed == ("DELETE" in sent)
 
 
-async def test_a_call_that_waits_to_be_made_again_ends_too_and_tells_of_its_first_attempt() -> None:
+async def test_close_during_backoff_reports_the_first_attempt() -> None:
     async def script(link: Link) -> None:
         await link.request()
         link.reset()
 
-    async def close_meanwhile(seconds: float) -> None:
+    async def close_during_sleep(seconds: float) -> None:
         await manager.aclose()
 
     async with serve(script) as server:
-        manager = SessionManager(clock=Clock(sleep=close_meanwhile))
+        manager = SessionManager(clock=Clock(sleep=close_during_sleep))
         client = VideoClient("id", "key", server.base_url, session=manager)
         with pytest.raises(ConfigurationError, match="closed") as failed:
             await client.rooms.delete(ROOM_ID)
@@ -179,19 +179,19 @@ async def test_a_call_that_waits_to_be_made_again_ends_too_and_tells_of_its_firs
     assert failed.value.attempts == 1
 
 
-async def test_a_call_that_looks_up_a_name_when_the_client_is_closed_is_not_cancelled(
+async def test_close_during_dns_lookup_raises_connection_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = asyncio.Event()
+    requested = asyncio.Event()
 
     async def never(*args: object, **options: object) -> None:
-        asked.set()
+        requested.set()
         await asyncio.Event().wait()
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
     client = VideoClient("id", "key", "https://api.example.com/v1")
     call = asyncio.create_task(client.rooms.create(name="Stand-up", on_unknown="strict"))
-    await asked.wait()
+    await requested.wait()
     await client.aclose()
     async with asyncio.timeout(5):
         with pytest.raises(ConnectionFailed, match="closed") as failed:
@@ -269,7 +269,7 @@ PROGRAM = """
 
 
 @pytest.mark.parametrize("kind", ["plain", "tls"])
-def test_nothing_warns_about_what_was_left_open(kind: str, tmp_path: object) -> None:
+def test_no_resource_warnings_are_emitted(kind: str, tmp_path: object) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(PROGRAM), kind, f"{tmp_path}/ca.pem"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""`warm_up` opens connections and builds decoders before traffic, and asks nothing of the service."""
+"""`warm_up` opens connections and builds decoders before traffic, without sending an API request."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ async def silent(link: Link) -> None:
     await link.gone()
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.001)
 
 
-def ended(server: Server) -> int:
-    """Count the connections whose end the server has seen."""
+def closed(server: Server) -> int:
+    """Return the number of connections that the server has seen closed."""
     return sum(link.reader.at_eof() or link.reader.exception() is not None for link in server.links)
 
 
@@ -48,7 +48,7 @@ def free_now(manager: SessionManager) -> int:
     return manager.pool.permits.free
 
 
-def served_by(authority: trustme.CA) -> ssl.SSLContext:
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     return context
@@ -66,13 +66,13 @@ def run_on(loop: str, main: Callable[[], Awaitable[None]]) -> None:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_the_calls_after_it_open_no_connection(loop: str, tls: bool, authority: trustme.CA, ca_file: str) -> None:
+def test_calls_after_warm_up_open_no_connection(loop: str, tls: bool, authority: trustme.CA, ca_file: str) -> None:
     async def main() -> None:
-        async with serve(DONE, tls=served_by(authority) if tls else None) as server:
+        async with serve(DONE, tls=server_tls(authority) if tls else None) as server:
             async with VideoClient("id", "key", server.base_url, ca_file=ca_file) as client:
                 assert await client.warm_up(5) == 5
-                await until(lambda: server.accepted == 5)
-                # On a connection over TLS the session tickets are still on their way.
+                await wait_until(lambda: server.accepted == 5)
+                # Over TLS, the session tickets may still be in transit.
                 await asyncio.sleep(0.05)
                 assert server.requests == []
                 await asyncio.gather(*(client.rooms.get(ROOM_ID) for _ in range(5)))
@@ -82,23 +82,23 @@ def test_the_calls_after_it_open_no_connection(loop: str, tls: bool, authority: 
     run_on(loop, main)
 
 
-async def test_connections_that_stand_already_count() -> None:
+async def test_idle_connections_count() -> None:
     async with serve(DONE) as server, VideoClient("id", "key", server.base_url) as client:
         await client.rooms.get(ROOM_ID)
         assert await client.warm_up(3) == 3
         assert await client.warm_up() == 1
-        await until(lambda: server.accepted == 3)
+        await wait_until(lambda: server.accepted == 3)
         assert len(server.requests) == 1
 
 
-async def test_a_view_warms_the_pool_that_it_shares() -> None:
+async def test_view_warms_the_shared_pool() -> None:
     async with serve(DONE) as server, VideoClient("id", "key", server.base_url) as client:
         assert await client.with_options(timeout=5).warm_up(2) == 2
         await client.rooms.get(ROOM_ID)
         assert server.accepted == 2
 
 
-async def test_the_number_is_bounded_by_the_pool() -> None:
+async def test_number_is_limited_by_max_connections() -> None:
     async with serve(DONE) as server, SessionManager(max_connections=4) as manager:
         client = VideoClient("id", "key", server.base_url, session=manager)
         for number in (5, -1, True, 1.0, None):
@@ -109,18 +109,18 @@ async def test_the_number_is_bounded_by_the_pool() -> None:
         assert await client.warm_up(4) == 4
 
 
-async def test_calls_under_way_are_neither_waited_for_nor_counted() -> None:
+async def test_calls_in_progress_are_neither_awaited_nor_counted() -> None:
     async with serve(silent) as server, SessionManager(max_connections=2) as manager:
         client = VideoClient("id", "key", server.base_url, session=manager)
         for number, free in ((1, 1), (2, 0)):
             asyncio.ensure_future(client.rooms.get(ROOM_ID)).add_done_callback(lambda ended: ended.exception())
-            await until(lambda number=number: server.accepted >= number and free_now(manager) == 2 - number)
+            await wait_until(lambda number=number: server.accepted >= number and free_now(manager) == 2 - number)
             async with asyncio.timeout(2):
                 assert await client.warm_up(2) == free
         assert free_now(manager) == 0
 
 
-async def test_a_closed_port_says_so_and_the_calls_after_it_are_none_the_worse() -> None:
+async def test_closed_port_is_reported_and_later_calls_work() -> None:
     port = free_port()
     async with VideoClient("id", "key-7-canary", f"http://127.0.0.1:{port}/v1") as client:
         with pytest.raises(
@@ -135,21 +135,21 @@ async def test_a_closed_port_says_so_and_the_calls_after_it_are_none_the_worse()
             assert server.accepted == 1
 
 
-async def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do(authority: trustme.CA) -> None:
-    async with serve(DONE, tls=served_by(authority)) as server, VideoClient("id", "key", server.base_url) as client:
+async def test_untrusted_certificate_is_reported_with_advice(authority: trustme.CA) -> None:
+    async with serve(DONE, tls=server_tls(authority)) as server, VideoClient("id", "key", server.base_url) as client:
         with pytest.raises(ConnectionFailed, match=r"certificate is not trusted.*ca_file=") as failed:
             await client.warm_up(2)
         assert not failed.value.retryable
         assert server.requests == []
 
 
-async def test_fewer_are_told_where_others_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect, asked = Connector.connect, 0
+async def test_partial_failure_returns_the_number_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect, connects = Connector.connect, 0
 
     async def fail_after_two(self: Connector, *arguments: object) -> object:
-        nonlocal asked
-        asked += 1
-        if asked > 2:
+        nonlocal connects
+        connects += 1
+        if connects > 2:
             raise OSError("no more")
         return await connect(self, *arguments)  # type: ignore[arg-type]
 
@@ -160,7 +160,7 @@ async def test_fewer_are_told_where_others_fail(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("bound", ["connect_timeout", "attempt_timeout"])
-async def test_a_peer_that_never_shakes_hands_ends_at_the_time_out(bound: str) -> None:
+async def test_unfinished_tls_handshake_ends_at_the_timeout(bound: str) -> None:
     limits = {"connect_timeout": 5.0, "attempt_timeout": 30.0, bound: 0.1}
     async with serve(silent) as server, SessionManager(connect_timeout=limits["connect_timeout"]) as manager:
         base = server.base_url.replace("http:", "https:")
@@ -168,53 +168,53 @@ async def test_a_peer_that_never_shakes_hands_ends_at_the_time_out(bound: str) -
         async with asyncio.timeout(3):
             with pytest.raises(ConnectionFailed, match="no connection could be made"):
                 await client.warm_up(3)
-        await until(lambda: ended(server) == 3)
+        await wait_until(lambda: closed(server) == 3)
         assert free_now(manager) == 64
 
 
-async def test_cancelling_it_leaves_nothing_behind() -> None:
+async def test_cancellation_releases_connections_and_permits() -> None:
     async with serve(silent) as server, SessionManager() as manager:
         client = VideoClient("id", "key", server.base_url.replace("http:", "https:"), session=manager)
         warming = asyncio.create_task(client.warm_up(3))
-        await until(lambda: server.accepted == 3)
+        await wait_until(lambda: server.accepted == 3)
         warming.cancel()
         with pytest.raises(asyncio.CancelledError):
             await warming
-        await until(lambda: ended(server) == 3)
+        await wait_until(lambda: closed(server) == 3)
         assert free_now(manager) == 64
 
 
-async def test_a_connection_that_ended_since_is_not_used() -> None:
+async def test_warm_connection_closed_by_the_server_is_not_used() -> None:
     async with serve(DONE) as server, VideoClient("id", "key", server.base_url, retry=ONCE) as client:
         assert await client.warm_up(2) == 2
-        await until(lambda: len(server.links) == 2)
+        await wait_until(lambda: len(server.links) == 2)
         for link in server.links:
-            # The loop has not read of it when the call begins.
+            # The loop has not noticed this yet when the call begins.
             link.shut()
         await client.rooms.get(ROOM_ID)
         assert [seen.connection for seen in server.requests] == [3]
 
 
-async def test_a_client_that_is_closed_says_so() -> None:
+async def test_closed_client_raises_configuration_error() -> None:
     async with VideoClient("id", "key", "http://127.0.0.1:9/v1") as client:
         pass
     with pytest.raises(ConfigurationError, match="closed"):
         await client.warm_up()
 
 
-async def test_closing_the_client_meanwhile_ends_it() -> None:
+async def test_close_during_warm_up_raises_connection_failed() -> None:
     async with serve(silent) as server:
         manager = SessionManager(connect_timeout=0.3)
         client = VideoClient("id", "key", server.base_url.replace("http:", "https:"), session=manager)
         warming = asyncio.create_task(client.warm_up(2))
-        await until(lambda: server.accepted == 2)
+        await wait_until(lambda: server.accepted == 2)
         await manager.aclose()
         async with asyncio.timeout(3):
             with pytest.raises(ConnectionFailed, match="closed meanwhile"):
                 await warming
 
 
-def test_another_event_loop_is_told_by_name() -> None:
+def test_use_from_another_event_loop_is_rejected() -> None:
     client = VideoClient("id", "key", "http://127.0.0.1:9/v1")
     with asyncio.Runner() as first, asyncio.Runner() as second:
         first.run(client.__aenter__())
@@ -223,11 +223,11 @@ def test_another_event_loop_is_told_by_name() -> None:
         first.run(client.aclose())
 
 
-async def test_through_a_proxy_its_tunnels_are_opened(authority: trustme.CA, ca_file: str) -> None:
+async def test_tunnels_are_opened_through_a_proxy(authority: trustme.CA, ca_file: str) -> None:
     async def tunnel(link: Link) -> None:
         await link.request()
         link.send(b"HTTP/1.1 200 OK\r\n\r\n")
-        await link.writer.start_tls(served_by(authority))
+        await link.writer.start_tls(server_tls(authority))
         await DONE(link)
 
     async with serve(tunnel) as proxy:
@@ -238,7 +238,7 @@ async def test_through_a_proxy_its_tunnels_are_opened(authority: trustme.CA, ca_
         assert [seen.method for seen in proxy.requests] == ["CONNECT", "CONNECT", "GET"]
 
 
-async def test_a_proxy_that_refuses_is_told_without_its_password() -> None:
+async def test_proxy_rejection_error_does_not_contain_the_password() -> None:
     async def refuse(link: Link) -> None:
         await link.request()
         link.answer(407, b"", {"Proxy-Authenticate": "Basic"})
@@ -254,7 +254,7 @@ async def test_a_proxy_that_refuses_is_told_without_its_password() -> None:
     assert failed.value.__suppress_context__ or failed.value.__context__ is None
 
 
-async def test_middlewares_of_the_session_see_nothing_of_it() -> None:
+async def test_session_middlewares_are_not_called() -> None:
     seen: list[object] = []
 
     async def middleware(request: object, handler: Callable[[object], Awaitable[object]]) -> object:
@@ -269,7 +269,7 @@ async def test_middlewares_of_the_session_see_nothing_of_it() -> None:
         assert len(seen) == 1
 
 
-async def test_under_a_stand_in_for_the_session_there_is_nothing_to_open(
+async def test_mocked_session_opens_no_connection(
     videoapi_aioresponses: aioresponses.aioresponses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def never(*arguments: object) -> None:
@@ -321,7 +321,7 @@ PROGRAM = """
 
 
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
-def test_the_first_odd_answers_import_nothing_more(warm: bool) -> None:
+def test_tolerant_decoding_after_warm_up_imports_nothing(warm: bool) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(PROGRAM), "warm" if warm else "cold"],
         capture_output=True,

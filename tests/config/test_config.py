@@ -1,4 +1,4 @@
-"""What a client is set up with is checked at once, and no refusal shows a secret."""
+"""Configuration is validated immediately, and no error message contains a secret."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def refusal(call: Callable[[], Any]) -> str:
         ("https://api.enablex.io/a b/ü", "https://api.enablex.io/a%20b/%C3%BC"),
     ],
 )
-def test_any_host_with_any_version_directory(given: str, base: str) -> None:
+def test_base_url_accepts_any_host_and_version_path(given: str, base: str) -> None:
     assert str(BaseUrl.parse(given, allow_http=False)) == base
     client = VideoClient("id", "key", given)
     assert client.base_url == base
@@ -66,7 +66,7 @@ ELSEWHERE = ("sandbox", "10.0.0.7", "api.enablex.io", "localhost.example.com", "
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("host", [*LOOPBACK, *ELSEWHERE])
 @pytest.mark.parametrize("allow_http", [False, True])
-def test_plain_http_goes_to_this_machine_or_where_it_is_allowed(scheme: str, host: str, allow_http: bool) -> None:
+def test_plain_http_requires_loopback_or_allow_http(scheme: str, host: str, allow_http: bool) -> None:
     url = f"{scheme}://{host}:8080/v1"
     if scheme == "https" or host in LOOPBACK or allow_http:
         assert BaseUrl.parse(url, allow_http=allow_http).prefix == "/v1"
@@ -97,13 +97,13 @@ def test_plain_http_goes_to_this_machine_or_where_it_is_allowed(scheme: str, hos
         f"http://user:{CANARY}@10.0.0.7/v2",
     ],
 )
-def test_what_is_no_address_of_an_api_is_refused(url: str) -> None:
+def test_invalid_base_url_is_rejected(url: str) -> None:
     assert "base_url" in refusal(lambda: BaseUrl.parse(url, allow_http=True))
     assert "base_url" in refusal(lambda: BaseUrl.parse(url, allow_http=False))
 
 
 @pytest.mark.parametrize("url", [None, 7, b"https://api.enablex.io"])
-def test_what_is_no_text_is_no_address(url: Any) -> None:
+def test_base_url_that_is_not_a_string_is_rejected(url: Any) -> None:
     assert "base_url" in refusal(lambda: BaseUrl.parse(url, allow_http=False))
 
 
@@ -111,14 +111,14 @@ def test_what_is_no_text_is_no_address(url: Any) -> None:
     ("host", "loopback"),
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("::", False), ("", False), ("127.1", False)],
 )
-def test_this_machine_is_known_by_its_numbers_and_its_one_name(host: str, loopback: bool) -> None:
+def test_is_loopback_recognizes_loopback_addresses_and_localhost(host: str, loopback: bool) -> None:
     assert is_loopback(host) == loopback
 
 
 # The credentials.
 
 
-def test_credentials_come_from_the_arguments_or_the_environment() -> None:
+def test_credentials_come_from_arguments_or_the_environment() -> None:
     environment = {"VIDEOAPI_APP_ID": "env-id", "VIDEOAPI_APP_KEY": "env-key"}
     assert credentials_from("id", "key", environment) == Credentials("id", "key")
     assert credentials_from(None, None, environment) == Credentials("env-id", "env-key")
@@ -135,7 +135,7 @@ def test_credentials_come_from_the_arguments_or_the_environment() -> None:
         ({"VIDEOAPI_APP_ID": "", "VIDEOAPI_APP_KEY": ""}, ("VIDEOAPI_APP_ID", "VIDEOAPI_APP_KEY"), ()),
     ],
 )
-def test_what_is_missing_is_named_with_its_variable(
+def test_missing_credentials_are_named_with_their_variables(
     environment: dict[str, str], named: tuple[str, ...], unnamed: tuple[str, ...]
 ) -> None:
     message = refusal(lambda: credentials_from(None, None, environment))
@@ -159,22 +159,22 @@ def test_what_is_missing_is_named_with_its_variable(
         ("id", 7),
     ],
 )
-def test_credentials_that_no_header_can_carry_are_refused(app_id: Any, app_key: Any) -> None:
+def test_credentials_not_valid_in_a_header_are_rejected(app_id: Any, app_key: Any) -> None:
     assert "app_" in refusal(lambda: Credentials(app_id, app_key))
 
 
-def test_the_header_is_that_of_http_basic() -> None:
+def test_authorization_header_uses_http_basic() -> None:
     assert Credentials("Aladdin", "open sesame").authorization == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
     assert Credentials("test", "123£").authorization == "Basic dGVzdDoxMjPCow=="
     assert Credentials("id", "a:b").authorization == "Basic aWQ6YTpi"
 
 
-def test_a_secret_shows_only_when_it_is_asked_for() -> None:
+def test_secret_is_visible_only_on_request() -> None:
     secret = Secret(CANARY)
     credentials = Credentials("id", secret)
     shown = f"{secret} {secret!r} {secret!s} {secret:>30} {[secret]} {credentials} {attrs.asdict(credentials)}"
     assert CANARY not in shown
-    assert CANARY not in "%s %r" % (secret, secret)  # noqa: UP031 - the old way is a way too
+    assert CANARY not in "%s %r" % (secret, secret)  # noqa: UP031 - old-style formatting must be safe as well
     assert "id" in repr(credentials)
     assert secret.value == CANARY
     assert secret == Secret(CANARY)
@@ -183,20 +183,20 @@ def test_a_secret_shows_only_when_it_is_asked_for() -> None:
     assert hash(secret) == hash(Secret(CANARY))
 
 
-def test_a_secret_is_not_pickled_nor_copied_into_something_that_is() -> None:
-    for thing in (Secret(CANARY), Credentials("id", CANARY)):
+def test_secret_cannot_be_pickled_or_deep_copied() -> None:
+    for secret in (Secret(CANARY), Credentials("id", CANARY)):
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
             with pytest.raises(TypeError, match="not pickled"):
-                pickle.dumps(thing, protocol)
+                pickle.dumps(secret, protocol)
         with pytest.raises(TypeError, match="not pickled"):
-            copy.deepcopy(thing)
+            copy.deepcopy(secret)
 
 
 # The options.
 
 
 @pytest.mark.parametrize("value", [0, -1, math.inf, -math.inf, math.nan, True, "5", [5], b"5"])
-def test_a_limit_is_more_than_nothing_and_finite(value: Any) -> None:
+def test_timeout_must_be_positive_and_finite(value: Any) -> None:
     assert "timeout" in refusal(lambda: positive_seconds("timeout", value))
     assert "timeout" in refusal(lambda: VideoClient("id", "key", timeout=value))
     assert "attempt_timeout" in refusal(lambda: VideoClient("id", "key", attempt_timeout=value))
@@ -204,13 +204,13 @@ def test_a_limit_is_more_than_nothing_and_finite(value: Any) -> None:
     assert "timeout" in refusal(lambda: client.with_options(timeout=value))
 
 
-def test_a_limit_that_is_not_given_is_none() -> None:
+def test_positive_seconds_passes_none_through() -> None:
     assert positive_seconds("timeout", None) is None
     assert positive_seconds("timeout", 5) == 5.0
 
 
-async def awaited(event: object) -> None:
-    """A listener that nobody would await."""
+async def async_listener(event: object) -> None:
+    """An invalid listener: it would never be awaited."""
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ async def awaited(event: object) -> None:
         ({"retry": 3}, "retry"),
         ({"middleware": [None]}, "middleware"),
         ({"listeners": ["print"]}, "listeners"),
-        ({"listeners": [awaited]}, "plain functions"),
+        ({"listeners": [async_listener]}, "plain functions"),
         ({"credentials": "id:key"}, "credentials"),
         ({"recording_auth": "user"}, "recording_auth"),
         ({"recording_auth": ("user", "")}, "recording_auth"),
@@ -232,19 +232,19 @@ async def awaited(event: object) -> None:
         ({"base_url": "api.enablex.io"}, "base_url"),
     ],
 )
-def test_an_option_of_the_wrong_kind_is_refused_with_its_name(wrong: dict[str, Any], named: str) -> None:
+def test_option_of_the_wrong_type_is_rejected_by_name(wrong: dict[str, Any], named: str) -> None:
     keys = () if "credentials" in wrong else ("id", CANARY)
     assert named in refusal(lambda: VideoClient(*keys, **wrong))
 
 
-def test_two_ways_of_giving_the_same_thing_are_refused() -> None:
+def test_conflicting_options_are_rejected() -> None:
     assert "not both" in refusal(lambda: VideoClient("id", CANARY, credentials=lambda: ("id", CANARY)))
     shared = SessionManager()
     assert "SessionManager" in refusal(lambda: VideoClient("id", CANARY, session=shared, trust_env=True))
     assert "SessionManager" in refusal(lambda: VideoClient("id", CANARY, session=shared, proxy="http://p"))
 
 
-def test_the_environment_fills_in_what_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_provides_missing_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDEOAPI_APP_ID", "id")
     monkeypatch.setenv("VIDEOAPI_APP_KEY", CANARY)
     assert VideoClient().base_url == "https://api.enablex.io/video/v2"
@@ -258,7 +258,7 @@ def test_the_environment_fills_in_what_is_not_given(monkeypatch: pytest.MonkeyPa
     assert "allow_http" in refusal(lambda: VideoClient(allow_http=False))
 
 
-async def test_a_view_has_limits_of_its_own_shares_the_rest_and_closes_nothing() -> None:
+async def test_view_has_its_own_limits_and_shares_the_rest() -> None:
     retry = RetryPolicy(attempts=1)
     async with VideoClient("id", "key", timeout=50, attempt_timeout=20) as client:
         view = client.with_options(timeout=5, retry=retry)
@@ -278,7 +278,7 @@ async def test_a_view_has_limits_of_its_own_shares_the_rest_and_closes_nothing()
     assert client._manager.closed
 
 
-async def test_clients_of_one_project_share_a_budget_and_those_of_two_do_not() -> None:
+async def test_clients_share_account_state_only_within_one_project() -> None:
     async with SessionManager() as shared:
         one = VideoClient("id", "key", session=shared)
         same = VideoClient("id", "another-key", session=shared)

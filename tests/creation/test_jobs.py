@@ -1,4 +1,4 @@
-"""Bulk runs that settle their doubts, go on where another ended, and audit the result."""
+"""Bulk jobs: resolving lost responses, resuming after a crash, and the final audit."""
 
 import json
 import stat
@@ -19,7 +19,7 @@ def client_of(sandbox: Sandbox) -> VideoClient:
     return VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=0.3)
 
 
-async def test_lost_answers_are_settled_and_what_is_absent_is_sent_again(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_lost_responses_are_resolved_and_absent_rooms_resent(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "drop_after", times=10, after=5)
     sandbox.fault("rooms.create", "drop_before", times=10, after=20)
 
@@ -33,7 +33,7 @@ async def test_lost_answers_are_settled_and_what_is_absent_is_sent_again(client:
     assert report.missing == []
 
 
-async def test_strict_settles_but_sends_nothing_again(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_strict_resolves_but_does_not_resend(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "drop_after", times=3, after=5)
     sandbox.fault("rooms.create", "drop_before", times=3, after=8)
 
@@ -44,7 +44,7 @@ async def test_strict_settles_but_sends_nothing_again(client: VideoClient, sandb
     assert not any(outcome.error.may_have_executed for outcome in report.failures if outcome.error)
 
 
-async def test_a_stream_of_outcomes_hands_out_the_settled_ones_last(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_create_each_yields_resolved_outcomes_last(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "drop_after", times=2, after=3)
 
     async with client.rooms.create_each(specs(20), concurrency=1) as outcomes:
@@ -54,7 +54,7 @@ async def test_a_stream_of_outcomes_hands_out_the_settled_ones_last(client: Vide
     assert all(outcome.status == "created" and outcome.room is not None for outcome in seen)
 
 
-async def test_leaving_early_leaves_what_waits_for_its_settle_unknown(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_leaving_early_reports_unresolved_creates_as_unknown(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "drop_after", times=2)
 
     async with client.rooms.create_each(specs(1000), concurrency=1) as outcomes:
@@ -66,7 +66,7 @@ async def test_leaving_early_leaves_what_waits_for_its_settle_unknown(client: Vi
 
 
 @pytest.mark.parametrize("keyed", [True, False])
-async def test_a_job_goes_on_without_local_state(sandbox: Sandbox, keyed: bool) -> None:
+async def test_job_resumes_without_local_state(sandbox: Sandbox, keyed: bool) -> None:
     async with client_of(sandbox) as client:
         first = await client.rooms.create_many(specs(20, keyed=keyed), job_id="import-7")
     async with client_of(sandbox) as client:
@@ -78,7 +78,7 @@ async def test_a_job_goes_on_without_local_state(sandbox: Sandbox, keyed: bool) 
     assert sandbox.ledger.duplicates() == {}
 
 
-async def test_two_jobs_share_nothing(sandbox: Sandbox) -> None:
+async def test_jobs_do_not_share_references(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client:
         one = await client.rooms.create_many(specs(3), job_id="one")
         two = await client.rooms.create_many(specs(3), job_id="two")
@@ -87,7 +87,7 @@ async def test_two_jobs_share_nothing(sandbox: Sandbox) -> None:
     assert len(sandbox.ledger.rooms) == 6
 
 
-async def test_a_resumed_job_whose_list_lies_sends_nothing(sandbox: Sandbox) -> None:
+async def test_resumed_job_sends_nothing_when_the_list_omits_references(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client:
         await client.rooms.create_many(specs(10), job_id="import-7")
     sandbox.set(list_omits="owner_ref")
@@ -99,7 +99,7 @@ async def test_a_resumed_job_whose_list_lies_sends_nothing(sandbox: Sandbox) -> 
 
 
 class TestJournal:
-    async def test_a_new_job_begins_at_once_and_a_resumed_one_sends_only_the_rest(
+    async def test_new_job_starts_at_once_and_resumed_job_sends_only_the_rest(
         self, sandbox: Sandbox, tmp_path: Path
     ) -> None:
         journal = tmp_path / "jobs.sqlite"
@@ -114,7 +114,7 @@ class TestJournal:
         assert sandbox.ledger.requests("rooms.create") == 25
         assert sandbox.ledger.requests("rooms.list") == 0
 
-    async def test_what_was_under_way_is_looked_for(self, sandbox: Sandbox, tmp_path: Path) -> None:
+    async def test_resumed_job_looks_up_creates_in_progress(self, sandbox: Sandbox, tmp_path: Path) -> None:
         journal = tmp_path / "jobs.sqlite"
         sandbox.fault("rooms.create", "drop_after", times=2, after=3)
         async with client_of(sandbox) as client:
@@ -129,7 +129,7 @@ class TestJournal:
         assert len(sandbox.ledger.rooms) == 20
         assert sandbox.ledger.duplicates() == {}
 
-    async def test_another_spec_under_a_known_key_fails(self, sandbox: Sandbox, tmp_path: Path) -> None:
+    async def test_different_spec_under_a_known_key_fails(self, sandbox: Sandbox, tmp_path: Path) -> None:
         journal = tmp_path / "jobs.sqlite"
         async with client_of(sandbox) as client:
             await client.rooms.create_many([RoomSpec("a", key="k")], job_id="j", journal=journal)
@@ -138,7 +138,7 @@ class TestJournal:
         assert report.counts == {"failed": 1}
         assert isinstance(report.failures[0].error, ValidationError)
 
-    async def test_it_is_private_and_holds_no_names(self, sandbox: Sandbox, tmp_path: Path) -> None:
+    async def test_file_is_private_and_contains_no_names(self, sandbox: Sandbox, tmp_path: Path) -> None:
         journal = tmp_path / "jobs.sqlite"
         async with client_of(sandbox) as client:
             await client.rooms.create_many([RoomSpec("Quarterly secrets")], job_id="j", journal=journal)
@@ -149,7 +149,7 @@ class TestJournal:
         assert sandbox.app_key.encode() not in held
 
     @pytest.mark.parametrize("content", ["directory", "no database"])
-    async def test_a_file_that_cannot_be_one_is_refused_before_anything_is_sent(
+    async def test_invalid_file_is_rejected_before_anything_is_sent(
         self, sandbox: Sandbox, tmp_path: Path, content: str
     ) -> None:
         journal = tmp_path / "journal"
@@ -165,16 +165,14 @@ class TestJournal:
 
 
 class TestAudit:
-    async def test_rooms_that_stand_there_twice_are_told(self, client: VideoClient, sandbox: Sandbox) -> None:
+    async def test_duplicate_rooms_are_reported(self, client: VideoClient, sandbox: Sandbox) -> None:
         report = await self.doubled(client, sandbox, dedupe="report")
 
         assert len(report.duplicates) == 1
         assert len(sandbox.ledger.rooms) == 6
         assert report.removed == []
 
-    async def test_the_surplus_is_deleted_on_request_and_never_the_acknowledged_one(
-        self, client: VideoClient, sandbox: Sandbox
-    ) -> None:
+    async def test_dedupe_delete_keeps_the_acknowledged_room(self, client: VideoClient, sandbox: Sandbox) -> None:
         report = await self.doubled(client, sandbox, dedupe="delete")
 
         assert len(report.removed) == 1
@@ -191,9 +189,7 @@ class TestAudit:
         async with doubling:
             return await doubling.rooms.create_many(specs(5), dedupe=dedupe)
 
-    async def test_a_room_that_was_acknowledged_and_is_gone_is_told(
-        self, client: VideoClient, sandbox: Sandbox
-    ) -> None:
+    async def test_missing_acknowledged_room_is_reported(self, client: VideoClient, sandbox: Sandbox) -> None:
         async def forgetting(request, send):  # type: ignore[no-untyped-def]
             outcome = await send(request)
             if request.route.name == "rooms.create" and b"Room 2" in request.body:
@@ -206,7 +202,7 @@ class TestAudit:
 
         assert [outcome.index for outcome in report.missing] == [2]
 
-    async def test_it_can_be_left_out(self, client: VideoClient, sandbox: Sandbox) -> None:
+    async def test_audit_can_be_disabled(self, client: VideoClient, sandbox: Sandbox) -> None:
         report = await client.rooms.create_many(specs(5), audit=False)
 
         assert not report.audited
@@ -217,16 +213,14 @@ class TestAudit:
     "arguments",
     [{"on_unknown": "look"}, {"dedupe": "yes"}, {"job_id": ""}, {"journal": "j.sqlite"}],
 )
-async def test_arguments_that_make_no_sense_are_refused(
-    client: VideoClient, sandbox: Sandbox, arguments: dict[str, str]
-) -> None:
+async def test_invalid_arguments_are_rejected(client: VideoClient, sandbox: Sandbox, arguments: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError):
         await client.rooms.create_many(specs(1), **arguments)  # type: ignore[arg-type]
     assert sandbox.ledger.requests() == 0
 
 
 @pytest.mark.parametrize("journal", [False, True])
-async def test_a_spec_that_gains_an_owner_ref_is_not_made_again(
+async def test_spec_that_gains_an_owner_ref_is_not_created_again(
     sandbox: Sandbox, tmp_path: Path, journal: bool
 ) -> None:
     more = {"journal": tmp_path / "jobs.sqlite"} if journal else {}

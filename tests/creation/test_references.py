@@ -1,4 +1,4 @@
-"""The mark that every create carries."""
+"""The reference that every create carries."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from videoapi.creation.references import (
 )
 
 SHAPE = re.compile(r"[a-z0-9]{26,32}")
-MARK = reference_from(bytes(range(26)))
+REF = reference_from(bytes(range(26)))
 OTHER = reference_from(bytes(26))
 
 
 @given(st.text(), st.text())
-def test_a_reference_is_the_same_wherever_it_is_computed(job: str, key: str) -> None:
+def test_reference_is_deterministic(job: str, key: str) -> None:
     reference = reference_of(job, key)
     assert reference == reference_of(job, key)
     assert SHAPE.fullmatch(reference)
@@ -33,68 +33,68 @@ def test_a_reference_is_the_same_wherever_it_is_computed(job: str, key: str) -> 
 
 
 @given(st.text(max_size=4), st.text(max_size=4), st.text(max_size=4), st.text(max_size=4))
-def test_two_items_never_share_one(job: str, key: str, other_job: str, other_key: str) -> None:
+def test_different_items_have_different_references(job: str, key: str, other_job: str, other_key: str) -> None:
     same = (job, key) == (other_job, other_key)
     assert (reference_of(job, key) == reference_of(other_job, other_key)) == same
 
 
-def test_where_the_job_ends_and_the_key_begins_counts() -> None:
+def test_boundary_between_job_and_key_changes_the_reference() -> None:
     assert reference_of("a", "bc") != reference_of("ab", "c")
     assert reference_of("1:a", "") != reference_of("a", "1:")
 
 
-def test_a_reference_is_the_same_in_every_release() -> None:
-    """A job that is resumed under a newer release must find its rooms again."""
+def test_reference_is_stable_across_releases() -> None:
+    """A job resumed with a newer release must find its rooms again."""
     assert reference_of("import-7", "row-1") == "vx62aabvalhpfcvuujdayw5ev2m7"
 
 
 @given(st.binary(min_size=26, max_size=26), st.binary(min_size=26, max_size=26))
-def test_noise_spells_a_reference_of_its_own(noise: bytes, other: bytes) -> None:
-    assert is_reference(reference_from(noise))
-    if [byte % 32 for byte in noise] != [byte % 32 for byte in other]:
-        assert reference_from(noise) != reference_from(other)
+def test_different_entropy_gives_different_references(entropy: bytes, other: bytes) -> None:
+    assert is_reference(reference_from(entropy))
+    if [byte % 32 for byte in entropy] != [byte % 32 for byte in other]:
+        assert reference_from(entropy) != reference_from(other)
 
 
-def test_what_is_shaped_otherwise_is_no_reference() -> None:
-    for text in ("", "team-42", MARK.upper(), MARK[:-1], MARK + "a", MARK + "\n", "vx" + "1" * 26, None, 7, b"vx"):
+def test_is_reference_rejects_other_forms() -> None:
+    for text in ("", "team-42", REF.upper(), REF[:-1], REF + "a", REF + "\n", "vx" + "1" * 26, None, 7, b"vx"):
         assert not is_reference(text)
 
 
-def test_a_room_carries_it_in_its_data_or_as_its_owner() -> None:
-    assert reference_in(MARK, None) == MARK
-    assert reference_in("team-42", {DATA_KEY: MARK}) == MARK
-    assert reference_in(OTHER, {DATA_KEY: MARK}) == MARK
-    assert reference_in(MARK, {DATA_KEY: "cut off"}) == MARK
+def test_reference_in_reads_data_before_owner_ref() -> None:
+    assert reference_in(REF, None) == REF
+    assert reference_in("team-42", {DATA_KEY: REF}) == REF
+    assert reference_in(OTHER, {DATA_KEY: REF}) == REF
+    assert reference_in(REF, {DATA_KEY: "cut off"}) == REF
 
 
-def test_a_room_without_one_carries_none() -> None:
-    for owner, data in (("team-42", None), (None, {}), (7, {"other": MARK}), ("x", [MARK]), ("", {DATA_KEY: 5})):
+def test_reference_in_returns_none_without_a_reference() -> None:
+    for owner, data in (("team-42", None), (None, {}), (7, {"other": REF}), ("x", [REF]), ("", {DATA_KEY: 5})):
         assert reference_in(owner, data) is None
 
 
 @given(st.text(), st.booleans(), st.booleans())
-def test_a_reference_tells_where_it_stands(key: str, in_data: bool, before: bool) -> None:
+def test_with_location_encodes_the_location(key: str, in_data: bool, before: bool) -> None:
     reference = with_location(reference_of("job", key), in_data=in_data)
     assert is_reference(reference)
     assert is_in_data(reference) == in_data
     assert with_location(with_location(reference, in_data=before), in_data=in_data) == reference
 
 
-def test_new_references_do_not_repeat() -> None:
+def test_new_references_are_unique() -> None:
     references = {new_reference() for _ in range(1000)}
     assert len(references) == 1000
     assert all(is_reference(reference) for reference in references)
 
 
-def test_a_forked_process_draws_references_of_its_own() -> None:
+def test_forked_process_generates_different_references() -> None:
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.write(write, " ".join(new_reference() for _ in range(100)).encode())
         os._exit(0)
     os.waitpid(child, 0)
-    of_the_child = set(os.read(read, 100 * 40).decode().split())
+    from_child = set(os.read(read, 100 * 40).decode().split())
     os.close(read)
     os.close(write)
-    assert len(of_the_child) == 100
-    assert not of_the_child & {new_reference() for _ in range(100)}
+    assert len(from_child) == 100
+    assert not from_child & {new_reference() for _ in range(100)}

@@ -1,4 +1,4 @@
-"""What a glance at a listed room tells, however odd the room is."""
+"""The summary of a listed room contains its reference, even if other fields are malformed."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ ROOMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fields", ROOMS.values(), ids=list(ROOMS))
-def test_a_glance_sees_the_reference_that_reading_the_room_would(fields: dict[str, Any]) -> None:
+def test_summary_has_the_same_reference_as_the_full_room(fields: dict[str, Any]) -> None:
     room = {"name": "vx", "room_id": ROOM_ID, "created": "2021-03-25T08:00:13.764Z", **fields}
     raw = json.dumps(room).encode()
 
@@ -44,7 +44,7 @@ def test_a_glance_sees_the_reference_that_reading_the_room_would(fields: dict[st
 
 
 @pytest.mark.parametrize("room_id", [None, 7.5, "", "../rooms", "a b"])
-def test_a_room_without_an_id_that_can_stand_in_a_path_shows_no_reference(room_id: object) -> None:
+def test_summary_has_no_reference_when_room_id_is_invalid(room_id: object) -> None:
     raw = json.dumps({"room_id": room_id, "owner_ref": OURS}).encode()
 
     assert parse_summary(raw).reference() is None
@@ -55,17 +55,17 @@ def test_a_room_without_an_id_that_can_stand_in_a_path_shows_no_reference(room_i
     [b'{"name":"\\ud800",%b}', b'{"huge":1e999,%b}', b'{"data":1' + b"0" * 400 + b",%b}"],
     ids=["lone surrogate", "number beyond all", "number of 400 digits in data"],
 )
-def test_an_odd_neighbour_field_hides_no_reference(odd: bytes) -> None:
+def test_malformed_field_does_not_hide_the_reference(odd: bytes) -> None:
     raw = odd % b'"room_id":"%b","owner_ref":"%b"' % (ROOM_ID.encode(), OURS.encode())
 
     assert parse_summary(raw).reference() == OURS
 
 
 @pytest.mark.parametrize("item", [b"null", b'"vx"', b"[]", b"7"])
-def test_what_is_no_room_makes_each_item_of_its_block_be_looked_at_by_itself(item: bytes) -> None:
+def test_list_with_an_invalid_item_is_not_parsed_at_once(item: bytes) -> None:
     assert parse_summaries(b'[{"owner_ref":"%b"},%b]' % (OURS.encode(), item)) is None
     assert parse_summary(item).reference() is None
 
 
-def test_rooms_without_the_mark_are_not_looked_at() -> None:
+def test_rooms_without_the_prefix_are_not_parsed() -> None:
     assert parse_summaries(b'[{"room_id":"%b","owner_ref":"row-1"}]' % ROOM_ID.encode()) is None

@@ -1,4 +1,4 @@
-"""One create whose answer was lost: looked for, sent again only with proof, resolved later."""
+"""A single create whose response was lost: looked up, sent again only with proof, resolved later."""
 
 import asyncio
 
@@ -24,7 +24,9 @@ def posts(sandbox: Sandbox) -> int:
 
 
 @pytest.mark.parametrize("kind", ["drop_after", "reset_after", "status_after"])
-async def test_a_room_that_was_made_is_found_and_returned(client: VideoClient, sandbox: Sandbox, kind: str) -> None:
+async def test_create_finds_the_room_when_the_response_is_lost(
+    client: VideoClient, sandbox: Sandbox, kind: str
+) -> None:
     sandbox.fault("rooms.create", kind, times=1, **({"status": 502} if kind == "status_after" else {}))
 
     room = await client.with_options(timeout=8).rooms.create(name="Board", owner_ref="team-1")
@@ -34,9 +36,7 @@ async def test_a_room_that_was_made_is_found_and_returned(client: VideoClient, s
     assert posts(sandbox) == 1
 
 
-async def test_a_create_that_is_not_found_stays_unknown_and_is_not_sent_again(
-    client: VideoClient, sandbox: Sandbox
-) -> None:
+async def test_create_stays_unknown_and_is_not_resent_when_not_found(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "drop_before", times=1)
 
     with pytest.raises(CreateOutcomeUnknown) as caught:
@@ -47,7 +47,7 @@ async def test_a_create_that_is_not_found_stays_unknown_and_is_not_sent_again(
     assert sandbox.ledger.requests("rooms.list") >= 1
 
 
-async def test_strict_does_not_even_look(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_strict_does_not_look_up_the_room(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "drop_after", times=1)
 
     with pytest.raises(CreateOutcomeUnknown):
@@ -57,7 +57,7 @@ async def test_strict_does_not_even_look(client: VideoClient, sandbox: Sandbox) 
 
 
 @pytest.mark.parametrize("owner_ref", [None, "team-1"])
-async def test_resend_sends_again_what_is_proven_absent(
+async def test_resend_sends_again_when_the_room_is_proven_absent(
     client: VideoClient, sandbox: Sandbox, owner_ref: str | None
 ) -> None:
     sandbox.fault("rooms.create", "drop_before", times=1)
@@ -68,7 +68,7 @@ async def test_resend_sends_again_what_is_proven_absent(
     assert sandbox.ledger.duplicates() == {}
 
 
-async def test_resend_never_makes_a_second_room(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_resend_does_not_create_a_second_room(client: VideoClient, sandbox: Sandbox) -> None:
     await client.rooms.create(name="control")
     sandbox.fault("rooms.create", "drop_after", times=1)
 
@@ -77,7 +77,7 @@ async def test_resend_never_makes_a_second_room(client: VideoClient, sandbox: Sa
     assert executed(sandbox, room.owner_ref) == 1
 
 
-async def test_absent_after_the_last_of_three_sends_is_an_honest_failure(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_create_fails_definitively_when_absent_after_three_sends(client: VideoClient, sandbox: Sandbox) -> None:
     await client.rooms.create(name="control")
     sandbox.fault("rooms.create", "drop_before", times=3)
 
@@ -91,7 +91,7 @@ async def test_absent_after_the_last_of_three_sends_is_an_honest_failure(client:
     assert len(sandbox.ledger.rooms) == 1
 
 
-async def test_a_list_that_drops_references_proves_nothing(sandbox: Sandbox, client: VideoClient) -> None:
+async def test_list_without_references_does_not_prove_absence(sandbox: Sandbox, client: VideoClient) -> None:
     sandbox.set(list_omits="owner_ref")
     sandbox.fault("rooms.create", "drop_before", times=1)
 
@@ -102,7 +102,7 @@ async def test_a_list_that_drops_references_proves_nothing(sandbox: Sandbox, cli
     assert [room["name"] for room in sandbox.ledger.rooms.values()] == []
 
 
-async def test_a_refusal_needs_no_search(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_throttled_create_does_not_scan_the_list(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "throttle", times=None, retry_after=0)
 
     with pytest.raises(RateLimited):
@@ -111,7 +111,7 @@ async def test_a_refusal_needs_no_search(client: VideoClient, sandbox: Sandbox) 
     assert sandbox.ledger.requests("rooms.list") == 0
 
 
-async def test_concurrent_creates_share_their_scans(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_concurrent_creates_share_scans(client: VideoClient, sandbox: Sandbox) -> None:
     sandbox.fault("rooms.create", "drop_after", times=20)
 
     fast = client.with_options(timeout=8)
@@ -122,7 +122,7 @@ async def test_concurrent_creates_share_their_scans(client: VideoClient, sandbox
 
 
 @pytest.mark.parametrize("on_unknown", ["raise", "", None])
-async def test_an_unknown_way_is_refused(client: VideoClient, on_unknown: str) -> None:
+async def test_invalid_on_unknown_is_rejected(client: VideoClient, on_unknown: str) -> None:
     with pytest.raises(ConfigurationError, match="on_unknown"):
         await client.rooms.create(name="Board", on_unknown=on_unknown)  # type: ignore[arg-type]
 
@@ -134,14 +134,14 @@ class TestResolve:
         assert caught.value.reference is not None
         return caught.value.reference
 
-    async def test_it_returns_the_room(self, client: VideoClient, sandbox: Sandbox) -> None:
+    async def test_resolve_returns_the_room(self, client: VideoClient, sandbox: Sandbox) -> None:
         sandbox.fault("rooms.create", "drop_after", times=1)
         room = await client.rooms.resolve(await self.lost(client))
 
         assert room is not None
         assert room.room_id in sandbox.ledger.rooms
 
-    async def test_it_returns_none_where_the_room_certainly_does_not_exist(
+    async def test_resolve_returns_none_when_the_room_is_proven_absent(
         self, client: VideoClient, sandbox: Sandbox
     ) -> None:
         await client.rooms.create(name="control")
@@ -150,7 +150,7 @@ class TestResolve:
         assert await client.rooms.resolve(await self.lost(client)) is None
         assert posts(sandbox) == 2
 
-    async def test_without_a_control_room_absence_stays_unproven_and_nothing_is_made(
+    async def test_resolve_raises_and_creates_nothing_without_a_known_room(
         self, client: VideoClient, sandbox: Sandbox
     ) -> None:
         sandbox.fault("rooms.create", "drop_before", times=1)
@@ -164,7 +164,7 @@ class TestResolve:
         assert sandbox.ledger.rooms == {}
 
     @pytest.mark.parametrize("owner_ref", [None, "team-1"])
-    async def test_another_process_resolves_with_a_named_control_room(
+    async def test_another_process_resolves_with_control(
         self, client: VideoClient, sandbox: Sandbox, owner_ref: str | None
     ) -> None:
         control = await client.rooms.create(name="control", owner_ref=owner_ref)
@@ -175,7 +175,7 @@ class TestResolve:
             assert await other.rooms.resolve(reference, control=control.room_id) is None
             assert posts(sandbox) == 2
 
-    async def test_a_control_room_of_the_other_kind_proves_nothing(self, client: VideoClient, sandbox: Sandbox) -> None:
+    async def test_known_room_with_another_location_proves_nothing(self, client: VideoClient, sandbox: Sandbox) -> None:
         control = await client.rooms.create(name="control")
         sandbox.fault("rooms.create", "drop_before", times=1)
         reference = await self.lost(client, "team-1")
@@ -184,7 +184,7 @@ class TestResolve:
             with pytest.raises(CreateOutcomeUnknown):
                 await other.rooms.resolve(reference, control=control)
 
-    async def test_a_list_that_is_caught_lying_proves_nothing(self, client: VideoClient, sandbox: Sandbox) -> None:
+    async def test_list_that_lacks_a_known_room_proves_nothing(self, client: VideoClient, sandbox: Sandbox) -> None:
         for number in range(3):
             await client.rooms.create(name=f"control {number}")
         sandbox.fault("rooms.create", "drop_before", times=1)
@@ -194,7 +194,7 @@ class TestResolve:
         with pytest.raises(CreateOutcomeUnknown, match="does not show room"):
             await client.rooms.resolve(reference)
 
-    async def test_a_control_room_that_was_deleted_elsewhere_makes_no_list_a_liar(
+    async def test_known_room_deleted_elsewhere_does_not_block_resolve(
         self, client: VideoClient, sandbox: Sandbox
     ) -> None:
         await client.rooms.create(name="control")
@@ -206,7 +206,7 @@ class TestResolve:
         assert await client.rooms.resolve(await self.lost(client)) is None
 
     @pytest.mark.parametrize("reference", ["", "team-42", "vx", None])
-    async def test_what_is_no_reference_is_refused(self, client: VideoClient, reference: str) -> None:
+    async def test_invalid_reference_is_rejected(self, client: VideoClient, reference: str) -> None:
         with pytest.raises(ValidationError) as caught:
             await client.rooms.resolve(reference)
         assert caught.value.field == "reference"

@@ -1,4 +1,4 @@
-"""Every Python block of README and docs/ is run, in order, as one program a document."""
+"""Runs the Python blocks of README and docs/ in order, as one program per document."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 class Program:
-    """Runs blocks one after the other on one event loop, with `await` at the top level.
+    """A runner for code blocks: in order, on one event loop, with top-level `await`.
 
-    A block that begins with a comment `# test_….py` is a reader's test module: pytest runs it.
+    A block that begins with a comment `# test_….py` is a test module and runs in pytest.
     """
 
     def __init__(self, runner: asyncio.Runner, folder: Path) -> None:
@@ -81,7 +81,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_blocks_of_a_document_run(
+def test_blocks_of_a_document_run(
     path: Path, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -92,15 +92,15 @@ def test_the_blocks_of_a_document_run(
             example.evaluate()
 
 
-def test_the_guides_have_blocks() -> None:
-    """A harness that found none would pass too."""
+def test_every_guide_has_blocks() -> None:
+    """Guard against a parser that finds no blocks, with which every document would pass."""
     blocks = {path.relative_to(ROOT): len(list(parsed(path).examples())) for path in DOCUMENTS}
-    silent = [path for path, count in blocks.items() if path.parts[:2] == ("docs", "howto") and not count]
-    assert not silent
+    empty = [path for path, count in blocks.items() if path.parts[:2] == ("docs", "howto") and not count]
+    assert not empty
     assert sum(blocks.values()) >= 20
 
 
-def test_a_block_that_fails_fails_with_its_place(tmp_path: Path) -> None:
+def test_failing_block_reports_its_line(tmp_path: Path) -> None:
     document = tmp_path / "page.md"
     document.write_text("# Page\n\n```python\nimport asyncio\nawait asyncio.sleep(0)\nassert 1 == 2\n```\n")
     with asyncio.Runner() as runner, pytest.raises(AssertionError) as failed:

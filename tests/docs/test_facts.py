@@ -1,4 +1,4 @@
-"""What the pages say of the code is compared with the code."""
+"""Compares statements of the documentation with the code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def anchors(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
+def test_internal_links_resolve(page: Path) -> None:
     for link in LINK.findall(prose(page)):
         if link.startswith(("http://", "https://")):
             continue
@@ -47,7 +47,7 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(target), link
 
 
-def test_every_page_can_be_reached_from_the_index() -> None:
+def test_every_page_is_reachable_from_the_index() -> None:
     seen: set[Path] = set()
     waiting = [DOCS / "index.md"]
     while waiting:
@@ -59,17 +59,17 @@ def test_every_page_can_be_reached_from_the_index() -> None:
     assert seen == set(DOCS.rglob("*.md"))
 
 
-def test_every_section_that_a_docstring_cites_exists() -> None:
+def test_cited_contract_sections_exist() -> None:
     numbers = set(re.findall(r"^#+ (\d+(?:\.\d+)?) ", text("contract.md"), re.MULTILINE))
     numbers |= set(re.findall(r"^\*\*(\d+\.\d+) ", text("contract.md"), re.MULTILINE))
     for module in (ROOT / "videoapi").rglob("*.py"):
         source = module.read_text(encoding="utf-8")
-        for list_ in re.findall(r"[Cc]ontract (\d[\d., ]*\d|\d)", source):
-            for number in re.findall(r"\d+(?:\.\d+)?", list_):
+        for sections in re.findall(r"[Cc]ontract(?:\.md)? (\d[\d., ]*\d|\d)", source):
+            for number in re.findall(r"\d+(?:\.\d+)?", sections):
                 assert number in numbers, f"{module.name} cites contract {number}"
 
 
-def test_the_contract_lists_every_result_code_with_its_text() -> None:
+def test_contract_lists_every_result_code_with_its_text() -> None:
     table: dict[int, str] = {}
     for codes, words in re.findall(r"^\|[^|]*\| ([\d, ]+) \| (.+?) \|$", text("contract.md"), re.MULTILINE):
         for code in codes.split(","):
@@ -79,16 +79,16 @@ def test_the_contract_lists_every_result_code_with_its_text() -> None:
 
 
 @pytest.mark.parametrize("page", ["contract.md", "reference/sandbox.md"])
-def test_the_switches_are_listed_with_their_defaults(page: str) -> None:
+def test_switches_are_listed_with_their_defaults(page: str) -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| `?([^`,|]+)", text(page), re.MULTILINE))
     switches = Switches()
     for field in attrs.fields(Switches):
         default = getattr(switches, field.name)
-        told = rows[field.name].strip().split(" ")[0]
-        assert told == ("none" if default is None else str(default)), field.name
+        documented = rows[field.name].strip().split(" ")[0]
+        assert documented == ("none" if default is None else str(default)), field.name
 
 
-def test_every_error_stands_in_the_reference() -> None:
+def test_every_error_is_in_the_reference() -> None:
     page = text("reference/errors.md")
     for name, error in inspect.getmembers(errors, inspect.isclass):
         if issubclass(error, VideoAPIError):
@@ -98,7 +98,7 @@ def test_every_error_stands_in_the_reference() -> None:
 
 
 @pytest.mark.parametrize("owner", [VideoClient, SessionManager, RetryPolicy])
-def test_every_setting_stands_in_the_reference_with_its_default(owner: type) -> None:
+def test_every_setting_is_in_the_reference_with_its_default(owner: type) -> None:
     page = text("reference/settings.md")
     section = page.split(f"## {owner.__name__}")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| `?([^`|]+)", section, re.MULTILINE))
@@ -109,7 +109,7 @@ def test_every_setting_stands_in_the_reference_with_its_default(owner: type) -> 
             assert rows[name].strip() in (f"{default:g}", str(default)), name
 
 
-def test_every_argument_and_fault_of_the_sandbox_stands_in_its_reference() -> None:
+def test_every_sandbox_argument_and_fault_is_in_the_reference() -> None:
     page = text("reference/sandbox.md")
     for name in inspect.signature(Sandbox).parameters:
         assert name == "switches" or f"`{name}`" in page, name
@@ -123,11 +123,11 @@ def test_every_public_name_can_be_imported() -> None:
         assert getattr(videoapi, name) is not None
 
 
-def test_the_contributors_page_fits_on_a_screen() -> None:
+def test_contributing_page_has_at_most_50_lines() -> None:
     assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 50
 
 
 @pytest.mark.parametrize("example", ["fastapi_backend.py", "aiohttp_backend.py"])
-def test_the_guide_to_web_backends_quotes_the_examples(example: str) -> None:
+def test_web_backends_guide_quotes_the_examples(example: str) -> None:
     code = (ROOT / "examples" / example).read_text(encoding="utf-8").split('"""\n', 2)[1].strip()
     assert code in text("howto/web-backends.md")

@@ -1,4 +1,4 @@
-"""A file server whose every byte a test decides, and a client that downloads from it."""
+"""A file server with scripted responses, and a client that downloads from it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Respond = Callable[[Seen, asyncio.StreamWriter], Awaitable[None]]
 
 
 class FileServer:
-    """Answers each request by the next of `answers`, the last one again and again."""
+    """A server that sends the next of `answers` per request, and then repeats the last one."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
@@ -74,7 +74,7 @@ def head(status: int, headers: dict[str, object]) -> bytes:
 
 
 def plain(status: int = 200, body: bytes = b"", **headers: object) -> Respond:
-    """Answer like this, whatever is asked. Underscores in names of headers stand for dashes."""
+    """Send the same response to any request. Underscores in header names become dashes."""
 
     async def respond(seen: Seen, writer: asyncio.StreamWriter) -> None:
         named: dict[str, object] = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -94,7 +94,7 @@ def unframed(body: bytes) -> Respond:
 
 
 def ranged(content: bytes = CONTENT, etag: str | None = '"v1"', cut: int | None = None, **headers: object) -> Respond:
-    """Serve a file as a good server does, and break the connection after `cut` bytes of the answer."""
+    """Serve a file with support for ranges; close the connection after `cut` bytes of the body."""
 
     async def respond(seen: Seen, writer: asyncio.StreamWriter) -> None:
         start = 0
@@ -150,7 +150,7 @@ async def no_sleep(seconds: float) -> None:
 
 @pytest.fixture
 async def connect(server: FileServer) -> AsyncIterator[Callable[..., VideoClient]]:
-    """Make clients of the server; the backoff of their retries takes no time."""
+    """Create clients of the server; their backoff takes no time."""
     managers: list[SessionManager] = []
 
     def make(**options: Any) -> VideoClient:

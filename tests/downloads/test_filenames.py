@@ -1,4 +1,4 @@
-"""Names that others choose: whatever they are, one harmless path segment comes out."""
+"""File names from untrusted text: each result is one safe path segment."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "name"), CASES.items())
-def test_a_name_is_made_harmless_or_refused(text: str, name: str | None) -> None:
+def test_name_is_sanitized_or_rejected(text: str, name: str | None) -> None:
     assert safe_name(text) == name
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "語", "🎥"])
-def test_a_long_name_keeps_its_extension_and_its_letters_whole(letter: str) -> None:
+def test_long_name_keeps_its_extension_and_complete_characters(letter: str) -> None:
     name = safe_name(letter * 300 + ".webm")
     assert name is not None
     assert name.endswith(".webm")
@@ -68,7 +68,7 @@ def test_a_long_name_keeps_its_extension_and_its_letters_whole(letter: str) -> N
         ("/", "metadata", "i" * 300, "i" * 190 + ".json"),
     ],
 )
-def test_a_file_is_named_by_its_address_else_by_its_archive(
+def test_file_is_named_by_its_url_or_else_by_its_archive(
     path: str, kind: str | None, archive_id: str | None, name: str
 ) -> None:
     assert filename_from_url(path, kind, archive_id) == name
@@ -84,7 +84,7 @@ hostile = st.text() | st.lists(
 @example("\u037e", None, None)
 @example("A" * 195 + ".mp4 .", None, None)
 @example("a" * 199 + " " + "b", None, None)
-def test_the_parent_is_always_the_target(path: str, kind: str | None, archive_id: str | None) -> None:
+def test_parent_is_always_the_target_directory(path: str, kind: str | None, archive_id: str | None) -> None:
     name = filename_from_url(path, kind, archive_id)
     assert PurePosixPath("/target", name).parent == PurePosixPath("/target")
     assert PureWindowsPath("C:/target", name).parent == PureWindowsPath("C:/target")

@@ -1,4 +1,4 @@
-"""Which addresses files may come from."""
+"""Which URLs files may be fetched from."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def policy(*hosts: str, origin: str = API, http: bool = False) -> HostPolicy:
         (("bücher.example",), "https://xn--bcher-kva.example/x", False),
     ],
 )
-def test_an_address_that_is_named_is_allowed(hosts: tuple[str, ...], url: str, public_only: bool) -> None:
+def test_url_on_a_listed_host_is_allowed(hosts: tuple[str, ...], url: str, public_only: bool) -> None:
     assert policy(*hosts).check(parse_url(url)) is public_only
 
 
@@ -70,26 +70,26 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("hosts", "url"), REFUSED)
-def test_any_other_address_is_refused(hosts: tuple[str, ...], url: str) -> None:
+def test_any_other_url_is_rejected(hosts: tuple[str, ...], url: str) -> None:
     with pytest.raises(DownloadFailed) as caught:
         policy(*hosts).check(parse_url(url))
     assert caught.value.reason == "host"
     assert "canary" not in str(caught.value)
 
 
-def test_the_refusal_names_the_option_and_what_to_put_there() -> None:
+def test_error_names_the_option_and_the_value_to_add() -> None:
     with pytest.raises(DownloadFailed, match=r"recording_hosts=\['files.example.net:8443'\]"):
         policy().check(parse_url("https://files.example.net:8443/x?sig=canary"))
 
 
-def test_plain_http_takes_an_option_where_it_leaves_this_machine() -> None:
+def test_plain_http_beyond_loopback_requires_allow_http() -> None:
     url = parse_url("http://files.example.net/x")
     with pytest.raises(DownloadFailed, match="allow_http="):
         policy("files.example.net").check(url)
     assert policy("files.example.net", http=True).check(url) is False
 
 
-def test_the_services_own_domain_is_allowed_where_the_service_is_asked() -> None:
+def test_vendor_domain_is_allowed_if_the_api_is_below_it() -> None:
     url = parse_url("https://portal.enablex.io/x")
     assert policy(origin="https://api.enablex.io").check(url) is True
     with pytest.raises(DownloadFailed):
@@ -99,30 +99,30 @@ def test_the_services_own_domain_is_allowed_where_the_service_is_asked() -> None
 
 
 @pytest.mark.parametrize("text", ["", "x", "//h/x", "https://", "https:///x", "https://h:99999/x", "https://h\\@e/x"])
-def test_what_is_no_url_is_refused_without_being_shown(text: str) -> None:
+def test_invalid_url_is_rejected(text: str) -> None:
     with pytest.raises(DownloadFailed) as caught:
         parse_url(text)
     assert caught.value.reason == "host"
 
 
 @pytest.mark.parametrize("text", ["https://h /x", "https://h\n.x/", "https://h%00/x", "https://h<x>/", "https://a,b/"])
-def test_a_host_with_odd_characters_is_refused(text: str) -> None:
+def test_host_with_invalid_characters_is_rejected(text: str) -> None:
     with pytest.raises(DownloadFailed):
         parse_url(text)
 
 
-def test_a_signed_address_is_kept_to_the_byte() -> None:
+def test_signed_url_is_preserved_byte_for_byte() -> None:
     text = "https://h.example/a%2Fb/%7Ec+d?sig=a%2Bb%20c+d&x=%e4"
     assert str(parse_url(text)) == text
 
 
-def test_an_address_shows_neither_user_nor_query_nor_fragment() -> None:
+def test_redacted_url_has_no_user_query_or_fragment() -> None:
     url = parse_url("https://canary:canary@[::1]:8443/a/b.mp4?sig=canary#canary")
     assert redact_url(url) == "https://[::1]:8443/a/b.mp4"
 
 
 @pytest.mark.parametrize("host", ["", ".", "..", ".exa mple", "a b", "h:99999", "u@h", "h/x", "https://h", "*"])
-def test_what_is_no_host_cannot_be_named(host: str) -> None:
+def test_invalid_host_is_rejected(host: str) -> None:
     with pytest.raises(ConfigurationError):
         policy(host)
 
@@ -164,17 +164,17 @@ INTERNAL = [
 
 
 @pytest.mark.parametrize("address", INTERNAL)
-def test_an_address_off_the_public_internet_is_told(address: str) -> None:
+def test_internal_address_is_not_public(address: str) -> None:
     assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "2a00:1450:4001::1"])
-def test_a_public_address_is_one(address: str) -> None:
+def test_public_address_is_recognized(address: str) -> None:
     assert is_public(address)
 
 
 @given(st.text() | st.text("https://[]:@.%\\?#a1é \n\0", max_size=40).map("https://".__add__))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     with suppress(DownloadFailed):
         url = parse_url(text)
         assert url.host

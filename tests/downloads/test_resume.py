@@ -1,4 +1,4 @@
-"""A broken download goes on where it stopped, and never joins two versions of a file."""
+"""An interrupted download resumes where it stopped, and never joins two versions of a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def fetch(client: VideoClient, server: FileServer, folder: Path, **options
 
 
 async def interrupt(client: VideoClient, server: FileServer, folder: Path, answer: Respond) -> None:
-    """Leave half of the file behind, as a call that gave up does."""
+    """Leave half of the file on disk, as a failed call does."""
     server.answers = [answer]
     with pytest.raises(DownloadFailed) as caught:
         await fetch(client.with_options(retry=RetryPolicy(attempts=1)), server, folder)
@@ -33,7 +33,7 @@ async def interrupt(client: VideoClient, server: FileServer, folder: Path, answe
     server.seen.clear()
 
 
-async def test_a_whole_file_arrives_under_its_name(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
+async def test_complete_file_gets_its_final_name(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
     server.answers = [ranged()]
     assert await fetch(client, server, tmp_path) == CONTENT
     assert left(tmp_path) == ["clip.mp4"]
@@ -43,7 +43,7 @@ async def test_a_whole_file_arrives_under_its_name(client: VideoClient, server: 
     assert server.seen[0].headers["accept-encoding"] == "identity"
 
 
-async def test_a_connection_cut_midway_is_resumed_within_the_call(
+async def test_cut_connection_is_resumed_within_the_call(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     server.answers = [ranged(cut=HALF), ranged(cut=100_000), ranged(cut=70_001), ranged()]
@@ -57,9 +57,7 @@ async def test_a_connection_cut_midway_is_resumed_within_the_call(
     assert {seen.headers.get("if-range") for seen in server.seen[1:]} == {'"v1"'}
 
 
-async def test_the_next_call_goes_on_from_the_bytes_kept(
-    client: VideoClient, server: FileServer, tmp_path: Path
-) -> None:
+async def test_next_call_resumes_from_the_bytes_kept(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
     await interrupt(client, server, tmp_path, ranged(cut=HALF))
     assert left(tmp_path) == ["clip.mp4.part", "clip.mp4.part.json"]
     server.answers = [ranged()]
@@ -69,7 +67,7 @@ async def test_the_next_call_goes_on_from_the_bytes_kept(
     assert left(tmp_path) == ["clip.mp4"]
 
 
-async def test_what_is_kept_beside_a_part_is_no_secret_and_the_owners_alone(
+async def test_part_state_is_private_and_contains_no_secret(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     await interrupt(client, server, tmp_path, ranged(cut=HALF))
@@ -79,7 +77,9 @@ async def test_what_is_kept_beside_a_part_is_no_secret_and_the_owners_alone(
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in left(tmp_path)] == [0o600, 0o600]
 
 
-async def test_a_file_that_has_changed_is_fetched_anew(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
+async def test_changed_file_is_downloaded_from_the_start(
+    client: VideoClient, server: FileServer, tmp_path: Path
+) -> None:
     await interrupt(client, server, tmp_path, ranged(cut=HALF))
     server.answers = [ranged(OTHER, '"v2"')]
     assert await fetch(client, server, tmp_path) == OTHER
@@ -110,7 +110,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("answer", UNFIT.values(), ids=UNFIT.keys())
-async def test_a_part_that_does_not_fit_is_not_joined_but_the_whole_asked_for(
+async def test_range_that_does_not_match_restarts_the_download(
     client: VideoClient, server: FileServer, tmp_path: Path, answer: Respond
 ) -> None:
     await interrupt(client, server, tmp_path, ranged(cut=HALF))
@@ -119,7 +119,7 @@ async def test_a_part_that_does_not_fit_is_not_joined_but_the_whole_asked_for(
     assert [seen.headers.get("range") for seen in server.seen] == [f"bytes={HALF}-", None]
 
 
-async def test_a_server_that_ignores_range_is_read_from_the_start(
+async def test_download_restarts_when_the_server_ignores_range(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     await interrupt(client, server, tmp_path, ranged(cut=HALF))
@@ -127,14 +127,14 @@ async def test_a_server_that_ignores_range_is_read_from_the_start(
     assert await fetch(client, server, tmp_path) == CONTENT
 
 
-async def test_a_part_may_be_shorter_than_asked_for(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
+async def test_range_may_be_shorter_than_requested(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
     await interrupt(client, server, tmp_path, ranged(cut=HALF))
     server.answers = [part(CONTENT, HALF, HALF + 49_999, len(CONTENT)), ranged()]
     assert await fetch(client, server, tmp_path) == CONTENT
     assert server.seen[1].headers["range"] == f"bytes={HALF + 50_000}-"
 
 
-async def test_a_modification_date_does_where_there_is_no_tag(
+async def test_last_modified_is_used_without_an_entity_tag(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     date = "Wed, 21 Oct 2026 07:28:00 GMT"
@@ -145,7 +145,7 @@ async def test_a_modification_date_does_where_there_is_no_tag(
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"v1"'])
-async def test_without_proof_of_the_version_a_download_begins_anew(
+async def test_download_restarts_without_a_strong_validator(
     client: VideoClient, server: FileServer, tmp_path: Path, etag: str | None
 ) -> None:
     await interrupt(client, server, tmp_path, ranged(etag=etag, cut=HALF))
@@ -154,9 +154,7 @@ async def test_without_proof_of_the_version_a_download_begins_anew(
     assert [seen.headers.get("range") for seen in server.seen] == [None, None]
 
 
-async def test_a_part_of_another_address_is_not_resumed(
-    client: VideoClient, server: FileServer, tmp_path: Path
-) -> None:
+async def test_part_of_another_url_is_not_resumed(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
     await interrupt(client, server, tmp_path, ranged(cut=HALF))
     server.answers = [ranged(OTHER)]
     path = await client.archives.download(f"{server.url}/b/clip.mp4", tmp_path)
@@ -165,7 +163,7 @@ async def test_a_part_of_another_address_is_not_resumed(
 
 
 @pytest.mark.parametrize("state", [b"", b"{", b"[]", b'{"etag": 1}', b"\xff", b'{"total":-1}', b"[" * 4000])
-async def test_a_torn_note_beside_a_part_means_to_begin_anew(
+async def test_download_restarts_when_the_part_state_is_corrupt(
     client: VideoClient, server: FileServer, tmp_path: Path, state: bytes
 ) -> None:
     await interrupt(client, server, tmp_path, ranged(cut=HALF))
@@ -175,16 +173,14 @@ async def test_a_torn_note_beside_a_part_means_to_begin_anew(
     assert "range" not in server.seen[0].headers
 
 
-async def test_a_part_longer_than_the_file_is_thrown_away(
-    client: VideoClient, server: FileServer, tmp_path: Path
-) -> None:
+async def test_part_longer_than_the_file_is_discarded(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
     await interrupt(client, server, tmp_path, ranged(cut=HALF))
     (tmp_path / "clip.mp4.part").write_bytes(CONTENT * 2)
     server.answers = [ranged()]
     assert await fetch(client, server, tmp_path) == CONTENT
 
 
-async def test_three_attempts_that_bring_nothing_are_enough(
+async def test_download_fails_after_three_attempts_without_progress(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     server.answers = [ranged(cut=HALF), ranged(cut=0)]
@@ -194,7 +190,7 @@ async def test_three_attempts_that_bring_nothing_are_enough(
     assert caught.value.received == HALF
 
 
-async def test_a_server_that_trickles_one_version_after_another_does_not_hold_the_call_for_ever(
+async def test_changing_versions_do_not_reset_the_attempt_count(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     server.answers = [ranged(CONTENT, f'"{n}"', cut=HALF) for n in range(20)]
@@ -203,7 +199,7 @@ async def test_a_server_that_trickles_one_version_after_another_does_not_hold_th
     assert len(server.seen) == 3
 
 
-async def test_a_file_that_changes_with_every_answer_is_given_up(
+async def test_file_that_changes_with_every_response_fails(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     unfit = part(OTHER, HALF, END, len(CONTENT), ETag='"v2"')
@@ -214,7 +210,7 @@ async def test_a_file_that_changes_with_every_answer_is_given_up(
     assert caught.value.reason == "changed"
 
 
-async def test_a_file_whose_end_nobody_tells_is_refused(
+async def test_response_without_length_or_chunks_is_rejected(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     server.answers = [unframed(CONTENT)]
@@ -225,7 +221,7 @@ async def test_a_file_whose_end_nobody_tells_is_refused(
     assert len(server.seen) == 1
 
 
-async def test_more_bytes_than_the_part_was_to_have_fail_the_download(
+async def test_more_bytes_than_announced_fail_the_download(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     await interrupt(client, server, tmp_path, ranged(cut=HALF))
@@ -246,7 +242,7 @@ async def test_more_bytes_than_the_part_was_to_have_fail_the_download(
 
 
 @pytest.mark.parametrize("whole", [True, False])
-async def test_a_chunked_file_is_whole_with_its_last_chunk_only(
+async def test_chunked_file_is_complete_only_with_its_last_chunk(
     client: VideoClient, server: FileServer, tmp_path: Path, whole: bool
 ) -> None:
     body = f"{len(CONTENT):x}\r\n".encode() + CONTENT + b"\r\n" + (b"0\r\n\r\n" if whole else b"")
@@ -266,12 +262,12 @@ async def test_a_chunked_file_is_whole_with_its_last_chunk_only(
         assert not (tmp_path / "clip.mp4").exists()
 
 
-async def test_an_empty_file_is_a_file(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
+async def test_empty_file_is_downloaded(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
     server.answers = [ranged(b"")]
     assert await fetch(client, server, tmp_path) == b""
 
 
-async def test_a_busy_server_is_asked_again_and_then_named(
+async def test_busy_server_is_retried_before_the_download_fails(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     server.answers = [plain(503), plain(429, Retry_After=1), ranged()]

@@ -49,7 +49,7 @@ async def archive(sandbox: Sandbox, client: VideoClient) -> Archive:
     return archive
 
 
-async def test_every_file_of_an_archive_arrives(client: VideoClient, archive: Archive, tmp_path: Path) -> None:
+async def test_every_file_of_an_archive_is_downloaded(client: VideoClient, archive: Archive, tmp_path: Path) -> None:
     kinds = {}
     for file in archive.files:
         path = await client.archives.download(file, f"{tmp_path}/{archive.conf_num}/")
@@ -60,22 +60,22 @@ async def test_every_file_of_an_archive_arrives(client: VideoClient, archive: Ar
     assert len(left(tmp_path / str(archive.conf_num))) == len(archive.files)
 
 
-async def test_a_file_cut_midway_is_the_same_as_one_that_was_not(
+async def test_resumed_file_equals_an_uninterrupted_one(
     sandbox: Sandbox, client: VideoClient, archive: Archive, tmp_path: Path
 ) -> None:
     file = archive.files[0]
     whole = await client.archives.download(file, tmp_path / "whole")
     fault = sandbox.fault("files.get", "cut", times=2, at=0.5)
-    told: list[int] = []
+    reports: list[int] = []
     resumed = await client.archives.download(
-        file, tmp_path / "resumed", progress=lambda received, total: told.append(received)
+        file, tmp_path / "resumed", progress=lambda received, total: reports.append(received)
     )
     assert fault.hits == 2
     assert resumed.read_bytes() == whole.read_bytes()
-    assert told == sorted(told)
+    assert reports == sorted(reports)
 
 
-async def test_wrong_and_missing_credentials_are_told_apart_from_other_refusals(
+async def test_wrong_and_missing_recording_credentials_are_distinguished(
     sandbox: Sandbox, manager: SessionManager, archive: Archive, tmp_path: Path
 ) -> None:
     project = (sandbox.app_id, sandbox.app_key)
@@ -88,7 +88,7 @@ async def test_wrong_and_missing_credentials_are_told_apart_from_other_refusals(
     assert left(tmp_path) == []
 
 
-async def test_a_redirect_from_https_to_http_is_not_followed(tmp_path: Path) -> None:
+async def test_redirect_from_https_to_http_is_not_followed(tmp_path: Path) -> None:
     async with Sandbox() as plain, Sandbox(tls=True) as sandbox:
         client = VideoClient(
             sandbox.app_id,
@@ -105,7 +105,7 @@ async def test_a_redirect_from_https_to_http_is_not_followed(tmp_path: Path) -> 
         assert plain.ledger.connections == 0
 
 
-async def test_a_file_is_gone_after_its_time(
+async def test_expired_file_raises_not_found(
     sandbox: Sandbox, client: VideoClient, archive: Archive, tmp_path: Path
 ) -> None:
     sandbox.switches.file_hours = 0

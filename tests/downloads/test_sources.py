@@ -1,4 +1,4 @@
-"""Where downloads may come from, and what they tell whom."""
+"""Where downloads may come from, and which hosts receive credentials."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def download(client: VideoClient, url: str, folder: Path) -> Path:
     return await client.archives.download(ArchiveFile(kind="transcoded", url=url, archive_id="5f"), folder)
 
 
-async def test_the_recording_credentials_go_out_at_once_and_the_app_key_never(
+async def test_recording_credentials_are_sent_at_once_and_the_app_key_never(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     server.answers = [ranged()]
@@ -61,7 +61,7 @@ async def test_the_recording_credentials_go_out_at_once_and_the_app_key_never(
     assert APP_KEY not in str(server.seen)
 
 
-async def test_without_recording_credentials_none_are_sent(
+async def test_no_credentials_are_sent_without_recording_auth(
     connect: Connect, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("VIDEOAPI_RECORDING_USER", raising=False)
@@ -74,7 +74,7 @@ async def test_without_recording_credentials_none_are_sent(
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, AuthenticationFailed), (403, PermissionDenied)])
-async def test_wrong_recording_credentials_are_named_and_not_tried_again(
+async def test_wrong_recording_credentials_are_reported_without_a_retry(
     client: VideoClient, server: FileServer, tmp_path: Path, status: int, kind: type[VideoAPIError]
 ) -> None:
     server.answers = [plain(status)]
@@ -85,7 +85,7 @@ async def test_wrong_recording_credentials_are_named_and_not_tried_again(
     assert len(server.seen) == 1
 
 
-async def test_credentials_refused_midway_keep_what_came(
+async def test_bytes_are_kept_when_credentials_are_refused_midway(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     server.answers = [ranged(cut=100_000), plain(403)]
@@ -104,7 +104,7 @@ def archive(*urls: str) -> Respond:
     return plain(200, json.dumps(body).encode(), Content_Type="application/json")
 
 
-async def test_a_signed_address_that_expires_midway_is_renewed_once_and_resumed(
+async def test_signed_url_that_expires_midway_is_refreshed_once_and_resumed(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     now = archive(f"{server.url}/a/other.mp4?new", signed(server, "old").url, signed(server, "new").url)
@@ -126,7 +126,7 @@ async def test_a_signed_address_that_expires_midway_is_renewed_once_and_resumed(
 
 
 @pytest.mark.parametrize("listed", [True, False])
-async def test_a_refusal_stands_where_the_archive_knows_no_other_address(
+async def test_refusal_is_final_when_the_archive_has_no_other_url(
     client: VideoClient, server: FileServer, tmp_path: Path, listed: bool
 ) -> None:
     server.answers = [plain(404), archive(signed(server, "old").url) if listed else plain(400, b"{}")]
@@ -136,7 +136,7 @@ async def test_a_refusal_stands_where_the_archive_knows_no_other_address(
 
 
 @pytest.mark.parametrize("status", [404, 410])
-async def test_a_file_that_is_gone_says_how_long_files_are_kept(
+async def test_not_found_error_states_how_long_files_are_kept(
     client: VideoClient, server: FileServer, tmp_path: Path, status: int
 ) -> None:
     server.answers = [plain(status)]
@@ -146,7 +146,7 @@ async def test_a_file_that_is_gone_says_how_long_files_are_kept(
     assert len(server.seen) == 1
 
 
-async def test_a_login_page_is_not_taken_for_the_file(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
+async def test_login_page_is_not_saved_as_the_file(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
     server.answers = [redirect("/login.html"), plain(200, b"<html>", Content_Type="Text/HTML; charset=utf-8")]
     with pytest.raises(DownloadFailed, match="likely a login") as caught:
         await download(client, f"{server.url}/a/clip.mp4", tmp_path)
@@ -168,7 +168,7 @@ async def test_a_login_page_is_not_taken_for_the_file(client: VideoClient, serve
         (plain(429, Retry_After=999), RateLimited),
     ],
 )
-async def test_what_is_not_the_file_is_refused_at_once(
+async def test_response_that_is_not_the_file_is_rejected_without_a_retry(
     client: VideoClient, server: FileServer, tmp_path: Path, answer: Respond, kind: type[VideoAPIError]
 ) -> None:
     server.answers = [answer]
@@ -179,9 +179,7 @@ async def test_what_is_not_the_file_is_refused_at_once(
     assert left(tmp_path) == []
 
 
-async def test_a_host_that_nobody_named_sees_no_connection(
-    client: VideoClient, open_server: Open, tmp_path: Path
-) -> None:
+async def test_unlisted_host_receives_no_connection(client: VideoClient, open_server: Open, tmp_path: Path) -> None:
     foreign = await open_server()
     for url in (f"{foreign.url}/x", f"http://localhost:{foreign.port}/x", f"http://0x7f.1:{foreign.port}/x"):
         with pytest.raises(DownloadFailed, match="recording_hosts=") as caught:
@@ -193,7 +191,7 @@ async def test_a_host_that_nobody_named_sees_no_connection(
     assert left(tmp_path) == []
 
 
-async def test_a_redirect_within_the_origin_keeps_the_credentials(
+async def test_redirect_within_the_origin_keeps_the_credentials(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     server.answers = [redirect("../b/real%2Fname.mp4?sig=1#top"), ranged()]
@@ -203,7 +201,7 @@ async def test_a_redirect_within_the_origin_keeps_the_credentials(
     assert [seen.headers.get("authorization") for seen in server.seen] == [BASIC, BASIC]
 
 
-async def test_a_redirect_to_another_allowed_host_drops_the_credentials_for_good(
+async def test_redirect_to_another_allowed_host_drops_the_credentials_for_good(
     connect: Connect, server: FileServer, open_server: Open, tmp_path: Path
 ) -> None:
     other = await open_server()
@@ -216,7 +214,7 @@ async def test_a_redirect_to_another_allowed_host_drops_the_credentials_for_good
     assert [seen.headers.get("authorization") for seen in other.seen] == [None, None]
 
 
-async def test_a_refusal_after_such_a_redirect_says_why_nothing_was_sent(
+async def test_refusal_after_a_cross_origin_redirect_explains_the_cause(
     connect: Connect, server: FileServer, open_server: Open, tmp_path: Path
 ) -> None:
     other = await open_server()
@@ -239,7 +237,7 @@ async def test_a_refusal_after_such_a_redirect_says_why_nothing_was_sent(
         "http://[",
     ],
 )
-async def test_a_redirect_to_anywhere_else_is_not_followed(
+async def test_redirect_to_a_forbidden_url_is_not_followed(
     client: VideoClient, server: FileServer, open_server: Open, tmp_path: Path, location: str
 ) -> None:
     foreign = await open_server()
@@ -251,7 +249,7 @@ async def test_a_redirect_to_anywhere_else_is_not_followed(
     assert len(server.seen) == 1
 
 
-async def test_redirects_end_after_five(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
+async def test_sixth_redirect_is_not_followed(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
     server.answers = [redirect(f"/{hop}") for hop in range(5)] + [ranged()]
     await download(client, f"{server.url}/a/clip.mp4", tmp_path)
     server.seen.clear()
@@ -264,7 +262,7 @@ async def test_redirects_end_after_five(client: VideoClient, server: FileServer,
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """What host names resolve to; each look-up takes the next address, the last one for ever."""
+    """The addresses of host names; each lookup takes the next one, and the last one repeats."""
     table: dict[str, list[str]] = {}
 
     def getaddrinfo(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
@@ -279,7 +277,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "::ffff:127.0.0.1", "169.254.169.254", "100.64.0.1"])
-async def test_a_host_below_a_suffix_must_resolve_to_a_public_address(
+async def test_host_below_a_suffix_must_resolve_to_a_public_address(
     connect: Connect, names: dict[str, list[str]], tmp_path: Path, address: str
 ) -> None:
     names["rebound.files.example"] = [address]
@@ -290,7 +288,7 @@ async def test_a_host_below_a_suffix_must_resolve_to_a_public_address(
     assert caught.value.attempts == 1
 
 
-async def test_a_host_that_is_named_may_have_any_address(
+async def test_named_host_may_have_any_address(
     connect: Connect, server: FileServer, names: dict[str, list[str]], tmp_path: Path
 ) -> None:
     names["rebound.files.example"] = ["127.0.0.1"]
@@ -300,7 +298,7 @@ async def test_a_host_that_is_named_may_have_any_address(
     assert path.read_bytes() == CONTENT
 
 
-async def test_an_open_connection_of_a_named_host_is_not_lent_to_a_suffix(
+async def test_connection_to_a_named_host_is_not_reused_for_a_suffix(
     connect: Connect, server: FileServer, names: dict[str, list[str]], tmp_path: Path
 ) -> None:
     names["rebound.files.example"] = ["127.0.0.1"]
@@ -308,14 +306,14 @@ async def test_an_open_connection_of_a_named_host_is_not_lent_to_a_suffix(
     named = connect(recording_hosts=["rebound.files.example"], allow_http=True)
     url = f"http://rebound.files.example:{server.port}/a/clip.mp4"
     await download(named, url, tmp_path)
-    # Asked below the policy, which would refuse the port.
+    # Bypass the policy, which would reject the port.
     source = named.archives._downloader._source
     with pytest.raises(DownloadFailed, match="no public address"):
         await open_file(source.pool, URL(url), {}, public_only=True)
     assert len(server.seen) == 1
 
 
-async def test_a_name_that_does_not_resolve_is_a_failed_connection(
+async def test_unresolvable_host_raises_connection_failed(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def getaddrinfo(*args: Any, **options: Any) -> list[Any]:
@@ -327,7 +325,7 @@ async def test_a_name_that_does_not_resolve_is_a_failed_connection(
     assert caught.value.attempts == 3
 
 
-async def test_no_failure_shows_a_secret(
+async def test_no_failure_reveals_a_secret(
     connect: Connect, server: FileServer, open_server: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -367,7 +365,7 @@ async def test_no_failure_shows_a_secret(
         assert secret_text not in everything, secret_text
 
 
-async def test_downloads_find_a_permit_inside_a_stream_of_the_archive(
+async def test_download_gets_a_permit_while_archive_streams_are_open(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     server.answers = [ranged()]

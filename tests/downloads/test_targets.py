@@ -1,4 +1,4 @@
-"""What a download does to the disk: only its own file, only when whole, only once."""
+"""What a download writes to disk: only its own file, only when complete, only once."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from videoapi.models.archives import ArchiveFile
 from videoapi.pipeline.clock import Clock
 
 
-def of_disk(folder: Path) -> set[str]:
-    """What this process holds open below a folder."""
+def open_files(folder: Path) -> set[str]:
+    """Return the files that this process has open below a folder."""
     return {path for path in descriptors() if path.startswith(str(folder))}
 
 
@@ -36,7 +36,7 @@ def descriptors() -> set[str]:
 
 
 class Hang:
-    """Sends the first `size` bytes of the file, then nothing, until the connection ends."""
+    """A response with the first `size` bytes of the file, then nothing until the connection ends."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -50,7 +50,7 @@ class Hang:
 
 
 @pytest.mark.parametrize("form", ["new/deep/", "old", "old/", "clip.mkv"])
-async def test_a_target_is_a_directory_or_a_file(
+async def test_target_may_be_a_directory_or_a_file(
     client: VideoClient, server: FileServer, tmp_path: Path, form: str
 ) -> None:
     (tmp_path / "old").mkdir()
@@ -62,13 +62,13 @@ async def test_a_target_is_a_directory_or_a_file(
 
 
 @pytest.mark.parametrize("to", ["", "a\0b"])
-async def test_a_target_that_is_none_is_refused(client: VideoClient, server: FileServer, to: str) -> None:
+async def test_invalid_target_is_rejected(client: VideoClient, server: FileServer, to: str) -> None:
     with pytest.raises(ConfigurationError, match="to="):
         await client.archives.download(f"{server.url}/a/clip.mp4", to)
     assert server.seen == []
 
 
-async def test_a_name_of_ones_own_is_made_harmless_too(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
+async def test_custom_name_is_sanitized(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
     server.answers = [ranged()]
     path = await client.archives.download(f"{server.url}/a/x.mp4", tmp_path, name="../../.Ann's talk?.mp4")
     assert path == tmp_path / "Ann's talk.mp4"
@@ -95,7 +95,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_a_hostile_name_stays_in_the_target(
+async def test_hostile_name_stays_in_the_target(
     client: VideoClient, server: FileServer, tmp_path: Path, name: str
 ) -> None:
     target = tmp_path / "in" / "target"
@@ -108,7 +108,7 @@ async def test_a_hostile_name_stays_in_the_target(
     assert left(tmp_path / "in") == ["target"]
 
 
-async def test_an_existing_file_is_an_error_before_anything_is_sent(
+async def test_existing_file_is_rejected_before_a_request_is_sent(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"precious")
@@ -121,7 +121,7 @@ async def test_an_existing_file_is_an_error_before_anything_is_sent(
     assert path.read_bytes() == CONTENT
 
 
-async def test_a_file_that_comes_up_meanwhile_is_not_replaced(
+async def test_file_created_during_the_download_is_not_replaced(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     good = ranged()
@@ -137,7 +137,7 @@ async def test_a_file_that_comes_up_meanwhile_is_not_replaced(
     assert (tmp_path / "clip.mp4.part").read_bytes() == CONTENT
 
 
-async def test_a_file_system_without_hard_links_serves_as_well(
+async def test_file_system_without_hard_links_is_supported(
     client: VideoClient, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def link(*args: Any, **options: Any) -> None:
@@ -151,7 +151,7 @@ async def test_a_file_system_without_hard_links_serves_as_well(
 
 
 @pytest.mark.parametrize("at", ["clip.mp4", "clip.mp4.part", "clip.mp4.part.json"])
-async def test_a_link_in_the_target_leads_nowhere(
+async def test_symlink_in_the_target_is_not_followed(
     client: VideoClient, server: FileServer, tmp_path: Path, at: str
 ) -> None:
     folder = tmp_path / "target"
@@ -170,7 +170,7 @@ async def test_a_link_in_the_target_leads_nowhere(
 
 
 @pytest.mark.parametrize("kind", ["hard link", "pipe", "directory"])
-async def test_a_part_that_is_no_plain_file_of_ours_is_not_written(
+async def test_part_that_is_not_a_regular_file_is_not_written(
     client: VideoClient, server: FileServer, tmp_path: Path, kind: str
 ) -> None:
     part = tmp_path / "clip.mp4.part"
@@ -184,12 +184,12 @@ async def test_a_part_that_is_no_plain_file_of_ours_is_not_written(
     server.answers = [ranged()]
     with pytest.raises(DownloadFailed, match="remove it"):
         await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path)
-    assert of_disk(tmp_path) == set()
+    assert open_files(tmp_path) == set()
     if kind == "hard link":
         assert (tmp_path / "precious").read_bytes() == b"precious"
 
 
-async def test_of_two_downloads_to_one_name_the_second_fails(
+async def test_second_concurrent_download_to_the_same_name_fails(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     hang = Hang(100_000)
@@ -206,7 +206,7 @@ async def test_of_two_downloads_to_one_name_the_second_fails(
     assert len(server.seen) == 1
 
 
-async def test_a_part_that_was_finished_while_its_lock_was_waited_for_is_not_written(
+async def test_part_finished_before_the_lock_is_acquired_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = PartFile(tmp_path, name="clip.mp4", source="s", overwrite=False)
@@ -227,16 +227,16 @@ async def test_a_part_that_was_finished_while_its_lock_was_waited_for_is_not_wri
     two.close()
     assert (tmp_path / "clip.mp4").read_bytes() == CONTENT
     assert left(tmp_path) == ["clip.mp4"]
-    assert of_disk(tmp_path) == set()
+    assert open_files(tmp_path) == set()
 
 
-async def test_a_cancelled_download_closes_its_connection_and_keeps_what_came(
+async def test_cancelled_download_closes_its_connection_and_keeps_the_bytes(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     hang = Hang(100_000)
     server.answers = [hang]
     came = asyncio.Event()
-    # Each look at this clock is a second later, so that every chunk is told.
+    # Each reading of this clock is a second later, so that every chunk is reported.
     client._manager.clock = Clock(now=itertools.count().__next__)
 
     def progress(received: int, total: int | None) -> None:
@@ -253,19 +253,19 @@ async def test_a_cancelled_download_closes_its_connection_and_keeps_what_came(
         await hang.closed.wait()
     assert left(tmp_path) == ["clip.mp4.part", "clip.mp4.part.json"]
     assert (tmp_path / "clip.mp4.part").read_bytes() == CONTENT[:100_000]
-    assert of_disk(tmp_path) == set()
+    assert open_files(tmp_path) == set()
     assert client._manager.pool.file_permits.free == client._manager.pool.max_streams
 
 
-async def test_a_cancelled_download_waits_for_the_disk_before_it_lets_go_of_the_file(
+async def test_cancelled_download_waits_for_the_write_before_closing_the_file(
     client: VideoClient, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+    begun, proceed = threading.Event(), threading.Event()
     write = PartFile.write
 
     def slow(self: PartFile, data: bytes) -> None:
         begun.set()
-        assert go_on.wait(5)
+        assert proceed.wait(5)
         write(self, data)
 
     monkeypatch.setattr(PartFile, "write", slow)
@@ -277,19 +277,17 @@ async def test_a_cancelled_download_waits_for_the_disk_before_it_lets_go_of_the_
     task.cancel()
     for _ in range(10):
         await asyncio.sleep(0)
-    assert of_disk(tmp_path)
-    go_on.set()
+    assert open_files(tmp_path)
+    proceed.set()
     with pytest.raises(asyncio.CancelledError):
         await task
     kept = (tmp_path / "clip.mp4.part").read_bytes()
     assert kept
     assert kept == CONTENT[: len(kept)]
-    assert of_disk(tmp_path) == set()
+    assert open_files(tmp_path) == set()
 
 
-async def test_a_download_that_takes_too_long_says_what_it_kept(
-    client: VideoClient, server: FileServer, tmp_path: Path
-) -> None:
+async def test_timeout_error_reports_the_bytes_kept(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
     server.answers = [Hang(100_000)]
     with pytest.raises(CallTimeout, match=r"did not arrive in 0\.2 s: 100000 bytes are kept"):
         await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path, timeout=0.2)
@@ -300,14 +298,14 @@ async def test_a_download_that_takes_too_long_says_what_it_kept(
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), True])
-async def test_a_limit_that_is_none_is_refused(
+async def test_invalid_timeout_is_rejected(
     client: VideoClient, server: FileServer, tmp_path: Path, timeout: float
 ) -> None:
     with pytest.raises(ConfigurationError, match="timeout"):
         await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path, timeout=timeout)
 
 
-async def test_a_full_disk_is_told_and_leaves_no_final_file(
+async def test_full_disk_raises_and_leaves_no_final_file(
     client: VideoClient, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write: Callable[..., int] = os.pwrite
@@ -330,28 +328,28 @@ async def test_a_full_disk_is_told_and_leaves_no_final_file(
     assert server.seen[-1].headers["range"] == "bytes=300000-"
 
 
-async def test_a_directory_that_is_not_there_is_told(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
+async def test_missing_directory_raises(client: VideoClient, server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(DownloadFailed, match="No such file or directory") as caught:
         await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path / "none" / "clip.mp4")
     assert caught.value.reason == "disk"
     assert server.seen == []
 
 
-async def test_progress_is_told_at_the_start_now_and_then_and_at_the_end(
+async def test_progress_is_reported_at_the_start_periodically_and_at_the_end(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
-    told: list[tuple[int, int | None]] = []
+    reports: list[tuple[int, int | None]] = []
     server.answers = [ranged(cut=100_000), ranged()]
     await client.archives.download(
-        f"{server.url}/a/clip.mp4", tmp_path, progress=lambda received, total: told.append((received, total))
+        f"{server.url}/a/clip.mp4", tmp_path, progress=lambda received, total: reports.append((received, total))
     )
-    assert told[0] == (0, len(CONTENT))
-    assert (100_000, len(CONTENT)) in told
-    assert told[-1] == (len(CONTENT), len(CONTENT))
-    assert len(told) < 20
+    assert reports[0] == (0, len(CONTENT))
+    assert (100_000, len(CONTENT)) in reports
+    assert reports[-1] == (len(CONTENT), len(CONTENT))
+    assert len(reports) < 20
 
 
-async def test_an_error_of_the_progress_callback_is_the_callers_and_leaves_nothing_open(
+async def test_progress_callback_error_propagates_and_leaves_nothing_open(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
     def progress(received: int, total: int | None) -> None:
@@ -360,11 +358,11 @@ async def test_an_error_of_the_progress_callback_is_the_callers_and_leaves_nothi
     server.answers = [ranged()]
     with pytest.raises(KeyError, match="mine"):
         await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path, progress=progress)
-    assert of_disk(tmp_path) == set()
+    assert open_files(tmp_path) == set()
     assert client._manager.pool.file_permits.free == client._manager.pool.max_streams
 
 
-async def test_memory_stays_flat_whatever_the_size(
+async def test_write_buffer_does_not_grow_with_the_file_size(
     client: VideoClient, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []

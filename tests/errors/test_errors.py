@@ -1,4 +1,4 @@
-"""The tree of errors: who is whose kind, and that each survives a pickle whole."""
+"""The exception tree, and pickling of each exception."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def tree(kind: type[VideoAPIError]) -> list[type[VideoAPIError]]:
 ALL = [kind for kind in tree(VideoAPIError) if kind.__module__ == errors.__name__]
 
 
-def test_the_tree() -> None:
+def test_error_tree() -> None:
     parents = {kind.__name__: kind.__bases__[0].__name__ for kind in ALL}
     below = ("AuthenticationFailed", "PermissionDenied", "NotFound", "Conflict", "RateLimited", "TokenDenied")
     assert parents == {
@@ -57,7 +57,7 @@ def test_the_tree() -> None:
     }
 
 
-def test_those_that_are_builtin_errors_too() -> None:
+def test_errors_that_are_also_builtin_errors() -> None:
     assert issubclass(errors.CallTimeout, TimeoutError)
     assert issubclass(errors.ConfigurationError, ValueError)
     assert issubclass(errors.ValidationError, ValueError)
@@ -70,7 +70,7 @@ def same(error: VideoAPIError, other: VideoAPIError) -> bool:
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
-def test_an_error_survives_a_pickle_and_a_copy_with_all_it_knows(kind: type[VideoAPIError]) -> None:
+def test_pickle_and_copy_keep_all_attributes(kind: type[VideoAPIError]) -> None:
     own = OWN.get(kind.__name__, {})
     error = kind("It did not work.", **FACTS, **own)
     for name, value in (FACTS | own).items():
@@ -82,7 +82,7 @@ def test_an_error_survives_a_pickle_and_a_copy_with_all_it_knows(kind: type[Vide
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
-def test_a_bare_error_knows_nothing_and_claims_nothing(kind: type[VideoAPIError]) -> None:
+def test_error_defaults_are_empty(kind: type[VideoAPIError]) -> None:
     error = kind()
     assert str(error) == ""
     assert (error.attempts, error.retryable, error.may_have_executed) == (0, False, False)
@@ -91,14 +91,14 @@ def test_a_bare_error_knows_nothing_and_claims_nothing(kind: type[VideoAPIError]
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
-def test_an_error_prints_as_its_sentence(kind: type[VideoAPIError]) -> None:
+def test_str_of_an_error_is_its_message(kind: type[VideoAPIError]) -> None:
     error = kind("It did not work.", **FACTS)
     assert str(error) == error.message == "It did not work."
     assert repr(error) == f"{kind.__name__}('It did not work.')"
     assert error.args == ("It did not work.",)
 
 
-def test_every_error_says_in_its_doc_what_the_caller_can_do() -> None:
+def test_every_error_has_its_own_docstring() -> None:
     for kind in ALL:
         assert kind.__doc__ is not VideoAPIError.__doc__ or kind is VideoAPIError
         assert kind.__doc__

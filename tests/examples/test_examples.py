@@ -1,4 +1,4 @@
-"""Every program in examples/, run against a sandbox as its reader would run it."""
+"""Runs every program in examples/ against a sandbox, as a reader would run it."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def module(sandbox: Sandbox, name: str, monkeypatch: pytest.MonkeyPatch) -> dict
     return runpy.run_path(str(EXAMPLES / name))
 
 
-def test_quickstart_makes_a_room_and_removes_it(sandbox: Sandbox) -> None:
+def test_quickstart_creates_and_deletes_a_room(sandbox: Sandbox) -> None:
     output = run(sandbox, "quickstart.py")
-    assert "made Stand-up" in output
+    assert "created Stand-up" in output
     assert len(sandbox.ledger.tokens) == 1
     assert not sandbox.ledger.rooms
 
 
-def test_bulk_rooms_tells_every_line(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_bulk_rooms_reports_every_line(sandbox: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / "rooms.csv"
     file.write_text("name,owner_ref\n" + "".join(f"Room {n},ref-{n}\n" for n in range(20)), encoding="utf-8")
     sandbox.fault("rooms.create", "throttle", 3, retry_after=0)
@@ -75,7 +75,7 @@ def test_bulk_rooms_tells_every_line(sandbox: Sandbox, tmp_path: Path) -> None:
     assert {entry.owner_ref for entry in sandbox.ledger.created} == {f"ref-{n}" for n in range(20)}
 
 
-def test_bulk_rooms_ends_with_an_error_code_where_a_room_is_not_made(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_bulk_rooms_exits_with_an_error_if_a_room_fails(sandbox: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / "rooms.csv"
     file.write_text("name,owner_ref\nRoom,ref-1\n,ref-2\n", encoding="utf-8")
     output = run(sandbox, "bulk_rooms.py", file, fails=True)
@@ -90,7 +90,7 @@ def test_records_to_csv_writes_every_record_of_the_month(sandbox: Sandbox, tmp_p
         rows = list(csv.DictReader(text))
     assert len(rows) == 300
     assert all(row["date"].startswith("2026-01") and row["conference"] for row in rows)
-    assert "300 records, 0 that could not be read" in output
+    assert "300 records, 0 that could not be parsed" in output
 
 
 def test_shared_pool_counts_the_rooms_of_two_projects(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -105,9 +105,7 @@ def test_shared_pool_counts_the_rooms_of_two_projects(sandbox: Sandbox, tmp_path
     assert f"{other.app_id}: 5 rooms" in output
 
 
-def test_the_fastapi_backend_gives_a_browser_a_room_and_a_token(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fastapi_backend_returns_a_room_and_a_token(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     app = module(sandbox, "fastapi_backend.py", monkeypatch)["app"]
     with FastAPIBrowser(app) as browser:
         room_id = browser.post("/meetings").json()["room_id"]
@@ -122,9 +120,7 @@ def test_the_fastapi_backend_gives_a_browser_a_room_and_a_token(
     assert (full.status_code, full.json()["reason"]) == (409, "full")
 
 
-async def test_the_aiohttp_backend_gives_a_browser_a_room_and_a_token(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_aiohttp_backend_returns_a_room_and_a_token(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     app = module(sandbox, "aiohttp_backend.py", monkeypatch)["application"]()
     async with AiohttpBrowser(TestServer(app)) as browser:
         room_id = (await (await browser.post("/meetings")).json())["room_id"]
@@ -143,6 +139,6 @@ def test_every_example_is_short_and_has_a_test() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     for example in EXAMPLES.glob("*.py"):
         text = example.read_text(encoding="utf-8")
-        assert f'"{example.name}"' in source, f"{example.name} is run by no test"
+        assert f'"{example.name}"' in source, f"no test runs {example.name}"
         assert len(text.splitlines()) <= 60, f"{example.name} is longer than 60 lines"
         assert "For servers only" in text, f"{example.name} does not say where the APP_KEY must not go"

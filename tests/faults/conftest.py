@@ -1,4 +1,4 @@
-"""Nothing secret may leave through an error or the log, whatever the fault."""
+"""No fault may leak a secret through an error or the log."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _CANARIES = (APP_KEY, base64.b64encode(f"{APP_ID}:{APP_KEY}".encode()).decode())
 
 
 @pytest.fixture(autouse=True)
-def nothing_secret_leaves(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Look at every error that a test has raised, and at all that was logged at DEBUG."""
+def no_secret_leaks(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Search every error that the test raised, and the log at DEBUG, for secrets."""
     raised: list[VideoAPIError] = []
-    make = VideoAPIError.__init__
+    original = VideoAPIError.__init__
 
-    def keep(self: VideoAPIError, *arguments: object, **facts: object) -> None:
-        make(self, *arguments, **facts)  # type: ignore[arg-type]
+    def record(self: VideoAPIError, *arguments: object, **facts: object) -> None:
+        original(self, *arguments, **facts)  # type: ignore[arg-type]
         raised.append(self)
 
-    monkeypatch.setattr(VideoAPIError, "__init__", keep)
+    monkeypatch.setattr(VideoAPIError, "__init__", record)
     with caplog.at_level(logging.DEBUG):
         yield
     monkeypatch.undo()
     for error in raised:
-        told = [
+        texts = [
             str(error),
             repr(error),
             repr(pickle.dumps(error)),
@@ -39,5 +39,5 @@ def nothing_secret_leaves(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCap
             *traceback.format_exception(error),
         ]
         for canary in _CANARIES:
-            assert all(canary not in text for text in told), type(error).__name__
+            assert all(canary not in text for text in texts), type(error).__name__
     assert all(canary not in caplog.text for canary in _CANARIES)

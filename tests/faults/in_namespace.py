@@ -1,4 +1,4 @@
-"""What the rows do that need a network of their own; run as `in_namespace.py SCENE` inside a namespace."""
+"""Scenes that need their own network: `in_namespace.py SCENE`, run inside a network namespace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GOOD = repeating(answer(200, room()))
 
 
 async def f01() -> None:
-    """The system's own resolver gets NXDOMAIN, then SERVFAIL, then the address."""
+    """The system resolver gets NXDOMAIN, then SERVFAIL, then the address."""
     replies = ["NXDOMAIN", "SERVFAIL", ["127.0.0.1"]]
     async with name_server(lambda n: replies[min(n, 3) - 1], host="127.0.0.1", port=53), serve(GOOD) as server:
         base = f"http://{NAME}:{server.port}/video/v2"
@@ -36,7 +36,7 @@ async def f01() -> None:
 
 
 async def f02() -> None:
-    """The system's own resolver hangs in its thread; the call ends all the same."""
+    """The system resolver hangs in its thread; the call still ends."""
     async with name_server(lambda n: None, host="127.0.0.1", port=53):
         began = asyncio.get_running_loop().time()
         async with client_for(f"http://{NAME}:9/v2", allow_http=True, retry=ONCE, attempt_timeout=0.2) as client:
@@ -47,9 +47,9 @@ async def f02() -> None:
 
 
 async def f03() -> None:
-    """The first address is on a route into nothing, the second answers."""
+    """The first address is on a dead network, the second responds."""
     _dead_network()
-    # A link-local address, as the system's resolver puts those first.
+    # Link-local, because the system resolver sorts such addresses first.
     ip("address", "add", "169.254.9.1/16", "dev", "dead0")
     ip("neighbour", "add", "169.254.9.7", "lladdr", "02:00:00:00:00:07", "dev", "dead0")
     addresses = ["169.254.9.7", "192.0.2.1"]
@@ -63,7 +63,7 @@ async def f03() -> None:
 
 
 async def f05() -> None:
-    """SYNs go into a device that drops everything."""
+    """The device drops every SYN."""
     _dead_network()
     async with SessionManager(connect_timeout=0.2) as manager:
         client = client_for("http://192.0.2.7:80/v2", allow_http=True, retry=ONCE, session=manager)
@@ -74,7 +74,7 @@ async def f05() -> None:
 
 
 async def f12() -> None:
-    """Two local ports for three connections: one call fails, and when a port is free again all is well."""
+    """Two local ports for three connections: one call fails; once a port is free, calls succeed again."""
     with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as ports:  # noqa: ASYNC230
         ports.write("40000 40001")
     release = asyncio.Event()
@@ -99,7 +99,7 @@ async def f12() -> None:
 
 
 async def f19(far: str) -> None:
-    """The network goes away under a kept connection, without a word."""
+    """The network disappears under an idle connection, without a FIN or RST."""
     async with client_for("http://198.51.100.2:8080/v2", allow_http=True, retry=ONCE, attempt_timeout=0.4) as client:
         await client.rooms.get(ROOM_ID)
         ip("-n", far, "link", "set", "far", "down")
@@ -115,7 +115,7 @@ async def serve_for_ever() -> None:
 
 
 def _dead_network() -> None:
-    """Make a network on which 192.0.2.7 is known, and never hears."""
+    """Create a network on which 192.0.2.7 has a link-layer address but no host."""
     ip("link", "add", "dead0", "type", "veth", "peer", "name", "dead1")
     ip("address", "add", "192.0.2.1/24", "dev", "dead0")
     ip("link", "set", "dead0", "up")

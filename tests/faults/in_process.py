@@ -1,4 +1,4 @@
-"""What the tests of this folder run in a process of its own: `python in_process.py SCENE ARGUMENTS`."""
+"""Scenes that the tests run in a separate process: `python in_process.py SCENE ARGUMENTS`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from videoapi.creation.journal import Entry, Journal
 
 
 async def forked() -> None:
-    """Use a client in a child of the process that made it."""
+    """Use a client in a forked child of the process that created it."""
     async with serve(repeating(answer(200, room()))) as server, client_for(server.base_url) as client:
         await call(client, "get")
         child = os.fork()
@@ -28,20 +28,20 @@ async def forked() -> None:
                 print(error, flush=True)
                 os._exit(0)
             os._exit(2)
-        status = _end_of(child)
-        # The parent's connection is unharmed.
+        status = _wait_status(child)
+        # The parent's connection still works.
         await call(client, "get")
         assert {seen.connection for seen in server.requests} == {1}
         assert len(server.requests) == 2
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def _end_of(child: int) -> int:
+def _wait_status(child: int) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def ended(operation: str) -> None:
-    """End the loop with calls in flight that nobody awaits."""
+def loop_ended(operation: str) -> None:
+    """End the loop while unawaited calls are in flight."""
 
     async def forever(client: VideoClient) -> None:
         async with client:
@@ -52,14 +52,14 @@ def ended(operation: str) -> None:
         await asyncio.sleep(0.1)
         return tasks
 
-    # The kernel accepts, and nobody answers.
+    # The kernel accepts the connections; no process responds.
     with socket.create_server(("127.0.0.1", 0)) as listening:
         tasks = asyncio.run(main(listening.getsockname()[1]))
     print("ended", sum(task.cancelled() for task in tasks))
 
 
 async def job(base_url: str, app_id: str, app_key: str, journal: str, count: str, settle: str) -> None:
-    """Carry a job of creates to its end."""
+    """Run a job of creates to completion."""
     specs = [RoomSpec(name="A", key=f"row-{n}") for n in range(int(count))]
     async with VideoClient(app_id, app_key, base_url, settle=float(settle)) as client:
         report = await client.rooms.create_many(specs, job_id="job", journal=journal or None, concurrency=8)
@@ -67,33 +67,33 @@ async def job(base_url: str, app_id: str, app_key: str, journal: str, count: str
 
 
 async def torn(base_url: str, app_id: str, app_key: str, journal: str) -> None:
-    """Die when the fifth create is in the journal, and not sent."""
+    """Exit after the fifth create was written to the journal, before it is sent."""
     intend = Journal.intend
     written: list[str] = []
 
-    async def dies(self: Journal, reference: str, spec: bytes) -> Entry | None:
+    async def exit_at_fifth(self: Journal, reference: str, spec: bytes) -> Entry | None:
         entry = await intend(self, reference, spec)
         written.append(reference)
         if len(written) == 5:
             os._exit(9)
         return entry
 
-    Journal.intend = dies  # type: ignore[method-assign]
+    Journal.intend = exit_at_fifth  # type: ignore[method-assign]
     specs = [RoomSpec(name="A", key=f"row-{n}") for n in range(10)]
     async with VideoClient(app_id, app_key, base_url) as client:
         await client.rooms.create_many(specs, job_id="job", journal=journal, concurrency=1)
 
 
 async def clock(dial: str, jump: str) -> None:
-    """Turn the wall clock in the middle of calls, and look at the monotonic one."""
+    """Change the wall clock during calls; check that timeouts follow the monotonic clock."""
 
-    def turn(to: str = jump) -> None:
+    def set_clock(to: str = jump) -> None:
         Path(dial).write_text(to)
 
     async def slow(link: Link) -> None:
         await link.request()
         await asyncio.sleep(0.15)
-        turn()
+        set_clock()
         await asyncio.sleep(0.15)
         link.answer(200, room())
         await link.drain()
@@ -101,13 +101,13 @@ async def clock(dial: str, jump: str) -> None:
     async def silent(link: Link) -> None:
         await link.request()
         await asyncio.sleep(0.1)
-        turn()
+        set_clock()
         await link.gone()
 
     wall = time.time()
     async with serve(slow) as server, client_for(server.base_url, retry=ONCE, attempt_timeout=2) as client:
         await call(client, "get")
-    turn("+0")
+    set_clock("+0")
     began = time.monotonic()
     async with serve(silent) as server, client_for(server.base_url, retry=ONCE, attempt_timeout=0.3) as client:
         try:
@@ -115,15 +115,15 @@ async def clock(dial: str, jump: str) -> None:
         except CallTimeout:
             lasted = time.monotonic() - began
     assert 0.25 < lasted < 2, lasted
-    assert abs(time.time() - wall) > 1800, "the clock was not turned"
+    assert abs(time.time() - wall) > 1800, "the clock did not change"
     print("on time")
 
 
 def main(scene: str, *arguments: str) -> None:
-    scenes = {"forked": forked, "ended": ended, "job": job, "torn": torn, "clock": clock}
-    under_way = scenes[scene](*arguments)  # type: ignore[operator]
-    if under_way is not None:
-        asyncio.run(under_way)
+    scenes = {"forked": forked, "ended": loop_ended, "job": job, "torn": torn, "clock": clock}
+    coroutine = scenes[scene](*arguments)  # type: ignore[operator]
+    if coroutine is not None:
+        asyncio.run(coroutine)
 
 
 if __name__ == "__main__":

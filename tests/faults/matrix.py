@@ -1,7 +1,7 @@
-"""The fault matrix as a table: what the tests' docstrings say of their rows, and how their last run ended.
+"""The fault matrix as a table: the rows in the tests' docstrings, and the results of the last run.
 
-A test's docstring has one line for each row it proves: `F16 | fault | expected | how it is tested`.
-Run as a program it runs the group and writes `docs/reference/fault-matrix.md`.
+A test's docstring has one line per row that it covers: `F16 | fault | expected | how it is tested`.
+Run as a program, this module runs the tests and writes `docs/reference/fault-matrix.md`.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ import pytest
 HERE: Final = Path(__file__).resolve().parent
 PAGE: Final = HERE.parents[1] / "docs" / "reference" / "fault-matrix.md"
 IDS: Final = sorted([*(f"F{number:02}" for number in range(1, 86) if number != 44), "F69a"])
-"""F86 to F89 are about webhooks and several processes; there is no F44."""
+"""F86 to F89 concern webhooks and several processes; F44 is unused."""
 SECTIONS: Final = {
     "test_31_connect.py": "Connecting",
-    "test_32_silence.py": "Sending, and silence",
-    "test_33_head.py": "Response head",
-    "test_34_statuses.py": "Statuses and pacing",
+    "test_32_silence.py": "Sending, and lost responses",
+    "test_33_head.py": "Response headers",
+    "test_34_statuses.py": "Statuses and rate limits",
     "test_35_bodies.py": "Bodies",
     "test_36_json.py": "JSON and schema",
     "test_37_collections.py": "Collections and streaming",
-    "test_38_events.py": "Events on the client's side",
+    "test_38_events.py": "Client-side events",
     "test_39_downloads.py": "Downloads",
 }
 HEAD: Final = """# The fault matrix
 
-What the client makes of every fault it is tested against, over real sockets. Each row is a test; its id stands in
-the test's name. `U` means that the outcome is unknown: a read or an update is tried again where the rules allow it,
-a create is never simply sent again ([resilience](../explanation/resilience.md)). `make fault-matrix` runs the tests
-and writes this page.
+How the client behaves under each fault it is tested against, over real sockets. Each row is a test with the row's ID
+in its name. `U` means that the outcome is unknown: the client retries a read or an update if the rules allow it, but
+never repeats a create blindly ([resilience](../explanation/resilience.md)). "Not sent" means that no request left the
+client. `make fault-matrix` runs the tests and writes this page.
 """
 _ROW: Final = re.compile(r"(F\d\da?) \| (.+?) \| (.+?) \| (.+)")
 _IN_NAME: Final = re.compile(r"(?<=_)f(\d\d)(a?)(?=_)")
@@ -45,7 +45,7 @@ _IN_NAME: Final = re.compile(r"(?<=_)f(\d\d)(a?)(?=_)")
 
 @attrs.frozen
 class Row:
-    """One line of the matrix."""
+    """One row of the matrix."""
 
     id: str
     fault: str
@@ -62,12 +62,12 @@ def rows_of(docstring: str, file: str, test: str) -> Iterator[Row]:
 
 
 def ids_in(name: str) -> set[str]:
-    """Return the ids that a test's name carries: `test_f16_f17_…` has two."""
+    """Return the row IDs in a test's name: `test_f16_f17_…` has two."""
     return {f"F{number}{letter}" for number, letter in _IN_NAME.findall(name)}
 
 
 def functions() -> Iterator[tuple[str, str, str]]:
-    """Yield file, name and docstring of every test of the group, without importing any."""
+    """Yield file, name and docstring of every test, without importing the files."""
     for path in sorted(HERE.glob("test_3*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
@@ -79,7 +79,7 @@ def collected() -> list[Row]:
 
 
 def page(rows: Iterable[Row], results: Mapping[str, Counter[str]]) -> str:
-    """Return the page; `results` counts how the cases of a test ended, by the test's name."""
+    """Return the page; `results` counts the outcomes of each test's cases, by test name."""
     by_file: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_file[row.file].append(row)
@@ -87,12 +87,12 @@ def page(rows: Iterable[Row], results: Mapping[str, Counter[str]]) -> str:
     for file, title in SECTIONS.items():
         parts.append(f"\n## {title}\n\n| row | fault | expected | how it is tested | result |\n|---|---|---|---|---|\n")
         for row in sorted(by_file[file], key=lambda row: row.id):
-            cells = (row.id, row.fault, row.expected, row.how, _told(results.get(row.test, Counter())))
+            cells = (row.id, row.fault, row.expected, row.how, _result_text(results.get(row.test, Counter())))
             parts.append(f"| {' | '.join(cells)} |\n")
     return "".join(parts)
 
 
-def _told(result: Counter[str]) -> str:
+def _result_text(result: Counter[str]) -> str:
     return (
         ", ".join(f"{result[word]} {word}" for word in ("passed", "failed", "skipped") if result[word])
         or "in `make test-scale`"
@@ -100,7 +100,7 @@ def _told(result: Counter[str]) -> str:
 
 
 def texts_of(written: str) -> set[tuple[str, ...]]:
-    """Return the rows of a page without their results."""
+    """Return the rows of a page, without their results."""
     lines = (line.strip("| ").split(" | ") for line in written.splitlines() if line.startswith("| F"))
     return {tuple(cells[:4]) for cells in lines}
 
@@ -111,13 +111,13 @@ class _Results:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.outcome != "passed":
-            name = report.nodeid.rpartition("::")[2].partition("[")[0]
+            name = report.nodeid.partition("[")[0].rpartition("::")[2]
             self.counts[name][report.outcome] += 1
 
 
 def main(arguments: list[str]) -> int:
     results = _Results()
-    # Not the test of the page itself, which is right only afterwards.
+    # Exclude test_matrix.py, which compares the page that is written below.
     files = [str(HERE / file) for file in SECTIONS if (HERE / file).exists()]
     code = pytest.main([*files, "-q", "-m", "not scale", *arguments], plugins=[results])
     PAGE.write_text(page(collected(), results.counts), encoding="utf-8")

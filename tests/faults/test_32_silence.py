@@ -1,4 +1,4 @@
-"""The request may have left: what nobody can know is told as unknown, and settled by looking."""
+"""Requests that may have been sent: the outcome is unknown until the client looks it up."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ def specs(count: int) -> Iterator[RoomSpec]:
     return (RoomSpec(f"Room {number}", key=f"row-{number}") for number in range(count))
 
 
-def honest(report: BulkReport, executed: list[str]) -> bool:
-    """Tell whether every input has one outcome, and whether it is what the service did."""
+def outcomes_match(report: BulkReport, executed: list[str]) -> bool:
+    """Return whether every input has one outcome that matches what the service executed."""
     made = [outcome.reference for outcome in report.made]
-    certainly_not = {outcome.reference for outcome in (*report.failures, *report.not_sent)}
+    not_executed = {outcome.reference for outcome in (*report.failures, *report.not_sent)}
     return (
-        report.total == len(made) + len(certainly_not) + len(report.unknown)
+        report.total == len(made) + len(not_executed) + len(report.unknown)
         and set(made) <= set(executed)
-        and not certainly_not & set(executed)
+        and not not_executed & set(executed)
     )
 
 
 @pytest.mark.parametrize("operation", ["update", "create"])
-async def test_f13_an_rst_in_the_middle_of_the_request(operation: str) -> None:
-    """F13 | RST after half the body | U: an update is sent again whole, a create is not | raw server reads half"""
+async def test_f13_rst_in_mid_request(operation: str) -> None:
+    """F13 | RST after half the body | U: an update is resent in full, a create is not | raw server reads half"""
 
     async def script(link: Link) -> None:
         if link.number == 1:
@@ -83,8 +83,8 @@ async def test_f13_an_rst_in_the_middle_of_the_request(operation: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
-async def test_f14_a_server_that_stops_reading() -> None:
-    """F14 | zero window while the body is sent | `attempt_timeout` ends it: U | a server that never reads"""
+async def test_f14_server_stops_reading() -> None:
+    """F14 | zero window while the body is sent | `attempt_timeout` ends it: U | server that never reads"""
     ended = asyncio.Event()
 
     async def script(link: Link) -> None:
@@ -99,10 +99,10 @@ async def test_f14_a_server_that_stops_reading() -> None:
         assert server.accepted == 1
 
 
-async def test_f15_a_refusal_and_an_rst_while_the_body_is_sent() -> None:
-    """F15 | early 413, then RST | REJECTED where the 413 was read, else U; never anything else | 413, SO_LINGER 0
+async def test_f15_early_413_and_rst_while_sending() -> None:
+    """F15 | early 413, then RST | REJECTED if the 413 was read, else U; nothing else | 413, SO_LINGER 0
 
-    obs: the status in 20 of 20.
+    Observed: the status was read in 20 of 20 runs.
     """
 
     async def script(link: Link) -> None:
@@ -125,11 +125,11 @@ async def test_f15_a_refusal_and_an_rst_while_the_body_is_sent() -> None:
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "reset_before", "reset_after"])
-async def test_f16_f17_an_end_instead_of_an_answer(sandbox: Sandbox, kind: str) -> None:
-    """F16 | FIN after the request, executed or not | U; looking tells which, and the ledger agrees | sandbox
-    F17 | RST after the request, executed or not | the same | sandbox
+async def test_f16_f17_connection_ends_without_a_response(sandbox: Sandbox, kind: str) -> None:
+    """F16 | FIN after the request, executed or not | U; `resolve()` finds out which, the ledger agrees | sandbox
+    F17 | RST after the request, executed or not | as F16 | sandbox
 
-    obs: ServerDisconnectedError, ClientOSError; both ways.
+    aiohttp raises ServerDisconnectedError or ClientOSError, whether executed or not.
     """
     executed = kind.endswith("after")
     async with client_for(sandbox.base_url, settle=SETTLE) as client:
@@ -146,9 +146,9 @@ async def test_f16_f17_an_end_instead_of_an_answer(sandbox: Sandbox, kind: str) 
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
-async def test_f16_f17_a_read_is_tried_again_and_a_create_looked_for(sandbox: Sandbox, reset: bool) -> None:
-    """F16 | FIN after execution, all kinds of calls | read, update, delete again; token once; create found | proxy
-    F17 | RST after execution, all kinds of calls | the same | proxy drops the answer
+async def test_f16_f17_read_is_retried_and_create_is_found(sandbox: Sandbox, reset: bool) -> None:
+    """F16 | FIN after execution, all kinds of calls | read, update, delete, token retried; create found | proxy
+    F17 | RST after execution, all kinds of calls | as F16 | proxy drops the response
     """
     async with FaultProxy(sandbox.base_url) as proxy, client_for(proxy.base_url, settle=SETTLE, timeout=4) as client:
         proxy.add("drop_response", times=1, reset=reset)
@@ -160,15 +160,15 @@ async def test_f16_f17_a_read_is_tried_again_and_a_create_looked_for(sandbox: Sa
             proxy.add("drop_response", times=1, reset=reset)
             await call(client, operation, made.room_id)
             assert proxy.requests == before + 2
-        # The second delete found no room: an earlier attempt had deleted it.
+        # The second attempt found no room, because the first had deleted it.
         assert sandbox.ledger.count("rooms.delete") == 1
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-async def test_f18_no_answer_ever(operation: str) -> None:
-    """F18 | never answers | `attempt_timeout` ends the attempt: U | a server that reads and waits
+async def test_f18_no_response(operation: str) -> None:
+    """F18 | no response | `attempt_timeout` ends the attempt: U | server that reads and waits
 
-    obs: no timer of aiohttp's is set for it; ours fires.
+    No aiohttp timer is set for this; the client's own deadline fires.
     """
 
     async def silent(link: Link) -> None:
@@ -184,8 +184,8 @@ async def test_f18_no_answer_ever(operation: str) -> None:
         assert len(server.requests) == failed.value.attempts == {"create": 1, "token": 2}.get(operation, 3)
 
 
-async def test_f19_a_server_that_is_stopped_and_goes_on_later(tmp_path: Path) -> None:
-    """F19 | half-open: the peer stops without a FIN | `attempt_timeout`: U; later found | SIGSTOP of the server"""
+async def test_f19_server_is_suspended_and_resumes(tmp_path: Path) -> None:
+    """F19 | half-open: the peer stops without a FIN | `attempt_timeout` ends it: U; later found | SIGSTOP"""
     async with durable(tmp_path / "rooms") as service:
         async with client_for(service.base_url, attempt_timeout=0.3, settle=SETTLE) as client:
             await client.rooms.create(name="Control")
@@ -193,14 +193,14 @@ async def test_f19_a_server_that_is_stopped_and_goes_on_later(tmp_path: Path) ->
             with pytest.raises(CreateOutcomeUnknown, match="in time") as failed:
                 await call(client, "create")
             service.send_signal(signal.SIGCONT)
-            # It reads what lay in its socket all the time.
+            # The resumed server reads the request from its socket buffer.
             assert failed.value.reference is not None
             found = await client.with_options(attempt_timeout=5).rooms.resolve(failed.value.reference)
             assert found is not None
             assert len(service.executed) == 2
 
 
-def test_f19_a_peer_that_vanishes() -> None:
+def test_f19_peer_network_disappears() -> None:
     """F19 | half-open: the peer's network is gone | `attempt_timeout` ends it: U | link down between two namespaces"""
     if reason := why_not():
         pytest.skip(reason)
@@ -225,7 +225,7 @@ def test_f19_a_peer_that_vanishes() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.2])
-async def test_f20_a_request_that_takes_effect_after_the_error(sandbox: Sandbox, seconds: float) -> None:
+async def test_f20_late_execution_within_the_settle_time(sandbox: Sandbox, seconds: float) -> None:
     """F20 | late execution within the settle time | found, sent once, no duplicate | proxy delays the request"""
     async with FaultProxy(sandbox.base_url) as proxy, client_for(proxy.base_url, settle=SETTLE) as client:
         proxy.add("delay_request", method="POST", times=3, seconds=seconds)
@@ -233,13 +233,13 @@ async def test_f20_a_request_that_takes_effect_after_the_error(sandbox: Sandbox,
         assert report.counts == {"created": 10}
         assert not report.duplicates
         assert sandbox.ledger.duplicates() == {}
-        assert honest(report, [str(entry.reference) for entry in sandbox.ledger.created])
+        assert outcomes_match(report, [str(entry.reference) for entry in sandbox.ledger.created])
 
 
-async def test_f20_a_request_that_takes_effect_after_the_settle_time(sandbox: Sandbox) -> None:
-    """F20 | late execution after the settle time (assumption broken) | the audit tells of the duplicate | proxy"""
+async def test_f20_late_execution_after_the_settle_time(sandbox: Sandbox) -> None:
+    """F20 | late execution after the settle time (assumption broken) | the audit reports the duplicate | proxy"""
     async with FaultProxy(sandbox.base_url) as proxy, client_for(proxy.base_url, settle=0.2) as client:
-        # The first create of a job is its self-check.
+        # The first create of a job is the self-check room.
         proxy.add("delay_request", method="POST", after=1, times=1, seconds=0.6)
         report = await client.rooms.create_many([RoomSpec("Late")], job_id="late", audit=False)
         assert report.counts == {"created": 1}
@@ -249,8 +249,8 @@ async def test_f20_a_request_that_takes_effect_after_the_settle_time(sandbox: Sa
         assert [len(ids) for ids in report.duplicates.values()] == [2]
 
 
-async def test_f21_an_idle_connection_that_ends_when_it_is_used() -> None:
-    """F21 | idle close at T ± 1 ms | FIN seen: another connection; else a create is U and was not made | sweep"""
+async def test_f21_idle_connection_closes_while_reused() -> None:
+    """F21 | idle close at T ± 1 ms | FIN seen: new connection; else the create is U and not executed | sweep"""
     idle = 0.015
     executed: list[str] = []
 
@@ -283,8 +283,8 @@ async def test_f21_an_idle_connection_that_ends_when_it_is_used() -> None:
         assert len(executed) == len(set(executed))
 
 
-async def killed_in_the_middle(service: Process, client: VideoClient, *, lost: int = 0, down: float) -> BulkReport:
-    """Run a bulk during which the service is killed, for a while, and loses its last rooms."""
+async def bulk_create_with_a_kill(service: Process, client: VideoClient, *, lost: int = 0, down: float) -> BulkReport:
+    """Run a bulk create while the service is killed, loses its last `lost` rooms, and restarts after `down` seconds."""
     run = asyncio.create_task(client.rooms.create_many(specs(150), concurrency=8))
     while service.file.stat().st_size < 20_000:
         await asyncio.sleep(0.002)
@@ -298,23 +298,23 @@ async def killed_in_the_middle(service: Process, client: VideoClient, *, lost: i
 
 
 @pytest.mark.parametrize("down", [0.4, pytest.param(3.0, marks=pytest.mark.scale)])
-async def test_f22_the_service_is_killed_in_the_middle_of_a_bulk(tmp_path: Path, down: float) -> None:
-    """F22 | SIGKILL of the server in mid-bulk, state kept | complete; none twice, none lost | own durable service"""
+async def test_f22_service_is_killed_in_mid_bulk(tmp_path: Path, down: float) -> None:
+    """F22 | SIGKILL of the server mid-bulk, state kept | complete; no duplicates, none lost | durable test service"""
     async with durable(tmp_path / "rooms") as service, client_for(service.base_url, settle=SETTLE) as client:
-        report = await killed_in_the_middle(service, client, down=down)
+        report = await bulk_create_with_a_kill(service, client, down=down)
         executed = service.executed
         assert report.counts == {"created": 150}
         assert report.audited
         assert not report.duplicates
         assert not report.missing
         assert len(executed) == len(set(executed)) == 150
-        assert honest(report, executed)
+        assert outcomes_match(report, executed)
 
 
-async def test_f23_the_service_forgets_rooms_it_has_acknowledged(tmp_path: Path) -> None:
-    """F23 | as F22, and the last rooms are gone | the audit names them in `missing`, never silently | file cut"""
+async def test_f23_service_loses_acknowledged_rooms(tmp_path: Path) -> None:
+    """F23 | as F22, but the last rooms are lost | the audit lists them in `missing` | state file truncated"""
     async with durable(tmp_path / "rooms") as service, client_for(service.base_url, settle=SETTLE) as client:
-        report = await killed_in_the_middle(service, client, lost=12, down=0.3)
+        report = await bulk_create_with_a_kill(service, client, lost=12, down=0.3)
         executed = set(service.executed)
         gone = {outcome.reference for outcome in report.made} - executed
         assert gone
@@ -324,10 +324,10 @@ async def test_f23_the_service_forgets_rooms_it_has_acknowledged(tmp_path: Path)
         assert len(service.executed) == len(executed)
 
 
-async def test_f24_a_gateway_that_sends_a_post_twice(sandbox: Sandbox) -> None:
-    """F24 | a proxy replays POST | the world made two rooms: the audit tells, `dedupe="delete"` mends | proxy"""
+async def test_f24_gateway_replays_a_post(sandbox: Sandbox) -> None:
+    """F24 | a proxy replays POST | two rooms exist: the audit reports them, `dedupe="delete"` fixes it | proxy"""
     async with FaultProxy(sandbox.base_url) as proxy, client_for(proxy.base_url, settle=SETTLE) as client:
-        # The first create of a job is its self-check.
+        # The first create of a job is the self-check room.
         proxy.add("replay_request", method="POST", after=1, times=2)
         report = await client.rooms.create_many(specs(10), concurrency=2, job_id="replayed")
         assert report.counts == {"created": 10}
@@ -349,22 +349,22 @@ OUTAGES = {
     "502": lambda link: link.answer(502, b"<html>Bad Gateway</html>"),
     "500": lambda link: link.answer(500, {"result": 50002, "error": "failed"}),
     "429": lambda link: link.answer(429, b""),
-    "no-http": lambda link: link.send(b"220 smtp\r\n\r\n"),
+    "not-http": lambda link: link.send(b"220 smtp\r\n\r\n"),
 }
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-async def test_f25_a_total_outage_is_not_made_worse(outage: str) -> None:
-    """F25 | all reset, closed, 5xx, no HTTP | N calls send at most N + 50 requests (429: N + 100) | own server"""
-    counted = 0
+async def test_f25_total_outage_is_not_amplified(outage: str) -> None:
+    """F25 | all reset, closed, 5xx, not HTTP | N calls send at most N + 50 requests (429: N + 100) | raw server"""
+    received = 0
 
     async def script(link: Link) -> None:
-        nonlocal counted
+        nonlocal received
         if outage in ("accepted-then-reset", "closed"):
-            counted += 1
+            received += 1
         else:
             await link.request()
-            counted += 1
+            received += 1
         OUTAGES[outage](link)
         await link.drain()
         link.close()
@@ -376,12 +376,12 @@ async def test_f25_a_total_outage_is_not_made_worse(outage: str) -> None:
             *(call(client, OPERATIONS[turn % len(OPERATIONS)]) for turn in range(calls)), return_exceptions=True
         )
     assert all(isinstance(error, VideoAPIError) for error in ended)
-    most = calls + 100 if outage == "429" else calls + 50
-    assert counted <= most
+    limit = calls + 100 if outage == "429" else calls + 50
+    assert received <= limit
 
 
-async def test_f25_connections_that_are_all_reset_every_moment(sandbox: Sandbox) -> None:
-    """F25 | 100 connections, all reset again and again | reads survive or fail, within N + 50 | proxy resets all"""
+async def test_f25_all_connections_reset_repeatedly(sandbox: Sandbox) -> None:
+    """F25 | 100 connections, all reset repeatedly | reads succeed or fail, within N + 50 | proxy resets all"""
     attempts: list[AttemptEvent] = []
 
     def keep(event: object) -> None:
@@ -391,19 +391,19 @@ async def test_f25_connections_that_are_all_reset_every_moment(sandbox: Sandbox)
     async with FaultProxy(sandbox.base_url) as proxy:
         async with client_for(proxy.base_url, listeners=[keep], retry=EAGER) as client:
 
-            async def pipeline() -> list[object]:
+            async def list_five_times() -> list[object]:
                 return [await asyncio.gather(client.rooms.list().to_list(), return_exceptions=True) for _ in range(5)]
 
-            callers = [asyncio.create_task(pipeline()) for _ in range(60)]
-            while not all(task.done() for task in callers):
+            tasks = [asyncio.create_task(list_five_times()) for _ in range(60)]
+            while not all(task.done() for task in tasks):
                 await asyncio.sleep(0.02)
                 proxy.reset_all()
-            done = await asyncio.gather(*callers)
+            done = await asyncio.gather(*tasks)
     results = [result for many in done for (result,) in many]  # type: ignore[attr-defined]
     assert all(isinstance(result, list | ConnectionFailed) for result in results)
     failed = sum(isinstance(result, ConnectionFailed) for result in results)
     assert failed < len(results)
-    # A retry that helped is given back; what helped nobody is bounded.
+    # The budget refunds retries that succeeded and bounds the others.
     retries = sum(event.attempt > 1 for event in attempts)
     helped = sum(event.attempt > 1 and event.verdict == "done" for event in attempts)
     assert retries <= 2 * helped + 50 + len(results) / 10

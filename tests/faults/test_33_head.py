@@ -1,4 +1,4 @@
-"""The head of the answer is broken, late, or nobody's: it proves nothing."""
+"""Response headers that are malformed, late or unsolicited prove nothing."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ CHUNK = b'3a\r\n{"result":0,"room":{"room_id":"6571f3c2a1b2c3d4e5f60718"}}\r\n0\
 BODY = b'{"result":0,"room":{"room_id":"6571f3c2a1b2c3d4e5f60718"}}'
 
 
-def saying(data: bytes, end: Callable[[Link], None] | None = None) -> Script:
-    """Return a script that answers every first request of a connection with these bytes, whatever they are."""
+def responding(data: bytes, end: Callable[[Link], None] | None = None) -> Script:
+    """Return a script that responds to the first request of each connection with these bytes."""
 
     async def script(link: Link) -> None:
         await link.request()
@@ -45,8 +45,8 @@ def saying(data: bytes, end: Callable[[Link], None] | None = None) -> Script:
 Expected = type[VideoAPIError] | tuple[type[VideoAPIError], ...]
 
 
-async def unknown(server: Server, client: VideoClient, expected: Expected) -> VideoAPIError:
-    """Check that a create is unknown after one request, and a read is what is expected and tried again or not."""
+async def check_unknown(server: Server, client: VideoClient, expected: Expected) -> VideoAPIError:
+    """Check that a create is unknown after one request and that a read raises `expected`; return the read's error."""
     with pytest.raises(CreateOutcomeUnknown) as created:
         await call(client, "create")
     assert created.value.attempts == len(server.requests) == 1
@@ -54,7 +54,7 @@ async def unknown(server: Server, client: VideoClient, expected: Expected) -> Vi
     with pytest.raises(expected) as failed:
         await call(client, "get")
     assert failed.value.may_have_executed
-    # No connection is used twice.
+    # No connection is reused.
     assert [seen.connection for seen in server.requests] == list(range(1, len(server.requests) + 1))
     return failed.value
 
@@ -64,22 +64,22 @@ async def unknown(server: Server, client: VideoClient, expected: Expected) -> Vi
     [(b"HTTP/1.1 2", Link.reset), (OK + b"Content-Le", Link.close), (OK[:8], Link.close), (OK[:20], Link.reset)],
     ids=["rst-in-status-line", "fin-in-headers", "fin-in-status-line", "rst-in-headers"],
 )
-async def test_f26_f27_an_end_within_the_head(data: bytes, end: Callable[[Link], None]) -> None:
-    """F26 | RST inside the status line | U: a read again, a create once | raw server
-    F27 | FIN inside the headers | U: a read again, a create once | raw server
+async def test_f26_f27_connection_ends_within_the_headers(data: bytes, end: Callable[[Link], None]) -> None:
+    """F26 | RST inside the status line | U: read retried, create sent once | raw server
+    F27 | FIN inside the headers | U: read retried, create sent once | raw server
 
-    obs: ClientOSError; ServerDisconnectedError.
+    aiohttp raises ClientOSError and ServerDisconnectedError.
     """
-    async with serve(saying(data, end)) as server, client_for(server.base_url) as client:
-        failed = await unknown(server, client, (ConnectionFailed, ProtocolError))
+    async with serve(responding(data, end)) as server, client_for(server.base_url) as client:
+        failed = await check_unknown(server, client, (ConnectionFailed, ProtocolError))
         assert failed.status is None
         assert len(server.requests) == 1 + 3
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
-async def test_f26_f27_an_end_after_any_number_of_bytes(reset: bool) -> None:
-    """F26 | RST after n bytes of the head | executed once, and found by looking | fault proxy, `limit_data`
-    F27 | FIN after n bytes of the head | the same | fault proxy, `limit_data`
+async def test_f26_f27_connection_ends_after_any_number_of_bytes(reset: bool) -> None:
+    """F26 | RST after n bytes of the headers | executed once, found by `resolve()` | fault proxy, `limit_data`
+    F27 | FIN after n bytes of the headers | as F26 | fault proxy, `limit_data`
     """
     async with Sandbox(seed=3, app_id=APP_ID, app_key=APP_KEY) as sandbox, FaultProxy(sandbox.base_url) as proxy:
         async with client_for(proxy.base_url, settle=0.2) as client:
@@ -118,29 +118,29 @@ LENGTHS = {
 
 
 @pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
-async def test_f28_an_answer_that_is_no_http(data: bytes) -> None:
-    """F28 | garbage, HTTP/0.9, an SMTP banner | U: `ProtocolError` without a status, never a refusal | raw server
+async def test_f28_response_is_not_http(data: bytes) -> None:
+    """F28 | garbage, HTTP/0.9, an SMTP banner | U: `ProtocolError` without a status, never a rejection | raw server
 
-    obs: ClientResponseError that claims a status of 400.
+    aiohttp raises ClientResponseError with a made-up status of 400.
     """
-    async with serve(saying(data, Link.close)) as server, client_for(server.base_url) as client:
-        failed = await unknown(server, client, (ProtocolError, ConnectionFailed))
+    async with serve(responding(data, Link.close)) as server, client_for(server.base_url) as client:
+        failed = await check_unknown(server, client, (ProtocolError, ConnectionFailed))
         assert failed.status is None
 
 
 @pytest.mark.parametrize("data", HEADERS.values(), ids=HEADERS)
-async def test_f29_headers_beyond_all_bounds(data: bytes) -> None:
+async def test_f29_oversized_headers(data: bytes) -> None:
     """F29 | a header > 8 KiB; 10,000 headers | U: `ProtocolError` without a status | raw server
 
-    obs: ClientResponseError that claims a status of 400.
+    aiohttp raises ClientResponseError with a made-up status of 400.
     """
-    async with serve(saying(data)) as server, client_for(server.base_url, attempt_timeout=2) as client:
-        failed = await unknown(server, client, ProtocolError)
+    async with serve(responding(data)) as server, client_for(server.base_url, attempt_timeout=2) as client:
+        failed = await check_unknown(server, client, ProtocolError)
         assert failed.status is None
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "expected"),
     [
         (b"000 Zero", 0),
         (b"1000 Thousand", None),
@@ -150,18 +150,18 @@ async def test_f29_headers_beyond_all_bounds(data: bytes) -> None:
         (b"99 Few", None),
     ],
 )
-async def test_f30_statuses_that_are_none(status: bytes, told: int | None) -> None:
-    """F30 | status 000, 99, 999, 1000, 599; 200 without a reason | U, but for the 200, which is one | raw server
+async def test_f30_invalid_statuses(status: bytes, expected: int | None) -> None:
+    """F30 | status 000, 99, 999, 1000, 599; 200 without a reason | U; the 200 is a success | raw server
 
-    obs: 1000 is a ClientResponseError; 599 passes.
+    aiohttp raises ClientResponseError for 1000 and accepts 599.
     """
     data = b"HTTP/1.1 " + status + b"\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
-    async with serve(saying(data)) as server, client_for(server.base_url, retry=ONCE) as client:
-        if told == 200:
+    async with serve(responding(data)) as server, client_for(server.base_url, retry=ONCE) as client:
+        if expected == 200:
             assert await call(client, "create")
             return
-        failed = await unknown(server, client, VideoAPIError)
-        assert failed.status in (told, None)
+        failed = await check_unknown(server, client, VideoAPIError)
+        assert failed.status in (expected, None)
 
 
 async def drip(link: Link, data: bytes) -> None:
@@ -184,27 +184,27 @@ async def slow_headers(link: Link) -> None:
 
 
 @pytest.mark.parametrize("script", [endless_1xx, slow_headers], ids=["1xx", "drip"])
-async def test_f31_f32_a_head_that_never_ends(script: Script) -> None:
-    """F31 | endless 1xx | `attempt_timeout` ends it: U | raw server sends 103 for ever
+async def test_f31_f32_headers_never_end(script: Script) -> None:
+    """F31 | endless 1xx | `attempt_timeout` ends it: U | raw server repeats 103
     F32 | headers one byte at a time | `attempt_timeout` ends it: U | raw server drips
 
-    obs: sock_read never fires, as something comes all the time.
+    sock_read never fires, because data keeps arriving.
     """
     async with serve(script) as server, client_for(server.base_url, retry=ONCE, attempt_timeout=0.15) as client:
         async with asyncio.timeout(5):
-            await unknown(server, client, CallTimeout)
+            await check_unknown(server, client, CallTimeout)
 
 
 async def test_f31_101_is_final() -> None:
-    """F31 | 101 unasked | final, U: `ProtocolError` | raw server"""
+    """F31 | unsolicited 101 | final, U: `ProtocolError` | raw server"""
     data = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"
-    async with serve(saying(data)) as server, client_for(server.base_url, attempt_timeout=2) as client:
-        failed = await unknown(server, client, ProtocolError)
+    async with serve(responding(data)) as server, client_for(server.base_url, attempt_timeout=2) as client:
+        failed = await check_unknown(server, client, ProtocolError)
         assert failed.status == 101
 
 
-async def test_f32_a_slow_head_that_ends_in_time_is_read() -> None:
-    """F32 | an answer in slices of 7 bytes | read | fault proxy, `slicer`"""
+async def test_f32_slow_headers_that_end_in_time() -> None:
+    """F32 | a response in slices of 7 bytes | accepted | fault proxy, `slicer`"""
     async with Sandbox(seed=3, app_id=APP_ID, app_key=APP_KEY) as sandbox, FaultProxy(sandbox.base_url) as proxy:
         proxy.add("slicer", size=7, seconds=0.001)
         async with client_for(proxy.base_url) as client:
@@ -213,13 +213,13 @@ async def test_f32_a_slow_head_that_ends_in_time_is_read() -> None:
 
 
 @pytest.mark.parametrize("data", LENGTHS.values(), ids=LENGTHS)
-async def test_f33_two_lengths(data: bytes) -> None:
-    """F33 | two Content-Lengths; length and chunked | U: no HTTP; the connection is closed | raw server
+async def test_f33_conflicting_lengths(data: bytes) -> None:
+    """F33 | two Content-Lengths; length and chunked | U: not HTTP; the connection is closed | raw server
 
-    obs: ClientResponseError that claims a status of 400.
+    aiohttp raises ClientResponseError with a made-up status of 400.
     """
-    async with serve(saying(data)) as server, client_for(server.base_url, attempt_timeout=1) as client:
-        failed = await unknown(server, client, ProtocolError)
+    async with serve(responding(data)) as server, client_for(server.base_url, attempt_timeout=1) as client:
+        failed = await check_unknown(server, client, ProtocolError)
         assert failed.status is None
 
 
@@ -228,12 +228,12 @@ STRAYS: dict[str, bytes] = {
     "400": answer(400, {"result": 10002, "error": "[Reason] Required Data Missing"}),
     "10002": answer(200, {"result": 10002, "error": "[Reason] Required Data Missing"}),
     "408": answer(408, b"", {"Connection": "close"}),
-    "success": answer(200, room(OTHER_ID, name="Somebody else's")),
+    "success": answer(200, room(OTHER_ID, name="Foreign room")),
 }
 
 
-async def a_bulk_among_strays(stray: bytes, turns: int, tls: ssl.SSLContext | None, ca_file: str | None) -> None:
-    """Create rooms one after another, with a stray answer on the idle connection before each."""
+async def create_among_strays(stray: bytes, turns: int, tls: ssl.SSLContext | None, ca_file: str | None) -> None:
+    """Create rooms one by one, with a stray response on the idle connection before each."""
     made = 0
 
     async def service(link: Link) -> None:
@@ -262,7 +262,7 @@ async def a_bulk_among_strays(stray: bytes, turns: int, tls: ssl.SSLContext | No
             assert report.counts == {"created": 12}
             assert report.stopped is None
             assert made == 12
-            # Each stray answer cost its connection, and nothing else.
+            # Each stray response costs its connection, nothing else.
             assert [seen.connection for seen in server.requests] == list(range(1, 13))
             server.links[-1].send(stray)
             for _ in range(turns):
@@ -271,7 +271,7 @@ async def a_bulk_among_strays(stray: bytes, turns: int, tls: ssl.SSLContext | No
 
 
 @pytest.fixture(scope="module")
-def served(authority: trustme.CA) -> ssl.SSLContext:
+def server_context(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     return context
@@ -281,38 +281,38 @@ def served(authority: trustme.CA) -> ssl.SSLContext:
 @pytest.mark.parametrize("wire", ["plain", "tls"])
 @pytest.mark.parametrize("turns", [0, 5], ids=["in-the-kernel", "read-by-the-loop"])
 @pytest.mark.parametrize("stray", STRAYS.values(), ids=STRAYS)
-def test_f34_an_answer_on_an_idle_connection(
-    served: ssl.SSLContext, ca_file: str, stray: bytes, turns: int, wire: str, loop: str
+def test_f34_response_on_an_idle_connection(
+    server_context: ssl.SSLContext, ca_file: str, stray: bytes, turns: int, wire: str, loop: str
 ) -> None:
-    """F34 | unasked answer on an idle connection | dropped before use; no bulk stops | plain, TLS, asyncio, uvloop
+    """F34 | unsolicited response on an idle connection | dropped before use; no bulk run stops | plain, TLS, both loops
 
-    obs: delivered to the next request.
+    aiohttp delivers it to the next request.
     """
     factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else asyncio.new_event_loop
-    tls = served if wire == "tls" else None
+    tls = server_context if wire == "tls" else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(a_bulk_among_strays(stray, turns, tls, ca_file if tls else None))
+        runner.run(create_among_strays(stray, turns, tls, ca_file if tls else None))
 
 
-async def test_f34_a_stray_answer_that_slips_through() -> None:
-    """F34 | a stray answer that comes between the check and the write | U by the echo, or GET by the id | raw server"""
+async def test_f34_stray_response_after_the_check() -> None:
+    """F34 | stray response between check and write | U, by the echoed reference or the room ID | raw server"""
 
     async def script(link: Link) -> None:
         await link.request()
-        link.answer(200, room(OTHER_ID, owner_ref="vx" + "a" * 26, name="Somebody else's"))
+        link.answer(200, room(OTHER_ID, owner_ref="vx" + "a" * 26, name="Foreign room"))
         await link.request()
 
     async with serve(script) as server, client_for(server.base_url, retry=ONCE) as client:
-        await unknown(server, client, ProtocolError)
+        await check_unknown(server, client, ProtocolError)
 
 
-async def test_f35_a_second_answer_in_the_same_segment() -> None:
-    """F35 | a second answer in the same segment | the connection is not used again | raw server
+async def test_f35_second_response_in_the_same_segment() -> None:
+    """F35 | a second response in the same segment | the connection is not reused | raw server
 
-    obs: aiohttp closes it.
+    aiohttp closes it.
     """
-    doubled = answer(200, room()) + answer(401, {"result": 10000})
-    async with serve(repeating(doubled)) as server, client_for(server.base_url) as client:
+    two_responses = answer(200, room()) + answer(401, {"result": 10000})
+    async with serve(repeating(two_responses)) as server, client_for(server.base_url) as client:
         for _ in range(3):
             await call(client, "get")
         assert await call(client, "create")

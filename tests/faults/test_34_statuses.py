@@ -1,4 +1,4 @@
-"""What statuses prove, and how the client is slowed down by those that ask for it."""
+"""HTTP statuses: what each one proves about a request, and how 429 and 503 slow the client down."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def specs(count: int) -> Iterator[RoomSpec]:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_f36_a_redirect(status: int, operation: str) -> None:
-    """F36 | 301, 302, 303, 307, 308 on every sort of call | not followed, sent once; create U | raw server"""
+async def test_f36_redirect(status: int, operation: str) -> None:
+    """F36 | 301, 302, 303, 307, 308 on every kind of call | not followed, sent once; create U | raw server"""
     async with serve(repeating(answer(200, room()))) as elsewhere:
         script = repeating(answer(status, b"", {"Location": f"{elsewhere.base_url}/rooms/{ROOM_ID}"}))
         async with serve(script) as server, client_for(server.base_url) as client:
@@ -66,8 +66,8 @@ async def test_f36_a_redirect(status: int, operation: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["host", "port", "scheme", "file", "no-scheme", "itself", "userinfo"])
-async def test_f37_a_redirect_to_somewhere_else(where: str) -> None:
-    """F37 | redirect to another host, port, scheme, `file:`, `//evil`, itself | nobody else hears | raw server"""
+async def test_f37_redirect_elsewhere(where: str) -> None:
+    """F37 | redirect to another host, port, scheme, `file:`, `//evil`, itself | not followed | raw server"""
     async with serve(repeating(answer(200, room()))) as evil:
         locations = {
             "host": f"http://localhost:{evil.port}/video/v2/rooms?secret=1",
@@ -105,8 +105,8 @@ ITEMS = {
 
 
 @pytest.mark.parametrize(("status", "body", "expected"), ACCOUNTS.values(), ids=ACCOUNTS)
-async def test_f38_a_refusal_of_the_account(status: int, body: object, expected: type[VideoAPIError]) -> None:
-    """F38 | 401; 403 without a code; 10000 | one request a call; stops a bulk, no lock-out storm | raw server"""
+async def test_f38_account_is_rejected(status: int, body: object, expected: type[VideoAPIError]) -> None:
+    """F38 | 401; 403 without a code; 10000 | one request per call; stops a bulk run, no lockout storm | raw server"""
     async with serve(repeating(answer(status, body))) as server, client_for(server.base_url) as client:
         for operation in OPERATIONS:
             with pytest.raises(expected) as failed:
@@ -121,8 +121,8 @@ async def test_f38_a_refusal_of_the_account(status: int, body: object, expected:
 
 
 @pytest.mark.parametrize(("status", "body"), ITEMS.values(), ids=ITEMS)
-async def test_f38_a_refusal_of_one_item(status: int, body: dict[str, object]) -> None:
-    """F38 | 403 or 200 with 10030, 10111–10114, 40002 | that item's outcome; the run goes on | raw server"""
+async def test_f38_one_item_is_rejected(status: int, body: dict[str, object]) -> None:
+    """F38 | 403 or 200 with 10030, 10111–10114, 40002 | fails that item; the run continues | raw server"""
     made = 0
 
     async def script(link: Link) -> None:
@@ -146,8 +146,8 @@ async def test_f38_a_refusal_of_one_item(status: int, body: dict[str, object]) -
     assert all(isinstance(error, Conflict if body["result"] == 10030 else TokenDenied) for error in errors)
 
 
-async def test_f39_a_delete_that_finds_no_room(sandbox: Sandbox) -> None:
-    """F39 | 404 on the first DELETE; on a repeated one | `NotFound`; success | sandbox drops the first answer"""
+async def test_f39_delete_of_a_missing_room(sandbox: Sandbox) -> None:
+    """F39 | 404 on the first DELETE; on a repeated one | `NotFound`; success | sandbox drops the first response"""
     async with client_for(sandbox.base_url) as client:
         with pytest.raises(NotFound) as failed:
             await client.rooms.delete(ROOM_ID)
@@ -162,7 +162,7 @@ async def test_f39_a_delete_that_finds_no_room(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("status", [408, 409])
 @pytest.mark.parametrize("body", [b"", PAGE], ids=["empty", "page"])
 async def test_f40_408_and_409(status: int, body: bytes) -> None:
-    """F40 | 408, 409 on create | U, sent once; a read is tried again after 408 | raw server"""
+    """F40 | 408, 409 on create | U, sent once; a read is retried after 408 | raw server"""
     async with serve(repeating(answer(status, body, HTML))) as server, client_for(server.base_url) as client:
         with pytest.raises(CreateOutcomeUnknown) as failed:
             await call(client, "create")
@@ -183,11 +183,11 @@ AFTER = {
     "7": ({"Retry-After": "7"}, 7.0),
     "date": ({"Retry-After": date(DATE + timedelta(seconds=9)), "Date": date(DATE)}, 9.0),
     "past-date": ({"Retry-After": date(DATE - HOUR), "Date": date(DATE)}, 0.0),
-    "clock-an-hour-ahead": (
+    "clock-an-hour-fast": (
         {"Retry-After": date(DATE + HOUR + timedelta(seconds=9)), "Date": date(DATE + HOUR)},
         9.0,
     ),
-    "clock-an-hour-behind": (
+    "clock-an-hour-slow": (
         {"Retry-After": date(DATE - HOUR + timedelta(seconds=9)), "Date": date(DATE - HOUR)},
         9.0,
     ),
@@ -209,10 +209,10 @@ BAD_AFTER = {
 @pytest.mark.parametrize("operation", ["get", "update", "token", "create"])
 @pytest.mark.parametrize(("headers", "seconds"), AFTER.values(), ids=AFTER)
 async def test_f41_retry_after(headers: dict[str, str], seconds: float, operation: str) -> None:
-    """F41 | 429 with Retry-After 0, 1, a date, a past one, a clock ± 1 h off | waited out as asked | clock skipped"""
+    """F41 | 429 with Retry-After 0, 1, a date, a past date, a clock ± 1 h off | waits as requested | simulated clock"""
     success = room() if operation != "update" else {"result": 0}
-    good = answer(200, {"result": 0, "token": "t"} if operation == "token" else success)
-    turns = iter([answer(429, b"", headers), good])
+    success_response = answer(200, {"result": 0, "token": "t"} if operation == "token" else success)
+    turns = iter([answer(429, b"", headers), success_response])
 
     async def script(link: Link) -> None:
         await link.request()
@@ -224,13 +224,13 @@ async def test_f41_retry_after(headers: dict[str, str], seconds: float, operatio
         client = client_for(server.base_url, session=manager, retry=RetryPolicy())
         await call(client, operation)
         assert len(server.requests) == 2
-    # At least what was asked for and at most a tenth more, or where nothing was, what jitter says.
+    # At least the requested time and at most a tenth more; without a request, the jittered backoff.
     assert seconds <= sum(time.waits) <= max(1.1 * seconds, 1.0)
 
 
 @pytest.mark.parametrize("value", BAD_AFTER.values(), ids=BAD_AFTER)
-async def test_f42_retry_after_that_is_none(value: str) -> None:
-    """F42 | Retry-After −5, 1.5, +1, `soon`, 10¹², 7 KiB | ignored: our own wait holds | clock skipped"""
+async def test_f42_invalid_retry_after(value: str) -> None:
+    """F42 | Retry-After −5, 1.5, +1, `soon`, 10¹², 7 KiB | ignored: the normal backoff applies | simulated clock"""
     turns = iter([answer(429, b"", {"Retry-After": value}).replace("٣".encode(), b"\xd9\xa3"), answer(200, room())])
 
     async def script(link: Link) -> None:
@@ -246,8 +246,8 @@ async def test_f42_retry_after_that_is_none(value: str) -> None:
 
 @pytest.mark.parametrize("operation", ["get", "create"])
 @pytest.mark.parametrize("value", ["61", "99999999", date(DATE + HOUR)], ids=["61", "years", "date"])
-async def test_f42_retry_after_beyond_all_patience(value: str, operation: str) -> None:
-    """F42 | Retry-After 61 s, three years, a date in an hour | `RateLimited` at once, no sleep | clock skipped"""
+async def test_f42_retry_after_beyond_the_limit(value: str, operation: str) -> None:
+    """F42 | Retry-After 61 s, three years, a date in an hour | `RateLimited` at once, no sleep | simulated clock"""
     time = Skipped()
     async with serve(repeating(answer(429, b"", {"Retry-After": value, "Date": date(DATE)}))) as server:
         async with time.manager() as manager:
@@ -258,19 +258,19 @@ async def test_f42_retry_after_beyond_all_patience(value: str, operation: str) -
             assert failed.value.attempts == len(server.requests) == 1
             assert failed.value.retry_after is not None
             assert failed.value.retry_after > 60
-            # The account's pause lasts; nobody is made to sleep it out.
+            # The account stays paused: the next call fails at once and sends nothing.
             with pytest.raises(RateLimited):
                 await call(client, operation)
             assert len(server.requests) == 1
     assert sum(time.waits) == 0
 
 
-async def test_f42_two_headers_of_retry_after() -> None:
-    """F42 | two different Retry-After | the longest valid one holds | clock skipped"""
-    doubled = answer(429, b"", {"Retry-After": "3"}).replace(
+async def test_f42_two_retry_after_headers() -> None:
+    """F42 | two different Retry-After headers | the longest valid one applies | simulated clock"""
+    two_headers = answer(429, b"", {"Retry-After": "3"}).replace(
         b"\r\n\r\n", b"\r\nRetry-After: 5\r\nRetry-After: x\r\n\r\n"
     )
-    turns = iter([doubled, answer(200, room())])
+    turns = iter([two_headers, answer(200, room())])
 
     async def script(link: Link) -> None:
         await link.request()
@@ -283,8 +283,8 @@ async def test_f42_two_headers_of_retry_after() -> None:
     assert 5.0 <= sum(time.waits) <= 5.5
 
 
-async def limits_of(run: asyncio.Task[BulkReport], reports: list[BulkReport]) -> list[int]:
-    """Watch how many a run may have in flight, until it ends; each change once."""
+async def concurrency_limits(run: asyncio.Task[BulkReport], reports: list[BulkReport]) -> list[int]:
+    """Return the successive concurrency limits of a run, until it ends."""
     seen: list[int] = []
     while not run.done():
         await asyncio.sleep(0.005)
@@ -297,8 +297,8 @@ async def limits_of(run: asyncio.Task[BulkReport], reports: list[BulkReport]) ->
 @pytest.mark.parametrize(
     ("storm", "count"), [(1.5, 400), pytest.param(10.0, 3000, marks=pytest.mark.scale)], ids=["1.5s", "10s"]
 )
-async def test_f43_a_storm_of_429_under_bulk(sandbox: Sandbox, storm: float, count: int) -> None:
-    """F43 | 429 for 1.5 s (scale: 10 s) under bulk | falls in steps, recovers, nothing lost, few probes | sandbox"""
+async def test_f43_429_storm_during_bulk(sandbox: Sandbox, storm: float, count: int) -> None:
+    """F43 | 429 for 1.5 s (scale: 10 s) in bulk | concurrency steps down, recovers; none lost, few probes | sandbox"""
     reports: list[BulkReport] = []
     clock = Clock(random=lambda: 0.3)
     async with SessionManager(clock=clock) as manager:
@@ -306,7 +306,7 @@ async def test_f43_a_storm_of_429_under_bulk(sandbox: Sandbox, storm: float, cou
         run = asyncio.create_task(
             client.rooms.create_many(specs(count), concurrency=16, progress=reports.append, audit=False)
         )
-        watching = asyncio.create_task(limits_of(run, reports))
+        watching = asyncio.create_task(concurrency_limits(run, reports))
         while sandbox.ledger.count("rooms.create") < 100:
             await asyncio.sleep(0.005)
         fault = sandbox.fault("rooms.create", "throttle", times=None, retry_after=0)
@@ -317,18 +317,18 @@ async def test_f43_a_storm_of_429_under_bulk(sandbox: Sandbox, storm: float, cou
     assert len({entry.reference for entry in sandbox.ledger.created}) == len(sandbox.ledger.created) == count
     lowest = limits.index(min(limits))
     fall = limits[max(0, limits.index(max(limits[: lowest + 1]))) : lowest + 1]
-    # In steps of 0.7, never at once; and up again after it.
+    # The limit falls by a factor of 0.7 per step, never at once, and rises again.
     assert len(fall) >= 2
     assert all(later >= int(earlier * 0.7) for earlier, later in itertools.pairwise(fall))
     assert limits[-1] > min(limits)
     throttled = sandbox.ledger.requests("rooms.create") - count
     assert throttled == fault.hits
-    # The first wave meets it, then one probe a pause.
+    # The calls in flight are throttled first, then one probe per pause.
     assert throttled <= 16 + 8 + storm
 
 
-async def test_f43_a_run_that_fell_to_one_recovers(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F43 | a storm that left one in flight | opens again, one by one | sandbox, run begun at one"""
+async def test_f43_concurrency_recovers_from_one(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F43 | a storm that left concurrency at one | concurrency rises again, one by one | sandbox, run started at one"""
     monkeypatch.setattr("videoapi.bulk.concurrency._START", 1)
     async with client_for(sandbox.base_url) as client:
         report = await client.rooms.create_many(specs(60), concurrency=16, audit=False)
@@ -336,8 +336,8 @@ async def test_f43_a_run_that_fell_to_one_recovers(sandbox: Sandbox, monkeypatch
     assert report.concurrency >= 6
 
 
-async def test_f43_the_limiter_of_a_real_gateway(sandbox: Sandbox) -> None:
-    """F43 | 429 of a real limiter under bulk | nothing lost, none twice | nginx, `limit_req`"""
+async def test_f43_rate_limiter_of_a_real_gateway(sandbox: Sandbox) -> None:
+    """F43 | 429 from a real rate limiter in bulk | nothing lost, no duplicates | nginx, `limit_req`"""
     limiter = "limit_req zone=calls burst=20 nodelay; limit_req_status 429;"
     statuses: list[int | None] = []
 
@@ -356,8 +356,8 @@ async def test_f43_the_limiter_of_a_real_gateway(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("gateway", ["nginx-500", "nginx-502", "nginx-504", "haproxy-503", "haproxy-504"])
-async def test_f45_the_page_of_a_real_gateway(gateway: str) -> None:
-    """F45 | 500, 502, 503, 504 of real gateways, in HTML | U; the page is never taken for JSON | nginx, haproxy"""
+async def test_f45_error_page_of_a_real_gateway(gateway: str) -> None:
+    """F45 | 500, 502, 503, 504 from real gateways, in HTML | U; the page is not parsed as JSON | nginx, haproxy"""
 
     async def silent(link: Link) -> None:
         await link.request()
@@ -370,7 +370,7 @@ async def test_f45_the_page_of_a_real_gateway(gateway: str) -> None:
         front = nginx(upstream, extra=fail) if gateway.startswith("nginx") else haproxy(upstream, check=status == 503)
         async with front as address, client_for(f"{address}/video/v2") as client:
             if status == 503:
-                # Until it has noticed that nobody is behind it.
+                # Wait until the gateway has noticed that it has no upstream.
                 while (await status_of(address)) != 503:
                     await asyncio.sleep(0.02)
             with pytest.raises(CreateOutcomeUnknown) as created:
@@ -391,7 +391,7 @@ async def test_f45_the_page_of_a_real_gateway(gateway: str) -> None:
 
 
 async def status_of(address: str) -> int:
-    """Ask a gateway without the client, and return its status."""
+    """Return the status of a request sent to a gateway without the client."""
     host, _, port = address.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"GET / HTTP/1.0\r\n\r\n")
@@ -402,7 +402,7 @@ async def status_of(address: str) -> int:
 
 
 async def flapping(link: Link) -> None:
-    """Answer 503 in every other period of 0.45 s, which is shorter than the shortest pause."""
+    """Respond 503 in every other period of 0.45 s, which is shorter than the shortest pause."""
     clock = asyncio.get_running_loop().time
     while True:
         await link.request()
@@ -413,11 +413,11 @@ async def flapping(link: Link) -> None:
             link.answer(200, room())
 
 
-async def hammered(base_url: str, policy: RetryPolicy) -> tuple[int, int]:
-    """Call from 8 tasks for four periods; return the calls, and those that failed."""
+async def call_repeatedly(base_url: str, policy: RetryPolicy) -> tuple[int, int]:
+    """Call from 8 tasks for four periods; return the number of calls and of failures."""
     calls = failures = 0
 
-    async def pipeline() -> None:
+    async def worker() -> None:
         nonlocal calls, failures
         while clock() < end:
             calls += 1
@@ -430,32 +430,32 @@ async def hammered(base_url: str, policy: RetryPolicy) -> tuple[int, int]:
     end = clock() + 1.8
     async with SessionManager(clock=Clock(random=lambda: 0.1)) as manager:
         client = client_for(base_url, retry=policy, session=manager)
-        await asyncio.gather(*(pipeline() for _ in range(8)))
+        await asyncio.gather(*(worker() for _ in range(8)))
     return calls, failures
 
 
-async def test_f46_a_503_that_comes_and_goes() -> None:
-    """F46 | 503 on and off, `trust_503=True` | > 99 % of the reads succeed, < 1.1 requests a call | raw server"""
+async def test_f46_intermittent_503() -> None:
+    """F46 | intermittent 503, `trust_503=True` | > 99 % of reads succeed, < 1.1 requests per call | raw server"""
     policy = RetryPolicy(trust_503=True)
     async with serve(flapping) as server:
-        calls, failures = await hammered(server.base_url, policy)
+        calls, failures = await call_repeatedly(server.base_url, policy)
     assert calls > 100
     assert failures <= 0.01 * calls
     assert len(server.requests) <= 1.1 * calls + 8
 
 
-async def test_f46_a_503_that_is_not_trusted_is_bounded_by_the_budget() -> None:
-    """F46 | 503 on and off, not trusted | at most N + 50 + N / 10 requests | raw server"""
+async def test_f46_untrusted_503_is_bounded_by_the_budget() -> None:
+    """F46 | intermittent 503, not trusted | at most N + 50 + N / 10 requests | raw server"""
     async with serve(flapping) as server:
-        calls, failures = await hammered(server.base_url, EAGER)
+        calls, failures = await call_repeatedly(server.base_url, EAGER)
     assert 0 < failures < calls
-    # A retry that helped is given back: those of the 8 callers at the four edges.
+    # The budget refunds retries that succeed: those of the 8 tasks at the four period boundaries.
     assert len(server.requests) <= 1.1 * calls + 50 + 32
 
 
 @pytest.mark.parametrize("status", [*range(520, 528), 530, 598, 599])
-async def test_f47_statuses_of_gateways(status: int) -> None:
-    """F47 | 520–527, 530, 598, 599 | U: a create once, a read again where listed | raw server"""
+async def test_f47_gateway_statuses(status: int) -> None:
+    """F47 | 520–527, 530, 598, 599 | U: create sent once; read retried on 520–524, 598, 599 | raw server"""
     async with serve(repeating(answer(status, PAGE, HTML))) as server, client_for(server.base_url) as client:
         with pytest.raises(CreateOutcomeUnknown):
             await call(client, "create")
@@ -467,8 +467,8 @@ async def test_f47_statuses_of_gateways(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [204, 205, 206, 202, 203, 299])
-async def test_f48_a_success_that_is_none(status: int) -> None:
-    """F48 | 204 with a body, 206 unasked, other 2xx | `ProtocolError`, create U; connection closed | raw server"""
+async def test_f48_unexpected_2xx(status: int) -> None:
+    """F48 | 204 with a body, unsolicited 206, other 2xx | `ProtocolError`, create U; connection closed | raw server"""
     async with serve(repeating(answer(status, room()))) as server, client_for(server.base_url, retry=ONCE) as client:
         with pytest.raises(CreateOutcomeUnknown):
             await call(client, "create")
@@ -479,7 +479,7 @@ async def test_f48_a_success_that_is_none(status: int) -> None:
         assert [seen.connection for seen in server.requests] == [1, 2, 3]
 
 
-def test_f48_no_route_is_asked_by_head() -> None:
-    """F48 | 200 to HEAD with a body | cannot happen: no route is asked by HEAD | table of routes"""
+def test_f48_no_route_uses_head() -> None:
+    """F48 | 200 to HEAD with a body | cannot happen: no route uses HEAD | route table"""
     methods = {value.method for value in vars(routes).values() if isinstance(value, routes.Route)}
     assert methods == {"GET", "POST", "PATCH", "DELETE"}

@@ -1,4 +1,4 @@
-"""What is JSON and what is not, what is a success and what is not: on every path that decodes, over the wire."""
+"""Valid and invalid JSON, success and failure, on every decoding path, over real sockets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SUCCESS = f'{{"result":0,{ROOM}}}'.encode()
 
 
 class Service:
-    """A server that gives everybody the same answer, and a client of it."""
+    """A server that always sends the same response, and a client for it."""
 
     def __init__(self, server: Server, client: VideoClient) -> None:
         self.server = server
@@ -69,8 +69,8 @@ async def service() -> AsyncIterator[Service]:
         yield here[0]
 
 
-async def refused(service: Service, body: bytes | str, status: int = 200) -> VideoAPIError:
-    """Let a read and a create meet the body; neither may take it for a success."""
+async def check_rejected(service: Service, body: bytes | str, status: int = 200) -> VideoAPIError:
+    """Send the body to a read and a create; check that neither succeeds. Return the read's error."""
     service.say(body, status)
     with pytest.raises(VideoAPIError) as failed:
         await service.get()
@@ -79,33 +79,33 @@ async def refused(service: Service, body: bytes | str, status: int = 200) -> Vid
     return failed.value
 
 
-# A number that the models have no field for goes the careful way; one in a field of theirs the fast one.
+# A number in an unknown field takes the tolerant path, a number in a known field the fast path.
 PLACES: dict[str, str] = {
-    "beside": f'{{"result":0,{ROOM},"more":%s}}',
-    "within": f'{{"result":0,"room":{{"room_id":"{ROOM_ID}","settings":{{"participants":%s}}}}}}',
+    "unknown": f'{{"result":0,{ROOM},"more":%s}}',
+    "known": f'{{"result":0,"room":{{"room_id":"{ROOM_ID}","settings":{{"participants":%s}}}}}}',
     "result": f'{{"result":%s,{ROOM}}}',
 }
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
-@pytest.mark.parametrize("place", ["within", "result"])
-async def test_f57_numbers_that_json_has_not(service: Service, number: str, place: str) -> None:
-    """F57 | `NaN`, `Infinity`, `1e999` | refused on every path; a create is U | in a field, in `result`
+@pytest.mark.parametrize("place", ["known", "result"])
+async def test_f57_non_json_numbers(service: Service, number: str, place: str) -> None:
+    """F57 | `NaN`, `Infinity`, `1e999` | rejected on every path; create U | in a field, in `result`
 
-    obs: the standard library takes them all.
+    The standard library accepts all of them.
     """
-    error = await refused(service, PLACES[place] % number)
+    error = await check_rejected(service, PLACES[place] % number)
     assert isinstance(error, ProtocolError)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity"])
-async def test_f57_not_even_where_nobody_looks(service: Service, number: str) -> None:
-    """F57 | `NaN` in a field that no model names | refused: the body is no JSON | own server"""
-    await refused(service, PLACES["beside"] % number)
+async def test_f57_nan_in_an_unknown_field(service: Service, number: str) -> None:
+    """F57 | `NaN` in a field unknown to the models | rejected: the body is invalid JSON | raw server"""
+    await check_rejected(service, PLACES["unknown"] % number)
 
 
-async def test_f57_in_one_record_of_many(service: Service) -> None:
-    """F57 | `1e999` in one record of a stream | that record is in `rejected`, the others are handed out | own server"""
+async def test_f57_invalid_number_in_one_record(service: Service) -> None:
+    """F57 | `1e999` in one record of a stream | that record is in `rejected`, the others are yielded | raw server"""
     service.say(
         '{"result":"0","cdr":[{"cdr_id":"a"},{"cdr_id":"b","usage":{"x":1e999,"connect_minutes":1e999}},'
         '{"cdr_id":"c"}]}'
@@ -120,20 +120,20 @@ async def test_f57_in_one_record_of_many(service: Service) -> None:
 
 @pytest.mark.parametrize("deep", [65, 2_000, 200_000])
 @pytest.mark.parametrize("bracket", ["[", '{"a":'])
-async def test_f58_brackets_without_end(service: Service, deep: int, bracket: str) -> None:
-    """F58 | 200,000 brackets | `ProtocolError`, never a `RecursionError`; a create is U | closed and not
+async def test_f58_excessive_nesting(service: Service, deep: int, bracket: str) -> None:
+    """F58 | 200,000 brackets | `ProtocolError`, never a `RecursionError`; create U | closed and unclosed
 
-    obs: RecursionError, in msgspec and the standard library.
+    msgspec and the standard library raise RecursionError.
     """
     close = "]" if bracket == "[" else "}"
     for body in (bracket * deep, f'{{"result":0,"room":{bracket * deep}1{close * deep}}}'):
-        error = await refused(service, body)
+        error = await check_rejected(service, body)
         assert isinstance(error, ProtocolError)
 
 
 @pytest.mark.parametrize(("deep", "read"), [(62, True), (65, False), (900, False)])
-async def test_f58_brackets_in_a_field_that_nobody_named(service: Service, deep: int, read: bool) -> None:
-    """F58 | an unknown field nested 65 deep, on the careful path | refused from 65 levels on | own server"""
+async def test_f58_nesting_in_an_unknown_field(service: Service, deep: int, read: bool) -> None:
+    """F58 | an unknown field nested 65 deep, on the tolerant path | rejected from 65 levels on | raw server"""
     service.say(f'{{"result":0,{ROOM},"status":"ok","new":{"[" * deep}{"]" * deep}}}')
     if read:
         assert (await service.get()).room_id == ROOM_ID
@@ -142,8 +142,8 @@ async def test_f58_brackets_in_a_field_that_nobody_named(service: Service, deep:
             await service.get()
 
 
-async def test_f58_in_one_record_of_many(service: Service) -> None:
-    """F58 | a record nested 200,000 deep | that record is refused, the others are handed out | own server"""
+async def test_f58_excessive_nesting_in_one_record(service: Service) -> None:
+    """F58 | a record nested 200,000 deep | that record is rejected, the others are yielded | raw server"""
     deep = "[" * 200_000 + "]" * 200_000
     service.say(f'{{"result":"0","cdr":[{{"cdr_id":"a"}},{{"cdr_id":"b","user":{deep}}},{{"cdr_id":"c"}}]}}')
     stream = service.client.cdr.by_room(ROOM_ID)
@@ -158,50 +158,50 @@ async def test_f58_in_one_record_of_many(service: Service) -> None:
         f'{{"result":40001,{ROOM},"result":0}}',
         f'{{"result":0,{ROOM},"result":0}}',
         f'{{"result":0,{ROOM},"r\\u0065sult":40001}}',
-        f'{{"result":0,{ROOM},{ROOM.replace("Stand", "Sit")}}}',
+        f'{{"result":0,{ROOM},{ROOM.replace("Stand-up", "Sit-up")}}}',
         f'{{"result":0,{ROOM},"status":"error","error_code":"UNAUTHORIZED"}}',
         SUCCESS.decode() * 2,
     ],
     ids=["0-then-code", "code-then-0", "0-twice", "escaped", "room-twice", "both-envelopes", "two-documents"],
 )
-async def test_f59_the_same_key_twice(service: Service, body: str) -> None:
-    """F59 | a key of the envelope twice, both envelopes, two documents | proves nothing: a create is U | own server
+async def test_f59_duplicate_envelope_keys(service: Service, body: str) -> None:
+    """F59 | duplicate envelope key, both envelopes, two documents | proves nothing: create U | raw server
 
-    obs: the last wins, in msgspec and the standard library.
+    With msgspec and the standard library, the last one wins.
     """
-    error = await refused(service, body)
+    error = await check_rejected(service, body)
     assert isinstance(error, ProtocolError)
-    # And what was said in it is no refusal by the service.
+    # Nor does the body count as a rejection by the service.
     assert error.code is None
 
 
-async def test_f59_other_keys_may_repeat(service: Service) -> None:
-    """F59 | a key within the room twice | read: only the envelope's keys decide | own server"""
+async def test_f59_duplicate_keys_within_the_room(service: Service) -> None:
+    """F59 | duplicate key within the room | accepted: only envelope keys must be unique | raw server"""
     service.say(f'{{"result":0,"room":{{"room_id":"{ROOM_ID}","name":"A","name":"Stand-up"}}}}')
     assert (await service.get()).name == "Stand-up"
 
 
 @pytest.mark.parametrize("number", ["9" * 5_000, str(2**64)], ids=["5000-digits", "2**64"])
-@pytest.mark.parametrize("place", ["within", "beside"])
-async def test_f60_numbers_that_nothing_holds(service: Service, number: str, place: str) -> None:
-    """F60 | 5,000 digits; 2⁶⁴ | a value or a `ProtocolError`, never a `ValueError`; no digits in the error | own server
+@pytest.mark.parametrize("place", ["known", "unknown"])
+async def test_f60_oversized_numbers(service: Service, number: str, place: str) -> None:
+    """F60 | 5,000 digits; 2⁶⁴ | a value or a `ProtocolError`, never a `ValueError`; short error text | raw server
 
-    obs: ValueError; read.
+    Observed: ValueError for 5,000 digits; 2⁶⁴ is decoded.
     """
     service.say(PLACES[place] % number)
     try:
         found = await service.get()
     except ProtocolError as failed:
-        told = str(failed)
+        shown = str(failed)
     else:
-        told = found.name or ""
-    assert len(told) < 300
+        shown = found.name or ""
+    assert len(shown) < 300
 
 
 @pytest.mark.parametrize("number", [2**63 - 1, 2**63, -1, 4])
-async def test_f60_numbers_at_the_edges(service: Service, number: int) -> None:
-    """F60 | 2⁶³; −1 as a count | read as it stands; refused where we would send it | own server"""
-    service.say(PLACES["within"] % number)
+async def test_f60_boundary_numbers(service: Service, number: int) -> None:
+    """F60 | 2⁶³; −1 as a count | accepted in a response; −1 is rejected in a request | raw server"""
+    service.say(PLACES["known"] % number)
     found = await service.get()
     assert found.settings is not None
     assert found.settings.participants == number
@@ -211,9 +211,9 @@ async def test_f60_numbers_at_the_edges(service: Service, number: int) -> None:
 
 
 @pytest.mark.parametrize("number", ["9" * 5_000, str(2**63), "-1", "1e5"], ids=["5000-digits", "2**63", "-1", "1e5"])
-async def test_f60_as_a_result(service: Service, number: str) -> None:
-    """F60 | such a number as `result` | no success, and no code | own server"""
-    error = await refused(service, PLACES["result"] % number)
+async def test_f60_oversized_result(service: Service, number: str) -> None:
+    """F60 | such a number as `result` | neither a success nor an error code | raw server"""
+    error = await check_rejected(service, PLACES["result"] % number)
     assert error.code is None
 
 
@@ -229,7 +229,7 @@ async def test_f60_as_a_result(service: Service, number: str) -> None:
         SUCCESS + b"\0",
         SUCCESS + b"trailing garbage",
         SUCCESS + b"]",
-        SUCCESS.replace(b"Stand-up", b"Stand\0up"),
+        SUCCESS.replace(b"Stand-up", b"Stand-\0up"),
         SUCCESS.replace(b",", b", // why\n", 1),
         SUCCESS.replace(b'"', b"'"),
     ],
@@ -248,12 +248,12 @@ async def test_f60_as_a_result(service: Service, number: str) -> None:
         "quotes",
     ],
 )
-async def test_f61_bytes_that_are_no_json(service: Service, body: bytes) -> None:
-    """F61 | bad UTF-8, NUL, trailing garbage | `ProtocolError`; a create is U | own server
+async def test_f61_invalid_json(service: Service, body: bytes) -> None:
+    """F61 | invalid UTF-8, NUL, trailing garbage | `ProtocolError`; create U | raw server
 
-    obs: UnicodeDecodeError.
+    Decoders raise UnicodeDecodeError.
     """
-    assert isinstance(await refused(service, body), ProtocolError)
+    assert isinstance(await check_rejected(service, body), ProtocolError)
 
 
 @pytest.mark.parametrize(
@@ -266,10 +266,10 @@ async def test_f61_bytes_that_are_no_json(service: Service, body: bytes) -> None
     ],
     ids=["bom", "lone-surrogate", "pair", "blanks"],
 )
-async def test_f61_json_that_is_odd(service: Service, body: bytes, name: str) -> None:
-    """F61 | BOM; a lone surrogate; any charset in the type | read; a surrogate breaks no repr and no log | own server
+async def test_f61_unusual_valid_json(service: Service, body: bytes, name: str) -> None:
+    """F61 | BOM; a lone surrogate; any charset in the type | accepted; a surrogate breaks no repr, no log | raw server
 
-    obs: msgspec refuses a lone surrogate, so the careful path reads it.
+    msgspec rejects a lone surrogate; the tolerant path decodes it.
     """
     service.say(body, **{"Content-Type": "application/json; charset=klingon"})
     found = await service.get()
@@ -277,8 +277,8 @@ async def test_f61_json_that_is_odd(service: Service, body: bytes, name: str) ->
     assert repr(found).encode()
 
 
-async def test_f61_a_lone_surrogate_in_an_error_can_be_printed(service: Service) -> None:
-    """F61 | a lone surrogate, a bell and a line end in the error's text | the error prints, on one line | own server"""
+async def test_f61_error_with_a_lone_surrogate_is_printable(service: Service) -> None:
+    """F61 | a lone surrogate, a bell and a newline in the error text | the error prints, on one line | raw server"""
     service.say(r'{"result":10009,"error":"[Reason] \ud800 \u0007 \n forged","desc":"\ud800"}')
     with pytest.raises(RequestRejected) as failed:
         await service.get()
@@ -287,8 +287,8 @@ async def test_f61_a_lone_surrogate_in_an_error_can_be_printed(service: Service)
     assert text.isprintable()
 
 
-async def test_f61_bad_bytes_in_one_record_of_many(service: Service) -> None:
-    """F61 | bad UTF-8 in a field of one record that no model names | refused where it is to be kept | own server"""
+async def test_f61_invalid_utf8_in_one_record(service: Service) -> None:
+    """F61 | invalid UTF-8 in an unknown field of one record | rejected if `extra=True` keeps that field | raw server"""
     service.say(b'{"result":"0","cdr":[{"cdr_id":"a"},{"cdr_id":"b","new":"\xff"},{"cdr_id":"c"}]}')
     stream = service.client.cdr.by_room(ROOM_ID, extra=True)
     assert [record.cdr_id for record in await stream.to_list()] == ["a", "c"]
@@ -303,7 +303,7 @@ CODES = {'"50001"': 50001, "50001": 50001, '"10105"': 10105}
 @pytest.mark.parametrize("result", SUCCESSES)
 @pytest.mark.parametrize("extra", ["", ',"status":"ok"'], ids=["fast", "slow"])
 async def test_f62_results_that_mean_success(service: Service, result: str, extra: str) -> None:
-    """F62 | `result` 0 or "0" | success, on both paths | own server"""
+    """F62 | `result` 0 or "0" | success, on both paths | raw server"""
     service.say(f'{{"result":{result},{ROOM}{extra}}}')
     assert (await service.get()).room_id == ROOM_ID
     assert (await service.create()).room_id == ROOM_ID
@@ -311,20 +311,20 @@ async def test_f62_results_that_mean_success(service: Service, result: str, extr
 
 @pytest.mark.parametrize("result", [*NO_RESULTS, str(10**20), "missing"])
 @pytest.mark.parametrize("extra", ["", ',"status":"ok"'], ids=["fast", "slow"])
-async def test_f62_results_that_mean_nothing(service: Service, result: str, extra: str) -> None:
-    """F62 | `result` " 0", "00", 0.0, −0.0, false, null, missing, [], 10²⁰ | no success; a create is U | own server
+async def test_f62_results_that_prove_nothing(service: Service, result: str, extra: str) -> None:
+    """F62 | `result` " 0", "00", 0.0, −0.0, false, null, missing, [], 10²⁰ | not a success; create U | raw server
 
-    obs: Python says `False == 0 == 0.0` and `int(" 0") == 0`.
+    In Python, `False == 0 == 0.0` and `int(" 0") == 0`.
     """
-    said = "" if result == "missing" else f'"result":{result},'
-    error = await refused(service, f"{{{said}{ROOM}{extra}}}")
+    prefix = "" if result == "missing" else f'"result":{result},'
+    error = await check_rejected(service, f"{{{prefix}{ROOM}{extra}}}")
     assert isinstance(error, ProtocolError)
     assert error.code is None
 
 
 @pytest.mark.parametrize(("result", "code"), CODES.items())
-async def test_f62_codes_as_numbers_and_as_texts(service: Service, result: str, code: int) -> None:
-    """F62 | `result` 50001 or "50001" beside a room | the code decides, on both paths | own server"""
+async def test_f62_codes_as_numbers_and_strings(service: Service, result: str, code: int) -> None:
+    """F62 | `result` 50001 or "50001" next to a room | the code decides, on both paths | raw server"""
     service.say(f'{{"result":{result},{ROOM}}}')
     with pytest.raises(VideoAPIError) as failed:
         await service.get()
@@ -347,9 +347,9 @@ async def test_f62_codes_as_numbers_and_as_texts(service: Service, result: str, 
         f'{{"result":0,"rooms":[{{"room_id":"{ROOM_ID}"}}]}}',
     ],
 )
-async def test_f63_a_success_without_a_room(service: Service, body: str) -> None:
-    """F63 | `result` 0 without a room, or a `room_id` that is none | `ProtocolError`; a create is U | own server"""
-    assert isinstance(await refused(service, body), ProtocolError)
+async def test_f63_success_without_a_room(service: Service, body: str) -> None:
+    """F63 | `result` 0 without a room, or an invalid `room_id` | `ProtocolError`; create U | raw server"""
+    assert isinstance(await check_rejected(service, body), ProtocolError)
 
 
 @pytest.mark.parametrize(
@@ -371,16 +371,16 @@ async def test_f63_a_success_without_a_room(service: Service, body: str) -> None
     ],
 )
 @pytest.mark.parametrize("extra", ["", ',"status":"ok"'], ids=["fast", "slow"])
-async def test_f64_values_that_nobody_documented(
+async def test_f64_undocumented_values(
     service: Service, fields: dict[str, Any], check: Callable[[Room], bool], extra: str
 ) -> None:
-    """F64 | unknown enum values, new and missing fields, numbers as texts, odd dates | kept or read | both paths"""
+    """F64 | unknown enum values, new and missing fields, numeric strings, odd dates | accepted | both paths"""
     service.say(json.dumps(room(**fields))[:-1] + extra + "}")
     assert check(await service.get())
 
 
-async def test_f64_in_records(service: Service) -> None:
-    """F64 | a record with counts as texts, an impossible date, new fields | handed out, nothing lost | own server"""
+async def test_f64_undocumented_values_in_records(service: Service) -> None:
+    """F64 | a record with counts as strings, an impossible date, new fields | yielded, nothing lost | raw server"""
     record = {"cdr_id": "a", "trans_date": "0000-00-00", "new": 1, "usage": {"connect_minutes": "7"}}
     service.say(json.dumps({"result": "0", "cdr": [record]}))
     (found,) = await service.client.cdr.by_room(ROOM_ID, extra=True).to_list()
@@ -404,8 +404,8 @@ REFUSALS: dict[str, tuple[bytes, type[VideoAPIError], int | str | None]] = {
 
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.parametrize("form", REFUSALS)
-async def test_f65_errors_in_each_form(service: Service, form: str, status: int) -> None:
-    """F65 | each form of error body, on 200 and on 4xx | mapped; the service's code and words are kept | own server"""
+async def test_f65_every_form_of_error(service: Service, form: str, status: int) -> None:
+    """F65 | each form of error body, with 200 and 4xx | mapped; the service's code and text are kept | raw server"""
     body, kind, code = REFUSALS[form]
     service.say(body, status)
     with pytest.raises(kind) as failed:
@@ -414,15 +414,15 @@ async def test_f65_errors_in_each_form(service: Service, form: str, status: int)
     assert failed.value.error
     assert failed.value.status == status
     assert failed.value.request_id == ("r-77" if form == "newer" else None)
-    # And a create that was so refused was certainly not done.
+    # A create rejected this way was certainly not executed.
     with pytest.raises(VideoAPIError) as refusal:
         await service.create()
     assert not refusal.value.may_have_executed
 
 
 @pytest.mark.parametrize(("status", "kind"), [(200, ProtocolError), (400, RequestRejected), (500, ServerFault)])
-async def test_f65_a_page_in_place_of_an_error(service: Service, status: int, kind: type[VideoAPIError]) -> None:
-    """F65 | an HTML error with 200, 400, 500 | judged by its status; the page is in no error | own server"""
+async def test_f65_html_page_instead_of_an_error(service: Service, status: int, kind: type[VideoAPIError]) -> None:
+    """F65 | an HTML error with 200, 400, 500 | classified by its status; no error contains the page | raw server"""
     service.say(b"<html><h1>Error</h1><p>secret=hunter2 " + b"x" * 10_000, status)
     with pytest.raises(kind) as failed:
         await service.get()
@@ -453,10 +453,10 @@ bodies = (
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=bodies, status=st.sampled_from([200, 201, 400, 404, 409, 500]))
-def test_f66_any_bytes_on_the_wire_are_a_room_or_an_error_of_the_library(body: bytes, status: int) -> None:
-    """F66 | any bytes at all | a room or an error of this library, nothing else | Hypothesis, through a socket"""
+def test_f66_any_bytes_are_a_room_or_a_library_error(body: bytes, status: int) -> None:
+    """F66 | arbitrary bytes | a room or an error of this library, nothing else | Hypothesis, over a socket"""
 
-    async def ask() -> None:
+    async def main() -> None:
         async def script(link: Link) -> None:
             await link.request()
             link.answer(status, body)
@@ -470,10 +470,10 @@ def test_f66_any_bytes_on_the_wire_are_a_room_or_an_error_of_the_library(body: b
             assert found.room_id == ROOM_ID
             assert status in (200, 201)
 
-    asyncio.run(ask())
+    asyncio.run(main())
 
 
-def ask_for(room_id: str) -> Request:
+def request_for(room_id: str) -> Request:
     return Request(
         route=GET_ROOM,
         path=GET_ROOM.path(room_id),
@@ -485,9 +485,9 @@ def ask_for(room_id: str) -> Request:
 
 @settings(max_examples=400, deadline=None)
 @given(body=bodies)
-def test_f66_whatever_the_fast_path_takes_the_careful_one_takes_too(body: bytes) -> None:
-    """F66 | any bytes at all | neither path raises, and what one reads the other reads alike | Hypothesis"""
-    request = ask_for(ROOM_ID)
+def test_f66_tolerant_path_accepts_what_the_fast_path_accepts(body: bytes) -> None:
+    """F66 | arbitrary bytes | neither path raises; the tolerant path decodes all that the fast one does | Hypothesis"""
+    request = request_for(ROOM_ID)
     slow = _decode_tolerantly(request, 200, {}, body)
     fast = _decode_fast(request, body)
     if fast is not None:

@@ -1,4 +1,4 @@
-"""What happens on our own side: cancellation, closing, signals, death, clocks, a blocked loop, a full disk."""
+"""Client-side events: cancellation, closing, signals, crashes, clocks, a blocked loop, a full disk."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def process(scene: str, *arguments: object, prefix: tuple[str, ...] = ()) -> lis
     return [*prefix, sys.executable, "-W", "error", str(SCENES), scene, *map(str, arguments)]
 
 
-def surroundings(**more: str) -> dict[str, str]:
+def child_env(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
 
 
 # Cancellation
 
 
-async def at_each_step(
+async def cancel_at_each_step(
     connect: Callable[[], VideoClient], do: Callable[[VideoClient], Awaitable[object]], steps: range
 ) -> Counter[str]:
-    """Cancel after so many turns of the loop; return how the calls ended."""
+    """Cancel after each number of loop iterations in `steps`; return how the calls ended."""
     ends: Counter[str] = Counter()
     for turns in steps:
-        others = asyncio.all_tasks()
+        before = asyncio.all_tasks()
         async with connect() as client:
             task = asyncio.ensure_future(do(client))
             for _ in range(turns):
@@ -71,10 +71,10 @@ async def at_each_step(
                 ends["done"] += 1
             for _ in range(3):
                 await asyncio.sleep(0)
-            # The server's own tasks may be new.
+            # Ignore new tasks of the test server.
             servers = ("serve.<locals>", "_accept_connection")
-            ours = {t for t in asyncio.all_tasks() - others if not any(s in repr(t.get_coro()) for s in servers)}
-            assert ours == set(), ours
+            leaked = {t for t in asyncio.all_tasks() - before if not any(s in repr(t.get_coro()) for s in servers)}
+            assert leaked == set(), leaked
             session = client._manager.pool._api
             if session is not None:
                 assert not session.connector._acquired  # type: ignore[union-attr]
@@ -85,23 +85,23 @@ async def at_each_step(
 
 
 @pytest.mark.parametrize("operation", ["get", "list", "create", "update"])
-async def test_f71_cancelled_while_it_connects_sends_and_reads(operation: str) -> None:
-    """F71 | cancelled at each step of connecting, sending, reading | `CancelledError`; nothing left behind | plain"""
+async def test_f71_cancelled_while_connecting_sending_reading(operation: str) -> None:
+    """F71 | cancelled at each step of connecting, sending, reading | `CancelledError`; nothing leaks | plain"""
     body = {"list": {"result": 0, "rooms": [room()["room"]]}, "update": {"result": 0}}.get(operation, room())
     async with serve(repeating(answer(200, body))) as server:
-        ends = await at_each_step(lambda: client_for(server.base_url), lambda c: call(c, operation), range(40))
+        ends = await cancel_at_each_step(lambda: client_for(server.base_url), lambda c: call(c, operation), range(40))
     assert set(ends) == {"cancelled", "done"}
 
 
 @pytest.mark.parametrize("operation", ["get", "create"])
 async def test_f71_cancelled_during_a_tls_handshake(operation: str) -> None:
-    """F71 | cancelled at each step of a TLS handshake | `CancelledError`; nothing left behind | trustme"""
+    """F71 | cancelled at each step of a TLS handshake | `CancelledError`; nothing leaks | trustme"""
     authority = trustme.CA()
     served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(served)
     with authority.cert_pem.tempfile() as ca_file:
         async with serve(repeating(answer(200, room())), tls=served) as server:
-            ends = await at_each_step(
+            ends = await cancel_at_each_step(
                 lambda: client_for(server.base_url, ca_file=ca_file), lambda c: call(c, operation), range(0, 60, 2)
             )
     assert ends["cancelled"] > 3
@@ -109,17 +109,17 @@ async def test_f71_cancelled_during_a_tls_handshake(operation: str) -> None:
 
 
 WAITS: dict[str, tuple[bytes, dict[str, Any], str]] = {
-    "back-off": (answer(503), {"retry": RetryPolicy(base=60, cap=60)}, "get"),
+    "backoff": (answer(503), {"retry": RetryPolicy(base=60, cap=60)}, "get"),
     "pause": (answer(429, b"", {"Retry-After": "30"}), {}, "get"),
-    "gate": (answer(200, room()), {"rate": "1/min"}, "twice"),
+    "rate-limit": (answer(200, room()), {"rate": "1/min"}, "twice"),
     "look": (b"", {}, "create"),
     "settle": (b"", {"settle": 60}, "resend"),
 }
 
 
 @pytest.mark.parametrize("wait", WAITS)
-async def test_f71_cancelled_while_it_waits(wait: str) -> None:
-    """F71 | cancelled in back-off, shared pause, rate gate, look-up, settle | at once; nothing left | own server"""
+async def test_f71_cancelled_while_waiting(wait: str) -> None:
+    """F71 | cancelled in backoff, shared pause, rate limit, lookup, settle | at once; nothing leaks | raw server"""
     data, options, operation = WAITS[wait]
 
     async def script(link: Link) -> None:
@@ -139,13 +139,13 @@ async def test_f71_cancelled_while_it_waits(wait: str) -> None:
         return await call(client, "get")
 
     async with serve(script) as server, asyncio.timeout(10):
-        ends = await at_each_step(lambda: client_for(server.base_url, **options), do, range(0, 80, 4))
+        ends = await cancel_at_each_step(lambda: client_for(server.base_url, **options), do, range(0, 80, 4))
     assert set(ends) == {"cancelled"}
 
 
 @pytest.mark.parametrize("turns", [0, 3, 8, 12, 16, 20, 30, 60])
-async def test_f71_a_job_cancelled_at_any_step_goes_on_from_its_journal(turns: int, tmp_path: Path) -> None:
-    """F71 | a job cancelled at any step | it knows all that was sent; resumed: each room once | sandbox"""
+async def test_f71_job_cancelled_at_any_step_resumes_from_its_journal(turns: int, tmp_path: Path) -> None:
+    """F71 | a job cancelled at any step | its journal has all that was sent; resumed: each room once | sandbox"""
     specs = [RoomSpec(name="A", key=f"row-{n}") for n in range(4)]
     journal = tmp_path / "job.db"
     async with Sandbox(seed=5) as sandbox:
@@ -158,7 +158,7 @@ async def test_f71_a_job_cancelled_at_any_step_goes_on_from_its_journal(turns: i
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-            await idle_but(client, sandbox)
+            await check_idle(client, sandbox)
         if journal.exists() and sandbox.ledger.rooms:
             with contextlib.closing(sqlite3.connect(journal)) as database:
                 intended = {row[0] for row in database.execute("SELECT reference FROM creates")}
@@ -169,7 +169,7 @@ async def test_f71_a_job_cancelled_at_any_step_goes_on_from_its_journal(turns: i
         assert len(sandbox.ledger.rooms) == 4
 
 
-async def idle_but(client: VideoClient, sandbox: Sandbox) -> None:
+async def check_idle(client: VideoClient, sandbox: Sandbox) -> None:
     for _ in range(3):
         await asyncio.sleep(0)
     session = client._manager.pool._api
@@ -184,7 +184,7 @@ async def idle_but(client: VideoClient, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("operation", ["get", "list", "update", "token", "create"])
 async def test_f72_closed_with_calls_in_flight(operation: str) -> None:
-    """F72 | closed with calls in flight | each ends with an error of this library, none hangs | own server"""
+    """F72 | closed with calls in flight | each ends with an error of this library, none hangs | raw server"""
 
     async def script(link: Link) -> None:
         await link.request()
@@ -202,8 +202,8 @@ async def test_f72_closed_with_calls_in_flight(operation: str) -> None:
         assert all(isinstance(end, CreateOutcomeUnknown) for end in ends), ends
 
 
-async def test_f72_used_after_it_was_closed() -> None:
-    """F72 | used after `aclose()` | `ConfigurationError` that says so; nothing sent | own server"""
+async def test_f72_used_after_close() -> None:
+    """F72 | used after `aclose()` | `ConfigurationError` that says so; not sent | raw server"""
     async with serve(repeating(answer(200, room()))) as server:
         client = client_for(server.base_url)
         await call(client, "get")
@@ -218,7 +218,7 @@ async def test_f72_used_after_it_was_closed() -> None:
 
 
 def test_f72_used_from_a_second_loop() -> None:
-    """F72 | used from a second event loop | `ConfigurationError` that says one client a loop; no hang | own server"""
+    """F72 | used from a second event loop | `ConfigurationError`: one client per loop; no hang | raw server"""
     kept: list[VideoClient] = []
 
     async def first() -> None:
@@ -240,38 +240,36 @@ def test_f72_used_from_a_second_loop() -> None:
         runner.run(kept[0].aclose())
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="requires os.fork")
 def test_f72_used_after_a_fork() -> None:
-    """F72 | used after `fork` | `ConfigurationError` in the child; the parent's connections go on | subprocess"""
-    done = subprocess.run(
-        process("forked"), capture_output=True, text=True, timeout=30, check=False, env=surroundings()
-    )
+    """F72 | used after `fork` | `ConfigurationError` in the child; the parent's connections still work | subprocess"""
+    done = subprocess.run(process("forked"), capture_output=True, text=True, timeout=30, check=False, env=child_env())
     assert done.returncode == 0, done.stderr
     assert "one client for each" in done.stdout
 
 
 @pytest.mark.parametrize("operation", ["get", "list", "create"])
-def test_f72_the_loop_ends_with_calls_in_flight(operation: str) -> None:
-    """F72 | the loop ends with calls in flight | no hang, and no word of "never awaited" or "unclosed" | `-W error`"""
+def test_f72_loop_ends_with_calls_in_flight(operation: str) -> None:
+    """F72 | the loop ends with calls in flight | no hang, no "never awaited" or "unclosed" warning | `-W error`"""
     done = subprocess.run(
-        process("ended", operation), capture_output=True, text=True, timeout=30, check=False, env=surroundings()
+        process("ended", operation), capture_output=True, text=True, timeout=30, check=False, env=child_env()
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "ended 3\n"
     assert done.stderr == ""
 
 
-# Signals and death
+# Signals and crashes
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_f73_a_command_that_is_told_to_stop(number: signal.Signals, code: int, tmp_path: Path) -> None:
-    """F73 | SIGINT, SIGTERM in a bulk run | drains, tells how to go on, 130 or 143; resumed: each room once | CLI"""
+def test_f73_command_receives_a_stop_signal(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    """F73 | SIGINT, SIGTERM in a bulk run | drains, says how to resume, 130 or 143; resumed: each room once | CLI"""
     pytest.importorskip("click")
     (tmp_path / "rooms.csv").write_text("name\n" + "A\n" * 120)
     with Sandbox(seed=5).in_thread() as sandbox:
         sandbox.fault("rooms.create", "delay", times=None, seconds=0.02)
-        environment = surroundings(
+        environment = child_env(
             VIDEOAPI_BASE_URL=sandbox.base_url, VIDEOAPI_APP_ID=sandbox.app_id, VIDEOAPI_APP_KEY=sandbox.app_key
         )
         command = [sys.executable, "-m", "videoapi.cli", "rooms", "create-many", "rooms.csv", "--job-id", "job"]
@@ -280,16 +278,16 @@ def test_f73_a_command_that_is_told_to_stop(number: signal.Signals, code: int, t
             command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as running:
             try:
-                until(lambda: len(sandbox.ledger.rooms) > 10)
+                wait_until(lambda: len(sandbox.ledger.rooms) > 10)
                 began = time.monotonic()
                 running.send_signal(number)
-                _, told = running.communicate(timeout=20)
+                _, output = running.communicate(timeout=20)
             finally:
                 running.kill()
-        assert running.returncode == code, told
+        assert running.returncode == code, output
         assert time.monotonic() - began < 10
-        assert "--job-id job goes on here" in told
-        assert "Traceback" not in told
+        assert "--job-id job goes on here" in output
+        assert "Traceback" not in output
         assert len(sandbox.ledger.rooms) < 120
         sandbox.clear_faults()
         done = subprocess.run(
@@ -299,9 +297,9 @@ def test_f73_a_command_that_is_told_to_stop(number: signal.Signals, code: int, t
         assert len(sandbox.ledger.rooms) == 120
 
 
-def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
-    while not is_so():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
 
@@ -314,45 +312,43 @@ def job(sandbox: Sandbox, journal: Path | str, count: int) -> list[str]:
 @pytest.mark.parametrize("kills", [1, pytest.param(8, marks=[pytest.mark.scale, pytest.mark.slow])])
 def test_f74_killed_and_resumed(journalled: bool, kills: int, tmp_path: Path) -> None:
     """F74 | `kill -9` in a bulk run, then resumed; 8 times at scale | each room once, none missing | process"""
-    dice = random.Random(kills)
+    rng = random.Random(kills)
     count = 40 * kills
     journal = tmp_path / "job.db" if journalled else ""
     with Sandbox(seed=5).in_thread() as sandbox:
         sandbox.fault("rooms.create", "delay", times=None, seconds=0.02)
         sandbox.fault("rooms.create", "drop_after", times=None, rate=0.1)
         for kill in range(kills):
-            made = len(sandbox.ledger.rooms) + dice.randrange(3, 25)
-            with subprocess.Popen(job(sandbox, journal, count), env=surroundings()) as running:
+            made = len(sandbox.ledger.rooms) + rng.randrange(3, 25)
+            with subprocess.Popen(job(sandbox, journal, count), env=child_env()) as running:
                 while len(sandbox.ledger.rooms) < min(made, count - 5) and running.poll() is None:
                     time.sleep(0.005)
                 running.kill()
             assert running.returncode == -signal.SIGKILL, kill
         sandbox.clear_faults()
         done = subprocess.run(
-            job(sandbox, journal, count), env=surroundings(), capture_output=True, text=True, timeout=60, check=False
+            job(sandbox, journal, count), env=child_env(), capture_output=True, text=True, timeout=60, check=False
         )
         assert done.stdout.startswith(f"{{'created': {count}}} 0 0 None"), done.stdout + done.stderr
-        marks = Counter(made["owner_ref"] for made in sandbox.ledger.rooms.values() if made["name"] == "A")
-        assert len(marks) == count
-        assert set(marks.values()) == {1}
+        references = Counter(made["owner_ref"] for made in sandbox.ledger.rooms.values() if made["name"] == "A")
+        assert len(references) == count
+        assert set(references.values()) == {1}
 
 
 # Clocks
 
 
 @pytest.mark.parametrize("jump", ["+3600", "-3600", "+86400"])
-def test_f75_the_wall_clock_is_turned(jump: str, tmp_path: Path) -> None:
-    """F75 | wall clock turned by an hour or a day in mid-call | no time-out comes early or late | faketime
+def test_f75_wall_clock_changes(jump: str, tmp_path: Path) -> None:
+    """F75 | wall clock changed by an hour or a day in mid-call | no timeout is early or late | faketime
 
-    A suspended machine stands still for the monotonic clock too: what was under way ends then by its connection.
+    Suspending the machine also stops the monotonic clock; calls in flight then end when their connection does.
     """
     if shutil.which("faketime") is None:
         pytest.skip("faketime is not installed (apt-get install faketime)")
     dial = tmp_path / "dial"
     dial.write_text("+0")
-    environment = surroundings(
-        FAKETIME_TIMESTAMP_FILE=str(dial), FAKETIME_NO_CACHE="1", FAKETIME_DONT_FAKE_MONOTONIC="1"
-    )
+    environment = child_env(FAKETIME_TIMESTAMP_FILE=str(dial), FAKETIME_NO_CACHE="1", FAKETIME_DONT_FAKE_MONOTONIC="1")
     prefix = ("faketime", "--exclude-monotonic", "-f", "+0", "env", "-u", "FAKETIME")
     done = subprocess.run(
         process("clock", dial, jump, prefix=prefix),
@@ -365,8 +361,8 @@ def test_f75_the_wall_clock_is_turned(jump: str, tmp_path: Path) -> None:
     assert done.stdout == "on time\n", done.stderr
 
 
-async def test_f75_summer_time_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """F75 | the time zone changes in mid-call | nothing changes: local time is asked nowhere | `tzset`"""
+async def test_f75_time_zone_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F75 | the time zone changes in mid-call | no effect: local time is never used | `tzset`"""
 
     async def script(link: Link) -> None:
         await link.request()
@@ -388,16 +384,16 @@ async def test_f75_summer_time_begins(monkeypatch: pytest.MonkeyPatch) -> None:
         time.tzset()
 
 
-# A loop that does not turn
+# A blocked event loop
 
 
-def block(seconds: float) -> None:
+def block_loop(seconds: float) -> None:
     time.sleep(seconds)
 
 
 @contextlib.contextmanager
-def apart(script: Script) -> Iterator[str]:
-    """Serve from a loop and a thread of its own; yield the base URL."""
+def serving_in_a_thread(script: Script) -> Iterator[str]:
+    """Run the server in a separate thread and loop; yield the base URL."""
     ready: list[str] = []
     end = threading.Event()
 
@@ -413,7 +409,7 @@ def apart(script: Script) -> Iterator[str]:
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        until(lambda: bool(ready))
+        wait_until(lambda: bool(ready))
         yield ready[0]
     finally:
         end.set()
@@ -423,24 +419,24 @@ def apart(script: Script) -> Iterator[str]:
 @pytest.mark.parametrize("turns", [1, 3, 5, 7, 9, 12])
 @pytest.mark.parametrize("operation", ["get", "create", "list"])
 async def test_f76_user_code_blocks_the_loop(operation: str, turns: int, caplog: pytest.LogCaptureFixture) -> None:
-    """F76 | user code blocks the loop past `attempt_timeout` | the answer that came counts; logged | own thread
+    """F76 | user code blocks the loop past `attempt_timeout` | the received response counts; logged | server thread
 
     Limits scaled: 0.2 s, blocked for 0.3 s.
     """
     body = {"result": 0, "rooms": [room()["room"]]} if operation == "list" else room()
-    with apart(repeating(answer(200, body))) as base_url:
+    with serving_in_a_thread(repeating(answer(200, body))) as base_url:
         async with client_for(base_url, retry=ONCE, attempt_timeout=0.2) as client:
             task = asyncio.create_task(call(client, operation))
             for _ in range(turns):
                 await asyncio.sleep(0)
-            block(0.3)
+            block_loop(0.3)
             assert await task
     if turns < 5:
         assert "event loop was blocked" in caplog.text
 
 
-async def test_f76_a_blocked_loop_makes_no_limit_endless() -> None:
-    """F76 | a loop that is blocked again and again | a silent server's call still ends | own server"""
+async def test_f76_timeouts_still_fire_on_a_loop_blocked_repeatedly() -> None:
+    """F76 | a loop that is blocked repeatedly | a call to a silent server still ends | server thread"""
 
     async def silent(link: Link) -> None:
         await link.request()
@@ -448,10 +444,10 @@ async def test_f76_a_blocked_loop_makes_no_limit_endless() -> None:
 
     async def blocking() -> None:
         while True:
-            block(0.15)
+            block_loop(0.15)
             await asyncio.sleep(0)
 
-    with apart(silent) as base_url:
+    with serving_in_a_thread(silent) as base_url:
         async with client_for(base_url, retry=ONCE, attempt_timeout=0.2) as client:
             blocker = asyncio.create_task(blocking())
             began = time.monotonic()
@@ -478,7 +474,7 @@ def specs(count: int) -> list[RoomSpec]:
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """Mount a file system of its own, of so many KiB."""
+    """Mount a file system of 160 KiB."""
     folder.mkdir()
     mounted = (
         subprocess.run(
@@ -502,8 +498,8 @@ def freeze(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 
 
-async def test_f77_the_journals_disk_is_full(sandbox: Sandbox, tmp_path: Path) -> None:
-    """F77 | the journal's disk is full | nothing is sent that is not in it; goes on elsewhere | tmpfs"""
+async def test_f77_journal_disk_is_full(sandbox: Sandbox, tmp_path: Path) -> None:
+    """F77 | the journal's disk is full | nothing is sent that is not recorded; resumes on another disk | tmpfs"""
     where = (sandbox.app_id, sandbox.app_key, sandbox.base_url)
     with small_disk(tmp_path / "disk") as disk:
         async with VideoClient(*where, settle=SETTLE) as client:
@@ -524,8 +520,8 @@ async def test_f77_the_journals_disk_is_full(sandbox: Sandbox, tmp_path: Path) -
     assert len(sandbox.ledger.rooms) == 800
 
 
-async def test_f77_the_journals_disk_takes_no_writes(sandbox: Sandbox, tmp_path: Path) -> None:
-    """F77 | the journal's disk becomes read-only | nothing is sent; the error names the file | tmpfs, remounted"""
+async def test_f77_journal_disk_becomes_read_only(sandbox: Sandbox, tmp_path: Path) -> None:
+    """F77 | the journal's disk becomes read-only | not sent; the error names the file | tmpfs, remounted"""
     where = (sandbox.app_id, sandbox.app_key, sandbox.base_url)
     with small_disk(tmp_path / "disk") as disk:
         async with VideoClient(*where, settle=SETTLE) as client:
@@ -538,19 +534,19 @@ async def test_f77_the_journals_disk_takes_no_writes(sandbox: Sandbox, tmp_path:
 
 
 @pytest.mark.parametrize("torn", [0, 1, 100, 4000])
-def test_f77_the_journals_last_line_is_torn(torn: int, tmp_path: Path) -> None:
-    """F77 | death with the journal's last line torn | the line is void; resumed: each room once | bytes cut off"""
+def test_f77_torn_last_line_in_the_journal(torn: int, tmp_path: Path) -> None:
+    """F77 | crash that tears the last journal line | the line is ignored; resumed: each room once | bytes cut off"""
     journal = tmp_path / "job.db"
     with Sandbox(seed=5).in_thread() as sandbox:
         where = (sandbox.base_url, sandbox.app_id, sandbox.app_key)
-        done = subprocess.run(process("torn", *where, journal), env=surroundings(), timeout=30, check=False)
+        done = subprocess.run(process("torn", *where, journal), env=child_env(), timeout=30, check=False)
         assert done.returncode == 9
         assert len(sandbox.ledger.rooms) == 4
         log = tmp_path / "job.db-wal"
         if torn:
             os.truncate(log, log.stat().st_size - torn)
         done = subprocess.run(
-            job(sandbox, journal, 10), env=surroundings(), capture_output=True, text=True, timeout=60, check=False
+            job(sandbox, journal, 10), env=child_env(), capture_output=True, text=True, timeout=60, check=False
         )
         assert done.stdout.startswith("{'created': 10} 0 0 None"), done.stdout + done.stderr
         assert len([made for made in sandbox.ledger.rooms.values() if made["name"] == "A"]) == 10

@@ -1,4 +1,4 @@
-"""A file arrives whole under its own name, or not at all; what came is kept, and goes nowhere else."""
+"""A download yields the complete file or none; partial data is kept and resumed."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ RECORDING = ("rec-user", "canary-recording-password")
 SECRETS = (APP_ID, APP_KEY, base64.b64encode(f"{APP_ID}:{APP_KEY}".encode()).decode())
 
 
-def head(status: int, **fields: object) -> bytes:
-    """Return a head; underscores in names stand for dashes."""
+def headers_of(status: int, **fields: object) -> bytes:
+    """Return response headers; underscores in names become dashes."""
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
     return f"HTTP/1.1 {status} Whatever\r\n{lines}\r\n".encode("latin-1")
 
 
-def whole(content: bytes = CONTENT, etag: str = '"v1"', **fields: object) -> bytes:
-    return head(200, Content_Length=len(content), ETag=etag, **fields) + content
+def complete(content: bytes = CONTENT, etag: str = '"v1"', **fields: object) -> bytes:
+    return headers_of(200, Content_Length=len(content), ETag=etag, **fields) + content
 
 
 def rest(seen: Seen, content: bytes = CONTENT, etag: str = '"v1"') -> bytes:
-    """Answer as a good server does: the rest where it is asked for and the version still stands."""
+    """Respond like a correct server: with the requested rest if the version still matches, else with the file."""
     if seen.headers.get("if-range") != etag or "range" not in seen.headers:
-        return whole(content, etag)
+        return complete(content, etag)
     start = int(seen.headers["range"].removeprefix("bytes=").rstrip("-"))
     return (
-        head(
+        headers_of(
             206,
             Content_Length=len(content) - start,
             Content_Range=f"bytes {start}-{len(content) - 1}/{len(content)}",
@@ -68,12 +68,12 @@ def rest(seen: Seen, content: bytes = CONTENT, etag: str = '"v1"') -> bytes:
     )
 
 
-CUT = whole()[:150_000]
+CUT = complete()[:150_000]
 Answer = bytes | None
 
 
 def files(*answers: Answer) -> Script:
-    """Answer the requests in turn, the last answer for ever; None is a good server. A cut one ends its connection."""
+    """Send these responses in turn, repeating the last; None responds correctly, bytes also end the connection."""
 
     async def script(link: Link) -> None:
         while True:
@@ -95,7 +95,7 @@ async def serving(*answers: Answer, **options: Any) -> AsyncIterator[tuple[Serve
             yield server, client, f"{server.origin}/a/clip.mp4"
 
 
-def left(folder: Path) -> list[str]:
+def names_in(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
 
 
@@ -108,7 +108,7 @@ def same(path: Path, content: bytes = CONTENT) -> bool:
 
 @contextlib.contextmanager
 def full_disk(way: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield a folder in which no more than about 100 KiB find room."""
+    """Yield a folder that holds at most about 100 KiB."""
     if way == "tmpfs":
         folder.mkdir()
         command = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
@@ -140,8 +140,8 @@ def full_disk(way: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.mark.parametrize("way", ["tmpfs", "rlimit", "dev-full"])
-async def test_f78_the_disk_is_full(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F78 | disk full at byte n | an error that says so, the rest in `.part`, no final file; one request | three ways
+async def test_f78_disk_is_full(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F78 | disk full at byte n | an error that says so, data kept in `.part`, no final file; one request | three ways
 
     A tmpfs, `RLIMIT_FSIZE`, `/dev/full`.
     """
@@ -152,19 +152,19 @@ async def test_f78_the_disk_is_full(way: str, tmp_path: Path, monkeypatch: pytes
             assert failed.value.reason == "disk"
             assert os.strerror(errno.EFBIG if way == "rlimit" else errno.ENOSPC) in str(failed.value)
             assert 0 < failed.value.received < len(CONTENT)
-            assert "clip.mp4" not in left(disk)
+            assert "clip.mp4" not in names_in(disk)
             assert (disk / "clip.mp4.part").stat().st_size == failed.value.received
             assert len(server.requests) == 1
             kept = tmp_path / "larger"
             shutil.copytree(disk, kept)
-        # With more room it goes on from there.
+        # With more space, the download resumes.
         path = await client.archives.download(url, kept)
         assert same(path)
         assert server.requests[-1].headers["range"] == f"bytes={failed.value.received}-"
-        assert left(kept) == ["clip.mp4"]
+        assert names_in(kept) == ["clip.mp4"]
 
 
-# F79, F80: going on
+# F79, F80: resuming
 
 
 async def test_f79_cut_and_resumed_within_the_call(tmp_path: Path) -> None:
@@ -173,14 +173,14 @@ async def test_f79_cut_and_resumed_within_the_call(tmp_path: Path) -> None:
         path = await client.archives.download(url, tmp_path)
         first, second = server.requests
     assert same(path)
-    assert left(tmp_path) == ["clip.mp4"]
+    assert names_in(tmp_path) == ["clip.mp4"]
     assert "range" not in first.headers
     assert second.headers["if-range"] == '"v1"'
     assert int(second.headers["range"].removeprefix("bytes=").rstrip("-")) > 0
 
 
 async def test_f79_cut_and_resumed_by_another_client(tmp_path: Path) -> None:
-    """F79 | cut at n, gone on with by a later call of another client | byte-identical | hash"""
+    """F79 | cut at n, resumed by a later call of another client | byte-identical | hash"""
     async with serve(files(CUT, None)) as server:
         url = f"{server.origin}/a/clip.mp4"
         async with client_for(server.base_url, retry=ONCE) as client:
@@ -194,7 +194,7 @@ async def test_f79_cut_and_resumed_by_another_client(tmp_path: Path) -> None:
 
 
 async def test_f79_cut_at_any_place(tmp_path: Path) -> None:
-    """F79 | cut again and again, at any place | byte-identical as long as each attempt brings something | 12 cuts"""
+    """F79 | cut repeatedly, at any place | byte-identical as long as each attempt makes progress | raw server"""
 
     async def script(link: Link) -> None:
         seen = await link.request()
@@ -215,13 +215,13 @@ def part(start: int, content: bytes = CONTENT, **fields: object) -> bytes:
         "ETag": '"v1"',
         **fields,
     }
-    return head(206, **{name: value for name, value in given.items() if value is not None}) + content[start:]
+    return headers_of(206, **{name: value for name, value in given.items() if value is not None}) + content[start:]
 
 
 KEPT = 100_000
 NOT_THE_REST: dict[str, Answer] = {
-    "range-ignored": whole(),
-    "416": head(416, Content_Range=f"bytes */{len(CONTENT)}", Content_Length=0),
+    "range-ignored": complete(),
+    "416": headers_of(416, Content_Range=f"bytes */{len(CONTENT)}", Content_Length=0),
     "wrong-start": part(KEPT + 1),
     "overlapping": part(KEPT - 1),
     "no-content-range": part(KEPT, Content_Range=None),
@@ -233,15 +233,15 @@ NOT_THE_REST: dict[str, Answer] = {
     "etag-gone": part(KEPT, ETag=None),
     "etag-weak": part(KEPT, ETag='W/"v1"'),
     "multipart": part(KEPT, Content_Type="multipart/byteranges; boundary=x"),
-    "accept-ranges-none": whole(Accept_Ranges="none"),
-    "another-version": whole(OTHER, '"v2"'),
+    "accept-ranges-none": complete(Accept_Ranges="none"),
+    "another-version": complete(OTHER, '"v2"'),
 }
 
 
 @pytest.mark.parametrize("answered", NOT_THE_REST.values(), ids=NOT_THE_REST)
-async def test_f80_an_answer_that_does_not_fit_what_was_kept(answered: bytes, tmp_path: Path) -> None:
-    """F80 | Range ignored, 416, wrong `Content-Range`, ETag changed, multipart | anew from 0, never joined | hash"""
-    cut = whole()[: whole().index(CONTENT[:20]) + KEPT]
+async def test_f80_response_does_not_continue_the_part_file(answered: bytes, tmp_path: Path) -> None:
+    """F80 | Range ignored, 416, wrong `Content-Range`, ETag changed, multipart | restarted at 0, never joined | hash"""
+    cut = complete()[: complete().index(CONTENT[:20]) + KEPT]
     async with serving(cut, retry=ONCE) as (server, client, url):
         with pytest.raises(DownloadFailed):
             await client.archives.download(url, tmp_path)
@@ -251,23 +251,23 @@ async def test_f80_an_answer_that_does_not_fit_what_was_kept(answered: bytes, tm
         path = await client.archives.download(url, tmp_path)
         assert server.requests[0].headers["range"] == f"bytes={KEPT}-"
     assert same(path) or same(path, OTHER)
-    assert left(tmp_path) == ["clip.mp4"]
+    assert names_in(tmp_path) == ["clip.mp4"]
 
 
-async def test_f80_a_file_that_changes_with_every_answer(tmp_path: Path) -> None:
-    """F80 | ETag changed at every request | given up with `changed` or `incomplete`; never joined | own server"""
+async def test_f80_file_changes_with_every_response(tmp_path: Path) -> None:
+    """F80 | ETag changes on every request | `DownloadFailed`; versions are never joined | raw server"""
 
     async def script(link: Link) -> None:
         await link.request()
         number = len(link.server.requests)
-        link.send(whole(CONTENT if number % 2 else OTHER, f'"v{number}"')[:100_000])
+        link.send(complete(CONTENT if number % 2 else OTHER, f'"v{number}"')[:100_000])
         await link.drain()
         link.close()
 
     async with serve(script) as server, client_for(server.base_url) as client, asyncio.timeout(5):
         with pytest.raises(DownloadFailed):
             await client.archives.download(f"{server.origin}/a/clip.mp4", tmp_path)
-    assert "clip.mp4" not in left(tmp_path)
+    assert "clip.mp4" not in names_in(tmp_path)
     kept = (tmp_path / "clip.mp4.part").read_bytes()
     assert CONTENT.startswith(kept) or OTHER.startswith(kept)
 
@@ -275,45 +275,43 @@ async def test_f80_a_file_that_changes_with_every_answer(tmp_path: Path) -> None
 # F81: lengths
 
 WRONG_LENGTHS: dict[str, tuple[bytes, str]] = {
-    "less": (whole()[:-1000], "incomplete"),
-    "more": (head(200, Content_Length=len(CONTENT) - 5, ETag='"v1"') + CONTENT, "incomplete"),
-    "none": (head(200, Connection="close") + CONTENT, "incomplete"),
-    "no-number": (head(200, Content_Length="many") + CONTENT, "incomplete"),
-    "a-part-unasked": (part(0), "incomplete"),
-    "compressed": (whole(Content_Encoding="gzip"), "refused"),
-    "cut-chunks": (head(200, Transfer_Encoding="chunked") + b"ff\r\n" + CONTENT[:255] + b"\r\n", "incomplete"),
+    "less": (complete()[:-1000], "incomplete"),
+    "more": (headers_of(200, Content_Length=len(CONTENT) - 5, ETag='"v1"') + CONTENT, "incomplete"),
+    "none": (headers_of(200, Connection="close") + CONTENT, "incomplete"),
+    "not-a-number": (headers_of(200, Content_Length="many") + CONTENT, "incomplete"),
+    "unsolicited-part": (part(0), "incomplete"),
+    "compressed": (complete(Content_Encoding="gzip"), "refused"),
+    "cut-chunks": (headers_of(200, Transfer_Encoding="chunked") + b"ff\r\n" + CONTENT[:255] + b"\r\n", "incomplete"),
 }
 
 
 @pytest.mark.parametrize(("answered", "reason"), WRONG_LENGTHS.values(), ids=WRONG_LENGTHS)
-async def test_f81_more_or_less_than_announced_or_no_length(answered: bytes, reason: str, tmp_path: Path) -> None:
-    """F81 | more or fewer bytes than announced; no length at all | an error, never a final file | own server"""
+async def test_f81_wrong_or_missing_length(answered: bytes, reason: str, tmp_path: Path) -> None:
+    """F81 | more or fewer bytes than announced; no length | error, no final file; surplus dropped | raw server"""
     async with serving(answered, retry=ONCE) as (_, client, url):
         try:
             await client.archives.download(url, tmp_path)
         except DownloadFailed as failed:
-            told = failed.reason
+            outcome = failed.reason
         except ProtocolError:
-            # aiohttp's parser found it no HTTP.
-            told = reason
+            # aiohttp's parser rejected it as invalid HTTP.
+            outcome = reason
         except VideoAPIError as error:
-            told = repr(error)
+            outcome = repr(error)
         else:
-            told = "whole"
-    # A length that is too short is a whole file to HTTP, and the surplus nobody's.
-    assert told == reason or (told == "whole" and same(tmp_path / "clip.mp4", CONTENT[:-5]))
-    assert told == "whole" or "clip.mp4" not in left(tmp_path)
+            outcome = "complete"
+    # If the length is too short, HTTP sees a complete file, and the surplus is not part of it.
+    assert outcome == reason or (outcome == "complete" and same(tmp_path / "clip.mp4", CONTENT[:-5]))
+    assert outcome == "complete" or "clip.mp4" not in names_in(tmp_path)
 
 
 # F82: credentials, expiry
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, AuthenticationFailed), (403, PermissionDenied)])
-async def test_f82_the_recording_credentials_are_refused_at_the_start(
-    status: int, kind: type[VideoAPIError], tmp_path: Path
-) -> None:
-    """F82 | 401, 403 at the start | an error names `recording_auth=`; one request; never APP_KEY | own server"""
-    refusal = head(status, Content_Length=0)
+async def test_f82_credentials_rejected_at_the_start(status: int, kind: type[VideoAPIError], tmp_path: Path) -> None:
+    """F82 | 401, 403 at the start | error about recording credentials; one request, never APP_KEY | raw server"""
+    refusal = headers_of(status, Content_Length=0)
     for options in ({}, {"recording_auth": None}):
         async with serving(refusal, **options) as (server, client, url):
             with pytest.raises(kind, match="recording") as failed:
@@ -321,30 +319,30 @@ async def test_f82_the_recording_credentials_are_refused_at_the_start(
             assert len(server.requests) == 1
             assert not failed.value.retryable
             assert all(secret not in repr(server.requests) for secret in SECRETS)
-    assert left(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
-async def test_f82_the_credentials_are_refused_half_way(tmp_path: Path) -> None:
-    """F82 | 403 half-way | an error, no storm of retries; what came is kept and gone on with later | own server"""
-    async with serving(CUT, head(403, Content_Length=0), None) as (server, client, url):
+async def test_f82_credentials_rejected_halfway(tmp_path: Path) -> None:
+    """F82 | 403 halfway | an error, no retry storm; received data is kept and resumed later | raw server"""
+    async with serving(CUT, headers_of(403, Content_Length=0), None) as (server, client, url):
         with pytest.raises(PermissionDenied):
             await client.archives.download(url, tmp_path)
         assert len(server.requests) == 2
-        assert left(tmp_path) == ["clip.mp4.part", "clip.mp4.part.json"]
+        assert names_in(tmp_path) == ["clip.mp4.part", "clip.mp4.part.json"]
         assert same(await client.archives.download(url, tmp_path))
 
 
 @pytest.mark.parametrize("status", [404, 410])
-async def test_f82_a_file_that_is_gone(status: int, tmp_path: Path) -> None:
-    """F82 | 404, 410 after 72 hours | `NotFound` that says how long files are kept; one request | own server"""
-    async with serving(head(status, Content_Length=0)) as (server, client, url):
+async def test_f82_file_is_gone(status: int, tmp_path: Path) -> None:
+    """F82 | 404, 410 after 72 hours | `NotFound` that says how long files are kept; one request | raw server"""
+    async with serving(headers_of(status, Content_Length=0)) as (server, client, url):
         with pytest.raises(NotFound, match="72 hours"):
             await client.archives.download(url, tmp_path)
         assert len(server.requests) == 1
 
 
-async def test_f82_a_signed_address_expires_half_way(tmp_path: Path) -> None:
-    """F82 | pre-signed URL expired half-way | the archive is read once for a fresh one; resumed | own server"""
+async def test_f82_signed_url_expires_halfway(tmp_path: Path) -> None:
+    """F82 | pre-signed URL expires halfway | the archive is read once for a new URL; resumed | raw server"""
     signatures = iter(["old", "new"])
 
     async def script(link: Link) -> None:
@@ -358,7 +356,7 @@ async def test_f82_a_signed_address_expires_half_way(tmp_path: Path) -> None:
             if "old" not in seen.target:
                 link.send(rest(seen))
             elif "range" in seen.headers:
-                link.send(head(403, Content_Length=0))
+                link.send(headers_of(403, Content_Length=0))
             else:
                 link.send(CUT)
                 await link.drain()
@@ -374,10 +372,10 @@ async def test_f82_a_signed_address_expires_half_way(tmp_path: Path) -> None:
     assert "canary" not in path.name
 
 
-async def test_f82_a_busy_server_is_asked_in_its_own_time(tmp_path: Path) -> None:
-    """F82 | 503 with Retry-After | waited for as it asks, three attempts, then the error | scaled clock"""
+async def test_f82_busy_server_with_retry_after(tmp_path: Path) -> None:
+    """F82 | 503 with Retry-After | waits as requested, three attempts, then the error | simulated clock"""
     skipped = Skipped()
-    busy = head(503, Content_Length=0, Retry_After=7)
+    busy = headers_of(503, Content_Length=0, Retry_After=7)
     async with skipped.manager() as manager:
         async with serving(busy, session=manager) as (server, client, url):
             with pytest.raises(VideoAPIError) as failed:
@@ -386,24 +384,24 @@ async def test_f82_a_busy_server_is_asked_in_its_own_time(tmp_path: Path) -> Non
     assert all(7 <= wait <= 8 for wait in skipped.waits)
 
 
-# F83: something else
+# F83: not the file
 
 PAGES: dict[str, bytes] = {
-    "login": whole(b"<html><form>Log in</form></html>", Content_Type="text/html; charset=utf-8"),
-    "xhtml": whole(b"<html/>", Content_Type="application/xhtml+xml"),
-    "json": whole(b'{"result":40001}', Content_Type="application/json"),
+    "login": complete(b"<html><form>Log in</form></html>", Content_Type="text/html; charset=utf-8"),
+    "xhtml": complete(b"<html/>", Content_Type="application/xhtml+xml"),
+    "json": complete(b'{"result":40001}', Content_Type="application/json"),
 }
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
-async def test_f83_a_page_in_place_of_the_file(page: bytes, tmp_path: Path) -> None:
-    """F83 | 200 with a login page or JSON in place of media | refused at once, nothing written | own server"""
+async def test_f83_page_instead_of_the_file(page: bytes, tmp_path: Path) -> None:
+    """F83 | 200 with a login page or JSON instead of media | rejected at once, nothing written | raw server"""
     async with serving(page) as (server, client, url):
         with pytest.raises(DownloadFailed) as failed:
             await client.archives.download(url, tmp_path)
         assert failed.value.reason in ("credentials", "refused")
         assert len(server.requests) == 1
-    assert left(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 # F84: names
@@ -425,18 +423,18 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_f84_a_hostile_name(name: str, tmp_path: Path) -> None:
-    """F84 | a hostile file name, in the address and in a header | stays in its directory, harmless | own server"""
+async def test_f84_hostile_file_name(name: str, tmp_path: Path) -> None:
+    """F84 | a hostile file name, in the URL and in a header | stays in its directory, sanitized | raw server"""
     folder = tmp_path / "in" / "here"
     folder.mkdir(parents=True)
     disposition = f"attachment; filename=\"{name}\"; filename*=UTF-8''..%2F{name}"
-    async with serving(whole(Content_Disposition=disposition)) as (server, client, _):
+    async with serving(complete(Content_Disposition=disposition)) as (server, client, _):
         path = await client.archives.download(f"{server.origin}/a/{name}", folder)
     assert path.parent == folder
     assert path.resolve().parent == folder.resolve()
     assert same(path)
-    assert left(folder) == [path.name]
-    assert left(tmp_path / "in") == ["here"]
+    assert names_in(folder) == [path.name]
+    assert names_in(tmp_path / "in") == ["here"]
     assert not path.name.startswith((".", "-"))
     assert path.name.isprintable()
     assert len(path.name.encode()) <= 205
@@ -444,8 +442,8 @@ async def test_f84_a_hostile_name(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["final", "part", "note"])
-async def test_f84_a_link_in_the_target(what: str, tmp_path: Path) -> None:
-    """F84 | a symlink in the target's place, its `.part`'s, its note's | nothing is written through it | own server"""
+async def test_f84_symlink_in_the_target(what: str, tmp_path: Path) -> None:
+    """F84 | a symlink in place of the file, its `.part` or `.part.json` | nothing is written through it | raw server"""
     folder, victim = tmp_path / "in", tmp_path / "victim"
     folder.mkdir()
     victim.write_text("precious")
@@ -457,8 +455,8 @@ async def test_f84_a_link_in_the_target(what: str, tmp_path: Path) -> None:
     assert victim.read_text() == "precious"
 
 
-async def test_f84_an_existing_file(tmp_path: Path) -> None:
-    """F84 | an existing file | an error before anything is sent; replaced at once with `overwrite=True` | own server"""
+async def test_f84_existing_file(tmp_path: Path) -> None:
+    """F84 | an existing file | an error before any request; replaced with `overwrite=True` | raw server"""
     (tmp_path / "clip.mp4").write_text("precious")
     async with serving(None) as (server, client, url):
         with pytest.raises(DownloadFailed, match="overwrite=True") as failed:
@@ -469,8 +467,8 @@ async def test_f84_an_existing_file(tmp_path: Path) -> None:
         assert same(await client.archives.download(url, tmp_path, overwrite=True))
 
 
-async def test_f84_two_downloads_to_one_name(tmp_path: Path) -> None:
-    """F84 | two downloads to one name at once | one file, whole; the other fails with `exists` | own server"""
+async def test_f84_concurrent_downloads_to_one_name(tmp_path: Path) -> None:
+    """F84 | concurrent downloads to one name | one complete file; the others fail with `exists` | raw server"""
     async with serving(None) as (_, client, url):
         ends = await asyncio.gather(
             *(client.archives.download(url, tmp_path) for _ in range(4)), return_exceptions=True
@@ -478,7 +476,7 @@ async def test_f84_two_downloads_to_one_name(tmp_path: Path) -> None:
     assert sum(isinstance(end, Path) for end in ends) == 1
     assert {end.reason for end in ends if isinstance(end, DownloadFailed)} == {"exists"}
     assert same(tmp_path / "clip.mp4")
-    assert left(tmp_path) == ["clip.mp4"]
+    assert names_in(tmp_path) == ["clip.mp4"]
 
 
 # F85: addresses
@@ -510,19 +508,19 @@ FORMS = [
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("by", ["address", "redirect"])
-async def test_f85_addresses_inside(form: str, by: str, tmp_path: Path) -> None:
-    """F85 | an inner address in any spelling, as the file's or a redirect's | refused; no connection | own listener"""
-    async with serve(files(None)) as inside:
-        wanted = form.format(port=inside.port, own=inside.port)
-        moved = head(302, Location=wanted.encode().decode("latin-1"), Content_Length=0)
+async def test_f85_internal_addresses(form: str, by: str, tmp_path: Path) -> None:
+    """F85 | an internal address in any spelling, in the URL or a redirect | rejected; no connection | raw server"""
+    async with serve(files(None)) as internal:
+        target = form.format(port=internal.port, own=internal.port)
+        moved = headers_of(302, Location=target.encode().decode("latin-1"), Content_Length=0)
         async with serving(moved) as (_, client, url):
             with pytest.raises((DownloadFailed, ProtocolError)) as failed:
-                await client.archives.download(wanted if by == "address" else url, tmp_path)
-        assert inside.accepted == 0
+                await client.archives.download(target if by == "address" else url, tmp_path)
+        assert internal.accepted == 0
         assert "pass@" not in str(failed.value)
     if isinstance(failed.value, DownloadFailed):
         assert failed.value.reason == "host"
-    assert left(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -541,10 +539,10 @@ async def test_f85_addresses_inside(form: str, by: str, tmp_path: Path) -> None:
         "224.0.0.1",
     ],
 )
-async def test_f85_a_name_below_a_suffix_that_leads_inside(
+async def test_f85_allowed_suffix_resolves_to_an_internal_address(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F85 | a host below an allowed suffix that resolves to an address inside | refused when it connects | resolver"""
+    """F85 | a host under an allowed suffix that resolves to an internal address | rejected on connect | resolver"""
     resolve_to(monkeypatch, address)
     async with serving(None, recording_hosts=[".files.example"]) as (server, client, _):
         with pytest.raises(DownloadFailed, match="no public address") as failed:
@@ -553,13 +551,13 @@ async def test_f85_a_name_below_a_suffix_that_leads_inside(
         assert server.accepted == 0
 
 
-async def test_f85_a_name_that_is_bound_anew_after_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F85 | a name that resolves to a public address, then to this machine | refused when it connects | resolver
+async def test_f85_dns_rebinding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F85 | a name that resolves to a public address, then to loopback | rejected on connect | resolver
 
-    127.0.0.2, where nobody listens, is passed off as public; and the last client shows that only the resolver's
-    refusal stands between the name and the server.
+    127.0.0.2, which has no listener, counts as public here. The last client shows that only the resolver's check
+    protects the server.
     """
-    asked = resolve_to(monkeypatch, "127.0.0.2", "127.0.0.1")
+    resolved = resolve_to(monkeypatch, "127.0.0.2", "127.0.0.1")
     monkeypatch.setattr(resolver, "is_public", lambda address: address == "127.0.0.2" or is_public(address))
     async with serve(files(None)) as server:
         monkeypatch.setitem(host_policy._PORTS, "http", server.port)
@@ -570,39 +568,39 @@ async def test_f85_a_name_that_is_bound_anew_after_the_check(tmp_path: Path, mon
                 with pytest.raises(expected):
                     await client.archives.download(url, tmp_path)
         assert server.accepted == 0
-        assert len(asked) == 2
+        assert len(resolved) == 2
         monkeypatch.setattr(resolver, "is_public", lambda address: True)
         async with client_for(server.base_url, **options) as client:
             assert same(await client.archives.download(url, tmp_path))
 
 
-async def test_f85_what_is_named_is_fetched(tmp_path: Path) -> None:
-    """F85 | the base URL's origin, or an address named in `recording_hosts=` | fetched, wherever it is | own server"""
-    async with serve(files(None)) as inside, serving(None) as (server, client, url):
+async def test_f85_allowed_internal_hosts_are_fetched(tmp_path: Path) -> None:
+    """F85 | the base URL's origin; an address listed in `recording_hosts=` | fetched, even if internal | raw server"""
+    async with serve(files(None)) as internal, serving(None) as (server, client, url):
         assert same(await client.archives.download(url, tmp_path / "a.mp4"))
-        async with client_for(server.base_url, recording_hosts=[f"127.0.0.1:{inside.port}"]) as named:
-            assert same(await named.archives.download(f"{inside.origin}/x.mp4", tmp_path / "b.mp4"))
+        async with client_for(server.base_url, recording_hosts=[f"127.0.0.1:{internal.port}"]) as named:
+            assert same(await named.archives.download(f"{internal.origin}/x.mp4", tmp_path / "b.mp4"))
         with pytest.raises(DownloadFailed, match="recording_hosts="):
-            await client.archives.download(f"{inside.origin}/x.mp4", tmp_path / "c.mp4")
+            await client.archives.download(f"{internal.origin}/x.mp4", tmp_path / "c.mp4")
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
-    """Let every name resolve to these addresses in turn, the last one for ever; return what was asked."""
-    asked: list[str] = []
+    """Resolve every name to these addresses in turn, repeating the last; return the list of resolved names."""
+    resolved: list[str] = []
 
     def getaddrinfo(host: str, port: int, *_: object, **__: object) -> list[Any]:
-        address = addresses[min(len(asked), len(addresses) - 1)]
-        asked.append(host)
+        address = addresses[min(len(resolved), len(addresses) - 1)]
+        resolved.append(host)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         return [(family, socket.SOCK_STREAM, 6, "", (address, port, 0, 0) if ":" in address else (address, port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    return asked
+    return resolved
 
 
 async def test_f82_f79_against_the_sandbox(tmp_path: Path) -> None:
-    """F79 | an archive's file, cut twice | the same bytes as without | sandbox
-    F82 | wrong recording credentials, files past their time | `PermissionDenied`; `NotFound` | sandbox
+    """F79 | an archive's file, cut twice | the same bytes as without cuts | sandbox
+    F82 | wrong recording credentials, expired files | `PermissionDenied`; `NotFound` | sandbox
     """
     async with Sandbox(seed=5, file_size=400_001) as sandbox:
         project = (sandbox.app_id, sandbox.app_key, sandbox.base_url)
@@ -619,4 +617,4 @@ async def test_f82_f79_against_the_sandbox(tmp_path: Path) -> None:
             sandbox.switches.file_hours = 0
             with pytest.raises(NotFound):
                 await client.archives.download(file, tmp_path / "late")
-    assert left(tmp_path) == ["cut", "straight"]
+    assert names_in(tmp_path) == ["cut", "straight"]

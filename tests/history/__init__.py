@@ -1,1 +1,1 @@
-"""The judge of creates: what clients believe, held against what the service did."""
+"""The checker of creates: compares what clients report with what the service executed."""

@@ -1,4 +1,4 @@
-"""Clients as they are often written, each with one fault; they talk to the service by aiohttp alone."""
+"""Clients with one common mistake each, written directly on aiohttp."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _ATTEMPTS: Final = 3
 
 @attrs.define
 class Bad:
-    """What these clients share: a session, a history, and the count of requests they know of.
+    """The state shared by these clients: a session, a history, and the number of requests they know of.
 
     Args:
-        base_url: The service.
+        base_url: URL of the service.
         auth: APP_ID and APP_KEY.
-        settle: How long those that look wait before they do.
+        settle: Seconds that clients wait before they look up a room.
     """
 
     base_url: str
@@ -49,7 +49,7 @@ class Bad:
         self.events.append(Event(what, cref, asyncio.get_running_loop().time(), room_id))
 
     async def post(self, cref: str, **options: Any) -> tuple[int, Any]:
-        """Send the create once; the status, and the body as JSON or None."""
+        """Send the create once; return the status, and the body as JSON or None."""
         self.accounted += 1
         body = {"name": cref, "owner_ref": cref, "settings": {}}
         options = {"allow_redirects": False, **options}
@@ -57,7 +57,7 @@ class Bad:
             return response.status, await _json(response)
 
     async def found(self, cref: str) -> str | None:
-        """Look for the room in the list once; believe what it shows, or does not."""
+        """Look up the room in the list once, and trust the list."""
         self.accounted += 1
         async with self.session.get(f"{self.base_url}/rooms") as response:
             listed = json.loads(await response.read())
@@ -68,12 +68,12 @@ Client = Callable[[Bad, str], Awaitable[None]]
 
 
 async def no_retry(it: Bad, cref: str) -> None:
-    """Send once, and call whatever is no success a failure."""
+    """Send once, and treat everything except success as failure."""
     try:
         status, body = await it.post(cref)
     except _BROKEN:
         return it.note("fail", cref)
-    return _told(it, cref, status, body)
+    return _record_response(it, cref, status, body)
 
 
 async def naive_retry(it: Bad, cref: str) -> None:
@@ -84,34 +84,34 @@ async def naive_retry(it: Bad, cref: str) -> None:
         except _BROKEN:
             continue
         if status < 500 or attempt == _ATTEMPTS - 1:
-            return _told(it, cref, status, body)
+            return _record_response(it, cref, status, body)
     return it.note("fail", cref)
 
 
-async def bad_gateway_is_a_refusal(it: Bad, cref: str) -> None:
-    """Take a 502 for proof that nothing was done."""
+async def treats_502_as_rejection(it: Bad, cref: str) -> None:
+    """Treat a 502 as proof that nothing was executed."""
     try:
         status, body = await it.post(cref)
     except _BROKEN:
         return it.note("unknown", cref)
     if status == 502:
         return it.note("fail", cref)
-    return _told(it, cref, status, body)
+    return _record_response(it, cref, status, body)
 
 
-async def trusts_the_parsers_status(it: Bad, cref: str) -> None:
-    """Take aiohttp's own 400, for an answer that it could not read, for the service's."""
+async def treats_parser_error_as_rejection(it: Bad, cref: str) -> None:
+    """Treat the 400 that aiohttp reports for a malformed response as a response of the service."""
     try:
         status, body = await it.post(cref)
     except aiohttp.ClientResponseError as error:
         return it.note("fail" if 400 <= error.status < 500 else "unknown", cref)
     except _BROKEN:
         return it.note("unknown", cref)
-    return _told(it, cref, status, body)
+    return _record_response(it, cref, status, body)
 
 
 async def looks_and_sends_again(it: Bad, cref: str) -> None:
-    """Look in the list after `settle` seconds, without control rooms, and send again what is not there."""
+    """Look up the room after `settle` seconds, without known rooms, and send again if it is missing."""
     for _ in range(_ATTEMPTS):
         try:
             status, body = await it.post(cref)
@@ -119,7 +119,7 @@ async def looks_and_sends_again(it: Bad, cref: str) -> None:
             pass
         else:
             if status < 500:
-                return _told(it, cref, status, body)
+                return _record_response(it, cref, status, body)
         await asyncio.sleep(it.settle)
         try:
             room_id = await it.found(cref)
@@ -130,15 +130,15 @@ async def looks_and_sends_again(it: Bad, cref: str) -> None:
     return it.note("fail", cref)
 
 
-async def accepts_a_cut_list(it: Bad, cref: str) -> None:
-    """Read as much of the list as comes, and believe it."""
+async def accepts_truncated_list(it: Bad, cref: str) -> None:
+    """Trust a truncated list."""
     for _ in range(_ATTEMPTS):
         try:
             status, body = await it.post(cref)
         except _BROKEN:
             pass
         else:
-            return _told(it, cref, status, body)
+            return _record_response(it, cref, status, body)
         await asyncio.sleep(it.settle)
         seen = b""
         it.accounted += 1
@@ -154,7 +154,7 @@ async def accepts_a_cut_list(it: Bad, cref: str) -> None:
 
 
 async def follows_redirects(it: Bad, cref: str) -> None:
-    """Let aiohttp follow a redirect, which makes a GET of the create."""
+    """Let aiohttp follow a redirect, which turns the create into a GET."""
     try:
         status, body = await it.post(cref, allow_redirects=True)
     except _BROKEN:
@@ -164,48 +164,48 @@ async def follows_redirects(it: Bad, cref: str) -> None:
     return it.note("unknown", cref)
 
 
-async def false_is_nought(it: Bad, cref: str) -> None:
-    """Take `result: false` for success, as `False == 0` in Python."""
+async def treats_false_as_zero(it: Bad, cref: str) -> None:
+    """Treat `result: false` as success, because `False == 0` in Python."""
     try:
         status, body = await it.post(cref)
     except _BROKEN:
         return it.note("unknown", cref)
     if body is not None and body.get("result") == 0:
         return it.note("ok", cref, (body.get("room") or {}).get("room_id"))
-    return _told(it, cref, status, body)
+    return _record_response(it, cref, status, body)
 
 
 async def swallows_cancellation(it: Bad, cref: str) -> None:
-    """Take being cancelled for a failure like any other."""
+    """Treat a cancellation as a failure."""
     try:
         status, body = await it.post(cref)
     except (*_BROKEN, asyncio.CancelledError):
         return it.note("fail", cref)
-    return _told(it, cref, status, body)
+    return _record_response(it, cref, status, body)
 
 
-async def goes_on_when_cancelled(it: Bad, cref: str) -> None:
-    """Leave the request running behind the back of whoever cancelled it."""
+async def keeps_running_when_cancelled(it: Bad, cref: str) -> None:
+    """Leave the request running after a cancellation."""
     task = asyncio.ensure_future(it.post(cref))
     it.left.append(task)
     try:
         status, body = await asyncio.shield(task)
     except asyncio.CancelledError:
         return it.note("unknown", cref)
-    return _told(it, cref, status, body)
+    return _record_response(it, cref, status, body)
 
 
 async def retries_in_middleware(it: Bad, cref: str) -> None:
-    """Send once, as it thinks: the session has `retrying` in its middlewares."""
+    """Send once, unaware that the session has `retrying` in its middlewares."""
     try:
         status, body = await it.post(cref)
     except _BROKEN:
         return it.note("unknown", cref)
-    return _told(it, cref, status, body)
+    return _record_response(it, cref, status, body)
 
 
 async def retrying(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Send again within aiohttp, where nobody counts."""
+    """Send again within aiohttp, where requests are not counted."""
     for _ in range(_ATTEMPTS - 1):
         try:
             return await handler(request)
@@ -215,11 +215,11 @@ async def retrying(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandle
 
 
 def reference(run: str, number: int) -> str:
-    """Return a reference of the library's shape."""
+    """Return a reference in the library's format."""
     return reference_of(run, f"row-{number}")
 
 
-def _told(it: Bad, cref: str, status: int, body: Any) -> None:
+def _record_response(it: Bad, cref: str, status: int, body: Any) -> None:
     result = body.get("result") if isinstance(body, dict) else None
     if status in (200, 201) and result == 0 and type(result) is int and "room" in body:
         it.note("ok", cref, body["room"]["room_id"])

@@ -1,4 +1,4 @@
-"""Holds what clients believe against what the service did: one history, nine properties, a list of violations."""
+"""Compare what clients report with what the service did: one history, nine properties, a list of violations."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ What = Literal["invoke", "send", "ok", "fail", "unknown"]
 
 @attrs.frozen
 class Event:
-    """What a client did or believes.
+    """An action of a client, or the outcome that it reports.
 
     Args:
         what: `invoke`; `send` for an attempt that may have taken effect; then one of `ok`, `fail`, `unknown`.
         cref: The create's reference.
-        at: When, in seconds.
+        at: Time in seconds.
         room_id: The room of an `ok`.
-        life: Which process it was, where processes are killed and started again.
+        life: Number of the process, if processes are killed and restarted.
     """
 
     what: What
@@ -34,16 +34,16 @@ class Event:
 
 @attrs.frozen(kw_only=True)
 class Truth:
-    """What the service did, and what the client left behind.
+    """What the service executed, and what the client leaked.
 
     Args:
         executed: Reference and room of every executed create, in order.
-        live: Reference of every room that exists at the end, by its id.
-        arrived: Requests that reached the service, of any kind; None where nobody counted.
-        accounted: Requests that the client says it sent; None where it says nothing.
-        left: Connections, tasks and files that are still there.
-        healed_at: When trouble ended.
-        patience: Seconds after that within which everything must have ended.
+        live: Reference of every room that exists at the end, by its ID.
+        arrived: Number of requests of any kind that reached the service; None if not counted.
+        accounted: Number of requests that the client reports as sent; None if not counted.
+        left: Connections, tasks and files that are still open.
+        healed_at: When the faults ended.
+        patience: Seconds after that within which every create must end.
     """
 
     executed: Sequence[tuple[str, str]] = ()
@@ -57,7 +57,7 @@ class Truth:
 
 @attrs.frozen
 class Violation:
-    """A property that a history breaks, and by what."""
+    """A property that a history breaks, and how."""
 
     broken: str
     cref: str
@@ -65,9 +65,9 @@ class Violation:
 
 
 def check(history: Iterable[Event], truth: Truth) -> list[Violation]:
-    """Return everything that is wrong with a history."""
+    """Return all violations of a history."""
     events = list(history)
-    return [violation for judge in _JUDGES for violation in judge(events, truth)]
+    return [violation for find in _CHECKS for violation in find(events, truth)]
 
 
 def properties(violations: Iterable[Violation]) -> set[str]:
@@ -98,14 +98,14 @@ def _no_phantom(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
     invoked = {event.cref for event in events if event.what == "invoke"}
     for room_id, cref in truth.live.items():
         if cref not in invoked:
-            yield Violation("P3", cref, f"nobody asked for room {room_id}")
+            yield Violation("P3", cref, f"room {room_id} was never requested")
 
 
 def _fail_is_honest(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
     made = {cref for cref, _ in truth.executed}
     for event in events:
         if event.what == "fail" and event.cref in made:
-            yield Violation("P4", event.cref, "called a failure, and was executed")
+            yield Violation("P4", event.cref, "reported as failed, but was executed")
 
 
 def _unknown_is_resolved(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
@@ -135,7 +135,7 @@ def _one_outcome_each(events: Sequence[Event], truth: Truth) -> Iterator[Violati
         if (cref, life) not in invoked:
             yield Violation("P7", cref, f"ended as {found} and never began")
         elif len(found) != 1 and (life == last_life or found):
-            # A process that was killed owes no outcome; the last one owes one for each.
+            # A killed process need not report outcomes; the last one must report one per create.
             yield Violation("P7", cref, f"has {len(found)} outcomes {found}")
 
 
@@ -147,10 +147,10 @@ def _ends_in_time(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
 
 def _nothing_left(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
     for thing in truth.left:
-        yield Violation("P9", "", f"left behind: {thing}")
+        yield Violation("P9", "", f"leaked: {thing}")
 
 
-_JUDGES: Final = (
+_CHECKS: Final = (
     _no_duplicate,
     _no_loss,
     _no_phantom,

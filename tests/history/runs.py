@@ -1,4 +1,4 @@
-"""Randomised runs of creates against the sandbox, written down so that the checker can judge them."""
+"""Randomized runs of creates against the sandbox, recorded for the checker."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from videoapi.sandbox import Sandbox
 
 FAULTS: Final = 0.4
 LATE: Final = 0.12
-"""Longest late execution in a run, in seconds."""
+"""Maximum delay of late execution in a run, in seconds."""
 LAG: Final = 0.12
-"""How long the list of rooms lags, in seconds."""
+"""Lag of the room list, in seconds."""
 SETTLE: Final = 0.35
-"""Above both together, with room for a machine that is busy."""
+"""More than both together, with a margin for a busy machine."""
 SELF_CHECK: Final = "videoapi self-check"
 KINDS: Final = (
     "drop_before",
@@ -42,34 +42,34 @@ _ENDS: Final[dict[str, Any]] = {"created": "ok", "failed": "fail", "not_sent": "
 
 
 def faults(seed: int, length: int, late: float = LATE) -> list[Any]:
-    """Return what each create that arrives will meet: trouble for 40 % of them."""
-    dice = random.Random(seed)
-    return [_fault(dice, late) if dice.random() < FAULTS else None for _ in range(length)]
+    """Return one fault or None per arriving create: a fault for 40 % of them."""
+    rng = random.Random(seed)
+    return [_fault(rng, late) if rng.random() < FAULTS else None for _ in range(length)]
 
 
-def _fault(dice: random.Random, late: float) -> tuple[str, dict[str, Any]]:
-    kind = dice.choice(KINDS)
-    told: dict[str, Any] = {}
+def _fault(rng: random.Random, late: float) -> tuple[str, dict[str, Any]]:
+    kind = rng.choice(KINDS)
+    options: dict[str, Any] = {}
     if kind in ("late", "late_status"):
-        told["seconds"] = dice.uniform(0, late)
+        options["seconds"] = rng.uniform(0, late)
     if kind in ("status", "status_after", "late_status"):
-        told["status"] = dice.choice((500, 502, 503, 504))
-    return kind, told
+        options["status"] = rng.choice((500, 502, 503, 504))
+    return kind, options
 
 
 def trouble(sandbox: Sandbox, seed: int, creates: int, *, late: float = LATE, lag: float = LAG) -> None:
-    """Bring a sandbox into the trouble of a seed."""
+    """Set the list lag of a sandbox, and plan the faults of a seed."""
     sandbox.set(list_lag=lag)
     sandbox.plan(faults(seed, 8 * creates, late))
 
 
 @attrs.define
 class Diary:
-    """What one process of a client did and believes; hand its methods to the client.
+    """The recorded events of one client process; its methods are passed to the client.
 
     Args:
-        life: Which process it is.
-        note: Called with each event at once.
+        life: Number of the process.
+        note: Called with each event as it happens.
     """
 
     life: int = 0
@@ -84,7 +84,7 @@ class Diary:
         self.note(event)
 
     async def middleware(self, request: Request, send: Callable[[Request], Awaitable[Outcome]]) -> Outcome:
-        """Note every send of a create that may have taken effect."""
+        """Record every attempt of a create that may have taken effect."""
         if request.reference is None or request.body is None:
             return await send(request)
         name = json.loads(request.body)["name"]
@@ -96,24 +96,24 @@ class Diary:
         return outcome
 
     def invoked(self, name: str, cref: str) -> None:
-        """Note that a room was asked for, once."""
+        """Record once that a room was requested."""
         if name not in self.references:
             self.references[name] = cref
             self.write("invoke", cref)
 
     def attempted(self, event: object) -> None:
-        """Count the requests that may have reached the service; a listener."""
+        """Count the requests that may have reached the service. An event listener."""
         if isinstance(event, AttemptEvent) and event.verdict != "not_sent":
             self.accounted += 1
 
     def outcome(self, outcome: BulkOutcome) -> None:
-        """Note what an item of a bulk run ended as."""
+        """Record the outcome of an item of a bulk run."""
         assert outcome.reference is not None
         self.write(_ENDS[outcome.status], outcome.reference, outcome.room_id)
 
 
 def client_of(sandbox: Sandbox, diary: Diary, **options: Any) -> VideoClient:
-    """Return a client that keeps a diary."""
+    """Return a client that records its events in a diary."""
     options = {"settle": SETTLE, **options}
     return VideoClient(
         sandbox.app_id,
@@ -126,7 +126,7 @@ def client_of(sandbox: Sandbox, diary: Diary, **options: Any) -> VideoClient:
 
 
 async def one(client: VideoClient, diary: Diary, name: str, **options: Any) -> None:
-    """Create one room, and note how it ends."""
+    """Create one room, and record its outcome."""
     try:
         room = await client.rooms.create(name=name, **options)
     except CreateOutcomeUnknown:
@@ -138,7 +138,7 @@ async def one(client: VideoClient, diary: Diary, name: str, **options: Any) -> N
 
 
 async def healed(client: VideoClient, diary: Diary, sandbox: Sandbox) -> None:
-    """End the trouble, and resolve what is unknown."""
+    """Remove all faults, and resolve the unknown creates."""
     sandbox.clear_faults()
     await quiet(sandbox)
     last = {event.cref: event.what for event in diary.events if event.what != "send"}
@@ -147,7 +147,7 @@ async def healed(client: VideoClient, diary: Diary, sandbox: Sandbox) -> None:
 
 
 async def quiet(sandbox: Sandbox) -> None:
-    """Wait until nothing is executed any more, and all is shown."""
+    """Wait until no late execution is pending, and the list shows all rooms."""
     while sandbox.late:
         await asyncio.sleep(0.02)
     await asyncio.sleep(float(sandbox.switches.list_lag))
@@ -164,7 +164,7 @@ async def _resolve(client: VideoClient, diary: Diary, cref: str) -> None:
 
 
 def truth_of(sandbox: Sandbox, diaries: Iterable[Diary] = (), **more: Any) -> Truth:
-    """Return what the sandbox did; rooms of the self-check, which a killed client leaves behind, are left out."""
+    """Return what the sandbox did, without self-check rooms, which a killed client cannot delete."""
     made = [entry for entry in sandbox.ledger.created if not (entry.name or "").startswith(SELF_CHECK)]
     reference = {entry.room_id: entry.reference or "" for entry in made}
     diaries = list(diaries)

@@ -1,4 +1,4 @@
-"""The judge convicts: each of these clients has one fault, and is caught by the property that it breaks."""
+"""The checker detects each bad client by the property that it breaks."""
 
 from __future__ import annotations
 
@@ -45,35 +45,35 @@ async def _broken(sandbox: Sandbox, it: bad.Bad) -> set[str]:
     return properties(check(it.events, truth))
 
 
-async def test_naive_retry_makes_a_second_room() -> None:
+async def test_naive_retry_creates_duplicates() -> None:
     async with _sandbox() as (sandbox, it):
         trouble(sandbox, 9, CREATES)
         await _run(it, bad.naive_retry)
         assert {"P1", "P4"} <= await _broken(sandbox, it)
 
 
-async def test_naive_retry_breaks_nothing_but_p1_where_the_first_answer_alone_is_lost() -> None:
+async def test_naive_retry_breaks_only_p1_when_the_first_response_is_lost() -> None:
     async with _sandbox() as (sandbox, it):
         sandbox.fault("rooms.create", "drop_after", times=3)
         await _run(it, bad.naive_retry)
         assert await _broken(sandbox, it) == {"P1"}
 
 
-async def test_no_retry_calls_failures_what_was_done() -> None:
+async def test_no_retry_reports_executed_creates_as_failed() -> None:
     async with _sandbox() as (sandbox, it):
         trouble(sandbox, 9, CREATES)
         await _run(it, bad.no_retry)
         assert await _broken(sandbox, it) == {"P4"}
 
 
-async def test_a_bad_gateway_is_no_refusal() -> None:
+async def test_502_treated_as_a_rejection_breaks_p4() -> None:
     async with _sandbox() as (sandbox, it):
         sandbox.fault("rooms.create", "status_after", times=3, status=502)
-        await _run(it, bad.bad_gateway_is_a_refusal)
+        await _run(it, bad.treats_502_as_rejection)
         assert await _broken(sandbox, it) == {"P4"}
 
 
-async def test_the_status_of_a_parser_is_none_of_the_service() -> None:
+async def test_parser_error_treated_as_a_rejection_breaks_p4() -> None:
     made: list[str] = []
 
     async def garbles(link: Link) -> None:
@@ -84,13 +84,13 @@ async def test_the_status_of_a_parser_is_none_of_the_service() -> None:
 
     async with serve(garbles) as server:
         it = bad.Bad(server.base_url, ("id", "key"))
-        await _run(it, bad.trusts_the_parsers_status, 2)
+        await _run(it, bad.treats_parser_error_as_rejection, 2)
     truth = Truth(executed=[(cref, cref) for cref in made], live={cref: cref for cref in made})
     assert properties(check(it.events, truth)) == {"P4"}
 
 
-@pytest.mark.parametrize(("late", "lag"), [(LATE, 0.0), (0.0, LAG)], ids=["late execution", "a list that lags"])
-async def test_looking_without_a_settle_time_makes_a_second_room(late: float, lag: float) -> None:
+@pytest.mark.parametrize(("late", "lag"), [(LATE, 0.0), (0.0, LAG)], ids=["late execution", "list lag"])
+async def test_lookup_without_settle_time_creates_duplicates(late: float, lag: float) -> None:
     async with _sandbox() as (sandbox, it):
         sandbox.set(list_lag=lag)
         sandbox.fault("rooms.create", *(("late",) if late else ("drop_after",)), times=5, seconds=late)
@@ -98,7 +98,7 @@ async def test_looking_without_a_settle_time_makes_a_second_room(late: float, la
         assert await _broken(sandbox, it) == {"P1"}
 
 
-async def test_a_list_believed_without_control_rooms_makes_a_second_room() -> None:
+async def test_trusting_a_list_without_known_rooms_creates_duplicates() -> None:
     async with _sandbox(list_cap=10) as (sandbox, it):
         it.settle = 0.05
         sandbox.fault("rooms.create", "drop_after", times=3, after=20)
@@ -106,31 +106,31 @@ async def test_a_list_believed_without_control_rooms_makes_a_second_room() -> No
         assert await _broken(sandbox, it) == {"P1"}
 
 
-async def test_a_cut_list_that_is_believed_makes_a_second_room() -> None:
+async def test_trusting_a_truncated_list_creates_duplicates() -> None:
     async with _sandbox() as (sandbox, it):
         sandbox.fault("rooms.create", "drop_after", times=3, after=20)
         sandbox.fault("rooms.list", "cut", times=None, at=0.3)
-        await _run(it, bad.accepts_a_cut_list)
+        await _run(it, bad.accepts_truncated_list)
         assert "P1" in await _broken(sandbox, it)
 
 
-async def test_a_redirect_followed_loses_what_it_acknowledges() -> None:
+async def test_following_redirects_acknowledges_missing_rooms() -> None:
     async with _sandbox() as (sandbox, it):
         sandbox.fault("rooms.create", "redirect", times=3, location=f"{sandbox.base_url}/rooms")
         await _run(it, bad.follows_redirects)
         broken = await _broken(sandbox, it)
-        assert broken == {"P2", "P6"}, "lost, and by requests that it does not know of"
+        assert broken == {"P2", "P6"}, "the redirected requests are not counted"
 
 
-async def test_false_taken_for_nought_loses_what_it_acknowledges() -> None:
+async def test_false_treated_as_zero_acknowledges_missing_rooms() -> None:
     async with _sandbox() as (sandbox, it):
         sandbox.fault("rooms.create", "status", times=3, status=200, body={"result": False})
-        await _run(it, bad.false_is_nought)
+        await _run(it, bad.treats_false_as_zero)
         assert await _broken(sandbox, it) == {"P2"}
 
 
 async def _cancelled(sandbox: Sandbox, it: bad.Bad, client: bad.Client) -> None:
-    """Cancel a create when the service has it, and has not answered yet."""
+    """Cancel a create after the service received it and before it responds."""
     sandbox.fault("rooms.create", "delay", seconds=0.1)
     cref = bad.reference("bad", 0)
     async with it.open():
@@ -140,7 +140,7 @@ async def _cancelled(sandbox: Sandbox, it: bad.Bad, client: bad.Client) -> None:
             await asyncio.sleep(0.001)
         task.cancel()
         await asyncio.wait([task])
-        assert not task.cancelled(), "these two do not let it through"
+        assert not task.cancelled(), "these two clients suppress the cancellation"
         left = [f"task {task.get_name()}" for task in it.left if not task.done()]
         while not sandbox.ledger.created:
             await asyncio.sleep(0.005)
@@ -150,17 +150,17 @@ async def _cancelled(sandbox: Sandbox, it: bad.Bad, client: bad.Client) -> None:
     assert properties(check(it.events, truth)) - {"P7"} == ({"P9"} if left else {"P4"})
 
 
-async def test_a_cancellation_taken_for_a_failure_is_a_lie() -> None:
+async def test_cancellation_reported_as_failure_is_detected() -> None:
     async with _sandbox() as (sandbox, it):
         await _cancelled(sandbox, it, bad.swallows_cancellation)
 
 
-async def test_a_request_that_goes_on_after_its_cancellation_is_left_behind() -> None:
+async def test_request_that_outlives_its_cancellation_is_detected() -> None:
     async with _sandbox() as (sandbox, it):
-        await _cancelled(sandbox, it, bad.goes_on_when_cancelled)
+        await _cancelled(sandbox, it, bad.keeps_running_when_cancelled)
 
 
-async def test_retrying_within_aiohttp_sends_what_nobody_counts() -> None:
+async def test_retries_within_aiohttp_send_uncounted_requests() -> None:
     async with _sandbox() as (sandbox, it):
         sandbox.fault("rooms.create", "drop_before", times=3)
         await _run(it, bad.retries_in_middleware, middlewares=[bad.retrying])

@@ -1,4 +1,4 @@
-"""Cancelled at whatever turn of the event loop: it propagates, leaves nothing behind, and tells no lie."""
+"""Cancellation at any iteration of the event loop propagates, leaks nothing, and is reported correctly."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from videoapi import RetryPolicy, RoomSpec, VideoClient
 from videoapi.sandbox import Sandbox
 
 EACH = 70
-"""So many turns are tried one by one; later ones lie in a wait, and are tried more and more rarely."""
+"""Number of loop iterations tried one by one; later ones are mostly waits, and are sampled ever more sparsely."""
 QUICK = RetryPolicy(base=0.02, throttle_base=0.02)
 
 
 @attrs.frozen
 class Case:
-    """What is cancelled, under which trouble, and how long a wait lasts that it should be cancelled in."""
+    """The call to cancel, the faults to inject, and the options of the client."""
 
     call: Callable[[VideoClient, Path], Awaitable[Any]]
     trouble: Callable[[Sandbox], object] = lambda sandbox: None
@@ -51,18 +51,13 @@ def _many(*, journal: bool) -> Callable[[VideoClient, Path], Awaitable[Any]]:
 
 CASES = {
     "connect, send and read": Case(_one()),
-    "the first of two slots of the rate": Case(
-        _two,
-        options={"rate": "1500/min"},
-    ),
-    "back-off": Case(_one(), lambda sandbox: sandbox.fault("rooms.create", "throttle", retry_after=0.05)),
-    "a connection that breaks": Case(
-        _one(), lambda sandbox: sandbox.fault("rooms.create", "reset_after"), {"timeout": 0.8}
-    ),
+    "rate limit": Case(_two, options={"rate": "1500/min"}),
+    "backoff": Case(_one(), lambda sandbox: sandbox.fault("rooms.create", "throttle", retry_after=0.05)),
+    "broken connection": Case(_one(), lambda sandbox: sandbox.fault("rooms.create", "reset_after"), {"timeout": 0.8}),
     "settle and send again": Case(
         _one(on_unknown="resend"), lambda sandbox: sandbox.fault("rooms.create", "drop_before")
     ),
-    "a bulk run that settles": Case(
+    "a bulk run that reconciles": Case(
         _many(journal=False), lambda sandbox: sandbox.plan(["drop_after", None, "drop_before", None])
     ),
     "a bulk run with a journal": Case(
@@ -79,38 +74,38 @@ def _turns() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_a_cancelled_create_leaves_nothing_behind_and_tells_no_lie(case: str, tmp_path: Path) -> None:
-    told = CASES[case]
+async def test_cancelled_create_leaks_nothing_and_reports_correctly(case: str, tmp_path: Path) -> None:
+    tested = CASES[case]
     files = _files()
     cancelled = 0
     async with Sandbox(seed=1) as sandbox:
         for turns in _turns():
             sandbox.clear_faults()
-            told.trouble(sandbox)
+            tested.trouble(sandbox)
             folder = tmp_path / str(turns)
             folder.mkdir()
-            if not await _cancel_after(turns, sandbox, told, folder):
+            if not await _cancel_after(turns, sandbox, tested, folder):
                 break
             cancelled += 1
-    # From 3.12 on the body is written at once, which takes fewer turns of the loop.
+    # From Python 3.12 on, the body is written at once, which takes fewer loop iterations.
     assert cancelled > (10 if sys.version_info < (3, 12) else 7)
     await asyncio.sleep(0.01)
     gc.collect()
     assert _files() <= files
 
 
-async def _cancel_after(turns: int, sandbox: Sandbox, told: Case, folder: Path) -> bool:
-    """Cancel a call after so many turns of the loop; tell whether it was still going on."""
+async def _cancel_after(turns: int, sandbox: Sandbox, case: Case, folder: Path) -> bool:
+    """Cancel a call after that many loop iterations; return whether it was still running."""
     diary = Diary()
     before = _tasks()
     known = set(sandbox.ledger.rooms)
-    async with client_of(sandbox, diary, settle=0.05, retry=QUICK, **told.options) as client:
-        task = asyncio.ensure_future(told.call(client, folder))
+    async with client_of(sandbox, diary, settle=0.05, retry=QUICK, **case.options) as client:
+        task = asyncio.ensure_future(case.call(client, folder))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task], timeout=5)
-        assert task.done(), f"cancelled at turn {turns}, and still going on"
+        assert task.done(), f"still running after cancellation at turn {turns}"
         if task.cancelled():
             _noted(diary, getattr(_cancellation(task), "report", None))
         left = _left(client, before)
@@ -122,13 +117,13 @@ async def _cancel_after(turns: int, sandbox: Sandbox, told: Case, folder: Path) 
     new = {room_id: cref for room_id, cref in truth.live.items() if room_id not in known}
     made = [(cref, room_id) for cref, room_id in truth.executed if room_id not in known and room_id in new]
     wrong = check(diary.events, attrs.evolve(truth, executed=made, live=new, left=left))
-    # What is cancelled stays unknown until somebody asks; that it is told so is what counts here.
+    # A cancelled create stays unknown until it is resolved (P5); here it only has to be reported as such.
     assert [violation for violation in wrong if violation.broken != "P5"] == [], f"cancelled at turn {turns}"
     return True
 
 
 def _noted(diary: Diary, report: Any) -> None:
-    """Note how a call that was cancelled ended: as its report says, or else in doubt."""
+    """Record the outcomes of a cancelled call: those of its report, or else unknown."""
     if report is None:
         for cref in {event.cref for event in diary.events}:
             diary.write("unknown", cref)
@@ -147,7 +142,7 @@ def _cancellation(task: asyncio.Future[Any]) -> BaseException:
 
 
 async def _over() -> None:
-    """Let the service finish what reached it."""
+    """Let the service finish the requests that reached it."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -164,7 +159,7 @@ def _left(client: VideoClient, before: set[asyncio.Task[Any]]) -> list[str]:
 
 
 def _tasks() -> set[asyncio.Task[Any]]:
-    """All tasks but those of the service, which runs in the same loop."""
+    """Return all tasks except those of the service, which runs in the same event loop."""
     served = ("RequestHandler", "SandboxHandler", "SocketListener")
     return {task for task in asyncio.all_tasks() if not task.get_coro().__qualname__.startswith(served)}
 

@@ -1,4 +1,4 @@
-"""The judge itself: each property broken alone is told, and an honest history is not."""
+"""The checker reports each broken property alone, and nothing for a correct history."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRUTH = Truth(
 )
 
 
-def test_an_honest_history_breaks_nothing() -> None:
+def test_correct_history_has_no_violations() -> None:
     assert check(HISTORY, TRUTH) == []
 
 
@@ -53,13 +53,13 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_each_property_is_told_alone(case: str) -> None:
+def test_checker_reports_only_the_broken_property(case: str) -> None:
     added, truth = BROKEN[case]
 
     assert properties(check([*HISTORY, *added], truth)) == {case[:2]}
 
 
-def test_a_life_that_was_killed_owes_no_outcome_and_the_next_counts_its_sends_anew() -> None:
+def test_killed_process_needs_no_outcome_and_sends_are_per_process() -> None:
     killed = [Event("invoke", "a", life=0), *(Event("send", "a", life=0) for _ in range(3))]
     resumed = [Event("invoke", "a", life=1), Event("send", "a", life=1), Event("ok", "a", 1.0, "r", life=1)]
 
@@ -67,7 +67,7 @@ def test_a_life_that_was_killed_owes_no_outcome_and_the_next_counts_its_sends_an
     assert properties(check(killed, Truth())) == {"P7"}
 
 
-def test_what_was_unknown_and_then_resolved_is_settled() -> None:
+def test_resolved_unknown_is_not_a_violation() -> None:
     history = [Event("invoke", "a"), Event("unknown", "a"), Event("invoke", "a", life=1), Event("fail", "a", life=1)]
 
     assert check(history, Truth()) == []

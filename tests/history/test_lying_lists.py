@@ -1,4 +1,4 @@
-"""Lists that lie: whatever the list of rooms hides or spoils, no create is carried out twice."""
+"""Incorrect room lists: whatever the list omits or corrupts, no create is executed twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TROUBLE = [None] * 6 + ["drop_after", "drop_before", ("status_after", {"status":
 
 
 def _ask(*, marked: bool) -> list[RoomSpec]:
-    """Rooms whose reference stands in `data`, as they have an `owner_ref` of their own, or in `owner_ref`."""
+    """Return specs whose reference is in `data`, because they set an `owner_ref`, or in `owner_ref`."""
     return [RoomSpec(f"Room {n}", owner_ref=f"own-{n}" if marked else None, key=f"k{n}") for n in range(ROOMS)]
 
 
@@ -46,7 +46,7 @@ LIARS: dict[str, tuple[bool, Callable[[Sandbox], object]]] = {
     "the list is capped at 50, the oldest": (False, lambda it: it.set(list_cap=50)),
     "the list is capped at 50, the newest": (False, lambda it: it.set(list_cap=50, list_keeps="newest")),
     "the list is cut at 99 %": (False, lambda it: it.fault("rooms.list", "cut", times=None, at=0.99)),
-    "the list is cut at 99 %, framed as whole": (
+    "the list is cut at 99 %, framed as complete": (
         False,
         lambda it: it.fault("rooms.list", "truncated", times=None, at=0.99),
     ),
@@ -58,17 +58,17 @@ LIARS: dict[str, tuple[bool, Callable[[Sandbox], object]]] = {
 
 
 @pytest.mark.parametrize("lie", LIARS)
-async def test_a_list_that_lies_is_no_proof_of_absence(lie: str) -> None:
+async def test_incorrect_list_does_not_prove_absence(lie: str) -> None:
     marked, tell = LIARS[lie]
     async with Sandbox(seed=3) as sandbox:
         tell(sandbox)
         report = await _run(sandbox, _ask(marked=marked))
 
         _never_twice(sandbox, report)
-        assert report.counts["unknown"] > 0, "it gave up on nothing: did the list lie at all?"
+        assert report.counts["unknown"] > 0, "no create stayed unknown: was the list incorrect at all?"
 
 
-async def test_a_job_that_goes_on_with_thousands_in_doubt_sends_none_of_them() -> None:
+async def test_resumed_job_sends_none_of_its_unresolved_creates() -> None:
     async with Sandbox(seed=3, list_omits="owner_ref") as sandbox:
         specs = [RoomSpec(f"Room {n}", key=f"k{n}") for n in range(1500)]
         async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=SETTLE) as client:
@@ -84,7 +84,7 @@ NUMBER = b'{"room_id":"6571f3c2a1b2c3d4e5f60719","name":"vx old","owner_ref":123
 
 @pytest.mark.parametrize("marked", [False, True])
 @pytest.mark.parametrize("odd", [SURROGATE, NUMBER], ids=["lone surrogate in a name", "number as owner_ref"])
-async def test_one_odd_room_of_somebody_else_hinders_nothing(odd: bytes, marked: bool) -> None:
+async def test_malformed_foreign_room_does_not_affect_the_scan(odd: bytes, marked: bool) -> None:
     async with Sandbox(seed=3) as sandbox:
         sandbox.add_room(odd)
         report = await _run(sandbox, _ask(marked=marked))

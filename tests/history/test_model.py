@@ -1,7 +1,7 @@
-"""Every course that the protocol can take in a small world: never twice, and `fail` honest, under its assumptions.
+"""A model check of the create protocol: under its assumptions it never duplicates, and `fail` is definitive.
 
-A breadth-first search drives the real state machine against a service that executes at once, late or never, and
-whose list lags; time is discrete. Where an assumption is dropped, the search finds how it goes wrong.
+A breadth-first search runs the real state machine against a service that executes at once, late or never, and
+whose list lags; time is discrete. If an assumption is dropped, the search finds a violation.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from videoapi.protocol.verdicts import Verdict
 
 @attrs.frozen
 class Service:
-    """What the world may do.
+    """The possible behavior of the service and the process.
 
     Args:
-        late: After how much time a request whose answer was lost may take effect.
-        lag: After how much time the list may show a room.
-        omits: Whether the list may leave references out.
-        controls: Whether the client sees by its control rooms that it does.
-        crashes: How often the client may be killed and start again, knowing nothing but the reference.
+        late: Possible delays until a request whose response was lost takes effect.
+        lag: Possible delays until the list shows a room.
+        omits: Whether the list may omit references.
+        controls: Whether the known rooms reveal that to the client.
+        crashes: How often the client may be killed and restarted, with only the reference known.
     """
 
     late: tuple[int, ...] = (0, 1)
@@ -49,7 +49,7 @@ class Service:
 
 @attrs.frozen
 class World:
-    """A moment: the client's create, and when each execution happens and is shown."""
+    """A state: the client's create, and when each execution happens and is listed."""
 
     create: Create = attrs.field(factory=Create)
     now: int = 0
@@ -58,14 +58,14 @@ class World:
 
     @property
     def wrong(self) -> dict[str, str]:
-        """What is wrong, by the property that it breaks."""
+        """The violations, by property."""
         found = {}
         if len(self.rooms) > 1:
             found["P1"] = f"{len(self.rooms)} rooms"
         if self.create.step is Step.MADE and not self.rooms:
-            found["P2"] = "made, and there is no room"
+            found["P2"] = "made, but no room exists"
         if self.create.step in (Step.REFUSED, Step.NOT_MADE) and self.rooms:
-            found["P4"] = f"{self.create.step.value}, and there is a room"
+            found["P4"] = f"{self.create.step.value}, but a room exists"
         return found
 
 
@@ -106,7 +106,7 @@ def _sends(world: World, service: Service) -> Iterator[tuple[str, World]]:
 def search(
     service: Service, rules: CreatePolicy, *broken: str, until: int = 14
 ) -> tuple[dict[World, tuple[World, str] | None], list[str] | None]:
-    """Return the worlds that were reached, and the shortest way to one that breaks a property, if there is any."""
+    """Return the states reached, and the shortest path to one that breaks a property, or None."""
     start = World()
     came: dict[World, tuple[World, str] | None] = {start: None}
     waiting = deque([start])
@@ -130,13 +130,13 @@ def _way(came: dict[World, tuple[World, str] | None], world: World) -> list[str]
 
 
 ENOUGH: Final = CreatePolicy(settle=2)
-"""Late execution and lag of the default service together, and no more."""
+"""Exactly the late execution and the lag of the default service together."""
 
 
 SOUND: Final = ("P1", "P2", "P4")
 
 
-def test_nothing_goes_wrong_under_the_assumptions() -> None:
+def test_all_properties_hold_under_the_assumptions() -> None:
     worlds, way = search(Service(), ENOUGH, *SOUND)
 
     assert way is None
@@ -145,32 +145,32 @@ def test_nothing_goes_wrong_under_the_assumptions() -> None:
     assert max(world.create.sends for world in worlds) == ENOUGH.most_sends
 
 
-def test_nothing_goes_wrong_where_the_client_is_killed_and_starts_again() -> None:
+def test_all_properties_hold_when_the_client_is_restarted() -> None:
     worlds, way = search(Service(crashes=1), ENOUGH, *SOUND, until=11)
 
     assert way is None
     assert len(worlds) > 5_000
 
 
-def test_a_list_that_omits_is_harmless_where_control_rooms_tell() -> None:
+def test_omitted_references_are_harmless_with_known_rooms() -> None:
     assert search(Service(omits=True), ENOUGH, *SOUND)[1] is None
 
 
 DROPPED = {
-    "the settle time is below late execution and lag together": (Service(), CreatePolicy(settle=1)),
+    "the settle time is shorter than late execution plus lag": (Service(), CreatePolicy(settle=1)),
     "late execution has no bound": (Service(late=(0, 1, 5)), ENOUGH),
-    "the list lags without bound": (Service(lag=(0, 1, 5)), ENOUGH),
-    "the list omits references, and no control room tells": (Service(omits=True, controls=False), ENOUGH),
-    "who starts again does not wait": (Service(crashes=1), CreatePolicy(settle=0)),
+    "the list lag has no bound": (Service(lag=(0, 1, 5)), ENOUGH),
+    "the list omits references, and no known room reveals it": (Service(omits=True, controls=False), ENOUGH),
+    "a restarted client does not wait": (Service(crashes=1), CreatePolicy(settle=0)),
 }
 
 
 @pytest.mark.parametrize("broken", ["P1", "P4"])
 @pytest.mark.parametrize("dropped", DROPPED)
-def test_the_search_finds_what_goes_wrong_where_an_assumption_is_dropped(dropped: str, broken: str) -> None:
+def test_search_finds_a_violation_when_an_assumption_is_dropped(dropped: str, broken: str) -> None:
     service, rules = DROPPED[dropped]
 
     _, way = search(service, rules, broken)
 
     assert way is not None
-    print(f"{broken}, as {dropped}:", *way, sep="\n  ")
+    print(f"{broken}, because {dropped}:", *way, sep="\n  ")

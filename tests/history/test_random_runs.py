@@ -1,4 +1,4 @@
-"""Seeded runs full of trouble: no create twice, none lost, none that nobody asked for, and `fail` honest."""
+"""Seeded runs with faults: no duplicate, lost or unrequested room, and `fail` is definitive."""
 
 from __future__ import annotations
 
@@ -59,37 +59,37 @@ async def _singles(seed: int, rooms: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_a_bulk_run_in_trouble_makes_each_room_once(seed: int) -> None:
+async def test_bulk_run_with_faults_creates_each_room_once(seed: int) -> None:
     await _bulk(seed, 150)
 
 
-async def test_single_creates_in_trouble_make_each_room_at_most_once() -> None:
+async def test_single_creates_with_faults_create_each_room_at_most_once() -> None:
     await _singles(4, 90)
 
 
 @pytest.mark.scale
 @pytest.mark.parametrize("seed", range(100, 120))
-async def test_large_bulk_runs_in_trouble_make_each_room_once(seed: int) -> None:
+async def test_large_bulk_run_with_faults_creates_each_room_once(seed: int) -> None:
     await _bulk(seed, 1500)
 
 
 @pytest.mark.scale
 @pytest.mark.parametrize("seed", range(200, 203))
-async def test_many_single_creates_in_trouble_make_each_room_at_most_once(seed: int) -> None:
+async def test_many_single_creates_with_faults_create_no_room_twice(seed: int) -> None:
     await _singles(seed, 600)
 
 
-async def _life(sandbox: Sandbox, told: dict[str, Any], kill_after: int | None, stops: int = 0) -> bool:
-    """Run the job until it ends, or until so many more creates have arrived; tell whether it ended.
+async def _life(sandbox: Sandbox, config: dict[str, Any], kill_after: int | None, stops: int = 0) -> bool:
+    """Run the job until it ends or that many more creates have arrived; return whether it ended.
 
-    Stopped, it sleeps for longer than the settle time, and knows nothing of it.
+    `stops` times, the process is suspended for longer than the settle time without noticing.
     """
     before = sandbox.ledger.requests("rooms.create")
     victim = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "history.victim",
-        json.dumps(told),
+        json.dumps(config),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
@@ -114,10 +114,10 @@ async def _life(sandbox: Sandbox, told: dict[str, Any], kill_after: int | None, 
 
 async def _killed(seed: int, rooms: int, kills: int, folder: Path, *, journal: bool, stops: int = 0) -> None:
     print(f"seed {seed}, {rooms} creates, {kills} kills")
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     async with Sandbox(seed=seed) as sandbox:
         trouble(sandbox, seed, rooms)
-        told = {
+        config = {
             "app_id": sandbox.app_id,
             "app_key": sandbox.app_key,
             "base_url": sandbox.base_url,
@@ -131,7 +131,7 @@ async def _killed(seed: int, rooms: int, kills: int, folder: Path, *, journal: b
         lives = 0
         share = rooms // (kills + 1)
         while not await _life(
-            sandbox, {**told, "life": lives}, dice.randint(2, share) if lives < kills else None, stops
+            sandbox, {**config, "life": lives}, rng.randint(2, share) if lives < kills else None, stops
         ):
             lives += 1
         await quiet(sandbox)
@@ -143,16 +143,16 @@ async def _killed(seed: int, rooms: int, kills: int, folder: Path, *, journal: b
 
 
 @pytest.mark.parametrize("journal", [False, True], ids=["without journal", "with journal"])
-async def test_a_job_killed_twice_goes_on_and_makes_each_room_once(journal: bool, tmp_path: Path) -> None:
+async def test_job_killed_twice_resumes_and_creates_each_room_once(journal: bool, tmp_path: Path) -> None:
     await _killed(31 + journal, 60, 2, tmp_path, journal=journal)
 
 
-async def test_a_job_that_is_stopped_and_woken_again_makes_each_room_once(tmp_path: Path) -> None:
+async def test_suspended_job_creates_each_room_once(tmp_path: Path) -> None:
     await _killed(41, 40, 0, tmp_path, journal=False, stops=2)
 
 
 @pytest.mark.scale
 @pytest.mark.parametrize("journal", [False, True], ids=["without journal", "with journal"])
 @pytest.mark.parametrize("seed", [301, 302, 303])
-async def test_a_large_job_killed_eight_times_makes_each_room_once(seed: int, journal: bool, tmp_path: Path) -> None:
+async def test_large_job_killed_eight_times_creates_each_room_once(seed: int, journal: bool, tmp_path: Path) -> None:
     await _killed(seed, 1500, 8, tmp_path, journal=journal)

@@ -1,4 +1,4 @@
-"""A job of creates in a process of its own, which a test may kill; its diary is written line by line.
+"""A job of creates in its own process, which a test may kill; the diary is written line by line.
 
 Run as `python -m history.victim` with one JSON argument.
 """
@@ -18,19 +18,19 @@ from history.runs import Diary
 from videoapi import RoomSpec, VideoClient
 
 
-async def main(told: dict[str, Any]) -> None:
-    diary_file = os.open(told["diary"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+async def main(config: dict[str, Any]) -> None:
+    diary_file = os.open(config["diary"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def note(event: Event) -> None:
         os.write(diary_file, json.dumps(attrs.asdict(event)).encode() + b"\n")
 
-    diary = Diary(told["life"], note)
-    specs = (RoomSpec(f"Room {number}", key=f"row-{number}") for number in range(told["rooms"]))
+    diary = Diary(config["life"], note)
+    specs = (RoomSpec(f"Room {number}", key=f"row-{number}") for number in range(config["rooms"]))
     async with VideoClient(
-        told["app_id"], told["app_key"], told["base_url"], settle=told["settle"], middleware=[diary.middleware]
+        config["app_id"], config["app_key"], config["base_url"], settle=config["settle"], middleware=[diary.middleware]
     ) as client:
         async with client.rooms.create_each(
-            specs, job_id=told["job"], journal=told["journal"], concurrency=told["concurrency"]
+            specs, job_id=config["job"], journal=config["journal"], concurrency=config["concurrency"]
         ) as outcomes:
             async for outcome in outcomes:
                 diary.invoked(f"Room {outcome.index}", outcome.reference or "")

@@ -1,4 +1,4 @@
-"""Whatever the typed path reads, the tolerant path reads to the same; neither raises anything else."""
+"""The typed and the tolerant decoder agree on every value, and raise only DecodeError."""
 
 import copy
 import json
@@ -56,7 +56,7 @@ def sample(name: str) -> str:
 
 
 def places(value: Any) -> list[tuple[dict[str, Any], str]]:
-    """Every object and key in a value, and one key that nobody knows in each object."""
+    """Return every object and key in a value, plus an unknown key in each object."""
     if isinstance(value, list):
         return [place for item in value for place in places(item)]
     if not isinstance(value, dict):
@@ -66,10 +66,10 @@ def places(value: Any) -> list[tuple[dict[str, Any], str]]:
 
 
 def read(raw: bytes, model: type, *, fast: bool) -> Any:
-    """What one path makes of a record: its content, or None where it refuses."""
-    reader = RecordDecoder(model, extra=True)
+    """Return the content of a record as one decoder reads it, or None if it rejects the record."""
+    decoder = RecordDecoder(model, extra=True)
     try:
-        payload = ResponseDecoder(None, model).fast(raw)[1] if fast else reader._decode_tolerantly(raw)
+        payload = ResponseDecoder(None, model).fast(raw)[1] if fast else decoder._decode_tolerantly(raw)
     except DecodeError:
         return None
     return payload, payload.to_dict(), payload.extra
@@ -93,7 +93,7 @@ def finite(value: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_paths_agree_with_every_odd_value_in_every_place(name):
+def test_decoders_agree_on_every_odd_value_in_every_place(name):
     for place in range(len(places(json.loads(sample(name))))):
         for odd in ODD:
             record = json.loads(sample(name))
@@ -105,7 +105,7 @@ def test_paths_agree_with_every_odd_value_in_every_place(name):
 @pytest.mark.parametrize("name", sorted(MODELS))
 @given(changes=st.lists(st.tuples(st.integers(0, 10**6), VALUES), min_size=1, max_size=5))
 @example(changes=[(0, "x")])
-def test_paths_agree_with_generated_values(name, changes):
+def test_decoders_agree_on_generated_values(name, changes):
     record = json.loads(sample(name))
     for pick, value in changes:
         choices = places(record)
@@ -115,7 +115,7 @@ def test_paths_agree_with_generated_values(name, changes):
 
 
 @given(raw=st.binary(max_size=60))
-def test_any_bytes_give_a_record_or_a_refusal(raw):
+def test_any_bytes_decode_to_a_record_or_an_error(raw):
     for model in (Room, CallRecord, Archive):
-        (made,) = RecordDecoder(model, extra=False).decode_block([raw])
-        assert isinstance(made, (model, DecodeError))
+        (decoded,) = RecordDecoder(model, extra=False).decode_block([raw])
+        assert isinstance(decoded, (model, DecodeError))

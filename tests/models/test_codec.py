@@ -1,4 +1,4 @@
-"""Bytes that are hostile, broken or odd; what is kept of unknown fields; what is sent."""
+"""Decoding of hostile, broken and odd bytes; unknown fields; encoding of request bodies."""
 
 import json
 
@@ -22,12 +22,12 @@ ROOM = ResponseDecoder("room", Room)
         ('" 0"', " 0"), ("[]", []), ("100000000000000000000", 10**20),
     ],
 )  # fmt: skip
-def test_the_result_is_handed_on_as_it_stands(text, value):
+def test_result_is_returned_unchanged(text, value):
     result, _ = ROOM.fast(b'{"result":%s}' % text.encode())
     assert (type(result), result) == (type(value), value)
 
 
-def test_an_absent_result_is_missing_and_not_none():
+def test_absent_result_is_missing_not_none():
     assert ROOM.fast(b"{}") == (MISSING, None)
     assert not MISSING
 
@@ -42,35 +42,35 @@ def test_an_absent_result_is_missing_and_not_none():
         b'{"result":0,"room":{"room_id":"a/b"}}', b'{"result":0,"room":[]}', b'{"result":0,"room":"x"}',
     ],
 )  # fmt: skip
-def test_what_the_typed_path_cannot_read_is_refused(body):
+def test_typed_decoder_rejects_invalid_bodies(body):
     with pytest.raises(DecodeError):
         ROOM.fast(body)
 
 
 @pytest.mark.parametrize("payload", [None, [], "x", 5, {}, {"room_id": ""}, {"room_id": ".."}, {"room_id": []}])
-def test_no_room_is_made_of_what_is_none(payload):
+def test_tolerant_decoder_rejects_invalid_rooms(payload):
     with pytest.raises(DecodeError):
         ROOM.tolerant(payload)
 
 
 @pytest.mark.parametrize("extra", [False, True])
 @pytest.mark.parametrize("raw", [b'{"room_id":""}', b'{"room_id":"..","new":1}', b'{"room_id":"..","owner_ref":5}'])
-def test_a_listed_room_without_an_id_is_refused(raw, extra):
-    (refused,) = RecordDecoder(Room, extra=extra).decode_block([raw])
-    assert isinstance(refused, DecodeError)
-    assert refused.reason == "room_id: is no id"
+def test_listed_room_without_a_valid_id_is_rejected(raw, extra):
+    (error,) = RecordDecoder(Room, extra=extra).decode_block([raw])
+    assert isinstance(error, DecodeError)
+    assert error.reason == "room_id: is no id"
 
 
 @pytest.mark.parametrize("token", [None, "", [], {}])
-def test_no_token_is_made_of_what_is_none(token):
+def test_tolerant_decoder_rejects_invalid_tokens(token):
     with pytest.raises(DecodeError):
         ResponseDecoder("token", str).tolerant(token)
 
 
 @pytest.mark.parametrize("body", [b'{"result":0,"users":null}', b'{"result":0,"users":[]}', b'{"result":0}'])
-def test_no_users_in_any_form_is_an_empty_list(body):
-    reader = ResponseDecoder("users", Participant, many=True)
-    assert reader.fast(body)[1] == reader.tolerant(json.loads(body).get("users")) == []
+def test_absent_or_null_users_decode_to_an_empty_list(body):
+    decoder = ResponseDecoder("users", Participant, many=True)
+    assert decoder.fast(body)[1] == decoder.tolerant(json.loads(body).get("users")) == []
 
 
 @pytest.mark.parametrize(
@@ -83,19 +83,19 @@ def test_no_users_in_any_form_is_an_empty_list(body):
         b'{"cdr_id":{}}',
     ],
 )  # fmt: skip
-def test_a_record_that_cannot_be_read_is_refused_with_a_reason(raw):
-    (refused,) = RecordDecoder(CallRecord, extra=False).decode_block([raw])
-    assert isinstance(refused, DecodeError)
-    assert refused.reason
+def test_invalid_record_is_rejected_with_a_reason(raw):
+    (error,) = RecordDecoder(CallRecord, extra=False).decode_block([raw])
+    assert isinstance(error, DecodeError)
+    assert error.reason
 
 
-def test_the_reason_names_the_place_and_no_value():
+def test_decode_error_names_the_field_but_not_the_value():
     with pytest.raises(DecodeError) as caught:
         RecordDecoder(CallRecord, extra=False).decode(b'{"usage":{"connect_minutes":"s3cret"}}')
     assert caught.value.reason == "usage.connect_minutes: expected a number, got text"
 
 
-def test_one_odd_record_costs_no_other():
+def test_invalid_record_does_not_affect_others():
     raws = [b'{"cdr_id":"a"}', b"{", b'{"cdr_id":7}', b'{"cdr_id":"\\ud800"}', b'{"cdr_id":null}']
     first, broken, number, surrogate, nothing = RecordDecoder(CallRecord, extra=False).decode_block(raws)
     assert [first.cdr_id, number.cdr_id, surrogate.cdr_id, nothing.cdr_id] == ["a", "7", "\ud800", None]
@@ -103,10 +103,10 @@ def test_one_odd_record_costs_no_other():
 
 
 @pytest.mark.parametrize("extra", [False, True])
-def test_records_read_at_once_are_those_read_one_by_one(extra):
+def test_decode_list_returns_the_same_records_as_decode_block(extra):
     raws = [b'{"cdr_id":"a","new":1,"room":{"own":[2]}}', b'{"cdr_id":"b","usage":{"connect_minutes":"2.5"}}']
-    reader = RecordDecoder(CallRecord, extra=extra)
-    together, alone = reader.decode_list(b"[%b]" % b" , ".join(raws)), reader.decode_block(raws)
+    decoder = RecordDecoder(CallRecord, extra=extra)
+    together, alone = decoder.decode_list(b"[%b]" % b" , ".join(raws)), decoder.decode_block(raws)
     assert together == alone
     assert [record.to_dict() for record in together] == [record.to_dict() for record in alone]
     if extra:
@@ -129,11 +129,11 @@ def test_records_read_at_once_are_those_read_one_by_one(extra):
         (Room, b'[{"room_id":"a"},{"name":"b"}]'),
     ],
 )
-def test_one_record_that_needs_a_closer_look_is_not_read_with_others(model, text):
+def test_decode_list_returns_none_if_a_record_needs_the_slow_path(model, text):
     assert RecordDecoder(model, extra=True).decode_list(text) is None
 
 
-def test_a_text_is_parsed_once_for_a_record_and_all_its_parts(monkeypatch):
+def test_extra_parses_the_text_once_for_a_record_and_its_parts(monkeypatch):
     parsed = []
     monkeypatch.setattr(extra, "loads_kept", lambda raw: parsed.append(raw) or strict_json.loads_kept(raw))
     raw = b'{"cdr_id":"a","new":1,"room":{"own":2},"user":{"own":3}}'
@@ -144,7 +144,7 @@ def test_a_text_is_parsed_once_for_a_record_and_all_its_parts(monkeypatch):
     assert parsed == [raw]
 
 
-def test_a_text_goes_when_it_has_been_parsed():
+def test_extra_releases_the_text_after_parsing():
     raw = b'{"cdr_id":"a","new":1,"room":{"own":2}}'
     record = RecordDecoder(CallRecord, extra=True).decode(raw)
     source, _ = record.room._extra
@@ -153,7 +153,7 @@ def test_a_text_goes_when_it_has_been_parsed():
     assert record.room.extra == {"own": 2}
 
 
-def test_a_list_is_parsed_once_for_all_its_items(monkeypatch):
+def test_extra_parses_a_list_once_for_all_items(monkeypatch):
     parsed = []
     monkeypatch.setattr(extra, "loads_kept", lambda raw: parsed.append(raw) or strict_json.loads_kept(raw))
     body = b'{"result":0,"users":[{"name":"a","new":1},{"name":"b","new":2}]}'
@@ -163,22 +163,22 @@ def test_a_list_is_parsed_once_for_all_its_items(monkeypatch):
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5000])
-def test_a_number_too_large_to_hold_is_kept_as_text(number):
+def test_extra_of_a_record_keeps_out_of_range_numbers_as_text(number):
     record = RecordDecoder(CallRecord, extra=True).decode(b'{"cdr_id":"a","new":%b}' % number.encode())
     assert record.extra == {"new": number}
 
 
-def test_records_are_read_from_raw_views_and_do_not_keep_the_page():
+def test_records_decoded_from_raw_views_do_not_retain_the_page():
     page = b'[{"cdr_id":"a","new":1},{"cdr_id":"b"}]'
     raws = msgspec.json.decode(page, type=list[msgspec.Raw])
-    made = RecordDecoder(CallRecord, extra=True).decode_block(raws)
-    assert [record.cdr_id for record in made] == ["a", "b"]
-    source, _ = made[0]._extra
+    records = RecordDecoder(CallRecord, extra=True).decode_block(raws)
+    assert [record.cdr_id for record in records] == ["a", "b"]
+    source, _ = records[0]._extra
     assert type(source._raw) is bytes
     assert source._raw == b'{"cdr_id":"a","new":1}'
 
 
-def test_unknown_fields_are_kept_on_a_single_object_at_every_depth():
+def test_extra_is_kept_at_every_depth_of_a_single_object():
     body = b'{"result":0,"room":{"room_id":"a","new":1,"settings":{"own":{"x":2},"live_recording":{"z":3}}}}'
     for room in (ROOM.fast(body)[1], ROOM.tolerant(json.loads(body)["room"])):
         assert room.extra == {"new": 1}
@@ -187,7 +187,7 @@ def test_unknown_fields_are_kept_on_a_single_object_at_every_depth():
         assert room.to_dict() == json.loads(body)["room"]
 
 
-def test_unknown_fields_are_kept_of_each_item_of_a_list():
+def test_extra_is_kept_for_each_item_of_a_list():
     body = b'{"result":0,"users":[{"name":"a"},{"name":"b","permissions":{"hardmute":true}}]}'
     _, users = ResponseDecoder("users", Participant, many=True).fast(body)
     assert [user.extra for user in users] == [{}, {}]
@@ -195,7 +195,7 @@ def test_unknown_fields_are_kept_of_each_item_of_a_list():
 
 
 @pytest.mark.parametrize("raw", [b'{"cdr_id":"a","new":1}', b'{"cdr_id":5,"new":1}'])
-def test_a_record_read_without_extra_says_so_instead_of_showing_nothing(raw):
+def test_extra_raises_when_the_record_was_decoded_without_it(raw):
     record = RecordDecoder(CallRecord, extra=False).decode(raw)
     with pytest.raises(ConfigurationError, match="extra=True"):
         _ = record.extra
@@ -205,26 +205,26 @@ def test_a_record_read_without_extra_says_so_instead_of_showing_nothing(raw):
     assert kept.to_dict()["new"] == 1
 
 
-def test_the_wire_cannot_fill_the_place_of_what_is_kept():
+def test_response_cannot_overwrite_the_extra_slot():
     body = b'{"result":0,"room":{"room_id":"a","_kept":[1],"extra":2,"settings":{"_kept":3,"extra":4}}}'
     for room in (ROOM.fast(body)[1], ROOM.tolerant(json.loads(body)["room"])):
         assert room.extra == {"_kept": [1], "extra": 2}
         assert room.settings.extra == {"_kept": 3, "extra": 4}
 
 
-def test_what_is_kept_cannot_be_changed_from_outside():
+def test_extra_returns_a_copy():
     room = Room.from_dict({"room_id": "a", "new": 1})
     room.extra["new"] = 2
     assert room.extra == {"new": 1}
 
 
-def test_an_unknown_number_that_nothing_holds_stays_text():
+def test_extra_of_a_room_keeps_out_of_range_numbers_as_text():
     body = b'{"result":0,"room":{"room_id":"a","big":1e999,"long":%s}}' % (b"9" * 5000)
     _, room = ROOM.fast(body)
     assert room.extra == {"big": "1e999", "long": "9" * 5000}
 
 
-def test_models_may_stand_anywhere_in_what_is_sent():
+def test_encode_accepts_models_at_any_depth():
     body = {"settings": {"live_recording": LiveRecording(url="https://a/b")}, "data": [RoomSettings(knock=True)]}
     assert json.loads(encode(body)) == {
         "settings": {"live_recording": {"url": "https://a/b"}},
@@ -233,12 +233,12 @@ def test_models_may_stand_anywhere_in_what_is_sent():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), "\ud800", {1, object()}])
-def test_what_json_cannot_hold_is_refused_before_it_is_sent(value):
+def test_encode_rejects_values_that_json_cannot_represent(value):
     with pytest.raises(ValidationError, match="JSON"):
         encode({"data": {"deep": [value]}})
 
 
-def test_a_body_that_contains_itself_is_refused():
+def test_encode_rejects_a_circular_body():
     data: dict[str, object] = {}
     data["self"] = data
     with pytest.raises(ValidationError, match="JSON"):

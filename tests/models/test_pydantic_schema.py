@@ -1,4 +1,4 @@
-"""Models as what a web framework takes and gives."""
+"""Models as FastAPI parameters and return values."""
 
 import subprocess
 import sys
@@ -16,22 +16,22 @@ app = FastAPI()
 
 
 @app.get("/room")
-async def give() -> Room:
+async def get_room() -> Room:
     return Room.from_dict({"room_id": "a", "settings": {"participants": "2", "own": 1}, "new": True})
 
 
 @app.get("/rooms")
-async def give_many() -> list[Room]:
-    return [await give()]
+async def get_rooms() -> list[Room]:
+    return [await get_room()]
 
 
 @app.get("/token")
-async def give_token() -> Token:
+async def get_token() -> Token:
     return Token(value="text", room_id="a")
 
 
 @app.post("/settings")
-async def take(settings: Annotated[RoomSettings, Body()]) -> RoomSettings:
+async def echo_settings(settings: Annotated[RoomSettings, Body()]) -> RoomSettings:
     return settings
 
 
@@ -41,27 +41,27 @@ def client():
         yield client
 
 
-def test_a_route_gives_models_under_the_names_of_the_wire(client):
+def test_route_returns_models_by_api_field_name(client):
     room = {"room_id": "a", "settings": {"participants": 2, "own": 1}, "new": True}
     assert client.get("/room").json() == room
     assert client.get("/rooms").json() == [room]
     assert client.get("/token").json() == {"token": "text", "room_id": "a"}
 
 
-def test_a_route_takes_models_and_says_what_is_wrong(client):
+def test_route_accepts_models_and_rejects_invalid_bodies(client):
     assert client.post("/settings", json={"participants": "5"}).json() == {"participants": 5}
     assert client.post("/settings", json=[]).status_code == 422
 
 
-def test_the_schema_describes_the_models(client):
+def test_openapi_schema_describes_models(client):
     schema = client.get("/openapi.json").json()
-    answer = schema["paths"]["/room"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
-    assert answer["type"] == "object"
-    assert answer["properties"].keys() >= {"room_id", "settings"}
+    response = schema["paths"]["/room"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert response["type"] == "object"
+    assert response["properties"].keys() >= {"room_id", "settings"}
     assert TypeAdapter(Token).json_schema(mode="serialization")["properties"].keys() >= {"token"}
 
 
-def test_models_stand_in_pydantic_models():
+def test_models_work_as_fields_of_pydantic_models():
     class Answer(BaseModel):
         room: Room
 

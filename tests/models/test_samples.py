@@ -1,4 +1,4 @@
-"""Every sample body is read, on the typed path and on the tolerant one, to the same objects."""
+"""The typed and the tolerant decoder read every sample body into equal objects."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from videoapi.models.tokens import Participant
 from videoapi.models.validation import check_room, check_token
 
 DATA = Path(__file__).parents[1] / "data"
-READERS = {
+DECODERS = {
     "create_room": ResponseDecoder("room", Room),
     "get_room": ResponseDecoder("room", Room),
     "list_rooms": ResponseDecoder("rooms", Room, many=True),
@@ -28,12 +28,12 @@ READERS = {
     "dialin": ResponseDecoder(None, DialIn),
 }
 RECORDS = {"list_rooms": ("rooms", Room), "cdr": ("cdr", CallRecord), "archive": ("archive", Archive)}
-# What no typed reading can take: a truth value for a count, a number for text.
+# Rejected by the typed decoder: a boolean for a count, a number for text.
 TOLERANT_ONLY = {"create_room/documented.200.json", "create_room/other_types.200.json"}
-ANSWERS = sorted(
+RESPONSES = sorted(
     path.relative_to(DATA).as_posix()
     for path in DATA.glob("*/*.json")
-    if ".request." not in path.name and path.parent.name in READERS
+    if ".request." not in path.name and path.parent.name in DECODERS
 )
 
 
@@ -43,38 +43,38 @@ def as_read(payload: object) -> object:
     return [as_read(item) for item in payload] if isinstance(payload, list) else payload
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_both_paths_read_a_sample_alike(name):
+@pytest.mark.parametrize("name", RESPONSES)
+def test_both_decoders_read_a_sample_alike(name):
     body = (DATA / name).read_bytes()
-    reader = READERS[name.partition("/")[0]]
+    decoder = DECODERS[name.partition("/")[0]]
     parsed = json.loads(body)
-    tolerant = reader.tolerant(parsed.get(reader.key) if reader.key else parsed)
+    tolerant = decoder.tolerant(parsed.get(decoder.key) if decoder.key else parsed)
     if name in TOLERANT_ONLY:
         with pytest.raises(ValueError, match="Expected"):
-            reader.fast(body)
+            decoder.fast(body)
         return
-    result, typed = reader.fast(body)
+    result, typed = decoder.fast(body)
     assert result == parsed.get("result", MISSING)
     assert type(result) is type(parsed.get("result", MISSING))
     assert as_read(typed) == as_read(tolerant)
 
 
 @pytest.mark.parametrize("extra", [False, True])
-@pytest.mark.parametrize("name", [name for name in ANSWERS if name.partition("/")[0] in RECORDS])
-def test_records_are_read_one_by_one_as_in_the_whole_body(name, extra):
+@pytest.mark.parametrize("name", [name for name in RESPONSES if name.partition("/")[0] in RECORDS])
+def test_records_decode_one_by_one_as_in_the_complete_body(name, extra):
     key, model = RECORDS[name.partition("/")[0]]
     whole = json.loads((DATA / name).read_bytes())
     raws = [json.dumps(item).encode() for item in whole[key] or []]
-    assert RecordDecoder(model, extra=extra).decode_block(raws) == READERS[name.partition("/")[0]].tolerant(whole[key])
+    assert RecordDecoder(model, extra=extra).decode_block(raws) == DECODERS[name.partition("/")[0]].tolerant(whole[key])
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_nothing_in_a_sample_is_unknown_or_lost(name):
-    reader = READERS[name.partition("/")[0]]
+@pytest.mark.parametrize("name", RESPONSES)
+def test_sample_has_no_unknown_or_lost_fields(name):
+    decoder = DECODERS[name.partition("/")[0]]
     parsed = json.loads((DATA / name).read_bytes())
-    payload = parsed.get(reader.key) if reader.key else parsed
-    made = reader.tolerant(payload)
-    for item, wire in zip(made, payload or [], strict=True) if reader.many else [(made, payload)]:
+    payload = parsed.get(decoder.key) if decoder.key else parsed
+    decoded = decoder.tolerant(payload)
+    for item, wire in zip(decoded, payload or [], strict=True) if decoder.many else [(decoded, payload)]:
         if isinstance(item, Model):
             assert item.extra == {}
             again = item.to_dict()
@@ -83,20 +83,20 @@ def test_nothing_in_a_sample_is_unknown_or_lost(name):
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (DATA / "errors").glob("*.json")))
-def test_an_error_body_gives_its_result_and_no_payload(name):
+def test_error_body_has_a_result_and_no_payload(name):
     body = (DATA / "errors" / name).read_bytes()
     result, payload = ResponseDecoder("room", Room).fast(body)
     assert result == json.loads(body).get("result", MISSING)
     assert payload is None
 
 
-def test_sample_requests_pass_the_checks():
+def test_sample_requests_pass_validation():
     check_room(json.loads((DATA / "create_room/minimal.request.json").read_bytes()))
     check_room(json.loads((DATA / "update_room/subset.request.json").read_bytes()), partial=True)
     check_token(json.loads((DATA / "create_token/ordinary.request.json").read_bytes()))
 
 
-def test_the_index_names_every_sample_with_its_source():
+def test_index_lists_every_sample_with_its_source():
     index = (DATA / "README.md").read_text(encoding="utf-8")
     rows = {row.split("`")[1]: row.split("|")[2].strip() for row in index.splitlines() if row.startswith("| `")}
     assert set(rows) == {path.relative_to(DATA).as_posix() for path in DATA.glob("*/*.json")}

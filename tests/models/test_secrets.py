@@ -1,4 +1,4 @@
-"""What a repr, a string or an error must not show."""
+"""Reprs, strings and errors must not show secrets."""
 
 import traceback
 
@@ -28,27 +28,27 @@ MODELS = [
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
-def test_no_way_to_text_shows_a_secret(model):
+def test_text_representations_do_not_show_a_secret(model):
     for shown in (repr(model), str(model), f"{model}", f"{model!r}", f"{model}", [model].__repr__()):
         assert CANARY not in shown
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
-def test_what_the_user_asks_for_has_it(model):
+def test_to_json_contains_the_secret(model):
     assert CANARY in model.to_json()
 
 
-def test_a_masked_url_still_says_where_it_leads():
+def test_redacted_url_keeps_host_and_path():
     assert "'https://files.example.com/a/b.mkv?…'" in repr(Archive.from_dict({"recording": [LINK]}).files[0])
 
 
-def test_a_repr_shows_only_what_is_there():
+def test_repr_shows_only_fields_with_a_value():
     assert repr(Room.from_dict({"room_id": "a", "settings": {"knock": True}})) == (
         "Room(room_id='a', settings=RoomSettings(knock=True))"
     )
 
 
-def test_no_error_of_decoding_carries_a_value():
+def test_decode_errors_do_not_contain_values():
     for read in (
         lambda: ResponseDecoder("room", Room).fast(b'{"room":{"room_id":["%s"]}}' % CANARY.encode()),
         lambda: ResponseDecoder("room", Room).tolerant({"room_id": [CANARY]}),

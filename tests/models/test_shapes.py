@@ -1,4 +1,4 @@
-"""What holds for every model class, whoever adds the next one."""
+"""Properties that every model class must have."""
 
 import copy
 import importlib
@@ -34,31 +34,31 @@ CLASSES = sorted(
 )
 
 
-def test_all_classes_are_found():
+def test_all_model_classes_are_found():
     assert len(CLASSES) >= 25
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_a_model_is_frozen_and_slotted(cls):
-    made = cls.__new__(cls)
-    assert not hasattr(made, "__dict__")
+def test_model_is_frozen_and_slotted(cls):
+    instance = cls.__new__(cls)
+    assert not hasattr(instance, "__dict__")
     field = attrs.fields(cls)[0].name
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        setattr(made, field, None)
+        setattr(instance, field, None)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        made.something_else = None
+        instance.something_else = None
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_no_model_uses_what_the_typed_decoder_ignores(cls):
+def test_model_uses_no_feature_that_the_typed_decoder_ignores(cls):
     for field in attrs.fields(cls):
-        assert field.alias == field.name.lstrip("_"), "an alias would be ignored without a word"
-        assert field.converter is None, "a converter would be ignored without a word"
-        assert field.validator is None, "a validator would cost time at each record"
-        assert type(field.default).__module__.partition(".")[0] != "msgspec", "a msgspec.field is a default here"
+        assert field.alias == field.name.lstrip("_"), "an alias would be silently ignored"
+        assert field.converter is None, "a converter would be silently ignored"
+        assert field.validator is None, "a validator would slow down each record"
+        assert type(field.default).__module__.partition(".")[0] != "msgspec", "a msgspec.field would be the default"
 
 
-def test_no_model_module_names_what_the_typed_decoder_ignores():
+def test_model_module_mentions_no_msgspec_field_or_alias():
     for module in MODULES:
         source = Path(module.__file__).read_text(encoding="utf-8")
         assert "msgspec.field" not in source
@@ -66,7 +66,7 @@ def test_no_model_module_names_what_the_typed_decoder_ignores():
 
 
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if not cls.composed], ids=lambda cls: cls.__name__)
-def test_every_model_decodes_by_both_paths(cls):
+def test_every_model_decodes_with_both_decoders(cls):
     required = [field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING]
     raw = json.dumps(dict.fromkeys(required, "a")).encode()
     typed = msgspec.json.decode(raw, type=cls, strict=False)
@@ -74,7 +74,7 @@ def test_every_model_decodes_by_both_paths(cls):
     assert json.loads(typed.to_json()) == typed.to_dict()
 
 
-def test_copies_and_pickles_carry_everything():
+def test_copies_and_pickles_preserve_all_fields():
     room = Room.from_dict({"room_id": "a", "new": [1], "settings": {"participants": "2", "own": 1}})
     for again in (copy.copy(room), copy.deepcopy(room), pickle.loads(pickle.dumps(room))):
         assert again == room
@@ -85,14 +85,14 @@ def test_copies_and_pickles_carry_everything():
     assert again.to_dict() == {"participants": 2, "own": 1}
 
 
-def test_a_record_pickled_without_extra_still_says_so():
+def test_record_pickled_without_extra_still_raises_on_access():
     record = pickle.loads(pickle.dumps(msgspec.json.decode(b'{"cdr_id":"a"}', type=CallRecord)))
     assert record.cdr_id == "a"
     with pytest.raises(ValueError, match="extra=True"):
         _ = record.extra
 
 
-def test_a_token_survives_pickle_json_and_dict_with_its_text():
+def test_token_text_survives_pickle_json_and_dict():
     token = Token(value="text", room_id="r", role="moderator", name="Ann", user_ref="u")
     assert pickle.loads(pickle.dumps(token)).value == "text"
     assert token.to_dict() == {
@@ -107,12 +107,12 @@ def test_a_token_survives_pickle_json_and_dict_with_its_text():
 
 
 @pytest.mark.parametrize("fields", [[], "x", None, {"settings": {}}, {"room_id": "a"} | {"room_id": {}}])
-def test_what_cannot_be_a_room_is_a_validation_error(fields):
+def test_from_dict_raises_validation_error_for_an_invalid_room(fields):
     with pytest.raises(ValidationError, match="no Room"):
         Room.from_dict(fields)
 
 
-def test_the_field_that_cannot_be_read_is_named():
+def test_validation_error_names_the_invalid_field():
     with pytest.raises(ValidationError) as caught:
         CallRecord.from_dict({"usage": {"connect_minutes": "s3cret"}})
     assert caught.value.field == "usage.connect_minutes"

@@ -1,4 +1,4 @@
-"""What is refused before anything is sent, with the field and the service's own code."""
+"""Client-side validation: rejects before sending, with the field and the service's error code."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 
@@ -19,14 +19,14 @@ def room(**settings):
 
 
 def outcome(check, *args, **named):
-    """What a check gave, or the field that it refused."""
+    """Return the result of a check, or the field that it rejected."""
     try:
         return check(*args, **named) or "passed"
     except ValidationError as error:
         return error.field
 
 
-def refusal(check, *args, **named):
+def rejection(check, *args, **named):
     with pytest.raises(ValidationError) as caught:
         check(*args, **named)
     return caught.value.field, caught.value.code
@@ -47,7 +47,7 @@ def refusal(check, *args, **named):
         room(sip={"enabled": True}, billing_code=1234, viewers=0, media_zone="XX"),
     ],
 )  # fmt: skip
-def test_what_the_service_accepts_is_accepted(payload):
+def test_valid_room_is_accepted(payload):
     check_room(payload)
 
 
@@ -91,14 +91,14 @@ def test_what_the_service_accepts_is_accepted(payload):
         (room(knock="x"), "settings.knock", 10025),
     ],
 )
-def test_what_the_service_refuses_is_refused_with_its_code(payload, field, code):
-    assert refusal(check_room, payload) == (field, code)
+def test_invalid_room_is_rejected_with_the_service_code(payload, field, code):
+    assert rejection(check_room, payload) == (field, code)
 
 
-def test_keys_of_a_white_label_pass_where_they_are_named():
+def test_white_label_settings_are_accepted_if_allowed():
     check_room(room(own=1), allow=("own",))
     check_room({"name": "a", "owner_ref": "b", "settings": RoomSettings(knock=True, extra={"own": 1})})
-    assert refusal(check_room, room(own=1, other=2), allow=("own",)) == ("settings.other", 10009)
+    assert rejection(check_room, room(own=1, other=2), allow=("own",)) == ("settings.other", 10009)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_keys_of_a_white_label_pass_where_they_are_named():
         {"settings": {"mode": None}},
     ],
 )  # fmt: skip
-def test_an_update_requires_nothing(payload):
+def test_update_requires_no_field(payload):
     check_room(payload, partial=True)
 
 
@@ -126,8 +126,8 @@ def test_an_update_requires_nothing(payload):
         ({"settings": {"own": 9}}, "settings.own", 10009),
     ],
 )
-def test_an_update_that_the_service_refuses_is_refused_with_its_code(payload, field, code):
-    assert refusal(check_room, payload, partial=True) == (field, code)
+def test_invalid_update_is_rejected_with_the_service_code(payload, field, code):
+    assert rejection(check_room, payload, partial=True) == (field, code)
 
 
 @given(
@@ -142,12 +142,12 @@ def test_an_update_that_the_service_refuses_is_refused_with_its_code(payload, fi
     ),
     st.booleans(),
 )
-def test_any_body_passes_or_is_a_validation_error(payload, partial):
+def test_any_body_passes_or_raises_validation_error(payload, partial):
     assert outcome(check_room, payload, partial=partial)
 
 
 @pytest.mark.parametrize("role", [*Role, "audience"])
-def test_a_token_for_each_role(role):
+def test_token_of_each_role_is_accepted(role):
     check_token({"name": "Ann", "role": role, "user_ref": "u", "data": dict.fromkeys("abcde"), "roomId": 5})
     check_token({"name": "Ann", "role": role, "user_ref": 5, "data": '{"a":1}'})
 
@@ -165,21 +165,21 @@ def test_a_token_for_each_role(role):
         ({"data": dict.fromkeys("abcdef")}, "data", None),
     ],
 )
-def test_a_token_that_the_service_refuses_is_refused_with_its_code(change, field, code):
+def test_invalid_token_is_rejected_with_the_service_code(change, field, code):
     payload = {"name": "Ann", "role": "moderator", "user_ref": "u"} | change
-    assert refusal(check_token, payload) == (field, code)
+    assert rejection(check_token, payload) == (field, code)
 
 
 @pytest.mark.parametrize(
     ("check", "field", "code"), [(check_room_id, "room_id", 10001), (check_conf_num, "conf_num", 10201)]
 )
-def test_ids_lead_nowhere_else(check, field, code):
+def test_id_unsafe_in_a_path_is_rejected(check, field, code):
     assert check("605c44dd1f2e3d4c5b6a7988") == "605c44dd1f2e3d4c5b6a7988"
     assert check("a-B_9" * 25) == "a-B_9" * 25
     for missing in (None, ""):
-        assert refusal(check, missing) == (field, code)
+        assert rejection(check, missing) == (field, code)
     for bad in ("..", "a/b", "a?b", "a b", "a\n", "%2e", "é", "a" * 129, 5, b"a", True):
-        assert refusal(check, bad) == (field, None)
+        assert rejection(check, bad) == (field, None)
 
 
 @pytest.mark.parametrize(
@@ -193,13 +193,13 @@ def test_ids_lead_nowhere_else(check, field, code):
         "2026-01-31T02:00:00+02:00",
     ],
 )
-def test_a_day_in_every_form(value):
+def test_period_day_accepts_every_form_of_a_day(value):
     day = period_day(value)
     assert (type(day), day) == (date, date(2026, 1, 31))
 
 
 @pytest.mark.parametrize(
-    ("value", "trouble"),
+    ("value", "message"),
     [
         (datetime(2026, 1, 31), "time zone"),
         ("2026-01-31T00:00:00", "time zone"),
@@ -215,17 +215,17 @@ def test_a_day_in_every_form(value):
         (1.5, "must be"),
     ],
 )
-def test_what_is_no_day_is_refused_clearly(value, trouble):
-    with pytest.raises(ValidationError, match=trouble) as caught:
+def test_period_day_rejects_an_invalid_day(value, message):
+    with pytest.raises(ValidationError, match=message) as caught:
         period_day(value, field="from_date")
     assert caught.value.field == "from_date"
 
 
-def test_a_missing_end_of_a_period_has_the_services_code():
-    assert refusal(period_day, None, field="to_date") == ("to_date", 10203)
-    assert refusal(period_day, "", field="from_date") == ("from_date", None)
+def test_missing_end_of_a_period_has_the_service_code():
+    assert rejection(period_day, None, field="to_date") == ("to_date", 10203)
+    assert rejection(period_day, "", field="from_date") == ("from_date", None)
 
 
 @given(st.text(max_size=20))
-def test_any_text_is_a_day_or_a_validation_error(text):
+def test_any_text_is_a_day_or_raises_validation_error(text):
     assert type(outcome(period_day, text)) in (date, str)

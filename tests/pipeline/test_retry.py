@@ -1,4 +1,4 @@
-"""The retry middleware, with a scripted wire and a clock of its own."""
+"""The retry loop, with a scripted transport and a simulated clock."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ROUTE = {
     Operation.NON_REPEATABLE: routes.CREATE_ROOM,
 }
 
-WORDS = ("ok", "502", "503", "lost", "late", "refused", "untrusted", "429", "429@2", "200", "200/50001", "400", "409")
+STEPS = ("ok", "502", "503", "lost", "late", "refused", "untrusted", "429", "429@2", "200", "200/50001", "400", "409")
 
 
-async def played(script: str, request: Request, *, throw: float = 1.0) -> tuple[Outcome, int, list[float]]:
-    """Play a script; return the outcome, how many requests went out, and what was slept."""
+async def play(script: str, request: Request, *, throw: float = 1.0) -> tuple[Outcome, int, list[float]]:
+    """Play a script; return the outcome, the number of attempts, and the waits in seconds."""
     time = Time(throw)
-    line = wire(time, script)
-    (outcome,) = await time.run(with_retries(line, time.account())(request))
-    return outcome, line.count, time.naps
+    transport = wire(time, script)
+    (outcome,) = await time.run(with_retries(transport, time.account())(request))
+    return outcome, transport.count, time.naps
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ async def played(script: str, request: Request, *, throw: float = 1.0) -> tuple[
         ("429 429 lost ok", 3, 3, 3, 3),
     ],
 )
-async def test_how_many_requests_a_script_costs_each_class(
+async def test_attempts_per_operation_class(
     script: str, safe: int, idempotent: int, repeatable: int, non_repeatable: int
 ) -> None:
     sent = {}
     for operation, route in ROUTE.items():
-        outcome, count, _ = await played(script, ask(route))
+        outcome, count, _ = await play(script, ask(route))
         sent[operation.value] = count
         assert outcome.attempts == count
     assert sent == {"safe": safe, "idempotent": idempotent, "repeatable": repeatable, "non_repeatable": non_repeatable}
@@ -79,245 +79,245 @@ async def test_how_many_requests_a_script_costs_each_class(
 
 @settings(deadline=None)
 @given(
-    st.lists(st.sampled_from(WORDS)),
+    st.lists(st.sampled_from(STEPS)),
     st.integers(1, 5),
 )
-async def test_a_create_is_never_sent_again_once_it_may_be_done(script: list[str], attempts: int) -> None:
+async def test_create_is_not_retried_once_it_may_have_executed(script: list[str], attempts: int) -> None:
     time = Time(0.5)
-    line = wire(time, [*script, "400"])
+    transport = wire(time, [*script, "400"])
     verdicts: list[Verdict] = []
 
-    async def watched(request: Request, deadline: float) -> Outcome:
-        outcome = await line(request, deadline)
+    async def observed(request: Request, deadline: float) -> Outcome:
+        outcome = await transport(request, deadline)
         verdicts.append(outcome.verdict)
         return outcome
 
-    (outcome,) = await time.run(with_retries(watched, time.account())(ask(routes.CREATE_ROOM, attempts=attempts)))
+    (outcome,) = await time.run(with_retries(observed, time.account())(ask(routes.CREATE_ROOM, attempts=attempts)))
     assert Verdict.UNKNOWN not in verdicts[:-1]
     assert outcome.may_have_executed == (verdicts[-1] is Verdict.UNKNOWN)
 
 
-async def test_the_waits_double_and_those_for_a_limiter_begin_higher() -> None:
-    _, _, naps = await played("502", ask())
+async def test_waits_double_from_base() -> None:
+    _, _, naps = await play("502", ask())
     assert naps == [0.25, 0.5]
-    _, _, naps = await played("refused", ask())
+    _, _, naps = await play("refused", ask())
     assert naps == [0.25, 0.5]
-    _, _, naps = await played("502", ask(), throw=0.5)
+    _, _, naps = await play("502", ask(), throw=0.5)
     assert naps == [0.125, 0.25]
-    _, _, naps = await played("502", ask(attempts=5, base=2, cap=5))
+    _, _, naps = await play("502", ask(attempts=5, base=2, cap=5))
     assert naps == [2, 4, 5, 5]
 
 
-async def test_a_create_that_never_left_goes_on_until_its_time_is_up() -> None:
-    outcome, count, naps = await played("refused", ask(routes.CREATE_ROOM))
+async def test_unsent_create_is_retried_until_its_timeout() -> None:
+    outcome, count, naps = await play("refused", ask(routes.CREATE_ROOM))
     assert (outcome.verdict, outcome.may_have_executed) == (Verdict.NOT_SENT, False)
     assert naps == [0.25, 0.5, 1, 2, 4, 8, 16]
     assert count == outcome.attempts == 8
 
 
-async def test_a_create_that_never_left_is_made_when_somebody_listens_again() -> None:
-    outcome, count, _ = await played("refused " * 6 + "ok", ask(routes.CREATE_ROOM))
+async def test_unsent_create_succeeds_when_the_server_is_back() -> None:
+    outcome, count, _ = await play("refused " * 6 + "ok", ask(routes.CREATE_ROOM))
     assert (outcome.verdict, count) == (Verdict.DONE, 7)
 
 
-async def test_retries_can_be_switched_off() -> None:
+async def test_retries_can_be_disabled() -> None:
     for word in ("502", "lost", "429", "refused"):
         for route in ROUTE.values():
-            _, count, naps = await played(word, ask(route, attempts=1))
+            _, count, naps = await play(word, ask(route, attempts=1))
             assert (count, naps) == (1, [])
 
 
-async def test_no_wait_goes_past_the_end_of_the_call() -> None:
-    outcome, count, naps = await played("502", ask(timeout=0.7))
+async def test_no_wait_exceeds_the_timeout() -> None:
+    outcome, count, naps = await play("502", ask(timeout=0.7))
     assert (count, naps) == (2, [0.25])
     assert outcome.status == 502
-    # The attempts themselves take time, too.
-    _, count, naps = await played("0.5:502", ask(timeout=0.7))
+    # The duration of the attempts counts too.
+    _, count, naps = await play("0.5:502", ask(timeout=0.7))
     assert (count, naps) == (1, [0.5])
 
 
-async def test_every_attempt_is_told_the_same_end_of_the_call() -> None:
+async def test_every_attempt_gets_the_same_deadline() -> None:
     time = Time()
-    line = wire(time, "502 502 ok")
-    await time.run(with_retries(line, time.account())(ask(timeout=7)))
-    assert line.deadlines == [1007.0] * 3
+    transport = wire(time, "502 502 ok")
+    await time.run(with_retries(transport, time.account())(ask(timeout=7)))
+    assert transport.deadlines == [1007.0] * 3
 
 
 @pytest.mark.parametrize("script", ["lost 404", "502 410", "late 200/40001", "lost 429 404/40001"])
-async def test_a_delete_that_finds_nothing_any_more_has_done_it(script: str) -> None:
-    outcome, count, _ = await played(script, ask(routes.DELETE_ROOM))
+async def test_not_found_completes_a_delete_after_an_unknown_attempt(script: str) -> None:
+    outcome, count, _ = await play(script, ask(routes.DELETE_ROOM))
     assert outcome.verdict is Verdict.DONE
     assert outcome.attempts == count == len(script.split())
 
 
 @pytest.mark.parametrize("script", ["404", "429 404", "refused 404"])
-async def test_a_delete_that_finds_nothing_at_first_has_failed(script: str) -> None:
-    outcome, _, _ = await played(script, ask(routes.DELETE_ROOM))
+async def test_not_found_fails_a_delete_without_an_unknown_attempt(script: str) -> None:
+    outcome, _, _ = await play(script, ask(routes.DELETE_ROOM))
     assert outcome.classification.kind is ErrorKind.NOT_FOUND
     assert outcome.verdict is Verdict.REJECTED
     assert not outcome.may_have_executed
 
 
 @pytest.mark.parametrize("route", [routes.GET_ROOM, routes.UPDATE_ROOM, routes.CREATE_TOKEN])
-async def test_only_a_delete_takes_not_found_for_done(route: Route) -> None:
-    outcome, _, _ = await played("lost 404", ask(route))
+async def test_not_found_completes_only_deletes(route: Route) -> None:
+    outcome, _, _ = await play("lost 404", ask(route))
     assert outcome.verdict is Verdict.REJECTED
     assert outcome.may_have_executed
 
 
 @pytest.mark.parametrize("last", ["refused", "429", "400", "502"])
-async def test_what_an_earlier_attempt_left_open_stays_open(last: str) -> None:
-    outcome, count, _ = await played(f"lost {last}", ask(routes.UPDATE_ROOM, attempts=2))
+async def test_may_have_executed_is_kept_from_earlier_attempts(last: str) -> None:
+    outcome, count, _ = await play(f"lost {last}", ask(routes.UPDATE_ROOM, attempts=2))
     assert (count, outcome.attempts) == (2, 2)
     assert outcome.may_have_executed
 
 
 @pytest.mark.parametrize("last", ["refused", "429", "400"])
-async def test_what_never_was_open_is_not_claimed_to_be(last: str) -> None:
-    outcome, _, _ = await played(f"refused 429 {last}", ask(routes.UPDATE_ROOM))
+async def test_may_have_executed_is_false_when_no_attempt_was_unknown(last: str) -> None:
+    outcome, _, _ = await play(f"refused 429 {last}", ask(routes.UPDATE_ROOM))
     assert not outcome.may_have_executed
 
 
-async def test_a_success_after_retries_tells_how_many_there_were() -> None:
-    outcome, _, _ = await played("502 429 ok", ask())
+async def test_success_after_retries_counts_its_attempts() -> None:
+    outcome, _, _ = await play("502 429 ok", ask())
     assert (outcome.verdict, outcome.attempts, outcome.may_have_executed) == (Verdict.DONE, 3, False)
 
 
-# Come back later.
+# Retry-After and pauses.
 
 
-async def test_what_the_service_asks_for_is_waited_for() -> None:
-    outcome, count, naps = await played("429@7 ok", ask(), throw=0.0)
+async def test_retry_waits_for_retry_after() -> None:
+    outcome, count, naps = await play("429@7 ok", ask(), throw=0.0)
     assert (outcome.verdict, count, naps) == (Verdict.DONE, 2, [7])
-    _, _, naps = await played("429@7 ok", ask())
+    _, _, naps = await play("429@7 ok", ask())
     assert naps == [7.7]
-    _, _, naps = await played("503@7 ok", ask(), throw=0.0)
+    _, _, naps = await play("503@7 ok", ask(), throw=0.0)
     assert naps == [7]
 
 
 @pytest.mark.parametrize("seconds", ["61", "3600", "999999999999"])
-async def test_a_wait_of_more_than_a_minute_is_an_error_at_once(seconds: str) -> None:
-    outcome, count, naps = await played(f"429@{seconds} ok", ask())
+async def test_retry_after_above_60_seconds_fails_at_once(seconds: str) -> None:
+    outcome, count, naps = await play(f"429@{seconds} ok", ask())
     assert (count, naps) == (1, [])
     assert outcome.classification.kind is ErrorKind.RATE
     assert outcome.retry_after == float(seconds)
 
 
-async def test_a_wait_beyond_the_end_of_the_call_is_an_error_at_once() -> None:
-    outcome, count, naps = await played("429@30 ok", ask(timeout=20))
+async def test_retry_after_beyond_the_timeout_fails_at_once() -> None:
+    outcome, count, naps = await play("429@30 ok", ask(timeout=20))
     assert (count, naps, outcome.retry_after) == (1, [], 30)
 
 
-async def test_one_429_makes_the_other_calls_of_the_account_wait_once() -> None:
+async def test_429_pauses_the_other_calls_of_the_account_once() -> None:
     time = Time(0.0)
-    line = wire(time, "429@7 ok")
+    transport = wire(time, "429@7 ok")
     account = time.account()
-    send = with_retries(line, account)
+    send = with_retries(transport, account)
     await time.run(send(ask(attempts=1)))
     assert time.now == 1000
     outcomes = await time.run(*(send(ask()) for _ in range(5)))
     assert {outcome.verdict for outcome in outcomes} == {Verdict.DONE}
     assert time.naps == [7] * 5
-    assert [at for at, _ in line.sent] == [1000] + [1007] * 5
-    # The pause is over: nobody waits again.
+    assert [at for at, _ in transport.sent] == [1000] + [1007] * 5
+    # The pause is over, so later calls do not wait.
     await time.run(send(ask()))
     assert len(time.naps) == 5
     assert not account.throttle.closed
 
 
-async def test_those_who_wait_for_one_pause_come_back_spread_out() -> None:
+async def test_calls_resume_with_jitter_after_a_pause() -> None:
     time = Time(0.0)
-    line = wire(time, "429@7 ok")
-    send = with_retries(line, time.account())
+    transport = wire(time, "429@7 ok")
+    send = with_retries(transport, time.account())
     await time.run(send(ask(attempts=1)))
     time.throw = 1.0
     await time.run(send(ask()))
     assert time.naps == [7.7]
 
 
-async def test_a_success_sent_before_the_429_does_not_lift_the_pause() -> None:
+async def test_success_sent_before_the_429_does_not_end_the_pause() -> None:
     time = Time(0.0)
-    line = wire(time, "2:ok 1:429@7 1:ok")
+    transport = wire(time, "2:ok 1:429@7 1:ok")
     account = time.account()
-    send = with_retries(line, account)
+    send = with_retries(transport, account)
     outcomes = await time.run(send(ask()), send(ask(attempts=1)))
     assert [outcome.verdict for outcome in outcomes] == [Verdict.DONE, Verdict.THROTTLED]
     assert time.now == 1002
     assert account.throttle.pause_left() == 6
     await time.run(send(ask()))
-    assert line.sent[-1][0] == 1008
+    assert transport.sent[-1][0] == 1008
 
 
-async def test_a_pause_longer_than_the_call_is_an_error_before_anything_is_sent() -> None:
+async def test_call_fails_unsent_when_the_pause_exceeds_its_timeout() -> None:
     time = Time(0.0)
-    line = wire(time, "429@30 ok")
-    send = with_retries(line, time.account())
+    transport = wire(time, "429@30 ok")
+    send = with_retries(transport, time.account())
     await time.run(send(ask(attempts=1)))
     (outcome,) = await time.run(send(ask(timeout=20)))
-    assert line.count == 1
+    assert transport.count == 1
     assert (outcome.verdict, outcome.classification.kind) == (Verdict.THROTTLED, ErrorKind.RATE)
     assert (outcome.attempts, outcome.retry_after, outcome.may_have_executed) == (0, 30, False)
 
 
-async def test_a_pause_of_more_than_a_minute_is_an_error_even_for_a_patient_call() -> None:
+async def test_call_fails_unsent_when_the_pause_exceeds_max_retry_after() -> None:
     time = Time(0.0)
-    line = wire(time, "429@200 ok")
-    send = with_retries(line, time.account())
+    transport = wire(time, "429@200 ok")
+    send = with_retries(transport, time.account())
     await time.run(send(ask(attempts=1)))
     (outcome,) = await time.run(send(ask(timeout=1000)))
-    assert (line.count, time.naps, outcome.retry_after) == (1, [], 200)
+    assert (transport.count, time.naps, outcome.retry_after) == (1, [], 200)
 
 
-async def test_an_absurd_wait_does_not_lock_the_account_out_for_good() -> None:
+async def test_account_pause_is_bounded_when_retry_after_is_huge() -> None:
     time = Time(0.0)
-    line = wire(time, "429@999999999999 ok")
-    send = with_retries(line, time.account())
+    transport = wire(time, "429@999999999999 ok")
+    send = with_retries(transport, time.account())
     await time.run(send(ask()))
     (outcome,) = await time.run(send(ask()))
-    assert (outcome.classification.kind, line.count) == (ErrorKind.RATE, 1)
+    assert (outcome.classification.kind, transport.count) == (ErrorKind.RATE, 1)
     time.now += 300
     (outcome,) = await time.run(send(ask()))
     assert outcome.verdict is Verdict.DONE
 
 
-async def test_a_limiter_behind_the_execution_pauses_the_account_all_the_same() -> None:
+async def test_untrusted_429_pauses_the_account() -> None:
     time = Time(0.0)
-    line = wire(time, "429@7 ok")
+    transport = wire(time, "429@7 ok")
     account = time.account()
-    (outcome,) = await time.run(with_retries(line, account)(ask(routes.CREATE_ROOM, trust_429=False)))
+    (outcome,) = await time.run(with_retries(transport, account)(ask(routes.CREATE_ROOM, trust_429=False)))
     assert (outcome.verdict, outcome.may_have_executed) == (Verdict.UNKNOWN, True)
     assert account.throttle.pause_left() == 7
 
 
-# The budget.
+# Retry budget.
 
 
 @pytest.mark.parametrize("word", ["502", "lost", "late", "refused"])
 @pytest.mark.parametrize("calls", [10, 200, 500])
-async def test_a_total_outage_costs_at_most_fifty_requests_more_than_calls(word: str, calls: int) -> None:
+async def test_total_outage_costs_at_most_50_retries(word: str, calls: int) -> None:
     time = Time()
-    line = wire(time, word)
-    send = with_retries(line, time.account())
+    transport = wire(time, word)
+    send = with_retries(transport, time.account())
     await time.run(*(send(ask()) for _ in range(calls)))
-    assert line.count == min(3 * calls, calls + 50)
+    assert transport.count == min(3 * calls, calls + 50)
 
 
-async def test_creates_against_a_dead_host_keep_to_the_budget_too() -> None:
+async def test_budget_limits_creates_when_the_host_is_down() -> None:
     time = Time()
-    line = wire(time, "refused")
-    send = with_retries(line, time.account())
+    transport = wire(time, "refused")
+    send = with_retries(transport, time.account())
     await time.run(*(send(ask(routes.CREATE_ROOM)) for _ in range(100)))
-    assert line.count == 150
+    assert transport.count == 150
 
 
-async def test_an_empty_budget_is_an_error_at_once() -> None:
+async def test_call_is_not_retried_when_the_budget_is_empty() -> None:
     time = Time()
     account = time.account()
     while account.budget.spend(Verdict.UNKNOWN):
         pass
-    line = wire(time, "502 ok")
-    (outcome,) = await time.run(with_retries(line, account)(ask()))
-    assert (outcome.status, line.count, time.naps) == (502, 1, [])
+    transport = wire(time, "502 ok")
+    (outcome,) = await time.run(with_retries(transport, account)(ask()))
+    assert (outcome.status, transport.count, time.naps) == (502, 1, [])
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ async def test_an_empty_budget_is_an_error_at_once() -> None:
         ("lost 404", routes.DELETE_ROOM, 400),
     ],
 )
-async def test_what_a_call_takes_from_the_budget_and_gives_back(script: str, route: Route, left: float) -> None:
+async def test_budget_after_a_call(script: str, route: Route, left: float) -> None:
     time = Time()
     account = time.account()
     for _ in range(10):
@@ -344,7 +344,7 @@ async def test_what_a_call_takes_from_the_budget_and_gives_back(script: str, rou
     assert account.budget.left == left
 
 
-async def test_the_budget_never_holds_more_than_at_first() -> None:
+async def test_budget_never_exceeds_its_capacity() -> None:
     time = Time()
     account = time.account()
     send = with_retries(wire(time, "ok"), account)
@@ -352,54 +352,54 @@ async def test_the_budget_never_holds_more_than_at_first() -> None:
     assert account.budget.left == 500
 
 
-# What is told.
+# Events and logs.
 
 
-async def heard(script: str, request: Request | None = None) -> list[Event]:
+async def events_of(script: str, request: Request | None = None) -> list[Event]:
     time = Time()
     events: list[Event] = []
     await time.run(with_retries(wire(time, script), time.account(), [events.append])(request or ask()))
     return events
 
 
-async def test_every_attempt_is_told_as_it_ends() -> None:
-    events = await heard("2:502 3:429 ok")
-    told = [
+async def test_every_attempt_emits_an_event() -> None:
+    events = await events_of("2:502 3:429 ok")
+    attempts = [
         (event.attempt, event.status, event.verdict, event.seconds, event.retry_in)
         for event in events
         if isinstance(event, AttemptEvent)
     ]
-    assert told == [(1, 502, "unknown", 2, 0.25), (2, 429, "throttled", 3, 2.0), (3, 200, "done", 0, None)]
+    assert attempts == [(1, 502, "unknown", 2, 0.25), (2, 429, "throttled", 3, 2.0), (3, 200, "done", 0, None)]
     assert {(event.route, event.method, event.path) for event in events} == {("rooms.get", "GET", "/rooms/{room_id}")}
 
 
-async def test_the_last_attempt_of_a_failure_says_that_no_other_follows() -> None:
-    events = await heard("refused 200/50001 200/50001")
+async def test_retry_in_is_none_for_the_last_attempt() -> None:
+    events = await events_of("refused 200/50001 200/50001")
     retries = [event.retry_in is not None for event in events if isinstance(event, AttemptEvent)]
     assert retries == [True, True, False]
     assert [event.code for event in events] == [None, 50001, 50001]
 
 
-async def test_a_listener_that_raises_is_logged_by_its_class_alone_and_does_no_harm(
+async def test_listener_exception_is_logged_by_class_and_ignored(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(event: Event) -> None:
         raise RuntimeError("canary")
 
     time = Time()
-    heard: list[Event] = []
-    send = with_retries(wire(time, "502 ok"), time.account(), [broken, heard.append])
+    events: list[Event] = []
+    send = with_retries(wire(time, "502 ok"), time.account(), [broken, events.append])
     with caplog.at_level(logging.INFO, logger="videoapi"):
         (outcome,) = await time.run(send(ask()))
     assert outcome.verdict is Verdict.DONE
-    assert len(heard) == 2
+    assert len(events) == 2
     records = [record for record in caplog.records if record.name == "videoapi"]
     assert [record.levelno for record in records] == [logging.ERROR] * 2
     assert "RuntimeError" in caplog.text
     assert "canary" not in caplog.text
 
 
-async def test_a_success_is_said_at_debug_and_nowhere_above(caplog: pytest.LogCaptureFixture) -> None:
+async def test_success_is_logged_at_debug_only(caplog: pytest.LogCaptureFixture) -> None:
     time = Time()
     send = with_retries(wire(time, "502 ok"), time.account())
     with caplog.at_level(logging.INFO):

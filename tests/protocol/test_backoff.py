@@ -1,4 +1,4 @@
-"""When to try again, and after how long; time left and dice are handed in."""
+"""Retry decisions, backoff and `Retry-After`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from videoapi.protocol.backoff import FINAL, GiveUp, Retry, RetryPolicy, add_jit
 from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, Classification, Operation, Verdict
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-random = st.floats(0, 1)
-LATER = Classification(Verdict.THROTTLED, max_retries=ALWAYS)
-LOST = Classification(Verdict.UNKNOWN, max_retries=ALWAYS)
-LOST_ONCE = Classification(Verdict.UNKNOWN, max_retries=ONCE)
-REFUSED = Classification(Verdict.NOT_SENT, max_retries=ALWAYS)
+RANDOM = st.floats(0, 1)
+THROTTLED = Classification(Verdict.THROTTLED, max_retries=ALWAYS)
+UNKNOWN = Classification(Verdict.UNKNOWN, max_retries=ALWAYS)
+UNKNOWN_ONCE = Classification(Verdict.UNKNOWN, max_retries=ONCE)
+NOT_SENT = Classification(Verdict.NOT_SENT, max_retries=ALWAYS)
 
 
 def step(
@@ -33,7 +33,7 @@ def step(
     unknown: int | None = None,
     retry_after: float | None = None,
     left: float = 90.0,
-    throw: float = 1.0,
+    random_value: float = 1.0,
 ) -> Retry | GiveUp:
     if unknown is None:
         unknown = attempt if classification.verdict is Verdict.UNKNOWN else 0
@@ -45,133 +45,133 @@ def step(
         unknown=unknown,
         retry_after=retry_after,
         left=left,
-        random=lambda: throw,
+        random=lambda: random_value,
     )
 
 
-def waits(headers: dict[str, str]) -> float | None:
+def retry_after_in(headers: dict[str, str]) -> float | None:
     return parse_retry_after(headers, lambda: NOW)
 
 
-# How long.
+# Backoff.
 
 
-def test_the_longest_waits_double_up_to_the_cap() -> None:
+def test_maximum_waits_double_up_to_the_cap() -> None:
     assert [jitter(0.25, 20, n, 1.0) for n in range(1, 10)] == [0.25, 0.5, 1, 2, 4, 8, 16, 20, 20]
     assert [jitter(1.0, 20, n, 0.5) for n in (1, 2, 3, 6)] == [0.5, 1, 2, 10]
     assert jitter(0.25, 20, 1_000_000, 1.0) == 20
 
 
-@given(st.floats(0, 100), st.floats(0, 100), st.integers(1, 10_000), random)
-def test_a_wait_is_a_throw_between_nothing_and_its_longest(base: float, cap: float, n: int, throw: float) -> None:
-    wait = jitter(base, cap, n, throw)
+@given(st.floats(0, 100), st.floats(0, 100), st.integers(1, 10_000), RANDOM)
+def test_wait_is_between_zero_and_its_maximum(base: float, cap: float, n: int, random_value: float) -> None:
+    wait = jitter(base, cap, n, random_value)
     assert 0 <= wait <= cap
-    assert wait <= jitter(base, cap, n + 1, throw)
+    assert wait <= jitter(base, cap, n + 1, random_value)
     assert jitter(base, cap, n, 0.0) == 0
 
 
-@given(st.floats(0, 1e6), random)
-def test_what_was_asked_for_is_spread_by_a_tenth_and_at_most_a_second(seconds: float, throw: float) -> None:
-    assert seconds <= add_jitter(seconds, throw) <= seconds + min(1.0, seconds / 10) + 1e-9
+@given(st.floats(0, 1e6), RANDOM)
+def test_add_jitter_adds_at_most_a_tenth_and_one_second(seconds: float, random_value: float) -> None:
+    assert seconds <= add_jitter(seconds, random_value) <= seconds + min(1.0, seconds / 10) + 1e-9
 
 
-def test_the_first_wait_after_come_back_later_is_longer() -> None:
-    assert step(LOST) == Retry(0.25)
-    assert step(LATER) == Retry(1.0)
-    assert step(REFUSED, attempt=2) == Retry(0.5)
+def test_first_wait_is_longer_when_throttled() -> None:
+    assert step(UNKNOWN) == Retry(0.25)
+    assert step(THROTTLED) == Retry(1.0)
+    assert step(NOT_SENT, attempt=2) == Retry(0.5)
 
 
-# Whether at all.
+# Decisions.
 
 
 @pytest.mark.parametrize("operation", Operation)
 @pytest.mark.parametrize("verdict", [Verdict.DONE, Verdict.REJECTED])
-def test_what_is_settled_is_final(operation: Operation, verdict: Verdict) -> None:
+def test_done_and_rejected_are_final(operation: Operation, verdict: Verdict) -> None:
     assert step(Classification(verdict, max_retries=ALWAYS), operation=operation) == FINAL
 
 
-def test_three_attempts_are_all_by_default() -> None:
-    for classification in (LOST, LATER, REFUSED):
+def test_default_limit_is_three_attempts() -> None:
+    for classification in (UNKNOWN, THROTTLED, NOT_SENT):
         kinds = [isinstance(step(classification, attempt=n), Retry) for n in (1, 2, 3, 4)]
         assert kinds == [True, True, False, False]
         assert step(classification, attempt=3) == GiveUp("attempts")
 
 
-def test_once_means_one_repetition_whatever_the_policy_allows() -> None:
+def test_once_allows_one_retry_regardless_of_the_policy() -> None:
     patient = RetryPolicy(attempts=10)
-    assert isinstance(step(LOST_ONCE, patient, unknown=1), Retry)
-    assert step(LOST_ONCE, patient, attempt=2, unknown=2) == FINAL
-    # Those that were certainly not carried out do not count.
-    assert isinstance(step(LOST_ONCE, patient, attempt=5, unknown=1), Retry)
+    assert isinstance(step(UNKNOWN_ONCE, patient, unknown=1), Retry)
+    assert step(UNKNOWN_ONCE, patient, attempt=2, unknown=2) == FINAL
+    # Attempts that were certainly not executed do not count.
+    assert isinstance(step(UNKNOWN_ONCE, patient, attempt=5, unknown=1), Retry)
 
 
-def test_a_create_that_never_left_goes_on_until_its_time_is_up() -> None:
+def test_unsent_create_is_retried_until_the_deadline() -> None:
     creating = Operation.NON_REPEATABLE
-    assert step(REFUSED, operation=creating, attempt=50) == Retry(20)
-    assert step(REFUSED, operation=creating, attempt=50, left=20) == GiveUp("deadline")
-    assert step(REFUSED, RetryPolicy(attempts=1), operation=creating) == GiveUp("attempts")
-    assert step(LATER, operation=creating, attempt=3) == GiveUp("attempts")
-    assert step(REFUSED, operation=Operation.SAFE, attempt=50) == GiveUp("attempts")
+    assert step(NOT_SENT, operation=creating, attempt=50) == Retry(20)
+    assert step(NOT_SENT, operation=creating, attempt=50, left=20) == GiveUp("deadline")
+    assert step(NOT_SENT, RetryPolicy(attempts=1), operation=creating) == GiveUp("attempts")
+    assert step(THROTTLED, operation=creating, attempt=3) == GiveUp("attempts")
+    assert step(NOT_SENT, operation=Operation.SAFE, attempt=50) == GiveUp("attempts")
 
 
-def test_a_long_retry_after_is_not_slept_through() -> None:
-    assert step(LATER, retry_after=60, throw=0.0) == Retry(60)
-    assert step(LATER, retry_after=60.5) == GiveUp("retry_after")
-    assert step(LATER, RetryPolicy(max_retry_after=2), retry_after=3) == GiveUp("retry_after")
-    assert step(LATER, retry_after=30, left=20) == GiveUp("deadline")
-    assert step(LATER, retry_after=0, throw=0.0) == Retry(0)
-    # Our own wait holds where it is the longer one.
-    assert step(LATER, retry_after=0) == Retry(1.0)
-    assert step(LATER, attempt=2, retry_after=1) == Retry(2.0)
+def test_long_retry_after_gives_up() -> None:
+    assert step(THROTTLED, retry_after=60, random_value=0.0) == Retry(60)
+    assert step(THROTTLED, retry_after=60.5) == GiveUp("retry_after")
+    assert step(THROTTLED, RetryPolicy(max_retry_after=2), retry_after=3) == GiveUp("retry_after")
+    assert step(THROTTLED, retry_after=30, left=20) == GiveUp("deadline")
+    assert step(THROTTLED, retry_after=0, random_value=0.0) == Retry(0)
+    # The computed wait applies if it is longer.
+    assert step(THROTTLED, retry_after=0) == Retry(1.0)
+    assert step(THROTTLED, attempt=2, retry_after=1) == Retry(2.0)
 
 
 @given(
     policy=st.builds(RetryPolicy, attempts=st.integers(1, 10), cap=st.floats(0, 60), max_retry_after=st.floats(0, 90)),
     operation=st.sampled_from(Operation),
     verdict=st.sampled_from(Verdict),
-    again=st.sampled_from([NEVER, ONCE, ALWAYS]),
+    max_retries=st.sampled_from([NEVER, ONCE, ALWAYS]),
     attempt=st.integers(1, 12),
     unknown=st.integers(0, 12),
     retry_after=st.none() | st.floats(0, 1e12),
     left=st.floats(-10, 100),
-    throw=random,
+    random_value=RANDOM,
 )
-def test_no_decision_breaks_a_promise(
+def test_decide_invariants(
     policy: RetryPolicy,
     operation: Operation,
     verdict: Verdict,
-    again: int,
+    max_retries: int,
     attempt: int,
     unknown: int,
     retry_after: float | None,
     left: float,
-    throw: float,
+    random_value: float,
 ) -> None:
     if operation is Operation.NON_REPEATABLE:
-        again = ALWAYS if verdict in (Verdict.THROTTLED, Verdict.NOT_SENT) else NEVER
-    decided = step(
-        Classification(verdict, max_retries=again),
+        max_retries = ALWAYS if verdict in (Verdict.THROTTLED, Verdict.NOT_SENT) else NEVER
+    decision = step(
+        Classification(verdict, max_retries=max_retries),
         policy,
         operation=operation,
         attempt=attempt,
         unknown=unknown + (verdict is Verdict.UNKNOWN),
         retry_after=retry_after,
         left=left,
-        throw=throw,
+        random_value=random_value,
     )
-    if isinstance(decided, GiveUp):
-        assert decided.reason in ("final", "attempts", "retry_after", "deadline")
+    if isinstance(decision, GiveUp):
+        assert decision.reason in ("final", "attempts", "retry_after", "deadline")
         return
-    never_left = operation is Operation.NON_REPEATABLE and verdict is Verdict.NOT_SENT
+    unsent_create = operation is Operation.NON_REPEATABLE and verdict is Verdict.NOT_SENT
     assert verdict not in (Verdict.DONE, Verdict.REJECTED)
     assert not (operation is Operation.NON_REPEATABLE and verdict is Verdict.UNKNOWN)
-    assert attempt < policy.attempts or (never_left and policy.attempts > 1)
-    assert decided.delay < left
-    assert decided.delay >= (retry_after or 0)
-    assert decided.delay <= max(policy.cap, policy.max_retry_after + 1)
+    assert attempt < policy.attempts or (unsent_create and policy.attempts > 1)
+    assert decision.delay < left
+    assert decision.delay >= (retry_after or 0)
+    assert decision.delay <= max(policy.cap, policy.max_retry_after + 1)
 
 
-# What the service asked for.
+# Retry-After.
 
 
 @pytest.mark.parametrize(
@@ -205,28 +205,28 @@ def test_no_decision_breaks_a_promise(
         ("Sun, 01 Mar 2026 12:00:09 GMT" + " " * 100 + "x", None),
     ],
 )
-def test_seconds_and_dates_are_read_and_all_else_is_ignored(field: str, seconds: float | None) -> None:
-    assert waits({"Retry-After": field}) == seconds
+def test_parse_retry_after_accepts_seconds_and_dates_only(field: str, seconds: float | None) -> None:
+    assert retry_after_in({"Retry-After": field}) == seconds
 
 
-def test_nothing_asked_for_is_nothing() -> None:
-    assert waits({}) is None
+def test_missing_retry_after_is_none() -> None:
+    assert retry_after_in({}) is None
 
 
 @pytest.mark.parametrize("skew", [timedelta(hours=-1), timedelta(0), timedelta(hours=1)])
-def test_a_date_counts_from_the_answers_own_so_a_wrong_clock_does_no_harm(skew: timedelta) -> None:
+def test_retry_after_date_is_relative_to_the_response_date(skew: timedelta) -> None:
     served = NOW + skew
     later = format_datetime(served + timedelta(seconds=30), usegmt=True)
-    assert waits({"Retry-After": later, "Date": format_datetime(served, usegmt=True)}) == 30
+    assert retry_after_in({"Retry-After": later, "Date": format_datetime(served, usegmt=True)}) == 30
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "x" * 100])
-def test_without_a_usable_date_our_own_clock_is_asked(date: str) -> None:
+def test_local_clock_is_used_when_the_response_date_is_invalid(date: str) -> None:
     later = format_datetime(NOW + timedelta(seconds=30), usegmt=True)
-    assert waits({"Retry-After": later, "Date": date}) == 30
+    assert retry_after_in({"Retry-After": later, "Date": date}) == 30
 
 
-def test_our_own_clock_is_not_asked_where_it_is_not_needed() -> None:
+def test_local_clock_is_not_called_when_not_needed() -> None:
     def never() -> datetime:
         raise AssertionError
 
@@ -239,22 +239,22 @@ def test_our_own_clock_is_not_asked_where_it_is_not_needed() -> None:
     ("fields", "seconds"),
     [(("2", "9"), 9), (("9", "2"), 9), (("soon", "4"), 4), (("-1", "x"), None), (("5", "-1"), 5)],
 )
-def test_of_several_fields_the_longest_valid_holds(fields: tuple[str, ...], seconds: float | None) -> None:
+def test_longest_valid_retry_after_field_applies(fields: tuple[str, ...], seconds: float | None) -> None:
     headers: CIMultiDict[str] = CIMultiDict([("retry-after", field) for field in fields])
     assert parse_retry_after(headers, lambda: NOW) == seconds
 
 
 @given(st.text(), st.text())
-def test_no_text_in_it_raises(field: str, date: str) -> None:
-    seconds = waits({"Retry-After": field, "Date": date})
+def test_parse_retry_after_never_raises(field: str, date: str) -> None:
+    seconds = retry_after_in({"Retry-After": field, "Date": date})
     assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
 
 
-# The policy.
+# RetryPolicy.
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"attempts": 0},
         {"attempts": 11},
@@ -271,12 +271,12 @@ def test_no_text_in_it_raises(field: str, date: str) -> None:
     ],
     ids=repr,
 )
-def test_a_policy_out_of_range_is_refused_with_its_name(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-        RetryPolicy(**wrong)
+def test_policy_error_names_the_field_out_of_range(invalid: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(invalid))):
+        RetryPolicy(**invalid)
 
 
-def test_the_default_numbers() -> None:
+def test_policy_defaults() -> None:
     policy = RetryPolicy()
     assert (policy.attempts, policy.base, policy.throttle_base, policy.cap) == (3, 0.25, 1.0, 20.0)
     assert (policy.max_retry_after, policy.trust_429, policy.trust_503) == (60.0, True, False)

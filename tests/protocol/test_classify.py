@@ -1,7 +1,7 @@
-"""Every combination of class, phase, status and code has exactly one verdict, the one written here.
+"""Each combination of operation, phase, status and code has exactly one verdict, as listed here.
 
-The tables stand here a second time, as text and on purpose: a changed cell of the library's own is
-a changed promise, and must be seen.
+These tables duplicate those of the library on purpose: changing a cell changes documented behavior,
+so a test must fail.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from videoapi.protocol.verdicts import (
     Verdict,
 )
 
-# What is seen | verdict | whose | safe, idempotent, repeatable: how often again | what sort of error
+# Status, code or body | verdict | scope | retries if safe, idempotent, repeatable | error kind
 STATUS_TABLE = """
 101 | unknown | item | no no no | protocol
 300-399 | unknown | item | no no no | protocol
@@ -73,69 +73,69 @@ BOTH | unknown | item | once no no | protocol
 CONTRADICTION = """
 SUCCESS | unknown | item | once no no | protocol
 """
-NO_ANSWER = """
+NO_RESPONSE_TABLE = """
 refused | not_sent | item | always always always | connection
 certificate | not_sent | item | no no no | certificate
 lost | unknown | item | always always once | connection
 """
 
-TIMES = {"no": NEVER, "once": ONCE, "always": ALWAYS}
-CLASSES = (Operation.SAFE, Operation.IDEMPOTENT, Operation.REPEATABLE)
+LIMITS = {"no": NEVER, "once": ONCE, "always": ALWAYS}
+OPERATIONS = (Operation.SAFE, Operation.IDEMPOTENT, Operation.REPEATABLE)
 CERTAINTY = ("rejected", "throttled", "unknown")
 
 
 @attrs.frozen
-class Line:
+class ExpectedRule:
     verdict: str
     scope: str
-    again: tuple[int, int, int]
+    max_retries: tuple[int, int, int]
     kind: str
 
     def classification(
         self, operation: Operation, scope: str | None = None, *, waiting: bool = False
     ) -> Classification:
         if operation is Operation.NON_REPEATABLE:
-            again = ALWAYS if self.verdict in ("throttled", "not_sent") and self.kind != "certificate" else NEVER
+            limit = ALWAYS if self.verdict in ("throttled", "not_sent") and self.kind != "certificate" else NEVER
         else:
-            again = self.again[CLASSES.index(operation)]
-        return Classification(Verdict(self.verdict), ErrorKind(self.kind), Scope(scope or self.scope), again, waiting)
+            limit = self.max_retries[OPERATIONS.index(operation)]
+        return Classification(Verdict(self.verdict), ErrorKind(self.kind), Scope(scope or self.scope), limit, waiting)
 
 
-def lines(text: str) -> dict[int | str, Line]:
-    table: dict[int | str, Line] = {}
+def parse_table(text: str) -> dict[int | str, ExpectedRule]:
+    table: dict[int | str, ExpectedRule] = {}
     for row in text.strip().splitlines():
-        names, verdict, scope, again, kind = (cell.strip() for cell in row.split("|"))
-        safe, idempotent, repeatable = (TIMES[word] for word in again.split())
+        names, verdict, scope, max_retries, kind = (cell.strip() for cell in row.split("|"))
+        safe, idempotent, repeatable = (LIMITS[word] for word in max_retries.split())
         for name in names.split():
             first, _, last = name.partition("-")
             spelled = range(int(first), int(last or first) + 1) if first.isdigit() else (name,)
-            table |= dict.fromkeys(spelled, Line(verdict, scope, (safe, idempotent, repeatable), kind))
+            table |= dict.fromkeys(spelled, ExpectedRule(verdict, scope, (safe, idempotent, repeatable), kind))
     return table
 
 
-LISTED_STATUSES = lines(STATUS_TABLE)
-BY_STATUS = LISTED_STATUSES | lines(OTHER_STATUSES)
-LISTED_CODES = lines(CODE_TABLE)
-# A three-digit result from 400 to 599 is that status.
-BY_CODE = LISTED_CODES | lines(OTHER_CODES) | {code: BY_STATUS[code] for code in range(400, 600)}
-BY_BODY = lines(BODY_TABLE)
-CONTRADICTED = lines(CONTRADICTION)["SUCCESS"]
-WITHOUT = lines(NO_ANSWER)
+LISTED_STATUSES = parse_table(STATUS_TABLE)
+BY_STATUS = LISTED_STATUSES | parse_table(OTHER_STATUSES)
+LISTED_CODES = parse_table(CODE_TABLE)
+# A result from 400 to 599 is an HTTP status.
+BY_CODE = LISTED_CODES | parse_table(OTHER_CODES) | {code: BY_STATUS[code] for code in range(400, 600)}
+BY_BODY = parse_table(BODY_TABLE)
+CONTRADICTED = parse_table(CONTRADICTION)["SUCCESS"]
+NO_RESPONSE = parse_table(NO_RESPONSE_TABLE)
 
 STATUSES = sorted({*LISTED_STATUSES, *range(0, 1100, 7), 0, 99, 100, 102, 199, 200, 201, 202, 204, 206, 299, 600})
-SAID: list[BodyResult] = [*BodyKind, *BY_CODE]
+RESULTS: list[BodyResult] = [*BodyKind, *BY_CODE]
 
 
-def expected(operation: Operation, status: int, said: BodyResult) -> Classification:
-    if said is BodyKind.SUCCESS and status in (200, 201):
+def expected(operation: Operation, status: int, result: BodyResult) -> Classification:
+    if result is BodyKind.SUCCESS and status in (200, 201):
         return Classification(Verdict.DONE)
-    if said is BodyKind.SUCCESS or said is BodyKind.BOTH:
+    if result is BodyKind.SUCCESS or result is BodyKind.BOTH:
         return CONTRADICTED.classification(operation)
     by_status = None if 200 <= status <= 299 else BY_STATUS[status]
-    if isinstance(said, BodyKind):
-        return (by_status or BY_BODY[said.name]).classification(operation)
-    by_code, waiting = BY_CODE[said], said == 10113
-    listed = said in LISTED_CODES or (isinstance(said, int) and 400 <= said <= 599)
+    if isinstance(result, BodyKind):
+        return (by_status or BY_BODY[result.name]).classification(operation)
+    by_code, waiting = BY_CODE[result], result == 10113
+    listed = result in LISTED_CODES or (isinstance(result, int) and 400 <= result <= 599)
     scope = "account" if status == 401 else by_code.scope
     if by_status is None:
         return by_code.classification(operation, scope, waiting=waiting)
@@ -148,12 +148,12 @@ def expected(operation: Operation, status: int, said: BodyResult) -> Classificat
 
 
 @pytest.mark.parametrize("operation", Operation)
-def test_every_status_with_every_body_has_the_verdict_of_the_tables(operation: Operation) -> None:
+def test_every_status_and_body_matches_the_tables(operation: Operation) -> None:
     wrong = [
-        (status, said, judged)
+        (status, result, actual)
         for status in STATUSES
-        for said in SAID
-        if (judged := classify_response(operation, status, said)) != expected(operation, status, said)
+        for result in RESULTS
+        if (actual := classify_response(operation, status, result)) != expected(operation, status, result)
     ]
     assert wrong == []
 
@@ -161,43 +161,43 @@ def test_every_status_with_every_body_has_the_verdict_of_the_tables(operation: O
 @pytest.mark.parametrize("operation", Operation)
 @pytest.mark.parametrize("phase", [Phase.NOT_SENT, Phase.SENT, Phase.ANSWERED])
 @pytest.mark.parametrize("kind", [ErrorKind.CONNECTION, ErrorKind.TIMEOUT, ErrorKind.PROTOCOL, ErrorKind.CERTIFICATE])
-def test_without_an_answer_the_phase_alone_decides(operation: Operation, phase: Phase, kind: ErrorKind) -> None:
-    judged = classify_no_response(operation, phase, kind)
+def test_phase_decides_without_a_response(operation: Operation, phase: Phase, kind: ErrorKind) -> None:
+    actual = classify_no_response(operation, phase, kind)
     if kind is ErrorKind.CERTIFICATE:
-        assert judged.max_retries == NEVER
-        assert (judged.verdict is Verdict.NOT_SENT) == (phase is Phase.NOT_SENT)
+        assert actual.max_retries == NEVER
+        assert (actual.verdict is Verdict.NOT_SENT) == (phase is Phase.NOT_SENT)
     else:
-        line = WITHOUT["refused" if phase is Phase.NOT_SENT else "lost"]
-        assert judged == attrs.evolve(line.classification(operation), kind=kind)
+        rule = NO_RESPONSE["refused" if phase is Phase.NOT_SENT else "lost"]
+        assert actual == attrs.evolve(rule.classification(operation), kind=kind)
 
 
-def test_a_certificate_that_is_not_trusted_is_never_tried_again() -> None:
+def test_untrusted_certificate_is_never_retried() -> None:
     for operation in Operation:
-        judged = classify_no_response(operation, Phase.NOT_SENT, ErrorKind.CERTIFICATE)
-        assert judged == WITHOUT["certificate"].classification(operation)
+        actual = classify_no_response(operation, Phase.NOT_SENT, ErrorKind.CERTIFICATE)
+        assert actual == NO_RESPONSE["certificate"].classification(operation)
 
 
 @pytest.mark.parametrize(
-    ("operation", "status", "said", "verdict", "scope"),
+    ("operation", "status", "result", "verdict", "scope"),
     [
-        # A gateway's refusal counts, its page does not.
+        # A gateway's rejection counts; the result code in a 502 does not.
         (Operation.NON_REPEATABLE, 400, BodyKind.NONE, Verdict.REJECTED, Scope.ITEM),
         (Operation.NON_REPEATABLE, 502, BodyKind.NONE, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.NON_REPEATABLE, 502, 10002, Verdict.UNKNOWN, Scope.ITEM),
-        # A server that answers everything with 200 is judged by the code.
+        # If a server responds to everything with 200, the code decides.
         (Operation.NON_REPEATABLE, 200, 10002, Verdict.REJECTED, Scope.ITEM),
         (Operation.NON_REPEATABLE, 200, 10105, Verdict.THROTTLED, Scope.ITEM),
         (Operation.NON_REPEATABLE, 200, 50001, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.SAFE, 200, 429, Verdict.THROTTLED, Scope.ITEM),
-        # Two answers that contradict each other prove nothing.
+        # Contradictory results prove nothing.
         (Operation.NON_REPEATABLE, 400, BodyKind.SUCCESS, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.NON_REPEATABLE, 429, BodyKind.SUCCESS, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.NON_REPEATABLE, 206, BodyKind.SUCCESS, Verdict.UNKNOWN, Scope.ITEM),
-        # A stray goodbye of an idle connection, and the echo of an own attempt.
+        # 408 may close an idle connection, and 409 may result from an earlier attempt of the call.
         (Operation.NON_REPEATABLE, 408, BodyKind.NONE, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.NON_REPEATABLE, 409, 10030, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.IDEMPOTENT, 409, 10030, Verdict.REJECTED, Scope.ITEM),
-        # The account's refusals, and those that are one item's.
+        # Rejections of the account, and of one item.
         (Operation.NON_REPEATABLE, 401, BodyKind.NONE, Verdict.REJECTED, Scope.ACCOUNT),
         (Operation.NON_REPEATABLE, 401, 1, Verdict.REJECTED, Scope.ACCOUNT),
         (Operation.NON_REPEATABLE, 403, BodyKind.NONE, Verdict.REJECTED, Scope.ACCOUNT),
@@ -210,33 +210,33 @@ def test_a_certificate_that_is_not_trusted_is_never_tried_again() -> None:
         (Operation.REPEATABLE, 403, "PROJECT_SUSPENDED", Verdict.REJECTED, Scope.ACCOUNT),
     ],
 )
-def test_cases_that_are_easily_got_wrong(
-    operation: Operation, status: int, said: BodyResult, verdict: Verdict, scope: Scope
+def test_error_prone_cases(
+    operation: Operation, status: int, result: BodyResult, verdict: Verdict, scope: Scope
 ) -> None:
-    judged = classify_response(operation, status, said)
-    assert (judged.verdict, judged.scope) == (verdict, scope)
+    actual = classify_response(operation, status, result)
+    assert (actual.verdict, actual.scope) == (verdict, scope)
 
 
 @given(st.sampled_from(Operation), st.integers(), st.one_of(st.sampled_from(BodyKind), st.integers(), st.text()))
-def test_whatever_comes_is_judged_and_a_doubtful_create_is_never_sent_again(
-    operation: Operation, status: int, said: BodyResult
+def test_any_result_is_classified_and_unknown_creates_are_not_retried(
+    operation: Operation, status: int, result: BodyResult
 ) -> None:
-    judged = classify_response(operation, status, said)
-    assert judged.verdict in Verdict
-    assert judged.verdict is not Verdict.NOT_SENT
-    assert (judged.verdict is Verdict.DONE) == (said is BodyKind.SUCCESS and status in (200, 201))
-    if operation is Operation.NON_REPEATABLE and judged.verdict is Verdict.UNKNOWN:
-        assert judged.max_retries == NEVER
-    if judged.verdict is Verdict.REJECTED:
-        assert judged.max_retries == NEVER
+    actual = classify_response(operation, status, result)
+    assert actual.verdict in Verdict
+    assert actual.verdict is not Verdict.NOT_SENT
+    assert (actual.verdict is Verdict.DONE) == (result is BodyKind.SUCCESS and status in (200, 201))
+    if operation is Operation.NON_REPEATABLE and actual.verdict is Verdict.UNKNOWN:
+        assert actual.max_retries == NEVER
+    if actual.verdict is Verdict.REJECTED:
+        assert actual.max_retries == NEVER
 
 
-def test_the_codes_with_a_text_are_the_codes_with_a_row() -> None:
+def test_codes_with_a_text_have_a_rule() -> None:
     numbers = {code for code in codes.CODES if isinstance(code, int)}
     assert numbers == {*codes.TEXTS, 10027, 10028, 10029}
 
 
-# A mutation of any row is caught.
+# Each mutated rule is detected.
 
 
 def mutants(row: Rule) -> Iterator[Rule]:
@@ -254,15 +254,15 @@ def mutants(row: Rule) -> Iterator[Rule]:
                 yield attrs.evolve(row, **{field: value})
 
 
-def survives(status: int, said: BodyResult) -> bool:
+def survives(status: int, result: BodyResult) -> bool:
     try:
-        return all(classify_response(o, status, said) == expected(o, status, said) for o in Operation)
+        return all(classify_response(o, status, result) == expected(o, status, result) for o in Operation)
     except KeyError:
-        # No row can say "done" or "not sent" about an answer.
+        # A response never has the verdict "done" or "not sent" by a rule.
         return False
 
 
-def test_a_mutation_of_any_code_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mutated_code_rule_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     survivors = []
     for code, row in codes.CODES.items():
         for mutant in mutants(row):
@@ -276,7 +276,7 @@ def test_a_mutation_of_any_code_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
     assert set(codes.CODES) == set(LISTED_CODES)
 
 
-def test_a_mutation_of_any_status_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mutated_status_rule_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     survivors = []
     for status, row in statuses.STATUSES.items():
         for mutant in mutants(row):
@@ -288,7 +288,7 @@ def test_a_mutation_of_any_status_is_caught(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "status", "said"),
+    ("module", "name", "status", "result"),
     [
         (classify, "_CUT", 200, BodyKind.CUT),
         (classify, "_NO_RESULT", 200, BodyKind.NONE),
@@ -301,13 +301,13 @@ def test_a_mutation_of_any_status_is_caught(monkeypatch: pytest.MonkeyPatch) -> 
         (statuses, "_NO_STATUS", 1000, BodyKind.NONE),
     ],
 )
-def test_a_mutation_of_the_other_rows_is_caught(
-    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, status: int, said: BodyResult
+def test_mutated_body_or_fallback_rule_is_detected(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, status: int, result: BodyResult
 ) -> None:
-    assert survives(status, said)
+    assert survives(status, result)
     for mutant in mutants(getattr(module, name)):
         monkeypatch.setattr(module, name, mutant)
-        assert not survives(status, said), mutant
+        assert not survives(status, result), mutant
         monkeypatch.undo()
 
 
@@ -318,13 +318,13 @@ def test_a_mutation_of_the_other_rows_is_caught(
         ("LOST_RESPONSE", Phase.SENT, ErrorKind.CONNECTION),
     ],
 )
-def test_a_mutation_of_the_rows_for_silence_is_caught(
+def test_mutated_no_response_rule_is_detected(
     monkeypatch: pytest.MonkeyPatch, name: str, phase: Phase, kind: ErrorKind
 ) -> None:
-    line = WITHOUT["refused" if phase is Phase.NOT_SENT else "lost"]
+    rule = NO_RESPONSE["refused" if phase is Phase.NOT_SENT else "lost"]
     for mutant in mutants(getattr(statuses, name)):
         if mutant.kind is not kind or mutant.worth_waiting:
-            continue  # Of these two the caller speaks, not the row.
+            continue  # The caller sets these two, not the rule.
         monkeypatch.setattr(statuses, name, mutant)
-        assert any(classify_no_response(o, phase, kind) != line.classification(o) for o in Operation), mutant
+        assert any(classify_no_response(o, phase, kind) != rule.classification(o) for o in Operation), mutant
         monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""Any bytes are read as an envelope; nothing else comes out and nothing is raised."""
+"""Parsing of envelopes, which accepts any bytes without raising."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ ENVELOPES = st.dictionaries(
 
 
 @given(st.binary(max_size=200), st.booleans())
-def test_any_bytes_are_an_envelope(body: bytes, optional: bool) -> None:
+def test_parse_envelope_accepts_any_bytes(body: bytes, optional: bool) -> None:
     assert isinstance(parse_envelope(body, result_optional=optional), Envelope)
 
 
 @given(ENVELOPES, st.integers(0, 300), st.booleans())
-def test_an_envelope_cut_anywhere_is_still_judged(document: dict[str, Any], length: int, optional: bool) -> None:
-    whole = json.dumps(document).encode()
-    envelope = parse_envelope(whole[:length], result_optional=optional)
-    if 0 < length < len(whole):
+def test_truncated_envelope_is_classified(document: dict[str, Any], length: int, optional: bool) -> None:
+    complete = json.dumps(document).encode()
+    envelope = parse_envelope(complete[:length], result_optional=optional)
+    if 0 < length < len(complete):
         assert envelope.result is BodyKind.CUT
     if envelope.result is BodyKind.SUCCESS:
         assert is_success(document.get("result")) or (optional and "result" not in document)
 
 
 @given(ENVELOPES)
-def test_a_success_says_so_in_one_voice(document: dict[str, Any]) -> None:
+def test_success_has_no_contradictory_status(document: dict[str, Any]) -> None:
     if parse_envelope(json.dumps(document).encode()).result is BodyKind.SUCCESS:
         assert is_success(document["result"])
         assert document.get("status") != "error"
 
 
 @pytest.mark.parametrize(
-    ("result", "said"),
+    ("result", "expected"),
     [
         ("0", BodyKind.SUCCESS),
         ('"0"', BodyKind.SUCCESS),
@@ -81,11 +81,11 @@ def test_a_success_says_so_in_one_voice(document: dict[str, Any]) -> None:
         ("NaN", BodyKind.CUT),
     ],
 )
-def test_only_the_integer_and_the_text_zero_are_a_success(result: str, said: BodyResult) -> None:
-    assert parse_envelope(b'{"result":%b,"room":{}}' % result.encode()).result == said
+def test_only_integer_zero_and_string_zero_are_success(result: str, expected: BodyResult) -> None:
+    assert parse_envelope(b'{"result":%b,"room":{}}' % result.encode()).result == expected
 
 
-def test_a_missing_result_is_a_success_only_where_the_route_has_none() -> None:
+def test_missing_result_is_success_only_when_optional() -> None:
     assert parse_envelope(b'{"dialin":[]}').result is BodyKind.NONE
     assert parse_envelope(b'{"dialin":[]}', result_optional=True).result is BodyKind.SUCCESS
     assert parse_envelope(b'{"result":"0","dialin":[]}', result_optional=True).result is BodyKind.SUCCESS
@@ -105,7 +105,7 @@ def test_a_missing_result_is_a_success_only_where_the_route_has_none() -> None:
         b"",
     ],
 )
-def test_a_complaint_without_a_result_is_no_success_on_any_route(body: bytes) -> None:
+def test_error_without_a_result_is_never_a_success(body: bytes) -> None:
     assert parse_envelope(body, result_optional=True).result is BodyKind.NONE
 
 
@@ -133,7 +133,7 @@ def test_a_complaint_without_a_result_is_no_success_on_any_route(body: bytes) ->
     ],
     ids=lambda body: repr(body[:30]),
 )
-def test_what_is_no_sound_json_proves_nothing(body: bytes) -> None:
+def test_invalid_json_is_classified_as_cut(body: bytes) -> None:
     assert parse_envelope(body) == Envelope(BodyKind.CUT)
     with pytest.raises(InvalidJSON):
         parse(body)
@@ -155,7 +155,7 @@ def test_what_is_no_sound_json_proves_nothing(body: bytes) -> None:
         '{"result":0}'.encode("utf-16"),
     ],
 )
-def test_what_is_no_envelope_says_nothing(body: bytes) -> None:
+def test_body_that_is_not_an_envelope_has_no_result(body: bytes) -> None:
     assert parse_envelope(body).result is BodyKind.NONE
 
 
@@ -175,31 +175,31 @@ def test_what_is_no_envelope_says_nothing(body: bytes) -> None:
         b' {"result":0}{"resu',
     ],
 )
-def test_two_answers_in_one_body_are_seen(body: bytes) -> None:
+def test_contradictory_results_are_detected(body: bytes) -> None:
     assert parse_envelope(body).result is BodyKind.BOTH
 
 
-def test_a_key_that_stands_twice_further_in_is_the_services_own_affair() -> None:
+def test_nested_duplicate_keys_are_accepted() -> None:
     assert parse_envelope(b'{"result":0,"room":{"name":"a","name":"b","result":1}}').result is BodyKind.SUCCESS
 
 
-def test_a_byte_order_mark_and_a_lone_surrogate_lose_nothing() -> None:
+def test_byte_order_mark_and_lone_surrogate_are_accepted() -> None:
     assert parse_envelope(b'\xef\xbb\xbf{"result":0}').result is BodyKind.SUCCESS
     document = parse(b'{"result":0,"name":"\\ud800"}')
     assert document["name"] == "\ud800"
 
 
-def test_brackets_in_texts_are_no_depth() -> None:
+def test_brackets_in_strings_do_not_count_as_depth() -> None:
     text = "[{" * 500 + '"]' * 3
     assert parse(json.dumps({"result": 0, "name": text, "more": ["\\", '"']}).encode())["name"] == text
     assert parse(b"[" * 64 + b"]" * 64)
 
 
-@pytest.mark.parametrize("filling", [b'\\"', b'"', b"\\", b"[", b'["', b'"[', b"]", b"\\\\"])
-@pytest.mark.parametrize("head", [b'{"a":"', b'{"a":[', b"[" * 70 + b'"'], ids=["text", "list", "deep"])
-def test_no_filling_makes_the_depth_check_look_at_a_place_twice(head: bytes, filling: bytes) -> None:
-    # Looked at again and again, these two million bytes would take hours.
-    assert parse_envelope(head + filling * 1_000_000).result is BodyKind.CUT
+@pytest.mark.parametrize("filler", [b'\\"', b'"', b"\\", b"[", b'["', b'"[', b"]", b"\\\\"])
+@pytest.mark.parametrize("prefix", [b'{"a":"', b'{"a":[', b"[" * 70 + b'"'], ids=["text", "list", "deep"])
+def test_depth_check_runs_in_linear_time(prefix: bytes, filler: bytes) -> None:
+    # With quadratic time, these 2 MB would take hours.
+    assert parse_envelope(prefix + filler * 1_000_000).result is BodyKind.CUT
 
 
 @pytest.mark.parametrize(
@@ -226,28 +226,28 @@ def test_no_filling_makes_the_depth_check_look_at_a_place_twice(head: bytes, fil
         (b'{"result":10000,"error":{"a":1},"message":"m"}', (10000, "m", None, None)),
     ],
 )
-def test_every_known_form_of_a_failure_keeps_its_code_and_words(body: bytes, envelope: tuple[Any, ...]) -> None:
-    seen = parse_envelope(body)
-    assert (seen.result, seen.error, seen.desc, seen.request_id) == envelope
+def test_every_known_failure_format_keeps_its_code_and_texts(body: bytes, envelope: tuple[Any, ...]) -> None:
+    parsed = parse_envelope(body)
+    assert (parsed.result, parsed.error, parsed.desc, parsed.request_id) == envelope
 
 
 @pytest.mark.parametrize("name", ["lower_case", "", "A B", "X" * 65, "ÄRGER", "9LIVES"])
-def test_a_name_that_looks_like_none_is_none(name: str) -> None:
+def test_malformed_error_code_is_ignored(name: str) -> None:
     assert parse_envelope(json.dumps({"error_code": name, "status": "error"}).encode()).result is BodyKind.NONE
 
 
-def test_texts_are_bounded() -> None:
+def test_texts_are_truncated() -> None:
     long = "x" * 100_000
-    seen = parse_envelope(json.dumps({"result": 10002, "error": long, "desc": long, "request_id": long}).encode())
-    assert [len(text or "") for text in (seen.error, seen.desc, seen.request_id)] == [500, 500, 500]
+    parsed = parse_envelope(json.dumps({"result": 10002, "error": long, "desc": long, "request_id": long}).encode())
+    assert [len(text or "") for text in (parsed.error, parsed.desc, parsed.request_id)] == [500, 500, 500]
 
 
 @given(st.text(st.characters(), min_size=1) | st.sampled_from(["\ud800", "a\nERROR forged", "\x1b[2J", "\u202e"]))
-def test_texts_are_fit_to_be_printed(text: str) -> None:
-    said = printable(text)
-    assert said is not None
-    assert said.isprintable()
-    assert said.encode()
-    assert len(said) == min(len(text), 500)
+def test_texts_are_printable(text: str) -> None:
+    result = printable(text)
+    assert result is not None
+    assert result.isprintable()
+    assert result.encode()
+    assert len(result) == min(len(text), 500)
     if text[:500].isprintable():
-        assert said == text[:500]
+        assert result == text[:500]

@@ -1,4 +1,4 @@
-"""Which error tells a failed outcome, and what it says."""
+"""The exception of a failed outcome: its class, attributes and message."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ from videoapi.protocol.routes import Options, Request, Route
 from videoapi.protocol.verdicts import Classification, ErrorKind, Phase, Verdict
 
 
-def asked(route: Route = routes.GET_ROOM) -> Request:
-    reader = ResponseDecoder("token", str) if route is routes.CREATE_TOKEN else ResponseDecoder("room", Room)
+def make_request(route: Route = routes.GET_ROOM) -> Request:
+    decoder = ResponseDecoder("token", str) if route is routes.CREATE_TOKEN else ResponseDecoder("room", Room)
     return Request(
         route=route,
         path="/rooms/64f0canary",
         options=Options(),
-        decoder=reader,
+        decoder=decoder,
         reference="vxref" if route is routes.CREATE_ROOM else None,
         headers={"X-Key": "canary"},
         body=b'{"key":"canary"}',
     )
 
 
-def told(status: int, body: bytes, route: Route = routes.GET_ROOM, headers: Any = None) -> errors.VideoAPIError:
-    request = asked(route)
+def error_for(status: int, body: bytes, route: Route = routes.GET_ROOM, headers: Any = None) -> errors.VideoAPIError:
+    request = make_request(route)
     return error_from_outcome(request, answered(request, status, headers or {}, body))
 
 
-def silent(phase: Phase, kind: ErrorKind, reason: str, route: Route = routes.GET_ROOM) -> errors.VideoAPIError:
-    request = asked(route)
+def error_without_response(
+    phase: Phase, kind: ErrorKind, reason: str, route: Route = routes.GET_ROOM
+) -> errors.VideoAPIError:
+    request = make_request(route)
     return error_from_outcome(request, no_response(request, phase, kind, reason))
 
 
@@ -86,17 +88,17 @@ def silent(phase: Phase, kind: ErrorKind, reason: str, route: Route = routes.GET
         (200, b'{"result":0,"result":1}', routes.GET_ROOM, errors.ProtocolError, 200, False),
     ],
 )
-def test_the_class_of_an_answers_error(
+def test_error_class_per_response(
     status: int, body: bytes, route: Route, kind: type[errors.VideoAPIError], group: int, retryable: bool
 ) -> None:
-    error = told(status, body, route)
+    error = error_for(status, body, route)
     assert type(error) is kind
     assert (error.method, error.path, error.status) == (route.method, route.template, status)
     assert (error.group, error.retryable) == (group, retryable)
 
 
 @pytest.mark.parametrize(
-    ("phase", "trouble", "kind", "executed", "retryable"),
+    ("phase", "error_kind", "kind", "executed", "retryable"),
     [
         (Phase.NOT_SENT, ErrorKind.CONNECTION, errors.ConnectionFailed, False, True),
         (Phase.NOT_SENT, ErrorKind.CERTIFICATE, errors.ConnectionFailed, False, False),
@@ -106,10 +108,10 @@ def test_the_class_of_an_answers_error(
         (Phase.SENT, ErrorKind.PROTOCOL, errors.ProtocolError, True, False),
     ],
 )
-def test_the_class_of_the_error_of_silence(
-    phase: Phase, trouble: ErrorKind, kind: type[errors.VideoAPIError], executed: bool, retryable: bool
+def test_error_class_without_a_response(
+    phase: Phase, error_kind: ErrorKind, kind: type[errors.VideoAPIError], executed: bool, retryable: bool
 ) -> None:
-    error = silent(phase, trouble, "nobody answered", routes.DELETE_ROOM)
+    error = error_without_response(phase, error_kind, "no response", routes.DELETE_ROOM)
     assert type(error) is kind
     assert (error.may_have_executed, error.retryable) == (executed, retryable)
     assert (error.status, error.code, error.group) == (None, None, None)
@@ -119,22 +121,22 @@ def test_the_class_of_the_error_of_silence(
     ("code", "reason"),
     [(10111, "over"), (10112, "cut_off"), (10113, "not_active"), (10114, "full"), (40002, "unauthorized")],
 )
-def test_a_denied_token_says_why_in_a_word(code: int, reason: str) -> None:
-    error = told(403, b'{"result":%d}' % code, routes.CREATE_TOKEN)
+def test_token_denied_has_a_reason(code: int, reason: str) -> None:
+    error = error_for(403, b'{"result":%d}' % code, routes.CREATE_TOKEN)
     assert isinstance(error, errors.TokenDenied)
     assert error.reason == reason
     assert error.code == code
 
 
-def test_a_create_that_may_be_done_has_an_error_of_its_own_with_the_mark_to_look_for() -> None:
-    request = asked(routes.CREATE_ROOM)
+def test_create_with_unknown_outcome_raises_error_with_reference() -> None:
+    request = make_request(routes.CREATE_ROOM)
     for outcome in (
         answered(request, 502, {}, b""),
         answered(request, 200, {}, b'{"result":0}'),
         answered(request, 302, {}, b""),
         no_response(request, Phase.SENT, ErrorKind.TIMEOUT, "no answer"),
         truncated(request, 200, {}, "the body broke", ErrorKind.CONNECTION),
-        # The last attempt never left, but an earlier one may have done it.
+        # The last attempt was not sent, but an earlier one may have been executed.
         attrs.evolve(
             no_response(request, Phase.NOT_SENT, ErrorKind.CONNECTION, "refused"), may_have_executed=True, attempts=2
         ),
@@ -147,26 +149,26 @@ def test_a_create_that_may_be_done_has_an_error_of_its_own_with_the_mark_to_look
         assert "look for its reference" in str(error)
 
 
-def test_a_create_that_was_certainly_not_done_has_the_error_of_its_refusal() -> None:
-    request = asked(routes.CREATE_ROOM)
-    assert type(told(400, b'{"result":10002}', routes.CREATE_ROOM)) is errors.RequestRejected
-    assert type(told(429, b"", routes.CREATE_ROOM)) is errors.RateLimited
+def test_create_that_was_not_executed_raises_the_usual_error() -> None:
+    request = make_request(routes.CREATE_ROOM)
+    assert type(error_for(400, b'{"result":10002}', routes.CREATE_ROOM)) is errors.RequestRejected
+    assert type(error_for(429, b"", routes.CREATE_ROOM)) is errors.RateLimited
     refused = error_from_outcome(request, no_response(request, Phase.NOT_SENT, ErrorKind.CONNECTION, "refused"))
     assert type(refused) is errors.ConnectionFailed
     assert not refused.may_have_executed
 
 
-def test_every_kind_of_trouble_becomes_an_error() -> None:
+def test_every_error_kind_maps_to_an_exception() -> None:
     for kind in ErrorKind:
         for verdict in (Verdict.REJECTED, Verdict.NOT_SENT, Verdict.THROTTLED, Verdict.UNKNOWN):
             outcome = Outcome(classification=Classification(verdict, kind), status=400)
-            error = error_from_outcome(asked(), outcome)
+            error = error_from_outcome(make_request(), outcome)
             assert isinstance(error, errors.VideoAPIError)
             assert not (error.retryable and verdict is Verdict.REJECTED)
 
 
-def test_the_services_own_words_and_id_are_kept() -> None:
-    error = told(
+def test_error_keeps_the_service_texts_and_request_id() -> None:
+    error = error_for(
         500,
         b'{"result":50001,"error":"[Reason] Failed to create Room","desc":"call us"}',
         routes.GET_ROOM,
@@ -177,60 +179,58 @@ def test_the_services_own_words_and_id_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "sentence"),
+    ("error", "message"),
     [
         (
-            told(404, b'{"result":40001,"error":"[Reason] Room not found","desc":""}'),
+            error_for(404, b'{"result":40001,"error":"[Reason] Room not found","desc":""}'),
             "GET /rooms/{room_id}: Room not found (HTTP 404, code 40001).",
         ),
         (
-            told(200, b'{"result":10114}', routes.CREATE_TOKEN),
+            error_for(200, b'{"result":10114}', routes.CREATE_TOKEN),
             "POST /rooms/{room_id}/tokens: Token Denied. Room is full (HTTP 200, code 10114).",
         ),
         (
-            told(429, b"", headers={"Retry-After": "7"}),
+            error_for(429, b"", headers={"Retry-After": "7"}),
             "GET /rooms/{room_id}: too many requests (HTTP 429). Come back in 7 s.",
         ),
         (
-            told(502, b"<html>", routes.DELETE_ROOM),
+            error_for(502, b"<html>", routes.DELETE_ROOM),
             "DELETE /rooms/{room_id}: the service failed (HTTP 502). The service may have done it.",
         ),
         (
-            told(200, b'{"result":429}'),
+            error_for(200, b'{"result":429}'),
             "GET /rooms/{room_id}: too many requests (HTTP 200, code 429).",
         ),
         (
-            told(200, b'{"result":12345}'),
+            error_for(200, b'{"result":12345}'),
             "GET /rooms/{room_id}: an answer that is not documented (HTTP 200, code 12345).",
         ),
         (
-            told(302, b""),
+            error_for(302, b""),
             "GET /rooms/{room_id}: a redirect (HTTP 302). Check that the base URL names the API itself.",
         ),
         (
-            told(401, b'{"error_code":"UNAUTHORIZED","message":"who?","request_id":"req_1"}'),
+            error_for(401, b'{"error_code":"UNAUTHORIZED","message":"who?","request_id":"req_1"}'),
             "GET /rooms/{room_id}: who? (HTTP 401, code UNAUTHORIZED, request req_1). "
             "Check APP_ID and APP_KEY, and that both belong to this project.",
         ),
         (
-            silent(Phase.NOT_SENT, ErrorKind.CONNECTION, "no connection could be made"),
+            error_without_response(Phase.NOT_SENT, ErrorKind.CONNECTION, "no connection could be made"),
             "GET /rooms/{room_id}: no connection could be made. Nothing was sent.",
         ),
         (
-            silent(Phase.NOT_SENT, ErrorKind.CERTIFICATE, "the certificate is not trusted"),
+            error_without_response(Phase.NOT_SENT, ErrorKind.CERTIFICATE, "the certificate is not trusted"),
             "GET /rooms/{room_id}: the certificate is not trusted. Nothing was sent. "
             "Check the host's certificate, or name its authority with `ca_file=`.",
         ),
     ],
 )
-def test_a_message_says_what_happened_whether_it_was_done_and_what_next(
-    error: errors.VideoAPIError, sentence: str
-) -> None:
-    assert str(error) == sentence
+def test_message_states_cause_execution_state_and_next_step(error: errors.VideoAPIError, message: str) -> None:
+    assert str(error) == message
 
 
-def test_several_attempts_are_counted_in_the_message() -> None:
-    request = asked()
+def test_message_counts_the_attempts() -> None:
+    request = make_request()
     outcome = attrs.evolve(
         no_response(request, Phase.NOT_SENT, ErrorKind.CONNECTION, "refused"), attempts=3, may_have_executed=True
     )
@@ -240,7 +240,7 @@ def test_several_attempts_are_counted_in_the_message() -> None:
 
 
 @pytest.mark.parametrize("route", [routes.CREATE_ROOM, routes.GET_ROOM, routes.CREATE_TOKEN], ids=lambda r: r.name)
-def test_no_error_holds_what_was_sent_or_a_token(route: Route) -> None:
+def test_errors_contain_no_tokens_and_no_request_data(route: Route) -> None:
     token = {"Set-Cookie": "canary", "Authorization": "canary"}
     bodies = (
         b'{"result":0,"token":{"canary":"canary"}}',
@@ -252,8 +252,8 @@ def test_no_error_holds_what_was_sent_or_a_token(route: Route) -> None:
     )
     for status in (200, 400, 500):
         for body in bodies:
-            outcome = answered(asked(route), status, token, body)
+            outcome = answered(make_request(route), status, token, body)
             if outcome.verdict is Verdict.DONE:
                 continue
-            error = error_from_outcome(asked(route), outcome)
+            error = error_from_outcome(make_request(route), outcome)
             assert "canary" not in f"{error!r} {error} {vars(error)} {error.__reduce__()}"

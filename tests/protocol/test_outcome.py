@@ -1,4 +1,4 @@
-"""From an answer's bytes to one outcome: the quick reading and the careful one agree."""
+"""From the bytes of a response to an outcome: the fast and the tolerant decoder agree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOM = b'{"room_id":"64f0","name":"Stand-up","owner_ref":"u"}'
 GOOD = b'{"result":0,"room":%b}' % ROOM
 
 
-def asked(route: routes.Route = routes.GET_ROOM, **changes: Any) -> Request:
+def make_request(route: routes.Route = routes.GET_ROOM, **changes: Any) -> Request:
     return Request(route=route, path="/rooms/64f0", options=Options(), decoder=ResponseDecoder("room", Room), **changes)
 
 
@@ -38,8 +38,8 @@ def asked(route: routes.Route = routes.GET_ROOM, **changes: Any) -> Request:
     ],
 )
 @pytest.mark.parametrize("status", [200, 201])
-def test_a_success_is_read_whichever_way_it_takes(status: int, body: bytes) -> None:
-    outcome = answered(asked(), status, {}, body)
+def test_fast_and_tolerant_decoders_accept_a_success(status: int, body: bytes) -> None:
+    outcome = answered(make_request(), status, {}, body)
     assert outcome.verdict is Verdict.DONE
     assert outcome.value.room_id == "64f0"
     assert outcome.details is None
@@ -60,8 +60,8 @@ def test_a_success_is_read_whichever_way_it_takes(status: int, body: bytes) -> N
     ],
 )
 @pytest.mark.parametrize("route", [routes.CREATE_ROOM, routes.GET_ROOM])
-def test_a_success_without_a_room_that_can_be_named_proves_nothing(route: routes.Route, body: bytes) -> None:
-    outcome = answered(asked(route), 200, {}, body)
+def test_success_without_a_valid_room_id_is_unknown(route: routes.Route, body: bytes) -> None:
+    outcome = answered(make_request(route), 200, {}, body)
     assert outcome.verdict is Verdict.UNKNOWN
     assert outcome.classification.kind is ErrorKind.PROTOCOL
     assert outcome.classification.max_retries == 0
@@ -69,11 +69,11 @@ def test_a_success_without_a_room_that_can_be_named_proves_nothing(route: routes
 
 
 @pytest.mark.parametrize("body", [GOOD, b'{"result":0,"status":"ok","room":%b}' % ROOM])
-def test_an_answer_to_another_question_is_not_taken_for_ours(body: bytes) -> None:
-    outcome = answered(asked(accepts=lambda room: room.name == "Other"), 200, {}, body)
+def test_response_to_another_request_is_not_accepted(body: bytes) -> None:
+    outcome = answered(make_request(accepts=lambda room: room.name == "Other"), 200, {}, body)
     assert outcome.verdict is Verdict.UNKNOWN
     assert "another" in outcome.reason
-    assert answered(asked(accepts=lambda room: room.name == "Stand-up"), 200, {}, body).verdict is Verdict.DONE
+    assert answered(make_request(accepts=lambda room: room.name == "Stand-up"), 200, {}, body).verdict is Verdict.DONE
 
 
 @pytest.mark.parametrize(
@@ -87,29 +87,29 @@ def test_an_answer_to_another_question_is_not_taken_for_ours(body: bytes) -> Non
         b'{"result":0,"room":%b}{"result":10002}' % ROOM,
     ],
 )
-def test_two_answers_in_one_prove_nothing(body: bytes) -> None:
+def test_contradictory_results_are_unknown(body: bytes) -> None:
     for status in (200, 400, 401, 429):
-        assert answered(asked(), status, {}, body).verdict is Verdict.UNKNOWN
+        assert answered(make_request(), status, {}, body).verdict is Verdict.UNKNOWN
 
 
 @pytest.mark.parametrize("status", [202, 203, 204, 206, 302, 400, 429, 500])
-def test_a_success_body_under_another_status_is_a_contradiction(status: int) -> None:
-    outcome = answered(asked(routes.CREATE_ROOM), status, {"Retry-After": "1"}, GOOD)
+def test_success_body_with_another_status_is_unknown(status: int) -> None:
+    outcome = answered(make_request(routes.CREATE_ROOM), status, {"Retry-After": "1"}, GOOD)
     assert outcome.verdict is Verdict.UNKNOWN
     assert outcome.value is None
 
 
 @given(st.integers(100, 999), st.binary(max_size=120) | st.sampled_from([GOOD, GOOD[:20], b'{"result":10002}']))
-def test_no_answer_raises(status: int, body: bytes) -> None:
+def test_answered_never_raises(status: int, body: bytes) -> None:
     for route in (routes.CREATE_ROOM, routes.GET_ROOM, routes.DELETE_ROOM, routes.CREATE_TOKEN, routes.DIALIN):
-        outcome = answered(asked(route), status, {}, body)
+        outcome = answered(make_request(route), status, {}, body)
         assert outcome.may_have_executed == (outcome.verdict is Verdict.UNKNOWN)
         assert (outcome.value is not None) == (outcome.verdict is Verdict.DONE)
 
 
-def test_a_failure_keeps_the_services_words_and_waits() -> None:
+def test_failure_keeps_the_service_texts_and_retry_after() -> None:
     body = b'{"status":"error","error_code":"RATE_LIMITED","message":"slow down"}'
-    outcome = answered(asked(), 429, {"Retry-After": "7", "X-Request-Id": "req_1\n2"}, body)
+    outcome = answered(make_request(), 429, {"Retry-After": "7", "X-Request-Id": "req_1\n2"}, body)
     assert outcome.verdict is Verdict.THROTTLED
     assert outcome.code == "RATE_LIMITED"
     assert outcome.retry_after == 7
@@ -130,28 +130,28 @@ DISTRUST = Options(retry=RetryPolicy(trust_429=False))
         (200, b'{"result":429}'),
     ],
 )
-def test_a_limiter_behind_the_execution_proves_nothing(status: int, body: bytes) -> None:
-    request = asked(routes.CREATE_ROOM)
+def test_untrusted_429_is_unknown(status: int, body: bytes) -> None:
+    request = make_request(routes.CREATE_ROOM)
     assert answered(request, status, {}, body).verdict is Verdict.THROTTLED
     distrusting = answered(attrs.evolve(request, options=DISTRUST), status, {}, body)
     assert distrusting.verdict is Verdict.UNKNOWN
     assert distrusting.classification.max_retries == 0
-    read = answered(attrs.evolve(asked(), options=DISTRUST), status, {}, body)
+    read = answered(attrs.evolve(make_request(), options=DISTRUST), status, {}, body)
     assert read.classification.max_retries > 1
 
 
-def test_a_limiter_behind_the_execution_says_how_often_to_ask_again() -> None:
-    judged = {
-        route.operation: answered(attrs.evolve(asked(route), options=DISTRUST), 429, {}, b"").classification
+def test_untrusted_429_retries_per_operation_class() -> None:
+    classifications = {
+        route.operation: answered(attrs.evolve(make_request(route), options=DISTRUST), 429, {}, b"").classification
         for route in (routes.GET_ROOM, routes.DELETE_ROOM, routes.CREATE_TOKEN, routes.CREATE_ROOM)
     }
-    assert {operation: min(classification.max_retries, 2) for operation, classification in judged.items()} == {
+    assert {operation: min(classification.max_retries, 2) for operation, classification in classifications.items()} == {
         Operation.SAFE: 2,
         Operation.IDEMPOTENT: 2,
         Operation.REPEATABLE: 1,
         Operation.NON_REPEATABLE: 0,
     }
-    assert {classification.kind for classification in judged.values()} == {ErrorKind.RATE}
+    assert {classification.kind for classification in classifications.values()} == {ErrorKind.RATE}
 
 
 @pytest.mark.parametrize(
@@ -165,8 +165,8 @@ def test_a_limiter_behind_the_execution_says_how_often_to_ask_again() -> None:
         (GOOD, {"Retry-After": "1"}, Verdict.UNKNOWN),
     ],
 )
-def test_a_gateways_503_is_trusted_only_on_demand(body: bytes, headers: dict[str, str], verdict: Verdict) -> None:
-    request = asked(routes.CREATE_ROOM)
+def test_gateway_503_is_trusted_only_with_trust_503(body: bytes, headers: dict[str, str], verdict: Verdict) -> None:
+    request = make_request(routes.CREATE_ROOM)
     trusting = attrs.evolve(request, options=Options(retry=RetryPolicy(trust_503=True)))
     assert answered(trusting, 503, headers, body).verdict is verdict
     assert answered(request, 503, headers, body).verdict is Verdict.UNKNOWN
@@ -184,30 +184,30 @@ def test_a_gateways_503_is_trusted_only_on_demand(body: bytes, headers: dict[str
         (502, Verdict.UNKNOWN, ErrorKind.FAULT),
     ],
 )
-def test_a_body_cut_short_leaves_the_status_to_decide(status: int, verdict: Verdict, kind: ErrorKind) -> None:
-    outcome = truncated(asked(routes.CREATE_ROOM), status, {}, "the body broke", ErrorKind.TIMEOUT)
+def test_status_decides_when_the_body_is_truncated(status: int, verdict: Verdict, kind: ErrorKind) -> None:
+    outcome = truncated(make_request(routes.CREATE_ROOM), status, {}, "the body broke", ErrorKind.TIMEOUT)
     assert (outcome.verdict, outcome.classification.kind) == (verdict, kind)
     assert outcome.may_have_executed == (verdict is Verdict.UNKNOWN)
     assert (outcome.classification.max_retries > 0) == (verdict is Verdict.THROTTLED)
 
 
 @pytest.mark.parametrize("operation_route", [routes.GET_ROOM, routes.CREATE_ROOM])
-def test_what_never_left_was_certainly_not_done(operation_route: routes.Route) -> None:
+def test_unsent_request_was_not_executed(operation_route: routes.Route) -> None:
     for kind in (ErrorKind.CONNECTION, ErrorKind.TIMEOUT, ErrorKind.CERTIFICATE):
-        outcome = no_response(asked(operation_route), Phase.NOT_SENT, kind, "refused")
+        outcome = no_response(make_request(operation_route), Phase.NOT_SENT, kind, "refused")
         assert outcome.verdict is Verdict.NOT_SENT
         assert not outcome.may_have_executed
-        assert no_response(asked(operation_route), Phase.SENT, kind, "lost").may_have_executed
+        assert no_response(make_request(operation_route), Phase.SENT, kind, "lost").may_have_executed
 
 
-def test_a_repr_holds_neither_bodies_nor_headers() -> None:
-    outcome = answered(asked(), 200, {"Set-Cookie": "canary-1"}, GOOD.replace(b"Stand-up", b"canary-2"))
-    refused = answered(asked(), 400, {"Set-Cookie": "canary-1"}, b'{"result":1,"token":"canary-2"}')
-    request = asked(headers={"X-Key": "canary-1"}, body=b"canary-2")
-    assert "canary" not in f"{outcome!r} {refused!r} {request!r}"
+def test_repr_contains_no_bodies_and_no_headers() -> None:
+    outcome = answered(make_request(), 200, {"Set-Cookie": "canary-1"}, GOOD.replace(b"Stand-up", b"canary-2"))
+    rejected = answered(make_request(), 400, {"Set-Cookie": "canary-1"}, b'{"result":1,"token":"canary-2"}')
+    request = make_request(headers={"X-Key": "canary-1"}, body=b"canary-2")
+    assert "canary" not in f"{outcome!r} {rejected!r} {request!r}"
 
 
-async def test_a_whole_body_stands_in_for_an_open_one() -> None:
+async def test_buffered_stream_yields_the_complete_body() -> None:
     stream = BufferedStream(200, {"A": "b"}, b"all of it")
     assert [chunk async for chunk in stream] == [b"all of it"]
     await stream.aclose()

@@ -1,4 +1,4 @@
-"""The routes as data, and the paths made of them."""
+"""The routes as data, and their paths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from videoapi.protocol.verdicts import Operation
 ALL = [value for value in vars(routes).values() if isinstance(value, Route)]
 
 
-def test_every_endpoint_with_its_method_path_and_class() -> None:
+def test_every_route_has_its_method_path_and_operation() -> None:
     table = {route.name: (route.method, route.template, route.operation.value) for route in ALL}
     assert table == {
         "rooms.create": ("POST", "/rooms", "non_repeatable"),
@@ -40,7 +40,7 @@ def test_every_endpoint_with_its_method_path_and_class() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_no_segment_leaves_its_place_in_the_path(segment: str) -> None:
+def test_segment_stays_in_its_place_in_the_path(segment: str) -> None:
     path = routes.CREATE_TOKEN.path(segment)
     before, rooms, seen, after = path.split("/")
     assert (before, rooms, after) == ("", "rooms", "tokens")
@@ -49,18 +49,18 @@ def test_no_segment_leaves_its_place_in_the_path(segment: str) -> None:
     assert not set(path) & set("?#{}\\ \r\n")
 
 
-def test_segments_fill_the_template_in_their_order() -> None:
+def test_segments_fill_the_template_in_order() -> None:
     path = routes.CDR_ROOM_PERIOD.path("{to_date}", "2026-01-01", "a/b")
     assert path == "/cdr/room-period/%7Bto_date%7D/2026-01-01/a%2Fb"
 
 
-def test_a_text_that_utf8_cannot_hold_goes_into_no_path() -> None:
+def test_segment_that_utf8_cannot_encode_is_rejected() -> None:
     with pytest.raises(ValueError):
         routes.GET_ROOM.path("\ud800")
 
 
 @pytest.mark.parametrize("route", ALL, ids=lambda route: route.name)
-def test_the_default_limit_of_a_call(route: Route) -> None:
+def test_default_timeout_per_route(route: Route) -> None:
     assert route.timeout == (40 if route.operation is Operation.NON_REPEATABLE else 90)
     request = Request(route=route, path="/", options=Options())
     assert request.timeout == route.timeout
@@ -68,7 +68,7 @@ def test_the_default_limit_of_a_call(route: Route) -> None:
     assert request.method == route.method
 
 
-def test_a_middleware_adds_headers_without_touching_the_request_it_was_given() -> None:
+def test_evolve_adds_headers_without_changing_the_request() -> None:
     request = Request(route=routes.GET_ROOM, path="/rooms/1", options=Options())
     changed = attrs.evolve(request, headers={**request.headers, "X-Trace": "1"})
     assert dict(request.headers) == {}

@@ -1,4 +1,4 @@
-"""A bare HTTP client for the sandbox: these tests must not lean on the library's own."""
+"""A minimal HTTP client for the sandbox, independent of the library's own client."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +17,7 @@ ROOM = {"name": "Stand-up", "owner_ref": "team-42", "settings": {"participants":
 
 @attrs.define
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that advances only by `move`."""
 
     now: datetime = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 
@@ -30,7 +30,7 @@ class Clock:
 
 @attrs.frozen
 class Reply:
-    """What came back."""
+    """A response."""
 
     status: int
     headers: Any
@@ -47,7 +47,7 @@ class Reply:
 
 @attrs.frozen
 class Bare:
-    """Sends requests to one sandbox, with its credentials unless told otherwise."""
+    """A client of one sandbox, with its credentials unless `headers` override them."""
 
     sandbox: Sandbox
     session: aiohttp.ClientSession
@@ -69,12 +69,12 @@ class Bare:
         return str(reply.json["room"]["room_id"])
 
     async def token(self, room_id: str, role: str = "participant", user: str = "u") -> Reply:
-        """Ask for a token."""
+        """Request a token."""
         body = {"name": user, "user_ref": user, "role": role}
         return await self("POST", f"/rooms/{room_id}/tokens", body)
 
     async def enter(self, room_id: str, role: str = "participant", user: str = "u") -> str:
-        """Put a user into a room and return the token."""
+        """Add a user to a room and return the token."""
         text = str((await self.token(room_id, role, user)).json["token"])
         self.sandbox.join(text)
         return text
@@ -87,7 +87,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[..., Any]]:
-    """Start a sandbox with some arguments, and give a bare client for it."""
+    """Return a function that starts a sandbox and returns a bare client for it."""
     async with AsyncExitStack() as stack:
 
         async def start(**arguments: Any) -> Bare:
@@ -100,5 +100,5 @@ async def serve() -> AsyncIterator[Callable[..., Any]]:
 
 @pytest.fixture
 async def bare(serve: Callable[..., Any], clock: Clock) -> Bare:
-    """A bare client of a sandbox with a standing clock."""
+    """Return a bare client of a sandbox with a stopped clock."""
     return await serve(clock=clock)

@@ -1,4 +1,4 @@
-"""Archives and the files they name."""
+"""Archives and their files."""
 
 from datetime import date, timedelta
 
@@ -10,7 +10,7 @@ TODAY = date(2026, 3, 10)
 
 @pytest.fixture
 async def recorded(bare):
-    """A bare client, and the archive item of a session that was recorded."""
+    """Return a bare client and the archive item of a recorded session."""
     room_id = await bare.room(settings={"auto_recording": True})
     bare.sandbox.conference(room_id, users=2)
     return bare, (await archive(bare, f"room/{room_id}"))[0]
@@ -32,7 +32,7 @@ async def fetch(bare, url, headers=()):
     return await bare("GET", url, headers={"Authorization": login, **dict(headers)})
 
 
-async def test_an_item_names_its_files_as_documented(recorded):
+async def test_archive_item_has_the_documented_keys_and_files(recorded):
     bare, item = recorded
     documented = "_id trans_date conf_num app_id room_id recording transcoded chatdata metadata"
     assert list(item) == documented.split()
@@ -41,7 +41,7 @@ async def test_an_item_names_its_files_as_documented(recorded):
     assert all(url.startswith(bare.sandbox.base_url.removesuffix("/video/v2") + "/files/") for url in urls(item))
 
 
-async def test_a_room_that_does_not_record_leaves_no_archive_unless_told(bare):
+async def test_unrecorded_session_has_no_archive_unless_requested(bare):
     room_id = await bare.room()
     bare.sandbox.conference(room_id)
     assert await archive(bare, f"room/{room_id}") == []
@@ -53,7 +53,7 @@ async def test_a_room_that_does_not_record_leaves_no_archive_unless_told(bare):
     assert bare.sandbox.history.archives(TODAY, TODAY) == 2
 
 
-async def test_the_four_questions_agree_on_generated_archives(serve):
+async def test_the_four_archive_queries_agree(serve):
     bare = await serve(seed=2, calls=2000, today=TODAY)
     first = TODAY - timedelta(days=30)
     whole = await archive(bare, f"period/{first}/{TODAY}")
@@ -69,7 +69,7 @@ async def test_the_four_questions_agree_on_generated_archives(serve):
     ]
 
 
-async def test_files_want_the_recording_credentials_and_no_others(recorded):
+async def test_files_require_the_recording_credentials(recorded):
     bare, item = recorded
     url = item["recording"][0]["url"]
     for login in ("", aiohttp.encode_basic_auth(bare.sandbox.app_id, bare.sandbox.app_key)):
@@ -79,7 +79,7 @@ async def test_files_want_the_recording_credentials_and_no_others(recorded):
     assert (await fetch(bare, url)).status == 200
 
 
-async def test_a_file_is_the_same_each_time_and_says_how_long_it_is(recorded):
+async def test_file_content_and_headers_are_stable(recorded):
     bare, item = recorded
     bodies = []
     for url in urls(item):
@@ -98,35 +98,35 @@ async def test_chat_and_metadata_are_json(recorded):
 
 
 @pytest.mark.parametrize(
-    ("asked", "start", "stop"),
+    ("requested", "start", "stop"),
     [("0-99", 0, 100), ("100000-", 100_000, None), ("-77", -77, None), ("65530-65545", 65530, 65546)],
 )
-async def test_a_range_is_served_as_that_part(recorded, asked, start, stop):
+async def test_range_request_returns_the_requested_part(recorded, requested, start, stop):
     bare, item = recorded
     bare.sandbox.set(file_size=200_000)
     url = item["transcoded"][0]["url"]
     whole = await fetch(bare, url)
     assert len(whole.body) == 200_000
-    part = await fetch(bare, url, {"Range": f"bytes={asked}", "If-Range": whole.headers["ETag"]})
+    part = await fetch(bare, url, {"Range": f"bytes={requested}", "If-Range": whole.headers["ETag"]})
     assert (part.status, part.body) == (206, whole.body[start:stop])
     begin = start % 200_000
     assert part.headers["Content-Range"] == f"bytes {begin}-{begin + len(part.body) - 1}/200000"
 
 
-async def test_a_range_of_another_version_gets_the_whole_file(recorded):
+async def test_if_range_mismatch_returns_the_complete_file(recorded):
     bare, item = recorded
     reply = await fetch(bare, item["metadata"], {"Range": "bytes=5-", "If-Range": '"old"'})
     assert (reply.status, reply.json["room_id"]) == (200, item["room_id"])
 
 
-async def test_a_range_past_the_end_is_416(recorded):
+async def test_range_past_the_end_returns_416(recorded):
     bare, item = recorded
     bare.sandbox.set(file_size=10)
     reply = await fetch(bare, item["recording"][0]["url"], {"Range": "bytes=10-"})
     assert (reply.status, reply.headers["Content-Range"]) == (416, "bytes */10")
 
 
-async def test_files_are_kept_for_three_days(recorded, clock):
+async def test_files_expire_after_72_hours_by_default(recorded, clock):
     bare, item = recorded
     url = item["recording"][0]["url"]
     clock.move(hours=72)
@@ -138,6 +138,6 @@ async def test_files_are_kept_for_three_days(recorded, clock):
 
 
 @pytest.mark.parametrize("cut", [-4, -30])
-async def test_a_file_that_no_item_names_is_404(recorded, cut):
+async def test_unknown_file_returns_404(recorded, cut):
     bare, item = recorded
     assert (await fetch(bare, item["recording"][0]["url"][:cut])).status == 404

@@ -1,10 +1,10 @@
-"""Who is let in, and what the others are told."""
+"""Authentication and its error responses."""
 
 import aiohttp
 import pytest
 
 
-async def test_a_call_without_credentials_is_told_that_the_application_is_unknown(bare):
+async def test_missing_credentials_return_401_application_not_found(bare):
     reply = await bare("GET", "/rooms", headers={"Authorization": ""})
     assert reply.status == 401
     assert reply.json == {"result": 10000, "error": "[Reason] Application not found", "desc": ""}
@@ -21,12 +21,12 @@ async def test_wrong_credentials_execute_nothing(bare, header):
     assert bare.sandbox.ledger.requests("rooms.create") == 1
 
 
-async def test_the_key_alone_must_be_right_too(bare):
+async def test_wrong_key_is_rejected(bare):
     wrong = aiohttp.encode_basic_auth(bare.sandbox.app_id, bare.sandbox.app_key.swapcase())
     assert (await bare("GET", "/rooms", headers={"Authorization": wrong})).status == 401
 
 
-async def test_the_scheme_may_be_written_in_any_case(bare):
+async def test_auth_scheme_is_case_insensitive(bare):
     right = aiohttp.encode_basic_auth(bare.sandbox.app_id, bare.sandbox.app_key)
     assert (await bare("GET", "/rooms", headers={"Authorization": right.replace("Basic", "basic")})).status == 200
 
@@ -38,21 +38,21 @@ async def test_the_scheme_may_be_written_in_any_case(bare):
         ("empty", None),
     ],
 )
-async def test_other_bodies_of_a_refusal_are_a_switch(serve, kind, body):
+async def test_auth_failure_body_follows_the_switch(serve, kind, body):
     bare = await serve(auth_failure_body=kind)
     reply = await bare("GET", "/rooms", headers={"Authorization": ""})
     assert reply.status == 401
     assert (reply.json if body else reply.body) == (body or b"")
 
 
-async def test_the_named_envelope_of_a_refusal_carries_a_request_id(serve):
+async def test_named_error_envelope_has_a_request_id(serve):
     bare = await serve(auth_failure_body="status")
     reply = await bare("GET", "/rooms", headers={"Authorization": ""})
     assert reply.json["error_code"] == "UNAUTHORIZED"
     assert reply.json["request_id"].startswith("req_")
 
 
-async def test_credentials_are_made_up_when_none_are_given(serve):
+async def test_credentials_are_generated_by_default(serve):
     one, other = await serve(), await serve()
     assert len(one.sandbox.app_id) == 24
     assert len(one.sandbox.app_key) == 36

@@ -1,4 +1,4 @@
-"""Call records: generated and simulated, asked for in four ways."""
+"""Call records, generated and simulated, through the four queries."""
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -24,7 +24,7 @@ async def cdr(bare, path):
     return reply.json["cdr"]
 
 
-async def test_a_period_holds_every_call_once_in_order_of_time(past):
+async def test_period_returns_every_call_once_in_chronological_order(past):
     rows = await cdr(past, f"period/{FIRST}/{TODAY}")
     assert len(rows) == past.sandbox.history.records(FIRST, TODAY) == 1200
     times = [row["trans_date"] for row in rows]
@@ -47,7 +47,7 @@ async def test_a_record_has_the_documented_keys_and_types(past):
     assert start < end <= datetime.fromisoformat(row["trans_date"])
 
 
-async def test_days_are_whole_utc_days_and_add_up(past):
+async def test_days_are_utc_days_and_counts_add_up(past):
     per_day = past.sandbox.history.per_day()
     assert list(per_day) == [FIRST + timedelta(days=day) for day in range(31)]
     assert sum(per_day.values()) == 1200
@@ -57,7 +57,7 @@ async def test_days_are_whole_utc_days_and_add_up(past):
         assert len(rows) == per_day[day]
 
 
-async def test_a_call_is_the_same_record_whatever_is_asked(past):
+async def test_the_four_cdr_queries_agree(past):
     whole = await cdr(past, f"period/{FIRST}/{TODAY}")
     row = whole[777]
     room_id, day = row["room"]["room_id"], row["trans_date"][:10]
@@ -71,7 +71,7 @@ async def test_a_call_is_the_same_record_whatever_is_asked(past):
     assert await cdr(past, f"room-period/{room_id}/period/{day}/{day}") == by_both
 
 
-async def test_every_room_and_session_adds_up_to_the_whole(past):
+async def test_records_per_room_add_up_to_the_period(past):
     whole = await cdr(past, f"period/{FIRST}/{TODAY}")
     rooms = Counter(row["room"]["room_id"] for row in whole)
     assert [len(await cdr(past, f"room/{room_id}")) for room_id in rooms] == list(rooms.values())
@@ -79,13 +79,13 @@ async def test_every_room_and_session_adds_up_to_the_whole(past):
     assert set(past.sandbox.history.conf_nums(5)) <= {row["conf_num"] for row in whole}
 
 
-async def test_the_same_seed_makes_the_same_history(serve):
+async def test_same_seed_generates_the_same_history(serve):
     one, other, third = [await serve(seed=seed, calls=50, today=TODAY) for seed in (3, 3, 4)]
     path = f"/cdr/period/{FIRST}/{TODAY}"
     assert (await one("GET", path)).body == (await other("GET", path)).body != (await third("GET", path)).body
 
 
-async def test_the_last_day_reads_the_same_with_more_days_asked_for(past):
+async def test_records_of_a_day_do_not_depend_on_the_period(past):
     short = await cdr(past, f"period/{TODAY}/{TODAY}")
     long = await cdr(past, f"period/{TODAY - timedelta(days=5)}/{TODAY + timedelta(days=5)}")
     assert long[-len(short) :] == short
@@ -96,12 +96,12 @@ async def test_the_last_day_reads_the_same_with_more_days_asked_for(past):
     [
         "period/2020-01-01/2020-12-31",
         "period/2026-03-20/2026-03-10",
-        "room/nobody",
+        "room/unknown",
         "conf/nothing",
-        "room-period/nobody/2026-03-01/2026-03-31",
+        "room-period/unknown/2026-03-01/2026-03-31",
     ],
 )
-async def test_nothing_found_is_an_empty_list(past, path):
+async def test_no_match_returns_an_empty_list(past, path):
     assert await cdr(past, path) == []
 
 
@@ -119,12 +119,12 @@ async def test_nothing_found_is_an_empty_list(past, path):
     ],
 )
 @pytest.mark.parametrize("kind", ["cdr", "archive"])
-async def test_a_missing_or_unreadable_part_of_the_path_is_refused(past, kind, path, code):
+async def test_missing_or_invalid_path_part_is_rejected(past, kind, path, code):
     reply = await past("GET", f"/{kind}/{path}")
     assert (reply.status, reply.code) == (400, code)
 
 
-async def test_a_simulated_session_leaves_a_call_a_user(past):
+async def test_simulated_session_has_one_call_record_per_user(past):
     room_id = await past.room(name='Say "hi"', data={"videoapi_ref": "vx9"})
     start = datetime(2026, 3, 15, 10, 0, tzinfo=UTC)
     conf_num = past.sandbox.conference(room_id, users=3, minutes=45, start=start)
@@ -142,7 +142,7 @@ async def test_a_simulated_session_leaves_a_call_a_user(past):
     assert sum(past.sandbox.history.per_day().values()) == 1203
 
 
-async def test_the_end_of_a_real_session_writes_its_calls(bare, clock):
+async def test_call_records_appear_when_the_session_ends(bare, clock):
     room_id = await bare.room()
     ann = await bare.enter(room_id, "moderator", "ann")
     clock.move(minutes=5)
@@ -160,7 +160,7 @@ async def test_the_end_of_a_real_session_writes_its_calls(bare, clock):
 
 
 @pytest.mark.parametrize("order", ["descending", "shuffled"])
-async def test_another_order_holds_the_same_records(past, order):
+async def test_cdr_order_does_not_change_the_records(past, order):
     past.sandbox.conference(await past.room(), start=datetime(2026, 3, 15, 10, tzinfo=UTC))
     whole = await cdr(past, f"period/{FIRST}/{TODAY}")
     past.sandbox.set(cdr_order=order)
@@ -171,18 +171,18 @@ async def test_another_order_holds_the_same_records(past, order):
         assert other == whole[::-1]
 
 
-def test_a_day_is_found_by_arithmetic_alone():
+def test_counting_does_not_generate_the_records():
     history = Sandbox(seed=1, calls=10_000_000, today=TODAY).history
     assert sum(history.per_day().values()) == 10_000_000 == history.records(FIRST, TODAY)
 
 
-def test_a_conference_in_no_room_is_refused():
+def test_conference_in_unknown_room_is_rejected():
     with pytest.raises(ValueError, match="no room"):
         Sandbox().conference("nowhere")
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2, 15, 16, 17, 31, 101])
-async def test_there_are_exactly_as_many_calls_as_asked_for(serve, calls):
+async def test_history_has_exactly_the_requested_number_of_calls(serve, calls):
     bare = await serve(seed=1, calls=calls, today=TODAY)
     rows = await cdr(bare, f"period/{FIRST}/{TODAY}")
     assert len(rows) == bare.sandbox.history.records(FIRST, TODAY) == calls
@@ -195,7 +195,7 @@ async def test_there_are_exactly_as_many_calls_as_asked_for(serve, calls):
     ("minutes", "day"),
     [(0, "2026-03-09"), (1439.99, "2026-03-09"), (1440, "2026-03-10")],
 )
-async def test_a_simulated_session_belongs_to_the_utc_day_of_its_end(bare, minutes, day):
+async def test_simulated_session_belongs_to_the_utc_day_of_its_end(bare, minutes, day):
     midnight = datetime(2026, 3, 9, tzinfo=UTC)
     bare.sandbox.conference(await bare.room(), start=midnight, minutes=minutes, recorded=True)
     for other in ("2026-03-08", "2026-03-09", "2026-03-10", "2026-03-11"):

@@ -1,10 +1,10 @@
-"""Updating and deleting rooms, and asking who is inside."""
+"""Updating and deleting rooms, and listing their users."""
 
 import pytest
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-async def test_an_update_merges_and_answers_without_a_room(bare, clock, method):
+async def test_update_merges_settings_and_returns_no_room(bare, clock, method):
     room_id = await bare.room(settings={"participants": "2", "canvas": True})
     clock.move(minutes=1)
     reply = await bare(method, f"/rooms/{room_id}", {"name": "Retro", "settings": {"participants": 20}})
@@ -15,7 +15,7 @@ async def test_an_update_merges_and_answers_without_a_room(bare, clock, method):
     assert room["updated"] == "2026-03-10T12:01:00.000Z"
 
 
-async def test_an_update_without_a_body_changes_nothing(bare):
+async def test_update_without_body_changes_nothing(bare):
     room_id = await bare.room()
     before = (await bare("GET", f"/rooms/{room_id}")).json
     assert (await bare("PATCH", f"/rooms/{room_id}")).json == {"result": 0}
@@ -34,14 +34,14 @@ async def test_an_update_without_a_body_changes_nothing(bare):
         ({"owner_ref": None}, 10010),
     ],
 )
-async def test_an_update_that_is_not_allowed_changes_nothing(bare, changes, code):
+async def test_rejected_update_changes_nothing(bare, changes, code):
     room_id = await bare.room()
     before = (await bare("GET", f"/rooms/{room_id}")).json
     assert (await bare("PATCH", f"/rooms/{room_id}", {"name": "new", **changes})).code == code
     assert (await bare("GET", f"/rooms/{room_id}")).json == before
 
 
-async def test_a_scheduled_room_is_moved_by_a_new_time_alone(bare):
+async def test_scheduled_time_can_be_updated_alone(bare):
     settings = {"scheduled": True, "scheduled_time": "2026-03-12 10:00:00", "duration": 30}
     room_id = await bare.room(settings=settings)
     path = f"/rooms/{room_id}"
@@ -50,7 +50,7 @@ async def test_a_scheduled_room_is_moved_by_a_new_time_alone(bare):
     assert (await bare("GET", path)).json["room"]["settings"]["scheduled_time"] == "2026-03-13 10:00:00"
 
 
-async def test_an_active_room_is_neither_updated_nor_deleted(bare):
+async def test_room_with_a_session_cannot_be_updated_or_deleted(bare):
     room_id = await bare.room()
     token = await bare.enter(room_id)
     update = await bare("PATCH", f"/rooms/{room_id}", {"name": "x"})
@@ -61,7 +61,7 @@ async def test_an_active_room_is_neither_updated_nor_deleted(bare):
     assert (await bare("DELETE", f"/rooms/{room_id}")).json == {"result": 0}
 
 
-async def test_a_deleted_room_is_unknown_to_every_route(bare):
+async def test_deleted_room_is_unknown_to_every_route(bare):
     room_id = await bare.room()
     assert (await bare("DELETE", f"/rooms/{room_id}")).status == 200
     for method, path in [("GET", ""), ("DELETE", ""), ("PATCH", ""), ("GET", "/users"), ("POST", "/tokens")]:
@@ -71,16 +71,16 @@ async def test_a_deleted_room_is_unknown_to_every_route(bare):
 
 
 @pytest.mark.parametrize("room_id", ["x", "0" * 24, "%2e%2e", "a%2Fb", "%00"])
-async def test_an_id_of_any_shape_may_be_unknown(bare, room_id):
+async def test_unknown_room_id_of_any_form_is_not_found(bare, room_id):
     assert (await bare("GET", f"/rooms/{room_id}")).code == 40001
 
 
-async def test_an_idle_room_has_no_users_and_says_so(bare):
+async def test_idle_room_has_no_users(bare):
     room_id = await bare.room()
     assert (await bare("GET", f"/rooms/{room_id}/users")).json == {"result": 0, "total": 0, "users": None}
 
 
-async def test_users_come_and_go(bare):
+async def test_users_lists_who_has_joined_and_not_left(bare):
     room_id = await bare.room()
     ann = await bare.enter(room_id, "moderator", "ann")
     await bare.enter(room_id, "participant", "bo")
@@ -97,7 +97,7 @@ async def test_users_come_and_go(bare):
     assert (await bare("GET", f"/rooms/{room_id}/users")).json["total"] == 1
 
 
-async def test_the_controller_shows_from_the_first_join_on(bare):
+async def test_controller_id_appears_after_the_first_join(bare):
     room_id = await bare.room()
     assert "enablexControllerId" not in (await bare("GET", f"/rooms/{room_id}")).json["room"]
     bare.sandbox.leave(await bare.enter(room_id))

@@ -1,4 +1,4 @@
-"""Each kind of fault, on the wire; and which request meets it."""
+"""The effect of each kind of fault, and which requests meet it."""
 
 import asyncio
 import socket
@@ -15,12 +15,12 @@ async def create(bare):
     return await bare("POST", "/rooms", BODY)
 
 
-def made(bare):
+def created(bare):
     return len(bare.sandbox.ledger.created)
 
 
 @pytest.mark.parametrize(
-    ("kind", "told", "status", "body"),
+    ("kind", "options", "status", "body"),
     [
         ("status", {}, 503, b'{"result":503,"error":"[Reason] Scripted fault 503","desc":""}'),
         (503, {}, 503, b'{"result":503,"error":"[Reason] Scripted fault 503","desc":""}'),
@@ -36,16 +36,16 @@ def made(bare):
         ("empty", {"status": 500}, 500, b""),
     ],
 )
-async def test_a_told_answer_executes_nothing_and_then_it_is_over(bare, kind, told, status, body):
-    fault = bare.sandbox.fault("rooms.create", kind, **told)
+async def test_response_fault_replaces_one_execution(bare, kind, options, status, body):
+    fault = bare.sandbox.fault("rooms.create", kind, **options)
     reply = await create(bare)
-    assert (reply.status, reply.body, made(bare)) == (status, body, 0)
+    assert (reply.status, reply.body, created(bare)) == (status, body, 0)
     assert (await create(bare)).status == 200
-    assert (fault.hits, made(bare)) == (1, 1)
+    assert (fault.hits, created(bare)) == (1, 1)
 
 
 @pytest.mark.parametrize(("given", "sent"), [(None, None), (7, "7"), (0.5, "0.5"), ("soon", "soon")])
-async def test_retry_after_is_sent_as_told(bare, given, sent):
+async def test_retry_after_is_sent_as_given(bare, given, sent):
     bare.sandbox.fault("*", "throttle", retry_after=given)
     bare.sandbox.fault("*", "status", retry_after=given)
     assert [(await create(bare)).headers.get("Retry-After") for _ in range(2)] == [sent, sent]
@@ -55,16 +55,16 @@ async def test_retry_after_is_sent_as_told(bare, given, sent):
     ("kind", "status", "name"),
     [("expired", 401, "CREDENTIAL_EXPIRED"), ("suspended", 403, "PROJECT_SUSPENDED")],
 )
-async def test_account_trouble_comes_in_the_named_envelope(bare, kind, status, name):
+async def test_account_errors_use_the_named_envelope(bare, kind, status, name):
     bare.sandbox.fault("rooms.create", kind)
     reply = await create(bare)
-    assert (reply.status, reply.json["error_code"], made(bare)) == (status, name, 0)
+    assert (reply.status, reply.json["error_code"], created(bare)) == (status, name, 0)
 
 
-async def test_a_redirect_points_where_told(bare):
+async def test_redirect_uses_the_given_location(bare):
     bare.sandbox.fault("rooms.create", "redirect", location="https://example.invalid/x")
     reply = await create(bare)
-    assert (reply.status, reply.headers["Location"], made(bare)) == (302, "https://example.invalid/x", 0)
+    assert (reply.status, reply.headers["Location"], created(bare)) == (302, "https://example.invalid/x", 0)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ async def test_a_redirect_points_where_told(bare):
         ("reset_after", ConnectionResetError, 1),
     ],
 )
-async def test_a_broken_connection_before_and_after_executing(bare, kind, error, executed):
+async def test_connection_faults_before_and_after_executing(bare, kind, error, executed):
     bare.sandbox.fault("POST /rooms", kind)
     with pytest.raises((error, aiohttp.ClientOSError)) as caught:
         await create(bare)
@@ -85,18 +85,18 @@ async def test_a_broken_connection_before_and_after_executing(bare, kind, error,
         assert isinstance(caught.value, ConnectionResetError) or caught.value.errno == 104
     else:
         assert isinstance(caught.value, error)
-    assert made(bare) == executed
+    assert created(bare) == executed
     assert bare.sandbox.ledger.requests("rooms.create") == 1
 
 
-async def test_an_error_status_after_executing(bare):
+async def test_status_after_executes_first(bare):
     bare.sandbox.fault("rooms.create", "status_after", status=502, body="gateway")
     reply = await create(bare)
-    assert (reply.status, reply.body, made(bare)) == (502, b"gateway", 1)
+    assert (reply.status, reply.body, created(bare)) == (502, b"gateway", 1)
 
 
 @pytest.mark.parametrize(("at", "received"), [(None, "half"), (0.1, "tenth"), (25, 25)])
-async def test_a_cut_body_is_announced_whole_and_ends_early(bare, at, received):
+async def test_cut_body_is_shorter_than_its_content_length(bare, at, received):
     bare.sandbox.fault("rooms.create", "cut", at=at)
     headers = {"Authorization": aiohttp.encode_basic_auth(bare.sandbox.app_id, bare.sandbox.app_key)}
     async with bare.session.post(f"{bare.sandbox.base_url}/rooms", json=BODY, headers=headers) as response:
@@ -105,19 +105,19 @@ async def test_a_cut_body_is_announced_whole_and_ends_early(bare, at, received):
             await response.read()
         arrived = response.content.total_bytes
     assert arrived == {"half": whole // 2, "tenth": whole // 10}.get(received, received)
-    assert made(bare) == 1
+    assert created(bare) == 1
 
 
-async def test_a_truncated_body_looks_whole_to_http(bare):
+async def test_truncated_body_matches_its_content_length(bare):
     bare.sandbox.fault("rooms.create", "truncated", at=0.5)
     reply = await create(bare)
     assert int(reply.headers["Content-Length"]) == len(reply.body)
     assert reply.body.startswith(b'{"result":0,"room":{')
     assert not reply.body.endswith(b"}}")
-    assert made(bare) == 1
+    assert created(bare) == 1
 
 
-async def test_a_streamed_body_is_cut_in_the_middle(serve):
+async def test_cut_applies_to_a_streamed_body(serve):
     bare = await serve(seed=1, calls=2000)
     bare.sandbox.fault("cdr.*", "cut", at=0.5)
     days = list(bare.sandbox.history.per_day())
@@ -131,41 +131,41 @@ async def test_a_streamed_body_is_cut_in_the_middle(serve):
     assert 0.4 * whole < arrived < 0.6 * whole
 
 
-async def test_a_delayed_request_executes_though_its_asker_is_gone(bare):
+async def test_delayed_request_executes_after_the_client_disconnects(bare):
     bare.sandbox.fault("rooms.create", "delay", seconds=0.2)
     with pytest.raises(TimeoutError):
         await bare("POST", "/rooms", BODY, timeout=aiohttp.ClientTimeout(total=0.05))
-    assert made(bare) == 0
+    assert created(bare) == 0
     async with asyncio.timeout(5):
-        while not made(bare):
+        while not created(bare):
             await asyncio.sleep(0.01)
 
 
-async def test_a_hanging_request_is_never_answered_nor_executed(bare):
+async def test_hanging_request_is_never_executed(bare):
     bare.sandbox.fault("rooms.create", "hang")
     with pytest.raises(TimeoutError):
         await bare("POST", "/rooms", BODY, timeout=aiohttp.ClientTimeout(total=0.05))
-    assert made(bare) == 0
+    assert created(bare) == 0
     assert (await create(bare)).status == 200
 
 
-async def test_closing_lets_go_of_those_who_hang_or_wait():
+async def test_closing_releases_hanging_and_delayed_requests():
     async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
         sandbox.fault("*", "hang")
         sandbox.fault("*", "delay", seconds=60)
-        asking = [asyncio.create_task(session.get(f"{sandbox.base_url}/rooms")) for _ in range(2)]
+        requests = [asyncio.create_task(session.get(f"{sandbox.base_url}/rooms")) for _ in range(2)]
         async with asyncio.timeout(5):
             while sandbox.ledger.requests() < 2:
                 await asyncio.sleep(0.01)
             await sandbox.aclose()
-            ended = await asyncio.gather(*asking, return_exceptions=True)
+            ended = await asyncio.gather(*requests, return_exceptions=True)
     for end in ended:
         if isinstance(end, aiohttp.ClientResponse):
             end.release()
     assert any(isinstance(end, aiohttp.ClientError) for end in ended)
 
 
-async def test_refused_connections_lose_nothing(bare):
+async def test_refuse_serves_open_connections_and_then_reopens(bare):
     before = bare.sandbox.port
     assert (await create(bare)).status == 200
     fault = bare.sandbox.fault("*", "refuse", seconds=0.15)
@@ -182,10 +182,10 @@ async def test_refused_connections_lose_nothing(bare):
             except aiohttp.ClientConnectorError:
                 await asyncio.sleep(0.02)
     assert "Connection" not in reply.headers
-    assert (bare.sandbox.port, made(bare), fault.hits) == (before, 3, 1)
+    assert (bare.sandbox.port, created(bare), fault.hits) == (before, 3, 1)
 
 
-async def test_a_refusal_may_wait_for_a_request(bare):
+async def test_refuse_with_after_starts_at_a_later_request(bare):
     bare.sandbox.fault("rooms.create", "refuse", after=1, seconds=0.1)
     replies = [await create(bare) for _ in range(2)]
     assert [reply.headers.get("Connection") for reply in replies] == [None, "close"]
@@ -193,7 +193,7 @@ async def test_a_refusal_may_wait_for_a_request(bare):
         await create(bare)
 
 
-async def test_a_storm_of_connects_around_a_refusal_has_only_two_endings(serve):
+async def test_concurrent_connects_are_answered_or_refused(serve):
     bare = await serve()
     answered = refused = 0
 
@@ -214,10 +214,10 @@ async def test_a_storm_of_connects_around_a_refusal_has_only_two_endings(serve):
     await asyncio.gather(*(one_each_time() for _ in range(8)))
     assert refused > 0
     assert answered + refused == 200
-    assert made(bare) == answered
+    assert created(bare) == answered
 
 
-async def test_times_and_after_count_requests_of_the_route_only(bare):
+async def test_times_and_after_count_only_requests_to_the_route(bare):
     fault = bare.sandbox.fault("rooms.list", "status", 2, after=1)
     seen = []
     for _ in range(5):
@@ -227,7 +227,7 @@ async def test_times_and_after_count_requests_of_the_route_only(bare):
     assert (fault.hits, fault.spent) == (2, True)
 
 
-async def test_a_fault_for_ever_ends_when_it_is_cancelled(bare):
+async def test_unlimited_fault_ends_when_cancelled(bare):
     fault = bare.sandbox.fault("*", 500, None)
     assert {(await create(bare)).status for _ in range(5)} == {500}
     fault.cancel()
@@ -237,7 +237,7 @@ async def test_a_fault_for_ever_ends_when_it_is_cancelled(bare):
     assert (await create(bare)).status == 200
 
 
-async def test_a_rate_is_a_seeded_share_of_requests(serve):
+async def test_rate_is_repeatable_with_a_seed(serve):
     seen = []
     for _ in range(2):
         bare = await serve(seed=4)
@@ -248,7 +248,7 @@ async def test_a_rate_is_a_seeded_share_of_requests(serve):
     assert 10 < seen[0].count(503) < 60
 
 
-async def test_faults_are_met_in_the_order_they_were_scripted_in(bare):
+async def test_faults_apply_in_the_order_they_were_added(bare):
     bare.sandbox.fault("rooms.create", 500)
     bare.sandbox.fault("*", 502)
     assert [(await create(bare)).status for _ in range(3)] == [500, 502, 200]
@@ -258,14 +258,14 @@ async def test_faults_are_met_in_the_order_they_were_scripted_in(bare):
     "route",
     ["rooms.get", "rooms.*", "*", "GET /rooms/{room_id}", "get /rooms/{id}/"],
 )
-async def test_a_route_may_be_named_in_several_ways(bare, route):
+async def test_route_can_be_a_name_glob_or_template(bare, route):
     room_id = await bare.room()
     bare.sandbox.fault(route, 500)
     assert (await bare("GET", f"/rooms/{room_id}")).status == 500
 
 
 @pytest.mark.parametrize("kind", ["cdr", "archives"])
-async def test_reports_and_files_have_routes_of_their_own(bare, kind):
+async def test_reports_and_files_have_their_own_routes(bare, kind):
     fault = bare.sandbox.fault(f"{kind}.by_room_period", 500, None)
     head = "cdr" if kind == "cdr" else "archive"
     assert (await bare("GET", f"/{head}/room-period/x/2026-01-01/2026-01-02")).status == 500
@@ -275,34 +275,34 @@ async def test_reports_and_files_have_routes_of_their_own(bare, kind):
     assert (await bare("GET", bare.sandbox.base_url.removesuffix("/video/v2") + "/files/a/b/c")).status == 500
 
 
-def test_an_unknown_kind_is_refused_with_those_that_are_known():
+def test_unknown_kind_error_lists_the_known_kinds():
     with pytest.raises(ValueError, match="unknown fault 'explode'") as caught:
         Sandbox().fault("*", "explode")
     assert all(kind in str(caught.value) for kind in KINDS)
 
 
 @pytest.mark.parametrize(
-    ("route", "told", "message"),
+    ("route", "options", "message"),
     [
         ("rooms.made", {}, "no route"),
         ("GET /nowhere", {}, "no route"),
-        ("*", {"rate": 2}, "no probability"),
+        ("*", {"rate": 2}, "not a probability"),
         ("*", {"times": 0}, "at least once"),
     ],
 )
-def test_what_makes_no_sense_is_refused(route, told, message):
+def test_invalid_fault_is_rejected(route, options, message):
     with pytest.raises(ValueError, match=message):
-        Sandbox().fault(route, "status", **told)
+        Sandbox().fault(route, "status", **options)
 
 
-async def test_connections_that_wait_in_the_backlog_are_served_before_a_refusal(bare):
+async def test_connections_in_the_backlog_are_served_before_a_refuse(bare):
     login = aiohttp.encode_basic_auth(bare.sandbox.app_id, bare.sandbox.app_key)
-    question = f"GET /v1/dialin HTTP/1.1\r\nHost: x\r\nAuthorization: {login}\r\n\r\n".encode()
+    request = f"GET /v1/dialin HTTP/1.1\r\nHost: x\r\nAuthorization: {login}\r\n\r\n".encode()
     waiting = []
     for _ in range(5):
-        # Without a turn of the loop the kernel alone has taken these.
+        # The loop has not run since, so only the kernel has accepted these.
         waiting.append(socket.create_connection(("127.0.0.1", bare.sandbox.port)))
-        waiting[-1].sendall(question)
+        waiting[-1].sendall(request)
     bare.sandbox.fault("*", "refuse", seconds=30)
     for connection in waiting:
         reader, writer = await asyncio.open_connection(sock=connection)

@@ -1,4 +1,4 @@
-"""Faults that a client cannot see through: late execution, answers nobody asked for, planned trouble."""
+"""Faults that a client cannot detect: late executions, unsolicited responses; and planned faults."""
 
 import asyncio
 import json
@@ -15,35 +15,35 @@ async def create(bare):
     return await bare("POST", "/rooms", BODY)
 
 
-def made(bare):
+def created(bare):
     return len(bare.sandbox.ledger.created)
 
 
-async def arrived(bare, number):
+async def wait_for_creates(bare, number):
     async with asyncio.timeout(5):
-        while made(bare) < number:
+        while created(bare) < number:
             await asyncio.sleep(0.005)
 
 
-async def test_a_late_create_executes_after_its_connection_was_closed(bare):
+async def test_late_create_executes_after_its_connection_was_closed(bare):
     bare.sandbox.fault("rooms.create", "late", seconds=0.1)
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await create(bare)
-    assert (made(bare), bare.sandbox.late) == (0, 1)
-    await arrived(bare, 1)
+    assert (created(bare), bare.sandbox.late) == (0, 1)
+    await wait_for_creates(bare, 1)
     assert bare.sandbox.late == 0
     assert len((await bare("GET", "/rooms")).json["rooms"]) == 1
 
 
-@pytest.mark.parametrize(("told", "status"), [({}, 503), ({"status": 502, "body": "gateway"}, 502)])
-async def test_a_late_create_may_be_answered_first(bare, told, status):
-    bare.sandbox.fault("rooms.create", "late_status", seconds=0.1, **told)
+@pytest.mark.parametrize(("options", "status"), [({}, 503), ({"status": 502, "body": "gateway"}, 502)])
+async def test_late_status_responds_before_executing(bare, options, status):
+    bare.sandbox.fault("rooms.create", "late_status", seconds=0.1, **options)
     reply = await create(bare)
-    assert (reply.status, made(bare), bare.sandbox.late) == (status, 0, 1)
-    await arrived(bare, 1)
+    assert (reply.status, created(bare), bare.sandbox.late) == (status, 0, 1)
+    await wait_for_creates(bare, 1)
 
 
-async def test_what_is_late_when_the_sandbox_closes_never_executes():
+async def test_closing_drops_pending_late_executions():
     sandbox = Sandbox()
     sandbox.fault("*", "late_status", seconds=0.01)
     login = {"Authorization": aiohttp.encode_basic_auth(sandbox.app_id, sandbox.app_key)}
@@ -55,8 +55,8 @@ async def test_what_is_late_when_the_sandbox_closes_never_executes():
     assert (sandbox.late, sandbox.ledger.created) == (0, ())
 
 
-async def conversation(bare, *requests):
-    """Ask on one connection, each question after the whole answer before it, and give all bytes that came."""
+async def exchange(bare, *requests):
+    """Send requests one after the other on one connection; return its reader, writer and responses."""
     reader, writer = await asyncio.open_connection("127.0.0.1", bare.sandbox.port)
     login = aiohttp.encode_basic_auth(bare.sandbox.app_id, bare.sandbox.app_key)
     answers = []
@@ -65,11 +65,11 @@ async def conversation(bare, *requests):
             f"{method} /v2{path} HTTP/1.1\r\nHost: x\r\nAuthorization: {login}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         writer.write(head.encode() + body)
-        answers.append(await one(reader))
+        answers.append(await read_response(reader))
     return reader, writer, answers
 
 
-async def one(reader):
+async def read_response(reader):
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
     return int(head.split()[1]), json.loads(await reader.readexactly(length))
@@ -78,44 +78,44 @@ async def one(reader):
 CREATE = ("POST", "/rooms", json.dumps(BODY).encode())
 
 
-async def test_a_stray_answer_waits_behind_the_one_asked_for(bare):
+async def test_stray_response_is_read_by_the_next_request(bare):
     bare.sandbox.fault("rooms.create", "stray")
-    reader, writer, answers = await conversation(bare, CREATE, ("GET", "/rooms", b""))
-    shifted = await one(reader)
+    reader, writer, answers = await exchange(bare, CREATE, ("GET", "/rooms", b""))
+    delayed = await read_response(reader)
     writer.close()
     assert [answer[0] for answer in answers] == [200, 401]
     assert answers[0][1]["result"] == 0
     assert answers[1][1]["result"] == 10000
-    # The second question's own answer would be taken for the third's.
-    assert (shifted[0], len(shifted[1]["rooms"])) == (200, 1)
+    # A third request would get the second one's response.
+    assert (delayed[0], len(delayed[1]["rooms"])) == (200, 1)
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("options", "expected"),
     [
         ({"status": 400, "code": 10002}, (400, 10002)),
         ({"body": b'HTTP/1.1 409 X\r\nContent-Length: 12\r\n\r\n{"result":1}'}, (409, 1)),
     ],
 )
-async def test_a_stray_answer_may_come_later_and_be_anything(bare, told, expected):
-    bare.sandbox.fault("rooms.create", "stray", seconds=0.05, **told)
-    reader, writer, answers = await conversation(bare, CREATE)
-    stray = await asyncio.wait_for(one(reader), 5)
+async def test_stray_response_can_be_delayed_and_customized(bare, options, expected):
+    bare.sandbox.fault("rooms.create", "stray", seconds=0.05, **options)
+    reader, writer, answers = await exchange(bare, CREATE)
+    stray = await asyncio.wait_for(read_response(reader), 5)
     writer.close()
     assert answers[0][0] == 200
     assert (stray[0], stray[1]["result"]) == expected
 
 
-async def test_a_stray_answer_to_a_connection_that_is_gone_is_dropped(bare):
+async def test_stray_response_is_dropped_when_the_connection_is_closed(bare):
     bare.sandbox.fault("rooms.create", "stray", seconds=0.02)
-    _, writer, _ = await conversation(bare, CREATE)
+    _, writer, _ = await exchange(bare, CREATE)
     writer.close()
     await writer.wait_closed()
     await asyncio.sleep(0.04)
     assert (await create(bare)).status == 200
 
 
-async def test_the_rooms_may_come_before_the_error(bare):
+async def test_result_after_puts_the_error_after_the_rooms(bare):
     ids = [await bare.room() for _ in range(3)]
     bare.sandbox.fault("rooms.list", "result_after", code=50003)
     bare.sandbox.fault("rooms.list", "result_after")
@@ -126,7 +126,7 @@ async def test_the_rooms_may_come_before_the_error(bare):
         assert ([room["room_id"] for room in reply.json["rooms"]], reply.code) == (ids, code)
 
 
-async def test_the_error_stands_behind_a_list_of_any_size_and_behind_nothing(serve):
+async def test_result_after_applies_to_long_lists_and_empty_successes(serve):
     bare = await serve(seed=1, rooms=2_000)
     bare.sandbox.fault("*", "result_after", None, code=50000)
     whole = (await bare("GET", "/rooms")).json
@@ -136,7 +136,7 @@ async def test_the_error_stands_behind_a_list_of_any_size_and_behind_nothing(ser
     assert (await bare("GET", "/rooms/x")).code == 40001
 
 
-async def test_a_list_is_cut_just_before_its_end(serve):
+async def test_list_can_be_truncated_near_its_end(serve):
     bare = await serve(seed=1, rooms=1_000)
     whole = len((await bare("GET", "/rooms")).body)
     bare.sandbox.fault("rooms.list", "truncated", at=0.99)
@@ -146,25 +146,25 @@ async def test_a_list_is_cut_just_before_its_end(serve):
         json.loads(body)
 
 
-async def test_a_storm_of_429_ends_when_it_is_cancelled(bare):
+async def test_repeated_429_ends_when_cancelled(bare):
     storm = bare.sandbox.fault("*", "throttle", None, retry_after=1)
     assert [(await create(bare)).status for _ in range(3)] == [429] * 3
     storm.cancel()
-    assert ((await create(bare)).status, made(bare), storm.hits) == (200, 1, 3)
+    assert ((await create(bare)).status, created(bare), storm.hits) == (200, 1, 3)
 
 
-async def test_a_plan_is_met_step_by_step_in_order_of_arrival(bare):
+async def test_plan_applies_one_step_per_request(bare):
     plan = bare.sandbox.plan([None, 500, ("status_after", {"status": 502}), "throttle", None, 503])
     seen = []
     for _ in range(5):
         seen.append((await create(bare)).status)
         assert (await bare("GET", "/rooms")).status == 200
-    assert (seen, made(bare)) == ([200, 500, 502, 429, 200], 3)
+    assert (seen, created(bare)) == ([200, 500, 502, 429, 200], 3)
     assert [fault and fault.hits for fault in plan] == [None, 1, 1, 1, None, 0]
     assert [(await create(bare)).status for _ in range(2)] == [503, 200]
 
 
-async def test_a_request_that_the_plan_leaves_alone_may_meet_another_fault(bare):
+async def test_skipped_plan_step_may_meet_another_fault(bare):
     bare.sandbox.fault("*", 500, None)
     bare.sandbox.plan([None, 502, None, 503], "GET /rooms")
     assert [(await bare("GET", "/rooms")).status for _ in range(3)] == [500, 502, 500]
@@ -172,7 +172,7 @@ async def test_a_request_that_the_plan_leaves_alone_may_meet_another_fault(bare)
     assert (await bare("GET", "/rooms")).status == 200
 
 
-async def test_a_later_plan_replaces_the_one_before_and_a_step_can_be_cancelled(bare):
+async def test_new_plan_replaces_the_old_and_steps_can_be_cancelled(bare):
     bare.sandbox.plan([500, 500])
     (first, _) = bare.sandbox.plan([502, 503])
     first.cancel()
@@ -187,6 +187,6 @@ async def test_a_later_plan_replaces_the_one_before_and_a_step_can_be_cancelled(
         ([500], "rooms.made", "no route"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused(steps, route, message):
+def test_invalid_plan_is_rejected(steps, route, message):
     with pytest.raises(ValueError, match=message):
         Sandbox().plan(steps, route)

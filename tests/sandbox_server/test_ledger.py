@@ -1,9 +1,9 @@
-"""The ledger: what executed, and nothing else."""
+"""The ledger of executed requests."""
 
 import pytest
 
 
-async def test_only_what_executed_is_kept(bare):
+async def test_ledger_records_only_executed_writes(bare):
     await bare("POST", "/rooms", {"name": "x"})
     room_id = await bare.room()
     await bare.token(room_id)
@@ -29,7 +29,7 @@ async def test_only_what_executed_is_kept(bare):
     assert ledger.connections == 1
 
 
-async def test_the_reference_is_the_stamp_in_data_or_else_the_owner(bare):
+async def test_reference_is_taken_from_data_or_else_owner_ref(bare):
     await bare.room(owner_ref="mine", data={"videoapi_ref": "vx1"})
     await bare.room(owner_ref="vx2")
     await bare.room(owner_ref="mine", data={"other": 1})
@@ -39,24 +39,24 @@ async def test_the_reference_is_the_stamp_in_data_or_else_the_owner(bare):
     assert bare.sandbox.ledger.duplicates() == {}
 
 
-async def test_duplicates_are_told_by_reference_even_when_deleted(bare):
+async def test_duplicates_include_deleted_rooms(bare):
     ids = [await bare.room(data={"videoapi_ref": "vx1"}) for _ in range(2)]
     await bare("DELETE", f"/rooms/{ids[0]}")
     assert bare.sandbox.ledger.duplicates() == {"vx1": tuple(ids)}
 
 
-async def test_live_rooms_are_copies(bare):
+async def test_rooms_are_copies(bare):
     room_id = await bare.room()
     bare.sandbox.ledger.rooms[room_id]["name"] = "changed"
     assert bare.sandbox.ledger.rooms[room_id]["name"] == "Stand-up"
 
 
-async def test_tokens_are_told_by_user(bare):
+async def test_token_entry_names_the_user(bare):
     await bare.token(await bare.room(), user="ann")
     assert [(entry.name, entry.owner_ref) for entry in bare.sandbox.ledger.tokens] == [("ann", "ann")]
 
 
-async def test_reads_leave_no_entry(bare):
+async def test_reads_are_counted_without_an_entry(bare):
     for _ in range(20):
         await bare("GET", "/rooms")
     assert bare.sandbox.ledger.entries == ()
@@ -69,6 +69,6 @@ async def test_unknown_paths_count_as_requests_only(bare):
     assert bare.sandbox.ledger.count("*") == 0
 
 
-async def test_an_unknown_route_is_refused(bare):
+async def test_unknown_route_is_rejected(bare):
     with pytest.raises(ValueError, match=r"no route 'room\.create'; known are rooms\.create"):
         bare.sandbox.ledger.count("room.create")

@@ -1,22 +1,22 @@
-"""The list of rooms: one body, whatever its size."""
+"""The list of rooms: one body of any size."""
 
 import json
 
 import aiohttp
 
 
-async def test_an_empty_list(bare):
+async def test_empty_list(bare):
     assert (await bare("GET", "/rooms")).json == {"result": 0, "rooms": []}
 
 
-async def test_rooms_stand_in_order_of_creation_as_get_shows_them(bare):
+async def test_list_has_the_rooms_of_get_in_order_of_creation(bare):
     ids = [await bare.room(name=f"Room {place}") for place in range(5)]
     await bare("DELETE", f"/rooms/{ids.pop(2)}")
     rooms = (await bare("GET", "/rooms")).json["rooms"]
     assert rooms == [(await bare("GET", f"/rooms/{room_id}")).json["room"] for room_id in ids]
 
 
-async def test_a_generated_list_stands_before_what_was_created(serve):
+async def test_generated_rooms_precede_created_ones(serve):
     bare = await serve(seed=1, rooms=1000)
     mine = await bare.room()
     rooms = (await bare("GET", "/rooms")).json["rooms"]
@@ -26,7 +26,7 @@ async def test_a_generated_list_stands_before_what_was_created(serve):
     assert (await bare("GET", f"/rooms/{some['room_id']}")).json["room"] == some
 
 
-async def test_a_generated_room_can_be_changed_used_and_deleted(serve):
+async def test_generated_room_can_be_updated_joined_and_deleted(serve):
     bare = await serve(seed=1, rooms=3)
     first, second, third = [room["room_id"] for room in (await bare("GET", "/rooms")).json["rooms"]]
     assert (await bare("PATCH", f"/rooms/{first}", {"name": "Mine"})).code == 0
@@ -38,25 +38,25 @@ async def test_a_generated_room_can_be_changed_used_and_deleted(serve):
     assert {room["name"] for room in rooms} == {"Mine", "Room 3"}
 
 
-async def test_the_same_seed_makes_the_same_rooms(serve):
+async def test_same_seed_generates_the_same_rooms(serve):
     one, other = [await serve(seed=5, rooms=20) for _ in range(2)]
     assert (await one("GET", "/rooms")).body == (await other("GET", "/rooms")).body
 
 
-async def test_a_big_list_is_sent_as_it_is_made(serve):
+async def test_long_list_is_streamed(serve):
     bare = await serve(seed=1, rooms=5_000)
     url = f"{bare.sandbox.base_url}/rooms"
     headers = {"Authorization": aiohttp.encode_basic_auth(bare.sandbox.app_id, bare.sandbox.app_key)}
     async with bare.session.get(url, headers=headers) as response:
         assert response.headers["Transfer-Encoding"] == "chunked"
         assert (await response.content.readexactly(21)) == b'{"result":0,"rooms":['
-        # Another call is answered while the list stands half read.
+        # Other requests are served while the list is half read.
         assert (await bare("GET", "/dialin")).status == 200
         rest = await response.read()
     assert len(json.loads(b"[" + rest[:-1])) == 5_000
 
 
-async def test_a_short_answer_is_one_piece_of_known_length(bare):
+async def test_short_response_has_a_content_length(bare):
     await bare.room()
     for path in ("/rooms", "/cdr/room/x", "/archive/room/x", "/dialin", "/nowhere"):
         reply = await bare("GET", path)

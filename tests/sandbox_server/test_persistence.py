@@ -1,4 +1,4 @@
-"""What outlives a sandbox, and how another process reads it."""
+"""Persistent state, and reading it from another process."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ async def ids(bare):
     return [room["room_id"] for room in (await bare("GET", "/rooms")).json["rooms"]]
 
 
-async def test_a_later_sandbox_goes_on_where_the_one_before_ended(serve, path):
+async def test_restarted_sandbox_has_the_same_rooms_and_ledger(serve, path):
     first = await serve(state=path, seed=1, rooms=3, **KEYS)
     kept, deleted, changed = [await first.room(name=name) for name in ("kept", "deleted", "changed")]
     generated = (await ids(first))[:3]
@@ -53,16 +53,16 @@ async def test_a_later_sandbox_goes_on_where_the_one_before_ended(serve, path):
     assert [entry.seq for entry in second.sandbox.ledger.entries] == list(range(1, 9))
 
 
-async def test_the_same_seed_and_moment_make_other_ids_after_a_restart(serve, path, clock):
-    made = set()
+async def test_ids_differ_after_a_restart_with_the_same_seed_and_time(serve, path, clock):
+    created = set()
     for _ in range(3):
         bare = await serve(state=path, seed=1, clock=clock)
-        made |= {await bare.room(), await bare.room()}
+        created |= {await bare.room(), await bare.room()}
         await bare.sandbox.aclose()
-    assert len(made) == 6
+    assert len(created) == 6
 
 
-async def test_one_sandbox_may_be_closed_and_started_again(serve, path):
+async def test_sandbox_can_be_closed_and_started_again(serve, path):
     bare = await serve(state=path)
     await bare.room()
     await bare.sandbox.aclose()
@@ -71,7 +71,7 @@ async def test_one_sandbox_may_be_closed_and_started_again(serve, path):
     assert len(Ledger.read(path).created) == 2
 
 
-async def test_the_end_of_a_room_is_kept_too(serve, path, clock):
+async def test_end_of_an_adhoc_room_is_stored(serve, path, clock):
     bare = await serve(state=path, clock=clock, **KEYS)
     room_id = await bare.room(settings={"adhoc": True})
     bare.sandbox.leave(await bare.enter(room_id))
@@ -82,7 +82,7 @@ async def test_the_end_of_a_room_is_kept_too(serve, path, clock):
     assert (await later.token(room_id)).code == 40001
 
 
-async def test_what_was_added_before_the_start_is_kept(path):
+async def test_items_added_before_the_start_are_stored(path):
     sandbox = Sandbox(state=path)
     sandbox.add_room(b"{}")
     assert not path.exists()
@@ -93,7 +93,7 @@ async def test_what_was_added_before_the_start_is_kept(path):
             assert await response.read() == b'{"result":0,"rooms":[{}]}'
 
 
-async def test_an_answer_that_has_come_is_in_the_ledger_of_every_reader(serve, path):
+async def test_ledger_file_contains_every_create_with_a_response(serve, path):
     bare = await serve(state=path)
     for number in range(1, 4):
         room_id = await bare.room(owner_ref=f"ref-{number}")
@@ -105,7 +105,7 @@ async def test_an_answer_that_has_come_is_in_the_ledger_of_every_reader(serve, p
     assert len(Ledger.read(path).duplicates()["ref-1"]) == 2
 
 
-async def test_a_late_execution_is_kept_like_any_other(serve, path):
+async def test_late_execution_is_stored(serve, path):
     bare = await serve(state=path)
     bare.sandbox.fault("rooms.create", "late_status", seconds=0.02)
     assert (await bare("POST", "/rooms", {"name": "n", "owner_ref": "o"})).status == 503
@@ -116,7 +116,7 @@ async def test_a_late_execution_is_kept_like_any_other(serve, path):
     assert len(Ledger.read(path).created) == 1
 
 
-async def test_the_ledger_tells_on_which_connection_a_create_came(serve, path):
+async def test_ledger_entry_has_the_connection_number(serve, path):
     bare = await serve(state=path)
     await bare.room()
     await bare.room()
@@ -126,7 +126,7 @@ async def test_the_ledger_tells_on_which_connection_a_create_came(serve, path):
     assert [entry.connection for entry in Ledger.read(path).created] == [1, 1, 2, 1]
 
 
-async def test_the_file_is_the_owners_alone_and_holds_no_key(serve, path):
+async def test_file_is_private_and_contains_no_secrets(serve, path):
     bare = await serve(state=path)
     token = (await bare.token(await bare.room())).json["token"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -138,54 +138,54 @@ async def test_the_file_is_the_owners_alone_and_holds_no_key(serve, path):
     ]
 
 
-def test_a_ledger_without_a_file_is_an_error(path):
+def test_reading_a_missing_ledger_raises_file_not_found(path):
     with pytest.raises(FileNotFoundError):
         Ledger.read(path)
     assert not path.exists()
 
 
-def test_a_file_that_is_something_else_is_refused_and_left_alone(path):
+def test_foreign_file_is_rejected_and_unchanged(path):
     path.write_bytes(b"a text of some length, " * 100)
-    with pytest.raises(ValueError, match="no state of a sandbox"):
+    with pytest.raises(ValueError, match="not a sandbox state file"):
         Sandbox(state=path)
-    with pytest.raises(ValueError, match="no state of a sandbox"):
+    with pytest.raises(ValueError, match="not a sandbox state file"):
         Ledger.read(path)
     assert path.read_bytes() == b"a text of some length, " * 100
 
 
-def test_another_programs_database_is_refused_and_left_alone(path):
+def test_foreign_database_is_rejected_and_unchanged(path):
     with contextlib.closing(sqlite3.connect(path)) as other, other:
         other.execute("CREATE TABLE theirs (x)")
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="no state of a sandbox"):
+    with pytest.raises(ValueError, match="not a sandbox state file"):
         Sandbox(state=path)
     assert path.read_bytes() == before
 
 
-async def test_an_empty_file_is_the_state_of_a_sandbox_that_has_just_begun(serve, path):
+async def test_empty_file_is_a_valid_state(serve, path):
     path.touch()
     bare = await serve(state=path)
     await bare.room()
     assert len(Ledger.read(path).created) == 1
 
 
-async def test_a_folder_that_does_not_exist_is_an_error_at_the_start(tmp_path):
+async def test_missing_directory_is_an_error_at_the_start(tmp_path):
     sandbox = Sandbox(state=tmp_path / "missing" / "file")
     with pytest.raises(FileNotFoundError):
         await sandbox.start()
     await sandbox.aclose()
 
 
-async def test_a_start_that_fails_lets_go_of_the_file(serve, path):
+async def test_failed_start_closes_the_file(serve, path):
     taken = await serve()
     sandbox = Sandbox(state=path, port=taken.sandbox.port)
     with pytest.raises(OSError):
         await sandbox.start()
-    # The last one to let go of the file clears up beside it.
+    # Closing the last connection removes the files of the write-ahead log.
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_commit_that_fails_writes_nothing_and_is_made_up_for(path):
+def test_failed_commit_writes_nothing_and_can_be_repeated(path):
     state = State(path)
     state.open()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -233,25 +233,25 @@ async def post(session, port, reference):
         return (await response.json())["room"]["room_id"]
 
 
-async def test_a_killed_sandbox_has_kept_every_create_that_it_answered(path):
-    answered, port, dice = {}, 0, random.Random(7)
+async def test_killed_sandbox_keeps_every_create_with_a_response(path):
+    answered, port, rng = {}, 0, random.Random(7)
 
-    async def ask(session, mine, worker):
+    async def create_rooms(session, run, worker):
         with contextlib.suppress(aiohttp.ClientError):
             for number in range(10_000):
-                reference = f"{mine}-{worker}-{number}"
+                reference = f"{run}-{worker}-{number}"
                 answered[reference] = await post(session, port, reference)
 
-    for mine in range(2):
+    for run in range(2):
         with process(path, port) as (port, running):
             async with aiohttp.ClientSession(headers=HEADERS) as session:
-                asking = [asyncio.create_task(ask(session, mine, worker)) for worker in range(8)]
+                tasks = [asyncio.create_task(create_rooms(session, run, worker)) for worker in range(8)]
                 async with asyncio.timeout(10):
-                    before, enough = len(answered), dice.randrange(30, 90)
-                    while len(answered) < before + enough:
+                    before, wanted = len(answered), rng.randrange(30, 90)
+                    while len(answered) < before + wanted:
                         await asyncio.sleep(0.001)
                 running.kill()
-                await asyncio.gather(*asking)
+                await asyncio.gather(*tasks)
     ledger = Ledger.read(path)
     executed = {entry.reference: entry.room_id for entry in ledger.created}
     assert len(executed) == len(ledger.created)
@@ -265,7 +265,7 @@ async def test_a_killed_sandbox_has_kept_every_create_that_it_answered(path):
             assert [room["room_id"] for room in json.loads(await response.read())["rooms"]] == list(executed.values())
 
 
-def test_nothing_is_kept_without_a_file(tmp_path):
+def test_no_file_is_written_without_state(tmp_path):
     before = os.listdir(tmp_path)
     with Sandbox().in_thread() as sandbox:
         sandbox.add_room(b"{}")

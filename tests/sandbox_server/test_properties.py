@@ -1,4 +1,4 @@
-"""Pure parts of the sandbox, for any input."""
+"""Properties of the sandbox's pure functions."""
 
 from datetime import date, timedelta
 
@@ -29,8 +29,8 @@ def past(calls, days=31, rooms=0):
     return Generated("a" * 24, seed="s", calls=calls, rooms=rooms, today=TODAY, days=days)
 
 
-def judged(check):
-    """The code of a refusal, or 0 and what was accepted."""
+def validate(check):
+    """Return the code of a refusal and None, or 0 and the accepted value."""
     try:
         return 0, check()
     except Refusal as refusal:
@@ -38,35 +38,35 @@ def judged(check):
 
 
 @given(st.sampled_from(["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "X"]), st.text())
-def test_every_path_is_a_route_or_a_refusal(method, path):
+def test_every_path_yields_a_route_or_a_refusal(method, path):
     call = match(method, path)
     assert call.route in ROUTES or call.refusal is not None
 
 
 @given(JSON, JSON, SETTINGS | JSON, JSON)
-def test_any_body_is_stored_or_refused_with_a_code(name, owner_ref, sent, sip):
+def test_any_body_is_stored_or_rejected_with_a_code(name, owner_ref, sent, sip):
     body = {"name": name, "owner_ref": owner_ref, "settings": sent, "sip": sip}
     rules = {"quality": "HD", "strict": False, "drop_unknown": False}
     now = moment("2026-03-10 12:00:00")
-    code, stored = judged(lambda: check_create(body, now=now, **rules))
+    code, stored = validate(lambda: check_create(body, now=now, **rules))
     assert 10002 <= code <= 10026 or set(stored) == {"name", "owner_ref", "settings", "sip"}
 
 
 @given(JSON, JSON, JSON)
-def test_any_token_body_has_a_role_or_a_code(name, user_ref, role):
-    code, stored = judged(lambda: check_token({"name": name, "user_ref": user_ref, "role": role}))
+def test_any_token_body_yields_a_role_or_a_code(name, user_ref, role):
+    code, stored = validate(lambda: check_token({"name": name, "user_ref": user_ref, "role": role}))
     assert 10101 <= code <= 10104 or (code, stored) == (0, role)
 
 
 @given(JSON)
-def test_counts_are_whole_numbers_from_zero_on(value):
+def test_counts_are_non_negative_integers(value):
     number = count(value)
     assert number is None or (number >= 0 and float(value) == number)
 
 
 @settings(deadline=None)
 @given(st.integers(0, 400), st.integers(1, 40), st.integers(0, 45), st.integers(0, 45))
-def test_windows_that_share_no_day_add_up(calls, days, one, other):
+def test_adjacent_periods_add_up(calls, days, one, other):
     records = Records(past(calls, days))
     first, split, last = TODAY - timedelta(days=50), TODAY - timedelta(days=max(one, other)), TODAY
 
@@ -96,7 +96,7 @@ def test_rooms_and_recordings_partition_the_sessions(calls, rooms):
 
 @settings(deadline=None)
 @given(st.integers(0, 200_000), st.integers(0, 200_000))
-def test_any_part_of_a_file_is_that_part(start, stop):
+def test_any_range_of_a_file_matches_its_content(start, stop):
     whole = b"".join(content("/files/a", 0, 200_000))
     assert len(whole) == 200_000
     assert b"".join(content("/files/a", start, max(start, stop))) == whole[start : max(start, stop)]

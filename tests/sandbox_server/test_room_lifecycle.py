@@ -1,16 +1,16 @@
-"""Permanent, scheduled and ad-hoc rooms, by a clock that the tests move."""
+"""Permanent, scheduled and ad-hoc rooms, with a clock that the tests advance."""
 
 SCHEDULED = {"scheduled": True, "scheduled_time": "2026-03-10 14:00:00", "duration": 60}
 
 
-async def test_a_permanent_room_is_always_open_whatever_its_duration(bare, clock):
+async def test_permanent_room_ignores_its_duration(bare, clock):
     room_id = await bare.room(settings={"duration": "60"})
     bare.sandbox.leave(await bare.enter(room_id))
     clock.move(days=400)
     assert (await bare.token(room_id)).code == 0
 
 
-async def test_a_scheduled_room_opens_fifteen_minutes_early(bare, clock):
+async def test_scheduled_room_opens_fifteen_minutes_early(bare, clock):
     room_id = await bare.room(settings=SCHEDULED)
     clock.move(minutes=104)
     early = await bare.token(room_id)
@@ -19,7 +19,7 @@ async def test_a_scheduled_room_opens_fifteen_minutes_early(bare, clock):
     assert (await bare.token(room_id)).code == 0
 
 
-async def test_a_scheduled_room_has_several_sessions_until_its_end(bare, clock):
+async def test_scheduled_room_allows_sessions_until_its_end(bare, clock):
     room_id = await bare.room(settings=SCHEDULED)
     clock.move(minutes=120)
     bare.sandbox.leave(await bare.enter(room_id))
@@ -29,7 +29,7 @@ async def test_a_scheduled_room_has_several_sessions_until_its_end(bare, clock):
     assert (await bare.token(room_id)).code == 10112
 
 
-async def test_a_running_session_may_go_on_past_the_end(bare, clock):
+async def test_running_session_may_continue_past_the_end(bare, clock):
     room_id = await bare.room(settings=SCHEDULED)
     clock.move(minutes=170)
     inside = await bare.enter(room_id)
@@ -39,7 +39,7 @@ async def test_a_running_session_may_go_on_past_the_end(bare, clock):
     assert (await bare.token(room_id)).code == 10112
 
 
-async def test_an_adhoc_room_without_duration_is_over_after_one_session_and_then_gone(bare, clock):
+async def test_adhoc_room_without_duration_is_deleted_after_one_session(bare, clock):
     room_id = await bare.room(settings={"adhoc": True})
     clock.move(days=9)
     bare.sandbox.leave(await bare.enter(room_id))
@@ -50,7 +50,7 @@ async def test_an_adhoc_room_without_duration_is_over_after_one_session_and_then
     assert room_id not in bare.sandbox.ledger.rooms
 
 
-async def test_an_adhoc_room_with_duration_has_sessions_until_then(bare, clock):
+async def test_adhoc_room_with_duration_allows_sessions_until_its_end(bare, clock):
     room_id = await bare.room(settings={"adhoc": True, "duration": "30"})
     clock.move(days=9)
     bare.sandbox.leave(await bare.enter(room_id))
@@ -62,7 +62,7 @@ async def test_an_adhoc_room_with_duration_has_sessions_until_then(bare, clock):
     assert (await bare("GET", f"/rooms/{room_id}")).code == 40001
 
 
-async def test_with_the_single_rule_the_duration_of_an_adhoc_room_is_irrelevant(serve, clock):
+async def test_single_adhoc_rule_ignores_the_duration(serve, clock):
     bare = await serve(clock=clock, adhoc_rule="single")
     room_id = await bare.room(settings={"adhoc": True, "duration": "30"})
     bare.sandbox.leave(await bare.enter(room_id))

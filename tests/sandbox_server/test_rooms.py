@@ -1,4 +1,4 @@
-"""Creating rooms: what is echoed, filled in and refused."""
+"""Creating rooms: echoed values, defaults and errors."""
 
 import re
 
@@ -42,7 +42,7 @@ ECHOED = {
 }
 
 
-async def test_a_captured_create_is_answered_as_it_was(bare):
+async def test_captured_create_gets_the_captured_response(bare):
     reply = await bare("POST", "/rooms", CAPTURED)
     assert reply.status == 200
     assert reply.headers["Content-Type"] == "application/json; charset=utf-8"
@@ -57,7 +57,7 @@ async def test_a_captured_create_is_answered_as_it_was(bare):
     assert re.fullmatch("[0-9a-f]{24}", room["room_id"])
 
 
-async def test_get_shows_the_stored_room_with_its_extra_keys(bare):
+async def test_get_returns_the_created_room_with_extra_keys(bare):
     made = (await bare("POST", "/rooms", CAPTURED)).json["room"]
     room = (await bare("GET", f"/rooms/{made['room_id']}")).json["room"]
     assert list(room)[-3:] == ["isMediaServerAvailable", "room_id", "sip"]
@@ -65,7 +65,7 @@ async def test_get_shows_the_stored_room_with_its_extra_keys(bare):
 
 
 @pytest.mark.parametrize("value", ["15", 15])
-async def test_counts_are_echoed_in_the_type_they_were_sent_in(bare, value):
+async def test_counts_are_echoed_with_their_original_type(bare, value):
     body = {"name": "n", "owner_ref": 7, "settings": {"participants": value, "billing_code": ""}}
     room = (await bare("POST", "/rooms", body)).json["room"]
     assert room["settings"]["participants"] == value
@@ -75,30 +75,30 @@ async def test_counts_are_echoed_in_the_type_they_were_sent_in(bare, value):
     assert "data" not in room
 
 
-async def test_data_is_echoed_untouched(bare):
+async def test_data_is_echoed_unchanged(bare):
     data = {"videoapi_ref": "vx1", "empty": "", "nested": {"a": [1, None]}}
     body = {"name": "n", "owner_ref": "o", "data": data}
     assert (await bare("POST", "/rooms", body)).json["room"]["data"] == data
 
 
-async def test_names_beyond_ascii_come_back_as_they_went(bare):
+async def test_non_ascii_names_are_echoed_unchanged(bare):
     raw = b'{"name":"Z\\u00fcrich \\ud83d\\ude00 \\ud800","owner_ref":"o"}'
     reply = await bare("POST", "/rooms", data=raw)
     assert reply.json["room"]["name"] == "Zürich 😀 \ud800"
 
 
-async def test_a_number_beyond_64_bits_is_echoed(bare):
+async def test_number_beyond_64_bits_is_echoed(bare):
     data = {"big": 2**70}
     assert (await bare("POST", "/rooms", {"name": "n", "owner_ref": "o", "data": data})).json["room"]["data"] == data
 
 
 @pytest.mark.parametrize("sip", [False, {}, None])
-async def test_every_way_to_say_no_sip_is_taken(bare, sip):
+async def test_sip_can_be_disabled_in_several_ways(bare, sip):
     room = (await bare("POST", "/rooms", {"name": "n", "owner_ref": "o", "sip": sip})).json["room"]
     assert room["sip"] == {"enabled": False}
 
 
-async def test_a_room_with_sip_gets_a_pin_and_a_meeting(bare):
+async def test_room_with_sip_has_a_pin_and_a_meeting_id(bare):
     room = (await bare("POST", "/rooms", {"name": "n", "owner_ref": "o", "sip": {"enabled": True}})).json["room"]
     assert type(room["sip"]["pin"]) is int
     assert type(room["sip"]["meeting_id"]) is int
@@ -142,7 +142,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("changes", "code"), REFUSED)
-async def test_the_first_wrong_field_is_refused_with_its_code(bare, changes, code):
+async def test_invalid_field_is_rejected_with_its_code(bare, changes, code):
     reply = await bare("POST", "/rooms", {"name": "n", "owner_ref": "o", **changes})
     assert (reply.status, reply.code) == (400, code)
     assert list(reply.json) == ["result", "error", "desc"]
@@ -158,29 +158,29 @@ ACCEPTED = [
     {"settings": {"scheduled_time": "2001-01-01 00:00:00"}},
     {"settings": {"facex": True, "abwd": True, "canvas": True}},
     {"settings": {"participants": None}},
-    {"somebody": "else's key"},
+    {"unknown": "key"},
 ]
 
 
 @pytest.mark.parametrize("changes", ACCEPTED)
-async def test_what_deployed_programs_send_is_taken(bare, changes):
+async def test_bodies_of_deployed_clients_are_accepted(bare, changes):
     reply = await bare("POST", "/rooms", {"name": "n", "owner_ref": "o", **changes})
     assert (reply.status, reply.code) == (200, 0)
 
 
-async def test_the_key_video_is_dropped(bare):
+async def test_video_setting_is_dropped(bare):
     body = {"name": "n", "owner_ref": "o", "settings": {"video": True}}
     assert "video" not in (await bare("POST", "/rooms", body)).json["room"]["settings"]
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{", b"\xff"])
-async def test_a_body_that_is_no_object_counts_as_an_empty_one(bare, raw):
+async def test_body_that_is_not_an_object_counts_as_empty(bare, raw):
     assert (await bare("POST", "/rooms", data=raw)).code == 10002
 
 
 @pytest.mark.parametrize("prefix", ["/video/v2", "/video/v1", "/v1", "/v2"])
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_every_prefix_is_served_with_and_without_a_slash(bare, prefix, slash):
+async def test_all_prefixes_work_with_and_without_trailing_slash(bare, prefix, slash):
     origin = bare.sandbox.base_url.removesuffix("/video/v2")
     reply = await bare("POST", f"{origin}{prefix}/rooms{slash}", {"name": "n", "owner_ref": "o"})
     room_id = reply.json["room"]["room_id"]
@@ -189,7 +189,7 @@ async def test_every_prefix_is_served_with_and_without_a_slash(bare, prefix, sla
 
 
 @pytest.mark.parametrize("path", ["/", "/room", "/rooms/a/b", "/rooms/a/users/b", "/cdr", "/cdr/all"])
-async def test_an_unknown_path_is_404_in_json(bare, path):
+async def test_unknown_path_returns_404_json(bare, path):
     reply = await bare("GET", path)
     assert (reply.status, reply.code) == (404, 40001)
     assert reply.json["desc"]
@@ -199,20 +199,20 @@ async def test_an_unknown_path_is_404_in_json(bare, path):
     ("method", "path"),
     [("OPTIONS", "/rooms"), ("DELETE", "/rooms"), ("PUT", "/rooms"), ("POST", "/cdr/room/x"), ("POST", "/dialin")],
 )
-async def test_a_wrong_method_is_405_in_json(bare, method, path):
+async def test_wrong_method_returns_405_json(bare, method, path):
     reply = await bare(method, path)
     assert (reply.status, reply.code) == (405, 40001)
     assert "Access-Control-Allow-Origin" not in reply.headers
 
 
-async def test_a_framed_body_on_get_is_read_and_ignored(bare):
+async def test_body_of_a_get_is_ignored(bare):
     room_id = await bare.room()
     for _ in range(3):
         assert (await bare("GET", f"/rooms/{room_id}", {"stray": "body"})).code == 0
     assert bare.sandbox.ledger.connections == 1
 
 
-async def test_dialin_has_no_result_and_names_the_numbers(bare):
+async def test_dialin_has_phone_numbers_and_no_result(bare):
     body = (await bare("GET", "/dialin/")).json
     assert "result" not in body
     assert body["app_key"] == bare.sandbox.app_key

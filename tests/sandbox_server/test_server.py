@@ -1,4 +1,4 @@
-"""The sandbox as a whole: opening, closing, TLS, and life in a thread."""
+"""The sandbox server: starting, closing, TLS, and running in a thread."""
 
 import asyncio
 import base64
@@ -18,7 +18,7 @@ from videoapi.sandbox import Sandbox
 
 
 def call(sandbox, method, path, body=None, context=None):
-    """A blocking call, as a program without an event loop makes it."""
+    """Send a blocking request, as code without an event loop does."""
     login = base64.b64encode(f"{sandbox.app_id}:{sandbox.app_key}".encode()).decode()
     request = urllib.request.Request(sandbox.base_url + path, method=method)
     request.add_header("Authorization", f"Basic {login}")
@@ -27,7 +27,7 @@ def call(sandbox, method, path, body=None, context=None):
         return json.loads(answer.read())
 
 
-async def test_it_listens_on_loopback_and_is_gone_after_the_block():
+async def test_sandbox_listens_on_loopback_until_the_block_ends():
     async with Sandbox() as sandbox:
         assert sandbox.base_url == f"http://127.0.0.1:{sandbox.port}/video/v2"
         assert sandbox.ca_file is None
@@ -39,7 +39,7 @@ async def test_it_listens_on_loopback_and_is_gone_after_the_block():
     await sandbox.aclose()
 
 
-async def test_it_can_be_started_again_on_its_port_and_remembers_its_rooms():
+async def test_restart_keeps_port_and_rooms():
     sandbox = Sandbox()
     async with aiohttp.ClientSession() as session:
         login = {"Authorization": aiohttp.encode_basic_auth(sandbox.app_id, sandbox.app_key)}
@@ -56,26 +56,26 @@ async def test_it_can_be_started_again_on_its_port_and_remembers_its_rooms():
             assert sandbox.port == port
 
 
-async def test_a_port_that_is_taken_is_an_error_and_nothing_is_left_open():
+async def test_port_in_use_raises_os_error():
     async with Sandbox() as sandbox:
         with pytest.raises(OSError, match="in use"):
             await Sandbox(port=sandbox.port).start()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com", "::"])
-def test_other_machines_are_kept_out_unless_meant(host):
+def test_non_loopback_host_requires_allow_remote(host):
     with pytest.raises(ValueError, match="allow_remote=True"):
         Sandbox(host=host)
     assert Sandbox(host=host, allow_remote=True).port == 0
 
 
 @pytest.mark.parametrize("host", ["localhost", "::1", "127.0.0.2"])
-def test_every_name_of_this_machine_is_loopback(host):
+def test_loopback_hosts_are_accepted(host):
     assert Sandbox(host=host)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
-async def test_ipv6_loopback_is_written_in_brackets():
+async def test_ipv6_address_is_bracketed_in_the_base_url():
     async with AsyncExitStack() as stack:
         try:
             sandbox = await stack.enter_async_context(Sandbox(host="::1"))
@@ -84,7 +84,7 @@ async def test_ipv6_loopback_is_written_in_brackets():
         assert sandbox.base_url == f"http://[::1]:{sandbox.port}/video/v2"
 
 
-async def test_open_connections_do_not_keep_it_from_closing():
+async def test_open_connections_do_not_block_closing():
     async with asyncio.timeout(5):
         async with Sandbox() as sandbox:
             reader, writer = await asyncio.open_connection("127.0.0.1", sandbox.port)
@@ -95,7 +95,7 @@ async def test_open_connections_do_not_keep_it_from_closing():
         writer.close()
 
 
-async def test_a_trouble_of_its_own_is_a_500_in_json(serve, monkeypatch, caplog):
+async def test_internal_error_returns_500_json(serve, monkeypatch, caplog):
     bare = await serve(clock=lambda: datetime.now(UTC))
     monkeypatch.setattr("videoapi.sandbox.serializers.created", lambda *_: {}["missing"])
     reply = await bare("POST", "/rooms", {"name": "n", "owner_ref": "o"})
@@ -104,7 +104,7 @@ async def test_a_trouble_of_its_own_is_a_500_in_json(serve, monkeypatch, caplog)
 
 
 @pytest.mark.parametrize("kind", [None, "cut"])
-async def test_whoever_leaves_in_the_middle_of_a_long_answer_leaves_no_trouble_in_the_log(serve, caplog, kind):
+async def test_disconnect_during_a_long_response_logs_nothing(serve, caplog, kind):
     bare = await serve(calls=5000)
     if kind:
         bare.sandbox.fault("cdr.*", kind, at=0.9)
@@ -115,12 +115,12 @@ async def test_whoever_leaves_in_the_middle_of_a_long_answer_leaves_no_trouble_i
     await reader.readexactly(512)
     writer.transport.abort()
 
-    # Long enough for the first answer to run into its end.
+    # Takes long enough for the first response to hit the closed connection.
     assert len((await bare("GET", path)).json["cdr"]) == 5000
     assert not caplog.records
 
 
-async def test_tls_is_trusted_through_its_file_under_every_name():
+async def test_ca_file_validates_every_host_name():
     async with Sandbox(tls=True) as sandbox:
         assert sandbox.base_url.startswith("https://127.0.0.1:")
         context = ssl.create_default_context(cafile=sandbox.ca_file)
@@ -140,7 +140,7 @@ async def test_tls_is_trusted_through_its_file_under_every_name():
     assert sandbox.ca_file is None
 
 
-async def test_tls_knows_resets_and_refusals_too():
+async def test_reset_and_refuse_work_with_tls():
     async with Sandbox(tls=True) as sandbox:
         context = ssl.create_default_context(cafile=sandbox.ca_file)
         connector = aiohttp.TCPConnector(ssl=context, force_close=True)
@@ -163,7 +163,7 @@ async def test_tls_knows_resets_and_refusals_too():
                         await asyncio.sleep(0.02)
 
 
-def test_in_a_thread_it_serves_programs_without_a_loop():
+def test_in_thread_serves_code_without_an_event_loop():
     threads = threading.active_count()
     with Sandbox(seed=1, calls=100).in_thread() as sandbox:
         room = call(sandbox, "POST", "/rooms", {"name": "n", "owner_ref": "o"})["room"]
@@ -182,21 +182,21 @@ def test_in_a_thread_it_serves_programs_without_a_loop():
         call(sandbox, "GET", "/rooms")
 
 
-def test_a_refusal_can_be_started_from_another_thread():
+def test_refuse_can_be_started_from_another_thread():
     with Sandbox().in_thread() as sandbox:
         sandbox.fault("*", "refuse", seconds=30)
         with pytest.raises(urllib.error.URLError, match="refused"):
             call(sandbox, "GET", "/rooms")
 
 
-async def test_a_thread_can_be_left_from_a_program_that_has_a_loop():
+async def test_in_thread_can_be_used_with_a_running_loop():
     with Sandbox().in_thread() as sandbox:
         sandbox.set(strict=True)
         body = await asyncio.to_thread(call, sandbox, "GET", "/rooms")
     assert body == {"result": 0, "rooms": []}
 
 
-def test_trouble_at_the_start_is_raised_where_the_thread_was_asked_for():
+def test_in_thread_raises_startup_errors():
     with (
         Sandbox().in_thread() as sandbox,
         pytest.raises(OSError, match="in use"),
@@ -205,14 +205,14 @@ def test_trouble_at_the_start_is_raised_where_the_thread_was_asked_for():
         pytest.fail("the port was taken")
 
 
-def test_trouble_in_the_block_still_closes_it():
+def test_in_thread_closes_after_an_error_in_the_block():
     with pytest.raises(KeyError), Sandbox().in_thread() as sandbox:
         raise KeyError("mine")
     with pytest.raises(urllib.error.URLError):
         call(sandbox, "GET", "/rooms")
 
 
-def test_secrets_do_not_stand_in_its_repr():
+def test_repr_contains_no_secrets():
     sandbox = Sandbox(app_key="key-canary", recording_password="password-canary")
     assert "canary" not in repr(sandbox)
     assert "canary" not in repr(sandbox.ledger)

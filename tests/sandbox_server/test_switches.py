@@ -1,4 +1,4 @@
-"""Each switch, and what is said about one that does not exist."""
+"""Each switch, and the errors for unknown ones."""
 
 import time
 from datetime import date
@@ -13,7 +13,7 @@ BODY = {"name": "n", "owner_ref": "MyOwnReference-0123456789", "data": {"videoap
 UNKNOWN = "0" * 24
 
 
-async def test_result_as_string_is_for_errors_only(serve):
+async def test_result_as_string_applies_to_errors_only(serve):
     bare = await serve(result_as="string")
     assert (await bare("GET", f"/rooms/{UNKNOWN}")).code == "40001"
     assert (await bare("GET", "/rooms")).code == 0
@@ -29,7 +29,7 @@ async def test_dialin_result(serve):
     assert (await (await serve(dialin_result=0))("GET", "/dialin")).code == 0
 
 
-async def test_envelope_status_is_for_all_errors(serve):
+async def test_envelope_status_applies_to_all_errors(serve):
     bare = await serve(envelope="status")
     for path, name, status in [
         (f"/rooms/{UNKNOWN}", "NOT_FOUND", 404),
@@ -41,7 +41,7 @@ async def test_envelope_status_is_for_all_errors(serve):
         assert (reply.status, reply.json["status"], reply.json["error_code"]) == (status, "error", name)
 
 
-async def test_legacy200_answers_200_to_everything(serve):
+async def test_legacy200_always_returns_200(serve):
     bare = await serve(status_mode="legacy200", create_status=201)
     replies = [
         await bare("POST", "/rooms", {}),
@@ -61,7 +61,7 @@ async def test_legacy200_answers_200_to_everything(serve):
     ]
 
 
-async def test_create_status_is_for_rooms_and_tokens(serve):
+async def test_create_status_applies_to_rooms_and_tokens(serve):
     bare = await serve(create_status=201)
     made = await bare("POST", "/rooms", BODY)
     token = await bare.token(made.json["room"]["room_id"])
@@ -72,7 +72,7 @@ async def test_create_status_is_for_rooms_and_tokens(serve):
     ("missing", "code"),
     [("scheduled", 10003), ("adhoc", 10016), ("mode", 10019), ("moderators", 10022), ("participants", 10007)],
 )
-async def test_strict_wants_the_documented_keys(serve, missing, code):
+async def test_strict_requires_the_documented_keys(serve, missing, code):
     bare = await serve(strict=True)
     settings = {"scheduled": False, "adhoc": False, "mode": "group", "moderators": 1, "participants": 2}
     assert (await bare("POST", "/rooms", {**BODY, "settings": settings})).code == 0
@@ -92,7 +92,7 @@ async def test_strict_wants_the_documented_keys(serve, missing, code):
         ({"live_recording": True}, 10018),
     ],
 )
-async def test_strict_looks_at_values_without_a_code_of_their_own(serve, settings, code):
+async def test_strict_validates_values_without_their_own_code(serve, settings, code):
     bare = await serve(strict=True)
     whole = {"scheduled": False, "adhoc": False, "mode": "group", "moderators": 1, "participants": 2, **settings}
     assert (await bare("POST", "/rooms", {**BODY, "settings": whole})).code == code
@@ -170,7 +170,7 @@ async def test_project_quality(serve):
         ("no_data", BODY["owner_ref"], None),
     ],
 )
-async def test_echo_changes_answers_but_not_the_ledger(serve, echo, owner_ref, data):
+async def test_echo_changes_responses_but_not_the_ledger(serve, echo, owner_ref, data):
     bare = await serve(echo=echo)
     made = (await bare("POST", "/rooms", BODY)).json["room"]
     shown = (await bare("GET", f"/rooms/{made['room_id']}")).json["room"]
@@ -251,7 +251,7 @@ async def test_empty_archive_bare_is_an_item_without_files(serve):
     assert (item["room_id"], item["trans_date"][:10]) == ("r1", "2026-03-01")
 
 
-async def test_file_refusal_401_offers_a_login(serve):
+async def test_file_refusal_401_has_a_basic_challenge(serve):
     bare = await serve(file_refusal=401)
     reply = await bare("GET", bare.sandbox.base_url.removesuffix("/video/v2") + "/files/a/b/c")
     assert reply.status == 401
@@ -259,32 +259,32 @@ async def test_file_refusal_401_offers_a_login(serve):
 
 
 @pytest.mark.parametrize("how", ["absent", "seconds", "date"])
-async def test_rate_limit_refuses_what_is_too_much(serve, how):
+async def test_rate_limit_rejects_excess_requests(serve, how):
     bare = await serve(rate_limit=3, retry_after=how)
     replies = [await bare("POST", "/rooms", BODY) for _ in range(12)]
     limited = [reply for reply in replies if reply.status == 429]
     assert limited
     assert len(bare.sandbox.ledger.created) == 12 - len(limited)
     assert limited[0].body == b"Too Many Requests"
-    told = limited[0].headers.get("Retry-After")
+    retry_after = limited[0].headers.get("Retry-After")
     if how == "date":
-        assert parsedate_to_datetime(told).timestamp() > time.time() - 1
+        assert parsedate_to_datetime(retry_after).timestamp() > time.time() - 1
     else:
-        assert told == {"absent": None, "seconds": "1"}[how]
+        assert retry_after == {"absent": None, "seconds": "1"}[how]
 
 
 @pytest.mark.parametrize("field", attrs.fields(Switches), ids=lambda field: field.name)
-def test_an_unknown_value_is_refused_by_name(field):
+def test_unknown_value_error_names_the_switch(field):
     with pytest.raises(ValueError, match=f"switch {field.name}: 'nonsense' is n"):
         Sandbox(**{field.name: "nonsense"})
 
 
-def test_an_unknown_switch_is_refused_with_those_that_are_known():
+def test_unknown_switch_error_lists_the_known_switches():
     with pytest.raises(ValueError, match=r"unknown switch stricter; known are adhoc_rule, auth_failure_body"):
         Sandbox(stricter=True)
 
 
-def test_values_may_be_spelled_as_text():
+def test_values_can_be_strings():
     switches = Switches.of({"strict": "true", "create_status": "201", "list_cap": "5", "list_omits": None})
     assert (switches.strict, switches.create_status, switches.list_cap) == (True, 201, 5)
     assert switches.list_omits == "nothing"

@@ -1,4 +1,4 @@
-"""A unique text stands in for each secret, and is looked for everywhere but where it belongs."""
+"""Secrets are replaced by unique canary texts, which must not appear anywhere unintended."""
 
 from __future__ import annotations
 
@@ -40,61 +40,61 @@ CANARIES = (APP_KEY, PASSWORD, TOKEN, QUERY, DIALIN, DIALIN_KEY)
 LOGINS = (f"id:{APP_KEY}", f"recorder:{PASSWORD}")
 
 
-def forms(secrets: tuple[str, ...], logins: tuple[str, ...] = ()) -> set[str]:
-    """Return every spelling of some secrets that would give them away."""
+def encodings(secrets: tuple[str, ...], logins: tuple[str, ...] = ()) -> set[str]:
+    """Return every encoding in which the secrets could leak."""
     spelled = {*secrets, *(quote(secret, safe="") for secret in secrets)}
     return spelled | {base64.b64encode(text.encode()).decode().rstrip("=") for text in (*secrets, *logins)}
 
 
-class Ears:
-    """Keeps everything that the library says."""
+class Recorder:
+    """A collector of everything that the library outputs."""
 
     def __init__(self, log: pytest.LogCaptureFixture) -> None:
-        self.heard: list[str] = []
+        self.texts: list[str] = []
         self.errors: list[Exception] = []
         self._log = log
 
-    def hear(self, *things: object) -> None:
+    def record(self, *things: object) -> None:
         for thing in things:
-            self.heard += [repr(thing), str(thing), f"{thing}"]
+            self.texts += [repr(thing), str(thing), f"{thing}"]
 
     def fail(self, error: Exception) -> None:
         self.errors.append(error)
-        self.hear(error, vars(error))
-        self.heard += traceback.format_exception(error)
+        self.record(error, vars(error))
+        self.texts += traceback.format_exception(error)
         if isinstance(error, VideoAPIError):
             stored = pickle.dumps(error)
-            self.heard.append(stored.decode("latin-1"))
-            self.hear(pickle.loads(stored))
+            self.texts.append(stored.decode("latin-1"))
+            self.record(pickle.loads(stored))
         cause: BaseException | None = error
         while cause is not None:
             assert not type(cause).__module__.startswith(("aiohttp", "msgspec", "cattrs")), type(cause)
             cause = cause.__cause__ or cause.__context__
 
-    def everything(self) -> list[str]:
+    def all_texts(self) -> list[str]:
         logged = [
             part
             for record in self._log.records
             for part in (record.getMessage(), repr(record.args), str(record.exc_text or ""))
         ]
-        return self.heard + logged
+        return self.texts + logged
 
-    def assert_silent_about(self, secrets: set[str]) -> None:
-        for said in self.everything():
+    def assert_not_leaked(self, secrets: set[str]) -> None:
+        for text in self.all_texts():
             for secret in secrets:
-                assert secret not in said, f"…{said[max(0, said.index(secret) - 200) :][:400]}…"
+                assert secret not in text, f"…{text[max(0, text.index(secret) - 200) :][:400]}…"
 
 
 @pytest.fixture
-def ears(caplog: pytest.LogCaptureFixture) -> Ears:
+def recorder(caplog: pytest.LogCaptureFixture) -> Recorder:
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, logger="videoapi")
-    return Ears(caplog)
+    return Recorder(caplog)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a program would leave its files: the working directory, the home, the temporary directory."""
+    """The directory that serves as working, home, cache and temporary directory."""
     for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -102,16 +102,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def written(folder: Path) -> list[str]:
-    """Return the names and the contents of all files that nobody asked for."""
-    asked = folder / "asked"
+    """Return the names of all files, and the contents of those that are not finished downloads."""
+    downloads = folder / "downloads"
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [path.name for path in files] + [
-        path.read_text("latin-1") for path in files if path.parent != asked or ".part" in path.name
+        path.read_text("latin-1") for path in files if path.parent != downloads or ".part" in path.name
     ]
 
 
-def good_answer(server: Server, seen: Seen) -> dict[str, Any]:
-    """Return a success that carries every secret there is."""
+def success_payload(server: Server, seen: Seen) -> dict[str, Any]:
+    """Return a success response with every secret of its route."""
     url = f"{server.origin}/files/a.mp4?signature={QUERY}"
     target = seen.target.removeprefix("/video/v2")
     if target.endswith("/tokens"):
@@ -146,20 +146,20 @@ def good_answer(server: Server, seen: Seen) -> dict[str, Any]:
     return {"result": 0, "room": {"room_id": ROOM_ID, "name": "Stand-up"}}
 
 
-def misshapen(body: Any) -> Any:
-    """Return a body whose values are all of another type, but whose envelope is whole."""
+def wrong_types(body: Any) -> Any:
+    """Return a body with a valid envelope whose other values all have the wrong type."""
     if isinstance(body, dict):
-        return {key: value if key in ("result", "room_id") else misshapen(value) for key, value in body.items()}
-    return [misshapen(value) for value in body] if isinstance(body, list) else {"odd": [body]}
+        return {key: value if key in ("result", "room_id") else wrong_types(value) for key, value in body.items()}
+    return [wrong_types(value) for value in body] if isinstance(body, list) else {"odd": [body]}
 
 
 def listed(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a body with a list where each value should be."""
+    """Return a body with each value wrapped in a list."""
     return {key: value if key == "result" else [value] for key, value in body.items()}
 
 
 def echo(status: int) -> Callable[[Link, Seen], bytes]:
-    """Return a gateway that repeats in its error what it was sent, as careless ones do."""
+    """Return a reply that echoes the request's credentials in its error, as some gateways do."""
 
     def reply(link: Link, seen: Seen) -> bytes:
         sent = seen.headers.get("authorization", "")
@@ -171,18 +171,18 @@ def echo(status: int) -> Callable[[Link, Seen], bytes]:
 
 
 def good(link: Link, seen: Seen) -> bytes:
-    return answer(200, good_answer(link.server, seen))
+    return answer(200, success_payload(link.server, seen))
 
 
 REPLIES: dict[str, Callable[[Link, Seen], bytes]] = {
     "good": good,
-    "created": lambda link, seen: answer(201, good_answer(link.server, seen)),
-    "misshapen": lambda link, seen: answer(200, misshapen(good_answer(link.server, seen))),
-    "listed": lambda link, seen: answer(200, listed(good_answer(link.server, seen))),
+    "created": lambda link, seen: answer(201, success_payload(link.server, seen)),
+    "wrong-types": lambda link, seen: answer(200, wrong_types(success_payload(link.server, seen))),
+    "listed": lambda link, seen: answer(200, listed(success_payload(link.server, seen))),
     "cut": lambda link, seen: good(link, seen)[:-9],
     "truncated": lambda link, seen: good(link, seen).replace(b"}", b"", 1),
     "twice": lambda link, seen: answer(200, b'{"result":1,' + good(link, seen).partition(b"\r\n\r\n{")[2]),
-    "wrong-status": lambda link, seen: answer(400, good_answer(link.server, seen)),
+    "wrong-status": lambda link, seen: answer(400, success_payload(link.server, seen)),
     "no-http": lambda link, seen: f"{seen.headers.get('authorization')} {TOKEN}\r\n\r\n".encode(),
     "long-header": lambda link, seen: answer(200, b"", {"X-Echo": TOKEN * 400}),
     "page": lambda link, seen: answer(502, f"<html>{seen.headers.get('authorization')}</html>".encode()),
@@ -195,7 +195,7 @@ REPLIES: dict[str, Callable[[Link, Seen], bytes]] = {
 
 
 def calls(client: VideoClient, origin: str) -> list[Callable[[], Coroutine[Any, Any, object]]]:
-    """Return everything a user can ask for, each with what it returns."""
+    """Return every kind of call that a user can make; each returns all objects it yields."""
 
     async def stream(records: Any) -> list[object]:
         found: list[object] = [records]
@@ -208,7 +208,7 @@ def calls(client: VideoClient, origin: str) -> list[Callable[[], Coroutine[Any, 
             kind="recording", url=f"{origin}/files/a.mp4{query}", archive_id="a", room_id=ROOM_ID, conf_num="c",
             trans_date=None,
         )  # fmt: skip
-        return [file, await client.archives.download(file, to="asked/", overwrite=True)]
+        return [file, await client.archives.download(file, to="downloads/", overwrite=True)]
 
     async def bulk(run: Coroutine[Any, Any, Any]) -> list[object]:
         report = await run
@@ -236,27 +236,27 @@ def calls(client: VideoClient, origin: str) -> list[Callable[[], Coroutine[Any, 
     ]
 
 
-async def make_all_calls(client: VideoClient, origin: str, ears: Ears) -> None:
-    ears.hear(client, client._manager, client._pipeline, client._transport)
+async def make_all_calls(client: VideoClient, origin: str, recorder: Recorder) -> None:
+    recorder.record(client, client._manager, client._pipeline, client._transport)
     for call in calls(client, origin):
         try:
             async with asyncio.timeout(10):
                 found = await call()
         except Exception as error:
-            ears.fail(error)
+            recorder.fail(error)
         else:
-            ears.hear(found)
+            recorder.record(found)
 
 
 async def no_sleep(seconds: float) -> None:
     await asyncio.sleep(0)
 
 
-async def client_of(ears: Ears, **options: Any) -> AsyncIterator[VideoClient]:
+async def client_of(recorder: Recorder, **options: Any) -> AsyncIterator[VideoClient]:
     async def watch(request: Request, send: Send) -> Outcome:
-        ears.hear(request)
+        recorder.record(request)
         outcome = await send(request)
-        ears.hear(outcome)
+        recorder.record(outcome)
         return outcome
 
     asyncio.get_running_loop().set_debug(True)
@@ -267,13 +267,13 @@ async def client_of(ears: Ears, **options: Any) -> AsyncIterator[VideoClient]:
             timeout=2,
             attempt_timeout=1,
             middleware=[watch],
-            listeners=[ears.hear],
+            listeners=[recorder.record],
             **options,
         )
 
 
 @pytest.mark.parametrize("name", REPLIES)
-async def test_no_secret_is_told_whatever_the_service_answers(name: str, ears: Ears, folder: Path) -> None:
+async def test_secrets_do_not_leak_for_any_response(name: str, recorder: Recorder, folder: Path) -> None:
     async def script(link: Link) -> None:
         while True:
             seen = await link.request()
@@ -287,18 +287,18 @@ async def test_no_secret_is_told_whatever_the_service_answers(name: str, ears: E
 
     async with serve(script) as server:
         async for client in client_of(
-            ears, app_id="id", app_key=APP_KEY, base_url=server.base_url, recording_auth=("recorder", PASSWORD)
+            recorder, app_id="id", app_key=APP_KEY, base_url=server.base_url, recording_auth=("recorder", PASSWORD)
         ):
-            await make_all_calls(client, server.origin, ears)
+            await make_all_calls(client, server.origin, recorder)
         assert len(server.requests) >= 15
-    assert len(ears.errors) >= (0 if name in ("good", "created") else 4)
-    ears.assert_silent_about(forms(CANARIES, LOGINS))
-    ears.heard += written(folder)
-    ears.assert_silent_about(forms(CANARIES, LOGINS))
+    assert len(recorder.errors) >= (0 if name in ("good", "created") else 4)
+    recorder.assert_not_leaked(encodings(CANARIES, LOGINS))
+    recorder.texts += written(folder)
+    recorder.assert_not_leaked(encodings(CANARIES, LOGINS))
 
 
 @pytest.mark.parametrize("kind", [None, *KINDS])
-async def test_no_secret_is_told_under_any_fault_of_the_sandbox(kind: str | None, ears: Ears, folder: Path) -> None:
+async def test_secrets_do_not_leak_under_any_sandbox_fault(kind: str | None, recorder: Recorder, folder: Path) -> None:
     issued: list[str] = []
 
     def keep(request: Request, outcome: Outcome) -> None:
@@ -309,7 +309,7 @@ async def test_no_secret_is_told_under_any_fault_of_the_sandbox(kind: str | None
         if kind is not None:
             sandbox.fault("*", kind, times=None, seconds=0.01)
         async for client in client_of(
-            ears,
+            recorder,
             app_id=sandbox.app_id,
             app_key=APP_KEY,
             base_url=sandbox.base_url,
@@ -317,25 +317,25 @@ async def test_no_secret_is_told_under_any_fault_of_the_sandbox(kind: str | None
         ):
             if kind == "hang":
                 client = client.with_options(attempt_timeout=0.05, timeout=0.1)
-            await make_all_calls(client, sandbox.base_url.removesuffix("/video/v2"), ears)
+            await make_all_calls(client, sandbox.base_url.removesuffix("/video/v2"), recorder)
             sandbox.clear_faults()
             if kind is None:
                 room = await client.rooms.create(name="Stand-up")
                 token = await client.tokens.create(room.room_id, name="Ann", role="moderator", user_ref="u")
                 issued.append(token.value)
-                ears.hear(token, [token], {"token": token}, await client.dialin.get())
-        ears.hear(sandbox, sandbox.ledger.entries)
+                recorder.record(token, [token], {"token": token}, await client.dialin.get())
+        recorder.record(sandbox, sandbox.ledger.entries)
     secrets = (APP_KEY, PASSWORD, *issued)
     logins = (f"id:{APP_KEY}", ":".join(sandbox.recording_auth))
-    ears.heard += written(folder)
-    ears.assert_silent_about(forms(secrets, logins))
+    recorder.texts += written(folder)
+    recorder.assert_not_leaked(encodings(secrets, logins))
 
 
-def test_the_ears_are_good(ears: Ears) -> None:
-    ears.fail(VideoAPIError(f"Basic {base64.b64encode(LOGINS[0].encode()).decode()}"))
+def test_recorder_detects_leaked_secrets(recorder: Recorder) -> None:
+    recorder.fail(VideoAPIError(f"Basic {base64.b64encode(LOGINS[0].encode()).decode()}"))
     with pytest.raises(AssertionError):
-        ears.assert_silent_about(forms(CANARIES, LOGINS))
-    ears.heard.clear()
+        recorder.assert_not_leaked(encodings(CANARIES, LOGINS))
+    recorder.texts.clear()
     logging.getLogger("videoapi").debug("%s", PASSWORD)
     with pytest.raises(AssertionError):
-        ears.assert_silent_about(forms(CANARIES, LOGINS))
+        recorder.assert_not_leaked(encodings(CANARIES, LOGINS))

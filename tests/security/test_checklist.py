@@ -1,4 +1,4 @@
-"""What the security checklist asks for and no other test shows: each test names its row."""
+"""Rows of the security checklist that no other test covers; each docstring names its row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FILE = b"media" * 100
 
 
 def imported(path: Path) -> set[str]:
-    """Return the names of the modules that a file imports, wherever it does so."""
+    """Return the names of all modules that a file imports, at any level."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -53,8 +53,8 @@ def files(**headers: str) -> dict[str, str]:
     return {"Content-Type": "video/mp4", "ETag": '"v1"', **headers}
 
 
-async def test_a_foreign_server_gets_no_header_of_ours(tmp_path: Path) -> None:
-    """Credentials on the wire: a file on another host gets neither APP_KEY nor cookies nor a header of a middleware."""
+async def test_foreign_file_server_gets_no_client_headers(tmp_path: Path) -> None:
+    """Credentials on the wire: a download from another host sends no APP_KEY, cookie or custom header."""
     async with serve(repeating(answer(200, FILE, files()))) as foreign:
         async with serve(repeating(answer(200, room(), {"Set-Cookie": "tenant=a; Path=/"}))) as server:
             host = f"127.0.0.1:{foreign.port}"
@@ -65,8 +65,8 @@ async def test_a_foreign_server_gets_no_header_of_ours(tmp_path: Path) -> None:
     assert sorted(seen.headers) == ["accept", "accept-encoding", "host", "user-agent"]
 
 
-async def test_no_session_carries_credentials() -> None:
-    """Credentials on the wire: no session of aiohttp's holds any, so that none can send them by itself."""
+async def test_aiohttp_sessions_hold_no_credentials() -> None:
+    """Credentials on the wire: no aiohttp session holds any, so none can send them implicitly."""
     async with SessionManager() as manager:
         client = VideoClient(APP_ID, APP_KEY, "http://127.0.0.1:9/v2", session=manager)
         sessions = [manager.pool.api(), manager.pool.files(public_only=True), manager.pool.files(public_only=False)]
@@ -77,8 +77,8 @@ async def test_no_session_carries_credentials() -> None:
         assert APP_KEY not in repr(client)
 
 
-async def test_the_default_context_verifies() -> None:
-    """TLS: at least 1.2, hosts' names are checked, and certificates are required, with `ca_file=` and without."""
+async def test_tls_contexts_verify_certificates_and_host_names() -> None:
+    """TLS: at least 1.2, with host name checks and required certificates, with and without `ca_file=`."""
     import trustme
     from aiohttp.connector import _SSL_CONTEXT_VERIFIED
 
@@ -91,8 +91,8 @@ async def test_the_default_context_verifies() -> None:
         assert context.verify_mode is ssl.CERT_REQUIRED
 
 
-async def test_cookies_of_a_file_server_are_not_kept(tmp_path: Path) -> None:
-    """Cookies: those of a server of recordings are not sent back either."""
+async def test_cookies_of_a_file_server_are_not_sent_back(tmp_path: Path) -> None:
+    """Cookies: those set by a file server are not sent back."""
     async with serve(repeating(answer(200, FILE, files(**{"Set-Cookie": "tenant=a; Path=/"})))) as server:
         async with client_for(server.base_url) as client:
             for name in ("a.mp4", "b.mp4"):
@@ -110,10 +110,10 @@ ids = (
 
 @settings(max_examples=60, deadline=None)
 @given(room_id=ids)
-def test_any_id_is_refused_or_is_the_last_part_of_the_path(room_id: str) -> None:
-    """Path and header injection: any text for an id is refused, or the server gets exactly `/rooms/<quoted>`."""
+def test_any_id_is_rejected_or_is_the_last_path_segment(room_id: str) -> None:
+    """Path and header injection: any ID is either rejected or sent as exactly `/rooms/<quoted>`."""
 
-    async def ask() -> None:
+    async def request_room() -> None:
         async with serve(repeating(answer(200, room(room_id)))) as server:
             async with client_for(server.base_url, retry=ONCE) as client:
                 try:
@@ -125,11 +125,11 @@ def test_any_id_is_refused_or_is_the_last_part_of_the_path(room_id: str) -> None
             assert seen.target == f"/video/v2/rooms/{quote(room_id, safe='')}"
             assert sorted(seen.headers)[:2] == ["accept", "accept-encoding"]
 
-    asyncio.run(ask())
+    asyncio.run(request_room())
 
 
-async def test_files_are_asked_for_as_they_are(tmp_path: Path) -> None:
-    """Decompression: a file is asked for uncompressed, and one that comes compressed all the same is refused."""
+async def test_compressed_downloads_are_rejected(tmp_path: Path) -> None:
+    """Decompression: files are requested uncompressed, and a compressed response is rejected."""
     answers = repeating(answer(200, FILE, files()), answer(200, FILE, files(**{"Content-Encoding": "gzip"})))
 
     async with serve(answers) as server, client_for(server.base_url, retry=ONCE) as client:
@@ -144,10 +144,10 @@ names = st.text() | st.text("/\\.%- \0:~\u202eCONé", max_size=12)
 
 @settings(max_examples=150, deadline=None)
 @given(path=names, kind=st.sampled_from(["recording", "chatdata"]), archive_id=names | st.none())
-def test_any_name_is_a_file_in_the_target(
+def test_any_file_name_stays_in_the_target_directory(
     tmp_path_factory: pytest.TempPathFactory, path: str, kind: str, archive_id: str | None
 ) -> None:
-    """Archive file names: whatever the server calls a file, its parent is the target directory."""
+    """Archive file names: for any name from the server, the file is written to the target directory."""
     folder = tmp_path_factory.getbasetemp() / "target"
     folder.mkdir(exist_ok=True)
     target = PartFile(folder, name=filename_from_url(path, kind, archive_id), source="s", overwrite=False)
@@ -155,19 +155,19 @@ def test_any_name_is_a_file_in_the_target(
     try:
         target.begin(target.version)
         target.write(b"x")
-        made = target.finish()
+        saved = target.finish()
     finally:
         target.close()
-    assert made.parent == folder
-    assert made.resolve().parent == folder.resolve()
-    assert [entry.name for entry in folder.iterdir()] == [made.name]
-    assert safe_name(made.name) == made.name
-    made.unlink()
+    assert saved.parent == folder
+    assert saved.resolve().parent == folder.resolve()
+    assert [entry.name for entry in folder.iterdir()] == [saved.name]
+    assert safe_name(saved.name) == saved.name
+    saved.unlink()
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_nothing_unpacks_archives_or_revives_objects(path: Path) -> None:
-    """Zip archives, deserialisation: no zip, tar, pickle, marshal, shelve, yaml; no `eval` and no `exec`."""
+def test_package_does_not_unpack_archives_or_unpickle(path: Path) -> None:
+    """Zip archives, deserialization: no zip, tar, pickle, marshal, shelve or yaml; no `eval` or `exec`."""
     forbidden = {"zipfile", "tarfile", "pickle", "marshal", "shelve", "dill", "cloudpickle", "yaml", "xml"}
     assert imported(path) & forbidden == set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -175,8 +175,8 @@ def test_nothing_unpacks_archives_or_revives_objects(path: Path) -> None:
             assert node.func.id not in ("eval", "exec", "compile", "__import__"), node.lineno
 
 
-async def test_the_journals_files_are_the_owners_alone_and_hold_no_secret(tmp_path: Path) -> None:
-    """Temp and journal files: mode 0600, those of SQLite beside it too; no key, no name, no data of a room in them."""
+async def test_journal_files_are_private_and_contain_no_secret(tmp_path: Path) -> None:
+    """Temp and journal files: mode 0600, including those of SQLite; no APP_KEY, room name or room data."""
     canary = "CanaryOfARoom0123456789"
     async with Sandbox(seed=5, app_key=APP_KEY) as sandbox:
         async with VideoClient(sandbox.app_id, APP_KEY, sandbox.base_url, settle=0.1) as client:
@@ -196,8 +196,8 @@ async def test_the_journals_files_are_the_owners_alone_and_hold_no_secret(tmp_pa
         await journal.aclose()
 
 
-async def test_the_sandbox_takes_no_real_credentials_and_makes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Embedded sandbox: on this machine only, on a random port, with a random key, whatever the environment holds."""
+async def test_sandbox_generates_credentials_and_ignores_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Embedded sandbox: loopback only, with a random port and key, regardless of the environment."""
     monkeypatch.setenv("VIDEOAPI_APP_ID", APP_ID)
     monkeypatch.setenv("VIDEOAPI_APP_KEY", APP_KEY)
     async with Sandbox() as one, Sandbox() as two:
@@ -213,7 +213,7 @@ async def test_the_sandbox_takes_no_real_credentials_and_makes_its_own(monkeypat
 
 
 def test_every_dependency_has_a_lower_bound() -> None:
-    """Supply chain, decompression: lower bounds throughout; aiohttp from the version whose flaws are mended."""
+    """Supply chain, decompression: every dependency has a lower bound; aiohttp's excludes known flaws."""
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))
     needed = [*project["project"]["dependencies"]]
     for extra in project["project"]["optional-dependencies"].values():
@@ -223,12 +223,12 @@ def test_every_dependency_has_a_lower_bound() -> None:
     (pin,) = (re.fullmatch(r"aiohttp>=(\d+)\.(\d+)\.(\d+).*", one) for one in needed if one.startswith("aiohttp>"))
     assert pin is not None
     assert tuple(map(int, pin.groups())) >= (3, 14, 5)
-    # Bandit's rules.
+    # The rules of Bandit.
     assert "S" in project["tool"]["ruff"]["lint"]["select"]
 
 
-async def test_a_server_that_refuses_the_account_is_not_asked_again_and_again() -> None:
-    """Denial by retries: after a refusal of the account a run of 500 inputs sends no more than was in flight."""
+async def test_bulk_run_stops_sending_after_the_account_is_rejected() -> None:
+    """Denial by retries: after the account is rejected, a bulk run sends nothing beyond what is in flight."""
 
     async def script(link: Link) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Credentials go to the base URL's origin, and nowhere else."""
+"""Credentials are sent only to the origin of the base URL."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def calls(client: VideoClient) -> dict[str, object]:
 
 
 def redirect(status: int, location: str) -> bytes:
-    # A success in its body must not be taken for one; a 304 has none.
+    # The success in the body must not count; a 304 has no body.
     return answer(status, b"" if status == 304 else room(), {"Location": location})
 
 
@@ -49,7 +49,7 @@ METHODS = ["GET", "PATCH", "DELETE", "TOKEN", "CREATE", "STREAM", "CDR"]
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 305, 307, 308])
 @pytest.mark.parametrize("method", METHODS)
-async def test_no_redirect_is_followed(status: int, method: str) -> None:
+async def test_redirects_are_not_followed(status: int, method: str) -> None:
     async with serve(repeating(answer(200, room()))) as elsewhere:
         location = f"{elsewhere.origin}/video/v2/rooms"
         async with serve(repeating(redirect(status, location))) as server:
@@ -67,7 +67,7 @@ async def test_no_redirect_is_followed(status: int, method: str) -> None:
 @pytest.mark.parametrize(
     "location", ["//evil.invalid/", "file:///etc/passwd", "http://evil.invalid/", "/video/v2/rooms", ""]
 )
-async def test_not_even_to_its_own_origin(location: str) -> None:
+async def test_redirects_to_unusual_locations_are_not_followed(location: str) -> None:
     async with serve(repeating(answer(302, b"", {"Location": location}))) as server:
         async with VideoClient("id", "key", server.base_url, retry=EAGER) as client:
             with pytest.raises(ProtocolError, match="redirect"):
@@ -77,7 +77,7 @@ async def test_not_even_to_its_own_origin(location: str) -> None:
 
 @pytest.mark.parametrize("room_id", ["..", ".", "", "a/b", "a?b", "a#b", "a%2fb", "a\r\nb", "http://evil.invalid/x"])
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE", "TOKEN", "CDR"])
-async def test_no_id_leads_anywhere_else(room_id: str, method: str) -> None:
+async def test_unsafe_id_is_rejected_before_sending(room_id: str, method: str) -> None:
     async with serve(repeating(answer(200, room()))) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             with pytest.raises(ValueError, match="room_id"):
@@ -85,7 +85,7 @@ async def test_no_id_leads_anywhere_else(room_id: str, method: str) -> None:
         assert server.accepted == 0
 
 
-async def test_every_request_carries_the_credentials_once_and_no_other_secret() -> None:
+async def test_requests_carry_credentials_once_and_no_unexpected_header() -> None:
     script = repeating(answer(200, {**room(), "token": "t", "rooms": [], "cdr": []}))
     async with serve(script) as server:
         async with VideoClient("id", "key", server.base_url) as client:
@@ -121,7 +121,7 @@ def misleading_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> p
     return monkeypatch
 
 
-async def test_proxies_and_netrc_of_the_environment_are_not_used(
+async def test_environment_proxies_and_netrc_are_ignored_by_default(
     misleading_environment: pytest.MonkeyPatch,
 ) -> None:
     async with serve(repeating(answer(200, room()))) as proxy, serve(repeating(answer(200, room()))) as server:
@@ -133,18 +133,18 @@ async def test_proxies_and_netrc_of_the_environment_are_not_used(
         assert server.requests[0].headers["authorization"] == BASIC
 
 
-async def test_unless_they_are_asked_for(misleading_environment: pytest.MonkeyPatch) -> None:
+async def test_environment_proxy_is_used_with_trust_env(misleading_environment: pytest.MonkeyPatch) -> None:
     async with serve(repeating(answer(200, room()))) as proxy:
         misleading_environment.setenv("http_proxy", proxy.origin)
         async with VideoClient("id", "key", "http://127.0.0.1:9/v1", trust_env=True) as client:
             await client.rooms.get(ROOM_ID)
         seen = proxy.requests[0]
         assert seen.target == f"http://127.0.0.1:9/v1/rooms/{ROOM_ID}"
-        # Our own credentials stand, whatever `.netrc` holds for that host.
+        # The client's credentials take precedence over those in `.netrc`.
         assert seen.headers["authorization"] == BASIC
 
 
-async def test_a_proxy_that_is_given_is_used() -> None:
+async def test_proxy_argument_is_used() -> None:
     async with serve(repeating(answer(200, room()))) as proxy:
         async with VideoClient("id", "key", "http://127.0.0.1:9/v1", proxy=proxy.origin) as client:
             await client.rooms.get(ROOM_ID)
@@ -153,7 +153,7 @@ async def test_a_proxy_that_is_given_is_used() -> None:
         assert proxy.requests[1].target == f"http://127.0.0.1:9/v1/rooms/{ROOM_ID}"
 
 
-async def test_a_proxy_of_https_sees_the_host_and_no_credentials() -> None:
+async def test_https_proxy_sees_the_host_but_no_credentials() -> None:
     async def refuse(link: Link) -> None:
         await link.request()
         link.answer(407, b"", {"Proxy-Authenticate": "Basic"})
@@ -171,7 +171,7 @@ async def test_a_proxy_of_https_sees_the_host_and_no_credentials() -> None:
         assert "authorization" not in proxy.requests[0].headers
 
 
-async def test_a_proxys_own_credentials_go_to_the_proxy_and_into_no_repr() -> None:
+async def test_proxy_credentials_go_to_the_proxy_but_not_into_reprs() -> None:
     async with serve(repeating(answer(200, room()))) as proxy:
         address = proxy.origin.replace("http://", "http://user:hush@")
         async with SessionManager(proxy=address) as manager:
@@ -183,7 +183,7 @@ async def test_a_proxys_own_credentials_go_to_the_proxy_and_into_no_repr() -> No
 
 
 @pytest.mark.parametrize("proxy", ["ftp://proxy", "proxy:3128", "http://", "", "http://user:hush@[broken"])
-def test_a_proxy_that_is_none_is_refused_without_telling_its_password(proxy: str) -> None:
+def test_invalid_proxy_is_rejected_without_its_password(proxy: str) -> None:
     with pytest.raises(ConfigurationError, match="proxy") as failed:
         SessionManager(proxy=proxy)
     assert "hush" not in str(failed.value)
@@ -203,17 +203,17 @@ def test_a_proxy_that_is_none_is_refused_without_telling_its_password(proxy: str
         ("http://127.0.0.1.example.com", "https"),
     ],
 )
-def test_a_base_url_that_would_lead_credentials_astray_is_refused(base_url: str, why: str) -> None:
+def test_unsafe_base_url_is_rejected(base_url: str, why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
         VideoClient("id", "key", base_url)
 
 
 @pytest.mark.parametrize("base_url", ["http://localhost/v1", "http://127.0.0.1:8080", "http://[::1]:8080/video/v2"])
-def test_plain_http_is_taken_on_this_machine(base_url: str) -> None:
+def test_plain_http_is_accepted_for_loopback(base_url: str) -> None:
     assert VideoClient("id", "key", base_url).base_url == base_url
 
 
-def test_and_elsewhere_where_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_http_is_accepted_elsewhere_only_if_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     inside = "http://api.internal/v1"
     assert VideoClient("id", "key", inside, allow_http=True).base_url == inside
     monkeypatch.setenv("VIDEOAPI_ALLOW_HTTP", "1")
@@ -222,7 +222,7 @@ def test_and_elsewhere_where_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -> N
         VideoClient("id", "key", inside, allow_http=False)
 
 
-async def test_a_header_of_a_middleware_is_checked_before_anything_is_sent() -> None:
+async def test_invalid_middleware_header_is_rejected_before_sending() -> None:
     headers: dict[str, str] = {}
 
     async def add(request: Request, send: Send) -> Outcome:
@@ -240,7 +240,7 @@ async def test_a_header_of_a_middleware_is_checked_before_anything_is_sent() -> 
         assert server.requests[0].headers["x-trace"] == "abc"
 
 
-async def test_hosts_that_the_environment_exempts_are_reached_directly(
+async def test_hosts_in_no_proxy_are_connected_directly(
     misleading_environment: pytest.MonkeyPatch,
 ) -> None:
     async with serve(repeating(answer(200, room()))) as proxy, serve(repeating(answer(200, room()))) as server:
@@ -251,7 +251,7 @@ async def test_hosts_that_the_environment_exempts_are_reached_directly(
         assert proxy.accepted == 0
 
 
-async def test_a_proxy_of_the_environment_that_is_none_is_told_by_name(
+async def test_unsupported_environment_proxy_is_reported_without_password(
     misleading_environment: pytest.MonkeyPatch,
 ) -> None:
     misleading_environment.setenv("http_proxy", "socks5://user:hush@proxy")

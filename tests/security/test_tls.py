@@ -1,4 +1,4 @@
-"""Certificates are verified, whatever happens; nothing in the package can switch that off."""
+"""Certificates are always verified; nothing in the package can disable it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def context(certificate: trustme.LeafCert) -> ssl.SSLContext:
     return served
 
 
-async def test_a_ca_file_is_trusted(authority: trustme.CA, ca_file: str) -> None:
+async def test_ca_file_is_trusted(authority: trustme.CA, ca_file: str) -> None:
     async with serve(repeating(answer(200, room())), tls=context(authority.issue_cert("127.0.0.1"))) as server:
         async with VideoClient("id", "key", server.base_url, ca_file=ca_file) as client:
             assert (await client.rooms.get(ROOM_ID)).room_id == ROOM_ID
 
 
 @pytest.mark.parametrize("fault", ["unknown-authority", "wrong-host", "expired"])
-async def test_a_certificate_that_is_not_trusted_ends_the_call_at_once(
+async def test_untrusted_certificate_fails_the_call_without_retry(
     authority: trustme.CA, ca_file: str, fault: str
 ) -> None:
     certificate = {
@@ -45,7 +45,7 @@ async def test_a_certificate_that_is_not_trusted_ends_the_call_at_once(
         async with client:
             with pytest.raises(ConnectionFailed, match=r"certificate is not trusted.*ca_file=") as failed:
                 await client.rooms.create(name="Stand-up")
-        # One event of the attempt and one of the call.
+        # One event for the attempt and one for the call.
         assert len(attempts) == 2
         assert server.requests == []
     assert not failed.value.may_have_executed
@@ -53,7 +53,7 @@ async def test_a_certificate_that_is_not_trusted_ends_the_call_at_once(
     assert failed.value.attempts == 1
 
 
-async def test_the_systems_authorities_do_not_include_a_made_one(authority: trustme.CA) -> None:
+async def test_private_ca_is_not_trusted_without_ca_file(authority: trustme.CA) -> None:
     async with serve(repeating(answer(200, room())), tls=context(authority.issue_cert("127.0.0.1"))) as server:
         async with VideoClient("id", "key", server.base_url, retry=EAGER) as client:
             with pytest.raises(ConnectionFailed, match="not trusted"):
@@ -61,7 +61,7 @@ async def test_the_systems_authorities_do_not_include_a_made_one(authority: trus
         assert server.requests == []
 
 
-async def test_plain_text_on_a_tls_port_is_no_reason_to_go_on_without(ca_file: str) -> None:
+async def test_tls_is_not_downgraded_when_the_server_speaks_plain_text(ca_file: str) -> None:
     received = bytearray()
 
     async def plain(link: Link) -> None:
@@ -79,7 +79,7 @@ async def test_plain_text_on_a_tls_port_is_no_reason_to_go_on_without(ca_file: s
     assert received[0] == 0x16
 
 
-def test_a_ca_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+def test_unreadable_ca_file_is_rejected_by_name(tmp_path: Path) -> None:
     empty = tmp_path / "empty.pem"
     empty.write_text("no certificate")
     for path in (empty, tmp_path / "missing.pem"):
@@ -91,7 +91,7 @@ SOURCES = sorted(Path(videoapi.__file__).parent.rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_nothing_in_the_package_switches_verification_off(path: Path) -> None:
+def test_package_never_disables_tls_verification(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.keyword) and node.arg in ("ssl", "verify_ssl", "check_hostname"):
             assert not (isinstance(node.value, ast.Constant) and node.value.value is False), node.lineno
@@ -101,7 +101,7 @@ def test_nothing_in_the_package_switches_verification_off(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_nothing_in_the_package_reads_a_body_without_a_bound_or_follows_redirects(path: Path) -> None:
+def test_package_bounds_body_reads_and_follows_no_redirects(path: Path) -> None:
     if "sandbox" in path.parts:
         return
     for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""The benchmarks' arithmetic, their server and their processes; how fast anything is proves nothing here."""
+"""The benchmarks' arithmetic, server and processes; these tests measure no speed."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def lane(*ratios: float) -> Lane:
     return Lane([1e-4] * len(ratios), [1e-4] * len(ratios), list(ratios), list(ratios))
 
 
-def test_quartiles_are_of_the_values_themselves() -> None:
+def test_quartiles_include_the_extremes() -> None:
     assert quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == (2.0, 3.0, 4.0)
     assert quartiles([7.0]) == (7.0, 7.0, 7.0)
 
 
-def test_a_ratio_is_against_the_mean_of_what_ran_before_and_after() -> None:
+def test_ratio_is_against_the_mean_of_the_neighboring_references() -> None:
     assert against_neighbours([3.0, 10.0], [1.0, 2.0, 8.0]) == [2.0, 2.0]
 
 
-def test_two_variants_are_compared_round_by_round() -> None:
+def test_variants_are_compared_round_by_round() -> None:
     assert divided([0.9, 1.2], [1.8, 0.6]) == [0.5, 2.0]
 
 
-def test_a_round_is_noted_under_the_names_in_the_order_they_ran() -> None:
+def test_round_is_recorded_by_variant_name() -> None:
     lanes = {name: Lane() for name in ("bare", "one", "two")}
     references = [Slice(1.0, 2.0), Slice(3.0, 2.0), Slice(1.0, 2.0)]
     race.note(lanes, "bare", ["two", "one"], references, [Slice(4.0, 8.0), Slice(1.0, 1.0)])
@@ -58,16 +58,16 @@ def test_a_round_is_noted_under_the_names_in_the_order_they_ran() -> None:
         ([0.9], None, False, None),
     ],
 )
-def test_a_limit_is_kept_by_the_median(ratios: list[float], limit: float, higher: bool, kept: bool | None) -> None:
+def test_limit_applies_to_the_median_ratio(ratios: list[float], limit: float, higher: bool, kept: bool | None) -> None:
     assert Row("a", "b", "s", [1.0], ratios, limit, higher).kept is kept
 
 
-def test_without_ratios_the_limit_speaks_of_the_values() -> None:
+def test_limit_applies_to_the_values_without_ratios() -> None:
     assert Row("memory", "1 GB", "MiB", [7.0, 9.0, 7.5], limit=8.0).kept is True
     assert Row("memory", "1 GB", "MiB", [7.0, 9.0, 8.5], limit=8.0).kept is False
 
 
-def test_the_table_says_no_where_a_limit_is_not_kept() -> None:
+def test_table_marks_limits_that_are_not_kept() -> None:
     good, bad = report.table([Row("a", "s", "u", [1.0], [0.9], 1.0), Row("b", "s", "u", [1.0], [1.1], 1.0)]).split(
         "\n"
     )[-2:]
@@ -75,10 +75,10 @@ def test_the_table_says_no_where_a_limit_is_not_kept() -> None:
     assert bad.endswith("| ≤ 1.00 | **no** |")
 
 
-def test_a_result_is_written_with_every_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_is_written_with_every_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    # As where matplotlib is not installed.
+    # As if matplotlib were not installed.
     monkeypatch.setitem(sys.modules, "benchmarks.speed.plots", None)
     row = Row("a", "s", "µs", [1.0, 2.0, 3.0], [0.5, 0.6, 0.7])
     report.write(Result("slug", "Title", "a loop", [row], ["A note."]), tmp_path)
@@ -89,7 +89,7 @@ def test_a_result_is_written_with_every_round(tmp_path: Path, monkeypatch: pytes
     assert not (tmp_path / "slug.svg").exists()
 
 
-def test_the_client_is_judged_against_the_best_of_others_as_its_users_use_it() -> None:
+def test_client_is_compared_with_the_fastest_default_peer() -> None:
     lanes = {
         BARE: Lane([1e-4] * 3, [1e-4] * 3),
         NAIVE: lane(1.2, 1.2, 1.2),
@@ -104,7 +104,7 @@ def test_the_client_is_judged_against_the_best_of_others_as_its_users_use_it() -
     assert compared[NAIVE].limit == 0.8
 
 
-def test_imports_are_net_of_the_interpreters_start() -> None:
+def test_import_times_exclude_interpreter_startup() -> None:
     took = {"nothing": [0.5], "import aiohttp": [2.5], "import videoapi": [1.0]}
     aiohttp, ours = imports.rows(took)
     assert aiohttp.values == [2000.0]
@@ -119,7 +119,7 @@ def server() -> Iterator[Server]:
         yield running
 
 
-def ask(server: Server, method: str, path: str, body: object = None, *, scheme: str = "http") -> Any:
+def request(server: Server, method: str, path: str, body: object = None, *, scheme: str = "http") -> Any:
     if scheme == "https":
         context = ssl.create_default_context(cafile=server.ca_file)
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
@@ -135,27 +135,27 @@ def ask(server: Server, method: str, path: str, body: object = None, *, scheme: 
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_the_server_echoes_the_reference(server: Server, scheme: str) -> None:
-    made = ask(server, "POST", "/video/v2/rooms", bodies.room(7), scheme=scheme)
+def test_server_echoes_the_reference(server: Server, scheme: str) -> None:
+    made = request(server, "POST", "/video/v2/rooms", bodies.room(7), scheme=scheme)
     assert made["result"] == 0
     assert made["room"]["owner_ref"] == bodies.room(7)["owner_ref"]
     assert bodies.settings().items() <= made["room"]["settings"].items()
 
 
-def test_the_server_lists_what_it_has_made_until_it_forgets(server: Server) -> None:
+def test_server_lists_created_rooms_until_it_forgets(server: Server) -> None:
     server.forget()
-    made = [ask(server, "POST", "/video/v2/rooms", bodies.room(number))["room"] for number in range(130)]
-    assert ask(server, "GET", "/video/v2/rooms") == {"result": 0, "rooms": made}
+    made = [request(server, "POST", "/video/v2/rooms", bodies.room(number))["room"] for number in range(130)]
+    assert request(server, "GET", "/video/v2/rooms") == {"result": 0, "rooms": made}
     server.forget()
-    assert ask(server, "GET", "/video/v2/rooms") == {"result": 0, "rooms": []}
+    assert request(server, "GET", "/video/v2/rooms") == {"result": 0, "rooms": []}
 
 
-def test_the_server_tells_what_it_has_used(server: Server) -> None:
+def test_server_reports_its_processor_time(server: Server) -> None:
     assert server.seconds() > 0
 
 
 @pytest.mark.parametrize("variant", [clients.naive_auth, clients.ours, clients.ours_reusing])
-async def test_every_loop_sends_the_same_values(variant: Any) -> None:
+async def test_all_variants_send_the_same_values(variant: Any) -> None:
     sent: list[Any] = []
 
     async def script(link: Link) -> None:
@@ -177,7 +177,7 @@ async def test_every_loop_sends_the_same_values(variant: Any) -> None:
     assert 950 < length < 1150
 
 
-def test_variants_run_in_processes_of_their_own_and_in_turn(server: Server) -> None:
+def test_variants_run_in_turn_in_separate_processes(server: Server) -> None:
     variants = {
         "naive": "benchmarks.speed.clients:naive",
         "ours": "benchmarks.speed.clients:ours",
@@ -193,7 +193,7 @@ def test_variants_run_in_processes_of_their_own_and_in_turn(server: Server) -> N
         assert min(lanes[name].cpu_ratios) > 0
 
 
-def test_what_is_not_installed_is_told_and_left_out(server: Server) -> None:
+def test_missing_variants_are_noted_and_skipped(server: Server) -> None:
     variants = {"naive": "benchmarks.speed.clients:naive", "other": "benchmarks.speed.no_such_module:call"}
     notes: list[str] = []
     with race.workers(variants, server, "http", "asyncio", notes) as running:

@@ -1,4 +1,4 @@
-"""A service of scripted bodies behind the real caller: what a stream opens, reads and closes is counted."""
+"""A scripted service for the real pipeline, which records what a stream opens, reads and closes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ import pytest
 from videoapi.pipeline.clock import Clock
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.backoff import RetryPolicy
-from videoapi.protocol.outcome import Outcome, answered, streaming
+from videoapi.protocol.outcome import BodyInterrupted, Outcome, answered, streaming
 from videoapi.protocol.routes import Options, Request
 from videoapi.session import SessionManager
-from videoapi.transport.response_body import BodyInterrupted
 
 Piece = bytes | BodyInterrupted | asyncio.Event
 
 
 class ScriptedBody:
-    """Yields its pieces; an error is raised in its place, an event waited for."""
+    """A body that yields its pieces in order, raises those that are errors, and waits for events."""
 
     def __init__(self, service: Service, pieces: Iterable[Piece]) -> None:
         self.status = 200
@@ -42,6 +41,9 @@ class ScriptedBody:
                 self.read += 1
                 yield piece
 
+    def discard(self) -> None:
+        pass
+
     async def aclose(self) -> None:
         if not self.closed:
             self.closed = True
@@ -49,7 +51,7 @@ class ScriptedBody:
 
 
 class Service:
-    """Answers by path: `service.answers[path]` holds the bodies of successive requests; the last repeats."""
+    """A service that responds by path: `answers[path]` holds the successive responses; the last one repeats."""
 
     def __init__(self, manager: SessionManager) -> None:
         self.manager = manager
@@ -98,7 +100,7 @@ class Service:
 
 
 def refusal(status: int, result: int) -> Callable[[Request], Outcome]:
-    """Return an answer with an error status and a result code."""
+    """Return a response with an error status and a result code."""
 
     def answer(request: Request) -> Outcome:
         body = {"result": result, "error": "[Reason] so it is", "desc": ""}

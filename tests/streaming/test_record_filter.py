@@ -1,4 +1,4 @@
-"""The sieve: blocks read at once are let through, or not, as their records one by one would be."""
+"""Record filter tests: blocks decoded in one pass are filtered like individually decoded records."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def record(name: str, day: int | None) -> CallRecord:
     return CallRecord(cdr_id=name, trans_date=at)
 
 
-def sieve(told: list[Rejected], *, dated: bool = True) -> RecordFilter[CallRecord]:
+def record_filter(rejected: list[Rejected], *, dated: bool = True) -> RecordFilter[CallRecord]:
     day = (lambda record: utc_day(record.trans_date)) if dated else None
-    return RecordFilter(lambda record: record.identity, day, strict=False, on_rejected=told.append)
+    return RecordFilter(lambda record: record.identity, day, strict=False, on_rejected=rejected.append)
 
 
-def outcome(sieve: RecordFilter[Any], kept: Sequence[Any]) -> tuple[Any, ...]:
-    return list(kept), sieve.received, sieve.outside, sieve.ordinal, sieve.last, sieve.skipping
+def result(tested: RecordFilter[Any], kept: Sequence[Any]) -> tuple[Any, ...]:
+    return list(kept), tested.received, tested.outside, tested.ordinal, tested.last, tested.skipping
 
 
 names = st.sampled_from("abcdef")
@@ -39,8 +39,8 @@ readings = st.lists(st.tuples(st.integers(0, 1), st.none() | names, st.lists(st.
 
 
 @given(readings=readings, dated=st.booleans())
-def test_read_at_once_or_one_by_one_the_same_records_come_through(readings: Any, dated: bool) -> None:
-    together, alone = sieve([], dated=dated), sieve([], dated=dated)
+def test_decoded_blocks_and_single_records_are_filtered_alike(readings: Any, dated: bool) -> None:
+    together, alone = record_filter([], dated=dated), record_filter([], dated=dated)
     for nth, after, blocks in sorted(readings, key=lambda reading: reading[0]):
         together.begin(WINDOWS[nth], after)
         alone.begin(WINDOWS[nth], after)
@@ -48,22 +48,22 @@ def test_read_at_once_or_one_by_one_the_same_records_come_through(readings: Any,
         for records in blocks:
             one = together.filter(Block(index, 0, records=records))
             two = alone.filter(Block(index, 0, items=[b"{}"] * len(records)), records)
-            assert outcome(together, one) == outcome(alone, two)
+            assert result(together, one) == result(alone, two)
             index += len(records)
 
 
-def test_a_block_that_is_read_again_counts_nothing_twice() -> None:
-    sifted = sieve([])
+def test_block_read_again_is_not_counted_again() -> None:
+    tested = record_filter([])
     for _ in range(2):
-        sifted.begin(WINDOWS[0])
-        assert len(sifted.filter(Block(0, 0, records=[record("a", 0), record("b", 1)]))) == 2
-    assert sifted.received == 2
+        tested.begin(WINDOWS[0])
+        assert len(tested.filter(Block(0, 0, records=[record("a", 0), record("b", 1)]))) == 2
+    assert tested.received == 2
 
 
-def test_a_block_that_could_not_be_kept_is_rejected_with_its_place() -> None:
-    told: list[Rejected] = []
-    sifted = sieve(told)
-    sifted.begin(WINDOWS[0])
-    assert sifted.filter(Block(7, 99)) == []
-    assert sifted.filter(Block(8, 120, items=[b"[]"], text=b"[]"), [DecodeError("no")]) == []
-    assert [(one.index, one.offset) for one in told] == [(7, 99), (8, 120)]
+def test_rejected_records_have_index_and_offset() -> None:
+    rejected: list[Rejected] = []
+    tested = record_filter(rejected)
+    tested.begin(WINDOWS[0])
+    assert tested.filter(Block(7, 99)) == []
+    assert tested.filter(Block(8, 120, items=[b"[]"], text=b"[]"), [DecodeError("no")]) == []
+    assert [(one.index, one.offset) for one in rejected] == [(7, 99), (8, 120)]

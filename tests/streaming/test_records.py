@@ -1,4 +1,4 @@
-"""Streams over scripted bodies: what is handed out, and from where they go on."""
+"""Record stream tests with scripted bodies: yielded records, retries, cursors, pages, timeouts."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from videoapi.errors import (
 )
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
+from videoapi.protocol.outcome import BodyInterrupted
 from videoapi.protocol.routes import LIST_ROOMS, Request
 from videoapi.resources.reports import ARCHIVES, Reports, cdr
 from videoapi.streaming import RecordStream, room_list
 from videoapi.streaming.windows import Cursor
-from videoapi.transport.response_body import BodyInterrupted
 
 if TYPE_CHECKING:
     from .conftest import Service
@@ -54,9 +54,9 @@ def rows(*names: str) -> bytes:
     return body([row(name) for name in names])
 
 
-def cut(whole: bytes, mark: str) -> list[Any]:
-    """The bytes up to a mark, and then the break."""
-    return [whole[: whole.index(mark.encode())], LOST]
+def cut(whole: bytes, marker: str) -> list[Any]:
+    """Return the bytes up to a marker, then a broken body."""
+    return [whole[: whole.index(marker.encode())], LOST]
 
 
 async def ids(stream: RecordStream[CallRecord]) -> list[str | None]:
@@ -67,10 +67,10 @@ def path(start: str, until: str) -> str:
     return f"/cdr/period/{start}/{until}"
 
 
-# One answer
+# One response
 
 
-async def test_records_come_in_order_and_are_counted(service: Service) -> None:
+async def test_records_are_yielded_in_order_and_counted(service: Service) -> None:
     service.answers[CONF] = [[rows("a", "b", "c")]]
     stream = cdr(service.pipeline()).by_conference("c1")
     assert await ids(stream) == ["a", "b", "c"]
@@ -86,7 +86,7 @@ async def test_records_come_in_order_and_are_counted(service: Service) -> None:
         b'{"result":"0","cdr":null}',
     ],
 )
-async def test_nothing_found_is_an_empty_stream(service: Service, answer: bytes) -> None:
+async def test_empty_list_or_null_is_an_empty_stream(service: Service, answer: bytes) -> None:
     service.answers[CONF] = [[answer]]
     assert await cdr(service.pipeline()).by_conference("c1").to_list() == []
 
@@ -107,7 +107,7 @@ async def test_nothing_found_is_an_empty_stream(service: Service, answer: bytes)
         (b'{"cdr":[],"result":40001,"error":"[Reason] Room not found"}', NotFound, "Room not found"),
     ],
 )
-async def test_an_answer_that_is_no_whole_success_is_an_error(
+async def test_incomplete_or_failed_response_raises(
     service: Service, answer: bytes, error: type[Exception], words: str
 ) -> None:
     service.answers[CONF] = [[answer]]
@@ -115,9 +115,7 @@ async def test_an_answer_that_is_no_whole_success_is_an_error(
         await cdr(service.pipeline()).by_conference("c1").to_list()
 
 
-async def test_an_error_status_is_an_error_of_the_first_record(
-    service: Service, refused: Callable[[int, int], Any]
-) -> None:
+async def test_error_status_is_raised_at_the_first_record(service: Service, refused: Callable[[int, int], Any]) -> None:
     service.answers[CONF] = [refused(404, 40001)]
     stream = cdr(service.pipeline()).by_conference("c1")
     with pytest.raises(NotFound) as caught:
@@ -125,15 +123,13 @@ async def test_an_error_status_is_an_error_of_the_first_record(
     assert str(caught.value.cursor) == str(stream.cursor)  # type: ignore[attr-defined]
 
 
-async def test_null_in_place_of_rooms_is_not_taken_for_an_empty_list(service: Service) -> None:
+async def test_null_in_place_of_rooms_is_an_error(service: Service) -> None:
     service.answers["/rooms"] = [[b'{"result":0,"rooms":null}']]
     with pytest.raises(ProtocolError, match="null stands where 'rooms'"):
         await rooms(service).to_list()
 
 
-async def test_a_record_that_cannot_be_read_is_left_out_and_told(
-    service: Service, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_unparsable_record_is_skipped_and_logged(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     whole = body([row("a"), 7, row("b"), [], row("c")])
     service.answers[CONF] = [[whole]]
     stream = cdr(service.pipeline()).by_conference("c1")
@@ -145,14 +141,14 @@ async def test_a_record_that_cannot_be_read_is_left_out_and_told(
     assert [r.levelname for r in caplog.records if r.name == "videoapi.streaming"] == ["WARNING", "DEBUG"]
 
 
-async def test_at_most_a_thousand_rejected_records_are_kept(service: Service) -> None:
+async def test_rejected_keeps_at_most_1000_records(service: Service) -> None:
     service.answers[CONF] = [[body([1] * 1500)]]
     stream = cdr(service.pipeline()).by_conference("c1")
     assert await stream.to_list() == []
     assert (len(stream.rejected), stream.rejected_count) == (1000, 1500)
 
 
-async def test_strict_raises_at_the_record_that_cannot_be_read_after_those_before_it(
+async def test_strict_yields_earlier_records_before_it_raises(
     service: Service,
 ) -> None:
     service.answers[CONF] = [[body([row("a"), 7, row("b")])]]
@@ -166,7 +162,7 @@ async def test_strict_raises_at_the_record_that_cannot_be_read_after_those_befor
     assert stream.cursor.after == "a"
 
 
-async def test_odd_records_cost_no_other(service: Service) -> None:
+async def test_unusual_records_do_not_affect_others(service: Service) -> None:
     odd = [
         row("a", name=None),
         row("\ud800"),
@@ -181,14 +177,14 @@ async def test_odd_records_cost_no_other(service: Service) -> None:
     assert records[3].usage.connect_minutes == 9.5
 
 
-async def test_an_oversize_record_is_rejected_and_the_next_ones_come(service: Service) -> None:
+async def test_oversized_record_is_rejected_and_the_stream_continues(service: Service) -> None:
     service.answers[CONF] = [[body([row("a"), row("b", pad="x" * 2**20), row("c")])]]
     stream = cdr(service.pipeline()).by_conference("c1")
     assert await ids(stream) == ["a", "c"]
     assert [(r.index, r.reason) for r in stream.rejected] == [(1, "longer than 1 MiB")]
 
 
-async def test_a_body_over_the_cap_is_given_up(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_body_over_the_size_limit_raises(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("videoapi.streaming.streamed_response.MAX_BODY", 300)
     service.answers[CONF] = [[b'{"result":"0","cdr":[', *[json.dumps(row("x")).encode() + b","] * 9]]
     with pytest.raises(ProtocolError, match="1 GiB"):
@@ -196,7 +192,7 @@ async def test_a_body_over_the_cap_is_given_up(service: Service, monkeypatch: py
     assert len(service.requests) == 1
 
 
-async def test_unknown_fields_are_kept_when_asked_for(service: Service) -> None:
+async def test_unknown_fields_are_kept_if_requested(service: Service) -> None:
     service.answers[CONF] = [[body([row("a", novel=1)])]]
     (record,) = await cdr(service.pipeline()).by_conference("c1", extra=True).to_list()
     assert record.extra == {"novel": 1}
@@ -205,10 +201,10 @@ async def test_unknown_fields_are_kept_when_asked_for(service: Service) -> None:
         _ = bare.extra
 
 
-# Reading again
+# Retries
 
 
-async def test_a_body_that_breaks_is_read_again_behind_the_last_record(service: Service) -> None:
+async def test_broken_body_resumes_after_the_last_record(service: Service) -> None:
     whole = rows("a", "b", "c", "d")
     service.answers[CONF] = [cut(whole, '"c"'), cut(whole, '"d"'), [whole]]
     stream = cdr(service.pipeline()).by_conference("c1")
@@ -220,7 +216,7 @@ async def test_a_body_that_breaks_is_read_again_behind_the_last_record(service: 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-async def test_wherever_bodies_break_nothing_is_lost_or_repeated(service: Service, data: st.DataObject) -> None:
+async def test_no_record_is_lost_or_repeated_wherever_bodies_break(service: Service, data: st.DataObject) -> None:
     rejects = data.draw(st.sets(st.integers(0, 11)))
     whole = body([7 if n in rejects else row(f"id{n}") for n in range(12)])
     breaks = data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=2))
@@ -232,7 +228,7 @@ async def test_wherever_bodies_break_nothing_is_lost_or_repeated(service: Servic
     assert stream.received == 12
 
 
-async def test_bodies_that_break_without_a_new_record_end_the_stream_with_its_cursor(
+async def test_retries_without_a_new_record_end_the_stream_with_a_cursor(
     service: Service,
 ) -> None:
     whole = rows("a", "b", "c")
@@ -249,21 +245,21 @@ async def test_bodies_that_break_without_a_new_record_end_the_stream_with_its_cu
     assert await ids(cdr(service.pipeline()).by_conference("c1", cursor=cursor)) == ["b", "c"]
 
 
-async def test_each_new_record_gives_a_stream_its_attempts_back(service: Service) -> None:
+async def test_each_new_record_resets_the_attempts(service: Service) -> None:
     names = [f"r{n}" for n in range(9)]
     whole = rows(*names)
     service.answers[CONF] = [*[cut(whole, f'"{name}"') for name in names[1:]], [whole]]
     assert await ids(cdr(service.pipeline()).by_conference("c1")) == names
 
 
-async def test_without_retries_the_first_break_is_the_end(service: Service) -> None:
+async def test_first_break_ends_the_stream_without_retries(service: Service) -> None:
     service.answers[CONF] = [cut(rows("a", "b"), '"b"')]
     with pytest.raises(ConnectionFailed):
         await cdr(service.pipeline(attempts=1)).by_conference("c1").to_list()
     assert len(service.requests) == 1
 
 
-async def test_records_without_ids_are_skipped_by_their_place(service: Service) -> None:
+async def test_records_without_ids_are_skipped_by_position(service: Service) -> None:
     whole = json.dumps({"result": "0", "cdr": [{"conf_num": str(n)} for n in range(6)]}).encode()
     service.answers[CONF] = [cut(whole, '"3"'), [whole]]
     stream = cdr(service.pipeline()).by_conference("c1")
@@ -271,7 +267,7 @@ async def test_records_without_ids_are_skipped_by_their_place(service: Service) 
     assert (stream.cursor.after, stream.cursor.count) == (None, 6)
 
 
-async def test_a_cursor_whose_record_is_gone_restarts_its_window(service: Service) -> None:
+async def test_cursor_of_a_missing_record_restarts_its_window(service: Service) -> None:
     service.answers[CONF] = [[rows("a", "c")]]
     cursor = Cursor("cdr.by_conference c1", "", "b", 2)
     stream = cdr(service.pipeline()).by_conference("c1", cursor=str(cursor))
@@ -284,7 +280,7 @@ async def test_a_cursor_whose_record_is_gone_restarts_its_window(service: Servic
 # Cursors and pages
 
 
-async def test_a_stream_goes_on_behind_any_record(service: Service) -> None:
+async def test_stream_resumes_after_any_record(service: Service) -> None:
     service.answers[CONF] = [[rows("a", "b", "c")]]
     reports = cdr(service.pipeline())
     stream = reports.by_conference("c1")
@@ -295,7 +291,7 @@ async def test_a_stream_goes_on_behind_any_record(service: Service) -> None:
     assert rest == [["a", "b", "c"], ["b", "c"], ["c"], []]
 
 
-async def test_a_cursor_of_another_question_is_refused_before_anything_is_sent(service: Service) -> None:
+async def test_cursor_of_another_query_is_rejected_before_any_request(service: Service) -> None:
     reports = cdr(service.pipeline())
     cursor = reports.by_conference("c1").cursor
     with pytest.raises(ValidationError, match="belongs to"):
@@ -305,7 +301,7 @@ async def test_a_cursor_of_another_question_is_refused_before_anything_is_sent(s
     assert service.requests == []
 
 
-async def test_pages_hold_so_many_records_and_the_place_behind_them(service: Service) -> None:
+async def test_pages_hold_size_records_and_a_cursor_past_them(service: Service) -> None:
     names = [f"r{n}" for n in range(7)]
     service.answers[CONF] = [[rows(*names)]]
     reports = cdr(service.pipeline())
@@ -319,7 +315,7 @@ async def test_pages_hold_so_many_records_and_the_place_behind_them(service: Ser
         assert await ids(reports.by_conference("c1", cursor=page.cursor)) == names[3 * nth :]
 
 
-async def test_pages_run_across_blocks_and_windows(service: Service) -> None:
+async def test_pages_span_blocks_and_windows(service: Service) -> None:
     first, second = path("2026-01-01", "2026-01-08"), path("2026-01-08", "2026-01-10")
     service.answers[first] = [[body([row("a", "2026-01-01"), row("b", "2026-01-02"), row("c", "2026-01-07")])]]
     service.answers[second] = [[body([row("d", "2026-01-08"), row("e", "2026-01-09")])]]
@@ -330,13 +326,13 @@ async def test_pages_run_across_blocks_and_windows(service: Service) -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1, True, 2.0])
-async def test_a_page_has_a_size(service: Service, size: Any) -> None:
+async def test_invalid_page_size_is_rejected(service: Service, size: Any) -> None:
     with pytest.raises(ValidationError) as caught:
         cdr(service.pipeline()).by_conference("c1").pages(size)
     assert caught.value.field == "size"
 
 
-async def test_a_stream_is_read_once(service: Service) -> None:
+async def test_second_iteration_of_a_stream_raises(service: Service) -> None:
     service.answers[CONF] = [[rows("a")]]
     stream = cdr(service.pipeline()).by_conference("c1")
     assert await ids(stream) == ["a"]
@@ -350,7 +346,7 @@ async def test_a_stream_is_read_once(service: Service) -> None:
 
 
 def serve(service: Service, records: list[dict[str, Any]], *, inclusive: bool, order: Callable[..., Any]) -> None:
-    """Answer any window of January's first 20 days as a service does that filters by `trans_date`."""
+    """Respond to each window of January's first 20 days like a service that filters by `trans_date`."""
     first = date(2026, 1, 1)
     for n in range(0, 21, 7):
         start = first + timedelta(n)
@@ -362,7 +358,7 @@ def serve(service: Service, records: list[dict[str, Any]], *, inclusive: bool, o
 
 @pytest.mark.parametrize("inclusive", [True, False])
 @pytest.mark.parametrize("order", [list, lambda found: found[::-1], lambda found: found[1::2] + found[::2]])
-async def test_a_period_is_the_same_under_both_readings_in_any_order_from_any_cursor(
+async def test_period_is_complete_for_any_end_date_rule_order_and_cursor(
     service: Service, inclusive: bool, order: Callable[..., Any]
 ) -> None:
     days = [date(2025, 12, 31) + timedelta(n) for n in range(22)]
@@ -383,20 +379,20 @@ async def test_a_period_is_the_same_under_both_readings_in_any_order_from_any_cu
         assert not resumed.restarted
 
 
-async def test_a_repeated_row_of_a_boundary_day_is_dropped(service: Service) -> None:
+async def test_duplicate_row_of_a_boundary_day_is_skipped(service: Service) -> None:
     service.answers[path("2026-01-01", "2026-01-08")] = [[body([row("a", "2026-01-01")])]]
     again = [row("b", "2026-01-08"), row("b", "2026-01-08"), row("c", "2026-01-09")]
     service.answers[path("2026-01-08", "2026-01-10")] = [[body(again)]]
     assert await ids(cdr(service.pipeline()).by_period("2026-01-01", "2026-01-09")) == ["a", "b", "c"]
 
 
-async def test_a_record_without_a_day_is_handed_out_once(service: Service) -> None:
+async def test_record_without_a_day_is_yielded_once(service: Service) -> None:
     service.answers[path("2026-01-01", "2026-01-08")] = [[body([row("u", None), row("a", "2026-01-01")])]]
     service.answers[path("2026-01-08", "2026-01-10")] = [[body([row("u", None), row("c", "2026-01-09")])]]
     assert await ids(cdr(service.pipeline()).by_period("2026-01-01", "2026-01-09")) == ["u", "a", "c"]
 
 
-async def test_a_window_that_fails_for_good_ends_the_stream_with_a_cursor(
+async def test_failed_window_ends_the_stream_with_a_cursor(
     service: Service, refused: Callable[[int, int], Any]
 ) -> None:
     first, second = path("2026-01-01", "2026-01-08"), path("2026-01-08", "2026-01-10")
@@ -416,26 +412,26 @@ async def test_a_window_that_fails_for_good_ends_the_stream_with_a_cursor(
 
 
 @pytest.mark.parametrize(("start", "end"), [("2026-01-02", "2026-01-01"), ("soon", "2026-01-01"), ("2026-01-01", "")])
-async def test_an_impossible_period_is_refused_at_once(service: Service, start: str, end: str) -> None:
+async def test_invalid_period_or_room_id_is_rejected_before_any_request(service: Service, start: str, end: str) -> None:
     with pytest.raises(ValidationError):
         cdr(service.pipeline()).by_period(start, end)
     with pytest.raises(ValidationError):
         cdr(service.pipeline()).by_room("../x")
 
 
-async def test_the_four_questions_on_both_prefixes(service: Service) -> None:
+async def test_all_queries_work_for_cdr_and_archives(service: Service) -> None:
     reports: list[tuple[Reports[Any], str, str]] = [
         (cdr(service.pipeline()), "cdr", "/cdr"),
         (Reports(service.pipeline(), ARCHIVES), "archive", "/archive"),
     ]
     for report, key, prefix in reports:
-        for made in (
+        for query in (
             "period/2026-01-01/2026-01-02",
             "room/r1",
             "room-period/r1/2026-01-01/2026-01-02",
             "conf/c1",
         ):
-            service.answers[f"{prefix}/{made}"] = [[body([{"_id": "x", "cdr_id": "x"}], key)]]
+            service.answers[f"{prefix}/{query}"] = [[body([{"_id": "x", "cdr_id": "x"}], key)]]
         for stream in (
             report.by_period("2026-01-01", "2026-01-01"),
             report.by_room("r1"),
@@ -457,18 +453,18 @@ def rooms(service: Service, **options: Any) -> RecordStream[Any]:
     return room_list(pipeline, request, **{"extra": False, "strict": False, "timeout": None, **options})
 
 
-async def test_rooms_are_listed_and_read_again_behind_the_last_one(service: Service) -> None:
+async def test_broken_room_list_resumes_after_the_last_room(service: Service) -> None:
     whole = body([{"room_id": f"r{n}", "name": "Room", "settings": {}} for n in range(5)], "rooms", 0)
     service.answers["/rooms"] = [cut(whole, '"r3"'), [whole]]
     assert [room.room_id for room in await rooms(service).to_list()] == ["r0", "r1", "r2", "r3", "r4"]
     assert len(service.requests) == 2
 
 
-# Ahead, and back-pressure
+# Prefetching and back-pressure
 
 
 def month(service: Service) -> list[str]:
-    """Five windows with one record each; returns their paths."""
+    """Set up five windows with one record each, and return their paths."""
     paths = []
     for n in range(0, 35, 7):
         start = date(2026, 1, 1) + timedelta(n)
@@ -482,7 +478,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_two_windows_are_opened_ahead_and_come_in_order(service: Service) -> None:
+async def test_two_windows_are_prefetched_and_yielded_in_order(service: Service) -> None:
     paths = month(service)
     async with cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04") as stream:
         records = aiter(stream)
@@ -494,7 +490,7 @@ async def test_two_windows_are_opened_ahead_and_come_in_order(service: Service) 
     assert service.requests == paths
 
 
-async def test_nothing_is_opened_ahead_without_a_free_permit(service: Service) -> None:
+async def test_nothing_is_prefetched_without_a_free_permit(service: Service) -> None:
     paths = month(service)
     for _ in range(3):
         await service.manager.pool.stream_permits.acquire()
@@ -507,7 +503,7 @@ async def test_nothing_is_opened_ahead_without_a_free_permit(service: Service) -
         service.manager.pool.stream_permits.release()
 
 
-async def test_a_window_that_failed_ahead_is_opened_again_when_it_is_needed(
+async def test_failed_prefetch_is_repeated_when_the_window_is_needed(
     service: Service, refused: Callable[[int, int], Any]
 ) -> None:
     paths = month(service)
@@ -521,7 +517,7 @@ async def test_a_window_that_failed_ahead_is_opened_again_when_it_is_needed(
     assert found == ["w0", "w1", "w2", "w3", "w4"]
 
 
-async def test_a_consumer_that_stops_reading_stops_the_body(service: Service) -> None:
+async def test_body_is_not_read_ahead_of_a_paused_consumer(service: Service) -> None:
     piece = b",".join(json.dumps(row(f"id{n}", pad="x" * 900)).encode() for n in range(64))
     service.answers[CONF] = [[b'{"result":"0","cdr":[', *[piece + b","] * 50, b"{}]}"]]
     async with cdr(service.pipeline()).by_conference("c1") as stream:
@@ -532,7 +528,7 @@ async def test_a_consumer_that_stops_reading_stops_the_body(service: Service) ->
         assert service.bodies[0].read <= 4
 
 
-async def test_others_get_their_turn_while_much_has_arrived(service: Service) -> None:
+async def test_parsing_buffered_data_yields_to_the_event_loop(service: Service) -> None:
     piece = b",".join(json.dumps(row(f"id{n}", pad="x" * 900)).encode() for n in range(640))
     service.answers[CONF] = [[b'{"result":"0","cdr":[' + piece + b"]}"]]
     turns = 0
@@ -552,7 +548,7 @@ async def test_others_get_their_turn_while_much_has_arrived(service: Service) ->
 # Leaving early
 
 
-async def test_records_that_are_let_go_never_start_the_garbage_collector(service: Service) -> None:
+async def test_released_records_do_not_trigger_the_garbage_collector(service: Service) -> None:
     usual = json.loads((DATA / "cdr/new.200.json").read_bytes())["cdr"][0] | {"parent_partner_id": "p" * 400}
     whole = body([usual | {"cdr_id": f"id{n}"} for n in range(5_000)])
     pieces: list[Any] = [whole[start : start + 100_000] for start in range(0, len(whole), 100_000)]
@@ -563,11 +559,11 @@ async def test_records_that_are_let_go_never_start_the_garbage_collector(service
     async for _ in cdr(service.pipeline()).by_conference("c1"):
         count += 1
     assert count == 5_000
-    # One for each block would be more than two hundred.
+    # One collection per block would be more than 200.
     assert gc.get_stats()[0]["collections"] - before < 20
 
 
-async def test_leaving_the_block_closes_everything_at_once(service: Service) -> None:
+async def test_leaving_async_with_closes_everything_immediately(service: Service) -> None:
     paths = month(service)
     service.gates[paths[2]] = asyncio.Event()
     async with cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04") as stream:
@@ -580,7 +576,7 @@ async def test_leaving_the_block_closes_everything_at_once(service: Service) -> 
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_bare_break_closes_everything_some_turns_later(service: Service) -> None:
+async def test_bare_break_closes_everything_a_few_iterations_later(service: Service) -> None:
     month(service)
     async for _ in cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04"):
         break
@@ -590,7 +586,7 @@ async def test_a_bare_break_closes_everything_some_turns_later(service: Service)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_bare_break_needs_no_garbage_collector(service: Service) -> None:
+async def test_bare_break_closes_without_the_garbage_collector(service: Service) -> None:
     service.answers[CONF] = [[rows("a", "b")]]
     gc.disable()
     try:
@@ -602,7 +598,7 @@ async def test_a_bare_break_needs_no_garbage_collector(service: Service) -> None
         gc.enable()
 
 
-async def test_a_stream_can_be_left_before_its_first_record(service: Service) -> None:
+async def test_stream_closed_before_its_first_record_sends_nothing(service: Service) -> None:
     async with cdr(service.pipeline()).by_conference("c1") as stream:
         pass
     await stream.aclose()
@@ -611,7 +607,7 @@ async def test_a_stream_can_be_left_before_its_first_record(service: Service) ->
     assert service.requests == []
 
 
-async def test_a_reader_that_is_cancelled_leaves_nothing_open(service: Service) -> None:
+async def test_cancelled_reader_leaves_nothing_open(service: Service) -> None:
     paths = month(service)
     service.answers[paths[0]] = [[b'{"result":"0","cdr":[', asyncio.Event()]]
     stream = cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04")
@@ -626,7 +622,7 @@ async def test_a_reader_that_is_cancelled_leaves_nothing_open(service: Service) 
     assert service.open == 0
 
 
-async def test_a_reader_cancelled_while_it_waits_for_what_opens_ahead_leaves_nothing_open(
+async def test_reader_cancelled_during_a_prefetch_leaves_nothing_open(
     service: Service,
 ) -> None:
     paths = month(service)
@@ -641,10 +637,10 @@ async def test_a_reader_cancelled_while_it_waits_for_what_opens_ahead_leaves_not
     assert service.open == 0
 
 
-# Time
+# Timeouts
 
 
-async def test_the_timeout_counts_the_service_and_not_the_consumer(service: Service) -> None:
+async def test_timeout_counts_time_waiting_for_the_service(service: Service) -> None:
     gate = asyncio.Event()
     whole = rows("a", "b")
     at = whole.index(b'"b"')
@@ -660,13 +656,13 @@ async def test_the_timeout_counts_the_service_and_not_the_consumer(service: Serv
     assert caught.value.cursor.after == "a"  # type: ignore[attr-defined]
 
 
-async def test_a_slow_consumer_does_not_use_the_timeout_up(service: Service) -> None:
+async def test_timeout_excludes_the_time_of_a_slow_consumer(service: Service) -> None:
     service.answers[CONF] = [[rows("a"), b" "]]
     async for _ in cdr(service.pipeline()).by_conference("c1", timeout=0.05):
         await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), True])
-async def test_a_timeout_is_a_number_of_seconds(service: Service, timeout: Any) -> None:
+async def test_invalid_timeout_is_rejected(service: Service, timeout: Any) -> None:
     with pytest.raises(ConfigurationError):
         cdr(service.pipeline()).by_conference("c1", timeout=timeout)

@@ -1,4 +1,4 @@
-"""A body of 300 MB from a server process of its own: memory stays flat."""
+"""Memory use stays constant while a body of 300 MB is streamed from a separate server process."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
-def test_300_mb_stream_in_flat_memory() -> None:
+def test_300_mb_stream_uses_constant_memory() -> None:
     server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None

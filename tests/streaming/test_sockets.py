@@ -1,4 +1,4 @@
-"""Streams over a real socket: early first records, back-pressure, broken connections, leaving early."""
+"""Streams over real sockets: early first records, back-pressure, broken connections, early exit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAST = RetryPolicy(base=0.001)
 
 @asynccontextmanager
 async def serving(handler: Handler, *, compress: bool = False) -> AsyncIterator[VideoClient]:
-    """A server that answers everything with what the handler writes, and a client of it."""
+    """Start a server that responds to every request with what the handler writes, and yield its client."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         headers = {"Content-Type": "application/json"} | ({"Content-Encoding": "gzip"} if compress else {})
@@ -67,7 +67,7 @@ HEAD, TAIL = b'{"result":"0","cdr":[', b"]}"
 
 
 @pytest.mark.parametrize("compress", [False, True])
-async def test_the_first_record_is_out_while_the_rest_is_held_back(compress: bool) -> None:
+async def test_first_record_is_yielded_before_the_body_is_complete(compress: bool) -> None:
     seen = asyncio.Event()
 
     async def handler(request: web.Request, write: Write) -> None:
@@ -84,7 +84,7 @@ async def test_the_first_record_is_out_while_the_rest_is_held_back(compress: boo
         assert count == 2_500
 
 
-async def test_a_consumer_that_stops_holds_the_server_back() -> None:
+async def test_paused_consumer_slows_the_server_down() -> None:
     total, sent = 400, 0
 
     async def handler(request: web.Request, write: Write) -> None:
@@ -101,11 +101,11 @@ async def test_a_consumer_that_stops_holds_the_server_back() -> None:
         while sent != before:
             before = sent
             await asyncio.sleep(0.1)
-        # About 6 MiB fit into the sockets' buffers; the body has 60.
+        # About 6 MiB fit into the socket buffers; the body has 60 MiB.
         assert sent < total / 2
 
 
-async def test_broken_connections_lose_and_repeat_nothing() -> None:
+async def test_no_record_is_lost_or_repeated_after_broken_connections() -> None:
     breaks = [3_000, 4_500]
 
     async def handler(request: web.Request, write: Write) -> None:
@@ -124,7 +124,7 @@ async def test_broken_connections_lose_and_repeat_nothing() -> None:
     assert breaks == []
 
 
-async def test_a_connection_that_always_breaks_ends_the_stream() -> None:
+async def test_permanently_broken_connection_ends_the_stream() -> None:
     async def handler(request: web.Request, write: Write) -> None:
         await write(HEAD + records(0, 5))
         assert request.transport is not None
@@ -139,7 +139,7 @@ async def test_a_connection_that_always_breaks_ends_the_stream() -> None:
         assert caught.value.cursor.after == "id4"  # type: ignore[attr-defined]
 
 
-async def test_leaving_early_ends_the_servers_work() -> None:
+async def test_leaving_early_closes_the_server_connection() -> None:
     gone = asyncio.Event()
 
     async def handler(request: web.Request, write: Write) -> None:
@@ -159,7 +159,7 @@ async def test_leaving_early_ends_the_servers_work() -> None:
             await gone.wait()
 
 
-async def test_calls_made_inside_a_stream_find_a_permit() -> None:
+async def test_calls_work_inside_a_stream() -> None:
     async def handler(request: web.Request, write: Write) -> None:
         if "/cdr/" in request.path:
             await write(HEAD + records(0, 50) + TAIL)
@@ -186,7 +186,7 @@ async def sandboxed(**options: Any) -> AsyncIterator[tuple[Sandbox, VideoClient]
 
 @pytest.mark.parametrize("period_end", ["inclusive", "exclusive"])
 @pytest.mark.parametrize("cdr_order", ["ascending", "descending", "shuffled"])
-async def test_a_month_is_complete_under_every_reading(period_end: str, cdr_order: str) -> None:
+async def test_month_is_complete_for_any_end_date_rule_and_order(period_end: str, cdr_order: str) -> None:
     async with sandboxed(period_end=period_end, cdr_order=cdr_order) as (_, client):
         names = [r.cdr_id for r in await client.cdr.by_period("2026-01-01", "2026-01-31").to_list()]
         assert len(names) == len(set(names)) == 3_000
@@ -195,7 +195,7 @@ async def test_a_month_is_complete_under_every_reading(period_end: str, cdr_orde
         assert sorted(map(str, half + rest)) == sorted(map(str, names))
 
 
-async def test_a_month_survives_cut_bodies_and_refusals() -> None:
+async def test_month_is_complete_despite_injected_faults() -> None:
     async with sandboxed() as (sandbox, client):
         for kind, options in (
             ("cut", {"at": 0.5, "times": 2}),
@@ -207,7 +207,7 @@ async def test_a_month_survives_cut_bodies_and_refusals() -> None:
         assert len(names) == len(set(names)) == 3_000
 
 
-async def test_pages_resume_in_a_new_client() -> None:
+async def test_pages_resume_in_another_client() -> None:
     async with sandboxed() as (sandbox, client):
         names: list[str | None] = []
         async with client.cdr.by_period("2026-01-01", "2026-01-31") as stream:

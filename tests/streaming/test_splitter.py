@@ -1,4 +1,4 @@
-"""The splitter: any chunking of any document gives the same items and the same envelope."""
+"""Splitter tests: any chunking of a document yields the same items and the same envelope."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def items_of(blocks: list[Block]) -> list[Any]:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), before=members, items=st.lists(values, max_size=6), after=members, layout=layouts)
-def test_any_chunking_of_any_document_gives_the_same_items(
+def test_any_chunking_of_a_document_yields_the_same_items(
     data: st.DataObject, before: dict[str, Any], items: list[Any], after: dict[str, Any], layout: Any
 ) -> None:
     later = {f"z{name}": value for name, value in after.items()}
@@ -61,7 +61,7 @@ def test_any_chunking_of_any_document_gives_the_same_items(
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), body=st.binary(max_size=60) | st.text('{}[],:"\\cdr 1', max_size=60).map(str.encode))
-def test_any_bytes_are_taken_without_an_exception_and_alike_in_any_chunking(data: st.DataObject, body: bytes) -> None:
+def test_arbitrary_bytes_never_raise_and_split_alike_in_any_chunking(data: st.DataObject, body: bytes) -> None:
     body = data.draw(st.sampled_from([b"", b'{"cdr":[', b'{"cdr":[{},', b'{"cdr":[],'])) + body
     cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=8))
     one, blocks = split(body)
@@ -73,7 +73,7 @@ def test_any_bytes_are_taken_without_an_exception_and_alike_in_any_chunking(data
 
 @given(st.data())
 @settings(max_examples=100, deadline=None)
-def test_a_truncated_document_is_never_complete(data: st.DataObject) -> None:
+def test_truncated_document_is_never_complete(data: st.DataObject) -> None:
     body = b'{"result":"0","cdr":[{"a":"},{"},[1,{"b":[{},{}]}],"x",2.5],"more":{"cdr":[{},{}]}}'
     cut = data.draw(st.integers(0, len(body) - 1))
     splitter, _ = split(body[:cut])
@@ -94,7 +94,7 @@ def test_a_truncated_document_is_never_complete(data: st.DataObject) -> None:
         (b"{}", ListValue.NOTHING, b"{}"),
     ],
 )
-def test_the_envelope_is_the_document_without_its_items(body: bytes, found: ListValue, envelope: bytes) -> None:
+def test_envelope_is_the_document_without_its_items(body: bytes, found: ListValue, envelope: bytes) -> None:
     for cuts in ([], list(range(len(body)))):
         splitter, _ = split(body, cuts)
         assert (splitter.broken, splitter.complete) == (None, True)
@@ -102,7 +102,7 @@ def test_the_envelope_is_the_document_without_its_items(body: bytes, found: List
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>{}</html>", b'[{"cdr":[]}]', b"null", b"\x00{}", b'"x"'])
-def test_what_is_no_object_is_all_envelope(body: bytes) -> None:
+def test_body_that_is_not_an_object_becomes_the_envelope(body: bytes) -> None:
     splitter, blocks = split(body)
     assert (blocks, splitter.begun, splitter.complete) == ([], False, False)
     assert splitter.envelope == body
@@ -125,27 +125,27 @@ def test_what_is_no_object_is_all_envelope(body: bytes) -> None:
         (b'{"result":,"cdr":[]}', "no value"),
     ],
 )
-def test_broken_documents_are_told_in_words(body: bytes, words: str) -> None:
+def test_broken_describes_an_invalid_document(body: bytes, words: str) -> None:
     for cuts in ([], list(range(len(body)))):
         splitter, _ = split(body, cuts)
         assert words in (splitter.broken or "")
         assert list(splitter.feed(b"{}")) == []
 
 
-def test_items_before_the_break_come_out_all_the_same() -> None:
+def test_items_before_an_error_are_yielded() -> None:
     splitter, blocks = split(b'{"cdr":[{"a":1},{"a":2} {"a":3}]}')
     assert items_of(blocks) == [{"a": 1}, {"a": 2}]
     assert splitter.broken is not None
 
 
-def test_a_complete_item_comes_out_at_once() -> None:
+def test_complete_item_is_yielded_immediately() -> None:
     splitter = Splitter("cdr")
     assert items_of(splitter.feed(b'{"result":"0","cdr":[{"a":1}')) == [{"a": 1}]
     assert items_of(splitter.feed(b",7")) == []
     assert items_of(splitter.feed(b'8,{"a"')) == [78]
 
 
-def test_blocks_are_no_longer_than_64_kib_but_for_one_longer_item() -> None:
+def test_only_a_longer_item_exceeds_the_block_size() -> None:
     items = [{"n": n, "pad": "x" * 500, "inner": [{}, {}]} for n in range(1000)]
     items[500]["pad"] = "y" * (3 * BLOCK)
     body = json.dumps({"cdr": items}, separators=(",", ":")).encode()
@@ -156,7 +156,7 @@ def test_blocks_are_no_longer_than_64_kib_but_for_one_longer_item() -> None:
     assert len(blocks) < len(body) / BLOCK + 8
 
 
-def test_one_item_that_no_parser_takes_costs_few_small_blocks() -> None:
+def test_unparsable_item_causes_only_few_extra_blocks() -> None:
     items: list[Any] = [{"n": n, "pad": "x" * 100} for n in range(2000)]
     items[777]["name"] = "\ud800"
     body = json.dumps({"cdr": items}).encode()
@@ -165,7 +165,7 @@ def test_one_item_that_no_parser_takes_costs_few_small_blocks() -> None:
     assert len(blocks) < len(body) / BLOCK + 30
 
 
-def test_an_item_over_the_cap_is_left_out_and_its_place_kept() -> None:
+def test_item_over_the_size_limit_is_reported_with_its_position() -> None:
     body = b'{"cdr":[{"a":1},{"b":"' + b"x" * (MAX_ITEM + 5) + b'"},{"a":2}]}'
     for cuts in ([], list(range(0, len(body), 5000))):
         splitter, blocks = split(body, cuts)
@@ -175,7 +175,7 @@ def test_an_item_over_the_cap_is_left_out_and_its_place_kept() -> None:
         assert items_of(blocks) == [{"a": 1}, {"a": 2}]
 
 
-def test_a_long_item_in_pieces_never_piles_up() -> None:
+def test_oversized_item_is_not_buffered() -> None:
     splitter = Splitter("cdr")
     assert list(splitter.feed(b'{"cdr":["')) == []
     for _ in range(64):
@@ -183,8 +183,8 @@ def test_a_long_item_in_pieces_never_piles_up() -> None:
         assert len(splitter._buffer) <= MAX_ITEM + 2 * BLOCK
 
 
-def read_odd_alone(text: bytes) -> list[Any] | None:
-    """A reader of small lists; where a number stands in one, each item has to be looked at."""
+def decode_without_integers(text: bytes) -> list[Any] | None:
+    """Decode a list, or return None if it contains an integer, so that its items are decoded one by one."""
     try:
         items = json.loads(text)
     except ValueError:
@@ -194,9 +194,9 @@ def read_odd_alone(text: bytes) -> list[Any] | None:
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), items=st.lists(values, max_size=8))
-def test_read_at_once_or_one_by_one_the_items_are_the_same(data: st.DataObject, items: list[Any]) -> None:
+def test_items_are_the_same_decoded_in_blocks_or_one_by_one(data: st.DataObject, items: list[Any]) -> None:
     body = json.dumps({"result": 0, "cdr": items}).encode()
-    splitter = Splitter("cdr", read_odd_alone)
+    splitter = Splitter("cdr", decode_without_integers)
     found: list[Any] = []
     for start, stop in pairwise([0, *sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=6))), len(body)]):
         for block in splitter.feed(body[start:stop]):
@@ -208,14 +208,14 @@ def test_read_at_once_or_one_by_one_the_items_are_the_same(data: st.DataObject, 
     assert splitter.complete
 
 
-def test_a_cut_within_an_item_is_no_cut_though_its_bytes_can_be_read() -> None:
+def test_split_point_outside_the_list_is_ignored() -> None:
     body = b'{"cdr":[{"a":1},{"b":2}],"more":[{"c":3},{"d":4}]}'
-    splitter = Splitter("cdr", read_odd_alone)
+    splitter = Splitter("cdr", decode_without_integers)
     assert [block.records or items_of([block]) for block in splitter.feed(body)] == [[{"a": 1}], [{"b": 2}]]
     assert json.loads(splitter.envelope) == {"cdr": [], "more": [{"c": 3}, {"d": 4}]}
 
 
-def test_blocks_are_read_when_their_turn_comes() -> None:
+def test_blocks_are_decoded_lazily() -> None:
     read: list[bytes] = []
 
     def note(text: bytes) -> None:
@@ -229,7 +229,7 @@ def test_blocks_are_read_when_their_turn_comes() -> None:
     assert len(read) > 4
 
 
-def test_an_item_cut_by_the_chunks_joins_the_block_of_the_next_one() -> None:
+def test_item_split_across_chunks_joins_the_next_block() -> None:
     items = [{"n": n, "pad": ["x" * 100] * 5} for n in range(2000)]
     body = json.dumps({"cdr": items}, separators=(",", ":")).encode()
     blocks: list[Block] = []
@@ -240,14 +240,14 @@ def test_an_item_cut_by_the_chunks_joins_the_block_of_the_next_one() -> None:
     assert sum(len(block.items) == 1 for block in blocks) <= 1
 
 
-def test_the_envelope_is_bounded() -> None:
+def test_envelope_size_is_limited() -> None:
     splitter, _ = split(b'{"a":"' + b"x" * MAX_ENVELOPE + b'","cdr":[]}')
     assert splitter.broken == "too many bytes beside the list"
     page, _ = split(b"<" * (2 * MAX_ENVELOPE))
     assert len(page.envelope) == MAX_ENVELOPE
 
 
-def test_deep_nesting_is_followed_without_recursion() -> None:
+def test_deep_nesting_is_scanned_without_recursion() -> None:
     deep = b"[" * 200_000 + b"]" * 200_000
     splitter, blocks = split(b'{"cdr":[{"a":1},' + deep + b',{"a":2}]}')
     assert splitter.complete

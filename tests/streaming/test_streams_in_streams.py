@@ -1,4 +1,4 @@
-"""A conference's records are read while a month of them is: neither takes the other's connection."""
+"""Nested streams: records of a conference are read while iterating over a period."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from videoapi.sandbox import Sandbox
 
 
 @pytest.mark.parametrize("tasks", [1, 4])
-async def test_a_conference_is_read_inside_a_period(tasks: int) -> None:
+async def test_conference_stream_works_inside_a_period_stream(tasks: int) -> None:
     async with (
         Sandbox(seed=3, calls=600, days=7, today=date(2026, 1, 31)) as sandbox,
         SessionManager(max_connections=16) as manager,
@@ -32,7 +32,7 @@ async def test_a_conference_is_read_inside_a_period(tasks: int) -> None:
         assert await asyncio.gather(*(read() for _ in range(tasks))) == [20] * tasks
 
 
-async def test_a_stream_that_finds_no_connection_says_which_limit_it_met() -> None:
+async def test_stream_without_a_free_connection_names_the_limit() -> None:
     async with (
         Sandbox(seed=3, calls=600, days=7, today=date(2026, 1, 31)) as sandbox,
         SessionManager(max_connections=4) as manager,

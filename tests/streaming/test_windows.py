@@ -1,4 +1,4 @@
-"""Periods as windows: every record once, whatever the service means by its end date."""
+"""Date window tests: each record once, whether the service's end date is inclusive or not."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def d(text: str) -> date:
     return date.fromisoformat(text)
 
 
-def test_a_month_is_cut_into_weeks_that_share_their_boundary_day() -> None:
-    asked = [(str(w.first), str(w.until)) for w in split_period(d("2026-01-01"), d("2026-01-31"))]
-    assert asked == [
+def test_month_is_split_into_weeks_that_share_their_boundary_days() -> None:
+    requested = [(str(w.first), str(w.until)) for w in split_period(d("2026-01-01"), d("2026-01-31"))]
+    assert requested == [
         ("2026-01-01", "2026-01-08"),
         ("2026-01-08", "2026-01-15"),
         ("2026-01-15", "2026-01-22"),
@@ -32,7 +32,7 @@ def test_a_month_is_cut_into_weeks_that_share_their_boundary_day() -> None:
     ]
 
 
-def test_one_day_is_one_window_that_asks_one_day_further() -> None:
+def test_single_day_is_one_window_that_requests_an_extra_day() -> None:
     (window,) = split_period(d("2026-02-28"), d("2026-02-28"))
     assert (window.first, window.last, window.until) == (
         d("2026-02-28"),
@@ -42,23 +42,23 @@ def test_one_day_is_one_window_that_asks_one_day_further() -> None:
 
 
 @given(start=days, length=st.integers(0, 60), inclusive=st.booleans(), data=st.data())
-def test_each_record_is_handed_out_once_under_both_readings_and_in_any_order(
+def test_each_record_is_owned_once_for_any_end_date_rule_and_order(
     start: date, length: int, inclusive: bool, data: st.DataObject
 ) -> None:
     end = start + timedelta(length)
     spread = st.dates(start - timedelta(3), end + timedelta(3))
     records = list(enumerate(data.draw(st.lists(spread, max_size=20))))
-    handed: list[tuple[int, date]] = []
+    owned: list[tuple[int, date]] = []
     for window in split_period(start, end):
         assert window.first is not None
         assert window.until is not None
         last = window.until if inclusive else window.until - timedelta(1)
-        answer = [record for record in records if window.first <= record[1] <= last]
-        handed += [r for r in data.draw(st.permutations(answer)) if window.ownership(r[1]) is Ownership.OWN]
-    assert sorted(handed) == [record for record in records if start <= record[1] <= end]
+        response = [record for record in records if window.first <= record[1] <= last]
+        owned += [r for r in data.draw(st.permutations(response)) if window.ownership(r[1]) is Ownership.OWN]
+    assert sorted(owned) == [record for record in records if start <= record[1] <= end]
 
 
-def test_a_record_of_the_shared_day_belongs_to_the_later_window() -> None:
+def test_record_of_a_shared_day_belongs_to_the_later_window() -> None:
     first, second = split_period(d("2026-01-01"), d("2026-01-10"))
     assert first.ownership(d("2026-01-08")) is Ownership.NEIGHBOUR
     assert second.ownership(d("2026-01-08")) is Ownership.OWN
@@ -66,7 +66,7 @@ def test_a_record_of_the_shared_day_belongs_to_the_later_window() -> None:
     assert first.ownership(d("2025-12-31")) is Ownership.OUTSIDE
 
 
-def test_ids_are_worth_remembering_for_shared_days_and_for_records_without_a_day() -> None:
+def test_overlaps_is_true_for_shared_days_and_missing_days() -> None:
     first, second = split_period(d("2026-01-01"), d("2026-01-10"))
     assert second.overlaps(d("2026-01-08"))
     assert not second.overlaps(d("2026-01-09"))
@@ -74,7 +74,7 @@ def test_ids_are_worth_remembering_for_shared_days_and_for_records_without_a_day
     assert first.overlaps(None)
 
 
-def test_without_a_period_every_record_is_in_place() -> None:
+def test_unbounded_window_owns_every_record() -> None:
     assert UNBOUNDED.ownership(d("1999-01-01")) is Ownership.OWN
     assert UNBOUNDED.ownership(None) is Ownership.OWN
     assert not UNBOUNDED.overlaps(None)
@@ -82,7 +82,7 @@ def test_without_a_period_every_record_is_in_place() -> None:
 
 
 @pytest.mark.parametrize(("start", "end"), [(d("2026-01-02"), d("2026-01-01")), (date.max, date.max)])
-def test_an_impossible_period_is_refused(start: date, end: date) -> None:
+def test_invalid_period_is_rejected(start: date, end: date) -> None:
     with pytest.raises(ValidationError, match="period") as caught:
         split_period(start, end)
     assert caught.value.field == "end"
@@ -99,17 +99,17 @@ def test_an_impossible_period_is_refused(start: date, end: date) -> None:
         ("2024-01-31", "2024-01-31"),
     ],
 )
-def test_the_day_of_a_time_is_that_of_utc(text: str, day: str) -> None:
+def test_utc_day_converts_to_utc(text: str, day: str) -> None:
     assert utc_day(text) == d(day)
 
 
 @pytest.mark.parametrize("text", [None, "", "0000-00-00T00:00:00Z", "soon", "0001-01-01T00:00:00+10:00"])
-def test_a_time_that_cannot_be_read_has_no_day(text: str | None) -> None:
+def test_utc_day_of_an_invalid_time_is_missing(text: str | None) -> None:
     assert utc_day(text) is None
 
 
 @given(st.text() | st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat))
-def test_any_text_is_a_day_or_none(text: str) -> None:
+def test_utc_day_never_raises(text: str) -> None:
     assert utc_day(text) is None or isinstance(utc_day(text), date)
 
 
@@ -122,7 +122,7 @@ def test_any_text_is_a_day_or_none(text: str) -> None:
         count=st.integers(0, 10**9),
     )
 )
-def test_a_cursor_survives_its_text(cursor: Cursor) -> None:
+def test_cursor_round_trips_through_its_text(cursor: Cursor) -> None:
     text = str(cursor)
     assert Cursor.parse(text) == cursor
     assert text.isascii()
@@ -150,19 +150,19 @@ def packed(place: object) -> str:
         packed([1, "q", "", None, 0]) + "!",
     ],
 )
-def test_what_is_no_cursor_is_refused_clearly(text: str) -> None:
+def test_invalid_cursor_text_is_rejected(text: str) -> None:
     with pytest.raises(ValidationError, match=r"page\.cursor") as caught:
         Cursor.parse(text)
     assert caught.value.field == "cursor"
 
 
 @given(st.text())
-def test_any_text_is_a_cursor_or_refused(text: str) -> None:
+def test_parsing_any_cursor_text_raises_only_validation_errors(text: str) -> None:
     with contextlib.suppress(ValidationError):
         assert Cursor.parse(text).count >= 0
 
 
-def test_a_cursor_finds_its_window_and_no_other_question() -> None:
+def test_resume_finds_the_window_and_rejects_other_queries() -> None:
     windows = split_period(d("2026-01-01"), d("2026-01-31"))
     cursor = Cursor("cdr period", "2026-01-15", "id-7", 7)
     assert resume(str(cursor), "cdr period", windows) == (cursor, 2)

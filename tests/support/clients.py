@@ -1,4 +1,4 @@
-"""Clients for tests of faults, whose credentials may be found nowhere."""
+"""Clients for fault tests, with canary credentials that must not leak."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ EAGER = RetryPolicy(base=0)
 
 
 def client_for(base_url: str, **options: Any) -> VideoClient:
-    """Return a client that waits for nothing between attempts, unless told otherwise."""
+    """Return a client that by default does not wait between attempts."""
     return VideoClient(APP_ID, APP_KEY, base_url, **{"retry": EAGER, **options})
 
 
 class Skipped:
-    """A clock that every wait moves on at once, and the waits that were asked for."""
+    """A clock that skips every wait, and the recorded waits, in seconds."""
 
     def __init__(self, dice: float = 0.5) -> None:
         self.waits: list[float] = []
@@ -43,13 +43,13 @@ class Skipped:
 
 
 OPERATIONS = ("get", "list", "update", "delete", "token", "create")
-"""One call of each sort: reads whole and streamed, the two idempotent ones, the token and the create."""
+"""One call of each sort: a buffered and a streamed read, two idempotent writes, the token and the create."""
 
 
 async def call(
     client: VideoClient, operation: str, room_id: str = "6571f3c2a1b2c3d4e5f60718", **options: Any
 ) -> object:
-    """Make one call of a sort."""
+    """Make one call of the given sort."""
     match operation:
         case "get":
             return await client.rooms.get(room_id)

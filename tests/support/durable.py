@@ -1,6 +1,6 @@
-"""A small Video API in a process of its own, which a test may kill; its rooms live in a file.
+"""A minimal Video API in its own process, which a test may kill; its rooms are stored in a file.
 
-Run as `durable.py FILE PORT`: prints its port, and writes each room into the file before it answers.
+Run as `durable.py FILE PORT`: prints its port, and writes each room to the file before it responds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from support.server import Link, serve
 
 
 class Rooms:
-    """The rooms, and how they are asked for."""
+    """The rooms, and the handler of requests for them."""
 
     def __init__(self, file: Path) -> None:
         self._log = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -57,7 +57,7 @@ class Rooms:
 
 
 class Process:
-    """The service as its tests see it."""
+    """A handle to the server process."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -70,7 +70,7 @@ class Process:
 
     @property
     def executed(self) -> list[str]:
-        """References of all rooms ever made, as far as the file knows, without those that were deleted again."""
+        """References of all rooms in the file that were created and not deleted."""
         entries = [json.loads(line) for line in self.file.read_text().splitlines()]
         deleted = {entry["room_id"] for entry in entries if entry["deleted"]}
         return [entry["room"]["owner_ref"] for entry in entries if entry["room_id"] not in deleted]
@@ -92,7 +92,7 @@ class Process:
         self._process.send_signal(number)
 
     async def kill(self) -> None:
-        """End it with SIGKILL."""
+        """Kill the process with SIGKILL."""
         process, self._process = self._process, None
         if process is not None:
             with contextlib.suppress(ProcessLookupError):

@@ -1,8 +1,8 @@
-"""A TCP proxy that spoils what passes through it.
+"""A TCP proxy that injects faults into the traffic that passes through it.
 
-The kinds of toxiproxy: `latency`, `slicer`, `limit_data`, `reset_peer`, and `down()`. And three that know where a
-request ends: `drop_response` (the server executes, the client hears nothing), `delay_request` (the client's
-connection ends at once, the server gets the request later) and `replay_request` (the server gets it twice).
+The kinds of toxiproxy: `latency`, `slicer`, `limit_data`, `reset_peer`, and `down()`. And three that parse requests:
+`drop_response` (the server executes, the client gets no response), `delay_request` (the client's connection is
+closed immediately, the server gets the request later) and `replay_request` (the server gets it twice).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _BLOCK: Final = 65536
 
 @attrs.define
 class Toxic:
-    """One way of spoiling; `hits` counts what met it.
+    """A fault; `hits` counts the requests that met it.
 
     Args:
-        kind: Which one.
-        method: Which requests meet it; None for all.
-        after: How many of them pass before.
+        kind: The kind of fault.
+        method: The HTTP method of the requests that meet it; None for all.
+        after: How many of these requests pass before the first one meets it.
         times: How many requests meet it; None for all.
-        seconds: `latency` before each block of the answer, `slicer` between two slices, `delay_request` until the
-            server gets the request.
-        size: `slicer`: bytes a slice; `limit_data`: bytes of the answer that come through before the end.
-        reset: Whether the client's connection ends with an RST, and not with a FIN.
+        seconds: The delay: `latency` before each block of the response, `slicer` between two slices, `delay_request`
+            until the server gets the request.
+        size: `slicer`: bytes per slice; `limit_data`: bytes of the response that pass before the connection is closed.
+        reset: Whether the client's connection is closed with an RST instead of a FIN.
     """
 
     kind: Kind
@@ -55,7 +55,7 @@ class Toxic:
 
 
 class FaultProxy:
-    """Stands before a server on this machine; point a client at `base_url`."""
+    """A proxy to a local server; point a client at `base_url`."""
 
     def __init__(self, upstream: str) -> None:
         self._host, _, rest = upstream.partition("://")[2].partition(":")
@@ -74,13 +74,13 @@ class FaultProxy:
         return f"http://127.0.0.1:{self.port}/{self._path}"
 
     def add(self, kind: Kind, **details: Any) -> Toxic:
-        """Spoil what comes from now on; of several toxics for a request the first takes it."""
+        """Add a toxic for future requests; if several match a request, the first one applies."""
         toxic = Toxic(kind, **details)
         self._toxics.append(toxic)
         return toxic
 
     def heal(self) -> None:
-        """Spoil nothing more."""
+        """Remove all toxics."""
         self._toxics.clear()
 
     async def up(self) -> None:
@@ -88,19 +88,19 @@ class FaultProxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
-        """Refuse connections, and end those that stand."""
+        """Refuse new connections and reset open ones."""
         if self._server is not None:
             self._server.close()
             self._server = None
         self.reset_all()
 
     def reset_all(self) -> None:
-        """End all connections that stand, each with an RST."""
+        """Close all open connections with an RST."""
         for client in self._clients:
             _end(client, reset=True)
 
     async def settle(self) -> None:
-        """Wait until everything that was delayed has been delivered."""
+        """Wait until all delayed requests have been delivered."""
         while waiting := [task for task in self._tasks if task.get_name() == "late"]:
             await asyncio.wait(waiting)
 
@@ -150,7 +150,7 @@ class FaultProxy:
         server: asyncio.StreamWriter,
         client: asyncio.StreamWriter,
     ) -> bool:
-        """Deliver a request and its answer; False where the client's connection has ended."""
+        """Forward a request and its response; return False if the client's connection has ended."""
         kind = toxic.kind if toxic is not None else None
         if toxic is not None and kind in ("reset_peer", "delay_request"):
             _end(client, reset=toxic.reset or kind == "reset_peer")

@@ -1,4 +1,4 @@
-"""Debian's nginx and haproxy, started by a test in front of a service on this machine."""
+"""nginx and haproxy as packaged by Debian, started by a test in front of a local service."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def nginx(upstream: int, *, location: str = "", extra: str = "", rate: int = 1000) -> AsyncIterator[str]:
-    """Yield the address of an nginx before a port; skips where there is none."""
+    """Yield the address of an nginx in front of port `upstream`; skip the test if nginx is not installed."""
     port = free_port()
     with _directory() as directory:
         config = directory / "nginx.conf"
@@ -75,7 +75,7 @@ async def nginx(upstream: int, *, location: str = "", extra: str = "", rate: int
 
 @contextlib.asynccontextmanager
 async def haproxy(upstream: int, *, check: bool = False) -> AsyncIterator[str]:
-    """Yield the address of a haproxy before a port; with `check` it knows when nobody is behind it."""
+    """Yield the address of an haproxy in front of port `upstream`; with `check` it detects that the port is down."""
     port = free_port()
     with _directory() as directory:
         config = directory / "haproxy.cfg"

@@ -1,4 +1,4 @@
-"""A name server on loopback, and a resolver for aiohttp that asks it."""
+"""A name server on loopback, and an aiohttp resolver that queries it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 
 Answers = Callable[[int], "list[str] | str | None"]
-"""What the n-th question for an address gets: addresses, `NXDOMAIN`, `SERVFAIL`, or no answer at all."""
+"""Returns the response to the n-th address query: addresses, `NXDOMAIN`, `SERVFAIL`, or None for no response."""
 
 
 class _NameServer(asyncio.DatagramProtocol):
@@ -59,7 +59,7 @@ class _Question(asyncio.DatagramProtocol):
 
 
 class Resolver(AbstractResolver):
-    """Asks one name server, and raises what aiohttp's own resolvers raise."""
+    """A resolver that queries one name server and raises the same errors as aiohttp's own resolvers."""
 
     def __init__(self, server: tuple[str, int]) -> None:
         self._server = server
@@ -82,4 +82,4 @@ class Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing; no connection stays open."""

@@ -1,4 +1,4 @@
-"""Network namespaces of Linux, in which a test may break the network itself."""
+"""Linux network namespaces, in which a test may disrupt the network itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def ip(*arguments: str) -> None:
 
 
 def why_not() -> str:
-    """Return why no namespace can be made here; empty where one can."""
+    """Return why no namespace can be created here; empty if one can."""
     if sys.platform != "linux" or shutil.which("ip") is None:
         return "needs Linux and iproute2"
     if os.geteuid() != 0:
@@ -32,7 +32,7 @@ def why_not() -> str:
 
 @contextlib.contextmanager
 def namespace(name: str, *, name_server: str | None = None) -> Iterator[str]:
-    """Make a namespace whose loopback is up; inside it `/etc/resolv.conf` names `name_server`."""
+    """Create a namespace with loopback up, and with `name_server` in its `/etc/resolv.conf`."""
     name = f"vapi-{name}-{os.getpid()}"
     ip("netns", "add", name)
     configured = Path("/etc/netns") / name
@@ -48,7 +48,7 @@ def namespace(name: str, *, name_server: str | None = None) -> Iterator[str]:
 
 
 def inside(name: str, script: Path, *arguments: str, timeout: float = 20) -> str:
-    """Run a script of the tests in a namespace, and return what it printed."""
+    """Run a test script in a namespace and return its standard output."""
     paths = os.pathsep.join(sys.path)
     done = subprocess.run(
         ["ip", "netns", "exec", name, sys.executable, "-W", "error", str(script), *arguments],

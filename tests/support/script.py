@@ -1,4 +1,4 @@
-"""A clock that moves only when everybody sleeps, and a wire that answers from a script."""
+"""A clock that advances only when all tasks sleep, and a transport that responds from a script."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Time:
-    """Virtual time: `run` lets tasks go on until all of them sleep, then wakes the earliest."""
+    """Virtual time: `run` lets tasks run until all of them sleep, then wakes the earliest."""
 
     def __init__(self, throw: float = 1.0) -> None:
         self.now = 1000.0
@@ -44,22 +44,22 @@ class Time:
         await waking
 
     async def run(self, *jobs: Awaitable[T]) -> list[T]:
-        everybody = asyncio.gather(*jobs)
+        running = asyncio.gather(*jobs)
         try:
-            while not everybody.done():
+            while not running.done():
                 await self.settle()
-                if not everybody.done():
+                if not running.done():
                     self.wake_next()
         finally:
-            everybody.cancel()
-        return await everybody
+            running.cancel()
+        return await running
 
     async def settle(self) -> None:
         for _ in range(12):
             await asyncio.sleep(0)
 
     def wake_next(self) -> None:
-        assert self._sleepers, "everybody waits for something that never comes"
+        assert self._sleepers, "deadlock: no task is sleeping"
         at, _, waking = heapq.heappop(self._sleepers)
         self.now = max(self.now, at)
         if not waking.done():
@@ -71,10 +71,10 @@ def ask(route: Route = routes.GET_ROOM, timeout: float | None = None, **policy: 
 
 
 def say(word: str, request: Request) -> Outcome:
-    """Turn a word of a script into an outcome.
+    """Return the outcome of a word of a script.
 
-    `ok`, `refused`, `lost`, `late`, `untrusted`, a status such as `502`, a status with a code such
-    as `200/10105`, or with a Retry-After such as `429@7`.
+    Words: `ok`, `refused`, `lost`, `late`, `untrusted`, a status such as `502`, a status with a code
+    such as `200/10105`, or with a Retry-After such as `429@7`.
     """
     match word:
         case "ok":
@@ -95,9 +95,9 @@ def say(word: str, request: Request) -> Outcome:
 
 @attrs.define
 class Wire:
-    """Answers each attempt with the next word of the script, the last one for ever.
+    """A transport that uses one word of the script per attempt, and repeats the last one.
 
-    A word may be preceded by how long the attempt takes, such as `5:late`.
+    A word may be preceded by the duration of the attempt in seconds, such as `5:late`.
     """
 
     time: Time

@@ -1,4 +1,4 @@
-"""A server that does on the wire exactly what a test's script says, and keeps what it saw."""
+"""A server that sends exactly what a test's script says, and records the requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHER_ID = "6571f3c2a1b2c3d4e5f60799"
 
 @attrs.frozen
 class Seen:
-    """One request as it came over the wire."""
+    """A request as received."""
 
     method: str
     target: str
@@ -34,7 +34,7 @@ class Seen:
 
 
 class Link:
-    """One accepted connection."""
+    """An accepted connection."""
 
     def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.server = server
@@ -44,7 +44,7 @@ class Link:
         self.number = server.accepted
 
     async def request(self) -> Seen:
-        """Read one request; EOFError where the peer ends instead."""
+        """Read one request; raise EOFError if the peer closes the connection instead."""
         try:
             head = await self.reader.readuntil(b"\r\n\r\n")
             line, *fields = head.decode("latin-1").split("\r\n")[:-2]
@@ -61,7 +61,7 @@ class Link:
         self.writer.write(data)
 
     def answer(self, status: int, body: object = b"", headers: Mapping[str, str] | None = None) -> None:
-        """Send one whole answer; a mapping becomes JSON."""
+        """Send a complete response; a mapping becomes JSON."""
         self.send(answer(status, body, headers))
 
     async def drain(self) -> None:
@@ -69,22 +69,22 @@ class Link:
             await self.writer.drain()
 
     def close(self) -> None:
-        """End the connection with a FIN."""
+        """Close the connection with a FIN."""
         self.writer.close()
 
     def shut(self) -> None:
-        """Send a FIN at once, where `close` waits for the loop's next turn."""
+        """Send a FIN immediately; `close` waits for the loop's next iteration."""
         with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as twin:
             twin.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """End the connection with an RST."""
+        """Reset the connection (RST)."""
         raw = self.writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def gone(self) -> None:
-        """Wait until the peer has ended the connection."""
+        """Wait until the peer has closed the connection."""
         with contextlib.suppress(ConnectionError):
             while await self.reader.read(65536):
                 pass
@@ -94,7 +94,7 @@ Script = Callable[[Link], Awaitable[object]]
 
 
 class Server:
-    """What the scripts saw."""
+    """The server's address, and the connections and requests that it received."""
 
     def __init__(self) -> None:
         self.accepted = 0
@@ -113,7 +113,7 @@ class Server:
 
 
 def answer(status: int, body: object = b"", headers: Mapping[str, str] | None = None) -> bytes:
-    """Return the bytes of one whole answer; a mapping becomes JSON."""
+    """Return the bytes of a complete response; a mapping becomes JSON."""
     payload = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"Content-Type": "application/json", "Content-Length": str(len(payload)), **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
@@ -121,7 +121,7 @@ def answer(status: int, body: object = b"", headers: Mapping[str, str] | None = 
 
 
 def room(room_id: str = ROOM_ID, **fields: object) -> dict[str, object]:
-    """Return the body of a success that carries a room."""
+    """Return the body of a success with a room."""
     return {"result": 0, "room": {"room_id": room_id, **fields}}
 
 
@@ -129,7 +129,7 @@ def room(room_id: str = ROOM_ID, **fields: object) -> dict[str, object]:
 async def serve(
     script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[Server]:
-    """Run a script for each connection; whatever a connection ends with ends its script."""
+    """Run a script for each connection; the end of the connection ends its script."""
     server = Server()
     tasks: set[asyncio.Task[None]] = set()
     failures: list[BaseException] = []
@@ -168,7 +168,7 @@ async def serve(
 
 
 def repeating(*answers: bytes) -> Script:
-    """Return a script that answers every request of a connection in turn, the last answer for ever."""
+    """Return a script that sends the given responses in turn on each connection, repeating the last one."""
 
     async def script(link: Link) -> None:
         turn = 0

@@ -1,4 +1,4 @@
-"""The client under aioresponses: what is sent and how answers are taken, without a socket."""
+"""The client with aioresponses: requests and responses without a socket."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def client() -> VideoClient:
     return VideoClient("a" * 24, "k" * 36, BASE, retry=RetryPolicy(base=0))
 
 
-async def test_a_get_survives_a_503_by_a_retry_that_the_test_sees(
+async def test_get_is_retried_after_a_503(
     videoapi_aioresponses: aioresponses.aioresponses,
 ) -> None:
     videoapi_aioresponses.get(ROOM, status=503)
@@ -32,7 +32,7 @@ async def test_a_get_survives_a_503_by_a_retry_that_the_test_sees(
     assert len(videoapi_aioresponses.requests["GET", URL(ROOM)]) == 2
 
 
-async def test_a_get_without_retries_fails_at_the_first_503(
+async def test_get_without_retries_fails_on_the_first_503(
     videoapi_aioresponses: aioresponses.aioresponses,
 ) -> None:
     videoapi_aioresponses.get(ROOM, status=503, repeat=True)
@@ -46,7 +46,7 @@ async def test_a_get_without_retries_fails_at_the_first_503(
 @pytest.mark.parametrize(
     "answer", [canned_room(), canned_room(name="Stand-up"), {"result": 0, "room": {"room_id": ROOM_ID}}]
 )
-async def test_a_create_takes_a_canned_answer_that_echoes_no_reference(
+async def test_create_accepts_a_canned_room_without_a_reference(
     videoapi_aioresponses: aioresponses.aioresponses, answer: dict[str, object]
 ) -> None:
     videoapi_aioresponses.post(f"{BASE}/rooms", payload=answer)
@@ -55,37 +55,37 @@ async def test_a_create_takes_a_canned_answer_that_echoes_no_reference(
     assert room.room_id == ROOM_ID
 
 
-async def test_a_create_does_not_take_the_answer_to_another_name(
+async def test_create_rejects_a_response_for_another_name(
     videoapi_aioresponses: aioresponses.aioresponses,
 ) -> None:
-    videoapi_aioresponses.post(f"{BASE}/rooms", payload=canned_room(name="Somebody else's"))
+    videoapi_aioresponses.post(f"{BASE}/rooms", payload=canned_room(name="Another meeting"))
     async with client() as api:
         with pytest.raises(CreateOutcomeUnknown):
             await api.rooms.create(name="Stand-up")
 
 
-async def test_a_canned_token_is_a_token(videoapi_aioresponses: aioresponses.aioresponses) -> None:
+async def test_canned_token_is_returned_as_a_token(videoapi_aioresponses: aioresponses.aioresponses) -> None:
     videoapi_aioresponses.post(f"{ROOM}/tokens", payload=canned_token("opaque"))
     async with client() as api:
         token = await api.tokens.create(ROOM_ID, name="Ann", role="moderator", user_ref="u-1")
     assert token.value == "opaque"
 
 
-async def test_canned_errors_are_told_apart_by_their_codes(
+async def test_canned_error_code_determines_the_exception(
     videoapi_aioresponses: aioresponses.aioresponses,
 ) -> None:
     videoapi_aioresponses.get(ROOM, status=404, payload=canned_error(40001))
     videoapi_aioresponses.post(f"{ROOM}/tokens", status=200, payload=canned_error(10114))
     async with client() as api:
-        with pytest.raises(NotFound) as gone:
+        with pytest.raises(NotFound) as missing:
             await api.rooms.get(ROOM_ID)
         with pytest.raises(TokenDenied) as full:
             await api.tokens.create(ROOM_ID, name="Ann", role="participant", user_ref="u-1")
-    assert gone.value.error == "[Reason] Room not found"
+    assert missing.value.error == "[Reason] Room not found"
     assert full.value.reason == "full"
 
 
-def test_the_shim_stands_only_inside_its_context() -> None:
+def test_shim_is_active_only_inside_its_context() -> None:
     before = aioresponses.core.ClientResponse
     with aioresponses_shim():
         required = "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters

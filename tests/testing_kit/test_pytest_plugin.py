@@ -1,4 +1,4 @@
-"""The pytest plugin as a user's project meets it: an inner pytest over a tiny project."""
+"""The pytest plugin in a user's project: runs an inner pytest on a small project."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NO_ASYNC_PLUGIN = ("-p", "no:asyncio", "-p", "no:anyio")
 
 
 def run(project: Path, source: str, *options: str) -> str:
-    """Run pytest over one file and return its output; it must pass, warnings being errors."""
+    """Run pytest on one file, with warnings as errors, and return its output; all tests must pass."""
     (project / "test_inner.py").write_text(textwrap.dedent(source), encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *options]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=100, check=False)
@@ -19,7 +19,7 @@ def run(project: Path, source: str, *options: str) -> str:
     return done.stdout
 
 
-def test_a_project_that_uses_no_fixture_imports_nothing(tmp_path: Path) -> None:
+def test_plugin_imports_nothing_until_a_fixture_is_used(tmp_path: Path) -> None:
     run(
         tmp_path,
         """
@@ -33,7 +33,7 @@ def test_a_project_that_uses_no_fixture_imports_nothing(tmp_path: Path) -> None:
     )
 
 
-def test_the_fixtures_work_without_an_async_plugin(tmp_path: Path) -> None:
+def test_fixtures_work_without_an_async_plugin(tmp_path: Path) -> None:
     output = run(
         tmp_path,
         """
@@ -55,7 +55,7 @@ def test_the_fixtures_work_without_an_async_plugin(tmp_path: Path) -> None:
     assert "2 passed" in output
 
 
-def test_the_fixtures_work_with_pytest_asyncio(tmp_path: Path) -> None:
+def test_fixtures_work_with_pytest_asyncio(tmp_path: Path) -> None:
     output = run(
         tmp_path,
         """
@@ -79,7 +79,7 @@ def test_the_fixtures_work_with_pytest_asyncio(tmp_path: Path) -> None:
     assert "1 passed" in output
 
 
-def test_the_client_may_fetch_the_sandbox_s_recordings(tmp_path: Path) -> None:
+def test_client_can_download_sandbox_recordings(tmp_path: Path) -> None:
     run(
         tmp_path,
         """
@@ -99,11 +99,11 @@ def test_the_client_may_fetch_the_sandbox_s_recordings(tmp_path: Path) -> None:
     )
 
 
-def test_an_unused_client_leaves_no_warning(tmp_path: Path) -> None:
+def test_unused_client_causes_no_warning(tmp_path: Path) -> None:
     run(tmp_path, "def test_unused(videoapi_client): pass", *NO_ASYNC_PLUGIN)
 
 
-def test_options_of_the_sandbox_come_from_an_overridden_fixture(tmp_path: Path) -> None:
+def test_sandbox_options_come_from_an_overridden_fixture(tmp_path: Path) -> None:
     run(
         tmp_path,
         """

@@ -23,25 +23,25 @@ async def client(videoapi_client: VideoClient) -> AsyncIterator[VideoClient]:
         yield opened
 
 
-async def test_a_fastapi_route_annotated_with_a_room_answers_it_as_on_the_wire(client: VideoClient) -> None:
+async def test_fastapi_route_returns_a_room_by_api_field_name(client: VideoClient) -> None:
     app = FastAPI()
 
     @app.get("/rooms/{room_id}")
     async def read(room_id: str) -> Room:
         return await client.rooms.get(room_id)
 
-    made = await client.rooms.create(name="Stand-up", settings={"participants": "10"})
+    created = await client.rooms.create(name="Stand-up", settings={"participants": "10"})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as browser:
-        shown = (await browser.get(f"/rooms/{made.room_id}")).json()
+        shown = (await browser.get(f"/rooms/{created.room_id}")).json()
         described = await browser.get("/openapi.json")
     assert shown["name"] == "Stand-up"
-    assert Room.from_dict(shown).room_id == made.room_id
+    assert Room.from_dict(shown).room_id == created.room_id
     assert described.status_code == 200
     schema = described.json()["paths"]["/rooms/{room_id}"]["get"]["responses"]["200"]
     assert schema["content"]["application/json"]["schema"]
 
 
-async def test_a_fastapi_route_takes_a_list_of_rooms_and_a_body(client: VideoClient) -> None:
+async def test_fastapi_routes_handle_room_lists_and_room_bodies(client: VideoClient) -> None:
     app = FastAPI()
 
     @app.get("/rooms")
@@ -52,14 +52,14 @@ async def test_a_fastapi_route_takes_a_list_of_rooms_and_a_body(client: VideoCli
     async def echo(room: Annotated[Room, Body()]) -> dict[str, str | None]:
         return {"id": room.room_id}
 
-    made = await client.rooms.create(name="Stand-up")
+    created = await client.rooms.create(name="Stand-up")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as browser:
-        assert [room["room_id"] for room in (await browser.get("/rooms")).json()] == [made.room_id]
-        assert (await browser.post("/echo", json=made.to_dict())).json() == {"id": made.room_id}
+        assert [room["room_id"] for room in (await browser.get("/rooms")).json()] == [created.room_id]
+        assert (await browser.post("/echo", json=created.to_dict())).json() == {"id": created.room_id}
         assert (await browser.post("/echo", json={"room_id": []})).status_code == 422
 
 
-async def test_an_aiohttp_application_keeps_one_client_for_its_life(videoapi_sandbox: Sandbox) -> None:
+async def test_aiohttp_application_shares_one_client(videoapi_sandbox: Sandbox) -> None:
     key = web.AppKey("video", VideoClient)
 
     async def video(app: web.Application) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Bodies of any size and shape end as a value or as an error of the library, in bounded memory."""
+"""Response bodies of any size and form yield a value or a library error, in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from videoapi import (
 )
 
 ONCE = RetryPolicy(attempts=1)
-WHOLE = json.dumps(room(name="Stand-up")).encode()
-ZIPPED = gzip.compress(WHOLE)
+COMPLETE = json.dumps(room(name="Stand-up")).encode()
+ZIPPED = gzip.compress(COMPLETE)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
 def sized(body: bytes, encoding: str | None = None, length: int | None = None) -> bytes:
     coding = f"Content-Encoding: {encoding}\r\n" if encoding else ""
-    return HEAD + f"{coding}Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
+    return HEAD + f"{coding}Content-Length: {length or len(body)}\r\n\r\n".encode() + body
 
 
 def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
@@ -57,17 +57,17 @@ async def get(data: bytes, *, create: bool = False) -> object:
 @pytest.mark.parametrize(
     "data",
     [
-        sized(WHOLE),
-        chunked(WHOLE),
-        chunked(*(bytes([byte]) for byte in WHOLE)),
-        sized(gzip.compress(WHOLE), "gzip"),
-        sized(zlib.compress(WHOLE), "deflate"),
+        sized(COMPLETE),
+        chunked(COMPLETE),
+        chunked(*(bytes([byte]) for byte in COMPLETE)),
+        sized(gzip.compress(COMPLETE), "gzip"),
+        sized(zlib.compress(COMPLETE), "deflate"),
         chunked(ZIPPED[:20], ZIPPED[20:]).replace(b"\r\n", b"\r\nContent-Encoding: gzip\r\n", 1),
-        sized(b"\xef\xbb\xbf" + WHOLE),
-        sized(WHOLE).replace(b"application/json", b"text/html"),
-        sized(WHOLE).replace(b"application/json", b"application/json; charset=klingon"),
-        sized(WHOLE).replace(b" 200 ", b" 201 "),
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + sized(WHOLE),
+        sized(b"\xef\xbb\xbf" + COMPLETE),
+        sized(COMPLETE).replace(b"application/json", b"text/html"),
+        sized(COMPLETE).replace(b"application/json", b"application/json; charset=klingon"),
+        sized(COMPLETE).replace(b" 200 ", b" 201 "),
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + sized(COMPLETE),
     ],
     ids=[
         "sized",
@@ -83,28 +83,28 @@ async def get(data: bytes, *, create: bool = False) -> object:
         "1xx",
     ],
 )
-async def test_a_whole_success_is_read_in_whatever_shape_it_comes(data: bytes) -> None:
+async def test_complete_success_body_is_decoded_in_every_encoding(data: bytes) -> None:
     found = await get(data)
     assert found.name == "Stand-up"  # type: ignore[attr-defined]
 
 
 BROKEN: dict[str, tuple[bytes, type[VideoAPIError]]] = {
-    "length-too-long": (sized(WHOLE, length=len(WHOLE) + 5), ConnectionFailed),
-    "cut-chunked": (chunked(WHOLE, end=b""), ConnectionFailed),
-    "bad-chunk-size": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + WHOLE, VideoAPIError),
-    "cut-json": (sized(WHOLE[:-5]), ProtocolError),
-    "cut-gzip": (sized(gzip.compress(WHOLE)[:-12], "gzip"), VideoAPIError),
-    "gzip-without-its-end": (sized(gzip.compress(WHOLE * 50)[:60], "gzip"), VideoAPIError),
-    "no-gzip": (sized(WHOLE, "gzip"), VideoAPIError),
-    "bad-crc": (sized(gzip.compress(WHOLE)[:-8] + b"\0" * 8, "gzip"), VideoAPIError),
+    "length-too-long": (sized(COMPLETE, length=len(COMPLETE) + 5), ConnectionFailed),
+    "cut-chunked": (chunked(COMPLETE, end=b""), ConnectionFailed),
+    "bad-chunk-size": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + COMPLETE, VideoAPIError),
+    "cut-json": (sized(COMPLETE[:-5]), ProtocolError),
+    "cut-gzip": (sized(gzip.compress(COMPLETE)[:-12], "gzip"), VideoAPIError),
+    "gzip-without-its-end": (sized(gzip.compress(COMPLETE * 50)[:60], "gzip"), VideoAPIError),
+    "no-gzip": (sized(COMPLETE, "gzip"), VideoAPIError),
+    "bad-crc": (sized(gzip.compress(COMPLETE)[:-8] + b"\0" * 8, "gzip"), VideoAPIError),
     "unknown-encoding": (sized(b"\x28\xb5\x2f\xfd rubbish", "klingon"), ProtocolError),
     "empty": (sized(b""), ProtocolError),
     "html": (sized(b"<html>It works!</html>"), ProtocolError),
     "204": (b"HTTP/1.1 204 No Content\r\n\r\n", ProtocolError),
-    "204-with-body": (sized(WHOLE).replace(b" 200 ", b" 204 "), ProtocolError),
-    "206": (sized(WHOLE).replace(b" 200 ", b" 206 "), ProtocolError),
-    "200-error-both": (sized(WHOLE[:-1] + b',"result":10002}'), ProtocolError),
-    "trailing": (sized(WHOLE + b"{}"), VideoAPIError),
+    "204-with-body": (sized(COMPLETE).replace(b" 200 ", b" 204 "), ProtocolError),
+    "206": (sized(COMPLETE).replace(b" 200 ", b" 206 "), ProtocolError),
+    "200-error-both": (sized(COMPLETE[:-1] + b',"result":10002}'), ProtocolError),
+    "trailing": (sized(COMPLETE + b"{}"), VideoAPIError),
     "nan": (sized(b'{"result":NaN,"room":{}}'), VideoAPIError),
     "no-utf-8": (sized(b'{"result":0,"room":{"room_id":"abc12345","name":"\xff"}}'), VideoAPIError),
     "deep": (sized(b'{"result":0,"room":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), VideoAPIError),
@@ -114,19 +114,19 @@ BROKEN: dict[str, tuple[bytes, type[VideoAPIError]]] = {
 
 
 @pytest.mark.parametrize(("data", "expected"), BROKEN.values(), ids=BROKEN)
-async def test_a_body_that_is_no_success_is_an_error_of_the_library(data: bytes, expected: type[VideoAPIError]) -> None:
+async def test_invalid_body_raises_a_library_error(data: bytes, expected: type[VideoAPIError]) -> None:
     with pytest.raises(expected) as failed:
         await get(data)
     assert failed.value.may_have_executed
 
 
 @pytest.mark.parametrize("name", [name for name in BROKEN if name != "another-room"])
-async def test_and_leaves_a_create_unknown(name: str) -> None:
+async def test_invalid_body_leaves_a_create_unknown(name: str) -> None:
     with pytest.raises(CreateOutcomeUnknown):
         await get(BROKEN[name][0], create=True)
 
 
-async def test_a_proxys_page_is_judged_by_its_status() -> None:
+async def test_html_page_from_a_proxy_is_classified_by_its_status() -> None:
     page = b"<html>Bad Gateway</html>"
     with pytest.raises(ServerFault) as failed:
         await get(answer(502, page, {"Content-Type": "text/html"}))
@@ -173,8 +173,8 @@ FLOOD = """
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
-def test_a_flood_stops_at_16_mib_in_little_memory(coding: str) -> None:
-    """In a process of its own, as the high-water mark of memory never falls."""
+def test_oversized_body_is_rejected_at_16_mib_in_bounded_memory(coding: str) -> None:
+    """Uses a separate process, because the peak memory of a process never decreases."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(FLOOD), coding],
         capture_output=True,
@@ -186,7 +186,7 @@ def test_a_flood_stops_at_16_mib_in_little_memory(coding: str) -> None:
     assert done.returncode == 0, done.stderr
     message, sent, grown = done.stdout.splitlines()
     assert "larger than 16 MiB" in message
-    # What the kernel holds comes on top of what was read.
+    # Includes data in kernel buffers that was never read.
     assert int(sent) < 64 * 1024 * 1024
     grown_mib = int(grown) / (1024 if sys.platform == "linux" else 1024 * 1024)
     assert grown_mib < 64

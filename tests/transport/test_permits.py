@@ -1,4 +1,4 @@
-"""Calls wait for one another without any of them timing out because of it."""
+"""Waiting for a free connection: permits, and which timeouts apply."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ async def slow(link: Link) -> None:
         link.answer(200, room())
 
 
-async def test_waiting_for_a_connection_costs_none_of_the_attempts_time() -> None:
+async def test_waiting_for_a_connection_does_not_count_as_attempt_time() -> None:
     events: list[AttemptEvent] = []
 
-    def keep(event: object) -> None:
+    def record(event: object) -> None:
         if isinstance(event, AttemptEvent):
             events.append(event)
 
     async with serve(slow) as server, SessionManager(max_connections=1) as manager:
         client = VideoClient(
-            "id", "key", server.base_url, session=manager, attempt_timeout=0.3, retry=ONCE, listeners=[keep]
+            "id", "key", server.base_url, session=manager, attempt_timeout=0.3, retry=ONCE, listeners=[record]
         )
         await asyncio.gather(*(client.rooms.get(ROOM_ID) for _ in range(6)))
         assert server.accepted == 1
@@ -43,7 +43,7 @@ async def test_waiting_for_a_connection_costs_none_of_the_attempts_time() -> Non
     assert sum(event.waited == 0 for event in events) == 1
 
 
-async def test_a_wait_for_a_connection_ends_with_the_call_and_nothing_was_sent() -> None:
+async def test_wait_for_a_connection_ends_at_the_timeout_without_sending() -> None:
     async def silent(link: Link) -> None:
         await link.request()
         await link.gone()
@@ -61,14 +61,14 @@ async def test_a_wait_for_a_connection_ends_with_the_call_and_nothing_was_sent()
         await asyncio.wait([busy])
 
 
-async def test_no_more_connections_are_opened_than_allowed() -> None:
+async def test_max_connections_limits_open_connections() -> None:
     async with serve(slow) as server, SessionManager(max_connections=3) as manager:
         client = VideoClient("id", "key", server.base_url, session=manager)
         await asyncio.gather(*(client.rooms.get(ROOM_ID) for _ in range(12)))
         assert server.accepted == 3
 
 
-async def test_a_call_made_inside_an_open_stream_finds_a_connection() -> None:
+async def test_call_inside_an_open_stream_finds_a_connection() -> None:
     listed = answer(200, {"result": 0, "rooms": [{"room_id": ROOM_ID}, {"room_id": "b" * 24}]})
 
     async def script(link: Link) -> None:
@@ -92,7 +92,7 @@ async def test_a_call_made_inside_an_open_stream_finds_a_connection() -> None:
         assert len(found) == 2
 
 
-async def test_permits_come_back_however_a_call_ends() -> None:
+async def test_permits_are_released_however_a_call_ends() -> None:
     async def script(link: Link) -> None:
         seen = await link.request()
         if seen.target.endswith("/rooms"):
@@ -123,6 +123,6 @@ async def test_permits_come_back_however_a_call_ends() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "8", 10_001])
-def test_a_limit_that_is_none_is_refused(limit: object) -> None:
+def test_invalid_max_connections_is_rejected(limit: object) -> None:
     with pytest.raises(ConfigurationError, match="max_connections"):
         SessionManager(max_connections=limit)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Whether a request can have left is read off the connection, never off the class of an exception."""
+"""Whether a request may have been sent depends on the connection's state, not on the exception's class."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def closed_port() -> str:
         return f"http://127.0.0.1:{listening.getsockname()[1]}/video/v2"
 
 
-async def test_a_refused_connection_proves_that_nothing_was_sent() -> None:
+async def test_refused_connection_proves_that_nothing_was_sent() -> None:
     async with VideoClient("id", "key", closed_port(), retry=ONCE) as client:
         for call in (
             client.rooms.create(name="Stand-up", on_unknown="strict"),
@@ -45,8 +45,8 @@ async def test_a_refused_connection_proves_that_nothing_was_sent() -> None:
             assert failed.value.attempts == 1
 
 
-async def test_a_create_that_never_left_is_tried_until_the_listener_is_there() -> None:
-    """Past the policy's three attempts it goes on, as it certainly was not carried out."""
+async def test_unsent_create_is_retried_until_the_server_listens() -> None:
+    """Retries exceed the policy's three attempts, because the request was certainly not executed."""
 
     async def script(link: Link) -> None:
         seen = await link.request()
@@ -66,13 +66,13 @@ async def test_a_create_that_never_left_is_tried_until_the_listener_is_there() -
     port = held.getsockname()[1]
     async with contextlib.AsyncExitStack() as stack, SessionManager(clock=Clock(sleep=sleep)) as manager:
         client = VideoClient("id", "key", f"http://127.0.0.1:{port}/video/v2", session=manager)
-        made = await client.rooms.create(name="Stand-up", on_unknown="strict")
-    assert made.room_id == ROOM_ID
+        created = await client.rooms.create(name="Stand-up", on_unknown="strict")
+    assert created.room_id == ROOM_ID
     assert len(sleeps) == 5
 
 
-async def test_a_connection_that_could_not_be_made_left_no_byte_of_the_request() -> None:
-    """A TLS port that never speaks gets a ClientHello, and never a request."""
+async def test_failed_tls_handshake_sends_no_byte_of_the_request() -> None:
+    """A server that never completes the TLS handshake receives a ClientHello, but no request."""
     received = bytearray()
 
     async def mute(link: Link) -> None:
@@ -90,7 +90,7 @@ async def test_a_connection_that_could_not_be_made_left_no_byte_of_the_request()
     assert b"POST" not in received
 
 
-async def test_an_attempt_that_ends_while_connecting_was_not_sent() -> None:
+async def test_timeout_while_connecting_means_not_sent() -> None:
     async def mute(link: Link) -> None:
         await link.gone()
 
@@ -150,7 +150,7 @@ async def close_within_the_headers(link: Link) -> None:
         close_within_the_headers,
     ],
 )
-async def test_a_create_whose_connection_broke_later_is_unknown(script: object) -> None:
+async def test_create_is_unknown_when_an_open_connection_breaks(script: object) -> None:
     async with serve(script) as server:  # type: ignore[arg-type]
         async with VideoClient("id", "key", server.base_url) as client:
             with pytest.raises(CreateOutcomeUnknown) as failed:
@@ -163,7 +163,7 @@ async def test_a_create_whose_connection_broke_later_is_unknown(script: object) 
     assert failed.value.status is None
 
 
-async def test_the_reference_of_an_unknown_create_is_the_one_on_the_wire() -> None:
+async def test_unknown_create_reports_the_reference_that_was_sent() -> None:
     async with serve(close_after_the_request) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             with pytest.raises(CreateOutcomeUnknown) as bare:
@@ -176,7 +176,7 @@ async def test_the_reference_of_an_unknown_create_is_the_one_on_the_wire() -> No
 
 
 @pytest.mark.parametrize(
-    "rubbish",
+    "garbage",
     [
         b"220 smtp.example.com ESMTP ready\r\n",
         b"<html>hello</html>",
@@ -187,12 +187,12 @@ async def test_the_reference_of_an_unknown_create_is_the_one_on_the_wire() -> No
     ],
     ids=["smtp", "html", "no-status", "two-lengths", "long-header", "status-1000"],
 )
-async def test_an_answer_that_is_no_http_is_no_refusal(rubbish: bytes) -> None:
-    """The parser's exception claims a status of 400 that nobody sent."""
+async def test_malformed_response_is_not_a_rejection(garbage: bytes) -> None:
+    """The parser's exception contains a status of 400 that the server did not send."""
 
     async def script(link: Link) -> None:
         await link.request()
-        link.send(rubbish)
+        link.send(garbage)
         await link.gone()
 
     async with serve(script) as server:
@@ -207,7 +207,7 @@ async def test_an_answer_that_is_no_http_is_no_refusal(rubbish: bytes) -> None:
     assert failed.value.may_have_executed
 
 
-async def test_an_early_refusal_that_is_read_is_a_refusal() -> None:
+async def test_early_rejection_before_the_body_is_sent_is_a_rejection() -> None:
     async def script(link: Link) -> None:
         await link.reader.readuntil(b"\r\n\r\n")
         link.answer(413, b"too much", {"Connection": "close"})
@@ -221,12 +221,12 @@ async def test_an_early_refusal_that_is_read_is_a_refusal() -> None:
     assert not failed.value.may_have_executed
 
 
-async def test_a_cancelled_call_is_cancelled_and_leaves_no_connection_behind() -> None:
-    asked = asyncio.Event()
+async def test_cancelled_call_closes_its_connection() -> None:
+    requested = asyncio.Event()
 
     async def script(link: Link) -> None:
         await link.request()
-        asked.set()
+        requested.set()
         if link.number == 1:
             await link.gone()
             gone.set()
@@ -237,7 +237,7 @@ async def test_a_cancelled_call_is_cancelled_and_leaves_no_connection_behind() -
     async with serve(script) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             task = asyncio.create_task(client.rooms.get(ROOM_ID))
-            await asked.wait()
+            await requested.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

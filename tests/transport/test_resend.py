@@ -1,4 +1,4 @@
-"""What is on the wire is what our own retries put there, and nothing more."""
+"""Only the library's own retries resend requests; aiohttp never does."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def call(client: VideoClient, method: str) -> object:
         ("CREATE", ONCE, 1),
     ],
 )
-async def test_requests_on_the_wire_are_the_attempts_of_the_policy(
+async def test_requests_sent_match_the_attempts_of_the_policy(
     script: object, method: str, policy: RetryPolicy, requests: int
 ) -> None:
     async with serve(script) as server:  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ async def test_requests_on_the_wire_are_the_attempts_of_the_policy(
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
-async def test_a_kept_connection_that_ends_costs_one_request_and_no_hidden_second(method: str) -> None:
+async def test_request_on_a_closing_connection_is_not_resent_by_aiohttp(method: str) -> None:
     async with serve(answer_once_then_close) as server:
         async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
             await call(client, method)
@@ -81,7 +81,7 @@ async def test_a_kept_connection_that_ends_costs_one_request_and_no_hidden_secon
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
-async def test_an_answer_that_forbids_keep_alive_changes_nothing_about_it(method: str) -> None:
+async def test_request_is_not_resent_after_connection_close(method: str) -> None:
     async def script(link: Link) -> None:
         await link.request()
         if link.number == 1:
@@ -97,7 +97,7 @@ async def test_an_answer_that_forbids_keep_alive_changes_nothing_about_it(method
         assert [seen.connection for seen in server.requests] == [1, 2]
 
 
-async def test_a_stream_that_gets_no_head_is_asked_for_as_often_as_the_policy_says() -> None:
+async def test_stream_without_response_headers_is_retried_per_the_policy() -> None:
     async with serve(close_unanswered) as server:
         async with VideoClient("id", "key", server.base_url, retry=EAGER) as client:
             with pytest.raises(ConnectionFailed):
@@ -105,7 +105,7 @@ async def test_a_stream_that_gets_no_head_is_asked_for_as_often_as_the_policy_sa
         assert len(server.requests) == 3
 
 
-async def test_a_read_survives_two_broken_connections() -> None:
+async def test_read_survives_two_broken_connections() -> None:
     async def script(link: Link) -> None:
         await link.request()
         if link.number < 3:

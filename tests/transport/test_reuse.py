@@ -1,4 +1,4 @@
-"""Only a connection that answered plainly is used again."""
+"""Connections are reused only after a valid, successful response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from videoapi.pipeline.clock import Clock
 ONCE = RetryPolicy(attempts=1)
 
 
-async def test_connections_that_answered_well_are_used_again() -> None:
+async def test_connection_is_reused_after_a_success() -> None:
     async with serve(repeating(answer(200, room()))) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             for _ in range(5):
@@ -22,7 +22,7 @@ async def test_connections_that_answered_well_are_used_again() -> None:
         assert server.accepted == 1
 
 
-async def test_a_stream_that_was_read_to_its_end_leaves_its_connection_to_the_next() -> None:
+async def test_connection_is_reused_after_a_fully_read_stream() -> None:
     async with serve(repeating(answer(200, {"result": 0, "rooms": [{"room_id": ROOM_ID}]}))) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             for _ in range(3):
@@ -46,20 +46,20 @@ async def test_a_stream_that_was_read_to_its_end_leaves_its_connection_to_the_ne
     ],
 )
 @pytest.mark.parametrize("pieces", [1, 2])
-async def test_a_connection_that_answered_otherwise_is_not(status: int, body: object, pieces: int) -> None:
-    whole = answer(status, body)
+async def test_connection_is_not_reused_after_any_other_response(status: int, body: object, pieces: int) -> None:
+    response = answer(status, body)
 
     async def script(link: Link) -> None:
         await link.request()
-        # In two pieces the connection goes back to the pool with its last byte, before anyone has judged it.
-        cut = whole.index(b"\r\n\r\n") + 4 if pieces == 2 else len(whole)
-        link.send(whole[:cut])
+        # In two pieces, the last byte returns the connection to the pool before the response is classified.
+        cut = response.index(b"\r\n\r\n") + 4 if pieces == 2 else len(response)
+        link.send(response[:cut])
         await asyncio.sleep(0.01)
-        link.send(whole[cut:])
+        link.send(response[cut:])
         await link.request()
 
     async def sleep(seconds: float) -> None:
-        """Do not sit out the pause after a 429."""
+        """Skip the pause after a 429."""
 
     async with serve(script) as server, SessionManager(clock=Clock(sleep=sleep)) as manager:
         client = VideoClient("id", "key", server.base_url, retry=ONCE, session=manager)
@@ -70,7 +70,7 @@ async def test_a_connection_that_answered_otherwise_is_not(status: int, body: ob
 
 
 @pytest.mark.parametrize("body", [{"result": 10002}, {"result": 0}, {"result": 0, "rooms": 5}, b"<html>"])
-async def test_nor_is_one_whose_stream_ended_otherwise(body: object) -> None:
+async def test_connection_is_not_reused_after_a_failed_stream(body: object) -> None:
     async with serve(repeating(answer(200, body))) as server:
         async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
             for _ in range(2):
@@ -80,8 +80,8 @@ async def test_nor_is_one_whose_stream_ended_otherwise(body: object) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 200])
-async def test_closing_it_does_not_hit_a_neighbour_who_took_it_from_the_pool(status: int) -> None:
-    """The neighbour wakes in the same turn of the loop in which a refusal's last byte comes, and a moment earlier."""
+async def test_discard_does_not_fail_a_call_that_already_reused_the_connection(status: int) -> None:
+    """The other call wakes in the same loop iteration as the last byte of the error arrives, and just before it."""
     refusal = answer(status, {"result": 40001, "error": "[Reason] Room not found", "desc": ""})
 
     async def script(link: Link) -> None:
@@ -90,30 +90,30 @@ async def test_closing_it_does_not_hit_a_neighbour_who_took_it_from_the_pool(sta
             link.send(refusal[:-1] if seen.target.endswith("gone1234") else answer(200, room()))
 
     loop = asyncio.get_running_loop()
-    woken = loop.create_future()
-    ours, theirs = socket.socketpair()
-    loop.add_reader(theirs, lambda: woken.done() or woken.set_result(None))
+    wake = loop.create_future()
+    sender, receiver = socket.socketpair()
+    loop.add_reader(receiver, lambda: wake.done() or wake.set_result(None))
     async with serve(script) as server:
         async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
 
-            async def neighbour() -> None:
-                await woken
+            async def other_call() -> None:
+                await wake
                 await client.rooms.get(ROOM_ID)
 
-            busy = asyncio.create_task(neighbour())
+            other = asyncio.create_task(other_call())
             refused = asyncio.create_task(client.rooms.get("gone1234"))
             while not server.requests:
                 await asyncio.sleep(0)
             for _ in range(5):
                 await asyncio.sleep(0)
-            ours.send(b"!")
+            sender.send(b"!")
             server.links[0].send(refusal[-1:])
             with pytest.raises(NotFound):
                 await refused
-            await busy
-            # However it went, the connection is used no more.
+            await other
+            # Whichever call came first, the connection is not reused.
             await client.rooms.get(ROOM_ID)
         assert server.requests[-1].connection == 2
-    loop.remove_reader(theirs)
-    ours.close()
-    theirs.close()
+    loop.remove_reader(receiver)
+    sender.close()
+    receiver.close()

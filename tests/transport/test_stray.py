@@ -1,4 +1,4 @@
-"""An answer that is there before the question is nobody's answer."""
+"""An unsolicited response is never used as the response to the next request."""
 
 from __future__ import annotations
 
@@ -18,81 +18,81 @@ STRAYS: dict[str, Callable[[Link], None]] = {
     "400": lambda link: link.answer(400),
     "408": lambda link: link.answer(408, b"", {"Connection": "close"}),
     "10002": lambda link: link.answer(200, {"result": 10002, "error": "[Reason] Required Data Missing"}),
-    "success": lambda link: link.answer(200, room("somebodyelses1", name="Somebody else's")),
+    "success": lambda link: link.answer(200, room("otherroom12345", name="Another room")),
     "part": lambda link: link.send(b"HTTP/1.1 4"),
     "blank": lambda link: link.send(b"\r\n"),
     "fin": lambda link: link.shut(),
 }
 
-SWALLOWED = {("part", 5), ("blank", 5)}
-"""What the parser has taken in without a trace; see the test of its second half."""
+CONSUMED = {("part", 5), ("blank", 5)}
+"""Cases in which the parser consumes the data unnoticed; see the test of the second half."""
 
 
 def context(authority: trustme.CA) -> ssl.SSLContext:
-    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(served)
-    return served
+    server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server_tls)
+    return server_tls
 
 
-async def ask_twice(client: VideoClient, server: Server, stray: Callable[[Link], None], turns: int) -> None:
-    """Let something arrive between two calls, with the loop turned so often in between."""
+async def call_before_and_after(client: VideoClient, server: Server, stray: Callable[[Link], None], turns: int) -> None:
+    """Let `stray` data arrive between two calls, followed by `turns` iterations of the event loop."""
     assert (await client.rooms.get(ROOM_ID)).name == "Stand-up"
     stray(server.links[0])
     for _ in range(turns):
         await asyncio.sleep(0)
-    made = await client.rooms.create(name="Stand-up", on_unknown="strict")
-    assert made.room_id == ROOM_ID
+    created = await client.rooms.create(name="Stand-up", on_unknown="strict")
+    assert created.room_id == ROOM_ID
     assert [seen.connection for seen in server.requests] == [1, 2]
-    # Whatever was waiting shifts no later answer either.
+    # The stray data does not shift later responses either.
     await client.rooms.get(ROOM_ID)
     assert [seen.connection for seen in server.requests] == [1, 2, 2]
 
 
-# Without a turn the bytes lie in the kernel, and nothing in the process knows of them.
+# With turns=0, the data is still in the kernel and the event loop has not seen it.
 @pytest.mark.parametrize(
     ("name", "turns"),
-    [
-        *((name, turns) for name in STRAYS for turns in (0, 5) if (name, turns) not in SWALLOWED),
-    ],
+    [(name, turns) for name in STRAYS for turns in (0, 5) if (name, turns) not in CONSUMED],
 )
-async def test_a_connection_on_which_something_waits_is_not_used(name: str, turns: int) -> None:
+async def test_stale_connection_is_not_reused(name: str, turns: int) -> None:
     stray = STRAYS[name]
     async with serve(repeating(answer(200, room(name="Stand-up")))) as server:
         async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
-            await ask_twice(client, server, stray, turns)
+            await call_before_and_after(client, server, stray, turns)
 
 
 @pytest.mark.parametrize("turns", [0, 5])
 @pytest.mark.parametrize("stray", [STRAYS["401"], STRAYS["10002"], STRAYS["fin"]], ids=["401", "10002", "fin"])
-async def test_nor_is_it_over_tls(authority: trustme.CA, stray: Callable[[Link], None], turns: int) -> None:
+async def test_stale_connection_is_not_reused_over_tls(
+    authority: trustme.CA, stray: Callable[[Link], None], turns: int
+) -> None:
     script = repeating(answer(200, room(name="Stand-up")))
     with authority.cert_pem.tempfile() as ca_file:
         async with serve(script, tls=context(authority)) as server:
             async with VideoClient("id", "key", server.base_url, retry=ONCE, ca_file=ca_file) as client:
-                await ask_twice(client, server, stray, turns)
+                await call_before_and_after(client, server, stray, turns)
 
 
 @pytest.mark.parametrize("turns", [1, 5])
 @pytest.mark.parametrize("stray", [STRAYS["401"], STRAYS["10002"], STRAYS["fin"]], ids=["401", "10002", "fin"])
-def test_nor_is_it_on_uvloop(stray: Callable[[Link], None], turns: int) -> None:
+def test_stale_connection_is_not_reused_on_uvloop(stray: Callable[[Link], None], turns: int) -> None:
     uvloop = pytest.importorskip("uvloop")
 
     async def main() -> None:
         async with serve(repeating(answer(200, room(name="Stand-up")))) as server:
             async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
-                await ask_twice(client, server, stray, turns)
+                await call_before_and_after(client, server, stray, turns)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
 
 
-async def test_nor_is_one_that_was_reset() -> None:
+async def test_connection_reset_by_the_peer_is_not_reused() -> None:
     async with serve(repeating(answer(200, room(name="Stand-up")))) as server:
         async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
-            await ask_twice(client, server, Link.reset, 5)
+            await call_before_and_after(client, server, Link.reset, 5)
 
 
-async def test_the_second_half_of_a_stray_answer_is_nobodys_answer_either() -> None:
+async def test_second_half_of_an_unsolicited_response_is_not_used() -> None:
     stray = answer(401, {"result": 10000, "error": "[Reason] Application not found"})
 
     async def script(link: Link) -> None:
@@ -114,7 +114,7 @@ async def test_the_second_half_of_a_stray_answer_is_nobodys_answer_either() -> N
                     await client.rooms.create(name="Stand-up", on_unknown="strict")
 
 
-async def test_a_second_answer_in_the_same_segment_is_not_kept_for_the_next_question() -> None:
+async def test_second_response_in_the_same_segment_is_discarded() -> None:
     doubled = answer(200, room(name="Stand-up")) + answer(401)
     async with serve(repeating(doubled)) as server:
         async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
@@ -123,7 +123,7 @@ async def test_a_second_answer_in_the_same_segment_is_not_kept_for_the_next_ques
         assert [seen.connection for seen in server.requests] == [1, 2, 3]
 
 
-async def test_tls_session_tickets_are_no_stray_bytes(authority: trustme.CA) -> None:
+async def test_tls_session_tickets_do_not_make_a_connection_stale(authority: trustme.CA) -> None:
     script = repeating(answer(200, room()))
     with authority.cert_pem.tempfile() as ca_file:
         async with serve(script, tls=context(authority)) as server:

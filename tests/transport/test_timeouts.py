@@ -1,4 +1,4 @@
-"""`attempt_timeout` bounds one attempt, `timeout` the whole call, whatever the server does."""
+"""`attempt_timeout` limits one attempt and `timeout` the whole call, whatever the server does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from videoapi import (
 
 ONCE = RetryPolicy(attempts=1)
 PATIENCE = 5.0
-"""Far above the limits under test, far below the defaults: a limit that does not work is seen."""
+"""Far above the timeouts under test and far below the defaults, so that an ineffective timeout fails the test."""
 
 
 async def silent(link: Link) -> None:
@@ -55,7 +55,7 @@ SLOW = [silent, dripping_headers, dripping_body, endless_continue]
 
 
 @pytest.mark.parametrize("script", SLOW)
-async def test_one_attempt_ends_in_time(script: object) -> None:
+async def test_attempt_timeout_ends_one_attempt(script: object) -> None:
     async with serve(script) as server:  # type: ignore[arg-type]
         async with VideoClient("id", "key", server.base_url, retry=ONCE, attempt_timeout=0.15) as client:
             async with asyncio.timeout(PATIENCE):
@@ -67,7 +67,7 @@ async def test_one_attempt_ends_in_time(script: object) -> None:
 
 
 @pytest.mark.parametrize("script", SLOW)
-async def test_a_create_that_timed_out_after_sending_is_unknown(script: object) -> None:
+async def test_create_is_unknown_after_a_timeout_once_sent(script: object) -> None:
     async with serve(script) as server:  # type: ignore[arg-type]
         async with VideoClient("id", "key", server.base_url, attempt_timeout=0.15) as client:
             async with asyncio.timeout(PATIENCE):
@@ -77,7 +77,7 @@ async def test_a_create_that_timed_out_after_sending_is_unknown(script: object) 
         assert server.requests[0].json["owner_ref"] == failed.value.reference
 
 
-async def test_an_attempt_that_timed_out_is_made_again() -> None:
+async def test_timed_out_attempt_is_retried() -> None:
     async def script(link: Link) -> None:
         await link.request()
         if link.number == 2:
@@ -90,7 +90,7 @@ async def test_an_attempt_that_timed_out_is_made_again() -> None:
             assert (await client.rooms.get(ROOM_ID)).room_id == ROOM_ID
 
 
-async def test_the_whole_call_ends_in_time_however_many_attempts_it_would_have() -> None:
+async def test_timeout_ends_the_call_regardless_of_remaining_attempts() -> None:
     async with serve(silent) as server:
         policy = RetryPolicy(attempts=10, base=0)
         client = VideoClient("id", "key", server.base_url, retry=policy, attempt_timeout=0.1, timeout=0.35)
@@ -101,7 +101,7 @@ async def test_the_whole_call_ends_in_time_however_many_attempts_it_would_have()
     assert failed.value.attempts == len(server.requests)
 
 
-async def test_a_wait_that_would_outlast_the_call_is_not_begun() -> None:
+async def test_backoff_longer_than_the_remaining_timeout_is_not_started() -> None:
     async def script(link: Link) -> None:
         await link.request()
         link.answer(503, b"", {"Retry-After": "30"})
@@ -117,7 +117,7 @@ async def test_a_wait_that_would_outlast_the_call_is_not_begun() -> None:
     assert failed.value.retry_after == 30  # type: ignore[attr-defined]
 
 
-async def test_a_call_through_with_options_has_its_own_limit() -> None:
+async def test_with_options_timeout_applies_to_the_call() -> None:
     async with serve(silent) as server:
         async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
             async with asyncio.timeout(PATIENCE):
@@ -125,7 +125,7 @@ async def test_a_call_through_with_options_has_its_own_limit() -> None:
                     await client.with_options(timeout=0.1).rooms.get(ROOM_ID)
 
 
-async def test_a_middleware_that_hangs_is_bounded_too() -> None:
+async def test_timeout_ends_a_hanging_middleware() -> None:
     async def hang(request: object, send: object) -> None:
         await asyncio.Event().wait()
 
@@ -135,7 +135,7 @@ async def test_a_middleware_that_hangs_is_bounded_too() -> None:
                 await client.rooms.get(ROOM_ID)
 
 
-async def test_credentials_that_never_come_are_bounded_and_nothing_was_sent() -> None:
+async def test_timeout_ends_a_hanging_credentials_callable_without_sending() -> None:
     async def never() -> tuple[str, str]:
         await asyncio.Event().wait()
         raise AssertionError
@@ -149,7 +149,7 @@ async def test_credentials_that_never_come_are_bounded_and_nothing_was_sent() ->
     assert not failed.value.may_have_executed
 
 
-async def test_the_callers_own_timeout_stays_the_callers() -> None:
+async def test_timeout_of_the_caller_raises_the_callers_timeout_error() -> None:
     async with serve(silent) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             with pytest.raises(TimeoutError) as failed:
@@ -161,14 +161,14 @@ async def test_the_callers_own_timeout_stays_the_callers() -> None:
             assert task.cancelling() == 0
 
 
-async def test_a_cancellation_in_the_same_moment_as_the_limit_is_not_lost() -> None:
+async def test_cancellation_simultaneous_with_the_timeout_is_not_lost() -> None:
     async with serve(silent) as server:
         async with VideoClient("id", "key", server.base_url, attempt_timeout=0.05, retry=ONCE) as client:
             task = asyncio.create_task(client.rooms.get(ROOM_ID))
             while not server.requests:
                 await asyncio.sleep(0)
-            watch = next(iter(client._manager.pool.deadlines._limits))
-            watch.deadline = 0.0
+            deadline = next(iter(client._manager.pool.deadlines._limits))
+            deadline.deadline = 0.0
             client._manager.pool.deadlines._check()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -177,12 +177,12 @@ async def test_a_cancellation_in_the_same_moment_as_the_limit_is_not_lost() -> N
 
 @pytest.mark.parametrize("name", ["timeout", "attempt_timeout"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "5"])
-def test_a_limit_that_is_none_is_refused(name: str, value: object) -> None:
+def test_invalid_timeout_is_rejected(name: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=name):
         VideoClient("id", "key", "http://127.0.0.1:9/v1", **{name: value})  # type: ignore[arg-type]
 
 
-async def test_no_watch_is_left_when_calls_are_over() -> None:
+async def test_no_deadline_remains_after_calls_end() -> None:
     async def script(link: Link) -> None:
         while True:
             await link.request()

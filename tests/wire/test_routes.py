@@ -1,4 +1,4 @@
-"""Every route as it goes over the wire: method, path, headers and the very bytes of the body."""
+"""Every route on the wire: method, path, headers and the exact bytes of the body."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from yarl import URL
 from videoapi import NotFound, RoomSettings, RoomSpec, TokenSpec, VideoClient
 
 REFERENCE = "<reference>"
-"""Stands where the client puts a mark of its own."""
+"""The placeholder for a reference that the client generates."""
 
 
 @attrs.frozen
 class Case:
-    """One call of the library, and what it must put on the wire."""
+    """A library call and the request that it must send."""
 
     call: Callable[[VideoClient], Awaitable[Any]]
     method: str
@@ -119,11 +119,11 @@ CASES = {
 }
 
 
-def marked(body: dict[str, Any]) -> dict[str, Any]:
-    """Put a placeholder where the client's own mark stands, after a look at its form."""
-    marked = json.loads(json.dumps(body))
+def with_placeholder(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the body with its generated reference checked and replaced by a placeholder."""
+    copied = json.loads(json.dumps(body))
     holder, key = (
-        (marked["data"], "videoapi_ref") if "videoapi_ref" in marked.get("data", {}) else (marked, "owner_ref")
+        (copied["data"], "videoapi_ref") if "videoapi_ref" in copied.get("data", {}) else (copied, "owner_ref")
     )
     if key in holder:
         assert holder[key].isalnum()
@@ -131,11 +131,11 @@ def marked(body: dict[str, Any]) -> dict[str, Any]:
         assert holder[key].startswith("vx")
         assert 26 <= len(holder[key]) <= 32
         holder[key] = REFERENCE
-    return marked
+    return copied
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-async def test_a_call_is_one_exact_request(case: Case) -> None:
+async def test_call_sends_one_exact_request(case: Case) -> None:
     async with serve(repeating(answer(200, case.answer))) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             await case.call(client)
@@ -152,8 +152,8 @@ async def test_a_call_is_one_exact_request(case: Case) -> None:
         assert seen.body == b""
         seen.headers.pop("content-length", None)
     else:
-        assert marked(seen.json) == case.body
-        # No blank between the tokens, and letters as they are: the fewest bytes.
+        assert with_placeholder(seen.json) == case.body
+        # Compact JSON: no spaces between tokens, and no escaped non-ASCII letters.
         assert seen.body == json.dumps(seen.json, ensure_ascii=False, separators=(",", ":")).encode()
         expected |= {"content-type": "application/json", "content-length": str(len(seen.body))}
     assert seen.headers == expected
@@ -172,7 +172,7 @@ PERIODS = {
 
 
 @pytest.mark.parametrize(("stream", "prefix", "body"), PERIODS.values(), ids=PERIODS)
-async def test_a_period_is_asked_for_in_windows_of_days(
+async def test_period_is_requested_in_windows_of_days(
     stream: Callable[[VideoClient], Any], prefix: str, body: dict[str, Any]
 ) -> None:
     async with serve(repeating(answer(200, body))) as server:
@@ -181,8 +181,8 @@ async def test_a_period_is_asked_for_in_windows_of_days(
     assert server.requests
     days = []
     for seen in server.requests:
-        head, first, last = seen.target.rsplit("/", 2)
-        assert (seen.method, head) == ("GET", f"/video/v2{prefix}")
+        start, first, last = seen.target.rsplit("/", 2)
+        assert (seen.method, start) == ("GET", f"/video/v2{prefix}")
         assert first <= last
         days += [first, last]
     assert min(days) <= A
@@ -191,7 +191,7 @@ async def test_a_period_is_asked_for_in_windows_of_days(
 
 @pytest.mark.parametrize("directory", ["/video/v2", "/video/v1", "/v1", "/v2", "", "/tenant/a%20b/v3"])
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_any_version_directory_is_taken_with_and_without_a_slash(directory: str, slash: str) -> None:
+async def test_base_url_accepts_any_version_path_and_trailing_slash(directory: str, slash: str) -> None:
     async with serve(repeating(answer(200, ROOM))) as server:
         async with VideoClient("id", "key", server.origin + directory + slash) as client:
             assert client.base_url == server.origin + directory
@@ -201,7 +201,7 @@ async def test_any_version_directory_is_taken_with_and_without_a_slash(directory
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-async def test_every_route_works_where_a_stand_in_answers_for_the_session(
+async def test_every_route_works_with_aioresponses(
     videoapi_aioresponses: aioresponses.aioresponses, case: Case
 ) -> None:
     base = "https://api.example.com/video/v2"
@@ -213,9 +213,9 @@ async def test_every_route_works_where_a_stand_in_answers_for_the_session(
     assert (sent.kwargs["data"] is None) == (case.body is None)
 
 
-async def test_a_path_is_told_in_errors_by_its_template() -> None:
-    refusal = answer(404, {"result": 40001, "error": "[Reason] Room not found", "desc": ""})
-    async with serve(repeating(refusal)) as server:
+async def test_error_names_the_path_template_not_the_path() -> None:
+    not_found = answer(404, {"result": 40001, "error": "[Reason] Room not found", "desc": ""})
+    async with serve(repeating(not_found)) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             with pytest.raises(NotFound) as failed:
                 await client.rooms.get(ROOM_ID)

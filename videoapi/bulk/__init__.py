@@ -1,6 +1,6 @@
 """Many creates, deletes or tokens in one run: bounded concurrency, exactly one outcome per input.
 
-Knows no HTTP and no files but the journal's.
+Independent of HTTP, and of files other than the journal.
 """
 
 from videoapi.bulk.plan import BulkItem, Plan, key_of, single_attempt

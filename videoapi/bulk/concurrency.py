@@ -1,4 +1,4 @@
-"""How many items of a bulk run are in flight: a little more while all goes well, much less under load."""
+"""The number of bulk items in flight: grows slowly on success and shrinks quickly under load."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ _EPOCH: Final = 1.0
 
 
 class AIMDLimit:
-    """Additive increase, multiplicative decrease.
+    """A concurrency limit with additive increase and multiplicative decrease.
 
-    Starts at 8. Grows by one for each `limit` successes while at least half of it is used; shrinks to
-    0.7 of itself when the service is overloaded, at most once a second, so that thirty answers of one
-    moment are one sign and not thirty.
+    Starts at 8. Grows by one per `limit` successes while at least half of it is in use. Shrinks to 0.7
+    of itself when the service is overloaded, at most once per second, so that a burst of errors counts once.
 
     Args:
-        most: The run's `concurrency`.
-        clock: Time in seconds.
+        most: The maximum: the run's `concurrency`.
+        clock: Returns the current time in seconds.
     """
 
     __slots__ = ("_clock", "_exact", "_in_flight", "_most", "_shrunk_at", "_waiting", "limit")
@@ -30,44 +29,44 @@ class AIMDLimit:
         self._most = most
         self._clock = clock
         self.limit = min(_START, most)
-        """How many may be in flight now."""
+        """The number of items that may be in flight now."""
         self._exact = float(self.limit)
         self._in_flight = 0
         self._shrunk_at: float | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def acquire_nowait(self) -> bool:
-        """Take a place if one is free; each owes a `leave`."""
+        """Take a slot if one is free, and return whether it did; give it back with `release`."""
         if self._in_flight >= self.limit:
             return False
         self._in_flight += 1
         return True
 
     async def acquire(self) -> None:
-        """Wait for a place; each `enter` owes a `leave`."""
+        """Wait for a slot and take it; give it back with `release`."""
         while not self.acquire_nowait():
-            place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
+            slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(slot)
             try:
-                await place
+                await slot
             except asyncio.CancelledError:
-                if place.done() and not place.cancelled():
+                if slot.done() and not slot.cancelled():
                     self._wake()
                 raise
 
     def release(self) -> None:
-        """Give a place back."""
+        """Give a slot back."""
         self._in_flight -= 1
         if self._waiting:
             self._wake()
 
     def succeeded(self) -> None:
-        """Note that an item in flight went well."""
+        """Record the success of an item in flight."""
         if self.limit < self._most and self._in_flight >= self._exact / 2:
             self._set(min(float(self._most), self._exact + 1 / self._exact))
 
     def overloaded(self) -> None:
-        """Note that the service could not keep up: 429, 503, a time-out."""
+        """Record a sign of overload: 429, 503 or a timeout."""
         now = self._clock()
         if self._shrunk_at is None or now - self._shrunk_at >= _EPOCH:
             self._shrunk_at = now
@@ -80,7 +79,7 @@ class AIMDLimit:
     def _wake(self) -> None:
         free = self.limit - self._in_flight
         while free > 0 and self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
+            slot = self._waiting.popleft()
+            if not slot.done():
+                slot.set_result(None)
                 free -= 1

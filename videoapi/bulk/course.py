@@ -1,4 +1,4 @@
-"""Whether a bulk run goes on, and what has ended it."""
+"""The stop condition of a bulk run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from videoapi.pipeline.accounts import AccountState
 
 
 class Course:
-    """Ends at a time-out, at an error that all items share, or when the service only refuses.
+    """The stop condition of a bulk run: its timeout, an account-level error, or `give_up_after` seconds of refusals.
 
     Args:
-        pace: What the calls of the account share: its gates tell of refusals.
-        report: Told why the run stopped.
-        timeout: The whole run, in seconds, or None.
-        give_up_after: Seconds without an answer after which a run of refusals ends.
+        account: The state shared by the calls of the account; its gates are closed during refusals.
+        report: Receives the error that stopped the run.
+        timeout: Limit of the whole run, in seconds, or None.
+        give_up_after: Seconds of connect failures and throttling, without any other response, that end the run.
     """
 
     __slots__ = (
@@ -43,21 +43,21 @@ class Course:
         self.gave_up = False
 
     def begin(self) -> None:
-        """Let the time run."""
+        """Start the timeout and the `give_up_after` period."""
         self._last_answer = now = self._clock()
         self._deadline = None if self._timeout is None else now + self._timeout
 
     def answered(self) -> None:
-        """Note that the service has answered, and not only to say "come back later"."""
+        """Record a response that is not a throttling response."""
         self._last_answer = self._clock()
 
     def stop(self, error: VideoAPIError) -> None:
-        """End the run; the first error is the one that is told."""
+        """End the run; `report.stopped` keeps the first error."""
         self.stopping = True
         self._report.stopped = self._report.stopped or error
 
     def must_stop(self) -> bool:
-        """Tell whether nothing more is to be sent."""
+        """Return whether nothing more may be sent."""
         if self.stopping:
             return True
         refused = self._connect.closed or self._throttle.closed

@@ -1,4 +1,4 @@
-"""The creates of one bulk run: what is known from before, what is in doubt, and the audit at the end."""
+"""The creates of a bulk run: earlier outcomes, unresolved creates, and the final audit."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _ASKED_FOR: Final = 20
 
 @attrs.frozen(kw_only=True)
 class JobOptions:
-    """What a run of creates was asked for.
+    """Options of a run of creates.
 
     Args:
-        job_id: Names the job, so that another process can go on with it.
-        resumable: Whether the caller gave the id, so that an earlier process may have begun.
-        journal: The journal's file, or None.
+        job_id: Names the job, so that another process can resume it.
+        resumable: Whether the caller passed the ID, so that an earlier process may have started the job.
+        journal: Path of the journal file, or None.
         resend: Whether a create that is proven absent is sent again.
-        dedupe: Whether surplus rooms are deleted at the end.
-        audit: Whether the list is read at the end.
+        dedupe: Whether duplicate rooms are deleted at the end.
+        audit: Whether the room list is read at the end.
         keep_rooms: Whether outcomes carry their room.
-        keep_all: Whether the report keeps a row for every input.
+        keep_all: Whether the report keeps a row per input.
     """
 
     job_id: str
@@ -55,12 +55,12 @@ class JobOptions:
 
 
 class CreateJob:
-    """Remembers, settles and audits the creates of one run; `bulk` asks it.
+    """The creates of one bulk run: recalls earlier outcomes, resolves lost responses, audits the result.
 
     Args:
-        creator: The client's protocol.
-        caller: Sends and scans.
-        options: What the run was asked for.
+        creator: The client's create protocol.
+        pipeline: Sends requests and streams the room list.
+        options: The options of the run.
     """
 
     def __init__(self, creator: Creator, pipeline: Pipeline, options: JobOptions) -> None:
@@ -76,13 +76,14 @@ class CreateJob:
         self._again: dict[int, Create] = {}
         self._ever_in_doubt: set[str] = set()
 
-    # Before
+    # Before sending
 
     async def open(self) -> None:
-        """Learn what an earlier process may have done.
+        """Load what an earlier process may have done.
 
         Raises:
-            ConfigurationError: The journal cannot be opened.
+            ConfigurationError: If the journal cannot be opened.
+            VideoAPIError: If the room list of a resumable job cannot be read.
         """
         self._born = self._creator.started_at()
         if self._journal is not None:
@@ -92,14 +93,14 @@ class CreateJob:
 
     @property
     def remembers(self) -> bool:
-        """Whether an earlier process may have left something to recall."""
+        """Whether an earlier process may have left outcomes to recall."""
         return self._journal is not None or self._survey is not None
 
     async def _look_back(self) -> None:
-        """Read the list as it is when nothing of an earlier process is under way any longer.
+        """Scan the room list once no request of an earlier process can take effect any more.
 
-        Without a journal a new job cannot be told from one that died, so each waits. What the list
-        does not show may then be sent, if the list can be trusted.
+        Without a journal, a new job looks the same as a crashed one, so every job waits. Items that the
+        list does not show may then be sent, if the list can be trusted.
         """
         creator = self._creator
         await creator.ensure_known_room(self._pipeline, {False, True})
@@ -111,10 +112,10 @@ class CreateJob:
         self._trusted = self._survey.proves_absence(None)
 
     async def recall(self, item: BulkItem) -> BulkOutcome | None:
-        """Return what an item ended as earlier; None where it is to be sent, or has been put in doubt.
+        """Return the earlier outcome of an item, or None if it must be sent or is now unresolved.
 
         Raises:
-            ConfigurationError: The journal cannot be written; the item must not be sent.
+            ConfigurationError: If the journal cannot be written; the item must not be sent.
         """
         if item.index in self._again:
             return None
@@ -123,7 +124,7 @@ class CreateJob:
         if self._survey is None:
             return None
         found = self._survey.found
-        # Under the same key the spec may have gained or lost its owner_ref since.
+        # Try both locations: the spec may have gained or lost its owner_ref since.
         rooms = found.get(_reference(item)) or found.get(with_location(_reference(item), in_data=not _in_data(item)))
         if rooms:
             return self._made(item, rooms[0].room_id)
@@ -149,14 +150,14 @@ class CreateJob:
             self._put_in_doubt(item, inherited(since), None)
         return None
 
-    # During
+    # While sending
 
     def in_doubt(self, item: BulkItem) -> bool:
-        """Tell whether an item waits to be settled."""
+        """Return whether an item is unresolved."""
         return item.index in self._doubts
 
     def ended(self, item: BulkItem, outcome: Outcome) -> None:
-        """Note what a send of an item has proved."""
+        """Record what an attempt of an item has proved."""
         self._creator.note(item.request, outcome)
         verdict = outcome.classification.verdict
         if verdict is Verdict.DONE:
@@ -170,21 +171,21 @@ class CreateJob:
             self._write(item, "failed")
 
     def torn_down(self, item: BulkItem) -> None:
-        """Note that an item was given up while it was in flight."""
+        """Record that an item was abandoned in flight."""
         self._creator.memory.note(item.request)
 
     def _put_in_doubt(self, item: BulkItem, create: Create, outcome: Outcome | None) -> None:
         self._doubts[item.index] = Doubt(item.request, create, outcome, item=item)
         self._ever_in_doubt.add(_reference(item))
 
-    # After
+    # After sending
 
     async def settle(self, emit: Emit, stopping: Callable[[], bool]) -> list[BulkItem]:
-        """Settle what is in doubt, and hand out what is final.
+        """Resolve the unresolved creates, and emit those that are final.
 
         Args:
-            emit: Takes an outcome.
-            stopping: Asked in between; true gives up at once.
+            emit: Receives each outcome.
+            stopping: Polled while waiting; true gives up at once.
 
         Returns:
             The items that are proven absent and may be sent again.
@@ -202,7 +203,7 @@ class CreateJob:
         return again
 
     def unsettled(self) -> list[BulkOutcome]:
-        """Return what is still in doubt where the run is torn down, so that its report has it."""
+        """Return the outcomes of creates still unresolved when the run is torn down, for its report."""
         doubts = list(self._doubts.values())
         self._doubts.clear()
         for doubt in doubts:
@@ -240,13 +241,12 @@ class CreateJob:
         if self._journal is not None:
             self._journal.ended(_entry(item), status, room_id)
 
-    # The audit
+    # Audit
 
     async def audit(self, report: BulkReport) -> None:
-        """Read the list once more and tell what stands there twice, or not at all.
+        """Read the room list again, and report duplicate and missing rooms.
 
-        Looked for are all rooms of the run; for a stream of outcomes, whose report keeps no rows, those
-        that were ever in doubt.
+        Covers all rooms of the run with `keep_all` or `dedupe`, otherwise only those that were ever unresolved.
         """
         if not self._options.audit:
             return
@@ -280,7 +280,7 @@ class CreateJob:
                 report.removed.append(room_id)
 
     async def _find_missing(self, scan: Scan, report: BulkReport) -> None:
-        """Tell of rooms that were acknowledged and are gone: asked for one by one, as a list may lag."""
+        """Report acknowledged rooms that are gone; request up to 20 individually, because the list may lag."""
         unseen = [outcome for outcome in report.made if outcome.reference not in scan.found]
         for outcome in unseen[:_ASKED_FOR]:
             try:
@@ -303,7 +303,7 @@ class CreateJob:
 
 
 def _entry(item: BulkItem) -> str:
-    """Name an item in the journal, wherever its reference stands in the room."""
+    """Return the journal key of an item, independent of where the room carries the reference."""
     return with_location(_reference(item), in_data=False)
 
 

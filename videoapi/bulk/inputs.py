@@ -1,4 +1,4 @@
-"""The inputs of a bulk run, read lazily from whatever holds them."""
+"""The inputs of a bulk run, read lazily."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ S = TypeVar("S")
 
 
 class Inputs(Generic[S]):
-    """Reads any iterable or async iterable lazily, one input at a time."""
+    """A lazy reader of any iterable or async iterable, one input at a time."""
 
     def __init__(self, inputs: Iterable[S] | AsyncIterable[S]) -> None:
         self._sync: Iterator[tuple[int, S]] | None = None
@@ -24,14 +24,14 @@ class Inputs(Generic[S]):
         else:
             raise ConfigurationError("A bulk run reads an iterable or async iterable of inputs.")
         self.at_once = self._sync is not None
-        """Whether `next_at_once` gives the inputs: none of them has to be waited for."""
+        """Whether to read with `next_at_once`: the iterable is synchronous."""
         self._lock = asyncio.Lock()
         self._next_index = 0
         self.exhausted = False
         self.error: Exception | None = None
 
     def next_at_once(self) -> tuple[int, S] | None:
-        """Return the next input with its index; None at the end, or after an error of the iterator."""
+        """Return the next input and its index, or None at the end or after an error of the iterator."""
         if self.exhausted or self.error is not None:
             return None
         assert self._sync is not None
@@ -44,7 +44,7 @@ class Inputs(Generic[S]):
         return None
 
     async def next(self) -> tuple[int, S] | None:
-        """Wait for the next input, and return it as `next_at_once` does."""
+        """Wait for the next input and return it as `next_at_once` does."""
         async with self._lock:
             if self.exhausted or self.error is not None:
                 return None
@@ -61,7 +61,7 @@ class Inputs(Generic[S]):
             return self._next_index - 1, given
 
     async def aclose(self) -> None:
-        """Close the caller's generator, so that it does not wait for the collector."""
+        """Close the caller's async generator now instead of leaving it to garbage collection."""
         close: Callable[[], Awaitable[object]] | None = getattr(self._async, "aclose", None)
         if close is not None:
             await close()

@@ -1,4 +1,4 @@
-"""What a kind of bulk run does: how an input becomes a request, an answer an outcome, a doubt a proof."""
+"""Bulk operations: how an input becomes a request, and a response an outcome."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class BulkItem(msgspec.Struct, frozen=True, kw_only=True):
 
 @attrs.frozen(kw_only=True)
 class Plan(Generic[S]):
-    """What a kind of run does: how an input becomes a request, and an answer an outcome.
+    """One kind of bulk operation: how an input becomes a request, and a response an outcome.
 
-    `prepare` gets an input's index, the input, and what `key_of` says of it.
+    `prepare` receives an input's index, the input, and its key from `key_of`.
     """
 
     prepare: Callable[[int, S, Any], BulkItem]
@@ -40,13 +40,13 @@ Emit = Callable[[BulkOutcome], Awaitable[None]]
 
 
 def key_of(spec: object) -> Any:
-    """Return the key that names an input, or None.
+    """Return the key of an input, or None.
 
-    Anything may stand among the inputs; what is no spec is refused as that input's outcome.
+    Accepts any object: an input that is not a spec fails later, with its own outcome.
     """
     return getattr(spec, "key", None)
 
 
 def single_attempt(options: Options) -> Options:
-    """Return the limits of a bulk item: one attempt, as the run decides whether there is another."""
+    """Return the options of a bulk item: a single attempt, because the run itself decides about retries."""
     return attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))

@@ -1,4 +1,4 @@
-"""What became of each input of a bulk run, and of the run as a whole."""
+"""The outcomes and the report of a bulk run."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Status = Literal["created", "deleted", "failed", "unknown", "not_sent"]
 
 @attrs.frozen(kw_only=True)
 class BulkOutcome:
-    """What one input of a bulk run ended as.
+    """The outcome of one input of a bulk run.
 
     Args:
-        index: The input's place, from 0.
-        key: The input's key as it was given, or None where it has none; a delete's key is its room id.
-        reference: The mark of a create; the room carries it if it exists.
-        status: `created`, `deleted`, `failed` (certainly not done), `unknown` (may be done) or
+        index: The input's position, from 0.
+        key: The input's key as given, or None if it has none; for a delete, the room ID.
+        reference: The reference of a create; the room carries it if it exists.
+        status: `created`, `deleted`, `failed` (definitely not done), `unknown` (may be done) or
             `not_sent`.
-        room_id: The room made, deleted, or that the token is for.
-        token: The token issued; its text comes only from `.value`.
-        error: Why not.
-        room: The room made, where the run keeps rooms.
+        room_id: ID of the room that was created or deleted, or that the token is for.
+        token: The issued token; only `.value` reveals its text.
+        error: The error of an input that did not succeed, or None.
+        room: The created room, if the run keeps rooms.
     """
 
     index: int
@@ -41,22 +41,22 @@ class BulkOutcome:
 
 @attrs.define(kw_only=True)
 class BulkReport:
-    """What a run has done; it grows while the run goes on.
+    """The result of a bulk run, updated while it runs.
 
     Args:
-        total: Inputs that have an outcome.
-        counts: How many ended as what, by status.
-        made: Outcomes that are `created` or `deleted`, by index.
-        failures: Outcomes that are `failed`, by index.
-        unknown: Outcomes that nobody knows, by index; a create's `reference` finds its room.
-        not_sent: Outcomes of inputs that were read but not sent, by index.
-        exhausted: Whether the inputs were read to their end.
-        stopped: What stopped the run before that, if anything did.
-        concurrency: How many may be in flight now; it falls when the service is overloaded.
-        audited: Whether the list of rooms was read whole at the end of a run of creates.
-        duplicates: Ids of the rooms that carry the same reference, by reference, the oldest first.
-        missing: Outcomes that are `created`, but whose room is gone at the end.
-        removed: Ids of the surplus rooms that `dedupe="delete"` has deleted.
+        total: Number of inputs that have an outcome.
+        counts: Number of outcomes by status.
+        made: Outcomes `created` and `deleted`, in input order.
+        failures: Outcomes `failed`, in input order.
+        unknown: Outcomes `unknown`, in input order; a create's `reference` finds its room.
+        not_sent: Outcomes of inputs that were read but not sent, in input order.
+        exhausted: Whether the inputs were read to the end.
+        stopped: The error that stopped the run early, or None.
+        concurrency: Number of items that may be in flight now; decreases when the service is overloaded.
+        audited: Whether the complete room list was read at the end of a run of creates.
+        duplicates: IDs of the rooms that carry the same reference, by reference, oldest first.
+        missing: Outcomes `created` whose room no longer exists at the end.
+        removed: IDs of the duplicate rooms that `dedupe="delete"` has deleted.
     """
 
     total: int = 0
@@ -74,14 +74,14 @@ class BulkReport:
     removed: list[str] = attrs.field(factory=list, repr=False)
 
     def count(self, outcome: BulkOutcome, *, keep: bool = True) -> None:
-        """Count an outcome, and add its row unless it is handed out."""
+        """Count an outcome, and keep its row unless it is yielded instead."""
         self.total += 1
         self.counts[outcome.status] += 1
         if keep:
             self.keep(outcome)
 
     def keep(self, outcome: BulkOutcome) -> None:
-        """Add an outcome's row."""
+        """Keep an outcome's row."""
         match outcome.status:
             case "created" | "deleted":
                 self.made.append(outcome)
@@ -93,10 +93,10 @@ class BulkReport:
                 self.not_sent.append(outcome)
 
     def sort(self) -> None:
-        """Put the rows into the order of the inputs."""
+        """Sort the rows by input order."""
         for rows in (self.made, self.failures, self.unknown, self.not_sent):
             rows.sort(key=lambda outcome: outcome.index)
 
 
 BulkProgress = Callable[[BulkReport], object]
-"""Called after each outcome with the report so far; it must not block."""
+"""Callback that receives the report after each outcome; must not block."""

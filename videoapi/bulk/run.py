@@ -1,4 +1,4 @@
-"""One engine for many creates, deletes and tokens: bounded in flight, exactly one outcome an input."""
+"""The bulk engine for creates, deletes and tokens: bounded concurrency, exactly one outcome per input."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from videoapi.pipeline.pipeline import Pipeline
 S = TypeVar("S")
 GIVE_UP_AFTER: Final = 120.0
 _Given = BulkItem | BulkOutcome
-"""An input that is to be sent, or that has ended already."""
+"""An input that is ready to be sent, or the outcome of one that already has ended."""
 
 
 class BulkRun(Generic[S]):
-    """A run whose outcomes come one by one, as they finish.
+    """A bulk run that yields outcomes as they finish.
 
-    Use it with `async with`, and iterate over it once. Leaving early stops sending, waits for what
-    is in flight, and keeps what that became in `report`.
+    Use it with `async with`, and iterate over it once. Leaving early stops sending, waits for the
+    requests in flight, and keeps their outcomes in `report`.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class BulkRun(Generic[S]):
         """Yield the outcomes as they finish.
 
         Raises:
-            Exception: What the inputs' own iterator raised, after the outcomes of all that was read;
+            Exception: If the iterator of the inputs raised it, after the outcomes of all inputs read;
                 it carries the report as `.report`.
         """
         self._start()
@@ -87,7 +87,7 @@ class BulkRun(Generic[S]):
             raise _with_report(self._inputs.error, self.report)
 
     async def aclose(self) -> None:
-        """Stop sending, wait for what is in flight, and let `report` have it."""
+        """Stop sending, wait for the requests in flight, and keep their outcomes in `report`."""
         self._left = True
         self._course.stopping = True
         self._drain()
@@ -114,11 +114,11 @@ class BulkRun(Generic[S]):
         try:
             if job is not None:
                 await self._open(job)
-            at_hand = self._inputs.at_once and not (job is not None and job.remembers)
-            await self._pass(self._at_hand() if at_hand else None)
+            ready = self._inputs.at_once and not (job is not None and job.remembers)
+            await self._pass(self._at_hand() if ready else None)
             if job is not None:
-                while again := deque(await job.settle(self._emit, self._course.must_stop)):
-                    await self._send_again(again)
+                while absent := deque(await job.settle(self._emit, self._course.must_stop)):
+                    await self._send_again(absent)
                 if not self._course.stopping:
                     await job.audit(self.report)
         finally:
@@ -134,7 +134,7 @@ class BulkRun(Generic[S]):
                 await self._finished.put(None)
 
     async def _send_again(self, items: deque[BulkItem]) -> None:
-        """Send what is proven absent; what the run does not come to is a failure, as it was sent before."""
+        """Resend items proven absent; those left when the run ends are `failed`, because they were sent before."""
         try:
             await self._pass(self._one_by_one(items))
             while items:
@@ -158,7 +158,7 @@ class BulkRun(Generic[S]):
                 workers.create_task(self._work(at_hand))
 
     async def _work(self, at_hand: Iterator[_Given] | None) -> None:
-        """Send inputs one after the other: those at hand, or else those that have to be waited for."""
+        """Process inputs one by one: from `at_hand`, or else inputs that must be awaited."""
         while True:
             item = next(at_hand, None) if at_hand is not None else await self._next_input()
             if item is None:
@@ -167,7 +167,7 @@ class BulkRun(Generic[S]):
             if outcome is not None and self._note(outcome):
                 await self._finished.put(outcome)
 
-    # All workers share one of these: no two of them can be in it at once, as it never waits.
+    # All workers share one generator. It never awaits, so no two of them can be inside it at once.
     def _at_hand(self) -> Iterator[_Given]:
         must_stop, read = self._course.must_stop, self._inputs.next_at_once
         while not must_stop() and (given := read()) is not None:
@@ -181,7 +181,7 @@ class BulkRun(Generic[S]):
         inputs, job = self._inputs, self._job
         if self._course.must_stop():
             return None
-        # A loop: a job that goes on may have thousands in a row that wait to be settled.
+        # A loop, not recursion: a resumed job may have thousands of unresolved items in a row.
         while (read := inputs.next_at_once() if inputs.at_once else await inputs.next()) is not None:
             item = self._prepared(*read)
             if isinstance(item, BulkOutcome) or job is None or not job.remembers:
@@ -200,7 +200,7 @@ class BulkRun(Generic[S]):
         try:
             key = self._plan.key_of(given)
             if key is not None:
-                # By its text: 7 and "7" are told apart in an outcome, but not in a file of outcomes.
+                # Compare as text: an outcome file cannot distinguish 7 from "7".
                 if (text := str(key)) in self._keys:
                     raise ValidationError(f"The key {key!r} stands twice in this run.", field="key")
                 self._keys.add(text)
@@ -213,15 +213,15 @@ class BulkRun(Generic[S]):
             await self._finished.put(outcome)
 
     def _note(self, outcome: BulkOutcome) -> bool:
-        """Enter an outcome into the report; tell whether it is to be handed out, and so is not kept there."""
-        handed_out = not self._keep_all and not self._left
-        self.report.count(outcome, keep=not handed_out)
+        """Count an outcome in the report; return whether it must be yielded, and so is not kept there."""
+        to_yield = not self._keep_all and not self._left
+        self.report.count(outcome, keep=not to_yield)
         if self._progress is not None:
             self._progress(self.report)
-        return handed_out
+        return to_yield
 
     def _drain(self) -> None:
-        """Keep what the consumer has left in the queue, and make room for those who wait to put."""
+        """Move queued outcomes to the report, which also unblocks workers waiting to put theirs."""
         while True:
             try:
                 outcome = self._finished.get_nowait()
@@ -231,10 +231,10 @@ class BulkRun(Generic[S]):
                 self.report.keep(outcome)
 
     async def run_to_completion(self) -> BulkReport:
-        """Run to the end and return the report, with a row for every input.
+        """Run to completion and return the report, with a row per input.
 
         Raises:
-            Exception: What the inputs' own iterator raised; it carries the report as `.report`.
+            Exception: If the iterator of the inputs raised it; it carries the report as `.report`.
         """
         self._start()
         assert self._task is not None
@@ -251,13 +251,13 @@ class BulkRun(Generic[S]):
 
 
 async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
-    """Wait for a run's end; raise what broke it, not the group around it.
+    """Wait for a run to end; raise the error that ended it, not its exception group.
 
-    Cancelled while waiting, the run is given up, and has ended all the same when this returns.
+    If the wait is cancelled, the run is cancelled too, and has ended when this raises.
 
     Args:
         task: The run.
-        at_once: Whether a cancelled wait cancels the run by itself.
+        at_once: Whether to await the run unshielded, so that cancelling the wait cancels it directly.
     """
     try:
         await (task if at_once else asyncio.shield(task))
@@ -285,7 +285,7 @@ def _not_again(item: BulkItem) -> VideoAPIError:
 
 
 def _with_report(error: BaseException, report: BulkReport) -> BaseException:
-    # A class with slots cannot carry it; its error is raised all the same.
+    # An exception class with slots cannot carry the report; the error is raised without it.
     with contextlib.suppress(AttributeError):
         error.report = report  # type: ignore[attr-defined]
     return error

@@ -1,4 +1,4 @@
-"""Sending the items of a bulk run: bounded in flight, each until something final is known of it."""
+"""The sender of bulk items: bounded concurrency, each item until its outcome is final or unresolved."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ DEFAULT_CONCURRENCY: Final = 32
 
 
 class Sender:
-    """Sends items, behind the shared gates and in the places of a window.
+    """The sender of bulk items: respects the account's pauses and an adaptive concurrency limit.
 
-    What comes every time is short: no task, no timer and no clock but one; the rest waits for trouble.
+    The path without errors is short: it creates no task and no timer.
 
     Args:
-        caller: Sends.
-        finish: Turns what a success holds into an outcome.
-        job: Told of each end, where there is one.
-        course: Tells whether the run goes on.
-        report: Of the run.
-        most: How many may be in flight at most.
+        pipeline: Sends the requests.
+        finish: Converts the value of a success into an outcome.
+        job: Records each result; None for a run without creates.
+        course: Decides whether the run continues.
+        report: The report of the run.
+        most: Maximum number of items in flight.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Sender:
         self._cut_off: set[int] = set()
 
     async def send(self, item: BulkItem) -> BulkOutcome | None:
-        """Send an item, never again once it may be done; None where it is in doubt, and settled later."""
+        """Send an item until its outcome is final; None if it is unresolved. Never repeats an unsafe operation."""
         error: VideoAPIError | None = None
         resent = 0
         try:
@@ -73,12 +73,12 @@ class Sender:
                 elif _is_final(classification):
                     return self._ended(item, classification, error)
         except BaseException:
-            # The run is torn down: what is in flight may be done, and is not lost from the report.
+            # The run is torn down, and the item may have been executed: keep it in the report.
             self._report.count(self._torn_down(item))
             raise
 
     def _in_turn(self, item: BulkItem) -> Awaitable[Outcome | None]:
-        """Send an item once, behind the shared pause and the connect back-off; None where the run ends."""
+        """Send an item once, after any throttle pause and connect backoff; None if the run ends first."""
         account = self._account
         refused = account.connect.closed or account.throttle.closed
         return self._behind_gates(item) if refused else self._once(item)
@@ -100,14 +100,14 @@ class Sender:
             except BaseException:
                 self._cut_off.add(item.index)
                 raise
-            # Before it gives its place back: a window of one is in use only by the item that went well.
+            # Before the release: a limit of 1 counts as in use only while this item holds its slot.
             self._weigh(outcome)
         finally:
             window.release()
         return outcome
 
     def _weigh(self, outcome: Outcome) -> None:
-        """Let the window follow how the service keeps up."""
+        """Adjust the concurrency limit to the load of the service."""
         window, verdict = self._window, outcome.verdict
         timed_out = outcome.classification.kind is ErrorKind.TIMEOUT
         if verdict is Verdict.DONE:
@@ -149,10 +149,10 @@ class Sender:
 
 
 def checked_concurrency(given: int | None, limit: int) -> int:
-    """Return how many items may be in flight.
+    """Return the number of items that may be in flight: by default 32, at most the pool's connections.
 
     Raises:
-        ConfigurationError: It is no such number, or the pool has fewer connections.
+        ConfigurationError: If it is not an integer of 1 or more, or exceeds the pool's connections.
     """
     if given is None:
         return min(DEFAULT_CONCURRENCY, limit)
@@ -168,7 +168,7 @@ def checked_concurrency(given: int | None, limit: int) -> int:
 
 
 def failed(item: BulkItem, status: Status, error: VideoAPIError | None) -> BulkOutcome:
-    """Return the outcome of an item that was not done."""
+    """Return the outcome of an item that did not succeed."""
     return BulkOutcome(
         index=item.index,
         key=item.key,
@@ -180,7 +180,7 @@ def failed(item: BulkItem, status: Status, error: VideoAPIError | None) -> BulkO
 
 
 def _is_final(classification: Classification) -> bool:
-    """Tell whether an item is at its end: what was not sent, or put off, waits at the gates and is sent again."""
+    """Return whether an item is final; one that was not sent or was throttled waits for the pause and is resent."""
     return classification.verdict in (Verdict.REJECTED, Verdict.UNKNOWN) or classification.kind is ErrorKind.CERTIFICATE
 
 

@@ -1,6 +1,6 @@
-"""The command line: arguments in, library calls, tables and progress bars out. Needs the extra `cli`.
+"""The command line, a thin wrapper around the library. Needs the extra `cli`.
 
-Knows no HTTP; every decision is the library's.
+Independent of HTTP; the library makes every decision.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ def main() -> None:
     """Run the `videoapi` command.
 
     Raises:
-        SystemExit: Always; 5 where the extra `cli` is not installed.
+        SystemExit: Always; with code 5 if the extra `cli` is not installed.
     """
     try:
         from videoapi.cli.app import videoapi

@@ -1,4 +1,4 @@
-"""The `videoapi` command and its groups; none of them imports the client before it is needed."""
+"""The `videoapi` command and its groups. Commands import the client only when they run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from videoapi.cli.tokens import tokens
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=MEANINGS)
 @click.version_option(package_name="videoapi", message="videoapi %(version)s")
 def videoapi() -> None:
-    """The Video API from a server's terminal: rooms, join tokens, call records, recordings.
+    """Manage rooms, join tokens, call records and recordings of the Video API.
 
-    The account comes from the environment: VIDEOAPI_APP_ID, VIDEOAPI_APP_KEY (or --app-key-file) and,
-    for any other host than the usual one, VIDEOAPI_BASE_URL. `videoapi sandbox` prints all three.
+    Set VIDEOAPI_APP_ID and VIDEOAPI_APP_KEY (or pass --app-key-file) and, for a host other than the
+    default, VIDEOAPI_BASE_URL. `videoapi sandbox` prints all three.
     """
 
 

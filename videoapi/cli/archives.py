@@ -1,4 +1,4 @@
-"""`videoapi archives`: what was recorded, as a list and as files."""
+"""`videoapi archives`: export the archive, and download recordings."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _KINDS = ("recording", "transcoded", "chatdata", "metadata")
 
 @click.group()
 def archives() -> None:
-    """Export the archive, and download recordings."""
+    """Export the archive and download recordings."""
 
 
 @archives.command("export", epilog=MEANINGS)
 @export_options
-def export(access: ClientOptions, out: Path, **asked: Any) -> None:
-    """Write the archive of the days FROM to TO, both included and UTC, to OUT (.jsonl or .csv).
+def export(access: ClientOptions, out: Path, **options: Any) -> None:
+    """Write the archives of the days FROM to TO (inclusive, UTC) to OUT (.jsonl or .csv).
 
-    The URLs of the files are part of it. The rest is as in `videoapi cdr export`.
+    Includes the URLs of the files. Otherwise works like `videoapi cdr export`.
     """
     from videoapi.cli.csv_rows import ARCHIVE_COLUMNS
     from videoapi.cli.export import check_name
     from videoapi.cli.running import run
 
     check_name(out)
-    run(export_period("archives", access, out, ARCHIVE_COLUMNS, **asked))
+    run(export_period("archives", access, out, ARCHIVE_COLUMNS, **options))
 
 
 @archives.command("download", epilog=MEANINGS)
@@ -45,20 +45,19 @@ def export(access: ClientOptions, out: Path, **asked: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a report as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
 @client_options
-def download(access: ClientOptions, hosts: tuple[str, ...], **asked: Any) -> None:
-    """Download the files of the days FROM to TO, both included and UTC, into DIR/<session>/.
+def download(access: ClientOptions, hosts: tuple[str, ...], **options: Any) -> None:
+    """Download the files of the days FROM to TO (inclusive, UTC) to DIR/<session>/.
 
-    Needs VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD. What is there already is not fetched
-    again, and a broken download goes on where it stopped: just repeat the command. The service keeps
-    files for 72 hours.
+    Needs VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD. Existing files are skipped. Repeat the
+    command to resume interrupted downloads. The service keeps files for 72 hours.
     """
     from videoapi.cli.running import run
 
-    run(_download(access, hosts, **asked))
+    run(_download(access, hosts, **options))
 
 
 async def _download(
-    access: ClientOptions, hosts: tuple[str, ...], *, first_day: str, last_day: str, room: str | None, **asked: Any
+    access: ClientOptions, hosts: tuple[str, ...], *, first_day: str, last_day: str, room: str | None, **options: Any
 ) -> int:
     from videoapi.cli.fetch import fetch
 
@@ -67,4 +66,4 @@ async def _download(
             stream = client.archives.by_period(first_day, last_day)
         else:
             stream = client.archives.by_room_period(room, first_day, last_day)
-        return await fetch(client.archives, stream, **asked)
+        return await fetch(client.archives, stream, **options)

@@ -1,4 +1,4 @@
-"""One bulk run of the command line: a file of inputs in, a file of outcomes and a report out."""
+"""A bulk run of the command line: reads a file of inputs, writes a file of outcomes and a report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STATUSES: Final = ("created", "deleted", "failed", "unknown", "not_sent")
 
 @attrs.frozen(kw_only=True)
 class BulkOptions:
-    """What was asked for: where outcomes go, and how much is said on the way."""
+    """The output options of a bulk run."""
 
     out: Path
     as_json: bool
@@ -34,14 +34,14 @@ class BulkOptions:
 
 
 async def run_bulk(job: BulkOptions, lines: InputLines[T], start: Callable[[Iterator[T]], BulkRun[T]]) -> int:
-    """Run all inputs, write each outcome as it comes, and return the exit code.
+    """Run all inputs, write each outcome as it arrives, and return the exit code.
 
-    Told to stop, it sends nothing more, waits for what is in flight and writes that down too.
+    If cancelled, sends nothing more, waits for the requests in flight and writes their outcomes too.
 
     Args:
-        job: Where the outcomes go.
+        job: The output options.
         lines: The inputs.
-        start: Makes the run from an iterator of inputs that can be sent.
+        start: Starts the run from an iterator of valid inputs.
     """
     began = time.monotonic()
     with closing(lines), OutcomeFile(job.out) as file:
@@ -50,25 +50,25 @@ async def run_bulk(job: BulkOptions, lines: InputLines[T], start: Callable[[Iter
         report = BulkReport()
         try:
             with display("rooms", quiet=job.quiet) as show:
-                desk = OutcomeWriter(file, lines, show)
-                run = start(desk.inputs())
+                writer = OutcomeWriter(file, lines, show)
+                run = start(writer.inputs())
                 report = run.report
                 try:
                     async with run as outcomes:
                         async for outcome in outcomes:
-                            desk.enter(outcome)
+                            writer.enter(outcome)
                 finally:
-                    desk.enter_rest(report)
+                    writer.enter_rest(report)
         finally:
             _tell(job, file, report, time.monotonic() - began)
     return exit_codes.of_run(file.counts, exhausted=report.exhausted)
 
 
 class OutcomeWriter:
-    """Hands out the inputs that can be sent, and enters what becomes of every input.
+    """A writer of one outcome per input, which also feeds the valid inputs to the run.
 
-    The run numbers what it is handed; lines that cannot be sent are missing there, so each input in
-    flight is remembered by the run's number.
+    The run numbers only the inputs it receives, and invalid lines are not among them; so each input
+    in flight is kept under the run's number.
     """
 
     def __init__(self, file: OutcomeFile, lines: Iterator[InputLine[Any]], show: Show) -> None:
@@ -78,22 +78,22 @@ class OutcomeWriter:
         self._out: dict[int, InputLine[Any]] = {}
 
     def inputs(self) -> Iterator[Any]:
-        """Yield what can be sent; enter what cannot at once."""
-        handed = 0
+        """Yield the valid inputs; write a failure for each of the others."""
+        sent = 0
         for line in self._lines:
             if line.error is not None:
                 self._write(BulkOutcome(index=line.index, status="failed", error=line.error), line)
                 continue
-            self._out[handed] = line
-            handed += 1
+            self._out[sent] = line
+            sent += 1
             yield line.given
 
     def enter(self, outcome: BulkOutcome) -> None:
-        """Enter an outcome under its own line."""
+        """Write an outcome under the line of its input."""
         self._write(outcome, self._out.pop(outcome.index))
 
     def enter_rest(self, report: BulkReport) -> None:
-        """Enter what a run that was left early has in its report."""
+        """Write the outcomes that remain in the report of a run that stopped early."""
         for rows in (report.made, report.failures, report.unknown, report.not_sent):
             for outcome in rows:
                 self.enter(outcome)
@@ -104,7 +104,7 @@ class OutcomeWriter:
 
 
 def words(counts: dict[str, int], *, but: str = "") -> str:
-    """Return counts in words, such as `998 created, 2 failed`."""
+    """Return counts as text, such as `998 created, 2 failed`."""
     return ", ".join(
         f"{counts[status]:,} {status.replace('_', ' ')}" for status in _STATUSES if counts.get(status) and status != but
     )
@@ -121,15 +121,13 @@ def _tell(job: BulkOptions, file: OutcomeFile, report: BulkReport, seconds: floa
     if file.counts["unknown"]:
         print_status("Unknown ones may exist: `videoapi rooms resolve REFERENCE` finds out.")
     if report.duplicates:
-        print_status(
-            f"{len(report.duplicates):,} rooms stand there twice; {len(report.removed):,} of them were deleted."
-        )
+        print_status(f"{len(report.duplicates):,} rooms exist twice; {len(report.removed):,} of them were deleted.")
     if report.missing:
-        print_status(f"{len(report.missing):,} rooms that were made are gone.")
+        print_status(f"{len(report.missing):,} rooms that were created are gone.")
     done = words(file.counts) or "nothing to do"
     print_status(f"{done}, in {seconds:.1f} s. Outcomes: {file.path}", quiet=job.quiet)
     if job.as_json:
-        told = {
+        summary = {
             "total": file.total,
             "counts": {status: file.counts[status] for status in _STATUSES if file.counts[status]},
             "exhausted": report.exhausted,
@@ -139,4 +137,4 @@ def _tell(job: BulkOptions, file: OutcomeFile, report: BulkReport, seconds: floa
             "outcomes": str(file.path),
             "seconds": round(seconds, 3),
         }
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(summary))

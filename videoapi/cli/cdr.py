@@ -1,4 +1,4 @@
-"""`videoapi cdr`: call detail records into a file."""
+"""`videoapi cdr`: export call detail records to a file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a command that exports a period; it gets what `export_period` takes."""
+    """Decorate a command that exports a period; it receives the arguments of `export_period`."""
     for decorate in (
         click.argument("first_day", metavar="FROM"),
         click.argument("last_day", metavar="TO"),
         click.argument("out", type=click.Path(path_type=Path, dir_okay=False)),
         click.option("--room", help="Only this room's."),
-        click.option("--cursor", help="Go on where an earlier export stopped."),
+        click.option("--cursor", help="Resume where an earlier export stopped."),
         click.option("--strict", is_flag=True, help="End at the first record that cannot be read."),
         click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds to wait in all."),
         click.option("--json", "as_json", is_flag=True, help="Print a report as JSON on stdout."),
@@ -40,19 +40,19 @@ def cdr() -> None:
 
 @cdr.command("export", epilog=MEANINGS)
 @export_options
-def export(access: ClientOptions, out: Path, **asked: Any) -> None:
-    """Write the call records of the days FROM to TO, both included and UTC, to OUT.
+def export(access: ClientOptions, out: Path, **options: Any) -> None:
+    """Write the call records of the days FROM to TO (inclusive, UTC) to OUT.
 
-    OUT ends in .jsonl (every field, as the service gave it) or .csv (one row a record; fields without
-    a column of their own stand in the last one, extra). It appears once it is whole; until then it is
-    OUT.part. An export that was stopped goes on with --cursor.
+    OUT ends in .jsonl (every field as returned by the service) or .csv (one row per record; fields
+    without a column of their own go to the last column, extra). Until it is complete, the file is named
+    OUT.part. Use --cursor to resume an export that was stopped.
     """
     from videoapi.cli.csv_rows import CALL_COLUMNS
     from videoapi.cli.export import check_name
     from videoapi.cli.running import run
 
     check_name(out)
-    run(export_period("cdr", access, out, CALL_COLUMNS, **asked))
+    run(export_period("cdr", access, out, CALL_COLUMNS, **options))
 
 
 async def export_period(

@@ -1,4 +1,4 @@
-"""Whose account a command works on: by environment, or a file with the key; never an argument."""
+"""The account of a command: from the environment or a key file. The key is never an argument."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 class ClientOptions(NamedTuple):
-    """Where the credentials and the authorities come from.
+    """The sources of the credentials and of the trusted certificate authorities.
 
     Args:
-        app_key_file: A file that holds the APP_KEY, readable by its owner alone.
-        ca_file: PEM file of the authorities to trust.
+        app_key_file: File with the APP_KEY, readable only by its owner.
+        ca_file: PEM file of the certificate authorities to trust.
     """
 
     app_key_file: Path | None = None
     ca_file: str | None = None
 
     def client(self, **more: Any) -> VideoClient:
-        """Return a client, not open yet.
+        """Return a client that is not open yet.
 
         Raises:
-            ConfigurationError: Credentials are missing, or others can read the file.
+            ConfigurationError: If credentials are missing, or the key file is readable by other users.
         """
         from videoapi.client import VideoClient
 
@@ -38,10 +38,10 @@ class ClientOptions(NamedTuple):
 
 
 def read_key(path: Path) -> str:
-    """Return the key in a file.
+    """Return the key in a key file.
 
     Raises:
-        ConfigurationError: The file cannot be read, is empty, or others can read it.
+        ConfigurationError: If the file cannot be read, is empty, or is readable by other users.
     """
     from videoapi.errors import ConfigurationError
 
@@ -59,7 +59,7 @@ def read_key(path: Path) -> str:
 
 
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a command that works on an account; it gets `access`."""
+    """Decorate a command that works on an account; it receives its `ClientOptions` as `access`."""
 
     @click.option(
         "--app-key-file",

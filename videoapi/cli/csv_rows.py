@@ -1,4 +1,4 @@
-"""Records as rows of a CSV file: a fixed order of columns, and cells no spreadsheet takes for formulas. Pure."""
+"""Records as CSV rows: fixed columns, and no cell that a spreadsheet evaluates as a formula. Pure."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ ARCHIVE_COLUMNS: Final = (
     "metadata",
 )
 EXTRA: Final = "extra"
-"""The last column: every field that has no column of its own, as one JSON object."""
+"""The last column: all fields without a column of their own, as one JSON object."""
 
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-# A spreadsheet takes a cell that begins so for a formula, or drops the sign that hides one.
+# Spreadsheets evaluate cells with these prefixes, or strip leading whitespace and then evaluate them.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -71,8 +71,8 @@ def cells(fields: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
     """Return a record's cells in the order of the columns, `extra` last.
 
     Args:
-        fields: The record under its names on the wire.
-        columns: Dotted names; a part whose fields have columns has none of its own.
+        fields: The record by its API field names.
+        columns: Dotted names; a nested object whose fields have columns has no column itself.
     """
     parts = {column.partition(".")[0] for column in columns if "." in column}
     found = dict(_flat(fields, parts))
@@ -81,7 +81,7 @@ def cells(fields: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """Return a value as a cell: text that could be taken for a formula gets an apostrophe in front."""
+    """Return a value as a cell; text that looks like a formula gets a leading apostrophe."""
     if value is None:
         return ""
     if isinstance(value, bool):

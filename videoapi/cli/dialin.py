@@ -1,4 +1,4 @@
-"""`videoapi dialin`: the account's telephone numbers."""
+"""`videoapi dialin`: show the account's dial-in numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from videoapi.cli.client_options import ClientOptions, client_options
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the complete response as JSON.")
 @click.option("--show-secrets", is_flag=True, help="With --json: show passwords and keys instead of ***.")
 @client_options
 def dialin(as_json: bool, show_secrets: bool, access: ClientOptions) -> None:

@@ -1,4 +1,4 @@
-"""What the exit codes mean, and which one an end deserves. Pure."""
+"""The exit codes of the commands, and the code for an error or a bulk run. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Exit codes:
   3    some creates or deletes may or may not have been carried out
   4    stopped before all were sent: an account verdict, a time limit, no success for too long
   5    no access: configuration, credentials, connection, or no such service there
-  6    exported, but some records could not be read; they are listed beside the output
+  6    exported, but some records could not be read; they are listed next to the output
   130  ended by Ctrl-C, 143 ended by SIGTERM; what was in flight has been waited for"""
 
 _NO_ACCESS: Final = (
@@ -37,7 +37,7 @@ _NO_ACCESS: Final = (
 
 
 def of_error(error: BaseException) -> int:
-    """Return the code for an error that ended a command."""
+    """Return the exit code for an error that ended a command."""
     if isinstance(error, errors.ValidationError):
         return USAGE
     if isinstance(error, errors.CreateOutcomeUnknown):
@@ -46,10 +46,10 @@ def of_error(error: BaseException) -> int:
 
 
 def of_run(counts: Mapping[str, int], *, exhausted: bool) -> int:
-    """Return the code for a bulk run.
+    """Return the exit code for a bulk run.
 
     Args:
-        counts: How many inputs ended as what, by status.
+        counts: Number of inputs by status.
         exhausted: Whether every input was read.
     """
     if not exhausted or counts.get("not_sent"):

@@ -1,4 +1,4 @@
-"""One export: a stream of records into a file that appears whole, or a part to go on from."""
+"""An export: writes a stream of records to a file, which appears once complete and can be resumed."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ PRIVATE: Final = 0o600
 
 
 def check_name(out: Path) -> None:
-    """Check that the output's name says what it is to be.
+    """Check that the output has a supported extension.
 
     Raises:
-        click.UsageError: It does not, or its folder does not exist.
+        click.UsageError: If it does not, or if its folder does not exist.
     """
     if out.suffix.lower() not in (".jsonl", ".csv"):
         raise click.UsageError(f"{out.name}: give an output that ends in .jsonl or .csv")
     if not out.parent.is_dir():
-        raise click.UsageError(f"there is no folder {out.parent}")
+        raise click.UsageError(f"no such folder: {out.parent}")
 
 
 R = TypeVar("R", bound=CallRecord | Archive)
@@ -44,15 +44,15 @@ R = TypeVar("R", bound=CallRecord | Archive)
 
 @attrs.frozen(kw_only=True)
 class ExportOptions:
-    """What was asked for.
+    """The options of an export.
 
     Args:
         out: The file to write, `.jsonl` or `.csv`.
-        columns: Of a CSV file.
-        cursor: Where an earlier export stopped.
-        strict: Whether a record that cannot be read ends the export.
-        as_json: Whether a report goes to stdout.
-        quiet: Whether nothing is said on the way.
+        columns: The columns of a CSV file.
+        cursor: Where an earlier export stopped, or None.
+        strict: Whether a record that cannot be parsed ends the export.
+        as_json: Whether to print a JSON report on stdout.
+        quiet: Whether to print no progress and no summary.
     """
 
     out: Path
@@ -64,16 +64,16 @@ class ExportOptions:
 
 
 class Part:
-    """The file while it is not whole: `<out>.part`, beside it the cursor that it ends at.
+    """The incomplete file `<out>.part`; once stopped, `<out>.part.cursor` holds the cursor it ends at.
 
     Args:
-        out: What it will be called.
-        cursor: Where to go on; with it an earlier part is written on.
-        header: Its first line, if it has one.
+        out: The final path.
+        cursor: Where to resume, or None; with a cursor, an existing part is continued.
+        header: The first line of a new file, or an empty text.
 
     Raises:
-        ConfigurationError: The part ends at another cursor.
-        OSError: It cannot be written.
+        ConfigurationError: If the existing part ends at another cursor.
+        OSError: If the part cannot be written.
     """
 
     def __init__(self, out: Path, cursor: str | None, header: str) -> None:
@@ -93,19 +93,19 @@ class Part:
         self._file.write(text)
 
     def keep(self, cursor: str) -> None:
-        """End here for now: what is written stays, to be gone on from at the cursor."""
+        """Close the part, and store the cursor to resume it from."""
         self._sync()
         with open_private(self._note, fresh=True) as note:
             note.write(cursor)
 
     def finish(self) -> None:
-        """Give the whole file its name."""
+        """Rename the complete file to its final name."""
         self._sync()
         self.path.replace(self._out)
         self._note.unlink(missing_ok=True)
 
     def drop(self) -> None:
-        """Leave nothing."""
+        """Delete the part and its cursor."""
         self._file.close()
         self.path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
@@ -117,10 +117,10 @@ class Part:
 
 
 def open_private(path: Path, *, fresh: bool) -> IO[str]:
-    """Open a file to write that only its owner can read; a link in its place is refused.
+    """Open a file for writing with mode 0600, without following a symbolic link.
 
     Raises:
-        OSError: It cannot be opened.
+        OSError: If the file cannot be opened.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if fresh else os.O_APPEND)
     descriptor = os.open(path, flags, PRIVATE)
@@ -130,7 +130,7 @@ def open_private(path: Path, *, fresh: bool) -> IO[str]:
 async def export(job: ExportOptions, stream: RecordStream[R]) -> int:
     """Write all records of a stream, and return the exit code.
 
-    Told to stop, or when the service fails, it keeps what there is and says how to go on.
+    If cancelled, or if the service fails, keeps the part and prints how to resume.
     """
     began = time.monotonic()
     header, text_of = _format(job)
@@ -140,13 +140,13 @@ async def export(job: ExportOptions, stream: RecordStream[R]) -> int:
     except (VideoAPIError, asyncio.CancelledError) as error:
         part.keep(str(stream.cursor))
         rejected = _write_rejected(job, stream, goes_on=part.goes_on)
-        print_status(f"What there is stays in {part.path}. Go on with --cursor {stream.cursor}")
+        print_status(f"What there is stays in {part.path}. Resume with --cursor {stream.cursor}")
         if rejected and job.strict:
             print_status(str(error))
             return exit_codes.REJECTED
         raise
     except BaseException:
-        # Disk full, say: the part may lack what the cursor has passed.
+        # For example, a full disk: the part may lack records before the cursor.
         part.drop()
         raise
     part.finish()
@@ -179,7 +179,7 @@ def _csv_text(row: Sequence[str]) -> str:
 
 
 def _write_rejected(job: ExportOptions, stream: RecordStream[Any], *, goes_on: bool) -> Path | None:
-    """List the records that could not be read beside the output; return that file if there is one."""
+    """Write the records that could not be parsed to a file next to the output; return its path if it exists."""
     path = job.out.with_name(f"{job.out.name}.rejected.jsonl")
     if not goes_on:
         path.unlink(missing_ok=True)
@@ -203,9 +203,9 @@ def _tell(job: ExportOptions, stream: RecordStream[Any], written: int, rejected:
     if rejected is not None:
         print_status(f"{stream.rejected_count:,} records could not be read; see {rejected}")
     if stream.restarted:
-        print_status("The cursor's record was gone: its week was exported from the start, so some records stand twice.")
+        print_status("The cursor's record was gone: its week was exported from the start, so some records occur twice.")
     if job.as_json:
-        told = {
+        summary = {
             "records": written,
             "rejected": stream.rejected_count,
             "outside": stream.outside,
@@ -214,7 +214,7 @@ def _tell(job: ExportOptions, stream: RecordStream[Any], written: int, rejected:
             "cursor": str(stream.cursor),
             "seconds": round(seconds, 3),
         }
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(summary))
 
 
 def _read(note: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Many downloads: the files of a stream of archives into a folder, a few at a time."""
+"""Concurrent downloads: the files of a stream of archives into a folder."""
 
 from __future__ import annotations
 
@@ -35,39 +35,39 @@ async def fetch(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Download every file, and return the exit code; one that fails does not stop the others.
+    """Download every file, and return the exit code. A failed download does not stop the others.
 
     Args:
-        archives: Downloads.
+        archives: The namespace that downloads the files.
         stream: The archives.
-        folder: Where to; each session gets a folder of its own in it.
-        kinds: Which kinds of file; all of them if empty.
-        concurrency: Files at once.
-        as_json: Whether a report goes to stdout.
-        quiet: Whether nothing is said on the way.
+        folder: Where to put the files, in a subfolder per session.
+        kinds: The kinds of files to download; all if empty.
+        concurrency: Maximum number of concurrent downloads.
+        as_json: Whether to print a JSON report on stdout.
+        quiet: Whether to print no progress and no summary.
     """
     began = time.monotonic()
     with display("files", quiet=quiet) as show:
-        errand = DownloadQueue(archives, folder, show)
+        queue = DownloadQueue(archives, folder, show)
         async with stream, aclosing(files_of(stream, kinds)) as files:
             turn = asyncio.Lock()
             try:
                 async with asyncio.TaskGroup() as workers:
                     for _ in range(concurrency):
-                        workers.create_task(errand.work(files, turn))
+                        workers.create_task(queue.work(files, turn))
             except* VideoAPIError as group:
-                # The first is why the others ended; it is the whole run's error.
+                # The first error cancelled the other workers.
                 raise first_of(group) from None
             finally:
-                errand.tell(as_json, quiet, time.monotonic() - began)
+                queue.tell(as_json, quiet, time.monotonic() - began)
     if stream.rejected_count:
         print_status(f"{stream.rejected_count:,} archives could not be read")
         return exit_codes.REJECTED
-    return exit_codes.FAILED if errand.counts["failed"] else exit_codes.DONE
+    return exit_codes.FAILED if queue.counts["failed"] else exit_codes.DONE
 
 
 async def files_of(stream: RecordStream[Archive], kinds: Collection[str]) -> AsyncGenerator[ArchiveFile, None]:
-    """Yield the files of the archives, those of the kinds asked for."""
+    """Yield the files of the archives that are of the given kinds."""
     async for archive in stream:
         for file in archive.files:
             if not kinds or file.kind in kinds:
@@ -75,7 +75,7 @@ async def files_of(stream: RecordStream[Archive], kinds: Collection[str]) -> Asy
 
 
 class DownloadQueue:
-    """Fetches files, and counts what became of them."""
+    """A queue of downloads, with counts of their results."""
 
     def __init__(self, archives: Archives, folder: Path, show: Show) -> None:
         self._archives = archives
@@ -85,11 +85,11 @@ class DownloadQueue:
         self.bytes = 0
 
     async def work(self, files: AsyncIterator[ArchiveFile], turn: asyncio.Lock) -> None:
-        """Fetch one file after the other until there are none.
+        """Download one file after another until none is left.
 
         Raises:
-            AuthenticationFailed, PermissionDenied: No file can be had with these credentials.
-            VideoAPIError: The list of archives broke off.
+            AuthenticationFailed, PermissionDenied: If the recording credentials are refused.
+            VideoAPIError: If the stream of archives fails.
         """
         while True:
             async with turn:
@@ -122,11 +122,11 @@ class DownloadQueue:
             print_status(f"{file.kind} of {file.conf_num}: {error}")
 
     def tell(self, as_json: bool, quiet: bool, seconds: float) -> None:
-        """Say what was done."""
+        """Print a summary of the downloads."""
         done = ", ".join(f"{count:,} {what}" for what, count in self.counts.items()) or "no files"
         print_status(f"{done}, {self.bytes / 1e6:,.1f} MB in {seconds:.1f} s: {self._folder}", quiet=quiet)
         if as_json:
-            told = {
+            summary = {
                 "downloaded": self.counts["downloaded"],
                 "there_already": self.counts["there already"],
                 "failed": self.counts["failed"],
@@ -134,10 +134,10 @@ class DownloadQueue:
                 "folder": str(self._folder),
                 "seconds": round(seconds, 3),
             }
-            click.echo(json.dumps(told))
+            click.echo(json.dumps(summary))
 
 
 def first_of(group: BaseExceptionGroup[VideoAPIError]) -> VideoAPIError:
-    """Return the first error of a group, however deep it lies."""
+    """Return the first error of a group, at any depth."""
     first = group.exceptions[0]
     return first_of(first) if isinstance(first, BaseExceptionGroup) else first

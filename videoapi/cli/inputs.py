@@ -1,4 +1,4 @@
-"""Input files, read lazily: each line becomes what is to be sent, or an error of that line alone."""
+"""Input files, read lazily: each line becomes an input, or an error that affects only that line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TRUTHS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": Fa
 
 @attrs.frozen
 class InputLine(Generic[T]):
-    """One input: its place among the inputs from 0, its line in the file, and what it says or why not."""
+    """One input: its index from 0, its line number in the file, and its value or an error."""
 
     index: int
     number: int
@@ -37,22 +37,22 @@ class InputLine(Generic[T]):
 
 
 InputLines: TypeAlias = Generator[InputLine[T], None, None]
-"""The inputs of a file, read as they are asked for; closing it closes the file."""
+"""The inputs of a file, read lazily; closing the generator closes the file."""
 
 
 class BadInput(ValueError):
-    """The file as a whole cannot be used; its message says why."""
+    """An input file that cannot be used at all; the message gives the reason."""
 
 
 def room_specs(path: Path) -> InputLines[RoomSpec]:
-    """Read the rooms to be made.
+    """Read the specs of the rooms to create.
 
     Args:
         path: `.csv` with the columns name, owner_ref, key, sip, settings.… and data.…, or `.jsonl`
-            with one object a line that has the fields of `RoomSpec`.
+            with one object per line that has the fields of `RoomSpec`.
 
     Raises:
-        BadInput: The file cannot be read, is of another kind, or a column is unknown.
+        BadInput: If the file cannot be read, has another extension, or has an unknown column.
     """
     if path.suffix.lower() in CSV:
         return _csv_lines(path, _check_header, spec_of_cells)
@@ -62,14 +62,14 @@ def room_specs(path: Path) -> InputLines[RoomSpec]:
 
 
 def room_ids(path: Path) -> InputLines[str]:
-    """Read the ids of rooms.
+    """Read room IDs.
 
     Args:
-        path: `.txt` with one id a line, `.csv` with a column room_id, or `.jsonl` with a field
-            room_id, such as the outcomes of a create; lines without an id are passed over.
+        path: `.txt` with one ID per line, `.csv` with a column room_id, or `.jsonl` with a field
+            room_id, such as the outcome file of create-many; lines without an ID are skipped.
 
     Raises:
-        BadInput: The file cannot be read, is of another kind, or has no such column.
+        BadInput: If the file cannot be read, has another extension, or has no such column.
     """
     suffix = path.suffix.lower()
     if suffix in TEXT:
@@ -82,14 +82,14 @@ def room_ids(path: Path) -> InputLines[str]:
 
 
 def spec_of_object(fields: Mapping[str, Any]) -> RoomSpec:
-    """Return the room that an object of a JSONL file asks for.
+    """Return the room described by an object of a JSONL file.
 
     Raises:
-        ValidationError: It has no name, or a field that no room has.
+        ValidationError: If the name is missing, a field is unknown, or the key is not text or an integer.
     """
     for name in fields:
         if name not in _SPEC_FIELDS:
-            raise ValidationError(f"{name} is no field of a room to be made.", field=name)
+            raise ValidationError(f"{name} is not a field of a room.", field=name)
     if "name" not in fields:
         raise ValidationError("name is missing.", field="name", code=10002)
     key = fields.get("key")
@@ -99,10 +99,10 @@ def spec_of_object(fields: Mapping[str, Any]) -> RoomSpec:
 
 
 def spec_of_cells(cells: Mapping[str, str]) -> RoomSpec:
-    """Return the room that a row of a CSV file asks for; an empty cell says nothing.
+    """Return the room described by a row of a CSV file; empty cells are ignored.
 
     Raises:
-        ValidationError: It has no name, or a cell that should be true or false is neither.
+        ValidationError: If the name is missing, or a cell does not match the type of its setting.
     """
     if not cells.get("name"):
         raise ValidationError("name is missing.", field="name", code=10002)
@@ -131,7 +131,7 @@ def _setting(column: str, text: str) -> Any:
             return int(text)
         except ValueError:
             raise ValidationError(f"{column} must be a whole number.", field=column) from None
-    # Inside a nested setting only the words themselves are plainly meant as truths.
+    # The types of nested settings are unknown: convert only the exact words true and false.
     return text if hint is not None or text not in ("true", "false") else text == "true"
 
 
@@ -154,28 +154,28 @@ def _put(settings: dict[str, Any], path: list[str], value: Any) -> None:
 
 def _check_header(header: list[str]) -> None:
     if "name" not in header:
-        raise BadInput("there is no column name")
+        raise BadInput("missing column name")
     known = field_types(RoomSettings)
     for column in header:
         if column in _COLUMNS or (column.startswith(_GROUPS[1]) and len(column) > len(_GROUPS[1])):
             continue
         if not column.startswith(_GROUPS[0]) or column.split(".")[1] not in known:
             hint = f"; is settings.{column} meant?" if column in known else ""
-            raise BadInput(f"column {column!r} is none of {', '.join(_COLUMNS)}, settings.…, data.…{hint}")
+            raise BadInput(f"column {column!r} is not one of {', '.join(_COLUMNS)}, settings.…, data.…{hint}")
 
 
 def _check_id_header(header: list[str]) -> None:
     if "room_id" not in header:
-        raise BadInput("there is no column room_id")
+        raise BadInput("missing column room_id")
 
 
 def _object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValidationError("This line is no JSON.") from None
+        raise ValidationError("This line is not JSON.") from None
     if not isinstance(value, dict):
-        raise ValidationError("This line is no JSON object.")
+        raise ValidationError("This line is not a JSON object.")
     return value
 
 
@@ -188,7 +188,7 @@ def _id_of(fields: Mapping[str, Any]) -> str | None:
 
 def _open(path: Path) -> Any:
     try:
-        # Bytes that are no UTF-8 come through as surrogates, so that they spoil their own line only.
+        # Decode invalid UTF-8 to surrogates, so that it affects only its own line.
         return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from None
@@ -216,7 +216,7 @@ def _csv_lines(
         try:
             header = [column.strip() for column in next(csv.reader(file, strict=True), [])]
             if len(set(header)) < len(header):
-                raise BadInput("a column stands twice")
+                raise BadInput("a column occurs twice")
             check(header)
         except (BadInput, csv.Error) as error:
             raise BadInput(f"{path.name}: {error}") from None
@@ -233,7 +233,7 @@ def _csv_lines(
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    yield InputLine(index, number, error=ValidationError(f"This line is no CSV: {error}."))
+                    yield InputLine(index, number, error=ValidationError(f"This line is not CSV: {error}."))
                     index += 1
                     continue
                 line = _line(index, number, row, lambda cells: read(_cells(header, cells))) if row else None
@@ -261,4 +261,4 @@ def _line(index: int, number: int, raw: str | list[str], read: Callable[[Any], T
 
 def _check_text(text: str) -> None:
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValidationError("This line is no UTF-8.")
+        raise ValidationError("This line is not UTF-8.")

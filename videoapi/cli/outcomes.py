@@ -1,4 +1,4 @@
-"""Outcomes of a bulk run: a file with a line for each, written as they come, and a report."""
+"""The outcome file of a bulk run: one line per input, written as outcomes arrive."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MOST_SHOWN: Final = 5
 
 
 class OutcomeFile:
-    """A JSONL file that only its owner can read; what an earlier run left there is kept under a number.
+    """A JSONL file of mode 0600; an existing file is renamed with a numeric suffix.
 
     Args:
         path: Where to write.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: If the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.kept_as = _make_room(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
-        # Line by line, so that whatever ends the program loses nothing that is known.
+        # Line-buffered, so that a crash loses no outcome.
         self._file = os.fdopen(os.open(path, flags, 0o600), "w", buffering=1, encoding="utf-8")
         self.path = path
         self.counts: Counter[str] = Counter()
@@ -48,7 +48,7 @@ class OutcomeFile:
         return self.counts.total()
 
     def enter(self, outcome: BulkOutcome, index: int, line: int) -> None:
-        """Write an outcome down, under its place among the inputs and its line in the input file."""
+        """Write an outcome with the index of its input and its line number in the input file."""
         self.counts[outcome.status] += 1
         error = None if outcome.error is None else facts_of(outcome.error)
         row = {
@@ -62,12 +62,12 @@ class OutcomeFile:
         }
         self._file.write(json.dumps(row) + "\n")
         if outcome.status in ("failed", "unknown") and len(self.shown) < MOST_SHOWN:
-            mark = f", reference {outcome.reference}" if outcome.status == "unknown" else ""
-            self.shown.append(f"line {line} {outcome.status}{mark}: {outcome.error}")
+            reference = f", reference {outcome.reference}" if outcome.status == "unknown" else ""
+            self.shown.append(f"line {line} {outcome.status}{reference}: {outcome.error}")
 
 
 def facts_of(error: VideoAPIError) -> dict[str, Any]:
-    """Return what a program may want to know of an error."""
+    """Return the attributes of an error as JSON values."""
     return {
         "type": type(error).__name__,
         "message": str(error),
@@ -81,7 +81,7 @@ def facts_of(error: VideoAPIError) -> dict[str, Any]:
 
 
 def _make_room(path: Path) -> Path | None:
-    # The references of an earlier run may be all that finds its unknown rooms again: never overwritten.
+    # Never overwrite: an earlier run's references may be the only way to find rooms with an unknown outcome.
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return None

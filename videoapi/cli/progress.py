@@ -1,4 +1,4 @@
-"""How far a command is: a bar on a terminal, a plain line every few seconds elsewhere, or nothing."""
+"""Progress of a command: a bar on a terminal, a plain line every five seconds elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 Show = Callable[..., None]
-"""`show(done, note="")`: how many are done so far, and a few words on it."""
+"""`show(done, note="")`: the number done so far, and a short note."""
 
 PLAIN_EVERY: Final = 5.0
 BAR_EVERY: Final = 0.1
@@ -26,8 +26,8 @@ def display(what: str, *, total: int | None = None, quiet: bool = False) -> Gene
 
     Args:
         what: What is counted, such as `rooms`.
-        total: How many there will be, if that is known.
-        quiet: Show nothing.
+        total: The expected count, or None if unknown.
+        quiet: Whether to show nothing.
     """
     if quiet:
         yield lambda done, note="": None
@@ -42,7 +42,7 @@ def display(what: str, *, total: int | None = None, quiet: bool = False) -> Gene
 
 
 def plain(what: str, total: int | None, clock: Callable[[], float] = time.monotonic) -> Show:
-    """Return what prints a line at most every five seconds."""
+    """Return a function that prints a line at most every five seconds."""
     began = last = clock()
     of = "" if total is None else f" of {total:,}"
 

@@ -1,4 +1,4 @@
-"""What a JSON output leaves out unless it is asked for by name. Pure."""
+"""Redaction of secrets in JSON output, unless `--show-secrets` is given. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SECRETS: Final = frozenset({"app_key", "username", "password", "pin", "auth", "
 
 
 def redact(value: Any) -> Any:
-    """Return JSON's values with `***` in place of keys, passwords and pins, however deep."""
+    """Return a JSON value with keys, passwords and PINs replaced by `***`, at any depth."""
     if isinstance(value, Mapping):
         return {
             name: "***" if name in _SECRETS and inner not in (None, "") else redact(inner)
@@ -19,7 +19,7 @@ def redact(value: Any) -> Any:
 
 
 def room_fields(fields: Mapping[str, Any], *, show_secrets: bool) -> dict[str, Any]:
-    """Return a room's fields; what opens its telephone access only where that is asked for."""
+    """Return a room's fields, with its telephone secrets redacted unless `show_secrets` is set."""
     sip = fields.get("sip")
     if show_secrets or not isinstance(sip, Mapping):
         return dict(fields)

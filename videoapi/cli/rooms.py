@@ -1,4 +1,4 @@
-"""`videoapi rooms`: make, list, show and delete rooms."""
+"""`videoapi rooms`: create, list, show and delete rooms."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def _bulk_options(command: Any) -> Any:
 
 @click.group()
 def rooms() -> None:
-    """Make, list, show and delete rooms."""
+    """Create, list, show and delete rooms."""
 
 
 @rooms.command("create-many", epilog=MEANINGS)
 @click.argument("file", type=_FILE)
 @click.option("--no-validate", is_flag=True, help="Let a white-label's own values through unchecked.")
-@click.option("--job-id", help="Names the job; the same command with the same id goes on where it ended.")
+@click.option("--job-id", help="Names the job; the same command with the same id resumes where it ended.")
 @click.option("--journal", type=click.Path(path_type=Path, dir_okay=False), help="The job's journal, an SQLite file.")
 @click.option(
     "--on-unknown",
@@ -78,16 +78,16 @@ def create_many(
     quiet: bool,
     **limits: Any,
 ) -> None:
-    """Make a room for each line of FILE, a .csv or .jsonl.
+    """Create a room for each line of FILE, a .csv or .jsonl.
 
     \b
-    CSV columns: name, and as needed owner_ref, key, sip, settings.* such as
-    settings.participants, data.* of your own. An empty cell says nothing.
-    JSONL: one object a line with the fields of RoomSpec.
+    CSV columns: name and, optionally, owner_ref, key, sip, settings.* (such as
+    settings.participants) and data.* (your own fields). Empty cells are ignored.
+    JSONL: one object per line with the fields of RoomSpec.
 
-    A line that is wrong fails alone. Every input gets one line in the outcome file, with its room_id,
-    or why there is none. Rooms whose answer was lost are looked for at the end of the run, and sent
-    again where they are proven absent. With --job-id the same command goes on where it was ended.
+    An invalid line does not affect the others. Each input produces one line in the outcome file, with
+    its room_id or the reason for its absence. Creates whose response was lost are looked up at the end of
+    the run, and repeated if the room provably does not exist. With --job-id, the same command resumes the job.
     """
     from videoapi.cli.bulk import BulkOptions
     from videoapi.cli.inputs import room_specs
@@ -121,7 +121,7 @@ def delete_many(
 ) -> None:
     """Delete the rooms listed in FILE.
 
-    FILE is a .txt with one room id a line, a .csv with a column room_id, or a .jsonl with a field
+    FILE is a .txt with one room ID per line, a .csv with a column room_id, or a .jsonl with a field
     room_id, such as the outcome file of create-many.
     """
     from videoapi.cli.bulk import BulkOptions
@@ -147,9 +147,9 @@ async def _delete(access: ClientOptions, ids: InputLines[str], job: BulkOptions,
 @click.option("--settle", type=_SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
 @client_options
 def resolve(reference: str, control: str | None, settle: float | None, access: ClientOptions) -> None:
-    """Find the room of an unknown create by its REFERENCE; makes nothing.
+    """Find the room of a create with unknown outcome by its REFERENCE. Never creates a room.
 
-    Prints the room id. Exit code 1: it certainly does not exist. 3: there is still no proof.
+    Prints the room ID. Exit code 1: the room provably does not exist. Exit code 3: still unknown.
     """
     from videoapi.cli.running import run
 
@@ -168,7 +168,7 @@ async def _resolve(access: ClientOptions, reference: str, control: str | None, s
             print_status(str(unknown))
             return exit_codes.UNKNOWN
     if room is None:
-        print_status("There is no such room, and there will be none.")
+        print_status("No such room, and there will be none.")
         return exit_codes.FAILED
     click.echo(room.room_id)
     return exit_codes.DONE
@@ -179,7 +179,7 @@ async def _resolve(access: ClientOptions, reference: str, control: str | None, s
 @click.option("--show-secrets", is_flag=True, help="With --json: show telephone pins and passwords.")
 @client_options
 def list_rooms(as_json: bool, show_secrets: bool, access: ClientOptions) -> None:
-    """List all rooms of the project, as they arrive."""
+    """List all rooms of the project, printing each as it arrives."""
     from videoapi.cli.running import run
 
     run(_list(access, as_json, show_secrets))

@@ -1,4 +1,4 @@
-"""From a command's coroutine to its exit code, also when it is told to stop."""
+"""Running a command's coroutine to its exit code, with SIGINT and SIGTERM handled."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from videoapi.errors import VideoAPIError
 
 
 def run(work: Coroutine[Any, Any, int]) -> NoReturn:
-    """Run a command to its end, and leave with its exit code.
+    """Run a command, and exit with its exit code.
 
-    SIGINT and SIGTERM cancel it: once to stop sending and wait for what is in flight, twice to give
-    that up too.
+    SIGINT and SIGTERM cancel it: the first signal stops sending and waits for requests in flight, the
+    second one abandons those too.
 
     Raises:
         SystemExit: Always.
@@ -56,7 +56,7 @@ def _signals(stop: Callable[[int], object]) -> Generator[None, None, None]:
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
-        # Only the main thread may; elsewhere whoever runs the thread stops it.
+        # Only the main thread may handle signals; in other threads the code that started them stops the command.
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, stop, number)
     try:

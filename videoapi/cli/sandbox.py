@@ -1,4 +1,4 @@
-"""`videoapi sandbox`: the service itself, on this machine."""
+"""`videoapi sandbox`: serve the Video API on this machine."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 @click.option("--rooms", type=click.IntRange(0), default=0, help="Generated rooms in the list.")
 @click.option("--days", type=click.IntRange(1), default=31, show_default=True, help="Days of history.")
 @click.option("--tls", is_flag=True, help="Serve https with a made certificate; needs the extra testing.")
-@click.option("--state", type=click.Path(dir_okay=False), help="A file that keeps rooms and ledger; goes on from it.")
+@click.option("--state", type=click.Path(dir_okay=False), help="A file that keeps rooms and ledger; resumes from it.")
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="As in contract 10.")
 def sandbox(switches: tuple[str, ...], **options: Any) -> None:
-    """Serve the Video API on this machine, until Ctrl-C.
+    """Serve the Video API on this machine until Ctrl-C.
 
-    Prints the lines that point a client at it; run it as a background job, or copy them into another
-    terminal. Everything is forgotten at the end, unless --state names a file: with the same file, port and
-    credentials the next sandbox goes on, even if this one was killed.
+    Prints the environment variables that point a client at it: run it as a background job, or copy them to
+    another terminal. All data is lost at exit, unless --state names a file: started again with the same
+    file, port and credentials, the sandbox resumes, even after it was killed.
     """
     from videoapi.cli.running import run
     from videoapi.sandbox import Sandbox
@@ -61,7 +61,7 @@ async def _serve(sandbox: Sandbox) -> int:
         print_status("The sandbox is running; Ctrl-C ends it.")
         await asyncio.Event().wait()
     except asyncio.CancelledError:
-        # To be told to stop is its ordinary end.
+        # Cancellation is the normal way to stop.
         pass
     finally:
         await sandbox.aclose()

@@ -1,4 +1,4 @@
-"""Words on the terminal: harmless whatever the service sent."""
+"""Terminal output, sanitized because the service is not trusted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST: Final = 2_000
 
 
 def clean(value: object) -> str:
-    """Return a value's text on one line, without what could steer a terminal; nothing for None."""
+    """Return a value as one line of at most 2,000 characters, without control characters; empty for None."""
     text = "" if value is None else str(value)
     kept = (
         " " if character in "\n\t" else character
@@ -25,13 +25,13 @@ def clean(value: object) -> str:
 
 
 def print_status(text: str, *, quiet: bool = False) -> None:
-    """Tell the user something, on stderr: stdout is for results."""
+    """Print a message on stderr; stdout is for results only."""
     if not quiet:
         click.echo(clean(text), err=True)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under a header, in columns, on stdout."""
+    """Print rows under a header on stdout, aligned in columns."""
     cells = [tuple(header), *(tuple(clean(cell) for cell in row) for row in rows)]
     widths = [max(len(row[place]) for row in cells) for place in range(len(header))]
     for row in cells:

@@ -1,4 +1,4 @@
-"""`videoapi tokens`: let somebody in."""
+"""`videoapi tokens`: issue join tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tokens() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print an object instead of the bare token.")
 @client_options
 def create(room_id: str, name: str, role: str, user_ref: str, as_json: bool, access: ClientOptions) -> None:
-    """Print a token that lets one user into ROOM_ID once, within 15 minutes."""
+    """Print a token that admits one user to ROOM_ID once, within 15 minutes."""
     from videoapi.cli.running import run
 
     run(_create(access, room_id, as_json, name=name, role=role, user_ref=user_ref))

@@ -1,4 +1,4 @@
-"""Creating a room at most once: references, look-ups, proof of absence, the journal of a job.
+"""Creating a room at most once: references, lookups, proof of absence, the journal of a job.
 
-Knows no bulk runs and no HTTP.
+Independent of bulk runs and HTTP.
 """

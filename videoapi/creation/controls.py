@@ -1,4 +1,4 @@
-"""Control rooms: rooms of ours that certainly exist, and so must be in every honest list."""
+"""Known rooms: rooms that this library created and that exist, so that a complete list must show them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _Row = tuple[str, str, bool, bool, float]
 
 @attrs.frozen
 class Control:
-    """One of them.
+    """A known room.
 
     Args:
-        room_id: Its id.
+        room_id: Its ID.
         reference: The reference it carries.
-        in_data: Whether that stands in `data`, unchanged.
-        in_owner_ref: Whether it stands in `owner_ref`, unchanged.
-        made_at: Since when it is known to exist, on the loop's clock.
+        in_data: Whether `data` holds the reference unchanged.
+        in_owner_ref: Whether `owner_ref` holds the reference unchanged.
+        made_at: Since when it is known to exist, in seconds of the event loop's clock.
     """
 
     room_id: str
@@ -30,40 +30,40 @@ class Control:
     made_at: float
 
     def serves(self, in_data: bool | None) -> bool:
-        """Tell whether its showing proves that references in that place are shown; None for both places."""
+        """Return whether a list that shows it also shows references in that location; None means both."""
         if in_data is None:
             return self.in_data and self.in_owner_ref
         return self.in_data if in_data else self.in_owner_ref
 
 
 class Controls:
-    """The control rooms of one client: the first and the latest of those it made, thousands of each at most."""
+    """The known rooms of one client: the first and the latest that it created, at most thousands of each."""
 
     def __init__(self) -> None:
-        # As plain tuples: each room that is made comes in here, and hardly any is ever asked about.
+        # Plain tuples are cheap: every created room is added, and hardly any is looked up again.
         self._first: dict[str, _Row] = {}
         self._latest: dict[str, _Row] = {}
 
     def add(self, room_id: str, reference: str, in_data: bool, in_owner_ref: bool, made_at: float) -> None:
-        """Add one that was just made, or just seen."""
+        """Add a room that was just created or just seen."""
         row = (room_id, reference, in_data, in_owner_ref, made_at)
         if len(self._first) < _MOST or room_id in self._first:
             self._first[room_id] = row
             return
         self._latest[room_id] = row
         if len(self._latest) > 2 * _MOST:
-            # Many at once costs less than one for each that comes.
+            # Dropping many at once is cheaper than dropping one per new room.
             self._latest = dict(islice(self._latest.items(), _MOST, None))
 
     def forget(self, room_id: str) -> None:
-        """Drop one that was deleted."""
+        """Remove a room that was deleted."""
         self._first.pop(room_id, None)
         self._latest.pop(room_id, None)
 
     def all(self) -> list[Control]:
-        """Return all of them."""
+        """Return all known rooms."""
         return [Control(*row) for row in (*self._first.values(), *self._latest.values())]
 
     def oldest_for(self, in_data: bool | None) -> float | None:
-        """Return since when there is one that serves that place; None without one."""
-        return min((one.made_at for one in self.all() if one.serves(in_data)), default=None)
+        """Return since when a known room serves that location, or None if no room does."""
+        return min((room.made_at for room in self.all() if room.serves(in_data)), default=None)

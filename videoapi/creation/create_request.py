@@ -1,4 +1,4 @@
-"""The request for a room, with the reference by which its room is known."""
+"""The request that creates a room, with the reference by which the room can be found."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ ROOM: Final[ResponseDecoder[Room]] = ResponseDecoder("room", Room)
 
 
 def new_reference() -> str:
-    """Return a reference that no other create has."""
+    """Return a new random reference."""
     return reference_from(os.urandom(ENTROPY_BYTES))
 
 
 def create_request(
     spec: RoomSpec, reference: str, options: Options, *, validate: bool = True, look: bool = False
 ) -> Request:
-    """Return the request that makes a room which carries `reference`.
+    """Return the request that creates a room with a reference.
 
     Args:
-        spec: What to make.
-        reference: Its mark: in `owner_ref` where the spec leaves that free, else in `data`.
+        spec: The room to create.
+        reference: The reference of the create: in `owner_ref` if the spec leaves that unset, else in `data`.
         options: Limits of the call.
         validate: Whether to check the body as the service would.
-        look: Whether the end of the `timeout` is kept free for looking for the room.
+        look: Whether to reserve the end of the `timeout` (a quarter, at most 10 s) for looking up the room.
 
     Raises:
-        ValidationError: The service would refuse it.
+        ValidationError: If `spec` is not a valid `RoomSpec`, or the service would reject it.
     """
     if not isinstance(spec, RoomSpec):
         raise ValidationError(f"A room to be made is a RoomSpec, not {type(spec).__name__}.", field="spec")
@@ -68,12 +68,12 @@ def _with_reference(body: dict[str, Any], reference: str) -> dict[str, Any]:
 
 
 def _matcher(name: str, reference: str) -> Callable[[Room], bool]:
-    """Return the check whether a room is the one asked for, or plainly another's.
+    """Return the check whether a returned room is the requested one.
 
-    A service that drops the reference, or a test's canned answer, is no stranger.
+    A room without a reference passes by its name: a service, or a canned test response, may drop the reference.
     """
 
-    def is_ours(room: Room) -> bool:
+    def matches(room: Room) -> bool:
         if room.owner_ref == reference:
             return True
         echoed = reference_in(room.owner_ref, room.data)
@@ -81,4 +81,4 @@ def _matcher(name: str, reference: str) -> Callable[[Room], bool]:
             return echoed == reference
         return room.name is None or room.name.strip().casefold() == str(name).strip().casefold()
 
-    return is_ours
+    return matches

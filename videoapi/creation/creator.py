@@ -1,4 +1,4 @@
-"""One create, settled: what sends, waits and scans around the state machine of `creation/state.py`."""
+"""The create protocol: sends, waits and scans around the state machine of `creation/state.py`."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from videoapi.protocol.verdicts import Verdict
 
 OnUnknown = Literal["look", "resend", "strict"]
 DEFAULT_SETTLE: Final = 75.0
-"""Longest that a request can live on behind a broken connection, in seconds: common gateways end at 60."""
+"""How long a request can still take effect after its connection broke, in seconds: common gateways allow 60 s."""
 _POLLS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 _NAP: Final = 0.25
 _CHECKS: Final = 5
 
 
 class Creator:
-    """Makes rooms, and settles the creates whose answer was lost; one for a client and its views.
+    """The create protocol, shared by a client and its views: creates rooms and resolves lost responses.
 
     Args:
-        settle: Seconds after which an attempt takes effect no more, and the list shows what it did.
+        settle: Seconds after which an attempt no longer takes effect and the list shows its result.
     """
 
     def __init__(self, settle: float) -> None:
@@ -50,11 +50,11 @@ class Creator:
 
     @property
     def settle(self) -> float:
-        """Seconds to wait before absence counts: as set, and more where the list was seen to lag."""
+        """Seconds to wait before absence is proof: as configured, plus three times the longest list lag seen."""
         return self._configured + 3 * self._lag
 
     def started_at(self) -> float:
-        """Return when the client came into use: what a process before this one sent, it sent earlier."""
+        """Return when this client was first used; earlier processes sent their requests before that."""
         if self._born is None:
             self._born = self._clock()
         return self._born
@@ -62,15 +62,15 @@ class Creator:
     # One create
 
     async def create(self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown = "look") -> Room:
-        """Make one room.
+        """Create a room at most once.
 
-        After an answer that proves nothing, `look` polls for the room in the last quarter of the
-        `timeout`, at most 10 s; `resend` waits for proof, and sends again where the room is proven
-        absent; `strict` does nothing.
+        If the outcome is unknown, `look` polls for the room in the last quarter of the `timeout`, at
+        most 10 s; `resend` waits for proof, and sends again if the room is proven absent; `strict`
+        does nothing.
 
         Raises:
-            CreateOutcomeUnknown: No proof was found.
-            VideoAPIError: It was certainly not made.
+            CreateOutcomeUnknown: If no proof was found.
+            VideoAPIError: If the room was definitely not created.
         """
         began = self._clock()
         if self._born is None:
@@ -91,7 +91,7 @@ class Creator:
         raise error_from_outcome(request, outcome)
 
     async def send(self, pipeline: Pipeline, request: Request) -> Outcome:
-        """Send a create, and note what it leaves behind: a control room, or a doubt."""
+        """Send a create, and record the resulting known room or unresolved create."""
         try:
             outcome = await pipeline.send(request)
         except asyncio.CancelledError:
@@ -101,14 +101,14 @@ class Creator:
         return outcome
 
     def note(self, request: Request, outcome: Outcome) -> None:
-        """Note what a create's outcome leaves behind: a control room, or a doubt."""
+        """Record the known room or unresolved create that results from an outcome."""
         if outcome.classification.verdict is Verdict.DONE:
             self._control(outcome.value, request.reference)
         elif outcome.may_have_executed:
             self.memory.note(request)
 
     async def _look_until(self, pipeline: Pipeline, request: Request, deadline: float) -> Room | None:
-        """Poll for the room; its absence proves nothing here."""
+        """Poll for the room until the deadline; absence proves nothing here."""
         assert request.reference is not None
         clock = self._clock
         began = clock()
@@ -147,19 +147,19 @@ class Creator:
         outcome = doubt.outcome = await self.send(pipeline, doubt.request)
         verdict = Verdict.UNKNOWN if outcome.may_have_executed else outcome.verdict
         if verdict in (Verdict.NOT_SENT, Verdict.THROTTLED):
-            # Proven absent, and not sent again: it was certainly not made.
+            # Proven absent before this attempt, which did not execute either: definitely not created.
             verdict = Verdict.REJECTED
         doubt.create = attempted(doubt.create, verdict, self._clock())
         doubt.room = outcome.value if verdict is Verdict.DONE else None
 
-    # Later, or elsewhere
+    # Later, or in another process
 
     async def resolve(self, pipeline: Pipeline, reference: str, control: str | Room | None = None) -> Room | None:
-        """Find out what became of a create by its reference; never makes anything.
+        """Look up the room of a create with unknown outcome; None if it provably does not exist.
 
         Raises:
-            CreateOutcomeUnknown: There is still no proof.
-            ValidationError: `reference` or `control` is none.
+            CreateOutcomeUnknown: If there is still no proof.
+            ValidationError: If `reference` is not a reference, or `control` not a room of this library.
         """
         if not is_reference(reference):
             raise ValidationError("A reference is what CreateOutcomeUnknown.reference holds.", field="reference")
@@ -197,7 +197,7 @@ class Creator:
         self._lag = max(self._lag, scan.lag)
         return scan
 
-    # Many doubts
+    # Many unresolved creates
 
     async def reconcile(
         self,
@@ -207,15 +207,15 @@ class Creator:
         resend: bool = True,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Bring doubtful creates to their next step, with one scan at once and one when all have settled.
+        """Advance unresolved creates to their next step, with one scan now and another after the settle time.
 
-        Afterwards each is `MADE`, `SEND` (proven absent, and may go again), `NOT_MADE` or `UNKNOWN`.
+        Afterwards each is `MADE`, `SEND` (proven absent, may be sent again), `NOT_MADE` or `UNKNOWN`.
 
         Args:
-            caller: Sends and scans.
-            doubts: What to settle; changed in place.
-            resend: Whether what is proven absent may be sent again.
-            stopping: Asked in between; true gives up at once.
+            pipeline: Sends requests and streams the room list.
+            doubts: The creates to resolve; updated in place.
+            resend: Whether a create that is proven absent may be sent again.
+            stopping: Polled while waiting; true gives up at once.
         """
         await self._scan_for(pipeline, doubts, resend)
         for _ in range(2):
@@ -245,29 +245,29 @@ class Creator:
         return scan
 
     def settled_from(self, sent_at: float, forms: Iterable[bool]) -> float:
-        """Return from when on a scan can prove that what was sent by then, in those forms, is absent."""
+        """Return from when on a scan can prove that creates sent by `sent_at`, in those forms, are absent."""
         shown = [moment for form in forms if (moment := self.controls.oldest_for(form)) is not None]
         return max([sent_at, *shown]) + self.settle
 
     async def sleep_until(self, moment: Callable[[], float], stopping: Callable[[], bool] = lambda: False) -> None:
         clock = self._clock
-        # In naps: the moment moves when the list is seen to lag, and a run may be left meanwhile.
+        # In short sleeps: the moment moves when the list is seen to lag, and the run may be stopped.
         while (left := moment() - clock()) > 0 and not stopping():  # noqa: ASYNC110
             await asyncio.sleep(min(left, _NAP))
 
-    # Control rooms
+    # Known rooms
 
     def _control(self, room: Room, reference: str | None) -> None:
-        """Take a room for a control room, if it carries the reference unchanged."""
+        """Add a room to the known rooms if it carries the reference unchanged."""
         in_owner_ref = room.owner_ref == reference
         in_data = isinstance(room.data, dict) and room.data.get(DATA_KEY) == reference
         if reference is not None and (in_owner_ref or in_data):
             self.controls.add(room.room_id, reference, in_data, in_owner_ref, self._clock())
 
     async def ensure_known_room(self, pipeline: Pipeline, forms: set[bool]) -> None:
-        """Make a self-check room where no control room serves a form; an honest list must show it.
+        """Create a self-check room if a form has no known room; a complete list must show it.
 
-        It carries its reference in both places, and `remove_checks` deletes it.
+        It carries its reference in both locations, and `delete_probe_rooms` deletes it.
         """
         for _ in range(_CHECKS):
             if all(self.controls.oldest_for(form) is not None for form in forms):
@@ -277,14 +277,14 @@ class Creator:
             self._checks[reference] = None
             outcome = await self.send(pipeline, create_request(spec, reference, pipeline.options, validate=False))
             if outcome.verdict is Verdict.DONE:
-                # One that does not carry its reference unchanged serves nothing, nor would the next.
+                # If the service alters the reference, this room proves nothing, nor would the next.
                 self._checks[reference] = outcome.value.room_id
                 return
             if outcome.verdict is Verdict.REJECTED:
                 return
 
     async def delete_probe_rooms(self, pipeline: Pipeline) -> None:
-        """Delete the self-check rooms; one that cannot be found or deleted stays, and does no harm."""
+        """Delete the self-check rooms; one that cannot be found or deleted remains and is harmless."""
         checks, self._checks = self._checks, {}
         lost = [reference for reference, room_id in checks.items() if room_id is None]
         ids = [room_id for room_id in checks.values() if room_id is not None]

@@ -1,4 +1,4 @@
-"""Creates whose answer was lost, and the error of those that stay so."""
+"""Unresolved creates, whose response was lost, and their errors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _REMEMBERED: Final = 10_000
 
 @attrs.define
 class Doubt:
-    """One create that may or may not have been carried out.
+    """An unresolved create, which may or may not have been executed.
 
     Args:
-        request: The create.
-        create: Where it stands in the protocol.
-        outcome: The answer that proved nothing; None where another process sent it.
-        room: The room, where a list or an answer has shown it.
-        item: What a bulk run knows it by.
+        request: The create request.
+        create: Its state in the protocol.
+        outcome: The inconclusive outcome; None if another process sent it.
+        room: The room, if a list or a response has shown it.
+        item: The item of a bulk run, if it belongs to one.
     """
 
     request: Request
@@ -62,13 +62,13 @@ class Doubt:
 
 
 class Memory:
-    """When each doubtful create of this process was last sent, bounded; `resolve` asks it."""
+    """When each unresolved create of this process was last sent, for the latest 10,000."""
 
     def __init__(self) -> None:
         self._sent: OrderedDict[str, tuple[float, bool]] = OrderedDict()
 
     def note(self, request: Request) -> None:
-        """Note that a create may have been carried out, and that it was not sent later than now."""
+        """Record that a create may have been executed, and was sent no later than now."""
         if request.reference is None:
             return
         self._sent[request.reference] = (asyncio.get_running_loop().time(), request.reference_in_data)
@@ -77,11 +77,11 @@ class Memory:
             self._sent.popitem(last=False)
 
     def of(self, reference: str) -> tuple[float, bool] | None:
-        """Return when it was last sent, and whether the reference stands in `data`; None if not known."""
+        """Return when it was last sent and whether its reference is in `data`, or None if unknown."""
         return self._sent.get(reference)
 
     def latest(self, mark: str) -> float:
-        """Return when the last doubtful create of a job was sent; minus infinity without one."""
+        """Return when a job's last unresolved create was sent, or minus infinity if it has none."""
         return max(
             (at for reference, (at, _) in self._sent.items() if reference.startswith(mark)),
             default=float("-inf"),

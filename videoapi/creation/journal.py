@@ -1,7 +1,7 @@
-"""The optional journal of a bulk job: which creates were begun, and what became of them.
+"""The optional journal of a bulk job: which creates were started, and how they ended.
 
-One SQLite file, written by one thread of its own. An intent is on disk before its create is sent;
-all intents that wait at the same moment share one commit. It holds references, ids and hashes, no
+One SQLite file, written by its own thread. An intent is on disk before its create is sent; all
+intents waiting at the same moment share one commit. It holds references, IDs and hashes, but no
 names and no secrets.
 """
 
@@ -37,12 +37,12 @@ CREATE TABLE IF NOT EXISTS creates (
 
 @attrs.frozen
 class Entry:
-    """What the journal knows of a create from before.
+    """An earlier create, as recorded in the journal.
 
     Args:
-        spec: Hash of what was asked for.
-        status: `created`, `failed`, or None where it was begun and its end is not known.
-        room_id: The room made.
+        spec: Hash of the request body.
+        status: `created`, `failed`, or None if it was started and its result is unknown.
+        room_id: ID of the created room.
     """
 
     spec: bytes
@@ -51,11 +51,11 @@ class Entry:
 
 
 class Journal:
-    """A job's journal file; open it before the first intent, close it after the last.
+    """The journal file of a job; open it before the first intent and close it after the last.
 
     Args:
-        path: The SQLite file; made with mode 0600 where there is none. Several jobs may share it.
-        job: The job's id.
+        path: The SQLite file, created with mode 0600 if it does not exist. Several jobs may share it.
+        job: The job's ID.
     """
 
     def __init__(self, path: str | os.PathLike[str], job: str) -> None:
@@ -68,24 +68,24 @@ class Journal:
         """Open the file.
 
         Returns:
-            Whether the job is new to it: then no create of the job can be under way from before.
+            Whether the job is new to the file, so that no earlier create of the job can be in progress.
 
         Raises:
-            ConfigurationError: It cannot be opened, or is no journal.
+            ConfigurationError: If the file cannot be opened, or is not a journal.
         """
-        # A daemon: a program that dies without closing must not hang here.
+        # A daemon thread, so that a program that exits without closing does not hang.
         self._thread = threading.Thread(target=self._serve, name="videoapi-journal", daemon=True)
         self._thread.start()
         return await self._ask(self._begin)
 
     async def intend(self, reference: str, spec: bytes) -> Entry | None:
-        """Write that a create is about to be sent; on disk when this returns.
+        """Record that a create is about to be sent; the record is on disk when this returns.
 
         Returns:
-            What is known of it from before, or None where it is new.
+            The earlier entry, or None if the create is new.
 
         Raises:
-            ConfigurationError: It could not be written; the create must not be sent.
+            ConfigurationError: If it cannot be written; the create must not be sent.
         """
 
         def write(database: sqlite3.Connection) -> Entry | None:
@@ -102,9 +102,9 @@ class Journal:
         return await self._ask(write)
 
     def ended(self, reference: str, status: str, room_id: str | None = None) -> None:
-        """Note what became of a create; written soon, and at the latest by `aclose`.
+        """Record how a create ended; written soon, and at the latest by `aclose`.
 
-        Lost with the process it does no harm: the next one looks for the room.
+        Losing this record in a crash is harmless: the next process looks up the room.
         """
 
         def write(database: sqlite3.Connection) -> None:
@@ -115,7 +115,7 @@ class Journal:
         self._work.put(_Task(write, None, None))
 
     async def aclose(self) -> None:
-        """Write what waits and close the file; closed when this returns, even when cancelled."""
+        """Write pending records and close the file; it is closed when this returns, even if cancelled."""
         if self._thread is not None:
             thread, self._thread = self._thread, None
             self._work.put(None)
@@ -138,19 +138,19 @@ class Journal:
         return cursor.rowcount == 1
 
     def _serve(self) -> None:
-        """Do what is asked, in the thread; each commit covers all that waits."""
+        """Run the queued tasks in the thread; each commit covers all tasks waiting."""
         database: sqlite3.Connection | None = None
-        open_problem: Exception | None = None
+        open_error: Exception | None = None
         try:
             database = self._connect()
         except (sqlite3.Error, OSError) as error:
-            open_problem = error
-        going_on = True
-        while going_on:
-            tasks, going_on = self._take()
+            open_error = error
+        running = True
+        while running:
+            tasks, running = self._take()
             if database is None:
                 for task in tasks:
-                    task.fail(open_problem or sqlite3.OperationalError("closed"))
+                    task.fail(open_error or sqlite3.OperationalError("closed"))
             else:
                 _commit(database, tasks)
         if database is not None:
@@ -171,7 +171,7 @@ class Journal:
         self._path.touch(mode=0o600, exist_ok=True)
         database = sqlite3.connect(self._path, isolation_level=None, timeout=10.0)
         try:
-            # FULL: an intent must survive a power cut, not only the death of the process.
+            # FULL: an intent must survive a power failure, not only a crash of the process.
             database.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {_TABLES}")
         except sqlite3.Error:
             database.close()
@@ -208,13 +208,13 @@ class _Task:
             return
         answer = self.answer
 
-        def settle() -> None:
+        def deliver() -> None:
             if not answer.done():
                 set_answer(answer)
 
-        # The loop may be gone: then nobody waits.
+        # If the loop is closed, nothing waits for the result.
         with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(settle)
+            self.loop.call_soon_threadsafe(deliver)
 
 
 def _commit(database: sqlite3.Connection, tasks: list[_Task]) -> None:

@@ -1,8 +1,8 @@
-"""Looking for rooms by their reference: one streamed reading of the room list for all who wait.
+"""Finding rooms by their reference: one streamed read of the room list serves all waiting calls.
 
-A scan proves that a room exists by showing it. That a room does not exist it proves only where it is
-complete and shows the control rooms, unchanged. A list that is capped, filtered or cut, or that
-drops or shortens references, does not show them all, and proves nothing.
+A listed reference proves that the room exists. A missing one proves that it does not only if the
+scan is complete and shows the known rooms unchanged. A list that is capped, filtered or truncated,
+or that drops or shortens references, does not show them all and proves nothing.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from videoapi.streaming.splitter import Block
 from videoapi.streaming.streamed_response import StreamedResponse, StreamTimeout
 
 PREFIX: Final = b"vx"
-"""Stands in every reference of ours, and so in the text of every room that carries one."""
+"""The start of every reference, so that the text of every room that carries one contains it."""
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
 _TRIES: Final = 3
 _ASKED_FOR: Final = 5
 _MOST_BYTES: Final = 16 * 1024**3
-"""There is no shorter list to ask for, and next to nothing of it is kept: a million rooms are more than 1 GiB."""
+"""High, because the list has no pages and almost nothing of it is kept: a million rooms exceed 1 GiB."""
 
 
 class ListedRoom(msgspec.Struct, frozen=True, gc=False):
-    """A room in the list that carries a reference of ours."""
+    """A room in the list that carries a reference."""
 
     reference: str
     room_id: str
@@ -49,22 +49,22 @@ class ListedRoom(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def room(self) -> Room:
-        """The room as the list shows it; only of references that were asked for by name."""
+        """The room as listed; only available for the references passed to `Scanner.look`."""
         assert self.raw is not None
         return RecordDecoder(Room, extra=True).decode(self.raw)
 
 
 @attrs.frozen
 class Scan:
-    """What one reading of the list has shown.
+    """The result of one read of the room list.
 
     Args:
-        began: When it began, on the loop's clock.
-        found: Rooms by the reference they carry, the oldest first.
-        error: Why it is not complete; None where it is.
-        missing: Control rooms that it should have shown, and did not.
-        standing: Control rooms that it showed.
-        lag: How long a room of ours was known to exist that the list did not show yet, in seconds.
+        began: When it started, in seconds of the event loop's clock.
+        found: Rooms by the reference they carry, oldest first.
+        error: Why it is incomplete; None if it is complete.
+        missing: Known rooms that it should have shown but did not.
+        standing: Known rooms, older than the settle time, that it showed.
+        lag: The longest time for which a known room has existed that it did not show yet, in seconds.
     """
 
     began: float
@@ -79,16 +79,16 @@ class Scan:
         return self.error is None
 
     def proves_absence(self, in_data: bool | None) -> bool:
-        """Tell whether a reference that it does not show is on no room.
+        """Return whether a reference that it does not show is on no room.
 
         Args:
-            in_data: Where the reference would stand: in `data`, in `owner_ref`, or None for either.
+            in_data: Location of the reference: in `data`, in `owner_ref`, or None for either.
         """
-        return self.complete and not self.missing and any(one.serves(in_data) for one in self.standing)
+        return self.complete and not self.missing and any(room.serves(in_data) for room in self.standing)
 
 
 class _Batch:
-    """Those who wait for the same reading."""
+    """The `look` calls that wait for the same scan."""
 
     def __init__(self) -> None:
         self.wanted: set[str] = set()
@@ -97,11 +97,11 @@ class _Batch:
 
 
 class Scanner:
-    """Reads the list for everybody who waits, one reading at a time.
+    """The reader of the room list: one scan at a time, shared by all waiting `look` calls.
 
     Args:
-        controls: The control rooms.
-        settle: Seconds after which a list must show a room.
+        controls: The known rooms.
+        settle: Returns the settle time, after which the list must show a room, in seconds.
     """
 
     def __init__(self, controls: Controls, settle: Callable[[], float]) -> None:
@@ -113,12 +113,12 @@ class Scanner:
     async def look(
         self, pipeline: Pipeline, references: Iterable[str] = (), counted: Callable[[str], bool] | None = None
     ) -> Scan:
-        """Read the list, in a reading that begins after this call.
+        """Scan the room list, with a scan that starts after this call.
 
         Args:
-            caller: Opens the list.
-            references: What to look for; their rooms are kept.
-            counted: Tells of other references whether to note their rooms' ids.
+            pipeline: Streams the list.
+            references: References to look for; their complete rooms are kept.
+            counted: Returns whether to also keep the room IDs of another reference.
         """
         batch = self._next
         batch.wanted.update(references)
@@ -126,8 +126,8 @@ class Scanner:
             batch.counted.append(counted)
         async with self._lock:
             if batch.scan is None:
-                # Who comes from now on waits for the next reading. Where this one is cancelled, the
-                # next in line reads for the same batch.
+                # Calls from now on wait for the next scan. If this one is cancelled, the next waiting
+                # call scans for the same batch.
                 if self._next is batch:
                     self._next = _Batch()
                 batch.scan = await self._scan(pipeline, batch)
@@ -156,7 +156,7 @@ class Scanner:
         return Scan(began, found, None, tuple(missing), tuple(standing), lag)
 
     async def _still_there(self, pipeline: Pipeline, controls: list[Control]) -> list[Control]:
-        """Ask for the rooms that the list does not show: one that was deleted makes no list a liar."""
+        """Request up to five of the rooms that the list lacks: deleted rooms do not count as missing."""
         missing: list[Control] = []
         for control in controls[:_ASKED_FOR]:
             try:
@@ -182,7 +182,7 @@ def get_room(pipeline: Pipeline, room_id: str) -> Request:
 
 
 def _shows(found: dict[str, list[ListedRoom]], control: Control) -> bool:
-    """Tell whether a list shows a control room, with its reference where it was put."""
+    """Return whether a list shows a known room with its reference in the original locations."""
     return any(
         one.room_id == control.room_id
         and (one.in_data or not control.in_data)
@@ -194,9 +194,9 @@ def _shows(found: dict[str, list[ListedRoom]], control: Control) -> bool:
 async def _read(
     pipeline: Pipeline, batch: _Batch, marks: set[str]
 ) -> tuple[dict[str, list[ListedRoom]], VideoAPIError | None]:
-    """Read the list once; an odd room of somebody else's spoils nothing."""
+    """Read the list once, tolerating malformed rooms that do not belong to this library."""
     request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=pipeline.options, stream=True)
-    # A room that is asked for by name is wanted whole, so its text is needed.
+    # Rooms of wanted references are kept complete, so their text is needed.
     read = None if batch.wanted else parse_summaries
     response = StreamedResponse(
         pipeline, request, "rooms", False, StreamTimeout(None, LIST_ROOMS), read, max_bytes=_MOST_BYTES
@@ -218,11 +218,11 @@ async def _read(
 
 
 class _Search:
-    """Picks out of a list what somebody waits for.
+    """A filter that collects the wanted rooms from a list.
 
     Args:
-        batch: Who waits.
-        marks: The references of the control rooms.
+        batch: The waiting calls.
+        marks: The references of the known rooms.
     """
 
     def __init__(self, batch: _Batch, marks: set[str]) -> None:
@@ -232,13 +232,13 @@ class _Search:
         self.found: dict[str, list[ListedRoom]] = {}
 
     def add(self, block: Block) -> None:
-        """Take the next rooms of the list."""
+        """Process the next rooms of the list."""
         if block.too_long:
             raise _hidden("a room longer than 1 MiB")
         for room in block.records or ():
             if (reference := room.reference()) is not None:
                 self._add(reference, room)
-        # Most rooms of a large account are none of ours: only what holds the mark is decoded.
+        # Most rooms of a large account carry no reference: decode only items that contain the prefix.
         if PREFIX in block.text:
             for item in block.items:
                 self._add_item(bytes(item))
@@ -261,7 +261,7 @@ class _Search:
                 return
         wanted = raw if reference in self._wanted else None
         in_owner_ref = room.owner_ref == reference
-        # Without one in `data`, the reference can only be that in `owner_ref`.
+        # A reference that is not in `owner_ref` was found in `data`.
         in_data = not in_owner_ref or room.reference_in_data() is not None
         one = ListedRoom(reference, str(room.room_id), str(room.created or ""), in_data, in_owner_ref, wanted)
         rooms = self.found.get(reference)
@@ -275,13 +275,13 @@ def _hidden(why: str) -> ProtocolError:
     return ProtocolError(f"{LIST_ROOMS.method} {LIST_ROOMS.template}: {why}.", path=LIST_ROOMS.template)
 
 
-# No cycle can be made of what JSON holds, so the garbage collector need not look at any of these.
+# JSON values cannot form reference cycles, so these objects need no garbage collection.
 class _Data(msgspec.Struct, gc=False, rename={"marked": DATA_KEY}):
     marked: Any = None
 
 
 class RoomSummary(msgspec.Struct, gc=False):
-    """What is looked at in a room; the decoder passes over the rest."""
+    """The fields of a room that a scan needs; the decoder skips the rest."""
 
     room_id: Any = None
     owner_ref: Any = None
@@ -289,15 +289,15 @@ class RoomSummary(msgspec.Struct, gc=False):
     created: Any = None
 
     def reference(self) -> str | None:
-        """Return the reference that the room carries, as `reference_in` does; None also where its id is none."""
+        """Return the room's reference, as `reference_in` does, or None; also None if its ID is invalid."""
         reference: Any = self.reference_in_data() or self.owner_ref
-        named = self.room_id is not None and is_id(str(self.room_id))
-        return reference if named and is_reference(reference) else None
+        has_id = self.room_id is not None and is_id(str(self.room_id))
+        return reference if has_id and is_reference(reference) else None
 
     def reference_in_data(self) -> str | None:
-        """Return the reference that stands in `data`."""
-        marked = self.data.marked if isinstance(self.data, _Data) else None
-        return marked if marked is not None and is_reference(marked) else None
+        """Return the reference in `data`, or None."""
+        value = self.data.marked if isinstance(self.data, _Data) else None
+        return value if value is not None and is_reference(value) else None
 
 
 _one: Final = msgspec.json.Decoder(RoomSummary).decode
@@ -305,7 +305,7 @@ _many: Final = msgspec.json.Decoder(list[RoomSummary]).decode
 
 
 def parse_summaries(text: bytes) -> list[RoomSummary] | None:
-    """Look at a list of rooms at once; None where none of them is ours, or one is odd."""
+    """Parse a list of rooms at once; None if no room contains the prefix, or one is malformed."""
     if PREFIX not in text:
         return None
     try:
@@ -315,7 +315,7 @@ def parse_summaries(text: bytes) -> list[RoomSummary] | None:
 
 
 def parse_summary(raw: bytes) -> RoomSummary:
-    """Look at one room, however odd it is; an empty glance where nothing can be seen."""
+    """Parse one room, even if malformed; return an empty summary if nothing can be read."""
     try:
         return _one(raw)
     except _UNREADABLE:
@@ -327,5 +327,5 @@ def parse_summary(raw: bytes) -> RoomSummary:
     if not isinstance(room, Mapping):
         return RoomSummary()
     data = room.get("data")
-    seen = _Data(data.get(DATA_KEY)) if isinstance(data, Mapping) else None
-    return RoomSummary(room.get("room_id"), room.get("owner_ref"), seen, room.get("created"))
+    summary = _Data(data.get(DATA_KEY)) if isinstance(data, Mapping) else None
+    return RoomSummary(room.get("room_id"), room.get("owner_ref"), summary, room.get("created"))

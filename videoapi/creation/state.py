@@ -1,12 +1,12 @@
-"""The create protocol as a pure state machine: stamp, send, settle, scan, send again.
+"""The create protocol as a pure state machine: send, settle, scan, send again.
 
-The service has no idempotency keys, so a create whose answer was lost is settled by looking for its
-reference in the list of rooms. Seeing it proves that the room was made, at any time. Not seeing it
-proves something only in a complete scan that began one settle time after the last attempt could have
-been sent, and that shows the control rooms: rooms of ours that are known to exist.
+The service has no idempotency keys, so a create whose response was lost is resolved by looking for
+its reference in the room list. Finding it proves at any time that the room was created. Not finding it
+proves absence only if the scan is complete, began one settle time after the last attempt could have
+been sent, and shows the known rooms: rooms created by this library that exist.
 
-Why no room is made twice: attempt k + 1 is sent only after such a scan. Whatever attempt k did, it
-had done by then (it takes effect within the settle time or never) and the list would show it.
+Why no room is created twice: attempt k + 1 is sent only after such a scan. Attempt k took effect
+before it (within the settle time, or never), so the list would have shown its room.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import attrs
 from videoapi.protocol.verdicts import Verdict
 
 MOST_SENDS: Final = 3
-"""Attempts that may take effect, for one reference and one process: the first and two more."""
+"""Maximum attempts that may take effect, per reference and process: the first and two more."""
 
 
 class Step(enum.Enum):
-    """What is to be done next for one create, or what it ended as."""
+    """The next step of a create, or its final state."""
 
     SEND = "send"
     SCAN = "scan"
     MADE = "made"
     REFUSED = "refused"
-    """An answer proves that it was not made."""
+    """A response proves that the room was not created."""
     NOT_MADE = "not made"
-    """It was sent, and a proof of absence after the last attempt shows that it was not made."""
+    """The create was sent, but a proof of absence after the last attempt shows that no room was created."""
     UNKNOWN = "unknown"
     """No proof either way."""
 
@@ -41,12 +41,12 @@ FINAL: Final = frozenset({Step.MADE, Step.REFUSED, Step.NOT_MADE, Step.UNKNOWN})
 
 @attrs.frozen
 class CreatePolicy:
-    """What a run may do.
+    """The limits of the create protocol.
 
     Args:
-        settle: Seconds after which an attempt takes effect no more, and the list shows what it did.
+        settle: Seconds after which an attempt no longer takes effect and the list shows its result.
         resend: Whether a create that is proven absent is sent again.
-        most_sends: Attempts that may take effect, in all.
+        most_sends: Maximum attempts that may take effect, in total.
     """
 
     settle: float
@@ -56,13 +56,13 @@ class CreatePolicy:
 
 @attrs.frozen
 class Create:
-    """One logical create.
+    """The state of one logical create.
 
     Args:
-        step: What comes next.
+        step: The next step, or the final state.
         sends: Attempts so far that may have taken effect.
-        doubtful_since: When the last of them can have been sent; None where none is in doubt.
-        rooms: Ids of the rooms that carry its reference; the first is the one that counts.
+        doubtful_since: The latest time at which the last of them was sent; None if none is unresolved.
+        rooms: IDs of the rooms that carry its reference; the first one counts.
     """
 
     step: Step = Step.SEND
@@ -73,12 +73,12 @@ class Create:
 
 @attrs.frozen
 class ScanResult:
-    """What one scan shows of one create.
+    """The result of a scan for one create.
 
     Args:
         began: When the scan began.
-        rooms: Ids of the rooms that carry the reference, the oldest first.
-        proves_absence: Whether the scan was complete and showed the control rooms.
+        rooms: IDs of the rooms that carry the reference, oldest first.
+        proves_absence: Whether the scan was complete and showed the known rooms.
     """
 
     began: float
@@ -87,12 +87,12 @@ class ScanResult:
 
 
 def inherited(doubtful_since: float) -> Create:
-    """Return a create that another process may have sent before it died, no later than then."""
+    """Return a create that an earlier process may have sent, no later than `doubtful_since`."""
     return Create(Step.SCAN, doubtful_since=doubtful_since)
 
 
 def attempted(create: Create, verdict: Verdict, now: float, room_id: str = "") -> Create:
-    """Return the create after an attempt was judged at `now`."""
+    """Return the create after an attempt was classified at `now`."""
     match verdict:
         case Verdict.DONE:
             return attrs.evolve(create, step=Step.MADE, rooms=(room_id,))
@@ -105,12 +105,12 @@ def attempted(create: Create, verdict: Verdict, now: float, room_id: str = "") -
 
 
 def settled_at(create: Create, rules: CreatePolicy) -> float:
-    """Return from when on a scan can prove absence."""
+    """Return the earliest time at which a scan can prove absence."""
     return (create.doubtful_since or 0.0) + rules.settle
 
 
 def scanned(create: Create, sight: ScanResult, rules: CreatePolicy) -> Create:
-    """Return the create after a scan; `SCAN` again where that scan proves nothing."""
+    """Return the create after a scan; it stays at `SCAN` if the scan proves nothing."""
     if sight.rooms:
         return attrs.evolve(create, step=Step.MADE, rooms=sight.rooms)
     if not sight.proves_absence or sight.began < settled_at(create, rules):
@@ -120,5 +120,5 @@ def scanned(create: Create, sight: ScanResult, rules: CreatePolicy) -> Create:
 
 
 def given_up(create: Create) -> Create:
-    """Return the create when nobody waits for proof any longer."""
+    """Return the create once no more proof is awaited: `UNKNOWN`, unless it is final already."""
     return create if create.step in FINAL else attrs.evolve(create, step=Step.UNKNOWN)

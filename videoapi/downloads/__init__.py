@@ -1,6 +1,6 @@
-"""Files of the archive on disk: resumed, verified, and named only when complete.
+"""Downloads of archive files: resumable, verified, and renamed into place only when complete.
 
-Knows no API routes and no APP_KEY.
+Independent of API routes and the APP_KEY.
 """
 
 from __future__ import annotations

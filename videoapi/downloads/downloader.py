@@ -1,4 +1,4 @@
-"""The way of one download: judge the address, take hold of the target, transfer, give it its name."""
+"""One download from start to end: check the URL, open the target, transfer, rename."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from videoapi.transport.pool import ConnectionPool
 
 
 class Downloader:
-    """Fetches files into directories.
+    """A downloader that writes files to disk.
 
     Args:
-        pool: The connections.
-        chance: Clock, sleep and dice of retries.
-        base: The API's address; its origin may hand out files.
-        credentials: User and password of the recordings, or None. Never APP_ID and APP_KEY.
-        hosts: Other hosts that may hand out files, as names, `host:port`, or suffixes.
-        allow_http: Whether plain http is taken elsewhere than on this machine.
+        pool: The connection pool.
+        clock: Time, sleep and randomness for retries.
+        base: The base URL of the API; its origin may serve files.
+        credentials: Recording user and password, or None. Never APP_ID and APP_KEY.
+        hosts: Other hosts that may serve files: names, `host:port`, or suffixes.
+        allow_http: Whether plain http is allowed beyond loopback and the API's origin.
 
     Raises:
-        ConfigurationError: A host is none.
+        ConfigurationError: If a host is not valid.
     """
 
     def __init__(
@@ -67,18 +67,18 @@ class Downloader:
         policy: RetryPolicy,
         head_timeout: float,
     ) -> Path:
-        """Fetch one file whole; see `Archives.download`, which adds nothing but the client's limits.
+        """Download one file. `Archives.download` adds only the client's limits and lists the errors.
 
         Args:
             file: The file, or its URL.
-            to: A directory, a text ending in `/`, or the file itself.
-            overwrite: Whether a file of that name may be replaced.
-            progress: Told the bytes there are, and the length or None.
-            timeout: The whole download, in seconds, or None.
-            name: A name of your own within the directory; made harmless like any other.
-            renew: Asked once for another address, where this one is refused; or None.
-            policy: How many attempts in a row may bring nothing new.
-            head_timeout: Seconds until an answer's head must be there.
+            to: A directory, a path that ends in `/`, or the path of the file itself.
+            overwrite: Whether an existing file may be replaced.
+            progress: Called with the bytes received and the total length, None while unknown.
+            timeout: Limit for the complete download, in seconds, or None.
+            name: File name to use within the directory; sanitized like any other.
+            refresh_url: Called at most once for a new URL if the current one is refused; or None.
+            policy: How many consecutive attempts may make no progress.
+            head_timeout: Seconds to wait for the response headers.
         """
         seconds = positive_seconds("timeout", timeout)
         url = parse_url(file.url if isinstance(file, ArchiveFile) else file)
@@ -124,5 +124,5 @@ def _name(file: ArchiveFile | str, url: URL, wanted: str | None) -> str:
 
 
 def _source(url: URL) -> str:
-    """Return what tells this file from another; an entity tag alone is unique only within one address."""
+    """Return a fingerprint of the URL: an entity tag is unique only within one URL."""
     return hashlib.sha256(redact_url(url).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""From a status to the error that tells why a file was not handed out. Source: docs/contract.md 5.3, 5.4."""
+"""Errors for the HTTP status of a file response. Source: docs/contract.md 5.3, 5.4."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _TRANSIENT: Final = frozenset({408, 425})
 def error_from_status(
     status: int, where: str, *, configured: bool, trusted: bool, retry_after: float | None
 ) -> errors.VideoAPIError:
-    """Return the error for a file's status; `retryable` says whether the same request may help later.
+    """Return the error for a status; its `retryable` says whether the same request may succeed later.
 
     Args:
         status: Any status but 200, 206 and 416.
-        where: The file's address as an error may show it.
+        where: The file's URL, redacted for error messages.
         configured: Whether the client has recording credentials.
-        trusted: Whether they were sent.
-        retry_after: Seconds the server asked to wait, or None.
+        trusted: Whether the credentials were sent.
+        retry_after: Seconds to wait as requested by the server, or None.
     """
-    what = f"The file at {where} was not handed out (HTTP {status})."
+    what = f"The file at {where} was not served (HTTP {status})."
     facts: dict[str, Any] = {"method": "GET", "status": status, "group": group_of(None, status)}
     if status in (401, 403):
         kind = errors.AuthenticationFailed if status == 401 else errors.PermissionDenied

@@ -1,4 +1,4 @@
-"""Fetching a file: redirects, host policy and credentials end here."""
+"""One GET for a file: redirects, host policy and credentials."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 @attrs.frozen(kw_only=True)
 class FileResponse:
-    """The head of an answer, its body still open.
+    """A response whose body is still open.
 
     Args:
-        body: Status, headers and the bytes to come; who takes the reply closes it.
-        url: Where it came from, after the redirects.
+        body: Status, headers and unread body; the receiver must close it.
+        url: The final URL, after redirects.
         trusted: Whether the recording credentials were sent there.
     """
 
@@ -38,12 +38,12 @@ class FileResponse:
 
 @attrs.frozen(kw_only=True)
 class FileFetcher:
-    """Fetches files from the hosts that the policy allows.
+    """A fetcher of files from the hosts that the policy allows.
 
     Args:
-        pool: The connections.
-        policy: Where files may come from.
-        credentials: User and password of the recordings, or None.
+        pool: The connection pool.
+        policy: Which URLs may be fetched.
+        credentials: Recording user and password, or None.
     """
 
     pool: ConnectionPool
@@ -51,21 +51,21 @@ class FileFetcher:
     credentials: Credentials | None
 
     async def open(self, url: URL, headers: Mapping[str, str], *, head_timeout: float) -> FileResponse:
-        """Send one GET, and return its answer with the body still open.
+        """Send one GET, and return the response with its body still open.
 
-        Redirects are followed, at most five, each judged like the first address. The credentials go
-        out at once, as a header, and never again after a redirect to another origin.
+        Follows at most five redirects and checks each URL like the first. Credentials are sent in the
+        first request, without waiting for a 401, and no longer after a redirect to another origin.
 
         Args:
-            url: Where the file lies.
-            headers: What is asked beyond the address.
-            head_timeout: Seconds until the answer's head must be there, redirects included.
+            url: The file's URL.
+            headers: Additional request headers.
+            head_timeout: Seconds to wait for the response headers, redirects included.
 
         Raises:
-            DownloadFailed: An address is not allowed; `reason` is `host`.
-            ConnectionFailed, CallTimeout: No answer came; `retryable` says whether one may come later.
-            ProtocolError: The redirects lead nowhere.
-            ConfigurationError: The client is closed, or belongs to another event loop.
+            DownloadFailed: If a URL is not allowed; `reason` is `host`.
+            ConnectionFailed, CallTimeout: If no response arrives; `retryable` says whether to retry.
+            ProtocolError: If redirects are too many or leave https, or the response is not HTTP.
+            ConfigurationError: If the client is closed, or belongs to another event loop.
         """
         self.pool.files(public_only=False)
         permits = self.pool.file_permits

@@ -1,4 +1,4 @@
-"""A name on disk for a file that somebody else named. Pure: what comes out is one harmless path segment."""
+"""Safe file names from untrusted text: each result is a single path segment. Pure."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Final
 from urllib.parse import unquote
 
 MAX_NAME: Final = 200
-"""Longest name in bytes of UTF-8, so that `.part.json` fits behind it on every file system."""
+"""Maximum length of a name in bytes of UTF-8; leaves room for `.part.json` on every file system."""
 
 _EXTENSIONS: Final = {"recording": "mkv", "transcoded": "mp4", "chatdata": "json", "metadata": "json"}
 _EXTENSION: Final = re.compile(r"\.([A-Za-z0-9]{1,8})\Z")
 _RESERVED: Final = frozenset('/\\<>:"|?*')
-# Control, format (bidi overrides among them), lone surrogates, line and paragraph separators.
+# Control and format characters (including bidi overrides), lone surrogates, line and paragraph separators.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _DEVICES: Final = frozenset(
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]
     + [f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"]
 )
-# Names under which a download in progress keeps its own state.
+# Extensions of the files that a download in progress uses.
 _OURS: Final = (".part", ".part.json")
 
 
 def safe_name(text: str) -> str | None:
-    """Return the harmless file name in a text, or None where nothing of it can be used.
+    """Return a safe file name from a text, or None if nothing usable is left.
 
-    The last segment by either separator counts; control, bidi and reserved characters go, so do dots
-    and dashes in front; Unicode is composed (NFC); at most 200 bytes. Names that Windows gives to
-    devices, and names that a download in progress uses, are refused.
+    Keeps the last segment after either path separator; removes control, bidi and reserved characters
+    and leading dots and dashes; normalizes to NFC; truncates to 200 bytes. Rejects Windows device names
+    and the extensions of a download in progress.
 
     Args:
-        text: Any text at all, as another party sent it.
+        text: Untrusted text.
     """
     segment = re.split(r"[/\\]", text)[-1]
     name = _plain(unicodedata.normalize("NFC", _plain(segment)))
@@ -43,12 +43,12 @@ def safe_name(text: str) -> str | None:
 
 
 def filename_from_url(url_path: str, kind: str | None = None, archive_id: str | None = None) -> str:
-    """Return the name for a file that lies at a URL's path.
+    """Return a safe name for the file at a URL.
 
     Args:
-        url_path: The path of the URL, percent-encoded as it stands there.
-        kind: What the file is: `recording`, `transcoded`, `chatdata` or `metadata`.
-        archive_id: The archive it belongs to; names the file where the URL does not.
+        url_path: The path of the URL, still percent-encoded.
+        kind: The kind of file: `recording`, `transcoded`, `chatdata` or `metadata`.
+        archive_id: The ID of its archive; used as the name if the URL has no usable one.
     """
     last = url_path.rpartition("/")[2]
     if name := safe_name(unquote(last)):

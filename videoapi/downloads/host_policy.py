@@ -1,4 +1,4 @@
-"""Which addresses a file may be fetched from. Pure: the URLs come from others, and are judged here first."""
+"""Which URLs files may be fetched from. URLs come from API responses and are not trusted. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from videoapi.errors import ConfigurationError, DownloadFailed
 from videoapi.protocol.redaction import redact_url
 
 VENDOR: Final = ".enablex.io"
-"""The service's own domain: allowed where the API itself is asked there."""
+"""The service's own domain: allowed if the API itself is below it."""
 
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 _PRINTABLE: Final = re.compile(r"[!-~]+")
@@ -22,38 +22,38 @@ _PORTS: Final = {"https": 443, "http": 80}
 
 
 def parse_url(text: str, base: URL | None = None) -> URL:
-    """Read a URL as it was sent, without changing a byte of what may be signed.
+    """Parse a URL without changing any byte that may be signed.
 
     Args:
-        text: The URL; relative only where there is a base.
-        base: The address at which it was found, or None.
+        text: The URL; may be relative if `base` is given.
+        base: The URL that a redirect came from, or None.
 
     Raises:
-        DownloadFailed: It is no URL; `reason` is `host`.
+        DownloadFailed: If the text is not a URL; `reason` is `host`.
     """
     try:
         url = URL(text, encoded=_PRINTABLE.fullmatch(text) is not None)
         if base is not None:
             url = base.join(url)
         host = url.raw_host or ""
-        # What no host name holds would be read one way here and another way below.
+        # Reject characters not valid in a host name: other layers may parse them differently.
         clean = text.isprintable() and (_HOST.fullmatch(_bare(url)) or (":" in host and _is_address(host)))
         if url.scheme and clean:
             return url.with_fragment(None) if url.raw_fragment else url
     except (ValueError, TypeError, LookupError):
         pass
-    raise DownloadFailed("The file's address is no URL. Nothing was sent there.", reason="host", method="GET")
+    raise DownloadFailed("The file's address is not a URL. Nothing was sent there.", reason="host", method="GET")
 
 
 @attrs.frozen(kw_only=True)
 class HostPolicy:
-    """Where files may come from.
+    """The hosts that files may come from.
 
     Args:
-        origin: Scheme, host and port of the API; allowed as a whole, whatever its address.
-        named: Hosts, each with a port or None for any; allowed whatever their address.
-        suffixes: Domains with a dot in front; what is below them must have a public address.
-        http: Whether plain http is taken elsewhere than on this machine.
+        origin: Scheme, host and port of the API; always allowed, whatever its IP address.
+        named: Allowed hosts with a port, or None for any port, whatever their IP address.
+        suffixes: Domains with a leading dot; hosts below them must have a public IP address.
+        http: Whether plain http is allowed beyond loopback and the API's origin.
     """
 
     origin: URL
@@ -63,15 +63,15 @@ class HostPolicy:
 
     @classmethod
     def of(cls, origin: str, hosts: Iterable[str], *, http: bool) -> Self:
-        """Build the policy from the API's origin and the hosts as the user names them.
+        """Build the policy from the API's origin and the configured hosts.
 
         Args:
-            origin: Such as `https://api.enablex.io`.
+            origin: The API's origin, such as `https://api.enablex.io`.
             hosts: Names such as `files.example.com`, `localhost:8080`, or suffixes such as `.example.com`.
-            http: Whether plain http is taken elsewhere than on this machine.
+            http: Whether plain http is allowed beyond loopback and the API's origin.
 
         Raises:
-            ConfigurationError: A host is none; the message shows it.
+            ConfigurationError: If a host is not valid; the message includes it.
         """
         base = URL(origin)
         listed = [host.strip().lower() for host in hosts]
@@ -82,13 +82,13 @@ class HostPolicy:
         return cls(origin=base.origin(), named=named, suffixes=suffixes, http=http)
 
     def check(self, url: URL) -> bool:
-        """Judge an address before anything is sent there.
+        """Check a URL before anything is sent to it.
 
         Returns:
-            Whether its host must have a public address, as only a suffix lets it in.
+            Whether the host must have a public IP address, because only a suffix allows it.
 
         Raises:
-            DownloadFailed: Nothing may be fetched there; `reason` is `host`.
+            DownloadFailed: If the URL is not allowed; `reason` is `host`.
         """
         if url.scheme not in _PORTS:
             raise _refused(url, "it is neither https nor http")
@@ -120,12 +120,12 @@ class HostPolicy:
 
     def _is_below(self, url: URL) -> bool:
         host = _bare(url)
-        # A literal address is below no domain, however its digits end.
+        # An IP address is never below a domain, even if its digits match a suffix.
         return _HOST.fullmatch(host) is not None and not _is_address(host) and host.endswith(self.suffixes)
 
 
 def is_loopback_name(host: str) -> bool:
-    """Tell whether a host is this machine itself."""
+    """Return whether a host is `localhost` or a loopback address."""
     if host == "localhost":
         return True
     return _is_address(host) and ipaddress.ip_address(host.partition("%")[0]).is_loopback
@@ -153,7 +153,7 @@ def _is_address(host: str) -> bool:
 def _suffix(text: str) -> str:
     suffix = text.rstrip(".")
     if not _HOST.fullmatch(suffix[1:]):
-        raise ConfigurationError(f"recording_hosts: {text!r} is no suffix such as .enablex.io.")
+        raise ConfigurationError(f"recording_hosts: {text!r} is not a suffix such as .enablex.io.")
     return suffix
 
 
@@ -166,7 +166,7 @@ def _named(text: str) -> tuple[str, int | None]:
     except (ValueError, LookupError):
         pass
     raise ConfigurationError(
-        f"recording_hosts: {text!r} is no host such as portal.enablex.io, nor host:port or .suffix."
+        f"recording_hosts: {text!r} is not a host such as portal.enablex.io, nor host:port or .suffix."
     ) from None
 
 

@@ -1,7 +1,7 @@
-"""The file on disk: `.part` while it grows, then its own name. Blocking; called from threads only.
+"""The file on disk: written as `.part`, then renamed. Blocking; called from threads only.
 
-Everything is opened relative to one directory descriptor, never through a link, and for the owner
-alone. The `.part` is locked while it grows, so that two downloads never write one file.
+Files are opened relative to one directory descriptor, never through a link, and with mode 0600.
+The `.part` is locked, so that two downloads never write to the same file.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _MAX_STATE: Final = 4096
 
 
 class PartFile:
-    """Where one download goes.
+    """The target of one download.
 
     Args:
-        to: A directory, a text that ends in `/` (a directory to be made), or the file itself.
-        name: The file's name within a directory; harmless already.
-        source: What tells this file from others of the same name; kept beside the `.part`.
-        overwrite: Whether a file of that name may be replaced.
-        named: Whether the caller asked for `name`, which only a directory can honour.
+        to: A directory, a path that ends in `/` (a directory to create), or the path of the file itself.
+        name: The file name within a directory; already sanitized.
+        source: The fingerprint of the URL, stored in `.part.json`; only a matching `.part` is resumed.
+        overwrite: Whether an existing file may be replaced.
+        named: Whether the caller passed `name`, which requires a directory.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class PartFile:
 
     @property
     def path(self) -> Path:
-        """The file's own path; nothing is there before `finish`."""
+        """The final path of the file, which `finish` creates."""
         return self._directory / self.name
 
     def open(self) -> None:
-        """Take hold of the `.part`, and of what an earlier download left in it.
+        """Open and lock the `.part` file, and load the state that an earlier download left.
 
         Raises:
-            DownloadFailed: The file exists, or another download writes it; `reason` is `exists`.
-            OSError: The disk refuses.
+            DownloadFailed: If the file exists, or another download is writing it; `reason` is `exists`.
+            OSError: If a file operation fails.
         """
         self._directory, self.name = self._place()
         self._folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -73,7 +73,7 @@ class PartFile:
             self.received, self.version = size, version
 
     def begin(self, version: Version) -> None:
-        """Drop what was kept, and note which version comes now."""
+        """Discard the bytes kept, and store the version about to be received."""
         self._unlink(self._state_name)
         os.ftruncate(self._file, 0)
         self.received, self.version = 0, version
@@ -87,7 +87,7 @@ class PartFile:
             os.close(file)
 
     def write(self, data: bytes) -> None:
-        """Add bytes to the `.part`."""
+        """Append bytes to the `.part` file."""
         rest = memoryview(data)
         while rest:
             written = os.pwrite(self._file, rest, self.received)
@@ -95,11 +95,11 @@ class PartFile:
             rest = rest[written:]
 
     def finish(self) -> Path:
-        """Give the file its name, once it is safely on the disk.
+        """Sync the file to disk, then rename it to its final name.
 
         Raises:
-            DownloadFailed: A file of that name has come up meanwhile; `reason` is `exists`.
-            OSError: The disk refuses.
+            DownloadFailed: If a file of that name has been created since `open`; `reason` is `exists`.
+            OSError: If a file operation fails.
         """
         os.fsync(self._file)
         if self._overwrite:
@@ -111,7 +111,7 @@ class PartFile:
         return self.path
 
     def close(self) -> None:
-        """Let go; a `.part` that holds something stays. Closing twice does no harm."""
+        """Close the file; delete the `.part` file only if it is empty. Idempotent."""
         if self._file >= 0:
             if not os.fstat(self._file).st_size and self._is_ours(self._file):
                 self._unlink(self._state_name)
@@ -140,7 +140,7 @@ class PartFile:
         if path.is_dir():
             return path, self.name
         if self._named:
-            raise ConfigurationError(f"to={text!r} is no directory: give name= only with one, or end it in '/'.")
+            raise ConfigurationError(f"to={text!r} is not a directory: give name= only with one, or end it in '/'.")
         return path.parent, path.name
 
     def _must_be_free(self) -> None:
@@ -154,7 +154,7 @@ class PartFile:
             raise self._exists("it exists; give overwrite=True, or name= another name")
 
     def _lock_part(self) -> int:
-        # Again, as a download that has just ended may have renamed the file that was opened here.
+        # Retry: a download that has just finished may have renamed the file opened here.
         while True:
             file = self._open_part()
             try:
@@ -187,7 +187,7 @@ class PartFile:
                 if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 and found.st_uid == os.geteuid():
                     return file
                 os.close(file)
-            raise self._exists(f"{self._part_name} beside it is a link, or no file of yours; remove it")
+            raise self._exists(f"{self._part_name} next to it is a link, or no file of yours; remove it")
 
     def _lock(self, file: int) -> None:
         try:
@@ -195,7 +195,7 @@ class PartFile:
         except BlockingIOError:
             raise self._exists("another download is writing it") from None
         except OSError as error:
-            # A file system without locks cannot keep two downloads apart, but it can hold one.
+            # Without support for locks, concurrent downloads are not detected, but a single one works.
             if error.errno not in _NO_LOCKS:
                 raise
 
@@ -223,7 +223,7 @@ class PartFile:
         os.replace(self._part_name, self.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
     def _link(self) -> None:
-        """Take the name only if it is free: a rename would replace what has come up meanwhile."""
+        """Link the final name only if it is free; a rename would replace a file created since `open`."""
         try:
             os.link(self._part_name, self.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except FileExistsError:

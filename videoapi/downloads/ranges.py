@@ -1,4 +1,4 @@
-"""Going on where a download broke: what to ask for, what the answer allows. Source: RFC 9110, 13 and 14."""
+"""Resuming a download: range requests and their responses. Source: RFC 9110, 13 and 14."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _MEDIA: Final = (".mkv", ".mov", ".mp4", ".webm", ".m4a", ".mp3", ".wav", ".ogg"
 
 @attrs.frozen(kw_only=True)
 class Version:
-    """Which bytes a file consists of, as far as its server tells.
+    """The version of a file, as far as its server identifies it.
 
     Args:
-        total: Its length in bytes, or None.
-        etag: Its strong entity tag, or None.
-        modified: Its `Last-Modified`, or None.
+        total: Length in bytes, or None.
+        etag: Strong entity tag, or None.
+        modified: `Last-Modified`, or None.
     """
 
     total: int | None = None
@@ -31,12 +31,12 @@ class Version:
 
     @property
     def validator(self) -> str | None:
-        """What proves to the server which version we have part of; None where nothing does."""
+        """The value of `If-Range`: entity tag or date, None without either."""
         return self.etag or self.modified
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str], total: int | None) -> Self:
-        """Read the version from an answer's headers; a weak tag proves nothing about bytes."""
+        """Return the version in response headers; weak entity tags are ignored, as they do not identify bytes."""
         etag = headers.get("ETag", "").strip()
         modified = headers.get("Last-Modified", "").strip()
         return cls(
@@ -47,7 +47,7 @@ class Version:
 
     @classmethod
     def parse(cls, document: Any) -> Self | None:
-        """Read a version back from what was kept on disk; None where it is not plainly one."""
+        """Parse a version stored on disk; return None if it is not valid."""
         if not isinstance(document, dict):
             return None
         total, etag, modified = (document.get(name) for name in ("total", "etag", "modified"))
@@ -60,7 +60,7 @@ class Version:
 
 @attrs.frozen
 class FullBody:
-    """The file from its first byte; what was kept is worthless."""
+    """The file from its first byte; discard the bytes kept."""
 
     version: Version
 
@@ -75,14 +75,14 @@ class RemainingBody:
 
 @attrs.frozen
 class Restart:
-    """The answer cannot be joined to the bytes kept: ask for the whole file."""
+    """A response that cannot be joined to the bytes kept: request the complete file."""
 
     message: str
 
 
 @attrs.frozen
 class UnusableResponse:
-    """The answer is not the file."""
+    """A response that is not the file."""
 
     message: str
     reason: str
@@ -92,11 +92,11 @@ Head = FullBody | RemainingBody | Restart | UnusableResponse
 
 
 def range_headers(received: int, version: Version) -> dict[str, str]:
-    """Return the headers that ask for the rest of a file, or none where it must begin anew.
+    """Return the headers that request the rest of a file; empty if the download must restart.
 
     Args:
-        received: Bytes kept.
-        version: The version they are of.
+        received: Number of bytes kept.
+        version: Version of the file they belong to.
     """
     if not received or version.validator is None:
         return {}
@@ -106,21 +106,21 @@ def range_headers(received: int, version: Version) -> dict[str, str]:
 def interpret_head(
     status: int, headers: Mapping[str, str], *, received: int, version: Version, asked: bool, name: str
 ) -> Head:
-    """Decide what the answer 200, 206 or 416 means for the bytes kept; two versions are never joined.
+    """Return what a response 200, 206 or 416 means for the bytes kept. Never joins two versions.
 
     Args:
-        status: The answer's status.
-        headers: The answer's headers.
-        received: Bytes kept.
-        version: The version they are of.
-        asked: Whether only the rest was asked for.
-        name: The file's name, by which a page in its place is told.
+        status: The response status.
+        headers: The response headers.
+        received: Number of bytes kept.
+        version: Version of the file they belong to.
+        asked: Whether only the rest was requested.
+        name: The file name; its extension reveals a web page sent in place of the file.
     """
     if status == 416:
         return Restart("the server has no such range") if asked else UnusableResponse("HTTP 416", "refused")
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if trouble := _not_the_file(kind, headers, name):
-        return trouble
+    if unusable := _not_the_file(kind, headers, name):
+        return unusable
     if status == 206:
         if not asked:
             return UnusableResponse("the server sent a part of the file, unasked", "incomplete")
@@ -143,11 +143,11 @@ def _whole(headers: Mapping[str, str]) -> Head:
     length = headers.get("Content-Length", "").strip()
     framed = "chunked" in headers.get("Transfer-Encoding", "").lower()
     if framed:
-        # Chunks tell their own end, and a length beside them is void (RFC 9112, 6.3).
+        # Chunked framing marks its own end, and overrides Content-Length (RFC 9112, 6.3).
         return FullBody(Version.from_headers(headers, None))
     if not _LENGTH.fullmatch(length):
         return UnusableResponse(
-            "the server does not say where the file ends, so nobody could tell it from a part", "incomplete"
+            "the server does not say where the file ends, so a part could pass for it", "incomplete"
         )
     return FullBody(Version.from_headers(headers, int(length)))
 
@@ -160,7 +160,7 @@ def _rest(kind: str, headers: Mapping[str, str], received: int, version: Version
         return Restart("the server does not say which part it sent")
     first, last, total = (int(number) for number in found.groups())
     if first != received or not first <= last < total:
-        return Restart("the server sent another part than was asked for")
+        return Restart("the server sent another part than was requested")
     length = headers.get("Content-Length", "").strip()
     if length and "Transfer-Encoding" not in headers and length != str(last - first + 1):
         return Restart("the server announced two lengths for the part")

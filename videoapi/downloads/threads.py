@@ -1,4 +1,4 @@
-"""Blocking work on files, in a thread, that a cancelled task does not leave running behind it."""
+"""Blocking file operations in a thread that never outlives a cancelled task."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 async def run_blocking(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run `work` in a thread, and wait for its end even when cancelled.
+    """Run `work` in a thread, and wait for it to end even if cancelled.
 
-    The thread uses file descriptors that the caller closes next; were it still running then, it
-    would write into whatever file gets the same number.
+    The caller closes the file descriptors afterwards; a thread still running would then write to
+    whatever file reuses the number.
 
     Raises:
-        DownloadFailed: The disk refused; `reason` is `disk`.
+        DownloadFailed: If a file operation fails; `reason` is `disk`.
     """
     job = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
     cancelled: asyncio.CancelledError | None = None
@@ -36,5 +36,5 @@ async def run_blocking(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwarg
         return job.result()
     except OSError as error:
         where = f" ({error.filename})" if error.filename is not None else ""
-        trouble = DownloadFailed(f"The disk refused: {error.strerror or type(error).__name__}{where}.", reason="disk")
-    raise trouble
+        failure = DownloadFailed(f"The disk refused: {error.strerror or type(error).__name__}{where}.", reason="disk")
+    raise failure

@@ -1,4 +1,4 @@
-"""One file from its source into its target: again from where it broke, until it is whole or hope is gone."""
+"""The transfer of one file: resumes after interruptions, until complete or out of attempts."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from videoapi.downloads.threads import run_blocking
 from videoapi.errors import DownloadFailed, VideoAPIError
 from videoapi.pipeline.clock import Clock
 from videoapi.protocol.backoff import RetryPolicy, add_jitter, jitter, parse_retry_after
+from videoapi.protocol.outcome import BodyInterrupted
 from videoapi.protocol.redaction import redact_url
-from videoapi.transport.response_body import BodyInterrupted, ResponseBody
+from videoapi.transport.response_body import ResponseBody
 
 DownloadProgress = Callable[[int, int | None], object]
-"""Called with the bytes there are and the file's length, None while unknown; at most ten times a second."""
+"""Called with the bytes received and the file's length, None while unknown; at most ten times a second."""
 
 RefreshUrl = Callable[[], Awaitable[str | None]]
-"""Asks for the file's address once more, as a signed one expires; None where there is no other."""
+"""Returns a new URL for the file, because signed ones expire, or None if no other is known."""
 
 BLOCK: Final = 256 * 1024
-"""Bytes written at once; what a download holds in memory."""
+"""Bytes per write, which a download buffers in memory."""
 STEP: Final = 16 * 1024
-"""Bytes beyond the best so far that make an attempt a step forward."""
+"""Bytes beyond the best attempt so far that count as progress."""
 TICK: Final = 0.1
 
 _EXPIRED: Final = frozenset({401, 403, 404, 410})
@@ -41,14 +42,14 @@ class Transfer:
     """The attempts of one download.
 
     Args:
-        source: Where files come from.
-        chance: Clock, sleep and dice of retries.
-        url: The file's address.
-        target: Where it goes; open.
-        policy: How many attempts in a row may bring nothing new, and how long to wait between them.
-        head_timeout: Seconds until an answer's head must be there.
-        progress: Told how far it is, or None.
-        renew: Asked once for another address, where this one is refused; or None.
+        source: The fetcher of the file.
+        clock: Time, sleep and randomness for retries.
+        url: The file's URL.
+        target: The open target on disk.
+        policy: How many consecutive attempts may make no progress, and the waits between them.
+        head_timeout: Seconds to wait for the response headers.
+        progress: Called with the progress, or None.
+        refresh_url: Called at most once for a new URL if the current one is refused; or None.
     """
 
     source: FileFetcher
@@ -64,10 +65,10 @@ class Transfer:
     _told: float = attrs.field(default=0.0, init=False)
 
     async def run(self) -> None:
-        """Fetch the file.
+        """Download the file.
 
         Raises:
-            VideoAPIError: It did not come; what came stays in the `.part`.
+            VideoAPIError: If the download fails; the bytes received stay in the `.part` file.
         """
         best, failures = self.target.received, 0
         while True:
@@ -75,44 +76,44 @@ class Transfer:
             try:
                 await self._attempt()
             except VideoAPIError as error:
-                trouble = error
+                last_error = error
             else:
                 return
             if self.target.received >= best + STEP:
                 best, failures = self.target.received, 0
-            if trouble.status in _EXPIRED and await self._refreshed():
+            if last_error.status in _EXPIRED and await self._refreshed():
                 continue
             failures += 1
-            wait = self._wait(trouble, failures)
+            wait = self._wait(last_error, failures)
             if wait is None:
-                trouble.attempts = self._attempts
-                if isinstance(trouble, DownloadFailed):
-                    trouble.received = self.target.received
-                raise trouble
+                last_error.attempts = self._attempts
+                if isinstance(last_error, DownloadFailed):
+                    last_error.received = self.target.received
+                raise last_error
             await self.clock.sleep(wait)
 
-    def _wait(self, trouble: VideoAPIError, failures: int) -> float | None:
-        """Return the seconds until the next attempt; None where there is none."""
-        if not trouble.retryable or failures >= self.policy.attempts:
+    def _wait(self, error: VideoAPIError, failures: int) -> float | None:
+        """Return the seconds until the next attempt, or None to give up."""
+        if not error.retryable or failures >= self.policy.attempts:
             return None
-        asked = trouble.retry_after
-        if asked is not None and asked > self.policy.max_retry_after:
+        minimum = error.retry_after
+        if minimum is not None and minimum > self.policy.max_retry_after:
             return None
-        base = self.policy.base if asked is None else self.policy.throttle_base
+        base = self.policy.base if minimum is None else self.policy.throttle_base
         wait = jitter(base, self.policy.cap, failures, self.clock.random())
-        return wait if asked is None else max(wait, add_jitter(asked, self.clock.random()))
+        return wait if minimum is None else max(wait, add_jitter(minimum, self.clock.random()))
 
     async def _refreshed(self) -> bool:
-        """Take the address that the file has now, if it is another; only once."""
-        renew, self.refresh_url = self.refresh_url, None
-        text = await renew() if renew is not None else None
+        """Switch to the file's new URL, if one is known; at most once."""
+        refresh, self.refresh_url = self.refresh_url, None
+        text = await refresh() if refresh is not None else None
         if text is None:
             return False
         self.url = parse_url(text)
         return True
 
     async def _attempt(self) -> None:
-        """Send one request, and a second one where the answer does not fit what was kept."""
+        """Send one request, and a second one if the response does not fit the bytes kept."""
         headers = range_headers(self.target.received, self.target.version)
         reply = await self.source.open(self.url, headers, head_timeout=self.head_timeout)
         try:
@@ -131,7 +132,7 @@ class Transfer:
         await self._attempt()
 
     async def _accept(self, reply: FileResponse, *, asked: bool) -> int | None:
-        """Judge the head; return where its bytes end, None where only they tell."""
+        """Check the headers; return the end offset, None if only the framing marks it, or `_RESTART`."""
         body, target = reply.body, self.target
         if body.status not in (200, 206, 416):
             raise error_from_status(
@@ -179,7 +180,7 @@ class Transfer:
             why = lost.reason
             held += lost.rest
         finally:
-            # Also when cancelled: what has come need not come again.
+            # Also if cancelled, so that received bytes need not be fetched again.
             if held:
                 await self._write(held)
         if stop is None and why is None:

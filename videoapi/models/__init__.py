@@ -1,4 +1,4 @@
-"""The objects of the API, frozen, and both ways to decode them.
+"""Frozen data models of the API, and the two decoders that build them.
 
-Knows no requests, no event loop and no sockets.
+Independent of requests, the event loop and sockets.
 """

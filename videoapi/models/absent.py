@@ -1,4 +1,4 @@
-"""Objects that start out with None where the wire often has nothing."""
+"""Faster decoding of models whose fields are often missing from a response."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -10,14 +10,14 @@ _set_class = object.__setattr__
 
 
 def often_absent(*names: str) -> Callable[[type[_T]], type[_T]]:
-    """Decorate a model whose fields of these names are often absent on the wire, so that it decodes faster.
+    """Decorate a model so that it decodes faster when the named fields are absent.
 
-    The typed decoder asks every field that it did not fill whether it is set, and pays for an
-    AttributeError each time. Objects that start out with None there answer it at once.
+    For each field that it did not fill, the typed decoder checks whether the attribute is set, and pays
+    for an AttributeError. Presetting these fields to None avoids that.
     """
 
     def decorate(cls: type[_T]) -> type[_T]:
-        # Set after attrs has made __init__, which so does not call it.
+        # Set after attrs generated __init__, so that __init__ does not call it.
         cast(Any, cls).__attrs_pre_init__ = _few(cls, names) if len(names) in (2, 4) else _many(cls, names)
         return cls
 
@@ -25,32 +25,32 @@ def often_absent(*names: str) -> Callable[[type[_T]], type[_T]]:
 
 
 def _few(cls: type[_T], names: tuple[str, ...]) -> Callable[[_T], None]:
-    """Return what fills two or four fields, as call records have: there a loop costs as much as it saves."""
+    """Return a function that presets two or four fields, unrolled: a loop would cost as much as it saves."""
     setters: list[Callable[[_T, None], None]] = [cls.__dict__[name].__set__ for name in names]
     if len(setters) == 2:
         one, two = setters
 
-        def fill_two(made: _T) -> None:
-            one(made, None)
-            two(made, None)
+        def fill_two(instance: _T) -> None:
+            one(instance, None)
+            two(instance, None)
 
         return fill_two
     first, second, third, fourth = setters
 
-    def fill_four(made: _T) -> None:
-        first(made, None)
-        second(made, None)
-        third(made, None)
-        fourth(made, None)
+    def fill_four(instance: _T) -> None:
+        first(instance, None)
+        second(instance, None)
+        third(instance, None)
+        fourth(instance, None)
 
     return fill_four
 
 
 def _many(cls: type[_T], names: tuple[str, ...]) -> Callable[[_T], None]:
-    """Return what fills many fields.
+    """Return a function that presets many fields.
 
-    While it works the object is of a class of the same slots that is not frozen, so that plain
-    assignments do it, at a third of what the setters of the slots cost.
+    It temporarily gives the object a class with the same slots that is not frozen, because plain
+    assignments take a third of the time of the slot setters.
     """
     fields = {
         field.name: attrs.field(default=None) if field.name in names else attrs.field(init=False)
@@ -61,11 +61,11 @@ def _many(cls: type[_T], names: tuple[str, ...]) -> Callable[[_T], None]:
     )
     start: Callable[[_T], None] = open_class.__init__
 
-    def fill(made: _T) -> None:
-        # A subclass has other slots, and an __init__ that fills them all.
-        if type(made) is cls:
-            _set_class(made, "__class__", open_class)
-            start(made)
-            made.__class__ = cls
+    def fill(instance: _T) -> None:
+        # A subclass has different slots, and its own __init__ sets all of them.
+        if type(instance) is cls:
+            _set_class(instance, "__class__", open_class)
+            start(instance)
+            instance.__class__ = cls
 
     return fill

@@ -1,4 +1,4 @@
-"""Archives: the recordings and other files of a session that is over."""
+"""Archives: the recordings and other files of a finished session."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -12,22 +12,22 @@ from videoapi.models.times import parse_time
 
 @attrs.frozen(repr=False, kw_only=True)
 class FileLink(Model):
-    """Where a file lies. Source: docs/contract.md 5.3."""
+    """A link to an archived file. Source: docs/contract.md 5.3."""
 
     url: str | None = attrs.field(default=None, repr=redact_url)
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class ArchiveFile(Model):
-    """A file that can be downloaded.
+    """A downloadable file.
 
     Args:
         kind: `recording`, `transcoded`, `chatdata` or `metadata`.
-        url: Where it lies. Its query may be a secret; a repr leaves it out.
-        archive_id: The archive it belongs to.
-        room_id: The room it is of.
-        conf_num: The session it is of.
-        trans_date: The archive's time, as on the wire.
+        url: The file's URL. Its query may be a secret, and the repr omits it.
+        archive_id: The archive that contains the file.
+        room_id: The room of the session.
+        conf_num: The conference number of the session.
+        trans_date: The archive's time, as in the response.
     """
 
     composed: ClassVar[bool] = True
@@ -59,22 +59,22 @@ class Archive(Model):
 
     @property
     def archive_id(self) -> str | None:
-        """The service's id of the archive."""
+        """The archive's ID."""
         return self._id
 
     @property
     def trans_at(self) -> datetime | None:
-        """When the archive was made, aware, in UTC."""
+        """When the archive was created (aware, UTC)."""
         return parse_time(self.trans_date)
 
     @property
     def identity(self) -> str | None:
-        """What makes the archive one and the same when it is read again; None where it has no id."""
+        """The ID that identifies the archive when it is read again; None if it has no ID."""
         return self._id or None
 
     @property
     def files(self) -> tuple[ArchiveFile, ...]:
-        """Every file of the archive, in order: recordings, transcoded ones, chat, metadata."""
+        """All files of the archive, in this order: recordings, transcoded files, chat, metadata."""
         return tuple(
             ArchiveFile(
                 kind=kind,

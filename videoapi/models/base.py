@@ -1,4 +1,4 @@
-"""What all models share: unknown fields, the ways in and out, and a repr that keeps secrets."""
+"""The base of all models: unknown fields, conversion, and a repr that redacts secrets."""
 
 import enum
 from collections.abc import Callable, Mapping
@@ -15,11 +15,11 @@ from videoapi.models.strict_json import DecodeError
 
 _M = TypeVar("_M", bound="Model")
 Where = tuple[str | int, ...]
-"""The keys and places that lead to a model inside a text."""
+"""The path of a model inside a JSON text: keys and list indexes."""
 
 
 class Unset(enum.Enum):
-    """The kind of `UNSET`."""
+    """The type of `UNSET`."""
 
     UNSET = "UNSET"
 
@@ -29,7 +29,7 @@ class Unset(enum.Enum):
     def __repr__(self) -> str:
         return "UNSET"
 
-    # An unset field and an absent one are the same setting, so what was written equals what comes back.
+    # Unset and absent mean the same, so written settings equal those that the service returns.
     def __eq__(self, other: object) -> bool:
         return other is None or other is self
 
@@ -38,42 +38,42 @@ class Unset(enum.Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""Stands in a setting that was not given, and so is not sent."""
+"""The value of a setting that was not given; it is not sent."""
 
 
 class UnknownFields(Protocol):
-    """What models came from."""
+    """The source of the unknown fields of decoded models."""
 
     def unknown_at(self, where: Where) -> dict[str, Any]:
-        """Return the unknown fields of the model that stands there."""
+        """Return the unknown fields of the model at this path."""
         ...
 
 
 class Model:
-    """A frozen object of the contract.
+    """A frozen object of the API.
 
-    `==` compares the known fields. A repr shows the fields that have a value, secrets masked.
+    `==` compares the known fields. The repr shows the fields that have a value and redacts secrets.
     """
 
-    # Set after decoding and no attrs field, so that nothing on the wire can fill it.
+    # _extra is set after decoding. It is not an attrs field, so that no response can fill it.
     __slots__ = ("__weakref__", "_extra")
 
-    # Whether a scalar that does not fit its field is left in `extra` (the field reads None)
-    # instead of making the whole object unreadable.
+    # Whether a value that does not fit its optional field goes to `extra` (the field reads None)
+    # instead of making the object invalid.
     lenient: ClassVar[bool] = False
-    # Made here out of parts, not read from the wire: there are no unknown fields to lose.
+    # Built by the client, not decoded from a response, so it has no unknown fields to lose.
     composed: ClassVar[bool] = False
-    # Keys beside the object's own where the whole body is the object.
+    # Envelope keys to exclude from `extra`, for an object that is the whole body.
     envelope: ClassVar[frozenset[str]] = frozenset()
 
     _extra: tuple[UnknownFields, Where] | dict[str, Any]
 
     @property
     def extra(self) -> dict[str, Any]:
-        """Fields of the answer that this version does not know, under their names on the wire.
+        """Fields of the response that this version does not know, by API field name.
 
         Raises:
-            ConfigurationError: they were not kept; read the stream with `extra=True`.
+            ConfigurationError: If they were not kept; read the stream with `extra=True`.
         """
         kept = self._extra_fields()
         if kept is None:
@@ -83,7 +83,7 @@ class Model:
         return dict(kept)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the fields under their names on the wire, with `extra` where it was kept."""
+        """Return the fields by API field name, plus `extra` if it was kept."""
         wire: dict[str, Any] = {}
         for name, is_part in wire_fields(type(self)):
             value = plain(getattr(self, name))
@@ -94,27 +94,25 @@ class Model:
         return wire
 
     def to_json(self) -> str:
-        """Give `to_dict` as JSON text."""
+        """Return `to_dict()` as JSON text."""
         return msgspec.json.encode(self.to_dict()).decode()
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Build the object from what `to_dict` gives, or from a parsed answer.
+        """Build the object from the result of `to_dict`, or from a parsed response.
 
         Args:
-            fields: Values by their names on the wire; unknown ones go to `extra`.
+            fields: Values by API field name; unknown ones go to `extra`.
 
         Raises:
-            ValidationError: a field cannot be read as what it should be.
+            ValidationError: If a value does not fit its field.
         """
         from videoapi.models.converter import structure
 
         try:
             return structure(fields, cls)
-        except DecodeError as refused:
-            raise ValidationError(
-                f"This is no {cls.__name__}: {refused.reason}.", field=refused.location or None
-            ) from None
+        except DecodeError as error:
+            raise ValidationError(f"This is no {cls.__name__}: {error.reason}.", field=error.location or None) from None
 
     def _extra_fields(self) -> dict[str, Any] | None:
         try:
@@ -151,11 +149,11 @@ class Model:
 
 
 def sparse(cls: type[_M]) -> type[_M]:
-    """Decorate a model most of whose fields are absent on the wire, so that it decodes faster."""
+    """Decorate a model so that it decodes faster when most of its fields are absent."""
     return often_absent(*(name for name, is_part in wire_fields(cls) if not is_part))(cls)
 
 
-# The slot's own setter: frozen classes refuse any other way in, and this one is the fastest.
+# The slot's setter: frozen classes reject assignment, and this is the fastest way around that.
 set_extra: Callable[[Model, tuple[UnknownFields, Where] | dict[str, Any]], None] = cast(Any, Model)._extra.__set__
 
 
@@ -163,7 +161,7 @@ _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def plain(value: Any) -> Any:
-    """Turn models, wherever they stand in a value, into what JSON has; what is unset is left out."""
+    """Return a value as JSON types, with models at any depth converted and unset values omitted."""
     if type(value) is dict and _SCALARS.issuperset(map(type, value.values())):
         return dict(value)
     if isinstance(value, Model):

@@ -1,4 +1,4 @@
-"""Call detail records: one per connection of a user to a session that is over."""
+"""Call detail records (CDR): one per user connection to a finished session."""
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
@@ -13,13 +13,13 @@ from videoapi.models.rooms import Sip
 from videoapi.models.settings import RoomSettings
 from videoapi.models.times import parse_time
 
-# The bounds keep out "nan" and "inf", which the typed decoder would take for numbers.
+# The bounds reject "nan" and "inf", which the typed decoder would accept as numbers.
 Number = Annotated[float, msgspec.Meta(ge=-1.7e308, le=1.7e308)]
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class RoomDetails(Model):
-    """The room as it was defined when the session ran. Source: docs/contract.md 5.2."""
+    """The room's definition when the session ran. Source: docs/contract.md 5.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -36,7 +36,7 @@ class RoomDetails(Model):
 @often_absent("room_details", "sip")
 @attrs.frozen(repr=False, kw_only=True)
 class CallRoom(Model):
-    """The room's side of a record; `duration` in seconds. Source: docs/contract.md 5.2."""
+    """The room part of a record; `duration` in seconds. Source: docs/contract.md 5.2."""
 
     room_id: str | None = None
     connect_dt: str | None = None
@@ -47,24 +47,24 @@ class CallRoom(Model):
 
     @property
     def details(self) -> RoomDetails | None:
-        """`room_details` as a model, built when it is asked for."""
+        """`room_details` as a model, built on access."""
         return None if self.room_details is None else RoomDetails.from_dict(self.room_details)
 
     @property
     def connected_at(self) -> datetime | None:
-        """When the session began, aware, in UTC."""
+        """When the session started (aware, UTC)."""
         return parse_time(self.connect_dt)
 
     @property
     def disconnected_at(self) -> datetime | None:
-        """When the session ended, aware, in UTC."""
+        """When the session ended (aware, UTC)."""
         return parse_time(self.disconnect_dt)
 
 
 @often_absent("token", "confName")
 @attrs.frozen(repr=False, kw_only=True)
 class CallUser(Model):
-    """Who was connected. Source: docs/contract.md 5.2."""
+    """The connected user. Source: docs/contract.md 5.2."""
 
     ip: str | None = None
     name: str | None = None
@@ -77,7 +77,7 @@ class CallUser(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class SignalServer(Model):
-    """The signalling connection; durations in seconds. Source: docs/contract.md 5.2."""
+    """The signaling connection; durations in seconds. Source: docs/contract.md 5.2."""
 
     connect_dt: str | None = None
     disconnect_dt: str | None = None
@@ -87,18 +87,18 @@ class SignalServer(Model):
 
     @property
     def connected_at(self) -> datetime | None:
-        """When the user came, aware, in UTC."""
+        """When the user connected (aware, UTC)."""
         return parse_time(self.connect_dt)
 
     @property
     def disconnected_at(self) -> datetime | None:
-        """When the user left, aware, in UTC."""
+        """When the user disconnected (aware, UTC)."""
         return parse_time(self.disconnect_dt)
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class PublishedTrack(Model):
-    """What the user published. Source: docs/contract.md 5.2."""
+    """The media that the user published. Source: docs/contract.md 5.2."""
 
     audio: bool | None = None
     data: bool | None = None
@@ -110,7 +110,7 @@ class PublishedTrack(Model):
 @often_absent("screen_minutes", "connect_minutes", "connect_minutes_cal", "room_connect_minutes")
 @attrs.frozen(repr=False, kw_only=True)
 class Usage(Model):
-    """What is counted, in minutes. Source: docs/contract.md 5.2."""
+    """Usage counters in minutes. Source: docs/contract.md 5.2."""
 
     subscribed_minutes: Number | None = None
     published_minutes: Number | None = None
@@ -122,7 +122,7 @@ class Usage(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class MediaQuality(Model):
-    """How one kind of media fared. Source: docs/contract.md 5.2."""
+    """The quality of one kind of media. Source: docs/contract.md 5.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -135,7 +135,7 @@ class MediaQuality(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class DirectionQuality(Model):
-    """The quality of what was sent, or of what was received. Source: docs/contract.md 5.2."""
+    """The quality of sent or received media. Source: docs/contract.md 5.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -146,7 +146,7 @@ class DirectionQuality(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class StatsQuality(Model):
-    """The quality of a connection, both ways. Source: docs/contract.md 5.2."""
+    """The quality of a connection in both directions. Source: docs/contract.md 5.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -156,7 +156,7 @@ class StatsQuality(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class Price(Model):
-    """What a connection cost. Source: docs/contract.md 5.2."""
+    """The price of a connection. Source: docs/contract.md 5.2."""
 
     connect_duration: Number | None = None
 
@@ -166,9 +166,9 @@ class Price(Model):
 class CallRecord(Model):
     """One connection of one user, in either schema of the service. Source: docs/contract.md 5.2.
 
-    A part that the record lacks is there all the same, with every field None. The two whose shape the
-    contract leaves open, `room.room_details` and `stats_quality`, are kept as they came, with a typed view
-    beside each: `room.details` and `quality`.
+    A part that is missing from the record is still present here, with every field None. The contract leaves
+    the shape of `room.room_details` and `stats_quality` open: both are kept as received, and `room.details`
+    and `quality` are typed views of them.
     """
 
     trans_date: str | None = None
@@ -189,21 +189,21 @@ class CallRecord(Model):
 
     @property
     def trans_at(self) -> datetime | None:
-        """When the record was made, aware, in UTC."""
+        """When the record was created (aware, UTC)."""
         return parse_time(self.trans_date)
 
     @property
     def identity(self) -> str | None:
-        """What makes the record one and the same when it is read again; None where it has no id."""
+        """The ID that identifies the record when it is read again; None if it has no ID."""
         return self.cdr_id or self.call_log_id or None
 
     @property
     def owner_ref(self) -> str | None:
-        """Your own reference of the room, where the record carries the room's definition."""
+        """Your own reference of the room; None if the record does not contain it."""
         found = (self.room.room_details or {}).get("owner_ref")
         return None if found is None else str(found)
 
     @property
     def quality(self) -> StatsQuality | None:
-        """`stats_quality` as a model, built when it is asked for."""
+        """`stats_quality` as a model, built on access."""
         return None if self.stats_quality is None else StatsQuality.from_dict(self.stats_quality)

@@ -1,7 +1,7 @@
-"""Bytes to models and back: the typed decoder first, the tolerant way for what it refuses.
+"""Decoding of responses into models, and encoding of request bodies.
 
-The typed decoder costs what parsing alone costs, and reads lax scalars (`"2"`, `"true"`) as the
-contract means them. It is asked for one object at a time, so one odd record costs no other.
+The typed decoder costs no more than parsing, and reads lax scalars (`"2"`, `"true"`) as the contract
+defines them. Objects that it rejects go to the tolerant converter, one record at a time in streams.
 """
 
 import enum
@@ -27,7 +27,7 @@ M = TypeVar("M", bound=Model)
 
 
 class Missing(enum.Enum):
-    """The kind of `MISSING`."""
+    """The type of `MISSING`."""
 
     MISSING = "MISSING"
 
@@ -36,19 +36,19 @@ class Missing(enum.Enum):
 
 
 MISSING: Final = Missing.MISSING
-"""Stands for a `result` that the body has not."""
+"""The `result` of a body without one."""
 
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
-    """Write a request body as JSON.
+    """Encode a request body as JSON.
 
     Args:
-        body: A mapping with the names of the wire; models may stand in it.
+        body: Values by API field name; models are allowed at any depth.
 
     Raises:
-        ValidationError: JSON cannot hold something in it.
+        ValidationError: If a value cannot be represented in JSON.
     """
     try:
         if not _is_plain(body):
@@ -61,11 +61,11 @@ def encode(body: Mapping[str, Any]) -> bytes:
 
 
 class ResponseDecoder(Generic[T]):
-    """Reads one kind of answer.
+    """A decoder for one kind of response.
 
     Args:
-        key: The key beside `result` that holds the payload; None where the whole body is it.
-        model: What to build: a model, `str`, or None's type where there is no payload.
+        key: The key of the payload, next to `result`; None if the whole body is the payload.
+        model: The type to build: a model, `str`, or `NoneType` for no payload.
         many: Whether the payload is a list. Null and absent lists read as empty.
     """
 
@@ -77,24 +77,24 @@ class ResponseDecoder(Generic[T]):
         self.quoted = f'"{key}"'.encode()
 
     def fast(self, body: bytes) -> tuple[object, T | list[T] | None]:
-        """Decode a whole body at once.
+        """Decode a complete body with the typed decoder.
 
         Args:
-            body: The answer, without a byte order mark. The caller has seen that `"result"`
-                stands in it at most once.
+            body: The response body, without a byte order mark. The caller must ensure that it
+                contains `"result"` at most once.
 
         Returns:
-            The `result` as on the wire, or `MISSING`; and the payload, None where there is none.
+            The `result` as received, or `MISSING`; and the payload, or None.
 
         Raises:
-            Refused: this way cannot read it; parse the JSON and ask `structure`.
+            DecodeError: If the body does not fit; parse the JSON and call `tolerant`.
         """
         try:
             if not body.isascii():
                 _check_text(body)
             envelope = self._envelope.decode(body)
             if envelope.error_code is not MISSING or envelope.status is not MISSING:
-                # The other envelope, or both.
+                # The `status` envelope, or a mixture of both envelopes.
                 return MISSING, None
             payload = self._whole.decode(body) if self.key is None else envelope.payload
         except _UNREADABLE as error:
@@ -102,35 +102,35 @@ class ResponseDecoder(Generic[T]):
         if self.many:
             payload = payload or []
             self._check(payload)
-            text = ExtraSource(body, cast("type[Model]", self.model), self._where)
-            for place, item in enumerate(payload):
-                text.attach(item, (*self._where, place))
+            source = ExtraSource(body, cast("type[Model]", self.model), self._where)
+            for index, item in enumerate(payload):
+                source.attach(item, (*self._where, index))
         else:
             _check_sound(payload)
-            made: object = payload
-            if isinstance(made, Model):
-                ExtraSource(body, type(made), self._where).attach(made, self._where)
+            decoded: object = payload
+            if isinstance(decoded, Model):
+                ExtraSource(body, type(decoded), self._where).attach(decoded, self._where)
         return envelope.result, payload
 
     def tolerant(self, payload: object) -> T | list[T]:
-        """Build what the payload holds, from parsed JSON.
+        """Build the payload from parsed JSON.
 
         Args:
-            payload: The value under `key`, or the whole object where there is no key.
+            payload: The value under `key`, or the whole object if the decoder has no key.
 
         Raises:
-            Refused: it is nothing of the kind.
+            DecodeError: If the payload does not fit.
         """
-        made: Any
+        built: Any
         if self.many:
-            listed = [] if payload is None else payload
-            if not isinstance(listed, list):
+            items = [] if payload is None else payload
+            if not isinstance(items, list):
                 raise DecodeError("expected a list")
-            made = [self._structure_one(item) for item in listed]
+            built = [self._structure_one(item) for item in items]
         else:
-            made = self._structure_one(payload)
-        self._check(made)
-        return cast("T | list[T]", made)
+            built = self._structure_one(payload)
+        self._check(built)
+        return cast("T | list[T]", built)
 
     def _structure_one(self, payload: object) -> Any:
         from videoapi.models.converter import structure, text
@@ -165,14 +165,14 @@ class ResponseDecoder(Generic[T]):
 
 
 class _Nothing:
-    """Stands where an answer has no payload to decode."""
+    """A decoder for responses without a payload."""
 
     def decode(self, body: bytes) -> None:
         return None
 
 
 class RecordDecoder(Generic[M]):
-    """Reads the records of a stream, each on its own.
+    """A decoder for the records of a stream, each on its own.
 
     Args:
         model: The class of the records.
@@ -185,13 +185,13 @@ class RecordDecoder(Generic[M]):
         self._named = issubclass(model, Room)
 
     def decode(self, raw: bytes | msgspec.Raw) -> M:
-        """Read one record.
+        """Decode one record.
 
         Args:
             raw: The JSON text of one record.
 
         Raises:
-            Refused: it cannot be read; the reason names the place.
+            DecodeError: If the record does not fit; the reason names the location.
         """
         try:
             record: M = self._decode(raw)
@@ -206,13 +206,13 @@ class RecordDecoder(Generic[M]):
         return record
 
     def decode_list(self, text: bytes) -> list[M] | None:
-        """Read a JSON list of records at once, at half the cost of one by one.
+        """Decode a JSON list of records in half the time of one by one.
 
         Args:
-            text: The list.
+            text: The JSON text of the list.
 
         Returns:
-            The records; None where it is no list, or where one of them needs a closer look.
+            The records; None if the text is not a list or a record needs `decode`.
         """
         try:
             records: list[M] = self._decode_list(text)
@@ -228,14 +228,14 @@ class RecordDecoder(Generic[M]):
         return records
 
     def decode_block(self, raws: Iterable[bytes | msgspec.Raw]) -> list[M | DecodeError]:
-        """Read records; what cannot be read is its refusal, in its place."""
+        """Decode records; a record that cannot be decoded is replaced by its error."""
         return [self._decode_or_error(raw) for raw in raws]
 
     def _decode_or_error(self, raw: bytes | msgspec.Raw) -> M | DecodeError:
         try:
             return self.decode(raw)
-        except DecodeError as refused:
-            return refused
+        except DecodeError as error:
+            return error
 
     def _decode_tolerantly(self, raw: bytes) -> M:
         from videoapi.models.converter import structure
@@ -259,7 +259,7 @@ _SAFE: Final = frozenset({str, int, bool, NoneType})
 
 
 def _is_plain(body: Mapping[str, Any]) -> bool:
-    """Tell whether a body can be written as it is: no models, no lists, and no numbers that JSON lacks."""
+    """Return whether a body can be encoded as it is: without models, lists and floats."""
     for value in body.values():
         kind = type(value)
         if kind is dict:
@@ -271,7 +271,7 @@ def _is_plain(body: Mapping[str, Any]) -> bool:
 
 
 def _check_text(raw: bytes) -> None:
-    # msgspec does not look at what it skips, but what is kept for `extra` is read one day.
+    # msgspec does not validate the text that it skips, but `extra` may parse it later.
     if not raw.isascii():
         try:
             raw.decode()
@@ -280,7 +280,7 @@ def _check_text(raw: bytes) -> None:
 
 
 def _check_sound(item: object) -> None:
-    # A room that cannot be named in a path is none: every later call would go elsewhere.
+    # Reject a room whose ID is unsafe in a path: later calls would go to another resource.
     if isinstance(item, Room):
         if not is_id(item.room_id):
             raise DecodeError("is no id", "room_id")

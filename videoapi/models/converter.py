@@ -1,8 +1,8 @@
-"""The tolerant way from parsed JSON to models, by cattrs.
+"""The tolerant converter from parsed JSON to models, built on cattrs.
 
-It takes what the typed decoder refuses, record by record, and users' mappings. Where both can
-read a value they agree. cattrs alone would corrupt two shapes of this service without a word,
-`bool("false")` and `str(None)`, so every scalar has a hook of its own here.
+It handles records that the typed decoder rejects, and mappings that users pass. The two agree on
+every value that both can read. Each scalar has its own hook, because cattrs alone would silently
+corrupt two values that this service sends: `bool("false")` and `str(None)`.
 """
 
 import functools
@@ -31,15 +31,15 @@ def structure(payload: Any, model: type[_M], *, kept: bool = True) -> _M:
     """Build a model from parsed JSON.
 
     Args:
-        payload: A mapping with the names of the wire.
+        payload: Values by API field name.
         model: The class to build.
         kept: Whether unknown fields go to `extra`.
 
     Raises:
-        Refused: the shape does not fit; the reason names the field.
+        DecodeError: If the shape does not fit; the reason names the field.
     """
-    made: _M = _converter(kept).structure(payload, model)
-    return made
+    built: _M = _converter(kept).structure(payload, model)
+    return built
 
 
 @functools.cache
@@ -55,7 +55,7 @@ def _converter(kept: bool) -> cattrs.Converter:
 
 
 def text(value: Any, _: Any = str) -> str:
-    """Read text; numbers and truth values become what they look like on the wire."""
+    """Return a value as text; numbers and booleans as they look in JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -107,7 +107,7 @@ def _mapping(value: Any, _: Any) -> dict[str, Any]:
     return dict(value)
 
 
-# In the order in which the members of a union are tried.
+# In the order in which union members are tried.
 _SCALARS: dict[type, _Hook] = {bool: _truth, int: _whole, float: _number, str: text}
 
 
@@ -138,13 +138,13 @@ def _union_hook(kind: Any, converter: cattrs.Converter) -> _Hook:
 
 
 def _first(hooks: list[_Hook], value: Any) -> Any:
-    refused: DecodeError | None = None
+    last_error: DecodeError | None = None
     for hook in hooks:
         try:
             return hook(value, None)
-        except DecodeError as this:
-            refused = this
-    raise refused or DecodeError(f"expected something else than {_kind(value)}")
+        except DecodeError as error:
+            last_error = error
+    raise last_error or DecodeError(f"expected something else than {_kind(value)}")
 
 
 def _tuple_hook(kind: Any, converter: cattrs.Converter) -> _Hook:
@@ -183,9 +183,9 @@ def _model_hook(cls: Any, converter: cattrs.Converter, kept: bool) -> _Hook:
                 continue
             try:
                 fields[name] = hook(found, kind)
-            except DecodeError as refused:
+            except DecodeError as error:
                 if name in required or not cls.lenient:
-                    raise refused.nested_in(name) from None
+                    raise error.nested_in(name) from None
                 unread[name] = found
         return rebuild(cls, fields, unknown(cls, value) | unread if kept else None)
 
@@ -193,7 +193,7 @@ def _model_hook(cls: Any, converter: cattrs.Converter, kept: bool) -> _Hook:
 
 
 def _fitting(kind: Any) -> type | None:
-    """Name the type whose values are taken as they are, without asking a hook: most fields hold such a one."""
+    """Return the type whose values are used without calling a hook: most fields hold such a value."""
     members = get_args(kind) if _is_union(kind) else (kind,)
     return next((plain for plain in (str, bool) if plain in members), None)
 

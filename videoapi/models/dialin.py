@@ -1,4 +1,4 @@
-"""The account's dial-in numbers and its SIP access."""
+"""The account's dial-in numbers and SIP access."""
 
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from videoapi.models.redaction import redact
 
 @attrs.frozen(repr=False, kw_only=True)
 class DialInNumber(Model):
-    """A telephone number to join by. Source: docs/contract.md 5.5."""
+    """A dial-in telephone number. Source: docs/contract.md 5.5."""
 
     lenient: ClassVar[bool] = True
 
@@ -21,13 +21,13 @@ class DialInNumber(Model):
 
     @property
     def toll_free(self) -> bool | None:
-        """Whether calling it costs the caller nothing; None where the answer does not say."""
+        """Whether the number is toll-free; None if unknown."""
         return None if self.toll is None else not self.toll
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class DialInSip(Model):
-    """The account's SIP access. It holds secrets, which a repr masks. Source: docs/contract.md 5.5."""
+    """The account's SIP access. The repr redacts its secrets. Source: docs/contract.md 5.5."""
 
     lenient: ClassVar[bool] = True
 
@@ -40,7 +40,7 @@ class DialInSip(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class DialInSettings(Model):
-    """Which ways to dial in are on. Source: docs/contract.md 5.5."""
+    """The enabled ways to dial in. Source: docs/contract.md 5.5."""
 
     lenient: ClassVar[bool] = True
 
@@ -49,7 +49,7 @@ class DialInSettings(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class DialIn(Model):
-    """How the account's rooms are reached by telephone. Source: docs/contract.md 5.5."""
+    """Telephone access to the account's rooms. Source: docs/contract.md 5.5."""
 
     lenient: ClassVar[bool] = True
     envelope: ClassVar[frozenset[str]] = frozenset({"result"})
@@ -62,10 +62,10 @@ class DialIn(Model):
 
     @property
     def dialin_id(self) -> str | None:
-        """The service's id of this entry."""
+        """The ID of this entry."""
         return self._id
 
     @property
     def numbers(self) -> tuple[DialInNumber, ...]:
-        """The telephone numbers; empty where the account has none."""
+        """The telephone numbers; empty if the account has none."""
         return self.dialin or ()

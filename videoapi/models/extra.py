@@ -1,4 +1,4 @@
-"""What an answer says beyond the models made of it: found in its text when somebody first asks."""
+"""The unknown fields of a response, parsed from its text on first access."""
 
 import functools
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from videoapi.models.strict_json import loads_kept
 
 
 class ExtraSource:
-    """The text that models came from: it is parsed once, when somebody first asks what they do not show.
+    """The JSON text of decoded models, parsed once, on the first access to their unknown fields.
 
-    Then it goes; what is left of it are the unknown fields of all its models.
+    The text is then released; only the unknown fields of all its models are kept.
 
     Args:
         raw: The JSON text.
-        model: The class of the object that it holds, or of each object of the list.
-        where: The keys that lead to that object or list.
+        model: The class of the object in the text, or of each object in the list.
+        where: The path of that object or list inside the text.
     """
 
     __slots__ = ("_found", "_model", "_raw", "_where")
@@ -29,11 +29,11 @@ class ExtraSource:
         self._found: dict[Where, dict[str, Any]] | None = None
 
     def attach(self, made: Model, where: Where = ()) -> None:
-        """Keep this text for `extra` of a model and of its parts.
+        """Make this text the source of `extra` for a model and its parts.
 
         Args:
-            made: What was decoded from it.
-            where: The keys and places that lead to the model inside the text.
+            made: The model, decoded from this text.
+            where: The path of the model inside the text: keys and list indexes.
         """
         set_extra(made, (self, where))
         for name in parts(type(made)):
@@ -41,12 +41,12 @@ class ExtraSource:
             if isinstance(value, Model):
                 self.attach(value, _below(where, name))
             elif isinstance(value, tuple):
-                for place, item in enumerate(value):
+                for index, item in enumerate(value):
                     if isinstance(item, Model):
-                        self.attach(item, (*where, name, place))
+                        self.attach(item, (*where, name, index))
 
     def unknown_at(self, where: Where) -> dict[str, Any]:
-        """Return the unknown fields of the model that stands there."""
+        """Return the unknown fields of the model at this path."""
         raw = self._raw
         if raw is not None:
             value = loads_kept(raw)
@@ -54,13 +54,13 @@ class ExtraSource:
                 value = value[step]
             found: dict[Where, dict[str, Any]] = {}
             _find(self._model, value, self._where, found)
-            # In this order, as another thread may be on the same way.
+            # Set _found before clearing _raw: another thread may be in this method.
             self._found = found
             self._raw = None
         return (self._found or {}).get(where) or {}
 
 
-# Records keep their parts' places by the thousand, and these are always the same few.
+# Thousands of records store the paths of their parts, but there are only a few different paths.
 @functools.lru_cache(maxsize=256)
 def _below(where: Where, name: str) -> Where:
     return (*where, name)
@@ -68,8 +68,8 @@ def _below(where: Where, name: str) -> Where:
 
 def _find(model: type[Model], value: Any, where: Where, found: dict[Where, dict[str, Any]]) -> None:
     if isinstance(value, list):
-        for place, item in enumerate(value):
-            _find(model, item, (*where, place), found)
+        for index, item in enumerate(value):
+            _find(model, item, (*where, index), found)
     elif isinstance(value, Mapping):
         if fields := unknown(model, value):
             found[where] = fields

@@ -1,4 +1,4 @@
-"""What an id may look like where it goes into a path."""
+"""The format of IDs in URL paths."""
 
 import re
 
@@ -6,5 +6,5 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 def is_id(text: str) -> bool:
-    """Whether the text can stand in a path as it is, and leads nowhere else."""
+    """Return whether the text is safe as a path segment without quoting."""
     return _ID.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""What pydantic, and so FastAPI, asks a type: how to read it, write it, and describe it."""
+"""The pydantic hooks of models (also used by FastAPI): validate, serialize, describe."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, Self
@@ -8,7 +8,7 @@ from videoapi.models.fields import field_types
 
 
 class Convertible(Protocol):
-    """A class that reads and writes mappings."""
+    """A class that converts from and to mappings."""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self: ...
@@ -17,7 +17,7 @@ class Convertible(Protocol):
 
 
 def core_schema(cls: type[Convertible]) -> Any:
-    """Tell pydantic to read mappings by `from_dict` and to write by `to_dict`."""
+    """Return a pydantic schema that validates with `from_dict` and serializes with `to_dict`."""
     from pydantic_core import core_schema as schema
 
     def read(value: Any) -> Convertible:
@@ -37,7 +37,7 @@ def core_schema(cls: type[Convertible]) -> Any:
 
 
 def json_schema(cls: type[Convertible]) -> dict[str, Any]:
-    """Describe a model openly: the service may add fields, and any may be missing."""
+    """Return an open JSON schema: the service may add fields, and any field may be missing."""
     return {
         "type": "object",
         "title": cls.__name__,

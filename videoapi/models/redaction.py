@@ -1,15 +1,15 @@
-"""How a repr shows values that are secret, or that may hold one."""
+"""Redaction of secrets in reprs."""
 
 from urllib.parse import urlsplit
 
 
 def redact(value: object) -> str:
-    """Show that there is a secret, and nothing of it."""
+    """Return a placeholder that reveals nothing about the value."""
     return "'***'"
 
 
 def redact_url(url: object) -> str:
-    """Show where a URL leads, without the query, the fragment and the credentials it may carry."""
+    """Return the repr of a URL without its query, fragment and credentials."""
     try:
         split = urlsplit(str(url))
         host = split.netloc.rpartition("@")[2]
@@ -20,7 +20,7 @@ def redact_url(url: object) -> str:
 
 
 def redact_urls(value: object) -> str:
-    """Show a list of URLs, or of objects that hold one, each without its query."""
+    """Return the repr of a URL, or of a list of URLs and link objects, each URL redacted."""
     if isinstance(value, str):
         return redact_url(value)
     if isinstance(value, (list, tuple)):

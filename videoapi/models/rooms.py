@@ -1,4 +1,4 @@
-"""Rooms: as the service gives them, and as they are asked for."""
+"""Rooms, as returned by the service and as requested."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -35,7 +35,7 @@ __all__ = [
 @sparse
 @attrs.frozen(repr=False, kw_only=True)
 class Sip(Model):
-    """How a room is reached by telephone. Source: docs/contract.md 4.3."""
+    """Telephone (SIP) access to a room. Source: docs/contract.md 4.3."""
 
     lenient: ClassVar[bool] = True
 
@@ -52,7 +52,7 @@ class Sip(Model):
 @often_absent("updated", "configured_media_zone", "isMediaServerAvailable", "enablexControllerId")
 @attrs.frozen(repr=False, kw_only=True)
 class Room(Model):
-    """A room of the account. An optional field that the answer lacks reads None.
+    """A room of the account. Optional fields that the response lacks read None.
 
     Source: docs/contract.md 4.3, 4.4, 4.5.
     """
@@ -74,36 +74,36 @@ class Room(Model):
 
     @property
     def created_at(self) -> datetime | None:
-        """When the room was made, aware, in UTC."""
+        """When the room was created (aware, UTC)."""
         return parse_time(self.created)
 
     @property
     def updated_at(self) -> datetime | None:
-        """When the room was last changed, aware, in UTC; None where it never was."""
+        """When the room was last changed (aware, UTC); None if never."""
         return parse_time(self.updated)
 
     @property
     def media_server_available(self) -> bool | None:
-        """Whether a media server is at hand for the room."""
+        """Whether a media server is available for the room."""
         return self.isMediaServerAvailable
 
     @property
     def controller_id(self) -> str | None:
-        """The media controller that ran the room last; None before the first join."""
+        """The media controller that last ran the room; None before the first join."""
         return self.enablexControllerId
 
 
 @attrs.frozen(kw_only=False)
 class RoomSpec:
-    """A room to be made, for the bulk calls.
+    """The definition of a room to create in bulk.
 
     Args:
         name: The room's name.
-        owner_ref: Your own reference; a reference made here stands in it where there is none.
-        settings: `RoomSettings`, or a mapping with the names of the wire.
-        sip: True or False, `Sip`, or a mapping with the names of the wire.
-        data: Keys of your own, kept with the room.
-        key: Names this input in the outcome; never sent.
+        owner_ref: Your own reference of the room; if None, the client generates one.
+        settings: `RoomSettings`, or a mapping by API field name.
+        sip: True or False, `Sip`, or a mapping by API field name.
+        data: Your own keys, stored with the room.
+        key: Identifies this input in the outcome; never sent.
     """
 
     name: str
@@ -114,7 +114,7 @@ class RoomSpec:
     key: Any = None
 
     def to_wire(self) -> dict[str, Any]:
-        """Give the body of the request; what was not given is not in it. Source: docs/contract.md 4.2."""
+        """Return the request body, without omitted fields. Source: docs/contract.md 4.2."""
         settings = self.settings
         settings = settings.to_wire() if isinstance(settings, RoomSettings) else plain(settings)
         body: dict[str, Any] = {"name": self.name, "settings": settings or {}}

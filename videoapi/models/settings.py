@@ -1,4 +1,4 @@
-"""The settings of a room, the same class for reading and for writing."""
+"""Room settings: one class for reading and writing."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,7 +17,7 @@ __all__ = ["UNSET", "LiveRecording", "LiveTranscription", "RoleBasedRecording", 
 
 @attrs.frozen(repr=False, kw_only=True)
 class LiveRecording(Model):
-    """Recording of a composed view while the session runs. Source: docs/contract.md 4.2."""
+    """Recording of a composed view during the session. Source: docs/contract.md 4.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -27,7 +27,7 @@ class LiveRecording(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class LiveTranscription(Model):
-    """Transcription while the session runs. Source: docs/contract.md 4.2."""
+    """Transcription during the session. Source: docs/contract.md 4.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -38,7 +38,7 @@ class LiveTranscription(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class RoleBasedRecording(Model):
-    """What is recorded of whom: `audio` or `audiovideo`. Source: docs/contract.md 4.2."""
+    """What is recorded per role: `audio` or `audiovideo`. Source: docs/contract.md 4.2."""
 
     lenient: ClassVar[bool] = True
 
@@ -47,7 +47,7 @@ class RoleBasedRecording(Model):
 
 
 class SettingsFields(TypedDict, total=False):
-    """What `RoomSettings` takes: numbers also as text, parts also as mappings."""
+    """The arguments of `RoomSettings`. Numbers may also be text, and parts mappings."""
 
     description: str | Unset | None
     mode: str | Unset | None
@@ -86,7 +86,7 @@ class SettingsFields(TypedDict, total=False):
 
 
 class _Written(Model):
-    """Settings as they were written: a mapping of what was given, so that making and sending them is cheap."""
+    """Written settings, stored as a mapping of the given values so that they are cheap to build and send."""
 
     __slots__ = ("_given",)
 
@@ -95,7 +95,7 @@ class _Written(Model):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            # Only asked where a slot is empty, and those of read settings never are.
+            # Only called for empty slots; read settings have none.
             if name in _NAMES:
                 return self._given.get(name, UNSET)
             raise AttributeError(f"{type(self).__name__} has no {name!r}", name=name, obj=self)
@@ -106,9 +106,9 @@ class _Written(Model):
 class RoomSettings(_Written):
     """The settings of a room.
 
-    Written settings hold `UNSET` where nothing was given, and only what was given is sent; an
-    explicit None is sent as null. Read settings hold None where the answer had nothing.
-    A room is permanent by default; `scheduled_at` and `one_session` make the other two kinds.
+    A setting that was not given is `UNSET` and not sent; an explicit None is sent as null.
+    In settings that were read, a setting that the response lacks reads None.
+    A room is permanent by default; `scheduled_at` and `one_session` are for the other two kinds.
 
     Source: docs/contract.md 4.1, 4.2.
     """
@@ -161,15 +161,15 @@ class RoomSettings(_Written):
 
     @classmethod
     def scheduled_at(cls, when: datetime | str, *, minutes: int, **fields: Any) -> Self:
-        """Settings of a room that opens at a time: from 15 minutes before until its end.
+        """Return settings for a scheduled room, open from 15 minutes before its start until its end.
 
         Args:
-            when: An aware datetime, or ISO 8601 text with a zone.
-            minutes: How long the room is open; at least 1.
+            when: The start, as an aware datetime or ISO 8601 text with a time zone.
+            minutes: The duration in minutes from the start; at least 1.
             fields: Any other settings.
 
         Raises:
-            ValidationError: `when` has no zone or is no time, or `minutes` is no positive number.
+            ValidationError: If `when` is not a time with a zone, or `minutes` is not a positive integer.
 
         Source: docs/contract.md 4.1.
         """
@@ -179,15 +179,15 @@ class RoomSettings(_Written):
 
     @classmethod
     def one_session(cls, minutes: int | None = None, **fields: Any) -> Self:
-        """Settings of a room that the service deletes by itself after use.
+        """Return settings for a room that the service deletes after use.
 
         Args:
-            minutes: None: gone when its first session ends. Else gone that many minutes after
-                its first session began, whatever the number of sessions.
+            minutes: If None, the room is deleted when its first session ends; otherwise this many
+                minutes after its first session started, regardless of the number of sessions.
             fields: Any other settings.
 
         Raises:
-            ValidationError: `minutes` is no positive number.
+            ValidationError: If `minutes` is not a positive integer.
 
         Source: docs/contract.md 4.1.
         """
@@ -198,51 +198,51 @@ class RoomSettings(_Written):
 
     @classmethod
     def _empty(cls) -> Self:
-        """Settings as they read where an answer had none: every field None."""
+        """Return the settings of a response without any, with None in every field."""
         return rebuild(cls, {}, None)
 
     @property
     def is_scheduled(self) -> bool:
-        """Whether the room opens at a time."""
+        """Whether the room opens at a set time."""
         return self.scheduled is True
 
     @property
     def is_one_session(self) -> bool:
-        """Whether the service deletes the room by itself after use."""
+        """Whether the service deletes the room after use."""
         return self.adhoc is True and not self.is_scheduled
 
     @property
     def is_permanent(self) -> bool:
-        """Whether the room stays until it is deleted."""
+        """Whether the room exists until it is deleted by a request."""
         return not self.is_scheduled and not self.is_one_session
 
     @property
     def starts_at(self) -> datetime | None:
-        """When a scheduled room begins, aware, in UTC."""
+        """The start of a scheduled room (aware, UTC); None for other kinds."""
         return parse_time(self.scheduled_time) if self.is_scheduled else None
 
     @property
     def waits_for_moderator(self) -> bool:
-        """Whether others wait until a moderator is there, under either of its two names."""
+        """Whether others wait until a moderator joins, under either name of the setting."""
         return self.wait_for_moderator is True or self.wait_moderator is True
 
     @property
     def extra_keys(self) -> frozenset[str]:
-        """Names that only a white-label knows; none where unknown fields were not kept."""
+        """The names of white-label settings; empty if unknown fields were not kept."""
         return frozenset(self._extra_fields() or ())
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the settings under their names on the wire: of written ones, those that were given."""
+        """Return the settings by API field name; of written settings, only those that were given."""
         values = [(name, getattr(self, name)) for name in field_types(RoomSettings)]
-        # Only written settings hold UNSET; a None beside it was given, and means null.
+        # Only written settings contain UNSET; a None in them was given explicitly and means null.
         written = any(value is UNSET for _, value in values)
         nulls = {name: None for name, value in values if written and value is None}
         return nulls | super().to_dict()
 
     def to_wire(self) -> dict[str, Any]:
-        """Give what is sent: the same as `to_dict`, at once where written settings are all plain."""
+        """Return the settings to send: `to_dict`, with a fast path for plain written settings."""
         given = getattr(self, "_given", _NAMES)
-        # All of them are given only in what was evolved from read settings, whose None means absent.
+        # Every field is given only in settings evolved from read ones, where None means absent.
         if len(given) == len(_NAMES) or self._extra or not _SCALARS.issuperset(map(type, given.values())):
             return self.to_dict()
         return dict(given)
@@ -255,7 +255,7 @@ _SCALARS: Final = frozenset({str, int, bool, float, type(None)})
 
 
 def _check_minutes(minutes: int) -> None:
-    if type(minutes) is not int or minutes < 1:  # True is no number of minutes
+    if type(minutes) is not int or minutes < 1:  # not isinstance: True is an int
         raise ValidationError(
             f"minutes must be a whole number of at least 1, not {minutes!r}.",
             field="settings.duration",
@@ -276,6 +276,6 @@ def _aware(when: object) -> datetime:
     return in_utc(when)
 
 
-def _invalid_start(trouble: str) -> ValidationError:
-    message = f"The start of a scheduled room {trouble}."
+def _invalid_start(problem: str) -> ValidationError:
+    message = f"The start of a scheduled room {problem}."
     return ValidationError(message, field="settings.scheduled_time", code=10005)

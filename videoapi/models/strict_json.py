@@ -1,4 +1,4 @@
-"""JSON as the contract means it: what Python's parser would let through is refused."""
+"""Strict JSON: rejects invalid texts that Python's parser accepts."""
 
 import json
 import math
@@ -8,39 +8,39 @@ import msgspec
 
 
 class DecodeError(ValueError):
-    """These bytes, or this value, cannot be read as what was asked for.
+    """Bytes or a value that cannot be decoded as the requested type.
 
-    `reason` names the place and the kinds, never the value: a body may hold secrets.
+    `reason` names the location and the types, never the value: a body may contain secrets.
     """
 
-    def __init__(self, trouble: str, place: str = "") -> None:
-        super().__init__(trouble, place)
-        self.problem = trouble
-        self.location = place
+    def __init__(self, problem: str, location: str = "") -> None:
+        super().__init__(problem, location)
+        self.problem = problem
+        self.location = location
 
     @property
     def reason(self) -> str:
-        """Where it is, and what is wrong there."""
+        """The location, if known, and the problem."""
         return f"{self.location}: {self.problem}" if self.location else self.problem
 
     def __str__(self) -> str:
         return self.reason
 
-    def nested_in(self, place: str) -> "DecodeError":
-        """Say the same one level further out."""
-        return DecodeError(self.problem, f"{place}.{self.location}" if self.location else place)
+    def nested_in(self, key: str) -> "DecodeError":
+        """Return the same error with the location seen from one level further out."""
+        return DecodeError(self.problem, f"{key}.{self.location}" if self.location else key)
 
 
 def loads(raw: bytes) -> Any:
     """Parse one JSON text strictly.
 
-    msgspec parses as strictly, several times as fast. It refuses a few texts more, such as a lone surrogate.
+    msgspec is as strict and several times faster, but rejects a few valid texts, such as a lone surrogate.
 
     Args:
         raw: UTF-8 bytes, without a byte order mark.
 
     Raises:
-        Refused: it is no JSON, or has numbers that JSON has not or that nothing holds.
+        DecodeError: If the text is not valid JSON, or contains NaN, Infinity or a number out of range.
     """
     try:
         return msgspec.json.decode(raw)
@@ -55,7 +55,7 @@ def loads(raw: bytes) -> Any:
 
 
 def loads_kept(raw: bytes) -> Any:
-    """Parse bytes that a typed decoder has gone over; a number too large to hold stays text."""
+    """Parse bytes that the typed decoder has accepted; a number out of range stays text."""
     try:
         return msgspec.json.decode(raw)
     except (msgspec.MsgspecError, RecursionError):

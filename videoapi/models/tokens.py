@@ -1,4 +1,4 @@
-"""Who is in a room, and what lets somebody in."""
+"""Tokens, and the participants of a session."""
 
 import enum
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from videoapi.models.redaction import redact
 
 
 class Role(enum.StrEnum):
-    """The roles that the contract names; fields stay plain text, so that others survive.
+    """The documented roles. Role fields are plain text, so that other values are kept.
 
     Source: docs/contract.md 5.1.
     """
@@ -24,7 +24,7 @@ class Role(enum.StrEnum):
 
 @attrs.frozen(repr=False, kw_only=True)
 class Permissions(Model):
-    """What somebody in a session may do. Source: docs/contract.md 4.8."""
+    """The permissions of a participant. Source: docs/contract.md 4.8."""
 
     lenient: ClassVar[bool] = True
 
@@ -37,7 +37,7 @@ class Permissions(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class Participant(Model):
-    """Somebody in a session right now. Source: docs/contract.md 4.8."""
+    """A participant of a running session. Source: docs/contract.md 4.8."""
 
     lenient: ClassVar[bool] = True
 
@@ -49,16 +49,16 @@ class Participant(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class Token(Model):
-    """Lets one user join one room once, within 15 minutes. Source: docs/contract.md 5.1.
+    """A token with which one user can join one room once, within 15 minutes. Source: docs/contract.md 5.1.
 
-    Its text is opaque, and comes from `value`, `to_dict`, `to_json` and pickle only.
+    Its text is opaque, and is exposed only by `value`, `to_dict`, `to_json` and pickle.
 
     Args:
-        value: The text that the browser needs.
-        room_id: The room it opens.
-        role: The role that was asked for.
-        name: The user's name as it was asked for.
-        user_ref: The user's reference as it was asked for.
+        value: The token text, for the browser.
+        room_id: The room to join.
+        role: The requested role.
+        name: The requested name of the user.
+        user_ref: The requested reference of the user.
     """
 
     composed: ClassVar[bool] = True
@@ -70,16 +70,16 @@ class Token(Model):
     user_ref: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the fields, the text under `token` as on the wire."""
+        """Return the fields, with the token text under `token` as in the response."""
         fields = super().to_dict()
         return {"token": fields.pop("value"), **fields}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Build a token from what `to_dict` gives.
+        """Build a token from the result of `to_dict`.
 
         Raises:
-            ValidationError: there is no `token` in it, or a field is no text.
+            ValidationError: If `token` is missing, or a field is not text.
         """
         if isinstance(fields, Mapping):
             fields = {("value" if name == "token" else name): value for name, value in fields.items()}
@@ -94,15 +94,15 @@ class Token(Model):
 
 @attrs.frozen(kw_only=False)
 class TokenSpec:
-    """A token to be issued, for the bulk calls.
+    """The definition of a token to issue in bulk.
 
     Args:
-        room_id: The room to open.
+        room_id: The room to join.
         name: The user's name, shown in the session.
         role: `moderator`, `participant`, `viewer` or `audience`.
-        user_ref: Your own reference of the user; call records carry it.
-        data: At most five keys of your own, visible in the session.
-        key: Names this input in the outcome; never sent.
+        user_ref: Your own reference of the user, included in call records.
+        data: At most five of your own keys, visible in the session.
+        key: Identifies this input in the outcome; never sent.
     """
 
     room_id: str
@@ -113,7 +113,7 @@ class TokenSpec:
     key: Any = None
 
     def to_wire(self) -> dict[str, Any]:
-        """Give the body of the request. Source: docs/contract.md 5.1."""
+        """Return the request body. Source: docs/contract.md 5.1."""
         body: dict[str, Any] = {"name": self.name, "role": self.role, "user_ref": self.user_ref}
         if self.data is not None:
             body["data"] = self.data

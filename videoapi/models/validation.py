@@ -1,7 +1,7 @@
-"""What the service would refuse, told before anything is sent.
+"""Client-side validation: rejects what the service would reject, before anything is sent.
 
-The checks follow what the service enforces, not what its tables call required: a key that real
-callers leave out may be left out. Each error names the field and the service's own code.
+The checks follow what the service enforces, not what its tables call required: a key that deployed
+programs omit may be omitted. Each error names the field and the service's error code.
 """
 
 import functools
@@ -21,7 +21,7 @@ from videoapi.models.settings import RoomSettings
 from videoapi.models.times import is_wire_time
 from videoapi.models.tokens import Role
 
-# Two more that programs send, whose fate is unknown: the service may judge them.
+# Deployed programs send two more keys; their effect is unknown, so the service decides.
 _KNOWN_SETTINGS = frozenset(field_types(RoomSettings)) | {"video", "sip"}
 _QUALITIES = ("HD", "SD", "LD")
 _MODES = ("group", "lecture")
@@ -29,7 +29,7 @@ _COUNT = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOST_DATA_KEYS = 5
 
-# Settings that must be true or false, and the code of each. Source: docs/contract.md 8.1.
+# Settings that must be true or false, with the error code of each. Source: docs/contract.md 8.1.
 _TRUTHS = {
     "scheduled": 10003,
     "auto_recording": 10008,
@@ -44,15 +44,15 @@ _TRUTHS = {
 def check_room(
     payload: Mapping[str, Any], *, partial: bool = False, allow: Collection[str] | RoomSettings = ()
 ) -> None:
-    """Check the body of a create, or of an update.
+    """Check the body of a room create or update.
 
     Args:
-        payload: The body with the names of the wire.
-        partial: True for an update: nothing is required, and a room's kind and mode stay.
-        allow: Settings that a white-label knows beside the contract's, or the `RoomSettings` that name some.
+        payload: The body, by API field name.
+        partial: True for an update: nothing is required, and the room's kind and mode cannot change.
+        allow: White-label settings to accept, or a `RoomSettings` whose `extra_keys` are accepted.
 
     Raises:
-        ValidationError: the service would refuse it; `field` and `code` say why.
+        ValidationError: If the service would reject it; see `field` and `code`.
 
     Source: docs/contract.md 4.2, 4.6, 8.1.
     """
@@ -86,7 +86,7 @@ def check_token(payload: Mapping[str, Any]) -> None:
     """Check the body of a token request.
 
     Raises:
-        ValidationError: the service would refuse it; `field` and `code` say why.
+        ValidationError: If the service would reject it; see `field` and `code`.
 
     Source: docs/contract.md 5.1, 8.1.
     """
@@ -103,32 +103,32 @@ def check_token(payload: Mapping[str, Any]) -> None:
 
 
 def check_room_id(text: object) -> str:
-    """Check an id before it goes into a path.
+    """Check a room ID before it is used in a path.
 
     Raises:
-        ValidationError: it is missing (10001), or no id: nothing else may stand in a path.
+        ValidationError: If it is missing (10001), or unsafe in a path.
     """
     return _check_id(text, "room_id", 10001)
 
 
 def check_conf_num(text: object) -> str:
-    """Check a conference number before it goes into a path.
+    """Check a conference number before it is used in a path.
 
     Raises:
-        ValidationError: it is missing (10201), or could not stand in a path.
+        ValidationError: If it is missing (10201), or unsafe in a path.
     """
     return _check_id(text, "conf_num", 10201)
 
 
 def period_day(value: object, *, field: str = "date") -> date:
-    """Read one end of a period as a day in UTC.
+    """Return one end of a period as a day in UTC.
 
     Args:
         value: A date, `YYYY-MM-DD`, or an aware datetime (or its ISO text) at midnight UTC.
-        field: What to call it in an error.
+        field: The name to use in an error.
 
     Raises:
-        ValidationError: it is no day: a datetime without a zone, or not at midnight UTC, say.
+        ValidationError: If it is not a day, such as a datetime without a zone or not at midnight UTC.
 
     Source: docs/contract.md 5.2.
     """
@@ -173,14 +173,14 @@ def _require_text(payload: Mapping[str, Any], field: str, code: int) -> None:
 
 def _require_reference(payload: Mapping[str, Any], field: str, code: int) -> None:
     value = payload.get(field)
-    # Deployed callers send numbers.
+    # Deployed programs send numbers.
     if type(value) is not int and type(value) is not float:
         _require_text(payload, field, code)
 
 
 @functools.lru_cache(maxsize=1024, typed=True)
 def _check_common(name: str, value: object) -> None:
-    """Check a value such as many rooms have: what passed once is not looked at again."""
+    """Check a value that many rooms share; the cache skips values that passed before."""
     _CHECKS[name](value)
 
 
@@ -265,7 +265,7 @@ _CHECKS: dict[str, Callable[[object], None]] = {
     "mode": _check_mode,
 }
 
-# The types of which every value of a setting is sound: of most settings no more than this is looked at.
+# The types whose values are always valid for a setting. Most settings are checked by type only.
 _SOUND: dict[str, frozenset[Any]] = (
     dict.fromkeys(_KNOWN_SETTINGS, frozenset({NoneType, Unset, str, int, bool}))
     | dict.fromkeys(_CHECKS, frozenset({NoneType, Unset}))
@@ -279,5 +279,5 @@ def _is_count(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def _invalid(field: str, code: int | None, trouble: str) -> ValidationError:
-    return ValidationError(f"{field} {trouble}.", field=field, code=code)
+def _invalid(field: str, code: int | None, problem: str) -> ValidationError:
+    return ValidationError(f"{field} {problem}.", field=field, code=code)

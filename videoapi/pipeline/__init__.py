@@ -1,4 +1,4 @@
-"""One call made of attempts: middleware, retries, the state of an account, errors.
+"""The request pipeline: middleware, retries, account state and errors.
 
-Is handed the function that sends an attempt; knows no aiohttp and no rooms.
+Independent of aiohttp and of rooms: it receives the function that sends one attempt.
 """

@@ -1,4 +1,4 @@
-"""What the calls of one account share: the retry budget, and the gates that close after trouble."""
+"""State shared by all calls of one account: the retry budget and the pauses after errors."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from videoapi.protocol.verdicts import Verdict
 
 _CAPACITY: Final = 500.0
 _LONGEST_ASKED: Final = 300.0
-"""Longest pause that one answer can put upon all calls of an account, in seconds."""
+"""Longest pause of an account that one `Retry-After` can cause, in seconds."""
 _COSTS: Final = {Verdict.UNKNOWN: 10.0, Verdict.NOT_SENT: 10.0, Verdict.THROTTLED: 5.0}
 
 
 class RetryBudget:
-    """How many retries an account may still spend.
+    """A token bucket that limits the retries of one account.
 
-    A bucket of 500: a retry costs 10, after "come back later" 5; a success at the first attempt
-    gives 1 back, a success after retries what the last one cost. At a total outage N calls so send
-    at most N + 50 requests.
+    It holds 500 tokens. A retry costs 10, or 5 after a throttled attempt. A success at the first
+    attempt returns 1; a success after retries returns the cost of the last retry. In a total outage,
+    N calls therefore send at most N + 50 requests.
     """
 
     __slots__ = ("_left",)
@@ -37,7 +37,7 @@ class RetryBudget:
         return self._left
 
     def spend(self, verdict: Verdict) -> float | None:
-        """Take what a retry costs, and return it; None, and nothing taken, where too little is left."""
+        """Deduct the cost of a retry and return it, or return None if too little is left."""
         cost = _COSTS[verdict]
         if cost > self._left:
             return None
@@ -45,16 +45,16 @@ class RetryBudget:
         return cost
 
     def succeeded(self, last_cost: float) -> None:
-        """Give back: what the last retry cost, or 1 where the first attempt succeeded."""
+        """Refund the cost of the last retry, or 1 if the first attempt succeeded."""
         if self._left < _CAPACITY:
             self._left = min(_CAPACITY, self._left + (last_cost or 1.0))
 
 
 class PauseGate:
-    """Closed for a while after trouble; then open to one at a time, until one succeeds.
+    """A gate that pauses requests after errors, then admits one probe at a time until one succeeds.
 
-    Single calls only wait for the pause to end (`passed`). Bulk items also take turns (`enter`), so
-    that an outage costs a few probes and not one try an item.
+    Single calls only wait for the pause to end (`pause_left`). Bulk items also take turns (`enter`),
+    so that an outage costs a few probes instead of one attempt per item.
     """
 
     __slots__ = ("_base", "_cap", "_changed", "_clock", "_probing", "_since", "_streak", "_until", "closed")
@@ -71,17 +71,16 @@ class PauseGate:
         self._changed: asyncio.Event | None = None
 
     def pause_left(self) -> float:
-        """Return the seconds until the pause ends; 0 where there is none."""
+        """Return the seconds until the pause ends, or 0 without a pause."""
         return max(0.0, self._until - self._clock.now()) if self.closed else 0.0
 
     def pause(self, retry_after: float | None = None) -> None:
-        """Close the gate, or lengthen its pause; many at the same moment count once."""
+        """Start or extend the pause, by up to 300 s of `retry_after`; errors during a pause count once."""
         now = self._clock.now()
         if not self.closed or now >= self._until:
             self._streak += 1
         wait = jitter(self._base, self._cap, self._streak, self._clock.random())
-        # A pause of nearly nothing would make a storm of the probes themselves.
-        wait = max(wait, self._base / 2)
+        wait = max(wait, self._base / 2)  # Full jitter can be near 0, and probes would follow without a pause.
         if retry_after is not None:
             wait = max(wait, add_jitter(min(retry_after, _LONGEST_ASKED), self._clock.random()))
         if not self.closed or now >= self._until or retry_after is not None:
@@ -91,10 +90,10 @@ class PauseGate:
         self._wake()
 
     def resume(self, began: float) -> None:
-        """Open the gate, unless the attempt that succeeded began before the trouble: it proves nothing.
+        """Open the gate, unless the successful attempt started before the last error.
 
         Args:
-            began: When the attempt was taken up, on the clock of `Chance`.
+            began: When the attempt started, in seconds of `Clock.now`.
         """
         if self.closed and began >= self._since:
             self.closed = False
@@ -102,18 +101,18 @@ class PauseGate:
             self._wake()
 
     async def enter(self, gives_up: Callable[[], bool]) -> bool:
-        """Wait until it is one's turn.
+        """Wait until the gate is open or admits this item as the probe.
 
         Args:
-            gives_up: Asked after each wait; true ends it.
+            gives_up: Called before each wait; true ends the waiting.
 
         Returns:
-            Whether one is the probe, and so owes a `leave`.
+            Whether this item is the probe and must call `leave`.
         """
         while self.closed and not gives_up():
             left = self.pause_left()
             if left > 0:
-                # In short naps, so that a run that ends meanwhile is not held by a long pause.
+                # Sleep briefly, so that a long pause does not delay the end of a stopped run.
                 await self._clock.sleep(min(left, 0.5))
             elif self._probing:
                 await self._wait_for_change()
@@ -123,7 +122,7 @@ class PauseGate:
         return False
 
     def leave(self) -> None:
-        """End one's turn as the probe."""
+        """End the turn of the probe."""
         self._probing = False
         self._wake()
 
@@ -140,19 +139,19 @@ class PauseGate:
 
 @attrs.frozen
 class AccountState:
-    """What all calls of one account at one origin share."""
+    """The state shared by all calls of one account at one origin."""
 
     clock: Clock
     budget: RetryBudget
     throttle: PauseGate
-    """Closes on 429 and its like: one for the account."""
+    """Pauses after 429 and other throttling; one per account."""
     connect: PauseGate
-    """Closes where no connection can be made: one for the origin."""
+    """Pauses after a failed connect; one per origin."""
     rate: RateLimiter
-    """Spaces the account's requests, where a rate is set."""
+    """Spaces the account's requests if a rate is set."""
 
     def succeeded(self, began: float, last_cost: float) -> None:
-        """Note a success: what the last retry cost comes back, and gates open."""
+        """Record a success: refund the last retry and open the gates."""
         self.budget.succeeded(last_cost)
         if self.throttle.closed:
             self.throttle.resume(began)
@@ -161,7 +160,7 @@ class AccountState:
 
 
 class AccountRegistry:
-    """The paces of all origins and accounts of one session manager."""
+    """The account states of one session manager, by origin and APP_ID."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -169,7 +168,7 @@ class AccountRegistry:
         self._connects: dict[str, PauseGate] = {}
 
     def of(self, origin: str, app_id: str) -> AccountState:
-        """Return the pace of one account at one origin; the same for every client that asks."""
+        """Return the state of one account at one origin, shared by all its clients."""
         account = self._accounts.get((origin, app_id))
         if account is None:
             connect = self._connects.setdefault(origin, PauseGate(self._clock, base=0.1, cap=2.0))

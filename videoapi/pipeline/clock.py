@@ -1,4 +1,4 @@
-"""Time and randomness of retries, replaced together in tests."""
+"""The time and randomness that retries depend on; tests replace both together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 
 
 class LoopClock:
-    """The clock of the one event loop in which it is read; finding that loop costs a system call on Python 3.11."""
+    """The clock of one event loop, looked up once: on Python 3.11 each lookup of the loop costs a system call."""
 
     __slots__ = ("_time",)
 
@@ -25,7 +25,7 @@ class LoopClock:
 
 @attrs.frozen(kw_only=True)
 class Clock:
-    """Time and dice, so that tests can hold both."""
+    """The clock, sleep and random source of a session manager, replaceable in tests."""
 
     now: Callable[[], float] = attrs.Factory(LoopClock)
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep

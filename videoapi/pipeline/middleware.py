@@ -1,9 +1,9 @@
-"""The middleware above the session: a request in, an outcome out.
+"""Middleware that wraps each call: a request in, an outcome out.
 
-A middleware is `async def middleware(request, send) -> Outcome`. It runs once a call, around the
-retries, and may change the request on its way in (`attrs.evolve`), the outcome on its way out, or
-answer by itself (`answered`). Because it stands above aiohttp's session, it works with whatever
-stands in for that session in a test.
+A middleware is `async def middleware(request, send) -> Outcome`. It runs once per call, around the
+retries. It may change the request before sending (`attrs.evolve`), change the outcome, or respond
+without sending (`answered`). It is independent of aiohttp's session, so it also works when a test
+replaces that session.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
 
 Send = Callable[[Request], Awaitable[Outcome]]
-"""Sends a request and tells what became of it."""
+"""Sends a request and returns its outcome."""
 
 Middleware = Callable[[Request, Send], Awaitable[Outcome]]
-"""Stands around `Send`; what users add with `VideoClient(middleware=[…])`."""
+"""Wraps a `Send`; users add theirs with `VideoClient(middleware=[…])`."""
 
 
 def chain(middlewares: Sequence[Middleware], send: Send) -> Send:
-    """Return a `Send` with the middlewares around it, the first outermost."""
+    """Return `send` wrapped in the middlewares, the first one outermost."""
     for middleware in reversed(middlewares):
         send = _around(middleware, send)
     return send

@@ -1,4 +1,4 @@
-"""One call: send, then a value or an error."""
+"""The pipeline of one call: send a request, then return its value or raise its error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from videoapi.protocol.verdicts import ErrorKind, Phase, Verdict
 
 
 class Pool(Protocol):
-    """What calls need to know of the connections below them."""
+    """The connection pool, as far as the pipeline uses it."""
 
     @property
     def max_connections(self) -> int: ...
@@ -31,22 +31,22 @@ class Pool(Protocol):
         ...
 
     def may_prefetch(self) -> bool:
-        """Return whether a stream may be opened ahead of its use."""
+        """Return whether a stream may be opened before it is needed."""
         ...
 
 
 @attrs.frozen(kw_only=True)
 class Pipeline:
-    """What every namespace is handed: a way to send, and the limits of its calls.
+    """The request pipeline shared by all namespaces: middleware, retries, limits.
 
     Args:
-        chain: The middleware down to the wire.
-        options: Limits of each call.
-        pool: The connections.
-        pace: What the calls of this account share.
-        listeners: Told of each call.
-        guarded: Whether user middleware stands in the chain, so that `timeout` must bound it too.
-        conceal: Strikes the credentials out of a streamed failure.
+        chain: Sends a request through all middleware.
+        options: The limits of each call.
+        pool: The connection pool.
+        account: The state shared by all calls of this account.
+        listeners: Called with each `CallEvent`.
+        has_middleware: Whether the chain contains user middleware, which `timeout` must bound too.
+        redact: Removes the credentials from the outcome of a streamed failure.
     """
 
     chain: Send
@@ -61,7 +61,7 @@ class Pipeline:
         """Send a request and return its decoded payload.
 
         Raises:
-            VideoAPIError: The class and its attributes tell what happened.
+            VideoAPIError: If the call failed; its class and attributes give the cause.
         """
         outcome = await self.send(request)
         if outcome.classification.verdict is Verdict.DONE:
@@ -69,24 +69,24 @@ class Pipeline:
         raise error_from_outcome(request, outcome)
 
     async def open_stream(self, request: Request) -> Outcome:
-        """Send a request and return the outcome with its body still open; the retries cover its head.
+        """Send a request and return its outcome with the body still open; retries end with the response headers.
 
         Raises:
-            VideoAPIError: No successful head came.
+            VideoAPIError: If no attempt got the headers of a successful response.
         """
         outcome = await self.send(request)
         if outcome.verdict is Verdict.DONE:
             if outcome.stream is not None:
                 return outcome
-            # A middleware has answered by itself.
-            whole = BufferedStream(outcome.status or 200, outcome.headers, outcome.body)
-            return attrs.evolve(outcome, stream=whole)
+            # A middleware responded without sending.
+            stream = BufferedStream(outcome.status or 200, outcome.headers, outcome.body)
+            return attrs.evolve(outcome, stream=stream)
         raise error_from_outcome(request, outcome)
 
     def send(self, request: Request) -> Awaitable[Outcome]:
-        """Send a request and return what became of it, whatever that is."""
-        watched = self.listeners or self.has_middleware or log.isEnabledFor(logging.DEBUG)
-        return self._send_observed(request) if watched else self.chain(request)
+        """Send a request and return its outcome, also for failures."""
+        observed = self.listeners or self.has_middleware or log.isEnabledFor(logging.DEBUG)
+        return self._send_observed(request) if observed else self.chain(request)
 
     async def _send_observed(self, request: Request) -> Outcome:
         began = self.account.clock.now()
@@ -95,7 +95,7 @@ class Pipeline:
         return outcome
 
     async def _send_bounded(self, request: Request) -> Outcome:
-        # A little later than the retries' own deadline, which knows more of what happened.
+        # Expire after the deadline of the retry loop, whose outcome is more precise.
         limit = asyncio.timeout(request.timeout + 0.25)
         try:
             async with limit:
@@ -106,20 +106,20 @@ class Pipeline:
         return no_response(request, Phase.SENT, ErrorKind.TIMEOUT, "a middleware did not end in time")
 
     def classify(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
-        """Judge the envelope that is left of a streamed body when its items are taken out."""
+        """Classify the envelope that remains of a streamed body without its items."""
         return self.redact(answered(request, status, headers, body))
 
     def interrupted(self, request: Request, reason: str, timed_out: bool, status: int = 200) -> Outcome:
-        """Judge a streamed body that broke."""
+        """Classify a streamed body that was interrupted."""
         return truncated(request, status, {}, reason, ErrorKind.TIMEOUT if timed_out else ErrorKind.CONNECTION)
 
     async def retry_read(self, request: Request, outcome: Outcome, attempt: int) -> bool:
-        """Decide whether a read that broke in its body is made again, and wait the backoff.
+        """Return whether to repeat a read whose body was interrupted, after waiting for the backoff.
 
         Args:
             request: The read.
-            outcome: How it ended.
-            attempt: How many bodies have broken in a row without a new record, from 1.
+            outcome: The outcome of the interrupted read.
+            attempt: Number of consecutive interruptions without a new record, from 1.
         """
         step = decide(
             self.options.retry,
@@ -137,7 +137,7 @@ class Pipeline:
         return True
 
     def error(self, outcome: Outcome, request: Request, attempts: int) -> VideoAPIError:
-        """Return the error that tells a failed outcome."""
+        """Return the error for a failed outcome."""
         return error_from_outcome(request, attrs.evolve(outcome, attempts=attempts))
 
 

@@ -1,4 +1,4 @@
-"""The local rate gate: at most so many requests in so much time, evenly spaced."""
+"""The client-side rate limit, which spaces requests evenly."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def parse_rate(rate: str) -> float:
     """Return the seconds between two requests at a rate such as `600/min`, `10/s` or `5000/h`.
 
     Raises:
-        ConfigurationError: It is no such text, or the rate is 0.
+        ConfigurationError: If `rate` is malformed or 0.
 
-    >>> interval_of("600/min")
+    >>> parse_rate("600/min")
     0.1
     """
     match = _RATE.fullmatch(rate) if isinstance(rate, str) else None
@@ -27,31 +27,31 @@ def parse_rate(rate: str) -> float:
 
 
 class RateLimiter:
-    """Gives each request a slot, one interval after the one before.
+    """A rate limiter that gives each request a time slot, one interval after the previous one.
 
-    Slots are reserved, not polled for: whoever sleeps a little too long does not slow the others.
+    Slots are reserved, not polled: a request that oversleeps does not delay the others.
     """
 
     __slots__ = ("_next", "interval")
 
     def __init__(self) -> None:
         self.interval = 0.0
-        """Seconds between two requests; 0 where nothing limits them."""
+        """Seconds between two requests; 0 means unlimited."""
         self._next = 0.0
 
     def limit(self, interval: float) -> None:
-        """Set the interval; of several clients of one account the slowest counts."""
+        """Raise the interval to at least `interval` seconds: the slowest client of an account sets the rate."""
         self.interval = max(self.interval, interval)
 
     def reserve(self, now: float, most: float) -> float | None:
-        """Take the next slot.
+        """Reserve the next slot.
 
         Args:
-            now: The clock.
-            most: Longest wait that makes sense, in seconds.
+            now: The current time of the clock, in seconds.
+            most: The wait, in seconds, from which on the slot is too late.
 
         Returns:
-            Seconds until the slot; None, and no slot taken, where it comes too late.
+            Seconds until the slot, or None (and nothing is reserved) if it is too late.
         """
         slot = max(now, self._next)
         if slot - now >= most:

@@ -1,4 +1,4 @@
-"""The retry loop of one call: sends attempts until one is final, or policy, budget or time end it."""
+"""The retry loop of one call: send attempts until one is final, or the policy, budget or timeout ends the call."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from videoapi.protocol.routes import Request
 from videoapi.protocol.verdicts import Classification, ErrorKind, Phase, Verdict
 
 Attempt = Callable[[Request, float], Awaitable[Outcome]]
-"""Sends a request once, by a deadline on the loop's clock."""
+"""Sends a request once, before a deadline on the event loop's clock."""
 
 _PAUSED: Final = Classification(Verdict.THROTTLED, ErrorKind.RATE)
 
 
 def with_retries(attempt_once: Attempt, account: AccountState, listeners: Sequence[Listener] = ()) -> Send:
-    """Return a `Send` that asks again while the rules, the budget and the time allow it.
+    """Return a `Send` that retries while the policy, the budget and the timeout allow it.
 
     Args:
-        attempt_once: One exchange on the wire.
-        pace: What the calls of this account share: budget, pause, clock, sleep and dice.
-        listeners: Told of each attempt.
+        attempt_once: Sends one attempt.
+        account: The state shared by the account's calls: clock, retry budget, pauses and rate limit.
+        listeners: Called with each `AttemptEvent`.
     """
     clock, sleep = account.clock.now, account.clock.sleep
 
@@ -49,7 +49,7 @@ def with_retries(attempt_once: Attempt, account: AccountState, listeners: Sequen
             try:
                 outcome = await attempt_once(request, deadline)
             except VideoAPIError as error:
-                # It could not be made, as when the client was closed meanwhile; earlier ones were.
+                # This attempt was not made, for example because the client was closed; count the earlier ones.
                 error.attempts, error.may_have_executed = attempt - 1, unknown > 0
                 raise
             if attempt > 1 or outcome.classification.verdict is not Verdict.DONE:
@@ -75,7 +75,7 @@ def with_retries(attempt_once: Attempt, account: AccountState, listeners: Sequen
 def _next_step(
     account: AccountState, request: Request, outcome: Outcome, attempt: int, unknown: int, left: float
 ) -> tuple[Retry | GiveUp, float]:
-    """Return what to do after a failure, and what it has cost of the budget."""
+    """Return the next step after a failure and its cost to the retry budget."""
     step = decide(
         request.options.retry,
         request.route.operation,
@@ -93,35 +93,35 @@ def _next_step(
 
 
 def _with_history(outcome: Outcome, request: Request, attempt: int, unknown: int) -> Outcome:
-    """Put what the attempts before this one left open into its outcome."""
+    """Add the attempt count, and whether an earlier attempt may have been executed, to an outcome."""
     if outcome.verdict is Verdict.DONE:
         return attrs.evolve(outcome, attempts=attempt)
     gone = outcome.classification.kind is ErrorKind.NOT_FOUND and outcome.verdict is Verdict.REJECTED
     if gone and unknown and request.method == "DELETE":
-        # An earlier attempt, of which nobody heard again, has deleted it.
+        # An earlier attempt without a response deleted it.
         return attrs.evolve(outcome, classification=DONE, attempts=attempt, may_have_executed=True)
     return attrs.evolve(outcome, attempts=attempt, may_have_executed=outcome.may_have_executed or unknown > 0)
 
 
 def _update_gates(account: AccountState, outcome: Outcome, began: float) -> None:
-    # A limiter asks for a pause, whether or not its answer proves that nothing was done.
+    # 425 and 429 request a pause, whether or not they prove that nothing was executed.
     if outcome.verdict is Verdict.THROTTLED or outcome.status in (425, 429):
         account.throttle.pause(outcome.retry_after)
     elif outcome.verdict is Verdict.NOT_SENT and outcome.classification.kind is ErrorKind.CONNECTION:
         account.connect.pause()
     elif outcome.phase is Phase.ANSWERED:
-        # Somebody answers again, whatever they say.
+        # Any response shows that the server is reachable again.
         account.connect.resume(began)
         if outcome.verdict is not Verdict.UNKNOWN:
             account.throttle.resume(began)
 
 
 async def _wait_for_turn(account: AccountState, request: Request, deadline: float) -> Outcome | None:
-    """Wait out the account's pause and its rate; return what becomes of a call that cannot wait so long."""
+    """Wait for the account's pause and rate limit; return an outcome only if the call cannot wait that long."""
     clock, sleep = account.clock.now, account.clock.sleep
     pause = account.throttle.pause_left()
     if pause > 0:
-        # Spread, so that those who wait for the same end do not all come back at once.
+        # Add jitter, so that calls waiting for the same pause do not all resume at once.
         wait = add_jitter(pause, account.clock.random())
         if wait >= deadline - clock() or pause > add_jitter(request.options.retry.max_retry_after, 1.0):
             reason = "the account is paused after an earlier 429"

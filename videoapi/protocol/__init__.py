@@ -1,4 +1,4 @@
-"""The service's protocol as pure functions and tables: routes, results, what an attempt proves, when to retry.
+"""The service's protocol as pure functions and tables: routes, HTTP statuses, result codes, whether to retry.
 
-Knows no event loop, no clock, no randomness and no sockets.
+Independent of the event loop, the clock, randomness and sockets.
 """

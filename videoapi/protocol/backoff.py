@@ -1,4 +1,4 @@
-"""When to try again, and after how long. Pure: time left and dice are handed in."""
+"""Retry decisions and backoff. Pure: the remaining time and the random source are arguments."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _SECONDS: Final = re.compile(r"[0-9]{1,12}")
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often and how patiently a call is tried again.
+    """The retry limits and backoff of a call.
 
-    The wait before attempt n + 1 is drawn from 0 to min(cap, base * 2**(n - 1)) seconds ("full
-    jitter"), and is at least what the service asked for in `Retry-After`.
+    The wait before attempt n + 1 is random between 0 and min(cap, base * 2**(n - 1)) seconds ("full
+    jitter"), and at least as long as the response's `Retry-After`.
 
     Args:
-        attempts: Requests a call may cost in all, 1 to 10; 1 switches retries off. A create that
-            certainly never left goes on until its `timeout`.
-        base: First wait after a failure, in seconds.
-        throttle_base: First wait after "come back later", in seconds.
-        cap: Longest wait of our own, in seconds.
-        max_retry_after: Longest `Retry-After` obeyed, in seconds; a longer one is an error at once.
-        trust_429: Whether a 429 proves that nothing was done. Say False where the service counts
-            after executing.
-        trust_503: Whether a gateway's 503 with `Retry-After` proves that nothing was done.
+        attempts: Maximum number of attempts per call, 1 to 10; 1 disables retries. A room create that
+            provably was not sent is retried until its `timeout`.
+        base: Maximum wait after the first failure, in seconds.
+        throttle_base: Maximum wait after the first throttled attempt, in seconds.
+        cap: Maximum computed wait, in seconds.
+        max_retry_after: Longest `Retry-After` to wait for, in seconds; a longer one fails the call at once.
+        trust_429: Whether a 429 proves that the request was not executed. Pass False if the service
+            counts requests after executing them.
+        trust_503: Whether a gateway's 503 with `Retry-After` proves that the request was not executed.
 
     Raises:
-        ConfigurationError: A value is out of its range.
+        ConfigurationError: If a value is out of range.
     """
 
     attempts: int = 3
@@ -59,14 +59,14 @@ class RetryPolicy:
 
 @attrs.frozen
 class Retry:
-    """Try again after that many seconds."""
+    """A decision to retry after `delay` seconds."""
 
     delay: float
 
 
 @attrs.frozen
 class GiveUp:
-    """Do not try again: `final`, `attempts`, `retry_after`, `deadline` or `budget` says why."""
+    """A decision not to retry; `reason` is `final`, `attempts`, `retry_after`, `deadline` or `budget`."""
 
     reason: str
 
@@ -75,12 +75,12 @@ FINAL: Final = GiveUp("final")
 
 
 def jitter(base: float, cap: float, attempt: int, random: float) -> float:
-    """Return the wait before the attempt after `attempt`: dice * min(cap, base * 2**(attempt - 1))."""
+    """Return the wait after attempt number `attempt`: random * min(cap, base * 2**(attempt - 1))."""
     return random * min(cap, base * 2.0 ** min(attempt - 1, 60))
 
 
 def add_jitter(seconds: float, random: float) -> float:
-    """Return `seconds` and up to a tenth more, at most 1 s, so that not everybody returns at once."""
+    """Return `seconds` plus up to 10 %, at most 1 s, to avoid a thundering herd."""
     return seconds + random * min(1.0, 0.1 * seconds)
 
 
@@ -95,17 +95,17 @@ def decide(
     left: float,
     random: Callable[[], float],
 ) -> Retry | GiveUp:
-    """Decide whether a call is tried again.
+    """Decide whether to retry a call.
 
     Args:
-        policy: The caller's limits.
-        operation: The route's class.
-        judgement: The verdict on the attempt just made.
-        attempt: Its number, from 1.
-        unknown: How many attempts so far may have been carried out, this one included.
-        retry_after: Seconds the service asked for, or None.
-        left: Seconds until the call's `timeout` ends.
-        dice: Draws a number from 0 to 1.
+        policy: The retry limits.
+        operation: The operation class of the route.
+        classification: The classification of the last attempt.
+        attempt: The number of the last attempt, from 1.
+        unknown: How many attempts so far may have been executed, including the last one.
+        retry_after: Seconds the service requested to wait, or None.
+        left: Seconds left of the call's `timeout`.
+        random: Returns a number from 0 to 1.
     """
     verdict = classification.verdict
     if verdict is Verdict.DONE or verdict is Verdict.REJECTED or classification.max_retries == 0:
@@ -125,14 +125,14 @@ def decide(
 
 
 def parse_retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
-    """Read `Retry-After` as seconds from now: whole seconds or an HTTP date; None where unusable.
+    """Return the seconds to wait according to `Retry-After` (whole seconds or an HTTP date), or None if invalid.
 
-    A date counts from the answer's own `Date`, so that a wrong clock on either side does no harm.
-    Of several fields the longest valid wait holds. Source: RFC 9110, 10.2.3.
+    A date is relative to the response's own `Date`, so a wrong clock on either side is harmless.
+    Of several fields, the longest valid wait applies. Source: RFC 9110, 10.2.3.
 
     Args:
-        headers: The answer's headers.
-        now: The wall clock, asked only where an answer has no `Date`.
+        headers: The response headers.
+        now: Returns the current time; called only if the response has no valid `Date`.
     """
     if "Retry-After" not in headers:
         return None

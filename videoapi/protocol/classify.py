@@ -1,4 +1,4 @@
-"""One function that turns what happened to an attempt into exactly one verdict."""
+"""Classification of an attempt: exactly one verdict per attempt, with or without a response."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from videoapi.protocol.verdicts import (
 
 
 class BodyKind(enum.Enum):
-    """What a body said, where it gave no result code."""
+    """The kind of a response body that has no result code of a failure."""
 
-    SUCCESS = "result 0, with what was asked for"
-    FOREIGN = "result 0, but without what was asked for or plainly another's answer"
-    CUT = "truncated, undecodable or oversize"
+    SUCCESS = "result 0 with the expected payload"
+    FOREIGN = "result 0 without the expected payload, or the response to another request"
+    CUT = "truncated, undecodable or too large"
     NONE = "no result"
-    BOTH = "two answers in one"
+    BOTH = "contradictory or duplicate results"
 
 
 BodyResult = int | str | BodyKind
-"""A result code (a number or a name), or what a body without one said."""
+"""A result code (a number or a name), or the kind of a body without one."""
 
 _CERTAINTY: Final = {Verdict.REJECTED: 0, Verdict.THROTTLED: 1, Verdict.UNKNOWN: 2}
 
@@ -46,18 +46,17 @@ DONE: Final = Classification(Verdict.DONE)
 def classify_response(
     operation: Operation, status: int, result: BodyResult, status_rule: Rule | None = None
 ) -> Classification:
-    """Judge an attempt that was answered.
+    """Classify an attempt that got a response.
 
-    Two answers that contradict each other prove nothing. A 2xx has no opinion, so that a server
-    which answers everything with 200 is judged by the code; a body that says nothing has none
-    either, so that a gateway's page is judged by its status. Where both have one, the less certain
-    wins: a gateway's 502 stays unknown, whatever stands in its body.
+    Contradictory results prove nothing. For a 2xx status the result code decides, as some servers
+    respond to everything with 200; for a body without a result (a gateway's page) the status decides.
+    If both have a rule, the less certain one wins: a gateway's 502 stays unknown, whatever its body.
 
     Args:
-        operation: The route's class.
-        status: HTTP status of the answer.
-        said: What the body said.
-        status_row: The status's row where the caller overrides the table (`trust_429`, `trust_503`).
+        operation: The operation class of the route.
+        status: HTTP status of the response.
+        result: The result of the response body.
+        status_rule: The rule that replaces the status's own (`trust_429`, `trust_503`), or None.
     """
     if result is BodyKind.SUCCESS:
         return DONE if status in (200, 201) else _classification(_CONTRADICTION, operation)
@@ -71,7 +70,7 @@ def classify_response(
     if by_status is None:
         return _classification(by_body, operation, scope)
     if status == 401 and by_body is codes.UNLISTED:
-        # Nothing is carried out for somebody who was not let in, in whatever words that is told.
+        # An unauthenticated request is not executed, whatever the result code.
         return _classification(by_status, operation)
     if status == 409 and operation is not Operation.NON_REPEATABLE and by_body is not codes.UNLISTED:
         return _classification(by_body, operation, scope)
@@ -80,7 +79,7 @@ def classify_response(
 
 
 def classify_no_response(operation: Operation, phase: Phase, kind: ErrorKind) -> Classification:
-    """Judge an attempt that got no answer: the phase decides, nothing else is asked."""
+    """Classify an attempt without a response: the phase and the kind of the error decide."""
     if phase is Phase.NOT_SENT:
         rule = statuses.BAD_CERTIFICATE if kind is ErrorKind.CERTIFICATE else statuses.REFUSED_CONNECTION
     else:

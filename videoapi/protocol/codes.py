@@ -1,8 +1,8 @@
-"""What the service's result codes mean: one table as data.
+"""The meaning of the service's result codes, as a table.
 
-A row holds the verdict on the request, whether it concerns one item or the whole account, and how
-often a request of each operation class may be sent again on its account. Source: docs/contract.md 8.1
-(codes and texts), contract 8.2 (names of the newer envelope).
+A rule holds the verdict, whether it concerns one item or the whole account, and how often a request
+of each operation class may be repeated. Source: docs/contract.md 8.1 (codes and texts), contract 8.2
+(names of the newer envelope).
 """
 
 from __future__ import annotations
@@ -69,19 +69,19 @@ TEXTS: Final[Mapping[int, str]] = MappingProxyType(
         50007: "Internal server error,cannot create token for you right now",
     }
 )
-"""The service's own words for its numeric codes."""
+"""The service's own texts for its numeric codes."""
 
 TOKEN_REASONS: Final[Mapping[int | str, str]] = MappingProxyType(
     {10111: "over", 10112: "cut_off", 10113: "not_active", 10114: "full", 40002: "unauthorized"}
 )
-"""Why a token was denied, in one word."""
+"""The reason for a denied token, by result code."""
 
 _REFUSED = Rule(Verdict.REJECTED, ErrorKind.REQUEST)
 _DENIED = Rule(Verdict.REJECTED, ErrorKind.TOKEN)
 _CREDENTIALS = Rule(Verdict.REJECTED, ErrorKind.AUTHENTICATION, Scope.ACCOUNT)
 _FAULT = Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ONCE, idempotent=ONCE)
 
-# 10027 to 10029 have no text, but stand among the codes of refused fields.
+# 10027 to 10029 are undocumented, but lie in the range of the rejected fields.
 _REFUSALS = (*range(10001, 10030), *range(10101, 10105), 10106, *range(10201, 10206))
 
 CODES: Final[Mapping[int | str, Rule]] = MappingProxyType(
@@ -91,7 +91,7 @@ CODES: Final[Mapping[int | str, Rule]] = MappingProxyType(
         10030: Rule(Verdict.REJECTED, ErrorKind.CONFLICT),
         10105: Rule(Verdict.THROTTLED, ErrorKind.RATE, safe=ALWAYS, idempotent=ALWAYS, repeatable=ALWAYS),
         **dict.fromkeys((10111, 10112, 10114, 40002), _DENIED),
-        # "Not active" is what a room answers before its time: the caller may wait.
+        # A scheduled room is "not active" before its start time, so waiting can help.
         10113: Rule(Verdict.REJECTED, ErrorKind.TOKEN, worth_waiting=True),
         40001: Rule(Verdict.REJECTED, ErrorKind.NOT_FOUND),
         50000: _FAULT,
@@ -100,7 +100,7 @@ CODES: Final[Mapping[int | str, Rule]] = MappingProxyType(
         50003: Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ALWAYS, idempotent=ONCE),
         50004: Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ONCE, idempotent=ALWAYS),
         50005: Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ONCE, idempotent=ALWAYS),
-        # Seen for a room of another project: asking again cannot change that.
+        # Observed for a room of another project; a retry cannot succeed.
         50007: Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=NEVER, idempotent=ONCE),
         "INVALID_PARAM": _REFUSED,
         "UNAUTHORIZED": _CREDENTIALS,
@@ -109,16 +109,16 @@ CODES: Final[Mapping[int | str, Rule]] = MappingProxyType(
         "RATE_LIMITED": Rule(Verdict.THROTTLED, ErrorKind.RATE, safe=ALWAYS, idempotent=ALWAYS, repeatable=ALWAYS),
     }
 )
-"""Row by result code, a number or the name in the newer envelope."""
+"""The rule per result code: a number, or a name in the newer envelope."""
 
 UNLISTED: Final = Rule(Verdict.UNKNOWN, ErrorKind.UNLISTED, safe=ONCE, idempotent=ONCE)
-"""A code that nobody documented proves nothing."""
+"""The rule of an undocumented code, which proves nothing."""
 
 
 def rule_for_code(code: int | str) -> Rule | None:
-    """Return the row of a result code, or None where its status's row is to judge.
+    """Return the rule of a result code: `UNLISTED` for an undocumented one, None for 400 to 599.
 
-    Codes 400 to 599 are HTTP statuses put into the body: None. Any other unlisted code: `UNLISTED`.
+    Codes 400 to 599 are HTTP statuses repeated in the body; the rule of the status applies.
     """
     if isinstance(code, int) and 400 <= code <= 599:
         return None
@@ -126,7 +126,7 @@ def rule_for_code(code: int | str) -> Rule | None:
 
 
 def group_of(code: int | str | None, status: int | None) -> int | None:
-    """Return the first three digits of a five-digit code, else the status's hundred.
+    """Return the first three digits of a five-digit code, otherwise the status rounded down to hundreds.
 
     >>> group_of(10114, 403), group_of(None, 404), group_of("RATE_LIMITED", 429)
     (101, 400, 400)

@@ -1,6 +1,6 @@
-"""What a body says, for any bytes: the careful reading, for whatever the fast path does not take.
+"""The tolerant parser of response bodies, for all bytes that the fast decoder does not accept.
 
-Both envelopes are read: `result` with `error` and `desc`, and `status` with `error_code`, `message`
+It accepts both envelopes: `result` with `error` and `desc`, and `status` with `error_code`, `message`
 and `request_id`. Source: docs/contract.md 3, 8.2.
 """
 
@@ -17,7 +17,7 @@ from videoapi.protocol.classify import BodyKind, BodyResult
 
 MAX_DEPTH: Final = 64
 _BOM: Final = b"\xef\xbb\xbf"
-# Possessive, and content with an end that is missing: so no bytes make it look at a place twice.
+# Possessive and with an optional closing quote, so that no input causes backtracking.
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _DIGITS: Final = re.compile(r"[1-9][0-9]{0,9}")
@@ -30,16 +30,16 @@ _MAX_TEXT: Final = 500
 
 
 class InvalidJSON(ValueError):
-    """The bytes are no JSON document that this library accepts."""
+    """The bytes are not a JSON document that this library accepts."""
 
 
 class _DuplicateKey(InvalidJSON):
-    """A key of the envelope stands there twice, or a second document follows the first."""
+    """The envelope has a duplicate key, or a second document follows the first."""
 
 
 @attrs.frozen
 class Envelope:
-    """A body, read: what it says, and the parsed document where it is an object."""
+    """A parsed body: its result, and the document if it is a JSON object."""
 
     result: BodyResult
     payload: dict[str, Any] | None = None
@@ -49,19 +49,19 @@ class Envelope:
 
 
 def is_success(result: object) -> bool:
-    """Tell whether a `result` means success: the integer 0 or the string "0", nothing else."""
+    """Return whether a `result` means success: only the integer 0 or the string "0"."""
     return (type(result) is int and result == 0) or (type(result) is str and result == "0")
 
 
 def parse(body: bytes) -> Any:
     """Parse one JSON document strictly.
 
-    Refused: NaN and infinities (also by overflow), more than 64 levels, bytes that are no UTF-8,
-    trailing bytes, an envelope's key twice at the top. A byte order mark is skipped, a lone
+    Rejected: NaN and infinities (also by overflow), more than 64 levels, invalid UTF-8, trailing
+    bytes, and duplicate envelope keys at the top level. A byte order mark is skipped; a lone
     surrogate escape is kept. Source: RFC 8259.
 
     Raises:
-        Unreadable: The bytes are no such document.
+        InvalidJSON: If the bytes are not such a document.
     """
     body = body.removeprefix(_BOM)
     if _depth(body) > MAX_DEPTH:
@@ -69,7 +69,7 @@ def parse(body: bytes) -> Any:
     top: list[tuple[str, Any]] = []
 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        # Called innermost first: what it saw last is the top.
+        # Called for inner objects first, so the last call is for the top level.
         top[:] = pairs
         return dict(pairs)
 
@@ -82,15 +82,15 @@ def parse(body: bytes) -> Any:
     if isinstance(document, dict):
         seen = [key for key, _ in top if key in _ENVELOPE_KEYS]
         if len(seen) != len(set(seen)):
-            raise _DuplicateKey("a key stands twice")
+            raise _DuplicateKey("duplicate key")
     return document
 
 
 def parse_envelope(body: bytes, *, result_optional: bool = False) -> Envelope:
-    """Read an envelope; never raises, for any bytes.
+    """Parse an envelope. Never raises, whatever the bytes.
 
     Args:
-        body: The whole body.
+        body: The complete body.
         result_optional: Whether a success may lack `result`, as on the dial-in route (contract 5.5).
     """
     try:
@@ -163,9 +163,9 @@ def _finite(text: str) -> float:
 
 
 def printable(value: object) -> str | None:
-    """Return a text of the service's, fit for an error and a log: bounded, on one line, printable.
+    """Return a text from the service in a form safe for errors and logs: bounded, one line, printable.
 
-    A lone surrogate would break whoever prints it, and a control character could forge a line.
+    A lone surrogate would make printing fail, and a control character could forge a log line.
     """
     if not isinstance(value, str) or not value:
         return None

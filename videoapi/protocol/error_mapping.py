@@ -1,4 +1,4 @@
-"""From a failed outcome to the error that tells it."""
+"""Mapping from a failed outcome to its exception."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ADVICE: Final[dict[ErrorKind, str]] = {
 _PHRASES: Final[dict[ErrorKind, str]] = {
     ErrorKind.AUTHENTICATION: "the credentials were refused",
     ErrorKind.PERMISSION: "the account may not do this",
-    ErrorKind.NOT_FOUND: "there is no such thing",
+    ErrorKind.NOT_FOUND: "not found",
     ErrorKind.CONFLICT: "the room's state forbids it",
     ErrorKind.RATE: "too many requests",
     ErrorKind.TOKEN: "no token for this room now",
@@ -46,7 +46,7 @@ _TRANSIENT: Final = frozenset({ErrorKind.CONNECTION, ErrorKind.TIMEOUT, ErrorKin
 
 
 def error_from_outcome(request: Request, outcome: Outcome) -> errors.VideoAPIError:
-    """Return the error that tells an outcome other than DONE: what, whether it may be done, what next."""
+    """Return the error for an outcome other than DONE: cause, whether it may have executed, next step."""
     kind = outcome.classification.kind
     facts = _facts(request, outcome)
     text = _sentence(request, outcome)
@@ -63,7 +63,7 @@ def error_from_outcome(request: Request, outcome: Outcome) -> errors.VideoAPIErr
 
 
 def _kind_of(outcome: Outcome) -> ErrorKind:
-    """Return what to call it: a code that nobody documented proves nothing, but its status has a name for it."""
+    """Return the kind of the error; for an undocumented code, the kind of its status."""
     kind = outcome.classification.kind
     rule = (
         statuses.rule_for_status(outcome.status) if kind is ErrorKind.UNLISTED and outcome.status is not None else None
@@ -80,7 +80,7 @@ def _class_of(outcome: Outcome) -> type[errors.VideoAPIError]:
 
 
 def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
-    fault = outcome.details
+    details = outcome.details
     classification = outcome.classification
     transient = _kind_of(outcome) in _TRANSIENT and classification.verdict is not Verdict.REJECTED
     return {
@@ -89,34 +89,34 @@ def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
         "status": outcome.status,
         "code": outcome.code,
         "group": group_of(outcome.code, outcome.status),
-        "error": fault.error if fault else None,
-        "desc": fault.desc if fault else None,
-        "request_id": fault.request_id if fault else None,
+        "error": details.error if details else None,
+        "desc": details.desc if details else None,
+        "request_id": details.request_id if details else None,
         "attempts": outcome.attempts,
         "retry_after": outcome.retry_after,
-        # 50007 is what a foreign room is answered with: asking again cannot help.
+        # 50007 is the response for a room of another project; a retry cannot succeed.
         "retryable": classification.worth_waiting or (transient and outcome.code != 50007),
         "may_have_executed": outcome.may_have_executed,
     }
 
 
 def _sentence(request: Request, outcome: Outcome) -> str:
-    fault, code = outcome.details, outcome.code
-    words = (fault.error if fault else None) or (TEXTS.get(code) if isinstance(code, int) else None)
+    details, code = outcome.details, outcome.code
+    words = (details.error if details else None) or (TEXTS.get(code) if isinstance(code, int) else None)
     kind = _kind_of(outcome)
     what = (words or "").removeprefix("[Reason] ") or outcome.reason or _PHRASES.get(kind, kind.value)
     where = f"{request.method} {request.route.template}"
-    answer = ", ".join(
+    response = ", ".join(
         part
         for part in (
             f"HTTP {outcome.status}" if outcome.status is not None else "",
             f"code {code}" if code is not None else "",
-            f"request {fault.request_id}" if fault and fault.request_id else "",
+            f"request {details.request_id}" if details and details.request_id else "",
             f"{outcome.attempts} attempts" if outcome.attempts > 1 else "",
         )
         if part
     )
-    parts = [f"{where}: {what.rstrip('.')}" + (f" ({answer})." if answer else ".")]
+    parts = [f"{where}: {what.rstrip('.')}" + (f" ({response})." if response else ".")]
     if outcome.phase is Phase.NOT_SENT:
         parts.append(
             "Nothing was sent." if not outcome.may_have_executed else "An earlier attempt may have been carried out."

@@ -1,4 +1,4 @@
-"""What became of an attempt, as one value; it carries bytes or an open body."""
+"""The outcome of an attempt as one value, with a complete or an open body."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Stream(Protocol):
-    """A body that is still open."""
+    """A response body that is still open."""
 
     status: int
     headers: Mapping[str, str]
@@ -30,9 +30,21 @@ class Stream(Protocol):
 
     async def aclose(self) -> None: ...
 
+    def discard(self) -> None: ...
+
+
+class BodyInterrupted(Exception):
+    """A streamed body was interrupted; `reason` contains no secrets, `rest` is data received but not yet yielded."""
+
+    def __init__(self, reason: str, *, timed_out: bool = False, rest: bytes = b"") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.timed_out = timed_out
+        self.rest = rest
+
 
 class BufferedStream:
-    """A body that is here already, in the place of one that is still open."""
+    """A complete body with the interface of a `Stream`."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
@@ -44,12 +56,15 @@ class BufferedStream:
             yield self._body
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is nothing to close."""
+
+    def discard(self) -> None:
+        """Do nothing: no connection is involved."""
 
 
 @attrs.frozen
 class ErrorDetails:
-    """What an answer says of its failure, in the service's own words."""
+    """The error details of a response, as sent by the service."""
 
     code: int | str | None = None
     error: str | None = None
@@ -59,11 +74,11 @@ class ErrorDetails:
 
 @attrs.define(kw_only=True)
 class Outcome:
-    """What became of a request; a value: change a copy (`attrs.evolve`).
+    """The outcome of a request. Treat it as immutable; copy it with `attrs.evolve`.
 
-    A middleware gets one from `send`, and may return another; make an answer of its own with
-    `answered(request, status, headers, body)`. It is not frozen, as one is made for every call, and
-    making a frozen one costs three times as much.
+    A middleware receives one from `send` and may return another; to respond without sending, build
+    one with `answered(request, status, headers, body)`. The class is not frozen because every call
+    creates an outcome, and creating a frozen one costs three times as much.
     """
 
     classification: Classification
@@ -77,9 +92,9 @@ class Outcome:
     details: ErrorDetails | None = None
     retry_after: float | None = None
     reason: str = ""
-    """Why there is no answer, in words that hold no secret."""
+    """The cause of a failure without a result code, free of secrets."""
     waited: float = 0.0
-    """Seconds spent waiting for a permit."""
+    """Seconds spent waiting for a connection permit."""
     attempts: int = 1
     may_have_executed: bool = False
 
@@ -93,7 +108,7 @@ class Outcome:
 
 
 def answered(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
-    """Judge a complete answer; never raises, for any bytes."""
+    """Classify and decode a complete response. Never raises, whatever the bytes."""
     if status in (200, 201) and request.decoder is not None:
         value = _decode_fast(request, body)
         if value is not None:
@@ -107,7 +122,7 @@ def streaming(status: int, headers: Mapping[str, str], stream: Stream) -> Outcom
 
 
 def truncated(request: Request, status: int, headers: Mapping[str, str], reason: str, kind: ErrorKind) -> Outcome:
-    """Judge an answer whose body did not arrive whole."""
+    """Return the outcome of a response whose body is incomplete."""
     classification = _classify(request, status, headers, BodyKind.CUT)
     if 200 <= status <= 299:
         classification = attrs.evolve(classification, kind=kind)
@@ -115,7 +130,7 @@ def truncated(request: Request, status: int, headers: Mapping[str, str], reason:
 
 
 def no_response(request: Request, phase: Phase, kind: ErrorKind, reason: str) -> Outcome:
-    """Judge an attempt without an answer."""
+    """Return the outcome of an attempt without a response."""
     classification = classify_no_response(request.route.operation, phase, kind)
     return Outcome(
         classification=classification,
@@ -128,7 +143,7 @@ def no_response(request: Request, phase: Phase, kind: ErrorKind, reason: str) ->
 def _decode_fast(request: Request, body: bytes) -> Any:
     decoder = request.decoder
     assert decoder is not None
-    # A key that stands twice wants the careful reading.
+    # Leave duplicate keys to the tolerant decoder.
     if body.count(b'"result"') != 1 or (decoder.key is not None and body.count(decoder.quoted) > 1):
         return None
     try:
@@ -211,7 +226,7 @@ def _reason(result: BodyResult, status: int) -> str:
         case BodyKind.CUT:
             return "a body that is cut short or no JSON"
         case BodyKind.NONE:
-            # From 400 on the status says more than the lack of a result.
+            # From 400 on, the status is more informative than the missing result.
             return "a redirect" if 300 <= status <= 399 else "" if status >= 400 else "a body without a result"
         case BodyKind.FOREIGN:
             return "the answer lacks what was asked for"

@@ -1,4 +1,4 @@
-"""The service's routes as data, and the request value that travels through the client. Source: docs/contract.md 2."""
+"""The service's routes as data, and the request that passes through the pipeline. Source: docs/contract.md 2."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Decoder(Protocol):
-    """Turns a successful body into what the caller gets."""
+    """A decoder that turns a successful body into the value returned to the caller."""
 
     key: str | None
-    """Where the payload stands beside `result`; None where the whole body is it."""
+    """The key of the payload, next to `result`; None if the complete body is the payload."""
     quoted: bytes
-    """The key as it stands in a body."""
+    """The key in quotes, as in a body."""
 
     def fast(self, body: bytes, /) -> tuple[object, Any]:
-        """Decode a body in one pass into (`result`, payload); ValueError where only care can read it."""
+        """Decode a body in one pass into (`result`, payload); raise ValueError if it needs `tolerant`."""
         ...
 
     def tolerant(self, payload: Any, /) -> Any:
-        """Build the payload from its parsed JSON; ValueError where it fits no model."""
+        """Build the value from the parsed JSON payload; raise ValueError if it does not match the model."""
         ...
 
 
@@ -37,9 +37,9 @@ class Options:
     """The limits of one call.
 
     Args:
-        timeout: The whole call as the caller waits for it, in seconds; None for the route's default.
-        attempt_timeout: One attempt, in seconds.
-        retry: How often to try again.
+        timeout: Limit of the complete call, including retries, in seconds; None for the route's default.
+        attempt_timeout: Limit of one attempt, in seconds.
+        retry: The retry policy.
     """
 
     timeout: float | None = None
@@ -53,7 +53,7 @@ def _timeout_of(operation: Operation) -> float:
 
 @attrs.frozen
 class Route:
-    """One endpoint: how it is called, and how harmful a repetition is."""
+    """An endpoint: how to call it, and whether it may be repeated."""
 
     name: str
     method: str
@@ -61,14 +61,14 @@ class Route:
     operation: Operation
     result_optional: bool = False
     short_stream: bool = False
-    """Whether its stream is short, and likely to be opened while another is read."""
+    """Whether its stream is short and likely to be opened while another one is read."""
     timeout: float = attrs.field(
         init=False, default=attrs.Factory(lambda route: _timeout_of(route.operation), takes_self=True)
     )
-    """The default limit of a whole call, in seconds."""
+    """The default `timeout` of a call, in seconds."""
 
     def path(self, *segments: str) -> str:
-        """Return the template filled with percent-encoded segments."""
+        """Return the path: the template with its fields replaced by the percent-encoded segments."""
         path = self.template
         for segment in segments:
             before, _, rest = path.partition("{")
@@ -78,11 +78,11 @@ class Route:
 
 @attrs.define(kw_only=True)
 class Request:
-    """One thing asked of the service; what middleware receives. A value: change a copy (`attrs.evolve`).
+    """A request to the service, as middleware receives it. Treat it as immutable; copy it with `attrs.evolve`.
 
-    It is not frozen, as one is made for every call, and making a frozen one costs twice as much.
-    `headers` are added to the request's own; use `attrs.evolve(request, headers=…)` to add some.
-    The credentials are not in it.
+    `headers` are added to the client's own; set them with `attrs.evolve(request, headers=…)`.
+    A request does not contain the credentials. The class is not frozen because every call creates a
+    request, and creating a frozen one costs twice as much.
     """
 
     route: Route
@@ -91,15 +91,15 @@ class Request:
     body: bytes | None = attrs.field(default=None, repr=False)
     decoder: Decoder | None = attrs.field(default=None, repr=False)
     accepts: Callable[[Any], bool] | None = attrs.field(default=None, repr=False)
-    """Tells whether a decoded success answers this very request."""
+    """Returns whether a decoded success belongs to this request."""
     reference: str | None = None
-    """The mark of a create."""
+    """The reference of a room create."""
     reference_in_data: bool = False
-    """Whether the mark stands in `data`, not in `owner_ref`."""
+    """Whether the reference is in `data`, not in `owner_ref`."""
     stream: bool = False
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
     reserved_time: float = 0.0
-    """Seconds at the end of the call's limit that sending must leave free."""
+    """Seconds at the end of the call's timeout that are not available for sending."""
 
     @property
     def method(self) -> str:
@@ -107,7 +107,7 @@ class Request:
 
     @property
     def timeout(self) -> float:
-        """The limit of sending and all its retries, in seconds."""
+        """The limit of sending, including retries, in seconds."""
         given = self.options.timeout
         return (self.route.timeout if given is None else given) - self.reserved_time
 

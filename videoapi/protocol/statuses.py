@@ -1,4 +1,4 @@
-"""What an HTTP status means: one table as data. Source: docs/contract.md 8.2, RFC 9110, RFC 6585."""
+"""The meaning of HTTP statuses, as a table. Source: docs/contract.md 8.2, RFC 9110, RFC 6585."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _REDIRECT = Rule(Verdict.UNKNOWN, ErrorKind.PROTOCOL)
 STATUSES: Final[Mapping[int, Rule]] = MappingProxyType(
     {
         101: Rule(Verdict.UNKNOWN, ErrorKind.PROTOCOL),
-        # A gateway redirected; whether the service behind it acted first is not proven.
+        # A gateway redirected; the service may have executed the request before.
         **dict.fromkeys(range(300, 400), _REDIRECT),
         **dict.fromkeys((400, 402, 405, 406, 411, 413, 414, 415, 417, 421, 422, 426, 431, 451), _REFUSED),
         401: Rule(Verdict.REJECTED, ErrorKind.AUTHENTICATION, Scope.ACCOUNT),
         403: Rule(Verdict.REJECTED, ErrorKind.PERMISSION, Scope.ACCOUNT),
         404: _GONE,
         410: _GONE,
-        # 408 may be the late goodbye of an idle connection, so it proves nothing about this request.
+        # A server may send 408 when it closes an idle connection, so it proves nothing about this request.
         408: Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ALWAYS, idempotent=ALWAYS, repeatable=ONCE),
-        # On a create it may be the echo of our own first attempt.
+        # On a create, an earlier attempt of the same call may be the cause.
         409: Rule(Verdict.UNKNOWN, ErrorKind.CONFLICT),
         425: _LATER,
         429: _LATER,
         **dict.fromkeys((500, 502, 503, 504, *range(520, 525), 598, 599), _FAULT),
     }
 )
-"""Row by status. A 2xx has no row: the result code decides."""
+"""The rule per status. A 2xx has none: the result code decides."""
 
 TRUSTED_503: Final = _LATER
-"""The row of a gateway's 503 with Retry-After, where the caller knows that it stands before the service."""
+"""The rule of a gateway's 503 with Retry-After under `trust_503`: the gateway did not forward the request."""
 DISTRUSTED_429: Final = Rule(Verdict.UNKNOWN, ErrorKind.RATE, safe=ALWAYS, idempotent=ALWAYS, repeatable=ONCE)
-"""The row of 429 and 425 where the caller knows that the limiter stands behind the execution."""
+"""The rule of 429 and 425 without `trust_429`: the service may execute a request before limiting it."""
 
 _OTHER_FAULT = Rule(Verdict.UNKNOWN, ErrorKind.FAULT)
 _OTHER_CLIENT = Rule(Verdict.UNKNOWN, ErrorKind.UNLISTED)
@@ -52,7 +52,7 @@ LOST_RESPONSE: Final = Rule(Verdict.UNKNOWN, ErrorKind.CONNECTION, safe=ALWAYS, 
 
 
 def rule_for_status(status: int) -> Rule | None:
-    """Return the row of an HTTP status; None for a 2xx, which has no opinion."""
+    """Return the rule of an HTTP status, or None for 2xx: the result code decides."""
     if 200 <= status <= 299:
         return None
     rule = STATUSES.get(status)

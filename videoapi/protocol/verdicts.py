@@ -1,4 +1,4 @@
-"""The words in which an attempt is judged."""
+"""The vocabulary of classification: verdicts, scopes, operation classes, phases and error kinds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 
 
 class Verdict(enum.Enum):
-    """What one attempt proves about the request."""
+    """What one attempt proves about its request."""
 
     DONE = "done"
     REJECTED = "rejected"
@@ -19,38 +19,38 @@ class Verdict(enum.Enum):
 
 
 class Scope(enum.Enum):
-    """Whom a refusal concerns: this one item, or everything the account asks for."""
+    """The scope of a rejection: this item, or every request of the account."""
 
     ITEM = "item"
     ACCOUNT = "account"
 
 
 class Operation(enum.Enum):
-    """How harmful it is to do the same thing twice; a property of the route, never of the method."""
+    """The operation class: how harmful a repetition is. It depends on the route, not on the HTTP method."""
 
     SAFE = "safe"
     """Reads."""
     IDEMPOTENT = "idempotent"
-    """Updates with absolute values, deletes."""
+    """Updates with absolute values, and deletes."""
     REPEATABLE = "repeatable"
-    """Tokens: a second one does no harm, but is one more."""
+    """Token creates: an additional token is harmless."""
     NON_REPEATABLE = "non_repeatable"
-    """Rooms: a second one is a fault that nobody may notice."""
+    """Room creates: a duplicate room may go unnoticed."""
 
 
 class Phase(enum.Enum):
     """How far an attempt got."""
 
     NOT_SENT = "not sent"
-    """No connection was ready: certainly no byte of the request left."""
+    """No connection was ready, so no byte of the request was sent."""
     SENT = "sent"
-    """A connection was ready, but no answer came."""
+    """A connection was ready, but no response arrived."""
     ANSWERED = "answered"
-    """Status and headers arrived; the body may still be cut."""
+    """Status and headers arrived; the body may be incomplete."""
 
 
 class ErrorKind(enum.Enum):
-    """What sort of trouble it was; each becomes one class of error."""
+    """The kind of an error, which selects the exception class."""
 
     NONE = "none"
     CONNECTION = "connection"
@@ -62,7 +62,7 @@ class ErrorKind(enum.Enum):
     NOT_FOUND = "not found"
     CONFLICT = "conflict"
     RATE = "rate"
-    TOKEN = "token"  # noqa: S105 - no secret, a word
+    TOKEN = "token"  # noqa: S105 - not a secret
     REQUEST = "request"
     FAULT = "fault"
     UNLISTED = "unlisted"
@@ -71,12 +71,12 @@ class ErrorKind(enum.Enum):
 NEVER: Final = 0
 ONCE: Final = 1
 ALWAYS: Final = 1_000_000
-"""How often a row lets a request be sent again; the policy's `attempts` caps it."""
+"""How often a rule allows a request to be repeated; `RetryPolicy.attempts` is the upper limit."""
 
 
 @attrs.frozen
 class Rule:
-    """One line of a table: the verdict, and who may try again how often."""
+    """A row of a table: the verdict, and how often each operation class may be repeated."""
 
     verdict: Verdict
     kind: ErrorKind
@@ -87,20 +87,20 @@ class Rule:
     worth_waiting: bool = False
 
     def max_retries(self, operation: Operation) -> int:
-        """Return how many times a request of this class may be sent again on account of this row."""
+        """Return how many times this rule allows a request of an operation class to be repeated."""
         if operation is Operation.SAFE:
             return self.safe
         if operation is Operation.IDEMPOTENT:
             return self.idempotent
         if operation is Operation.REPEATABLE:
             return self.repeatable
-        # A create is repeated only where it certainly was not done.
+        # Repeat a create only if it was certainly not executed.
         return ALWAYS if self.verdict in (Verdict.THROTTLED, Verdict.NOT_SENT) else NEVER
 
 
 @attrs.frozen
 class Classification:
-    """The verdict on one attempt, with what follows from it."""
+    """The classification of one attempt: verdict, error kind, scope and retry limit."""
 
     verdict: Verdict
     kind: ErrorKind = ErrorKind.NONE

@@ -1,4 +1,4 @@
-"""The namespaces of the client: arguments in, checked requests out, models back.
+"""The namespaces of the client: they validate arguments, build requests and return models.
 
-Knows no HTTP and no retries.
+Independent of HTTP and retries.
 """

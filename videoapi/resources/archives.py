@@ -1,4 +1,4 @@
-"""`client.archives`: what was recorded, and the files themselves."""
+"""`client.archives`: streams of archive records, and downloads of their files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from videoapi.resources.reports import ARCHIVES, Reports
 
 
 class Archives(Reports[Archive]):
-    """Stream the archive, and download its files."""
+    """The project's archive: records of recorded sessions, and their files."""
 
     def __init__(self, pipeline: Pipeline, downloader: Downloader) -> None:
         super().__init__(pipeline, ARCHIVES)
@@ -29,37 +29,37 @@ class Archives(Reports[Archive]):
         timeout: float | None = None,
         name: str | None = None,
     ) -> Path:
-        """Download one file; its name appears on the disk only once it is there whole.
+        """Download one file. It appears under its final name only once it is complete.
 
-        Until then it grows in `<name>.part`, with its version noted in `<name>.part.json`. A broken
-        connection is resumed within the call, a failed or cancelled call by the next one, both only
-        if the server proves that the file is still the same; else it begins anew. Where a signed URL has
-        expired, the archive is asked once for the file's new one. Only the owner may read the files.
+        Until then, data goes to `<name>.part`, with the file's version in `<name>.part.json`. The call
+        resumes after a broken connection, and the next call resumes a failed or cancelled one, if the
+        server confirms that the file is unchanged; otherwise the download starts over. If a signed URL has
+        expired, the archive is queried once for a new one. The files are readable by their owner only.
 
         Args:
             file: One of `archive.files`, or a URL.
-            to: An existing directory, a text that ends in `/` (that directory is made), or the file's
-                own path. In a directory the file is called as in its URL, made harmless.
-            overwrite: Whether a file of that name may be replaced.
-            progress: Called with the bytes there are and the length, or None while unknown; at the
-                start, at the end, and at most ten times a second. It must not block.
-            timeout: The whole download, in seconds; none by default.
-            name: Another name within the directory, such as for two archives' `chatdata.json`.
+            to: A directory (existing, or ending in `/` and created), or the path of the file itself.
+                In a directory, the name is taken from the URL and sanitized.
+            overwrite: Whether an existing file may be replaced.
+            progress: Called with the bytes on disk and the total length, None while unknown: at the
+                start, at the end, and at most ten times per second. It must not block.
+            timeout: Limit for the whole download, in seconds; none by default.
+            name: File name to use in the directory, for example if two archives have a `chatdata.json`.
 
         Returns:
-            The file's path.
+            The path of the file.
 
         Raises:
-            DownloadFailed: `reason` says why: `host` (name it in `recording_hosts=`), `exists`, `disk`,
-                `incomplete`, `changed`, `credentials` (a login page came) or `refused`. Where
-                `retryable`, the same call goes on from the bytes kept.
-            AuthenticationFailed, PermissionDenied: The recording user or password is missing or wrong;
-                see `recording_auth=`. APP_ID and APP_KEY are never sent for a file.
-            NotFound: The file is gone: the service keeps it for 72 hours.
-            CallTimeout: `timeout` ended; the same call goes on from the bytes kept.
-            ConnectionFailed, RateLimited, ServerFault: It did not come after all attempts.
-            ProtocolError: The answer is no HTTP, or its redirects lead nowhere.
-            ConfigurationError: `to` and `name` contradict each other, or the client is closed.
+            DownloadFailed: If the file cannot be fetched or stored; `reason` is `host` (add it to
+                `recording_hosts=`), `exists`, `disk`, `incomplete`, `changed`, `credentials` (a login page
+                was returned) or `refused`. If `retryable`, the same call resumes from the bytes on disk.
+            AuthenticationFailed, PermissionDenied: If the recording user or password is missing or
+                wrong; see `recording_auth=`. APP_ID and APP_KEY are never sent for a file.
+            NotFound: If the file no longer exists; the service keeps it for 72 hours.
+            CallTimeout: If `timeout` expires; the same call resumes from the bytes on disk.
+            ConnectionFailed, RateLimited, ServerFault: If all attempts fail.
+            ProtocolError: If the response is not valid HTTP, or its redirects are invalid.
+            ConfigurationError: If `to` and `name` contradict each other, or the client is closed.
 
         Source: docs/contract.md 5.3, 5.4.
         """
@@ -77,7 +77,7 @@ class Archives(Reports[Archive]):
         )
 
     def _renewal(self, file: ArchiveFile | str) -> RefreshUrl | None:
-        """Return how to get the file's present URL; None where it is not signed, and so does not expire."""
+        """Return a function that looks up the current URL, or None if the URL is not signed and never expires."""
         if isinstance(file, str) or "?" not in file.url or not file.conf_num:
             return None
         place, conf_num = file.url.partition("?")[0], file.conf_num
@@ -86,7 +86,7 @@ class Archives(Reports[Archive]):
             try:
                 archives = await self.by_conference(conf_num).to_list()
             except VideoAPIError:
-                # The refusal of the file itself says more than this one.
+                # The error of the download itself is more informative than this one.
                 return None
             urls = (found.url for archive in archives for found in archive.files if found.kind == file.kind)
             return next((url for url in urls if url != file.url and url.partition("?")[0] == place), None)

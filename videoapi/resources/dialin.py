@@ -1,4 +1,4 @@
-"""`client.dialin`: the account's telephone numbers."""
+"""`client.dialin`: the account's dial-in telephone numbers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ NUMBERS: Final[ResponseDecoder[DialIn]] = ResponseDecoder(None, DialIn)
 
 
 class DialIns:
-    """Read the account's dial-in numbers."""
+    """The account's dial-in numbers."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
 
     async def get(self) -> DialIn:
-        """Read the dial-in numbers and the SIP configuration of the account.
+        """Return the dial-in numbers and the SIP configuration of the account.
 
-        The answer holds passwords: no repr shows them.
+        The response contains passwords, which no repr shows.
 
         Raises:
-            AuthenticationFailed: The credentials are wrong.
+            AuthenticationFailed: If the credentials are wrong.
 
         Source: docs/contract.md 5.5.
         """

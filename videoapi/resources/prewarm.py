@@ -1,7 +1,7 @@
-"""What the first answers need: importing this module, and `prepare`, does now what they would wait for.
+"""Prewarming: importing this module and calling `prepare` does in advance what the first calls would wait for.
 
-The namespaces are imported at first use, cattrs at the first odd record, and decoders and hooks are built when
-the first object of a model is read. That keeps the start short, and makes the first calls long.
+By default, namespaces are imported on first use, cattrs with the first unusual record, and decoders and hooks are
+built with the first object of a model. That shortens the startup, but delays the first calls.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _RECORDS: Final = (Room, CallRecord, Archive)
 
 
 def prepare() -> None:
-    """Read an empty object of every kind in both ways, the fast one and the tolerant one."""
+    """Decode an empty object of every model on both paths, the fast one and the tolerant one."""
     for decoder in _ANSWERS:
         with suppress(DecodeError):
             decoder.fast(b"{}")
@@ -33,5 +33,5 @@ def prepare() -> None:
             decoder.tolerant([{}] if decoder.many else {})
     for model in _RECORDS:
         for extra in (False, True):
-            # The fast way refuses null, so that is read in the tolerant one.
+            # The fast path rejects null, so null takes the tolerant one.
             RecordDecoder(model, extra=extra).decode_block((b"{}", b"null"))

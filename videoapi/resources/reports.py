@@ -1,4 +1,4 @@
-"""Call detail records and archives: the same four questions on two prefixes."""
+"""Call detail records and archives: the same four queries under two path prefixes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = TypeVar("R", bound=CallRecord | Archive)
 
 @attrs.frozen(kw_only=True)
 class ReportKind(Generic[R]):
-    """One prefix of the service: its routes, and what they answer with."""
+    """One path prefix of the service: its routes, and the records they return."""
 
     key: str
     model: type[R]
@@ -52,9 +52,9 @@ ARCHIVES: Final = ReportKind(
 
 
 class Reports(Generic[R]):
-    """Streams what the service reports of sessions that are over.
+    """Streams of records about sessions that have ended.
 
-    Records appear after a session, and late ones are found by reading their days again.
+    Records appear after a session; to find those that the service adds later, read their days again.
     """
 
     def __init__(self, pipeline: Pipeline, kind: ReportKind[R]) -> None:
@@ -71,21 +71,21 @@ class Reports(Generic[R]):
         strict: bool = False,
         timeout: float | None = None,
     ) -> RecordStream[R]:
-        """Stream the records of a period, whichever room they are of.
+        """Stream the records of a period, for all rooms.
 
         Args:
             start: First day in UTC, inclusive: a date, `YYYY-MM-DD`, or an aware datetime at midnight UTC.
             end: Last day in UTC, inclusive.
-            cursor: Where an earlier stream of the same question stopped; goes on behind it.
-            extra: Keep fields that the models do not name, for `record.extra`.
-            strict: Raise at a record that cannot be read, instead of noting it in `stream.rejected`.
-            timeout: Seconds the service may be waited for in all; your own time does not count.
+            cursor: The position of an earlier stream of the same query; the stream resumes after it.
+            extra: Whether to keep fields that the models do not define, for `record.extra`.
+            strict: Whether to raise on a record that cannot be parsed, instead of adding it to `stream.rejected`.
+            timeout: Total seconds to wait for the service; your own processing time does not count.
 
         Raises:
-            ValidationError: The period is none, or the cursor is of another question.
+            ValidationError: If the period is invalid, or the cursor belongs to another query.
 
-        Iterating raises any `VideoAPIError`, with a `cursor` from which to go on; `ProtocolError`
-        with `strict`. Source: docs/contract.md 5.2, 5.3.
+        Iterating raises any `VideoAPIError`, with a `cursor` to resume from; with `strict` also
+        `ProtocolError`. Source: docs/contract.md 5.2, 5.3.
         """
         windows = split_period(period_day(start, field="start"), period_day(end, field="end"))
         return self._stream(self._kind.by_period, (), windows, cursor, extra, strict, timeout)
@@ -102,14 +102,14 @@ class Reports(Generic[R]):
         """Stream all records of one room.
 
         Args:
-            room_id: The room's id.
-            cursor: As in `by_period`, and so are the others.
-            extra: Keep unknown fields.
-            strict: Raise at a record that cannot be read.
-            timeout: Seconds the service may be waited for in all.
+            room_id: The room's ID.
+            cursor: As in `by_period`, like the other arguments.
+            extra: Whether to keep unknown fields.
+            strict: Whether to raise on a record that cannot be parsed.
+            timeout: Total seconds to wait for the service.
 
         Raises:
-            ValidationError: This is no id, or the cursor is of another question.
+            ValidationError: If `room_id` is invalid, or the cursor belongs to another query.
 
         Source: docs/contract.md 5.2, 5.3.
         """
@@ -130,16 +130,16 @@ class Reports(Generic[R]):
         """Stream the records of one room in a period.
 
         Args:
-            room_id: The room's id.
+            room_id: The room's ID.
             start: First day in UTC, inclusive, as in `by_period`.
             end: Last day in UTC, inclusive.
-            cursor: As in `by_period`, and so are the others.
-            extra: Keep unknown fields.
-            strict: Raise at a record that cannot be read.
-            timeout: Seconds the service may be waited for in all.
+            cursor: As in `by_period`, like the other arguments.
+            extra: Whether to keep unknown fields.
+            strict: Whether to raise on a record that cannot be parsed.
+            timeout: Total seconds to wait for the service.
 
         Raises:
-            ValidationError: This is no id, the period is none, or the cursor is of another question.
+            ValidationError: If `room_id` or the period is invalid, or the cursor belongs to another query.
 
         Source: docs/contract.md 5.2, 5.3.
         """
@@ -156,17 +156,17 @@ class Reports(Generic[R]):
         strict: bool = False,
         timeout: float | None = None,
     ) -> RecordStream[R]:
-        """Stream the records of one conference, that is of one session of a room.
+        """Stream the records of one conference, which is one session of a room.
 
         Args:
-            conf_num: The conference's number, as a record or a notification names it.
-            cursor: As in `by_period`, and so are the others.
-            extra: Keep unknown fields.
-            strict: Raise at a record that cannot be read.
-            timeout: Seconds the service may be waited for in all.
+            conf_num: The conference number, as given in a record or a notification.
+            cursor: As in `by_period`, like the other arguments.
+            extra: Whether to keep unknown fields.
+            strict: Whether to raise on a record that cannot be parsed.
+            timeout: Total seconds to wait for the service.
 
         Raises:
-            ValidationError: This is no such number, or the cursor is of another question.
+            ValidationError: If `conf_num` is invalid, or the cursor belongs to another query.
 
         Source: docs/contract.md 5.2, 5.3.
         """
@@ -193,7 +193,7 @@ class Reports(Generic[R]):
             decoder=RecordDecoder(self._kind.model, extra=extra),
             identity=_identity,
             day=_day if days else None,
-            # An account without records may get null in place of a list. Source: docs/contract.md 9, row 30.
+            # The service may return null for an account without records. Source: docs/contract.md 9, row 30.
             null_is_empty=True,
         )
         return RecordStream(self._pipeline, query, cursor=cursor, strict=strict, timeout=timeout)
@@ -207,7 +207,7 @@ class Reports(Generic[R]):
 
 
 def cdr(pipeline: Pipeline) -> Reports[CallRecord]:
-    """Return the reports on calls."""
+    """Return the streams of call detail records."""
     return Reports(pipeline, CDR)
 
 

@@ -1,4 +1,4 @@
-"""`client.rooms`: create, read, change and delete rooms."""
+"""`client.rooms`: create, read, update and delete rooms."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Settings = RoomSettings | Mapping[str, Any]
 
 
 class Rooms:
-    """Create, read, change and delete rooms."""
+    """The project's rooms."""
 
     def __init__(self, pipeline: Pipeline, creator: Creator) -> None:
         self._pipeline = pipeline
@@ -58,28 +58,28 @@ class Rooms:
         validate: bool = True,
         on_unknown: OnUnknown = "look",
     ) -> Room:
-        """Create one room, and never make it twice.
+        """Create a room at most once.
 
         Args:
             name: The room's name.
-            owner_ref: Your own reference, echoed in call records. Without one, a reference made here
-                stands in it; with one, the reference stands in `data.videoapi_ref`.
-            settings: `RoomSettings`, or a mapping with the names of the wire. Permanent by default.
-            sip: Whether the room can be reached by telephone.
-            data: Keys of your own, kept with the room.
-            validate: False lets a white-label's own keys and values through unchecked.
-            on_unknown: What to do after an answer that proves nothing. `look` polls for the room in
-                the last quarter of the `timeout`, at most 10 s, and never sends again. `resend` waits
-                until there is proof, and sends again, at most twice, where the room is proven absent;
-                the default `timeout` grows by the waits. `strict` does neither.
+            owner_ref: Your own reference, echoed in call records. If it is omitted, the client stores a
+                generated reference there, otherwise in `data.videoapi_ref`.
+            settings: `RoomSettings`, or a mapping of API field names. The room is permanent by default.
+            sip: Whether the room can be joined by telephone.
+            data: Your own keys, stored with the room.
+            validate: False skips client-side validation, for a white-label's own keys and values.
+            on_unknown: What to do if the outcome is unknown. `look` polls for the room in the last
+                quarter of the `timeout`, at most 10 s, and never resends. `resend` waits for proof, and
+                resends, at most twice, if the room is proven absent; the default `timeout` is extended
+                by these waits. `strict` does neither.
 
         Returns:
-            The room as the service made it.
+            The created room.
 
         Raises:
-            ValidationError: The service would refuse it; nothing was sent.
-            CreateOutcomeUnknown: The room may exist; `resolve(error.reference)` finds out.
-            RequestRejected, RateLimited, ConnectionFailed: It was certainly not made.
+            ValidationError: If the service would reject the room; nothing was sent.
+            CreateOutcomeUnknown: If the room may exist; call `resolve(error.reference)` to find out.
+            RequestRejected, RateLimited, ConnectionFailed: If the room was definitely not created.
 
         Source: docs/contract.md 4.2, 4.3.
         """
@@ -91,48 +91,49 @@ class Rooms:
         return await self._creator.create(self._pipeline, request, on_unknown)
 
     async def resolve(self, reference: str, *, control: str | Room | None = None) -> Room | None:
-        """Find out what became of a create whose outcome was unknown; never makes anything.
+        """Look up the room of a create with unknown outcome. Never creates a room.
 
-        A room is proof at once. Absence is proof only in a list that was read one settle time after
-        the create was sent (in a process that did not send it, after this client came into use), and
-        that shows a control room: one that this client made, or the one named.
+        A listed room is immediate proof. A missing one is proof only if the list was read at least one
+        settle time after the create was sent (or after this client was first used, if another process
+        sent it) and shows a known room: one that this client created, or `control`.
 
         Args:
-            reference: `CreateOutcomeUnknown.reference`, or an outcome's.
-            control: The id of a room that this library made and that exists, or the room itself.
+            reference: `CreateOutcomeUnknown.reference`, or the `reference` of a bulk outcome.
+            control: An existing room that this library created, or its ID.
 
         Returns:
-            The room; None where it certainly does not exist and never will.
+            The room, or None if it provably does not exist and never will.
 
         Raises:
-            CreateOutcomeUnknown: There is still no proof; the message says what it lacks.
-            ValidationError: `reference` or `control` is none.
+            CreateOutcomeUnknown: If there is still no proof; the message says what is missing.
+            ValidationError: If `reference` or `control` is invalid.
         """
         return await self._creator.resolve(self._pipeline, reference, control)
 
     async def get(self, room_id: str) -> Room:
-        """Read one room.
+        """Return one room.
 
         Raises:
-            NotFound: There is none under this APP_ID, or it is gone.
+            NotFound: If the room does not exist under this APP_ID, or no longer exists.
 
         Source: docs/contract.md 4.5.
         """
         return cast(Room, await self._pipeline.run(get_room(self._pipeline, check_room_id(room_id))))
 
     def list(self, *, extra: bool = False, strict: bool = False, timeout: float | None = None) -> RecordStream[Room]:
-        """Stream all rooms of the project: the service's list is one body without pages.
+        """Stream all rooms of the project. The service returns them in one response without pages.
 
         Args:
-            extra: Keep unknown fields, to be read from `room.extra`.
-            strict: Raise at a room that cannot be read, instead of putting it into `stream.rejected`.
-            timeout: The whole stream's waiting for the service, in seconds; none by default.
+            extra: Whether to keep unknown fields, for `room.extra`.
+            strict: Whether to raise on a room that cannot be parsed, instead of adding it to `stream.rejected`.
+            timeout: Total seconds to wait for the service; none by default.
 
         Returns:
             A stream: `async for room in client.rooms.list()`, also `.pages(n)` and `.to_list()`.
 
         Raises:
-            ProtocolError: While iterating, where the list ends too early or is none.
+            ConnectionFailed: While iterating, if the list ends too early, even after retries.
+            ProtocolError: While iterating, if the response is not a list, or (`strict`) a room cannot be parsed.
 
         Source: docs/contract.md 4.4.
         """
@@ -154,21 +155,21 @@ class Rooms:
         data: Mapping[str, Any] | None = None,
         validate: bool = True,
     ) -> None:
-        """Change a room; what is not named stays. Takes effect for later sessions only.
+        """Update a room; omitted fields are unchanged. Takes effect for later sessions only.
 
         Args:
-            room_id: As `create` returned it.
+            room_id: The ID returned by `create`.
             name: A new name.
             owner_ref: A new reference of your own.
-            settings: The settings to change. A room's kind and mode stay as they are.
-            sip: Whether the room can be reached by telephone.
-            data: New keys of your own.
-            validate: False lets a white-label's own keys and values through unchecked.
+            settings: The settings to change. A room's kind and mode cannot be changed.
+            sip: Whether the room can be joined by telephone.
+            data: Your own new keys.
+            validate: False skips client-side validation, for a white-label's own keys and values.
 
         Raises:
-            ValidationError: Nothing to change is named, or the service would refuse it.
-            Conflict: A session is running.
-            NotFound: There is no such room.
+            ValidationError: If nothing is to be changed, or the service would reject the change.
+            Conflict: If a session is running.
+            NotFound: If the room does not exist.
 
         Source: docs/contract.md 4.6.
         """
@@ -184,11 +185,11 @@ class Rooms:
         await self._pipeline.run(request)
 
     async def delete(self, room_id: str) -> None:
-        """Delete a room in which no session is running.
+        """Delete a room that has no running session.
 
         Raises:
-            NotFound: There is no such room.
-            ServerFault: The service refused; while a session is running it answers so (contract 4.7).
+            NotFound: If the room does not exist.
+            ServerFault: If the service refuses, as it does while a session is running (contract 4.7).
 
         Source: docs/contract.md 4.7.
         """
@@ -196,10 +197,10 @@ class Rooms:
         self._creator.controls.forget(room_id)
 
     async def users(self, room_id: str) -> builtins.list[Participant]:
-        """Read who is in the room's session now; an idle room has an empty list.
+        """Return the current participants of the room's session; an idle room has an empty list.
 
         Raises:
-            NotFound: There is no such room.
+            NotFound: If the room does not exist.
 
         Source: docs/contract.md 4.8.
         """
@@ -227,34 +228,33 @@ class Rooms:
         dedupe: Literal["report", "delete"] = "report",
         audit: bool = True,
     ) -> BulkReport:
-        """Create many rooms at once: none twice, none lost, and report what every input became.
+        """Create many rooms concurrently, each at most once, and report one outcome per input.
 
         Args:
-            specs: Read lazily, one at a time as a place comes free.
+            specs: The rooms to create; read lazily, as slots free up.
             concurrency: Rooms in flight at once; by default 32, at most the pool's `max_connections`.
-            timeout: The whole run, in seconds; what is in flight then still ends. None by default.
-            give_up_after: Seconds without an answer after which a run of refusals ends.
+            timeout: Limit for the whole run, in seconds; requests in flight still finish. None by default.
+            give_up_after: Seconds after which the run stops if the service is unreachable or only throttles.
             progress: Called with the report after each outcome.
-            validate: False lets a white-label's own keys and values through unchecked.
-            keep_rooms: Keep each room in its outcome's `room`; else only its id is kept.
-            job_id: Names the job. A run with the same id goes on where another ended, however it ended:
-                the rooms themselves tell what is done. References come from it and each spec's key, or
-                its place where it has none. Without a journal such a run begins with one settle time.
-            journal: An SQLite file in which the job notes what it is about to send; then only what was
-                under way is looked for. Needs a `job_id`.
-            on_unknown: `resend` settles what is unknown at the end of the run: it waits one settle time,
-                reads the list of rooms, and sends again, at most twice, what is proven absent. `strict`
-                sends nothing again.
-            dedupe: Whether the audit deletes the surplus of rooms that stand there twice.
-            audit: Whether the list of rooms is read once more at the end, to tell of `duplicates` and
-                of rooms that are `missing`.
+            validate: False skips client-side validation, for a white-label's own keys and values.
+            keep_rooms: Whether to keep each room in its outcome's `room`; otherwise only its ID is kept.
+            job_id: Name of the job. A run with the same ID resumes where an earlier one stopped, even after
+                a crash: the room list shows what is done. References derive from it and from each spec's
+                key, or its position if it has none. Without a journal, such a run first waits one settle time.
+            journal: An SQLite file in which the job records what it is about to send, so that only requests
+                in flight have to be looked up. Requires `job_id`.
+            on_unknown: `resend` settles unknown outcomes at the end of the run: it waits one settle time,
+                reads the list of rooms, and resends, at most twice, what is proven absent. `strict` never
+                resends.
+            dedupe: Whether the audit deletes surplus rooms (`delete`) or only reports them (`report`).
+            audit: Whether to read the list of rooms again at the end, to report `duplicates` and
+                `missing` rooms.
 
         Returns:
-            Counts, and a small row for every input, by index and key. One failure never loses the
-            others.
+            Counts, and a small row per input, by index and key. A failed input does not affect others.
 
         Raises:
-            Exception: What the iterator of `specs` raised; it carries the report as `.report`.
+            Exception: If the iterator of `specs` raises; the error carries the report as `.report`.
         """
         run = self._create(
             specs,
@@ -282,11 +282,11 @@ class Rooms:
         dedupe: Literal["report", "delete"] = "report",
         audit: bool = True,
     ) -> BulkRun[RoomSpec]:
-        """Create many rooms at once, and hand out the outcomes as they finish.
+        """Create many rooms concurrently, and yield the outcomes as they finish.
 
-        Flat in memory however many there are, but for the keys of the specs that have one. What is
-        unknown comes last, when it is settled. The arguments are those of `create_many`; the audit looks
-        only for rooms that were in doubt, unless surplus is to be deleted.
+        Memory use is constant, apart from the keys of specs that have one. Unknown outcomes come last,
+        once they are settled. The arguments are those of `create_many`; the audit looks only for rooms
+        whose outcome was unknown at some point, unless surplus rooms are to be deleted.
 
         Example:
             async with client.rooms.create_each(specs) as outcomes:
@@ -312,7 +312,7 @@ class Rooms:
         give_up_after: float = GIVE_UP_AFTER,
         progress: BulkProgress | None = None,
     ) -> BulkReport:
-        """Delete many rooms at once, and report what every input became; as `create_many`."""
+        """Delete many rooms concurrently, and report one outcome per input; see `create_many`."""
         run = self._delete(
             room_ids,
             concurrency=concurrency,
@@ -332,7 +332,7 @@ class Rooms:
         give_up_after: float = GIVE_UP_AFTER,
         progress: BulkProgress | None = None,
     ) -> BulkRun[str]:
-        """Delete many rooms at once, and hand out the outcomes as they finish; as `create_each`."""
+        """Delete many rooms concurrently, and yield the outcomes as they finish; see `create_each`."""
         return self._delete(
             room_ids,
             concurrency=concurrency,
@@ -354,7 +354,7 @@ class Rooms:
         reference_of = references_of(job.job_id)
 
         def prepare(index: int, spec: RoomSpec, key: Any) -> BulkItem:
-            # A key of ours cannot be one of the caller's: those hold no NUL at their start.
+            # The leading NUL keeps generated keys distinct from the caller's keys, which should not have one.
             reference = reference_of(f"\0{index}" if key is None else str(key))
             return BulkItem(index=index, request=create_request(spec, reference, options, validate=validate), key=key)
 

@@ -1,4 +1,4 @@
-"""`client.tokens`: join tokens, each good for one user, one room, one entry."""
+"""`client.tokens`: join tokens, each valid for one user, one room and one join."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOKEN: Final[ResponseDecoder[str]] = ResponseDecoder("token", str)
 
 
 class Tokens:
-    """Issue join tokens."""
+    """Join tokens for rooms."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -44,20 +44,20 @@ class Tokens:
     ) -> Token:
         """Issue a token that lets one user join one room once, within 15 minutes.
 
-        Hand `token.value` to the browser, never the APP_KEY.
+        Send `token.value` to the browser, never the APP_KEY.
 
         Args:
-            room_id: As `rooms.create` returned it.
+            room_id: The ID returned by `rooms.create`.
             name: The user's name, shown in the session.
             role: `moderator`, `participant`, `viewer` or `audience`.
-            user_ref: Your own reference of the user; call records carry it.
+            user_ref: Your own reference for the user, included in call records.
             data: At most five keys of your own, visible in the session.
-            validate: False lets a white-label's own roles and keys through unchecked.
+            validate: False skips client-side validation, for a white-label's own roles and keys.
 
         Raises:
-            ValidationError: The service would refuse it; nothing was sent.
-            TokenDenied: Room full, over, or too early; `reason` says which, `retryable` whether to wait.
-            NotFound: No such room under this APP_ID.
+            ValidationError: If the service would reject the token; nothing was sent.
+            TokenDenied: If the room is full, has ended or is not open yet; see `reason` and `retryable`.
+            NotFound: If the room does not exist under this APP_ID.
 
         Source: docs/contract.md 5.1.
         """
@@ -75,10 +75,10 @@ class Tokens:
         progress: BulkProgress | None = None,
         validate: bool = True,
     ) -> BulkReport:
-        """Issue many tokens at once, and report what every input became.
+        """Issue many tokens concurrently, and report one outcome per input.
 
-        A token is issued anew at most once where the first answer was lost: a second one does no
-        harm. The arguments are those of `rooms.create_many`; outcomes carry `token`.
+        If a response is lost, the token is issued once again at most; a second token is harmless.
+        The arguments are those of `rooms.create_many`; outcomes carry `token`.
         """
         run = self._run(
             specs,
@@ -101,7 +101,7 @@ class Tokens:
         progress: BulkProgress | None = None,
         validate: bool = True,
     ) -> BulkRun[TokenSpec]:
-        """Issue many tokens at once, and hand out the outcomes as they finish; as `rooms.create_each`."""
+        """Issue many tokens concurrently, and yield the outcomes as they finish; see `rooms.create_each`."""
         return self._run(
             specs,
             validate,

@@ -1,6 +1,6 @@
-"""The service, embedded: a real HTTP server on loopback for tests, demonstrations and trying things out.
+"""An embedded Video API service: a real HTTP server on loopback, for tests, demos and experiments.
 
-Knows nothing of the client but the table of result codes, so that it cannot repeat the client's mistakes.
+Independent of the client except for the texts of the result codes, so that it cannot repeat the client's mistakes.
 """
 
 from videoapi.sandbox.faults import KINDS, Fault

@@ -1,4 +1,4 @@
-"""The service's routes: a request in, an answer out. Source: docs/contract.md 2, 4, 5 and 10."""
+"""The service's routes: turn a request into a response. Source: docs/contract.md 2, 4, 5 and 10."""
 
 import base64
 import json
@@ -28,14 +28,14 @@ _WATCHES = {"publish": False, "subscribe": True, "record": False, "stats": False
 
 
 class Service:
-    """Answers the API's calls out of a store.
+    """The API's request handlers, backed by a store.
 
     Args:
-        store: what exists.
-        switches: read at each call.
-        app_id: the user name of a call.
-        app_key: the password of a call.
-        reports: answers CDR and archive calls.
+        store: The rooms, tokens and sessions.
+        switches: The switches, read for each request.
+        app_id: The expected user name.
+        app_key: The expected password.
+        reports: The handler of CDR and archive requests.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Service:
         }
 
     def answer(self, call: RouteMatch, authorization: str | None, body: bytes) -> HttpResponse:
-        """Execute a call, or say why not."""
+        """Execute a request and return its response, which may be a refusal."""
         if not self._known(authorization):
             return unauthorised(self._switches)
         limited = self._limited()
@@ -205,7 +205,7 @@ _WRITES = frozenset(("rooms.create", "rooms.update", "rooms.delete", "tokens.cre
 
 
 def _object(body: bytes) -> Json:
-    # A body that is no JSON object counts as an empty one.
+    # A body that is not a JSON object counts as an empty one.
     try:
         value = json.loads(body) if body else {}
     except (ValueError, RecursionError):

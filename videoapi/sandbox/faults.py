@@ -1,4 +1,4 @@
-"""Scripted trouble: which request meets which fault, and what it is told. Nothing is sent here."""
+"""Scripted faults: which request meets which fault, and the response it gets. Sends nothing itself."""
 
 import random
 import threading
@@ -13,26 +13,26 @@ from videoapi.sandbox.responses import HttpResponse, dump, named_error
 from videoapi.sandbox.routing import selected
 
 KINDS: dict[str, str] = {
-    "status": "answers an HTTP status without executing",
-    "throttle": "answers 429 without executing, with a body that is no JSON",
-    "expired": "answers 401 CREDENTIAL_EXPIRED without executing",
-    "suspended": "answers 403 PROJECT_SUSPENDED without executing",
-    "html": "answers a proxy's HTML page without executing",
-    "empty": "answers an empty body without executing",
-    "redirect": "answers 302 without executing",
-    "delay": "waits, then goes on as usual",
-    "hang": "never answers and never executes",
+    "status": "responds with an HTTP status without executing",
+    "throttle": "responds 429 without executing, with a body that is not JSON",
+    "expired": "responds 401 CREDENTIAL_EXPIRED without executing",
+    "suspended": "responds 403 PROJECT_SUSPENDED without executing",
+    "html": "responds with a proxy's HTML page without executing",
+    "empty": "responds with an empty body without executing",
+    "redirect": "responds 302 without executing",
+    "delay": "waits, then proceeds as usual",
+    "hang": "never responds and never executes",
     "drop_before": "closes the connection without executing",
     "reset_before": "resets the connection without executing",
-    "drop_after": "executes, then closes the connection without an answer",
-    "reset_after": "executes, then resets the connection without an answer",
-    "status_after": "executes, then answers an HTTP status",
-    "late": "closes the connection, and executes a while later",
-    "late_status": "answers an HTTP status, and executes a while later",
+    "drop_after": "executes, then closes the connection without a response",
+    "reset_after": "executes, then resets the connection without a response",
+    "status_after": "executes, then responds with an HTTP status",
+    "late": "closes the connection, then executes after a delay",
+    "late_status": "responds with an HTTP status, then executes after a delay",
     "cut": "executes, sends the first part of the body, then closes the connection",
-    "truncated": "executes, sends the first part of the body as if it were all",
-    "result_after": "executes, then answers with an error's `result` behind what was asked for",
-    "stray": "executes and answers, then writes an answer to the connection that nobody asked for",
+    "truncated": "executes, then sends the first part of the body as if it were complete",
+    "result_after": "executes, then responds with the requested data followed by an error's `result`",
+    "stray": "executes and responds, then writes an unsolicited response to the connection",
     "refuse": "executes, but closes the listening socket for a while",
 }
 _ALIASES = {"drop": "drop_before", "reset": "reset_before", "429": "throttle", "page": "html"}
@@ -48,7 +48,7 @@ def _bytes(body: Mapping[str, object] | str | bytes | None) -> bytes | None:
 
 @attrs.define
 class Fault:
-    """One scripted fault, as `Sandbox.fault` made it; `hits` counts the requests that met it."""
+    """A scripted fault, as returned by `Sandbox.fault`. `hits` counts the requests that met it."""
 
     kind: str
     routes: frozenset[str]
@@ -66,7 +66,7 @@ class Fault:
     _cancelled: bool = False
 
     def cancel(self) -> None:
-        """Let no further request meet this fault."""
+        """Stop applying this fault."""
         self._cancelled = True
 
     @property
@@ -75,7 +75,7 @@ class Fault:
         return self._cancelled or (self.times is not None and self.hits >= self.times)
 
     def meets(self, route: str, rng: random.Random) -> bool:
-        """Whether a request of this route meets the fault; counts it if so."""
+        """Return whether a request to this route meets the fault, and count it if so."""
         if self.spent or route not in self.routes:
             return False
         if self.rate is not None and rng.random() >= self.rate:
@@ -88,7 +88,7 @@ class Fault:
 
 
 class Faults:
-    """The faults in force, in the order in which they were added; a request meets at most one."""
+    """The active faults, in the order in which they were added. A request meets at most one."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -97,18 +97,18 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> Fault:
-        """Put a fault in force."""
+        """Activate a fault."""
         with self._lock:
             self._faults = [known for known in self._faults if not known.spent] + [fault]
         return fault
 
     def plan(self, route: str, steps: Iterable[Fault | None]) -> None:
-        """Plan the next requests of a route one by one; what was planned for it before is forgotten."""
+        """Plan the faults of the next requests to a route, one by one. Replaces an earlier plan for it."""
         with self._lock:
             self._planned[route] = deque(steps)
 
     def clear(self) -> None:
-        """Cancel them all."""
+        """Cancel all faults and plans."""
         with self._lock:
             self._planned = {}
             for fault in self._faults:
@@ -116,7 +116,7 @@ class Faults:
             self._faults = []
 
     def met_by(self, route: str) -> Fault | None:
-        """The fault that a request of this route meets, if any: the planned one before all others."""
+        """Return the fault that a request to this route meets, if any. Planned faults take precedence."""
         if not self._faults and not self._planned:
             return None
         with self._lock:
@@ -129,7 +129,7 @@ class Faults:
 
 
 class FaultOptions(TypedDict, total=False):
-    """What `Sandbox.fault` may be told beside route, kind and times."""
+    """The options of `Sandbox.fault` in addition to route, kind and times."""
 
     rate: float | None
     seconds: float | None
@@ -143,14 +143,14 @@ class FaultOptions(TypedDict, total=False):
 
 
 FaultStep = str | int | tuple[str | int, FaultOptions] | None
-"""One step of a plan: nothing, a kind, or a kind and what `Sandbox.fault` would be told beside it."""
+"""One step of a plan: None, a kind, or a kind with options of `Sandbox.fault`."""
 
 
 def scripted(route: str, kind: str | int, times: int | None, **details: Unpack[FaultOptions]) -> Fault:
-    """Read what `Sandbox.fault` was told.
+    """Build a fault from the arguments of `Sandbox.fault`.
 
     Raises:
-        ValueError: the route or the kind is unknown, or a number makes no sense.
+        ValueError: If the route or kind is unknown, or a number is out of range.
     """
     spelled = str(kind).strip().lower().replace("-", "_")
     spelled = _ALIASES.get(spelled, spelled)
@@ -162,17 +162,17 @@ def scripted(route: str, kind: str | int, times: int | None, **details: Unpack[F
         raise ValueError(f"unknown fault {kind!r}; known are {kinds}")
     rate = details.get("rate")
     if rate is not None and not 0 <= rate <= 1:
-        raise ValueError(f"rate={rate!r} is no probability from 0 to 1")
+        raise ValueError(f"rate={rate!r} is not a probability from 0 to 1")
     if times is not None and times < 1:
         raise ValueError(f"times={times!r}: a fault happens at least once, or with None for ever")
     return Fault(spelled, selected(route), times, **details)
 
 
 def planned(route: str, step: FaultStep) -> Fault | None:
-    """Read one step of a plan.
+    """Build the fault of one step of a plan; None leaves the request alone.
 
     Raises:
-        ValueError: the route or the kind is unknown, or a number makes no sense.
+        ValueError: If the route or kind is unknown, or a number is out of range.
     """
     if step is None:
         return None
@@ -183,7 +183,7 @@ def planned(route: str, step: FaultStep) -> Fault | None:
 
 
 def stray_response(fault: Fault) -> bytes:
-    """What the fault `stray` writes: the bytes that it was told, or a whole answer of the status and code."""
+    """Return the bytes that a `stray` fault writes: its `body`, or a complete response with its status and code."""
     if fault.body is not None:
         return fault.body
     status = HTTPStatus(fault.status or 401)
@@ -193,7 +193,7 @@ def stray_response(fault: Fault) -> bytes:
 
 
 def fault_response(fault: Fault) -> HttpResponse | None:
-    """What a fault answers in place of the service; None for those that let it execute or say nothing."""
+    """Return the response that replaces the service's own; None if the fault has none."""
     headers = {} if fault.retry_after is None else {"Retry-After": _seconds(fault.retry_after)}
     kind = fault.kind
     if kind in ("status", "status_after", "late_status"):
@@ -231,7 +231,7 @@ def _named(
 def _envelope(status: int, code: int | None) -> dict[str, object]:
     if status < 400 and code is None:
         return {"result": 0}
-    # Without a code of its own the status stands in the body too: it says no more than the status does.
+    # Without a code, the body repeats the status, so that it adds no information.
     code = code if code is not None else _CODES.get(status, status)
     return {"result": code, "error": f"[Reason] Scripted fault {status}", "desc": ""}
 

@@ -1,4 +1,4 @@
-"""Recordings and their like: made from their names while they are sent, in part where that is asked for.
+"""Recordings and other archive files: generated from their paths while they are sent, with support for ranges.
 
 Source: docs/contract.md 5.4 and 10.6; how long files are kept is the switch `file_hours`.
 """
@@ -22,13 +22,13 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 class Files:
-    """Answers downloads.
+    """The download endpoint.
 
     Args:
-        records: whose files there are.
-        switches: read at each download.
-        clock: the service's time.
-        auth: user name and password of the recordings.
+        records: The sessions whose files exist.
+        switches: The switches, read for each download.
+        clock: Returns the service's time, an aware datetime.
+        auth: The user name and password for recordings.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Files:
         self._login = base64.b64encode(":".join(auth).encode()).decode()
 
     def answer(self, path: str, headers: Mapping[str, str]) -> HttpResponse:
-        """Serve a file, whole or the part that `Range` asks for.
+        """Return a file, or the part requested by `Range`.
 
         Args:
-            path: the path as sent.
-            headers: the request's headers, whatever their letter case.
+            path: The path as sent.
+            headers: The request's headers, case-insensitive.
         """
         scheme, _, login = headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "basic" or login.strip() != self._login:
@@ -60,21 +60,21 @@ class Files:
         whole = self._whole(item, parts[-1])
         size = len(whole) if whole is not None else self._size(path)
         etag = f'"{hashlib.blake2s(f"{path} {size}".encode()).hexdigest()[:32]}"'
-        told = {"ETag": etag, "Accept-Ranges": "bytes"}
+        response_headers = {"ETag": etag, "Accept-Ranges": "bytes"}
         start, stop, status = 0, size, 200
-        asked = headers.get("Range")
-        if asked is not None and headers.get("If-Range", etag) == etag:
-            span = _span(asked, size)
+        requested = headers.get("Range")
+        if requested is not None and headers.get("If-Range", etag) == etag:
+            span = _span(requested, size)
             if span is None:
-                return HttpResponse(b"", 416, _TEXT, {**told, "Content-Range": f"bytes */{size}"})
+                return HttpResponse(b"", 416, _TEXT, {**response_headers, "Content-Range": f"bytes */{size}"})
             if span != (0, -1):
                 (start, stop), status = span, 206
-                told["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-        told["Content-Length"] = str(stop - start)
+                response_headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        response_headers["Content-Length"] = str(stop - start)
         content_type = _TYPES.get(parts[-1].rpartition(".")[2], "application/octet-stream")
         if whole is not None:
-            return HttpResponse(whole[start:stop], status, content_type, told)
-        return HttpResponse(content(path, start, stop), status, content_type, told, size=stop - start)
+            return HttpResponse(whole[start:stop], status, content_type, response_headers)
+        return HttpResponse(content(path, start, stop), status, content_type, response_headers, size=stop - start)
 
     def _refused(self) -> HttpResponse:
         if self._switches.file_refusal == 401:
@@ -108,15 +108,15 @@ class Files:
 
 
 def content(path: str, start: int, stop: int) -> Iterator[bytes]:
-    """The bytes of a made-up file from one place to another, in blocks; the same for the same path."""
+    """Yield bytes `start` to `stop` of a generated file, in blocks. The content depends only on the path."""
     for block in range(start // _BLOCK, -(-stop // _BLOCK)):
         whole = hashlib.shake_128(f"{path}#{block}".encode()).digest(_BLOCK)
         yield whole[max(0, start - block * _BLOCK) : stop - block * _BLOCK]
 
 
-def _span(asked: str, size: int) -> tuple[int, int] | None:
-    # None: cannot be satisfied. (0, -1): not understood, which means the whole file.
-    match = _RANGE.match(asked.strip())
+def _span(requested: str, size: int) -> tuple[int, int] | None:
+    # None: not satisfiable. (0, -1): not a valid range, so the complete file is sent.
+    match = _RANGE.match(requested.strip())
     if match is None or match.groups() == ("", ""):
         return 0, -1
     first, last = match.groups()

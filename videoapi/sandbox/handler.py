@@ -1,4 +1,4 @@
-"""One request from the wire to the service and back, with the fault that it meets on the way."""
+"""Request handling: passes each request to the service and applies the fault that it meets."""
 
 import asyncio
 import contextlib
@@ -23,21 +23,21 @@ log = logging.getLogger("videoapi.sandbox")
 
 _HALF = 0.5
 _LATE = 1.0
-# How often a request that is never answered looks whether its asker is still there.
+# How often a hanging request checks whether its client has disconnected, in seconds.
 _LOOK = 0.2
 
 
 class SandboxHandler:
-    """Serves requests until it is closed.
+    """The server's request handler, which applies faults.
 
     Args:
-        service: answers the API's calls.
-        files: answers downloads.
-        scripted: the faults in force.
-        ledger: told of each request.
-        listener: closed for a while by the fault `refuse`.
-        switches: read where the service itself fails.
-        state: what has changed is committed to it before an answer goes out.
+        service: The handler of API requests.
+        files: The handler of downloads.
+        scripted: The active faults.
+        ledger: Records each request.
+        listener: Closed for a while by the fault `refuse`.
+        switches: The switches, read when the service itself fails.
+        state: Changes are committed to it before the response is sent.
     """
 
     def __init__(
@@ -64,20 +64,20 @@ class SandboxHandler:
 
     @property
     def late(self) -> int:
-        """How many executions are still to come of requests that are over for their askers."""
+        """How many executions delayed by `late` or `late_status` are still pending."""
         return len(self._late)
 
     def open(self) -> None:
-        """Begin; called on the loop that serves."""
+        """Start handling requests. Call it on the loop that serves."""
         self._closing = asyncio.Event()
 
     def connected(self, protocol: asyncio.Protocol) -> None:
-        """Give a new connection its number in the ledger."""
-        # By identity, which a later connection takes over only when this one is no more.
+        """Assign a new connection its number in the ledger."""
+        # Keyed by id(): it is reused only after this connection is gone.
         self._numbers[id(protocol)] = self._ledger.connected()
 
     def close(self) -> None:
-        """Let go of everybody who waits; what was to be executed late never is."""
+        """Release waiting requests and drop pending late executions."""
         if self._closing is not None:
             self._closing.set()
         for timer in self._late:
@@ -85,7 +85,7 @@ class SandboxHandler:
         self._late.clear()
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
-        """Serve one request."""
+        """Handle one request."""
         call = match(request.method, request.rel_url.raw_path)
         self._ledger.saw(call.route)
         body = await request.content.read() if request.can_read_body else b""
@@ -117,13 +117,13 @@ class SandboxHandler:
             self._execute_in(_LATE if fault.seconds is None else fault.seconds, execute)
             if kind == "late":
                 return wire.close(request)
-        told = faults.fault_response(fault)
-        if told is not None and kind != "status_after":
-            return await self._send(request, told)
-        return await self._send_after(fault, request, execute(), told)
+        replacement = faults.fault_response(fault)
+        if replacement is not None and kind != "status_after":
+            return await self._send(request, replacement)
+        return await self._send_after(fault, request, execute(), replacement)
 
     async def _send_after(
-        self, fault: Fault, request: BaseRequest, answer: HttpResponse, told: HttpResponse | None
+        self, fault: Fault, request: BaseRequest, answer: HttpResponse, replacement: HttpResponse | None
     ) -> web.StreamResponse:
         kind = fault.kind
         if kind == "drop_after":
@@ -139,7 +139,7 @@ class SandboxHandler:
             answer = wire.truncated(answer, at)
         elif kind == "result_after":
             answer = contradicted(answer, fault.code or 50002)
-        return await self._send(request, told or answer)
+        return await self._send(request, replacement or answer)
 
     def _execute_in(self, seconds: float, execute: Callable[[], HttpResponse]) -> None:
         def now() -> None:

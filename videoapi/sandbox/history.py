@@ -1,7 +1,7 @@
-"""A past that was never stored: any number of rooms, calls and archives, computed when they are asked for.
+"""A generated history: any number of rooms, calls and archives, computed on demand and never stored.
 
-Everything is arithmetic on the place of a session: which calls are its own, on which day it ended, in
-which room. The same seed gives the same rows, whatever window is asked for.
+The index of a session determines its calls, its room and the day on which it ended. The same seed gives
+the same rows, whatever period is requested.
 """
 
 import hashlib
@@ -15,32 +15,32 @@ from videoapi.sandbox.record_templates import DAY_MS, ArchiveRow, CallRow
 from videoapi.sandbox.responses import dump
 from videoapi.sandbox.settings import Json
 
-# How many calls the sessions of one round have, and where each begins in the round.
+# How many calls the sessions of one round have, and at which call each one starts.
 _SIZES = (2, 2, 3, 2, 4, 3)
 _STARTS = (0, 2, 4, 7, 9, 13)
 _ROUND = sum(_SIZES)
-# Monday to Sunday: less happens at weekends.
+# Relative load, Monday to Sunday.
 _WEEK = (9, 10, 11, 10, 8, 3, 2)
 _MASK = (1 << 64) - 1
 _ID_BITS = 48
 _ID_MASK = (1 << _ID_BITS) - 1
-# Odd, so that multiplying by them is a permutation of the ids, which can be undone.
+# Odd, so that multiplication permutes the ids and can be reversed.
 _SPREAD = {"room": 0x9E3779B97F4B, "conf": 0xC2B2AE3D27D5, "call": 0x85EBCA6B1F35}
-# Of three sessions in a row the second is recorded.
+# The second of every three sessions is recorded.
 _RECORDED, _EVERY = 1, 3
 _NAMES = ("Ann", "Bo", "Cleo", "Dee", "Eli", "Fay", "Gus", "Hal", "Ida", "Jo", "Kim", "Lea", "Max", "Nia")
 
 
 class Generated:
-    """Rooms and sessions that exist without ever having been made.
+    """Rooms and sessions computed from a seed instead of being created.
 
     Args:
-        app_id: the project.
-        seed: what makes it repeatable.
-        calls: how many call records there are.
-        rooms: how many generated rooms the list of rooms has.
-        today: the last day, UTC.
-        days: over how many days the calls are spread.
+        app_id: The project.
+        seed: Makes the history repeatable.
+        calls: How many call records there are.
+        rooms: How many generated rooms the list has.
+        today: The last day, UTC.
+        days: How many days the calls are spread over.
     """
 
     def __init__(self, app_id: str, *, seed: str, calls: int, rooms: int, today: date, days: int) -> None:
@@ -64,23 +64,23 @@ class Generated:
         self._zero = (self.first_day - date(1970, 1, 1)).days * DAY_MS
 
     def between(self, first: date, after: date) -> range:
-        """The sessions that ended from the day `first` on and before the day `after`."""
+        """Return the sessions that ended on or after the day `first` and before the day `after`."""
         return range(self._bounds[self._offset(first)], self._bounds[self._offset(after)])
 
     def in_room(self, room_id: str, sessions: range) -> range:
-        """Those of consecutive sessions that were held in a room."""
+        """Return the sessions of a room, out of consecutive sessions."""
         place = self._place(room_id)
         if place is None or not self.calls:
             return range(0)
         return range(sessions.start + (place - sessions.start) % self._places, sessions.stop, self._places)
 
     def session(self, conf_num: str) -> range:
-        """The session of a `conf_num`, as a range of one or none."""
+        """Return the session of a `conf_num` as a range, which is empty if it does not exist."""
         place = self._unspread("conf", conf_num)
         return range(place, place + 1) if place is not None and place in self.sessions else range(0)
 
     def recorded(self, sessions: range) -> range:
-        """Those of the sessions that have an archive."""
+        """Return the sessions that have an archive."""
         for place in sessions[:_EVERY]:
             if place % _EVERY == _RECORDED:
                 step = sessions.step if sessions.step % _EVERY == 0 else sessions.step * _EVERY
@@ -88,19 +88,19 @@ class Generated:
         return range(0)
 
     def count(self, sessions: range) -> int:
-        """How many calls the sessions have."""
+        """Return how many calls the sessions have."""
         if sessions.step == 1 and sessions:
             return self._first_call(sessions[-1] + 1) - self._first_call(sessions[0])
         return sum(self._first_call(place + 1) - self._first_call(place) for place in sessions)
 
     def ended(self, session: int) -> int:
-        """When a session ended, in milliseconds since 1970."""
+        """Return when a session ended, in milliseconds since 1970."""
         day = bisect_right(self._bounds, session) - 1
         start, stop = self._bounds[day], self._bounds[day + 1]
         return self._zero + day * DAY_MS + (DAY_MS - 1) * (session - start) // (stop - start)
 
     def rows(self, session: int) -> Iterator[CallRow]:
-        """The calls of a session."""
+        """Yield the calls of a session."""
         at = self.ended(session)
         conf_num = self.conf_num(session)
         room_id, name, details = self._shown(session % self._places)
@@ -128,26 +128,26 @@ class Generated:
             )
 
     def items(self, session: int) -> Iterator[ArchiveRow]:
-        """The archive of a recorded session."""
+        """Yield the archive item of a recorded session."""
         room_id, _, _ = self._shown(session % self._places)
         archive_id = self._spread("conf", len(self.sessions) + session)
         yield ArchiveRow(self.ended(session), self.conf_num(session), room_id, archive_id, 1 + session % 2)
 
     def conf_num(self, session: int) -> str:
-        """The `conf_num` of a session."""
+        """Return the `conf_num` of a session."""
         return self._spread("conf", session)
 
     def room_id(self, place: int) -> str:
-        """The id of the room at a place of the list."""
+        """Return the id of the room at an index of the list."""
         return self._spread("room", place)
 
     def room(self, room_id: str) -> Json | None:
-        """The stored body of a generated room that the list shows; None for any other id."""
+        """Return the stored body of a generated room in the list; None for any other id."""
         place = self._place(room_id)
         return self._body(place) if place is not None and place < self.rooms else None
 
     def born(self, room_id: str) -> datetime:
-        """When a generated room was created."""
+        """Return when a generated room was created."""
         place = self._place(room_id) or 0
         before = datetime.combine(self.first_day, datetime.min.time(), UTC) - timedelta(days=30)
         return before + timedelta(milliseconds=place * 2_000_000_000 // max(1, self.rooms))

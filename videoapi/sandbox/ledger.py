@@ -1,4 +1,4 @@
-"""What really happened at the service, for tests to compare with what the client believes."""
+"""A record of what the service executed, for tests to compare with what the client reports."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -18,10 +18,10 @@ _ENTRY = "ledger"
 
 @attrs.frozen
 class LedgerEntry:
-    """One executed write: `reference` is the stamp of a create, `name` and `owner_ref` what was sent.
+    """An executed write: `reference` identifies a create, `name` and `owner_ref` are the values sent.
 
-    For a token `name` is the user's name and `owner_ref` the user's reference. `connection` is the number of the
-    connection that asked for it, counted from 1 on since the sandbox was started.
+    For a token, `name` is the user's name and `owner_ref` the user's reference. `connection` is the number of the
+    connection that carried the request, counted from 1 since the sandbox was started.
     """
 
     seq: int
@@ -35,9 +35,9 @@ class LedgerEntry:
 
 
 class Ledger:
-    """What the sandbox received and what it executed.
+    """The requests that the sandbox received and executed.
 
-    Writes are kept one by one, reads are only counted, so that reading for hours costs no memory.
+    Writes are stored individually; reads are only counted, so that they use no memory.
     Everything here may be read from any thread.
     """
 
@@ -52,17 +52,17 @@ class Ledger:
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> "Ledger":
-        """Read the ledger of a sandbox that keeps its state in a file, from any process, whether it runs or not.
+        """Read the ledger from a sandbox's state file, from any process, whether the sandbox is running or not.
 
         Args:
-            path: the file, as given to `Sandbox(state=...)`.
+            path: The file, as given to `Sandbox(state=...)`.
 
         Returns:
-            Its writes and rooms as of now; reads, requests and connections are not kept in the file.
+            The current writes and rooms. Reads, requests and connections are not stored in the file.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is no state of a sandbox.
+            FileNotFoundError: If the file does not exist.
+            ValueError: If the file is not a sandbox state file.
         """
         if not Path(path).exists():
             raise FileNotFoundError(f"no state of a sandbox at {path}")
@@ -77,7 +77,7 @@ class Ledger:
 
     @property
     def created(self) -> tuple[LedgerEntry, ...]:
-        """Every executed create of a room, also of rooms that are gone by now."""
+        """Every executed create of a room, including rooms that no longer exist."""
         return tuple(entry for entry in self.entries if entry.route == "rooms.create")
 
     @property
@@ -87,30 +87,30 @@ class Ledger:
 
     @property
     def rooms(self) -> dict[str, dict[str, object]]:
-        """The rooms that exist now, by id, as the service stores them; generated ones are left out."""
+        """The rooms that exist now, by id, as the service stores them; without unmodified generated rooms."""
         return dict(self._rooms())
 
     @property
     def connections(self) -> int:
-        """TCP connections accepted so far."""
+        """How many TCP connections were accepted so far."""
         return self._connections
 
     def count(self, route: str) -> int:
-        """How often a route was executed with success.
+        """Return how often a route was executed successfully.
 
         Args:
-            route: a route's name or a glob such as `cdr.*`, as in `Sandbox.fault`.
+            route: A route's name or a glob such as `cdr.*`, as in `Sandbox.fault`.
         """
         return sum(self._executed[name] for name in selected(route))
 
     def requests(self, route: str | None = None) -> int:
-        """HTTP requests that arrived, whatever became of them; without a route all of them."""
+        """Return how many HTTP requests to a route (by default, to any) arrived, executed or not."""
         if route is None:
             return sum(list(self._seen.values()))
         return sum(self._seen[name] for name in selected(route))
 
     def duplicates(self) -> dict[str, tuple[str, ...]]:
-        """References that were executed more than once, with the ids of the rooms they made."""
+        """Return the references that were executed more than once, each with the ids of its rooms."""
         made: dict[str, list[str]] = {}
         for entry in self.created:
             if entry.reference is not None:
@@ -118,20 +118,20 @@ class Ledger:
         return {reference: tuple(ids) for reference, ids in made.items() if len(ids) > 1}
 
     def connected(self) -> int:
-        """Count a connection; returns its number."""
+        """Count a connection and return its number."""
         self._connections += 1
         return self._connections
 
     def serving(self, connection: int | None) -> None:
-        """Say for which connection the next writes are executed."""
+        """Set the connection to which the next writes are attributed."""
         self._connection = connection
 
     def saw(self, route: str) -> None:
-        """Count a request on the wire."""
+        """Count a received request."""
         self._seen[route] += 1
 
     def executed(self, route: str) -> None:
-        """Count an execution that left nothing behind."""
+        """Count an executed read."""
         self._executed[route] += 1
 
     def wrote(
@@ -144,7 +144,7 @@ class Ledger:
         name: object = None,
         owner_ref: object = None,
     ) -> None:
-        """Keep an executed write."""
+        """Record an executed write."""
         self._executed[route] += 1
         seq = len(self._entries) + 1
         entry = LedgerEntry(seq, at, route, room_id, reference, _text(name), _text(owner_ref), self._connection)
@@ -153,15 +153,15 @@ class Ledger:
 
 
 def reference_of(body: Mapping[str, object]) -> str | None:
-    """The stamp of a create: `data.videoapi_ref` if it is there, else `owner_ref`."""
+    """Return the reference of a create: `data.videoapi_ref` if present, else `owner_ref`."""
     data = body.get("data")
-    stamp = data.get("videoapi_ref") if isinstance(data, dict) else None
-    return _text(stamp if stamp is not None else body.get("owner_ref"))
+    reference = data.get("videoapi_ref") if isinstance(data, dict) else None
+    return _text(reference if reference is not None else body.get("owner_ref"))
 
 
 def _read(document: object) -> LedgerEntry:
     if not isinstance(document, dict):
-        raise ValueError("this is no entry of a ledger")
+        raise ValueError("this is not a ledger entry")
     entry: dict[str, Any] = {**document, "at": datetime.fromisoformat(document["at"])}
     return LedgerEntry(**entry)
 

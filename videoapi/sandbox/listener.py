@@ -1,4 +1,4 @@
-"""The listening socket: opened, closed for a while on request, and opened again on the same port."""
+"""The listening socket, which can be closed for a while and reopened on the same port."""
 
 import asyncio
 import socket
@@ -8,19 +8,19 @@ from collections.abc import Callable
 
 from videoapi.sandbox.tls import Certificate
 
-# Longer than a connection on this machine takes to arrive once everybody waits for an answer of ours.
+# In seconds; longer than a local connection takes to arrive once all clients are waiting for a response.
 _QUIET = 0.002
 _BACKLOG = 1024
 _AT_ONCE = 64
 
 
 class SocketListener:
-    """One address that connections are accepted on.
+    """A listening address that accepts connections.
 
     Args:
-        host: an address of this machine.
-        port: 0 for any free one; kept from the first `open` on.
-        tls: serve TLS with a made certificate.
+        host: An address of this machine.
+        port: The port, or 0 for any free one, which is then kept from the first `open` on.
+        tls: Whether to serve TLS with a generated certificate.
     """
 
     def __init__(self, host: str, port: int, *, tls: bool) -> None:
@@ -42,11 +42,11 @@ class SocketListener:
 
     @property
     def ca_file(self) -> str | None:
-        """The file with the certificate's CA while the listener is open."""
+        """The file with the certificate's CA, while the listener is open."""
         return self._certificate.ca_file if self._certificate else None
 
     async def open(self, factory: Callable[[], asyncio.Protocol]) -> None:
-        """Listen; each accepted connection gets a protocol of the factory."""
+        """Start listening; `factory` creates the protocol of each accepted connection."""
         self._factory = factory
         if self._tls and self._certificate is None:
             self._certificate = await asyncio.to_thread(Certificate, self.host)
@@ -58,7 +58,7 @@ class SocketListener:
             raise
 
     def close(self) -> None:
-        """Stop listening for good."""
+        """Stop listening."""
         if self._again is not None:
             self._again.cancel()
             self._again = None
@@ -73,9 +73,9 @@ class SocketListener:
         self.refusing = False
 
     def refuse(self, seconds: float) -> None:
-        """Close the listening socket for a while, so that connecting is refused by the kernel.
+        """Close the listening socket for `seconds`, so that the kernel refuses connections.
 
-        Connections that are established by then are served, so that no request is lost in the backlog.
+        Connections already in the backlog are still served, so that no request is lost.
         """
         if self.refusing or self._socket is None:
             return
@@ -83,7 +83,7 @@ class SocketListener:
         for accepted in _drain(self._let_go(self._socket)):
             self._adopt(accepted)
         self._socket.close()
-        # Bound and deaf, so that nobody else gets the port meanwhile.
+        # Keep the port bound but not listening, so that no other process can take it.
         self._socket = self._bound()
         self._again = asyncio.get_running_loop().create_task(self._reopen(self._socket, seconds))
 
@@ -93,7 +93,7 @@ class SocketListener:
         self._listen(bound)
 
     def _listen(self, bound: socket.socket) -> None:
-        # Not by a server of the loop's: closed, it forgets those it has accepted and not yet served.
+        # Not `loop.create_server()`: when closed, it drops connections that it accepted but does not serve yet.
         bound.listen(_BACKLOG)
         asyncio.get_running_loop().add_reader(bound, self._accept, bound)
 
@@ -146,7 +146,7 @@ class SocketListener:
 
 
 def _drain(listening: socket.socket) -> list[socket.socket]:
-    # Blocks the loop on purpose: while it stands, nobody gets an answer that would make him connect again.
+    # Blocks the loop on purpose: without a response, no client opens another connection.
     accepted: list[socket.socket] = []
     quiet_since = time.monotonic()
     while time.monotonic() - quiet_since < _QUIET:

@@ -1,4 +1,4 @@
-"""What outlives the process: documents in order, in one SQLite file."""
+"""Persistent state: ordered documents in one SQLite file."""
 
 import contextlib
 import json
@@ -14,15 +14,15 @@ _START = "start"
 
 
 class State:
-    """Keeps documents by kind and key. Changes are in the file once `commit` has returned.
+    """A store of documents by kind and key. Changes are in the file once `commit` has returned.
 
-    A kill loses nothing that was committed; a power failure may, because nothing here waits for the disk.
+    Committed changes survive a killed process, but not necessarily a power failure: the file is not synced.
 
     Args:
-        path: the file, made by `open` when it does not exist; None keeps nothing.
+        path: The file, created by `open` if missing; None stores nothing.
 
     Raises:
-        ValueError: the file is there, and is no state of a sandbox.
+        ValueError: If the file exists and is not a sandbox state file.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
@@ -33,28 +33,28 @@ class State:
         self.put(_START, str(self.starts), None)
 
     def load(self, kind: str) -> dict[str, object]:
-        """The committed documents of a kind, in the order in which they were first put."""
+        """Return the committed documents of a kind, in the order in which they were first put."""
         if self._path is None or not self._path.exists():
             return {}
         try:
             with contextlib.closing(sqlite3.connect(self._path)) as db:
-                # A sandbox that was killed at its very start leaves an empty file.
+                # A sandbox killed during its start leaves an empty file.
                 if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
                     return {}
                 return {key: json.loads(value) for key, value in db.execute(_LOAD, (kind,))}
         except (sqlite3.DatabaseError, ValueError):
-            raise ValueError(f"{self._path} is no state of a sandbox") from None
+            raise ValueError(f"{self._path} is not a sandbox state file") from None
 
     def open(self) -> None:
-        """Begin to write, first what has changed before.
+        """Open the file for writing and commit the pending changes.
 
         Raises:
-            OSError: the file cannot be made.
+            OSError: If the file cannot be created.
         """
         if self._path is None:
             return
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        # One thread at a time uses it, but not always the one that has opened it.
+        # Used by one thread at a time, but not always by the one that opened it.
         self._db = sqlite3.connect(self._path, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF")
@@ -62,24 +62,24 @@ class State:
         self.commit()
 
     def close(self) -> None:
-        """Let go of the file; safe to call twice."""
+        """Close the file; safe to call twice."""
         if self._db is not None:
             self._db.close()
             self._db = None
 
     def put(self, kind: str, key: str, document: object) -> None:
-        """Keep a document, in the place of the one that had the key before."""
+        """Store a document, replacing the one with the same key."""
         if self._path is not None:
-            # Escaped, because SQLite takes no lone surrogates.
+            # Escaped, because SQLite rejects lone surrogates.
             self._pending.append((_PUT, (kind, key, json.dumps(document, separators=(",", ":")))))
 
     def drop(self, kind: str, key: str) -> None:
-        """Forget a document."""
+        """Delete a document."""
         if self._path is not None:
             self._pending.append((_DROP, (kind, key)))
 
     def commit(self) -> None:
-        """Write what has changed since the last time, all of it or nothing."""
+        """Write the changes since the last commit, all or none."""
         if self._db is None or not self._pending:
             return
         with self._db:

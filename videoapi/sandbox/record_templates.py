@@ -1,4 +1,4 @@
-"""Call records and archive items as the service writes them. Pure, and fast: a record is one template.
+"""Call records and archive items as the service writes them. Pure; one template per record, for speed.
 
 Source: docs/contract.md 5.2 and 5.3.
 """
@@ -47,7 +47,7 @@ _OLD = (
 
 
 class CallRow(NamedTuple):
-    """One user's connection. Times are milliseconds since 1970; texts in JSON are marked so."""
+    """One user's connection. Times are milliseconds since 1970; fields ending in `_json` hold JSON text."""
 
     at: int
     conf_num: str
@@ -66,7 +66,7 @@ class CallRow(NamedTuple):
 
 
 class ArchiveRow(NamedTuple):
-    """One session's archive; `streams` is how many users were recorded, 0 when it has no files."""
+    """One session's archive; `streams` is how many users were recorded, 0 if it has no files."""
 
     at: int
     conf_num: str
@@ -76,24 +76,24 @@ class ArchiveRow(NamedTuple):
 
 
 def milliseconds(at: datetime) -> int:
-    """A moment in milliseconds since 1970."""
+    """Return a time in milliseconds since 1970."""
     return round(at.timestamp() * 1000)
 
 
 def iso(at: int) -> str:
-    """A moment as the service writes it."""
+    """Format milliseconds since 1970 as the service does: UTC, `Z`."""
     day, rest = divmod(at, DAY_MS)
     minute, rest = divmod(rest, 60_000)
     return f"{_date(day)}T{_MINUTES[minute]}:{rest // 1000:02d}.{rest % 1000:03d}Z"
 
 
 def call_record(row: CallRow, app_id: str, schema: str) -> bytes:
-    """One call record's JSON.
+    """Return the JSON of a call record.
 
     Args:
-        row: what happened.
-        app_id: the project.
-        schema: the `cdr_schema` switch.
+        row: The user's connection.
+        app_id: The project.
+        schema: The `cdr_schema` switch.
     """
     random_bits = row.random_bits
     seconds = (row.left - row.connected) / 1000
@@ -132,7 +132,7 @@ def call_record(row: CallRow, app_id: str, schema: str) -> bytes:
 
 
 def archive_item(item: ArchiveRow, app_id: str, origin: str) -> bytes:
-    """One archive item's JSON, with the URLs of its files under `origin`."""
+    """Return the JSON of an archive item, with the URLs of its files under `origin`."""
     body: dict[str, object] = {"_id": item.archive_id, "trans_date": iso(item.at), "conf_num": item.conf_num}
     body |= {"app_id": app_id, "room_id": item.room_id}
     if item.streams:
@@ -145,7 +145,7 @@ def archive_item(item: ArchiveRow, app_id: str, origin: str) -> bytes:
 
 
 def file_names(item: ArchiveRow) -> tuple[str, ...]:
-    """The names of a session's files: the recordings, then the transcoded one, chat and metadata."""
+    """Return the names of a session's files: the recordings, then the transcoded one, chat and metadata."""
     if not item.streams:
         return ()
     streams = (f"stream-{place + 1}.mkv" for place in range(item.streams))

@@ -1,4 +1,4 @@
-"""Everything that happened in sessions: the generated past and what was simulated since."""
+"""The records of all sessions: the generated history and the simulated sessions."""
 
 import random
 from bisect import bisect_right, insort
@@ -22,7 +22,7 @@ _AT = attrgetter("at")
 
 @attrs.frozen
 class UserConnection:
-    """One user's stay in a simulated session."""
+    """The time that one user spent in a simulated session."""
 
     name: str
     user_ref: str
@@ -33,7 +33,7 @@ class UserConnection:
 
 @attrs.frozen
 class RecordQuery:
-    """Which sessions are asked for; what is None does not matter. `after` is the day behind the last."""
+    """A query for sessions; a field that is unset matches all. `after` is the day after the last one."""
 
     first: date | None = None
     after: date | None = None
@@ -42,10 +42,10 @@ class RecordQuery:
 
 
 class Records:
-    """The calls and archives of a sandbox, and counts of them for tests to compare with.
+    """The calls and archives of a sandbox, with counts for tests to compare with.
 
     Args:
-        generated: the past.
+        generated: The generated history.
     """
 
     def __init__(self, generated: Generated) -> None:
@@ -54,18 +54,18 @@ class Records:
         self._items: list[ArchiveRow] = []
 
     def records(self, first: date, last: date) -> int:
-        """How many call records there are from one UTC day to another, both included."""
+        """Return how many call records there are from one UTC day to another, both included."""
         query = RecordQuery(first, last + timedelta(days=1))
         return self._generated.count(self._sessions(query)) + len(_matching(self._rows, query))
 
     def archives(self, first: date, last: date) -> int:
-        """How many archive items there are from one UTC day to another, both included."""
+        """Return how many archive items there are from one UTC day to another, both included."""
         query = RecordQuery(first, last + timedelta(days=1))
         sessions = self._generated.recorded(self._sessions(query))
         return len(sessions) + len(_matching(self._items, query))
 
     def per_day(self) -> dict[date, int]:
-        """Call records a UTC day, for the days that have any, in order."""
+        """Return the number of call records per UTC day, in order, for the days that have any."""
         generated, day = self._generated, self._generated.first_day
         days: Counter[date] = Counter()
         left = generated.calls
@@ -80,11 +80,11 @@ class Records:
         return dict(sorted(days.items()))
 
     def conf_nums(self, at_most: int = 10) -> tuple[str, ...]:
-        """Some generated sessions, the earliest first."""
+        """Return the `conf_num` of up to `at_most` generated sessions, earliest first."""
         return tuple(map(self._generated.conf_num, self._generated.sessions[:at_most]))
 
     def room_ids(self, at_most: int = 10) -> tuple[str, ...]:
-        """The rooms of some generated sessions, the earliest first."""
+        """Return the ids of the rooms of up to `at_most` generated sessions, earliest first."""
         rooms = (next(self._generated.rows(place)).room_id for place in self._generated.sessions[:at_most])
         return tuple(dict.fromkeys(rooms))
 
@@ -99,7 +99,7 @@ class Records:
         recorded: bool,
         files: bool,
     ) -> None:
-        """Write down a session that is over."""
+        """Add a session that has ended."""
         name, shown = dump(details["name"]).decode(), dump(details).decode()
         for place, call in enumerate(calls):
             row = CallRow(
@@ -125,11 +125,11 @@ class Records:
             insort(self._items, item, key=_AT)
 
     def item(self, conf_num: str) -> ArchiveRow | None:
-        """The archive of a session, if it has one."""
+        """Return the archive of a session, if it has one."""
         return next(iter(self.recordings(RecordQuery(conf_num=conf_num), "ascending")), None)
 
     def calls(self, query: RecordQuery, order: str) -> "MatchedRecords[CallRow]":
-        """The call records of a query."""
+        """Return the call records that match a query, in an order of the `cdr_order` switch."""
         generated = self._generated
         sessions = self._sessions(query)
         rows = _matching(self._rows, query)
@@ -137,7 +137,7 @@ class Records:
         return MatchedRecords(sessions, rows, order, generated.ended, generated.rows, size)
 
     def recordings(self, query: RecordQuery, order: str) -> "MatchedRecords[ArchiveRow]":
-        """The archive items of a query."""
+        """Return the archive items that match a query, in an order of the `cdr_order` switch."""
         generated = self._generated
         sessions = generated.recorded(self._sessions(query))
         items = _matching(self._items, query)
@@ -156,15 +156,15 @@ class Records:
 
 @attrs.frozen
 class MatchedRecords(Generic[T]):
-    """What a query found, in the order of a switch, computed while it is read.
+    """The rows or items that match a query, computed while they are iterated.
 
     Args:
-        sessions: the generated sessions.
-        saved: the simulated ones' rows or items, ascending.
+        sessions: The generated sessions.
+        saved: The rows or items of simulated sessions, ascending.
         order: `ascending`, `descending` or `shuffled`.
-        ended: when a generated session ended.
-        made: the rows or items of a generated session.
-        size: how many rows or items there are in all.
+        ended: Returns when a generated session ended, in milliseconds since 1970.
+        made: Returns the rows or items of a generated session.
+        size: The total number of rows or items.
     """
 
     sessions: range
@@ -175,7 +175,7 @@ class MatchedRecords(Generic[T]):
     size: int
 
     def __iter__(self) -> Iterator[T]:
-        """The rows or items, one after the other."""
+        """Iterate over the rows or items."""
         if self.order == "shuffled":
             yield from self._shuffled()
         elif self.order == "descending":
@@ -204,7 +204,7 @@ class MatchedRecords(Generic[T]):
         return parts
 
     def _shuffled(self) -> Iterator[T]:
-        # A step that shares no factor with the number visits each place once, and nothing is stored.
+        # A step coprime to the number visits each index once, without storing anything.
         number = len(self.sessions) + len(self.saved)
         if not number:
             return

@@ -1,4 +1,4 @@
-"""Call records and archives: one question asked in four ways of two kinds of thing.
+"""The call record and archive endpoints: the same four queries for both.
 
 Source: docs/contract.md 5.2, 5.3 and 10.13.
 """
@@ -15,19 +15,19 @@ from videoapi.sandbox.switches import Switches
 from videoapi.sandbox.wire import blocks
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d\Z")
-# What a record takes on the wire, near enough to say where half a body is before it is made.
+# Approximate bytes per record, to find the middle of a body before it is generated.
 _CALL_BYTES, _ITEM_BYTES = 1550, 800
 
 
 class ReportService:
-    """Answers CDR and archive calls.
+    """The handler of CDR and archive requests.
 
     Args:
-        records: what there is.
-        switches: read at each call.
-        clock: the service's time.
-        app_id: the project.
-        origin: where files are served.
+        records: The calls and archives.
+        switches: The switches, read for each request.
+        clock: Returns the service's time, an aware datetime.
+        app_id: The project.
+        origin: Returns the scheme, host and port that serve files.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class ReportService:
         self._origin = origin
 
     def answer(self, route: str, args: tuple[str, ...]) -> HttpResponse:
-        """The body of a CDR or archive call, made as it is sent.
+        """Return the response to a CDR or archive request; its body is generated while it is sent.
 
         Args:
-            route: the route's name.
-            args: the values in its path.
+            route: The route's name.
+            args: The values in its path.
 
         Raises:
-            Refusal: a date is none.
+            Refusal: If a date is invalid.
         """
         kind, by = route.split(".")
         query = self._query(by, args)
@@ -93,9 +93,9 @@ class ReportService:
         at = self._clock()
         if query.first is not None:
             at = datetime.combine(query.first, at.timetz())
-        told = hashlib.blake2s(repr(query).encode()).hexdigest()
-        room_id, conf_num = query.room_id or told[:24], query.conf_num or told[24:48]
-        return ArchiveRow(milliseconds(at), conf_num, room_id, told[8:32], 0)
+        digest = hashlib.blake2s(repr(query).encode()).hexdigest()
+        room_id, conf_num = query.room_id or digest[:24], query.conf_num or digest[24:48]
+        return ArchiveRow(milliseconds(at), conf_num, room_id, digest[8:32], 0)
 
 
 def _day(text: str) -> date:

@@ -1,4 +1,4 @@
-"""What the service answers with: bodies, error envelopes and the status that goes with a code."""
+"""The service's responses: bodies, error envelopes and the HTTP status of each result code."""
 
 import json
 import re
@@ -27,7 +27,7 @@ _NAMES = {
 
 
 class Refusal(Exception):
-    """The service refuses: a documented code, a sentence for `desc`, a status if it is not the code's own."""
+    """An error response: a documented code, a text for `desc`, and a status if it differs from the code's own."""
 
     def __init__(self, code: int, *, desc: str = "", status: int | None = None) -> None:
         super().__init__(code)
@@ -38,9 +38,9 @@ class Refusal(Exception):
 
 @attrs.frozen
 class HttpResponse:
-    """One answer, not yet on the wire: its body is whole, or blocks that are made as they are sent.
+    """A response to be sent. Its body is bytes, or blocks that are generated while they are sent.
 
-    `size` is the length of a body in blocks as far as it can be told before they are made.
+    `size` estimates the length in bytes of a body in blocks, before they are generated.
     """
 
     body: bytes | Iterable[bytes]
@@ -51,7 +51,7 @@ class HttpResponse:
 
 
 def dump(value: object) -> bytes:
-    """Write JSON as the service does: UTF-8, no white space, lone surrogates escaped, numbers of any size."""
+    """Serialize JSON as the service does: UTF-8, no whitespace, lone surrogates escaped, numbers of any size."""
     try:
         return msgspec.json.encode(value)
     except (UnicodeEncodeError, OverflowError):
@@ -59,7 +59,7 @@ def dump(value: object) -> bytes:
 
 
 def status_of(code: int) -> int:
-    """The HTTP status of a result code. Source: docs/contract.md 10.4."""
+    """Return the HTTP status of a result code. Source: docs/contract.md 10.4."""
     if code == 10000:
         return 401
     if code == 40001:
@@ -74,7 +74,7 @@ def status_of(code: int) -> int:
 
 
 def refuse(switches: Switches, refusal: Refusal) -> HttpResponse:
-    """The error envelope of a refusal. Source: docs/contract.md 3 and 10.1."""
+    """Return the error envelope of a refusal. Source: docs/contract.md 3 and 10.1."""
     status = refusal.status or status_of(refusal.code)
     text = TEXTS.get(refusal.code, "Internal Server Error")
     body: dict[str, object]
@@ -87,7 +87,7 @@ def refuse(switches: Switches, refusal: Refusal) -> HttpResponse:
 
 
 def unauthorised(switches: Switches) -> HttpResponse:
-    """What a call without valid credentials gets. Source: docs/contract.md 10.14."""
+    """Return the response to a request without valid credentials. Source: docs/contract.md 10.14."""
     kind = switches.auth_failure_body
     if kind == "result":
         return refuse(switches, Refusal(10000, status=401))
@@ -101,11 +101,11 @@ def unauthorised(switches: Switches) -> HttpResponse:
 
 
 def contradicted(answer: HttpResponse, code: int) -> HttpResponse:
-    """The answer of a success with an error's envelope behind what it brings, in place of the one before it.
+    """Replace the `result` of a success with an error's envelope after the data.
 
     Args:
-        answer: what is turned round; an error stays as it is.
-        code: the `result` behind.
+        answer: The response to change; an error is returned unchanged.
+        code: The `result` that follows the data.
     """
     if answer.status >= 400:
         return answer
@@ -124,7 +124,7 @@ def _turned(blocks: Iterator[bytes], end: bytes) -> Iterator[bytes]:
 
 
 def named_error(name: str, message: str) -> dict[str, object]:
-    """The other envelope, with a name instead of a number. Source: docs/contract.md 8.2."""
+    """Return the newer error envelope, with a name instead of a number. Source: docs/contract.md 8.2."""
     return {
         "status": "error",
         "error_code": name,

@@ -1,6 +1,6 @@
-"""When a room of which kind is open, over and gone. Pure.
+"""The life cycle of rooms: when each kind is open, over and gone. Pure.
 
-Source: docs/contract.md 4.1 and 10.3. How long a used-up ad-hoc room still answers is an assumption.
+Source: docs/contract.md 4.1 and 10.3. How long a used-up ad-hoc room remains visible is an assumption.
 """
 
 from datetime import datetime, timedelta
@@ -12,13 +12,13 @@ LINGER = timedelta(minutes=1)
 
 
 def over_at(settings: Json, first_start: datetime | None, first_end: datetime | None, rule: str) -> datetime | None:
-    """When an ad-hoc room is used up; None while that is not known, and for rooms of other kinds.
+    """Return when an ad-hoc room is used up; None while that is unknown, and for other kinds of room.
 
     Args:
-        settings: the stored settings.
-        first_start: when the room's first session began.
-        first_end: when that session ended.
-        rule: the `adhoc_rule` switch.
+        settings: The stored settings.
+        first_start: When the room's first session began.
+        first_end: When that session ended.
+        rule: The `adhoc_rule` switch.
     """
     if not settings.get("adhoc") or first_start is None:
         return None
@@ -29,13 +29,13 @@ def over_at(settings: Json, first_start: datetime | None, first_end: datetime | 
 
 
 def denial(settings: Json, now: datetime, *, inside: bool, over: datetime | None) -> int | None:
-    """The code with which a token is denied for the time of asking, or None.
+    """Return the code with which a token is denied at this time, or None.
 
     Args:
-        settings: the stored settings.
-        now: what the service's clock says.
-        inside: somebody is in the room.
-        over: when the room was or will be used up, of `over_at`.
+        settings: The stored settings.
+        now: The service's time.
+        inside: Whether any user is in the room.
+        over: When the room was or will be used up, from `over_at`.
     """
     if over is not None and now >= over and not inside:
         return 10111
@@ -51,12 +51,12 @@ def denial(settings: Json, now: datetime, *, inside: bool, over: datetime | None
 
 
 def gone(now: datetime, *, inside: bool, over: datetime | None) -> bool:
-    """Whether the service has deleted the room by itself."""
+    """Return whether the service has deleted the room on its own."""
     return over is not None and not inside and now >= over + LINGER
 
 
 def seats(settings: Json, role: str) -> int | None:
-    """How many users of a role fit in; None for any number."""
+    """Return the maximum number of users with a role; None if unlimited."""
     if role == "moderator":
         return count(settings.get("moderators", 1)) or 1
     if role == "participant":

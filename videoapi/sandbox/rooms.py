@@ -1,4 +1,4 @@
-"""The rooms that there are, made or generated, and what else stands in their list."""
+"""The table of rooms, created or generated, and the foreign items in the room list."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,7 +16,7 @@ _MOMENTS = ("created", "updated", "first_start", "first_end")
 
 @attrs.define
 class StoredRoom:
-    """One stored room: its body as validated, not filled in, and what its sessions left on it."""
+    """A stored room: its validated body, without defaults, and data from its sessions."""
 
     room_id: str
     body: Json
@@ -34,11 +34,11 @@ class StoredRoom:
 
 
 class RoomTable:
-    """The rooms by id, and in the order of the list: generated ones first, then as they were put.
+    """The rooms by id, and in list order: generated rooms first, then in the order in which they were put.
 
     Args:
-        generated: rooms that were never made but exist.
-        state: where the others are kept, and were kept before.
+        generated: The generated rooms.
+        state: The store of all other rooms, which may hold rooms of an earlier run.
     """
 
     def __init__(self, generated: Generated, state: State) -> None:
@@ -52,7 +52,7 @@ class RoomTable:
         return len(self._rooms) + len(self._foreign) + self._generated.rooms
 
     def __iter__(self) -> Iterator[StoredRoom]:
-        """Every room, read while it may change."""
+        """Iterate over all rooms. The table may change during the iteration."""
         generated = self._generated
         for place in range(generated.rooms):
             room_id = generated.room_id(place)
@@ -62,7 +62,7 @@ class RoomTable:
         yield from list(self._rooms.values())
 
     def get(self, room_id: str) -> StoredRoom | None:
-        """The room of an id; a generated one is made anew each time, until it is put."""
+        """Return the room with an id, if any. A generated room is a new object each time, until it is put."""
         room = self._rooms.get(room_id)
         if room is not None:
             return room
@@ -70,20 +70,20 @@ class RoomTable:
         return None if body is None else StoredRoom(room_id, body, self._generated.born(room_id))
 
     def made(self, room_id: str) -> StoredRoom:
-        """A room that was put and not removed since."""
+        """Return a room that was put and not removed since."""
         return self._rooms[room_id]
 
     def all_made(self) -> list[StoredRoom]:
-        """Every room that was put."""
+        """Return every room that was put and not removed since."""
         return list(self._rooms.values())
 
     def put(self, room: StoredRoom) -> None:
-        """Keep a room, or what was changed in it."""
+        """Store a new or changed room."""
         self._rooms[room.room_id] = room
         self._state.put(_ROOM, room.room_id, attrs.asdict(room, recurse=False, value_serializer=_written))
 
     def remove(self, room_id: str) -> None:
-        """Let a room be gone."""
+        """Remove a room."""
         if self._rooms.pop(room_id, None) is not None:
             self._state.drop(_ROOM, room_id)
         if self._generated.room(room_id) is not None:
@@ -91,17 +91,17 @@ class RoomTable:
             self._state.put(_REMOVED, room_id, None)
 
     def foreign(self) -> Iterator[bytes]:
-        """What stands in the list behind the rooms, as it was given."""
+        """Yield the foreign items that follow the rooms in the list, as given."""
         yield from self._foreign
 
     def add_foreign(self, item: bytes) -> None:
-        """Put something into the list that the service itself would never write."""
+        """Add an item to the list that the service itself would never write."""
         self._state.put(_FOREIGN, str(len(self._foreign)), item.decode("latin-1"))
         self._foreign.append(item)
 
 
 def kept(state: State) -> dict[str, StoredRoom]:
-    """The rooms of a state by id, without generated ones that nobody has changed."""
+    """Return the rooms of a state by id, without unchanged generated rooms."""
     return {room_id: _read(document) for room_id, document in state.load(_ROOM).items()}
 
 
@@ -111,7 +111,7 @@ def _written(_: object, __: object, value: object) -> object:
 
 def _read(document: object) -> StoredRoom:
     if not isinstance(document, dict):
-        raise ValueError("this is no room")
+        raise ValueError("this is not a room")
     room: dict[str, Any] = dict(document)
     room |= {key: datetime.fromisoformat(room[key]) for key in _MOMENTS if room[key] is not None}
     return StoredRoom(**room)

@@ -1,4 +1,4 @@
-"""Which route a method and a path mean; the service's prefixes, spellings and refusals for paths."""
+"""Routing of a method and path; the service's prefixes, spellings and refusals for paths."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from videoapi.sandbox.responses import Refusal
 
 @attrs.frozen
 class Endpoint:
-    """One route by its name, method and path template."""
+    """A route: its name, method and path template."""
 
     name: str
     method: str
@@ -48,7 +48,7 @@ _PERIOD = re.compile(r"\{[^}]*\}")
 
 @attrs.frozen
 class RouteMatch:
-    """What was asked for: a route with its path's values, or why there is none."""
+    """The result of routing a request: a route with the values in its path, or a refusal."""
 
     route: str
     args: tuple[str, ...] = ()
@@ -56,11 +56,11 @@ class RouteMatch:
 
 
 def match(method: str, path: str) -> RouteMatch:
-    """Find the route of a request.
+    """Return the route of a request.
 
     Args:
-        method: the HTTP method as sent; PUT counts as PATCH.
-        path: the path as sent, percent-encoded, without the query.
+        method: The HTTP method as sent; PUT on rooms counts as PATCH.
+        path: The path as sent, percent-encoded, without the query.
 
     Source: docs/contract.md 2 and 10.12.
     """
@@ -86,13 +86,13 @@ def match(method: str, path: str) -> RouteMatch:
 
 
 def selected(pattern: str) -> frozenset[str]:
-    """The names of the routes that a fault's `route` means.
+    """Return the names of the routes that match a fault's `route`.
 
     Args:
-        pattern: a name, a glob such as `cdr.*` or `*`, or `METHOD /template` without the version prefix.
+        pattern: A name, a glob such as `cdr.*` or `*`, or `METHOD /template` without the version prefix.
 
     Raises:
-        ValueError: no route is meant; the message lists the known names.
+        ValueError: If no route matches; the message lists the known names.
     """
     spelled = pattern.strip()
     if " " in spelled:

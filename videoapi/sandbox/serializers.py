@@ -1,4 +1,4 @@
-"""How a stored room looks in an answer: filled in, projected and distorted as the switches say. Pure.
+"""Stored rooms as they appear in responses: with defaults, and altered according to the switches. Pure.
 
 Source: docs/contract.md 4.3 to 4.5 and 10.10.
 """
@@ -17,12 +17,12 @@ _KEYS_2018 = (
 
 
 def stamp(at: datetime) -> str:
-    """A moment as the service writes it: UTC, milliseconds, `Z`."""
+    """Format a time as the service does: UTC, milliseconds, `Z`."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
 
 
 def filled(sent: Json, switches: Switches) -> Json:
-    """The settings of a room, with what the service fills in, in its order."""
+    """Return the settings of a room with the service's defaults, in the service's order."""
     settings: Json = {"mode": "group", "scheduled": False, "adhoc": False, "auto_recording": False}
     settings |= {"active_talker": True, "quality": switches.project_quality}
     if switches.room_keys != "2018":
@@ -50,7 +50,7 @@ def filled(sent: Json, switches: Switches) -> Json:
 
 
 def sip(stored: Json, room_id: str, switches: Switches) -> Json | None:
-    """The `sip` object of an answer; None where the old shape leaves it out."""
+    """Return the `sip` object of a response; None if the old format omits it."""
     shown = dict(stored)
     if switches.room_keys == "2018":
         if not shown.get("enabled"):
@@ -65,7 +65,7 @@ def sip(stored: Json, room_id: str, switches: Switches) -> Json | None:
 
 
 def echoed(body: Json, switches: Switches) -> Json:
-    """`name`, `owner_ref` and `data` as the service gives them back."""
+    """Return `name`, `owner_ref` and `data` as the service echoes them."""
     shown: Json = {"name": body["name"], "owner_ref": body["owner_ref"]}
     owner_ref = body["owner_ref"]
     if isinstance(owner_ref, str):
@@ -81,7 +81,7 @@ def echoed(body: Json, switches: Switches) -> Json:
 
 
 def created(body: Json, room_id: str, app_id: str, at: str, switches: Switches) -> Json:
-    """The room in the answer to its create."""
+    """Return the room in the response to its create."""
     echo = echoed(body, switches)
     room: Json = {"name": echo["name"]}
     if switches.room_keys != "2018":
@@ -110,7 +110,7 @@ def shown(
     updated: str | None = None,
     controller: str | None = None,
 ) -> Json:
-    """The room in the answer to a get, and as an item of the list."""
+    """Return the room in the response to a get, and as an item of the list."""
     room = created(body, room_id, app_id, at, switches)
     ends: Json = {key: room.pop(key) for key in ("room_id", "sip") if key in room}
     if updated is not None:

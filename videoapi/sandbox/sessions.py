@@ -1,4 +1,4 @@
-"""Who is in which room right now."""
+"""The running sessions: which users are in which room."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -10,7 +10,7 @@ from videoapi.sandbox.records import UserConnection
 
 @attrs.frozen
 class User:
-    """Somebody in a room, or on the way there with a token; `since` is when that began."""
+    """A user in a room, or with an unused token for it. `since` is when the user joined or the token was issued."""
 
     room_id: str
     name: str
@@ -21,7 +21,7 @@ class User:
 
 @attrs.define
 class Session:
-    """One session of a room: who is inside, by token, and the calls of those who have left."""
+    """A session of a room: the users inside, by token, and the calls of those who have left."""
 
     room_id: str
     conf_num: str
@@ -30,22 +30,22 @@ class Session:
 
 
 class Sessions:
-    """The running sessions, at most one a room."""
+    """The running sessions, at most one per room."""
 
     def __init__(self) -> None:
         self._running: dict[str, Session] = {}
 
     def active(self, room_id: str) -> bool:
-        """Whether a session is running in a room."""
+        """Return whether a session is running in a room."""
         return room_id in self._running
 
     def inside(self, room_id: str) -> tuple[User, ...]:
-        """Who is in a room."""
+        """Return the users in a room."""
         session = self._running.get(room_id)
         return tuple(session.inside.values()) if session else ()
 
     def enter(self, token_id: str, user: User, new_id: Callable[[], str]) -> str:
-        """Let a user in, into a new session if none is running; returns the session's `conf_num`."""
+        """Add a user, starting a session if none is running; return the session's `conf_num`."""
         session = self._running.get(user.room_id)
         if session is None:
             session = self._running[user.room_id] = Session(user.room_id, new_id())
@@ -53,14 +53,14 @@ class Sessions:
         return session.conf_num
 
     def leave(self, token_id: str, now: datetime) -> Session | None:
-        """Let a user go; returns the session if it ended with that.
+        """Remove a user; return the session if this ended it.
 
         Raises:
-            ValueError: nobody came in with this token.
+            ValueError: If no user entered with this token.
         """
         for session in self._running.values():
             user = session.inside.pop(token_id, None)
             if user is not None:
                 session.calls.append(UserConnection(user.name, user.user_ref, user.role, user.since, now))
                 return None if session.inside else self._running.pop(session.room_id)
-        raise ValueError("nobody with this token is in a room")
+        raise ValueError("no user with this token is in a room")

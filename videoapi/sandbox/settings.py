@@ -1,4 +1,4 @@
-"""What the service knows about the keys of `settings`, and how their values are read. Pure.
+"""The keys of `settings` that the service knows, and the parsing of their values. Pure.
 
 Source: docs/contract.md 4.2.
 """
@@ -12,7 +12,7 @@ Json = dict[str, object]
 _NUMERIC = re.compile(r"\d{1,15}\Z")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\Z")
 
-# The order is the one in which the service answers with them.
+# In the order of the service's responses.
 KNOWN_SETTINGS = (
     "description",
     "mode",
@@ -52,7 +52,7 @@ KNOWN_SETTINGS = (
 
 
 def count(value: object) -> int | None:
-    """A number or a numeric string as a whole number from 0 on; None for anything else."""
+    """Return a number or numeric string as a non-negative integer; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -65,7 +65,7 @@ def count(value: object) -> int | None:
 
 
 def moment(value: object) -> datetime | None:
-    """A `scheduled_time` as an aware datetime; None when its format is wrong."""
+    """Return a `scheduled_time` as an aware datetime; None if its format is wrong."""
     if not isinstance(value, str) or not _TIME.match(value):
         return None
     try:
@@ -93,7 +93,7 @@ def _recorded_roles(value: object) -> bool:
     )
 
 
-# The documents say what these may be, but have no code for it.
+# Documented constraints that have no result code of their own.
 UNCODED: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("screen_share", "canvas", "wait_for_moderator", "abwd", "facex"), _flag),
     **dict.fromkeys(("single_file_recording", "watermark", "send_audiences_stats"), _flag),

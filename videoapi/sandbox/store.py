@@ -1,4 +1,4 @@
-"""The rooms, tokens and sessions that the service keeps, and what may be done to them."""
+"""The service's rooms, tokens and sessions, and the operations on them."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -22,16 +22,16 @@ TOKEN_LIFE = timedelta(minutes=15)
 
 
 class Store:
-    """The service's state. Every method is one step: it refuses and changes nothing, or it is done whole.
+    """The service's state. Every method is atomic: it raises and changes nothing, or it completes.
 
     Args:
-        app_id: the project.
-        switches: read at each step.
-        clock: the service's time, aware.
-        dice: where ids come from.
-        generated: rooms and calls that were never created but exist.
-        host: where tokens send their users to.
-        state: where rooms and ledger are kept.
+        app_id: The project.
+        switches: The switches, read by each operation.
+        clock: Returns the service's time, an aware datetime.
+        dice: The random source of ids.
+        generated: The generated rooms and calls.
+        host: Returns the host and port that tokens refer to.
+        state: The store of rooms and ledger.
     """
 
     def __init__(
@@ -53,19 +53,19 @@ class Store:
         self._clock = clock
         self._dice = dice
         self._host = host
-        # Another machine at each start, so that no id comes twice.
+        # A different machine part at each start, so that no id repeats.
         self._machine = f"{(dice.getrandbits(40) + state.starts) % 2**40:010x}"
         self._counter = dice.getrandbits(23)
         self.rooms = RoomTable(generated, state)
         self._issued: dict[str, User] = {}
 
     def new_id(self) -> str:
-        """A new id of the service's shape: time, machine, counter."""
+        """Return a new id in the service's format: time, machine, counter."""
         self._counter += 1
         return f"{int(self._clock().timestamp()):08x}{self._machine}{self._counter & 0xFFFFFF:06x}"
 
     def create(self, body: Json) -> StoredRoom:
-        """Make a room."""
+        """Create a room."""
         now = self._clock()
         stored = validation.check_create(body, now=now, **self._rules())
         room = StoredRoom(self.new_id(), stored, now)
@@ -81,7 +81,7 @@ class Store:
         return room
 
     def find(self, room_id: str) -> StoredRoom:
-        """The room of an id, unless it is gone."""
+        """Return the room with an id, unless it is gone."""
         room = self.rooms.get(room_id)
         if room is not None and self._gone(room):
             self.rooms.remove(room_id)
@@ -91,7 +91,7 @@ class Store:
         return room
 
     def visible(self, room_id: str) -> StoredRoom:
-        """The room of an id, unless it is gone or too new to be shown."""
+        """Return the room with an id, unless it is gone or too new to be visible."""
         room = self.find(room_id)
         if self._lags(room, self._switches.get_lag):
             raise Refusal(self._switches.unknown_room)
@@ -118,7 +118,7 @@ class Store:
         self.ledger.wrote("rooms.delete", self._clock(), room_id)
 
     def listed(self) -> Iterator[StoredRoom]:
-        """The rooms that the list shows, in its order, read while they may change."""
+        """Yield the rooms of the list, in order. They may change during the iteration."""
         for room in self.rooms:
             if not self._gone(room) and not self._lags(room, self._switches.list_lag):
                 yield room
@@ -142,13 +142,13 @@ class Store:
         return tokens.write(token_id, self.meta(room), host=self._host())
 
     def join(self, text: str) -> str:
-        """Let the user of a token in; a session begins with the first.
+        """Add a token's user to its room; the first one starts a session.
 
         Returns:
             The session's `conf_num`.
 
         Raises:
-            ValueError: the token is none of ours, used up, too old, or its room is gone.
+            ValueError: If the token is invalid, unknown, used up or too old, or its room is gone.
         """
         token_id = tokens.read(text)
         self._expire()
@@ -163,15 +163,15 @@ class Store:
         return self.sessions.enter(token_id, attrs.evolve(user, since=now), self.new_id)
 
     def leave(self, text: str) -> None:
-        """Let the user of a token go; with the last one the session ends and its calls are written.
+        """Remove a token's user; the last one ends the session, and its calls are recorded.
 
         Raises:
-            ValueError: the user is not inside.
+            ValueError: If the user is not in the room, or the token is invalid.
         """
         now = self._clock()
         ended = self.sessions.leave(tokens.read(text), now)
         if ended is not None:
-            # It may be over by now, but is not gone before its last user is.
+            # The room may be over by now, but it exists until its last user has left.
             room = self.rooms.made(ended.room_id)
             room.first_end = room.first_end or now
             self.rooms.put(room)
@@ -187,10 +187,10 @@ class Store:
         recorded: bool | None,
         files: bool,
     ) -> str:
-        """Write down a session that is over: one call a user, and an archive if it was recorded.
+        """Add a session that has ended: one call per user, and an archive if it was recorded.
 
         Raises:
-            ValueError: there is no such room.
+            ValueError: If the room does not exist.
         """
         room = self._stored(room_id)
         start = start or self._clock() - timedelta(minutes=minutes)
@@ -208,7 +208,7 @@ class Store:
         return conf_num
 
     def meta(self, room: StoredRoom) -> Json:
-        """The stored room as tokens and call records show it."""
+        """Return the stored room as it appears in tokens and call records."""
         body = room.body
         settings = serializers.filled(room.settings, self._switches)
         meta: Json = {"_id": room.room_id, "name": body["name"], "service_id": self.app_id}
@@ -244,7 +244,7 @@ class Store:
 
     def _expire(self) -> None:
         oldest = self._clock() - TOKEN_LIFE
-        # They were issued in order of time, so the old ones stand in front.
+        # Tokens are in order of issue, so the oldest come first.
         for token_id, _ in list(takewhile(lambda issued: issued[1].since < oldest, self._issued.items())):
             del self._issued[token_id]
 

@@ -1,4 +1,4 @@
-"""What the service does where its documents contradict each other: one field a switch, its default first."""
+"""Switches for behavior that the service documents inconsistently: one field per switch, its default first."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ def _choice(value: object, field: "attrs.Attribute[Any]") -> object:
         if str(choice).lower() in spelled:
             return choice
     known = ", ".join(repr(choice) for choice in choices)
-    raise ValueError(f"switch {field.name}: {value!r} is none of {known}")
+    raise ValueError(f"switch {field.name}: {value!r} is not one of {known}")
 
 
 def _amount(value: object, field: "attrs.Attribute[Any]") -> object:
@@ -87,26 +87,26 @@ class Switches:
     rate_limit: float | None = _number()
     retry_after: str = _one_of("absent", "seconds", "date")
     limited_executes: bool = _one_of(False, True)
-    # Beyond the documented table: how large recordings are (None: it varies) and how long they are kept.
+    # Not in the documented table: size of recordings in bytes (None: it varies), and hours they are kept.
     file_size: int | None = _number()
     file_hours: float | None = _number(72)
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> "Switches":
-        """Build from names and values.
+        """Build the switches from names and values.
 
         Raises:
-            ValueError: a name or a value is unknown; the message lists those that are known.
+            ValueError: If a name or value is unknown; the message lists the known ones.
         """
         switches = cls()
         switches.set(values)
         return switches
 
     def set(self, values: Mapping[str, object]) -> None:
-        """Change some switches, all or none of them.
+        """Change switches, all of the given ones or none.
 
         Raises:
-            ValueError: a name or a value is unknown; nothing was changed.
+            ValueError: If a name or value is unknown; nothing was changed.
         """
         known = attrs.fields_dict(type(self))
         unknown = sorted(set(values) - set(known))

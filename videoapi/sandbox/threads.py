@@ -1,4 +1,4 @@
-"""Running something asynchronous on an event loop in a thread of its own."""
+"""Running an asynchronous resource on an event loop in its own thread."""
 
 import asyncio
 import contextlib
@@ -11,15 +11,15 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def in_thread(start: Callable[[], Awaitable[T]], close: Callable[[], Awaitable[object]]) -> Generator[T, None, None]:
-    """Start something on a loop in a thread, and close it there when the block ends.
+    """Start a resource on an event loop in a thread, and close it there when the block ends.
 
     Raises:
-        BaseException: whatever starting or closing raised.
+        BaseException: The error raised while starting or closing, if any.
     """
     ready = threading.Event()
     started: list[T] = []
     stops: list[Callable[[], object]] = []
-    trouble: list[BaseException] = []
+    errors: list[BaseException] = []
 
     async def live() -> None:
         loop, done = asyncio.get_running_loop(), asyncio.Event()
@@ -35,7 +35,7 @@ def in_thread(start: Callable[[], Awaitable[T]], close: Callable[[], Awaitable[o
         try:
             asyncio.run(live())
         except BaseException as error:
-            trouble.append(error)
+            errors.append(error)
         finally:
             ready.set()
 
@@ -50,5 +50,5 @@ def in_thread(start: Callable[[], Awaitable[T]], close: Callable[[], Awaitable[o
             with contextlib.suppress(RuntimeError):
                 stop()
         thread.join()
-        if trouble:
-            raise trouble[0]
+        if errors:
+            raise errors[0]

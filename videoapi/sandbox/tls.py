@@ -1,4 +1,4 @@
-"""A certificate made for one run, and the file that lets clients trust it. Source: docs/contract.md 10.9."""
+"""A certificate generated for one run, and the CA file that clients trust. Source: docs/contract.md 10.9."""
 
 import shutil
 import ssl
@@ -9,13 +9,13 @@ _NAMES = ("api.enablex.io", "localhost", "127.0.0.1")
 
 
 class Certificate:
-    """A server certificate for the service's name and this machine, of a CA that lives as long as it does.
+    """A server certificate for the service's name and this machine, with a CA of its own.
 
     Args:
-        host: one more address that the certificate is for.
+        host: An additional address to include in the certificate.
 
     Raises:
-        RuntimeError: trustme is not installed; the extra `testing` brings it.
+        RuntimeError: If trustme is not installed; the extra `testing` includes it.
     """
 
     def __init__(self, host: str) -> None:
@@ -32,5 +32,5 @@ class Certificate:
         authority.issue_cert(*dict.fromkeys((*_NAMES, host))).configure_cert(self.context)
 
     def remove(self) -> None:
-        """Delete the CA's file."""
+        """Delete the CA file."""
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The text of a join token: one base64 string of an ASCII JSON object. Source: docs/contract.md 5.1."""
+"""The format of join tokens: an ASCII JSON object in base64. Source: docs/contract.md 5.1."""
 
 import base64
 import binascii
@@ -10,12 +10,12 @@ from videoapi.sandbox.settings import Json
 
 
 def write(token_id: str, room: Json, *, host: str) -> str:
-    """Write a token.
+    """Return the text of a token.
 
     Args:
         token_id: 24 hexadecimal digits.
-        room: the stored room.
-        host: the signalling host that the token is signed for.
+        room: The stored room.
+        host: The signaling host that the token is signed for.
     """
     digest = hmac.new(b"sandbox", f"{token_id},{host}".encode(), hashlib.sha1).hexdigest()
     body = {
@@ -32,13 +32,13 @@ def write(token_id: str, room: Json, *, host: str) -> str:
 
 
 def read(text: str) -> str:
-    """The id in a token's text.
+    """Return the id in a token's text.
 
     Raises:
-        ValueError: the text is no token.
+        ValueError: If the text is not a token.
     """
     try:
         body = json.loads(base64.b64decode(text, validate=True))
         return str(body["tokenId"])
     except (binascii.Error, UnicodeDecodeError, LookupError, TypeError, ValueError):
-        raise ValueError("this is no token of the sandbox") from None
+        raise ValueError("this is not a token of the sandbox") from None

@@ -1,4 +1,4 @@
-"""What the service accepts in a body, and the code of the first thing that it does not. Pure.
+"""Validation of request bodies, and the code of the first field that fails. Pure.
 
 Source: docs/contract.md 4.2, 5.1 and 10.11.
 """
@@ -16,7 +16,7 @@ _ROLES = ("moderator", "participant", "viewer", "audience")
 
 
 class ValidationRules(TypedDict):
-    """By what rooms are judged: the project's quality, the documented table, what happens to unknown keys."""
+    """The validation options of rooms: the project's quality, strictness, and the handling of unknown keys."""
 
     quality: str
     strict: bool
@@ -24,20 +24,20 @@ class ValidationRules(TypedDict):
 
 
 def check_create(body: Json, *, now: datetime, quality: str, strict: bool, drop_unknown: bool) -> Json:
-    """Judge the body of a create.
+    """Validate the body of a create.
 
     Args:
-        body: the parsed body.
-        now: what the service's clock says.
-        quality: the project's own quality, the highest that a room may have.
-        strict: judge by the documented table instead of by what is seen to work.
-        drop_unknown: drop unknown settings instead of refusing them.
+        body: The parsed body.
+        now: The service's time.
+        quality: The project's quality, the highest that a room may have.
+        strict: Validate by the documented table instead of by observed behavior.
+        drop_unknown: Drop unknown settings instead of rejecting them.
 
     Returns:
-        The room to store: `name`, `owner_ref`, `settings`, `sip` and, when sent, `data`.
+        The room to store: `name`, `owner_ref`, `settings`, `sip` and, if sent, `data`.
 
     Raises:
-        Refusal: with the code of the first field that fails.
+        Refusal: If a field is invalid, with the code of the first one.
     """
     if not _text(body.get("name")):
         raise Refusal(10002)
@@ -58,13 +58,13 @@ def check_create(body: Json, *, now: datetime, quality: str, strict: bool, drop_
 
 
 def check_update(body: Json, stored: Json, *, now: datetime, quality: str, strict: bool, drop_unknown: bool) -> Json:
-    """Judge the body of an update against the stored room.
+    """Validate the body of an update against the stored room.
 
     Returns:
         The room with the changes.
 
     Raises:
-        Refusal: with the code of the first field that fails.
+        Refusal: If a field is invalid, with the code of the first one.
     """
     if "name" in body and not _text(body["name"]):
         raise Refusal(10002)
@@ -92,13 +92,13 @@ def check_update(body: Json, stored: Json, *, now: datetime, quality: str, stric
 
 
 def check_token(body: Json) -> str:
-    """Judge the body of a token request.
+    """Validate the body of a token request.
 
     Returns:
         The role.
 
     Raises:
-        Refusal: 10101 to 10104, the first that applies.
+        Refusal: If a field is invalid, with the first code that applies, 10101 to 10104.
     """
     if not _text(body.get("name")):
         raise Refusal(10101)
@@ -113,7 +113,7 @@ def check_token(body: Json) -> str:
 
 
 def sip_of(sent: object) -> Json:
-    """The stored `sip` of what was sent; `false`, `{}` and nothing all mean that it is off."""
+    """Return the `sip` object to store. A missing `sip`, `false` and `{}` all disable it."""
     if not isinstance(sent, Mapping) or not sent:
         return {"enabled": False}
     return {"enabled": False, **sent}
@@ -197,10 +197,10 @@ def _check_values(settings: Json, quality: str) -> None:
         if not isinstance(settings.get(key, False), bool):
             raise Refusal(code)
     if "quality" in settings:
-        asked = settings["quality"]
-        if asked not in _QUALITIES:
+        requested = settings["quality"]
+        if requested not in _QUALITIES:
             raise Refusal(10014)
-        if _QUALITIES.index(str(asked)) > _QUALITIES.index(quality):
+        if _QUALITIES.index(str(requested)) > _QUALITIES.index(quality):
             raise Refusal(10021)
     if not isinstance(settings.get("aor", ""), str):
         raise Refusal(10026)

@@ -1,4 +1,4 @@
-"""Answers and faults on their way out: the only place that touches a connection."""
+"""Sending of responses and connection faults; the only module that accesses a connection."""
 
 import asyncio
 import contextlib
@@ -14,19 +14,19 @@ from aiohttp.web_request import BaseRequest
 from videoapi.sandbox.responses import HttpResponse
 
 BLOCK = 64 * 1024
-# Often enough that a long answer lets others in between, seldom enough to cost nothing.
+# Yield to other requests every so many blocks: fair to them, at negligible cost.
 _FAIR = 4
-# Up to this size a body in blocks is made whole to find where a share of it ends.
+# Up to this size, in bytes, a body in blocks is buffered to find where a fraction of it ends.
 _EXACT = 32 * 1024 * 1024
 
 
 async def send(request: BaseRequest, answer: HttpResponse, *, close: bool = False) -> web.StreamResponse:
-    """Send a whole answer.
+    """Send a complete response.
 
     Args:
-        request: what it answers.
-        answer: what to send; a body in blocks is sent as they come, chunked.
-        close: say `Connection: close` and end the connection.
+        request: The request.
+        answer: The response; a body in blocks is sent chunked, block by block.
+        close: Send `Connection: close` and close the connection.
     """
     answer = _whole_if_short(answer)
     headers = {"Content-Type": answer.content_type, **answer.headers}
@@ -38,7 +38,7 @@ async def send(request: BaseRequest, answer: HttpResponse, *, close: bool = Fals
     response = web.StreamResponse(status=answer.status, headers=headers)
     if close:
         response.force_close()
-    # Whoever leaves in the middle of a long answer has read enough: no trouble, nothing for the log.
+    # A client that disconnects during a long response is not an error, so log nothing.
     with contextlib.suppress(ConnectionError):
         await response.prepare(request)
         for place, block in enumerate(answer.body):
@@ -50,12 +50,12 @@ async def send(request: BaseRequest, answer: HttpResponse, *, close: bool = Fals
 
 
 async def send_part(request: BaseRequest, answer: HttpResponse, at: float) -> web.StreamResponse:
-    """Send the head and the first part of the body, then close the connection in the middle of it.
+    """Send the headers and the first part of the body, then close the connection.
 
     Args:
-        request: what it answers.
-        answer: what is cut.
-        at: where: below 1 the share of the body, from 1 on a number of bytes.
+        request: The request.
+        answer: The response to cut.
+        at: Where to cut: below 1 a fraction of the body, otherwise a number of bytes.
     """
     answer = _whole_if_short(answer)
     headers = {"Content-Type": answer.content_type, **answer.headers}
@@ -74,13 +74,13 @@ async def send_part(request: BaseRequest, answer: HttpResponse, at: float) -> we
 async def send_with_stray(
     request: BaseRequest, answer: HttpResponse, stray: bytes, seconds: float
 ) -> web.StreamResponse:
-    """Send a whole answer, and bytes behind it that nobody asked for.
+    """Send a complete response, then unsolicited bytes.
 
     Args:
-        request: what it answers.
-        answer: what to send.
-        stray: what is written to the connection afterwards, as it is.
-        seconds: how long after the answer; 0 for right behind it.
+        request: The request.
+        answer: The response.
+        stray: The bytes to write to the connection afterwards.
+        seconds: The delay after the response; 0 for none.
     """
     response = await send(request, answer)
     await response.prepare(request)
@@ -94,20 +94,20 @@ async def send_with_stray(
 
 
 def truncated(answer: HttpResponse, at: float) -> HttpResponse:
-    """The answer with only the first part of its body, framed as if that were all."""
+    """Return the response with only the first part of its body, framed as if it were complete."""
     answer = _whole_if_short(answer)
     return attrs.evolve(answer, body=b"".join(_first(answer, at)))
 
 
 def close(request: BaseRequest) -> web.Response:
-    """End the connection in order (FIN) after what was written; what is returned is never sent."""
+    """Close the connection (FIN) after sending buffered data. The returned response is never sent."""
     if request.transport is not None:
         request.transport.close()
     return web.Response()
 
 
 def reset(request: BaseRequest) -> web.Response:
-    """Tear the connection down (RST); what is returned is never sent."""
+    """Reset the connection (RST). The returned response is never sent."""
     transport = request.transport
     if transport is not None:
         linger = struct.pack("ii", 1, 0)
@@ -118,7 +118,7 @@ def reset(request: BaseRequest) -> web.Response:
 
 
 def blocks(pieces: Iterable[bytes], *, before: bytes, after: bytes) -> Iterator[bytes]:
-    """Join items with commas between two ends into blocks of about 64 KiB, made as they are asked for."""
+    """Yield `before`, the pieces joined with commas, and `after`, in blocks of about 64 KiB, generated lazily."""
     ready = [before]
     size = 0
     comma = b""
@@ -138,7 +138,7 @@ def _write(transport: asyncio.Transport, stray: bytes) -> None:
 
 
 def _whole_if_short(answer: HttpResponse) -> HttpResponse:
-    # Programs are deployed that take each piece of a body for a document, so a short one is sent in one.
+    # Some deployed clients parse each chunk of a body as a document, so send a short body in one piece.
     if isinstance(answer.body, bytes):
         return answer
     made = iter(answer.body)
@@ -151,7 +151,7 @@ def _first(answer: HttpResponse, at: float) -> Iterator[bytes]:
     whole = [answer.body] if isinstance(answer.body, bytes) else answer.body
     size = len(answer.body) if isinstance(answer.body, bytes) else answer.size or BLOCK
     if at < 1 and size <= _EXACT:
-        # An estimate would let a cut near the end miss the body.
+        # With an estimated size, a cut near the end could fall outside the body.
         whole = list(whole)
         size = sum(map(len, whole))
     left = int(size * at) if at < 1 else int(at)

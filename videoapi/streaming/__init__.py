@@ -1,6 +1,6 @@
-"""Lists of any size as streams of records, in constant memory, resumable by cursor.
+"""Record streams: lists of any size, in constant memory, resumable by cursor.
 
-Knows no particular record and no files.
+Independent of what a record means, of HTTP and of files.
 """
 
 from videoapi.streaming.records import RecordStream, room_list

@@ -1,4 +1,4 @@
-"""Where JSON values end: found by brackets and quotes alone, and guessed for a whole block at once."""
+"""JSON boundaries: the end of a value, found by brackets and quotes, and likely split points of a block."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from typing import Final
 
 _SEAM: Final = re.compile(rb"\}[ \t\r\n]*+,[ \t\r\n]*+\{")
-# Bodies come without white space, and this search costs least; few items are longer than the reach.
+# Most bodies contain no white space, and this search is the cheapest. Few items are longer than _REACH.
 _BARE_SEAM: Final = b"},{"
 _REACH: Final = 8 * 1024
 _LAST_CUTS: Final = 3
 _TRIES: Final = 8
 
-# What has no brackets, and what has but one pair of them around that: most of an item, at the speed of C.
+# Text without brackets. _PLAIN adds one level of brackets around it: most of an item, matched in C.
 _FLAT: Final = rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")'
-# Up to the next bracket or the start of an unfinished string; up to a string's end; up to a scalar's.
+# In this order: up to the next bracket or unfinished string, up to a string's end, up to a scalar's end.
 _PLAIN: Final = re.compile(rb"(?:%b|\{%b*+\}|\[%b*+\])*+" % (_FLAT, _FLAT, _FLAT), re.DOTALL)
 _QUOTED: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _BARE: Final = re.compile(rb'[^ \t\r\n,:\[\]{}"]*+')
@@ -24,7 +24,7 @@ _QUOTE, _BACKSLASH = b'"\\'
 
 
 class ValueScanner:
-    """Finds the end of one JSON value, however its bytes are cut."""
+    """A scanner for the end of one JSON value whose bytes arrive in pieces."""
 
     __slots__ = ("_bare", "_begun", "_depth", "_quoted", "length")
 
@@ -34,7 +34,7 @@ class ValueScanner:
         self._quoted = self._bare = self._begun = False
 
     def advance(self, buffer: bytearray, start: int) -> bool:
-        """Go on in the value that starts there; `length` of it is scanned. True at its end."""
+        """Continue to scan the value at `start`, `length` bytes into it; return True once it has ended."""
         at = start + self.length
         if at >= len(buffer):
             return False
@@ -53,7 +53,7 @@ class ValueScanner:
         while at < len(buffer):
             if self._quoted:
                 at = _end(_QUOTED, buffer, at)
-                # A backslash here is the last byte: what it escapes is still to come.
+                # The backslash is the last byte: the character it escapes has not arrived yet.
                 if at == len(buffer) or buffer[at] == _BACKSLASH:
                     return at, False
                 self._quoted = False
@@ -71,9 +71,9 @@ class ValueScanner:
 
 
 def split_points(buffer: bytearray, start: int, stop: int) -> Iterator[int]:
-    """Yield where an item may end: the last few seams, then each time the one half as far.
+    """Yield positions where an item may end: the last few seams, then the last one of each halved range.
 
-    Halving gets close to an item that no parser takes in few tries; the cap keeps a block cheap.
+    Halving approaches an item that cannot be parsed in few tries; the cap bounds the cost per block.
     """
     reach = stop
     for nth in range(_TRIES):

@@ -1,4 +1,4 @@
-"""Which of the records that arrive are handed out: each of the period once, and none twice."""
+"""Selects the records to yield: each record of the period exactly once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _TOO_LONG: Final = DecodeError("longer than 1 MiB")
 
 @attrs.frozen
 class Rejected:
-    """A record that cannot be read: the window that brought it, its place there, and why.
+    """A record that cannot be parsed: its window, its position in the response, and the reason.
 
-    `index` counts the records of the window's answer from 0, `offset` its bytes.
+    `index` counts the records of the window's response from 0, `offset` its bytes.
     """
 
     window: Window
@@ -32,16 +32,16 @@ class Rejected:
 
 
 class RecordFilter(Generic[R]):
-    """Goes through the blocks of one window after the other.
+    """A record filter: drops records before the cursor, outside the period, or already yielded.
 
     Args:
-        identity: What makes a record the same when it is read again.
-        day: The UTC day a record belongs to; None where all belong to the one window.
-        strict: Whether to stop at the first record that cannot be read; it is then `stopped_at`.
-        told: Called with each record that cannot be read.
+        identity: Returns the identity of a record, which is the same when the record is read again.
+        day: Returns the UTC day of a record. None if all records belong to a single window.
+        strict: Whether to stop at the first record that cannot be parsed, kept as `stopped_at`.
+        on_rejected: Called with each record that cannot be parsed.
 
-    `last` and `ordinal` name the place reached in the window: the identity of the last record that
-    was let through, and how many were before it, itself included.
+    `last` and `ordinal` are the position reached in the window: the identity of the last record
+    returned, and the number of the window's records up to and including it.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class RecordFilter(Generic[R]):
         self._through_ordinal = 0
 
     def begin(self, window: Window, after: str | None = None, count: int = 0) -> None:
-        """Begin a reading of a window, the first or another one.
+        """Begin to read a window, for the first time or again.
 
         Args:
-            window: Which.
-            after: Identity of the record through which to skip.
-            count: Its place, for a record without identity; 0 and no identity skip nothing.
+            window: The window.
+            after: Identity of the last record to skip, or None.
+            count: Number of records to skip, if that record has no identity; 0 skips nothing.
         """
         if window is not self._window:
             self._window = window
@@ -89,11 +89,11 @@ class RecordFilter(Generic[R]):
         self.skipping = after is not None or count > 0
 
     def filter(self, block: Block, records: Sequence[R | DecodeError] = ()) -> list[R]:
-        """Return those records that are to be handed out, in order.
+        """Return the records of a block that are to be yielded, in order.
 
         Args:
-            block: Where they come from.
-            records: What its items were read as, where the block was not read at once.
+            block: The block.
+            records: Its decoded items, if the block was not decoded in one pass.
         """
         if block.records is not None:
             if self._all_belong(block.records):
@@ -116,7 +116,7 @@ class RecordFilter(Generic[R]):
         return kept
 
     def _all_belong(self, records: list[R]) -> bool:
-        """Tell whether all are plainly to be handed out: the usual case, decided by their few days."""
+        """Return whether all records are to be yielded: the usual case, decided by their few distinct days."""
         if self.skipping:
             return False
         if self._day is None:
@@ -134,7 +134,7 @@ class RecordFilter(Generic[R]):
         return records
 
     def _count(self, index: int) -> bool:
-        # A second reading of a window counts nothing twice.
+        # Do not count a record again when its window is read again.
         if index <= self._counted:
             return False
         self._counted = index

@@ -1,4 +1,4 @@
-"""A stream of records: what users iterate over, and the cursor with which they go on."""
+"""Record streams, their pages, and the cursor for resuming them."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ R = TypeVar("R")
 
 @attrs.frozen
 class Page(Generic[R]):
-    """Records handed out together, and where to go on behind them."""
+    """A page of records, and a cursor that points just past its last record."""
 
     records: tuple[R, ...]
     cursor: Cursor
 
 
 class RecordStream(Generic[R]):
-    """Records as they arrive; iterate over it once, over records or over `pages(n)`.
+    """A stream of records as they arrive. Iterate over it once, by record or by `pages(n)`.
 
-    Memory stays flat whatever the size of the answers, and a slow consumer slows the service down.
-    Leave early with `async with`, or call `aclose()`: it closes the connections at once; after a
-    bare `break` they close some turns of the loop later.
+    Memory use does not depend on the size of the responses, and a slow consumer slows the service down.
+    To stop early, use `async with` or call `aclose()`, which close the connections immediately; after a
+    bare `break` they are closed a few event loop iterations later.
 
     Example:
         async with client.cdr.by_period("2026-01-01", "2026-01-31") as records:
@@ -65,7 +65,7 @@ class RecordStream(Generic[R]):
             strict=strict,
             timeout=positive_seconds("timeout", timeout),
         )
-        # The place of the last record handed out; made into a cursor only when somebody asks.
+        # Position of the last yielded record; turned into a cursor only on access.
         self._batch: Batch[R] | None = None
         self._nth = 0
         self._began = False
@@ -77,7 +77,7 @@ class RecordStream(Generic[R]):
 
     @property
     def cursor(self) -> Cursor:
-        """Behind the last record handed out; give it to the same question to go on there."""
+        """The position just past the last yielded record. Pass it to the same query to resume there."""
         restarted, batch = self._walk.restarted, self._batch
         if batch is None:
             return attrs.evolve(self._start, restarted=restarted)
@@ -87,30 +87,30 @@ class RecordStream(Generic[R]):
 
     @property
     def rejected(self) -> Sequence[Rejected]:
-        """The records that could not be read, with place and reason; at most the first 1,000."""
+        """The records that could not be parsed, with position and reason; at most the first 1,000."""
         return tuple(self._walk.filter.rejected)
 
     @property
     def rejected_count(self) -> int:
-        """How many records could not be read."""
+        """The number of records that could not be parsed."""
         return self._walk.filter.rejected_count
 
     @property
     def outside(self) -> int:
-        """How many records outside the period came and were left out.
+        """The number of records outside the period, which were skipped.
 
-        The day after the end is asked for too, so some are usual.
+        Some are normal, because the day after the end is requested too.
         """
         return self._walk.filter.outside
 
     @property
     def received(self) -> int:
-        """How many records came, whatever became of them."""
+        """The number of records received, including skipped and rejected ones."""
         return self._walk.filter.received
 
     @property
     def restarted(self) -> bool:
-        """Whether a cursor's record was gone, and its window was handed out from the start."""
+        """Whether the cursor's record no longer exists, so that its window was yielded from the start."""
         return self._walk.restarted
 
     def __aiter__(self) -> AsyncIterator[R]:
@@ -120,25 +120,25 @@ class RecordStream(Generic[R]):
         """Iterate over pages instead of records.
 
         Args:
-            size: Records a page, at least 1; the last page may be shorter.
+            size: Records per page, at least 1; the last page may be shorter.
 
         Raises:
-            ValidationError: The size is no such number.
+            ValidationError: If `size` is not an integer of at least 1.
         """
         if type(size) is not int or size < 1:
             raise ValidationError(f"pages({size!r}): give a whole number from 1", field="size")
         return self._only_once(self._pages(size))
 
     async def to_list(self) -> list[R]:
-        """Return all records; they must fit into memory."""
+        """Return all records as a list, which must fit into memory."""
         async with self:
             return [record async for record in self]
 
     async def aclose(self) -> None:
-        """End the stream: its connections are closed when this returns. Closing twice does no harm.
+        """Close the stream and wait until its connections are closed. Closing it again has no effect.
 
         Raises:
-            ConfigurationError: Another task is waiting for a record; cancel that task instead.
+            ConfigurationError: If another task is waiting for a record; cancel that task instead.
         """
         self._began = True
         generator = self._generator() if self._generator is not None else None
@@ -147,7 +147,7 @@ class RecordStream(Generic[R]):
                 raise ConfigurationError("This stream is being read by another task; cancel that task instead.")
             await generator.aclose()
         if self._ended is not None:
-            # After a `break` the loop may be about to close the generator, which is out of reach then.
+            # After a `break`, the event loop may still be closing a generator that is unreachable from here.
             await self._ended.wait()
 
     async def __aenter__(self) -> Self:
@@ -162,7 +162,7 @@ class RecordStream(Generic[R]):
         if self._began:
             raise ConfigurationError("A stream is read once, and this one was. Ask again for a new one.")
         self._began = True
-        # Not held: after a bare `break` nobody but the loop may keep it alive.
+        # Keep only a weak reference, so that a bare `break` releases the generator and the event loop closes it.
         self._generator = weakref.ref(cast("AsyncGeneratorType[Any, None]", generator))
         return generator
 
@@ -211,11 +211,11 @@ def room_list(
     """Return the stream of all rooms. Source: docs/contract.md 4.4.
 
     Args:
-        caller: Opens and judges the answer.
-        request: The request of the list.
-        extra: Whether unknown fields are kept for `room.extra`.
-        strict: Whether a room that cannot be read ends the stream.
-        timeout: Seconds the service may be waited for in all, or None.
+        pipeline: Opens and classifies the response.
+        request: The request for the list.
+        extra: Whether to keep unknown fields for `room.extra`.
+        strict: Whether a room that cannot be parsed ends the stream with an error.
+        timeout: Total seconds to wait for the service, or None for no limit.
     """
     query = Query(
         name=request.route.name,

@@ -1,14 +1,14 @@
-"""The one splitter: a JSON body in pieces of any size becomes blocks of items and a small envelope.
+"""Splits a JSON body, fed in chunks of any size, into blocks of list items and a small envelope.
 
-Nothing here reads or waits. The body is an object, and one of its keys holds the list. Whatever is
-no item of that list is the envelope, which is left with an empty list in that place and judged as
-any other answer is, so that `result` may stand before or after the list.
+Performs no I/O. The body is an object, and one of its keys holds the list. Everything else is the
+envelope: it keeps an empty list in that place and is classified like any other response, so `result`
+may come before or after the list.
 
-Blocks are found by a trial: cut the bytes at the last `},{` and parse them as a list. Only at the
-end of an item do they parse, as a cut within a string or a nested value leaves brackets open; so a
-failure means no more than to take an earlier cut, and every byte is parsed at the speed of C. Where
-the items' reader can read them all at once, that is the parse, and the only one. What has no such
-cut, or refuses to parse, is taken item by item by following its brackets and quotes.
+Blocks are found by trial: cut the bytes at the last `},{` and parse them as a list. Only a cut at the
+end of an item parses, because one inside a string or a nested value leaves brackets open. After a
+failure an earlier cut is tried, so all bytes are parsed in C. If the record decoder can decode a block
+in one pass, that is its only parse. Bytes without such a cut, or that cannot be parsed, are scanned
+item by item by following brackets and quotes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import msgspec
 
 from videoapi.streaming.json_scanner import ValueScanner, split_points
 
-# So small that a block's objects are gone again before there are as many as start the garbage collector, and
-# that an odd record in it costs few others a second look.
+# Small enough that a block's objects are freed before their number triggers the garbage collector, and that
+# an unusual record forces few others to be decoded one by one.
 BLOCK: Final = 24 * 1024
 _FIRST: Final = 4 * 1024
 MAX_ITEM: Final = 1024 * 1024
@@ -39,7 +39,7 @@ _items: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class ListValue(enum.Enum):
-    """What stands where the list should."""
+    """The kind of value found under the key of the list."""
 
     NOTHING = "nothing"
     LIST = "a list"
@@ -49,10 +49,10 @@ class ListValue(enum.Enum):
 
 @attrs.frozen(eq=False)
 class Block:
-    """Neighbouring items: read already, or as bytes.
+    """Consecutive items of the list, decoded or as bytes.
 
-    `index` is the first item's place in the list, `offset` that of its first byte in the body. A
-    block without both stands for one item that was too long to keep.
+    `index` is the first item's position in the list, `offset` that of its first byte in the body. A
+    block without items and records represents one item that was too long to keep.
     """
 
     index: int
@@ -66,35 +66,35 @@ class Block:
         return not self.items and self.records is None
 
     def offset_of(self, nth: int) -> int:
-        """Return where the block's nth item starts in the body."""
+        """Return the byte offset of the block's nth item in the body."""
         at = 0
         for item in self.items[:nth]:
-            # Only space and a comma lie between two items, so the first match is the item itself.
+            # Only white space and a comma separate two items, so the first match is the item itself.
             at = self.text.index(item, at) + len(memoryview(item))
         return self.offset + (self.text.index(self.items[nth], at) if self.items else 0)
 
 
 Read = Callable[[bytes], list[Any] | None]
-"""Reads a JSON list of items at once; None where it is none, or where each has to be looked at."""
+"""Decodes a JSON list of items in one pass; returns None if it is invalid or needs decoding item by item."""
 
-# What stops to wait for bytes yields None.
+# A parser yields None when it needs more bytes.
 _Parse = Generator[Block | None, None, None]
 
 
 class _Broken(Exception):
-    """The bytes are no JSON document with one such list."""
+    """Invalid JSON, trailing bytes, a second list, or an oversized envelope."""
 
 
 class Splitter:
-    """Feed it a body's bytes as they come; it returns the items that are complete.
+    """An incremental splitter: takes a body's bytes as they arrive and yields complete items.
 
     Args:
-        key: The name under which the list stands.
-        read: How to read items; without it they stay bytes.
+        key: The key of the list.
+        read: Decodes items; without it they stay bytes.
 
-    After the last byte `envelope` holds the rest of the document, `found` what stood under the
-    key, and `complete` whether the document ended. `broken` says in words what is wrong with the
-    bytes; nothing more comes out after it is set.
+    After the last byte, `envelope` holds the rest of the document, `found` the kind of value under the
+    key, and `complete` whether the document ended. `broken` describes what is wrong with the bytes;
+    once it is set, no more blocks are yielded.
     """
 
     def __init__(self, key: str, read: Read | None = None) -> None:
@@ -118,11 +118,11 @@ class Splitter:
 
     @property
     def begun(self) -> bool:
-        """Whether the body began as a JSON object does."""
+        """Whether the body begins like a JSON object."""
         return self._kept[:1] == b"{"
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[Block]:
-        """Take the next bytes; yield the blocks that they complete, in order, each read when its turn comes."""
+        """Add the next bytes and yield the blocks they complete, in order; each is decoded just before."""
         if self.broken is not None:
             return
         del self._buffer[: self._at]
@@ -132,10 +132,10 @@ class Splitter:
         try:
             while (block := next(self._parse)) is not None:
                 yield block
-        except _Broken as trouble:
-            self.broken = str(trouble)
+        except _Broken as error:
+            self.broken = str(error)
 
-    # The grammar, as generators that stop wherever bytes are missing.
+    # The grammar, as generators that pause wherever bytes are missing.
 
     def _document(self) -> _Parse:
         while len(self._buffer) < len(_BOM) and _BOM.startswith(self._buffer):
@@ -153,7 +153,7 @@ class Splitter:
         raise _Broken(f"bytes follow the document at byte {self._where}")
 
     def _foreign(self) -> _Parse:
-        # Some page instead of an answer: its beginning is enough to judge it by.
+        # Not an API response, perhaps an HTML page: its beginning is enough to classify it.
         while True:
             self._keep(min(len(self._buffer) - self._at, MAX_ENVELOPE - len(self._kept)))
             self._at = len(self._buffer)
@@ -215,7 +215,7 @@ class Splitter:
                 self._at += scan.length
                 scan.length = 0
             yield
-            # With twice the bytes the item may be one of a block; trying no sooner keeps the work linear.
+            # With twice the bytes, the item may be part of a block; not trying earlier keeps the work linear.
             there = len(self._buffer) - self._at
             if tried < BLOCK and there >= 2 * tried:
                 tried = there
@@ -238,7 +238,7 @@ class Splitter:
         return scan.length
 
     def _next(self) -> Generator[None, None, int]:
-        """Skip white space; return the byte behind it without taking it."""
+        """Skip white space; return the next byte without consuming it."""
         while True:
             space = _SPACE.match(self._buffer, self._at)
             assert space is not None
@@ -247,11 +247,11 @@ class Splitter:
                 return self._buffer[self._at]
             yield
 
-    # What the grammar does with the bytes.
+    # Helpers of the grammar.
 
     def _cut_block(self) -> Block | None:
         start = self._at
-        # The first block is short, so that the first records come at once.
+        # The first block is short, so that the first records are yielded early.
         size = BLOCK if self._index else _FIRST
         for cut in split_points(self._buffer, start, min(len(self._buffer), start + size)):
             text = b"".join((b"[", memoryview(self._buffer)[start:cut], b"]"))

@@ -1,4 +1,4 @@
-"""One streamed answer, from its opening to the verdict on it; and the next ones, opened ahead."""
+"""Streamed responses: opened (also ahead of time), read in blocks, and classified."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ import attrs
 
 from videoapi.errors import CallTimeout, ProtocolError, VideoAPIError
 from videoapi.pipeline.pipeline import Pipeline
-from videoapi.protocol.outcome import Outcome
+from videoapi.protocol.outcome import BodyInterrupted, Outcome
 from videoapi.protocol.routes import Request, Route
 from videoapi.protocol.verdicts import Verdict
 from videoapi.streaming.splitter import Block, ListValue, Read, Splitter
-from videoapi.transport.response_body import BodyInterrupted, ResponseBody
 
 T = TypeVar("T")
 
 MAX_BODY: Final = 1024**3
 """Largest streamed body, inflated, in bytes."""
-# What is handed on at once: a chunk may be a megabyte, and copying it into the splitter would hold the loop.
+# Bytes fed to the splitter at a time: a chunk may be 1 MB, and copying that much would block the event loop.
 _PIECE: Final = 128 * 1024
 
 
 class StreamTimeout:
-    """How long a stream may still wait for the service; the consumer's own time does not count.
+    """The total time a stream may wait for the service; the consumer's own time does not count.
 
     Args:
-        limit: Seconds in all, or None for no limit.
-        route: What is waited for, to name it in the error.
+        limit: Total seconds, or None for no limit.
+        route: The route to name in the error.
     """
 
     def __init__(self, limit: float | None, route: Route) -> None:
@@ -37,10 +36,10 @@ class StreamTimeout:
         self._route = route
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
-        """Await something of the service.
+        """Await the service, and deduct the time from the limit.
 
         Raises:
-            CallTimeout: The limit is used up; go on from the error's `cursor`.
+            CallTimeout: If the limit is used up; resume from the error's `cursor`.
         """
         if self._left is None:
             return await awaitable
@@ -64,9 +63,9 @@ class StreamTimeout:
 
 
 class Prefetcher:
-    """Opens the answers that come next while one is read, where permits are free.
+    """A prefetcher: opens the next responses while one is read, if permits are free.
 
-    No more than their heads is taken; their bodies wait in the connection's own buffers.
+    Only their headers are read; their bodies wait in the buffers of the connections.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -74,14 +73,14 @@ class Prefetcher:
         self._tasks: dict[str, asyncio.Task[Outcome]] = {}
 
     async def take(self, request: Request) -> Outcome:
-        """Return the opened answer to a request, whether or not it was opened ahead."""
+        """Return the opened response to a request, prefetched or opened now."""
         task = self._tasks.get(request.path)
-        # What failed a while ago says little of now.
+        # Do not reuse an earlier failure: the service may have recovered since.
         if task is None or (task.done() and task.exception() is not None):
             self._tasks.pop(request.path, None)
             return await self._pipeline.open_stream(request)
         try:
-            # Until its outcome is in our hands the task stays listed, so that nothing is left open.
+            # Keep the task listed until its outcome is received, so that `aclose` closes it after a cancellation.
             outcome = await task
         except VideoAPIError:
             del self._tasks[request.path]
@@ -90,7 +89,7 @@ class Prefetcher:
         return outcome
 
     def prefetch(self, requests: Iterable[Request]) -> None:
-        """Begin to open what comes next, in order."""
+        """Start to open the next responses, in order."""
         for request in requests:
             if request.path not in self._tasks:
                 if not self._pipeline.pool.may_prefetch():
@@ -98,7 +97,7 @@ class Prefetcher:
                 self._tasks[request.path] = asyncio.create_task(self._pipeline.open_stream(request))
 
     async def aclose(self) -> None:
-        """Stop what is being opened, close what is open."""
+        """Cancel pending requests and close open responses."""
         tasks, self._tasks = list(self._tasks.values()), {}
         for task in tasks:
             task.cancel()
@@ -109,11 +108,11 @@ class Prefetcher:
 
 @attrs.define(eq=False)
 class StreamedResponse:
-    """Reads one answer.
+    """One streamed response.
 
-    `read` reads the items of a block at once; without it they stay bytes.
-    `outcome` says, after the last block, what became of it: anything but DONE means that the
-    records so far are not all. `most` is how large the body may be where that is not `MAX_BODY`.
+    `decode` decodes the items of a block in one pass; without it they stay bytes.
+    `outcome` is set after the last block: with any verdict but DONE, the records are incomplete.
+    `max_bytes` limits the size of the body; None means `MAX_BODY`.
     """
 
     pipeline: Pipeline
@@ -130,10 +129,10 @@ class StreamedResponse:
         return self.outcome is not None and self.outcome.verdict is Verdict.DONE
 
     async def blocks(self, opening: Callable[[], Awaitable[Outcome]]) -> AsyncGenerator[Block, None]:
-        """Open the answer, and yield its items in blocks as they come.
+        """Open the response, and yield its items in blocks as they arrive.
 
         Raises:
-            VideoAPIError: It could not be opened, took too long, or is too large.
+            VideoAPIError: If it cannot be opened, takes too long, or is too large.
         """
         splitter = Splitter(self.key, self.decode)
         opened = await self.timeout.wait(opening())
@@ -152,16 +151,16 @@ class StreamedResponse:
                 for start in range(0, len(chunk), _PIECE):
                     for block in splitter.feed(chunk[start : start + _PIECE]):
                         yield block
-                        # Others get their turn, however much has arrived already.
+                        # Let other tasks run, even if much data is already buffered.
                         await asyncio.sleep(0)
             self.outcome = self._classify(splitter, opened)
-        except BodyInterrupted as lost:
-            self.outcome = self.pipeline.interrupted(self.request, lost.reason, lost.timed_out, body.status)
+        except BodyInterrupted as error:
+            self.outcome = self.pipeline.interrupted(self.request, error.reason, error.timed_out, body.status)
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
-            if not self.done and isinstance(body, ResponseBody):
-                # Not plainly the answer, though it may have come to its end: nobody else may use its connection.
+            if not self.done:
+                # Not a valid response, even if it was read to its end: its connection must not be reused.
                 body.discard()
             await body.aclose()
 

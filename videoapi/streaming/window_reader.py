@@ -1,4 +1,4 @@
-"""From window to window: each read whole, and again where its answer broke, none of it twice."""
+"""Reads windows in order, and reads a window again if its response breaks off, without duplicates."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from videoapi.streaming.windows import Cursor, Window
 R = TypeVar("R")
 
 MAX_PREFETCHED: Final = 2
-"""Windows opened while one is read."""
+"""Maximum number of windows opened ahead while one is read."""
 
 log = logging.getLogger("videoapi.streaming")
 
 
 @attrs.frozen(kw_only=True)
 class Query(Generic[R]):
-    """What a stream asks for, and how it reads what comes.
+    """The query of a stream: what to request, and how to decode the records.
 
     Args:
-        name: The question in words; a cursor carries it.
-        windows: The parts in which it is asked.
-        request: The request of one part.
-        key: The name under which the list stands in an answer.
-        reader: Reads one record.
-        identity: What makes a record the same when it is read again.
-        day: The UTC day a record belongs to; None where no dates are asked for.
-        null_is_empty: Whether `null` in place of the list means that there is nothing.
+        name: The query in words, stored in its cursors.
+        windows: The windows into which it is split.
+        request: Returns the request for a window.
+        key: The key of the list in a response.
+        decoder: Decodes the records.
+        identity: Returns the identity of a record, which is the same when the record is read again.
+        day: Returns the UTC day of a record. None if the query has no dates.
+        null_is_empty: Whether `null` in place of the list means an empty list.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Query(Generic[R]):
 
 @attrs.frozen
 class Batch(Generic[R]):
-    """Records of one block; `before` were handed out in this window before them."""
+    """Records of one block; `before` is the number of records that precede them in the window."""
 
     window: Window
     before: int
@@ -62,15 +62,15 @@ class Batch(Generic[R]):
 
 
 class WindowReader(Generic[R]):
-    """Goes through the windows of one query, once.
+    """A single pass over the windows of a query.
 
     Args:
-        caller: Opens and judges the answers.
-        query: What is asked.
-        start: Behind which record to begin.
-        windows: The windows still to read, the first the one in which `start` stands.
-        strict: Whether a record that cannot be read ends the stream.
-        timeout: Seconds the service may be waited for in all, or None.
+        pipeline: Opens and classifies the responses.
+        query: The query.
+        start: The cursor after which to begin.
+        windows: The windows to read, beginning with that of `start`.
+        strict: Whether a record that cannot be parsed ends the stream with an error.
+        timeout: Total seconds to wait for the service, or None for no limit.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class WindowReader(Generic[R]):
         """Yield the records of all windows, in order.
 
         Raises:
-            VideoAPIError: A window could not be read, nor could it be read again.
+            VideoAPIError: If a window cannot be read, even after retries.
         """
         prefetcher = Prefetcher(self._pipeline)
         after, count = self._start.after, self._start.count
@@ -130,7 +130,7 @@ class WindowReader(Generic[R]):
                 in_vain += 1
                 await self._retry(request, response.outcome, in_vain)
             elif record_filter.skipping:
-                log.warning("The record of a cursor is gone; window %s is read from its start.", window)
+                log.warning("The cursor's record no longer exists; reading window %s from the start.", window)
                 self.restarted, after, count = True, None, 0
             else:
                 return
@@ -163,19 +163,19 @@ class WindowReader(Generic[R]):
         again = await self._timeout.wait(self._pipeline.retry_read(request, outcome, in_vain))
         if not again:
             raise self._pipeline.error(outcome, request, in_vain)
-        log.debug("%s %s broke off and is read again.", request.method, request.route.template)
+        log.debug("%s %s: the response broke off; reading it again.", request.method, request.route.template)
 
     def _log_rejected(self, rejected: Rejected) -> None:
         place = (rejected.window, rejected.index, rejected.offset, rejected.reason)
         if self.filter.rejected_count == 1:
             log.warning(
-                "A record of %s cannot be read and is left out: window %s, index %d, offset %d: %s. "
-                "Later ones are told at DEBUG.",
+                "Skipped a record of %s that cannot be parsed: window %s, index %d, offset %d: %s. "
+                "Further ones are logged at DEBUG.",
                 self._query.name,
                 *place,
             )
         else:
-            log.debug("Left out: window %s, index %d, offset %d: %s", *place)
+            log.debug("Skipped a record: window %s, index %d, offset %d: %s", *place)
 
 
 def _unreadable(request: Request, rejected: Rejected) -> VideoAPIError:

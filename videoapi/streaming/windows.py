@@ -1,9 +1,9 @@
-"""Periods as windows, whose record is whose, and where to go on: the decisions behind reports.
+"""Date windows of a period, the records they own, and cursors.
 
-The service does not say whether its end date is inclusive. So neighbouring windows share their
-boundary day, the last one asks one day further, and a record is handed out by the one window that
-owns the UTC day of its `trans_date`: the result is the same under both readings, in any order of
-rows. Source: docs/contract.md 5.2.
+The service does not document whether its end date is inclusive. Adjacent windows therefore share
+their boundary day, the last one requests an extra day, and a record is yielded only by the window that
+owns the UTC day of its `trans_date`. The result is the same either way, and in any order of rows.
+Source: docs/contract.md 5.2.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DAY: Final = timedelta(days=1)
 
 
 class Ownership(enum.Enum):
-    """Where a record belongs, seen from the window that brought it."""
+    """Where a record belongs, relative to the window that returned it."""
 
     OWN = "here"
     NEIGHBOUR = "in another window of the period"
@@ -33,10 +33,10 @@ class Ownership(enum.Enum):
 
 @attrs.frozen
 class Window:
-    """One request's share of what is asked for.
+    """The part of a query that one request covers.
 
-    `first` to `last` are the UTC days it owns, `until` is the last day it asks for; `start` and
-    `end` are those of the whole period. All are None where no period is asked for.
+    `first` to `last` are the UTC days it owns, `until` is the last day it requests; `start` and
+    `end` are the first and last day of the full period. A query without a period has none of these.
     """
 
     index: int = 0
@@ -50,7 +50,7 @@ class Window:
         return f"{self.first}..{self.last}" if self.first else "all"
 
     def ownership(self, day: date | None) -> Ownership:
-        """Tell where a record of this day belongs; without a readable day it stays where it came."""
+        """Return where a record of this day belongs; a record without a valid day belongs here."""
         if day is None or self.first is None or self.last is None:
             return Ownership.OWN
         if self.first <= day <= self.last:
@@ -60,23 +60,23 @@ class Window:
         return Ownership.NEIGHBOUR if self.start <= day <= self.end else Ownership.OUTSIDE
 
     def overlaps(self, day: date | None) -> bool:
-        """Tell whether another window may bring records of this day too: their ids are remembered."""
+        """Return whether another window may also return records of this day, so their IDs must be remembered."""
         return self.first is not None and (day is None or (self.index > 0 and day == self.first))
 
 
 UNBOUNDED: Final = Window()
-"""The one window of a question that names no dates."""
+"""The only window of a query without dates."""
 
 
 def split_period(start: date, end: date) -> tuple[Window, ...]:
-    """Cut a period into windows of 7 days, the last one shorter.
+    """Split a period into windows of 7 days; the last one may be shorter.
 
     Args:
         start: First UTC day, inclusive.
         end: Last UTC day, inclusive.
 
     Raises:
-        ValidationError: The period ends before it starts, or with the calendar itself.
+        ValidationError: If the period ends before it starts, or on `date.max`.
     """
     if end < start:
         raise ValidationError(f"the period ends ({end}) before it starts ({start})", field="end")
@@ -92,7 +92,7 @@ def split_period(start: date, end: date) -> tuple[Window, ...]:
 
 
 def utc_day(text: str | None) -> date | None:
-    """Return the UTC day of a time as the service writes it, or None where there is none to read.
+    """Return the UTC day of a timestamp of the service, or None if it is missing or invalid.
 
     A time without a zone is UTC. Source: docs/contract.md 5.2.
     """
@@ -109,11 +109,11 @@ def utc_day(text: str | None) -> date | None:
 
 @attrs.frozen
 class Cursor:
-    """A place in a stream: a window, and the last record handed out there.
+    """A position in a stream: a window, and the last record yielded from it.
 
-    `str(cursor)` is text to keep; give it, or the cursor itself, to the same question again, and
-    the stream goes on behind that record. `restarted` tells that such a record was no longer found
-    and its window was handed out from the start.
+    `str(cursor)` is text that you can store. Pass it, or the cursor itself, to the same query, and the
+    stream resumes after that record. `restarted` is True if the record no longer existed, so that its
+    window was yielded from the start.
     """
 
     query: str
@@ -129,27 +129,27 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """Read a cursor's text.
+        """Parse a cursor's text.
 
         Raises:
-            ValidationError: This is no cursor's text; take it from `page.cursor` or `stream.cursor`.
+            ValidationError: If the text is not a cursor; take it from `page.cursor` or `stream.cursor`.
         """
         try:
             packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
             version, query, since, after, count = json.loads(packed)
         except (ValueError, TypeError, binascii.Error, RecursionError):
             raise _no_cursor() from None
-        whole = isinstance(query, str) and isinstance(since, str) and isinstance(after, str | None)
-        if version != 1 or not whole or type(count) is not int or count < 0:
+        valid = isinstance(query, str) and isinstance(since, str) and isinstance(after, str | None)
+        if version != 1 or not valid or type(count) is not int or count < 0:
             raise _no_cursor()
         return cls(query, since, after, count)
 
 
 def resume(cursor: Cursor | str, query: str, windows: tuple[Window, ...]) -> tuple[Cursor, int]:
-    """Return the cursor, and the index of the window in which it stands.
+    """Return the cursor and the index of its window.
 
     Raises:
-        ValidationError: The text is no cursor, or it belongs to another question.
+        ValidationError: If the text is not a cursor, or belongs to another query or period.
     """
     place = Cursor.parse(cursor) if isinstance(cursor, str) else cursor
     if place.query != query:
@@ -165,7 +165,7 @@ def resume(cursor: Cursor | str, query: str, windows: tuple[Window, ...]) -> tup
 
 
 def since_of(window: Window) -> str:
-    """Return the text by which a cursor names a window."""
+    """Return the text that identifies a window in a cursor."""
     return window.first.isoformat() if window.first else ""
 
 

@@ -1,4 +1,4 @@
-"""The HTTP transport: connections, permits, deadlines, and one attempt on the wire.
+"""The HTTP transport: connections, permits, deadlines, the headers of a request, and one attempt on the wire.
 
-The only client code that uses aiohttp; knows no rooms, no retries and no accounts.
+The only client code that uses aiohttp. Independent of rooms, retries and accounts.
 """

@@ -1,4 +1,4 @@
-"""Our connector: knows whether a request can have left, and uses no connection on which something waits."""
+"""The aiohttp connector: records whether a request may have been sent, and discards stale connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiohttp.connector import Connection
 
 
 class ConnectionState:
-    """One connection of the pool: how often it was handed out, and how to ask the kernel what waits on it."""
+    """A pooled connection: its use count, and a poller that detects unread data."""
 
     __slots__ = ("_poll", "uses")
 
@@ -24,9 +24,9 @@ class ConnectionState:
         self._poll: select.poll | None = None
 
     def is_stale(self, connection: Connection) -> bool:
-        """Tell whether bytes or an end wait there; the loop may not have read them yet."""
+        """Return whether the socket has unread data or was closed by the peer, even if the loop has not seen it yet."""
         if self._poll is None:
-            # The socket lives as long as the connection, so it is looked up once.
+            # The socket lives as long as the connection, so look it up once.
             transport = connection.transport
             socket = transport.get_extra_info("socket") if transport is not None else None
             if socket is None or socket.fileno() < 0:
@@ -37,35 +37,35 @@ class ConnectionState:
 
 
 class AttemptState:
-    """How far one attempt got, as seen from below it."""
+    """The progress of one attempt, recorded while it is sent."""
 
     __slots__ = ("_state", "_use", "connect_called", "protocol", "started")
 
     def __init__(self) -> None:
         self.started = False
-        """Whether a connection was asked for, or aiohttp's session to send the request."""
+        """Whether a connection was requested, or the request was passed to aiohttp's session."""
         self.connect_called = False
-        """Whether the connector was asked at all; a stand-in for the session never does."""
+        """Whether the connector was called; a mocked session never calls it."""
         self.protocol: ResponseHandler | None = None
-        """The connection that was handed out; from then on bytes may have left."""
+        """The acquired connection; once it is set, the request may have been sent."""
         self._state: ConnectionState | None = None
         self._use = 0
 
     def take(self, protocol: ResponseHandler, state: ConnectionState) -> None:
-        """Note that a connection was handed out to this attempt."""
+        """Record that this attempt has acquired a connection."""
         state.uses += 1
         self.protocol, self._state, self._use = protocol, state, state.uses
 
     def prevent_reuse(self) -> None:
-        """Let nobody use the connection after this attempt; what is still to come can be read."""
+        """Keep the connection from being reused after this attempt; the rest of the response can still be read."""
         if self.protocol is not None:
             self.protocol.force_close()
 
     def close(self) -> None:
-        """Close the connection, even if it has gone back to the pool with its last byte.
+        """Close the connection, even if its last byte has already returned it to the pool.
 
-        Where the next one took it from there already, it is closed after his answer: he did no wrong,
-        and would wait in vain.
+        If another attempt has acquired it since, it is closed only after that attempt's response, so
+        that an unrelated request does not fail.
         """
         if self.protocol is None or self._state is None:
             return
@@ -75,15 +75,15 @@ class AttemptState:
             self.protocol.force_close()
 
 
-current_attempt: Final[ContextVar[AttemptState | None]] = ContextVar("videoapi_exchange", default=None)
-"""The attempt under way in this task. `connect()` runs in the attempt's own task, so this reaches it."""
+current_attempt: Final[ContextVar[AttemptState | None]] = ContextVar("videoapi_attempt", default=None)
+"""The attempt running in the current task, which is also the task that calls `connect()`."""
 
 
 class Connector(aiohttp.TCPConnector):
-    """A pool that tells when a connection was ready, and drops those on which bytes or an end wait.
+    """A connection pool that discards stale connections and records whether a request may have been sent.
 
-    An answer that is there before the question is nobody's answer. aiohttp hands it to the next
-    request; here the connection is closed and another taken.
+    Stale: unread data, or closed by the peer. aiohttp would return unread data as the response to the
+    next request; this connector closes the connection and takes another one.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -100,7 +100,7 @@ class Connector(aiohttp.TCPConnector):
         attempt: AttemptState | None,
         traces: Sequence[Any] = (),
     ) -> Connection:
-        """Return a connection, and note in `exchange` how far that got."""
+        """Return a connection that is not stale, and record the progress in `attempt`."""
         if attempt is not None:
             attempt.connect_called = True
         while True:
@@ -110,7 +110,7 @@ class Connector(aiohttp.TCPConnector):
                 return connection
             state = self._states.get(protocol)
             if state is None:
-                # A fresh connection is not polled: TLS session tickets wait on it, rightly.
+                # Do not poll a new connection: unread TLS session tickets are normal there.
                 state = self._states[protocol] = ConnectionState()
                 break
             if not (protocol.should_close or state.is_stale(connection)):

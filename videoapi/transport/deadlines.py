@@ -1,27 +1,27 @@
 """One timer for the deadlines of many tasks.
 
-A timer for each call costs a tenth of the call; here each call only notes its deadline, and one
-timer of the event loop wakes at the earliest of them. It does not trust the limits below it: each
-attempt, its body included, ends here at the latest.
+A timer per call costs a tenth of the call. Here, one event loop timer fires at the earliest deadline.
+It does not rely on lower-level timeouts: each attempt, including its body, ends by its deadline.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final
 
-from videoapi.events import log
-
+log: Final = logging.getLogger("videoapi")
 _GRAIN: Final = 0.01
-"""Shortest time between two looks, in seconds: ten thousand deadlines cost a hundred looks a second."""
+"""Minimum interval between two checks, in seconds: at most 100 checks per second for any number of deadlines."""
 _STALL: Final = 0.1
-"""How late a look must come, in seconds, for the loop to have been blocked."""
+"""Delay of a check, in seconds, above which the event loop counts as blocked."""
 _GRACE: Final = 1.0
-"""Longest postponement after that, in seconds."""
+"""Maximum postponement after a blocked loop, in seconds."""
+_BLOCKED: Final = "The event loop was blocked for %.1f s; deadlines extended by %.1f s. Use asyncio.to_thread()."
 
 
 class Deadline:
-    """One task's deadline, on the loop's clock; `deadline` may be moved while it runs."""
+    """The deadline of one task, on the event loop's clock; `deadline` may change while the task runs."""
 
     __slots__ = ("_cancelling", "_uncancelled", "deadline", "fired", "task")
 
@@ -33,25 +33,25 @@ class Deadline:
         self._cancelling = task.cancelling()
 
     def expired(self) -> bool:
-        """Tell, in an `except CancelledError`, whether the deadline and nobody else cancelled the task."""
+        """Return, in `except CancelledError`, whether only the deadline cancelled the task, and undo that."""
         if not self.fired or self._uncancelled:
             return False
         self._uncancelled = True
         return self.task.uncancel() <= self._cancelling
 
     def not_cancelled(self) -> bool:
-        """Tell whether nobody has asked the task to end since the watch began."""
+        """Return whether the task has not been cancelled since the deadline was set."""
         return self.task.cancelling() <= self._cancelling
 
     def uncancel(self) -> None:
-        """Take back a cancellation that something on its way turned into another exception."""
+        """Undo the deadline's cancellation if other code turned it into another exception."""
         if self.fired and not self._uncancelled:
             self._uncancelled = True
             self.task.uncancel()
 
 
 class DeadlineTimer:
-    """Cancels the tasks whose deadline has passed."""
+    """A timer that cancels the tasks whose deadline has passed."""
 
     __slots__ = ("_limits", "_loop", "_postponed", "_timer", "_wakes_at", "closed")
 
@@ -64,7 +64,7 @@ class DeadlineTimer:
         self.closed = False
 
     def start(self, deadline: float) -> Deadline:
-        """Watch the current task until `stop`."""
+        """Set a deadline, on the loop's clock, for the current task; `stop` removes it."""
         task = asyncio.current_task(self._loop)
         assert task is not None
         limit = Deadline(task, deadline)
@@ -74,18 +74,18 @@ class DeadlineTimer:
         return limit
 
     def reschedule(self, limit: Deadline, deadline: float) -> None:
-        """Give a watch another deadline."""
+        """Move a deadline."""
         limit.deadline = deadline
         self._wake_by(deadline)
 
     def stop(self, limit: Deadline) -> None:
-        """Watch no more."""
+        """Remove a deadline."""
         self._limits.pop(limit, None)
         if limit.fired:
             limit.uncancel()
 
     def close(self) -> None:
-        """End what is still watched, as what it waits for will not come; then the timer."""
+        """Cancel the tasks that still have a deadline, because no more data will arrive, and stop the timer."""
         self.closed = True
         closing = asyncio.current_task(self._loop)
         for limit in self._limits:
@@ -122,10 +122,10 @@ class DeadlineTimer:
             self._wake_by(max(earliest, now + _GRAIN))
 
     def _postpone(self, now: float) -> bool:
-        """Look a second time after the loop was blocked: what is late by then may be here, and unread."""
+        """Postpone the check once after the loop was blocked: responses may have arrived that were not read yet."""
         late = now - self._wakes_at
         self._postponed = not self._postponed and late > _STALL
         if self._postponed:
-            log.warning("The event loop was blocked for %.1f s; keep such work in a thread.", late)
+            log.warning(_BLOCKED, late, min(late, _GRACE))
             self._wake_by(now + min(late, _GRACE))
         return self._postponed

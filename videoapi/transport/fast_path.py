@@ -1,12 +1,11 @@
-"""One exchange straight on a connection of the pool.
+"""Sends a request directly on a pooled connection, without `ClientSession.request`.
 
-`ClientSession.request` serves every kind of request: cookies, redirects, forms, uploads, traces. A
-call of this library is of one kind: a head that hardly changes, a short body that is at hand, an
-answer that is read whole. It takes aiohttp's pool, TLS and parser, and leaves out what stands between
-them, which costs more than all the rest of a call (see docs/explanation/cost.md). What is of another
-kind, and whatever stands in for the session, goes through the session: `fits` tells.
+`ClientSession.request` supports cookies, redirects, forms, uploads and traces, which these calls do not
+need: their headers rarely change, their body is short and in memory, and the response is read completely.
+The fast path uses aiohttp's pool, TLS and parser without the layers in between, which cost more than the
+rest of a call (see docs/explanation/cost.md). Other requests, and a mocked or traced session, do not use it.
 
-This goes a step below aiohttp's documented surface, so it is done with the releases it was tested with.
+It relies on aiohttp internals, so it is used only with the releases it was tested with.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from multidict import CIMultiDictProxy
 from videoapi.transport.connector import AttemptState, Connector
 
 AIOHTTP_SUPPORTED: Final = aiohttp.__version__.startswith("3.14.")
-"""Whether aiohttp is of a release with which this was tested."""
+"""Whether this module was tested with the installed aiohttp release."""
 
 
 def _genuine(function: object) -> object:
@@ -30,17 +29,17 @@ def _genuine(function: object) -> object:
     return function if code is not None and code.co_filename == client.__file__ else None
 
 
-# None where somebody stood in for them already when this was imported.
+# None if they were patched before this module was imported.
 _REQUEST: Final = _genuine(ClientSession._request)
 _METHOD: Final = _genuine(ClientSession.request)
 
 
 class MalformedResponse(Exception):
-    """What came is no HTTP."""
+    """The response is not valid HTTP."""
 
 
 class FastResponse:
-    """The head of an answer, and its body that is still to be read; `release` or `close` it."""
+    """A response whose body is still unread; call `release` or `close` when done."""
 
     __slots__ = ("_connection", "content", "headers", "status")
 
@@ -53,9 +52,9 @@ class FastResponse:
         self._connection = connection
 
     def release(self) -> None:
-        """Give the connection back to the pool, or close it where it is not ready for the next request."""
+        """Return the connection to the pool, or close it if it cannot take another request."""
         transport = self._connection.transport
-        # An answer can come before the whole question has left.
+        # A response can arrive before the complete request has been sent.
         if transport is None or not self.content.at_eof() or transport.get_write_buffer_size():
             self._connection.close()
         else:
@@ -67,7 +66,7 @@ class FastResponse:
 
 
 def is_usable(session: ClientSession) -> bool:
-    """Tell whether nothing stands in for the session, or watches it: aioresponses, recorders, tracers."""
+    """Return whether the session is neither mocked nor traced (aioresponses, recorders, tracers)."""
     return ClientSession._request is _REQUEST and ClientSession.request is _METHOD and not session.trace_configs
 
 
@@ -78,17 +77,18 @@ async def send(
     message: bytes,
     attempt: AttemptState,
 ) -> FastResponse:
-    """Send a message, and return the head of its answer.
+    """Send a serialized request and return its response with the body unread.
 
     Args:
-        connector: The pool.
-        origin: Any request to the same origin, to find a connection by.
-        timeout: How long a new connection may take.
-        message: The whole request, as it goes over the wire.
-        exchange: Told how far it got.
+        connector: The connection pool.
+        origin: Any request to the same origin; the pool finds connections by it.
+        timeout: Limits for opening a new connection.
+        message: The complete serialized request.
+        attempt: Records the progress.
 
     Raises:
-        NoHttp, aiohttp.ClientError, OSError, TimeoutError: There is no answer.
+        MalformedResponse: If the response is not valid HTTP.
+        aiohttp.ClientError, OSError, TimeoutError: If no response arrives.
     """
     try:
         connection = await connector.acquire(origin, timeout, attempt)
@@ -97,16 +97,16 @@ async def send(
     try:
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None or transport.is_closing():
-            # Nothing has left, although there was a connection.
+            # Nothing was sent, although a connection was acquired.
             attempt.protocol = None
             raise aiohttp.ClientConnectionResetError("the connection is closing")
         protocol.set_response_params(read_until_eof=True)
         transport.write(message)
-        head, content = await protocol.read()
-        while 100 <= head.code < 200 and head.code != 101:
-            # Only announces that an answer will come. Source: RFC 9110, 15.2.
-            head, content = await protocol.read()
-        return FastResponse(connection, head.code, head.headers, content)
+        response, content = await protocol.read()
+        while 100 <= response.code < 200 and response.code != 101:
+            # Skip interim responses. Source: RFC 9110, 15.2.
+            response, content = await protocol.read()
+        return FastResponse(connection, response.code, response.headers, content)
     except HttpProcessingError:
         connection.close()
     except BaseException:

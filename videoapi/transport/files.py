@@ -1,4 +1,4 @@
-"""One GET for a file: aiohttp's exceptions end here."""
+"""Sends one GET for a file, and turns aiohttp's exceptions into the library's."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from videoapi.transport.resolver import NonPublicAddress
 from videoapi.transport.response_body import ResponseBody
 
 READ_TIMEOUT: Final = 30.0
-"""Longest silence within a file's body, in seconds."""
+"""Read timeout of a file's body, in seconds."""
 _BROKEN: Final = (aiohttp.ClientError, ConnectionDropped, OSError, TimeoutError)
 
 
 async def open_file(pool: ConnectionPool, url: URL, headers: Mapping[str, str], *, public_only: bool) -> ResponseBody:
-    """Send one GET, and return its answer with the body still open; a redirect is not followed.
+    """Send one GET and return the response with its body unread. Redirects are not followed.
 
-    The body gives back a permit of `pool.file_permits`, which the caller holds.
+    The caller holds a permit of `pool.file_permits`; the body releases it.
 
     Args:
-        pool: The connections.
-        url: Where the file lies.
-        headers: What is sent beyond the address.
-        public_only: Whether the host must have an address of the public internet.
+        pool: The connection pool.
+        url: The file's URL.
+        headers: Additional request headers.
+        public_only: Whether the host must have a public IP address.
 
     Raises:
-        DownloadFailed: The host has no address that may be used; `reason` is `host`.
-        ConnectionFailed, CallTimeout: No answer came; `retryable` says whether one may come later.
-        ProtocolError: The answer is no HTTP.
-        ConfigurationError: The client is closed, or belongs to another event loop.
+        DownloadFailed: If the host has no permitted address, or the URL is invalid; `reason` is `host`.
+        ConnectionFailed, CallTimeout: If no response arrives; `retryable` says whether a retry can succeed.
+        ProtocolError: If the response is not valid HTTP.
+        ConfigurationError: If the client is closed or belongs to another event loop.
     """
     session = pool.files(public_only=public_only)
     proxy = pool.proxy_for(url)
@@ -49,7 +49,7 @@ async def open_file(pool: ConnectionPool, url: URL, headers: Mapping[str, str], 
         return ResponseBody(response, attempt, pool.deadlines, pool.file_permits, read_timeout=READ_TIMEOUT)
     finally:
         current_attempt.reset(token)
-    # Raised out here so that it carries no trace of aiohttp's exception, which holds the headers.
+    # Raised outside the `except`, so that it does not reference aiohttp's exception, which holds the headers.
     raise failure
 
 
@@ -76,6 +76,6 @@ def _error_from(url: URL, error: BaseException) -> VideoAPIError:
 
 
 def not_fetched(kind: type[VideoAPIError], url: URL, why: str, **facts: object) -> VideoAPIError:
-    """Return the error of a file that was not fetched."""
-    # `facts` differ by class; the classes check them.
+    """Return the error for a file that could not be fetched."""
+    # `facts` differ by class, and each class checks its own.
     return kind(f"The file at {redact_url(url)} was not fetched: {why}.", method="GET", **facts)  # type: ignore[arg-type]

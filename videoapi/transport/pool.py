@@ -1,4 +1,4 @@
-"""The connection pool: aiohttp sessions, TLS, proxies, and the permits that bound what is in flight."""
+"""The connection pool: aiohttp sessions, TLS, proxies, and the permits that limit concurrency."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from videoapi.transport.resolver import PublicResolver
 
 _NEVER_RESENT: Final = frozenset({"POST", "PATCH"})
-"""Methods that aiohttp never repeats by itself. Source: RFC 9110, 9.2.2."""
+"""Methods that aiohttp never resends by itself. Source: RFC 9110, 9.2.2."""
 
 
 class ConnectionDropped(Exception):
-    """A connection broke; told under this name so that aiohttp does not send the request once more."""
+    """A broken connection, raised as its own type so that aiohttp does not resend the request."""
 
 
 async def _never_resend(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-    """Hide a broken connection from aiohttp, which would repeat a GET, PUT or DELETE without a word."""
+    """Hide a broken connection from aiohttp, which would silently resend a GET, PUT or DELETE."""
     try:
         return await handler(request)
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
@@ -43,14 +43,14 @@ async def _never_resend(request: aiohttp.ClientRequest, handler: ClientHandlerTy
 
 
 class Permits(asyncio.Semaphore):
-    """A semaphore that tells how many permits are free, and gives a free one without a coroutine."""
+    """A semaphore that reports its free permits and can be acquired without a coroutine."""
 
     @property
     def free(self) -> int:
         return self._value
 
     def acquire_nowait(self) -> bool:
-        """Take a permit as `acquire` does, if that need not wait."""
+        """Acquire a permit if `acquire` would not have to wait; return whether it was acquired."""
         if not self._value or self._waiters:
             return False
         self._value -= 1
@@ -87,7 +87,7 @@ class ConnectionPool:
         self.connect_timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
         self._tls = _tls_context(ca_file)
         self._middlewares = tuple(http_middlewares)
-        # Whether nothing of the user's stands between a call and its connection.
+        # Whether calls use no custom middleware and no proxy.
         self.fast_path_allowed = AIOHTTP_SUPPORTED and not (self._middlewares or self.proxy or self.trust_env)
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -115,15 +115,15 @@ class ConnectionPool:
         self.api()
 
     def may_prefetch(self) -> bool:
-        """Return whether a stream may be opened ahead: the last permit is kept for one that is opened now."""
+        """Return whether a stream may be opened in advance; the last permit is reserved for one needed now."""
         self.api()
         return self.stream_permits.free > 1
 
     def api(self) -> aiohttp.ClientSession:
-        """Return the session for the API, opened at first use in the running loop.
+        """Return the session for the API, created on first use in the running loop.
 
         Raises:
-            ConfigurationError: The manager is closed, or belongs to another event loop.
+            ConfigurationError: If the manager is closed or belongs to another event loop.
         """
         if self._api is None or self._closed or self._loop is not asyncio.get_running_loop():
             self.bind()
@@ -133,16 +133,16 @@ class ConnectionPool:
         return self._api
 
     def files(self, *, public_only: bool) -> aiohttp.ClientSession:
-        """Return a session for downloads, which never sees the API's credentials.
+        """Return a session for downloads, which never receives the API's credentials.
 
-        Bodies come as they are sent, not inflated. The two sessions share no connection, so that what
-        one of them may reach is not lent to the other.
+        Bodies are not decompressed. The two download sessions share no connections, so that the
+        restricted one cannot reuse a connection to a host that is not public.
 
         Args:
-            public_only: Whether hosts must resolve to addresses of the public internet.
+            public_only: Whether hosts must resolve to public IP addresses.
 
         Raises:
-            ConfigurationError: The manager is closed, or belongs to another event loop.
+            ConfigurationError: If the manager is closed or belongs to another event loop.
         """
         self.bind()
         session = self._files.get(public_only)
@@ -152,10 +152,10 @@ class ConnectionPool:
         return session
 
     def proxy_for(self, url: URL) -> str | None:
-        """Return the URL of the proxy that a request goes through, or None.
+        """Return the URL of the proxy for a request, or None.
 
         Raises:
-            ConfigurationError: The environment names a proxy that is none.
+            ConfigurationError: If the environment names an invalid proxy.
         """
         if self.proxy is not None or not self.trust_env or proxy_bypass(url.authority):
             return self.proxy
@@ -163,15 +163,15 @@ class ConnectionPool:
 
     @property
     def busy(self) -> bool:
-        """Whether more than one call is under way."""
+        """Whether more than one call is in progress."""
         return self.permits.free < self.max_connections - 1
 
     def middlewares_for(self, method: str) -> tuple[ClientMiddlewareType, ...]:
-        """Return what stands around an exchange: where aiohttp would repeat it, what keeps it from that."""
+        """Return the aiohttp middlewares for a method; if aiohttp might resend it, with one that prevents that."""
         return self._middlewares if method in _NEVER_RESENT else (_never_resend, *self._middlewares)
 
     async def aclose(self) -> None:
-        """Close all connections; calls in flight fail. Closing twice does no harm."""
+        """Close all connections; calls in flight fail. Safe to call twice."""
         self._closed = True
         sessions = [*([self._api] if self._api is not None else []), *self._files.values()]
         self._api = None
@@ -179,14 +179,14 @@ class ConnectionPool:
         for session in sessions:
             await session.close()
         if self._loop is not None:
-            # Whoever waits for the rest of a body is not told by aiohttp that its connection was closed.
+            # aiohttp does not wake a task that waits for body data when its connection is closed.
             self.deadlines.close()
 
     def bind(self) -> None:
         """Bind the pool to the running event loop.
 
         Raises:
-            ConfigurationError: The pool is closed, or belongs to another event loop.
+            ConfigurationError: If the pool is closed or belongs to another event loop.
         """
         if self._closed:
             raise ConfigurationError("The session manager is closed. Open a new one, or call before aclose().")
@@ -197,7 +197,7 @@ class ConnectionPool:
             self.permits = Permits(self.max_connections)
             self.stream_permits = Permits(self.max_streams)
             self.short_stream_permits = Permits(self.max_streams)
-            # Of their own: a download made inside `async for` over an archive must find one.
+            # Separate, so that a download started inside `async for` over an archive finds a free one.
             self.file_permits = Permits(self.max_streams)
             self.deadlines = DeadlineTimer(loop)
         elif self._loop is not loop:
@@ -218,7 +218,7 @@ class ConnectionPool:
             "keepalive_timeout": self._keepalive,
         }
         if sys.version_info < (3, 12, 7):
-            # Older interpreters lose TLS connections whose peer never says goodbye.
+            # Older Python versions leak TLS connections whose peer never sends close_notify.
             options["enable_cleanup_closed"] = True
         if self._tls is not None:
             options["ssl"] = self._tls
@@ -236,7 +236,7 @@ class ConnectionPool:
 
 
 def _tls_context(ca_file: str | None) -> ssl.SSLContext | None:
-    """Return a verifying context for a CA file; None for aiohttp's own, which verifies too."""
+    """Return a verifying context for a CA file, or None to use aiohttp's own, which verifies too."""
     if ca_file is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Connections that stand before the first request needs one, and why one could not be made."""
+"""Opens connections before the first request, and describes why a connection failed."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _ADVICE: Final = {
 
 
 class _Connected(Exception):
-    """Ends a request that has its connection, before a byte of it is sent."""
+    """Raised to end a request that has its connection, before any byte is sent."""
 
 
 async def open_connections(pool: ConnectionPool, base_url: str, number: int, limit: float) -> int:
-    """Open connections to a host and leave them to the pool; those that are idle there already count.
+    """Open connections to a host and leave them in the pool; connections already idle there count.
 
-    Only permits that are free are taken: calls under way are not waited for.
+    Only free permits are used: calls in progress are not waited for.
 
     Args:
-        pool: The connections.
-        base_url: Whither; through the proxy, where there is one.
-        number: How many.
-        limit: Seconds until all must stand.
+        pool: The connection pool.
+        base_url: Where to connect, through the proxy if one is set.
+        number: Number of connections.
+        limit: Timeout for all of them, in seconds.
 
     Returns:
-        How many stand: fewer where others failed, or where calls are under way.
+        The number of open connections: fewer if some failed, or if calls are in progress.
 
     Raises:
-        ConfigurationError: The pool is closed or of another loop.
-        ConnectionFailed: None could be opened.
+        ConfigurationError: If the pool is closed or belongs to another event loop.
+        ConnectionFailed: If no connection could be opened.
     """
     session, url = pool.api(), URL(base_url)
     proxy = pool.proxy_for(url)
@@ -57,8 +57,8 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
     except TimeoutError as error:
         ended = [error]
     finally:
-        standing = sum(connection.transport is not None for connection in held)
-        # Not before the last one stands: each would have taken the one before it from the pool.
+        opened = sum(connection.transport is not None for connection in held)
+        # Release only after all are open; otherwise each connect would reuse the previous connection.
         for connection in held:
             connection.release()
         for _ in range(permits):
@@ -66,13 +66,13 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
     if pool.closed:
         raise ConnectionFailed("No connection was opened: the client was closed meanwhile. Nothing was sent.")
     errors = [error for error in ended if error is not None]
-    if errors and not standing:
+    if errors and not opened:
         raise _public_error(errors[0])
-    return standing
+    return opened
 
 
 def describe_connect_error(error: BaseException) -> tuple[ErrorKind, str]:
-    """Tell why there is no connection, in words that hold no secret."""
+    """Return the kind of a connection error and a reason that contains no secrets."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return ErrorKind.CERTIFICATE, "the server's certificate is not trusted"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -81,15 +81,15 @@ def describe_connect_error(error: BaseException) -> tuple[ErrorKind, str]:
 
 
 async def _open(session: aiohttp.ClientSession, url: URL, proxy: str | None, held: list[Connection]) -> None:
-    """Let the session prepare a request as for a call, and take no more of it than its connection."""
+    """Let the session prepare a request as for a call, but only acquire its connection."""
     connector = session.connector
-    asked = False
+    connecting = False
 
     async def connect_only(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        nonlocal asked
-        asked = True
+        nonlocal connecting
+        connecting = True
         assert connector is not None
         held.append(await connector.connect(request, [], session.timeout))
         raise _Connected
@@ -99,13 +99,13 @@ async def _open(session: aiohttp.ClientSession, url: URL, proxy: str | None, hel
     except _Connected:
         return
     except TRANSPORT_ERRORS:
-        # A stand-in for the session has no connections, and refuses what its test did not announce.
-        if asked:
+        # A mocked session has no connections, and rejects requests that its test did not register.
+        if connecting:
             raise
 
 
 def _public_error(error: BaseException) -> BaseException:
-    """Return what is raised: aiohttp's own errors carry the proxy's password."""
+    """Return the error to raise in its place: aiohttp's own errors contain the proxy's password."""
     if not isinstance(error, TRANSPORT_ERRORS):
         return error
     kind, reason = describe_connect_error(error)

@@ -1,4 +1,4 @@
-"""The heads of one client's requests; what does not change is written once."""
+"""Writes the headers of one client's requests; the constant parts are built once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from videoapi.protocol.routes import CREATE_ROOM, Request
 USER_AGENT: Final = "videoapi"
 _JSON: Final = "application/json"
 _PATH: Final = re.compile(r"/[!-\"$-~]*")
-"""Paths that can stand in a request line as they are."""
+"""Paths that need no encoding in a request line."""
 
 
 class RequestWriter:
-    """Writes the heads of requests to one base URL.
+    """A writer of request headers for one base URL.
 
-    `login` is the `Authorization` of the latest.
+    `authorization` is the `Authorization` header of the latest request.
     """
 
     __slots__ = ("_common", "_create", "_host", "_lines", "_path", "authorization")
@@ -33,10 +33,10 @@ class RequestWriter:
         self._create = b""
 
     def headers(self, request: Request, authorization: str) -> dict[str, str]:
-        """Return the header fields of a request, with those that a middleware has added.
+        """Return the headers of a request, including those added by a middleware.
 
         Raises:
-            ConfigurationError: One of those must not be.
+            ConfigurationError: If a middleware added a header that is not allowed.
         """
         self._write_for(authorization)
         fields = dict(self._common)
@@ -47,7 +47,7 @@ class RequestWriter:
         return fields
 
     def serialize(self, request: Request, authorization: str) -> bytes | None:
-        """Return a whole request as it goes over the wire; None where it is not of the plain kind."""
+        """Return the complete serialized request, or None if it must go through the session."""
         if request.stream or request.headers or _PATH.fullmatch(request.path) is None:
             return None
         self._write_for(authorization)
@@ -56,11 +56,11 @@ class RequestWriter:
             length = "" if request.method == "GET" else "Content-Length: 0\r\n"
             return f"{self._line(request)}{self._lines}{length}\r\n".encode()
         is_create = request.route is CREATE_ROOM and request.path == CREATE_ROOM.template
-        head = self._create if is_create else b""
-        if not head:
-            head = f"{self._line(request)}{self._lines}Content-Type: {_JSON}\r\nContent-Length: ".encode()
-            self._create = head if is_create else self._create
-        return b"%b%d\r\n\r\n%b" % (head, len(body), body)
+        prefix = self._create if is_create else b""
+        if not prefix:
+            prefix = f"{self._line(request)}{self._lines}Content-Type: {_JSON}\r\nContent-Length: ".encode()
+            self._create = prefix if is_create else self._create
+        return b"%b%d\r\n\r\n%b" % (prefix, len(body), body)
 
     def _line(self, request: Request) -> str:
         return f"{request.method} {self._path}{request.path} HTTP/1.1\r\n"
@@ -76,7 +76,7 @@ class RequestWriter:
 
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:
-    """Refuse what aiohttp would refuse only after a connection was made."""
+    """Return the headers; reject those that aiohttp would reject only after connecting."""
     for name, value in headers.items():
         if any(character in "\r\n\0" for character in f"{name}{value}"):
             raise ConfigurationError(f"Header {name!r} holds a line end or NUL.")

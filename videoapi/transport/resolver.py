@@ -1,7 +1,7 @@
-"""The resolver for hosts that only a suffix lets in: what it returns lies on the public internet.
+"""The resolver for hosts allowed only by a suffix: returns only public IP addresses.
 
-It acts when a connection is made, so that a name which passed a check and then changes its address
-gains nothing.
+It runs when a connection is opened, so a host name cannot pass an earlier check and then change its
+address (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-# Ranges that reach other addresses than they seem to: IPv4-mapped, NAT64, Teredo, 6to4.
+# Ranges whose addresses embed another address: IPv4-mapped, NAT64, Teredo, 6to4.
 _DISGUISES: Final = tuple(
     ipaddress.IPv6Network(network)
     for network in ("::ffff:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16")
@@ -23,15 +23,15 @@ _DISGUISES: Final = tuple(
 
 
 class NonPublicAddress(OSError):
-    """A name resolves to no address of the public internet."""
+    """A host name has no public IP address."""
 
 
 class PublicResolver(AbstractResolver):
-    """Drops every address that is loopback, private, link-local or otherwise not public.
+    """A resolver that drops loopback, private, link-local and other non-public addresses.
 
     Args:
-        proxies: Names of proxies, which may have any address: behind one, it is the proxy that decides
-            what can be reached.
+        proxies: Host names of proxies. They may have any address; what is reachable through a proxy is
+            decided by the proxy.
     """
 
     def __init__(self, proxies: frozenset[str]) -> None:
@@ -54,7 +54,7 @@ class PublicResolver(AbstractResolver):
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address belongs to the public internet and names no other one in disguise."""
+    """Return whether an IP address is public and does not embed another address."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -65,7 +65,7 @@ def is_public(address: str) -> bool:
 
 
 def proxy_hosts(proxy: str | None, trust_env: bool) -> frozenset[str]:
-    """Return the host names of the proxies in use: the one given, and those of the environment if trusted."""
+    """Return the host names of the proxies in use: `proxy`, and those of the environment if trusted."""
     addresses = [proxy] if proxy else []
     if trust_env:
         addresses += urllib.request.getproxies().values()

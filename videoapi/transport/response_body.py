@@ -1,4 +1,4 @@
-"""The body of an answer: read whole and bounded, or handed on while it is still open."""
+"""Response bodies: read completely up to a size limit, or streamed."""
 
 from __future__ import annotations
 
@@ -8,32 +8,23 @@ from typing import Final
 
 import aiohttp
 
+from videoapi.protocol.outcome import BodyInterrupted
 from videoapi.transport.connector import AttemptState
 from videoapi.transport.deadlines import DeadlineTimer
 from videoapi.transport.fast_path import MalformedResponse
 from videoapi.transport.pool import ConnectionDropped
 
 READ_TIMEOUT: Final = 20.0
-"""Longest silence within a streamed body, in seconds."""
+"""Read timeout of a streamed body, in seconds."""
 _STALL_SECONDS: Final = 60.0
 _STALL_BYTES: Final = 60 * 1024
 CLOSED: Final = "the client was closed meanwhile"
 TRANSPORT_ERRORS: Final = (aiohttp.ClientError, MalformedResponse, ConnectionDropped, OSError, TimeoutError)
-"""What is raised when an exchange breaks."""
-
-
-class BodyInterrupted(Exception):
-    """A streamed body broke; `reason` says how, in words that hold no secret, `rest` is what still came."""
-
-    def __init__(self, reason: str, *, timed_out: bool = False, rest: bytes = b"") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.timed_out = timed_out
-        self.rest = rest
+"""Exceptions that mean the connection or the response failed."""
 
 
 class ResponseBody:
-    """A response body that is still open; iterate over it once, then it closes itself."""
+    """An open response body; iterate over it once, after which it closes itself."""
 
     __slots__ = ("_attempt", "_deadlines", "_ended", "_permits", "_read_timeout", "_response", "headers", "status")
 
@@ -55,10 +46,10 @@ class ResponseBody:
         self._ended = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the bytes as they come.
+        """Yield the data as it arrives.
 
         Raises:
-            BodyLost: The connection broke, fell silent, or came at less than 1 KiB/s for 60 s.
+            BodyInterrupted: If the connection breaks or closes, stalls, or averages below 1 KiB/s for 60 s.
         """
         clock = asyncio.get_running_loop().time
         waited, received = 0.0, 0
@@ -78,13 +69,13 @@ class ResponseBody:
             yield chunk
 
     async def aclose(self) -> None:
-        """Close the connection and give the permit back; does no harm after the end, nor twice."""
+        """Close the connection unless the body has ended, and release the permit. Safe to call twice."""
         if not self._ended:
             self.discard()
         self._release()
 
     def discard(self) -> None:
-        """Let nobody use the connection again, even after the end: this was not plainly the answer."""
+        """Keep the connection from being reused, even after the end of the body; for invalid responses."""
         self._attempt.close()
         self._response.close()
 
@@ -125,7 +116,7 @@ class ResponseBody:
 
 
 async def read_bounded(content: aiohttp.StreamReader, limit: int) -> bytes | None:
-    """Read a body of at most `limit` bytes, inflated; None where it is larger."""
+    """Return a decompressed body, or None if it is larger than `limit` bytes."""
     parts: list[bytes] = []
     size = 0
     while chunk := await content.readany():
@@ -137,15 +128,15 @@ async def read_bounded(content: aiohttp.StreamReader, limit: int) -> bytes | Non
 
 
 def error_name(error: BaseException) -> str:
-    """Name the class of what aiohttp raised, never its text, which may hold a header or a URL."""
+    """Return the class name of a transport error, never its text, which may contain a header or a URL."""
     return str(error) if isinstance(error, ConnectionDropped) else type(error).__name__
 
 
 def _unread(content: aiohttp.StreamReader) -> bytes:
-    """Return what came before the connection broke: aiohttp has it, and hands it out no more.
+    """Return the data received before the connection broke, which aiohttp no longer returns.
 
-    There is no public way to it. Where aiohttp changes its mind, a resumed download asks for a few
-    bytes once more.
+    aiohttp has no public API for this. If it renames the attributes, a resumed download only
+    requests a few bytes again.
     """
     buffers = getattr(content, "_buffer", ())
     return b"".join(buffers)[getattr(content, "_buffer_offset", 0) :]

@@ -1,4 +1,4 @@
-"""`videoapi demo`: the main job, from a thousand rooms to their recordings, on this machine alone."""
+"""`videoapi demo`: the main workflow, from a thousand rooms to their recordings, on this machine alone."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import click
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Leave the recordings there.")
 @click.option("--quiet", is_flag=True, help="No progress, only the report.")
 def demo(rooms: int, records: int, seed: int, keep: Path | None, quiet: bool) -> None:
-    """Do the whole job against a sandbox that makes trouble, and compare the counts with its ledger.
+    """Run the main workflow against a sandbox that injects faults.
 
-    Makes rooms and tokens, holds conferences, streams a month of call records and downloads
-    recordings, while requests meet throttling, refused and broken connections, cut bodies and error
-    pages. Ends with 0 only if every count agrees with what the sandbox really did.
+    Creates rooms and tokens, holds conferences, streams a month of call records and downloads
+    recordings, despite throttling, refused and dropped connections, truncated bodies and error pages.
+    Exits with 0 only if every count of the client matches the ledger of the sandbox.
     """
     from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""The trouble that the demo's requests meet: creates and reads meet everything, tokens what is safe."""
+"""The faults that the demo injects: of every kind for creates and reads, of safe kinds for tokens."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SHORT: Final = "body too short"
 _PAGE: Final = "proxy's error page"
 _UNAVAILABLE: Final = "503 unavailable"
 _SLOW: Final = "slow answer"
-_MADE: Final = "room made, answer lost"
+_MADE: Final = "room created, response lost"
 
 
 @attrs.frozen
 class PlannedFault:
-    """One script: a name for the report, the route, the kind, and what the sandbox is told."""
+    """A fault to inject: its name in the report, its route, its kind, and its options."""
 
     name: str
     route: str
@@ -34,9 +34,9 @@ class PlannedFault:
 
 
 def writes(rooms: int) -> Iterator[PlannedFault]:
-    """Trouble for creates, of which nobody hears whether they were carried out, and for tokens."""
-    for place, (name, kind, told) in enumerate(_LOST_CREATES, 1):
-        yield PlannedFault(name, "rooms.create", kind, {"times": 3, "after": rooms * place // 12, **told})
+    """Yield faults for creates, many of which leave the outcome unknown, and for tokens."""
+    for place, (name, kind, options) in enumerate(_LOST_CREATES, 1):
+        yield PlannedFault(name, "rooms.create", kind, {"times": 3, "after": rooms * place // 12, **options})
     yield PlannedFault(_WAIT, "rooms.create", "throttle", {"times": 3, "retry_after": 1, "after": rooms // 5})
     yield PlannedFault(_THROTTLED, "rooms.create", "throttle", {"times": 3, "after": rooms // 3})
     yield PlannedFault(REFUSED, "rooms.create", "refuse", {"seconds": 1.0, "after": rooms // 2})
@@ -45,13 +45,13 @@ def writes(rooms: int) -> Iterator[PlannedFault]:
 
 
 def reads() -> Iterator[PlannedFault]:
-    """Trouble for reads, spread so that a call meets it once or twice, as it would in a bad week."""
+    """Yield faults for reads, spread so that a call meets one or two of them."""
     for route in ("rooms.list", "rooms.users"):
         yield PlannedFault(_UNAVAILABLE, route, "status", {"status": 503})
         yield PlannedFault(_CUT, route, "cut", {"at": 0.6})
     yield PlannedFault(_LOST, "cdr.by_period", "drop_before")
-    for after, (name, kind, told) in enumerate(_STREAMED):
-        yield PlannedFault(name, "cdr.by_period", kind, {**told, "after": after % 3})
+    for after, (name, kind, options) in enumerate(_STREAMED):
+        yield PlannedFault(name, "cdr.by_period", kind, {**options, "after": after % 3})
     yield PlannedFault(_PAGE, "archives.*", "html")
     yield PlannedFault(_CUT, "archives.*", "cut", {"after": 1})
     yield PlannedFault(_RESET, "archives.*", "reset_before", {"after": 1})
@@ -83,12 +83,12 @@ _STREAMED: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
 
 
 def script(sandbox: Sandbox, rooms: int) -> list[tuple[str, Fault]]:
-    """Put all of it in force; returns the faults with their names."""
+    """Add all faults to the sandbox; return them with their names."""
     return [(one.name, sandbox.fault(one.route, one.kind, **one.told)) for one in (*writes(rooms), *reads())]
 
 
 def met(faults: list[tuple[str, Fault]]) -> Counter[str]:
-    """Count the requests that met trouble, by its name."""
+    """Return how many requests met a fault, by its name."""
     found: Counter[str] = Counter()
     for name, fault in faults:
         found[name] += fault.hits

@@ -1,4 +1,4 @@
-"""The demo from end to end: a sandbox, its trouble, the job, the report."""
+"""The demo from end to end: sandbox, faults, workflow, report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DAYS: Final = 31
 
 @attrs.frozen(kw_only=True)
 class Sizes:
-    """How much is done, and with which luck."""
+    """The size of the demo, and its random seed."""
 
     rooms: int
     records: int
@@ -38,11 +38,11 @@ class Sizes:
 
 
 async def run_demo(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
-    """Run the demo and print its report; returns the exit code."""
+    """Run the demo, print its report, and return the exit code."""
     began = time.monotonic()
     now = datetime.now(UTC)
     today = now.date()
-    # Conferences that end today stay in today, also when the demo runs over midnight.
+    # Stop the clock at midnight, so that a demo that runs past it stays within the period.
     midnight = datetime.combine(today, datetime.max.time(), UTC)
     sandbox = Sandbox(
         seed=sizes.seed,
@@ -51,9 +51,7 @@ async def run_demo(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
         days=DAYS,
         clock=lambda: min(datetime.now(UTC), midnight),
     )
-    print_status(
-        f"Seed {sizes.seed}. The sandbox makes trouble on purpose; every request of it is survived.", quiet=quiet
-    )
+    print_status(f"Seed {sizes.seed}. The sandbox injects faults; the client survives all of them.", quiet=quiet)
     attempts: Counter[str] = Counter()
     with _folder(keep) as folder:
         async with _beside(sandbox), _client(sandbox, attempts) as client:
@@ -74,7 +72,7 @@ async def run_demo(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
             api = ledger.requests() - ledger.requests("files.get")
             job.found.check("API requests on the wire", attempts["arrived"], api)
             job.found.survived = met(faults)
-            # One outage is one fault of the sandbox's, but many attempts that found nobody listening.
+            # The sandbox counts an outage as one fault, but it refuses many attempts.
             job.found.survived[REFUSED] = attempts["refused"]
     draw(job.found, seconds=time.monotonic() - began)
     return exit_codes.DONE if job.found.agree else exit_codes.FAILED
@@ -90,9 +88,9 @@ def _client(sandbox: Sandbox, attempts: Counter[str]) -> VideoClient:
         sandbox.app_key,
         sandbox.base_url,
         recording_auth=sandbox.recording_auth,
-        # Nothing stands between this client and the sandbox that could hold a request back.
+        # No proxy sits in front of the sandbox, so nothing can delay a request for long.
         settle=1.0,
-        # The month meets more trouble within seconds than a real one in weeks.
+        # The demo meets more faults in seconds than production does in weeks.
         retry=RetryPolicy(attempts=6),
         listeners=[count],
     )
@@ -100,7 +98,7 @@ def _client(sandbox: Sandbox, attempts: Counter[str]) -> VideoClient:
 
 @contextlib.asynccontextmanager
 async def _beside(sandbox: Sandbox) -> AsyncGenerator[None, None]:
-    """Run the sandbox on a thread of its own, without holding up this loop while it starts and ends."""
+    """Run the sandbox in its own thread, without blocking this loop while it starts and stops."""
     running = sandbox.in_thread()
     await asyncio.to_thread(running.__enter__)
     try:

@@ -1,4 +1,4 @@
-"""The demo's last screen: what was done, what agrees, what was survived, and the month's usage."""
+"""The demo's report: steps, counts compared with the ledger, faults, and the month's usage."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 
 
 def draw(found: DemoResults, *, seconds: float, console: Console | None = None) -> None:
-    """Print the report on stdout.
+    """Print the report.
 
     Args:
-        found: What was found out.
-        seconds: How long the demo took.
-        console: Where to print instead.
+        found: The results.
+        seconds: The duration of the demo.
+        console: Where to print; stdout if None.
     """
     console = console or Console(highlight=False)
     console.print(
@@ -39,9 +39,9 @@ def bar(share: float, width: int = BAR, *, ascii_only: bool = False) -> str:
     """Return a bar of text.
 
     Args:
-        share: From 0 to 1 of the width.
-        width: In characters.
-        ascii_only: For terminals that have no block characters.
+        share: The filled part of the width, from 0 to 1.
+        width: The full width in characters.
+        ascii_only: Whether to avoid block characters.
     """
     if ascii_only:
         return "#" * round(max(0.0, min(share, 1.0)) * width)
@@ -79,7 +79,7 @@ def _style(check: DemoCheck) -> str:
 
 
 def _survived(found: DemoResults) -> Table:
-    table = Table(title="Trouble survived", title_justify="left")
+    table = Table(title="Faults survived", title_justify="left")
     table.add_column("kind")
     table.add_column("requests", justify="right")
     for kind, count in found.survived.most_common():
@@ -88,7 +88,7 @@ def _survived(found: DemoResults) -> Table:
 
 
 def _usage(found: DemoResults, ascii_only: bool) -> Table:
-    table = Table(title="Connected minutes a day (UTC)", title_justify="left", show_header=False, box=None)
+    table = Table(title="Connected minutes per day (UTC)", title_justify="left", show_header=False, box=None)
     most = max(found.minutes.values(), default=0) or 1
     for day, minutes in sorted(found.minutes.items()):
         table.add_row(

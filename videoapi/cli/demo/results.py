@@ -1,4 +1,4 @@
-"""What the demo found out, for its report. Pure."""
+"""The results of the demo, for its report. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 
 @attrs.frozen
 class DemoStep:
-    """One part of the job: how many of what in how many seconds."""
+    """One step of the workflow: its count, unit and duration in seconds."""
 
     what: str
     count: int
@@ -19,13 +19,13 @@ class DemoStep:
 
     @property
     def rate(self) -> float:
-        """How many a second."""
+        """The count per second."""
         return self.count / self.seconds if self.seconds > 0 else 0.0
 
 
 @attrs.frozen
 class DemoCheck:
-    """One count, as the client has it and as the sandbox's ledger has it."""
+    """One count, according to the client and to the sandbox's ledger."""
 
     what: str
     client: int
@@ -33,20 +33,20 @@ class DemoCheck:
 
     @property
     def agrees(self) -> bool:
-        """Whether the two are the same."""
+        """Whether the two counts are equal."""
         return self.client == self.ledger
 
 
 @attrs.define
 class DemoResults:
-    """Everything found out; it grows step by step.
+    """All results, collected step by step.
 
     Args:
-        steps: What was done.
-        checks: Counts to compare.
-        survived: How many requests met which trouble.
-        minutes: Connected minutes a UTC day.
-        calls: Call records a UTC day.
+        steps: The completed steps.
+        checks: The counts to compare.
+        survived: Number of requests that met a fault, by its name.
+        minutes: Connected minutes per UTC day.
+        calls: Call records per UTC day.
     """
 
     steps: list[DemoStep] = attrs.field(factory=list)
@@ -61,5 +61,5 @@ class DemoResults:
         return all(check.agrees for check in self.checks)
 
     def check(self, what: str, client: int, ledger: int) -> None:
-        """Note a count of the client and the ledger's."""
+        """Add a count of the client and of the ledger."""
         self.checks.append(DemoCheck(what, client, ledger))

@@ -1,4 +1,4 @@
-"""The demo's steps: each does one part of the job with the client, and compares it with the ledger."""
+"""The demo's steps: each runs one part of the workflow, and compares it with the ledger."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PAST: Final = 8
 
 
 class DemoRun:
-    """The demo's job, whose parts share a client, a sandbox and what was found so far."""
+    """The demo's workflow, whose steps share a client, a sandbox and the results."""
 
     def __init__(self, client: VideoClient, sandbox: Sandbox, folder: Path, *, quiet: bool) -> None:
         self._client = client
@@ -40,7 +40,7 @@ class DemoRun:
         self.found = DemoResults()
 
     async def make_rooms(self, count: int) -> list[str]:
-        """Make the rooms; returns their ids."""
+        """Create the rooms; return their IDs."""
         with self._step("rooms", count) as done:
             specs = (
                 RoomSpec(
@@ -55,16 +55,16 @@ class DemoRun:
         self._told(report)
         ledger = self._sandbox.ledger
         ids = [outcome.room_id for outcome in report.made if outcome.room_id is not None]
-        self.found.check("rooms made", len(ids), ledger.count("rooms.create"))
-        self.found.check("rooms unknown or not made", len(report.unknown) + len(report.failures), 0)
-        self.found.check("rooms made twice", len(ids) - len(set(ids)), len(ledger.duplicates()))
-        self.found.check("rooms known by their id", len(ledger.rooms.keys() & set(ids)), len(ledger.rooms))
+        self.found.check("rooms created", len(ids), ledger.count("rooms.create"))
+        self.found.check("rooms unknown or not created", len(report.unknown) + len(report.failures), 0)
+        self.found.check("rooms created twice", len(ids) - len(set(ids)), len(ledger.duplicates()))
+        self.found.check("rooms known by their ID", len(ledger.rooms.keys() & set(ids)), len(ledger.rooms))
         listed = [room.room_id async for room in self._client.rooms.list()]
         self.found.check("rooms listed", len(listed), len(ledger.rooms))
         return ids
 
     async def issue_tokens(self, room_ids: Sequence[str]) -> list[Token]:
-        """Issue two tokens a room; returns them in order."""
+        """Issue two tokens per room; return them in order."""
         with self._step("tokens", TOKENS_A_ROOM * len(room_ids)) as done:
             specs = (
                 TokenSpec(room_id, f"User {place}", role, f"u-{place}")
@@ -77,7 +77,7 @@ class DemoRun:
         return [outcome.token for outcome in report.made]
 
     async def hold_conferences(self, room_ids: Sequence[str], tokens: Sequence[Token]) -> list[str]:
-        """Hold a few conferences, some with users who come and go; returns their numbers."""
+        """Hold a few conferences, some with users who join and leave; return their numbers."""
         held: list[str] = []
         seen = inside = 0
         with self._step("conferences", min(LIVE, len(room_ids)) + min(PAST, len(room_ids))) as done:
@@ -97,7 +97,7 @@ class DemoRun:
         return held
 
     async def stream_records(self, first: str, last: str) -> None:
-        """Stream the month's call records, and count them by day."""
+        """Stream the month's call records, and count them per day."""
         history, found = self._sandbox.history, self.found
         per_day = history.per_day()
         with self._step("records", sum(per_day.values())) as done:
@@ -116,7 +116,7 @@ class DemoRun:
         found.check("call records not readable", rejected, 0)
 
     async def count_archives(self, first: str, last: str, conferences: Sequence[str]) -> list[ArchiveFile]:
-        """Count the month's archives; returns the files of our own conferences."""
+        """Count the month's archives; return the files of the conferences held by the demo."""
         history, files = self._sandbox.history, list[ArchiveFile]()
         read = expected = 0
         async with self._client.archives.by_period(first, last) as stream:
@@ -133,7 +133,7 @@ class DemoRun:
         return files
 
     async def download(self, files: Sequence[ArchiveFile]) -> None:
-        """Download the files, and compare them byte for byte with what the sandbox has."""
+        """Download the files, and compare recordings byte for byte with those of the sandbox."""
         whole = right = size = media = 0
         began = time.monotonic()
         with self._step("files", len(files)) as done:
@@ -158,7 +158,7 @@ class DemoRun:
         self.found.steps.append(DemoStep(what, total, what, time.monotonic() - began))
 
     def _told(self, report: BulkReport) -> None:
-        # Nothing but "created" should be there; what else there is must be seen.
+        # Every outcome should be "created"; report any other one.
         for status in ("failed", "unknown", "not_sent"):
             if report.counts[status]:
                 self.found.check(f"{report.total:,} sent, {status.replace('_', ' ')}", report.counts[status], 0)
