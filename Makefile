@@ -1,28 +1,28 @@
-# Everything runs in a virtual environment of its own, made at first use.
+# Everything runs in a virtual environment, created on first use.
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
 
-.PHONY: test test-fast test-faults-pure test-scale fault-matrix lint demo bench bench-create clean
+.PHONY: test test-fast test-faults-pure test-scale fault-matrix lint layout demo bench bench-create clean
 
-# The whole suite on one interpreter, without the big runs.
+# The complete suite on one interpreter, without the scale tests.
 test: $(VENV)/ready
 	$(PYTEST) -m "not scale" $(ARGS)
 
-# What the other interpreters run in CI: all but the fault matrix, the docs and what is slow.
+# For the other interpreters in CI: everything except the fault matrix, the docs and the slow tests.
 test-fast: $(VENV)/ready
 	$(PYTEST) -m "not scale and not slow" --ignore tests/faults --ignore tests/docs $(ARGS)
 
-# The big runs: 10,000 rooms, 300 MB bodies, jobs that are killed again and again.
+# The scale tests: 10,000 rooms, 300 MB bodies, jobs that are killed repeatedly.
 test-scale: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal -q -m scale --timeout 600 $(ARGS)
 
-# The fault matrix once more, with aiohttp's parsers written in Python.
+# The fault matrix with aiohttp's pure Python parsers.
 test-faults-pure: $(VENV)/ready
 	AIOHTTP_NO_EXTENSIONS=1 $(PYTEST) -m "not scale" tests/faults $(ARGS)
 
-# Runs the fault matrix, and writes its page in the docs.
+# Run the fault matrix and write its page in the docs.
 fault-matrix: $(VENV)/ready
 	cd tests && ../$(VENV)/bin/python -m faults.matrix $(ARGS)
 
@@ -33,15 +33,19 @@ lint: $(VENV)/ready
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/lint-imports
 
-# A thousand rooms, their tokens, a month of call records and recordings, against the sandbox.
+# Each package with its purpose, size and imports; ROOT is another checkout to look at.
+layout: $(VENV)/ready
+	$(VENV)/bin/python tests/support/layout.py $(ROOT)
+
+# A thousand rooms, their tokens, a month of call records, and recordings, against the sandbox.
 demo: .demo/ready
 	.demo/bin/python -m videoapi.cli demo $(ARGS)
 
-# The client against a loop written by hand and the clients of others. Writes benchmarks/speed/results.
+# The client, compared with a handwritten loop and other vendors' clients. Writes benchmarks/speed/results.
 bench: .bench/ready
 	.bench/bin/python -m benchmarks.speed $(ARGS)
 
-# Policies of creating under the same trouble, then one create of each client of others. Writes benchmarks/create/results.
+# Create policies under the same faults, then one create per other vendor's client. Writes benchmarks/create/results.
 bench-create: $(VENV)/ready .bench-create/ready
 	PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.create --peers-python .bench-create/bin/python $(ARGS)
 
@@ -56,8 +60,8 @@ $(VENV)/ready: pyproject.toml
 	.demo/bin/python -m pip install -q -e '.[cli,testing]'
 	touch $@
 
-# The clients of others, each by itself: what cannot be installed is told as such. Two environments, as some of those
-# that `bench-create` asks hold back what aiohttp stands on.
+# Other vendors' clients are installed one by one: packages that fail to install are reported and skipped. There are
+# two environments, because some clients of `bench-create` pin older versions of aiohttp's dependencies.
 .bench/ready: pyproject.toml benchmarks/speed/packages.txt
 	$(PYTHON) -m venv .bench
 	.bench/bin/python -m pip install -q -e .
