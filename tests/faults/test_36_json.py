@@ -30,7 +30,7 @@ from videoapi import (
 from videoapi.models.codec import ResponseDecoder
 from videoapi.protocol.outcome import _decode_fast, _decode_tolerantly, answered
 from videoapi.protocol.routes import GET_ROOM, Options, Request
-from videoapi.protocol.verdicts import Verdict
+from videoapi.protocol.types import Verdict
 
 ROOM = f'"room":{{"room_id":"{ROOM_ID}","name":"Stand-up"}}'
 SUCCESS = f'{{"result":0,{ROOM}}}'.encode()

@@ -25,7 +25,7 @@ from videoapi.creation.state import (
     inherited,
     scanned,
 )
-from videoapi.protocol.verdicts import Verdict
+from videoapi.protocol.types import Verdict
 
 
 @attrs.frozen

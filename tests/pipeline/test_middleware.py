@@ -20,7 +20,7 @@ from videoapi.pipeline.retry import with_retries
 from videoapi.protocol import routes
 from videoapi.protocol.outcome import Outcome, answered
 from videoapi.protocol.routes import Options, Request
-from videoapi.protocol.verdicts import Verdict
+from videoapi.protocol.types import Verdict
 from videoapi.session import SessionManager
 
 ROOM = b'{"result":0,"room":{"room_id":"64f0","name":"Stand-up"}}'

@@ -11,7 +11,7 @@ from support.script import Time
 
 from videoapi.pipeline.accounts import AccountRegistry, PauseGate, RetryBudget
 from videoapi.pipeline.clock import Clock
-from videoapi.protocol.verdicts import Verdict
+from videoapi.protocol.types import Verdict
 
 
 def never() -> bool:

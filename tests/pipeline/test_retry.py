@@ -14,7 +14,7 @@ from videoapi.pipeline.retry import with_retries
 from videoapi.protocol import routes
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request, Route
-from videoapi.protocol.verdicts import ErrorKind, Operation, Verdict
+from videoapi.protocol.types import ErrorKind, Operation, Verdict
 
 ROUTE = {
     Operation.SAFE: routes.GET_ROOM,

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 
 from videoapi.errors import ConfigurationError
 from videoapi.protocol.backoff import FINAL, GiveUp, Retry, RetryPolicy, add_jitter, decide, jitter, parse_retry_after
-from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, Classification, Operation, Verdict
+from videoapi.protocol.types import ALWAYS, NEVER, ONCE, Classification, Operation, Verdict
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 RANDOM = st.floats(0, 1)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from videoapi.protocol import classify, codes, statuses
 from videoapi.protocol.classify import BodyKind, BodyResult, classify_no_response, classify_response
-from videoapi.protocol.verdicts import (
+from videoapi.protocol.types import (
     ALWAYS,
     NEVER,
     ONCE,

@@ -14,7 +14,7 @@ from videoapi.protocol import routes
 from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome, answered, no_response, truncated
 from videoapi.protocol.routes import Options, Request, Route
-from videoapi.protocol.verdicts import Classification, ErrorKind, Phase, Verdict
+from videoapi.protocol.types import Classification, ErrorKind, Phase, Verdict
 
 
 def make_request(route: Route = routes.GET_ROOM) -> Request:

@@ -15,7 +15,7 @@ from videoapi.protocol import routes
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.outcome import BufferedStream, Outcome, answered, no_response, streaming, truncated
 from videoapi.protocol.routes import Options, Request
-from videoapi.protocol.verdicts import ErrorKind, Operation, Phase, Verdict
+from videoapi.protocol.types import ErrorKind, Operation, Phase, Verdict
 
 ROOM = b'{"room_id":"64f0","name":"Stand-up","owner_ref":"u"}'
 GOOD = b'{"result":0,"room":%b}' % ROOM

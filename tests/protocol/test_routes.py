@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from videoapi.protocol import routes
 from videoapi.protocol.routes import Options, Request, Route
-from videoapi.protocol.verdicts import Operation
+from videoapi.protocol.types import Operation
 
 ALL = [value for value in vars(routes).values() if isinstance(value, Route)]
 

@@ -16,7 +16,7 @@ from videoapi.protocol import routes
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.outcome import Outcome, answered, no_response
 from videoapi.protocol.routes import Options, Request, Route
-from videoapi.protocol.verdicts import ErrorKind, Phase
+from videoapi.protocol.types import ErrorKind, Phase
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ from videoapi import (
 )
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Route
-from videoapi.protocol.verdicts import Operation
+from videoapi.protocol.types import Operation
 from videoapi.transport import fast_path
 
 ONCE = RetryPolicy(attempts=1)

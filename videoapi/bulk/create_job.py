@@ -24,7 +24,7 @@ from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import DELETE_ROOM, Request
-from videoapi.protocol.verdicts import Verdict
+from videoapi.protocol.types import Verdict
 
 _ASKED_FOR: Final = 20
 

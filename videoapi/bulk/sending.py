@@ -16,7 +16,7 @@ from videoapi.pipeline.accounts import PauseGate
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome, no_response
-from videoapi.protocol.verdicts import Classification, ErrorKind, Operation, Phase, Scope, Verdict
+from videoapi.protocol.types import Classification, ErrorKind, Operation, Phase, Scope, Verdict
 
 DEFAULT_CONCURRENCY: Final = 32
 

@@ -21,7 +21,7 @@ from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import DELETE_ROOM, Request
-from videoapi.protocol.verdicts import Verdict
+from videoapi.protocol.types import Verdict
 
 OnUnknown = Literal["look", "resend", "strict"]
 DEFAULT_SETTLE: Final = 75.0

@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from videoapi.protocol.verdicts import Verdict
+from videoapi.protocol.types import Verdict
 
 MOST_SENDS: Final = 3
 """Maximum attempts that may take effect, per reference and process: the first and two more."""

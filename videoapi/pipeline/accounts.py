@@ -11,7 +11,7 @@ import attrs
 from videoapi.pipeline.clock import Clock
 from videoapi.pipeline.rate_limit import RateLimiter
 from videoapi.protocol.backoff import add_jitter, jitter
-from videoapi.protocol.verdicts import Verdict
+from videoapi.protocol.types import Verdict
 
 _CAPACITY: Final = 500.0
 _LONGEST_ASKED: Final = 300.0

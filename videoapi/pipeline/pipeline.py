@@ -17,7 +17,7 @@ from videoapi.protocol.backoff import Retry, decide
 from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import BufferedStream, Outcome, answered, no_response, truncated
 from videoapi.protocol.routes import Options, Request
-from videoapi.protocol.verdicts import ErrorKind, Phase, Verdict
+from videoapi.protocol.types import ErrorKind, Phase, Verdict
 
 
 class Pool(Protocol):

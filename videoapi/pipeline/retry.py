@@ -16,7 +16,7 @@ from videoapi.protocol.backoff import FINAL, GiveUp, Retry, add_jitter, decide
 from videoapi.protocol.classify import DONE
 from videoapi.protocol.outcome import Outcome, no_response
 from videoapi.protocol.routes import Request
-from videoapi.protocol.verdicts import Classification, ErrorKind, Phase, Verdict
+from videoapi.protocol.types import Classification, ErrorKind, Phase, Verdict
 
 Attempt = Callable[[Request, float], Awaitable[Outcome]]
 """Sends a request once, before a deadline on the event loop's clock."""

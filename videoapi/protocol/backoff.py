@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from videoapi.errors import ConfigurationError
-from videoapi.protocol.verdicts import Classification, Operation, Verdict
+from videoapi.protocol.types import Classification, Operation, Verdict
 
 _SECONDS: Final = re.compile(r"[0-9]{1,12}")
 

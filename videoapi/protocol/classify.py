@@ -6,7 +6,7 @@ import enum
 from typing import Final
 
 from videoapi.protocol import codes, statuses
-from videoapi.protocol.verdicts import (
+from videoapi.protocol.types import (
     ALWAYS,
     NEVER,
     ONCE,

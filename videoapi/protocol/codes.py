@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, ErrorKind, Rule, Scope, Verdict
+from videoapi.protocol.types import ALWAYS, NEVER, ONCE, ErrorKind, Rule, Scope, Verdict
 
 TEXTS: Final[Mapping[int, str]] = MappingProxyType(
     {

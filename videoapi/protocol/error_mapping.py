@@ -9,7 +9,7 @@ from videoapi.protocol import statuses
 from videoapi.protocol.codes import TEXTS, TOKEN_REASONS, group_of
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
-from videoapi.protocol.verdicts import ErrorKind, Operation, Phase, Verdict
+from videoapi.protocol.types import ErrorKind, Operation, Phase, Verdict
 
 _CLASSES: Final[dict[ErrorKind, type[errors.VideoAPIError]]] = {
     ErrorKind.CONNECTION: errors.ConnectionFailed,

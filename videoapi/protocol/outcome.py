@@ -14,7 +14,7 @@ from videoapi.protocol.backoff import parse_retry_after
 from videoapi.protocol.classify import DONE, BodyKind, BodyResult, classify_no_response, classify_response
 from videoapi.protocol.routes import Request
 from videoapi.protocol.statuses import DISTRUSTED_429, TRUSTED_503
-from videoapi.protocol.verdicts import Classification, ErrorKind, Phase, Rule, Verdict
+from videoapi.protocol.types import Classification, ErrorKind, Phase, Rule, Verdict
 
 _LIMITED: Final = frozenset({425, 429, "RATE_LIMITED"})
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import attrs
 
 from videoapi.protocol.backoff import RetryPolicy
-from videoapi.protocol.verdicts import Operation
+from videoapi.protocol.types import Operation
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from videoapi.protocol.verdicts import ALWAYS, NEVER, ONCE, ErrorKind, Rule, Scope, Verdict
+from videoapi.protocol.types import ALWAYS, NEVER, ONCE, ErrorKind, Rule, Scope, Verdict
 
 _REFUSED = Rule(Verdict.REJECTED, ErrorKind.REQUEST)
 _GONE = Rule(Verdict.REJECTED, ErrorKind.NOT_FOUND)

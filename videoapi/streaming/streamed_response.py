@@ -12,7 +12,7 @@ from videoapi.errors import CallTimeout, ProtocolError, VideoAPIError
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.outcome import BodyInterrupted, Outcome
 from videoapi.protocol.routes import Request, Route
-from videoapi.protocol.verdicts import Verdict
+from videoapi.protocol.types import Verdict
 from videoapi.streaming.splitter import Block, ListValue, Read, Splitter
 
 T = TypeVar("T")

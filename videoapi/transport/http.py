@@ -16,7 +16,7 @@ from videoapi.errors import ConfigurationError
 from videoapi.protocol.outcome import Outcome, answered, no_response, streaming, truncated
 from videoapi.protocol.redaction import redact_outcome
 from videoapi.protocol.routes import Request
-from videoapi.protocol.verdicts import NEVER, ErrorKind, Phase, Verdict
+from videoapi.protocol.types import NEVER, ErrorKind, Phase, Verdict
 from videoapi.transport.connector import AttemptState, current_attempt
 from videoapi.transport.fast_path import FastResponse, MalformedResponse, is_usable, send
 from videoapi.transport.pool import ConnectionPool, Permits

@@ -11,7 +11,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from videoapi.errors import ConnectionFailed
-from videoapi.protocol.verdicts import ErrorKind
+from videoapi.protocol.types import ErrorKind
 from videoapi.transport.pool import ConnectionPool
 from videoapi.transport.response_body import TRANSPORT_ERRORS, error_name
 
