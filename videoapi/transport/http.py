@@ -21,7 +21,7 @@ from videoapi.transport.connector import AttemptState, current_attempt
 from videoapi.transport.fast_path import FastResponse, MalformedResponse, is_usable, send
 from videoapi.transport.pool import ConnectionPool, Permits
 from videoapi.transport.prewarm import describe_connect_error
-from videoapi.transport.request_writer import RequestWriter
+from videoapi.transport.request_headers import RequestWriter
 from videoapi.transport.response_body import CLOSED, TRANSPORT_ERRORS, ResponseBody, error_name, read_bounded
 
 MAX_BODY: Final = 16 * 1024 * 1024

@@ -16,7 +16,7 @@ from videoapi.errors import ConfigurationError
 from videoapi.transport.connector import Connector
 from videoapi.transport.deadlines import DeadlineTimer
 from videoapi.transport.fast_path import AIOHTTP_SUPPORTED
-from videoapi.transport.request_writer import USER_AGENT
+from videoapi.transport.request_headers import USER_AGENT
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType
