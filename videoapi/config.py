@@ -6,6 +6,7 @@ import base64
 import ipaddress
 import math
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
@@ -13,7 +14,10 @@ import attrs
 
 from videoapi.errors import ConfigurationError
 
+__version__ = "0.1.0"
 DEFAULT_BASE_URL: Final = "https://api.enablex.io/video/v2"
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?", re.ASCII)
+_LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
 
 
 class Secret:
@@ -73,11 +77,10 @@ class Credentials:
     @property
     def authorization(self) -> str:
         """The value of the `Authorization` header, a secret."""
-        pair = f"{self.app_id}:{self.app_key.value}"
-        return "Basic " + base64.b64encode(pair.encode()).decode()
+        return "Basic " + base64.b64encode(f"{self.app_id}:{self.app_key.value}".encode()).decode()
 
 
-CredentialsSource = Callable[[], "Credentials | tuple[str, str] | Awaitable[Credentials | tuple[str, str]]"]
+CredentialsSource = Callable[[], Credentials | tuple[str, str] | Awaitable[Credentials | tuple[str, str]]]
 """Called for each attempt, so that a rotated key does not require a new client."""
 
 
@@ -136,20 +139,22 @@ def recording_login(given: tuple[str, str] | None) -> Credentials | None:
     return Credentials(*given)
 
 
-def host_rules(given: Sequence[str]) -> tuple[str, ...]:
-    """Validate and lowercase the hosts and host suffixes that recordings may come from.
+def host_rules(given: Sequence[str] | str) -> tuple[str, ...]:
+    """Validate and lowercase the hosts and host suffixes that recordings may come from; one text is the only host.
 
     Raises:
         ConfigurationError: If an entry is neither a host nor a suffix.
     """
-    if isinstance(given, str):
-        raise ConfigurationError("recording_hosts must be a list of hosts, not one text.")
-    for host in given:
-        if not host or "/" in host or "*" in host or host == ".":
+    try:
+        hosts = (given,) if isinstance(given, str) else tuple(given)
+    except TypeError:
+        raise ConfigurationError(f"recording_hosts: expected hosts, not {type(given).__name__}.") from None
+    for host in hosts:
+        if not isinstance(host, str) or not host or "/" in host or "*" in host or host == ".":
             raise ConfigurationError(
-                f"recording_hosts: {host!r} is no host such as portal.enablex.io, nor a suffix such as .enablex.io."
+                f"recording_hosts: {host!r} is neither a host (portal.enablex.io) nor a suffix (.enablex.io)."
             )
-    return tuple(host.lower() for host in given)
+    return tuple(host.lower() for host in hosts)
 
 
 @attrs.frozen
@@ -158,6 +163,8 @@ class BaseUrl:
 
     origin: str
     prefix: str
+    host: str
+    """Host and port, to show."""
 
     @classmethod
     def parse(cls, text: str, *, allow_http: bool) -> Self:
@@ -171,21 +178,25 @@ class BaseUrl:
         """
         from yarl import URL
 
+        if isinstance(text, str) and not text.strip():
+            raise ConfigurationError(f"base_url is empty: expected a URL such as {DEFAULT_BASE_URL}.")
         try:
-            url = URL(text)
-            host, user = url.host, url.user or url.password
+            url = URL(text.strip() if isinstance(text, str) else text)
+            host, user, port = url.host, url.user or url.password, url.port
         except (ValueError, TypeError, LookupError):
-            raise ConfigurationError("base_url is no URL, such as https://api.enablex.io/video/v2.") from None
+            raise ConfigurationError(f"Invalid base_url: expected a URL such as {DEFAULT_BASE_URL}.") from None
         if url.scheme not in ("http", "https") or not host:
-            raise ConfigurationError("base_url must begin with https:// and name a host.")
+            raise ConfigurationError("Invalid base_url: it must begin with https:// and name a host.")
+        if not _is_host(url.raw_host or ""):
+            raise ConfigurationError(f"Invalid base_url: {host!r} cannot be a host name.")
         if user or url.query_string or url.fragment:
-            raise ConfigurationError("base_url must hold no user, query or fragment.")
+            raise ConfigurationError("Invalid base_url: it must have no user, query or fragment.")
         if url.scheme == "http" and not (allow_http or is_loopback(host)):
             raise ConfigurationError(
-                f"base_url http://{host} would send the APP_KEY in the clear. Use https, or allow_http=True "
-                "(VIDEOAPI_ALLOW_HTTP=1) inside a network you trust."
+                f"base_url http://{host} would send the APP_KEY unencrypted. Use https, or allow_http=True "
+                "(VIDEOAPI_ALLOW_HTTP=1) on a trusted network."
             )
-        return cls(str(url.origin()), url.raw_path.rstrip("/"))
+        return cls(str(url.origin()), url.raw_path.rstrip("/"), f"{host}:{port}")
 
     def __str__(self) -> str:
         return self.origin + self.prefix
@@ -207,7 +218,11 @@ def proxy_url(text: str | None) -> str | None:
     except (ValueError, TypeError):
         usable = False
     if not usable:
-        raise ConfigurationError("proxy is no URL of an HTTP proxy, such as http://proxy.example.com:3128.")
+        # The text may contain a password.
+        shown = (
+            f"http://{text}" if isinstance(text, str) and _ADDRESS.fullmatch(text) else "http://proxy.example.com:3128"
+        )
+        raise ConfigurationError(f"Invalid proxy: expected the URL of an HTTP proxy, such as {shown}.")
     return text
 
 
@@ -233,6 +248,29 @@ def positive_seconds(name: str, value: float | None) -> float | None:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
         raise ConfigurationError(f"{name}={value!r}: give seconds, more than 0 and finite.")
     return float(given)
+
+
+def _is_host(host: str) -> bool:
+    """Return whether a host, in ASCII, is an IP address or a name of non-empty labels."""
+    if ":" in host:
+        return True
+    return len(host) <= 253 and all(_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
+
+
+def one_or_more(name: str, given: Any) -> tuple[Any, ...]:
+    """Return callables given as a sequence, or as a single one.
+
+    Raises:
+        ConfigurationError: If they are neither.
+    """
+    try:
+        values = (given,) if callable(given) else tuple(given)
+    except TypeError:
+        raise ConfigurationError(
+            f"{name}: expected a callable or a sequence of them, not {type(given).__name__}."
+        ) from None
+    must_be_callable(name, *values)
+    return values
 
 
 def must_be_callable(name: str, *values: object) -> None:

@@ -2,6 +2,7 @@
 
     VideoAPIError
     ├─ ConfigurationError        invalid setup or use of the client; not sent
+    │  └─ CredentialsUnavailable the credentials callable raised an error; not sent
     ├─ ValidationError           the service would reject the request; not sent      field, code
     ├─ ConnectionFailed          cannot connect, or the connection was lost
     ├─ CallTimeout               `timeout` or `attempt_timeout` expired; also a builtin TimeoutError
@@ -19,12 +20,13 @@
        └─ ServerFault            the service failed
 
 Every error states what happened (`status`, `code`, `error`, `desc`), whether the request may have been
-executed (`may_have_executed`), and whether a retry can succeed (`retryable`). No error contains a header,
-a query string or a body. All errors can be pickled.
+executed (`may_have_executed`), and whether a retry can succeed (`retryable`). The errors of a create carry its
+`reference`. No error contains a header, a query string or a body. All errors can be pickled.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 _FACTS: tuple[str, ...] = (
@@ -41,6 +43,7 @@ _FACTS: tuple[str, ...] = (
     "retryable",
     "may_have_executed",
     "cursor",
+    "reference",
 )
 
 
@@ -62,6 +65,7 @@ class VideoAPIError(Exception):
         retryable: Whether the same call may succeed later unchanged.
         may_have_executed: Whether the service may have executed the request.
         cursor: The position from which an interrupted stream can resume, or None.
+        reference: The reference of a create, for `rooms.resolve`; None for other calls.
     """
 
     _own: ClassVar[tuple[str, ...]] = ()
@@ -83,6 +87,7 @@ class VideoAPIError(Exception):
         retryable: bool = False,
         may_have_executed: bool = False,
         cursor: object = None,
+        reference: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -99,23 +104,34 @@ class VideoAPIError(Exception):
         self.retryable = retryable
         self.may_have_executed = may_have_executed
         self.cursor = cursor
+        self.reference = reference
 
     def __str__(self) -> str:
         return self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {name: getattr(self, name) for name in (*_FACTS, *self._own)}
-        return _rebuild, (type(self), self.message, facts)
+        return _rebuild, (type(self), self.message, facts, getattr(self, "__notes__", ()))
 
 
-def _rebuild(kind: type[VideoAPIError], message: str, facts: dict[str, Any]) -> VideoAPIError:
-    return kind(message, **facts)
+def _rebuild(kind: type[VideoAPIError], message: str, facts: dict[str, Any], notes: Sequence[str]) -> VideoAPIError:
+    error = kind(message, **facts)
+    for note in notes:
+        error.add_note(note)
+    return error
 
 
 class ConfigurationError(VideoAPIError, ValueError):
     """The client was configured or used incorrectly; nothing was sent.
 
     Fix the argument, environment variable or usage that the message names.
+    """
+
+
+class CredentialsUnavailable(ConfigurationError):
+    """The credentials callable raised an error, which is the `__cause__`; nothing was sent.
+
+    Retry when the callable works again.
     """
 
 
@@ -164,12 +180,6 @@ class CreateOutcomeUnknown(VideoAPIError):
     `reference` identifies the room if it exists: it is in `owner_ref` if the call did not set one,
     otherwise in `data.videoapi_ref`. Look for it before creating the room again.
     """
-
-    _own = ("reference",)
-
-    def __init__(self, message: str = "", *, reference: str | None = None, **facts: Any) -> None:
-        super().__init__(message, **facts)
-        self.reference = reference
 
 
 class DownloadFailed(VideoAPIError):

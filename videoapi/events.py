@@ -1,9 +1,9 @@
-"""Events of attempts and calls, for listeners and the log. They contain no secrets."""
+"""Events of calls and attempts, for listeners. They contain no secrets."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -11,76 +11,126 @@ import attrs
 log: Final = logging.getLogger("videoapi")
 
 
+def log_unknown(route: str, reference: str | None) -> None:
+    """Warn about a create that ended with unknown outcome."""
+    log.warning("%s ended with unknown outcome, reference %s", route, reference)
+
+
 @attrs.frozen(kw_only=True)
-class AttemptEvent:
-    """The event of one attempt, sent or not.
+class CallStarted:
+    """The start of a call, before anything is waited for.
 
     Args:
+        call_id: Distinguishes concurrent calls in this process.
         route: Name of the route, such as `rooms.create`.
         method: HTTP method.
         path: Path template.
+        host: Host and port of the API.
+        reference: The reference of a create, else None.
+    """
+
+    call_id: str
+    route: str
+    method: str
+    path: str
+    host: str
+    reference: str | None
+
+
+@attrs.frozen(kw_only=True)
+class AttemptEvent:
+    """One request on the wire, or one that could not be sent.
+
+    Args:
+        call_id: The call that it belongs to.
+        route: Name of the route, such as `rooms.create`.
+        method: HTTP method.
+        path: Path template.
+        host: Host and port of the API.
+        app_id: The APP_ID that was sent.
         attempt: Its number within the call, from 1.
         status: HTTP status, or None without a response.
         code: Result code of a failure.
         verdict: `done`, `rejected`, `not_sent`, `throttled` or `unknown`.
-        seconds: Duration of the attempt; for a stream, until the response headers.
-        waited: Seconds of that spent waiting for a free connection.
-        retry_in: Seconds until the next attempt, or None if this was the last one.
+        reason: What failed, or an empty text.
+        seconds: From the start of the attempt to its verdict; for a stream, to its response headers.
+        waited: Seconds spent before it on a free connection, the account's pause and its rate limit.
+        retry_in: Seconds until the next attempt, or None after the last one.
         request_id: The service's ID of the request, if it sent one.
+        headers: Response headers about the request's ID, rate limits and Retry-After, by lowercase name.
+        reference: The reference of a create, else None.
     """
 
+    call_id: str
     route: str
     method: str
     path: str
+    host: str
+    app_id: str
     attempt: int
     status: int | None
     code: int | str | None
     verdict: str
+    reason: str
     seconds: float
     waited: float
     retry_in: float | None
     request_id: str | None
+    headers: Mapping[str, str]
+    reference: str | None
 
 
 @attrs.frozen(kw_only=True)
 class CallEvent:
-    """The event of one call, after its last attempt.
+    """The end of a call.
 
     Args:
+        call_id: Distinguishes concurrent calls in this process.
         route: Name of the route.
         method: HTTP method.
         path: Path template.
+        host: Host and port of the API.
+        app_id: The APP_ID of the last attempt, or None if there was none.
         attempts: Number of attempts.
-        status: HTTP status of the last response, or None without one.
+        status: HTTP status of the last response, or None.
         code: Result code of a failure.
-        verdict: The verdict on the last attempt.
-        seconds: Duration of the complete call; for a stream, until the response headers.
+        verdict: The verdict on the last attempt, or `cancelled` if your code cancelled the call.
+        reason: What failed, or an empty text.
+        seconds: The whole call, waits included; for a stream, to its response headers.
         request_id: The service's ID of the last request, if it sent one.
+        headers: Headers of the last response, as in `AttemptEvent`.
+        reference: The reference of a create, else None.
     """
 
+    call_id: str
     route: str
     method: str
     path: str
+    host: str
+    app_id: str | None
     attempts: int
     status: int | None
     code: int | str | None
     verdict: str
+    reason: str
     seconds: float
     request_id: str | None
+    headers: Mapping[str, str]
+    reference: str | None
 
 
-Event = AttemptEvent | CallEvent
+Event = CallStarted | AttemptEvent | CallEvent
 Listener = Callable[[Event], object]
-"""Called synchronously with each event, in the event loop; must not block. If it raises, that is logged."""
+"""Called with each event, in the event loop: it must not block. What it raises is logged."""
 
 
 def emit(listeners: Sequence[Listener], event: Event) -> None:
-    """Pass an event to every listener and to the log."""
+    """Pass an event to every listener, and to the log at DEBUG."""
     if log.isEnabledFor(logging.DEBUG):
         log.debug("%s", event)
     for listener in listeners:
         try:
             listener(event)
         except Exception as error:
-            # Log only the class: the message may contain secrets of the application.
+            # Only its class: the text may hold anything.
             log.error("A listener of videoapi events raised %s.", type(error).__name__)

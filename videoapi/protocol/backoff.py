@@ -14,7 +14,10 @@ import attrs
 from videoapi.errors import ConfigurationError
 from videoapi.protocol.types import Classification, Operation, Verdict
 
-_SECONDS: Final = re.compile(r"[0-9]{1,12}")
+_SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?:s|sec|secs|seconds?)?", re.ASCII | re.IGNORECASE)
+_LONGEST: Final = 86_400.0
+_UNREADABLE: Final = 30.0
+"""The wait for a `Retry-After` that cannot be read."""
 
 
 @attrs.frozen(kw_only=True)
@@ -125,10 +128,11 @@ def decide(
 
 
 def parse_retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
-    """Return the seconds to wait according to `Retry-After` (whole seconds or an HTTP date), or None if invalid.
+    """Return the seconds to wait according to `Retry-After`, or None without one.
 
-    A date is relative to the response's own `Date`, so a wrong clock on either side is harmless.
-    Of several fields, the longest valid wait applies. Source: RFC 9110, 10.2.3.
+    Seconds may have a fraction, which is rounded up, or a unit. A date is relative to the response's own `Date`, so
+    a wrong clock on either side is harmless. Of several fields, the longest wait applies; a day is the most. If none
+    can be read, the wait is 30 s, since the service did ask for one. Source: RFC 9110, 10.2.3.
 
     Args:
         headers: The response headers.
@@ -139,17 +143,17 @@ def parse_retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -
     getall: Callable[[str], list[str]] | None = getattr(headers, "getall", None)
     fields = getall("Retry-After") if getall is not None else [headers["Retry-After"]]
     waits = [wait for field in fields if (wait := _wait_in(field.strip(), headers, now)) is not None]
-    return max(waits, default=None)
+    return max(waits, default=_UNREADABLE)
 
 
 def _wait_in(field: str, headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
-    if field.isascii() and _SECONDS.fullmatch(field):
-        return float(field)
+    if match := _SECONDS.fullmatch(field):
+        return float(math.ceil(min(float(match[1]), _LONGEST)))
     then = _date(field)
     if then is None:
         return None
-    answered = _date(headers.get("Date", "")) or now()
-    return max(0.0, (then - answered).total_seconds())
+    responded = _date(headers.get("Date", "")) or now()
+    return min(max(0.0, (then - responded).total_seconds()), _LONGEST)
 
 
 def _date(text: str) -> datetime | None:

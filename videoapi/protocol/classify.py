@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
+import attrs
+
 from videoapi.protocol import codes, statuses
 from videoapi.protocol.types import (
     ALWAYS,
@@ -58,6 +60,9 @@ def classify_response(
         result: The result of the response body.
         status_rule: The rule that replaces the status's own (`trust_429`, `trust_503`), or None.
     """
+    if status in (407, 511):
+        # A proxy or a captive network responded (RFC 9110, 15.5.8; RFC 6585, 6): the service did not see the request.
+        return _classification(statuses.STATUSES[status], operation)
     if result is BodyKind.SUCCESS:
         return DONE if status in (200, 201) else _classification(_CONTRADICTION, operation)
     if result is BodyKind.BOTH:
@@ -76,6 +81,23 @@ def classify_response(
         return _classification(by_body, operation, scope)
     less_certain = by_body if _CERTAINTY[by_body.verdict] >= _CERTAINTY[by_status.verdict] else by_status
     return _classification(less_certain, operation, scope)
+
+
+def check_evidence(classification: Classification, result: BodyResult, *, names_object: bool) -> Classification:
+    """Return what "not found" is evidence of: an object's absence, or a wrong base URL.
+
+    Args:
+        classification: The classification of a response.
+        result: The result of its body.
+        names_object: Whether the route's path contains the ID of an object.
+    """
+    if classification.kind is not ErrorKind.NOT_FOUND:
+        return classification
+    if not names_object:
+        # Without an object to be missing, the address itself is wrong, and all calls will fail.
+        return attrs.evolve(classification, kind=ErrorKind.BASE_URL, scope=Scope.ACCOUNT)
+    # A 404 without a result code can come from a gateway, and says nothing about the object.
+    return attrs.evolve(classification, kind=ErrorKind.BASE_URL) if isinstance(result, BodyKind) else classification
 
 
 def classify_no_response(operation: Operation, phase: Phase, kind: ErrorKind) -> Classification:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from videoapi import errors
@@ -16,6 +17,8 @@ _CLASSES: Final[dict[ErrorKind, type[errors.VideoAPIError]]] = {
     ErrorKind.CERTIFICATE: errors.ConnectionFailed,
     ErrorKind.TIMEOUT: errors.CallTimeout,
     ErrorKind.PROTOCOL: errors.ProtocolError,
+    ErrorKind.BASE_URL: errors.ProtocolError,
+    ErrorKind.PROXY: errors.ConnectionFailed,
     ErrorKind.AUTHENTICATION: errors.AuthenticationFailed,
     ErrorKind.PERMISSION: errors.PermissionDenied,
     ErrorKind.NOT_FOUND: errors.NotFound,
@@ -26,40 +29,42 @@ _CLASSES: Final[dict[ErrorKind, type[errors.VideoAPIError]]] = {
     ErrorKind.FAULT: errors.ServerFault,
 }
 _ADVICE: Final[dict[ErrorKind, str]] = {
-    ErrorKind.CERTIFICATE: "Check the host's certificate, or name its authority with `ca_file=`.",
     ErrorKind.AUTHENTICATION: "Check APP_ID and APP_KEY, and that both belong to this project.",
-    ErrorKind.PERMISSION: "Check that the project is active and may do this.",
-    ErrorKind.PROTOCOL: "Check that the base URL names the API itself.",
+    ErrorKind.PERMISSION: "Check that the project is active and permits this.",
+    ErrorKind.PROTOCOL: "Check base_url.",
+    ErrorKind.BASE_URL: "Check base_url: host and version directory.",
+    ErrorKind.PROXY: "Check the proxy and its credentials.",
 }
 _PHRASES: Final[dict[ErrorKind, str]] = {
-    ErrorKind.AUTHENTICATION: "the credentials were refused",
-    ErrorKind.PERMISSION: "the account may not do this",
+    ErrorKind.AUTHENTICATION: "credentials rejected",
+    ErrorKind.PERMISSION: "not permitted for this account",
     ErrorKind.NOT_FOUND: "not found",
-    ErrorKind.CONFLICT: "the room's state forbids it",
-    ErrorKind.RATE: "too many requests",
+    ErrorKind.BASE_URL: "not a path of the Video API",
+    ErrorKind.PROXY: "rejected by a proxy",
+    ErrorKind.CONFLICT: "not possible in the room's present state",
+    ErrorKind.RATE: "rate limited",
     ErrorKind.TOKEN: "no token for this room now",
-    ErrorKind.REQUEST: "the request was refused",
+    ErrorKind.REQUEST: "request rejected",
     ErrorKind.FAULT: "the service failed",
-    ErrorKind.UNLISTED: "an answer that is not documented",
+    ErrorKind.UNLISTED: "undocumented response",
 }
 _TRANSIENT: Final = frozenset({ErrorKind.CONNECTION, ErrorKind.TIMEOUT, ErrorKind.FAULT, ErrorKind.RATE})
 
 
 def error_from_outcome(request: Request, outcome: Outcome) -> errors.VideoAPIError:
     """Return the error for an outcome other than DONE: cause, whether it may have executed, next step."""
-    kind = outcome.classification.kind
     facts = _facts(request, outcome)
-    text = _sentence(request, outcome)
+    text = _message(request, outcome)
+    error: errors.VideoAPIError
     if request.route.operation is Operation.NON_REPEATABLE and outcome.may_have_executed:
         facts["retryable"] = False
-        return errors.CreateOutcomeUnknown(
-            f"{text} The room may exist; look for its reference before creating it again.",
-            reference=request.reference,
-            **facts,
-        )
-    if kind is ErrorKind.TOKEN:
-        return errors.TokenDenied(text, reason=TOKEN_REASONS.get(outcome.code or 0), **facts)
-    return _class_of(outcome)(text, **facts)
+        error = errors.CreateOutcomeUnknown(text, **facts)
+    elif outcome.classification.kind is ErrorKind.TOKEN:
+        error = errors.TokenDenied(text, reason=TOKEN_REASONS.get(outcome.code or 0), **facts)
+    else:
+        error = _class_of(outcome)(text, **facts)
+    error.__cause__ = outcome.cause
+    return error
 
 
 def _kind_of(outcome: Outcome) -> ErrorKind:
@@ -97,34 +102,61 @@ def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
         # 50007 is the response for a room of another project; a retry cannot succeed.
         "retryable": classification.worth_waiting or (transient and outcome.code != 50007),
         "may_have_executed": outcome.may_have_executed,
+        "reference": request.reference,
     }
 
 
-def _sentence(request: Request, outcome: Outcome) -> str:
-    details, code = outcome.details, outcome.code
-    words = (details.error if details else None) or (TEXTS.get(code) if isinstance(code, int) else None)
-    kind = _kind_of(outcome)
-    what = (words or "").removeprefix("[Reason] ") or outcome.reason or _PHRASES.get(kind, kind.value)
+def _message(request: Request, outcome: Outcome) -> str:
+    """Return what failed, whether the request was sent or executed, and the next step."""
     where = f"{request.method} {request.route.template}"
-    response = ", ".join(
-        part
-        for part in (
-            f"HTTP {outcome.status}" if outcome.status is not None else "",
-            f"code {code}" if code is not None else "",
-            f"request {details.request_id}" if details and details.request_id else "",
-            f"{outcome.attempts} attempts" if outcome.attempts > 1 else "",
-        )
-        if part
-    )
-    parts = [f"{where}: {what.rstrip('.')}" + (f" ({response})." if response else ".")]
+    facts = ", ".join(_circumstances(request, outcome))
+    sentences = [
+        f"{where}: {_what(outcome).rstrip('.')}" + (f" ({facts})." if facts else "."),
+        _state(request, outcome),
+        *_next_steps(request, outcome),
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _what(outcome: Outcome) -> str:
+    details, code, kind = outcome.details, outcome.code, _kind_of(outcome)
+    if kind is ErrorKind.BASE_URL:
+        # The service's text for it, "Room not found", would be misleading.
+        return outcome.reason or _PHRASES[kind]
+    text = (details.error if details else None) or (TEXTS.get(code) if isinstance(code, int) else None)
+    return (text or "").removeprefix("[Reason] ") or outcome.reason or _PHRASES.get(kind, kind.value)
+
+
+def _circumstances(request: Request, outcome: Outcome) -> Iterator[str]:
+    if outcome.status is not None:
+        yield f"HTTP {outcome.status}"
+    if outcome.code is not None:
+        yield f"code {outcome.code}"
+    if outcome.details and outcome.details.request_id:
+        yield f"request {outcome.details.request_id}"
+    if outcome.attempts > 1:
+        limit = request.options.retry.attempts
+        yield f"attempt {outcome.attempts} of {limit}" if outcome.attempts <= limit else f"{outcome.attempts} attempts"
+
+
+def _state(request: Request, outcome: Outcome) -> str:
+    reads = request.route.operation is Operation.SAFE
+    if outcome.may_have_executed:
+        return "" if reads else "May have been executed."
     if outcome.phase is Phase.NOT_SENT:
-        parts.append(
-            "Nothing was sent." if not outcome.may_have_executed else "An earlier attempt may have been carried out."
-        )
-    elif outcome.may_have_executed and request.route.operation is not Operation.SAFE:
-        parts.append("The service may have done it.")
-    if outcome.classification.verdict is Verdict.THROTTLED and outcome.retry_after:
-        parts.append(f"Come back in {outcome.retry_after:g} s.")
-    if advice := _ADVICE.get(kind):
-        parts.append(advice)
-    return " ".join(parts)
+        return "Not sent."
+    return "" if reads or outcome.verdict is Verdict.UNKNOWN else "Not executed."
+
+
+def _next_steps(request: Request, outcome: Outcome) -> Iterator[str]:
+    if outcome.verdict is Verdict.THROTTLED and outcome.retry_after:
+        source = "Retry-After" if outcome.phase is Phase.ANSWERED else "pause of the account"
+        yield f"Retry after {_seconds(outcome.retry_after)} s ({source})."
+    if advice := outcome.advice or _ADVICE.get(_kind_of(outcome)):
+        yield advice
+    if request.reference is not None and outcome.may_have_executed:
+        yield f'Before retrying, call rooms.resolve("{request.reference}").'
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"

@@ -8,10 +8,19 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import attrs
+from yarl import URL
 
 from videoapi.protocol import envelope
 from videoapi.protocol.backoff import parse_retry_after
-from videoapi.protocol.classify import DONE, BodyKind, BodyResult, classify_no_response, classify_response
+from videoapi.protocol.classify import (
+    DONE,
+    BodyKind,
+    BodyResult,
+    check_evidence,
+    classify_no_response,
+    classify_response,
+)
+from videoapi.protocol.redaction import redact_url
 from videoapi.protocol.routes import Request
 from videoapi.protocol.statuses import DISTRUSTED_429, TRUSTED_503
 from videoapi.protocol.types import Classification, ErrorKind, Phase, Rule, Verdict
@@ -93,10 +102,14 @@ class Outcome:
     retry_after: float | None = None
     reason: str = ""
     """The cause of a failure without a result code, free of secrets."""
+    advice: str = ""
+    """What to do about it, if the kind of failure does not say that already."""
     waited: float = 0.0
-    """Seconds spent waiting for a connection permit."""
+    """Seconds spent waiting for a connection, the account's pause and its rate limit."""
     attempts: int = 1
     may_have_executed: bool = False
+    cause: Exception | None = attrs.field(default=None, repr=False)
+    """The error after which the outcome stayed unknown."""
 
     @property
     def verdict(self) -> Verdict:
@@ -105,6 +118,9 @@ class Outcome:
     @property
     def code(self) -> int | str | None:
         return self.details.code if self.details is not None else None
+
+
+_LONGEST_URL: Final = 200
 
 
 def answered(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
@@ -156,17 +172,19 @@ def _decode_fast(request: Request, body: bytes) -> Any:
 
 
 def _decode_tolerantly(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
-    read = envelope.parse_envelope(body, result_optional=request.route.result_optional)
+    read = envelope.parse_envelope(body, result_optional=request.route.result_optional or request.route.custom)
     result, value, reason = read.result, None, ""
     if result is BodyKind.SUCCESS and status in (200, 201) and request.decoder is not None:
         value, result, reason = _decode(request, read.payload or {})
+    if request.route.custom and 200 <= status <= 299 and result in (BodyKind.NONE, BodyKind.SUCCESS):
+        return Outcome(classification=DONE, status=status, headers=headers, body=body)
     classification = _classify(request, status, headers, result)
     if classification.verdict is Verdict.DONE:
         return Outcome(classification=classification, status=status, headers=headers, body=body, value=value)
     code = None if isinstance(result, BodyKind) else result
     request_id = read.request_id or envelope.printable(headers.get("X-Request-Id"))
     fault = ErrorDetails(code, read.error, read.desc, request_id)
-    return _failure(classification, status, headers, fault, body, reason or _reason(result, status))
+    return _failure(classification, status, headers, fault, body, reason or _reason(result, status, headers))
 
 
 def _decode(request: Request, payload: Mapping[str, Any]) -> tuple[Any, BodyResult, str]:
@@ -175,11 +193,11 @@ def _decode(request: Request, payload: Mapping[str, Any]) -> tuple[Any, BodyResu
     try:
         value = request.decoder.tolerant(payload if key is None else payload.get(key))
     except ValueError as error:
-        return None, BodyKind.FOREIGN, f"the answer fits no model: {error}"
+        return None, BodyKind.FOREIGN, f"the response does not match the model: {error}"
     if value is None:
-        return None, BodyKind.FOREIGN, "the answer lacks what was asked for"
+        return None, BodyKind.FOREIGN, "the response lacks the requested object"
     if request.accepts is not None and not request.accepts(value):
-        return None, BodyKind.FOREIGN, "the answer is plainly that to another request"
+        return None, BodyKind.FOREIGN, "the response belongs to a different request"
     return value, BodyKind.SUCCESS, ""
 
 
@@ -190,7 +208,8 @@ def _classify(request: Request, status: int, headers: Mapping[str, str], result:
         rule = DISTRUSTED_429
     elif status == 503 and policy.trust_503 and result in (BodyKind.NONE, BodyKind.CUT) and "Retry-After" in headers:
         rule = TRUSTED_503
-    return classify_response(request.route.operation, status, result, rule)
+    classification = classify_response(request.route.operation, status, result, rule)
+    return check_evidence(classification, result, names_object=request.route.names_object)
 
 
 def _failure(
@@ -217,18 +236,36 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _reason(result: BodyResult, status: int) -> str:
+def _reason(result: BodyResult, status: int, headers: Mapping[str, str]) -> str:
     match result:
         case BodyKind.SUCCESS:
-            return "a success body under a status that is none"
+            return "a success body with an error status"
         case BodyKind.BOTH:
-            return "two answers in one body"
+            return "contradictory results in one body"
         case BodyKind.CUT:
-            return "a body that is cut short or no JSON"
+            return "truncated or invalid JSON"
         case BodyKind.NONE:
+            if 300 <= status <= 399:
+                return redirect_reason(headers)
             # From 400 on, the status is more informative than the missing result.
-            return "a redirect" if 300 <= status <= 399 else "" if status >= 400 else "a body without a result"
+            return "" if status >= 400 else "a body without a result"
         case BodyKind.FOREIGN:
-            return "the answer lacks what was asked for"
+            return "the response lacks the requested object"
         case _:
             return ""
+
+
+def redirect_reason(headers: Mapping[str, str], base: URL | None = None) -> str:
+    """Return where a redirect points to, without query and credentials.
+
+    Args:
+        headers: The response headers.
+        base: The URL of the request, which a relative target starts from.
+    """
+    try:
+        location = headers.get("Location", "")
+        target = URL(location) if base is None or not location else base.join(URL(location))
+    except ValueError:
+        return "unexpected redirect"
+    shown = (redact_url(target) if target.absolute else target.raw_path)[:_LONGEST_URL]
+    return f"unexpected redirect to {shown}" if shown else "unexpected redirect"

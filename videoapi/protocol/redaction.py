@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 import base64
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from yarl import URL
 
-from videoapi.protocol.outcome import Outcome
+if TYPE_CHECKING:
+    from videoapi.protocol.outcome import Outcome
 
 _SHORTEST: Final = 8
 """Shorter keys occur only in tests, and redacting them would remove ordinary words."""
 
 
 def redact_outcome(outcome: Outcome, authorization: str) -> Outcome:
-    """Return an outcome with the credentials of the request removed from its error details.
+    """Return an outcome with the credentials of the request removed from its error details and its reason.
 
     Args:
         outcome: The outcome of the request.
         authorization: The value of the request's `Authorization` header.
     """
     details = outcome.details
-    if details is None or not (details.error or details.desc or details.request_id):
+    texts = (outcome.reason, *((details.error, details.desc, details.request_id) if details is not None else ()))
+    redacted = [redact(text, authorization) if text else text for text in texts]
+    if redacted == [*texts]:
         return outcome
+    reason, *rest = redacted
+    if details is not None:
+        details = attrs.evolve(details, error=rest[0], desc=rest[1], request_id=rest[2])
+    return attrs.evolve(outcome, reason=reason or "", details=details)
+
+
+def redact(text: str, authorization: str) -> str:
+    """Return a text without the credentials of an `Authorization` header."""
     encoded = authorization.partition(" ")[2]
     key = base64.b64decode(encoded).decode().partition(":")[2]
-    secrets = [secret for secret in (encoded, encoded.rstrip("="), key) if len(secret) >= _SHORTEST]
-
-    def redact(text: str | None) -> str | None:
-        for secret in secrets:
-            text = text.replace(secret, "…") if text else text
-        return text
-
-    redacted = attrs.evolve(
-        details, error=redact(details.error), desc=redact(details.desc), request_id=redact(details.request_id)
-    )
-    return outcome if redacted == details else attrs.evolve(outcome, details=redacted)
+    for secret in (encoded, encoded.rstrip("="), key):
+        if len(secret) >= _SHORTEST:
+            text = text.replace(secret, "…")
+    return text
 
 
 def redact_url(url: URL) -> str:

@@ -40,11 +40,14 @@ class Options:
         timeout: Limit of the complete call, including retries, in seconds; None for the route's default.
         attempt_timeout: Limit of one attempt, in seconds.
         retry: The retry policy.
+        must_stop: Polled while waiting for the account's rate or pause, which then does not count against
+            `timeout`; true ends the wait. None for single calls.
     """
 
     timeout: float | None = None
     attempt_timeout: float = 30.0
     retry: RetryPolicy = attrs.Factory(RetryPolicy)
+    must_stop: Callable[[], bool] | None = None
 
 
 def _timeout_of(operation: Operation) -> float:
@@ -60,12 +63,19 @@ class Route:
     template: str
     operation: Operation
     result_optional: bool = False
+    custom: bool = False
+    """Whether only a white-label has it: a 2xx without an error code is a success, whatever its body."""
     short_stream: bool = False
     """Whether its stream is short and likely to be opened while another one is read."""
     timeout: float = attrs.field(
         init=False, default=attrs.Factory(lambda route: _timeout_of(route.operation), takes_self=True)
     )
     """The default `timeout` of a call, in seconds."""
+
+    @property
+    def names_object(self) -> bool:
+        """Whether the path contains the ID of a room or conference."""
+        return self.custom or "{room_id}" in self.template or "{conf_num}" in self.template
 
     def path(self, *segments: str) -> str:
         """Return the path: the template with its fields replaced by the percent-encoded segments."""
@@ -110,6 +120,14 @@ class Request:
         """The limit of sending, including retries, in seconds."""
         given = self.options.timeout
         return (self.route.timeout if given is None else given) - self.reserved_time
+
+    @property
+    def timeout_text(self) -> str:
+        """The limit of sending, for an error."""
+        whole = self.timeout + self.reserved_time
+        if not self.reserved_time:
+            return f"{whole:g} s (timeout)"
+        return f"{self.timeout:g} s, with {whole:g} s (timeout) in all"
 
 
 def _report_routes(name: str, prefix: str) -> tuple[Route, Route, Route, Route]:

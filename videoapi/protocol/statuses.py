@@ -13,6 +13,7 @@ _GONE = Rule(Verdict.REJECTED, ErrorKind.NOT_FOUND)
 _LATER = Rule(Verdict.THROTTLED, ErrorKind.RATE, safe=ALWAYS, idempotent=ALWAYS, repeatable=ALWAYS)
 _FAULT = Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ALWAYS, idempotent=ALWAYS, repeatable=ONCE)
 _REDIRECT = Rule(Verdict.UNKNOWN, ErrorKind.PROTOCOL)
+_PROXY = Rule(Verdict.REJECTED, ErrorKind.PROXY, Scope.ACCOUNT)
 
 STATUSES: Final[Mapping[int, Rule]] = MappingProxyType(
     {
@@ -23,6 +24,7 @@ STATUSES: Final[Mapping[int, Rule]] = MappingProxyType(
         401: Rule(Verdict.REJECTED, ErrorKind.AUTHENTICATION, Scope.ACCOUNT),
         403: Rule(Verdict.REJECTED, ErrorKind.PERMISSION, Scope.ACCOUNT),
         404: _GONE,
+        407: _PROXY,
         410: _GONE,
         # A server may send 408 when it closes an idle connection, so it proves nothing about this request.
         408: Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ALWAYS, idempotent=ALWAYS, repeatable=ONCE),
@@ -30,6 +32,7 @@ STATUSES: Final[Mapping[int, Rule]] = MappingProxyType(
         409: Rule(Verdict.UNKNOWN, ErrorKind.CONFLICT),
         425: _LATER,
         429: _LATER,
+        511: _PROXY,
         **dict.fromkeys((500, 502, 503, 504, *range(520, 525), 598, 599), _FAULT),
     }
 )

@@ -57,6 +57,8 @@ class ErrorKind(enum.Enum):
     CERTIFICATE = "certificate"
     TIMEOUT = "timeout"
     PROTOCOL = "protocol"
+    BASE_URL = "base URL"
+    PROXY = "proxy"
     AUTHENTICATION = "authentication"
     PERMISSION = "permission"
     NOT_FOUND = "not found"
