@@ -1,93 +1,35 @@
-"""The aiohttp connector: records whether a request may have been sent, and discards stale connections."""
+"""The connection pool of aiohttp, with stale and old connections discarded."""
 
 from __future__ import annotations
 
-import select
 import weakref
-from collections.abc import Sequence
-from contextvars import ContextVar
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 
-
-class ConnectionState:
-    """A pooled connection: its use count, and a poller that detects unread data."""
-
-    __slots__ = ("_poll", "uses")
-
-    def __init__(self) -> None:
-        self.uses = 0
-        self._poll: select.poll | None = None
-
-    def is_stale(self, connection: Connection) -> bool:
-        """Return whether the socket has unread data or was closed by the peer, even if the loop has not seen it yet."""
-        if self._poll is None:
-            # The socket lives as long as the connection, so look it up once.
-            transport = connection.transport
-            socket = transport.get_extra_info("socket") if transport is not None else None
-            if socket is None or socket.fileno() < 0:
-                return True
-            self._poll = select.poll()
-            self._poll.register(socket.fileno(), select.POLLIN)
-        return bool(self._poll.poll(0))
-
-
-class AttemptState:
-    """The progress of one attempt, recorded while it is sent."""
-
-    __slots__ = ("_state", "_use", "connect_called", "protocol", "started")
-
-    def __init__(self) -> None:
-        self.started = False
-        """Whether a connection was requested, or the request was passed to aiohttp's session."""
-        self.connect_called = False
-        """Whether the connector was called; a mocked session never calls it."""
-        self.protocol: ResponseHandler | None = None
-        """The acquired connection; once it is set, the request may have been sent."""
-        self._state: ConnectionState | None = None
-        self._use = 0
-
-    def take(self, protocol: ResponseHandler, state: ConnectionState) -> None:
-        """Record that this attempt has acquired a connection."""
-        state.uses += 1
-        self.protocol, self._state, self._use = protocol, state, state.uses
-
-    def prevent_reuse(self) -> None:
-        """Keep the connection from being reused after this attempt; the rest of the response can still be read."""
-        if self.protocol is not None:
-            self.protocol.force_close()
-
-    def close(self) -> None:
-        """Close the connection, even if its last byte has already returned it to the pool.
-
-        If another attempt has acquired it since, it is closed only after that attempt's response, so
-        that an unrelated request does not fail.
-        """
-        if self.protocol is None or self._state is None:
-            return
-        if self._state.uses == self._use:
-            self.protocol.abort()
-        else:
-            self.protocol.force_close()
-
-
-current_attempt: Final[ContextVar[AttemptState | None]] = ContextVar("videoapi_attempt", default=None)
-"""The attempt running in the current task, which is also the task that calls `connect()`."""
+from videoapi.transport.attempt import AttemptState, ConnectionState, SlotExpired, current_attempt
 
 
 class Connector(aiohttp.TCPConnector):
-    """A connection pool that discards stale connections and records whether a request may have been sent.
+    """A connection pool that records whether a request may have been sent, and discards connections.
 
-    Stale: unread data, or closed by the peer. aiohttp would return unread data as the response to the
-    next request; this connector closes the connection and takes another one.
+    A connection with unread data is discarded, because a response that arrived before its request
+    belongs to no request; so is one that the peer closed, and one that is too old.
+
+    Args:
+        now: The clock for the age of connections.
+        max_age: Seconds after which a connection is not used for another request; None for no limit.
+        options: Those of `aiohttp.TCPConnector`.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, now: Callable[[], float], max_age: float | None, **options: Any) -> None:
         super().__init__(**options)
+        self._now = now
+        self._max_age = max_age
         self._states: weakref.WeakKeyDictionary[ResponseHandler, ConnectionState] = weakref.WeakKeyDictionary()
 
     async def connect(self, req: ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout) -> Connection:
@@ -100,7 +42,7 @@ class Connector(aiohttp.TCPConnector):
         attempt: AttemptState | None,
         traces: Sequence[Any] = (),
     ) -> Connection:
-        """Return a connection that is not stale, and record the progress in `attempt`."""
+        """Return a connection, and record in `attempt` that it was obtained."""
         if attempt is not None:
             attempt.connect_called = True
         while True:
@@ -111,11 +53,17 @@ class Connector(aiohttp.TCPConnector):
             state = self._states.get(protocol)
             if state is None:
                 # Do not poll a new connection: unread TLS session tickets are normal there.
-                state = self._states[protocol] = ConnectionState()
+                state = self._states[protocol] = ConnectionState(self._now())
                 break
-            if not (protocol.should_close or state.is_stale(connection)):
+            if not (protocol.should_close or self._is_old(state) or state.is_stale(connection)):
                 break
             connection.close()
         if attempt is not None:
-            attempt.take(protocol, state)
+            if attempt.ready is not None and not attempt.ready():
+                connection.release()
+                raise SlotExpired
+            attempt.connected(protocol, state)
         return connection
+
+    def _is_old(self, state: ConnectionState) -> bool:
+        return self._max_age is not None and self._now() - state.opened_at > self._max_age

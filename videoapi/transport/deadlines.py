@@ -1,93 +1,103 @@
 """One timer for the deadlines of many tasks.
 
-A timer per call costs a tenth of the call. Here, one event loop timer fires at the earliest deadline.
-It does not rely on lower-level timeouts: each attempt, including its body, ends by its deadline.
+A timer per call would cost a tenth of the call. Here a call only registers its deadline, and one timer of the event
+loop wakes at the earliest of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from collections.abc import Callable
 from typing import Final
 
-log: Final = logging.getLogger("videoapi")
+log = logging.getLogger(__name__)
+
+CLOSED: Final = "the client was closed"
 _GRAIN: Final = 0.01
-"""Minimum interval between two checks, in seconds: at most 100 checks per second for any number of deadlines."""
+"""Shortest time between two checks, in seconds: ten thousand deadlines cost a hundred checks a second."""
 _STALL: Final = 0.1
-"""Delay of a check, in seconds, above which the event loop counts as blocked."""
+"""How late a check must be, in seconds, to conclude that the event loop was blocked."""
 _GRACE: Final = 1.0
-"""Maximum postponement after a blocked loop, in seconds."""
-_BLOCKED: Final = "The event loop was blocked for %.1f s; deadlines extended by %.1f s. Use asyncio.to_thread()."
+"""Longest extension after that, in seconds."""
 
 
 class Deadline:
-    """The deadline of one task, on the event loop's clock; `deadline` may change while the task runs."""
+    """One task's deadline; set `at` with `DeadlineTimer.reschedule`."""
 
-    __slots__ = ("_cancelling", "_uncancelled", "deadline", "fired", "task")
+    __slots__ = ("_cancelling", "at", "fired", "task")
 
-    def __init__(self, task: asyncio.Task[object], deadline: float) -> None:
+    def __init__(self, task: asyncio.Task[object], at: float) -> None:
         self.task = task
-        self.deadline = deadline
+        self.at = at
         self.fired = False
-        self._uncancelled = False
         self._cancelling = task.cancelling()
 
     def expired(self) -> bool:
-        """Return, in `except CancelledError`, whether only the deadline cancelled the task, and undo that."""
-        if not self.fired or self._uncancelled:
+        """Return, in an `except CancelledError`, whether nothing but this deadline cancelled the task.
+
+        The deadline is then ready for another time.
+        """
+        if not self.fired:
             return False
-        self._uncancelled = True
+        self.fired = False
         return self.task.uncancel() <= self._cancelling
 
-    def not_cancelled(self) -> bool:
-        """Return whether the task has not been cancelled since the deadline was set."""
-        return self.task.cancelling() <= self._cancelling
-
     def uncancel(self) -> None:
-        """Undo the deadline's cancellation if other code turned it into another exception."""
-        if self.fired and not self._uncancelled:
-            self._uncancelled = True
+        """Withdraw a cancellation that became another exception on its way."""
+        if self.fired:
+            self.fired = False
             self.task.uncancel()
 
 
 class DeadlineTimer:
-    """A timer that cancels the tasks whose deadline has passed."""
+    """Cancels tasks whose deadline has passed; closing it cancels all of them.
 
-    __slots__ = ("_limits", "_loop", "_postponed", "_timer", "_wakes_at", "closed")
+    Args:
+        now: The clock on which deadlines are given.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    __slots__ = ("__weakref__", "_limits", "_loop", "_postponed", "_timer", "_wakes_at", "closed", "now")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
         self._limits: dict[Deadline, None] = {}
+        # Kept, because finding the running loop costs a system call on Python 3.11.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         self._postponed = False
         self.closed = False
 
-    def start(self, deadline: float) -> Deadline:
-        """Set a deadline, on the loop's clock, for the current task; `stop` removes it."""
+    def start(self, at: float = math.inf) -> Deadline:
+        """Register a deadline of the current task until `stop`; without `at`, only closing ends it."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
         task = asyncio.current_task(self._loop)
         assert task is not None
-        limit = Deadline(task, deadline)
+        limit = Deadline(task, at)
         self._limits[limit] = None
-        if self._timer is None or deadline < self._wakes_at:
-            self._wake_by(deadline)
+        if self._timer is None or at < self._wakes_at:
+            self._wake_by(at)
         return limit
 
-    def reschedule(self, limit: Deadline, deadline: float) -> None:
+    def reschedule(self, limit: Deadline, at: float) -> None:
         """Move a deadline."""
-        limit.deadline = deadline
-        self._wake_by(deadline)
+        limit.at = at
+        if self._timer is None or at < self._wakes_at:
+            self._wake_by(at)
 
     def stop(self, limit: Deadline) -> None:
-        """Remove a deadline."""
+        """Forget a deadline."""
         self._limits.pop(limit, None)
         if limit.fired:
             limit.uncancel()
 
     def close(self) -> None:
-        """Cancel the tasks that still have a deadline, because no more data will arrive, and stop the timer."""
+        """Cancel every registered task but the current one, and stop the timer."""
         self.closed = True
-        closing = asyncio.current_task(self._loop)
+        closing = asyncio.current_task()
         for limit in self._limits:
             if not limit.fired and limit.task is not closing:
                 limit.fired = True
@@ -96,36 +106,42 @@ class DeadlineTimer:
             self._timer.cancel()
             self._timer = None
 
-    def _wake_by(self, deadline: float) -> None:
+    def _wake_by(self, at: float) -> None:
+        if at == math.inf or self._loop is None:
+            return
         if self._timer is not None:
-            if self._wakes_at <= deadline:
-                return
             self._timer.cancel()
-        self._wakes_at = max(deadline, self._loop.time())
-        self._timer = self._loop.call_at(self._wakes_at, self._check)
+        now = self.now()
+        self._wakes_at = max(at, now)
+        self._timer = self._loop.call_later(self._wakes_at - now, self._check)
 
     def _check(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now = self.now()
         if self._postpone(now):
             return
-        earliest: float | None = None
+        earliest = math.inf
         for limit in self._limits:
             if limit.fired:
                 continue
-            if limit.deadline <= now:
+            if limit.at <= now:
                 limit.fired = True
                 limit.task.cancel()
-            elif earliest is None or limit.deadline < earliest:
-                earliest = limit.deadline
-        if earliest is not None:
-            self._wake_by(max(earliest, now + _GRAIN))
+            elif limit.at < earliest:
+                earliest = limit.at
+        self._wake_by(max(earliest, now + _GRAIN))
 
     def _postpone(self, now: float) -> bool:
-        """Postpone the check once after the loop was blocked: responses may have arrived that were not read yet."""
+        """Check a second time after a blocked loop: a response that is overdue may have arrived unread."""
         late = now - self._wakes_at
         self._postponed = not self._postponed and late > _STALL
         if self._postponed:
-            log.warning(_BLOCKED, late, min(late, _GRACE))
-            self._wake_by(now + min(late, _GRACE))
+            extension = min(late, _GRACE)
+            log.warning(
+                "Event loop blocked for %.1f s; deadlines extended by %.1f s. "
+                "Move blocking work to asyncio.to_thread().",
+                late,
+                extension,
+            )
+            self._wake_by(now + extension)
         return self._postponed

@@ -6,30 +6,28 @@ import asyncio
 import ssl
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from yarl import URL
 
-from videoapi.config import positive_seconds, proxy_url
+from videoapi.config import one_or_more, positive_seconds, proxy_url
 from videoapi.errors import ConfigurationError
 from videoapi.transport.connector import Connector
-from videoapi.transport.deadlines import DeadlineTimer
-from videoapi.transport.fast_path import AIOHTTP_SUPPORTED
+from videoapi.transport.failures import ConnectionDropped, describe_drop
+from videoapi.transport.fast_path import SelfCheck
+from videoapi.transport.permits import Permits
 from videoapi.transport.request_headers import USER_AGENT
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType
-    from yarl import URL
 
     from videoapi.transport.resolver import PublicResolver
 
+_CLOSED: Final = "The session manager is closed. Open a new one, or call before aclose()."
 _NEVER_RESENT: Final = frozenset({"POST", "PATCH"})
 """Methods that aiohttp never resends by itself. Source: RFC 9110, 9.2.2."""
-
-
-class ConnectionDropped(Exception):
-    """A broken connection, raised as its own type so that aiohttp does not resend the request."""
 
 
 async def _never_resend(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
@@ -39,22 +37,7 @@ async def _never_resend(request: aiohttp.ClientRequest, handler: ClientHandlerTy
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise ConnectionDropped(type(error).__name__) from None
-
-
-class Permits(asyncio.Semaphore):
-    """A semaphore that reports its free permits and can be acquired without a coroutine."""
-
-    @property
-    def free(self) -> int:
-        return self._value
-
-    def acquire_nowait(self) -> bool:
-        """Acquire a permit if `acquire` would not have to wait; return whether it was acquired."""
-        if not self._value or self._waiters:
-            return False
-        self._value -= 1
-        return True
+        raise ConnectionDropped(describe_drop(error)) from None
 
 
 class ConnectionPool:
@@ -72,23 +55,31 @@ class ConnectionPool:
         ca_file: str | None,
         proxy: str | None,
         trust_env: bool,
-        http_middlewares: Sequence[ClientMiddlewareType],
+        http_middlewares: Sequence[ClientMiddlewareType] | ClientMiddlewareType,
+        max_connection_age: float | None,
+        ssl_context: ssl.SSLContext | None,
+        fast_path: bool,
     ) -> None:
         limit: object = max_connections
         if type(limit) is not int or not 1 <= limit <= 10_000:
             raise ConfigurationError(f"max_connections={max_connections!r}: give a whole number from 1 to 10,000.")
         positive_seconds("keepalive", keepalive)
         positive_seconds("connect_timeout", connect_timeout)
+        positive_seconds("max_connection_age", max_connection_age)
         self.max_connections = max_connections
         self.max_streams = max(1, max_connections // 4)
         self.proxy = proxy_url(proxy)
         self.trust_env = trust_env
         self._keepalive = keepalive
+        self._max_age = max_connection_age
         self.connect_timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
-        self._tls = _tls_context(ca_file)
-        self._middlewares = tuple(http_middlewares)
-        # Whether calls use no custom middleware and no proxy.
-        self.fast_path_allowed = AIOHTTP_SUPPORTED and not (self._middlewares or self.proxy or self.trust_env)
+        self._tls = _tls_context(ca_file, ssl_context)
+        self.connect_seconds = connect_timeout
+        self._middlewares = one_or_more("http_middlewares", http_middlewares)
+        self.fast_path: bool | None = None
+        """Whether calls use the fast path; None until it was checked."""
+        if not fast_path or self._middlewares or self.proxy or self.trust_env:
+            self.fast_path = False
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._api: aiohttp.ClientSession | None = None
@@ -98,8 +89,8 @@ class ConnectionPool:
         self.short_stream_permits: Permits
         self.file_permits: Permits
         self.now: Callable[[], float]
-        self.deadlines: DeadlineTimer
         self.connector: Connector
+        self._self_check: SelfCheck
 
     @property
     def state(self) -> str:
@@ -127,9 +118,20 @@ class ConnectionPool:
         """
         if self._api is None or self._closed or self._loop is not asyncio.get_running_loop():
             self.bind()
-            if self._api is None:
-                self.connector = Connector(**self._pool(self.max_connections + 2 * self.max_streams))
-                self._api = self._open(self.connector, auto_decompress=True)
+        return self.session
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The session for the API, for code that has checked the event loop.
+
+        Raises:
+            ConfigurationError: If the manager is closed.
+        """
+        if self._closed:
+            raise ConfigurationError(_CLOSED)
+        if self._api is None:
+            self.connector = Connector(**self._pool(self.max_connections + 2 * self.max_streams))
+            self._api = self._open(self.connector, auto_decompress=True)
         return self._api
 
     def files(self, *, public_only: bool) -> aiohttp.ClientSession:
@@ -161,6 +163,12 @@ class ConnectionPool:
             return self.proxy
         return proxy_url(getproxies().get(url.scheme))
 
+    def proxy_name(self, url: URL) -> str | None:
+        """Return host and port of the proxy for a request, or None."""
+        proxy = self.proxy_for(url)
+        named = URL(proxy) if proxy is not None else None
+        return f"{named.host}:{named.port}" if named is not None else None
+
     @property
     def busy(self) -> bool:
         """Whether more than one call is in progress."""
@@ -170,17 +178,26 @@ class ConnectionPool:
         """Return the aiohttp middlewares for a method; if aiohttp might resend it, with one that prevents that."""
         return self._middlewares if method in _NEVER_RESENT else (_never_resend, *self._middlewares)
 
+    async def check_fast_path(self) -> bool:
+        """Return whether the fast path is known to work with the installed aiohttp; checked once."""
+        self.fast_path = await self._self_check.result(self.api())
+        return bool(self.fast_path)
+
     async def aclose(self) -> None:
-        """Close all connections; calls in flight fail. Safe to call twice."""
+        """Close all connections. Safe to call twice; if cancelled, it closes all of them first."""
         self._closed = True
         sessions = [*([self._api] if self._api is not None else []), *self._files.values()]
         self._api = None
         self._files = {}
-        for session in sessions:
-            await session.close()
-        if self._loop is not None:
-            # aiohttp does not wake a task that waits for body data when its connection is closed.
-            self.deadlines.close()
+        closing = [asyncio.ensure_future(session.close()) for session in sessions]
+        cancelled: asyncio.CancelledError | None = None
+        while any(not task.done() for task in closing):
+            try:
+                await asyncio.wait(closing)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     def bind(self) -> None:
         """Bind the pool to the running event loop.
@@ -189,21 +206,21 @@ class ConnectionPool:
             ConfigurationError: If the pool is closed or belongs to another event loop.
         """
         if self._closed:
-            raise ConfigurationError("The session manager is closed. Open a new one, or call before aclose().")
+            raise ConfigurationError(_CLOSED)
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
             self.now = loop.time
+            self._self_check = SelfCheck(loop.time)
             self.permits = Permits(self.max_connections)
             self.stream_permits = Permits(self.max_streams)
             self.short_stream_permits = Permits(self.max_streams)
             # Separate, so that a download started inside `async for` over an archive finds a free one.
             self.file_permits = Permits(self.max_streams)
-            self.deadlines = DeadlineTimer(loop)
         elif self._loop is not loop:
             raise ConfigurationError(
                 f"The client belongs to event loop {id(self._loop):#x}, but is used from {id(loop):#x}. "
-                "Connections live in one loop: make one client for each."
+                "Connections belong to one loop: create one client for each."
             )
 
     def _public(self) -> PublicResolver:
@@ -211,8 +228,10 @@ class ConnectionPool:
 
         return PublicResolver(proxy_hosts(self.proxy, self.trust_env))
 
-    def _pool(self, limit: int) -> dict[str, object]:
-        options: dict[str, object] = {
+    def _pool(self, limit: int) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "now": self.now,
+            "max_age": self._max_age,
             "limit": limit,
             "limit_per_host": 0,
             "keepalive_timeout": self._keepalive,
@@ -235,13 +254,19 @@ class ConnectionPool:
         )
 
 
-def _tls_context(ca_file: str | None) -> ssl.SSLContext | None:
-    """Return a verifying context for a CA file, or None to use aiohttp's own, which verifies too."""
+def _tls_context(ca_file: str | None, context: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """Return the context given or one for a CA file, or None to use aiohttp's own, which verifies too."""
+    if context is not None:
+        if not isinstance(context, ssl.SSLContext):
+            raise ConfigurationError(f"ssl_context must be an ssl.SSLContext, not {type(context).__name__}.")
+        if ca_file is not None:
+            raise ConfigurationError("Set ca_file or ssl_context, not both.")
+        return context
     if ca_file is None:
         return None
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"ca_file={ca_file!r} holds no certificate that can be read: {error}") from None
+        raise ConfigurationError(f"Cannot load certificates from ca_file={ca_file!r}: {error}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

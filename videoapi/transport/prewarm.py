@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -12,20 +11,16 @@ from yarl import URL
 
 from videoapi.errors import ConnectionFailed
 from videoapi.protocol.types import ErrorKind
+from videoapi.transport.deadlines import CLOSED
+from videoapi.transport.failures import TRANSPORT_ERRORS, describe_connect
 from videoapi.transport.pool import ConnectionPool
-from videoapi.transport.response_body import TRANSPORT_ERRORS, error_name
-
-_ADVICE: Final = {
-    ErrorKind.CERTIFICATE: "Check the host's certificate, or name its authority with `ca_file=`.",
-    ErrorKind.CONNECTION: "Check the base URL and the network; or go on, as each call connects by itself.",
-}
 
 
 class _Connected(Exception):
     """Raised to end a request that has its connection, before any byte is sent."""
 
 
-async def open_connections(pool: ConnectionPool, base_url: str, number: int, limit: float) -> int:
+async def open_connections(pool: ConnectionPool, base_url: str, number: int, limit: float, name: str) -> int:
     """Open connections to a host and leave them in the pool; connections already idle there count.
 
     Only free permits are used: calls in progress are not waited for.
@@ -35,6 +30,7 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
         base_url: Where to connect, through the proxy if one is set.
         number: Number of connections.
         limit: Timeout for all of them, in seconds.
+        name: The setting that it comes from.
 
     Returns:
         The number of open connections: fewer if some failed, or if calls are in progress.
@@ -54,8 +50,11 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
         async with asyncio.timeout(limit):
             opening = (_open(session, url, proxy, held) for _ in range(permits))
             ended = await asyncio.gather(*opening, return_exceptions=True)
-    except TimeoutError as error:
-        ended = [error]
+    except TimeoutError:
+        late = (
+            f"No connection was opened: cannot connect to {url.host}:{url.port} within {limit:g} s ({name}). Not sent."
+        )
+        ended = [ConnectionFailed(late, retryable=True)]
     finally:
         opened = sum(connection.transport is not None for connection in held)
         # Release only after all are open; otherwise each connect would reuse the previous connection.
@@ -64,20 +63,11 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
         for _ in range(permits):
             pool.permits.release()
     if pool.closed:
-        raise ConnectionFailed("No connection was opened: the client was closed meanwhile. Nothing was sent.")
+        raise ConnectionFailed(f"No connection was opened: {CLOSED}. Not sent.")
     errors = [error for error in ended if error is not None]
     if errors and not opened:
-        raise _public_error(errors[0])
+        raise _public_error(errors[0], f"{url.host}:{url.port}", pool.connect_seconds)
     return opened
-
-
-def describe_connect_error(error: BaseException) -> tuple[ErrorKind, str]:
-    """Return the kind of a connection error and a reason that contains no secrets."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return ErrorKind.CERTIFICATE, "the server's certificate is not trusted"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return ErrorKind.CONNECTION, "the host's name does not resolve"
-    return ErrorKind.CONNECTION, f"no connection could be made ({error_name(error)})"
 
 
 async def _open(session: aiohttp.ClientSession, url: URL, proxy: str | None, held: list[Connection]) -> None:
@@ -104,11 +94,12 @@ async def _open(session: aiohttp.ClientSession, url: URL, proxy: str | None, hel
             raise
 
 
-def _public_error(error: BaseException) -> BaseException:
+def _public_error(error: BaseException, host: str, seconds: float) -> BaseException:
     """Return the error to raise in its place: aiohttp's own errors contain the proxy's password."""
     if not isinstance(error, TRANSPORT_ERRORS):
         return error
-    kind, reason = describe_connect_error(error)
-    return ConnectionFailed(
-        f"No connection was opened: {reason}. Nothing was sent. {_ADVICE[kind]}", retryable=kind is ErrorKind.CONNECTION
-    )
+    kind, reason, advice = describe_connect(error, host, seconds)
+    status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
+    reason = reason if status is None else f"{reason} (HTTP {status})"
+    text = f"No connection was opened: {reason}. Not sent. {advice or 'Each call connects by itself.'}"
+    return ConnectionFailed(text, status=status, retryable=kind is ErrorKind.CONNECTION)

@@ -3,83 +3,148 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Final
 
 from yarl import URL
 
+from videoapi.config import Credentials, __version__
 from videoapi.errors import ConfigurationError
 from videoapi.protocol.routes import CREATE_ROOM, Request
 
-USER_AGENT: Final = "videoapi"
+USER_AGENT: Final = f"videoapi/{__version__} Python/{sys.version_info.major}.{sys.version_info.minor}"
 _JSON: Final = "application/json"
+_TYPE: Final = "content-type"
 _PATH: Final = re.compile(r"/[!-\"$-~]*")
 """Paths that need no encoding in a request line."""
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""Names of headers. Source: RFC 9110, 5.6.2."""
+_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
+_RESERVED: Final = frozenset({"authorization", "connection", "content-length", "host", "transfer-encoding", "upgrade"})
 
 
 class RequestWriter:
     """A writer of request headers for one base URL.
 
-    `authorization` is the `Authorization` header of the latest request.
+    Args:
+        base: The base URL.
+        headers: Headers for every request, checked.
     """
 
-    __slots__ = ("_common", "_create", "_host", "_lines", "_path", "authorization")
+    __slots__ = ("_common", "_create", "_credentials", "_headers", "_host", "_lines", "_names", "_path")
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, headers: Mapping[str, str]) -> None:
         url = URL(base)
-        self._path, self._host = url.raw_path.rstrip("/"), url.host_port_subcomponent
-        self.authorization = self._lines = ""
+        self._path, self._host = url.raw_path.rstrip("/"), url.host_port_subcomponent or ""
+        self._headers = headers
+        self._credentials: Credentials | None = None
         self._common: dict[str, str] = {}
+        self._names: set[str] = set()
+        self._lines = ""
         self._create = b""
 
-    def headers(self, request: Request, authorization: str) -> dict[str, str]:
+    def headers(self, request: Request, credentials: Credentials) -> dict[str, str]:
         """Return the headers of a request, including those added by a middleware.
 
         Raises:
             ConfigurationError: If a middleware added a header that is not allowed.
         """
-        self._write_for(authorization)
+        # First, so that an error leaves no frame with the Authorization header.
+        added = checked_headers(request.headers) if request.headers else {}
+        self._write_for(credentials)
         fields = dict(self._common)
-        if request.body is not None:
+        if request.body is not None and _TYPE not in self._names:
             fields["Content-Type"] = _JSON
-        if request.headers:
-            fields.update(_checked(request.headers))
-        return fields
+        return _merged(fields, added) if added else fields
 
-    def serialize(self, request: Request, authorization: str) -> bytes | None:
-        """Return the complete serialized request, or None if it must go through the session."""
-        if request.stream or request.headers or _PATH.fullmatch(request.path) is None:
+    def serialize(self, request: Request, credentials: Credentials) -> bytes | None:
+        """Return the complete serialized request, or None if it must go through the session.
+
+        Raises:
+            ConfigurationError: If a middleware added a header that is not allowed.
+        """
+        if request.stream or _PATH.fullmatch(request.path) is None:
             return None
-        self._write_for(authorization)
+        # First, so that an error leaves no frame with the Authorization header.
+        added = checked_headers(request.headers) if request.headers else None
+        self._write_for(credentials)
+        more = b""
+        if added:
+            if any((lower := name.lower()) in self._names or lower == _TYPE for name in added):
+                # It replaces one of the client's own.
+                lines = _written({"Host": self._host, **self.headers(request, credentials)})
+                return b"%b%b" % (f"{self._line(request)}{lines}{_length(request)}\r\n".encode(), request.body or b"")
+            more = _written(added).encode()
         body = request.body
         if body is None:
-            length = "" if request.method == "GET" else "Content-Length: 0\r\n"
-            return f"{self._line(request)}{self._lines}{length}\r\n".encode()
+            return b"%b%b\r\n" % (f"{self._line(request)}{self._lines}{_length(request)}".encode(), more)
         is_create = request.route is CREATE_ROOM and request.path == CREATE_ROOM.template
         prefix = self._create if is_create else b""
         if not prefix:
-            prefix = f"{self._line(request)}{self._lines}Content-Type: {_JSON}\r\nContent-Length: ".encode()
+            kind = "" if _TYPE in self._names else f"Content-Type: {_JSON}\r\n"
+            prefix = f"{self._line(request)}{self._lines}{kind}Content-Length: ".encode()
             self._create = prefix if is_create else self._create
-        return b"%b%d\r\n\r\n%b" % (prefix, len(body), body)
+        return b"%b%d\r\n%b\r\n%b" % (prefix, len(body), more, body)
 
     def _line(self, request: Request) -> str:
         return f"{request.method} {self._path}{request.path} HTTP/1.1\r\n"
 
-    def _write_for(self, authorization: str) -> None:
-        if authorization == self.authorization:
+    def _write_for(self, credentials: Credentials) -> None:
+        if credentials is self._credentials:
             return
-        self.authorization = authorization
-        self._common = {"Authorization": authorization, "Accept": _JSON, "Accept-Encoding": "gzip, deflate"}
-        lines = {"Host": self._host, "User-Agent": USER_AGENT, **self._common}
-        self._lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self._credentials = credentials
+        own: dict[str, str] = {
+            "User-Agent": USER_AGENT,
+            "Authorization": credentials.authorization,
+            "Accept": _JSON,
+            "Accept-Encoding": "gzip, deflate",
+        }
+        self._common = _merged(own, self._headers)
+        self._names = {name.lower() for name in self._common}
+        self._lines = _written({"Host": self._host, **self._common})
         self._create = b""
 
 
-def _checked(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers; reject those that aiohttp would reject only after connecting."""
+def checked_headers(headers: object) -> dict[str, str]:
+    """Return headers that may be added to a request.
+
+    Raises:
+        ConfigurationError: If one is reserved, has an invalid name, or a value that is not text.
+    """
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(f"headers must be a mapping of names to text, not {type(headers).__name__}.")
+    checked: dict[str, str] = {}
     for name, value in headers.items():
-        if any(character in "\r\n\0" for character in f"{name}{value}"):
-            raise ConfigurationError(f"Header {name!r} holds a line end or NUL.")
-        if name.lower() == "authorization":
-            raise ConfigurationError("A middleware must not set Authorization; give `credentials=` instead.")
-    return dict(headers)
+        if not isinstance(name, str) or _TOKEN.fullmatch(name) is None:
+            raise ConfigurationError(f"Invalid header name {name!r}: expected a token such as X-Request-ID. Not sent.")
+        if name.lower() in _RESERVED:
+            advice = " Use credentials=." if name.lower() == "authorization" else ""
+            raise ConfigurationError(f"Header {name} is set by the client and cannot be added. Not sent.{advice}")
+        if not isinstance(value, str) or not _is_field_value(value):
+            raise ConfigurationError(
+                f"Invalid value of header {name}: expected text without control characters. Not sent."
+            )
+        checked[name] = value
+    return checked
+
+
+def _length(request: Request) -> str:
+    if request.body is None and request.method == "GET":
+        return ""
+    return f"Content-Length: {len(request.body or b'')}\r\n"
+
+
+def _is_field_value(text: str) -> bool:
+    # Line ends would start another header; a lone surrogate cannot be encoded.
+    return _VALUE.fullmatch(text) is not None
+
+
+def _merged(fields: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Return fields with others added; names are compared without case."""
+    replaced = {name.lower() for name in more}
+    return {**{name: value for name, value in fields.items() if name.lower() not in replaced}, **more}
+
+
+def _written(fields: Mapping[str, str]) -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -9,18 +9,14 @@ from typing import Final
 import aiohttp
 
 from videoapi.protocol.outcome import BodyInterrupted
-from videoapi.transport.connector import AttemptState
-from videoapi.transport.deadlines import DeadlineTimer
-from videoapi.transport.fast_path import MalformedResponse
-from videoapi.transport.pool import ConnectionDropped
+from videoapi.transport.attempt import AttemptState
+from videoapi.transport.deadlines import CLOSED, DeadlineTimer
+from videoapi.transport.failures import TRANSPORT_ERRORS, error_name
 
 READ_TIMEOUT: Final = 20.0
 """Read timeout of a streamed body, in seconds."""
 _STALL_SECONDS: Final = 60.0
 _STALL_BYTES: Final = 60 * 1024
-CLOSED: Final = "the client was closed meanwhile"
-TRANSPORT_ERRORS: Final = (aiohttp.ClientError, MalformedResponse, ConnectionDropped, OSError, TimeoutError)
-"""Exceptions that mean the connection or the response failed."""
 
 
 class ResponseBody:
@@ -51,20 +47,19 @@ class ResponseBody:
         Raises:
             BodyInterrupted: If the connection breaks or closes, stalls, or averages below 1 KiB/s for 60 s.
         """
-        clock = asyncio.get_running_loop().time
         waited, received = 0.0, 0
         while True:
-            began = clock()
+            began = self._deadlines.now()
             chunk = await self._read()
             if not chunk:
                 await self._end()
                 return
-            waited += clock() - began
+            waited += self._deadlines.now() - began
             received += len(chunk)
             if waited >= _STALL_SECONDS:
                 if received < _STALL_BYTES:
                     await self.aclose()
-                    raise BodyInterrupted("the body came at less than 1 KiB/s", timed_out=True)
+                    raise BodyInterrupted("the body arrived at less than 1 KiB/s", timed_out=True)
                 waited, received = 0.0, 0
             yield chunk
 
@@ -80,29 +75,32 @@ class ResponseBody:
         self._response.close()
 
     async def _read(self) -> bytes:
-        limit = self._deadlines.start(asyncio.get_running_loop().time() + self._read_timeout)
+        limit = self._deadlines.start(self._deadlines.now() + self._read_timeout)
         failure: BodyInterrupted | None = None
         try:
+            if self._deadlines.closed:
+                raise aiohttp.ClientConnectionError(CLOSED)
             return await self._response.content.readany()
         except asyncio.CancelledError:
             if not limit.expired():
                 await self.aclose()
                 raise
-            failure = (
-                BodyInterrupted(CLOSED)
-                if self._deadlines.closed
-                else BodyInterrupted(f"the body fell silent for {self._read_timeout:g} s", timed_out=True)
-            )
+            failure = BodyInterrupted(f"no data for {self._read_timeout:g} s (read timeout)", timed_out=True)
         except TRANSPORT_ERRORS as error:
             failure = BodyInterrupted(
-                f"the body broke ({error_name(error)})",
+                f"the body from {self._host} broke off ({error_name(error)})",
                 timed_out=isinstance(error, TimeoutError),
                 rest=_unread(self._response.content),
             )
         finally:
             self._deadlines.stop(limit)
         await self.aclose()
-        raise failure
+        raise BodyInterrupted(CLOSED) if self._deadlines.closed else failure
+
+    @property
+    def _host(self) -> str:
+        url = self._response.url
+        return f"{url.host}:{url.port}"
 
     async def _end(self) -> None:
         self._ended = True
@@ -125,11 +123,6 @@ async def read_bounded(content: aiohttp.StreamReader, limit: int) -> bytes | Non
         if size > limit:
             return None
     return b"".join(parts)
-
-
-def error_name(error: BaseException) -> str:
-    """Return the class name of a transport error, never its text, which may contain a header or a URL."""
-    return str(error) if isinstance(error, ConnectionDropped) else type(error).__name__
 
 
 def _unread(content: aiohttp.StreamReader) -> bytes:

@@ -1,0 +1,132 @@
+"""Why a connection or a response failed, in words that contain no secrets."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from types import TracebackType
+from typing import Final
+
+import aiohttp
+
+from videoapi.protocol.types import ErrorKind
+
+# OpenSSL's codes for an issuer that is not trusted: self-signed, or without a known authority.
+_UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
+_PROXY: Final = "Check the proxy and its credentials."
+_HOLD_SECRETS: Final = ("aiohttp.", "videoapi.transport.")
+_CA_FILE: Final = "For a private CA, pass ca_file=."
+
+
+class MalformedResponse(Exception):
+    """The response is not valid HTTP."""
+
+
+class ConnectionDropped(Exception):
+    """The connection was lost; raised under this name so that aiohttp does not repeat the request."""
+
+
+TRANSPORT_ERRORS: Final = (aiohttp.ClientError, MalformedResponse, ConnectionDropped, OSError, TimeoutError)
+"""Exceptions that mean the connection or the response failed."""
+
+
+def never_connected(error: BaseException) -> bool:
+    """Return whether an error proves that there was no connection."""
+    return isinstance(
+        error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
+    )
+
+
+def system_text(error: BaseException) -> str:
+    """Return what the system said about a network error, such as `Connection refused (errno 111)`."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        # asyncio's own text repeats the address.
+        return f"{os.strerror(error.errno)} (errno {error.errno})"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # Several addresses were tried; the text names them and holds nothing else.
+    return str(error) if type(error) is OSError and str(error) else error_name(error)
+
+
+def describe_drop(error: BaseException) -> str:
+    """Return how a connection was lost, to follow the name of the host."""
+    return f": {system_text(error)}" if isinstance(error, OSError) and error.errno else ""
+
+
+def strip_frames(error: BaseException) -> None:
+    """Remove the frames that hold the Authorization header, as error trackers record local variables."""
+    seen: BaseException | None = error
+    while seen is not None:
+        seen.with_traceback(_without_secrets(seen.__traceback__))
+        seen = seen.__cause__ or seen.__context__
+
+
+def _without_secrets(traceback: TracebackType | None) -> TracebackType | None:
+    if traceback is None:
+        return None
+    rest = _without_secrets(traceback.tb_next)
+    if traceback.tb_frame.f_globals.get("__name__", "").startswith(_HOLD_SECRETS):
+        return rest
+    return TracebackType(rest, traceback.tb_frame, traceback.tb_lasti, traceback.tb_lineno)
+
+
+def error_name(error: BaseException) -> str:
+    """Return the class name of an error, whose text may contain a header or a URL."""
+    return "ConnectionDropped" if isinstance(error, ConnectionDropped) else type(error).__name__
+
+
+def describe_lost(error: BaseException, host: str) -> str:
+    """Return why a connection was lost before the response."""
+    if isinstance(error, ConnectionDropped):
+        return f"{host} closed the connection before responding{error}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"lost the connection to {host} before the response: {system_text(error)}"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return f"{host} closed the connection before responding"
+    return f"lost the connection to {host} before the response ({error_name(error)})"
+
+
+def describe_connect(error: BaseException, host: str, seconds: float | None) -> tuple[ErrorKind, str, str]:
+    """Return why connecting failed: the kind, the reason, and advice.
+
+    Args:
+        error: What aiohttp raised.
+        host: Host and port of the API.
+        seconds: The connect timeout.
+    """
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        proxy = error.request_info.real_url
+        reason = f"the proxy {proxy.host}:{proxy.port} rejected the connection to {host}"
+        return ErrorKind.PROXY, reason, _PROXY
+    if isinstance(error, aiohttp.ClientConnectorError):
+        # The proxy's, where a proxy could not be reached.
+        port = error.port
+        host = f"{error.host}:{port}" if port else f"{error.host}"
+        if isinstance(error, aiohttp.ClientProxyConnectionError):
+            host = f"the proxy {host}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return _describe_certificate(error.certificate_error, host)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return ErrorKind.CONNECTION, f"cannot resolve {host}: {system_text(error.os_error)}", "Check base_url and DNS."
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _describe_certificate(cause, host)
+        if isinstance(cause, ssl.SSLError):
+            reason = cause.reason or system_text(cause)
+            return (
+                ErrorKind.CONNECTION,
+                f"TLS handshake with {host} failed: {reason}",
+                "Does the port serve TLS?",
+            )
+        return ErrorKind.CONNECTION, f"cannot connect to {host}: {system_text(cause)}", ""
+    if isinstance(error, TimeoutError):
+        limit = f" within {seconds:g} s (connect_timeout)" if seconds is not None else " in time"
+        return ErrorKind.CONNECTION, f"cannot connect to {host}{limit}", ""
+    return ErrorKind.CONNECTION, f"cannot connect to {host}: {system_text(error)}", ""
+
+
+def _describe_certificate(error: Exception, host: str) -> tuple[ErrorKind, str, str]:
+    reason, code = getattr(error, "verify_message", None), getattr(error, "verify_code", None)
+    advice = _CA_FILE if code in _UNKNOWN_ISSUER else ""
+    return ErrorKind.CERTIFICATE, f"TLS verification failed for {host}: {reason or error_name(error)}", advice
