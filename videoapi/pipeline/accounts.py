@@ -1,30 +1,28 @@
-"""State shared by all calls of one account: the retry budget and the pauses after errors."""
+"""What the calls of one account share (retry budget, pause, rate), and how long it is kept."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Final
+import weakref
+from collections.abc import Iterable
+from typing import Any, Final
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import attrs
 
+from videoapi.pipeline.admission import Admission, LocalGate
 from videoapi.pipeline.clock import Clock
-from videoapi.pipeline.rate_limit import RateLimiter
-from videoapi.protocol.backoff import add_jitter, jitter
+from videoapi.pipeline.pause import PauseGate
 from videoapi.protocol.types import Verdict
 
 _CAPACITY: Final = 500.0
-_LONGEST_ASKED: Final = 300.0
-"""Longest pause of an account that one `Retry-After` can cause, in seconds."""
 _COSTS: Final = {Verdict.UNKNOWN: 10.0, Verdict.NOT_SENT: 10.0, Verdict.THROTTLED: 5.0}
 
 
 class RetryBudget:
-    """A token bucket that limits the retries of one account.
+    """The retry budget of an account: in a total outage, N calls send at most N + 50 requests.
 
-    It holds 500 tokens. A retry costs 10, or 5 after a throttled attempt. A success at the first
-    attempt returns 1; a success after retries returns the cost of the last retry. In a total outage,
-    N calls therefore send at most N + 50 requests.
+    It holds 500. A retry costs 10, or 5 after HTTP 429. A success at the first attempt refunds 1, a
+    success after retries what the last retry cost.
     """
 
     __slots__ = ("_left",)
@@ -37,7 +35,7 @@ class RetryBudget:
         return self._left
 
     def spend(self, verdict: Verdict) -> float | None:
-        """Deduct the cost of a retry and return it, or return None if too little is left."""
+        """Spend the cost of a retry and return it; None if the budget is too low."""
         cost = _COSTS[verdict]
         if cost > self._left:
             return None
@@ -45,135 +43,135 @@ class RetryBudget:
         return cost
 
     def succeeded(self, last_cost: float) -> None:
-        """Refund the cost of the last retry, or 1 if the first attempt succeeded."""
+        """Refund what the last retry cost, or 1 if the first attempt succeeded."""
         if self._left < _CAPACITY:
             self._left = min(_CAPACITY, self._left + (last_cost or 1.0))
 
 
-class PauseGate:
-    """A gate that pauses requests after errors, then admits one probe at a time until one succeeds.
+@attrs.frozen(eq=False)
+class AccountState:
+    """What all calls of one account share: an APP_ID at one origin.
 
-    Single calls only wait for the pause to end (`pause_left`). Bulk items also take turns (`enter`),
-    so that an outage costs a few probes instead of one attempt per item.
+    Args:
+        clock: Time, sleep and randomness.
+        connect: Pauses the bulk runs of an origin that cannot be reached.
+        budget: Limits retries.
+        gate: Pauses and spaces the account's requests.
+        admission: The line in which attempts wait for both.
+        users: The open clients of the account, each with the interval of its `rate=`.
+        shared: What other packages keep per account, by its type.
     """
 
-    __slots__ = ("_base", "_cap", "_changed", "_clock", "_probing", "_since", "_streak", "_until", "closed")
-
-    def __init__(self, clock: Clock, *, base: float, cap: float) -> None:
-        self._clock = clock
-        self._base = base
-        self._cap = cap
-        self._until = 0.0
-        self._since = 0.0
-        self.closed = False
-        self._probing = False
-        self._streak = 0
-        self._changed: asyncio.Event | None = None
-
-    def pause_left(self) -> float:
-        """Return the seconds until the pause ends, or 0 without a pause."""
-        return max(0.0, self._until - self._clock.now()) if self.closed else 0.0
-
-    def pause(self, retry_after: float | None = None) -> None:
-        """Start or extend the pause, by up to 300 s of `retry_after`; errors during a pause count once."""
-        now = self._clock.now()
-        if not self.closed or now >= self._until:
-            self._streak += 1
-        wait = jitter(self._base, self._cap, self._streak, self._clock.random())
-        wait = max(wait, self._base / 2)  # Full jitter can be near 0, and probes would follow without a pause.
-        if retry_after is not None:
-            wait = max(wait, add_jitter(min(retry_after, _LONGEST_ASKED), self._clock.random()))
-        if not self.closed or now >= self._until or retry_after is not None:
-            self._until = max(self._until, now + wait)
-        self.closed = True
-        self._since = now
-        self._wake()
-
-    def resume(self, began: float) -> None:
-        """Open the gate, unless the successful attempt started before the last error.
-
-        Args:
-            began: When the attempt started, in seconds of `Clock.now`.
-        """
-        if self.closed and began >= self._since:
-            self.closed = False
-            self._streak = 0
-            self._wake()
-
-    async def enter(self, gives_up: Callable[[], bool]) -> bool:
-        """Wait until the gate is open or admits this item as the probe.
-
-        Args:
-            gives_up: Called before each wait; true ends the waiting.
-
-        Returns:
-            Whether this item is the probe and must call `leave`.
-        """
-        while self.closed and not gives_up():
-            left = self.pause_left()
-            if left > 0:
-                # Sleep briefly, so that a long pause does not delay the end of a stopped run.
-                await self._clock.sleep(min(left, 0.5))
-            elif self._probing:
-                await self._wait_for_change()
-            else:
-                self._probing = True
-                return True
-        return False
-
-    def leave(self) -> None:
-        """End the turn of the probe."""
-        self._probing = False
-        self._wake()
-
-    async def _wait_for_change(self) -> None:
-        if self._changed is None:
-            self._changed = asyncio.Event()
-        await self._changed.wait()
-
-    def _wake(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
-
-
-@attrs.frozen
-class AccountState:
-    """The state shared by all calls of one account at one origin."""
-
     clock: Clock
-    budget: RetryBudget
-    throttle: PauseGate
-    """Pauses after 429 and other throttling; one per account."""
     connect: PauseGate
-    """Pauses after a failed connect; one per origin."""
-    rate: RateLimiter
-    """Spaces the account's requests if a rate is set."""
+    gate: LocalGate
+    admission: Admission
+    budget: RetryBudget = attrs.field(factory=RetryBudget)
+    users: WeakKeyDictionary[ClientAccounts, float] = attrs.field(factory=WeakKeyDictionary)
+    shared: dict[type, Any] = attrs.field(factory=dict)
+
+    @property
+    def throttle(self) -> PauseGate:
+        """The account's pause after HTTP 429."""
+        return self.gate.throttle
 
     def succeeded(self, began: float, last_cost: float) -> None:
-        """Record a success: refund the last retry and open the gates."""
+        """Record a success: refund the last retry, end the pauses."""
         self.budget.succeeded(last_cost)
         if self.throttle.closed:
             self.throttle.resume(began)
         if self.connect.closed:
             self.connect.resume(began)
 
+    def update_rate(self) -> None:
+        """Apply the strictest rate of the clients that are open."""
+        self.gate.rate.set(max(self.users.values(), default=0.0))
+
 
 class AccountRegistry:
-    """The account states of one session manager, by origin and APP_ID."""
+    """The accounts of one session manager.
+
+    An account is kept while a client uses it, and after that until its pause ends.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._accounts: dict[tuple[str, str], AccountState] = {}
-        self._connects: dict[str, PauseGate] = {}
+        self._unchecked: set[tuple[str, str]] = set()
+        self._connects: WeakValueDictionary[str, PauseGate] = WeakValueDictionary()
 
-    def of(self, origin: str, app_id: str) -> AccountState:
-        """Return the state of one account at one origin, shared by all its clients."""
-        account = self._accounts.get((origin, app_id))
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def join(self, client: ClientAccounts, app_id: str) -> AccountState:
+        """Return the account of an APP_ID at the client's origin, kept until the client leaves."""
+        self._drop_unused(list(self._unchecked))
+        key = (client.origin, app_id)
+        account = self._accounts.get(key)
         if account is None:
-            connect = self._connects.setdefault(origin, PauseGate(self._clock, base=0.1, cap=2.0))
-            throttle = PauseGate(self._clock, base=1.0, cap=20.0)
-            account = self._accounts[origin, app_id] = AccountState(
-                self._clock, RetryBudget(), throttle, connect, RateLimiter()
-            )
+            account = self._accounts[key] = self.new_account(client.origin)
+        # In case the client is never closed.
+        weakref.finalize(client, self._unchecked.add, key).atexit = False
+        account.users[client] = client.interval
+        account.update_rate()
         return account
+
+    def leave(self, client: ClientAccounts, app_ids: Iterable[str]) -> None:
+        """Forget a client, and those of its accounts that no other client uses."""
+        keys = [(client.origin, app_id) for app_id in app_ids]
+        for key in keys:
+            self._accounts[key].users.pop(client, None)
+        self._drop_unused([*keys, *self._unchecked])
+
+    def new_account(self, origin: str) -> AccountState:
+        """Return the initial state of an account."""
+        connect = self._connects.get(origin)
+        if connect is None:
+            connect = self._connects[origin] = PauseGate(self._clock, base=0.1, cap=2.0)
+        gate = LocalGate(self._clock)
+        return AccountState(self._clock, connect, gate, Admission(self._clock, gate))
+
+    def _drop_unused(self, keys: Iterable[tuple[str, str]]) -> None:
+        for key in keys:
+            account = self._accounts.get(key)
+            self._unchecked.discard(key)
+            if account is None:
+                continue
+            account.update_rate()
+            if account.users:
+                continue
+            if account.throttle.pause_left() or account.connect.pause_left():
+                self._unchecked.add(key)
+            else:
+                del self._accounts[key]
+
+
+class ClientAccounts:
+    """The accounts that one client uses: one, or several if its credentials change the APP_ID.
+
+    Args:
+        registry: Where accounts are shared with other clients.
+        origin: Scheme, host and port of the API.
+        interval: Seconds between two requests of an account; 0 for no limit.
+    """
+
+    def __init__(self, registry: AccountRegistry, origin: str, interval: float = 0.0) -> None:
+        self._registry = registry
+        self._joined: dict[str, AccountState] = {}
+        self.origin = origin
+        self.interval = interval
+        self.current = registry.new_account(origin)
+        """The account of the latest attempt."""
+
+    def use(self, app_id: str) -> AccountState:
+        """Return the account of an attempt."""
+        account = self._joined.get(app_id)
+        if account is None:
+            account = self._joined[app_id] = self._registry.join(self, app_id)
+        self.current = account
+        return account
+
+    def leave(self) -> None:
+        """End the client's use of its accounts."""
+        self._registry.leave(self, self._joined)
+        self._joined.clear()

@@ -1,27 +1,31 @@
-"""The pipeline of one call: send a request, then return its value or raise its error."""
+"""One call: middleware around retries, under one deadline, ended by an outcome or an error."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import attrs
 
-from videoapi.errors import VideoAPIError
-from videoapi.events import CallEvent, Listener, emit, log
+from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import AccountState
-from videoapi.pipeline.middleware import Send
+from videoapi.pipeline.call import Call, Wait
+from videoapi.pipeline.middleware import Middleware, chain
+from videoapi.pipeline.retry import Retries
 from videoapi.protocol.backoff import Retry, decide
 from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import BufferedStream, Outcome, answered, no_response, truncated
+from videoapi.protocol.redaction import redact_outcome
 from videoapi.protocol.routes import Options, Request
-from videoapi.protocol.types import ErrorKind, Phase, Verdict
+from videoapi.protocol.types import NEVER, ErrorKind, Operation, Phase, Verdict
+from videoapi.transport.deadlines import CLOSED, DeadlineTimer
+
+T = TypeVar("T")
 
 
 class Pool(Protocol):
-    """The connection pool, as far as the pipeline uses it."""
+    """What calls need to know about the connections below them."""
 
     @property
     def max_connections(self) -> int: ...
@@ -31,37 +35,38 @@ class Pool(Protocol):
         ...
 
     def may_prefetch(self) -> bool:
-        """Return whether a stream may be opened before it is needed."""
+        """Return whether a stream may be opened ahead of its use."""
         ...
 
 
 @attrs.frozen(kw_only=True)
 class Pipeline:
-    """The request pipeline shared by all namespaces: middleware, retries, limits.
+    """What every namespace sends its requests through.
 
     Args:
-        chain: Sends a request through all middleware.
-        options: The limits of each call.
-        pool: The connection pool.
-        account: The state shared by all calls of this account.
-        listeners: Called with each `CallEvent`.
-        has_middleware: Whether the chain contains user middleware, which `timeout` must bound too.
-        redact: Removes the credentials from the outcome of a streamed failure.
+        retries: Sends the attempts of a call.
+        timer: Ends calls at their deadline, and all of them when the client is closed.
+        pool: The connections.
+        options: Limits of each call.
+        middleware: Runs around the retries of each call, the first outermost.
     """
 
-    chain: Send
-    options: Options
+    retries: Retries
+    timer: DeadlineTimer
     pool: Pool
-    account: AccountState
-    listeners: Sequence[Listener] = ()
-    has_middleware: bool = False
-    redact: Callable[[Outcome], Outcome] = lambda outcome: outcome
+    options: Options
+    middleware: Sequence[Middleware] = ()
+
+    @property
+    def account(self) -> AccountState:
+        """The account of the latest attempt."""
+        return self.retries.accounts.current
 
     async def run(self, request: Request) -> Any:
         """Send a request and return its decoded payload.
 
         Raises:
-            VideoAPIError: If the call failed; its class and attributes give the cause.
+            VideoAPIError: If the call fails; the class says how.
         """
         outcome = await self.send(request)
         if outcome.classification.verdict is Verdict.DONE:
@@ -69,57 +74,197 @@ class Pipeline:
         raise error_from_outcome(request, outcome)
 
     async def open_stream(self, request: Request) -> Outcome:
-        """Send a request and return its outcome with the body still open; retries end with the response headers.
+        """Send a request and return the outcome with its body still open; retries end with the response headers.
 
         Raises:
-            VideoAPIError: If no attempt got the headers of a successful response.
+            VideoAPIError: If no successful response came.
         """
         outcome = await self.send(request)
         if outcome.verdict is Verdict.DONE:
             if outcome.stream is not None:
                 return outcome
-            # A middleware responded without sending.
-            stream = BufferedStream(outcome.status or 200, outcome.headers, outcome.body)
-            return attrs.evolve(outcome, stream=stream)
+            # A middleware answered by itself.
+            buffered = BufferedStream(outcome.status or 200, outcome.headers, outcome.body)
+            return attrs.evolve(outcome, stream=buffered)
         raise error_from_outcome(request, outcome)
 
-    def send(self, request: Request) -> Awaitable[Outcome]:
-        """Send a request and return its outcome, also for failures."""
-        observed = self.listeners or self.has_middleware or log.isEnabledFor(logging.DEBUG)
-        return self._send_observed(request) if observed else self.chain(request)
+    async def send(self, request: Request) -> Outcome:
+        """Send a request and return its outcome, success or failure.
 
-    async def _send_observed(self, request: Request) -> Outcome:
-        began = self.account.clock.now()
-        outcome = await (self._send_bounded(request) if self.has_middleware else self.chain(request))
-        emit(self.listeners, _event(request, outcome, self.account.clock.now() - began))
+        Raises:
+            ConfigurationError: If the client is closed, or a middleware or the credentials callable misbehaves.
+            Exception: What a middleware raised.
+        """
+        self.retries.transport.check()
+        began = self.retries.clock.now()
+        deadline = began + request.timeout
+        call = Call(request, began, deadline, self.timer.start(deadline))
+        observed = self.retries.reporter.active
+        outcome: Outcome | None = None
+        try:
+            if observed:
+                self.retries.reporter.started(call)
+            if self.middleware:
+                outcome = _with_doubt(call, await self._through_middleware(call))
+            else:
+                outcome = await self.retries.send(call, request)
+        except asyncio.CancelledError as error:
+            if not call.limit.expired():
+                self._cancelled(call, error)
+                raise
+            outcome = self._ended_early(call)
+        except Exception as error:
+            outcome = self._failed(call, error)
+            if outcome is None:
+                raise
+        finally:
+            call.over = True
+            self.timer.stop(call.limit)
+            for stream in call.streams:
+                # A middleware that failed, was cancelled, or answered by itself keeps none open.
+                if outcome is None or outcome.verdict is not Verdict.DONE or stream is not outcome.stream:
+                    await stream.aclose()
+        assert outcome is not None
+        if observed:
+            self.retries.reporter.ended(call, outcome, self.retries.clock.now() - began)
         return outcome
 
-    async def _send_bounded(self, request: Request) -> Outcome:
-        # Expire after the deadline of the retry loop, whose outcome is more precise.
-        limit = asyncio.timeout(request.timeout + 0.25)
+    async def _through_middleware(self, call: Call) -> Outcome:
+        async def send(request: Request) -> Outcome:
+            if call.over:
+                raise ConfigurationError("A middleware called send() after its call had ended.")
+            if request.stream is not call.request.stream:
+                raise ConfigurationError("A middleware must not change `stream` of a request. Not sent.")
+            if asyncio.current_task() is call.limit.task:
+                return await self.retries.send(call, request)
+            return await self._send_in_task(call, request)
+
+        return await chain(self.middleware, send)(call.request)
+
+    async def _send_in_task(self, call: Call, request: Request) -> Outcome:
+        """Send in a task that a middleware started, under a deadline for that task."""
+        limit = self.timer.start(call.deadline)
+        own = Call(request, call.began, call.deadline, limit, number=call.number, streams=call.streams)
+        call.parts.append(own)
         try:
-            async with limit:
-                return await self.chain(request)
-        except TimeoutError:
+            outcome = await self.retries.send(own, request)
+        except asyncio.CancelledError:
             if not limit.expired():
                 raise
-        return no_response(request, Phase.SENT, ErrorKind.TIMEOUT, "a middleware did not end in time")
+            outcome = self._ended_early(own)
+        finally:
+            self.timer.stop(limit)
+        if call.over and outcome.stream is not None:
+            await outcome.stream.aclose()
+        return outcome
+
+    def _cancelled(self, call: Call, error: asyncio.CancelledError) -> None:
+        request, reporter = call.request, self.retries.reporter
+        if request.reference is not None:
+            state = "May have been executed" if call.may_have_executed else "Not sent"
+            error.add_note(
+                f"{request.method} {request.route.template} cancelled. {state}. Reference {request.reference}."
+            )
+        if reporter.active:
+            reporter.failed(call, "cancelled", "cancelled by the caller", self.retries.clock.now() - call.began)
+
+    def _failed(self, call: Call, error: Exception) -> Outcome | None:
+        """Return the unknown outcome that the error must not replace, or None to raise the error."""
+        request, reporter = call.request, self.retries.reporter
+        if isinstance(error, VideoAPIError) and request.reference is not None:
+            error.reference = error.reference or request.reference
+        executed = call.may_have_executed
+        if executed and request.route.operation is Operation.NON_REPEATABLE:
+            outcome = no_response(request, Phase.SENT, ErrorKind.CONNECTION, f"unknown after an attempt; then {error}")
+            return attrs.evolve(outcome, attempts=call.sent, cause=error)
+        if isinstance(error, VideoAPIError) and executed:
+            error.may_have_executed = True
+        if reporter.active:
+            verdict = Verdict.UNKNOWN if executed else Verdict.NOT_SENT
+            reporter.failed(call, verdict.value, type(error).__name__, self.retries.clock.now() - call.began)
+        return None
+
+    def _ended_early(self, call: Call) -> Outcome:
+        """Return the outcome of a call that ended outside of an attempt, at its deadline or with the client."""
+        request = call.request
+        phase = Phase.SENT if call.may_have_executed else Phase.NOT_SENT
+        if self.timer.closed:
+            outcome = no_response(request, phase, ErrorKind.CONNECTION, CLOSED)
+            classification = attrs.evolve(outcome.classification, max_retries=NEVER)
+            return attrs.evolve(outcome, classification=classification, attempts=call.sent)
+        outcome = no_response(request, phase, ErrorKind.TIMEOUT, self._timeout_reason(call))
+        classification = outcome.classification
+        if call.waiting in (Wait.CREDENTIALS, Wait.NOTHING):
+            # Not for want of a connection, which later ones may have: user code hangs.
+            classification = attrs.evolve(classification, max_retries=NEVER)
+        return attrs.evolve(outcome, classification=classification, attempts=call.sent)
+
+    def _timeout_reason(self, call: Call) -> str:
+        limit, gate = call.request.timeout_text, self.account.gate
+        waiting = call.waiting
+        if waiting is Wait.TURN:
+            waiting = self.account.admission.head_waits(self.retries.transport.permits_for(call.request))
+        match waiting:
+            case Wait.CREDENTIALS:
+                return f"the credentials callable did not return within {limit}"
+            case Wait.GATE:
+                return f"the rate gate did not respond within {limit}"
+            case Wait.RATE:
+                return f"waited {limit} for the rate limit of {gate.rate}"
+            case Wait.PAUSE:
+                left = gate.throttle.pause_left()
+                return f"waited {limit} while the account is paused after HTTP 429, for another {left:.1f} s"
+            case Wait.CONNECTION:
+                if call.request.stream:
+                    return f"no free stream within {limit}: a quarter of max_connections={self.pool.max_connections}"
+                return f"no free connection within {limit}, max_connections={self.pool.max_connections}"
+            case _:
+                return f"a middleware did not end within {limit}" if self.middleware else f"no response within {limit}"
 
     def classify(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
-        """Classify the envelope that remains of a streamed body without its items."""
-        return self.redact(answered(request, status, headers, body))
+        """Classify the envelope that is left of a streamed body without its items."""
+        outcome, credentials = answered(request, status, headers, body), self.retries.credentials.latest
+        return outcome if credentials is None else redact_outcome(outcome, credentials.authorization)
 
     def interrupted(self, request: Request, reason: str, timed_out: bool, status: int = 200) -> Outcome:
-        """Classify a streamed body that was interrupted."""
+        """Classify a streamed body that broke off."""
         return truncated(request, status, {}, reason, ErrorKind.TIMEOUT if timed_out else ErrorKind.CONNECTION)
 
+    async def sleep(self, seconds: float) -> None:
+        """Sleep until the time is over or the client is closed.
+
+        Raises:
+            ConfigurationError: If the client is closed.
+        """
+        await self.until_closed(lambda: self.retries.clock.sleep(seconds))
+
+    async def until_closed(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Await something that the closing of the client ends.
+
+        Args:
+            wait: Makes the awaitable, which must not be a call of its own.
+
+        Raises:
+            ConfigurationError: If the client is closed.
+        """
+        limit = self.timer.start()
+        try:
+            self.retries.transport.check()
+            return await wait()
+        except asyncio.CancelledError:
+            if not limit.expired():
+                raise
+        finally:
+            self.timer.stop(limit)
+        raise ConfigurationError("The client is closed.")
+
     async def retry_read(self, request: Request, outcome: Outcome, attempt: int) -> bool:
-        """Return whether to repeat a read whose body was interrupted, after waiting for the backoff.
+        """Decide whether a read whose body broke off is repeated, and wait for the backoff.
 
         Args:
             request: The read.
-            outcome: The outcome of the interrupted read.
-            attempt: Number of consecutive interruptions without a new record, from 1.
+            outcome: How it ended.
+            attempt: Attempts of this read so far, those that opened a response included.
         """
         step = decide(
             self.options.retry,
@@ -129,27 +274,22 @@ class Pipeline:
             unknown=attempt,
             retry_after=outcome.retry_after,
             left=request.timeout,
-            random=self.account.clock.random,
+            random=self.retries.clock.random,
         )
-        if not isinstance(step, Retry) or self.account.budget.spend(outcome.verdict) is None:
+        if self.timer.closed or not isinstance(step, Retry) or self.account.budget.spend(outcome.verdict) is None:
             return False
-        await self.account.clock.sleep(step.delay)
+        self.retries.reporter.retrying(request, outcome, attempt, step.delay)
+        await self.sleep(step.delay)
         return True
 
     def error(self, outcome: Outcome, request: Request, attempts: int) -> VideoAPIError:
-        """Return the error for a failed outcome."""
+        """Return the error of a failed outcome."""
         return error_from_outcome(request, attrs.evolve(outcome, attempts=attempts))
 
 
-def _event(request: Request, outcome: Outcome, seconds: float) -> CallEvent:
-    return CallEvent(
-        route=request.route.name,
-        method=request.method,
-        path=request.route.template,
-        attempts=outcome.attempts,
-        status=outcome.status,
-        code=outcome.code,
-        verdict=outcome.verdict.value,
-        seconds=seconds,
-        request_id=outcome.details.request_id if outcome.details else None,
-    )
+def _with_doubt(call: Call, outcome: Outcome) -> Outcome:
+    """Return the outcome of a middleware, with the doubt that its requests left."""
+    known = outcome.verdict is Verdict.DONE or outcome.may_have_executed
+    if known or call.request.route.operation is Operation.SAFE or not call.may_have_executed:
+        return outcome
+    return attrs.evolve(outcome, may_have_executed=True)

@@ -1,7 +1,8 @@
-"""The client-side rate limit, which spaces requests evenly."""
+"""The rate limit of an account: parsing, and even spacing."""
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -15,7 +16,7 @@ def parse_rate(rate: str) -> float:
     """Return the seconds between two requests at a rate such as `600/min`, `10/s` or `5000/h`.
 
     Raises:
-        ConfigurationError: If `rate` is malformed or 0.
+        ConfigurationError: If the text has another form, or the rate is 0.
 
     >>> parse_rate("600/min")
     0.1
@@ -26,35 +27,39 @@ def parse_rate(rate: str) -> float:
     return _SECONDS[match[2]] / float(match[1])
 
 
+_CATCH_UP: Final = 0.03
+"""How much time a fast rate makes up for after a late wake-up, in seconds."""
+
+
 class RateLimiter:
-    """A rate limiter that gives each request a time slot, one interval after the previous one.
+    """Spaces requests evenly. An idle time earns no burst."""
 
-    Slots are reserved, not polled: a request that oversleeps does not delay the others.
-    """
-
-    __slots__ = ("_next", "interval")
+    __slots__ = ("_latest", "_next", "interval")
 
     def __init__(self) -> None:
         self.interval = 0.0
-        """Seconds between two requests; 0 means unlimited."""
+        """Seconds between two requests; 0 for no limit."""
+        self._latest = -math.inf
         self._next = 0.0
 
-    def limit(self, interval: float) -> None:
-        """Raise the interval to at least `interval` seconds: the slowest client of an account sets the rate."""
-        self.interval = max(self.interval, interval)
+    def __str__(self) -> str:
+        per_second = 1 / self.interval if self.interval else 0.0
+        return f"{per_second:g}/s" if per_second >= 1 else f"{60 * per_second:g}/min"
 
-    def reserve(self, now: float, most: float) -> float | None:
-        """Reserve the next slot.
+    def set(self, interval: float) -> None:
+        """Change the interval; it counts from the latest request."""
+        if interval != self.interval:
+            self.interval = interval
+            self._next = self._latest + interval
 
-        Args:
-            now: The current time of the clock, in seconds.
-            most: The wait, in seconds, from which on the slot is too late.
-
-        Returns:
-            Seconds until the slot, or None (and nothing is reserved) if it is too late.
-        """
-        slot = max(now, self._next)
-        if slot - now >= most:
-            return None
-        self._next = slot + self.interval
-        return slot - now
+    def reserve(self, now: float) -> float:
+        """Take the slot that is due and return 0, or return the seconds until the next one."""
+        if not self.interval:
+            return 0.0
+        if now < self._next:
+            return self._next - now
+        # Timers wake up late. Shifting every slot by that would make a rate of hundreds a second much slower.
+        credit = _CATCH_UP if self.interval < _CATCH_UP else 0.0
+        self._latest = max(self._next, now - credit)
+        self._next = self._latest + self.interval
+        return 0.0

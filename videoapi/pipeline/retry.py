@@ -1,151 +1,180 @@
-"""The retry loop of one call: send attempts until one is final, or the policy, budget or timeout ends the call."""
+"""The attempts of one call: credentials, admission, sending, and whether to retry."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
 from videoapi.errors import VideoAPIError
-from videoapi.events import AttemptEvent, Listener, emit, log
-from videoapi.pipeline.accounts import AccountState
-from videoapi.pipeline.middleware import Send
-from videoapi.protocol.backoff import FINAL, GiveUp, Retry, add_jitter, decide
+from videoapi.pipeline.accounts import AccountState, ClientAccounts
+from videoapi.pipeline.admission import Ready
+from videoapi.pipeline.call import Call, Wait
+from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.credentials import CredentialsProvider
+from videoapi.pipeline.reporting import Reporter
+from videoapi.protocol.backoff import FINAL, GiveUp, Retry, decide
 from videoapi.protocol.classify import DONE
-from videoapi.protocol.outcome import Outcome, no_response
+from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
-from videoapi.protocol.types import Classification, ErrorKind, Phase, Verdict
+from videoapi.protocol.types import ErrorKind, Phase, Verdict
+from videoapi.transport.attempt import Attempt
+from videoapi.transport.permits import Permits
 
-Attempt = Callable[[Request, float], Awaitable[Outcome]]
-"""Sends a request once, before a deadline on the event loop's clock."""
-
-_PAUSED: Final = Classification(Verdict.THROTTLED, ErrorKind.RATE)
+_EXPIRIES: Final = 3
+"""How often connecting may outlast a slot before the attempt is sent anyway."""
 
 
-def with_retries(attempt_once: Attempt, account: AccountState, listeners: Sequence[Listener] = ()) -> Send:
-    """Return a `Send` that retries while the policy, the budget and the timeout allow it.
+class AttemptSender(Protocol):
+    """What sends one attempt."""
+
+    def check(self) -> object:
+        """Raise ConfigurationError if the client is closed or belongs to another event loop."""
+        ...
+
+    def permits_for(self, request: Request) -> Permits:
+        """Return the permits of which an attempt needs one."""
+        ...
+
+    async def send(self, request: Request, attempt: Attempt) -> Outcome:
+        """Send an attempt whose permit is held, and release it."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Retries:
+    """Sends the attempts of a call until one is final, or policy, budget or time end it.
 
     Args:
-        attempt_once: Sends one attempt.
-        account: The state shared by the account's calls: clock, retry budget, pauses and rate limit.
-        listeners: Called with each `AttemptEvent`.
+        transport: Sends one attempt.
+        accounts: The accounts of the client.
+        credentials: Asked before each attempt.
+        clock: Time, sleep and randomness.
+        reporter: Reports each attempt.
     """
-    clock, sleep = account.clock.now, account.clock.sleep
 
-    async def send_until_final(request: Request) -> Outcome:
-        began = clock()
-        deadline = began + request.timeout
+    transport: AttemptSender
+    accounts: ClientAccounts
+    credentials: CredentialsProvider
+    clock: Clock
+    reporter: Reporter
+
+    async def send(self, call: Call, request: Request) -> Outcome:
+        """Send attempts until one is final.
+
+        Raises:
+            ConfigurationError: If the client is closed, or its credentials callable fails.
+        """
+        now = self.clock.now
         attempt = unknown = 0
         spent = 0.0
+        expired = 0
         while True:
-            if account.throttle.closed or account.rate.interval:
-                held_back = await _wait_for_turn(account, request, deadline)
-                if held_back is not None:
-                    return attrs.evolve(held_back, attempts=attempt, may_have_executed=unknown > 0)
-                began = clock()
-            attempt += 1
+            waits_from = now()
             try:
-                outcome = await attempt_once(request, deadline)
+                credentials = self.credentials.fixed
+                if credentials is None:
+                    credentials = await self.credentials.ask(call)
+                account = self.accounts.use(credentials.app_id)
+                permits = self.transport.permits_for(request)
+                ready: Ready = account.gate.is_open
+                if not (ready() and permits.acquire_nowait()):
+                    admitted = await self._admit(account, permits, call, request)
+                    if isinstance(admitted, Outcome):
+                        return attrs.evolve(admitted, attempts=attempt, may_have_executed=unknown > 0)
+                    ready = admitted
+                began = now()
+                this = Attempt(credentials, call.limit, call.deadline, permits, ready if expired < _EXPIRIES else None)
+                outcome = await self.transport.send(request, call.begin(this))
             except VideoAPIError as error:
-                # This attempt was not made, for example because the client was closed; count the earlier ones.
-                error.attempts, error.may_have_executed = attempt - 1, unknown > 0
+                # It could not be sent, for example because the client was closed; earlier attempts were.
+                error.attempts, error.may_have_executed = attempt, unknown > 0
+                if unknown:
+                    error.message = error.message.replace("Not sent.", "May have been executed.")
+                call.attempt = None
                 raise
-            if attempt > 1 or outcome.classification.verdict is not Verdict.DONE:
+            if this.expired:
+                # Connecting took so long that the account was paused, or the slot of its rate passed.
+                expired += 1
+                call.attempt = None
+                continue
+            attempt += 1
+            verdict = outcome.classification.verdict
+            if outcome.stream is not None:
+                call.streams.append(outcome.stream)
+            if attempt > 1 or verdict is not Verdict.DONE:
                 outcome = _with_history(outcome, request, attempt, unknown)
+            if began - waits_from > 0.001:
+                outcome = attrs.evolve(outcome, waited=began - waits_from)
+            step: Retry | GiveUp = FINAL
             if outcome.classification.verdict is Verdict.DONE:
-                next_step: Retry | GiveUp = FINAL
                 account.succeeded(began, spent)
             else:
-                unknown += outcome.classification.verdict is Verdict.UNKNOWN
-                _update_gates(account, outcome, began)
-                next_step, cost = _next_step(account, request, outcome, attempt, unknown, deadline - clock())
+                unknown += verdict is Verdict.UNKNOWN
+                self._update_gates(account, credentials.app_id, outcome, began)
+                step, cost = self._next_step(account, request, outcome, attempt, unknown, call.deadline - now())
                 spent = cost or spent
-            if listeners or log.isEnabledFor(logging.DEBUG):
-                emit(listeners, _event(request, outcome, attempt, clock() - began, next_step))
-            if isinstance(next_step, GiveUp):
+            call.end(verdict)
+            if self.reporter.active:
+                self.reporter.attempted(call, request, outcome, attempt, now() - began, step)
+            if isinstance(step, GiveUp):
                 return outcome
-            await sleep(next_step.delay)
-            began = clock()
+            self.reporter.retrying(request, outcome, attempt, step.delay)
+            call.wait_for(Wait.BACKOFF)
+            await self.clock.sleep(step.delay)
 
-    return send_until_final
+    async def _admit(self, account: AccountState, permits: Permits, call: Call, request: Request) -> Outcome | Ready:
+        """Wait for a permit and the account's turn; return the outcome of an attempt that cannot wait so long."""
+        if account.gate.is_open():
+            call.wait_for(Wait.CONNECTION)
+            await permits.acquire()
+            # The account may have been paused since.
+            if account.gate.is_open():
+                return account.gate.is_open
+            permits.release()
+        return await account.admission.enter(permits, call, request)
 
+    def _next_step(
+        self, account: AccountState, request: Request, outcome: Outcome, attempt: int, unknown: int, left: float
+    ) -> tuple[Retry | GiveUp, float]:
+        """Return what to do after a failure, and what that costs of the budget."""
+        step = decide(
+            request.options.retry,
+            request.route.operation,
+            outcome.classification,
+            attempt=attempt,
+            unknown=unknown,
+            retry_after=outcome.retry_after,
+            left=left,
+            random=self.clock.random,
+        )
+        if isinstance(step, GiveUp):
+            return step, 0.0
+        cost = account.budget.spend(outcome.verdict)
+        return (GiveUp("budget"), 0.0) if cost is None else (step, cost)
 
-def _next_step(
-    account: AccountState, request: Request, outcome: Outcome, attempt: int, unknown: int, left: float
-) -> tuple[Retry | GiveUp, float]:
-    """Return the next step after a failure and its cost to the retry budget."""
-    step = decide(
-        request.options.retry,
-        request.route.operation,
-        outcome.classification,
-        attempt=attempt,
-        unknown=unknown,
-        retry_after=outcome.retry_after,
-        left=left,
-        random=account.clock.random,
-    )
-    if isinstance(step, GiveUp):
-        return step, 0.0
-    cost = account.budget.spend(outcome.verdict)
-    return (GiveUp("budget"), 0.0) if cost is None else (step, cost)
+    def _update_gates(self, account: AccountState, app_id: str, outcome: Outcome, began: float) -> None:
+        # A rate limiter asks for a pause, whether or not its response proves that nothing was executed.
+        if outcome.verdict is Verdict.THROTTLED or outcome.status in (425, 429):
+            was_paused = account.throttle.pause_left() > 0
+            account.admission.pause(outcome.retry_after)
+            if not was_paused:
+                self.reporter.paused(app_id, account.throttle.pause_left(), outcome)
+        elif outcome.verdict is Verdict.NOT_SENT and outcome.classification.kind is ErrorKind.CONNECTION:
+            account.connect.pause()
+        elif outcome.phase is Phase.ANSWERED:
+            # The origin responds again, whatever it says.
+            account.connect.resume(began)
+            if outcome.verdict is not Verdict.UNKNOWN:
+                account.throttle.resume(began)
 
 
 def _with_history(outcome: Outcome, request: Request, attempt: int, unknown: int) -> Outcome:
-    """Add the attempt count, and whether an earlier attempt may have been executed, to an outcome."""
+    """Add to an outcome what the attempts before it left open."""
     if outcome.verdict is Verdict.DONE:
         return attrs.evolve(outcome, attempts=attempt)
     gone = outcome.classification.kind is ErrorKind.NOT_FOUND and outcome.verdict is Verdict.REJECTED
     if gone and unknown and request.method == "DELETE":
-        # An earlier attempt without a response deleted it.
+        # An earlier attempt, whose response was lost, deleted it.
         return attrs.evolve(outcome, classification=DONE, attempts=attempt, may_have_executed=True)
     return attrs.evolve(outcome, attempts=attempt, may_have_executed=outcome.may_have_executed or unknown > 0)
-
-
-def _update_gates(account: AccountState, outcome: Outcome, began: float) -> None:
-    # 425 and 429 request a pause, whether or not they prove that nothing was executed.
-    if outcome.verdict is Verdict.THROTTLED or outcome.status in (425, 429):
-        account.throttle.pause(outcome.retry_after)
-    elif outcome.verdict is Verdict.NOT_SENT and outcome.classification.kind is ErrorKind.CONNECTION:
-        account.connect.pause()
-    elif outcome.phase is Phase.ANSWERED:
-        # Any response shows that the server is reachable again.
-        account.connect.resume(began)
-        if outcome.verdict is not Verdict.UNKNOWN:
-            account.throttle.resume(began)
-
-
-async def _wait_for_turn(account: AccountState, request: Request, deadline: float) -> Outcome | None:
-    """Wait for the account's pause and rate limit; return an outcome only if the call cannot wait that long."""
-    clock, sleep = account.clock.now, account.clock.sleep
-    pause = account.throttle.pause_left()
-    if pause > 0:
-        # Add jitter, so that calls waiting for the same pause do not all resume at once.
-        wait = add_jitter(pause, account.clock.random())
-        if wait >= deadline - clock() or pause > add_jitter(request.options.retry.max_retry_after, 1.0):
-            reason = "the account is paused after an earlier 429"
-            return Outcome(classification=_PAUSED, phase=Phase.NOT_SENT, reason=reason, retry_after=pause)
-        await sleep(wait)
-    if account.rate.interval:
-        slot = account.rate.reserve(clock(), deadline - clock())
-        if slot is None:
-            return no_response(request, Phase.NOT_SENT, ErrorKind.TIMEOUT, "the rate gate had no slot in time (rate=)")
-        await sleep(slot)
-    return None
-
-
-def _event(request: Request, outcome: Outcome, attempt: int, seconds: float, step: Retry | GiveUp) -> AttemptEvent:
-    return AttemptEvent(
-        route=request.route.name,
-        method=request.method,
-        path=request.route.template,
-        attempt=attempt,
-        status=outcome.status,
-        code=outcome.code,
-        verdict=outcome.verdict.value,
-        seconds=seconds,
-        waited=outcome.waited,
-        retry_in=step.delay if isinstance(step, Retry) else None,
-        request_id=outcome.details.request_id if outcome.details else None,
-    )

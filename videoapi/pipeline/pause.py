@@ -1,0 +1,99 @@
+"""Pauses: of an account after HTTP 429, and of an origin that cannot be reached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from videoapi.pipeline.clock import Clock
+from videoapi.protocol.backoff import add_jitter, jitter
+
+_LONGEST: Final = 300.0
+"""Longest pause that one response can cause for all calls of an account, in seconds."""
+
+
+class PauseGate:
+    """A gate that a failure closes for a while; then it opens for one at a time, until one succeeds.
+
+    Single calls wait for the end of the pause only. Bulk items also take turns (`enter`), so that an
+    outage costs a few probes, not one attempt per item.
+    """
+
+    def __init__(self, clock: Clock, *, base: float, cap: float) -> None:
+        self._clock = clock
+        self._base = base
+        self._cap = cap
+        self._until = 0.0
+        self._since = 0.0
+        self.closed = False
+        self._probing = False
+        self._streak = 0
+        self._changed: asyncio.Event | None = None
+
+    def pause_left(self) -> float:
+        """Return the seconds until the pause ends; 0 without a pause."""
+        return max(0.0, self._until - self._clock.now()) if self.closed else 0.0
+
+    def pause(self, retry_after: float | None = None) -> None:
+        """Close the gate, or extend its pause; failures at the same time count once."""
+        now = self._clock.now()
+        if not self.closed or now >= self._until:
+            self._streak += 1
+        wait = jitter(self._base, self._cap, self._streak, self._clock.random())
+        # Probes without a pause between them would be a storm.
+        wait = max(wait, self._base / 2)
+        if retry_after is not None:
+            wait = max(wait, add_jitter(min(retry_after, _LONGEST), self._clock.random()))
+        if not self.closed or now >= self._until or retry_after is not None:
+            self._until = max(self._until, now + wait)
+        self.closed = True
+        self._since = now
+        self._wake()
+
+    def resume(self, began: float) -> None:
+        """Open the gate, unless the attempt that succeeded began before the failure, and so proves nothing.
+
+        Args:
+            began: When the attempt began, on the account's clock.
+        """
+        if self.closed and began >= self._since:
+            self.closed = False
+            self._streak = 0
+            self._wake()
+
+    async def enter(self, gives_up: Callable[[], bool]) -> bool:
+        """Wait for a turn.
+
+        Args:
+            gives_up: Polled while waiting; true ends the wait.
+
+        Returns:
+            Whether the caller is the probe, and must call `leave`.
+        """
+        while self.closed and not gives_up():
+            left = self.pause_left()
+            if left > 0:
+                # In short sleeps, so that a long pause does not hold up a run that ends.
+                await self._clock.sleep(min(left, 0.5))
+            elif self._probing:
+                await self._wait_for_change()
+            else:
+                self._probing = True
+                return True
+        return False
+
+    def leave(self) -> None:
+        """End the turn of the probe."""
+        self._probing = False
+        self._wake()
+
+    async def _wait_for_change(self) -> None:
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        await self._changed.wait()
+
+    def _wake(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
