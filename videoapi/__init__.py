@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from videoapi.bulk import BulkOutcome, BulkReport, BulkRun
     from videoapi.client import VideoClient
     from videoapi.config import Credentials, Secret
+    from videoapi.creation.create_request import new_reference
+    from videoapi.creation.references import reference_for
     from videoapi.errors import (
         AuthenticationFailed,
         CallTimeout,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
         Conflict,
         ConnectionFailed,
         CreateOutcomeUnknown,
+        CredentialsUnavailable,
         DownloadFailed,
         NotFound,
         PermissionDenied,
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
         ValidationError,
         VideoAPIError,
     )
-    from videoapi.events import AttemptEvent, CallEvent
+    from videoapi.events import AttemptEvent, CallEvent, CallStarted, Listener
     from videoapi.models.archives import Archive, ArchiveFile
     from videoapi.models.cdr import CallRecord
     from videoapi.models.dialin import DialIn, DialInNumber, DialInSip
@@ -44,17 +47,20 @@ if TYPE_CHECKING:
     from videoapi.pipeline.middleware import Middleware, Send
     from videoapi.protocol.backoff import RetryPolicy
     from videoapi.protocol.outcome import Outcome, answered
+    from videoapi.protocol.response import Response
     from videoapi.protocol.routes import Request
+    from videoapi.protocol.types import Verdict
     from videoapi.session import SessionManager
+    from videoapi.streaming.records import Page, RecordStream
 
 _HOMES = {
     "bulk": "BulkOutcome BulkReport BulkRun",
     "client": "VideoClient",
     "config": "Credentials Secret",
     "errors": "AuthenticationFailed CallTimeout ConfigurationError Conflict ConnectionFailed CreateOutcomeUnknown "
-    "DownloadFailed NotFound PermissionDenied ProtocolError RateLimited RequestRejected ResultError ServerFault "
-    "TokenDenied ValidationError VideoAPIError",
-    "events": "AttemptEvent CallEvent",
+    "CredentialsUnavailable DownloadFailed NotFound PermissionDenied ProtocolError RateLimited RequestRejected "
+    "ResultError ServerFault TokenDenied ValidationError VideoAPIError",
+    "events": "AttemptEvent CallEvent CallStarted Listener",
     "models.archives": "Archive ArchiveFile",
     "models.cdr": "CallRecord",
     "models.dialin": "DialIn DialInNumber DialInSip",
@@ -64,6 +70,11 @@ _HOMES = {
     "protocol.backoff": "RetryPolicy",
     "protocol.outcome": "Outcome answered",
     "protocol.routes": "Request",
+    "streaming.records": "Page RecordStream",
+    "protocol.types": "Verdict",
+    "protocol.response": "Response",
+    "creation.create_request": "new_reference",
+    "creation.references": "reference_for",
     "session": "SessionManager",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -78,25 +89,31 @@ __all__ = [
     "BulkRun",
     "CallEvent",
     "CallRecord",
+    "CallStarted",
     "CallTimeout",
     "ConfigurationError",
     "Conflict",
     "ConnectionFailed",
     "CreateOutcomeUnknown",
     "Credentials",
+    "CredentialsUnavailable",
     "DialIn",
     "DialInNumber",
     "DialInSip",
     "DownloadFailed",
+    "Listener",
     "Middleware",
     "NotFound",
     "Outcome",
+    "Page",
     "Participant",
     "PermissionDenied",
     "ProtocolError",
     "RateLimited",
+    "RecordStream",
     "Request",
     "RequestRejected",
+    "Response",
     "ResultError",
     "RetryPolicy",
     "Role",
@@ -112,19 +129,18 @@ __all__ = [
     "TokenDenied",
     "TokenSpec",
     "ValidationError",
+    "Verdict",
     "VideoAPIError",
     "VideoClient",
     "answered",
+    "new_reference",
+    "reference_for",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # Resolve names at first use, so that importing the package is fast.
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("videoapi")
-    home = _HOME.get(name)
+    home = "config" if name == "__version__" else _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'videoapi' has no attribute {name!r}")
     value = getattr(import_module(f"videoapi.{home}"), name)

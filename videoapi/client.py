@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import os
-from collections.abc import Sequence
-from functools import cached_property
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 
 import attrs
 
@@ -19,22 +22,28 @@ from videoapi.config import (
     CredentialsSource,
     Secret,
     host_rules,
-    must_be_callable,
+    one_or_more,
     positive_seconds,
     recording_login,
     source_of,
 )
-from videoapi.errors import ConfigurationError
+from videoapi.errors import ConfigurationError, ConnectionFailed
 from videoapi.events import Listener
-from videoapi.pipeline.middleware import Middleware, chain
+from videoapi.pipeline.accounts import ClientAccounts
+from videoapi.pipeline.credentials import CredentialsProvider
+from videoapi.pipeline.middleware import Middleware
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.pipeline.rate_limit import parse_rate
-from videoapi.pipeline.retry import with_retries
+from videoapi.pipeline.reporting import Reporter
+from videoapi.pipeline.retry import Retries
 from videoapi.protocol.backoff import RetryPolicy
+from videoapi.protocol.response import OperationName, Response
 from videoapi.protocol.routes import Options
 from videoapi.session import SessionManager
+from videoapi.transport.deadlines import CLOSED
 from videoapi.transport.http import Transport
 from videoapi.transport.prewarm import open_connections
+from videoapi.transport.request_headers import checked_headers
 
 if TYPE_CHECKING:
     from videoapi.creation.creator import Creator
@@ -45,7 +54,35 @@ if TYPE_CHECKING:
     from videoapi.resources.rooms import Rooms
     from videoapi.resources.tokens import Tokens
 
+T = TypeVar("T")
 _YES: Final = frozenset({"1", "true", "yes", "on"})
+
+
+class _Namespace(Generic[T]):
+    """A property that is created at first use; on the class it is the namespace's class, for autospecs and editors."""
+
+    def __init__(self, home: tuple[str, str], create: Callable[[Any], T]) -> None:
+        self._home, self._create = home, create
+        self._name = create.__name__
+        self.__doc__ = create.__doc__
+
+    @overload
+    def __get__(self, client: None, owner: type) -> type[T]: ...
+    @overload
+    def __get__(self, client: VideoClient, owner: type) -> T: ...
+    def __get__(self, client: VideoClient | None, owner: type) -> T | type[T]:
+        if client is None:
+            module, name = self._home
+            kind: type[T] = getattr(import_module(f"videoapi.resources.{module}"), name)
+            return kind
+        # Stored under the same name, so that this is called once per client.
+        created = client.__dict__[self._name] = self._create(client)
+        return created
+
+
+def namespace(module: str, name: str) -> Callable[[Callable[[Any], T]], _Namespace[T]]:
+    """Decorate the creation of a namespace whose class is in that module of `resources`."""
+    return lambda create: _Namespace((module, name), create)
 
 
 class VideoClient:
@@ -75,9 +112,11 @@ class VideoClient:
             default VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD.
         recording_hosts: Hosts that recordings may be fetched from, besides the API's own: a host name,
             or a suffix such as `.enablex.io`.
-        proxy: URL of an HTTP proxy.
+        proxy: URL of an HTTP proxy; by default VIDEOAPI_PROXY.
         trust_env: Whether to use proxies from the environment; `.netrc` is never read.
-        ca_file: PEM file of the CAs to trust instead of the system's.
+        ca_file: PEM file of the CAs to trust instead of the system's; by default VIDEOAPI_CA_FILE.
+        ssl_context: TLS settings of your own, instead of `ca_file`.
+        headers: Headers for every API request, such as a correlation ID.
         allow_http: Whether to allow plain http for hosts other than loopback; by default VIDEOAPI_ALLOW_HTTP.
         settle: Settle time in seconds, 75 by default: how long a request can still take effect after its
             connection broke, and the room list can take to show it. Until then, a missing room proves
@@ -101,51 +140,59 @@ class VideoClient:
         timeout: float | None = None,
         attempt_timeout: float = 30.0,
         retry: RetryPolicy | None = None,
-        middleware: Sequence[Middleware] = (),
-        listeners: Sequence[Listener] = (),
+        middleware: Sequence[Middleware] | Middleware = (),
+        listeners: Sequence[Listener] | Listener = (),
         recording_auth: tuple[str, str] | None = None,
-        recording_hosts: Sequence[str] = (),
+        recording_hosts: Sequence[str] | str = (),
         proxy: str | None = None,
         trust_env: bool = False,
         ca_file: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
         allow_http: bool | None = None,
         settle: float | None = None,
         rate: str | None = None,
     ) -> None:
-        source = source_of(app_id, app_key, credentials)
+        credentials_source = source_of(app_id, app_key, credentials)
         if allow_http is None:
             allow_http = os.environ.get("VIDEOAPI_ALLOW_HTTP", "").lower() in _YES
-        self._base = BaseUrl.parse(
-            base_url or os.environ.get("VIDEOAPI_BASE_URL") or DEFAULT_BASE_URL, allow_http=allow_http
-        )
+        if base_url is None:
+            base_url = os.environ.get("VIDEOAPI_BASE_URL", DEFAULT_BASE_URL)
+        self._base = BaseUrl.parse(base_url, allow_http=allow_http)
         self._allow_http = allow_http
         if session is not None and not isinstance(session, SessionManager):
             raise ConfigurationError(f"session must be a SessionManager, not {type(session).__name__}.")
-        if session is not None and (proxy is not None or trust_env or ca_file is not None):
-            raise ConfigurationError("Give proxy=, trust_env= and ca_file= to the SessionManager that is shared.")
-        self._owned = session is None
-        self._manager = session or SessionManager(proxy=proxy, trust_env=trust_env, ca_file=ca_file)
+        if session is not None and (proxy is not None or trust_env or ca_file is not None or ssl_context is not None):
+            raise ConfigurationError("Set proxy, trust_env, ca_file and ssl_context on the shared SessionManager.")
+        reporter = Reporter(self._base.host, one_or_more("listeners", listeners))
+        if any(inspect.iscoroutinefunction(listener) for listener in reporter.listeners):
+            raise ConfigurationError("listeners must be plain functions: they are not awaited.")
         self._recording = recording_login(recording_auth)
         self._recording_hosts = host_rules(recording_hosts)
-        options = _options(Options(), timeout, attempt_timeout, retry)
-        self._transport = Transport(self._manager.pool, self._base, source)
-        account_name = source.app_id if isinstance(source, Credentials) else f"callable {id(source):#x}"
-        account = self._manager.accounts.of(self._base.origin, account_name)
-        must_be_callable("middleware", *middleware)
-        must_be_callable("listeners", *listeners)
-        if any(inspect.iscoroutinefunction(listener) for listener in listeners):
-            raise ConfigurationError("listeners are called and not awaited: give plain functions.")
-        if rate is not None:
-            account.rate.limit(parse_rate(rate))
         self._settle = positive_seconds("settle", settle)
+        self._owned = session is None
+        self._manager = session or SessionManager(
+            proxy=proxy, trust_env=trust_env, ca_file=ca_file, ssl_context=ssl_context
+        )
+        self._timer = self._manager.new_timer()
+        self._accounts = ClientAccounts(
+            self._manager.accounts, self._base.origin, 0.0 if rate is None else parse_rate(rate)
+        )
+        provider = CredentialsProvider(credentials_source)
+        if provider.fixed is not None:
+            self._accounts.use(provider.fixed.app_id)
         self._pipeline = Pipeline(
-            chain=chain(middleware, with_retries(self._transport.send, account, tuple(listeners))),
-            options=options,
+            retries=Retries(
+                transport=Transport(self._manager.pool, self._base, self._timer, checked_headers(headers or {})),
+                accounts=self._accounts,
+                credentials=provider,
+                clock=self._manager.clock,
+                reporter=reporter,
+            ),
+            timer=self._timer,
             pool=self._manager.pool,
-            account=account,
-            listeners=tuple(listeners),
-            has_middleware=bool(middleware),
-            redact=self._transport.redact,
+            options=_options(Options(), timeout, attempt_timeout, retry),
+            middleware=one_or_more("middleware", middleware),
         )
 
     def __repr__(self) -> str:
@@ -156,7 +203,7 @@ class VideoClient:
         """The base URL of the API."""
         return str(self._base)
 
-    @cached_property
+    @namespace("rooms", "Rooms")
     def rooms(self) -> Rooms:
         """Create, read, update and delete rooms."""
         from videoapi.resources.rooms import Rooms
@@ -169,21 +216,21 @@ class VideoClient:
 
         return Creator(self._settle or DEFAULT_SETTLE)
 
-    @cached_property
+    @namespace("tokens", "Tokens")
     def tokens(self) -> Tokens:
         """Issue join tokens."""
         from videoapi.resources.tokens import Tokens
 
         return Tokens(self._pipeline)
 
-    @cached_property
+    @namespace("reports", "Reports")
     def cdr(self) -> Reports[CallRecord]:
         """Stream call detail records."""
         from videoapi.resources.reports import cdr
 
         return cdr(self._pipeline)
 
-    @cached_property
+    @namespace("archives", "Archives")
     def archives(self) -> Archives:
         """Stream archive records and download their files."""
         from videoapi.downloads import Downloader
@@ -192,6 +239,7 @@ class VideoClient:
         downloader = Downloader(
             self._manager.pool,
             self._manager.clock,
+            self._timer,
             base=self._base,
             credentials=self._recording,
             hosts=self._recording_hosts,
@@ -199,12 +247,43 @@ class VideoClient:
         )
         return Archives(self._pipeline, downloader)
 
-    @cached_property
+    @namespace("dialin", "DialIns")
     def dialin(self) -> DialIns:
         """Read the account's dial-in numbers."""
         from videoapi.resources.dialin import DialIns
 
         return DialIns(self._pipeline)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        params: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        operation: OperationName,
+    ) -> Response:
+        """Send a request to a route that only a white-label has; all else is as in every call.
+
+        Args:
+            method: HTTP method.
+            path: Path below the base URL.
+            json: The body, encoded as JSON; None for no body.
+            params: Query parameters.
+            headers: Headers for this request.
+            operation: What a repetition would do: `read`, `update` and `delete` may be repeated, a `create`
+                never is once it may have been executed.
+
+        Raises:
+            ValidationError: If the path leaves the base URL, or the operation or the body is invalid.
+            VideoAPIError: If the call fails; the class says how.
+        """
+        from videoapi.resources import custom
+
+        return await custom.send(
+            self._pipeline, method, path, json=json, params=params, headers=headers, operation=operation
+        )
 
     def with_options(
         self,
@@ -252,27 +331,36 @@ class VideoClient:
             ConfigurationError: If the client is closed or of another event loop, or the number is out of range.
             ConnectionFailed: If none could be opened within `attempt_timeout`. Calls can still be made.
         """
-        self._transport.check()
+        self._pipeline.retries.transport.check()
         _within("connections", connections, self._manager.pool.max_connections)
         from videoapi.resources import prewarm
 
         prewarm.prepare()
         options = self._pipeline.options
-        limit = min(options.attempt_timeout, options.timeout or options.attempt_timeout)
-        return await open_connections(self._manager.pool, str(self._base), connections, limit)
+        limits = {"attempt_timeout": options.attempt_timeout, "timeout": options.timeout or math.inf}
+        name = min(limits, key=limits.__getitem__)
+        opening = partial(open_connections, self._manager.pool, str(self._base), connections, limits[name], name)
+        try:
+            return await self._pipeline.until_closed(opening)
+        except ConfigurationError:
+            raise ConnectionFailed(f"No connection was opened: {CLOSED}. Not sent.") from None
 
     _is_view = False
 
     async def aclose(self) -> None:
-        """Close the client, and its connections unless they belong to a shared `SessionManager`. Safe to call twice."""
+        """Close the client, and its connections unless they belong to a shared `SessionManager`.
+
+        Every call in progress ends with an error that says so. Safe to call twice.
+        """
         if self._is_view:
             return
-        self._transport.closed = True
+        self._timer.close()
+        self._accounts.leave()
         if self._owned:
             await self._manager.aclose()
 
     async def __aenter__(self) -> Self:
-        self._transport.check()
+        self._pipeline.retries.transport.check()
         return self
 
     async def __aexit__(

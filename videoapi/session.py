@@ -6,18 +6,20 @@ many projects with one pool.
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
+from weakref import WeakSet
 
 import attrs
+from aiohttp import ClientMiddlewareType
 
 from videoapi.pipeline.accounts import AccountRegistry
 from videoapi.pipeline.clock import Clock, LoopClock
+from videoapi.transport.deadlines import DeadlineTimer
 from videoapi.transport.pool import ConnectionPool
-
-if TYPE_CHECKING:
-    from aiohttp import ClientMiddlewareType
 
 
 class SessionManager:
@@ -28,12 +30,16 @@ class SessionManager:
             limit, a quarter of this, so that a call made inside `async for` always finds a connection.
         keepalive: Seconds to keep an idle connection open.
         connect_timeout: Limit for TCP connect plus TLS handshake, in seconds.
-        ca_file: PEM file of the CAs to trust instead of the system's.
-        proxy: URL of an HTTP proxy for all requests.
+        ca_file: PEM file of the CAs to trust instead of the system's; by default VIDEOAPI_CA_FILE.
+        proxy: URL of an HTTP proxy for all requests; by default VIDEOAPI_PROXY.
         trust_env: Whether to use proxies from HTTP_PROXY, HTTPS_PROXY and NO_PROXY. `.netrc` is never
             read: each request has its own credentials.
         http_middlewares: aiohttp client middlewares, run once per attempt, inside the library's own. They
             must neither retry nor read bodies.
+        max_connection_age: Seconds after which a connection is not used for another request, so that a changed
+            DNS record is noticed under constant load; None for no limit. No call is interrupted.
+        ssl_context: TLS settings of your own, instead of `ca_file`.
+        fast_path: Whether calls may bypass aiohttp's session, which they do only if a self-check passes.
         clock: Clock, sleep and random source for retries; for tests.
 
     Raises:
@@ -52,9 +58,16 @@ class SessionManager:
         ca_file: str | None = None,
         proxy: str | None = None,
         trust_env: bool = False,
-        http_middlewares: Sequence[ClientMiddlewareType] = (),
+        http_middlewares: Sequence[ClientMiddlewareType] | ClientMiddlewareType = (),
+        max_connection_age: float | None = 300.0,
+        ssl_context: ssl.SSLContext | None = None,
+        fast_path: bool = True,
         clock: Clock | None = None,
     ) -> None:
+        if ca_file is None and ssl_context is None:
+            ca_file = os.environ.get("VIDEOAPI_CA_FILE") or None
+        if proxy is None:
+            proxy = os.environ.get("VIDEOAPI_PROXY") or None
         self.pool = ConnectionPool(
             max_connections=max_connections,
             keepalive=keepalive,
@@ -63,11 +76,15 @@ class SessionManager:
             proxy=proxy,
             trust_env=trust_env,
             http_middlewares=http_middlewares,
+            max_connection_age=max_connection_age,
+            ssl_context=ssl_context,
+            fast_path=fast_path,
         )
         clock = clock or Clock()
         # A separate LoopClock per manager, because it is bound to one event loop.
         self.clock = attrs.evolve(clock, now=LoopClock()) if isinstance(clock.now, LoopClock) else clock
         self.accounts = AccountRegistry(self.clock)
+        self._timers: WeakSet[DeadlineTimer] = WeakSet()
 
     def __repr__(self) -> str:
         return f"<SessionManager {self.pool.state}, max_connections={self.pool.max_connections}>"
@@ -77,8 +94,16 @@ class SessionManager:
         return self.pool.closed
 
     async def aclose(self) -> None:
-        """Close all connections; calls in flight fail. Safe to call twice."""
+        """Close all connections; calls in progress fail. Safe to call twice."""
+        for timer in self._timers:
+            timer.close()
         await self.pool.aclose()
+
+    def new_timer(self) -> DeadlineTimer:
+        """Return the deadline timer of a client; closing the manager closes it."""
+        timer = DeadlineTimer(self.clock.now)
+        self._timers.add(timer)
+        return timer
 
     async def __aenter__(self) -> Self:
         self.pool.bind()

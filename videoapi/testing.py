@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import random
 from collections.abc import Generator, Mapping
 from types import SimpleNamespace
 from typing import Any, Final
@@ -14,7 +15,7 @@ from unittest.mock import patch
 
 from videoapi.protocol.codes import TEXTS
 
-__all__ = ["ROOM_ID", "aioresponses_shim", "canned_error", "canned_room", "canned_token"]
+__all__ = ["ROOM_ID", "aioresponses_shim", "canned_error", "canned_room", "canned_token", "fixed_references"]
 
 ROOM_ID: Final = "6571f3c2a1b2c3d4e5f60718"
 """The default `room_id` of `canned_room`."""
@@ -40,6 +41,18 @@ def aioresponses_shim() -> Generator[None]:
 
     required = "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters
     with patch.object(aioresponses.core, "ClientResponse", Answer) if required else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def fixed_references(seed: int = 0) -> Generator[None]:
+    """Generate the same references in every run, so that recorded traffic (VCR.py and the like) replays creates.
+
+    Args:
+        seed: Start of the sequence.
+    """
+    source = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    with patch("videoapi.creation.create_request._random_bytes", source.randbytes):
         yield
 
 

@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from videoapi.bulk.report import BulkReport
 from videoapi.errors import CallTimeout, VideoAPIError
-from videoapi.pipeline.accounts import AccountState
+from videoapi.pipeline.accounts import ClientAccounts
 
 
 class Course:
     """The stop condition of a bulk run: its timeout, an account-level error, or `give_up_after` seconds of refusals.
 
     Args:
-        account: The state shared by the calls of the account; its gates are closed during refusals.
+        accounts: The accounts of the client; their gates are closed during refusals.
         report: Receives the error that stopped the run.
         timeout: Limit of the whole run, in seconds, or None.
         give_up_after: Seconds of connect failures and throttling, without any other response, that end the run.
     """
 
     __slots__ = (
+        "_accounts",
         "_clock",
-        "_connect",
         "_deadline",
         "_give_up_after",
         "_last_answer",
         "_report",
-        "_throttle",
         "_timeout",
         "gave_up",
         "stopping",
     )
 
-    def __init__(self, account: AccountState, report: BulkReport, timeout: float | None, give_up_after: float) -> None:
-        self._connect = account.connect
-        self._throttle = account.throttle
+    def __init__(
+        self, accounts: ClientAccounts, report: BulkReport, timeout: float | None, give_up_after: float
+    ) -> None:
+        self._accounts = accounts
         self._report = report
         self._timeout = timeout
         self._give_up_after = give_up_after
-        self._clock = account.clock.now
+        self._clock = accounts.current.clock.now
         self._deadline: float | None = None
         self._last_answer = 0.0
         self.stopping = False
@@ -60,7 +60,8 @@ class Course:
         """Return whether nothing more may be sent."""
         if self.stopping:
             return True
-        refused = self._connect.closed or self._throttle.closed
+        account = self._accounts.current
+        refused = account.connect.closed or account.throttle.closed
         if not refused and self._deadline is None:
             return False
         now = self._clock()

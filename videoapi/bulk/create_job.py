@@ -16,10 +16,11 @@ from videoapi.bulk.report import BulkOutcome, BulkReport
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
 from videoapi.creation.journal import Journal
-from videoapi.creation.references import job_prefix, with_location
+from videoapi.creation.references import job_prefix, variants, with_location
 from videoapi.creation.scan import ListedRoom, Scan, get_room
-from videoapi.creation.state import Create, Step, attempted, given_up, inherited
+from videoapi.creation.state import FINAL, Create, Step, attempted, given_up, inherited
 from videoapi.errors import NotFound, ValidationError, VideoAPIError
+from videoapi.events import log, log_unknown
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.outcome import Outcome
@@ -105,7 +106,7 @@ class CreateJob:
         creator = self._creator
         await creator.ensure_known_room(self._pipeline, {False, True})
         since = max(self._born, creator.memory.latest(self._mark))
-        await creator.sleep_until(partial(creator.settled_from, since, (False, True)))
+        await creator.sleep_until(self._pipeline, partial(creator.settled_from, since, (False, True)))
         self._survey = await creator.scanner.look(self._pipeline, counted=self._is_mine)
         if self._survey.error is not None:
             raise self._survey.error
@@ -125,7 +126,7 @@ class CreateJob:
             return None
         found = self._survey.found
         # Try both locations: the spec may have gained or lost its owner_ref since.
-        rooms = found.get(_reference(item)) or found.get(with_location(_reference(item), in_data=not _in_data(item)))
+        rooms = next((rooms for reference in variants(_reference(item)) if (rooms := found.get(reference))), None)
         if rooms:
             return self._made(item, rooms[0].room_id)
         if not self._trusted:
@@ -192,7 +193,11 @@ class CreateJob:
         """
         doubts = list(self._doubts.values())
         if doubts and not stopping():
-            await self._creator.reconcile(self._pipeline, doubts, resend=self._options.resend, stopping=stopping)
+            try:
+                await self._creator.reconcile(self._pipeline, doubts, resend=self._options.resend, stopping=stopping)
+            except Exception as error:
+                # The credentials callable or a middleware, for example; the creates stay unknown.
+                _give_up(doubts, error)
         for doubt in doubts:
             if doubt.create.step is not Step.SEND:
                 del self._doubts[doubt.item.index]
@@ -219,6 +224,8 @@ class CreateJob:
         not_made = doubt.create.step is Step.NOT_MADE
         if not_made:
             self._write(item, "failed")
+        else:
+            log_unknown(item.request.route.name, doubt.reference)
         return BulkOutcome(
             index=item.index,
             key=item.key,
@@ -248,6 +255,14 @@ class CreateJob:
 
         Covers all rooms of the run with `keep_all` or `dedupe`, otherwise only those that were ever unresolved.
         """
+        try:
+            await self._audit(report)
+        except Exception as error:
+            # The credentials callable or a middleware, for example; the outcomes are complete.
+            report.audited = False
+            log.warning("the rooms of the run were not audited: %s", error)
+
+    async def _audit(self, report: BulkReport) -> None:
         if not self._options.audit:
             return
         every = self._options.keep_all or self._options.dedupe
@@ -302,13 +317,15 @@ class CreateJob:
         return reference.startswith(self._mark)
 
 
+def _give_up(doubts: list[Doubt], error: Exception) -> None:
+    for doubt in doubts:
+        if doubt.create.step not in (*FINAL, Step.SEND):
+            doubt.create, doubt.later = given_up(doubt.create), error
+
+
 def _entry(item: BulkItem) -> str:
     """Return the journal key of an item, independent of where the room carries the reference."""
     return with_location(_reference(item), in_data=False)
-
-
-def _in_data(item: BulkItem) -> bool:
-    return item.request.reference_in_data
 
 
 def _reference(item: BulkItem) -> str:

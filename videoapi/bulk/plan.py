@@ -49,4 +49,4 @@ def key_of(spec: object) -> Any:
 
 def single_attempt(options: Options) -> Options:
     """Return the options of a bulk item: a single attempt, because the run itself decides about retries."""
-    return attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))
+    return attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1), must_stop=lambda: False)

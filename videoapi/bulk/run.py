@@ -16,7 +16,7 @@ from videoapi.bulk.plan import BulkItem, Plan
 from videoapi.bulk.report import BulkOutcome, BulkProgress, BulkReport
 from videoapi.bulk.sending import Sender, checked_concurrency, failed
 from videoapi.config import positive_seconds
-from videoapi.errors import ConfigurationError, ConnectionFailed, ValidationError, VideoAPIError
+from videoapi.errors import ConfigurationError, ConnectionFailed, CredentialsUnavailable, ValidationError, VideoAPIError
 from videoapi.pipeline.pipeline import Pipeline
 
 S = TypeVar("S")
@@ -58,7 +58,7 @@ class BulkRun(Generic[S]):
         self._left = False
         self.report = BulkReport()
         limit = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
-        self._course = Course(pipeline.account, self.report, positive_seconds("timeout", timeout), limit)
+        self._course = Course(pipeline.retries.accounts, self.report, positive_seconds("timeout", timeout), limit)
         self._sender = Sender(pipeline, plan.finish, job, self._course, self.report, self._workers)
 
     async def __aenter__(self) -> Self:
@@ -147,6 +147,8 @@ class BulkRun(Generic[S]):
     async def _open(self, job: CreateJob) -> None:
         try:
             await job.open()
+        except CredentialsUnavailable as error:
+            self._course.stop(error)
         except ConfigurationError:
             raise
         except VideoAPIError as error:
@@ -182,7 +184,7 @@ class BulkRun(Generic[S]):
         if self._course.must_stop():
             return None
         # A loop, not recursion: a resumed job may have thousands of unresolved items in a row.
-        while (read := inputs.next_at_once() if inputs.at_once else await inputs.next()) is not None:
+        while (read := inputs.next_at_once() if inputs.at_once else await self._read(inputs)) is not None:
             item = self._prepared(*read)
             if isinstance(item, BulkOutcome) or job is None or not job.remembers:
                 return item
@@ -194,6 +196,9 @@ class BulkRun(Generic[S]):
             if outcome is not None or not job.in_doubt(item):
                 return outcome or item
         return None
+
+    async def _read(self, inputs: Inputs[S]) -> tuple[int, S] | None:
+        return await self._pipeline.until_closed(inputs.next)
 
     def _prepared(self, index: int, given: S) -> BulkItem | BulkOutcome:
         key = None

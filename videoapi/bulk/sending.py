@@ -6,17 +6,20 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final
 
+import attrs
+
 from videoapi.bulk.concurrency import AIMDLimit
 from videoapi.bulk.course import Course
 from videoapi.bulk.create_job import CreateJob
 from videoapi.bulk.plan import BulkItem
 from videoapi.bulk.report import BulkOutcome, BulkReport, Status
-from videoapi.errors import ConfigurationError, VideoAPIError
-from videoapi.pipeline.accounts import PauseGate
+from videoapi.errors import ConfigurationError, CredentialsUnavailable, VideoAPIError
+from videoapi.pipeline.pause import PauseGate
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome, no_response
-from videoapi.protocol.types import Classification, ErrorKind, Operation, Phase, Scope, Verdict
+from videoapi.protocol.routes import Request
+from videoapi.protocol.types import NEVER, Classification, ErrorKind, Operation, Phase, Scope, Verdict
 
 DEFAULT_CONCURRENCY: Final = 32
 
@@ -45,7 +48,6 @@ class Sender:
         most: int,
     ) -> None:
         self._pipeline = pipeline
-        self._account = pipeline.account
         self._finish = finish
         self._job = job
         self._course = course
@@ -56,10 +58,13 @@ class Sender:
     async def send(self, item: BulkItem) -> BulkOutcome | None:
         """Send an item until its outcome is final; None if it is unresolved. Never repeats an unsafe operation."""
         error: VideoAPIError | None = None
-        resent = 0
+        resent = sent = 0
         try:
             while True:
-                outcome = await self._in_turn(item)
+                try:
+                    outcome = await self._in_turn(item)
+                except CredentialsUnavailable as problem:
+                    return failed(item, "failed", problem)
                 if outcome is None:
                     return self._held_back(item, error)
                 classification = outcome.classification
@@ -72,6 +77,10 @@ class Sender:
                     resent += 1
                 elif _is_final(classification):
                     return self._ended(item, classification, error)
+                sent += 1
+                account, reporter = self._pipeline.account, self._pipeline.retries.reporter
+                pause = max(account.throttle.pause_left(), account.connect.pause_left())
+                reporter.retrying(item.request, outcome, sent, pause)
         except BaseException:
             # The run is torn down, and the item may have been executed: keep it in the report.
             self._report.count(self._torn_down(item))
@@ -79,13 +88,15 @@ class Sender:
 
     def _in_turn(self, item: BulkItem) -> Awaitable[Outcome | None]:
         """Send an item once, after any throttle pause and connect backoff; None if the run ends first."""
-        account = self._account
+        account = self._pipeline.account
         refused = account.connect.closed or account.throttle.closed
         return self._behind_gates(item) if refused else self._once(item)
 
     async def _behind_gates(self, item: BulkItem) -> Outcome | None:
         must_stop = self._course.must_stop
-        async with _turn(self._account.connect, must_stop), _turn(self._account.throttle, must_stop):
+        account = self._pipeline.account
+        wait = self._pipeline.until_closed
+        async with _turn(account.connect, must_stop, wait), _turn(account.throttle, must_stop, wait):
             return await self._once(item)
 
     async def _once(self, item: BulkItem) -> Outcome | None:
@@ -96,9 +107,10 @@ class Sender:
             if self._course.must_stop():
                 return None
             try:
-                outcome = await self._pipeline.send(item.request)
-            except BaseException:
-                self._cut_off.add(item.index)
+                outcome = await self._pipeline.send(self._interruptible(item.request))
+            except BaseException as error:
+                if not isinstance(error, VideoAPIError) or error.may_have_executed:
+                    self._cut_off.add(item.index)
                 raise
             # Before the release: a limit of 1 counts as in use only while this item holds its slot.
             self._weigh(outcome)
@@ -106,12 +118,21 @@ class Sender:
             window.release()
         return outcome
 
+    def _interruptible(self, request: Request) -> Request:
+        """Return a request whose wait for the account's rate or pause ends with the run."""
+        if self._pipeline.account.gate.is_open():
+            return request
+        return attrs.evolve(request, options=attrs.evolve(request.options, must_stop=self._course.must_stop))
+
     def _weigh(self, outcome: Outcome) -> None:
         """Adjust the concurrency limit to the load of the service."""
         window, verdict = self._window, outcome.verdict
         timed_out = outcome.classification.kind is ErrorKind.TIMEOUT
         if verdict is Verdict.DONE:
             window.succeeded()
+        elif outcome.phase is Phase.NOT_SENT:
+            # Waiting for the account's own rate or pause says nothing about the service.
+            pass
         elif verdict is Verdict.THROTTLED or outcome.status == 503 or timed_out:
             window.overloaded()
         self._report.concurrency = window.limit
@@ -121,7 +142,7 @@ class Sender:
     def _may_resend(self, item: BulkItem, classification: Classification, resent: int) -> bool:
         if item.request.route.operation is not Operation.REPEATABLE or resent >= classification.max_retries:
             return False
-        return self._account.budget.spend(Verdict.UNKNOWN) is not None
+        return self._pipeline.account.budget.spend(Verdict.UNKNOWN) is not None
 
     def _held_back(self, item: BulkItem, error: VideoAPIError | None) -> BulkOutcome:
         if self._course.gave_up and error is not None:
@@ -132,7 +153,7 @@ class Sender:
         if classification.verdict is Verdict.UNKNOWN:
             in_doubt = self._job is not None and self._job.in_doubt(item)
             return None if in_doubt else failed(item, "unknown", error)
-        if classification.verdict is Verdict.REJECTED:
+        if classification.verdict is Verdict.REJECTED or classification.kind is ErrorKind.TIMEOUT:
             if classification.scope is Scope.ACCOUNT:
                 self._course.stop(error)
             return failed(item, "failed", error)
@@ -181,15 +202,19 @@ def failed(item: BulkItem, status: Status, error: VideoAPIError | None) -> BulkO
 
 def _is_final(classification: Classification) -> bool:
     """Return whether an item is final; one that was not sent or was throttled waits for the pause and is resent."""
-    return classification.verdict in (Verdict.REJECTED, Verdict.UNKNOWN) or classification.kind is ErrorKind.CERTIFICATE
+    return classification.verdict in (Verdict.REJECTED, Verdict.UNKNOWN) or classification.max_retries == NEVER
 
 
 @contextlib.asynccontextmanager
-async def _turn(gate: PauseGate, gives_up: Callable[[], bool]) -> AsyncGenerator[None, None]:
+async def _turn(
+    gate: PauseGate,
+    gives_up: Callable[[], bool],
+    until_closed: Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]],
+) -> AsyncGenerator[None, None]:
     if not gate.closed:
         yield
         return
-    probing = await gate.enter(gives_up)
+    probing = await until_closed(lambda: gate.enter(gives_up))
     try:
         yield
     finally:

@@ -29,10 +29,8 @@ class Control:
     in_owner_ref: bool
     made_at: float
 
-    def serves(self, in_data: bool | None) -> bool:
-        """Return whether a list that shows it also shows references in that location; None means both."""
-        if in_data is None:
-            return self.in_data and self.in_owner_ref
+    def serves(self, in_data: bool) -> bool:
+        """Return whether a list that shows it also shows references in that location."""
         return self.in_data if in_data else self.in_owner_ref
 
 
@@ -65,5 +63,12 @@ class Controls:
         return [Control(*row) for row in (*self._first.values(), *self._latest.values())]
 
     def oldest_for(self, in_data: bool | None) -> float | None:
-        """Return since when a known room serves that location, or None if no room does."""
+        """Return since when a known room serves that location, or None if no room does.
+
+        Args:
+            in_data: The location; None for both, which may be served by different rooms.
+        """
+        if in_data is None:
+            oldest = [self.oldest_for(form) for form in (True, False)]
+            return None if None in oldest else max(at for at in oldest if at is not None)
         return min((room.made_at for room in self.all() if room.serves(in_data)), default=None)

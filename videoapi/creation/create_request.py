@@ -6,7 +6,14 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from videoapi.creation.references import DATA_KEY, ENTROPY_BYTES, reference_from, reference_in, with_location
+from videoapi.creation.references import (
+    DATA_KEY,
+    ENTROPY_BYTES,
+    is_in_data,
+    reference_from,
+    reference_in,
+    with_location,
+)
 from videoapi.errors import ValidationError
 from videoapi.models.codec import ResponseDecoder, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec
@@ -14,16 +21,18 @@ from videoapi.models.validation import check_room
 from videoapi.protocol.routes import CREATE_ROOM, Options, Request
 
 _LONGEST_LOOK: Final = 10.0
+# Looked up at each use, so that `videoapi.testing.fixed_references` can replace it.
+_random_bytes = os.urandom
 ROOM: Final[ResponseDecoder[Room]] = ResponseDecoder("room", Room)
 
 
 def new_reference() -> str:
-    """Return a new random reference."""
-    return reference_from(os.urandom(ENTROPY_BYTES))
+    """Return a new random reference, for `rooms.create(reference=…)`."""
+    return with_location(reference_from(_random_bytes(ENTROPY_BYTES)), in_data=False)
 
 
 def create_request(
-    spec: RoomSpec, reference: str, options: Options, *, validate: bool = True, look: bool = False
+    spec: RoomSpec, reference: str, options: Options, *, validate: bool = True, look: bool = False, exact: bool = False
 ) -> Request:
     """Return the request that creates a room with a reference.
 
@@ -32,16 +41,24 @@ def create_request(
         reference: The reference of the create: in `owner_ref` if the spec leaves that unset, else in `data`.
         options: Limits of the call.
         validate: Whether to check the body as the service would.
+        exact: Whether the reference is the caller's own, which is kept as it is; if it says that it is in
+            `data`, it is put there too.
         look: Whether to reserve the end of the `timeout` (a quarter, at most 10 s) for looking up the room.
 
     Raises:
         ValidationError: If `spec` is not a valid `RoomSpec`, or the service would reject it.
     """
     if not isinstance(spec, RoomSpec):
-        raise ValidationError(f"A room to be made is a RoomSpec, not {type(spec).__name__}.", field="spec")
+        raise ValidationError(f"A room to create is a RoomSpec, not {type(spec).__name__}.", field="spec")
     in_data = spec.owner_ref is not None
-    reference = with_location(reference, in_data=in_data)
-    body = _with_reference(spec.to_wire(), reference)
+    if exact:
+        in_data = in_data or is_in_data(reference)
+    else:
+        reference = with_location(reference, in_data=in_data)
+    body = spec.to_wire()
+    if (validate or in_data) and not isinstance(body.get("data", {}), Mapping):
+        raise ValidationError("data must be a mapping.", field="data")
+    body = _with_reference(body, reference, in_data)
     if validate:
         check_room(body, allow=spec.settings if isinstance(spec.settings, RoomSettings) else ())
     return Request(
@@ -57,14 +74,11 @@ def create_request(
     )
 
 
-def _with_reference(body: dict[str, Any], reference: str) -> dict[str, Any]:
-    if "owner_ref" not in body:
-        body["owner_ref"] = reference
+def _with_reference(body: dict[str, Any], reference: str, in_data: bool) -> dict[str, Any]:
+    body.setdefault("owner_ref", reference)
+    if not in_data:
         return body
-    data = body.get("data", {})
-    if not isinstance(data, Mapping):
-        raise ValidationError("data must be a mapping.", field="data")
-    return {**body, "data": {**data, DATA_KEY: reference}}
+    return {**body, "data": {**body.get("data", {}), DATA_KEY: reference}}
 
 
 def _matcher(name: str, reference: str) -> Callable[[Room], bool]:

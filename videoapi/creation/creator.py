@@ -9,11 +9,12 @@ from typing import Final, Literal
 
 from videoapi.creation.controls import Controls
 from videoapi.creation.create_request import create_request, new_reference
-from videoapi.creation.doubts import Doubt, Memory
-from videoapi.creation.references import DATA_KEY, is_in_data, is_reference, reference_in, with_location
+from videoapi.creation.doubts import Doubt, Memory, still_unknown
+from videoapi.creation.references import DATA_KEY, is_in_data, is_reference, reference_in, variants, with_location
 from videoapi.creation.scan import Scan, Scanner, get_room
 from videoapi.creation.state import FINAL, Create, CreatePolicy, ScanResult, Step, attempted, given_up, scanned
-from videoapi.errors import CreateOutcomeUnknown, ValidationError
+from videoapi.errors import CreateOutcomeUnknown, ValidationError, VideoAPIError
+from videoapi.events import log, log_unknown
 from videoapi.models.rooms import Room, RoomSpec
 from videoapi.models.validation import check_room_id
 from videoapi.pipeline.clock import LoopClock
@@ -77,18 +78,36 @@ class Creator:
             self._born = began
         outcome = await self.send(pipeline, request)
         if outcome.classification.verdict is Verdict.DONE:
-            made: Room = outcome.value
-            return made
+            created: Room = outcome.value
+            return created
+        settled: Room | VideoAPIError | None = None
+        if outcome.may_have_executed and on_unknown != "strict":
+            try:
+                settled = await self._settle(pipeline, request, outcome, began, on_unknown)
+            except asyncio.CancelledError as error:
+                error.add_note(f"{_where(request)}: may have been executed. Reference: {request.reference}.")
+                raise
+            except Exception as error:
+                # Whatever failed, it does not change that the room may exist.
+                outcome = still_unknown(outcome, error)
+        if isinstance(settled, Room):
+            return settled
+        failure = settled or error_from_outcome(request, outcome)
+        self.memory.note(request)
+        if failure.may_have_executed:
+            log_unknown(request.route.name, request.reference)
+        raise failure
+
+    async def _settle(
+        self, pipeline: Pipeline, request: Request, outcome: Outcome, began: float, on_unknown: OnUnknown
+    ) -> Room | VideoAPIError | None:
+        """Look for the room of a create with unknown outcome; return it, or the final error if there is proof."""
         timeout = request.timeout + request.reserved_time
-        if outcome.may_have_executed and on_unknown == "look":
-            room = await self._look_until(pipeline, request, began + timeout)
-            if room is not None:
-                return room
-        if outcome.may_have_executed and on_unknown == "resend":
-            if request.options.timeout is None:
-                timeout += 2 * (timeout + self.settle)
-            return await self._prove(pipeline, request, outcome, began + timeout)
-        raise error_from_outcome(request, outcome)
+        if on_unknown == "look":
+            return await self._look_until(pipeline, request, began + timeout)
+        if request.options.timeout is None:
+            timeout += 2 * (timeout + self.settle)
+        return await self._prove(pipeline, request, outcome, began + timeout)
 
     async def send(self, pipeline: Pipeline, request: Request) -> Outcome:
         """Send a create, and record the resulting known room or unresolved create."""
@@ -112,20 +131,26 @@ class Creator:
         assert request.reference is not None
         clock = self._clock
         began = clock()
+        error: VideoAPIError | None = None
         try:
             async with asyncio.timeout_at(deadline):
                 for poll in _POLLS:
-                    await asyncio.sleep(max(0.0, min(began + poll, deadline - _NAP) - clock()))
-                    scan = await self.scanner.look(pipeline, [request.reference])
+                    await _sleep(pipeline, max(0.0, min(began + poll, deadline - _NAP) - clock()))
+                    scan = await self.scanner.look(pipeline, [request.reference], paid=True)
                     if rooms := scan.found.get(request.reference):
                         return rooms[0].room
+                    error = scan.error
                     if began + poll >= deadline - _NAP:
                         break
         except TimeoutError:
             pass
+        if error is not None:
+            raise error
         return None
 
-    async def _prove(self, pipeline: Pipeline, request: Request, outcome: Outcome, deadline: float) -> Room:
+    async def _prove(
+        self, pipeline: Pipeline, request: Request, outcome: Outcome, deadline: float
+    ) -> Room | VideoAPIError:
         create = attempted(Create(), Verdict.UNKNOWN, self._clock())
         doubt = Doubt(request, create, outcome)
         try:
@@ -134,14 +159,12 @@ class Creator:
                     if doubt.create.step is Step.SEND:
                         await self._send_again(pipeline, doubt)
                     else:
-                        await self.reconcile(pipeline, [doubt])
+                        await self.reconcile(pipeline, [doubt], paid=True)
         except TimeoutError:
             doubt.create = given_up(doubt.create)
         finally:
             await self.delete_probe_rooms(pipeline)
-        if doubt.room is not None:
-            return doubt.room
-        raise doubt.error()
+        return doubt.room if doubt.room is not None else doubt.error()
 
     async def _send_again(self, pipeline: Pipeline, doubt: Doubt) -> None:
         outcome = doubt.outcome = await self.send(pipeline, doubt.request)
@@ -162,21 +185,29 @@ class Creator:
             ValidationError: If `reference` is not a reference, or `control` not a room of this library.
         """
         if not is_reference(reference):
-            raise ValidationError("A reference is what CreateOutcomeUnknown.reference holds.", field="reference")
-        born = self.started_at()
-        scan = await self._scan(pipeline, reference)
-        if rooms := scan.found.get(reference):
-            return rooms[0].room
+            raise ValidationError(
+                "Not a reference: expected the `reference` of an error or outcome.", field="reference"
+            )
+        started_at = self.started_at()
+        forms = variants(reference)
+        scan = await self._scan(pipeline, *forms)
+        if room := _room_of(scan, forms):
+            return room
+        in_data = is_in_data(reference)
         if control is not None:
             named = await self._named(pipeline, control)
-            self._control(named, reference_in(named.owner_ref, named.data))
-        sent_at, in_data = self.memory.of(reference) or (born, is_in_data(reference))
+            carried = reference_in(named.owner_ref, named.data)
+            self._control(named, carried)
+            # A reference of the caller's own says `owner_ref`, even if the room has another `owner_ref`.
+            in_data = in_data or named.owner_ref != carried
+        remembered = (sent for form in forms if (sent := self.memory.of(form)) is not None)
+        sent_at, in_data = next(remembered, (started_at, in_data))
         shown_from = self.controls.oldest_for(in_data)
         if shown_from is not None:
-            await self.sleep_until(lambda: max(sent_at, shown_from) + self.settle)
-            scan = await self._scan(pipeline, reference)
-            if rooms := scan.found.get(reference):
-                return rooms[0].room
+            await self.sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.settle)
+            scan = await self._scan(pipeline, *forms)
+            if room := _room_of(scan, forms):
+                return room
             if scan.proves_absence(in_data) and scan.began >= sent_at + self.settle:
                 return None
         raise CreateOutcomeUnknown(
@@ -189,11 +220,11 @@ class Creator:
         room_id = check_room_id(control.room_id if isinstance(control, Room) else control)
         room: Room = await pipeline.run(get_room(pipeline, room_id))
         if reference_in(room.owner_ref, room.data) is None:
-            raise ValidationError("control= must name a room that this library made.", field="control")
+            raise ValidationError("control must name a room that this library created.", field="control")
         return room
 
-    async def _scan(self, pipeline: Pipeline, *references: str) -> Scan:
-        scan = await self.scanner.look(pipeline, references)
+    async def _scan(self, pipeline: Pipeline, *references: str, paid: bool = False) -> Scan:
+        scan = await self.scanner.look(pipeline, references, paid=paid)
         self._lag = max(self._lag, scan.lag)
         return scan
 
@@ -206,6 +237,7 @@ class Creator:
         *,
         resend: bool = True,
         stopping: Callable[[], bool] = lambda: False,
+        paid: bool = False,
     ) -> None:
         """Advance unresolved creates to their next step, with one scan now and another after the settle time.
 
@@ -216,25 +248,26 @@ class Creator:
             doubts: The creates to resolve; updated in place.
             resend: Whether a create that is proven absent may be sent again.
             stopping: Polled while waiting; true gives up at once.
+            paid: Whether the look-ups are paid from the account's retry budget, as those of single creates are.
         """
-        await self._scan_for(pipeline, doubts, resend)
+        await self._scan_for(pipeline, doubts, resend, paid)
         for _ in range(2):
             waiting = [doubt for doubt in doubts if doubt.create.step is Step.SCAN]
             if not waiting or stopping():
                 break
             forms = {doubt.request.reference_in_data for doubt in waiting}
             sent_at = max(doubt.create.doubtful_since or 0.0 for doubt in waiting)
-            await self.ensure_known_room(pipeline, forms)
-            await self.sleep_until(partial(self.settled_from, sent_at, forms), stopping)
-            scan = await self._scan_for(pipeline, waiting, resend)
+            await self.ensure_known_room(pipeline, forms, paid)
+            await self.sleep_until(pipeline, partial(self.settled_from, sent_at, forms), stopping)
+            scan = await self._scan_for(pipeline, waiting, resend, paid)
             if scan.missing:
                 break
         for doubt in doubts:
             if doubt.create.step is Step.SCAN:
                 doubt.create = given_up(doubt.create)
 
-    async def _scan_for(self, pipeline: Pipeline, doubts: Sequence[Doubt], resend: bool) -> Scan:
-        scan = await self._scan(pipeline, *(doubt.reference for doubt in doubts))
+    async def _scan_for(self, pipeline: Pipeline, doubts: Sequence[Doubt], resend: bool, paid: bool) -> Scan:
+        scan = await self._scan(pipeline, *(doubt.reference for doubt in doubts), paid=paid)
         rules = CreatePolicy(self.settle, resend)
         for doubt in doubts:
             rooms = scan.found.get(doubt.reference, [])
@@ -242,6 +275,7 @@ class Creator:
             sight = ScanResult(scan.began, tuple(one.room_id for one in rooms), proves)
             doubt.create = scanned(doubt.create, sight, rules)
             doubt.room = rooms[0].room if rooms else None
+            doubt.later = scan.error
         return scan
 
     def settled_from(self, sent_at: float, forms: Iterable[bool]) -> float:
@@ -249,11 +283,13 @@ class Creator:
         shown = [moment for form in forms if (moment := self.controls.oldest_for(form)) is not None]
         return max([sent_at, *shown]) + self.settle
 
-    async def sleep_until(self, moment: Callable[[], float], stopping: Callable[[], bool] = lambda: False) -> None:
+    async def sleep_until(
+        self, pipeline: Pipeline, moment: Callable[[], float], stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         clock = self._clock
         # In short sleeps: the moment moves when the list is seen to lag, and the run may be stopped.
-        while (left := moment() - clock()) > 0 and not stopping():  # noqa: ASYNC110
-            await asyncio.sleep(min(left, _NAP))
+        while (left := moment() - clock()) > 0 and not stopping():
+            await _sleep(pipeline, min(left, _NAP))
 
     # Known rooms
 
@@ -264,13 +300,15 @@ class Creator:
         if reference is not None and (in_owner_ref or in_data):
             self.controls.add(room.room_id, reference, in_data, in_owner_ref, self._clock())
 
-    async def ensure_known_room(self, pipeline: Pipeline, forms: set[bool]) -> None:
+    async def ensure_known_room(self, pipeline: Pipeline, forms: set[bool], paid: bool = False) -> None:
         """Create a self-check room if a form has no known room; a complete list must show it.
 
         It carries its reference in both locations, and `delete_probe_rooms` deletes it.
         """
         for _ in range(_CHECKS):
             if all(self.controls.oldest_for(form) is not None for form in forms):
+                return
+            if paid and pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
                 return
             reference = with_location(new_reference(), in_data=True)
             spec = RoomSpec("videoapi self-check, deleted soon", owner_ref=reference, data={DATA_KEY: reference})
@@ -288,13 +326,17 @@ class Creator:
         checks, self._checks = self._checks, {}
         lost = [reference for reference, room_id in checks.items() if room_id is None]
         ids = [room_id for room_id in checks.values() if room_id is not None]
-        if lost:
-            found = (await self.scanner.look(pipeline, lost)).found
-            ids += [room.room_id for reference in lost for room in found.get(reference, ())]
-        for room_id in ids:
-            self.controls.forget(room_id)
-            path = DELETE_ROOM.path(room_id)
-            await pipeline.send(Request(route=DELETE_ROOM, path=path, options=pipeline.options))
+        try:
+            if lost:
+                found = (await self.scanner.look(pipeline, lost)).found
+                ids += [room.room_id for reference in lost for room in found.get(reference, ())]
+            for room_id in ids:
+                self.controls.forget(room_id)
+                path = DELETE_ROOM.path(room_id)
+                await pipeline.send(Request(route=DELETE_ROOM, path=path, options=pipeline.options))
+        except Exception as error:
+            # The credentials callable or a middleware, for example; it must not replace the result of the run.
+            log.warning("self-check rooms were not deleted: %s", error)
 
 
 def _missing_proof(scan: Scan, shown_from: float | None) -> str:
@@ -305,3 +347,16 @@ def _missing_proof(scan: Scan, shown_from: float | None) -> str:
     if shown_from is None:
         return "no room is known that an honest list must show. Name one with control=."
     return "the list does not show references as they were sent."
+
+
+def _room_of(scan: Scan, references: Iterable[str]) -> Room | None:
+    return next((rooms[0].room for reference in references if (rooms := scan.found.get(reference))), None)
+
+
+def _where(request: Request) -> str:
+    return f"{request.method} {request.route.template}"
+
+
+async def _sleep(pipeline: Pipeline, seconds: float) -> None:
+    # Never on a test's clock: the settle time is that of the service.
+    await pipeline.until_closed(partial(asyncio.sleep, seconds))

@@ -28,6 +28,7 @@ class Doubt:
         outcome: The inconclusive outcome; None if another process sent it.
         room: The room, if a list or a response has shown it.
         item: The item of a bulk run, if it belongs to one.
+        later: The error that ended the search for the room.
     """
 
     request: Request
@@ -35,6 +36,7 @@ class Doubt:
     outcome: Outcome | None = None
     room: Room | None = None
     item: Any = None
+    later: Exception | None = None
 
     @property
     def reference(self) -> str:
@@ -45,20 +47,33 @@ class Doubt:
         """Return the error of a create that ended without a room."""
         outcome = self.outcome
         if outcome is None:
-            return CreateOutcomeUnknown(
+            error = CreateOutcomeUnknown(
                 f"{self.request.method} {self.request.route.template}: an earlier run may have made this room, "
-                "and nothing proves it. Look for its reference before creating it again.",
+                f"and nothing proves it{f' ({self.later})' if self.later is not None else ''}. "
+                "Look for its reference before creating it again.",
                 method=self.request.method,
                 path=self.request.route.template,
                 reference=self.reference,
                 may_have_executed=True,
             )
+            error.__cause__ = self.later
+            return error
         if self.create.step is Step.NOT_MADE:
             reason = f"{outcome.reason or 'no answer that proves anything'}; the room was looked for and is not there"
             outcome = attrs.evolve(outcome, may_have_executed=False, reason=reason)
+        elif self.later is not None:
+            outcome = still_unknown(outcome, self.later)
         return error_from_outcome(
             self.request, attrs.evolve(outcome, attempts=max(outcome.attempts, self.create.sends))
         )
+
+
+def still_unknown(outcome: Outcome, error: Exception) -> Outcome:
+    """Return the outcome of a create that stays unknown, with the error that ended the search for its room."""
+    # Only what failed: the rest of its text says whether the list was read, not what became of the room.
+    failed = str(error).partition(". ")[0].rstrip(".") or type(error).__name__
+    reason = f"{outcome.reason or 'unknown outcome'}; then, looking for the room: {failed}"
+    return attrs.evolve(outcome, reason=reason, cause=error)
 
 
 class Memory:

@@ -22,17 +22,17 @@ _ALPHABET: Final = bytes(ord(_LETTERS[byte % 32]) for byte in range(256))
 _SHAPE: Final = re.compile(r"vx[a-z2-7]{26}")
 
 
-def reference_of(job_id: str, key: str) -> str:
+def reference_for(job_id: str, key: str) -> str:
     """Return the reference of one item of a job. It depends only on the two arguments.
 
-    >>> reference_of("import-7", "row-1") == reference_of("import-7", "row-1")
+    >>> reference_for("import-7", "row-1") == reference_for("import-7", "row-1")
     True
     """
-    return references_of(job_id)(key)
+    return references_for(job_id)(key)
 
 
-def references_of(job_id: str) -> Callable[[str], str]:
-    """Return `reference_of` bound to one job; the part common to all items is computed once."""
+def references_for(job_id: str) -> Callable[[str], str]:
+    """Return `reference_for` bound to one job; the part common to all items is computed once."""
     prefix = job_prefix(job_id)
     # The length distinguishes ("a", "bc") from ("ab", "c").
     job_hash = _hash(f"{len(job_id)}:{job_id}")
@@ -75,6 +75,12 @@ def with_location(reference: str, *, in_data: bool) -> str:
     """
     letter = _LETTERS.index(reference[-1]) % 16 + (0 if in_data else 16)
     return reference[:-1] + _LETTERS[letter]
+
+
+def variants(reference: str) -> tuple[str, str]:
+    """Return a reference in both forms in which a room can carry it, its own first."""
+    in_data = is_in_data(reference)
+    return reference, with_location(reference, in_data=not in_data)
 
 
 def is_in_data(reference: str) -> bool:

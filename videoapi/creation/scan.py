@@ -24,7 +24,8 @@ from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.envelope import InvalidJSON, parse
-from videoapi.protocol.routes import GET_ROOM, LIST_ROOMS, Request
+from videoapi.protocol.routes import GET_ROOM, LIST_ROOMS, Options, Request
+from videoapi.protocol.types import Verdict
 from videoapi.streaming.splitter import Block
 from videoapi.streaming.streamed_response import StreamedResponse, StreamTimeout
 
@@ -82,22 +83,64 @@ class Scan:
         """Return whether a reference that it does not show is on no room.
 
         Args:
-            in_data: Location of the reference: in `data`, in `owner_ref`, or None for either.
+            in_data: Location of the reference: in `data`, in `owner_ref`, or None if that is not known.
         """
-        return self.complete and not self.missing and any(room.serves(in_data) for room in self.standing)
+        forms = (True, False) if in_data is None else (in_data,)
+        shown = all(any(room.serves(form) for room in self.standing) for form in forms)
+        return self.complete and not self.missing and shown
 
 
+@attrs.define(eq=False)
 class _Batch:
-    """The `look` calls that wait for the same scan."""
+    """The `look` calls that wait for the same read of the list."""
+
+    wanted: set[str] = attrs.field(factory=set)
+    known: set[str] = attrs.field(factory=set)
+    counted: list[Callable[[str], bool]] = attrs.field(factory=list)
+    tries: int = 0
+    read: tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None] | None = None
+    reader: object = None
+
+
+class ListReader:
+    """The reader of one account's room list: one read at a time, shared by all that wait for it."""
 
     def __init__(self) -> None:
-        self.wanted: set[str] = set()
-        self.counted: list[Callable[[str], bool]] = []
-        self.scan: Scan | None = None
+        self._lock = asyncio.Lock()
+        self._next = _Batch()
+
+    async def read(
+        self,
+        pipeline: Pipeline,
+        wanted: Iterable[str],
+        known: Iterable[str],
+        counted: Callable[[str], bool] | None,
+        tries: int,
+    ) -> tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None]:
+        """Read the list, in a read that starts after this call; return its start, the rooms, and what broke it."""
+        batch = self._next
+        batch.wanted.update(wanted)
+        batch.known.update(known)
+        batch.tries = max(batch.tries, tries)
+        if counted is not None:
+            batch.counted.append(counted)
+        await pipeline.until_closed(self._lock.acquire)
+        try:
+            # Another client's failure, of its credentials for example, is not shared.
+            if batch.read is None or (batch.read[2] is not None and batch.reader is not pipeline.retries):
+                # Calls from now on wait for the next read. If this one is cancelled, the next waiting
+                # call reads for the same batch.
+                if self._next is batch:
+                    self._next = _Batch()
+                batch.reader = pipeline.retries
+                batch.read = await _read_with_retries(pipeline, batch)
+            return batch.read
+        finally:
+            self._lock.release()
 
 
 class Scanner:
-    """The reader of the room list: one scan at a time, shared by all waiting `look` calls.
+    """Looks for references in the room list, on behalf of one client.
 
     Args:
         controls: The known rooms.
@@ -107,45 +150,28 @@ class Scanner:
     def __init__(self, controls: Controls, settle: Callable[[], float]) -> None:
         self._controls = controls
         self._settle = settle
-        self._lock = asyncio.Lock()
-        self._next = _Batch()
 
     async def look(
-        self, pipeline: Pipeline, references: Iterable[str] = (), counted: Callable[[str], bool] | None = None
+        self,
+        pipeline: Pipeline,
+        references: Iterable[str] = (),
+        counted: Callable[[str], bool] | None = None,
+        paid: bool = False,
     ) -> Scan:
-        """Scan the room list, with a scan that starts after this call.
+        """Scan the room list, with a read that starts after this call.
 
         Args:
             pipeline: Streams the list.
             references: References to look for; their complete rooms are kept.
             counted: Returns whether to also keep the room IDs of another reference.
+            paid: Whether to make a single request, paid from the account's retry budget and refunded if it succeeds.
         """
-        batch = self._next
-        batch.wanted.update(references)
-        if counted is not None:
-            batch.counted.append(counted)
-        async with self._lock:
-            if batch.scan is None:
-                # Calls from now on wait for the next scan. If this one is cancelled, the next waiting
-                # call scans for the same batch.
-                if self._next is batch:
-                    self._next = _Batch()
-                batch.scan = await self._scan(pipeline, batch)
-        return batch.scan
-
-    async def _scan(self, pipeline: Pipeline, batch: _Batch) -> Scan:
-        clock = asyncio.get_running_loop().time
         controls = self._controls.all()
-        marks = {control.reference for control in controls}
-        tries = 0
-        while True:
-            began = clock()
-            found, error = await _read(pipeline, batch, marks)
-            tries += 1
-            if error is None:
-                break
-            if tries >= _TRIES or not error.retryable:
-                return Scan(began, found, error)
+        reader = pipeline.account.shared.setdefault(ListReader, ListReader())
+        known = {control.reference for control in controls}
+        began, found, error = await reader.read(pipeline, references, known, counted, 1 if paid else _TRIES)
+        if error is not None:
+            return Scan(began, found, error)
         settled = began - self._settle()
         shown = {one.room_id for one in controls if _shows(found, one)}
         unseen = [one for one in controls if one.made_at <= began and one.room_id not in shown]
@@ -191,17 +217,38 @@ def _shows(found: dict[str, list[ListedRoom]], control: Control) -> bool:
     )
 
 
+async def _read_with_retries(
+    pipeline: Pipeline, batch: _Batch
+) -> tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None]:
+    budget, options = pipeline.account.budget, pipeline.options
+    tries = 0
+    while True:
+        began = asyncio.get_running_loop().time()
+        cost = None
+        if batch.tries == 1:
+            cost = budget.spend(Verdict.UNKNOWN)
+            if cost is None:
+                return began, {}, ProtocolError("The account's retry budget is spent; the list was not read. Not sent.")
+            options = attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))
+        found, error = await _read(pipeline, batch, options)
+        tries += 1
+        if error is None and cost is not None:
+            budget.succeeded(cost)
+        if error is None or tries >= batch.tries or not error.retryable:
+            return began, found, error
+
+
 async def _read(
-    pipeline: Pipeline, batch: _Batch, marks: set[str]
+    pipeline: Pipeline, batch: _Batch, options: Options
 ) -> tuple[dict[str, list[ListedRoom]], VideoAPIError | None]:
     """Read the list once, tolerating malformed rooms that do not belong to this library."""
-    request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=pipeline.options, stream=True)
+    request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=options, stream=True)
     # Rooms of wanted references are kept complete, so their text is needed.
     read = None if batch.wanted else parse_summaries
     response = StreamedResponse(
         pipeline, request, "rooms", False, StreamTimeout(None, LIST_ROOMS), read, max_bytes=_MOST_BYTES
     )
-    search = _Search(batch, marks)
+    search = _Search(batch)
     try:
         async with aclosing(response.blocks(lambda: pipeline.open_stream(request))) as blocks:
             async for block in blocks:
@@ -222,12 +269,11 @@ class _Search:
 
     Args:
         batch: The waiting calls.
-        marks: The references of the known rooms.
     """
 
-    def __init__(self, batch: _Batch, marks: set[str]) -> None:
+    def __init__(self, batch: _Batch) -> None:
         self._wanted = batch.wanted
-        self._known = marks | batch.wanted
+        self._known = batch.known | batch.wanted
         self._counted = tuple(batch.counted)
         self.found: dict[str, list[ListedRoom]] = {}
 

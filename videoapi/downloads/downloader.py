@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
 from pathlib import Path
 from typing import Final
@@ -17,11 +18,12 @@ from videoapi.downloads.host_policy import HostPolicy, parse_url
 from videoapi.downloads.part_file import PartFile
 from videoapi.downloads.threads import run_blocking
 from videoapi.downloads.transfer import DownloadProgress, RefreshUrl, Transfer
-from videoapi.errors import CallTimeout, ConfigurationError
+from videoapi.errors import CallTimeout, ConfigurationError, ConnectionFailed
 from videoapi.models.archives import ArchiveFile
 from videoapi.pipeline.clock import Clock
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.redaction import redact_url
+from videoapi.transport.deadlines import CLOSED, DeadlineTimer
 from videoapi.transport.pool import ConnectionPool
 
 
@@ -31,6 +33,7 @@ class Downloader:
     Args:
         pool: The connection pool.
         clock: Time, sleep and randomness for retries.
+        timer: Ends downloads at their timeout, and when the client is closed.
         base: The base URL of the API; its origin may serve files.
         credentials: Recording user and password, or None. Never APP_ID and APP_KEY.
         hosts: Other hosts that may serve files: names, `host:port`, or suffixes.
@@ -44,6 +47,7 @@ class Downloader:
         self,
         pool: ConnectionPool,
         clock: Clock,
+        timer: DeadlineTimer,
         *,
         base: BaseUrl,
         credentials: Credentials | None,
@@ -52,7 +56,8 @@ class Downloader:
     ) -> None:
         policy = HostPolicy.of(base.origin, hosts, http=allow_http)
         self._clock: Final = clock
-        self._source: Final = FileFetcher(pool=pool, policy=policy, credentials=credentials)
+        self._timer: Final = timer
+        self._source: Final = FileFetcher(pool=pool, timer=timer, policy=policy, credentials=credentials)
 
     async def download(
         self,
@@ -94,19 +99,22 @@ class Downloader:
             progress=progress,
             refresh_url=refresh_url,
         )
-        limit = asyncio.timeout(seconds)
+        limit = self._timer.start(math.inf if seconds is None else self._clock.now() + seconds)
         try:
-            async with limit:
-                await run_blocking(target.open)
-                await transfer.run()
-                return await run_blocking(target.finish)
-        except TimeoutError:
+            await run_blocking(target.open)
+            await transfer.run()
+            return await run_blocking(target.finish)
+        except asyncio.CancelledError:
             if not limit.expired():
                 raise
         finally:
+            self._timer.stop(limit)
             target.close()
+        kept = f"{target.received:,} bytes kept; the same call resumes."
+        if self._timer.closed:
+            raise ConnectionFailed(f"The file at {redact_url(url)} did not arrive: {CLOSED}. {kept}", method="GET")
         raise CallTimeout(
-            f"The file at {redact_url(url)} did not arrive in {seconds:g} s: {target.received} bytes are kept.",
+            f"The file at {redact_url(url)} did not arrive within {seconds:g} s (timeout). {kept}",
             method="GET",
             retryable=True,
         )

@@ -12,7 +12,7 @@ _TRANSIENT: Final = frozenset({408, 425})
 
 
 def error_from_status(
-    status: int, where: str, *, configured: bool, trusted: bool, retry_after: float | None
+    status: int, where: str, *, configured: bool, trusted: bool, retry_after: float | None, proxy: str | None = None
 ) -> errors.VideoAPIError:
     """Return the error for a status; its `retryable` says whether the same request may succeed later.
 
@@ -22,6 +22,7 @@ def error_from_status(
         configured: Whether the client has recording credentials.
         trusted: Whether the credentials were sent.
         retry_after: Seconds to wait as requested by the server, or None.
+        proxy: Host and port of the proxy, or None.
     """
     what = f"The file at {where} was not served (HTTP {status})."
     facts: dict[str, Any] = {"method": "GET", "status": status, "group": group_of(None, status)}
@@ -30,6 +31,9 @@ def error_from_status(
         return kind(f"{what} {_credentials(configured, trusted)}", **facts)
     if status in (404, 410):
         return errors.NotFound(f"{what} It is gone, or never was. {_KEPT}", **facts)
+    if status in (407, 511):
+        named = f"the proxy {proxy}" if proxy else "the proxy"
+        return errors.ConnectionFailed(f"{what} Check {named} and its credentials.", **facts)
     if status == 429:
         return errors.RateLimited(what, retryable=True, retry_after=retry_after, **facts)
     if status in _TRANSIENT or status >= 500:

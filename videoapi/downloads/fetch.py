@@ -12,6 +12,7 @@ from yarl import URL
 from videoapi.config import Credentials
 from videoapi.downloads.host_policy import HostPolicy, parse_url
 from videoapi.errors import CallTimeout, ProtocolError
+from videoapi.transport.deadlines import DeadlineTimer
 from videoapi.transport.files import not_fetched, open_file
 from videoapi.transport.pool import ConnectionPool
 from videoapi.transport.response_body import ResponseBody
@@ -42,11 +43,13 @@ class FileFetcher:
 
     Args:
         pool: The connection pool.
+        timer: Ends reads at their timeout, and when the client is closed.
         policy: Which URLs may be fetched.
         credentials: Recording user and password, or None.
     """
 
     pool: ConnectionPool
+    timer: DeadlineTimer
     policy: HostPolicy
     credentials: Credentials | None
 
@@ -78,16 +81,20 @@ class FileFetcher:
             permits.release()
             if not (isinstance(error, TimeoutError) and limit.expired()):
                 raise
-        raise not_fetched(CallTimeout, url, f"no answer came in {head_timeout:g} s", retryable=True)
+        raise not_fetched(CallTimeout, url, f"no response within {head_timeout:g} s (attempt_timeout)", retryable=True)
 
     async def _follow(self, url: URL, headers: Mapping[str, str]) -> FileResponse:
         trusted = self.credentials is not None
         for _ in range(MAX_HOPS + 1):
             public_only = self.policy.check(url)
-            sent = {"Accept": "*/*", "Accept-Encoding": "identity", **headers}
-            if trusted and self.credentials is not None:
-                sent["Authorization"] = self.credentials.authorization
-            body = await open_file(self.pool, url, sent, public_only=public_only)
+            body = await open_file(
+                self.pool,
+                self.timer,
+                url,
+                {"Accept": "*/*", "Accept-Encoding": "identity", **headers},
+                credentials=self.credentials if trusted else None,
+                public_only=public_only,
+            )
             location = body.headers.get("Location") if body.status in _REDIRECTS else None
             if location is None:
                 return FileResponse(body=body, url=url, trusted=trusted)

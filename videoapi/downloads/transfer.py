@@ -141,6 +141,7 @@ class Transfer:
                 configured=self.source.credentials is not None,
                 trusted=reply.trusted,
                 retry_after=parse_retry_after(body.headers, lambda: datetime.now(UTC)),
+                proxy=self.source.pool.proxy_name(self.url),
             )
         head = interpret_head(
             body.status,

@@ -41,7 +41,7 @@ MISSING: Final = Missing.MISSING
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-def encode(body: Mapping[str, Any]) -> bytes:
+def encode(body: Any) -> bytes:
     """Encode a request body as JSON.
 
     Args:
@@ -51,7 +51,7 @@ def encode(body: Mapping[str, Any]) -> bytes:
         ValidationError: If a value cannot be represented in JSON.
     """
     try:
-        if not _is_plain(body):
+        if not (isinstance(body, Mapping) and _is_plain(body)):
             body = plain(body)
             _check_numbers(body)
         return msgspec.json.encode(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from videoapi.bulk import (
     GIVE_UP_AFTER,
@@ -21,9 +21,9 @@ from videoapi.bulk import (
 from videoapi.bulk.create_job import CreateJob, JobOptions
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.creator import Creator, OnUnknown
-from videoapi.creation.references import references_of
+from videoapi.creation.references import is_reference, references_for
 from videoapi.creation.scan import get_room
-from videoapi.errors import ConfigurationError, ValidationError
+from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
 from videoapi.models.codec import ResponseDecoder, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
 from videoapi.models.tokens import Participant
@@ -31,9 +31,7 @@ from videoapi.models.validation import check_room, check_room_id
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol import routes
 from videoapi.protocol.routes import Options, Request
-
-if TYPE_CHECKING:
-    from videoapi.streaming.records import RecordStream
+from videoapi.streaming import RecordStream
 
 USERS: Final[ResponseDecoder[Participant]] = ResponseDecoder("users", Participant, many=True)
 
@@ -57,6 +55,7 @@ class Rooms:
         data: Mapping[str, Any] | None = None,
         validate: bool = True,
         on_unknown: OnUnknown = "look",
+        reference: str | None = None,
     ) -> Room:
         """Create a room at most once.
 
@@ -72,6 +71,8 @@ class Rooms:
                 quarter of the `timeout`, at most 10 s, and never resends. `resend` waits for proof, and
                 resends, at most twice, if the room is proven absent; the default `timeout` is extended
                 by these waits. `strict` does neither.
+            reference: A reference of your own making, from `new_reference()` or `reference_for(job_id, key)`,
+                so that `resolve(reference)` works after any ending, a cancellation included.
 
         Returns:
             The created room.
@@ -84,11 +85,17 @@ class Rooms:
         Source: docs/contract.md 4.2, 4.3.
         """
         _one_of("on_unknown", on_unknown, ("look", "resend", "strict"))
-        spec = RoomSpec(name, owner_ref, settings, sip, data)
-        reference = new_reference()
-        look = on_unknown == "look"
-        request = create_request(spec, reference, self._pipeline.options, validate=validate, look=look)
-        return await self._creator.create(self._pipeline, request, on_unknown)
+        if reference is not None and not is_reference(reference):
+            raise ValidationError("reference must come from new_reference() or reference_for().", field="reference")
+        used = reference or new_reference()
+        look, exact = on_unknown == "look", reference is not None
+        try:
+            spec = RoomSpec(name, owner_ref, settings, sip, data)
+            request = create_request(spec, used, self._pipeline.options, validate=validate, look=look, exact=exact)
+            return await self._creator.create(self._pipeline, request, on_unknown)
+        except VideoAPIError as error:
+            error.reference = error.reference or used
+            raise
 
     async def resolve(self, reference: str, *, control: str | Room | None = None) -> Room | None:
         """Look up the room of a create with unknown outcome. Never creates a room.
@@ -351,7 +358,7 @@ class Rooms:
     ) -> BulkRun[RoomSpec]:
         options = single_attempt(self._pipeline.options)
 
-        reference_of = references_of(job.job_id)
+        reference_of = references_for(job.job_id)
 
         def prepare(index: int, spec: RoomSpec, key: Any) -> BulkItem:
             # The leading NUL keeps generated keys distinct from the caller's keys, which should not have one.
@@ -425,7 +432,7 @@ def _job_options(
     if journal is not None and job_id is None:
         raise ConfigurationError("journal= needs a job_id=, by which a later run finds what was under way.")
     return JobOptions(
-        job_id=job_id or os.urandom(16).hex(),
+        job_id=job_id or new_reference(),
         resumable=job_id is not None,
         journal=journal,
         resend=on_unknown == "resend",

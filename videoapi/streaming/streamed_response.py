@@ -75,8 +75,9 @@ class Prefetcher:
     async def take(self, request: Request) -> Outcome:
         """Return the opened response to a request, prefetched or opened now."""
         task = self._tasks.get(request.path)
-        # Do not reuse an earlier failure: the service may have recovered since.
-        if task is None or (task.done() and task.exception() is not None):
+        failed = task is not None and task.done() and task.exception()
+        # Do not reuse an earlier failure unless it used all attempts: the service may have recovered since.
+        if task is None or (failed and getattr(failed, "attempts", 0) < request.options.retry.attempts):
             self._tasks.pop(request.path, None)
             return await self._pipeline.open_stream(request)
         try:
@@ -123,6 +124,7 @@ class StreamedResponse:
     decode: Read | None = None
     outcome: Outcome | None = None
     max_bytes: int | None = None
+    attempts: int = 1
 
     @property
     def done(self) -> bool:
@@ -136,6 +138,7 @@ class StreamedResponse:
         """
         splitter = Splitter(self.key, self.decode)
         opened = await self.timeout.wait(opening())
+        self.attempts = opened.attempts
         body = opened.stream
         assert body is not None
         chunks = aiter(body)

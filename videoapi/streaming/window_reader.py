@@ -115,20 +115,22 @@ class WindowReader(Generic[R]):
         self, window: Window, after: str | None, count: int, prefetcher: Prefetcher, later: Sequence[Request]
     ) -> AsyncGenerator[Batch[R], None]:
         request, record_filter = self._query.request(window), self.filter
-        in_vain = 0
+        # Attempts since the last new record, in one place: those that open a response, and those that read it.
+        spent = 0
         while True:
             record_filter.begin(window, after, count)
-            response = self._response(request)
-            async with aclosing(self._read(response, prefetcher, later)) as kept:
+            response = self._response(_with_fewer_attempts(request, spent))
+            progressed = False
+            async with aclosing(self._read(response, prefetcher, later, spent)) as kept:
                 async for records in kept:
-                    in_vain = 0
+                    progressed = True
                     yield Batch(window, record_filter.ordinal - len(records), records)
                     after, count = record_filter.last, record_filter.ordinal
             if record_filter.stopped_at is not None:
                 raise _unreadable(request, record_filter.stopped_at)
             if not response.done:
-                in_vain += 1
-                await self._retry(request, response.outcome, in_vain)
+                spent = 1 if progressed else spent + response.attempts
+                await self._retry(request, response.outcome, spent)
             elif record_filter.skipping:
                 log.warning("The cursor's record no longer exists; reading window %s from the start.", window)
                 self.restarted, after, count = True, None, 0
@@ -142,10 +144,14 @@ class WindowReader(Generic[R]):
         )
 
     async def _read(
-        self, response: StreamedResponse, prefetcher: Prefetcher, later: Sequence[Request]
+        self, response: StreamedResponse, prefetcher: Prefetcher, later: Sequence[Request], spent: int
     ) -> AsyncGenerator[list[R], None]:
         async def opening() -> Outcome:
-            outcome = await prefetcher.take(response.request)
+            try:
+                outcome = await prefetcher.take(response.request)
+            except VideoAPIError as error:
+                error.attempts += spent
+                raise
             prefetcher.prefetch(later)
             return outcome
 
@@ -158,11 +164,11 @@ class WindowReader(Generic[R]):
                     return
                 prefetcher.prefetch(later)
 
-    async def _retry(self, request: Request, outcome: Outcome | None, in_vain: int) -> None:
+    async def _retry(self, request: Request, outcome: Outcome | None, spent: int) -> None:
         assert outcome is not None
-        again = await self._timeout.wait(self._pipeline.retry_read(request, outcome, in_vain))
+        again = await self._timeout.wait(self._pipeline.retry_read(request, outcome, spent))
         if not again:
-            raise self._pipeline.error(outcome, request, in_vain)
+            raise self._pipeline.error(outcome, request, spent)
         log.debug("%s %s: the response broke off; reading it again.", request.method, request.route.template)
 
     def _log_rejected(self, rejected: Rejected) -> None:
@@ -176,6 +182,15 @@ class WindowReader(Generic[R]):
             )
         else:
             log.debug("Skipped a record: window %s, index %d, offset %d: %s", *place)
+
+
+def _with_fewer_attempts(request: Request, spent: int) -> Request:
+    """Return a request whose retries leave out the attempts that were made already."""
+    if not spent:
+        return request
+    policy = request.options.retry
+    retry = attrs.evolve(policy, attempts=max(1, policy.attempts - spent))
+    return attrs.evolve(request, options=attrs.evolve(request.options, retry=retry))
 
 
 def _unreadable(request: Request, rejected: Rejected) -> VideoAPIError:
