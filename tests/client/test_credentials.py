@@ -12,6 +12,7 @@ from videoapi import (
     AuthenticationFailed,
     ConfigurationError,
     Credentials,
+    CredentialsUnavailable,
     RetryPolicy,
     Secret,
     VideoClient,
@@ -92,14 +93,29 @@ async def test_invalid_value_from_credentials_callable_is_rejected(returned: obj
         assert server.accepted == 0
 
 
-async def test_exception_from_credentials_callable_propagates() -> None:
-    def fail() -> tuple[str, str]:
-        raise LookupError("the vault is shut")
+@pytest.mark.parametrize("kind", ["plain", "async"])
+async def test_failing_credentials_callable_raises_credentials_unavailable(kind: str) -> None:
+    broken = LookupError("the vault is shut")
 
-    async with VideoClient(credentials=fail, base_url="http://127.0.0.1:9/v1") as client:
-        with pytest.raises(LookupError, match="vault"):
-            await client.rooms.get(ROOM_ID)
-        assert client._manager.pool.permits.free == client._manager.pool.max_connections
+    def fail() -> tuple[str, str]:
+        raise broken
+
+    async def fail_later() -> tuple[str, str]:
+        raise broken
+
+    source = fail if kind == "plain" else fail_later
+    async with serve(repeating(answer(200, room()))) as server:
+        async with VideoClient(credentials=source, base_url=server.base_url, retry=EAGER) as client:
+            with pytest.raises(CredentialsUnavailable, match=r"LookupError\. Not sent\.") as failed:
+                await client.rooms.get(ROOM_ID)
+            assert client._manager.pool.permits.free == client._manager.pool.max_connections
+        assert server.accepted == 0
+    assert failed.value.__cause__ is broken
+    # The text of another library's error may hold a secret.
+    assert "vault" not in str(failed.value)
+    assert failed.value.retryable
+    assert not failed.value.may_have_executed
+    assert (failed.value.method, failed.value.path) == ("GET", "/rooms/{room_id}")
 
 
 @pytest.mark.parametrize(

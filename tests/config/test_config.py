@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
-from videoapi import Credentials, RetryPolicy, Secret, SessionManager, VideoClient
+from videoapi import Credentials, Outcome, Request, RetryPolicy, Secret, Send, SessionManager, VideoClient
 from videoapi.config import BaseUrl, credentials_from, is_loopback, positive_seconds
 from videoapi.errors import ConfigurationError
 
@@ -51,6 +51,7 @@ def refusal(call: Callable[[], Any]) -> str:
         ("https://api.enablex.io/", "https://api.enablex.io"),
         ("https://[::1]:8443/v1", "https://[::1]:8443/v1"),
         ("https://api.enablex.io/a b/ü", "https://api.enablex.io/a%20b/%C3%BC"),
+        (" https://api.enablex.io/v2\n", "https://api.enablex.io/v2"),
     ],
 )
 def test_base_url_accepts_any_host_and_version_path(given: str, base: str) -> None:
@@ -80,6 +81,10 @@ def test_plain_http_requires_loopback_or_allow_http(scheme: str, host: str, allo
     "url",
     [
         "",
+        " \n",
+        "https://api..example.com",
+        "https://.example.com/v2",
+        "https://api.example.com:70000/v2",
         "api.enablex.io/video/v2",
         "//api.enablex.io/v2",
         "/video/v2",
@@ -225,7 +230,11 @@ async def async_listener(event: object) -> None:
         ({"recording_auth": ("user", "")}, "recording_auth"),
         ({"session": object()}, "session must be a SessionManager, not object"),
         ({"recording_auth": ("user", CANARY, "x")}, "recording_auth"),
-        ({"recording_hosts": "portal.enablex.io"}, "recording_hosts"),
+        ({"middleware": 5}, "middleware"),
+        ({"listeners": 5}, "listeners"),
+        ({"listeners": async_listener}, "plain functions"),
+        ({"recording_hosts": "https://portal.enablex.io/"}, "recording_hosts"),
+        ({"recording_hosts": 5}, "recording_hosts"),
         ({"recording_hosts": ["https://portal.enablex.io/"]}, "recording_hosts"),
         ({"recording_hosts": ["*.enablex.io"]}, "recording_hosts"),
         ({"base_url": "http://10.0.0.7/v1"}, "allow_http"),
@@ -235,6 +244,19 @@ async def async_listener(event: object) -> None:
 def test_option_of_the_wrong_type_is_rejected_by_name(wrong: dict[str, Any], named: str) -> None:
     keys = () if "credentials" in wrong else ("id", CANARY)
     assert named in refusal(lambda: VideoClient(*keys, **wrong))
+
+
+async def a_middleware(request: Request, send: Send) -> Outcome:
+    return await send(request)
+
+
+def test_bare_value_is_taken_as_the_only_one() -> None:
+    client = VideoClient("id", "key", middleware=a_middleware, listeners=print, recording_hosts="Portal.enablex.io")
+    assert client._pipeline.middleware == (a_middleware,)
+    assert client._pipeline.retries.reporter.listeners == (print,)
+    assert client._recording_hosts == ("portal.enablex.io",)
+    for wrong in (5, [None], "name"):
+        assert "http_middlewares" in refusal(lambda wrong=wrong: SessionManager(http_middlewares=wrong))
 
 
 def test_conflicting_options_are_rejected() -> None:
@@ -256,6 +278,8 @@ def test_environment_provides_missing_options(monkeypatch: pytest.MonkeyPatch) -
     assert CANARY not in repr(client)
     assert VideoClient(base_url="https://other/v2").base_url == "https://other/v2"
     assert "allow_http" in refusal(lambda: VideoClient(allow_http=False))
+    monkeypatch.setenv("VIDEOAPI_BASE_URL", "")
+    assert "base_url is empty" in refusal(VideoClient)
 
 
 async def test_view_has_its_own_limits_and_shares_the_rest() -> None:

@@ -13,9 +13,9 @@ from videoapi.creation.references import (
     DATA_KEY,
     is_in_data,
     is_reference,
+    reference_for,
     reference_from,
     reference_in,
-    reference_of,
     with_location,
 )
 
@@ -26,8 +26,8 @@ OTHER = reference_from(bytes(26))
 
 @given(st.text(), st.text())
 def test_reference_is_deterministic(job: str, key: str) -> None:
-    reference = reference_of(job, key)
-    assert reference == reference_of(job, key)
+    reference = reference_for(job, key)
+    assert reference == reference_for(job, key)
     assert SHAPE.fullmatch(reference)
     assert is_reference(reference)
 
@@ -35,17 +35,17 @@ def test_reference_is_deterministic(job: str, key: str) -> None:
 @given(st.text(max_size=4), st.text(max_size=4), st.text(max_size=4), st.text(max_size=4))
 def test_different_items_have_different_references(job: str, key: str, other_job: str, other_key: str) -> None:
     same = (job, key) == (other_job, other_key)
-    assert (reference_of(job, key) == reference_of(other_job, other_key)) == same
+    assert (reference_for(job, key) == reference_for(other_job, other_key)) == same
 
 
 def test_boundary_between_job_and_key_changes_the_reference() -> None:
-    assert reference_of("a", "bc") != reference_of("ab", "c")
-    assert reference_of("1:a", "") != reference_of("a", "1:")
+    assert reference_for("a", "bc") != reference_for("ab", "c")
+    assert reference_for("1:a", "") != reference_for("a", "1:")
 
 
 def test_reference_is_stable_across_releases() -> None:
     """A job resumed with a newer release must find its rooms again."""
-    assert reference_of("import-7", "row-1") == "vx62aabvalhpfcvuujdayw5ev2m7"
+    assert reference_for("import-7", "row-1") == "vx62aabvalhpfcvuujdayw5ev2m7"
 
 
 @given(st.binary(min_size=26, max_size=26), st.binary(min_size=26, max_size=26))
@@ -74,7 +74,7 @@ def test_reference_in_returns_none_without_a_reference() -> None:
 
 @given(st.text(), st.booleans(), st.booleans())
 def test_with_location_encodes_the_location(key: str, in_data: bool, before: bool) -> None:
-    reference = with_location(reference_of("job", key), in_data=in_data)
+    reference = with_location(reference_for("job", key), in_data=in_data)
     assert is_reference(reference)
     assert is_in_data(reference) == in_data
     assert with_location(with_location(reference, in_data=before), in_data=in_data) == reference

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from videoapi.creation.references import reference_in, reference_of
+from videoapi.creation.references import reference_for, reference_in
 from videoapi.creation.scan import parse_summaries, parse_summary
 
-OURS = reference_of("job", "ours")
-OTHER = reference_of("job", "other")
+OURS = reference_for("job", "ours")
+OTHER = reference_for("job", "other")
 ROOM_ID = "5f7f1f3a1f3a1f3a1f3a1f3a"
 ROOMS: dict[str, dict[str, Any]] = {
     "in owner_ref": {"owner_ref": OURS},

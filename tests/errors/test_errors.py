@@ -24,10 +24,11 @@ FACTS: dict[str, Any] = {
     "retry_after": 1.5,
     "retryable": True,
     "may_have_executed": True,
+    "cursor": "2026-03-01/64f0",
+    "reference": "vx1",
 }
 OWN: dict[str, dict[str, Any]] = {
     "ValidationError": {"field": "settings.mode"},
-    "CreateOutcomeUnknown": {"reference": "vx1"},
     "DownloadFailed": {"reason": "changed", "received": 7},
     "TokenDenied": {"reason": "full"},
 }
@@ -46,6 +47,7 @@ def test_error_tree() -> None:
     assert parents == {
         "VideoAPIError": "Exception",
         "ConfigurationError": "VideoAPIError",
+        "CredentialsUnavailable": "ConfigurationError",
         "ValidationError": "VideoAPIError",
         "ConnectionFailed": "VideoAPIError",
         "CallTimeout": "VideoAPIError",
@@ -79,6 +81,19 @@ def test_pickle_and_copy_keep_all_attributes(kind: type[VideoAPIError]) -> None:
         assert same(pickle.loads(pickle.dumps(error, protocol)), error)
     assert same(copy.copy(error), error)
     assert same(copy.deepcopy(error), error)
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_pickle_and_copy_keep_notes(kind: type[VideoAPIError]) -> None:
+    error = kind("It did not work.")
+    error.add_note("Reference vx1.")
+    error.add_note("Row 7 of rooms.csv.")
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert other.__notes__ == ["Reference vx1.", "Row 7 of rooms.csv."]
+        assert same(other, error)
+    # A note on the copy is not a note on the original.
+    copy.copy(error).add_note("third")
+    assert len(error.__notes__) == 2
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)

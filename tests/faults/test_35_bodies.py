@@ -240,7 +240,7 @@ async def test_f53_silent_stream_hits_the_read_timeout(monkeypatch: pytest.Monke
         await link.gone()
 
     async with serve(script) as server, client_for(server.base_url, retry=ONCE) as client, asyncio.timeout(3):
-        with pytest.raises(CallTimeout, match="silent"):
+        with pytest.raises(CallTimeout, match=r"no data for 0\.15 s \(read timeout\)"):
             await client.rooms.list().to_list()
 
 
@@ -360,7 +360,7 @@ async def test_f56_200_without_json(data: bytes) -> None:
     """F56 | empty 200; 200 with HTML | `ProtocolError` that names the base URL; create U | raw server"""
     error = await read_and_create_fail(data, ProtocolError)
     assert error.status == 200
-    assert "base URL" in str(error)
+    assert "Check base_url." in str(error)
     assert "It works" not in str(error)
 
 

@@ -19,7 +19,7 @@ from support.clients import EAGER, ONCE, client_for
 from support.server import Link, Script, answer, serve
 
 from videoapi import ConnectionFailed, CreateOutcomeUnknown, ServerFault, VideoClient
-from videoapi.creation.references import reference_of
+from videoapi.creation.references import reference_for
 from videoapi.streaming.records import RecordStream
 
 Row = dict[str, Any]
@@ -226,8 +226,8 @@ async def test_f69_cursor_record_is_gone(period_end: str) -> None:
 
 # Room scans
 
-REFERENCE = reference_of("job", "unresolved")
-KNOWN_REFERENCE = reference_of("job", "certain")
+REFERENCE = reference_for("job", "unresolved")
+KNOWN_REFERENCE = reference_for("job", "certain")
 KNOWN: Row = {"room_id": "known0known0", "owner_ref": KNOWN_REFERENCE, "data": {"videoapi_ref": KNOWN_REFERENCE}}
 FOREIGN: list[Row] = [{"room_id": f"foreign{n:05}", "owner_ref": f"u{n}", "name": "F" * 60} for n in range(300)]
 WANTED: Row = {"room_id": "wanted0wanted0", "owner_ref": REFERENCE, "name": "W", "created": "2026-01-01T00:00:00Z"}
@@ -386,7 +386,7 @@ CLIENT = """
     import asyncio, os, sys
     from support.clients import ONCE, client_for
     from videoapi import CreateOutcomeUnknown, VideoAPIError
-    from videoapi.creation.references import reference_of
+    from videoapi.creation.references import reference_for
     def resident():
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
@@ -404,7 +404,7 @@ CLIENT = """
             except VideoAPIError as error:
                 failed = type(error).__name__
             try:
-                print(await client.rooms.resolve(reference_of("job", "x")))
+                print(await client.rooms.resolve(reference_for("job", "x")))
             except CreateOutcomeUnknown:
                 pass
         print(count, most - base, resident() - base, failed)

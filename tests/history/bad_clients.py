@@ -13,7 +13,7 @@ import aiohttp
 import attrs
 
 from history.checker import Event
-from videoapi.creation.references import reference_of
+from videoapi.creation.references import reference_for
 
 _BROKEN: Final = (aiohttp.ClientError, OSError, TimeoutError)
 _ATTEMPTS: Final = 3
@@ -216,7 +216,7 @@ async def retrying(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandle
 
 def reference(run: str, number: int) -> str:
     """Return a reference in the library's format."""
-    return reference_of(run, f"row-{number}")
+    return reference_for(run, f"row-{number}")
 
 
 def _record_response(it: Bad, cref: str, status: int, body: Any) -> None:

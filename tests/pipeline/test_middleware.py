@@ -8,34 +8,38 @@ from typing import Any
 
 import attrs
 import pytest
-from support.script import Time, Wire, ask, wire
+from support.script import Time, ask, retries_of, wire
 
 from videoapi import ConfigurationError, RetryPolicy, VideoClient, errors
-from videoapi.events import AttemptEvent, CallEvent, Event
+from videoapi.events import AttemptEvent, CallEvent, CallStarted, Event
 from videoapi.models.codec import ResponseDecoder
 from videoapi.models.rooms import Room
-from videoapi.pipeline.middleware import Middleware, Send, chain
+from videoapi.pipeline.middleware import Middleware, Send
 from videoapi.pipeline.pipeline import Pipeline
-from videoapi.pipeline.retry import with_retries
 from videoapi.protocol import routes
-from videoapi.protocol.outcome import Outcome, answered
-from videoapi.protocol.routes import Options, Request
+from videoapi.protocol.outcome import BufferedStream, Outcome, answered, streaming
+from videoapi.protocol.routes import Options, Request, Route
 from videoapi.protocol.types import Verdict
 from videoapi.session import SessionManager
+from videoapi.transport.deadlines import DeadlineTimer
 
 ROOM = b'{"result":0,"room":{"room_id":"64f0","name":"Stand-up"}}'
 
 
-def make_pipeline(time: Time, transport: Wire, *middleware: Middleware, listeners: Any = (), **limits: Any) -> Pipeline:
+def make_pipeline(time: Time, transport: Any, *middleware: Middleware, listeners: Any = (), **limits: Any) -> Pipeline:
     account = time.account()
     return Pipeline(
-        chain=chain(middleware, with_retries(transport, account, listeners)),
+        retries=retries_of(transport, account, listeners),
+        timer=DeadlineTimer(account.clock.now),
         options=Options(**limits),
         pool=SessionManager().pool,
-        account=account,
-        listeners=listeners,
-        has_middleware=bool(middleware),
+        middleware=middleware,
     )
+
+
+def creating(request: Request) -> Request:
+    """Return the request with a reference if it is a create."""
+    return attrs.evolve(request, reference="vxref") if request.route is routes.CREATE_ROOM else request
 
 
 def recording(order: list[str], name: str) -> Middleware:
@@ -117,18 +121,152 @@ async def test_middleware_exception_propagates_to_the_caller() -> None:
         await make_pipeline(time, wire(time, "ok"), timing_out).run(ask())
 
 
-async def test_timeout_ends_a_call_when_a_middleware_hangs() -> None:
+async def hang(time: Time) -> None:
+    """Wait forever, while the virtual time passes a deadline of 0.01 s."""
+    time.now += 0.05
+    await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("route", [routes.DELETE_ROOM, routes.CREATE_ROOM], ids=lambda route: route.name)
+async def test_timeout_before_send_proves_that_nothing_was_sent(route: Route) -> None:
     async def hanging(request: Request, send: Send) -> Outcome:
-        await asyncio.get_running_loop().create_future()
+        await hang(transport.time)
+        return await send(request)
+
+    transport = wire(Time(), "ok")
+    with pytest.raises(errors.CallTimeout, match=r"a middleware did not end within 0.01 s \(timeout\)") as raised:
+        await make_pipeline(transport.time, transport, hanging).run(creating(ask(route, timeout=0.01)))
+    assert (raised.value.may_have_executed, raised.value.attempts, transport.count) == (False, 0, 0)
+    assert "Not sent." in str(raised.value)
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("word", ["lost", "502", "ok"])
+@pytest.mark.parametrize(
+    ("route", "kind"),
+    [(routes.DELETE_ROOM, errors.CallTimeout), (routes.CREATE_ROOM, errors.CreateOutcomeUnknown)],
+    ids=["delete", "create"],
+)
+async def test_timeout_after_send_leaves_the_outcome_unknown(word: str, route: Route, kind: type[Exception]) -> None:
+    async def hanging(request: Request, send: Send) -> Outcome:
+        await send(request)
+        await hang(transport.time)
         raise AssertionError
 
+    transport = wire(Time(), word)
+    request = creating(ask(route, timeout=0.01, attempts=1))
+    with pytest.raises(kind) as raised:
+        await make_pipeline(transport.time, transport, hanging).run(request)
+    assert isinstance(raised.value, errors.VideoAPIError)
+    assert (raised.value.may_have_executed, raised.value.attempts, transport.count) == (True, 1, 1)
+    assert "Not sent." not in str(raised.value)
+
+
+@pytest.mark.parametrize(("word", "executed"), [("400", False), ("lost", True), ("ok", True)])
+async def test_cancellation_after_send_states_what_is_known(word: str, executed: bool) -> None:
+    sent = asyncio.Event()
+
+    async def hanging(request: Request, send: Send) -> Outcome:
+        await send(request)
+        sent.set()
+        await hang(transport.time)
+        raise AssertionError
+
+    transport = wire(Time(), word)
+    pipeline = make_pipeline(transport.time, transport, hanging)
+    task = asyncio.ensure_future(pipeline.run(creating(ask(routes.CREATE_ROOM, attempts=1))))
+    await sent.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await task
+    (note,) = raised.value.__notes__
+    assert "Reference vxref." in note
+    assert ("May have been executed" in note) == executed
+
+
+async def test_error_after_a_lost_create_does_not_replace_the_doubt() -> None:
+    async def failing(request: Request, send: Send) -> Outcome:
+        await send(request)
+        raise OSError("disk full")
+
+    transport = wire(Time(), "lost")
+    events: list[Event] = []
+    pipeline = make_pipeline(transport.time, transport, failing, listeners=[events.append])
+    with pytest.raises(errors.CreateOutcomeUnknown, match="disk full") as raised:
+        await pipeline.run(creating(ask(routes.CREATE_ROOM)))
+    assert raised.value.reference == "vxref"
+    assert isinstance(raised.value.__cause__, OSError)
+    assert isinstance(events[-1], CallEvent)
+    assert (events[-1].verdict, events[-1].reference) == ("unknown", "vxref")
+
+
+async def test_error_after_a_refused_create_is_the_middlewares_own() -> None:
+    async def failing(request: Request, send: Send) -> Outcome:
+        await send(request)
+        raise OSError("disk full")
+
+    transport = wire(Time(), "400")
+    with pytest.raises(OSError, match="disk full"):
+        await make_pipeline(transport.time, transport, failing).run(creating(ask(routes.CREATE_ROOM)))
+
+
+async def test_event_does_not_claim_unsent_when_a_middleware_fails_after_success() -> None:
+    async def failing(request: Request, send: Send) -> Outcome:
+        await send(request)
+        raise OSError("disk full")
+
+    transport, events = wire(Time(), "ok"), list[Event]()
+    pipeline = make_pipeline(transport.time, transport, failing, listeners=[events.append])
+    with pytest.raises((OSError, errors.CreateOutcomeUnknown)):
+        await pipeline.run(creating(ask(routes.CREATE_ROOM)))
+    call = events[-1]
+    assert isinstance(call, CallEvent)
+    assert call.verdict != "not_sent"
+
+
+class OpenStream(BufferedStream):
+    """A stream that counts how often it was closed."""
+
+    closed = 0
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("ending", ["raises", "cancelled", "responds", "times out", "sends again"])
+async def test_stream_that_a_middleware_keeps_is_closed(ending: str) -> None:
+    streams: list[OpenStream] = []
+
+    async def opening(request: Request, deadline: float) -> Outcome:
+        streams.append(OpenStream(200, {}, b'{"result":0,"rooms":[]}'))
+        return streaming(200, {}, streams[-1])
+
+    async def keeping(request: Request, send: Send) -> Outcome:
+        await send(request)
+        match ending:
+            case "raises":
+                raise KeyError("own")
+            case "responds":
+                return answered(request, 200, {}, b'{"result":0,"rooms":[]}')
+            case "sends again":
+                return await send(request)
+            case _:
+                await hang(time)
+                raise AssertionError
+
     time = Time()
-    pipeline = make_pipeline(time, wire(time, "ok"), hanging)
-    for route, kind in ((routes.DELETE_ROOM, errors.CallTimeout), (routes.CREATE_ROOM, errors.CreateOutcomeUnknown)):
-        with pytest.raises(kind) as raised:
-            await pipeline.run(ask(route, timeout=0.01))
-        assert raised.value.may_have_executed
-        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+    pipeline = make_pipeline(time, opening, keeping)
+    request = attrs.evolve(ask(routes.LIST_ROOMS, timeout=0.01 if ending == "times out" else None), stream=True)
+    task = asyncio.ensure_future(pipeline.open_stream(request))
+    await time.settle()
+    if ending == "cancelled":
+        task.cancel()
+    (result,) = await asyncio.gather(task, return_exceptions=True)
+    assert streams[0].closed == 1
+    if isinstance(result, Outcome):
+        # The stream that is handed on stays open.
+        assert isinstance(result.stream, BufferedStream)
+        assert [stream.closed for stream in streams[1:]] == [0] * (len(streams) - 1)
 
 
 async def test_failed_call_raises_its_error() -> None:
@@ -146,7 +284,8 @@ async def test_call_event_follows_the_attempt_events() -> None:
     pipeline = make_pipeline(time, wire(time, "1:502 2:ok"), listeners=(events.append,))
     await time.run(pipeline.run(ask()))
     kinds = [type(event) for event in events]
-    assert kinds == [AttemptEvent, AttemptEvent, CallEvent]
+    assert kinds == [CallStarted, AttemptEvent, AttemptEvent, CallEvent]
+    assert len({event.call_id for event in events}) == 1
     call = events[-1]
     assert isinstance(call, CallEvent)
     assert (call.route, call.attempts, call.status, call.verdict) == ("rooms.get", 2, 200, "done")
@@ -159,17 +298,72 @@ async def test_events_of_a_failed_call_have_code_and_request_id() -> None:
     async def reject(request: Request, deadline: float) -> Outcome:
         return answered(request, 400, {}, b'{"error_code":"INVALID_PARAM","request_id":"req_1"}')
 
-    account = time.account()
-    pipeline = Pipeline(
-        chain=with_retries(reject, account, (events.append,)),
-        options=Options(),
-        pool=SessionManager().pool,
-        account=account,
-        listeners=(events.append,),
-    )
+    pipeline = make_pipeline(time, reject, listeners=(events.append,))
     outcome = await pipeline.send(ask())
     assert outcome.verdict is Verdict.REJECTED
-    assert [(event.code, event.request_id, event.status) for event in events] == [("INVALID_PARAM", "req_1", 400)] * 2
+    ended = [event for event in events if not isinstance(event, CallStarted)]
+    assert [type(event) for event in ended] == [AttemptEvent, CallEvent]
+    assert [(event.code, event.request_id, event.status) for event in ended] == [("INVALID_PARAM", "req_1", 400)] * 2
+
+
+async def test_events_carry_host_app_id_reference_and_allowed_headers() -> None:
+    time, events = Time(), list[Event]()
+    headers = {
+        "X-Request-Id": "req_7",
+        "X-RateLimit-Remaining": "3",
+        "RateLimit-Reset": "9",
+        "Retry-After": "0",
+        "Set-Cookie": "canary",
+        "Authorization": "canary",
+        "Server": "nginx",
+    }
+
+    async def accept(request: Request, deadline: float) -> Outcome:
+        return answered(request, 200, headers, ROOM)
+
+    pipeline = make_pipeline(time, accept, listeners=(events.append,))
+    await pipeline.run(creating(ask(routes.CREATE_ROOM)))
+    started, attempt, call = events
+    assert isinstance(started, CallStarted)
+    assert isinstance(attempt, AttemptEvent)
+    assert isinstance(call, CallEvent)
+    assert {event.host for event in events} == {"api.example.com:443"}
+    assert {event.reference for event in events} == {"vxref"}
+    for event in (attempt, call):
+        assert (event.app_id, event.request_id, event.reason) == ("id", "req_7", "")
+        assert dict(event.headers) == {
+            "x-request-id": "req_7",
+            "x-ratelimit-remaining": "3",
+            "ratelimit-reset": "9",
+            "retry-after": "0",
+        }
+
+
+async def test_concurrent_calls_have_different_ids_in_events_and_logs(caplog: pytest.LogCaptureFixture) -> None:
+    time, events = Time(), list[Event]()
+    pipeline = make_pipeline(time, wire(time, "1:502 1:502 1:ok"), listeners=(events.append,))
+    with caplog.at_level(logging.DEBUG, logger="videoapi"):
+        await time.run(pipeline.run(ask()), pipeline.run(ask()))
+    ids = {event.call_id for event in events}
+    assert len(ids) == 2
+    for call_id in ids:
+        own = [event for event in events if event.call_id == call_id]
+        assert [type(event) for event in own] == [CallStarted, AttemptEvent, AttemptEvent, CallEvent]
+        assert sum(call_id in record.getMessage() for record in caplog.records) >= 4
+
+
+async def test_cancelled_call_ends_with_a_cancelled_event() -> None:
+    time, events = Time(), list[Event]()
+    pipeline = make_pipeline(time, wire(time, "9:ok"), listeners=(events.append,))
+    task = asyncio.ensure_future(pipeline.run(creating(ask(routes.CREATE_ROOM))))
+    await time.settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [type(event) for event in events] == [CallStarted, CallEvent]
+    call = events[-1]
+    assert isinstance(call, CallEvent)
+    assert (call.verdict, call.reference, call.attempts, call.status) == ("cancelled", "vxref", 1, None)
 
 
 async def test_successful_call_is_logged_at_debug_only(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.script import Time
 
-from videoapi.pipeline.accounts import AccountRegistry, PauseGate, RetryBudget
+from videoapi.pipeline.accounts import RetryBudget
 from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.pause import PauseGate
 from videoapi.protocol.types import Verdict
 
 
@@ -253,18 +254,7 @@ def test_ten_first_attempt_successes_pay_for_one_retry() -> None:
     assert budget.spend(Verdict.UNKNOWN) == 10
 
 
-# Shared state.
-
-
-def test_account_shares_its_state_and_origin_its_connect_gate() -> None:
-    accounts = AccountRegistry(Clock())
-    account = accounts.of("https://a", "id")
-    assert accounts.of("https://a", "id") is account
-    other = accounts.of("https://a", "other")
-    assert other.budget is not account.budget
-    assert other.throttle is not account.throttle
-    assert other.connect is account.connect
-    assert accounts.of("https://b", "id").connect is not account.connect
+# The clock of both.
 
 
 async def test_default_clock_uses_the_event_loop() -> None:

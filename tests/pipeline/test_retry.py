@@ -7,10 +7,9 @@ import logging
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.script import Time, ask, wire
+from support.script import Time, ask, wire, with_retries
 
 from videoapi.events import AttemptEvent, Event
-from videoapi.pipeline.retry import with_retries
 from videoapi.protocol import routes
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request, Route
@@ -52,6 +51,8 @@ async def play(script: str, request: Request, *, throw: float = 1.0) -> tuple[Ou
         ("401 ok", 1, 1, 1, 1),
         ("403 ok", 1, 1, 1, 1),
         ("404 ok", 1, 1, 1, 1),
+        ("407 ok", 1, 1, 1, 1),
+        ("511 ok", 1, 1, 1, 1),
         ("409 ok", 1, 1, 1, 1),
         ("302 ok", 1, 1, 1, 1),
         ("200 200 200 ok", 2, 1, 1, 1),
@@ -143,14 +144,21 @@ async def test_every_attempt_gets_the_same_deadline() -> None:
     assert transport.deadlines == [1007.0] * 3
 
 
-@pytest.mark.parametrize("script", ["lost 404", "502 410", "late 200/40001", "lost 429 404/40001"])
+@pytest.mark.parametrize("script", ["lost 404/40001", "502 410/40001", "late 200/40001", "lost 429 404/40001"])
 async def test_not_found_completes_a_delete_after_an_unknown_attempt(script: str) -> None:
     outcome, count, _ = await play(script, ask(routes.DELETE_ROOM))
     assert outcome.verdict is Verdict.DONE
     assert outcome.attempts == count == len(script.split())
 
 
-@pytest.mark.parametrize("script", ["404", "429 404", "refused 404"])
+@pytest.mark.parametrize("script", ["lost 404", "502 410", "late 429 404", "lost 404 404"])
+async def test_not_found_without_an_envelope_does_not_complete_a_delete(script: str) -> None:
+    outcome, _, _ = await play(script, ask(routes.DELETE_ROOM))
+    assert (outcome.verdict, outcome.classification.kind) == (Verdict.REJECTED, ErrorKind.BASE_URL)
+    assert outcome.may_have_executed
+
+
+@pytest.mark.parametrize("script", ["404/40001", "429 404/40001", "refused 404/40001"])
 async def test_not_found_fails_a_delete_without_an_unknown_attempt(script: str) -> None:
     outcome, _, _ = await play(script, ask(routes.DELETE_ROOM))
     assert outcome.classification.kind is ErrorKind.NOT_FOUND
@@ -160,7 +168,7 @@ async def test_not_found_fails_a_delete_without_an_unknown_attempt(script: str) 
 
 @pytest.mark.parametrize("route", [routes.GET_ROOM, routes.UPDATE_ROOM, routes.CREATE_TOKEN])
 async def test_not_found_completes_only_deletes(route: Route) -> None:
-    outcome, _, _ = await play("lost 404", ask(route))
+    outcome, _, _ = await play("lost 404/40001", ask(route))
     assert outcome.verdict is Verdict.REJECTED
     assert outcome.may_have_executed
 
@@ -195,12 +203,23 @@ async def test_retry_waits_for_retry_after() -> None:
     assert naps == [7]
 
 
-@pytest.mark.parametrize("seconds", ["61", "3600", "999999999999"])
+@pytest.mark.parametrize("seconds", ["61", "3600", "86400"])
 async def test_retry_after_above_60_seconds_fails_at_once(seconds: str) -> None:
     outcome, count, naps = await play(f"429@{seconds} ok", ask())
     assert (count, naps) == (1, [])
     assert outcome.classification.kind is ErrorKind.RATE
     assert outcome.retry_after == float(seconds)
+
+
+async def test_huge_retry_after_fails_at_once_as_one_day() -> None:
+    outcome, count, naps = await play("429@999999999999 ok", ask())
+    assert (count, naps, outcome.retry_after) == (1, [], 86_400)
+
+
+@pytest.mark.parametrize(("field", "wait"), [("1.5", 2), ("3s", 3), ("7.0", 7), ("soon", 30)])
+async def test_retry_waits_for_an_unusual_retry_after(field: str, wait: float) -> None:
+    outcome, count, naps = await play(f"429@{field} ok", ask(), throw=0.0)
+    assert (outcome.verdict, count, naps) == (Verdict.DONE, 2, [wait])
 
 
 async def test_retry_after_beyond_the_timeout_fails_at_once() -> None:
@@ -332,7 +351,8 @@ async def test_call_is_not_retried_when_the_budget_is_empty() -> None:
         ("429 502 ok", routes.GET_ROOM, 395),
         ("refused ok", routes.CREATE_ROOM, 400),
         ("400", routes.GET_ROOM, 400),
-        ("lost 404", routes.DELETE_ROOM, 400),
+        ("lost 404/40001", routes.DELETE_ROOM, 400),
+        ("lost 404", routes.DELETE_ROOM, 390),
     ],
 )
 async def test_budget_after_a_call(script: str, route: Route, left: float) -> None:
@@ -394,14 +414,37 @@ async def test_listener_exception_is_logged_by_class_and_ignored(
     assert outcome.verdict is Verdict.DONE
     assert len(events) == 2
     records = [record for record in caplog.records if record.name == "videoapi"]
-    assert [record.levelno for record in records] == [logging.ERROR] * 2
+    assert [record.levelno for record in records] == [logging.ERROR, logging.INFO, logging.ERROR]
     assert "RuntimeError" in caplog.text
     assert "canary" not in caplog.text
 
 
+async def test_retries_and_pauses_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    time = Time()
+    send = with_retries(wire(time, "503 429@7 ok"), time.account())
+    with caplog.at_level(logging.INFO, logger="videoapi"):
+        await time.run(send(ask(base=0.4)))
+        await time.run(with_retries(wire(time, "refused ok"), time.account())(ask(routes.CREATE_ROOM)))
+    host = "api.example.com:443"
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.INFO, f"retrying rooms.get in 0.4 s after HTTP 503 from {host}, attempt 2 of 3"),
+        (logging.WARNING, f"account id at {host} paused for 7.7 s after HTTP 429"),
+        (logging.INFO, f"retrying rooms.get in 7.7 s after HTTP 429 from {host}, attempt 3 of 3"),
+        (logging.INFO, "retrying rooms.create in 0.2 s after refused, attempt 2 of 3"),
+    ]
+
+
+async def test_pause_is_logged_once_per_pause(caplog: pytest.LogCaptureFixture) -> None:
+    time = Time(0.0)
+    send = with_retries(wire(time, "1:429@7"), time.account())
+    with caplog.at_level(logging.WARNING, logger="videoapi"):
+        await time.run(*(send(ask(attempts=1)) for _ in range(20)))
+    assert len(caplog.records) == 1
+
+
 async def test_success_is_logged_at_debug_only(caplog: pytest.LogCaptureFixture) -> None:
     time = Time()
-    send = with_retries(wire(time, "502 ok"), time.account())
+    send = with_retries(wire(time, "ok"), time.account())
     with caplog.at_level(logging.INFO):
         await time.run(send(ask()))
     assert caplog.records == []

@@ -18,6 +18,8 @@ from videoapi.protocol.types import ALWAYS, NEVER, ONCE, Classification, Operati
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 RANDOM = st.floats(0, 1)
+UNREADABLE = 30
+"""The wait in seconds for a `Retry-After` that cannot be read."""
 THROTTLED = Classification(Verdict.THROTTLED, max_retries=ALWAYS)
 UNKNOWN = Classification(Verdict.UNKNOWN, max_retries=ALWAYS)
 UNKNOWN_ONCE = Classification(Verdict.UNKNOWN, max_retries=ONCE)
@@ -181,31 +183,58 @@ def test_decide_invariants(
         ("1", 1),
         (" 7 ", 7),
         ("0010", 10),
-        ("999999999999", 999_999_999_999),
-        ("-5", None),
-        ("+1", None),
-        ("1.5", None),
-        ("1.0", None),
-        ("1e3", None),
-        ("1,5", None),
-        ("soon", None),
-        ("", None),
-        ("²", None),
-        ("\u0661", None),
-        ("0x10", None),
-        ("1000000000000000000000", None),
-        ("9" * 8192, None),
+        # A fraction is rounded up, and a unit is allowed.
+        ("120.0", 120),
+        ("1.5", 2),
+        ("1.0", 1),
+        ("0.001", 1),
+        ("0.0", 0),
+        (".5", 1),
+        ("5.", 5),
+        ("3s", 3),
+        ("3 S", 3),
+        ("2.5s", 3),
+        ("2 sec", 2),
+        ("2 secs", 2),
+        ("1 second", 1),
+        ("90 seconds", 90),
+        # A day is the longest wait.
+        ("86400", 86_400),
+        ("86400.5", 86_400),
+        ("86401", 86_400),
+        ("999999999999", 86_400),
+        ("1000000000000000000000", 86_400),
+        ("9" * 8192, 86_400),
+        ("9" * 8192 + ".5s", 86_400),
+        ("Tue, 03 Mar 2026 12:00:09 GMT", 86_400),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400),
+        # The service requested a wait, even if its length cannot be read.
+        ("-5", UNREADABLE),
+        ("+1", UNREADABLE),
+        ("1e3", UNREADABLE),
+        ("1,5", UNREADABLE),
+        ("2, 3", UNREADABLE),
+        ("5 bananas", UNREADABLE),
+        (".", UNREADABLE),
+        ("s", UNREADABLE),
+        ("inf", UNREADABLE),
+        ("nan", UNREADABLE),
+        ("soon", UNREADABLE),
+        ("", UNREADABLE),
+        ("²", UNREADABLE),
+        ("\u0661", UNREADABLE),
+        ("0x10", UNREADABLE),
         ("Sun, 01 Mar 2026 12:00:09 GMT", 9),
         ("Sunday, 01-Mar-26 12:00:09 GMT", 9),
         ("Sun Mar  1 12:00:09 2026", 9),
         ("Sun, 01 Mar 2026 13:00:09 +0100", 9),
         ("Sun, 01 Mar 2026 11:00:00 GMT", 0),
-        ("Sun, 99 Mar 2026 12:00:09 GMT", None),
-        ("Sun, 01 Mar 99999 12:00:09 GMT", None),
-        ("Sun, 01 Mar 2026 12:00:09 GMT" + " " * 100 + "x", None),
+        ("Sun, 99 Mar 2026 12:00:09 GMT", UNREADABLE),
+        ("Sun, 01 Mar 99999 12:00:09 GMT", UNREADABLE),
+        ("Sun, 01 Mar 2026 12:00:09 GMT" + " " * 100 + "x", UNREADABLE),
     ],
 )
-def test_parse_retry_after_accepts_seconds_and_dates_only(field: str, seconds: float | None) -> None:
+def test_parse_retry_after_reads_what_can_be_read(field: str, seconds: float) -> None:
     assert retry_after_in({"Retry-After": field}) == seconds
 
 
@@ -237,9 +266,17 @@ def test_local_clock_is_not_called_when_not_needed() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "seconds"),
-    [(("2", "9"), 9), (("9", "2"), 9), (("soon", "4"), 4), (("-1", "x"), None), (("5", "-1"), 5)],
+    [
+        (("2", "9"), 9),
+        (("9", "2"), 9),
+        (("soon", "4"), 4),
+        (("-1", "x"), UNREADABLE),
+        (("5", "-1"), 5),
+        (("1.2", "1"), 2),
+        (("999999", "7"), 86_400),
+    ],
 )
-def test_longest_valid_retry_after_field_applies(fields: tuple[str, ...], seconds: float | None) -> None:
+def test_longest_valid_retry_after_field_applies(fields: tuple[str, ...], seconds: float) -> None:
     headers: CIMultiDict[str] = CIMultiDict([("retry-after", field) for field in fields])
     assert parse_retry_after(headers, lambda: NOW) == seconds
 
@@ -247,7 +284,14 @@ def test_longest_valid_retry_after_field_applies(fields: tuple[str, ...], second
 @given(st.text(), st.text())
 def test_parse_retry_after_never_raises(field: str, date: str) -> None:
     seconds = retry_after_in({"Retry-After": field, "Date": date})
-    assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
+    assert seconds is not None
+    assert 0 <= seconds <= 86_400
+
+
+@given(st.floats(0, 1e9), st.sampled_from(["", "s", " s", " seconds"]))
+def test_retry_after_is_never_shorter_than_the_number(number: float, unit: str) -> None:
+    seconds = retry_after_in({"Retry-After": f"{number:f}{unit}"})
+    assert seconds == min(86_400, math.ceil(float(f"{number:f}")))
 
 
 # RetryPolicy.

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videoapi.protocol import classify, codes, statuses
-from videoapi.protocol.classify import BodyKind, BodyResult, classify_no_response, classify_response
+from videoapi.protocol.classify import BodyKind, BodyResult, check_evidence, classify_no_response, classify_response
 from videoapi.protocol.types import (
     ALWAYS,
     NEVER,
@@ -37,6 +37,7 @@ STATUS_TABLE = """
 401 | rejected | account | no no no | authentication
 403 | rejected | account | no no no | permission
 404 410 | rejected | item | no no no | not found
+407 511 | rejected | account | no no no | proxy
 408 | unknown | item | always always once | fault
 409 | unknown | item | no no no | conflict
 425 429 | throttled | item | always always always | rate
@@ -44,8 +45,8 @@ STATUS_TABLE = """
 """
 OTHER_STATUSES = """
 0-100 102-199 600-1099 | unknown | item | no no no | protocol
-407 412 416 418-420 423 424 427 428 430 432-450 452-499 | unknown | item | no no no | unlisted
-501 505-519 525-597 | unknown | item | no no no | fault
+412 416 418-420 423 424 427 428 430 432-450 452-499 | unknown | item | no no no | unlisted
+501 505-510 512-519 525-597 | unknown | item | no no no | fault
 """
 CODE_TABLE = """
 10000 UNAUTHORIZED CREDENTIAL_EXPIRED | rejected | account | no no no | authentication
@@ -127,6 +128,9 @@ RESULTS: list[BodyResult] = [*BodyKind, *BY_CODE]
 
 
 def expected(operation: Operation, status: int, result: BodyResult) -> Classification:
+    if status in (407, 511):
+        # A proxy responded, whatever the body.
+        return BY_STATUS[status].classification(operation)
     if result is BodyKind.SUCCESS and status in (200, 201):
         return Classification(Verdict.DONE)
     if result is BodyKind.SUCCESS or result is BodyKind.BOTH:
@@ -197,6 +201,12 @@ def test_untrusted_certificate_is_never_retried() -> None:
         (Operation.NON_REPEATABLE, 408, BodyKind.NONE, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.NON_REPEATABLE, 409, 10030, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.IDEMPOTENT, 409, 10030, Verdict.REJECTED, Scope.ITEM),
+        # A proxy's rejection counts whatever its body, because the service did not see the request.
+        (Operation.NON_REPEATABLE, 407, BodyKind.NONE, Verdict.REJECTED, Scope.ACCOUNT),
+        (Operation.NON_REPEATABLE, 407, BodyKind.SUCCESS, Verdict.REJECTED, Scope.ACCOUNT),
+        (Operation.NON_REPEATABLE, 407, 50001, Verdict.REJECTED, Scope.ACCOUNT),
+        (Operation.SAFE, 511, BodyKind.CUT, Verdict.REJECTED, Scope.ACCOUNT),
+        (Operation.IDEMPOTENT, 511, BodyKind.BOTH, Verdict.REJECTED, Scope.ACCOUNT),
         # Rejections of the account, and of one item.
         (Operation.NON_REPEATABLE, 401, BodyKind.NONE, Verdict.REJECTED, Scope.ACCOUNT),
         (Operation.NON_REPEATABLE, 401, 1, Verdict.REJECTED, Scope.ACCOUNT),
@@ -229,6 +239,48 @@ def test_any_result_is_classified_and_unknown_creates_are_not_retried(
         assert actual.max_retries == NEVER
     if actual.verdict is Verdict.REJECTED:
         assert actual.max_retries == NEVER
+
+
+# "Not found" is evidence of an object's absence only if the service says it about an object.
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ErrorKind if kind is not ErrorKind.NOT_FOUND])
+@pytest.mark.parametrize("names_object", [True, False])
+def test_evidence_concerns_only_not_found(kind: ErrorKind, names_object: bool) -> None:
+    for verdict in Verdict:
+        for scope in Scope:
+            classification = Classification(verdict, kind, scope, ALWAYS, worth_waiting=True)
+            for result in RESULTS:
+                assert check_evidence(classification, result, names_object=names_object) == classification
+
+
+@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize(
+    ("status", "result", "with_id", "without_id"),
+    [
+        (404, 40001, ("not found", "item"), ("base URL", "account")),
+        (410, 40001, ("not found", "item"), ("base URL", "account")),
+        (200, 40001, ("not found", "item"), ("base URL", "account")),
+        (200, 404, ("not found", "item"), ("base URL", "account")),
+        (404, 404, ("not found", "item"), ("base URL", "account")),
+        (404, BodyKind.NONE, ("base URL", "item"), ("base URL", "account")),
+        (404, BodyKind.CUT, ("base URL", "item"), ("base URL", "account")),
+        (404, BodyKind.FOREIGN, ("base URL", "item"), ("base URL", "account")),
+        (410, BodyKind.NONE, ("base URL", "item"), ("base URL", "account")),
+        (410, BodyKind.CUT, ("base URL", "item"), ("base URL", "account")),
+        (400, BodyKind.NONE, ("request", "item"), ("request", "item")),
+        (401, BodyKind.NONE, ("authentication", "account"), ("authentication", "account")),
+    ],
+)
+def test_not_found_without_an_id_or_a_code_is_about_the_base_url(
+    operation: Operation, status: int, result: BodyResult, with_id: tuple[str, str], without_id: tuple[str, str]
+) -> None:
+    before = classify_response(operation, status, result)
+    for names_object, (kind, scope) in ((True, with_id), (False, without_id)):
+        after = check_evidence(before, result, names_object=names_object)
+        assert (after.kind, after.scope) == (ErrorKind(kind), Scope(scope))
+        assert attrs.evolve(after, kind=before.kind, scope=before.scope) == before
+        assert (after.verdict, after.max_retries) == (Verdict.REJECTED, NEVER)
 
 
 def test_codes_with_a_text_have_a_rule() -> None:

@@ -51,8 +51,20 @@ def error_without_response(
         (401, b'{"error_code":"CREDENTIAL_EXPIRED"}', routes.GET_ROOM, errors.AuthenticationFailed, 400, False),
         (403, b"<html>", routes.GET_ROOM, errors.PermissionDenied, 400, False),
         (403, b'{"error_code":"PROJECT_SUSPENDED"}', routes.GET_ROOM, errors.PermissionDenied, 400, False),
-        (404, b"", routes.GET_ROOM, errors.NotFound, 400, False),
-        (410, b"", routes.GET_ROOM, errors.NotFound, 400, False),
+        # Without the service's envelope, or on a route without an ID, it is about the base URL.
+        (404, b"", routes.GET_ROOM, errors.ProtocolError, 400, False),
+        (410, b"", routes.GET_ROOM, errors.ProtocolError, 400, False),
+        (404, b"<html>", routes.DELETE_ROOM, errors.ProtocolError, 400, False),
+        (404, b'{"detail":"Not Found"}', routes.GET_ROOM, errors.ProtocolError, 400, False),
+        (404, b'{"code":404,"message":"no route"}', routes.GET_ROOM, errors.ProtocolError, 400, False),
+        (404, b"", routes.CREATE_ROOM, errors.ProtocolError, 400, False),
+        (404, b'{"result":40001}', routes.CREATE_ROOM, errors.ProtocolError, 400, False),
+        (200, b'{"result":40001}', routes.LIST_ROOMS, errors.ProtocolError, 400, False),
+        (404, b'{"result":40001}', routes.GET_ROOM, errors.NotFound, 400, False),
+        (410, b'{"result":40001}', routes.DELETE_ROOM, errors.NotFound, 400, False),
+        (407, b"", routes.GET_ROOM, errors.ConnectionFailed, 400, False),
+        (407, b"<html>", routes.CREATE_ROOM, errors.ConnectionFailed, 400, False),
+        (511, b"<html>login", routes.UPDATE_ROOM, errors.ConnectionFailed, 500, False),
         (200, b'{"result":40001}', routes.GET_ROOM, errors.NotFound, 400, False),
         (409, b'{"result":10030}', routes.UPDATE_ROOM, errors.Conflict, 100, False),
         (409, b"", routes.UPDATE_ROOM, errors.Conflict, 400, False),
@@ -146,7 +158,8 @@ def test_create_with_unknown_outcome_raises_error_with_reference() -> None:
         assert error.reference == "vxref"
         assert error.may_have_executed
         assert not error.retryable
-        assert "look for its reference" in str(error)
+        assert "May have been executed." in str(error)
+        assert str(error).endswith('Before retrying, call rooms.resolve("vxref").')
 
 
 def test_create_that_was_not_executed_raises_the_usual_error() -> None:
@@ -156,6 +169,25 @@ def test_create_that_was_not_executed_raises_the_usual_error() -> None:
     refused = error_from_outcome(request, no_response(request, Phase.NOT_SENT, ErrorKind.CONNECTION, "refused"))
     assert type(refused) is errors.ConnectionFailed
     assert not refused.may_have_executed
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(400, b'{"result":10002}'), (401, b""), (404, b""), (407, b""), (429, b""), (502, b""), (302, b""), (200, b"{")],
+)
+def test_every_error_of_a_create_has_its_reference(status: int, body: bytes) -> None:
+    error = error_for(status, body, routes.CREATE_ROOM)
+    assert error.reference == "vxref"
+    # The text advises a look-up only if the room may exist.
+    assert ("vxref" in str(error)) == error.may_have_executed
+    assert error_for(status, body, routes.UPDATE_ROOM).reference is None
+
+
+def test_cause_of_an_outcome_becomes_the_cause_of_its_error() -> None:
+    request, cause = make_request(routes.CREATE_ROOM), OSError("vault")
+    outcome = no_response(request, Phase.SENT, ErrorKind.CONNECTION, "lost")
+    assert error_from_outcome(request, attrs.evolve(outcome, cause=cause)).__cause__ is cause
+    assert error_from_outcome(request, outcome).__cause__ is None
 
 
 def test_every_error_kind_maps_to_an_exception() -> None:
@@ -187,27 +219,68 @@ def test_error_keeps_the_service_texts_and_request_id() -> None:
         ),
         (
             error_for(200, b'{"result":10114}', routes.CREATE_TOKEN),
-            "POST /rooms/{room_id}/tokens: Token Denied. Room is full (HTTP 200, code 10114).",
+            "POST /rooms/{room_id}/tokens: Token Denied. Room is full (HTTP 200, code 10114). Not executed.",
         ),
         (
             error_for(429, b"", headers={"Retry-After": "7"}),
-            "GET /rooms/{room_id}: too many requests (HTTP 429). Come back in 7 s.",
+            "GET /rooms/{room_id}: rate limited (HTTP 429). Retry after 7 s (Retry-After).",
+        ),
+        (
+            error_for(429, b"", routes.CREATE_ROOM, headers={"Retry-After": "999999"}),
+            "POST /rooms: rate limited (HTTP 429). Not executed. Retry after 86400 s (Retry-After).",
         ),
         (
             error_for(502, b"<html>", routes.DELETE_ROOM),
-            "DELETE /rooms/{room_id}: the service failed (HTTP 502). The service may have done it.",
+            "DELETE /rooms/{room_id}: the service failed (HTTP 502). May have been executed.",
+        ),
+        (
+            error_for(502, b"<html>"),
+            "GET /rooms/{room_id}: the service failed (HTTP 502).",
+        ),
+        (
+            error_for(502, b"<html>", routes.CREATE_ROOM),
+            "POST /rooms: the service failed (HTTP 502). May have been executed. "
+            'Before retrying, call rooms.resolve("vxref").',
+        ),
+        (
+            error_for(404, b"<html>"),
+            "GET /rooms/{room_id}: not a path of the Video API (HTTP 404). Check base_url: host and version directory.",
+        ),
+        (
+            # The service's text would be misleading, because the path names no room.
+            error_for(404, b'{"result":40001,"error":"[Reason] Room not found"}', routes.CREATE_ROOM),
+            "POST /rooms: not a path of the Video API (HTTP 404, code 40001). Not executed. "
+            "Check base_url: host and version directory.",
+        ),
+        (
+            error_for(407, b"<html>", routes.DELETE_ROOM),
+            "DELETE /rooms/{room_id}: rejected by a proxy (HTTP 407). Not executed. "
+            "Check the proxy and its credentials.",
         ),
         (
             error_for(200, b'{"result":429}'),
-            "GET /rooms/{room_id}: too many requests (HTTP 200, code 429).",
+            "GET /rooms/{room_id}: rate limited (HTTP 200, code 429).",
         ),
         (
             error_for(200, b'{"result":12345}'),
-            "GET /rooms/{room_id}: an answer that is not documented (HTTP 200, code 12345).",
+            "GET /rooms/{room_id}: undocumented response (HTTP 200, code 12345).",
         ),
         (
             error_for(302, b""),
-            "GET /rooms/{room_id}: a redirect (HTTP 302). Check that the base URL names the API itself.",
+            "GET /rooms/{room_id}: unexpected redirect (HTTP 302). Check base_url.",
+        ),
+        (
+            error_for(302, b"", headers={"Location": "https://user:pw@portal.example.com:8443/login?key=canary#frag"}),
+            "GET /rooms/{room_id}: unexpected redirect to https://portal.example.com:8443/login (HTTP 302). "
+            "Check base_url.",
+        ),
+        (
+            error_for(302, b"", headers={"Location": "/login?key=canary"}),
+            "GET /rooms/{room_id}: unexpected redirect to /login (HTTP 302). Check base_url.",
+        ),
+        (
+            error_for(302, b"", headers={"Location": "http://["}),
+            "GET /rooms/{room_id}: unexpected redirect (HTTP 302). Check base_url.",
         ),
         (
             error_for(401, b'{"error_code":"UNAUTHORIZED","message":"who?","request_id":"req_1"}'),
@@ -216,12 +289,15 @@ def test_error_keeps_the_service_texts_and_request_id() -> None:
         ),
         (
             error_without_response(Phase.NOT_SENT, ErrorKind.CONNECTION, "no connection could be made"),
-            "GET /rooms/{room_id}: no connection could be made. Nothing was sent.",
+            "GET /rooms/{room_id}: no connection could be made. Not sent.",
         ),
         (
             error_without_response(Phase.NOT_SENT, ErrorKind.CERTIFICATE, "the certificate is not trusted"),
-            "GET /rooms/{room_id}: the certificate is not trusted. Nothing was sent. "
-            "Check the host's certificate, or name its authority with `ca_file=`.",
+            "GET /rooms/{room_id}: the certificate is not trusted. Not sent.",
+        ),
+        (
+            error_without_response(Phase.SENT, ErrorKind.CONNECTION, "lost", routes.UPDATE_ROOM),
+            "PATCH /rooms/{room_id}: lost. May have been executed.",
         ),
     ],
 )
@@ -236,7 +312,18 @@ def test_message_counts_the_attempts() -> None:
     )
     error = error_from_outcome(request, outcome)
     assert error.attempts == 3
-    assert str(error) == "GET /rooms/{room_id}: refused (3 attempts). An earlier attempt may have been carried out."
+    assert str(error) == "GET /rooms/{room_id}: refused (attempt 3 of 3)."
+    # A create that was not sent is retried beyond the limit.
+    update = make_request(routes.UPDATE_ROOM)
+    error = error_from_outcome(update, attrs.evolve(outcome, attempts=7))
+    assert str(error) == "PATCH /rooms/{room_id}: refused (7 attempts). May have been executed."
+
+
+def test_advice_of_an_outcome_precedes_that_of_its_kind() -> None:
+    request = make_request()
+    outcome = no_response(request, Phase.NOT_SENT, ErrorKind.CERTIFICATE, "unknown CA")
+    error = error_from_outcome(request, attrs.evolve(outcome, advice="For a private CA, pass ca_file=."))
+    assert str(error) == "GET /rooms/{room_id}: unknown CA. Not sent. For a private CA, pass ca_file=."
 
 
 @pytest.mark.parametrize("route", [routes.CREATE_ROOM, routes.GET_ROOM, routes.CREATE_TOKEN], ids=lambda r: r.name)

@@ -39,6 +39,13 @@ def test_every_route_has_its_method_path_and_operation() -> None:
     assert [route.name for route in ALL if route.result_optional] == ["dialin.get"]
 
 
+def test_routes_without_an_object_in_their_path() -> None:
+    without = {route.name for route in ALL if not route.names_object}
+    assert without == {"rooms.create", "rooms.list", "dialin.get", "cdr.by_period", "archives.by_period"}
+    # The library cannot know what a white-label's own path names.
+    assert Route("custom", "GET", "/plans", Operation.SAFE, custom=True).names_object
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_segment_stays_in_its_place_in_the_path(segment: str) -> None:
     path = routes.CREATE_TOKEN.path(segment)

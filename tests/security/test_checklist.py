@@ -6,6 +6,7 @@ import ast
 import asyncio
 import re
 import ssl
+import sys
 import tomllib
 from pathlib import Path
 from urllib.parse import quote
@@ -32,6 +33,7 @@ from videoapi.sandbox import Sandbox
 SOURCES = sorted(Path(videoapi.__file__).parent.rglob("*.py"))
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 FILE = b"media" * 100
+USER_AGENT = f"videoapi/{videoapi.__version__} Python/{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def imported(path: Path) -> set[str]:
@@ -72,7 +74,7 @@ async def test_aiohttp_sessions_hold_no_credentials() -> None:
         sessions = [manager.pool.api(), manager.pool.files(public_only=True), manager.pool.files(public_only=False)]
         for session in sessions:
             assert session.auth is None
-            assert dict(session.headers) == {"User-Agent": "videoapi"}
+            assert dict(session.headers) == {"User-Agent": USER_AGENT}
             assert not session.trust_env
         assert APP_KEY not in repr(client)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
+from support.script import retries_of
 
 from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.middleware import Send
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.outcome import BodyInterrupted, Outcome, answered, streaming
@@ -50,6 +51,10 @@ class ScriptedBody:
             self._service.manager.pool.stream_permits.release()
 
 
+async def unreachable(request: Request, deadline: float) -> Outcome:
+    raise AssertionError("the middleware responds")
+
+
 class Service:
     """A service that responds by path: `answers[path]` holds the successive responses; the last one repeats."""
 
@@ -60,7 +65,6 @@ class Service:
         self.bodies: list[ScriptedBody] = []
         self.slept: list[float] = []
         self.gates: dict[str, asyncio.Event] = {}
-        self._accounts = itertools.count()
 
     @property
     def open(self) -> int:
@@ -91,11 +95,17 @@ class Service:
         self.slept.append(seconds)
 
     def pipeline(self, **policy: Any) -> Pipeline:
+        account = self.manager.accounts.new_account("http://service")
+
+        async def respond(request: Request, send: Send) -> Outcome:
+            return await self.send(request)
+
         return Pipeline(
-            chain=self.send,
+            retries=retries_of(unreachable, account),
+            timer=self.manager.new_timer(),
             options=Options(retry=RetryPolicy(**policy)),
             pool=self.manager.pool,
-            account=self.manager.accounts.of("http://service", f"app{next(self._accounts)}"),
+            middleware=(respond,),
         )
 
 

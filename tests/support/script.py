@@ -5,20 +5,32 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import attrs
 
-from videoapi.pipeline.accounts import AccountRegistry, AccountState
+from videoapi.config import Credentials
+from videoapi.events import Listener
+from videoapi.pipeline.accounts import AccountRegistry, AccountState, ClientAccounts
+from videoapi.pipeline.call import Call
 from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.credentials import CredentialsProvider
+from videoapi.pipeline.middleware import Send
+from videoapi.pipeline.reporting import Reporter
+from videoapi.pipeline.retry import Retries
 from videoapi.protocol import routes
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.outcome import Outcome, answered, no_response
 from videoapi.protocol.routes import Options, Request, Route
 from videoapi.protocol.types import ErrorKind, Phase
+from videoapi.transport.attempt import Attempt
+from videoapi.transport.deadlines import DeadlineTimer
+from videoapi.transport.permits import Permits
 
 T = TypeVar("T")
+ORIGIN = "https://api.example.com"
+Script = Callable[[Request, float], Awaitable[Outcome]]
 
 
 class Time:
@@ -35,7 +47,7 @@ class Time:
         return Clock(now=lambda: self.now, sleep=self.sleep, random=lambda: self.throw)
 
     def account(self) -> AccountState:
-        return AccountRegistry(self.clock()).of("https://api.example.com", "id")
+        return AccountRegistry(self.clock()).new_account(ORIGIN)
 
     async def sleep(self, seconds: float) -> None:
         self.naps.append(seconds)
@@ -55,7 +67,11 @@ class Time:
         return await running
 
     async def settle(self) -> None:
-        for _ in range(12):
+        """Let all other tasks run until none of them can continue."""
+        # The handles that the event loop runs next; a long chain of tasks may wake one after another.
+        ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+        while ready:
             await asyncio.sleep(0)
 
     def wake_next(self) -> None:
@@ -121,3 +137,52 @@ class Wire:
 
 def wire(time: Time, script: str | Iterable[str]) -> Wire:
     return Wire(time, script.split() if isinstance(script, str) else list(script))
+
+
+@attrs.define
+class ScriptedTransport:
+    """A transport that passes each attempt to a function."""
+
+    script: Script
+    permits: Permits = attrs.field(factory=lambda: Permits(10_000))
+
+    def check(self) -> None:
+        pass
+
+    def permits_for(self, request: Request) -> Permits:
+        return self.permits
+
+    async def send(self, request: Request, attempt: Attempt) -> Outcome:
+        attempt.started = True
+        try:
+            return await self.script(request, attempt.deadline)
+        finally:
+            attempt.permits.release()
+
+
+def retries_of(script: Script, account: AccountState, listeners: Sequence[Listener] = ()) -> Retries:
+    accounts = ClientAccounts(AccountRegistry(account.clock), ORIGIN)
+    accounts._joined["id"] = accounts.current = account
+    return Retries(
+        transport=ScriptedTransport(script),
+        accounts=accounts,
+        credentials=CredentialsProvider(Credentials("id", "key")),
+        clock=account.clock,
+        reporter=Reporter("api.example.com:443", tuple(listeners)),
+    )
+
+
+def with_retries(script: Script, account: AccountState, listeners: Sequence[Listener] = ()) -> Send:
+    """Return a function that sends the attempts of one call through the script."""
+    retries, timer = retries_of(script, account, listeners), DeadlineTimer(account.clock.now)
+
+    async def send(request: Request) -> Outcome:
+        began = account.clock.now()
+        deadline = began + request.timeout
+        call = Call(request, began, deadline, timer.start(deadline))
+        try:
+            return await retries.send(call, request)
+        finally:
+            timer.stop(call.limit)
+
+    return send

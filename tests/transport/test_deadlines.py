@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
@@ -17,7 +18,7 @@ def loop_time() -> float:
 
 @pytest.fixture
 async def timer() -> DeadlineTimer:
-    return DeadlineTimer(asyncio.get_running_loop())
+    return DeadlineTimer(loop_time)
 
 
 def this_task() -> asyncio.Task[object]:
@@ -77,6 +78,63 @@ async def test_deadline_can_be_moved_earlier_and_later(timer: DeadlineTimer) -> 
     timer.close()
 
 
+async def test_deadline_that_expired_can_expire_a_second_time(timer: DeadlineTimer) -> None:
+    """Each attempt of a call moves the call's deadline."""
+    deadline = timer.start(loop_time() + 60)
+    for _ in range(2):
+        timer.reschedule(deadline, loop_time() + SOON)
+        with pytest.raises(asyncio.CancelledError):
+            await wait_forever()
+        assert deadline.expired()
+        assert this_task().cancelling() == 0
+    timer.stop(deadline)
+    assert not timer._limits
+
+
+async def test_deadline_is_given_on_the_clock_of_the_timer() -> None:
+    hour = 3600.0
+    timer = DeadlineTimer(lambda: loop_time() + hour)
+    async with asyncio.timeout(5):
+        assert await run_until(timer, loop_time() + hour / 2) == "timed out"
+        assert await run_until(timer, loop_time() + hour + SOON) == "timed out"
+    assert await run_until(timer, loop_time() + 2 * hour, asyncio.sleep(SOON * 4)) == "done"
+    timer.close()
+
+
+async def test_close_ends_every_waiting_task_at_once(timer: DeadlineTimer) -> None:
+    ended: list[bool] = []
+
+    async def wait(at: float) -> None:
+        limit = timer.start(at)
+        try:
+            await wait_forever()
+        except asyncio.CancelledError:
+            ended.append(limit.expired())
+        finally:
+            timer.stop(limit)
+
+    tasks = [asyncio.ensure_future(wait(at)) for at in (loop_time() + 60, math.inf)]
+    await asyncio.sleep(0)
+    own = timer.start()
+    timer.close()
+    # One turn of the event loop delivers the cancellations; the task that closes is spared.
+    await asyncio.sleep(0)
+    assert ended == [True, True]
+    assert [task.cancelling() for task in tasks] == [0, 0]
+    assert (own.fired, this_task().cancelling(), timer.closed) == (False, 0, True)
+    timer.stop(own)
+
+
+async def test_close_does_not_hide_a_cancellation_by_the_caller(timer: DeadlineTimer) -> None:
+    task = asyncio.ensure_future(run_until(timer, loop_time() + 60))
+    await asyncio.sleep(0)
+    timer.close()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+
+
 async def test_cancellation_by_the_caller_propagates(timer: DeadlineTimer) -> None:
     task = asyncio.ensure_future(run_until(timer, loop_time() + 60))
     await asyncio.sleep(0)
@@ -91,8 +149,8 @@ async def test_cancellation_by_the_caller_wins_over_a_simultaneous_deadline(time
     task = asyncio.ensure_future(run_until(timer, loop_time() + 60))
     await asyncio.sleep(0)
     (deadline,) = timer._limits
-    for first in (task.cancel, lambda: expire(deadline)):
-        first()
+    task.cancel()
+    expire(deadline)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert task.cancelled()

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import attrs
 import pytest
+from aiohttp.client_proto import ResponseHandler
 from support.server import ROOM_ID, Link, answer, repeating, room, serve
 
 from videoapi import (
@@ -62,11 +63,17 @@ async def test_simple_calls_bypass_the_session(sessions_used: list[str]) -> None
     assert server.accepted == 1
 
 
-async def test_fast_path_and_session_send_identical_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serve(repeating(DONE)) as server, VideoClient("id", "key", server.base_url) as client:
-        await calls(client)
-        monkeypatch.setattr("videoapi.transport.http.is_usable", lambda session: False)
-        await calls(client)
+async def add_headers(request: Request, send: Send) -> Outcome:
+    return await send(attrs.evolve(request, headers={"X-Trace": "é 1", "accept": "text/plain"}))
+
+
+@pytest.mark.parametrize("middleware", [(), [add_headers]], ids=["plain", "added-headers"])
+async def test_fast_path_and_session_send_identical_requests(middleware: Any, sessions_used: list[str]) -> None:
+    async with serve(repeating(DONE)) as server:
+        for enabled in (True, False):
+            async with SessionManager(fast_path=enabled) as manager:
+                await calls(VideoClient("id", "key", server.base_url, session=manager, middleware=middleware))
+            assert len(sessions_used) == (0 if enabled else 3)
     direct, through = server.requests[:3], server.requests[3:]
     for one, other in zip(direct, through, strict=True):
         assert (one.method, one.target, one.headers) == (other.method, other.target, other.headers)
@@ -108,47 +115,89 @@ async def test_patched_session_method_receives_the_calls(name: str, monkeypatch:
     assert seen == ["POST", "GET", "DELETE"]
 
 
-async def test_aiohttp_middlewares_see_the_calls() -> None:
+@pytest.mark.parametrize("bare", [False, True], ids=["sequence", "bare"])
+async def test_aiohttp_middlewares_see_the_calls(bare: bool) -> None:
     seen: list[str] = []
 
     async def record(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         seen.append(request.method)
         return await handler(request)
 
-    async with serve(repeating(DONE)) as server, SessionManager(http_middlewares=[record]) as manager:
+    async with (
+        serve(repeating(DONE)) as server,
+        SessionManager(http_middlewares=record if bare else [record]) as manager,
+    ):
         await calls(VideoClient("id", "key", server.base_url, session=manager))
     assert seen == ["POST", "GET", "DELETE"]
 
 
-async def test_session_is_used_with_an_untested_aiohttp_release(
-    monkeypatch: pytest.MonkeyPatch, sessions_used: list[str]
+def rename_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Require an argument that only aiohttp's session passes."""
+    original = ResponseHandler.set_response_params
+
+    def altered(self: ResponseHandler, *, timer: object, **options: Any) -> None:
+        original(self, timer=timer, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ResponseHandler, "set_response_params", altered)
+
+
+def change_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claim that the body has not ended, which only the fast path looks at."""
+    monkeypatch.setattr(aiohttp.StreamReader, "at_eof", lambda self: False)
+
+
+@pytest.mark.parametrize("alter", [rename_argument, change_a_result])
+async def test_session_is_used_when_an_aiohttp_internal_differs(
+    alter: Callable[[pytest.MonkeyPatch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    sessions_used: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("videoapi.transport.pool.AIOHTTP_SUPPORTED", False)
+    alter(monkeypatch)
     async with serve(repeating(DONE)) as server, VideoClient("id", "key", server.base_url) as client:
+        created = await asyncio.gather(*(client.rooms.create(name="Stand-up") for _ in range(8)))
         await calls(client)
-    assert len(sessions_used) == 3
+    assert {one.name for one in created} == {"Stand-up"}
+    assert len(sessions_used) == len(server.requests) == 11
+    (warning,) = (record.getMessage() for record in caplog.records if record.name == "videoapi")
+    assert "Fast path disabled" in warning
+    assert aiohttp.__version__ in warning
 
 
 async def test_installed_aiohttp_release_supports_the_fast_path() -> None:
-    assert fast_path.AIOHTTP_SUPPORTED
-    assert fast_path.is_usable(await _session())
-
-
-async def _session() -> aiohttp.ClientSession:
     async with aiohttp.ClientSession() as session:
-        return session
+        assert await fast_path.find_fault(session) is None
+        assert fast_path.is_usable(session)
 
 
-async def test_headers_added_by_a_middleware_are_sent() -> None:
+async def test_self_check_runs_once_for_all_first_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = 0
+    original = fast_path.find_fault
+
+    async def counted(session: aiohttp.ClientSession) -> str | None:
+        nonlocal checks
+        checks += 1
+        return await original(session)
+
+    monkeypatch.setattr(fast_path, "find_fault", counted)
+    async with serve(repeating(DONE)) as server, VideoClient("id", "key", server.base_url) as client:
+        await asyncio.gather(*(client.rooms.get(ROOM_ID) for _ in range(20)))
+        await calls(client)
+        assert client._manager.pool.fast_path
+    assert checks == 1
+
+
+async def test_headers_added_by_a_middleware_are_sent_on_the_fast_path(sessions_used: list[str]) -> None:
     async def add_header(request: Request, send: Send) -> Outcome:
         return await send(attrs.evolve(request, headers={"X-Trace": "1"}))
 
     async with (
         serve(repeating(DONE)) as server,
-        VideoClient("id", "key", server.base_url, middleware=[add_header]) as client,
+        VideoClient("id", "key", server.base_url, middleware=[add_header], headers={"X-Team": "a"}) as client,
     ):
-        await client.rooms.get(ROOM_ID)
-    assert server.requests[0].headers["x-trace"] == "1"
+        await calls(client)
+    assert [(seen.headers["x-trace"], seen.headers["x-team"]) for seen in server.requests] == [("1", "a")] * 3
+    assert sessions_used == []
 
 
 @pytest.mark.parametrize(
@@ -187,7 +236,7 @@ async def test_connection_is_not_reused_until_its_response_is_classified() -> No
         serve(repeating(strange, DONE)) as server,
         VideoClient("id", "key", server.base_url, retry=ONCE) as client,
     ):
-        with pytest.raises(CreateOutcomeUnknown, match="plainly"):
+        with pytest.raises(CreateOutcomeUnknown, match="belongs to a different request"):
             await client.rooms.create(name="Stand-up", on_unknown="strict")
         await client.rooms.get(ROOM_ID)
     assert [seen.connection for seen in server.requests][-1] > 1
@@ -223,7 +272,7 @@ async def test_call_cancelled_before_it_starts_sends_nothing() -> None:
 @pytest.mark.parametrize("usable", [True, False], ids=["fast-path", "session"])
 async def test_close_ends_a_call_waiting_for_the_rest_of_a_body(usable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not usable:
-        monkeypatch.setattr("videoapi.transport.http.is_usable", lambda session: False)
+        monkeypatch.setattr(fast_path, "is_usable", lambda session: False)
     partially_sent = asyncio.Event()
 
     async def send_partially(link: Link) -> None:
@@ -240,7 +289,7 @@ async def test_close_ends_a_call_waiting_for_the_rest_of_a_body(usable: bool, mo
         await asyncio.sleep(0.05)
         await manager.aclose()
         async with asyncio.timeout(5):
-            with pytest.raises(ConnectionFailed, match="closed meanwhile"):
+            with pytest.raises(ConnectionFailed, match="the client was closed"):
                 await call
 
 

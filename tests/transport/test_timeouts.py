@@ -59,7 +59,7 @@ async def test_attempt_timeout_ends_one_attempt(script: object) -> None:
     async with serve(script) as server:  # type: ignore[arg-type]
         async with VideoClient("id", "key", server.base_url, retry=ONCE, attempt_timeout=0.15) as client:
             async with asyncio.timeout(PATIENCE):
-                with pytest.raises(CallTimeout) as failed:
+                with pytest.raises(CallTimeout, match=r"within 0\.15 s \(attempt_timeout\)") as failed:
                     await client.rooms.get(ROOM_ID)
     assert isinstance(failed.value, TimeoutError)
     assert failed.value.may_have_executed
@@ -95,7 +95,7 @@ async def test_timeout_ends_the_call_regardless_of_remaining_attempts() -> None:
         policy = RetryPolicy(attempts=10, base=0)
         client = VideoClient("id", "key", server.base_url, retry=policy, attempt_timeout=0.1, timeout=0.35)
         async with client, asyncio.timeout(PATIENCE):
-            with pytest.raises(CallTimeout) as failed:
+            with pytest.raises(CallTimeout, match=r"0\.35 s \(timeout\)") as failed:
                 await client.rooms.get(ROOM_ID)
         assert 2 <= len(server.requests) <= 4
     assert failed.value.attempts == len(server.requests)
@@ -121,7 +121,7 @@ async def test_with_options_timeout_applies_to_the_call() -> None:
     async with serve(silent) as server:
         async with VideoClient("id", "key", server.base_url, retry=ONCE) as client:
             async with asyncio.timeout(PATIENCE):
-                with pytest.raises(CallTimeout):
+                with pytest.raises(CallTimeout, match=r"0\.1 s \(timeout\)"):
                     await client.with_options(timeout=0.1).rooms.get(ROOM_ID)
 
 
@@ -131,7 +131,7 @@ async def test_timeout_ends_a_hanging_middleware() -> None:
 
     async with VideoClient("id", "key", "http://127.0.0.1:9/v1", middleware=[hang], timeout=0.1) as client:  # type: ignore[list-item]
         async with asyncio.timeout(PATIENCE):
-            with pytest.raises(CallTimeout):
+            with pytest.raises(CallTimeout, match=r"middleware.*0\.1 s \(timeout\)"):
                 await client.rooms.get(ROOM_ID)
 
 
@@ -143,8 +143,9 @@ async def test_timeout_ends_a_hanging_credentials_callable_without_sending() -> 
     async with serve(silent) as server:
         async with VideoClient(credentials=never, base_url=server.base_url, timeout=0.1) as client:
             async with asyncio.timeout(PATIENCE):
-                with pytest.raises(CallTimeout) as failed:
+                with pytest.raises(CallTimeout, match=r"credentials callable.*0\.1 s \(timeout\)") as failed:
                     await client.rooms.create(name="Stand-up", on_unknown="strict")
+            assert client._manager.pool.permits.free == client._manager.pool.max_connections
         assert server.accepted == 0
     assert not failed.value.may_have_executed
 
@@ -167,9 +168,10 @@ async def test_cancellation_simultaneous_with_the_timeout_is_not_lost() -> None:
             task = asyncio.create_task(client.rooms.get(ROOM_ID))
             while not server.requests:
                 await asyncio.sleep(0)
-            deadline = next(iter(client._manager.pool.deadlines._limits))
-            deadline.deadline = 0.0
-            client._manager.pool.deadlines._check()
+            (deadline,) = client._timer._limits
+            deadline.at = 0.0
+            client._timer._check()
+            assert deadline.fired
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -191,4 +193,4 @@ async def test_no_deadline_remains_after_calls_end() -> None:
     async with serve(script) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             await asyncio.gather(*(client.rooms.get(ROOM_ID) for _ in range(20)))
-            assert not client._manager.pool.deadlines._limits
+            assert not client._timer._limits

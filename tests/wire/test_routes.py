@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from support.server import ROOM_ID, answer, repeating, serve
 from yarl import URL
 
+import videoapi
 from videoapi import NotFound, RoomSettings, RoomSpec, TokenSpec, VideoClient
 
+USER_AGENT = f"videoapi/{videoapi.__version__} Python/{sys.version_info.major}.{sys.version_info.minor}"
 REFERENCE = "<reference>"
 """The placeholder for a reference that the client generates."""
 
@@ -146,7 +149,7 @@ async def test_call_sends_one_exact_request(case: Case) -> None:
         "accept": "application/json",
         "accept-encoding": "gzip, deflate",
         "authorization": "Basic aWQ6a2V5",
-        "user-agent": "videoapi",
+        "user-agent": USER_AGENT,
     }
     if case.body is None:
         assert seen.body == b""

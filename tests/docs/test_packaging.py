@@ -1,0 +1,21 @@
+"""What pyproject.toml promises is what CI tests."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_lowest_versions_are_the_lower_bounds_of_the_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["cli"]]
+    bounds = dict(match.groups() for text in required if (match := re.match(r"([\w-]+)>=([\d.]+)", text)))
+    pins = (ROOT / "tests" / "lowest.txt").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^([\w-]+)==([\d.]+)$", pins, re.MULTILINE)) == bounds
+
+
+def test_ci_runs_the_fast_part_on_the_lowest_versions() -> None:
+    assert "make test-lowest" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
