@@ -1,10 +1,10 @@
 # Everything runs in a virtual environment, created on first use.
 PYTHON ?= python3
 VENV ?= .venv
-WORKERS ?= 2
+WORKERS ?= 4
 PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
 
-.PHONY: test test-fast test-faults-pure test-scale fault-matrix lint layout demo bench bench-create clean
+.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix lint layout demo bench bench-create clean
 
 # The complete suite on one interpreter, without the scale tests.
 test: $(VENV)/ready
@@ -13,6 +13,11 @@ test: $(VENV)/ready
 # For the other interpreters in CI: everything except the fault matrix, the docs and the slow tests.
 test-fast: $(VENV)/ready
 	$(PYTEST) -m "not scale and not slow" --ignore tests/faults --ignore tests/docs $(ARGS)
+
+# The fast part again, with the lowest versions of the dependencies that pyproject.toml allows.
+test-lowest: .venv-lowest/ready
+	.venv-lowest/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q \
+	  -m "not scale and not slow" --ignore tests/faults --ignore tests/docs $(ARGS)
 
 # The scale tests: 10,000 rooms, 300 MB bodies, jobs that are killed repeatedly.
 test-scale: $(VENV)/ready
@@ -53,6 +58,12 @@ $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q --upgrade pip
 	$(VENV)/bin/python -m pip install -q --group test --group lint -e '.[cli,testing]'
+	touch $@
+
+.venv-lowest/ready: pyproject.toml tests/lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install -q --upgrade pip
+	.venv-lowest/bin/python -m pip install -q -c tests/lowest.txt --group test -e '.[cli,testing]'
 	touch $@
 
 .demo/ready: pyproject.toml

@@ -23,6 +23,7 @@ LOOPS: Final = {
     "naive, auth= per request": _HERE + "clients:naive_auth",
     OURS: _HERE + "clients:ours",
     "videoapi, settings made once": _HERE + "clients:ours_reusing",
+    "videoapi, one header added": _HERE + "clients:ours_with_header",
 }
 PEERS: Final = {
     READY_TOKEN: _HERE + "peers:livekit_token",
@@ -33,7 +34,7 @@ PEERS: Final = {
     "openai": _HERE + "peers:openai",
     "httpx2": _HERE + "peers:httpx2",
 }
-LIMITS: Final = {OURS: 1.0, "videoapi, settings made once": 1.0}
+LIMITS: Final = {OURS: 1.0, "videoapi, settings made once": 1.0, "videoapi, one header added": 1.0}
 
 
 def run(options: Options) -> Result:

@@ -95,10 +95,24 @@ async def ours_reusing(target: Target) -> AsyncIterator[Run]:
 
 
 @asynccontextmanager
-async def _ours(target: Target, settings: Callable[[], Any]) -> AsyncIterator[Run]:
+async def ours_with_header(target: Target) -> AsyncIterator[Run]:
+    """The client, with a middleware that adds a correlation ID to each request."""
+    import attrs
+
+    from videoapi import Outcome, Request, RoomSettings, Send
+
+    async def correlate(request: Request, send: Send) -> Outcome:
+        return await send(attrs.evolve(request, headers={"X-Correlation-ID": "6571f3c2a1b2c3d4e5f60718"}))
+
+    async with _ours(target, lambda: RoomSettings(**bodies.settings()), middleware=[correlate]) as run:
+        yield run
+
+
+@asynccontextmanager
+async def _ours(target: Target, settings: Callable[[], Any], **options: Any) -> AsyncIterator[Run]:
     from videoapi import VideoClient
 
-    async with VideoClient(APP_ID, APP_KEY, target.base_url, ca_file=target.ca_file) as client:
+    async with VideoClient(APP_ID, APP_KEY, target.base_url, ca_file=target.ca_file, **options) as client:
 
         async def call(number: int) -> Any:
             return await client.rooms.create(name=bodies.NAME, settings=settings(), sip=False, data=bodies.DATA)

@@ -12,13 +12,11 @@ from benchmarks.speed.decode import COUNT, SHARES
 from benchmarks.speed.measure import Options, Result, Row
 from benchmarks.speed.records import SHAPES, body
 from benchmarks.speed.rounds import COLLECTOR, Case, collector, rows
+from videoapi import VideoClient
 from videoapi.pipeline.clock import Clock
-from videoapi.pipeline.pipeline import Pipeline
-from videoapi.protocol.backoff import RetryPolicy
+from videoapi.pipeline.middleware import Send
 from videoapi.protocol.outcome import Outcome, streaming
-from videoapi.protocol.routes import Options as CallOptions
 from videoapi.protocol.routes import Request
-from videoapi.resources.reports import cdr
 from videoapi.session import SessionManager
 
 PERIOD: Final = ("2026-01-01", "2026-01-07")
@@ -53,18 +51,13 @@ async def consume(answer: bytes, size: int, extra: bool = False) -> int:
     async with SessionManager(max_connections=4, clock=Clock()) as manager:
         manager.pool.api()
 
-        async def send(request: Request) -> Outcome:
+        async def respond(request: Request, send: Send) -> Outcome:
             await manager.pool.stream_permits.acquire()
             return streaming(200, {}, Chunks(answer, size, manager.pool.stream_permits.release))
 
-        pipeline = Pipeline(
-            chain=send,
-            options=CallOptions(retry=RetryPolicy()),
-            pool=manager.pool,
-            account=manager.accounts.of("http://service", "app"),
-        )
+        client = VideoClient("app", "key", "https://service.example", session=manager, middleware=respond)
         count = 0
-        async for _ in cdr(pipeline).by_period(*PERIOD, extra=extra):
+        async for _ in client.cdr.by_period(*PERIOD, extra=extra):
             count += 1
         return count
 
