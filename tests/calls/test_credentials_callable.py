@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -387,3 +388,19 @@ async def test_resumable_job_reports_that_the_callable_raises() -> None:
         assert server.requests == []
     assert report.counts["created"] == 0
     assert isinstance(report.stopped or report.failures[0].error, CredentialsUnavailable)
+
+
+async def test_callable_that_swallows_its_cancellation_sends_nothing_late() -> None:
+    async def stubborn() -> tuple[str, str]:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return LOGIN
+
+    async with serve(repeating(answer(200, room()))) as server:
+        async with VideoClient(credentials=stubborn, base_url=server.base_url, timeout=0.3) as client:
+            async with asyncio.timeout(5):
+                with pytest.raises(CallTimeout, match="the credentials callable did not return"):
+                    await client.rooms.get(ROOM_ID)
+                report = await client.rooms.delete_many([ROOM_ID])
+        assert server.requests == []
+    assert report.counts == {"failed": 1}

@@ -262,3 +262,17 @@ async def test_default_clock_uses_the_event_loop() -> None:
     assert abs(clock.now() - asyncio.get_running_loop().time()) < 1
     await clock.sleep(0)
     assert 0 <= clock.random() <= 1
+
+
+async def test_run_that_ends_does_not_wait_for_the_probe_of_another() -> None:
+    time = Time()
+    gate = make_gate(time)
+    gate.pause()
+    time.now += 60
+    ended: list[bool] = []
+    assert await gate.enter(never) is True
+    waiting = asyncio.ensure_future(gate.enter(lambda: bool(ended)))
+    await asyncio.sleep(0)
+    ended.append(True)
+    async with asyncio.timeout(5):
+        assert await waiting is False

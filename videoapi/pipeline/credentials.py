@@ -37,6 +37,7 @@ class CredentialsProvider:
         try:
             given = self._source()
             given = await given if inspect.isawaitable(given) else given
+            call.limit.check()
         except asyncio.CancelledError as error:
             # A refresh shared by several calls may have been cancelled, and not this call.
             if task is None or task.cancelling() > cancelling:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
 from videoapi.pipeline.clock import Clock
 from videoapi.protocol.backoff import add_jitter, jitter
 
+_POLL: Final = 0.5
 _LONGEST: Final = 300.0
 """Longest pause that one response can cause for all calls of an account, in seconds."""
 
@@ -75,7 +77,7 @@ class PauseGate:
             left = self.pause_left()
             if left > 0:
                 # In short sleeps, so that a long pause does not hold up a run that ends.
-                await self._clock.sleep(min(left, 0.5))
+                await self._clock.sleep(min(left, _POLL))
             elif self._probing:
                 await self._wait_for_change()
             else:
@@ -91,7 +93,10 @@ class PauseGate:
     async def _wait_for_change(self) -> None:
         if self._changed is None:
             self._changed = asyncio.Event()
-        await self._changed.wait()
+        # Not for long, so that a run that ends does not wait for the probe of another.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_POLL):
+                await self._changed.wait()
 
     def _wake(self) -> None:
         if self._changed is not None:

@@ -135,6 +135,7 @@ class Pipeline:
                 raise ConfigurationError("A middleware called send() after its call had ended.")
             if request.stream is not call.request.stream:
                 raise ConfigurationError("A middleware must not change `stream` of a request. Not sent.")
+            call.limit.check()
             if asyncio.current_task() is call.limit.task:
                 return await self.retries.send(call, request)
             return await self._send_in_task(call, request)

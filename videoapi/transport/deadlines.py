@@ -44,6 +44,15 @@ class Deadline:
         self.fired = False
         return self.task.uncancel() <= self._cancelling
 
+    def check(self) -> None:
+        """Cancel the task again if user code has swallowed the cancellation of this deadline.
+
+        Raises:
+            asyncio.CancelledError: If it has passed.
+        """
+        if self.fired:
+            raise asyncio.CancelledError
+
     def uncancel(self) -> None:
         """Withdraw a cancellation that became another exception on its way."""
         if self.fired:
