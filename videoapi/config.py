@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -214,7 +213,9 @@ def proxy_url(text: str | None) -> str | None:
 
     try:
         url = URL(text)
-        usable = url.scheme in ("http", "https") and bool(url.host)
+        # A header and a host name are made of it.
+        usable = url.scheme in ("http", "https") and _is_host(url.raw_host or "") and _is_printable(text)
+        usable = usable and url.port != 0
     except (ValueError, TypeError):
         usable = False
     if not usable:
@@ -236,6 +237,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+_MOST_SECONDS: Final = 1e9
+
+
 def positive_seconds(name: str, value: float | None) -> float | None:
     """Return a number of seconds as a float, or None unchanged.
 
@@ -245,9 +249,13 @@ def positive_seconds(name: str, value: float | None) -> float | None:
     if value is None:
         return None
     given: object = value
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= _MOST_SECONDS:
         raise ConfigurationError(f"{name}={value!r}: give seconds, more than 0 and finite.")
     return float(given)
+
+
+def _is_printable(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _is_host(host: str) -> bool:

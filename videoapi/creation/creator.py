@@ -193,12 +193,13 @@ class Creator:
         scan = await self._scan(pipeline, *forms)
         if room := _room_of(scan, forms):
             return room
-        in_data = is_in_data(reference)
+        # A reference of the caller's own says `owner_ref`, even if the room has another `owner_ref`: without a control
+        # to tell them apart, known rooms must serve both.
+        in_data = True if is_in_data(reference) else None
         if control is not None:
             named = await self._named(pipeline, control)
             carried = reference_in(named.owner_ref, named.data)
             self._control(named, carried)
-            # A reference of the caller's own says `owner_ref`, even if the room has another `owner_ref`.
             in_data = in_data or named.owner_ref != carried
         remembered = (sent for form in forms if (sent := self.memory.of(form)) is not None)
         sent_at, in_data = next(remembered, (started_at, in_data))

@@ -8,6 +8,7 @@ replaces that session.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
 
 from videoapi.errors import ConfigurationError
@@ -30,7 +31,9 @@ def chain(middlewares: Sequence[Middleware], send: Send) -> Send:
 
 def _around(middleware: Middleware, send: Send) -> Send:
     async def through(request: Request) -> Outcome:
-        outcome: object = await middleware(request, send)
+        outcome: object = middleware(request, send)
+        if inspect.isawaitable(outcome):
+            outcome = await outcome
         if not isinstance(outcome, Outcome):
             name = getattr(middleware, "__name__", type(middleware).__name__)
             raise ConfigurationError(

@@ -119,6 +119,8 @@ class Pipeline:
                 raise
         finally:
             call.over = True
+            for part in call.parts:
+                part.over = True
             self.timer.stop(call.limit)
             for stream in call.streams:
                 # A middleware that failed, was cancelled, or answered by itself keeps none open.

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from videoapi.errors import VideoAPIError
+from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import AccountState, ClientAccounts
 from videoapi.pipeline.admission import Ready
 from videoapi.pipeline.call import Call, Wait
@@ -83,15 +83,21 @@ class Retries:
                     if isinstance(admitted, Outcome):
                         return attrs.evolve(admitted, attempts=attempt, may_have_executed=unknown > 0)
                     ready = admitted
+                if call.over:
+                    # A middleware left this task behind.
+                    permits.release()
+                    raise ConfigurationError("A middleware's call ended before its request was sent. Not sent.")
                 began = now()
                 this = Attempt(credentials, call.limit, call.deadline, permits, ready if expired < _EXPIRIES else None)
                 outcome = await self.transport.send(request, call.begin(this))
             except VideoAPIError as error:
                 # It could not be sent, for example because the client was closed; earlier attempts were.
-                error.attempts, error.may_have_executed = attempt, unknown > 0
+                executed = call.attempt is not None and call.attempt.may_have_sent
+                error.attempts, error.may_have_executed = attempt, unknown > 0 or executed
                 if unknown:
                     error.message = error.message.replace("Not sent.", "May have been executed.")
-                call.attempt = None
+                if not executed:
+                    call.attempt = None
                 raise
             if this.expired:
                 # Connecting took so long that the account was paused, or the slot of its rate passed.

@@ -56,7 +56,7 @@ class RetryPolicy:
         for name in ("base", "throttle_base", "cap", "max_retry_after"):
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value < 0:
+            if not number or not 0 <= value <= 1e9:
                 raise ConfigurationError(f"RetryPolicy({name}={value!r}): give seconds, 0 or more.")
 
 

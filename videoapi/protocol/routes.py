@@ -127,7 +127,7 @@ class Request:
         whole = self.timeout + self.reserved_time
         if not self.reserved_time:
             return f"{whole:g} s (timeout)"
-        return f"{self.timeout:g} s, with {whole:g} s (timeout) in all"
+        return f"{self.timeout:g} s of the {whole:g} s (timeout)"
 
 
 def _report_routes(name: str, prefix: str) -> tuple[Route, Route, Route, Route]:

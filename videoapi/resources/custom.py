@@ -56,7 +56,7 @@ async def send(
 
 
 def _route(method: object, path: object, operation: object) -> tuple[Route, str]:
-    if not isinstance(method, str) or _METHOD.fullmatch(method.upper()) is None:
+    if not isinstance(method, str) or _METHOD.fullmatch(method.upper()) is None or method.upper() == "CONNECT":
         raise ValidationError(f"Invalid method {method!r}: expected GET, POST, PATCH or the like.", field="method")
     if not isinstance(operation, str) or operation not in _OPERATIONS:
         raise ValidationError(f"Invalid operation {operation!r}: expected {', '.join(_OPERATIONS)}.", field="operation")

@@ -70,6 +70,12 @@ def _without_secrets(traceback: TracebackType | None) -> TracebackType | None:
     return TracebackType(rest, traceback.tb_frame, traceback.tb_lasti, traceback.tb_lineno)
 
 
+def describe_cut(error: BaseException, host: str) -> str:
+    """Return why a body is incomplete."""
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    return f"the body from {host} broke off: {system_text(cause)}"
+
+
 def error_name(error: BaseException) -> str:
     """Return the class name of an error, whose text may contain a header or a URL."""
     return "ConnectionDropped" if isinstance(error, ConnectionDropped) else type(error).__name__
@@ -100,14 +106,18 @@ def describe_connect(error: BaseException, host: str, seconds: float | None) -> 
         return ErrorKind.PROXY, reason, _PROXY
     if isinstance(error, aiohttp.ClientConnectorError):
         # The proxy's, where a proxy could not be reached.
+        api = host
         port = error.port
         host = f"{error.host}:{port}" if port else f"{error.host}"
-        if isinstance(error, aiohttp.ClientProxyConnectionError):
+        if isinstance(error, aiohttp.ClientProxyConnectionError) or (
+            isinstance(error, aiohttp.ClientConnectorDNSError) and host != api
+        ):
             host = f"the proxy {host}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return _describe_certificate(error.certificate_error, host)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return ErrorKind.CONNECTION, f"cannot resolve {host}: {system_text(error.os_error)}", "Check base_url and DNS."
+        advice = "Check the proxy and DNS." if host.startswith("the proxy") else "Check base_url and DNS."
+        return ErrorKind.CONNECTION, f"cannot resolve {host}: {system_text(error.os_error)}", advice
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
         if isinstance(cause, ssl.SSLCertVerificationError):

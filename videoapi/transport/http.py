@@ -25,8 +25,8 @@ from videoapi.transport.failures import (
     TRANSPORT_ERRORS,
     MalformedResponse,
     describe_connect,
+    describe_cut,
     describe_lost,
-    error_name,
     never_connected,
     strip_frames,
 )
@@ -180,7 +180,7 @@ class Transport:
             body = content.read_nowait() if content.is_eof() else await read_bounded(content, MAX_BODY)
             body = body if body is None or len(body) <= MAX_BODY else None
         except TRANSPORT_ERRORS as error:
-            reason, body = f"the body from {self.host} broke off ({error_name(error)})", None
+            reason, body = describe_cut(error, self.host), None
         except BaseException:
             _discard(attempt, response)
             raise

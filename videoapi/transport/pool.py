@@ -266,7 +266,7 @@ def _tls_context(ca_file: str | None, context: ssl.SSLContext | None) -> ssl.SSL
         return None
     try:
         context = ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, ssl.SSLError, TypeError, ValueError) as error:
         raise ConfigurationError(f"Cannot load certificates from ca_file={ca_file!r}: {error}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

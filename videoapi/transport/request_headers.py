@@ -20,8 +20,11 @@ _PATH: Final = re.compile(r"/[!-\"$-~]*")
 """Paths that need no encoding in a request line."""
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """Names of headers. Source: RFC 9110, 5.6.2."""
+_WITHOUT_BODY: Final = frozenset({"GET", "OPTIONS", "TRACE"})
 _VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
-_RESERVED: Final = frozenset({"authorization", "connection", "content-length", "host", "transfer-encoding", "upgrade"})
+_RESERVED: Final = frozenset(
+    {"authorization", "connection", "content-length", "expect", "host", "transfer-encoding", "upgrade"}
+)
 
 
 class RequestWriter:
@@ -130,7 +133,7 @@ def checked_headers(headers: object) -> dict[str, str]:
 
 
 def _length(request: Request) -> str:
-    if request.body is None and request.method == "GET":
+    if request.body is None and request.method in _WITHOUT_BODY:
         return ""
     return f"Content-Length: {len(request.body or b'')}\r\n"
 

@@ -11,7 +11,7 @@ import aiohttp
 from videoapi.protocol.outcome import BodyInterrupted
 from videoapi.transport.attempt import AttemptState
 from videoapi.transport.deadlines import CLOSED, DeadlineTimer
-from videoapi.transport.failures import TRANSPORT_ERRORS, error_name
+from videoapi.transport.failures import TRANSPORT_ERRORS, describe_cut
 
 READ_TIMEOUT: Final = 20.0
 """Read timeout of a streamed body, in seconds."""
@@ -88,7 +88,7 @@ class ResponseBody:
             failure = BodyInterrupted(f"no data for {self._read_timeout:g} s (read timeout)", timed_out=True)
         except TRANSPORT_ERRORS as error:
             failure = BodyInterrupted(
-                f"the body from {self._host} broke off ({error_name(error)})",
+                describe_cut(error, self._host),
                 timed_out=isinstance(error, TimeoutError),
                 rest=_unread(self._response.content),
             )
