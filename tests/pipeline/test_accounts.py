@@ -56,12 +56,12 @@ def test_account_is_an_origin_and_an_app_id() -> None:
     assert len(accounts.registry) == 3
 
 
-def test_accounts_of_an_origin_share_no_connect_pause() -> None:
+def test_accounts_of_an_origin_share_its_connect_pause() -> None:
     accounts = Accounts()
     client = accounts.client()
     connect = client.use("id").connect
-    assert accounts.client().use("id").connect is connect
-    assert client.use("other").connect is not connect
+    assert client.use("other").connect is connect
+    assert accounts.client(origin=OTHER_ORIGIN).use("id").connect is not connect
 
 
 def test_current_account_is_that_of_the_latest_attempt() -> None:

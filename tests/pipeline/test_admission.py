@@ -505,7 +505,7 @@ def pipeline_in_real_time(permits: int) -> Pipeline:
         await asyncio.sleep(5)
         return answered(request, 200, {}, b'{"result":0}')
 
-    account = AccountRegistry(Clock()).new_account()
+    account = AccountRegistry(Clock()).new_account("https://api.example.com")
     retries = retries_of(respond, account)
     assert isinstance(retries.transport, ScriptedTransport)
     retries.transport.permits = Permits(permits)

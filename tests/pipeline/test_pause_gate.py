@@ -276,3 +276,14 @@ async def test_run_that_ends_does_not_wait_for_the_probe_of_another() -> None:
     ended.append(True)
     async with asyncio.timeout(5):
         assert await waiting is False
+
+
+async def test_another_account_waits_only_briefly_for_the_probe() -> None:
+    time = Time()
+    gate = make_gate(time)
+    gate.pause()
+    time.now += 60
+    assert await gate.enter(never, "one") is True
+    async with asyncio.timeout(5):
+        assert await gate.enter(never, "other") is False
+    assert gate.closed

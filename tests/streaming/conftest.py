@@ -95,7 +95,7 @@ class Service:
         self.slept.append(seconds)
 
     def pipeline(self, **policy: Any) -> Pipeline:
-        account = self.manager.accounts.new_account()
+        account = self.manager.accounts.new_account("http://service")
 
         async def respond(request: Request, send: Send) -> Outcome:
             return await self.send(request)

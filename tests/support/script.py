@@ -47,7 +47,7 @@ class Time:
         return Clock(now=lambda: self.now, sleep=self.sleep, random=lambda: self.throw)
 
     def account(self) -> AccountState:
-        return AccountRegistry(self.clock()).new_account()
+        return AccountRegistry(self.clock()).new_account(ORIGIN)
 
     async def sleep(self, seconds: float) -> None:
         self.naps.append(seconds)

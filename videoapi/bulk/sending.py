@@ -96,7 +96,7 @@ class Sender:
         must_stop = self._course.must_stop
         account = self._pipeline.account
         wait = self._pipeline.until_closed
-        async with _turn(account.connect, must_stop, wait), _turn(account.throttle, must_stop, wait):
+        async with _turn(account.connect, account, must_stop, wait), _turn(account.throttle, account, must_stop, wait):
             return await self._once(item)
 
     async def _once(self, item: BulkItem) -> Outcome | None:
@@ -208,13 +208,14 @@ def _is_final(classification: Classification) -> bool:
 @contextlib.asynccontextmanager
 async def _turn(
     gate: PauseGate,
+    owner: object,
     gives_up: Callable[[], bool],
     until_closed: Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]],
 ) -> AsyncGenerator[None, None]:
     if not gate.closed:
         yield
         return
-    probing = await until_closed(lambda: gate.enter(gives_up))
+    probing = await until_closed(lambda: gate.enter(gives_up, owner))
     try:
         yield
     finally:

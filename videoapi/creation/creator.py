@@ -193,8 +193,8 @@ class Creator:
         scan = await self._scan(pipeline, *forms)
         if room := _room_of(scan, forms):
             return room
-        # A reference of the caller's own says `owner_ref`, even if the room has another `owner_ref`: without a control
-        # to tell them apart, known rooms must serve both.
+        # A reference of the caller's own says `owner_ref`, even if the room has another `owner_ref`. Without a control,
+        # known rooms must serve both.
         in_data = True if is_in_data(reference) else None
         if control is not None:
             named = await self._named(pipeline, control)

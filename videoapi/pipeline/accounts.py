@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import attrs
 
@@ -54,7 +54,7 @@ class AccountState:
 
     Args:
         clock: Time, sleep and randomness.
-        connect: Pauses the account's bulk runs while the origin cannot be reached.
+        connect: Pauses the bulk runs of an origin that cannot be reached; all its accounts share it.
         budget: Limits retries.
         gate: Pauses and spaces the account's requests.
         admission: The line in which attempts wait for both.
@@ -98,6 +98,7 @@ class AccountRegistry:
         self._clock = clock
         self._accounts: dict[tuple[str, str], AccountState] = {}
         self._unchecked: set[tuple[str, str]] = set()
+        self._connects: WeakValueDictionary[str, PauseGate] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -108,7 +109,7 @@ class AccountRegistry:
         key = (client.origin, app_id)
         account = self._accounts.get(key)
         if account is None:
-            account = self._accounts[key] = self.new_account()
+            account = self._accounts[key] = self.new_account(client.origin)
         # In case the client is never closed.
         weakref.finalize(client, self._unchecked.add, key).atexit = False
         account.users[client] = client.interval
@@ -122,10 +123,11 @@ class AccountRegistry:
             self._accounts[key].users.pop(client, None)
         self._drop_unused([*keys, *self._unchecked])
 
-    def new_account(self) -> AccountState:
+    def new_account(self, origin: str) -> AccountState:
         """Return the initial state of an account."""
-        # Not shared by the accounts of an origin: one that has to wait would hold up the others.
-        connect = PauseGate(self._clock, base=0.1, cap=2.0)
+        connect = self._connects.get(origin)
+        if connect is None:
+            connect = self._connects[origin] = PauseGate(self._clock, base=0.1, cap=2.0)
         gate = LocalGate(self._clock)
         return AccountState(self._clock, connect, gate, Admission(self._clock, gate))
 
@@ -158,7 +160,7 @@ class ClientAccounts:
         self._joined: dict[str, AccountState] = {}
         self.origin = origin
         self.interval = interval
-        self.current = registry.new_account()
+        self.current = registry.new_account(origin)
         """The account of the latest attempt."""
 
     def use(self, app_id: str) -> AccountState:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -30,6 +29,7 @@ class PauseGate:
         self._since = 0.0
         self.closed = False
         self._probing = False
+        self._owner: object = None
         self._streak = 0
         self._changed: asyncio.Event | None = None
 
@@ -64,11 +64,12 @@ class PauseGate:
             self._streak = 0
             self._wake()
 
-    async def enter(self, gives_up: Callable[[], bool]) -> bool:
+    async def enter(self, gives_up: Callable[[], bool], owner: object = None) -> bool:
         """Wait for a turn.
 
         Args:
             gives_up: Polled while waiting; true ends the wait.
+            owner: The account; the probe of another one is waited for only briefly.
 
         Returns:
             Whether the caller is the probe, and must call `leave`.
@@ -79,9 +80,11 @@ class PauseGate:
                 # In short sleeps, so that a long pause does not hold up a run that ends.
                 await self._clock.sleep(min(left, _POLL))
             elif self._probing:
-                await self._wait_for_change()
+                if not await self._wait_for_change() and owner is not self._owner:
+                    # The probe may wait for something else, such as the rate of its own account.
+                    return False
             else:
-                self._probing = True
+                self._probing, self._owner = True, owner
                 return True
         return False
 
@@ -90,13 +93,16 @@ class PauseGate:
         self._probing = False
         self._wake()
 
-    async def _wait_for_change(self) -> None:
+    async def _wait_for_change(self) -> bool:
         if self._changed is None:
             self._changed = asyncio.Event()
         # Not for long, so that a run that ends does not wait for the probe of another.
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_POLL):
                 await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _wake(self) -> None:
         if self._changed is not None:

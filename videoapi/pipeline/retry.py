@@ -84,7 +84,7 @@ class Retries:
                         return attrs.evolve(admitted, attempts=attempt, may_have_executed=unknown > 0)
                     ready = admitted
                 if call.over:
-                    # A middleware left this task behind.
+                    # A middleware started this task and ended without it.
                     permits.release()
                     raise ConfigurationError("A middleware's call ended before its request was sent. Not sent.")
                 began = now()
@@ -92,7 +92,7 @@ class Retries:
                 outcome = await self.transport.send(request, call.begin(this))
             except VideoAPIError as error:
                 # It could not be sent, for example because the client was closed; earlier attempts were.
-                executed = call.attempt is not None and call.attempt.may_have_sent
+                executed = call.attempt is not None and call.attempt.protocol is not None
                 error.attempts, error.may_have_executed = attempt, unknown > 0 or executed
                 if unknown:
                     error.message = error.message.replace("Not sent.", "May have been executed.")
