@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 import trustme
+from hypothesis import HealthCheck, settings
+
+# A slow machine is not a reason to fail.
+settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 _outcomes: dict[str, set[str]] = defaultdict(set)
 

@@ -1,7 +1,9 @@
 """Fixtures of the command-line tests."""
 
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -38,7 +40,9 @@ def environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 @pytest.fixture
 def cli(environment: dict[str, str]) -> Cli:
     """A function that runs the command line in this process, against the sandbox."""
-    runner = CliRunner()
+    # click 8.1 mixes stderr into stdout by default; later versions never do, and lack the parameter.
+    options: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+    runner = CliRunner(**options)
     return lambda *arguments: runner.invoke(videoapi, [str(argument) for argument in arguments])
 
 
