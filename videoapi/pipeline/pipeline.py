@@ -193,12 +193,11 @@ class Pipeline:
         phase = Phase.SENT if call.may_have_executed else Phase.NOT_SENT
         if self.timer.closed:
             outcome = no_response(request, phase, ErrorKind.CONNECTION, CLOSED)
-            classification = attrs.evolve(outcome.classification, max_retries=NEVER)
-            return attrs.evolve(outcome, classification=classification, attempts=call.sent)
-        outcome = no_response(request, phase, ErrorKind.TIMEOUT, self._timeout_reason(call))
+        else:
+            outcome = no_response(request, phase, ErrorKind.TIMEOUT, self._timeout_reason(call))
         classification = outcome.classification
-        if call.waiting in (Wait.CREDENTIALS, Wait.NOTHING):
-            # Not for want of a connection, which later ones may have: user code hangs.
+        # Waiting for a connection, a rate or a pause may succeed later; user code that hangs will hang again.
+        if self.timer.closed or call.waiting in (Wait.CREDENTIALS, Wait.NOTHING):
             classification = attrs.evolve(classification, max_retries=NEVER)
         return attrs.evolve(outcome, classification=classification, attempts=call.sent)
 
