@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 import trustme
 from hypothesis import HealthCheck, settings
@@ -26,6 +28,20 @@ def authority() -> trustme.CA:
 def ca_file(authority: trustme.CA) -> Iterator[str]:
     with authority.cert_pem.tempfile() as path:
         yield path
+
+
+@pytest.fixture
+def sessions_used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """URLs sent through aiohttp's session, recorded without patching the methods that disable the fast path."""
+    used: list[str] = []
+    original = aiohttp.ClientSession._build_url
+
+    def recording(self: aiohttp.ClientSession, url: Any) -> Any:
+        used.append(str(url))
+        return original(self, url)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "_build_url", recording)
+    return used
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -24,20 +24,6 @@ from videoapi import CallTimeout, ConfigurationError, Outcome, Request, Send, Se
 DONE = repeating(answer(200, room(name="Stand-up")))
 
 
-@pytest.fixture
-def sessions_used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """URLs sent through aiohttp's session, recorded without patching the methods that disable the fast path."""
-    used: list[str] = []
-    original = aiohttp.ClientSession._build_url
-
-    def recording(self: aiohttp.ClientSession, url: Any) -> Any:
-        used.append(str(url))
-        return original(self, url)
-
-    monkeypatch.setattr(aiohttp.ClientSession, "_build_url", recording)
-    return used
-
-
 async def calls(client: VideoClient) -> None:
     await client.rooms.create(name="Stand-up")
     await client.rooms.get(ROOM_ID)
