@@ -60,6 +60,7 @@ def reads() -> Iterator[PlannedFault]:
     yield PlannedFault(_LOST, "files.get", "drop_before", {"after": 1})
 
 
+_SILENT: Final = frozenset({"drop_before", "reset_before", "drop_after", "reset_after"})
 _LOST_CREATES: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
     (_LOST, "drop_before", {}),
     (_MADE, "drop_after", {}),
@@ -93,3 +94,8 @@ def met(faults: list[tuple[str, Fault]]) -> Counter[str]:
     for name, fault in faults:
         found[name] += fault.hits
     return +found
+
+
+def unanswered(faults: list[tuple[str, Fault]]) -> int:
+    """Return how many API requests met a fault that ends the connection without a response."""
+    return sum(fault.hits for _, fault in faults if fault.kind in _SILENT and "files.get" not in fault.routes)
