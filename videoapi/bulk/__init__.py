@@ -3,9 +3,9 @@
 Independent of HTTP, and of files other than the journal.
 """
 
-from videoapi.bulk.plan import BulkItem, Plan, key_of, single_attempt
 from videoapi.bulk.report import BulkOutcome, BulkProgress, BulkReport
 from videoapi.bulk.run import GIVE_UP_AFTER, BulkRun
+from videoapi.bulk.sending import BulkItem, Plan, key_of
 
 __all__ = [
     "GIVE_UP_AFTER",
@@ -16,5 +16,4 @@ __all__ = [
     "BulkRun",
     "Plan",
     "key_of",
-    "single_attempt",
 ]

@@ -13,13 +13,13 @@ _EPOCH: Final = 1.0
 
 
 class AIMDLimit:
-    """A concurrency limit with additive increase and multiplicative decrease.
+    """A concurrency limit with additive increase and multiplicative decrease, shared by all runs of an account.
 
     Starts at 8. Grows by one per `limit` successes while at least half of it is in use. Shrinks to 0.7
     of itself when the service is overloaded, at most once per second, so that a burst of errors counts once.
 
     Args:
-        most: The maximum: the run's `concurrency`.
+        most: The maximum: the pool's connections.
         clock: Returns the current time in seconds.
     """
 
@@ -33,7 +33,7 @@ class AIMDLimit:
         self._exact = float(self.limit)
         self._in_flight = 0
         self._shrunk_at: float | None = None
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[bool], object]] = deque()
 
     def acquire_nowait(self) -> bool:
         """Take a slot if one is free, and return whether it did; give it back with `release`."""
@@ -42,17 +42,28 @@ class AIMDLimit:
         self._in_flight += 1
         return True
 
-    async def acquire(self) -> None:
-        """Wait for a slot and take it; give it back with `release`."""
+    async def acquire(self, run: object) -> bool:
+        """Wait for a slot and take it; give it back with `release`. Return False if the run ended first."""
         while not self.acquire_nowait():
-            slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(slot)
+            slot: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            self._waiting.append((slot, run))
             try:
-                await slot
+                if not await slot:
+                    return False
             except asyncio.CancelledError:
                 if slot.done() and not slot.cancelled():
                     self._wake()
                 raise
+        return True
+
+    def end(self, run: object) -> None:
+        """End the waits of a run."""
+        waiting, self._waiting = self._waiting, deque()
+        for slot, owner in waiting:
+            if owner is not run:
+                self._waiting.append((slot, owner))
+            elif not slot.done():
+                slot.set_result(False)
 
     def release(self) -> None:
         """Give a slot back."""
@@ -79,7 +90,7 @@ class AIMDLimit:
     def _wake(self) -> None:
         free = self.limit - self._in_flight
         while free > 0 and self._waiting:
-            slot = self._waiting.popleft()
+            slot, _ = self._waiting.popleft()
             if not slot.done():
-                slot.set_result(None)
+                slot.set_result(True)
                 free -= 1

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
-from collections.abc import Callable
-from functools import partial
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal
 
 import attrs
 
-from videoapi.bulk.plan import BulkItem, Emit
+from videoapi.bulk.audit import AcknowledgedRooms, Audit
 from videoapi.bulk.report import BulkOutcome, BulkReport
+from videoapi.bulk.sending import BulkItem, Job, failed
+from videoapi.creation.changes import Change, change_of
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
-from videoapi.creation.journal import Journal
-from videoapi.creation.references import job_prefix, variants, with_location
-from videoapi.creation.scan import ListedRoom, Scan, get_room
+from videoapi.creation.journal import Entry, Journal, Status
+from videoapi.creation.references import JobReferences, variants, with_location
+from videoapi.creation.scan import ListedRoom, Patience, get_room
+from videoapi.creation.self_check import SelfCheck
 from videoapi.creation.state import FINAL, Create, Step, attempted, given_up, inherited
-from videoapi.errors import NotFound, ValidationError, VideoAPIError
+from videoapi.errors import ConfigurationError, NotFound, ValidationError
 from videoapi.events import log, log_unknown
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.outcome import Outcome
-from videoapi.protocol.routes import DELETE_ROOM, Request
 from videoapi.protocol.types import Verdict
 
-_ASKED_FOR: Final = 20
+MOST_DOUBTS: Final = 1000
+"""How many creates may be in doubt before the run settles them, and only then reads on."""
+Emit = Callable[[BulkOutcome], Awaitable[None]]
 
 
 @attrs.frozen(kw_only=True)
@@ -40,9 +44,8 @@ class JobOptions:
         journal: Path of the journal file, or None.
         resend: Whether a create that is proven absent is sent again.
         dedupe: Whether duplicate rooms are deleted at the end.
-        audit: Whether the room list is read at the end.
+        audit: Whether the room list is read at the end; `settled` first waits one settle time.
         keep_rooms: Whether outcomes carry their room.
-        keep_all: Whether the report keeps a row per input.
     """
 
     job_id: str
@@ -50,67 +53,128 @@ class JobOptions:
     journal: str | os.PathLike[str] | None = None
     resend: bool = True
     dedupe: bool = False
-    audit: bool = True
+    audit: bool | Literal["settled"] = True
     keep_rooms: bool = False
-    keep_all: bool = True
 
 
-class CreateJob:
+class _Survey:
+    """The rooms of a job that the list showed when the job was resumed."""
+
+    whole = True
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self.rooms: dict[str, ListedRoom] = {}
+        """The oldest room with each reference."""
+
+    def restart(self) -> None:
+        self.rooms = {}
+
+    def visit(self, room: ListedRoom) -> None:
+        if room.reference.startswith(self._prefix):
+            other = self.rooms.get(room.reference)
+            if other is None or (room.created, room.room_id) < (other.created, other.room_id):
+                self.rooms[room.reference] = room
+
+
+class CreateJob(Job):
     """The creates of one bulk run: recalls earlier outcomes, resolves lost responses, audits the result.
 
     Args:
         creator: The client's create protocol.
         pipeline: Sends requests and streams the room list.
         options: The options of the run.
+
+    Raises:
+        ConfigurationError: If the journal's path cannot be that of a file.
     """
 
     def __init__(self, creator: Creator, pipeline: Pipeline, options: JobOptions) -> None:
         self._creator = creator
         self._pipeline = pipeline
         self._options = options
-        self._mark = job_prefix(options.job_id)
+        references = JobReferences(options.job_id)
+        self._prefix = references.prefix
         self._journal = Journal(options.journal, options.job_id) if options.journal is not None else None
-        self._survey: Scan | None = None
+        self._check = SelfCheck(creator, pipeline, references.of_self_check(), self._note_check)
+        self._rooms = AcknowledgedRooms(references.prefix)
+        self._report = BulkReport()
+        self._patience = Patience()
+        self._app_id: str | None = None
+        self._survey: dict[str, ListedRoom] | None = None
         self._trusted = True
-        self._born = 0.0
+        self._opened_at = 0.0
+        self._last_sent = float("-inf")
         self._doubts: dict[int, Doubt] = {}
         self._again: dict[int, Create] = {}
-        self._ever_in_doubt: set[str] = set()
 
     # Before sending
 
-    async def open(self) -> None:
+    async def open(self, report: BulkReport, patience: Patience) -> None:
         """Load what an earlier process may have done.
 
+        Args:
+            report: Shows how many creates are in doubt, and receives the audit.
+            patience: For how long to read again a list that cannot be read.
+
         Raises:
-            ConfigurationError: If the journal cannot be opened.
+            ConfigurationError: If the journal cannot be opened, or belongs to another account.
             VideoAPIError: If the room list of a resumable job cannot be read.
         """
-        self._born = self._creator.started_at()
-        if self._journal is not None:
-            await self._journal.open()
-        elif self._options.resumable:
-            await self._look_back()
+        self._report, self._patience = report, patience
+        # Another process may have sent its last create just now.
+        self._opened_at = self._clock()
+        if not self._options.resumable:
+            return
+        if self._journal is None:
+            await self._look_back(always=True)
+            return
+        if self._pipeline.app_id is None:
+            # Credentials that a callable returns are known from the first request on.
+            await self._survey_now()
+        self._app_id = self._pipeline.app_id
+        if await self._journal.open(self._pipeline.origin, self._app_id or ""):
+            # Whether the job is new, or its journal was lost or added later, only the list can tell.
+            await self._look_back(always=False)
+        elif await self._journal.pending(self._check.reference):
+            self._check.expect()
 
-    @property
-    def remembers(self) -> bool:
-        """Whether an earlier process may have left outcomes to recall."""
-        return self._journal is not None or self._survey is not None
+    def _clock(self) -> float:
+        return asyncio.get_running_loop().time()
 
-    async def _look_back(self) -> None:
-        """Scan the room list once no request of an earlier process can take effect any more.
+    async def _survey_now(self) -> tuple[_Survey, bool]:
+        """Read the list; return the job's rooms in it, and whether it proves that there are no others."""
+        survey = _Survey(self._prefix)
+        scan = await self._creator.look(self._pipeline, visitor=survey, patience=self._patience)
+        if scan.error is not None:
+            raise scan.error
+        if check := survey.rooms.pop(self._check.reference, None):
+            self._check.adopt([check])
+            self._check.expect()
+        return survey, scan.proves_absence(None)
+
+    async def _look_back(self, *, always: bool) -> None:
+        """Read the room list once no request of an earlier process can take effect any more.
 
         Without a journal, a new job looks the same as a crashed one, so every job waits. Items that the
         list does not show may then be sent, if the list can be trusted.
+
+        Args:
+            always: Whether to wait also if the list does not show any room of the job yet.
         """
-        creator = self._creator
-        await creator.ensure_known_room(self._pipeline, {False, True})
-        since = max(self._born, creator.memory.latest(self._mark))
-        await creator.sleep_until(self._pipeline, partial(creator.settled_from, since, (False, True)))
-        self._survey = await creator.scanner.look(self._pipeline, counted=self._is_mine)
-        if self._survey.error is not None:
-            raise self._survey.error
-        self._trusted = self._survey.proves_absence(None)
+        survey, _ = await self._survey_now()
+        if not always and not survey.rooms:
+            return
+        await self._check.ensure({False, True}, self._patience)
+        await self._creator.wait_for_proof(
+            self._pipeline, self._opened_at, (False, True), self._patience, "job resumed from the list of rooms"
+        )
+        survey, self._trusted = await self._survey_now()
+        self._survey = survey.rooms
+
+    async def _note_check(self) -> None:
+        if self._journal is not None and self._app_id is not None:
+            await self._journal.intend(self._check.reference, b"", b"")
 
     async def recall(self, item: BulkItem) -> BulkOutcome | None:
         """Return the earlier outcome of an item, or None if it must be sent or is now unresolved.
@@ -118,40 +182,70 @@ class CreateJob:
         Raises:
             ConfigurationError: If the journal cannot be written; the item must not be sent.
         """
-        if item.index in self._again:
+        if self._journal is None and self._survey is None:
             return None
+        entry: Entry | None = None
         if self._journal is not None:
-            return await self._from_journal(item, self._journal)
-        if self._survey is None:
-            return None
-        found = self._survey.found
-        # Try both locations: the spec may have gained or lost its owner_ref since.
-        rooms = next((rooms for reference in variants(_reference(item)) if (rooms := found.get(reference))), None)
-        if rooms:
-            return self._made(item, rooms[0].room_id)
-        if not self._trusted:
-            self._put_in_doubt(item, inherited(self._born), None)
+            self._check_account()
+            entry = await self._journal.intend(_entry(item), _identity(item), _spec(item))
+            if entry is not None and entry.status == "created":
+                return await self._from_journal(item, entry)
+        listed = self._listed(item)
+        if listed is not None:
+            return await self._existing(item, listed)
+        if entry is not None or (self._survey is not None and not self._trusted):
+            self._put_in_doubt(item, inherited(self._opened_at), None)
         return None
 
-    async def _from_journal(self, item: BulkItem, journal: Journal) -> BulkOutcome | None:
-        spec = hashlib.blake2s(item.request.body or b"").digest()
-        entry = await journal.intend(_entry(item), spec)
-        if entry is None:
-            return None
-        if entry.spec != spec:
-            error = ValidationError(
-                f"The journal has another spec under the key {item.key!r}. Give a changed job another job_id=.",
-                field="key",
+    def _check_account(self) -> None:
+        if self._pipeline.app_id != self._app_id:
+            raise ConfigurationError(
+                f"The credentials are now those of APP_ID {self._pipeline.app_id}, and the journal is that of "
+                f"{self._app_id}. Not sent."
             )
-            return BulkOutcome(index=item.index, key=item.key, reference=_reference(item), status="failed", error=error)
-        if entry.status == "created":
-            return self._made(item, entry.room_id or "")
-        if entry.status is None:
-            since = max(self._born, self._creator.memory.latest(self._mark))
-            self._put_in_doubt(item, inherited(since), None)
-        return None
+
+    def _listed(self, item: BulkItem) -> ListedRoom | None:
+        survey = self._survey or {}
+        # Both locations: the spec may have gained or lost its owner_ref since.
+        return next((room for form in variants(_reference(item)) if (room := survey.get(form))), None)
+
+    async def _from_journal(self, item: BulkItem, entry: Entry) -> BulkOutcome:
+        room_id = entry.room_id or ""
+        if entry.identity != _identity(item):
+            return _another_room(item, room_id)
+        changed = entry.spec != _spec(item)
+        return self._made(item, room_id, await self._fetched(room_id), changed)
+
+    async def _existing(self, item: BulkItem, listed: ListedRoom) -> BulkOutcome:
+        """Return the outcome of an item whose room an earlier run created."""
+        assert listed.raw is not None
+        change = change_of(json.loads(item.request.body or b"{}"), json.loads(listed.raw))
+        self._write(item, "created", listed.room_id)
+        if change is Change.IDENTITY:
+            return _another_room(item, listed.room_id)
+        room = listed.room if self._options.keep_rooms else None
+        return self._made(item, listed.room_id, room, change is Change.CONTENT)
+
+    async def _fetched(self, room_id: str) -> Room | None:
+        if not self._options.keep_rooms:
+            return None
+        try:
+            room: Room = await self._pipeline.run(get_room(self._pipeline, room_id))
+        except NotFound:
+            return None
+        return room
 
     # While sending
+
+    @property
+    def full(self) -> bool:
+        """Whether so many creates are in doubt that some must be settled first."""
+        return len(self._doubts) >= MOST_DOUBTS
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether any create is in doubt."""
+        return bool(self._doubts)
 
     def in_doubt(self, item: BulkItem) -> bool:
         """Return whether an item is unresolved."""
@@ -162,79 +256,97 @@ class CreateJob:
         self._creator.note(item.request, outcome)
         verdict = outcome.classification.verdict
         if verdict is Verdict.DONE:
+            self._last_sent = self._clock()
             self._again.pop(item.index, None)
+            self._rooms.add(outcome.value.room_id, item.index)
             self._write(item, "created", outcome.value.room_id)
         elif outcome.may_have_executed:
+            self._last_sent = self._clock()
             create = self._again.pop(item.index, Create())
-            now = asyncio.get_running_loop().time()
-            self._put_in_doubt(item, attempted(create, Verdict.UNKNOWN, now), outcome)
+            self._put_in_doubt(item, attempted(create, Verdict.UNKNOWN, self._last_sent), outcome)
         elif verdict is Verdict.REJECTED:
             self._write(item, "failed")
 
+    def not_sent(self, item: BulkItem) -> None:
+        """Record that an item will not be sent in this run."""
+        self._write(item, "not_sent")
+
     def torn_down(self, item: BulkItem) -> None:
         """Record that an item was abandoned in flight."""
-        self._creator.memory.note(item.request)
+        self._creator.memory.note_sent(_reference(item), item.request.reference_in_data, self._clock())
 
     def _put_in_doubt(self, item: BulkItem, create: Create, outcome: Outcome | None) -> None:
         self._doubts[item.index] = Doubt(item.request, create, outcome, item=item)
-        self._ever_in_doubt.add(_reference(item))
+        self._report.in_doubt = len(self._doubts)
 
     # After sending
 
-    async def settle(self, emit: Emit, stopping: Callable[[], bool]) -> list[BulkItem]:
+    async def settle(self, emit: Emit) -> list[BulkItem]:
         """Resolve the unresolved creates, and emit those that are final.
-
-        Args:
-            emit: Receives each outcome.
-            stopping: Polled while waiting; true gives up at once.
 
         Returns:
             The items that are proven absent and may be sent again.
         """
         doubts = list(self._doubts.values())
-        if doubts and not stopping():
+        if doubts and not self._patience.stopping():
             try:
-                await self._creator.reconcile(self._pipeline, doubts, resend=self._options.resend, stopping=stopping)
+                await self._creator.reconcile(
+                    self._pipeline, doubts, self._check, resend=self._options.resend, patience=self._patience
+                )
             except Exception as error:
                 # The credentials callable or a middleware, for example; the creates stay unknown.
                 _give_up(doubts, error)
+        again: list[BulkItem] = []
         for doubt in doubts:
+            item: BulkItem = doubt.item
             if doubt.create.step is not Step.SEND:
-                del self._doubts[doubt.item.index]
-                await emit(self._settled(doubt))
-        self._again.update((index, doubt.create) for index, doubt in self._doubts.items())
-        again: list[BulkItem] = [doubt.item for doubt in self._doubts.values()]
-        self._doubts.clear()
+                await emit(self._resolved(doubt))
+            else:
+                self._again[item.index] = doubt.create
+                again.append(item)
+            del self._doubts[item.index]
+            self._report.in_doubt = len(self._doubts)
         return again
 
-    def unsettled(self) -> list[BulkOutcome]:
+    async def sends_again(self, item: BulkItem) -> None:
+        """Record that an item that is proven absent is about to be sent again.
+
+        Raises:
+            ConfigurationError: If the journal cannot be written; the item must not be sent.
+        """
+        if self._journal is not None:
+            self._check_account()
+            await self._journal.sends_again(_entry(item), _identity(item), _spec(item))
+
+    def give_up(self) -> list[BulkOutcome]:
         """Return the outcomes of creates still unresolved when the run is torn down, for its report."""
         doubts = list(self._doubts.values())
         self._doubts.clear()
-        for doubt in doubts:
-            doubt.create = given_up(doubt.create)
-        return [self._settled(doubt) for doubt in doubts]
+        self._report.in_doubt = 0
+        return [self._resolved(doubt) for doubt in doubts]
 
-    def _settled(self, doubt: Doubt) -> BulkOutcome:
+    def _resolved(self, doubt: Doubt) -> BulkOutcome:
         item: BulkItem = doubt.item
-        if doubt.create.step is Step.MADE:
-            room = doubt.room if self._options.keep_rooms else None
-            self._write(item, "created", doubt.create.rooms[0])
-            return self._made(item, doubt.create.rooms[0], room)
-        not_made = doubt.create.step is Step.NOT_MADE
-        if not_made:
+        doubt.create = given_up(doubt.create)
+        listed = doubt.listed
+        if doubt.create.step is Step.MADE and listed is not None:
+            change = Change.NONE
+            if doubt.outcome is None:
+                # It was sent by an earlier run, perhaps from another spec.
+                change = change_of(json.loads(item.request.body or b"{}"), json.loads(listed.raw or b"{}"))
+            self._write(item, "created", listed.room_id)
+            if change is Change.IDENTITY:
+                return _another_room(item, listed.room_id)
+            room = listed.room if self._options.keep_rooms else None
+            return self._made(item, listed.room_id, room, change is Change.CONTENT)
+        if doubt.create.step is Step.NOT_MADE:
             self._write(item, "failed")
-        else:
-            log_unknown(item.request.route.name, doubt.reference)
-        return BulkOutcome(
-            index=item.index,
-            key=item.key,
-            reference=doubt.reference,
-            status="failed" if not_made else "unknown",
-            error=doubt.error(),
-        )
+            return failed(item, "failed", doubt.error())
+        log_unknown(item.request.route.name, doubt.reference)
+        return failed(item, "unknown", doubt.error())
 
-    def _made(self, item: BulkItem, room_id: str, room: Room | None = None) -> BulkOutcome:
+    def _made(self, item: BulkItem, room_id: str, room: Room | None, changed: bool) -> BulkOutcome:
+        self._rooms.add(room_id, item.index)
         return BulkOutcome(
             index=item.index,
             key=item.key,
@@ -242,79 +354,44 @@ class CreateJob:
             status="created",
             room_id=room_id,
             room=room,
+            changed=changed,
         )
 
-    def _write(self, item: BulkItem, status: str, room_id: str | None = None) -> None:
+    def _write(self, item: BulkItem, status: Status, room_id: str | None = None) -> None:
         if self._journal is not None:
             self._journal.ended(_entry(item), status, room_id)
 
-    # Audit
+    # The end
 
-    async def audit(self, report: BulkReport) -> None:
-        """Read the room list again, and report duplicate and missing rooms.
-
-        Covers all rooms of the run with `keep_all` or `dedupe`, otherwise only those that were ever unresolved.
-        """
+    async def audit(self) -> None:
+        """Read the room list again, and report duplicate and missing rooms."""
+        if not self._options.audit or not (self._rooms or self._last_sent > 0):
+            return
+        check = self._check.reference
+        audit = Audit(self._creator, self._pipeline, self._report, self._rooms, check, dedupe=self._options.dedupe)
         try:
-            await self._audit(report)
+            if self._options.audit == "settled":
+                await self._creator.wait_for_proof(self._pipeline, self._last_sent, (), self._patience, "audit")
+            await audit.run(self._last_sent, self._patience)
         except Exception as error:
             # The credentials callable or a middleware, for example; the outcomes are complete.
-            report.audited = False
             log.warning("the rooms of the run were not audited: %s", error)
-
-    async def _audit(self, report: BulkReport) -> None:
-        if not self._options.audit:
             return
-        every = self._options.keep_all or self._options.dedupe
-        if not every and not self._ever_in_doubt:
-            return
-        scan = await self._creator.scanner.look(
-            self._pipeline, counted=self._is_mine if every else self._ever_in_doubt.__contains__
-        )
-        report.audited = scan.complete
-        if not scan.complete:
-            return
-        acknowledged = {outcome.reference: outcome.room_id for outcome in report.made}
-        for reference, rooms in scan.found.items():
-            if len(rooms) > 1:
-                report.duplicates[reference] = tuple(room.room_id for room in rooms)
-                if self._options.dedupe:
-                    await self._delete_surplus(rooms, acknowledged.get(reference), report)
-        await self._find_missing(scan, report)
-
-    async def _delete_surplus(self, rooms: list[ListedRoom], acknowledged: str | None, report: BulkReport) -> None:
-        ids = [room.room_id for room in rooms]
-        keep = acknowledged if acknowledged in ids else ids[0]
-        for room_id in ids:
-            if room_id == keep:
-                continue
-            self._creator.controls.forget(room_id)
-            request = Request(route=DELETE_ROOM, path=DELETE_ROOM.path(room_id), options=self._pipeline.options)
-            outcome = await self._pipeline.send(request)
-            if outcome.verdict is Verdict.DONE:
-                report.removed.append(room_id)
-
-    async def _find_missing(self, scan: Scan, report: BulkReport) -> None:
-        """Report acknowledged rooms that are gone; request up to 20 individually, because the list may lag."""
-        unseen = [outcome for outcome in report.made if outcome.reference not in scan.found]
-        for outcome in unseen[:_ASKED_FOR]:
-            try:
-                await self._pipeline.run(get_room(self._pipeline, outcome.room_id or ""))
-            except NotFound:
-                report.missing.append(outcome)
-            except VideoAPIError:
-                report.audited = False
+        if check in self._rooms.strays:
+            self._check.adopt(self._rooms.strays[check])
 
     async def aclose(self) -> None:
-        """Delete the self-check room and close the journal."""
+        """Delete the self-check rooms and close the journal.
+
+        Raises:
+            ConfigurationError: If the journal could not be written.
+        """
         try:
-            await self._creator.delete_probe_rooms(self._pipeline)
+            if await self._check.delete() and self._journal is not None:
+                self._journal.ended(self._check.reference, "deleted")
         finally:
             if self._journal is not None:
                 await self._journal.aclose()
-
-    def _is_mine(self, reference: str) -> bool:
-        return reference.startswith(self._mark)
 
 
 def _give_up(doubts: list[Doubt], error: Exception) -> None:
@@ -323,9 +400,30 @@ def _give_up(doubts: list[Doubt], error: Exception) -> None:
             doubt.create, doubt.later = given_up(doubt.create), error
 
 
+def _another_room(item: BulkItem, room_id: str) -> BulkOutcome:
+    error = ValidationError(
+        f"The key {item.key!r} already stands for room {room_id}, which has another name or owner_ref. "
+        "Give a changed room another key, or update that room.",
+        field="key",
+        may_have_executed=True,
+        reference=_reference(item),
+    )
+    return attrs.evolve(failed(item, "failed", error), room_id=room_id)
+
+
 def _entry(item: BulkItem) -> str:
     """Return the journal key of an item, independent of where the room carries the reference."""
     return with_location(_reference(item), in_data=False)
+
+
+def _identity(item: BulkItem) -> bytes:
+    """Return a hash of what makes a room another room: its name and `owner_ref`."""
+    identity: Any = [str(item.given.name), None if item.given.owner_ref is None else str(item.given.owner_ref)]
+    return hashlib.blake2s(json.dumps(identity).encode(), digest_size=8).digest()
+
+
+def _spec(item: BulkItem) -> bytes:
+    return hashlib.blake2s(item.request.body or b"", digest_size=16).digest()
 
 
 def _reference(item: BulkItem) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, Literal
 
 import attrs
@@ -20,6 +21,7 @@ class BulkOutcome:
     Args:
         index: The input's position, from 0.
         key: The input's key as given, or None if it has none; for a delete, the room ID.
+        spec: The input as given, so that you can run the failures again; None if the input succeeded.
         reference: The reference of a create; the room carries it if it exists.
         status: `created`, `deleted`, `failed` (definitely not done), `unknown` (may be done) or
             `not_sent`.
@@ -27,6 +29,8 @@ class BulkOutcome:
         token: The issued token; only `.value` reveals its text.
         error: The error of an input that did not succeed, or None.
         room: The created room, if the run keeps rooms.
+        changed: Whether the room was created by an earlier run of the job, and its settings or data differ from
+            the spec; the room was not updated.
     """
 
     index: int
@@ -37,6 +41,8 @@ class BulkOutcome:
     token: Any = None
     error: VideoAPIError | None = None
     room: Any = None
+    changed: bool = False
+    spec: Any = attrs.field(default=None, repr=False)
 
 
 @attrs.define(kw_only=True)
@@ -53,9 +59,14 @@ class BulkReport:
         exhausted: Whether the inputs were read to the end.
         stopped: The error that stopped the run early, or None.
         concurrency: Number of items that may be in flight now; decreases when the service is overloaded.
-        audited: Whether the complete room list was read at the end of a run of creates.
+        in_doubt: Number of creates that wait for proof now.
+        settles_at: While the run waits for proof: when the settle time ends, in seconds of the event loop's clock.
+        audited: The moment for which the room list proves that `duplicates` and `missing` are complete. None if it
+            was not read, could not be read, or was read less than a settle time after the last create: then
+            `duplicates` names those seen, and `missing` is empty.
         duplicates: IDs of the rooms that carry the same reference, by reference, oldest first.
-        missing: Outcomes `created` whose room no longer exists at the end.
+        missing: Outcomes `created` whose room no longer exists at the end, by index. `create_each` keeps no
+            outcomes: these name the index and the room ID only.
         removed: IDs of the duplicate rooms that `dedupe="delete"` has deleted.
     """
 
@@ -68,7 +79,9 @@ class BulkReport:
     exhausted: bool = False
     stopped: VideoAPIError | None = None
     concurrency: int = 0
-    audited: bool = False
+    in_doubt: int = 0
+    settles_at: float | None = None
+    audited: datetime | None = None
     duplicates: dict[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
     missing: list[BulkOutcome] = attrs.field(factory=list, repr=False)
     removed: list[str] = attrs.field(factory=list, repr=False)
@@ -98,5 +111,5 @@ class BulkReport:
             rows.sort(key=lambda outcome: outcome.index)
 
 
-BulkProgress = Callable[[BulkReport], object]
-"""Callback that receives the report after each outcome; must not block."""
+BulkProgress = Callable[[BulkReport], Awaitable[object] | object]
+"""Callback or coroutine function that receives the report after each outcome. What it raises is logged."""

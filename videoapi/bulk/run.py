@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
+import logging
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
-from videoapi.bulk.course import Course
+import attrs
+
+from videoapi.bulk.compact import SeenKeys
 from videoapi.bulk.create_job import CreateJob
 from videoapi.bulk.inputs import Inputs
-from videoapi.bulk.plan import BulkItem, Plan
 from videoapi.bulk.report import BulkOutcome, BulkProgress, BulkReport
-from videoapi.bulk.sending import Sender, checked_concurrency, failed
+from videoapi.bulk.sending import BulkItem, Job, Plan, Sender, checked_concurrency, failed
 from videoapi.config import positive_seconds
+from videoapi.creation.scan import Patience
 from videoapi.errors import ConfigurationError, ConnectionFailed, CredentialsUnavailable, ValidationError, VideoAPIError
 from videoapi.pipeline.pipeline import Pipeline
 
+log = logging.getLogger(__name__)
+
 S = TypeVar("S")
 GIVE_UP_AFTER: Final = 120.0
-_Given = BulkItem | BulkOutcome
-"""An input that is ready to be sent, or the outcome of one that already has ended."""
 
 
 class BulkRun(Generic[S]):
@@ -52,14 +56,29 @@ class BulkRun(Generic[S]):
         self._progress = progress
         self._keep_all = keep_all
         self._inputs = Inputs(inputs)
-        self._keys: set[str] = set()
+        self._keys = SeenKeys()
+        self._absent: deque[BulkItem] = deque()
         self._task: asyncio.Task[None] | None = None
         self._finished: asyncio.Queue[BulkOutcome | None] = asyncio.Queue(maxsize=self._workers)
-        self._left = False
+        self._iterated = self._left = False
         self.report = BulkReport()
-        limit = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
-        self._course = Course(pipeline.retries.accounts, self.report, positive_seconds("timeout", timeout), limit)
-        self._sender = Sender(pipeline, plan.finish, job, self._course, self.report, self._workers)
+        self._give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
+        self._sender = Sender(
+            pipeline,
+            plan.finish,
+            job or Job(),
+            self.report,
+            workers=self._workers,
+            timeout=positive_seconds("timeout", timeout),
+            give_up_after=self._give_up_after,
+            stopped=self._inputs.stop,
+        )
+        options = attrs.evolve(pipeline.options, must_stop=self._sender.must_stop)
+        if plan.sends_once:
+            options = attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))
+        self._options = options
+
+    # What the consumer calls
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -70,170 +89,29 @@ class BulkRun(Generic[S]):
     ) -> None:
         await self.aclose()
 
-    async def __aiter__(self) -> AsyncIterator[BulkOutcome]:
+    def __aiter__(self) -> AsyncIterator[BulkOutcome]:
         """Yield the outcomes as they finish.
 
         Raises:
-            Exception: If the iterator of the inputs raised it, after the outcomes of all inputs read;
-                it carries the report as `.report`.
+            ConfigurationError: At once, if the run is iterated over a second time, or is over.
+            VideoAPIError: At the end, what stopped the run before all inputs were read (`report.stopped`).
+            Exception: At the end, what the iterator of the inputs raised. Both carry the report as `.report`.
         """
+        if self._iterated or self._left:
+            raise ConfigurationError("The outcomes of a run can be iterated over once, by one consumer.")
+        self._iterated = True
+        return self._outcomes()
+
+    async def _outcomes(self) -> AsyncGenerator[BulkOutcome, None]:
         self._start()
         try:
             while (outcome := await self._finished.get()) is not None:
                 yield outcome
         finally:
             await self.aclose()
-        if self._inputs.error is not None:
-            raise _with_report(self._inputs.error, self.report)
-
-    async def aclose(self) -> None:
-        """Stop sending, wait for the requests in flight, and keep their outcomes in `report`."""
-        self._left = True
-        self._course.stopping = True
-        self._drain()
-        task = self._task
-        try:
-            if task is not None:
-                await _ended(task)
-        except BaseException as error:
-            raise _with_report(error, self.report) from None
-        finally:
-            self._drain()
-            self.report.sort()
-
-    def _start(self) -> None:
-        if self._left:
-            raise ConfigurationError("This run is over; outcomes can be iterated over once.")
-        if self._task is None:
-            self._pipeline.pool.check()
-            self._course.begin()
-            self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def _run(self) -> None:
-        job = self._job
-        try:
-            if job is not None:
-                await self._open(job)
-            ready = self._inputs.at_once and not (job is not None and job.remembers)
-            await self._pass(self._at_hand() if ready else None)
-            if job is not None:
-                while absent := deque(await job.settle(self._emit, self._course.must_stop)):
-                    await self._send_again(absent)
-                if not self._course.stopping:
-                    await job.audit(self.report)
-        finally:
-            self.report.exhausted = self._inputs.exhausted
-            for outcome in job.unsettled() if job is not None else ():
-                self.report.count(outcome)
-            try:
-                await self._inputs.aclose()
-            finally:
-                if job is not None:
-                    await job.aclose()
-            if not self._left:
-                await self._finished.put(None)
-
-    async def _send_again(self, items: deque[BulkItem]) -> None:
-        """Resend items proven absent; those left when the run ends are `failed`, because they were sent before."""
-        try:
-            await self._pass(self._one_by_one(items))
-            while items:
-                item = items.popleft()
-                await self._emit(failed(item, "failed", self.report.stopped or _not_again(item)))
-        finally:
-            for item in items:
-                self.report.count(failed(item, "failed", _not_again(item)))
-
-    async def _open(self, job: CreateJob) -> None:
-        try:
-            await job.open()
-        except CredentialsUnavailable as error:
-            self._course.stop(error)
-        except ConfigurationError:
-            raise
-        except VideoAPIError as error:
-            self._course.stop(error)
-
-    async def _pass(self, at_hand: Iterator[_Given] | None) -> None:
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(self._workers):
-                workers.create_task(self._work(at_hand))
-
-    async def _work(self, at_hand: Iterator[_Given] | None) -> None:
-        """Process inputs one by one: from `at_hand`, or else inputs that must be awaited."""
-        while True:
-            item = next(at_hand, None) if at_hand is not None else await self._next_input()
-            if item is None:
-                return
-            outcome = item if isinstance(item, BulkOutcome) else await self._sender.send(item)
-            if outcome is not None and self._note(outcome):
-                await self._finished.put(outcome)
-
-    # All workers share one generator. It never awaits, so no two of them can be inside it at once.
-    def _at_hand(self) -> Iterator[_Given]:
-        must_stop, read = self._course.must_stop, self._inputs.next_at_once
-        while not must_stop() and (given := read()) is not None:
-            yield self._prepared(*given)
-
-    def _one_by_one(self, items: deque[BulkItem]) -> Iterator[_Given]:
-        while items and not self._course.must_stop():
-            yield items.popleft()
-
-    async def _next_input(self) -> _Given | None:
-        inputs, job = self._inputs, self._job
-        if self._course.must_stop():
-            return None
-        # A loop, not recursion: a resumed job may have thousands of unresolved items in a row.
-        while (read := inputs.next_at_once() if inputs.at_once else await self._read(inputs)) is not None:
-            item = self._prepared(*read)
-            if isinstance(item, BulkOutcome) or job is None or not job.remembers:
-                return item
-            try:
-                outcome = await job.recall(item)
-            except VideoAPIError as error:
-                self._course.stop(error)
-                return failed(item, "not_sent", error)
-            if outcome is not None or not job.in_doubt(item):
-                return outcome or item
-        return None
-
-    async def _read(self, inputs: Inputs[S]) -> tuple[int, S] | None:
-        return await self._pipeline.until_closed(inputs.next)
-
-    def _prepared(self, index: int, given: S) -> BulkItem | BulkOutcome:
-        key = None
-        try:
-            key = self._plan.key_of(given)
-            if key is not None:
-                # Compare as text: an outcome file cannot distinguish 7 from "7".
-                if (text := str(key)) in self._keys:
-                    raise ValidationError(f"The key {key!r} stands twice in this run.", field="key")
-                self._keys.add(text)
-            return self._plan.prepare(index, given, key)
-        except VideoAPIError as error:
-            return BulkOutcome(index=index, key=key, status="failed", error=error)
-
-    async def _emit(self, outcome: BulkOutcome) -> None:
-        if self._note(outcome):
-            await self._finished.put(outcome)
-
-    def _note(self, outcome: BulkOutcome) -> bool:
-        """Count an outcome in the report; return whether it must be yielded, and so is not kept there."""
-        to_yield = not self._keep_all and not self._left
-        self.report.count(outcome, keep=not to_yield)
-        if self._progress is not None:
-            self._progress(self.report)
-        return to_yield
-
-    def _drain(self) -> None:
-        """Move queued outcomes to the report, which also unblocks workers waiting to put theirs."""
-        while True:
-            try:
-                outcome = self._finished.get_nowait()
-            except asyncio.QueueEmpty:
-                return
-            if outcome is not None:
-                self.report.keep(outcome)
+        error = self._inputs.error or (None if self.report.exhausted else self.report.stopped)
+        if error is not None:
+            raise _with_report(error, self.report)
 
     async def run_to_completion(self) -> BulkReport:
         """Run to completion and return the report, with a row per input.
@@ -253,6 +131,172 @@ class BulkRun(Generic[S]):
         if self._inputs.error is not None:
             raise _with_report(self._inputs.error, self.report)
         return self.report
+
+    async def aclose(self) -> None:
+        """Stop sending, wait for the requests in flight, and keep their outcomes in `report`."""
+        self._left = True
+        self._sender.stop()
+        self._drain()
+        task = self._task
+        try:
+            if task is not None:
+                await _ended(task)
+        except BaseException as error:
+            raise _with_report(error, self.report) from None
+        finally:
+            self._drain()
+            self.report.sort()
+
+    def _start(self) -> None:
+        if self._left:
+            raise ConfigurationError("This run is over.")
+        if self._task is None:
+            self._pipeline.pool.check()
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    # The run
+
+    async def _run(self) -> None:
+        job = self._job
+        self._sender.begin()
+        try:
+            # Nothing is sent for an empty input.
+            if await self._inputs.peek() and (job is None or await self._open(job)):
+                await self._pass()
+                while job is not None and job.unsettled:
+                    self._absent.extend(await job.settle(self._emit))
+                    await self._pass()
+                while self._absent:
+                    await self._emit(_not_sent_again(self._absent.popleft(), self.report.stopped))
+                if job is not None and not self._sender.stopping:
+                    await job.audit()
+        finally:
+            self._sender.end()
+            await self._close(job)
+
+    async def _close(self, job: CreateJob | None) -> None:
+        """Give every input that was read an outcome, and close what the run has opened."""
+        try:
+            await self._inputs.aclose()
+        finally:
+            self.report.exhausted = self._inputs.exhausted
+            for item in self._absent:
+                self.report.count(_not_sent_again(item, self.report.stopped))
+            for index, given in self._inputs.unclaimed:
+                self.report.count(BulkOutcome(index=index, status="not_sent", spec=given))
+            try:
+                if job is not None:
+                    for outcome in job.give_up():
+                        self.report.count(outcome)
+                    await self._close_job(job)
+            finally:
+                if not self._left:
+                    await self._finished.put(None)
+
+    async def _close_job(self, job: CreateJob) -> None:
+        try:
+            await job.aclose()
+        except ConfigurationError as error:
+            # The journal: all outcomes are known, but a later run will not find them there.
+            self.report.stopped = self.report.stopped or error
+
+    async def _open(self, job: CreateJob) -> bool:
+        patience = Patience(
+            give_up_after=self._give_up_after,
+            stopping=self._sender.must_stop,
+            waits_until=lambda moment: setattr(self.report, "settles_at", moment),
+        )
+        try:
+            await job.open(self.report, patience)
+        except VideoAPIError as error:
+            if isinstance(error, ConfigurationError) and not isinstance(error, CredentialsUnavailable):
+                raise
+            self._sender.stop(error)
+            return False
+        return True
+
+    async def _pass(self) -> None:
+        """Send what is to be sent again, then read on, until the inputs or the run end or too many are in doubt."""
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(self._workers):
+                workers.create_task(self._work())
+
+    async def _work(self) -> None:
+        while (item := await self._next()) is not None:
+            outcome = item if isinstance(item, BulkOutcome) else await self._sender.send(item)
+            if outcome is not None:
+                await self._emit(outcome)
+
+    async def _next(self) -> BulkItem | BulkOutcome | None:
+        """Return the next item to send, or the outcome of an input that needs no request."""
+        job, sender = self._job, self._sender
+        if self._absent and not sender.must_stop():
+            item = self._absent.popleft()
+            assert job is not None
+            return await self._noted(item, job.sends_again(item))
+        while not sender.must_stop() and not (job is not None and job.full):
+            given = await self._inputs.next()
+            if given is None:
+                return None
+            prepared = self._prepared(*given)
+            if job is None or isinstance(prepared, BulkOutcome):
+                return prepared
+            outcome = await self._noted(prepared, job.recall(prepared))
+            if isinstance(outcome, BulkOutcome) or not job.in_doubt(prepared):
+                return outcome
+        return None
+
+    async def _noted(self, item: BulkItem, note: Any) -> BulkItem | BulkOutcome:
+        """Await what the job knows about an item, and its journal; return the item if it may be sent."""
+        try:
+            known: BulkOutcome | None = await note
+        except VideoAPIError as error:
+            self._sender.stop(error)
+            return failed(item, "not_sent", error)
+        return known or item
+
+    def _prepared(self, index: int, given: S) -> BulkItem | BulkOutcome:
+        key = None
+        try:
+            key = self._plan.key_of(given)
+            if key is not None and not self._keys.add(key):
+                raise ValidationError(f"The key {key!r} appears twice in this run.", field="key")
+            return self._plan.prepare(index, given, key, self._options)
+        except VideoAPIError as error:
+            problem = error
+        except Exception as error:
+            # Such as a key whose hash raises, or data nested too deeply.
+            problem = ValidationError(f"The input cannot be read: it raised {type(error).__name__}.")
+            problem.__cause__ = error
+        return BulkOutcome(index=index, key=key, status="failed", error=problem, spec=given)
+
+    async def _emit(self, outcome: BulkOutcome) -> None:
+        """Count an outcome in the report, and yield it unless the report keeps it."""
+        to_yield = not self._keep_all and not self._left
+        self.report.count(outcome, keep=not to_yield)
+        if self._progress is not None:
+            await self._show_progress(self._progress)
+        if to_yield:
+            await self._finished.put(outcome)
+
+    async def _show_progress(self, progress: BulkProgress) -> None:
+        try:
+            shown = progress(self.report)
+            if inspect.isawaitable(shown):
+                await shown
+        except Exception:
+            # The outcome stands, whatever becomes of its display.
+            log.exception("progress= raised an error")
+
+    def _drain(self) -> None:
+        """Move queued outcomes to the report, which also unblocks workers waiting to put theirs."""
+        while True:
+            try:
+                outcome = self._finished.get_nowait()
+            except asyncio.QueueEmpty:
+                return
+            if outcome is not None:
+                self.report.keep(outcome)
 
 
 async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
@@ -279,14 +323,17 @@ async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
     raise failure
 
 
-def _not_again(item: BulkItem) -> VideoAPIError:
-    return ConnectionFailed(
-        f"{item.request.method} {item.request.route.template}: sent, proven not done, and not sent again "
-        "as the run ended.",
+def _not_sent_again(item: BulkItem, stopped: VideoAPIError | None) -> BulkOutcome:
+    """Return the outcome of an item that was sent, was proven absent, and was not sent again."""
+    where = f"{item.request.method} {item.request.route.template}"
+    error = ConnectionFailed(
+        f"{where}: sent, proven not executed, and not sent again as the run ended.",
         method=item.request.method,
         path=item.request.route.template,
+        reference=item.request.reference,
         retryable=True,
     )
+    return failed(item, "failed", stopped or error)
 
 
 def _with_report(error: BaseException, report: BulkReport) -> BaseException:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, Literal
 
-from videoapi.creation.controls import Controls
-from videoapi.creation.create_request import create_request, new_reference
-from videoapi.creation.doubts import Doubt, Memory, still_unknown
+from videoapi.creation.create_request import new_reference
+from videoapi.creation.doubts import Doubt, still_unknown
+from videoapi.creation.memory import Memory, can_be_known
 from videoapi.creation.references import DATA_KEY, is_in_data, is_reference, reference_in, variants, with_location
-from videoapi.creation.scan import Scan, Scanner, get_room
+from videoapi.creation.scan import ONE_LOOK, ListedRoom, Patience, Scan, Scanner, Visitor, get_room
+from videoapi.creation.self_check import SelfCheck
 from videoapi.creation.state import FINAL, Create, CreatePolicy, ScanResult, Step, attempted, given_up, scanned
 from videoapi.errors import CreateOutcomeUnknown, ValidationError, VideoAPIError
 from videoapi.events import log, log_unknown
-from videoapi.models.rooms import Room, RoomSpec
+from videoapi.models.rooms import Room
 from videoapi.models.validation import check_room_id
 from videoapi.pipeline.clock import LoopClock
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome
-from videoapi.protocol.routes import DELETE_ROOM, Request
+from videoapi.protocol.routes import Request
 from videoapi.protocol.types import Verdict
 
 OnUnknown = Literal["look", "resend", "strict"]
@@ -29,7 +30,8 @@ DEFAULT_SETTLE: Final = 75.0
 """How long a request can still take effect after its connection broke, in seconds: common gateways allow 60 s."""
 _POLLS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 _NAP: Final = 0.25
-_CHECKS: Final = 5
+_ROUNDS: Final = 3
+_PAID: Final = Patience(paid=True)
 
 
 class Creator:
@@ -43,22 +45,13 @@ class Creator:
         self._configured = settle
         self._lag = 0.0
         self._clock = LoopClock()
-        self._born: float | None = None
-        self._checks: dict[str, str | None] = {}
-        self.controls = Controls()
         self.memory = Memory()
-        self.scanner = Scanner(self.controls, lambda: self.settle)
+        self._scanner = Scanner(self.memory, lambda: self.settle)
 
     @property
     def settle(self) -> float:
         """Seconds to wait before absence is proof: as configured, plus three times the longest list lag seen."""
         return self._configured + 3 * self._lag
-
-    def started_at(self) -> float:
-        """Return when this client was first used; earlier processes sent their requests before that."""
-        if self._born is None:
-            self._born = self._clock()
-        return self._born
 
     # One create
 
@@ -74,8 +67,6 @@ class Creator:
             VideoAPIError: If the room was definitely not created.
         """
         began = self._clock()
-        if self._born is None:
-            self._born = began
         outcome = await self.send(pipeline, request)
         if outcome.classification.verdict is Verdict.DONE:
             created: Room = outcome.value
@@ -93,8 +84,8 @@ class Creator:
         if isinstance(settled, Room):
             return settled
         failure = settled or error_from_outcome(request, outcome)
-        self.memory.note(request)
         if failure.may_have_executed:
+            self._note_sent(request)
             log_unknown(request.route.name, request.reference)
         raise failure
 
@@ -114,7 +105,7 @@ class Creator:
         try:
             outcome = await pipeline.send(request)
         except asyncio.CancelledError:
-            self.memory.note(request)
+            self._note_sent(request)
             raise
         self.note(request, outcome)
         return outcome
@@ -122,9 +113,13 @@ class Creator:
     def note(self, request: Request, outcome: Outcome) -> None:
         """Record the known room or unresolved create that results from an outcome."""
         if outcome.classification.verdict is Verdict.DONE:
-            self._control(outcome.value, request.reference)
+            self._know(outcome.value, request.reference)
         elif outcome.may_have_executed:
-            self.memory.note(request)
+            self._note_sent(request)
+
+    def _note_sent(self, request: Request) -> None:
+        if request.reference is not None:
+            self.memory.note_sent(request.reference, request.reference_in_data, self._clock())
 
     async def _look_until(self, pipeline: Pipeline, request: Request, deadline: float) -> Room | None:
         """Poll for the room until the deadline; absence proves nothing here."""
@@ -135,8 +130,8 @@ class Creator:
         try:
             async with asyncio.timeout_at(deadline):
                 for poll in _POLLS:
-                    await _sleep(pipeline, max(0.0, min(began + poll, deadline - _NAP) - clock()))
-                    scan = await self.scanner.look(pipeline, [request.reference], paid=True)
+                    await _PAID.sleep(pipeline, max(0.0, min(began + poll, deadline - _NAP) - clock()))
+                    scan = await self.look(pipeline, [request.reference], patience=_PAID)
                     if rooms := scan.found.get(request.reference):
                         return rooms[0].room
                     error = scan.error
@@ -153,17 +148,18 @@ class Creator:
     ) -> Room | VideoAPIError:
         create = attempted(Create(), Verdict.UNKNOWN, self._clock())
         doubt = Doubt(request, create, outcome)
+        check = SelfCheck(self, pipeline, with_location(new_reference(), in_data=True))
         try:
             async with asyncio.timeout_at(deadline):
                 while doubt.create.step not in FINAL:
                     if doubt.create.step is Step.SEND:
                         await self._send_again(pipeline, doubt)
                     else:
-                        await self.reconcile(pipeline, [doubt], paid=True)
+                        await self.reconcile(pipeline, [doubt], check, patience=_PAID)
         except TimeoutError:
             doubt.create = given_up(doubt.create)
         finally:
-            await self.delete_probe_rooms(pipeline)
+            await check.delete()
         return doubt.room if doubt.room is not None else doubt.error()
 
     async def _send_again(self, pipeline: Pipeline, doubt: Doubt) -> None:
@@ -173,7 +169,6 @@ class Creator:
             # Proven absent before this attempt, which did not execute either: definitely not created.
             verdict = Verdict.REJECTED
         doubt.create = attempted(doubt.create, verdict, self._clock())
-        doubt.room = outcome.value if verdict is Verdict.DONE else None
 
     # Later, or in another process
 
@@ -188,9 +183,10 @@ class Creator:
             raise ValidationError(
                 "Not a reference: expected the `reference` of an error or outcome.", field="reference"
             )
-        started_at = self.started_at()
+        # Another process may have sent it until now.
+        asked_at = self._clock()
         forms = variants(reference)
-        scan = await self._scan(pipeline, *forms)
+        scan = await self.look(pipeline, forms)
         if room := _room_of(scan, forms):
             return room
         # A reference of the caller's own says `owner_ref`, even if the room has another `owner_ref`. Without a control,
@@ -199,14 +195,14 @@ class Creator:
         if control is not None:
             named = await self._named(pipeline, control)
             carried = reference_in(named.owner_ref, named.data)
-            self._control(named, carried)
+            self._know(named, carried)
             in_data = in_data or named.owner_ref != carried
-        remembered = (sent for form in forms if (sent := self.memory.of(form)) is not None)
-        sent_at, in_data = next(remembered, (started_at, in_data))
-        shown_from = self.controls.oldest_for(in_data)
+        remembered = (sent for form in forms if (sent := self.memory.sent(form)) is not None)
+        sent_at, in_data = next(remembered, (asked_at, in_data))
+        shown_from = self.memory.oldest_for(in_data)
         if shown_from is not None:
-            await self.sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.settle)
-            scan = await self._scan(pipeline, *forms)
+            await ONE_LOOK.sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.settle)
+            scan = await self.look(pipeline, forms)
             if room := _room_of(scan, forms):
                 return room
             if scan.proves_absence(in_data) and scan.began >= sent_at + self.settle:
@@ -224,8 +220,15 @@ class Creator:
             raise ValidationError("control must name a room that this library created.", field="control")
         return room
 
-    async def _scan(self, pipeline: Pipeline, *references: str, paid: bool = False) -> Scan:
-        scan = await self.scanner.look(pipeline, references, paid=paid)
+    async def look(
+        self,
+        pipeline: Pipeline,
+        references: Iterable[str] = (),
+        visitor: Visitor | None = None,
+        patience: Patience = ONE_LOOK,
+    ) -> Scan:
+        """Scan the room list, see `Scanner.look`, and learn how much it lags."""
+        scan = await self._scanner.look(pipeline, references, visitor, patience)
         self._lag = max(self._lag, scan.lag)
         return scan
 
@@ -235,10 +238,10 @@ class Creator:
         self,
         pipeline: Pipeline,
         doubts: Sequence[Doubt],
+        check: SelfCheck,
         *,
         resend: bool = True,
-        stopping: Callable[[], bool] = lambda: False,
-        paid: bool = False,
+        patience: Patience = ONE_LOOK,
     ) -> None:
         """Advance unresolved creates to their next step, with one scan now and another after the settle time.
 
@@ -247,106 +250,77 @@ class Creator:
         Args:
             pipeline: Sends requests and streams the room list.
             doubts: The creates to resolve; updated in place.
+            check: Creates a self-check room if no known room proves that a list is complete.
             resend: Whether a create that is proven absent may be sent again.
-            stopping: Polled while waiting; true gives up at once.
-            paid: Whether the look-ups are paid from the account's retry budget, as those of single creates are.
+            patience: How often to read the list, and when to give up.
         """
-        await self._scan_for(pipeline, doubts, resend, paid)
-        for _ in range(2):
+        await self._scan_for(pipeline, doubts, resend, patience)
+        for _ in range(_ROUNDS):
             waiting = [doubt for doubt in doubts if doubt.create.step is Step.SCAN]
-            if not waiting or stopping():
+            if not waiting or patience.stopping():
                 break
             forms = {doubt.request.reference_in_data for doubt in waiting}
             sent_at = max(doubt.create.doubtful_since or 0.0 for doubt in waiting)
-            await self.ensure_known_room(pipeline, forms, paid)
-            await self.sleep_until(pipeline, partial(self.settled_from, sent_at, forms), stopping)
-            scan = await self._scan_for(pipeline, waiting, resend, paid)
-            if scan.missing:
+            await check.ensure(forms, patience)
+            await self.wait_for_proof(pipeline, sent_at, forms, patience, f"{len(waiting):,} creates in doubt")
+            scan = await self._scan_for(pipeline, waiting, resend, patience)
+            if scan.contradiction or scan.error is not None:
                 break
         for doubt in doubts:
             if doubt.create.step is Step.SCAN:
                 doubt.create = given_up(doubt.create)
 
-    async def _scan_for(self, pipeline: Pipeline, doubts: Sequence[Doubt], resend: bool, paid: bool) -> Scan:
-        scan = await self._scan(pipeline, *(doubt.reference for doubt in doubts), paid=paid)
+    async def _scan_for(self, pipeline: Pipeline, doubts: Sequence[Doubt], resend: bool, patience: Patience) -> Scan:
+        scan = await self.look(pipeline, [doubt.reference for doubt in doubts], patience=patience)
         rules = CreatePolicy(self.settle, resend)
         for doubt in doubts:
             rooms = scan.found.get(doubt.reference, [])
             proves = scan.proves_absence(doubt.request.reference_in_data)
             sight = ScanResult(scan.began, tuple(one.room_id for one in rooms), proves)
             doubt.create = scanned(doubt.create, sight, rules)
-            doubt.room = rooms[0].room if rooms else None
+            doubt.listed = rooms[0] if rooms else None
             doubt.later = scan.error
         return scan
 
-    def settled_from(self, sent_at: float, forms: Iterable[bool]) -> float:
-        """Return from when on a scan can prove that creates sent by `sent_at`, in those forms, are absent."""
-        shown = [moment for form in forms if (moment := self.controls.oldest_for(form)) is not None]
-        return max([sent_at, *shown]) + self.settle
-
-    async def sleep_until(
-        self, pipeline: Pipeline, moment: Callable[[], float], stopping: Callable[[], bool] = lambda: False
+    async def wait_for_proof(
+        self, pipeline: Pipeline, sent_at: float, forms: Iterable[bool], patience: Patience, what: str
     ) -> None:
-        clock = self._clock
-        # In short sleeps: the moment moves when the list is seen to lag, and the run may be stopped.
-        while (left := moment() - clock()) > 0 and not stopping():
-            await _sleep(pipeline, min(left, _NAP))
+        """Wait until a scan can prove that creates sent by `sent_at`, in those forms, are absent."""
+        settled_from = partial(self._settled_from, sent_at, tuple(forms))
+        left = settled_from() - self._clock()
+        if left > 1.0:
+            log.info("%s: waiting %.0f s for proof (settle time)", what, left)
+        patience.waits_until(settled_from())
+        try:
+            await patience.sleep_until(pipeline, settled_from)
+        finally:
+            patience.waits_until(None)
+
+    def _settled_from(self, sent_at: float, forms: Iterable[bool]) -> float:
+        shown = [moment for form in forms if (moment := self.memory.oldest_for(form)) is not None]
+        return max([sent_at, *shown]) + self.settle
 
     # Known rooms
 
-    def _control(self, room: Room, reference: str | None) -> None:
-        """Add a room to the known rooms if it carries the reference unchanged."""
+    def _know(self, room: Room, reference: str | None) -> None:
+        """Add a room to the known rooms if it stays, and carries the reference unchanged."""
         in_owner_ref = room.owner_ref == reference
         in_data = isinstance(room.data, dict) and room.data.get(DATA_KEY) == reference
-        if reference is not None and (in_owner_ref or in_data):
-            self.controls.add(room.room_id, reference, in_data, in_owner_ref, self._clock())
+        if reference is not None and (in_owner_ref or in_data) and can_be_known(room):
+            self.memory.add_room(room.room_id, reference, in_data, in_owner_ref, self._clock())
 
-    async def ensure_known_room(self, pipeline: Pipeline, forms: set[bool], paid: bool = False) -> None:
-        """Create a self-check room if a form has no known room; a complete list must show it.
-
-        It carries its reference in both locations, and `delete_probe_rooms` deletes it.
-        """
-        for _ in range(_CHECKS):
-            if all(self.controls.oldest_for(form) is not None for form in forms):
-                return
-            if paid and pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
-                return
-            reference = with_location(new_reference(), in_data=True)
-            spec = RoomSpec("videoapi self-check, deleted soon", owner_ref=reference, data={DATA_KEY: reference})
-            self._checks[reference] = None
-            outcome = await self.send(pipeline, create_request(spec, reference, pipeline.options, validate=False))
-            if outcome.verdict is Verdict.DONE:
-                # If the service alters the reference, this room proves nothing, nor would the next.
-                self._checks[reference] = outcome.value.room_id
-                return
-            if outcome.verdict is Verdict.REJECTED:
-                return
-
-    async def delete_probe_rooms(self, pipeline: Pipeline) -> None:
-        """Delete the self-check rooms; one that cannot be found or deleted remains and is harmless."""
-        checks, self._checks = self._checks, {}
-        lost = [reference for reference, room_id in checks.items() if room_id is None]
-        ids = [room_id for room_id in checks.values() if room_id is not None]
-        try:
-            if lost:
-                found = (await self.scanner.look(pipeline, lost)).found
-                ids += [room.room_id for reference in lost for room in found.get(reference, ())]
-            for room_id in ids:
-                self.controls.forget(room_id)
-                path = DELETE_ROOM.path(room_id)
-                await pipeline.send(Request(route=DELETE_ROOM, path=path, options=pipeline.options))
-        except Exception as error:
-            # The credentials callable or a middleware, for example; it must not replace the result of the run.
-            log.warning("self-check rooms were not deleted: %s", error)
+    def know_listed(self, room: ListedRoom) -> None:
+        """Add a room that a list has just shown."""
+        self.memory.add_room(room.room_id, room.reference, room.in_data, room.in_owner_ref, self._clock())
 
 
 def _missing_proof(scan: Scan, shown_from: float | None) -> str:
     if scan.error is not None:
         return f"the list of rooms could not be read ({type(scan.error).__name__})."
-    if scan.missing:
-        return f"the list does not show room {scan.missing[0].room_id}, which exists."
+    if scan.contradiction:
+        return f"{scan.contradiction}."
     if shown_from is None:
-        return "no room is known that an honest list must show. Name one with control=."
+        return "no room is known that a complete list must show. Name one with control=."
     return "the list does not show references as they were sent."
 
 
@@ -356,8 +330,3 @@ def _room_of(scan: Scan, references: Iterable[str]) -> Room | None:
 
 def _where(request: Request) -> str:
     return f"{request.method} {request.route.template}"
-
-
-async def _sleep(pipeline: Pipeline, seconds: float) -> None:
-    # Never on a test's clock: the settle time is that of the service.
-    await pipeline.until_closed(partial(asyncio.sleep, seconds))

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
+from videoapi.creation.scan import ListedRoom
 from videoapi.creation.state import Create, Step
 from videoapi.errors import CreateOutcomeUnknown, VideoAPIError
 from videoapi.models.rooms import Room
 from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
-
-_REMEMBERED: Final = 10_000
+from videoapi.protocol.types import Verdict
 
 
 @attrs.define
@@ -25,8 +23,8 @@ class Doubt:
     Args:
         request: The create request.
         create: Its state in the protocol.
-        outcome: The inconclusive outcome; None if another process sent it.
-        room: The room, if a list or a response has shown it.
+        outcome: The inconclusive outcome; None if this process has not sent it.
+        listed: The room, if a list has shown it.
         item: The item of a bulk run, if it belongs to one.
         later: The error that ended the search for the room.
     """
@@ -34,9 +32,18 @@ class Doubt:
     request: Request
     create: Create
     outcome: Outcome | None = None
-    room: Room | None = None
+    listed: ListedRoom | None = None
     item: Any = None
     later: Exception | None = None
+
+    @property
+    def room(self) -> Room | None:
+        """The room, if a list or a response has shown it."""
+        if self.listed is not None:
+            return self.listed.room
+        made = self.outcome is not None and self.outcome.verdict is Verdict.DONE
+        room: Room | None = self.outcome.value if made and self.outcome is not None else None
+        return room
 
     @property
     def reference(self) -> str:
@@ -48,9 +55,9 @@ class Doubt:
         outcome = self.outcome
         if outcome is None:
             error = CreateOutcomeUnknown(
-                f"{self.request.method} {self.request.route.template}: an earlier run may have made this room, "
+                f"{self.request.method} {self.request.route.template}: an earlier run may have created this room, "
                 f"and nothing proves it{f' ({self.later})' if self.later is not None else ''}. "
-                "Look for its reference before creating it again.",
+                f'Before creating it again, call rooms.resolve("{self.reference}").',
                 method=self.request.method,
                 path=self.request.route.template,
                 reference=self.reference,
@@ -74,30 +81,3 @@ def still_unknown(outcome: Outcome, error: Exception) -> Outcome:
     failed = str(error).partition(". ")[0].rstrip(".") or type(error).__name__
     reason = f"{outcome.reason or 'unknown outcome'}; then, looking for the room: {failed}"
     return attrs.evolve(outcome, reason=reason, cause=error)
-
-
-class Memory:
-    """When each unresolved create of this process was last sent, for the latest 10,000."""
-
-    def __init__(self) -> None:
-        self._sent: OrderedDict[str, tuple[float, bool]] = OrderedDict()
-
-    def note(self, request: Request) -> None:
-        """Record that a create may have been executed, and was sent no later than now."""
-        if request.reference is None:
-            return
-        self._sent[request.reference] = (asyncio.get_running_loop().time(), request.reference_in_data)
-        self._sent.move_to_end(request.reference)
-        if len(self._sent) > _REMEMBERED:
-            self._sent.popitem(last=False)
-
-    def of(self, reference: str) -> tuple[float, bool] | None:
-        """Return when it was last sent and whether its reference is in `data`, or None if unknown."""
-        return self._sent.get(reference)
-
-    def latest(self, mark: str) -> float:
-        """Return when a job's last unresolved create was sent, or minus infinity if it has none."""
-        return max(
-            (at for reference, (at, _) in self._sent.items() if reference.startswith(mark)),
-            default=float("-inf"),
-        )

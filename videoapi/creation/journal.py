@@ -14,8 +14,9 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
 
@@ -23,16 +24,25 @@ from videoapi.errors import ConfigurationError
 
 T = TypeVar("T")
 
-_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY);
+_APPLICATION: Final = 0x76787A6C
+_VERSION: Final = 2
+_TABLES: Final = f"""
+BEGIN IMMEDIATE;
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {_VERSION};
+CREATE TABLE IF NOT EXISTS account (origin TEXT NOT NULL, app_id TEXT NOT NULL, created TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, created TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS creates (
     reference TEXT PRIMARY KEY,
     job TEXT NOT NULL,
+    identity BLOB NOT NULL,
     spec BLOB NOT NULL,
     status TEXT,
     room_id TEXT
 ) WITHOUT ROWID;
+COMMIT;
 """
+Status = Literal["created", "failed", "not_sent", "deleted"]
 
 
 @attrs.frozen
@@ -40,11 +50,14 @@ class Entry:
     """An earlier create, as recorded in the journal.
 
     Args:
+        identity: Hash of the name and owner_ref.
         spec: Hash of the request body.
-        status: `created`, `failed`, or None if it was started and its result is unknown.
+        status: `created`; `failed` or `not_sent` if no room was created; None if it was started and its
+            result is unknown.
         room_id: ID of the created room.
     """
 
+    identity: bytes
     spec: bytes
     status: str | None
     room_id: str | None
@@ -54,35 +67,58 @@ class Journal:
     """The journal file of a job; open it before the first intent and close it after the last.
 
     Args:
-        path: The SQLite file, created with mode 0600 if it does not exist. Several jobs may share it.
+        path: The SQLite file, created with mode 0600 if it does not exist. Several jobs of one account may share it.
         job: The job's ID.
+
+    Raises:
+        ConfigurationError: If the path cannot be that of a file.
     """
 
     def __init__(self, path: str | os.PathLike[str], job: str) -> None:
+        if str(path) in ("", ":memory:"):
+            raise ConfigurationError(f"journal={str(path)!r}: give the path of a file, which outlives the process.")
         self._path = Path(path)
         self._job = job
         self._work: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
 
-    async def open(self) -> bool:
-        """Open the file.
+    async def open(self, origin: str, app_id: str) -> bool:
+        """Open the file, and record the job and its account.
 
         Returns:
-            Whether the job is new to the file, so that no earlier create of the job can be in progress.
+            Whether the job is new to the file, so that the file says nothing about its past.
 
         Raises:
-            ConfigurationError: If the file cannot be opened, or is not a journal.
+            ConfigurationError: If the file cannot be opened, is not a journal, or belongs to another account.
         """
         # A daemon thread, so that a program that exits without closing does not hang.
         self._thread = threading.Thread(target=self._serve, name="videoapi-journal", daemon=True)
         self._thread.start()
-        return await self._ask(self._begin)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
 
-    async def intend(self, reference: str, spec: bytes) -> Entry | None:
+        def begin(database: sqlite3.Connection) -> tuple[str, str] | bool:
+            owner: tuple[str, str] | None = database.execute("SELECT origin, app_id FROM account").fetchone()
+            if owner is None:
+                database.execute("INSERT INTO account VALUES (?, ?, ?)", (origin, app_id, now))
+            elif owner != (origin, app_id):
+                return owner
+            return database.execute("INSERT OR IGNORE INTO jobs VALUES (?, ?)", (self._job, now)).rowcount == 1
+
+        found = await self._ask(begin)
+        if isinstance(found, tuple):
+            raise ConfigurationError(
+                f"The journal {str(self._path)!r} belongs to APP_ID {found[1]} at {found[0]}, and this client "
+                f"uses {app_id} at {origin}. Give each account a journal of its own. Nothing was sent."
+            )
+        return found
+
+    async def intend(self, reference: str, identity: bytes, spec: bytes) -> Entry | None:
         """Record that a create is about to be sent; the record is on disk when this returns.
 
         Returns:
-            The earlier entry, or None if the create is new.
+            The earlier entry if it says `created` or may have been sent, which is left as it is. None if the create
+            is new, or provably created no room so far.
 
         Raises:
             ConfigurationError: If it cannot be written; the create must not be sent.
@@ -90,18 +126,39 @@ class Journal:
 
         def write(database: sqlite3.Connection) -> Entry | None:
             row = database.execute(
-                "SELECT spec, status, room_id FROM creates WHERE reference = ?", (reference,)
+                "SELECT identity, spec, status, room_id FROM creates WHERE reference = ?", (reference,)
             ).fetchone()
-            if row is not None:
+            if row is not None and row[2] in (None, "created"):
                 return Entry(*row)
             database.execute(
-                "INSERT INTO creates (reference, job, spec) VALUES (?, ?, ?)", (reference, self._job, spec)
+                "INSERT OR REPLACE INTO creates (reference, job, identity, spec) VALUES (?, ?, ?, ?)",
+                (reference, self._job, identity, spec),
             )
             return None
 
         return await self._ask(write)
 
-    def ended(self, reference: str, status: str, room_id: str | None = None) -> None:
+    async def sends_again(self, reference: str, identity: bytes, spec: bytes) -> None:
+        """Record that a create that was proven absent is about to be sent as it is now."""
+
+        def write(database: sqlite3.Connection) -> None:
+            database.execute(
+                "UPDATE creates SET identity = ?, spec = ?, status = NULL, room_id = NULL WHERE reference = ?",
+                (identity, spec, reference),
+            )
+
+        await self._ask(write)
+
+    async def pending(self, reference: str) -> bool:
+        """Return whether a create was started and has no final status, or created a room that still exists."""
+
+        def read(database: sqlite3.Connection) -> bool:
+            row = database.execute("SELECT status FROM creates WHERE reference = ?", (reference,)).fetchone()
+            return row is not None and row[0] != "deleted"
+
+        return await self._ask(read)
+
+    def ended(self, reference: str, status: Status, room_id: str | None = None) -> None:
         """Record how a create ended; written soon, and at the latest by `aclose`.
 
         Losing this record in a crash is harmless: the next process looks up the room.
@@ -115,44 +172,55 @@ class Journal:
         self._work.put(_Task(write, None, None))
 
     async def aclose(self) -> None:
-        """Write pending records and close the file; it is closed when this returns, even if cancelled."""
+        """Write pending records and close the file; it is closed when this returns, even if cancelled.
+
+        Raises:
+            ConfigurationError: If a record could not be written.
+        """
         if self._thread is not None:
             thread, self._thread = self._thread, None
             self._work.put(None)
             await _joined(thread)
+            if self._error is not None:
+                raise self._problem(self._error)
 
     async def _ask(self, do: Callable[[sqlite3.Connection], T]) -> T:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         self._work.put(_Task(do, loop, answer))
-        problem: str
         try:
             result: T = await answer
-            return result
-        except (sqlite3.Error, OSError) as error:
-            problem = str(error)
-        raise ConfigurationError(f"The journal {str(self._path)!r} cannot be written: {problem}. Nothing was sent.")
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            raise self._problem(error) from error
+        return result
 
-    def _begin(self, database: sqlite3.Connection) -> bool:
-        cursor = database.execute("INSERT OR IGNORE INTO jobs (job) VALUES (?)", (self._job,))
-        return cursor.rowcount == 1
+    def _problem(self, error: BaseException) -> ConfigurationError:
+        what = str(error) or type(error).__name__
+        if "locked" in what:
+            what += " by another process; end it, or wait for it"
+        return ConfigurationError(
+            f"The journal {str(self._path)!r} cannot be written: {what}. Nothing is sent that is not recorded there."
+        )
 
     def _serve(self) -> None:
         """Run the queued tasks in the thread; each commit covers all tasks waiting."""
         database: sqlite3.Connection | None = None
-        open_error: Exception | None = None
         try:
             database = self._connect()
-        except (sqlite3.Error, OSError) as error:
-            open_error = error
+        except Exception as error:
+            self._error = error
         running = True
         while running:
             tasks, running = self._take()
-            if database is None:
-                for task in tasks:
-                    task.fail(open_error or sqlite3.OperationalError("closed"))
+            if database is not None:
+                failed = _commit(database, tasks)
+                # What no caller waits for is reported by `aclose`.
+                self._error = self._error or failed
             else:
-                _commit(database, tasks)
+                for task in tasks:
+                    task.fail(self._error or sqlite3.OperationalError("closed"))
         if database is not None:
             database.close()
 
@@ -171,12 +239,25 @@ class Journal:
         self._path.touch(mode=0o600, exist_ok=True)
         database = sqlite3.connect(self._path, isolation_level=None, timeout=10.0)
         try:
+            self._check(database)
             # FULL: an intent must survive a power failure, not only a crash of the process.
             database.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {_TABLES}")
-        except sqlite3.Error:
+        except BaseException:
             database.close()
             raise
         return database
+
+    def _check(self, database: sqlite3.Connection) -> None:
+        """Refuse a file of another program before anything is written to it."""
+        (application,) = database.execute("PRAGMA application_id").fetchone()
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and (application, version) != (_APPLICATION, _VERSION):
+            whose = "another version of videoapi" if application == _APPLICATION else "another program"
+            raise ConfigurationError(
+                f"The journal {str(self._path)!r} was written by {whose}. Give the path of a new file. "
+                "Nothing was sent."
+            )
 
 
 async def _joined(thread: threading.Thread) -> None:
@@ -200,7 +281,7 @@ class _Task:
     def succeed(self, result: Any) -> None:
         self._call(lambda answer: answer.set_result(result))
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         self._call(lambda answer: answer.set_exception(error))
 
     def _call(self, set_answer: Callable[[asyncio.Future[Any]], None]) -> None:
@@ -217,17 +298,19 @@ class _Task:
             self.loop.call_soon_threadsafe(deliver)
 
 
-def _commit(database: sqlite3.Connection, tasks: list[_Task]) -> None:
+def _commit(database: sqlite3.Connection, tasks: list[_Task]) -> Exception | None:
+    """Run the tasks in one transaction; return the error if that failed."""
     results: list[tuple[_Task, Any]] = []
     try:
         database.execute("BEGIN IMMEDIATE")
         results = [(task, task.do(database)) for task in tasks]
         database.execute("COMMIT")
-    except (sqlite3.Error, OSError) as error:
+    except Exception as error:
         with contextlib.suppress(sqlite3.Error):
             database.execute("ROLLBACK")
         for task in tasks:
             task.fail(error)
-        return
+        return error
     for task, result in results:
         task.succeed(result)
+    return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 DATA_KEY: Final = "videoapi_ref"
@@ -22,40 +22,54 @@ _ALPHABET: Final = bytes(ord(_LETTERS[byte % 32]) for byte in range(256))
 _SHAPE: Final = re.compile(r"vx[a-z2-7]{26}")
 
 
-def reference_for(job_id: str, key: str) -> str:
-    """Return the reference of one item of a job. It depends only on the two arguments.
+def reference_for(job_id: str, key: str | int) -> str:
+    """Return the reference of one item of a job. It depends only on the two arguments; `7` and `"7"` are two keys.
 
     >>> reference_for("import-7", "row-1") == reference_for("import-7", "row-1")
     True
     """
-    return references_for(job_id)(key)
+    return JobReferences(job_id).of_key(key)
 
 
-def references_for(job_id: str) -> Callable[[str], str]:
-    """Return `reference_for` bound to one job; the part common to all items is computed once."""
-    prefix = job_prefix(job_id)
-    # The length distinguishes ("a", "bc") from ("ab", "c").
-    job_hash = _hash(f"{len(job_id)}:{job_id}")
+class JobReferences:
+    """The references of one job; the part common to all items is computed once.
 
-    def reference(key: str) -> str:
-        item_hash = job_hash.copy()
-        item_hash.update(_encoded(key))
-        return prefix + _spell(item_hash.digest()[:21])
+    UTF-8 contains no byte from 0xFD on, so no text is mistaken for a number, a position or a self-check room.
+    """
 
-    return reference
+    __slots__ = ("_job_hash", "prefix")
+
+    def __init__(self, job_id: str) -> None:
+        self.prefix = job_prefix(job_id)
+        """The common prefix, by which a scan recognizes the job's rooms."""
+        # The length distinguishes ("a", "bc") from ("ab", "c").
+        self._job_hash = _hash(f"{len(job_id)}:{job_id}")
+
+    def of_key(self, key: str | int) -> str:
+        """Return the reference of the item with this key."""
+        return self._of(key.encode("utf-8", "surrogatepass") if isinstance(key, str) else b"\xff%d" % key)
+
+    def of_position(self, index: int) -> str:
+        """Return the reference of an item without a key."""
+        return self._of(b"\xfe%d" % index)
+
+    def of_self_check(self) -> str:
+        """Return the reference of the job's self-check rooms."""
+        return with_location(self._of(b"\xfd"), in_data=True)
+
+    def _of(self, item: bytes) -> str:
+        item_hash = self._job_hash.copy()
+        item_hash.update(item)
+        return self.prefix + _spell(item_hash.digest()[:21])
 
 
 def job_prefix(job_id: str) -> str:
-    """Return the common prefix of all references of a job, by which a scan recognizes them."""
+    """Return the common prefix of all references of a job."""
     return "vx" + _spell(_hash(job_id).digest()[:5])
 
 
 def _hash(text: str) -> hashlib.blake2s:
-    return hashlib.blake2s(_encoded(text), digest_size=26)
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2s(text.encode("utf-8", "surrogatepass"), digest_size=26)
 
 
 def reference_from(entropy: bytes) -> str:

@@ -10,19 +10,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Protocol
 
 import attrs
 import msgspec
 
-from videoapi.creation.controls import Control, Controls
 from videoapi.creation.create_request import ROOM
+from videoapi.creation.memory import KnownRoom, Memory
 from videoapi.creation.references import DATA_KEY, is_reference
-from videoapi.errors import NotFound, ProtocolError, VideoAPIError
+from videoapi.errors import ConfigurationError, NotFound, ProtocolError, VideoAPIError
+from videoapi.events import log
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
+from videoapi.protocol.backoff import jitter
 from videoapi.protocol.envelope import InvalidJSON, parse
 from videoapi.protocol.routes import GET_ROOM, LIST_ROOMS, Options, Request
 from videoapi.protocol.types import Verdict
@@ -33,7 +36,8 @@ PREFIX: Final = b"vx"
 """The start of every reference, so that the text of every room that carries one contains it."""
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
 _TRIES: Final = 3
-_ASKED_FOR: Final = 5
+_NAP: Final = 0.25
+_BACKOFF: Final = (0.5, 10.0)
 _MOST_BYTES: Final = 16 * 1024**3
 """High, because the list has no pages and almost nothing of it is kept: a million rooms exceed 1 GiB."""
 
@@ -55,6 +59,21 @@ class ListedRoom(msgspec.Struct, frozen=True, gc=False):
         return RecordDecoder(Room, extra=True).decode(self.raw)
 
 
+class Visitor(Protocol):
+    """Sees every listed room that carries a reference, while the list is read."""
+
+    whole: bool
+    """Whether it needs the rooms' text."""
+
+    def restart(self) -> None:
+        """Forget what it saw: the list is read from its start, for the first time or again."""
+        ...
+
+    def visit(self, room: ListedRoom) -> None:
+        """See a room."""
+        ...
+
+
 @attrs.frozen
 class Scan:
     """The result of one read of the room list.
@@ -63,7 +82,7 @@ class Scan:
         began: When it started, in seconds of the event loop's clock.
         found: Rooms by the reference they carry, oldest first.
         error: Why it is incomplete; None if it is complete.
-        missing: Known rooms that it should have shown but did not.
+        contradiction: Which known room it should have shown but did not; empty if none.
         standing: Known rooms, older than the settle time, that it showed.
         lag: The longest time for which a known room has existed that it did not show yet, in seconds.
     """
@@ -71,13 +90,9 @@ class Scan:
     began: float
     found: dict[str, list[ListedRoom]]
     error: VideoAPIError | None = None
-    missing: tuple[Control, ...] = ()
-    standing: tuple[Control, ...] = ()
+    contradiction: str = ""
+    standing: tuple[KnownRoom, ...] = ()
     lag: float = 0.0
-
-    @property
-    def complete(self) -> bool:
-        return self.error is None
 
     def proves_absence(self, in_data: bool | None) -> bool:
         """Return whether a reference that it does not show is on no room.
@@ -87,7 +102,45 @@ class Scan:
         """
         forms = (True, False) if in_data is None else (in_data,)
         shown = all(any(room.serves(form) for room in self.standing) for form in forms)
-        return self.complete and not self.missing and shown
+        return self.error is None and not self.contradiction and shown
+
+
+def _never() -> bool:
+    return False
+
+
+@attrs.frozen
+class Patience:
+    """How long a look-up is repeated, and what its cost is charged to.
+
+    Args:
+        paid: Whether each read is a single request, paid from the account's retry budget and refunded if it succeeds.
+        give_up_after: Seconds for which a list that cannot be read is read again; 0 for single creates.
+        stopping: Polled while waiting; true ends the wait.
+        waits_until: Called with the end of each settle wait, in seconds of the event loop's clock, and with None
+            after it.
+    """
+
+    paid: bool = False
+    give_up_after: float = 0.0
+    stopping: Callable[[], bool] = _never
+    waits_until: Callable[[float | None], object] = lambda moment: None
+
+    async def sleep(self, pipeline: Pipeline, seconds: float) -> None:
+        """Sleep for some seconds, or until the run or the client ends."""
+        end = asyncio.get_running_loop().time() + seconds
+        await self.sleep_until(pipeline, lambda: end)
+
+    async def sleep_until(self, pipeline: Pipeline, moment: Callable[[], float]) -> None:
+        """Sleep until a moment of the event loop's clock, or until the run or the client ends."""
+        clock = asyncio.get_running_loop().time
+        # In short sleeps: the moment moves when the list is seen to lag, and the run may be stopped.
+        # Never on a test's clock: the settle time is that of the service.
+        while (left := moment() - clock()) > 0 and not self.stopping():
+            await pipeline.until_closed(partial(asyncio.sleep, min(left, _NAP)))
+
+
+ONE_LOOK: Final = Patience()
 
 
 @attrs.define(eq=False)
@@ -96,7 +149,7 @@ class _Batch:
 
     wanted: set[str] = attrs.field(factory=set)
     known: set[str] = attrs.field(factory=set)
-    counted: list[Callable[[str], bool]] = attrs.field(factory=list)
+    visitors: list[Visitor] = attrs.field(factory=list)
     tries: int = 0
     read: tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None] | None = None
     reader: object = None
@@ -110,20 +163,15 @@ class ListReader:
         self._next = _Batch()
 
     async def read(
-        self,
-        pipeline: Pipeline,
-        wanted: Iterable[str],
-        known: Iterable[str],
-        counted: Callable[[str], bool] | None,
-        tries: int,
+        self, pipeline: Pipeline, wanted: Iterable[str], known: Iterable[str], visitor: Visitor | None, tries: int
     ) -> tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None]:
         """Read the list, in a read that starts after this call; return its start, the rooms, and what broke it."""
         batch = self._next
         batch.wanted.update(wanted)
         batch.known.update(known)
         batch.tries = max(batch.tries, tries)
-        if counted is not None:
-            batch.counted.append(counted)
+        if visitor is not None:
+            batch.visitors.append(visitor)
         await pipeline.until_closed(self._lock.acquire)
         try:
             # Another client's failure, of its credentials for example, is not shared.
@@ -143,57 +191,85 @@ class Scanner:
     """Looks for references in the room list, on behalf of one client.
 
     Args:
-        controls: The known rooms.
+        memory: The known rooms.
         settle: Returns the settle time, after which the list must show a room, in seconds.
     """
 
-    def __init__(self, controls: Controls, settle: Callable[[], float]) -> None:
-        self._controls = controls
+    def __init__(self, memory: Memory, settle: Callable[[], float]) -> None:
+        self._memory = memory
         self._settle = settle
 
     async def look(
         self,
         pipeline: Pipeline,
         references: Iterable[str] = (),
-        counted: Callable[[str], bool] | None = None,
-        paid: bool = False,
+        visitor: Visitor | None = None,
+        patience: Patience = ONE_LOOK,
     ) -> Scan:
         """Scan the room list, with a read that starts after this call.
+
+        A list that cannot be read is read again after a backoff, for as long as the patience lasts.
 
         Args:
             pipeline: Streams the list.
             references: References to look for; their complete rooms are kept.
-            counted: Returns whether to also keep the room IDs of another reference.
-            paid: Whether to make a single request, paid from the account's retry budget and refunded if it succeeds.
+            visitor: Sees the rooms with any other reference, too.
+            patience: How often to read.
         """
-        controls = self._controls.all()
+        references = list(references)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        failures = 0
+        while True:
+            scan = await self._look(pipeline, references, visitor, patience.paid)
+            failures += 1
+            if scan.error is None or _is_final(scan.error) or patience.stopping():
+                return scan
+            wait = max(_BACKOFF[0] / 2, jitter(*_BACKOFF, failures, pipeline.retries.clock.random()))
+            if loop.time() + wait - began > patience.give_up_after:
+                return scan
+            log.info("the list of rooms could not be read (%s); reading it again in %.1f s", scan.error, wait)
+            await patience.sleep(pipeline, wait)
+
+    async def _look(self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, paid: bool) -> Scan:
+        rooms = self._memory.rooms()
         reader = pipeline.account.shared.setdefault(ListReader, ListReader())
-        known = {control.reference for control in controls}
-        began, found, error = await reader.read(pipeline, references, known, counted, 1 if paid else _TRIES)
+        known = {room.reference for room in rooms}
+        began, found, error = await reader.read(pipeline, references, known, visitor, 1 if paid else _TRIES)
         if error is not None:
             return Scan(began, found, error)
         settled = began - self._settle()
-        shown = {one.room_id for one in controls if _shows(found, one)}
-        unseen = [one for one in controls if one.made_at <= began and one.room_id not in shown]
-        due = [one for one in unseen if one.made_at <= settled]
-        missing = await self._still_there(pipeline, due)
-        standing = [one for one in controls if one.made_at <= settled and one.room_id in shown]
-        lag = max((began - one.made_at for one in unseen if one not in due), default=0.0)
-        return Scan(began, found, None, tuple(missing), tuple(standing), lag)
+        unseen: list[KnownRoom] = []
+        standing: list[KnownRoom] = []
+        for room in rooms:
+            if not _shows(found, room):
+                if room.made_at <= began:
+                    unseen.append(room)
+            elif room.made_at <= settled:
+                standing.append(room)
+        contradiction = await self._contradiction(pipeline, [room for room in unseen if room.made_at <= settled])
+        lag = max((began - room.made_at for room in unseen if room.made_at > settled), default=0.0)
+        return Scan(began, found, None, contradiction, tuple(standing), lag)
 
-    async def _still_there(self, pipeline: Pipeline, controls: list[Control]) -> list[Control]:
-        """Request up to five of the rooms that the list lacks: deleted rooms do not count as missing."""
-        missing: list[Control] = []
-        for control in controls[:_ASKED_FOR]:
+    async def _contradiction(self, pipeline: Pipeline, unseen: Iterable[KnownRoom]) -> str:
+        """Return which of the rooms that the list lacks exists all the same; forget those that were deleted."""
+        for room in unseen:
             try:
-                await pipeline.run(get_room(pipeline, control.room_id))
+                await pipeline.run(get_room(pipeline, room.room_id))
             except NotFound:
-                self._controls.forget(control.room_id)
-            except VideoAPIError:
-                missing.append(control)
-            else:
-                missing.append(control)
-        return missing + controls[_ASKED_FOR:]
+                self._memory.forget_room(room.room_id)
+                continue
+            except VideoAPIError as error:
+                return f"the list does not show room {room.room_id}, which could not be read ({type(error).__name__})"
+            return f"the list does not show room {room.room_id}, which exists"
+        return ""
+
+
+def _is_final(error: VideoAPIError) -> bool:
+    """Return whether reading the list again cannot help: credentials, base URL, a closed client."""
+    if isinstance(error, ConfigurationError):
+        return not error.retryable
+    return error.status is not None and 300 <= error.status < 500 and error.status not in (408, 425, 429)
 
 
 def get_room(pipeline: Pipeline, room_id: str) -> Request:
@@ -207,13 +283,13 @@ def get_room(pipeline: Pipeline, room_id: str) -> Request:
     )
 
 
-def _shows(found: dict[str, list[ListedRoom]], control: Control) -> bool:
+def _shows(found: dict[str, list[ListedRoom]], known: KnownRoom) -> bool:
     """Return whether a list shows a known room with its reference in the original locations."""
     return any(
-        one.room_id == control.room_id
-        and (one.in_data or not control.in_data)
-        and (one.in_owner_ref or not control.in_owner_ref)
-        for one in found.get(control.reference, ())
+        one.room_id == known.room_id
+        and (one.in_data or not known.in_data)
+        and (one.in_owner_ref or not known.in_owner_ref)
+        for one in found.get(known.reference, ())
     )
 
 
@@ -244,11 +320,14 @@ async def _read(
     """Read the list once, tolerating malformed rooms that do not belong to this library."""
     request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=options, stream=True)
     # Rooms of wanted references are kept complete, so their text is needed.
-    read = None if batch.wanted else parse_summaries
+    whole = bool(batch.wanted) or any(visitor.whole for visitor in batch.visitors)
+    read = None if whole else parse_summaries
     response = StreamedResponse(
         pipeline, request, "rooms", False, StreamTimeout(None, LIST_ROOMS), read, max_bytes=_MOST_BYTES
     )
     search = _Search(batch)
+    for visitor in batch.visitors:
+        visitor.restart()
     try:
         async with aclosing(response.blocks(lambda: pipeline.open_stream(request))) as blocks:
             async for block in blocks:
@@ -274,7 +353,7 @@ class _Search:
     def __init__(self, batch: _Batch) -> None:
         self._wanted = batch.wanted
         self._known = batch.known | batch.wanted
-        self._counted = tuple(batch.counted)
+        self._visitors = tuple(batch.visitors)
         self.found: dict[str, list[ListedRoom]] = {}
 
     def add(self, block: Block) -> None:
@@ -299,22 +378,19 @@ class _Search:
             raise _hidden("a room that cannot be read carries a reference of ours")
 
     def _add(self, reference: str, room: RoomSummary, raw: bytes | None = None) -> None:
-        if reference not in self._known:
-            for counts in self._counted:
-                if counts(reference):
-                    break
-            else:
-                return
-        wanted = raw if reference in self._wanted else None
+        known = reference in self._known
+        if not known and not self._visitors:
+            return
         in_owner_ref = room.owner_ref == reference
         # A reference that is not in `owner_ref` was found in `data`.
         in_data = not in_owner_ref or room.reference_in_data() is not None
-        one = ListedRoom(reference, str(room.room_id), str(room.created or ""), in_data, in_owner_ref, wanted)
-        rooms = self.found.get(reference)
-        if rooms is None:
-            self.found[reference] = [one]
-        else:
-            rooms.append(one)
+        one = ListedRoom(reference, str(room.room_id), str(room.created or ""), in_data, in_owner_ref, raw)
+        for visitor in self._visitors:
+            visitor.visit(one)
+        if known:
+            if raw is not None and reference not in self._wanted:
+                one = ListedRoom(reference, one.room_id, one.created, in_data, in_owner_ref)
+            self.found.setdefault(reference, []).append(one)
 
 
 def _hidden(why: str) -> ProtocolError:

@@ -87,7 +87,7 @@ class ScanResult:
 
 
 def inherited(doubtful_since: float) -> Create:
-    """Return a create that an earlier process may have sent, no later than `doubtful_since`."""
+    """Return a create that another process may have sent, no later than `doubtful_since`."""
     return Create(Step.SCAN, doubtful_since=doubtful_since)
 
 

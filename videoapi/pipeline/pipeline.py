@@ -62,6 +62,17 @@ class Pipeline:
         """The account of the latest attempt."""
         return self.retries.accounts.current
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the API."""
+        return self.retries.accounts.origin
+
+    @property
+    def app_id(self) -> str | None:
+        """The APP_ID of the latest attempt; None if a callable has not returned any yet."""
+        latest = self.retries.credentials.latest
+        return None if latest is None else latest.app_id
+
     async def run(self, request: Request) -> Any:
         """Send a request and return its decoded payload.
 

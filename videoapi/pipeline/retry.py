@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import attrs
@@ -21,6 +22,7 @@ from videoapi.protocol.types import ErrorKind, Phase, Verdict
 from videoapi.transport.attempt import Attempt
 from videoapi.transport.permits import Permits
 
+_POLL: Final = 0.5
 _EXPIRIES: Final = 3
 """How often connecting may outlast a slot before the attempt is sent anyway."""
 
@@ -127,7 +129,19 @@ class Retries:
                 return outcome
             self.reporter.retrying(request, outcome, attempt, step.delay)
             call.wait_for(Wait.BACKOFF)
-            await self.clock.sleep(step.delay)
+            if not await self._back_off(step.delay, request.options.must_stop):
+                return outcome
+
+    async def _back_off(self, seconds: float, must_stop: Callable[[], bool] | None) -> bool:
+        """Wait before a retry; return whether the run that the call belongs to goes on."""
+        if must_stop is None:
+            await self.clock.sleep(seconds)
+            return True
+        # In short sleeps, so that a run that ends does not wait for a long Retry-After.
+        end = self.clock.now() + seconds
+        while (left := end - self.clock.now()) > 0 and not must_stop():
+            await self.clock.sleep(min(left, _POLL))
+        return not must_stop()
 
     async def _admit(self, account: AccountState, permits: Permits, call: Call, request: Request) -> Outcome | Ready:
         """Wait for a permit and the account's turn; return the outcome of an attempt that cannot wait so long."""

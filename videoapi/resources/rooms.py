@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from videoapi.bulk import (
     GIVE_UP_AFTER,
@@ -16,12 +16,11 @@ from videoapi.bulk import (
     BulkRun,
     Plan,
     key_of,
-    single_attempt,
 )
 from videoapi.bulk.create_job import CreateJob, JobOptions
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.creator import Creator, OnUnknown
-from videoapi.creation.references import is_reference, references_for
+from videoapi.creation.references import DATA_KEY, JobReferences, is_reference
 from videoapi.creation.scan import get_room
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
 from videoapi.models.codec import ResponseDecoder, encode
@@ -35,6 +34,7 @@ from videoapi.streaming import RecordStream
 
 USERS: Final[ResponseDecoder[Participant]] = ResponseDecoder("users", Participant, many=True)
 
+R = TypeVar("R", bound=str | Room)
 Settings = RoomSettings | Mapping[str, Any]
 
 
@@ -164,6 +164,10 @@ class Rooms:
     ) -> None:
         """Update a room; omitted fields are unchanged. Takes effect for later sessions only.
 
+        A room that this client created keeps its reference. If another client created it, keep
+        `data.videoapi_ref` (and an `owner_ref` that begins with `vx`) yourself: without its reference, a job that
+        is run again no longer finds the room, and creates it a second time.
+
         Args:
             room_id: The ID returned by `create`.
             name: A new name.
@@ -183,13 +187,32 @@ class Rooms:
         body = _changes(name, owner_ref, settings, sip, data)
         if validate:
             check_room(body, partial=True, allow=settings if isinstance(settings, RoomSettings) else ())
+        check_room_id(room_id)
+        if "owner_ref" in body or "data" in body:
+            body = await self._with_reference(room_id, body)
         request = Request(
             route=routes.UPDATE_ROOM,
-            path=routes.UPDATE_ROOM.path(check_room_id(room_id)),
+            path=routes.UPDATE_ROOM.path(room_id),
             options=self._pipeline.options,
             body=encode(body),
         )
         await self._pipeline.run(request)
+
+    async def _with_reference(self, room_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of an update that keeps the reference of a room that this client created."""
+        known = self._creator.memory.room(room_id)
+        # From now on the room proves nothing: a list may show it as it was before.
+        self._creator.memory.forget_room(room_id)
+        if known is None or (known.in_owner_ref and "owner_ref" not in body):
+            return body
+        data = body.get("data")
+        if data is None:
+            if known.in_data:
+                return body
+            # The service may replace `data` as a whole.
+            room = await self.get(room_id)
+            data = room.data if isinstance(room.data, dict) else {}
+        return {**body, "data": {**data, DATA_KEY: known.reference}}
 
     async def delete(self, room_id: str) -> None:
         """Delete a room that has no running session.
@@ -201,7 +224,7 @@ class Rooms:
         Source: docs/contract.md 4.7.
         """
         await self._pipeline.run(_delete_request(check_room_id(room_id), self._pipeline.options))
-        self._creator.controls.forget(room_id)
+        self._creator.memory.forget_room(room_id)
 
     async def users(self, room_id: str) -> builtins.list[Participant]:
         """Return the current participants of the room's session; an idle room has an empty list.
@@ -233,7 +256,7 @@ class Rooms:
         journal: str | os.PathLike[str] | None = None,
         on_unknown: Literal["resend", "strict"] = "resend",
         dedupe: Literal["report", "delete"] = "report",
-        audit: bool = True,
+        audit: bool | Literal["settled"] = True,
     ) -> BulkReport:
         """Create many rooms concurrently, each at most once, and report one outcome per input.
 
@@ -242,23 +265,27 @@ class Rooms:
             concurrency: Rooms in flight at once; by default 32, at most the pool's `max_connections`.
             timeout: Limit for the whole run, in seconds; requests in flight still finish. None by default.
             give_up_after: Seconds after which the run stops if the service is unreachable or only throttles.
-            progress: Called with the report after each outcome.
+            progress: Function or coroutine function, called with the report after each outcome.
             validate: False skips client-side validation, for a white-label's own keys and values.
-            keep_rooms: Whether to keep each room in its outcome's `room`; otherwise only its ID is kept.
+            keep_rooms: Whether to keep each room in its outcome's `room`; otherwise only its ID is kept. Rooms
+                of an earlier run of the job are read again, one request each.
             job_id: Name of the job. A run with the same ID resumes where an earlier one stopped, even after
                 a crash: the room list shows what is done. References derive from it and from each spec's
-                key, or its position if it has none. Without a journal, such a run first waits one settle time.
+                `key`, text or a whole number, which every spec then needs. Without a journal, such a run first
+                waits one settle time. Only one run of a job may be active at a time.
             journal: An SQLite file in which the job records what it is about to send, so that only requests
-                in flight have to be looked up. Requires `job_id`.
+                in flight have to be looked up. It belongs to one account. Requires `job_id`.
             on_unknown: `resend` settles unknown outcomes at the end of the run: it waits one settle time,
                 reads the list of rooms, and resends, at most twice, what is proven absent. `strict` never
                 resends.
-            dedupe: Whether the audit deletes surplus rooms (`delete`) or only reports them (`report`).
+            dedupe: Whether the audit deletes surplus rooms (`delete`) or only reports them (`report`). It never
+                deletes a room that an outcome names.
             audit: Whether to read the list of rooms again at the end, to report `duplicates` and
-                `missing` rooms.
+                `missing` rooms. `settled` first waits one settle time, so that the list proves both to be complete.
 
         Returns:
-            Counts, and a small row per input, by index and key. A failed input does not affect others.
+            Counts, and a small row per input, by index and key. A failed input does not affect others. If the
+            run ended early, `stopped` says why.
 
         Raises:
             Exception: If the iterator of `specs` raises; the error carries the report as `.report`.
@@ -270,7 +297,8 @@ class Rooms:
             give_up_after=give_up_after,
             progress=progress,
             validate=validate,
-            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms, keep_all=True),
+            keep_all=True,
+            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms),
         )
         return await run.run_to_completion()
 
@@ -283,17 +311,20 @@ class Rooms:
         give_up_after: float = GIVE_UP_AFTER,
         progress: BulkProgress | None = None,
         validate: bool = True,
+        keep_rooms: bool = True,
         job_id: str | None = None,
         journal: str | os.PathLike[str] | None = None,
         on_unknown: Literal["resend", "strict"] = "resend",
         dedupe: Literal["report", "delete"] = "report",
-        audit: bool = True,
+        audit: bool | Literal["settled"] = True,
     ) -> BulkRun[RoomSpec]:
         """Create many rooms concurrently, and yield the outcomes as they finish.
 
-        Memory use is constant, apart from the keys of specs that have one. Unknown outcomes come last,
-        once they are settled. The arguments are those of `create_many`; the audit looks only for rooms
-        whose outcome was unknown at some point, unless surplus rooms are to be deleted.
+        Memory use is nearly constant: the audit and the keys of the specs need about 18 bytes each. Unknown
+        outcomes come last, once they are settled. The arguments are those of `create_many`.
+
+        Raises, at the end of the iteration:
+            VideoAPIError: What stopped the run before all inputs were read; it carries the report as `.report`.
 
         Example:
             async with client.rooms.create_each(specs) as outcomes:
@@ -307,19 +338,24 @@ class Rooms:
             give_up_after=give_up_after,
             progress=progress,
             validate=validate,
-            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms=True, keep_all=False),
+            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms),
         )
 
     async def delete_many(
         self,
-        room_ids: Iterable[str] | AsyncIterable[str],
+        room_ids: Iterable[R] | AsyncIterable[R],
         *,
         concurrency: int | None = None,
         timeout: float | None = None,
         give_up_after: float = GIVE_UP_AFTER,
         progress: BulkProgress | None = None,
     ) -> BulkReport:
-        """Delete many rooms concurrently, and report one outcome per input; see `create_many`."""
+        """Delete many rooms concurrently, and report one outcome per input; see `create_many`.
+
+        Args:
+            room_ids: IDs or rooms, also `rooms.list()`. Each is retried as `delete` is.
+            concurrency: As in `create_many`, like the other arguments.
+        """
         run = self._delete(
             room_ids,
             concurrency=concurrency,
@@ -332,13 +368,13 @@ class Rooms:
 
     def delete_each(
         self,
-        room_ids: Iterable[str] | AsyncIterable[str],
+        room_ids: Iterable[R] | AsyncIterable[R],
         *,
         concurrency: int | None = None,
         timeout: float | None = None,
         give_up_after: float = GIVE_UP_AFTER,
         progress: BulkProgress | None = None,
-    ) -> BulkRun[str]:
+    ) -> BulkRun[R]:
         """Delete many rooms concurrently, and yield the outcomes as they finish; see `create_each`."""
         return self._delete(
             room_ids,
@@ -349,21 +385,14 @@ class Rooms:
         )
 
     def _create(
-        self,
-        specs: Iterable[RoomSpec] | AsyncIterable[RoomSpec],
-        *,
-        validate: bool,
-        job: JobOptions,
-        **limits: Any,
+        self, specs: Iterable[RoomSpec] | AsyncIterable[RoomSpec], *, validate: bool, job: JobOptions, **limits: Any
     ) -> BulkRun[RoomSpec]:
-        options = single_attempt(self._pipeline.options)
+        references = JobReferences(job.job_id)
 
-        reference_of = references_for(job.job_id)
-
-        def prepare(index: int, spec: RoomSpec, key: Any) -> BulkItem:
-            # The leading NUL keeps generated keys distinct from the caller's keys, which should not have one.
-            reference = reference_of(f"\0{index}" if key is None else str(key))
-            return BulkItem(index=index, request=create_request(spec, reference, options, validate=validate), key=key)
+        def prepare(index: int, spec: RoomSpec, key: Any, options: Options) -> BulkItem:
+            reference = references.of_key(_job_key(key)) if job.resumable else references.of_position(index)
+            request = create_request(spec, reference, options, validate=validate)
+            return BulkItem(index=index, request=request, given=spec, key=key)
 
         def finish(item: BulkItem, room: Room) -> BulkOutcome:
             return BulkOutcome(
@@ -378,23 +407,40 @@ class Rooms:
         return BulkRun(
             self._pipeline,
             specs,
-            Plan(prepare=prepare, key_of=key_of, finish=finish),
-            keep_all=job.keep_all,
+            Plan(key_of=key_of, prepare=prepare, finish=finish, sends_once=True),
             job=CreateJob(self._creator, self._pipeline, job),
             **limits,
         )
 
-    def _delete(self, room_ids: Iterable[str] | AsyncIterable[str], **limits: Any) -> BulkRun[str]:
-        options = single_attempt(self._pipeline.options)
-
-        def prepare(index: int, given: str, room_id: Any) -> BulkItem:
-            return BulkItem(index=index, request=_delete_request(room_id, options), key=room_id, room_id=room_id)
+    def _delete(self, rooms: Iterable[R] | AsyncIterable[R], **limits: Any) -> BulkRun[R]:
+        def prepare(index: int, given: R, room_id: Any, options: Options) -> BulkItem:
+            request = _delete_request(room_id, options)
+            return BulkItem(index=index, request=request, given=given, key=room_id, room_id=room_id)
 
         def finish(item: BulkItem, nothing: None) -> BulkOutcome:
-            self._creator.controls.forget(item.room_id or "")
+            self._creator.memory.forget_room(item.room_id or "")
             return BulkOutcome(index=item.index, key=item.key, status="deleted", room_id=item.room_id)
 
-        return BulkRun(self._pipeline, room_ids, Plan(prepare=prepare, key_of=check_room_id, finish=finish), **limits)
+        return BulkRun(self._pipeline, rooms, Plan(key_of=_room_id, prepare=prepare, finish=finish), **limits)
+
+
+def _room_id(given: str | Room) -> str:
+    return check_room_id(given.room_id if isinstance(given, Room) else given)
+
+
+def _job_key(key: object) -> str | int:
+    """Return the key of an item of a job.
+
+    Raises:
+        ValidationError: If it is not text or a whole number; another run would not recognize it.
+    """
+    if type(key) is str or type(key) is int:
+        return key
+    if key is None:
+        raise ValidationError("An item of a job needs a key, by which a later run finds its room.", field="key")
+    raise ValidationError(
+        f"The key of an item of a job is text or a whole number, not {type(key).__name__}.", field="key"
+    )
 
 
 def _delete_request(room_id: str, options: Options) -> Request:
@@ -421,14 +467,17 @@ def _job_options(
     journal: str | os.PathLike[str] | None,
     on_unknown: str,
     dedupe: str,
-    audit: bool,
+    audit: bool | Literal["settled"],
     keep_rooms: bool,
-    keep_all: bool,
 ) -> JobOptions:
     _one_of("on_unknown", on_unknown, ("resend", "strict"))
+    if audit not in (True, False, "settled"):
+        raise ConfigurationError(f"audit={audit!r}: give True, False or 'settled'.")
     _one_of("dedupe", dedupe, ("report", "delete"))
     if job_id is not None and (not isinstance(job_id, str) or not job_id):
         raise ConfigurationError("job_id must be a text that is not empty.")
+    if job_id is not None and not _is_encodable(job_id):
+        raise ConfigurationError("job_id contains a lone surrogate, which no file can hold.")
     if journal is not None and job_id is None:
         raise ConfigurationError("journal= needs a job_id=, by which a later run finds what was under way.")
     return JobOptions(
@@ -439,8 +488,15 @@ def _job_options(
         dedupe=dedupe == "delete",
         audit=audit,
         keep_rooms=keep_rooms,
-        keep_all=keep_all,
     )
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _one_of(name: str, given: str, known: tuple[str, ...]) -> None:

@@ -14,7 +14,6 @@ from videoapi.bulk import (
     BulkRun,
     Plan,
     key_of,
-    single_attempt,
 )
 from videoapi.errors import ValidationError
 from videoapi.models.codec import ResponseDecoder, encode
@@ -114,9 +113,7 @@ class Tokens:
     def _run(
         self, specs: Iterable[TokenSpec] | AsyncIterable[TokenSpec], validate: bool, **limits: Any
     ) -> BulkRun[TokenSpec]:
-        options = single_attempt(self._pipeline.options)
-
-        def prepare(index: int, spec: TokenSpec, key: Any) -> BulkItem:
+        def prepare(index: int, spec: TokenSpec, key: Any, options: Options) -> BulkItem:
             request = _request(spec, options, validate)
             return BulkItem(index=index, request=request, key=key, room_id=spec.room_id, given=spec)
 
@@ -124,7 +121,7 @@ class Tokens:
             token = _token(item.given, text)
             return BulkOutcome(index=item.index, key=item.key, status="created", room_id=item.room_id, token=token)
 
-        return BulkRun(self._pipeline, specs, Plan(prepare=prepare, key_of=key_of, finish=finish), **limits)
+        return BulkRun(self._pipeline, specs, Plan(key_of=key_of, prepare=prepare, finish=finish), **limits)
 
 
 def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:

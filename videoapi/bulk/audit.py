@@ -1,0 +1,208 @@
+"""The audit at the end of a run of creates: the room list, read once more, against the rooms acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Final
+
+from videoapi.bulk.compact import CompactMap
+from videoapi.bulk.report import BulkOutcome, BulkReport
+from videoapi.creation.creator import Creator
+from videoapi.creation.references import reference_in
+from videoapi.creation.scan import ListedRoom, Patience, Scan, get_room
+from videoapi.errors import NotFound, VideoAPIError
+from videoapi.events import log
+from videoapi.models.rooms import Room
+from videoapi.pipeline.pipeline import Pipeline
+from videoapi.protocol.routes import DELETE_ROOM, Request
+from videoapi.protocol.types import Verdict
+
+_AT_ONCE: Final = 16
+_SHAPE: Final = 24
+
+
+class AcknowledgedRooms:
+    """The rooms that a run has reported as created, by ID: about 18 bytes each; and which of them a list shows."""
+
+    whole = False
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._index_of = CompactMap()
+        # IDs of another shape than the service's.
+        self._others: dict[str, int] = {}
+        self._seen = bytearray()
+        self.strays: dict[str, list[ListedRoom]] = {}
+        """Listed rooms of the job that the run did not report as created, by reference."""
+
+    def add(self, room_id: str, index: int) -> None:
+        """Add a room, under the index of its item."""
+        key = _packed(room_id)
+        if key is None:
+            self._others[room_id] = index
+        else:
+            self._index_of.add(key, index)
+
+    def __contains__(self, room_id: str) -> bool:
+        return self._index(room_id) is not None
+
+    def __bool__(self) -> bool:
+        return bool(len(self._index_of) or self._others)
+
+    def restart(self) -> None:
+        """Forget which rooms were seen."""
+        self._seen = bytearray(1 + max((index for _, index in self._all()), default=0) // 8)
+        self.strays = {}
+
+    def visit(self, room: ListedRoom) -> None:
+        """Mark a room as seen, or keep it as a stray."""
+        if not room.reference.startswith(self._prefix):
+            return
+        index = self._index(room.room_id)
+        if index is None:
+            self.strays.setdefault(room.reference, []).append(room)
+        else:
+            self._seen[index // 8] |= 1 << index % 8
+
+    def unseen(self) -> list[tuple[int, str]]:
+        """Return index and ID of the rooms that were not seen, by index."""
+        return sorted((index, room_id) for room_id, index in self._all() if not self._seen[index // 8] >> index % 8 & 1)
+
+    def _index(self, room_id: str) -> int | None:
+        key = _packed(room_id)
+        return self._others.get(room_id) if key is None else self._index_of.get(key)
+
+    def _all(self) -> Iterator[tuple[str, int]]:
+        for key, index in self._index_of:
+            yield key.hex(), index
+        yield from self._others.items()
+
+
+class _Partners:
+    """All listed rooms that carry one of some references."""
+
+    whole = False
+
+    def __init__(self, references: Iterable[str]) -> None:
+        self._references = set(references)
+        self.rooms: dict[str, list[ListedRoom]] = {}
+
+    def restart(self) -> None:
+        self.rooms = {}
+
+    def visit(self, room: ListedRoom) -> None:
+        if room.reference in self._references:
+            self.rooms.setdefault(room.reference, []).append(room)
+
+
+class Audit:
+    """Reports rooms that exist twice, and acknowledged rooms that are gone.
+
+    Args:
+        creator: Reads the room list.
+        pipeline: Sends the requests.
+        report: Receives what was found.
+        rooms: The rooms acknowledged.
+        check: The reference of the self-check rooms, which are no rooms of the run.
+        dedupe: Whether surplus rooms are deleted.
+    """
+
+    def __init__(
+        self,
+        creator: Creator,
+        pipeline: Pipeline,
+        report: BulkReport,
+        rooms: AcknowledgedRooms,
+        check: str,
+        *,
+        dedupe: bool,
+    ) -> None:
+        self._creator = creator
+        self._pipeline = pipeline
+        self._report = report
+        self._rooms = rooms
+        self._check = check
+        self._dedupe = dedupe
+
+    async def run(self, last_sent: float, patience: Patience) -> Scan:
+        """Read the list once; a second time if it shows rooms that the run did not report as created.
+
+        Args:
+            last_sent: When the run's last create was sent, in seconds of the event loop's clock.
+            patience: For how long to read again a list that cannot be read.
+
+        Returns:
+            The first reading.
+        """
+        scan = await self._creator.look(self._pipeline, visitor=self._rooms, patience=patience)
+        if scan.error is not None:
+            log.warning("the rooms of the run were not audited: %s", scan.error)
+            return scan
+        strays = [reference for reference in self._rooms.strays if reference != self._check]
+        duplicates_known = await self._find_duplicates(strays, patience) if strays else True
+        settled = scan.began >= last_sent + self._creator.settle
+        if settled and duplicates_known and scan.standing and not scan.contradiction and await self._find_missing():
+            age = asyncio.get_running_loop().time() - scan.began
+            self._report.audited = datetime.now(UTC) - timedelta(seconds=age)
+        return scan
+
+    async def _find_duplicates(self, references: list[str], patience: Patience) -> bool:
+        partners = _Partners(references)
+        scan = await self._creator.look(self._pipeline, visitor=partners, patience=patience)
+        for reference, rooms in partners.rooms.items():
+            if len(rooms) > 1:
+                rooms.sort(key=lambda room: (room.created, room.room_id))
+                self._report.duplicates[reference] = tuple(room.room_id for room in rooms)
+                if self._dedupe:
+                    await self._delete_surplus(rooms)
+        return scan.error is None
+
+    async def _delete_surplus(self, rooms: list[ListedRoom]) -> None:
+        surplus = [room.room_id for room in rooms if room.room_id not in self._rooms]
+        if len(surplus) == len(rooms):
+            # None of them was acknowledged in this run: which one is surplus is not known.
+            return
+        for room_id in surplus:
+            self._creator.memory.forget_room(room_id)
+            request = Request(route=DELETE_ROOM, path=DELETE_ROOM.path(room_id), options=self._pipeline.options)
+            outcome = await self._pipeline.send(request)
+            if outcome.verdict is Verdict.DONE:
+                self._report.removed.append(room_id)
+
+    async def _find_missing(self) -> bool:
+        """Request each acknowledged room that the list lacks; return whether each of them is known to be gone."""
+        known = True
+        outcomes = {outcome.index: outcome for outcome in self._report.made}
+        unseen = iter(self._rooms.unseen())
+        while some := list(islice(unseen, _AT_ONCE)):
+            gone = await asyncio.gather(*(self._is_gone(room_id) for _, room_id in some))
+            for (index, room_id), is_gone in zip(some, gone, strict=True):
+                known = known and is_gone is not None
+                if is_gone:
+                    outcome = outcomes.get(index) or BulkOutcome(index=index, status="created", room_id=room_id)
+                    self._report.missing.append(outcome)
+        return known
+
+    async def _is_gone(self, room_id: str) -> bool | None:
+        """Return whether a room is gone; None if a complete list should have shown it, or it cannot be read."""
+        try:
+            room: Room = await self._pipeline.run(get_room(self._pipeline, room_id))
+        except NotFound:
+            self._creator.memory.forget_room(room_id)
+            return True
+        except VideoAPIError:
+            return None
+        # A room whose reference was changed since is not in the list as one of ours.
+        return None if reference_in(room.owner_ref, room.data) is not None else False
+
+
+def _packed(room_id: str) -> bytes | None:
+    try:
+        packed = bytes.fromhex(room_id) if len(room_id) == _SHAPE else None
+    except ValueError:
+        return None
+    # Upper case would not come back as it was.
+    return packed if packed is not None and packed.hex() == room_id else None

@@ -1,0 +1,60 @@
+"""Whether the room that carries a reference is the one that a spec asks for now."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any, Final
+
+from videoapi.creation.references import DATA_KEY
+
+_FLAGS: Final = {"true": "1", "false": "0"}
+
+
+class Change(enum.Enum):
+    """How a spec differs from the room that was created under its key."""
+
+    NONE = "none"
+    CONTENT = "content"
+    """Settings, telephone access or data differ."""
+    IDENTITY = "identity"
+    """The name or the `owner_ref` differs: the key means another room."""
+
+
+def change_of(body: Mapping[str, Any], room: Mapping[str, Any]) -> Change:
+    """Compare the body of a create with a room as the service returns it.
+
+    The service adds defaults, so only what the body names is compared, and values by their text, because the
+    service returns numbers and flags in several forms.
+    """
+    # A room without a name, or without its owner_ref, contradicts nothing.
+    if any(room.get(name) is not None and _text(room[name]) != _text(body.get(name)) for name in ("name", "owner_ref")):
+        return Change.IDENTITY
+    data = room.get("data")
+    given, kept = _without_mark(body.get("data")), _without_mark(data)
+    if not _contains(room.get("settings"), body.get("settings")) or not _contains(room.get("sip"), body.get("sip")):
+        return Change.CONTENT
+    # Keys that the spec no longer has are a change, too; a list may omit `data` altogether.
+    return Change.NONE if data is None or (_contains(kept, given) and len(kept) == len(given)) else Change.CONTENT
+
+
+def _without_mark(data: Any) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key != DATA_KEY} if isinstance(data, Mapping) else {}
+
+
+def _contains(whole: Any, part: Any) -> bool:
+    """Return whether everything in `part` is in `whole`; what either of them omits contradicts nothing."""
+    if part is None:
+        return True
+    if isinstance(part, Mapping):
+        if not isinstance(whole, Mapping):
+            return whole is None or not part
+        return all(key not in whole or _contains(whole[key], value) for key, value in part.items())
+    if isinstance(part, list):
+        return isinstance(whole, list) and len(whole) == len(part) and all(map(_contains, whole, part))
+    return _text(whole) == _text(part)
+
+
+def _text(value: Any) -> str:
+    text = str(value).strip().casefold()
+    return _FLAGS.get(text, text)

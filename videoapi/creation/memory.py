@@ -1,0 +1,105 @@
+"""What one client remembers: rooms that it made and that exist, and creates whose outcome it does not know."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Final
+
+import attrs
+
+from videoapi.models.rooms import Room
+
+_MOST_ROOMS: Final = 4096
+_MOST_DOUBTS: Final = 10_000
+_Row = tuple[str, str, bool, bool, float]
+
+
+@attrs.frozen
+class KnownRoom:
+    """A room of this library that exists, so that a complete list must show it.
+
+    Args:
+        room_id: Its ID.
+        reference: The reference it carries.
+        in_data: Whether `data` holds the reference unchanged.
+        in_owner_ref: Whether `owner_ref` holds the reference unchanged.
+        made_at: Since when it is known to exist, in seconds of the event loop's clock.
+    """
+
+    room_id: str
+    reference: str
+    in_data: bool
+    in_owner_ref: bool
+    made_at: float
+
+    def serves(self, in_data: bool) -> bool:
+        """Return whether a list that shows it also shows references in that location."""
+        return self.in_data if in_data else self.in_owner_ref
+
+
+class Memory:
+    """The known rooms of a client (the first and the latest, thousands of each), and its latest unresolved creates."""
+
+    def __init__(self) -> None:
+        # Plain tuples are cheap: every created room is added, and hardly any is looked up again.
+        self._first: dict[str, _Row] = {}
+        self._latest: dict[str, _Row] = {}
+        self._sent: OrderedDict[str, tuple[float, bool]] = OrderedDict()
+
+    def add_room(self, room_id: str, reference: str, in_data: bool, in_owner_ref: bool, made_at: float) -> None:
+        """Add a room that was just created or just seen."""
+        row = (room_id, reference, in_data, in_owner_ref, made_at)
+        if len(self._first) < _MOST_ROOMS or room_id in self._first:
+            self._first[room_id] = row
+            return
+        self._latest[room_id] = row
+        if len(self._latest) > 2 * _MOST_ROOMS:
+            # Dropping many at once is cheaper than dropping one per new room.
+            self._latest = dict(islice(self._latest.items(), _MOST_ROOMS, None))
+
+    def room(self, room_id: str) -> KnownRoom | None:
+        """Return a known room, or None if it is not known."""
+        row = self._first.get(room_id) or self._latest.get(room_id)
+        return None if row is None else KnownRoom(*row)
+
+    def forget_room(self, room_id: str) -> None:
+        """Remove a room that was deleted, or whose reference was changed."""
+        self._first.pop(room_id, None)
+        self._latest.pop(room_id, None)
+
+    def rooms(self) -> list[KnownRoom]:
+        """Return all known rooms."""
+        return [KnownRoom(*row) for row in self._rows()]
+
+    def oldest_for(self, in_data: bool | None) -> float | None:
+        """Return since when a known room serves that location, or None if no room does.
+
+        Args:
+            in_data: The location; None for both, which may be served by different rooms.
+        """
+        if in_data is None:
+            oldest = [self.oldest_for(form) for form in (True, False)]
+            return None if None in oldest else max(at for at in oldest if at is not None)
+        form = 2 if in_data else 3
+        return min((row[4] for row in self._rows() if row[form]), default=None)
+
+    def note_sent(self, reference: str, in_data: bool, now: float) -> None:
+        """Record that a create may have been executed, and was sent no later than now."""
+        self._sent[reference] = (now, in_data)
+        self._sent.move_to_end(reference)
+        if len(self._sent) > _MOST_DOUBTS:
+            self._sent.popitem(last=False)
+
+    def sent(self, reference: str) -> tuple[float, bool] | None:
+        """Return when an unresolved create was last sent, and whether its reference is in `data`; None if unknown."""
+        return self._sent.get(reference)
+
+    def _rows(self) -> Iterator[_Row]:
+        return chain(self._first.values(), self._latest.values())
+
+
+def can_be_known(room: Room) -> bool:
+    """Return whether a room stays until somebody deletes it; one for a single session vanishes by itself."""
+    return room.settings.adhoc is not True
