@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -106,7 +106,7 @@ class Audit:
         pipeline: Sends the requests.
         report: Receives what was found.
         rooms: The rooms acknowledged.
-        check: The reference of the self-check rooms, which are no rooms of the run.
+        is_check: Returns whether a reference is that of a self-check room, which is no room of the run.
         dedupe: Whether surplus rooms are deleted.
     """
 
@@ -116,7 +116,7 @@ class Audit:
         pipeline: Pipeline,
         report: BulkReport,
         rooms: AcknowledgedRooms,
-        check: str,
+        is_check: Callable[[str], bool],
         *,
         dedupe: bool,
     ) -> None:
@@ -124,7 +124,7 @@ class Audit:
         self._pipeline = pipeline
         self._report = report
         self._rooms = rooms
-        self._check = check
+        self._is_check = is_check
         self._dedupe = dedupe
 
     async def run(self, last_sent: float, patience: Patience) -> Scan:
@@ -141,7 +141,7 @@ class Audit:
         if scan.error is not None:
             log.warning("the rooms of the run were not audited: %s", scan.error)
             return scan
-        strays = [reference for reference in self._rooms.strays if reference != self._check]
+        strays = [reference for reference in self._rooms.strays if not self._is_check(reference)]
         duplicates_known = await self._find_duplicates(strays, patience) if strays else True
         settled = scan.began >= last_sent + self._creator.settle
         if settled and duplicates_known and scan.standing and not scan.contradiction and await self._find_missing():

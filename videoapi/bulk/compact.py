@@ -62,18 +62,18 @@ class SeenKeys:
         self._plain = CompactMap()
         self._others: set[tuple[type, Hashable]] = set()
 
-    def add(self, key: Hashable) -> bool:
+    def add(self, key: object) -> bool:
         """Add a key, and return whether it is new.
 
         Raises:
-            Exception: What the hash of the key raises.
+            Exception: What the key raises when it is compared.
         """
         if type(key) is str:
             return self._plain.add(_digest(key.encode("utf-8", "surrogatepass")), 0)
         if type(key) is int:
             # No text contains this byte.
             return self._plain.add(_digest(b"\xff%d" % key), 0)
-        found = (type(key), key)
+        found = (type(key), key if isinstance(key, Hashable) else repr(key))
         if found in self._others:
             return False
         self._others.add(found)

@@ -42,7 +42,7 @@ class AIMDLimit:
         self._in_flight += 1
         return True
 
-    async def acquire(self, run: object) -> bool:
+    async def acquire(self, run: object = None) -> bool:
         """Wait for a slot and take it; give it back with `release`. Return False if the run ended first."""
         while not self.acquire_nowait():
             slot: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

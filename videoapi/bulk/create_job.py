@@ -96,7 +96,8 @@ class CreateJob(Job):
         references = JobReferences(options.job_id)
         self._prefix = references.prefix
         self._journal = Journal(options.journal, options.job_id) if options.journal is not None else None
-        self._check = SelfCheck(creator, pipeline, references.of_self_check(), self._note_check)
+        self._check_prefix = references.self_check_prefix
+        self._check = SelfCheck(creator, pipeline, references.self_check_prefix, self._note_check)
         self._rooms = AcknowledgedRooms(references.prefix)
         self._report = BulkReport()
         self._patience = Patience()
@@ -136,7 +137,7 @@ class CreateJob(Job):
         if await self._journal.open(self._pipeline.origin, self._app_id or ""):
             # Whether the job is new, or its journal was lost or added later, only the list can tell.
             await self._look_back(always=False)
-        elif await self._journal.pending(self._check.reference):
+        elif await self._journal.has_rooms(self._check_prefix):
             self._check.expect()
 
     def _clock(self) -> float:
@@ -148,9 +149,8 @@ class CreateJob(Job):
         scan = await self._creator.look(self._pipeline, visitor=survey, patience=self._patience)
         if scan.error is not None:
             raise scan.error
-        if check := survey.rooms.pop(self._check.reference, None):
-            self._check.adopt([check])
-            self._check.expect()
+        for reference in [reference for reference in survey.rooms if self._check.owns(reference)]:
+            self._check.adopt(survey.rooms.pop(reference))
         return survey, scan.proves_absence(None)
 
     async def _look_back(self, *, always: bool) -> None:
@@ -172,9 +172,9 @@ class CreateJob(Job):
         survey, self._trusted = await self._survey_now()
         self._survey = survey.rooms
 
-    async def _note_check(self) -> None:
-        if self._journal is not None and self._app_id is not None:
-            await self._journal.intend(self._check.reference, b"", b"")
+    async def _note_check(self, reference: str) -> None:
+        if self._journal is not None:
+            await self._journal.intend(reference, b"", b"")
 
     async def recall(self, item: BulkItem) -> BulkOutcome | None:
         """Return the earlier outcome of an item, or None if it must be sent or is now unresolved.
@@ -291,7 +291,7 @@ class CreateJob(Job):
         if doubts and not self._patience.stopping():
             try:
                 await self._creator.reconcile(
-                    self._pipeline, doubts, self._check, resend=self._options.resend, patience=self._patience
+                    self._pipeline, doubts, self._check, self._patience, resend=self._options.resend
                 )
             except Exception as error:
                 # The credentials callable or a middleware, for example; the creates stay unknown.
@@ -367,8 +367,8 @@ class CreateJob(Job):
         """Read the room list again, and report duplicate and missing rooms."""
         if not self._options.audit or not (self._rooms or self._last_sent > 0):
             return
-        check = self._check.reference
-        audit = Audit(self._creator, self._pipeline, self._report, self._rooms, check, dedupe=self._options.dedupe)
+        owns = self._check.owns
+        audit = Audit(self._creator, self._pipeline, self._report, self._rooms, owns, dedupe=self._options.dedupe)
         try:
             if self._options.audit == "settled":
                 await self._creator.wait_for_proof(self._pipeline, self._last_sent, (), self._patience, "audit")
@@ -377,8 +377,9 @@ class CreateJob(Job):
             # The credentials callable or a middleware, for example; the outcomes are complete.
             log.warning("the rooms of the run were not audited: %s", error)
             return
-        if check in self._rooms.strays:
-            self._check.adopt(self._rooms.strays[check])
+        for reference, rooms in self._rooms.strays.items():
+            if owns(reference):
+                self._check.adopt(rooms[0])
 
     async def aclose(self) -> None:
         """Delete the self-check rooms and close the journal.
@@ -388,7 +389,7 @@ class CreateJob(Job):
         """
         try:
             if await self._check.delete() and self._journal is not None:
-                self._journal.ended(self._check.reference, "deleted")
+                self._journal.deleted(self._check_prefix)
         finally:
             if self._journal is not None:
                 await self._journal.aclose()

@@ -180,10 +180,11 @@ class BulkRun(Generic[S]):
             await self._inputs.aclose()
         finally:
             self.report.exhausted = self._inputs.exhausted
-            for item in self._absent:
-                self.report.count(_not_sent_again(item, self.report.stopped))
-            for index, given in self._inputs.unclaimed:
-                self.report.count(BulkOutcome(index=index, status="not_sent", spec=given))
+            for absent in self._absent:
+                self.report.count(_not_sent_again(absent, self.report.stopped))
+            for given in self._inputs.unclaimed:
+                item = self._prepared(*given)
+                self.report.count(item if isinstance(item, BulkOutcome) else failed(item, "not_sent", None))
             try:
                 if job is not None:
                     for outcome in job.give_up():

@@ -12,6 +12,7 @@ from videoapi.creation.references import (
     is_in_data,
     reference_from,
     reference_in,
+    self_check_reference,
     with_location,
 )
 from videoapi.errors import ValidationError
@@ -29,6 +30,11 @@ ROOM: Final[ResponseDecoder[Room]] = ResponseDecoder("room", Room)
 def new_reference() -> str:
     """Return a new random reference, for `rooms.create(reference=…)`."""
     return with_location(reference_from(_random_bytes(ENTROPY_BYTES)), in_data=False)
+
+
+def new_self_check_reference(prefix: str) -> str:
+    """Return a new reference of a self-check room."""
+    return self_check_reference(prefix, _random_bytes(ENTROPY_BYTES))
 
 
 def create_request(

@@ -10,8 +10,8 @@ from typing import Final, Literal
 from videoapi.creation.create_request import new_reference
 from videoapi.creation.doubts import Doubt, still_unknown
 from videoapi.creation.memory import Memory, can_be_known
-from videoapi.creation.references import DATA_KEY, is_in_data, is_reference, reference_in, variants, with_location
-from videoapi.creation.scan import ONE_LOOK, ListedRoom, Patience, Scan, Scanner, Visitor, get_room
+from videoapi.creation.references import DATA_KEY, JobReferences, is_in_data, is_reference, reference_in, variants
+from videoapi.creation.scan import ListedRoom, Patience, Scan, Scanner, Visitor, get_room
 from videoapi.creation.self_check import SelfCheck
 from videoapi.creation.state import FINAL, Create, CreatePolicy, ScanResult, Step, attempted, given_up, scanned
 from videoapi.errors import CreateOutcomeUnknown, ValidationError, VideoAPIError
@@ -31,7 +31,6 @@ DEFAULT_SETTLE: Final = 75.0
 _POLLS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 _NAP: Final = 0.25
 _ROUNDS: Final = 3
-_PAID: Final = Patience(paid=True)
 
 
 class Creator:
@@ -124,14 +123,14 @@ class Creator:
     async def _look_until(self, pipeline: Pipeline, request: Request, deadline: float) -> Room | None:
         """Poll for the room until the deadline; absence proves nothing here."""
         assert request.reference is not None
-        clock = self._clock
+        clock, patience = self._clock, Patience(paid=True)
         began = clock()
         error: VideoAPIError | None = None
         try:
             async with asyncio.timeout_at(deadline):
                 for poll in _POLLS:
-                    await _PAID.sleep(pipeline, max(0.0, min(began + poll, deadline - _NAP) - clock()))
-                    scan = await self.look(pipeline, [request.reference], patience=_PAID)
+                    await patience.sleep(pipeline, max(0.0, min(began + poll, deadline - _NAP) - clock()))
+                    scan = await self.look(pipeline, [request.reference], patience=patience)
                     if rooms := scan.found.get(request.reference):
                         return rooms[0].room
                     error = scan.error
@@ -148,14 +147,14 @@ class Creator:
     ) -> Room | VideoAPIError:
         create = attempted(Create(), Verdict.UNKNOWN, self._clock())
         doubt = Doubt(request, create, outcome)
-        check = SelfCheck(self, pipeline, with_location(new_reference(), in_data=True))
+        check = SelfCheck(self, pipeline, JobReferences(new_reference()).self_check_prefix)
         try:
             async with asyncio.timeout_at(deadline):
                 while doubt.create.step not in FINAL:
                     if doubt.create.step is Step.SEND:
                         await self._send_again(pipeline, doubt)
                     else:
-                        await self.reconcile(pipeline, [doubt], check, patience=_PAID)
+                        await self.reconcile(pipeline, [doubt], check, Patience(paid=True))
         except TimeoutError:
             doubt.create = given_up(doubt.create)
         finally:
@@ -201,7 +200,7 @@ class Creator:
         sent_at, in_data = next(remembered, (asked_at, in_data))
         shown_from = self.memory.oldest_for(in_data)
         if shown_from is not None:
-            await ONE_LOOK.sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.settle)
+            await Patience().sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.settle)
             scan = await self.look(pipeline, forms)
             if room := _room_of(scan, forms):
                 return room
@@ -225,7 +224,7 @@ class Creator:
         pipeline: Pipeline,
         references: Iterable[str] = (),
         visitor: Visitor | None = None,
-        patience: Patience = ONE_LOOK,
+        patience: Patience | None = None,
     ) -> Scan:
         """Scan the room list, see `Scanner.look`, and learn how much it lags."""
         scan = await self._scanner.look(pipeline, references, visitor, patience)
@@ -239,9 +238,9 @@ class Creator:
         pipeline: Pipeline,
         doubts: Sequence[Doubt],
         check: SelfCheck,
+        patience: Patience,
         *,
         resend: bool = True,
-        patience: Patience = ONE_LOOK,
     ) -> None:
         """Advance unresolved creates to their next step, with one scan now and another after the settle time.
 
@@ -251,8 +250,8 @@ class Creator:
             pipeline: Sends requests and streams the room list.
             doubts: The creates to resolve; updated in place.
             check: Creates a self-check room if no known room proves that a list is complete.
-            resend: Whether a create that is proven absent may be sent again.
             patience: How often to read the list, and when to give up.
+            resend: Whether a create that is proven absent may be sent again.
         """
         await self._scan_for(pipeline, doubts, resend, patience)
         for _ in range(_ROUNDS):

@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS creates (
 ) WITHOUT ROWID;
 COMMIT;
 """
-Status = Literal["created", "failed", "not_sent", "deleted"]
+Status = Literal["created", "failed", "not_sent"]
 
 
 @attrs.frozen
@@ -149,14 +149,22 @@ class Journal:
 
         await self._ask(write)
 
-    async def pending(self, reference: str) -> bool:
-        """Return whether a create was started and has no final status, or created a room that still exists."""
+    async def has_rooms(self, prefix: str) -> bool:
+        """Return whether a self-check room with this prefix may be left."""
 
         def read(database: sqlite3.Connection) -> bool:
-            row = database.execute("SELECT status FROM creates WHERE reference = ?", (reference,)).fetchone()
-            return row is not None and row[0] != "deleted"
+            query = "SELECT 1 FROM creates WHERE reference GLOB ? AND status IS NULL"
+            return database.execute(query, (f"{prefix}*",)).fetchone() is not None
 
         return await self._ask(read)
+
+    def deleted(self, prefix: str) -> None:
+        """Record that all self-check rooms with this prefix were deleted."""
+
+        def write(database: sqlite3.Connection) -> None:
+            database.execute("DELETE FROM creates WHERE reference GLOB ?", (f"{prefix}*",))
+
+        self._work.put(_Task(write, None, None))
 
     def ended(self, reference: str, status: Status, room_id: str | None = None) -> None:
         """Record how a create ended; written soon, and at the latest by `aclose`.

@@ -17,6 +17,9 @@ DATA_KEY: Final = "videoapi_ref"
 
 ENTROPY_BYTES: Final = 26
 """Number of random bytes in a reference."""
+_LENGTH: Final = 28
+_CHECK_PREFIX: Final = 15
+"""Leaves 13 letters to be random; an item has such a prefix by chance in one of 10**12 cases."""
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _ALPHABET: Final = bytes(ord(_LETTERS[byte % 32]) for byte in range(256))
 _SHAPE: Final = re.compile(r"vx[a-z2-7]{26}")
@@ -37,13 +40,15 @@ class JobReferences:
     UTF-8 contains no byte from 0xFD on, so no text is mistaken for a number, a position or a self-check room.
     """
 
-    __slots__ = ("_job_hash", "prefix")
+    __slots__ = ("_job_hash", "prefix", "self_check_prefix")
 
     def __init__(self, job_id: str) -> None:
         self.prefix = job_prefix(job_id)
         """The common prefix, by which a scan recognizes the job's rooms."""
         # The length distinguishes ("a", "bc") from ("ab", "c").
         self._job_hash = _hash(f"{len(job_id)}:{job_id}")
+        self.self_check_prefix = self._of(b"\xfd")[:_CHECK_PREFIX]
+        """The start of the references of the job's self-check rooms."""
 
     def of_key(self, key: str | int) -> str:
         """Return the reference of the item with this key."""
@@ -53,14 +58,15 @@ class JobReferences:
         """Return the reference of an item without a key."""
         return self._of(b"\xfe%d" % index)
 
-    def of_self_check(self) -> str:
-        """Return the reference of the job's self-check rooms."""
-        return with_location(self._of(b"\xfd"), in_data=True)
-
     def _of(self, item: bytes) -> str:
         item_hash = self._job_hash.copy()
         item_hash.update(item)
         return self.prefix + _spell(item_hash.digest()[:21])
+
+
+def self_check_reference(prefix: str, entropy: bytes) -> str:
+    """Return a new reference of a self-check room, from the prefix of its job and random bytes."""
+    return with_location((prefix + _spell(entropy))[:_LENGTH], in_data=True)
 
 
 def job_prefix(job_id: str) -> str:

@@ -109,9 +109,9 @@ def _never() -> bool:
     return False
 
 
-@attrs.frozen
+@attrs.define
 class Patience:
-    """How long a look-up is repeated, and what its cost is charged to.
+    """How long look-ups are repeated, and what their cost is charged to.
 
     Args:
         paid: Whether each read is a single request, paid from the account's retry budget and refunded if it succeeds.
@@ -125,6 +125,27 @@ class Patience:
     give_up_after: float = 0.0
     stopping: Callable[[], bool] = _never
     waits_until: Callable[[float | None], object] = lambda moment: None
+    _failing_since: float | None = None
+    _failures: int = 0
+
+    async def reads_again(self, pipeline: Pipeline, error: VideoAPIError | None) -> bool:
+        """Decide whether to read the list again after an error, and wait for the backoff.
+
+        Between two readings that succeed, `give_up_after` counts once.
+        """
+        now = asyncio.get_running_loop().time()
+        if error is None:
+            self._failing_since, self._failures = None, 0
+            return False
+        if self._failing_since is None:
+            self._failing_since = now
+        self._failures += 1
+        wait = max(_BACKOFF[0] / 2, jitter(*_BACKOFF, self._failures, pipeline.retries.clock.random()))
+        if _is_final(error) or self.stopping() or now + wait - self._failing_since > self.give_up_after:
+            return False
+        log.info("the list of rooms could not be read (%s); reading it again in %.1f s", error, wait)
+        await self.sleep(pipeline, wait)
+        return True
 
     async def sleep(self, pipeline: Pipeline, seconds: float) -> None:
         """Sleep for some seconds, or until the run or the client ends."""
@@ -138,9 +159,6 @@ class Patience:
         # Never on a test's clock: the settle time is that of the service.
         while (left := moment() - clock()) > 0 and not self.stopping():
             await pipeline.until_closed(partial(asyncio.sleep, min(left, _NAP)))
-
-
-ONE_LOOK: Final = Patience()
 
 
 @attrs.define(eq=False)
@@ -204,7 +222,7 @@ class Scanner:
         pipeline: Pipeline,
         references: Iterable[str] = (),
         visitor: Visitor | None = None,
-        patience: Patience = ONE_LOOK,
+        patience: Patience | None = None,
     ) -> Scan:
         """Scan the room list, with a read that starts after this call.
 
@@ -214,22 +232,14 @@ class Scanner:
             pipeline: Streams the list.
             references: References to look for; their complete rooms are kept.
             visitor: Sees the rooms with any other reference, too.
-            patience: How often to read.
+            patience: How often to read; by default once, with the usual retries.
         """
         references = list(references)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        failures = 0
-        while True:
+        patience = patience or Patience()
+        scan = await self._look(pipeline, references, visitor, patience.paid)
+        while await patience.reads_again(pipeline, scan.error):
             scan = await self._look(pipeline, references, visitor, patience.paid)
-            failures += 1
-            if scan.error is None or _is_final(scan.error) or patience.stopping():
-                return scan
-            wait = max(_BACKOFF[0] / 2, jitter(*_BACKOFF, failures, pipeline.retries.clock.random()))
-            if loop.time() + wait - began > patience.give_up_after:
-                return scan
-            log.info("the list of rooms could not be read (%s); reading it again in %.1f s", scan.error, wait)
-            await patience.sleep(pipeline, wait)
+        return scan
 
     async def _look(self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, paid: bool) -> Scan:
         rooms = self._memory.rooms()

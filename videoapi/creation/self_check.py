@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from videoapi.creation.create_request import create_request
+from videoapi.creation.create_request import create_request, new_self_check_reference
 from videoapi.creation.references import DATA_KEY
 from videoapi.creation.scan import ListedRoom, Patience
 from videoapi.events import log
@@ -24,81 +24,84 @@ _CAP: Final = 20.0
 
 
 class SelfCheck:
-    """Creates the room if no known room serves as one, and deletes it at the end.
+    """Creates such a room if no known room serves as one, and deletes it at the end.
 
-    It carries its reference in both locations. All attempts carry the same one, so one look finds all rooms.
+    It carries its reference in both locations.
 
     Args:
         creator: The client's create protocol.
         pipeline: Sends the requests.
-        reference: The reference, which no other run uses.
-        before: Awaited before the first request, to record it.
+        prefix: The start of the rooms' references. It is derived from the job, so that the next run of the job finds
+            what a killed one left, and no run deletes the rooms of another job.
+        before: Awaited with each reference before the room is created, to record it.
     """
+
+    whole = False
 
     def __init__(
         self,
         creator: Creator,
         pipeline: Pipeline,
-        reference: str,
-        before: Callable[[], Awaitable[object]] | None = None,
+        prefix: str,
+        before: Callable[[str], Awaitable[object]] | None = None,
     ) -> None:
-        self.reference = reference
         self._creator = creator
         self._pipeline = pipeline
+        self._prefix = prefix
         self._before = before
         self._rooms: set[str] = set()
-        self._lost = False
-        """Whether a room may exist whose ID is unknown."""
+        self._lost = self._useless = False
 
-    def adopt(self, rooms: Iterable[ListedRoom]) -> None:
-        """Use the rooms of an earlier run of the job that could not delete them."""
-        for room in rooms:
-            self._rooms.add(room.room_id)
-            self._creator.know_listed(room)
+    def owns(self, reference: str) -> bool:
+        """Return whether a reference is that of a self-check room of this job."""
+        return reference.startswith(self._prefix)
+
+    def adopt(self, room: ListedRoom) -> None:
+        """Use, and finally delete, a room that an earlier run could not delete."""
+        self._rooms.add(room.room_id)
+        self._creator.know_listed(room)
 
     def expect(self) -> None:
-        """Look for the rooms of an earlier run before `delete` ends."""
+        """Look for rooms that an earlier run, or a lost response, may have left, before `delete` ends."""
         self._lost = True
 
     async def ensure(self, forms: set[bool], patience: Patience) -> None:
         """Create a room unless every form has a known room; give up when the patience or the retry budget ends."""
         memory, clock = self._creator.memory, self._pipeline.retries.clock
         tries = 0
-        while any(memory.oldest_for(form) is None for form in forms):
-            # The first one that is part of a proof is not a retry.
-            costs = patience.paid or tries > 0
-            if costs and self._pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
+        while not self._useless and any(memory.oldest_for(form) is None for form in forms):
+            if (patience.paid or tries) and self._pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
                 return
             if tries:
                 await patience.sleep(self._pipeline, jitter(_BASE, _CAP, tries, clock.random()))
             if patience.stopping():
                 return
-            if not tries and self._before is not None:
-                await self._before()
             tries += 1
             if await self._create() in (Verdict.DONE, Verdict.REJECTED):
                 # If the service alters the reference, this room proves nothing, nor would the next.
+                self._useless = any(memory.oldest_for(form) is None for form in forms)
                 return
 
     async def _create(self) -> Verdict:
-        spec = RoomSpec(NAME, owner_ref=self.reference, data={DATA_KEY: self.reference})
-        request = create_request(spec, self.reference, self._pipeline.options, validate=False)
+        reference = new_self_check_reference(self._prefix)
+        if self._before is not None:
+            await self._before(reference)
+        spec = RoomSpec(NAME, owner_ref=reference, data={DATA_KEY: reference})
+        request = create_request(spec, reference, self._pipeline.options, validate=False)
         lost, self._lost = self._lost, True
         outcome = await self._creator.send(self._pipeline, request)
         if outcome.verdict is Verdict.DONE:
             self._rooms.add(outcome.value.room_id)
-        self._lost = lost or outcome.may_have_executed
+        self._lost = lost or (outcome.may_have_executed and outcome.verdict is not Verdict.DONE)
         return outcome.verdict
 
     async def delete(self) -> bool:
         """Delete the rooms; return whether none is left."""
-        rooms, lost = self._rooms, self._lost
-        self._rooms, self._lost = set(), False
         try:
+            lost, self._lost = self._lost, False
             if lost:
-                scan = await self._creator.look(self._pipeline, [self.reference])
-                rooms.update(room.room_id for room in scan.found.get(self.reference, ()))
-                lost = scan.error is not None
+                lost = (await self._creator.look(self._pipeline, visitor=self)).error is not None
+            rooms, self._rooms = self._rooms, set()
             for room_id in sorted(rooms):
                 self._creator.memory.forget_room(room_id)
                 path = DELETE_ROOM.path(room_id)
@@ -111,3 +114,11 @@ class SelfCheck:
             log.warning("self-check rooms were not deleted: %s", error)
             return False
         return not lost
+
+    def restart(self) -> None:
+        """Do nothing: a room that any reading of the list has shown exists."""
+
+    def visit(self, room: ListedRoom) -> None:
+        """Note a room that is to be deleted."""
+        if self.owns(room.reference):
+            self._rooms.add(room.room_id)
