@@ -35,15 +35,25 @@ async def test_delete_many_fails_missing_duplicate_and_invalid_rooms(client: Vid
     assert isinstance(report.failures[1].error, NotFound)
 
 
-async def test_delete_that_may_have_executed_is_unknown_and_not_resent(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_delete_whose_response_is_lost_is_sent_again(client: VideoClient, sandbox: Sandbox) -> None:
     rooms = await some_rooms(client, 5)
     sandbox.fault("rooms.delete", "drop_after", times=2)
 
     async with client.rooms.delete_each(rooms, concurrency=1) as outcomes:
         statuses = [outcome.status async for outcome in outcomes]
 
-    assert statuses == ["unknown", "unknown", "deleted", "deleted", "deleted"]
-    assert sandbox.ledger.requests("rooms.delete") == 5
+    assert statuses == ["deleted"] * 5
+    assert sandbox.ledger.rooms == {}
+
+
+async def test_delete_many_takes_the_rooms_of_a_list(client: VideoClient, sandbox: Sandbox) -> None:
+    rooms = await some_rooms(client, 12)
+
+    report = await client.rooms.delete_many(client.rooms.list())
+
+    assert report.counts == {"deleted": 12}
+    assert {outcome.room_id for outcome in report.made} == set(rooms)
+    assert sandbox.ledger.rooms == {}
 
 
 async def test_token_text_is_not_in_the_repr_of_outcomes(client: VideoClient) -> None:

@@ -71,8 +71,8 @@ async def torn(base_url: str, app_id: str, app_key: str, journal: str) -> None:
     intend = Journal.intend
     written: list[str] = []
 
-    async def exit_at_fifth(self: Journal, reference: str, spec: bytes) -> Entry | None:
-        entry = await intend(self, reference, spec)
+    async def exit_at_fifth(self: Journal, reference: str, identity: bytes, spec: bytes) -> Entry | None:
+        entry = await intend(self, reference, identity, spec)
         written.append(reference)
         if len(written) == 5:
             os._exit(9)

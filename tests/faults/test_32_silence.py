@@ -241,10 +241,10 @@ async def test_f20_late_execution_after_the_settle_time(sandbox: Sandbox) -> Non
     async with FaultProxy(sandbox.base_url) as proxy, client_for(proxy.base_url, settle=0.2) as client:
         # The first create of a job is the self-check room.
         proxy.add("delay_request", method="POST", after=1, times=1, seconds=0.6)
-        report = await client.rooms.create_many([RoomSpec("Late")], job_id="late", audit=False)
+        report = await client.rooms.create_many([RoomSpec("Late", key="late")], job_id="late", audit=False)
         assert report.counts == {"created": 1}
         await proxy.settle()
-        report = await client.rooms.create_many([RoomSpec("Late")], job_id="late")
+        report = await client.rooms.create_many([RoomSpec("Late", key="late")], job_id="late")
         assert report.duplicates == sandbox.ledger.duplicates()
         assert [len(ids) for ids in report.duplicates.values()] == [2]
 
@@ -285,7 +285,7 @@ async def test_f21_idle_connection_closes_while_reused() -> None:
 
 async def bulk_create_with_a_kill(service: Process, client: VideoClient, *, lost: int = 0, down: float) -> BulkReport:
     """Run a bulk create while the service is killed, loses its last `lost` rooms, and restarts after `down` seconds."""
-    run = asyncio.create_task(client.rooms.create_many(specs(150), concurrency=8))
+    run = asyncio.create_task(client.rooms.create_many(specs(150), concurrency=8, audit="settled"))
     while service.file.stat().st_size < 20_000:
         await asyncio.sleep(0.002)
     await service.kill()

@@ -185,9 +185,9 @@ async def test_journal_files_are_private_and_contain_no_secret(tmp_path: Path) -
             spec = RoomSpec(name=canary, data={"note": canary}, settings={"description": canary}, key="row-1")
             await client.rooms.create_many([spec], job_id="job", journal=tmp_path / "job.db")
     journal = Journal(tmp_path / "job.db", "job")
-    await journal.open()
+    await journal.open(sandbox.base_url.removesuffix("/video/v2"), sandbox.app_id)
     try:
-        await journal.intend("vx" + "a" * 26, b"hash")
+        await journal.intend("vx" + "a" * 26, b"identity", b"hash")
         kept = inside(tmp_path)
         assert [path.name for path in kept] == ["job.db", "job.db-shm", "job.db-wal"]
         for path in kept:

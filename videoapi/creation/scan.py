@@ -38,6 +38,8 @@ _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
 _TRIES: Final = 3
 _NAP: Final = 0.25
 _BACKOFF: Final = (0.5, 10.0)
+_MOST_UNREADABLE: Final = 8
+"""How many readings in a row may arrive and be unreadable; each is retried like any read."""
 _MOST_BYTES: Final = 16 * 1024**3
 """High, because the list has no pages and almost nothing of it is kept: a million rooms exceed 1 GiB."""
 
@@ -141,7 +143,9 @@ class Patience:
             self._failing_since = now
         self._failures += 1
         wait = max(_BACKOFF[0] / 2, jitter(*_BACKOFF, self._failures, pipeline.retries.clock.random()))
-        if _is_final(error) or self.stopping() or now + wait - self._failing_since > self.give_up_after:
+        # A list that arrives, and again cannot be read, is not an outage that ends.
+        hopeless = _is_final(error) or (error.status == 200 and self._failures >= _MOST_UNREADABLE)
+        if hopeless or self.stopping() or now + wait - self._failing_since > self.give_up_after:
             return False
         log.info("the list of rooms could not be read (%s); reading it again in %.1f s", error, wait)
         await self.sleep(pipeline, wait)
