@@ -388,7 +388,7 @@ class CreateJob(Job):
             ConfigurationError: If the journal could not be written.
         """
         try:
-            if await self._check.delete() and self._journal is not None:
+            if await self._check.delete(Patience()) and self._journal is not None:
                 self._journal.deleted(self._check_prefix)
         finally:
             if self._journal is not None:

@@ -161,7 +161,7 @@ class BulkRun(Generic[S]):
         self._sender.begin()
         try:
             # Nothing is sent for an empty input.
-            if await self._inputs.peek() and (job is None or await self._open(job)):
+            if await self._pipeline.until_closed(self._inputs.peek) and (job is None or await self._open(job)):
                 await self._pass()
                 while job is not None and job.unsettled:
                     self._absent.extend(await job.settle(self._emit))
@@ -236,7 +236,7 @@ class BulkRun(Generic[S]):
             assert job is not None
             return await self._noted(item, job.sends_again(item))
         while not sender.must_stop() and not (job is not None and job.full):
-            given = await self._inputs.next()
+            given = await self._pipeline.until_closed(self._inputs.next)
             if given is None:
                 return None
             prepared = self._prepared(*given)

@@ -83,8 +83,8 @@ class Creator:
         if isinstance(settled, Room):
             return settled
         failure = settled or error_from_outcome(request, outcome)
+        self._note_sent(request)
         if failure.may_have_executed:
-            self._note_sent(request)
             log_unknown(request.route.name, request.reference)
         raise failure
 
@@ -147,6 +147,7 @@ class Creator:
     ) -> Room | VideoAPIError:
         create = attempted(Create(), Verdict.UNKNOWN, self._clock())
         doubt = Doubt(request, create, outcome)
+        patience = Patience(paid=True)
         check = SelfCheck(self, pipeline, JobReferences(new_reference()).self_check_prefix)
         try:
             async with asyncio.timeout_at(deadline):
@@ -154,11 +155,11 @@ class Creator:
                     if doubt.create.step is Step.SEND:
                         await self._send_again(pipeline, doubt)
                     else:
-                        await self.reconcile(pipeline, [doubt], check, Patience(paid=True))
+                        await self.reconcile(pipeline, [doubt], check, patience)
         except TimeoutError:
             doubt.create = given_up(doubt.create)
         finally:
-            await check.delete()
+            await check.delete(patience)
         return doubt.room if doubt.room is not None else doubt.error()
 
     async def _send_again(self, pipeline: Pipeline, doubt: Doubt) -> None:

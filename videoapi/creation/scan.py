@@ -282,7 +282,7 @@ class Scanner:
 def _is_final(error: VideoAPIError) -> bool:
     """Return whether reading the list again cannot help: credentials, base URL, a closed client."""
     if isinstance(error, ConfigurationError):
-        return not error.retryable
+        return True
     return error.status is not None and 300 <= error.status < 500 and error.status not in (408, 425, 429)
 
 

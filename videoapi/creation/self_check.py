@@ -95,12 +95,12 @@ class SelfCheck:
         self._lost = lost or (outcome.may_have_executed and outcome.verdict is not Verdict.DONE)
         return outcome.verdict
 
-    async def delete(self) -> bool:
+    async def delete(self, patience: Patience) -> bool:
         """Delete the rooms; return whether none is left."""
         try:
             lost, self._lost = self._lost, False
             if lost:
-                lost = (await self._creator.look(self._pipeline, visitor=self)).error is not None
+                lost = (await self._creator.look(self._pipeline, visitor=self, patience=patience)).error is not None
             rooms, self._rooms = self._rooms, set()
             for room_id in sorted(rooms):
                 self._creator.memory.forget_room(room_id)
