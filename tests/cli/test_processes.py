@@ -59,7 +59,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_stopped_run_waits_for_requests_in_flight_and_records_them(
     begin: Begin, sandbox: Sandbox, folder: Path, number: signal.Signals, code: int
 ) -> None:
-    (folder / "rooms.csv").write_text("name\n" + "A\n" * 10_000)
+    (folder / "rooms.csv").write_text("name\n" + "".join(f"A{number}\n" for number in range(10_000)))
     sandbox.fault("rooms.create", "delay", times=None, seconds=0.05)
     process = begin("rooms", "create-many", "rooms.csv", "--concurrency", 8)
     wait_until(lambda: sandbox.ledger.count("rooms.create") > 20)
@@ -95,7 +95,7 @@ def test_interrupted_export_resumes_where_it_stopped(cli: Cli, begin: Begin, san
 
 @pytest.mark.usefixtures("environment")
 def test_progress_is_a_bar_on_a_terminal(folder: Path) -> None:
-    (folder / "rooms.csv").write_text("name\n" + "A\n" * 20)
+    (folder / "rooms.csv").write_text("name\n" + "".join(f"A{number}\n" for number in range(20)))
     controller, terminal = pty.openpty()
     try:
         ended = subprocess.run(
