@@ -104,6 +104,9 @@ def test_plain_progress_prints_every_five_seconds(capsys: pytest.CaptureFixture[
         "rooms: 50 of 1,000, 10/s, 2 failed",
         "rooms: 200 of 1,000, 19/s, 2 failed",
     ]
+    now = 120.0
+    show(200, waits="waiting for the service")
+    assert capsys.readouterr().err == "rooms: 200 of 1,000, 10/s, waiting for the service\n"
 
 
 def test_documented_exit_codes_match_the_help() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from videoapi.cli import progress
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -99,6 +100,58 @@ def test_unproven_create_is_unknown_with_its_reference(cli: Cli, sandbox: Sandbo
     assert unknown["reference"] in [entry.reference for entry in sandbox.ledger.created]
     assert unknown["error"]["type"] == "CreateOutcomeUnknown"
     assert unknown["reference"] in result.stderr
+    assert "rooms.resolve(" not in result.stderr
+    assert "ended with unknown outcome" not in result.stderr
+
+
+def test_screen_shows_five_failures_and_the_file_all(cli: Cli, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,key,sip\n" + "".join(f"A,{number},perhaps\n" for number in range(12)))
+    result = cli("rooms", "create-many", "rooms.csv")
+    assert result.exit_code == 1
+    assert result.stderr.count("must be true or false") == 5
+    assert "7 more did not succeed" in result.stderr
+    written = rows(folder / "rooms.csv.outcomes.jsonl")
+    assert [row["key"] for row in written] == [str(number) for number in range(12)]
+    assert {row["status"] for row in written} == {"failed"}
+
+
+def test_open_quote_stops_the_run_after_the_lines_before_it(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    lines = [f"Room {number},x" for number in range(60)]
+    lines[40] = 'Room 40,"x'
+    (folder / "rooms.csv").write_text("\n".join(["name,data.note", *lines]))
+    result = cli("rooms", "create-many", "rooms.csv", "--json")
+    assert result.exit_code == 4, result.output
+    assert "line 42: the quote" in result.stderr
+    assert json.loads(result.stdout)["counts"] == {"created": 40}
+    assert len(sandbox.ledger.rooms) == len(rows(folder / "rooms.csv.outcomes.jsonl")) == 40
+    lines[40] = "Room 40,x"
+    (folder / "rooms.csv").write_text("\n".join(["name,data.note", *lines]))
+    assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
+    assert len(sandbox.ledger.rooms) == 60
+
+
+def test_progress_says_what_it_waits_for(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.1)
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    sandbox.fault("rooms.create", "throttle", retry_after=2)
+    result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 1)
+    assert result.exit_code == 0, result.output
+    assert "rooms: 0 of 2, 0/s, waiting 2 s: too many requests (HTTP 429)" in result.stderr
+    assert "paused for" not in result.stderr
+
+
+def test_progress_says_why_the_service_cannot_be_reached(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.1)
+    monkeypatch.setenv("VIDEOAPI_BASE_URL", "http://127.0.0.1:9")
+    (folder / "rooms.csv").write_text("name\nA\n")
+    result = cli("rooms", "create-many", "rooms.csv", "--give-up-after", 1.5)
+    assert result.exit_code == 4, result.output
+    assert "rooms: 0 of 1, 0/s, waiting for the service: " in result.stderr
+    assert "refused" in result.stderr
 
 
 def test_account_error_stops_the_run(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -110,7 +163,9 @@ def test_account_error_stops_the_run(cli: Cli, sandbox: Sandbox, folder: Path) -
     assert report["exhausted"] is False
     assert report["counts"]["created"] == 3
     assert report["total"] < 500
+    assert report["unread"] == 500 - report["total"]
     assert "Stopped" in result.stderr
+    assert f"{report['unread']} lines never read" in result.stderr
 
 
 def test_wrong_credentials_are_reported_without_the_key(

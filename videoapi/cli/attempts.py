@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Final
+import time
+from collections.abc import Callable
 
 from videoapi.events import AttemptEvent, Event
 
-_WAITS: Final = ("throttled", "not_sent")
-
 
 class AttemptLog:
-    """A listener for the attempts of one client."""
+    """A listener for the attempts of one client.
 
-    def __init__(self) -> None:
-        self.waits = ""
-        """Why the latest attempt must be repeated; empty after any other response."""
+    Args:
+        clock: Returns the current time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._paused_until = 0.0
+        self._refused = ""
         self._sent: set[str | None] = set()
 
     def __call__(self, event: Event) -> None:
         if not isinstance(event, AttemptEvent):
             return
-        waits = event.verdict in _WAITS
-        reason = "too many requests (HTTP 429)" if event.status == 429 else event.reason or f"HTTP {event.status}"
-        self.waits = f"waiting for {event.host}: {reason}" if waits else ""
-        if event.route == "rooms.create" and not waits:
-            self._sent.add(event.reference)
+        if event.verdict == "throttled":
+            self._refused = "too many requests"
+            self._paused_until = max(self._paused_until, self._clock() + _seconds(event.headers.get("retry-after")))
+        elif event.verdict == "not_sent":
+            self._refused = event.reason
+        else:
+            self._refused = ""
+            if event.route == "rooms.create":
+                self._sent.add(event.reference)
+
+    def waits(self) -> str:
+        """Return what the run waits for; empty if the service answers."""
+        left = self._paused_until - self._clock()
+        if left > 0:
+            return f"waiting {left:.0f} s: too many requests (HTTP 429)"
+        return f"waiting for the service: {self._refused}" if self._refused else ""
 
     def forget(self, reference: str | None) -> bool:
         """Return whether this client has sent the create with this reference, and forget it."""
         sent = reference in self._sent
         self._sent.discard(reference)
         return sent
+
+
+def _seconds(retry_after: str | None) -> float:
+    try:
+        return float(retry_after or 0)
+    except ValueError:
+        # A date; the wait is shown without its length.
+        return 0.0

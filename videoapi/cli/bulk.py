@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
@@ -18,9 +19,12 @@ from videoapi.cli.spreadsheet import UnreadableRest
 from videoapi.cli.summary import BulkOptions, Summary, words
 from videoapi.cli.terminal import print_status
 from videoapi.errors import VideoAPIError
+from videoapi.events import log
 
 T = TypeVar("T")
 _TICK: Final = 0.5
+# The outcome file and the progress show what the library would log; without a handler, warnings go to stderr.
+_NO_LOG: Final = logging.NullHandler()
 
 
 async def run_bulk(
@@ -40,6 +44,7 @@ async def run_bulk(
         start: Starts the run from an iterator of valid inputs.
     """
     began = time.monotonic()
+    log.addHandler(_NO_LOG)
     with closing(given.lines), OutcomeFile(options.out) as file:
         if file.kept_as is not None:
             print_status(f"The outcomes of an earlier run are kept in {file.kept_as}", quiet=options.quiet)
@@ -122,7 +127,7 @@ async def _progress(show: Show, writer: OutcomeWriter, report: BulkReport) -> As
     async def tick() -> None:
         while True:
             stopping = work is not None and work.cancelling()
-            show(*done(), "stopping: waiting for the requests in flight" if stopping else writer.attempts.waits)
+            show(*done(), "stopping: waiting for the requests in flight" if stopping else writer.attempts.waits())
             await asyncio.sleep(_TICK)
 
     task = asyncio.create_task(tick())

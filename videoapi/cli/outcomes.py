@@ -70,7 +70,9 @@ class OutcomeFile:
         self._file.write(json.dumps(row) + "\n")
         if outcome.status in ("failed", "unknown") and len(self.shown) < MOST_SHOWN:
             reference = f", reference {outcome.reference}" if outcome.status == "unknown" else ""
-            self.shown.append(f"line {line} {outcome.status}{reference}: {outcome.error}")
+            # Without the advice to a program, which names a method.
+            reason = str(outcome.error).partition(" Before retrying")[0]
+            self.shown.append(f"line {line} {outcome.status}{reference}: {reason}")
 
 
 def facts_of(error: VideoAPIError) -> dict[str, Any]:
