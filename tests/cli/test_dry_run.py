@@ -47,7 +47,10 @@ def test_every_invalid_line_is_printed(cli: Cli, folder: Path) -> None:
     ]
     assert "'a' is already used in line 2" in printed[2]
     assert "quote" in printed[-1]
-    assert "16 lines, 16 invalid" in result.stderr
+    assert "16 lines, 15 invalid, and the rest of the file cannot be read" in result.stderr
+    report = json.loads(cli(*CHECK, "--json").stdout)
+    assert len(report["problems"]) == 15
+    assert report["unreadable"] == printed[-1]
 
 
 def test_white_labels_values_pass_unchecked(cli: Cli, folder: Path) -> None:

@@ -205,7 +205,11 @@ def test_another_job_id_begins_another_job(cli: Cli, sandbox: Sandbox, folder: P
 
 
 def test_output_to_a_device_keeps_no_job(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
-    assert cli(*CREATE, "--out", "/dev/null").exit_code == 0
+    sandbox.fault("rooms.create", "suspended", after=2)
+    rooms.write_text("name\nA\nB\nC\n")
+    stopped = cli(*CREATE, "--out", "/dev/null", "--concurrency", 1)
+    assert stopped.exit_code == 4
+    assert "cannot be continued" in stopped.stderr
     assert sorted(path.name for path in folder.iterdir()) == ["rooms.csv"]
     assert names(sandbox) == ["A", "B"]
 

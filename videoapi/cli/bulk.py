@@ -66,6 +66,7 @@ async def run_bulk(
             raise
         except UnreadableRest as error:
             summary.stopped = f"Stopped before the end: {error}"
+            summary.to_continue = "To continue, once the file is corrected:"
         except VideoAPIError as error:
             if error is not summary.report.stopped:
                 summary.stopped = "Stopped by an error"

@@ -22,25 +22,28 @@ def check(given: InputFile[RoomSpec], *, validate: bool, as_json: bool, quiet: b
     """Print what is wrong with each line of a file, and return the exit code: 0 if all lines are valid."""
     problems: list[dict[str, Any]] = []
     total = 0
-
-    def report(line: int | None, key: str | int | None, message: str) -> None:
-        problems.append({"line": line, "key": key, "message": message})
-        if not as_json:
-            click.echo(clean(message if line is None else f"line {line}: {message}"))
-
+    unreadable: str | None = None
     try:
         with closing(given.lines) as lines:
             for line in lines:
                 total += 1
                 error = line.error or (None if line.given is None else _problem(line.given, validate=validate))
-                if error is not None:
-                    report(line.number, line.key, str(error))
+                if error is None:
+                    continue
+                problems.append({"line": line.number, "key": line.key, "message": str(error)})
+                if not as_json:
+                    click.echo(clean(f"line {line.number}: {error}"))
     except UnreadableRest as error:
-        report(None, None, str(error))
+        unreadable = str(error)
     if as_json:
-        click.echo(json.dumps({"total": total, "invalid": len(problems), "keys": given.keys, "problems": problems}))
-    print_status(f"{total:,} lines, {len(problems):,} invalid. Nothing was sent.", quiet=quiet)
-    return exit_codes.FAILED if problems else exit_codes.DONE
+        click.echo(json.dumps({"total": total, "keys": given.keys, "problems": problems, "unreadable": unreadable}))
+    elif unreadable is not None:
+        click.echo(clean(unreadable))
+    rest = "" if unreadable is None else ", and the rest of the file cannot be read"
+    print_status(
+        f"{total:,} lines, {len(problems):,} invalid{rest}. Keys: {given.keys}. Nothing was sent.", quiet=quiet
+    )
+    return exit_codes.FAILED if problems or unreadable is not None else exit_codes.DONE
 
 
 def _problem(spec: RoomSpec, *, validate: bool) -> ValidationError | None:

@@ -143,6 +143,8 @@ async def _create(
     journal: Path | None,
     **limits: Any,
 ) -> int:
+    import attrs
+
     from videoapi.cli.attempts import AttemptLog
     from videoapi.cli.bulk import run_bulk
     from videoapi.cli.job import open_job
@@ -152,6 +154,8 @@ async def _create(
         bound_to |= {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": access.app_id}
         with open_job(output.out, bound_to, job_id=job_id, journal=journal, fresh=fresh, quiet=output.quiet) as job:
             limits |= {"job_id": job.job_id, "journal": job.journal}
+            if job.job_id is None:
+                output = attrs.evolve(output, again=())
             return await run_bulk(output, specs, attempts, lambda given: client.rooms.create_each(given, **limits))
 
 

@@ -27,7 +27,7 @@ class BulkOptions:
         out: The outcome file.
         as_json: Whether to print a report as JSON.
         quiet: Whether to print neither progress nor a summary.
-        again: The words of the command that continues the run.
+        again: The words of the command that continues the run; empty if none does.
         resolve: The words of `rooms resolve` with its options for this account, without the reference.
     """
 
@@ -51,6 +51,7 @@ class Summary:
         self.report = BulkReport()
         self.stopped = ""
         """Why the run ended early, unless its report says it."""
+        self.to_continue = "To continue:"
         self._options = options
         self._given = given
         self._file = file
@@ -111,7 +112,10 @@ class Summary:
 
     def _advise(self) -> None:
         """Print the commands that continue the run, and that find an unknown room."""
-        print_status("To continue:")
+        if not self._options.again:
+            print_status("This run cannot be continued, as no job is kept next to its output.")
+            return
+        print_status(self.to_continue)
         print_command(self._options.again)
         if self._options.resolve and self._unknown is not None:
             # Only a room with its reference in the same field can prove that another one does not exist.
