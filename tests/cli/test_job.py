@@ -197,6 +197,16 @@ def test_job_id_and_journal_of_the_user_are_used(cli: Cli, sandbox: Sandbox, fol
     assert names(sandbox) == ["A", "B"]
 
 
+def test_unusable_journal_is_one_message(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    (folder / "jobs.db").write_text("no database " * 100)
+    result = cli(*CREATE, "--journal", "jobs.db")
+    assert result.exit_code == 5
+    assert [line for line in result.stderr.splitlines() if "names serve as keys" not in line] == [
+        line for line in result.stderr.splitlines() if line.startswith("ConfigurationError: ") and "jobs.db" in line
+    ]
+    assert sandbox.ledger.requests() == 0
+
+
 def test_another_job_id_begins_another_job(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
     assert cli(*CREATE, "--job-id", "autumn").exit_code == 0
     assert cli(*CREATE, "--job-id", "winter").exit_code == 0

@@ -54,7 +54,7 @@ async def run_bulk(
                 writer = OutcomeWriter(file, given.lines, attempts, summary)
                 run = start(writer.inputs())
                 summary.report = run.report
-                async with _progress(show, writer, run.report):
+                async with _progress(show, writer):
                     try:
                         async with run as outcomes:
                             async for outcome in outcomes:
@@ -69,7 +69,8 @@ async def run_bulk(
             summary.to_continue = "To continue, once the file is corrected:"
         except VideoAPIError as error:
             if error is not summary.report.stopped:
-                summary.stopped = "Stopped by an error"
+                # If nothing was done, the error says it all.
+                summary.stopped = "Stopped by an error" if file.total else None
                 raise
         finally:
             summary.tell(time.monotonic() - began)
@@ -118,7 +119,7 @@ class OutcomeWriter:
 
 
 @asynccontextmanager
-async def _progress(show: Show, writer: OutcomeWriter, report: BulkReport) -> AsyncGenerator[None, None]:
+async def _progress(show: Show, writer: OutcomeWriter) -> AsyncGenerator[None, None]:
     """Show the progress of a run twice per second, also while nothing happens."""
     work = asyncio.current_task()
 

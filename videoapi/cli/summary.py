@@ -49,8 +49,8 @@ class Summary:
 
     def __init__(self, options: BulkOptions, given: InputFile[Any], file: OutcomeFile) -> None:
         self.report = BulkReport()
-        self.stopped = ""
-        """Why the run ended early, unless its report says it."""
+        self.stopped: str | None = ""
+        """Why the run ended early, unless its report says it; None if it never began."""
         self.to_continue = "To continue:"
         self._options = options
         self._given = given
@@ -74,8 +74,12 @@ class Summary:
         report, file, options = self.report, self._file, self._options
         unread = 0 if report.exhausted else max(0, self._given.total - file.total)
         stopped = self.stopped
+        if stopped is None:
+            return
         if not stopped and (report.stopped is not None or not report.exhausted):
-            stopped = f"Stopped before the end: {report.stopped or 'see the error'}"
+            stopped = (
+                "Stopped before the end" if report.stopped is None else f"Stopped before the end: {report.stopped}"
+            )
         for line in file.shown:
             print_status(line, quiet=options.quiet)
         if file.not_shown:
