@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 
 from videoapi.cli import exit_codes
+from videoapi.cli.invocation import program
 from videoapi.cli.progress import plain
 from videoapi.sandbox import Sandbox
 
@@ -115,3 +116,22 @@ def test_documented_exit_codes_match_the_help() -> None:
     shown = dict(re.findall(r"^  ([0-9])    (.+)$", exit_codes.MEANINGS, re.MULTILINE))
     assert set(documented) == {"0", "1", "2", "3", "4", "5", "6"}
     assert all(shown[code].startswith(meaning) for code, meaning in documented.items())
+
+
+@pytest.mark.parametrize(
+    ("started", "words"),
+    [
+        ("videoapi/__main__.py", [sys.executable, "-m", "videoapi"]),
+        ("bin/videoapi", ["videoapi"]),
+        ("other/videoapi", ["other/videoapi"]),
+    ],
+)
+def test_printed_commands_start_this_program(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, started: str, words: list[str]
+) -> None:
+    for place in ("bin", "other"):
+        (folder / place).mkdir()
+        (folder / place / "videoapi").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(folder / "bin"))
+    monkeypatch.setattr(sys, "argv", [started, "rooms", "list"])
+    assert program() == words

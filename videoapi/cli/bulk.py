@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from typing import Any, Final, TypeVar
 
@@ -31,7 +31,7 @@ async def run_bulk(
     options: BulkOptions,
     given: InputFile[T],
     attempts: AttemptLog,
-    start: Callable[[Iterator[T]], BulkRun[T]],
+    start: Callable[[AsyncIterator[T]], BulkRun[T]],
 ) -> int:
     """Run all inputs, write each outcome as it arrives, and return the exit code.
 
@@ -41,7 +41,7 @@ async def run_bulk(
         options: The output options.
         given: The inputs.
         attempts: A listener of the client.
-        start: Starts the run from an iterator of valid inputs.
+        start: Starts the run from an iterator of the valid inputs.
     """
     began = time.monotonic()
     log.addHandler(_NO_LOG)
@@ -93,13 +93,15 @@ class OutcomeWriter:
         self._summary = summary
         self._out: dict[int, InputLine[Any]] = {}
 
-    def inputs(self) -> Iterator[Any]:
+    async def inputs(self) -> AsyncIterator[Any]:
         """Yield the valid inputs; write a failure for each of the others."""
         sent = 0
         for line in self._lines:
             if line.error is not None:
                 outcome = BulkOutcome(index=line.index, key=line.key, status="failed", error=line.error)
                 self.file.enter(outcome, line.index, line.number)
+                # Ten thousand invalid lines must not keep Ctrl-C from being noticed.
+                await asyncio.sleep(0)
                 continue
             self._out[sent] = line
             sent += 1
