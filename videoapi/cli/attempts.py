@@ -37,8 +37,8 @@ class AttemptLog:
     def waits(self) -> str:
         """Return what the run waits for; empty if the service answers."""
         left = self._paused_until - self._clock()
-        if left > 0:
-            return f"waiting {left:.0f} s: too many requests (HTTP 429)"
+        if left >= 0.5:
+            return f"waiting {left:,.0f} s: too many requests (HTTP 429)"
         return f"waiting for the service: {self._refused}" if self._refused else ""
 
     def forget(self, reference: str | None) -> bool:
