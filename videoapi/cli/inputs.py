@@ -227,6 +227,8 @@ def _check_id_column(header: Sequence[str]) -> None:
 
 
 def _text_error(text: str) -> ValidationError | None:
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return ValidationError("This line is not UTF-8.")
     return None
