@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 
 from videoapi.cli import exit_codes
+from videoapi.cli.invocation import program
 from videoapi.cli.progress import plain
 from videoapi.sandbox import Sandbox
 
@@ -104,6 +105,9 @@ def test_plain_progress_prints_every_five_seconds(capsys: pytest.CaptureFixture[
         "rooms: 50 of 1,000, 10/s, 2 failed",
         "rooms: 200 of 1,000, 19/s, 2 failed",
     ]
+    now = 120.0
+    show(200, waits="waiting for the service")
+    assert capsys.readouterr().err == "rooms: 200 of 1,000, 10/s, waiting for the service\n"
 
 
 def test_documented_exit_codes_match_the_help() -> None:
@@ -112,3 +116,22 @@ def test_documented_exit_codes_match_the_help() -> None:
     shown = dict(re.findall(r"^  ([0-9])    (.+)$", exit_codes.MEANINGS, re.MULTILINE))
     assert set(documented) == {"0", "1", "2", "3", "4", "5", "6"}
     assert all(shown[code].startswith(meaning) for code, meaning in documented.items())
+
+
+@pytest.mark.parametrize(
+    ("started", "words"),
+    [
+        ("videoapi/__main__.py", [sys.executable, "-m", "videoapi"]),
+        ("bin/videoapi", ["videoapi"]),
+        ("other/videoapi", ["other/videoapi"]),
+    ],
+)
+def test_printed_commands_start_this_program(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, started: str, words: list[str]
+) -> None:
+    for place in ("bin", "other"):
+        (folder / place).mkdir()
+        (folder / place / "videoapi").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(folder / "bin"))
+    monkeypatch.setattr(sys, "argv", [started, "rooms", "list"])
+    assert program() == words

@@ -1,5 +1,7 @@
-"""Input files: an invalid line affects only itself, whatever it contains."""
+"""Input files: an invalid line affects only itself; only a quote that is left open ends the file."""
 
+import contextlib
+import csv
 import json
 from pathlib import Path
 
@@ -7,8 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from videoapi.cli.inputs import BadInput, room_ids, room_specs, spec_of_cells
+from videoapi.cli.inputs import InputLine, room_ids, room_specs
+from videoapi.cli.room_lines import spec_of_cells
+from videoapi.cli.spreadsheet import BadInput, UnreadableRest
 from videoapi.errors import ValidationError
+from videoapi.models.rooms import RoomSpec
 
 _ANY_FILE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 _PIECES = st.sampled_from(
@@ -22,7 +27,11 @@ _PIECES = st.sampled_from(
 def test_any_bytes_are_read_as_numbered_lines(tmp_path: Path, name: str, written: bytes) -> None:
     path = tmp_path / name
     path.write_bytes((b"name,data.x\n" if name.endswith("csv") else b"") + written)
-    lines = list(room_specs(path))
+    file = room_specs(path)
+    lines: list[InputLine[RoomSpec]] = []
+    with contextlib.suppress(UnreadableRest):
+        lines.extend(file.lines)
+    assert len(lines) == file.total
     assert [line.index for line in lines] == list(range(len(lines)))
     assert all((line.given is None) != (line.error is None) for line in lines)
     numbers = [line.number for line in lines]
@@ -33,8 +42,8 @@ def test_any_bytes_are_read_as_numbered_lines(tmp_path: Path, name: str, written
 @_ANY_FILE
 def test_jsonl_file_preserves_every_name(tmp_path: Path, names: list[str]) -> None:
     path = tmp_path / "rooms.jsonl"
-    path.write_text("".join(json.dumps({"name": name}) + "\n" for name in names))
-    assert [line.given.name for line in room_specs(path) if line.given is not None] == names
+    path.write_text("".join(json.dumps({"name": name, "key": key}) + "\n" for key, name in enumerate(names)))
+    assert [line.given.name for line in room_specs(path, "key").lines if line.given is not None] == names
 
 
 def test_cells_are_converted_to_the_types_of_the_settings() -> None:
@@ -97,7 +106,7 @@ def test_error_suggests_the_missing_settings_prefix(tmp_path: Path) -> None:
 def test_line_numbers_are_correct_after_a_multiline_cell(tmp_path: Path) -> None:
     path = tmp_path / "rooms.csv"
     path.write_text('name,data.note\nA,"one\ntwo"\nB,x,y\nC\n')
-    lines = list(room_specs(path))
+    lines = list(room_specs(path).lines)
     assert [line.number for line in lines] == [2, 4, 5]
     assert [line.error is None for line in lines] == [True, False, True]
 
@@ -112,4 +121,105 @@ def test_line_numbers_are_correct_after_a_multiline_cell(tmp_path: Path) -> None
 )
 def test_room_ids_are_read_from_every_file_format(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    assert [line.given for line in room_ids(tmp_path / name)] == ["a1", "b2"]
+    file = room_ids(tmp_path / name)
+    assert [line.given for line in file.lines] == ["a1", "b2"]
+    assert file.total == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_file_is_read_as_a_spreadsheet_writes_it(tmp_path: Path, delimiter: str, encoding: str) -> None:
+    rows = [("name", "key", "data.note", "", ""), ("Zoë", "a", "1,5; x\ty", "", ""), ("",) * 5, ("B", "b"), ("",) * 5]
+    path = tmp_path / "rooms.csv"
+    with path.open("w", encoding=encoding, newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    specs = room_specs(path)
+    assert specs.total == 2
+    assert [(line.number, line.given) for line in specs.lines] == [
+        (2, RoomSpec("Zoë", data={"note": "1,5; x\ty"}, key="a")),
+        (4, RoomSpec("B", key="b")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "opened"),
+    [
+        ('A,"x\nB,y\nC,z\n', 0, 2),
+        ('A,x\nB,"y', 1, 3),
+        ('A,"one\ntwo"\nB,5" pipe\nC,"open\nD,1\nE,"q",2\n', 2, 5),
+        ('A,"say ""hi"""\nB,"open\nC,""\n', 1, 3),
+        ('A,"one\r\ntwo","open\r\nB,1\r\n', 0, 3),
+    ],
+)
+def test_open_quote_ends_the_file_at_the_line_where_it_began(
+    tmp_path: Path, text: str, before: int, opened: int
+) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("name,data.x,data.y\n" + text, newline="")
+    file = room_specs(path)
+    assert file.total == before
+    lines: list[InputLine[RoomSpec]] = []
+    with pytest.raises(UnreadableRest, match=rf"^line {opened}: "):
+        lines.extend(file.lines)
+    assert [line.error for line in lines] == [None] * before
+
+
+def test_utf_16_file_cut_in_a_character_ends_there(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_bytes("name\nA\n".encode("utf-16") + b"\x00")
+    file = room_specs(path)
+    with pytest.raises(UnreadableRest, match=r"^line 3: "):
+        list(file.lines)
+    assert file.total == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "option", "column", "keys"),
+    [
+        ("a.csv", "name,key\nA,1\nB,\n", None, "key", ["1", None]),
+        ("a.csv", "name,key\nA,\nB,\n", None, "name", ["A", "B"]),
+        ("a.csv", "name,id\nA,7\nB,8\n", "id", "id", ["7", "8"]),
+        ("a.csv", "name,data.id,key\nA,7,x\nB,8,y\n", "data.id", "data.id", ["7", "8"]),
+        ("a.jsonl", '{"name": "A"}\n{"name": "B"}\n', None, "name", ["A", "B"]),
+        ("a.jsonl", '{"name": "A", "key": 7}\n{"name": "B", "key": "7"}\n', None, "key", [7, "7"]),
+        ("a.jsonl", '{"name": "A", "id": 7}\n{"name": "B", "id": 8}\n', "id", "id", [7, 8]),
+        ("a.jsonl", '{"name": "A", "data": {"id": 7}}\n{"name": "B", "key": "b"}\n', "data.id", "data.id", [7, None]),
+        ("a.jsonl", '{"name": "A", "key": true}\n{"name": "B", "key": "b"}\n', None, "key", [None, "b"]),
+    ],
+)
+def test_keys_come_from_one_column(
+    tmp_path: Path, name: str, text: str, option: str | None, column: str, keys: list[object]
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    file = room_specs(path, option)
+    lines = list(file.lines)
+    assert file.keys == column
+    assert [line.key for line in lines] == keys
+    assert [line.given.key if line.given is not None else None for line in lines] == keys
+    assert all(line.error is None or line.error.field == column for line in lines)
+
+
+def test_key_is_kept_where_a_cell_is_wrong_or_a_line_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_bytes(b"name,key,sip\nA,a,perhaps\nB,b,yes,more\n\xff,c,yes\n")
+    lines = list(room_specs(path).lines)
+    assert [line.key for line in lines] == ["a", "b", "c"]
+    assert all(line.error is not None for line in lines)
+
+
+def test_second_line_with_a_key_fails_and_names_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("name,key,sip\nA,a,perhaps\nB,b,\nC,a,\n")
+    lines = list(room_specs(path).lines)
+    assert [line.given is not None for line in lines] == [False, True, False]
+    assert str(lines[2].error) == "The key 'a' is already used in line 2."
+
+
+def test_repeated_names_cannot_serve_as_keys(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("name,key\nA,\nB,\nA,\n")
+    assert room_specs(path).repeated == "lines 2 and 4 have the same name"
+    assert room_specs(path, "name").repeated == ""
+    path.write_text("name,key\nA,1\nA,2\n")
+    assert room_specs(path).repeated == ""

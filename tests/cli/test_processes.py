@@ -59,7 +59,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_stopped_run_waits_for_requests_in_flight_and_records_them(
     begin: Begin, sandbox: Sandbox, folder: Path, number: signal.Signals, code: int
 ) -> None:
-    (folder / "rooms.csv").write_text("name\n" + "A\n" * 10_000)
+    (folder / "rooms.csv").write_text("name\n" + "".join(f"A{number}\n" for number in range(10_000)))
     sandbox.fault("rooms.create", "delay", times=None, seconds=0.05)
     process = begin("rooms", "create-many", "rooms.csv", "--concurrency", 8)
     wait_until(lambda: sandbox.ledger.count("rooms.create") > 20)
@@ -71,8 +71,32 @@ def test_stopped_run_waits_for_requests_in_flight_and_records_them(
     assert made == set(sandbox.ledger.rooms)
     assert len(made) < 10_000
     assert {outcome["status"] for outcome in outcomes} <= {"created", "not_sent"}
-    assert f"{len(made)} created" in stderr
+    assert f"{len(made):,} created" in stderr
+    assert f"{10_000 - len(outcomes):,} lines never read" in stderr
     assert "Traceback" not in stderr
+
+
+@pytest.mark.usefixtures("environment")
+def test_interrupted_and_killed_run_is_completed_by_the_printed_command(
+    begin: Begin, sandbox: Sandbox, folder: Path
+) -> None:
+    file = "my 'rooms'.csv"
+    (folder / file).write_text("name\n" + "".join(f"A{number}\n" for number in range(300)))
+    sandbox.fault("rooms.create", "delay", times=None, seconds=0.02)
+    options = ("--concurrency", 4, "--settle", 0.3)
+    printed: list[str] = []
+    for interruption, until in ((signal.SIGINT, 50), (signal.SIGKILL, 120)):
+        process = begin("rooms", "create-many", file, *options)
+        wait_until(lambda count=until: len(sandbox.ledger.rooms) > count)
+        process.send_signal(interruption)
+        _, stderr = process.communicate(timeout=30)
+        printed += [line for line in stderr.splitlines() if line.startswith("  ")]
+    sandbox.clear_faults()
+    (command,) = printed
+    ended = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=50, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "300 created" in ended.stderr
+    assert sorted(room["name"] for room in sandbox.ledger.rooms.values()) == sorted(f"A{n}" for n in range(300))
 
 
 def test_interrupted_export_resumes_where_it_stopped(cli: Cli, begin: Begin, sandbox: Sandbox, folder: Path) -> None:
@@ -95,7 +119,7 @@ def test_interrupted_export_resumes_where_it_stopped(cli: Cli, begin: Begin, san
 
 @pytest.mark.usefixtures("environment")
 def test_progress_is_a_bar_on_a_terminal(folder: Path) -> None:
-    (folder / "rooms.csv").write_text("name\n" + "A\n" * 20)
+    (folder / "rooms.csv").write_text("name\n" + "".join(f"A{number}\n" for number in range(20)))
     controller, terminal = pty.openpty()
     try:
         ended = subprocess.run(
@@ -112,6 +136,7 @@ def test_progress_is_a_bar_on_a_terminal(folder: Path) -> None:
         os.close(terminal)
     assert json.loads(ended.stdout)["counts"] == {"created": 20}
     assert "\x1b[" in shown
+    assert "20/20" in shown
     assert "20 created" in shown
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from videoapi.cli import progress
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -50,14 +51,14 @@ def test_outcome_file_is_private_and_never_overwritten(cli: Cli, folder: Path) -
 def test_invalid_line_fails_alone_with_its_line_number(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.jsonl").write_bytes(
         b'{"name": "A", "key": "a"}\n'
-        b'{"name": "B", "colour": "red"}\n'
+        b'{"name": "B", "colour": "red", "key": "b"}\n'
         b"\n"
         b"no json\n"
         b'{"name": "\xff"}\n'
         b'{"owner_ref": "x"}\n'
-        b'{"name": "C", "settings": {"moderators": 9}}\n'
+        b'{"name": "C", "key": "c", "settings": {"moderators": 9}}\n'
         b'{"name": "D", "key": "a"}\n'
-        b'{"name": "E"}\n'
+        b'{"name": "E", "key": 5}\n'
     )
     result = cli("rooms", "create-many", "rooms.jsonl", "--out", "out.jsonl")
     assert result.exit_code == 1, result.output
@@ -66,6 +67,7 @@ def test_invalid_line_fails_alone_with_its_line_number(cli: Cli, sandbox: Sandbo
     assert [row["line"] for row in written] == [1, 2, 4, 5, 6, 7, 8, 9]
     assert [row["status"] for row in written] == ["created", *["failed"] * 6, "created"]
     assert written[1]["error"]["field"] == "colour"
+    assert written[1]["key"] == "b"
     assert written[5]["error"]["code"] == 10023
     assert written[6]["error"]["field"] == "key"
     assert len(sandbox.ledger.created) == 2
@@ -98,10 +100,62 @@ def test_unproven_create_is_unknown_with_its_reference(cli: Cli, sandbox: Sandbo
     assert unknown["reference"] in [entry.reference for entry in sandbox.ledger.created]
     assert unknown["error"]["type"] == "CreateOutcomeUnknown"
     assert unknown["reference"] in result.stderr
+    assert "rooms.resolve(" not in result.stderr
+    assert "ended with unknown outcome" not in result.stderr
+
+
+def test_screen_shows_five_failures_and_the_file_all(cli: Cli, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,key,sip\n" + "".join(f"A,{number},perhaps\n" for number in range(12)))
+    result = cli("rooms", "create-many", "rooms.csv")
+    assert result.exit_code == 1
+    assert result.stderr.count("must be true or false") == 5
+    assert "7 more did not succeed" in result.stderr
+    written = rows(folder / "rooms.csv.outcomes.jsonl")
+    assert [row["key"] for row in written] == [str(number) for number in range(12)]
+    assert {row["status"] for row in written} == {"failed"}
+
+
+def test_open_quote_stops_the_run_after_the_lines_before_it(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    lines = [f"Room {number},x" for number in range(60)]
+    lines[40] = 'Room 40,"x'
+    (folder / "rooms.csv").write_text("\n".join(["name,data.note", *lines]))
+    result = cli("rooms", "create-many", "rooms.csv", "--json")
+    assert result.exit_code == 4, result.output
+    assert "line 42: the quote" in result.stderr
+    assert json.loads(result.stdout)["counts"] == {"created": 40}
+    assert len(sandbox.ledger.rooms) == len(rows(folder / "rooms.csv.outcomes.jsonl")) == 40
+    lines[40] = "Room 40,x"
+    (folder / "rooms.csv").write_text("\n".join(["name,data.note", *lines]))
+    assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
+    assert len(sandbox.ledger.rooms) == 60
+
+
+def test_progress_says_what_it_waits_for(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.1)
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    sandbox.fault("rooms.create", "throttle", retry_after=2)
+    result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 1)
+    assert result.exit_code == 0, result.output
+    assert "rooms: 0 of 2, 0/s, waiting 2 s: too many requests (HTTP 429)" in result.stderr
+    assert "paused for" not in result.stderr
+
+
+def test_progress_says_why_the_service_cannot_be_reached(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.1)
+    monkeypatch.setenv("VIDEOAPI_BASE_URL", "http://127.0.0.1:9")
+    (folder / "rooms.csv").write_text("name\nA\n")
+    result = cli("rooms", "create-many", "rooms.csv", "--give-up-after", 1.5)
+    assert result.exit_code == 4, result.output
+    assert "rooms: 0 of 1, 0/s, waiting for the service: " in result.stderr
+    assert "refused" in result.stderr
 
 
 def test_account_error_stops_the_run(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
-    (folder / "rooms.csv").write_text("name\n" + "A\n" * 500)
+    (folder / "rooms.csv").write_text("name\n" + "".join(f"A{number}\n" for number in range(500)))
     sandbox.fault("rooms.create", "suspended", times=None, after=3)
     result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 4, "--json")
     assert result.exit_code == 4, result.output
@@ -109,7 +163,9 @@ def test_account_error_stops_the_run(cli: Cli, sandbox: Sandbox, folder: Path) -
     assert report["exhausted"] is False
     assert report["counts"]["created"] == 3
     assert report["total"] < 500
+    assert report["unread"] == 500 - report["total"]
     assert "Stopped" in result.stderr
+    assert f"{report['unread']} lines never read" in result.stderr
 
 
 def test_wrong_credentials_are_reported_without_the_key(
@@ -196,4 +252,4 @@ def test_reference_is_resolved_to_its_room(cli: Cli, sandbox: Sandbox, folder: P
     assert found.stdout.strip() == made["room_id"]
     lost = cli("rooms", "resolve", "vx" + "a" * 26, "--settle", 0.2)
     assert lost.exit_code == 3
-    assert "control=" in lost.stderr
+    assert "--control" in lost.stderr

@@ -266,7 +266,7 @@ def test_f72_loop_ends_with_calls_in_flight(operation: str) -> None:
 def test_f73_command_receives_a_stop_signal(number: signal.Signals, code: int, tmp_path: Path) -> None:
     """F73 | SIGINT, SIGTERM in a bulk run | drains, says how to resume, 130 or 143; resumed: each room once | CLI"""
     pytest.importorskip("click")
-    (tmp_path / "rooms.csv").write_text("name\n" + "A\n" * 120)
+    (tmp_path / "rooms.csv").write_text("name\n" + "".join(f"A{number}\n" for number in range(120)))
     with Sandbox(seed=5).in_thread() as sandbox:
         sandbox.fault("rooms.create", "delay", times=None, seconds=0.02)
         environment = child_env(
@@ -286,7 +286,7 @@ def test_f73_command_receives_a_stop_signal(number: signal.Signals, code: int, t
                 running.kill()
         assert running.returncode == code, output
         assert time.monotonic() - began < 10
-        assert "--job-id job goes on here" in output
+        assert "create-many rooms.csv --job-id job" in output
         assert "Traceback" not in output
         assert len(sandbox.ledger.rooms) < 120
         sandbox.clear_faults()

@@ -9,12 +9,13 @@ from videoapi.cli.cdr import cdr
 from videoapi.cli.demo import demo
 from videoapi.cli.dialin import dialin
 from videoapi.cli.exit_codes import MEANINGS
+from videoapi.cli.invocation import RootGroup
 from videoapi.cli.rooms import rooms
 from videoapi.cli.sandbox import sandbox
 from videoapi.cli.tokens import tokens
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=MEANINGS)
+@click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=MEANINGS)
 @click.version_option(package_name="videoapi", message="videoapi %(version)s")
 def videoapi() -> None:
     """Manage rooms, join tokens, call records and recordings of the Video API.

@@ -2,66 +2,79 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from typing import Any, Final, TypeVar
-
-import attrs
-import click
 
 from videoapi.bulk import BulkOutcome, BulkReport, BulkRun
 from videoapi.cli import exit_codes
-from videoapi.cli.inputs import InputLine, InputLines
+from videoapi.cli.attempts import AttemptLog
+from videoapi.cli.inputs import InputFile, InputLine
 from videoapi.cli.outcomes import OutcomeFile
 from videoapi.cli.progress import Show, display
+from videoapi.cli.spreadsheet import UnreadableRest
+from videoapi.cli.summary import BulkOptions, Summary, words
 from videoapi.cli.terminal import print_status
+from videoapi.errors import VideoAPIError
+from videoapi.events import log
 
 T = TypeVar("T")
-_STATUSES: Final = ("created", "deleted", "failed", "unknown", "not_sent")
+_TICK: Final = 0.5
+# The outcome file and the progress show what the library would log; without a handler, warnings go to stderr.
+_NO_LOG: Final = logging.NullHandler()
 
 
-@attrs.frozen(kw_only=True)
-class BulkOptions:
-    """The output options of a bulk run."""
-
-    out: Path
-    as_json: bool
-    quiet: bool
-    job_id: str | None = None
-
-
-async def run_bulk(job: BulkOptions, lines: InputLines[T], start: Callable[[Iterator[T]], BulkRun[T]]) -> int:
+async def run_bulk(
+    options: BulkOptions,
+    given: InputFile[T],
+    attempts: AttemptLog,
+    start: Callable[[AsyncIterator[T]], BulkRun[T]],
+) -> int:
     """Run all inputs, write each outcome as it arrives, and return the exit code.
 
     If cancelled, sends nothing more, waits for the requests in flight and writes their outcomes too.
 
     Args:
-        job: The output options.
-        lines: The inputs.
-        start: Starts the run from an iterator of valid inputs.
+        options: The output options.
+        given: The inputs.
+        attempts: A listener of the client.
+        start: Starts the run from an iterator of the valid inputs.
     """
     began = time.monotonic()
-    with closing(lines), OutcomeFile(job.out) as file:
+    log.addHandler(_NO_LOG)
+    with closing(given.lines), OutcomeFile(options.out) as file:
         if file.kept_as is not None:
-            print_status(f"The outcomes of an earlier run are kept in {file.kept_as}", quiet=job.quiet)
-        report = BulkReport()
+            print_status(f"The outcomes of an earlier run are kept in {file.kept_as}", quiet=options.quiet)
+        summary = Summary(options, given, file)
         try:
-            with display("rooms", quiet=job.quiet) as show:
-                writer = OutcomeWriter(file, lines, show)
+            with display("rooms", total=given.total, quiet=options.quiet) as show:
+                writer = OutcomeWriter(file, given.lines, attempts, summary)
                 run = start(writer.inputs())
-                report = run.report
-                try:
-                    async with run as outcomes:
-                        async for outcome in outcomes:
-                            writer.enter(outcome)
-                finally:
-                    writer.enter_rest(report)
+                summary.report = run.report
+                async with _progress(show, writer):
+                    try:
+                        async with run as outcomes:
+                            async for outcome in outcomes:
+                                writer.enter(outcome)
+                    finally:
+                        writer.enter_rest(run.report)
+        except asyncio.CancelledError:
+            summary.stopped = "Interrupted"
+            raise
+        except UnreadableRest as error:
+            summary.stopped = f"Stopped before the end: {error}"
+            summary.to_continue = "To continue, once the file is corrected:"
+        except VideoAPIError as error:
+            if error is not summary.report.stopped:
+                # If nothing was done, the error says it all.
+                summary.stopped = "Stopped by an error" if file.total else None
+                raise
         finally:
-            _tell(job, file, report, time.monotonic() - began)
-    return exit_codes.of_run(file.counts, exhausted=report.exhausted)
+            summary.tell(time.monotonic() - began)
+    return exit_codes.of_run(file.counts, exhausted=summary.report.exhausted)
 
 
 class OutcomeWriter:
@@ -71,18 +84,24 @@ class OutcomeWriter:
     in flight is kept under the run's number.
     """
 
-    def __init__(self, file: OutcomeFile, lines: Iterator[InputLine[Any]], show: Show) -> None:
-        self._file = file
+    def __init__(
+        self, file: OutcomeFile, lines: Iterator[InputLine[Any]], attempts: AttemptLog, summary: Summary
+    ) -> None:
+        self.file = file
+        self.attempts = attempts
         self._lines = lines
-        self._show = show
+        self._summary = summary
         self._out: dict[int, InputLine[Any]] = {}
 
-    def inputs(self) -> Iterator[Any]:
+    async def inputs(self) -> AsyncIterator[Any]:
         """Yield the valid inputs; write a failure for each of the others."""
         sent = 0
         for line in self._lines:
             if line.error is not None:
-                self._write(BulkOutcome(index=line.index, status="failed", error=line.error), line)
+                outcome = BulkOutcome(index=line.index, key=line.key, status="failed", error=line.error)
+                self.file.enter(outcome, line.index, line.number)
+                # Ten thousand invalid lines must not keep Ctrl-C from being noticed.
+                await asyncio.sleep(0)
                 continue
             self._out[sent] = line
             sent += 1
@@ -90,7 +109,9 @@ class OutcomeWriter:
 
     def enter(self, outcome: BulkOutcome) -> None:
         """Write an outcome under the line of its input."""
-        self._write(outcome, self._out.pop(outcome.index))
+        line = self._out.pop(outcome.index)
+        self.file.enter(outcome, line.index, line.number)
+        self._summary.note(outcome, earlier=not self.attempts.forget(outcome.reference))
 
     def enter_rest(self, report: BulkReport) -> None:
         """Write the outcomes that remain in the report of a run that stopped early."""
@@ -98,43 +119,24 @@ class OutcomeWriter:
             for outcome in rows:
                 self.enter(outcome)
 
-    def _write(self, outcome: BulkOutcome, line: InputLine[Any]) -> None:
-        self._file.enter(outcome, line.index, line.number)
-        self._show(self._file.total, words(self._file.counts, but="created"))
 
+@asynccontextmanager
+async def _progress(show: Show, writer: OutcomeWriter) -> AsyncGenerator[None, None]:
+    """Show the progress of a run twice per second, also while nothing happens."""
+    work = asyncio.current_task()
 
-def words(counts: dict[str, int], *, but: str = "") -> str:
-    """Return counts as text, such as `998 created, 2 failed`."""
-    return ", ".join(
-        f"{counts[status]:,} {status.replace('_', ' ')}" for status in _STATUSES if counts.get(status) and status != but
-    )
+    def done() -> tuple[int, str]:
+        return writer.file.total, words(writer.file.counts, but="created")
 
+    async def tick() -> None:
+        while True:
+            stopping = work is not None and work.cancelling()
+            show(*done(), "stopping: waiting for the requests in flight" if stopping else writer.attempts.waits())
+            await asyncio.sleep(_TICK)
 
-def _tell(job: BulkOptions, file: OutcomeFile, report: BulkReport, seconds: float) -> None:
-    stopped = None if report.stopped is None else str(report.stopped)
-    for line in file.shown:
-        print_status(line, quiet=job.quiet)
-    if report.stopped is not None or not report.exhausted:
-        print_status(f"Stopped before the end. {stopped or ''}".rstrip())
-        if job.job_id is not None:
-            print_status(f"The same command with --job-id {job.job_id} goes on here.")
-    if file.counts["unknown"]:
-        print_status("Unknown ones may exist: `videoapi rooms resolve REFERENCE` finds out.")
-    if report.duplicates:
-        print_status(f"{len(report.duplicates):,} rooms exist twice; {len(report.removed):,} of them were deleted.")
-    if report.missing:
-        print_status(f"{len(report.missing):,} rooms that were created are gone.")
-    done = words(file.counts) or "nothing to do"
-    print_status(f"{done}, in {seconds:.1f} s. Outcomes: {file.path}", quiet=job.quiet)
-    if job.as_json:
-        summary = {
-            "total": file.total,
-            "counts": {status: file.counts[status] for status in _STATUSES if file.counts[status]},
-            "exhausted": report.exhausted,
-            "stopped": stopped,
-            "duplicates": len(report.duplicates),
-            "missing": len(report.missing),
-            "outcomes": str(file.path),
-            "seconds": round(seconds, 3),
-        }
-        click.echo(json.dumps(summary))
+    task = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        task.cancel()
+        show(*done())

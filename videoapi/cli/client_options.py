@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,16 @@ class ClientOptions(NamedTuple):
 
     app_key_file: Path | None = None
     ca_file: str | None = None
+
+    @property
+    def app_id(self) -> str:
+        """The APP_ID of the account."""
+        return os.environ.get("VIDEOAPI_APP_ID", "")
+
+    def words(self) -> list[str]:
+        """Return the options as words of a command line."""
+        given = {"--app-key-file": self.app_key_file, "--ca-file": self.ca_file}
+        return [word for name, value in given.items() if value is not None for word in (name, str(value))]
 
     def client(self, **more: Any) -> VideoClient:
         """Return a client that is not open yet.

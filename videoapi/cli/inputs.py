@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Generic, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
+from videoapi.cli.room_lines import SPEC_FIELDS, check_columns, spec_of_cells, spec_of_object
+from videoapi.cli.spreadsheet import BadInput, UnreadableRest, csv_rows, numbered_lines
 from videoapi.errors import ValidationError
-from videoapi.models.fields import field_types
 from videoapi.models.rooms import RoomSpec
-from videoapi.models.settings import RoomSettings
 
 T = TypeVar("T")
-CSV: Final = (".csv",)
+CSV: Final = (".csv", ".tsv")
 JSONL: Final = (".jsonl", ".ndjson")
 TEXT: Final = (".txt",)
-
-_SPEC_FIELDS: Final = frozenset(field.name for field in attrs.fields(RoomSpec))
-_COLUMNS: Final = ("name", "owner_ref", "key", "sip")
-_GROUPS: Final = ("settings.", "data.")
-_TRUTHS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @attrs.frozen
 class InputLine(Generic[T]):
-    """One input: its index from 0, its line number in the file, and its value or an error."""
+    """One input: its index from 0, its line number in the file, its key, and its value or an error."""
 
     index: int
     number: int
+    key: str | int | None = None
     given: T | None = None
     error: ValidationError | None = None
 
@@ -40,28 +37,59 @@ InputLines: TypeAlias = Generator[InputLine[T], None, None]
 """The inputs of a file, read lazily; closing the generator closes the file."""
 
 
-class BadInput(ValueError):
-    """An input file that cannot be used at all; the message gives the reason."""
+@attrs.frozen
+class InputFile(Generic[T]):
+    """An input file that was read once from end to end.
+
+    Args:
+        lines: Its inputs, to be read as they are needed.
+        total: Number of inputs, up to the line from which the file cannot be read.
+        keys: The column that has the key of each line.
+        repeated: If the names were to serve as keys, which two lines share one; otherwise empty.
+    """
+
+    lines: InputLines[T]
+    total: int
+    keys: str
+    repeated: str = ""
 
 
-def room_specs(path: Path) -> InputLines[RoomSpec]:
+class InputRecord(NamedTuple):
+    """A line of a file: its number, its fields as far as they can be read, and what is wrong with it."""
+
+    number: int
+    fields: Mapping[str, Any]
+    error: ValidationError | None = None
+
+
+RecordSource: TypeAlias = Callable[[], Iterator[InputRecord]]
+
+
+def room_specs(path: Path, key_column: str | None = None) -> InputFile[RoomSpec]:
     """Read the specs of the rooms to create.
 
     Args:
-        path: `.csv` with the columns name, owner_ref, key, sip, settings.… and data.…, or `.jsonl`
-            with one object per line that has the fields of `RoomSpec`.
+        path: `.csv`, `.tsv` or `.txt` with the columns name, owner_ref, key, sip, settings.… and data.…, or
+            `.jsonl` with one object per line that has the fields of `RoomSpec`.
+        key_column: The column or field that has the keys; by default `key` if any line has one, else `name`.
 
     Raises:
         BadInput: If the file cannot be read, has another extension, or has an unknown column.
     """
-    if path.suffix.lower() in CSV:
-        return _csv_lines(path, _check_header, spec_of_cells)
-    if path.suffix.lower() in JSONL:
-        return _lines(path, lambda text: spec_of_object(_object(text)))
-    raise BadInput(f"{path.name}: give a file that ends in .csv or .jsonl")
+    suffix = path.suffix.lower()
+    convert: Callable[[Mapping[str, Any]], RoomSpec]
+    if suffix in JSONL:
+        records, convert = partial(_objects, path), spec_of_object
+    elif suffix in (*CSV, *TEXT):
+        records, convert = partial(_table, path, partial(check_columns, key_column=key_column)), spec_of_cells
+    else:
+        raise BadInput(f"{path.name}: give a file that ends in .csv, .tsv or .jsonl")
+    total, has_keys, repeated = _overview(records)
+    keys = key_column or ("key" if has_keys else "name")
+    return InputFile(_specs(records, convert, keys), total, keys, "" if key_column or has_keys else repeated)
 
 
-def room_ids(path: Path) -> InputLines[str]:
+def room_ids(path: Path) -> InputFile[str]:
     """Read room IDs.
 
     Args:
@@ -73,192 +101,134 @@ def room_ids(path: Path) -> InputLines[str]:
     """
     suffix = path.suffix.lower()
     if suffix in TEXT:
-        return _lines(path, str.strip)
-    if suffix in CSV:
-        return _csv_lines(path, _check_id_header, lambda cells: cells.get("room_id") or None)
-    if suffix in JSONL:
-        return _lines(path, lambda text: _id_of(_object(text)))
-    raise BadInput(f"{path.name}: give a file that ends in .txt, .csv or .jsonl")
+        records: RecordSource = partial(_texts, path)
+    elif suffix in CSV:
+        records = partial(_table, path, _check_id_column)
+    elif suffix in JSONL:
+        records = partial(_objects, path)
+    else:
+        raise BadInput(f"{path.name}: give a file that ends in .txt, .csv or .jsonl")
+    total = 0
+    with suppress(UnreadableRest), closing(_ids(records)) as lines:
+        for _ in lines:
+            total += 1
+    return InputFile(_ids(records), total, "room_id")
 
 
-def spec_of_object(fields: Mapping[str, Any]) -> RoomSpec:
-    """Return the room described by an object of a JSONL file.
-
-    Raises:
-        ValidationError: If the name is missing, a field is unknown, or the key is not text or an integer.
-    """
-    for name in fields:
-        if name not in _SPEC_FIELDS:
-            raise ValidationError(f"{name} is not a field of a room.", field=name)
-    if "name" not in fields:
-        raise ValidationError("name is missing.", field="name", code=10002)
-    key = fields.get("key")
-    if key is not None and (isinstance(key, bool) or not isinstance(key, str | int)):
-        raise ValidationError("key must be text or a whole number.", field="key")
-    return RoomSpec(**fields)
-
-
-def spec_of_cells(cells: Mapping[str, str]) -> RoomSpec:
-    """Return the room described by a row of a CSV file; empty cells are ignored.
-
-    Raises:
-        ValidationError: If the name is missing, or a cell does not match the type of its setting.
-    """
-    if not cells.get("name"):
-        raise ValidationError("name is missing.", field="name", code=10002)
-    settings: dict[str, Any] = {}
-    for column, text in cells.items():
-        if column.startswith("settings.") and text:
-            _put(settings, column.split(".")[1:], _setting(column, text))
-    data = {column.removeprefix("data."): text for column, text in cells.items() if column.startswith("data.") and text}
-    return RoomSpec(
-        name=cells["name"],
-        owner_ref=cells.get("owner_ref") or None,
-        settings=settings or None,
-        sip=_truth("sip", cells["sip"]) if cells.get("sip") else None,
-        data=data or None,
-        key=cells.get("key") or None,
-    )
+def _overview(records: RecordSource) -> tuple[int, bool, str]:
+    """Return the number of records, whether any has a key, and otherwise which two share a name."""
+    total, has_keys, repeated = 0, False, ""
+    names: dict[Any, int] = {}
+    with suppress(UnreadableRest):
+        for number, fields, _ in records():
+            total += 1
+            has_keys = has_keys or fields.get("key") not in (None, "")
+            name = fields.get("name")
+            if has_keys or repeated or not isinstance(name, str):
+                continue
+            if names.setdefault(name, number) != number:
+                repeated = f"lines {names[name]} and {number} have the same name"
+    return total, has_keys, repeated
 
 
-def _setting(column: str, text: str) -> Any:
-    hint = field_types(RoomSettings).get(column.removeprefix("settings."))
-    kinds = get_args(hint) or (hint,)
-    if bool in kinds and (len(kinds) == 2 or text.lower() in _TRUTHS):
-        return _truth(column, text)
-    if int in kinds and str not in kinds:
+def _specs(
+    records: RecordSource, convert: Callable[[Mapping[str, Any]], RoomSpec], keys: str
+) -> Generator[InputLine[RoomSpec], None, None]:
+    seen: dict[str | int, int] = {}
+    for index, (number, fields, error) in enumerate(records()):
+        key = _key(fields, keys)
+        first = number if key is None else seen.setdefault(key, number)
+        spec: RoomSpec | None = None
         try:
-            return int(text)
-        except ValueError:
-            raise ValidationError(f"{column} must be a whole number.", field=column) from None
-    # The types of nested settings are unknown: convert only the exact words true and false.
-    return text if hint is not None or text not in ("true", "false") else text == "true"
+            if error is not None:
+                raise error
+            spec = convert({name: value for name, value in fields.items() if name != keys or name in SPEC_FIELDS})
+            if key is None:
+                raise ValidationError(f"{keys} is missing, or is neither text nor a whole number.", field=keys)
+            if first != number:
+                raise ValidationError(f"The key {key!r} is already used in line {first}.", field=keys)
+            spec = attrs.evolve(spec, key=key)
+        except ValidationError as wrong:
+            spec, error = None, wrong
+        yield InputLine(index, number, key, spec, error)
 
 
-def _truth(column: str, text: str) -> bool:
-    try:
-        return _TRUTHS[text.strip().lower()]
-    except KeyError:
-        raise ValidationError(f"{column} must be true or false.", field=column) from None
-
-
-def _put(settings: dict[str, Any], path: list[str], value: Any) -> None:
-    *outer, name = path
-    for step in outer:
-        inner = settings.setdefault(step, {})
-        if not isinstance(inner, dict):
-            raise ValidationError(f"{step} is given twice, whole and in parts.", field=f"settings.{step}")
-        settings = inner
-    settings[name] = value
-
-
-def _check_header(header: list[str]) -> None:
-    if "name" not in header:
-        raise BadInput("missing column name")
-    known = field_types(RoomSettings)
-    for column in header:
-        if column in _COLUMNS or (column.startswith(_GROUPS[1]) and len(column) > len(_GROUPS[1])):
+def _ids(records: RecordSource) -> Generator[InputLine[str], None, None]:
+    index = 0
+    for number, fields, error in records():
+        found = fields.get("room_id")
+        if error is not None or not (found is None or isinstance(found, str)):
+            yield InputLine(index, number, error=error or ValidationError("room_id must be text.", field="room_id"))
+        elif found:
+            yield InputLine(index, number, found, found)
+        else:
             continue
-        if not column.startswith(_GROUPS[0]) or column.split(".")[1] not in known:
-            hint = f"; is settings.{column} meant?" if column in known else ""
-            raise BadInput(f"column {column!r} is not one of {', '.join(_COLUMNS)}, settings.…, data.…{hint}")
+        index += 1
 
 
-def _check_id_header(header: list[str]) -> None:
+def _key(fields: Mapping[str, Any], column: str) -> str | int | None:
+    key = _field(fields, column)
+    return key if isinstance(key, str | int) and not isinstance(key, bool) and key != "" else None
+
+
+def _field(fields: Mapping[str, Any], column: str) -> Any:
+    """Return a field by the name of its column: in an object, `data.id` is the field `id` of `data`."""
+    if column in fields:
+        return fields[column]
+    outer, _, inner = column.partition(".")
+    nested = fields.get(outer) if inner else None
+    return _field(nested, inner) if isinstance(nested, Mapping) else None
+
+
+def _texts(path: Path) -> Iterator[InputRecord]:
+    for number, text in numbered_lines(path):
+        if text.strip():
+            yield InputRecord(number, {"room_id": text.strip()}, _text_error(text))
+
+
+def _objects(path: Path) -> Iterator[InputRecord]:
+    for number, text in numbered_lines(path):
+        if not text.strip():
+            continue
+        value, problem = None, _text_error(text)
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            problem = problem or ValidationError("This line is not JSON.")
+        if isinstance(value, dict):
+            yield InputRecord(number, value, problem)
+        else:
+            yield InputRecord(number, {}, problem or ValidationError("This line is not a JSON object."))
+
+
+def _table(path: Path, check: Callable[[Sequence[str]], None]) -> Iterator[InputRecord]:
+    rows = csv_rows(path)
+    _, header, fault = next(rows, (1, [], ""))
+    try:
+        if fault:
+            raise BadInput(f"its header is not CSV: {fault}")
+        if len(set(header)) < len(header):
+            raise BadInput("a column occurs twice")
+        check(header)
+    except BadInput as bad:
+        raise BadInput(f"{path.name}: {bad}") from None
+    for number, cells, fault in rows:
+        problem = _text_error("".join(cells))
+        if fault:
+            problem = ValidationError(f"This line is not CSV: {fault}.")
+        elif len(cells) > len(header):
+            problem = ValidationError(f"This line has {len(cells)} cells, the header {len(header)}.")
+        yield InputRecord(number, dict(zip(header, cells, strict=False)), problem)
+
+
+def _check_id_column(header: Sequence[str]) -> None:
     if "room_id" not in header:
         raise BadInput("missing column room_id")
 
 
-def _object(text: str) -> dict[str, Any]:
+def _text_error(text: str) -> ValidationError | None:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValidationError("This line is not JSON.") from None
-    if not isinstance(value, dict):
-        raise ValidationError("This line is not a JSON object.")
-    return value
-
-
-def _id_of(fields: Mapping[str, Any]) -> str | None:
-    found = fields.get("room_id")
-    if found is None or isinstance(found, str):
-        return found or None
-    raise ValidationError("room_id must be text.", field="room_id")
-
-
-def _open(path: Path) -> Any:
-    try:
-        # Decode invalid UTF-8 to surrogates, so that it affects only its own line.
-        return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}") from None
-
-
-def _lines(path: Path, read: Callable[[str], T | None]) -> InputLines[T]:
-    _open(path).close()
-
-    def each() -> InputLines[T]:
-        index = 0
-        with _open(path) as file:
-            for number, text in enumerate(file, 1):
-                line = _line(index, number, text, read) if text.strip() else None
-                if line is not None:
-                    yield line
-                    index += 1
-
-    return each()
-
-
-def _csv_lines(
-    path: Path, check: Callable[[list[str]], None], read: Callable[[Mapping[str, str]], T | None]
-) -> InputLines[T]:
-    with _open(path) as file:
-        try:
-            header = [column.strip() for column in next(csv.reader(file, strict=True), [])]
-            if len(set(header)) < len(header):
-                raise BadInput("a column occurs twice")
-            check(header)
-        except (BadInput, csv.Error) as error:
-            raise BadInput(f"{path.name}: {error}") from None
-
-    def each() -> InputLines[T]:
-        index = 0
-        with _open(path) as file:
-            rows = csv.reader(file, strict=True)
-            next(rows)
-            while True:
-                number = rows.line_num + 1
-                try:
-                    row = next(rows)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    yield InputLine(index, number, error=ValidationError(f"This line is not CSV: {error}."))
-                    index += 1
-                    continue
-                line = _line(index, number, row, lambda cells: read(_cells(header, cells))) if row else None
-                if line is not None:
-                    yield line
-                    index += 1
-
-    return each()
-
-
-def _cells(header: list[str], row: list[str]) -> dict[str, str]:
-    if len(row) > len(header):
-        raise ValidationError(f"This line has {len(row)} cells, the header {len(header)}.")
-    return dict(zip(header, (cell.strip() for cell in row), strict=False))
-
-
-def _line(index: int, number: int, raw: str | list[str], read: Callable[[Any], T | None]) -> InputLine[T] | None:
-    try:
-        _check_text("".join(raw))
-        given = read(raw)
-    except ValidationError as error:
-        return InputLine(index, number, error=error)
-    return None if given is None else InputLine(index, number, given)
-
-
-def _check_text(text: str) -> None:
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValidationError("This line is not UTF-8.")
+        text.encode()
+    except UnicodeEncodeError:
+        return ValidationError("This line is not UTF-8.")
+    return None

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from videoapi.bulk import BulkOutcome
+from videoapi.cli.job import free_name
 from videoapi.errors import VideoAPIError
 
 MOST_SHOWN: Final = 5
@@ -34,6 +35,7 @@ class OutcomeFile:
         self.path = path
         self.counts: Counter[str] = Counter()
         self.shown: list[str] = []
+        """The first outcomes that did not succeed, as text."""
 
     def __enter__(self) -> Self:
         return self
@@ -46,6 +48,11 @@ class OutcomeFile:
     @property
     def total(self) -> int:
         return self.counts.total()
+
+    @property
+    def not_shown(self) -> int:
+        """Number of outcomes that did not succeed and are not among `shown`."""
+        return self.counts["failed"] + self.counts["unknown"] - len(self.shown)
 
     def enter(self, outcome: BulkOutcome, index: int, line: int) -> None:
         """Write an outcome with the index of its input and its line number in the input file."""
@@ -63,7 +70,9 @@ class OutcomeFile:
         self._file.write(json.dumps(row) + "\n")
         if outcome.status in ("failed", "unknown") and len(self.shown) < MOST_SHOWN:
             reference = f", reference {outcome.reference}" if outcome.status == "unknown" else ""
-            self.shown.append(f"line {line} {outcome.status}{reference}: {outcome.error}")
+            # Without the advice to a program, which names a method.
+            reason = str(outcome.error).partition(" Before retrying")[0]
+            self.shown.append(f"line {line} {outcome.status}{reference}: {reason}")
 
 
 def facts_of(error: VideoAPIError) -> dict[str, Any]:
@@ -83,12 +92,11 @@ def facts_of(error: VideoAPIError) -> dict[str, Any]:
 def _make_room(path: Path) -> Path | None:
     # Never overwrite: an earlier run's references may be the only way to find rooms with an unknown outcome.
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            return None
+        found = path.lstat()
     except FileNotFoundError:
         return None
-    number = 1
-    while (kept := path.with_name(f"{path.name}.{number}")).exists():
-        number += 1
+    if not stat.S_ISREG(found.st_mode) or not found.st_size:
+        return None
+    kept = free_name(path)
     path.rename(kept)
     return kept

@@ -6,18 +6,14 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from videoapi.cli.terminal import clean, print_status
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
 Show = Callable[..., None]
-"""`show(done, note="")`: the number done so far, and a short note."""
+"""`show(done, note="", waits="")`: the number done so far, a short note, and what is being waited for."""
 
 PLAIN_EVERY: Final = 5.0
-BAR_EVERY: Final = 0.1
 
 
 @contextlib.contextmanager
@@ -30,15 +26,11 @@ def display(what: str, *, total: int | None = None, quiet: bool = False) -> Gene
         quiet: Whether to show nothing.
     """
     if quiet:
-        yield lambda done, note="": None
+        yield lambda done, note="", waits="": None
         return
     with contextlib.ExitStack() as stack:
-        bar = _bar() if sys.stderr.isatty() else None
-        if bar is None:
-            yield plain(what, total)
-            return
-        stack.enter_context(bar)
-        yield _on_bar(bar, what, total)
+        bar = _bar(what, total) if sys.stderr.isatty() else None
+        yield plain(what, total) if bar is None else stack.enter_context(bar)
 
 
 def plain(what: str, total: int | None, clock: Callable[[], float] = time.monotonic) -> Show:
@@ -46,48 +38,53 @@ def plain(what: str, total: int | None, clock: Callable[[], float] = time.monoto
     began = last = clock()
     of = "" if total is None else f" of {total:,}"
 
-    def show(done: int, note: str = "") -> None:
+    def show(done: int, note: str = "", waits: str = "") -> None:
         nonlocal last
         now = clock()
         if now - last < PLAIN_EVERY:
             return
         last = now
-        print_status(f"{what}: {done:,}{of}, {done / (now - began):,.0f}/s{', ' if note else ''}{note}")
+        rate = f"{done / (now - began):,.0f}/s"
+        print_status(f"{what}: {done:,}{of}, {', '.join(filter(None, (rate, note, waits)))}")
 
     return show
 
 
-def _bar() -> Progress | None:
+def _bar(what: str, total: int | None) -> contextlib.AbstractContextManager[Show] | None:
     try:
-        from rich.console import Console
+        from rich.console import Console, Group
+        from rich.live import Live
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.text import Text
     except ModuleNotFoundError:
         return None
-    return Progress(
+    bar = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description:<12}", markup=False),
-        BarColumn(bar_width=30),
+        TextColumn("{task.description:<8}", markup=False),
+        BarColumn(bar_width=20),
         TextColumn("{task.fields[count]}", markup=False),
         TextColumn("{task.fields[note]}", markup=False, style="dim"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
     )
-
-
-def _on_bar(bar: Progress, what: str, total: int | None) -> Show:
     task = bar.add_task(what, total=total, count="", note="")
+    of = "" if total is None else f"/{total:,}"
     began = time.monotonic()
-    last = 0.0
+    latest: tuple[int, str, str] = (0, "", "")
 
-    def show(done: int, note: str = "") -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last < BAR_EVERY and done != total:
-            return
-        last = now
-        of = "" if total is None else f"/{total:,}"
-        rate = done / max(now - began, 0.001)
+    def show(done: int, note: str = "", waits: str = "") -> None:
+        nonlocal latest
+        latest = done, note, waits
+
+    def frame() -> Group:
+        done, note, waits = latest
+        rate = done / max(time.monotonic() - began, 0.001)
         fields: dict[str, Any] = {"count": f"{done:,}{of}  {rate:,.0f}/s", "note": clean(note)}
         bar.update(task, completed=done, **fields)
+        return Group(bar, Text(clean(waits), style="dim")) if waits else Group(bar)
 
-    return show
+    @contextlib.contextmanager
+    def shown() -> Generator[Show, None, None]:
+        with Live(get_renderable=frame, console=Console(stderr=True), refresh_per_second=10):
+            yield show
+
+    return shown()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -14,8 +16,8 @@ from videoapi.cli.client_options import ClientOptions, client_options
 from videoapi.cli.exit_codes import MEANINGS
 
 if TYPE_CHECKING:
-    from videoapi.cli.bulk import BulkOptions
-    from videoapi.cli.inputs import InputLines
+    from videoapi.cli.inputs import InputFile
+    from videoapi.cli.summary import BulkOptions
     from videoapi.models.rooms import Room, RoomSpec
 
 T = TypeVar("T")
@@ -49,9 +51,16 @@ def rooms() -> None:
 
 @rooms.command("create-many", epilog=MEANINGS)
 @click.argument("file", type=_FILE)
+@click.option("--key-column", help="Column or field whose values name the lines; `key` if there is one, else `name`.")
+@click.option("--dry-run", is_flag=True, help="Check every line of FILE, and send nothing.")
+@click.option("--fresh", is_flag=True, help="Start over; the files of the earlier job are kept under a number.")
 @click.option("--no-validate", is_flag=True, help="Let a white-label's own values through unchecked.")
-@click.option("--job-id", help="Names the job; the same command with the same id resumes where it ended.")
-@click.option("--journal", type=click.Path(path_type=Path, dir_okay=False), help="The job's journal, an SQLite file.")
+@click.option("--job-id", help="Names the job; by default it is generated, and kept next to the outcome file.")
+@click.option(
+    "--journal",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The job's journal, an SQLite file; by default next to the outcome file.",
+)
 @click.option(
     "--on-unknown",
     type=click.Choice(["resend", "strict"]),
@@ -70,15 +79,16 @@ def rooms() -> None:
 @_bulk_options
 def create_many(
     file: Path,
+    key_column: str | None,
+    dry_run: bool,
     no_validate: bool,
-    settle: float | None,
     access: ClientOptions,
     out: Path | None,
     as_json: bool,
     quiet: bool,
-    **limits: Any,
+    **options: Any,
 ) -> None:
-    """Create a room for each line of FILE, a .csv or .jsonl.
+    """Create a room for each line of FILE, a .csv, .tsv or .jsonl.
 
     \b
     CSV columns: name and, optionally, owner_ref, key, sip, settings.* (such as
@@ -87,29 +97,66 @@ def create_many(
 
     An invalid line does not affect the others. Each input produces one line in the outcome file, with
     its room_id or the reason for its absence. Creates whose response was lost are looked up at the end of
-    the run, and repeated if the room provably does not exist. With --job-id, the same command resumes the job.
-    """
-    from videoapi.cli.bulk import BulkOptions
-    from videoapi.cli.inputs import room_specs
-    from videoapi.cli.running import run
+    the run, and repeated if the room provably does not exist.
 
-    specs = _readable(room_specs, file)
-    job = BulkOptions(out=_out(file, out), as_json=as_json, quiet=quiet, job_id=limits["job_id"])
-    run(_create(access, specs, job, not no_validate, settle, limits))
+    To continue after an interruption, or after fixing lines that failed, repeat the command: lines whose room
+    exists are recognized by their key, and not created again.
+    """
+    from videoapi.cli.dry_run import check
+    from videoapi.cli.inputs import room_specs
+    from videoapi.cli.invocation import program, typed_command
+    from videoapi.cli.running import run
+    from videoapi.cli.summary import BulkOptions
+    from videoapi.cli.terminal import print_status
+
+    specs = _readable(lambda path: room_specs(path, key_column), file)
+    if dry_run:
+        sys.exit(check(specs, validate=not no_validate, as_json=as_json, quiet=quiet))
+    if specs.repeated:
+        raise click.UsageError(
+            f"{file.name}: {specs.repeated}, so the names cannot serve as keys. Add a column `key` with a different "
+            "text in each line, or name a column that has one with --key-column. Nothing was sent."
+        )
+    if specs.keys == "name" and key_column is None:
+        print_status("No line has a key, so the names serve as keys.", quiet=quiet)
+    settle = () if options["settle"] is None else ("--settle", str(options["settle"]))
+    output = BulkOptions(
+        out=_out(file, out),
+        as_json=as_json,
+        quiet=quiet,
+        again=typed_command(without=("--fresh",)),
+        resolve=[*program(), "rooms", "resolve", *access.words(), *settle],
+    )
+    bound_to = {"file": os.path.relpath(file, output.out.parent), "keys": specs.keys}
+    run(_create(access, specs, bound_to, output, validate=not no_validate, **options))
 
 
 async def _create(
     access: ClientOptions,
-    specs: InputLines[RoomSpec],
-    job: BulkOptions,
-    validate: bool,
+    specs: InputFile[RoomSpec],
+    bound_to: dict[str, str],
+    output: BulkOptions,
+    *,
     settle: float | None,
-    limits: dict[str, Any],
+    fresh: bool,
+    job_id: str | None,
+    journal: Path | None,
+    **limits: Any,
 ) -> int:
-    from videoapi.cli.bulk import run_bulk
+    import attrs
 
-    async with access.client(settle=settle) as client:
-        return await run_bulk(job, specs, lambda given: client.rooms.create_each(given, validate=validate, **limits))
+    from videoapi.cli.attempts import AttemptLog
+    from videoapi.cli.bulk import run_bulk
+    from videoapi.cli.job import open_job
+
+    attempts = AttemptLog()
+    async with access.client(settle=settle, listeners=attempts) as client:
+        bound_to |= {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": access.app_id}
+        with open_job(output.out, bound_to, job_id=job_id, journal=journal, fresh=fresh, quiet=output.quiet) as job:
+            limits |= {"job_id": job.job_id, "journal": job.journal}
+            if job.job_id is None:
+                output = attrs.evolve(output, again=())
+            return await run_bulk(output, specs, attempts, lambda given: client.rooms.create_each(given, **limits))
 
 
 @rooms.command("delete-many", epilog=MEANINGS)
@@ -124,26 +171,30 @@ def delete_many(
     FILE is a .txt with one room ID per line, a .csv with a column room_id, or a .jsonl with a field
     room_id, such as the outcome file of create-many.
     """
-    from videoapi.cli.bulk import BulkOptions
     from videoapi.cli.inputs import room_ids
+    from videoapi.cli.invocation import typed_command
     from videoapi.cli.running import run
+    from videoapi.cli.summary import BulkOptions
 
     ids = _readable(room_ids, file)
     if not yes and sys.stdin.isatty():
-        click.confirm(f"Delete every room listed in {file}?", abort=True, err=True)
-    run(_delete(access, ids, BulkOptions(out=_out(file, out), as_json=as_json, quiet=quiet), limits))
+        click.confirm(f"Delete the {ids.total:,} rooms listed in {file}?", abort=True, err=True)
+    output = BulkOptions(out=_out(file, out), as_json=as_json, quiet=quiet, again=typed_command())
+    run(_delete(access, ids, output, limits))
 
 
-async def _delete(access: ClientOptions, ids: InputLines[str], job: BulkOptions, limits: dict[str, Any]) -> int:
+async def _delete(access: ClientOptions, ids: InputFile[str], output: BulkOptions, limits: dict[str, Any]) -> int:
+    from videoapi.cli.attempts import AttemptLog
     from videoapi.cli.bulk import run_bulk
 
-    async with access.client() as client:
-        return await run_bulk(job, ids, lambda given: client.rooms.delete_each(given, **limits))
+    attempts = AttemptLog()
+    async with access.client(listeners=attempts) as client:
+        return await run_bulk(output, ids, attempts, lambda given: client.rooms.delete_each(given, **limits))
 
 
 @rooms.command("resolve")
 @click.argument("reference")
-@click.option("--control", help="The id of a room that this program made and that exists.")
+@click.option("--control", help="ID of an existing room that this program created.")
 @click.option("--settle", type=_SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
 @client_options
 def resolve(reference: str, control: str | None, settle: float | None, access: ClientOptions) -> None:
@@ -165,7 +216,7 @@ async def _resolve(access: ClientOptions, reference: str, control: str | None, s
         try:
             room = await client.rooms.resolve(reference, control=control)
         except CreateOutcomeUnknown as unknown:
-            print_status(str(unknown))
+            print_status(str(unknown).replace("control=", "--control"))
             return exit_codes.UNKNOWN
     if room is None:
         print_status("No such room, and there will be none.")
@@ -247,11 +298,14 @@ def _kind(room: Room) -> str:
 
 
 def _out(file: Path, out: Path | None) -> Path:
-    return out or file.with_name(f"{file.name}.outcomes.jsonl")
+    path = out or file.with_name(f"{file.name}.outcomes.jsonl")
+    if path.exists() and path.samefile(file):
+        raise click.UsageError(f"--out {path} is the input itself")
+    return path
 
 
 def _readable(read: Callable[[Path], T], file: Path) -> T:
-    from videoapi.cli.inputs import BadInput
+    from videoapi.cli.spreadsheet import BadInput
 
     try:
         return read(file)

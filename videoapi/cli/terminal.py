@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -28,6 +29,12 @@ def print_status(text: str, *, quiet: bool = False) -> None:
     """Print a message on stderr; stdout is for results only."""
     if not quiet:
         click.echo(clean(text), err=True)
+
+
+def print_command(words: Sequence[str]) -> None:
+    """Print a command on stderr, quoted for a shell."""
+    # Not shortened, so that it works when pasted.
+    click.echo(f"  {shlex.join(words)}", err=True)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

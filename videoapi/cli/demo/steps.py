@@ -10,9 +10,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from videoapi.bulk import BulkReport
-from videoapi.cli.bulk import words
 from videoapi.cli.demo.results import DemoResults, DemoStep
 from videoapi.cli.progress import display
+from videoapi.cli.summary import words
 from videoapi.client import VideoClient
 from videoapi.models.archives import ArchiveFile
 from videoapi.models.rooms import RoomSpec

@@ -1,0 +1,70 @@
+"""`rooms create-many --dry-run` checks a whole file, and sends nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from videoapi.sandbox import Sandbox
+
+Cli = Callable[..., Result]
+CHECK = ("rooms", "create-many", "rooms.csv", "--dry-run")
+
+
+@pytest.fixture(autouse=True)
+def without_access(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in environment:
+        monkeypatch.delenv(name)
+
+
+def test_valid_file_needs_no_account(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    result = cli(*CHECK)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    assert "2 lines, 0 invalid" in result.stderr
+    assert sandbox.ledger.requests() == 0
+    assert [path.name for path in folder.iterdir()] == ["rooms.csv"]
+
+
+def test_every_invalid_line_is_printed(cli: Cli, folder: Path) -> None:
+    (folder / "rooms.csv").write_text(
+        "name,key,sip,settings.moderators\n"
+        "A,a,,\n"
+        ",b,,\n"
+        "C,c,perhaps,\n"
+        "D,a,,\n"
+        "E,e,,9\n"
+        "F,,,\n" + "".join(f",x{number},,\n" for number in range(10)) + 'G,"g,,\nH,h,,\n'
+    )
+    result = cli(*CHECK)
+    assert result.exit_code == 1
+    printed = result.stdout.splitlines()
+    assert [line.partition(":")[0] for line in printed] == [
+        f"line {number}" for number in (3, 4, 5, 6, 7, *range(8, 19))
+    ]
+    assert "'a' is already used in line 2" in printed[2]
+    assert "quote" in printed[-1]
+    assert "16 lines, 15 invalid, and the rest of the file cannot be read" in result.stderr
+    report = json.loads(cli(*CHECK, "--json").stdout)
+    assert len(report["problems"]) == 15
+    assert report["unreadable"] == printed[-1]
+
+
+def test_white_labels_values_pass_unchecked(cli: Cli, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,settings.moderators\nA,9\n")
+    assert cli(*CHECK).exit_code == 1
+    assert cli(*CHECK, "--no-validate").exit_code == 0
+
+
+def test_repeated_names_are_reported_with_both_lines(cli: Cli, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\nA\n")
+    result = cli(*CHECK, "--json")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert report["keys"] == "name"
+    assert report["total"] == 3
+    assert [(problem["line"], problem["key"]) for problem in report["problems"]] == [(4, "A")]
+    assert "line 2" in report["problems"][0]["message"]

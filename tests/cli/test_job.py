@@ -1,0 +1,272 @@
+"""A repeated command continues its job, and never guesses what to continue."""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from videoapi.cli.job import open_job
+from videoapi.errors import ConfigurationError
+from videoapi.sandbox import Sandbox
+
+Cli = Callable[..., Result]
+CREATE = ("rooms", "create-many", "rooms.csv", "--settle", 0.2)
+OUT = "rooms.csv.outcomes.jsonl"
+ABOUT = {"origin": "https://a.example", "app_id": "a" * 24, "file": "rooms.csv", "keys": "name"}
+
+
+@pytest.fixture
+def rooms(folder: Path) -> Path:
+    """A file with two rooms."""
+    path = folder / "rooms.csv"
+    path.write_text("name\nA\nB\n")
+    return path
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def names(sandbox: Sandbox) -> list[str]:
+    return sorted(room["name"] for room in sandbox.ledger.rooms.values())
+
+
+def test_repeated_command_creates_only_what_is_missing(cli: Cli, sandbox: Sandbox, rooms: Path) -> None:
+    first = cli(*CREATE)
+    assert first.exit_code == 0, first.output
+    assert "the names serve as keys" in first.stderr
+    made = {row["key"]: row["room_id"] for row in rows(rooms.with_name(OUT))}
+    rooms.write_text("name\nB\nC\nA\n")
+    again = cli(*CREATE)
+    assert again.exit_code == 0, again.output
+    assert "Continuing the job" in again.stderr
+    assert "3 created (2 of them earlier)" in again.stderr
+    assert names(sandbox) == ["A", "B", "C"]
+    assert {row["key"]: row["room_id"] for row in rows(rooms.with_name(OUT))}.items() > made.items()
+
+
+def test_job_and_journal_are_private_files_next_to_the_outcomes(cli: Cli, folder: Path, rooms: Path) -> None:
+    assert cli(*CREATE, "--out", "made.jsonl").exit_code == 0
+    there = {path.name: path.stat().st_mode & 0o777 for path in folder.glob("made*")}
+    assert there == {"made.jsonl": 0o600, "made.jsonl.job": 0o600, "made.jsonl.journal": 0o600}
+
+
+def test_moved_folder_continues(cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "old").mkdir()
+    (folder / "old" / "rooms.csv").write_text("name\nA\n")
+    assert cli("rooms", "create-many", folder / "old" / "rooms.csv").exit_code == 0
+    (folder / "old").rename(folder / "new")
+    monkeypatch.chdir(folder / "new")
+    assert cli(*CREATE).exit_code == 0
+    assert names(sandbox) == ["A"]
+
+
+def test_failed_line_is_tried_again_once_it_is_fixed(cli: Cli, sandbox: Sandbox, rooms: Path) -> None:
+    rooms.write_text("name,sip\nA,\nB,perhaps\n")
+    assert cli(*CREATE).exit_code == 1
+    rooms.write_text("name,sip\nA,\nB,yes\n")
+    assert cli(*CREATE).exit_code == 0
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_fresh_starts_over_and_keeps_the_earlier_job(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    assert cli(*CREATE).exit_code == 0
+    fresh = cli(*CREATE, "--fresh")
+    assert fresh.exit_code == 0, fresh.output
+    assert f"{OUT}.1" in fresh.stderr
+    assert names(sandbox) == ["A", "A", "B", "B"]
+    kept = cli(*CREATE, "--out", f"{OUT}.1")
+    assert kept.exit_code == 0, kept.output
+    assert len(sandbox.ledger.rooms) == 4
+    assert cli(*CREATE).exit_code == 0
+    assert len(sandbox.ledger.rooms) == 4
+
+
+def test_files_of_a_killed_job_are_kept_together(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with open_job(out, ABOUT) as first:
+        for tail in (".journal", ".journal-wal", ".journal-shm", ""):
+            out.with_name(out.name + tail).write_text(f"old {tail}")
+        out.with_name("out.1").write_text("older outcomes")
+    with open_job(out, ABOUT, fresh=True) as second:
+        pass
+    assert second.job_id != first.job_id
+    kept = {"out.2", "out.2.job", "out.2.journal", "out.2.journal-shm", "out.2.journal-wal"}
+    assert {path.name for path in tmp_path.iterdir()} == {"out.1", "out.job"} | kept
+    with open_job(tmp_path / "out.2", ABOUT) as old:
+        assert old.job_id == first.job_id
+
+
+def test_second_process_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with open_job(out, ABOUT) as job:
+        for options in ({}, {"fresh": True}, {"job_id": "other"}, {"job_id": job.job_id}):
+            with pytest.raises(ConfigurationError, match="another process"), open_job(out, ABOUT, **options):
+                pass
+    with open_job(out, ABOUT) as again:
+        assert again.job_id == job.job_id
+
+
+def test_account_of_the_job_is_checked(
+    cli: Cli, sandbox: Sandbox, rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    with Sandbox(seed=8).in_thread() as other:
+        for name, value in (("BASE_URL", other.base_url), ("APP_ID", other.app_id), ("APP_KEY", other.app_key)):
+            monkeypatch.setenv(f"VIDEOAPI_{name}", value)
+        refused = cli(*CREATE)
+        assert refused.exit_code == 5
+        assert all(text in refused.stderr for text in (sandbox.app_id, other.app_id, "--out", "--fresh"))
+        assert other.ledger.requests() == 0
+        assert cli(*CREATE, "--fresh").exit_code == 0
+        assert names(other) == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "advice"),
+    [
+        ("name,key\nA,1\nB,2\n", (), "--key-column name"),
+        ("name,id\nA,1\nB,2\n", ("--key-column", "id"), "--key-column name"),
+    ],
+)
+def test_other_keys_are_refused(
+    cli: Cli, sandbox: Sandbox, rooms: Path, change: str, options: tuple[str, ...], advice: str
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    rooms.write_text(change)
+    refused = cli(*CREATE, *options)
+    assert refused.exit_code == 2
+    assert advice in refused.stderr
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_other_input_is_refused(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    assert cli(*CREATE, "--out", "out.jsonl").exit_code == 0
+    (folder / "more.csv").write_text("name\nA\n")
+    refused = cli("rooms", "create-many", "more.csv", "--out", "out.jsonl")
+    assert refused.exit_code == 2
+    assert "rooms.csv" in refused.stderr
+    assert names(sandbox) == ["A", "B"]
+
+
+@pytest.mark.parametrize("left", ["", ".journal"])
+def test_files_without_their_job_are_not_guessed_about(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, left: str
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    for tail in {"", ".job", ".journal"} - {left}:
+        (folder / (OUT + tail)).unlink()
+    refused = cli(*CREATE)
+    assert refused.exit_code == 2
+    assert OUT + left in refused.stderr
+    assert "--fresh" in refused.stderr
+    assert "--job-id" in refused.stderr
+    assert not (folder / f"{OUT}.job").exists()
+    assert names(sandbox) == ["A", "B"]
+    assert cli(*CREATE, "--fresh").exit_code == 0
+    assert names(sandbox) == ["A", "A", "B", "B"]
+
+
+def test_missing_outcomes_are_written_again(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    assert cli(*CREATE).exit_code == 0
+    (folder / OUT).unlink()
+    assert cli(*CREATE).exit_code == 0
+    assert {row["room_id"] for row in rows(folder / OUT)} == set(sandbox.ledger.rooms)
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_unreadable_job_is_refused(cli: Cli, folder: Path, rooms: Path) -> None:
+    (folder / f"{OUT}.job").write_text("[1]")
+    refused = cli(*CREATE)
+    assert refused.exit_code == 5
+    assert f"{OUT}.job" in refused.stderr
+
+
+def test_job_id_and_journal_of_the_user_are_used(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    job = (*CREATE, "--job-id", "autumn", "--journal", "jobs.db")
+    assert cli(*job).exit_code == 0
+    assert (folder / "jobs.db").exists()
+    assert not (folder / f"{OUT}.journal").exists()
+    assert cli(*job).exit_code == 0
+    assert names(sandbox) == ["A", "B"]
+    assert cli(*CREATE, "--journal", "jobs.db").exit_code == 0
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_unusable_journal_is_one_message(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    (folder / "jobs.db").write_text("no database " * 100)
+    result = cli(*CREATE, "--journal", "jobs.db")
+    assert result.exit_code == 5
+    assert [line for line in result.stderr.splitlines() if "names serve as keys" not in line] == [
+        line for line in result.stderr.splitlines() if line.startswith("ConfigurationError: ") and "jobs.db" in line
+    ]
+    assert sandbox.ledger.requests() == 0
+
+
+def test_another_job_id_begins_another_job(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    assert cli(*CREATE, "--job-id", "autumn").exit_code == 0
+    assert cli(*CREATE, "--job-id", "winter").exit_code == 0
+    assert names(sandbox) == ["A", "A", "B", "B"]
+    assert json.loads((folder / f"{OUT}.1.job").read_text())["job_id"] == "autumn"
+
+
+def test_output_to_a_device_keeps_no_job(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    sandbox.fault("rooms.create", "suspended", after=2)
+    rooms.write_text("name\nA\nB\nC\n")
+    stopped = cli(*CREATE, "--out", "/dev/null", "--concurrency", 1)
+    assert stopped.exit_code == 4
+    assert "cannot be continued" in stopped.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["rooms.csv"]
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_input_is_not_taken_as_the_outcome_file(cli: Cli, sandbox: Sandbox, rooms: Path) -> None:
+    before = rooms.read_text()
+    assert cli(*CREATE, "--out", "rooms.csv").exit_code == 2
+    assert rooms.read_text() == before
+    assert sandbox.ledger.requests() == 0
+
+
+def test_repeated_names_are_refused_before_anything_is_sent(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path
+) -> None:
+    rooms.write_text("name,id\nA,1\nB,2\nA,3\n")
+    refused = cli(*CREATE, "--key-column", "name")
+    assert refused.exit_code == 2  # the column id is unknown
+    rooms.write_text("name,data.id\nA,1\nB,2\nA,3\n")
+    refused = cli(*CREATE)
+    assert refused.exit_code == 2
+    assert "lines 2 and 4" in refused.stderr
+    assert "--key-column" in refused.stderr
+    assert sandbox.ledger.requests() == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["rooms.csv"]
+    assert cli(*CREATE, "--key-column", "data.id").exit_code == 0
+    assert names(sandbox) == ["A", "A", "B"]
+
+
+def test_printed_resolve_command_finds_the_room(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    rooms.write_text("name,owner_ref\nA,a\nB,b\nC,c\n")
+    sandbox.set(list_omits="data")
+    sandbox.fault("rooms.create", "drop_after", after=1)
+    key = folder / "the key"
+    key.write_text(sandbox.app_key)
+    key.chmod(0o600)
+    result = cli(*CREATE, "--concurrency", 1, "--app-key-file", key)
+    assert result.exit_code == 3, result.output
+    printed = [shlex.split(line) for line in result.stderr.splitlines() if line.startswith("  ")]
+    again, resolve = (words[words.index("rooms") :] for words in printed)
+    assert again == [str(word) for word in (*CREATE, "--concurrency", 1, "--app-key-file", key)]
+    assert "--control" in resolve
+    unknown = next(row for row in rows(folder / OUT) if row["status"] == "unknown")
+    assert unknown["reference"] in resolve
+    assert cli(*resolve).exit_code == 3
+    sandbox.set(list_omits="nothing")
+    found = cli(*resolve)
+    assert found.exit_code == 0, found.output
+    assert sandbox.ledger.rooms[found.stdout.strip()]["name"] == "B"
+    assert cli(*again).exit_code == 0
+    assert names(sandbox) == ["A", "B", "C"]

@@ -1,0 +1,54 @@
+"""A check of a whole input file; nothing is sent."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import Any
+
+import click
+
+from videoapi.cli import exit_codes
+from videoapi.cli.inputs import InputFile
+from videoapi.cli.spreadsheet import UnreadableRest
+from videoapi.cli.terminal import clean, print_status
+from videoapi.creation.create_request import create_request, new_reference
+from videoapi.errors import ValidationError
+from videoapi.models.rooms import RoomSpec
+from videoapi.protocol.routes import Options
+
+
+def check(given: InputFile[RoomSpec], *, validate: bool, as_json: bool, quiet: bool) -> int:
+    """Print what is wrong with each line of a file, and return the exit code: 0 if all lines are valid."""
+    problems: list[dict[str, Any]] = []
+    total = 0
+    unreadable: str | None = None
+    try:
+        with closing(given.lines) as lines:
+            for line in lines:
+                total += 1
+                error = line.error or (None if line.given is None else _problem(line.given, validate=validate))
+                if error is None:
+                    continue
+                problems.append({"line": line.number, "key": line.key, "message": str(error)})
+                if not as_json:
+                    click.echo(clean(f"line {line.number}: {error}"))
+    except UnreadableRest as error:
+        unreadable = str(error)
+    if as_json:
+        click.echo(json.dumps({"total": total, "keys": given.keys, "problems": problems, "unreadable": unreadable}))
+    elif unreadable is not None:
+        click.echo(clean(unreadable))
+    rest = "" if unreadable is None else ", and the rest of the file cannot be read"
+    print_status(
+        f"{total:,} lines, {len(problems):,} invalid{rest}. Keys: {given.keys}. Nothing was sent.", quiet=quiet
+    )
+    return exit_codes.FAILED if problems or unreadable is not None else exit_codes.DONE
+
+
+def _problem(spec: RoomSpec, *, validate: bool) -> ValidationError | None:
+    try:
+        create_request(spec, new_reference(), Options(), validate=validate)
+    except ValidationError as error:
+        return error
+    return None

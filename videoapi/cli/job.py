@@ -1,0 +1,174 @@
+"""The job of a bulk run, kept next to its outcome file, so that the same command continues it.
+
+Next to `out.jsonl`, `out.jsonl.job` says which job writes it, and `out.jsonl.journal` is the journal of that job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Generator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import click
+
+from videoapi.cli.terminal import print_status
+from videoapi.errors import ConfigurationError
+
+# Renamed in this order: after a crash in between, no journal is used without its log, and no job without its note.
+_RUNNING: Final = "another process works on this job. Wait until it ends."
+_TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", "")
+
+
+@attrs.frozen
+class JobFiles:
+    """The job of a run: its ID and its journal; neither if they cannot be kept."""
+
+    job_id: str | None = None
+    journal: Path | None = None
+
+
+@contextlib.contextmanager
+def open_job(
+    out: Path,
+    about: Mapping[str, str],
+    *,
+    job_id: str | None = None,
+    journal: Path | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+) -> Generator[JobFiles, None, None]:
+    """Continue the job of an outcome file, or begin one; until the end, no other process can do so.
+
+    Args:
+        out: The outcome file.
+        about: What the job is bound to: origin, app_id, the input file, and the column of the keys.
+        job_id: An ID of the user's own. If the job there has another ID, a new one begins.
+        journal: A journal elsewhere.
+        fresh: Whether to begin a new job; the files of the job there are renamed.
+        quiet: Whether to print nothing.
+
+    Raises:
+        ConfigurationError: If the job belongs to another account, or runs in another process.
+        click.UsageError: If it cannot be known what to continue, or the job has another input or other keys.
+    """
+    if out.exists() and not out.is_file():
+        # A device or a pipe.
+        yield JobFiles(job_id, journal)
+        return
+    note = _beside(out, ".job")
+    known = _read(note)
+    if fresh or (job_id is not None and known.get("job_id", job_id) != job_id):
+        _keep(out, note, quiet=quiet)
+        known = {}
+    elif known:
+        _check(note, known, about if job_id is None else {**about, "file": known["file"]})
+    elif job_id is None:
+        _refuse_to_guess(out, note)
+    with _locked(note) as file:
+        if _read(note) != known:
+            raise ConfigurationError(f"{note}: {_RUNNING}")
+        path = journal or _beside(out, ".journal")
+        if known:
+            missing = "" if path.exists() else f" Its journal {path} is missing, so the list of rooms is read instead."
+            print_status(
+                f"Continuing the job of {known['began']}: what it has created is not created again. "
+                f"To start over: --fresh.{missing}",
+                quiet=quiet,
+            )
+        else:
+            known = {**about, "job_id": job_id or secrets.token_hex(10), "began": _now()}
+            file.truncate()
+            file.write(json.dumps(known).encode() + b"\n")
+            os.fsync(file.fileno())
+        yield JobFiles(known["job_id"], path)
+
+
+def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:
+    account = ("app_id", "origin")
+    if any(known.get(name) != about[name] for name in account):
+        theirs, ours = (" at ".join(str(of.get(name)) for name in account) for of in (known, about))
+        raise ConfigurationError(
+            f"{note} belongs to the account {theirs}, and this is {ours}. "
+            "Give another --out, or start over with --fresh."
+        )
+    if known.get("file") != about["file"]:
+        raise click.UsageError(
+            f"{note} belongs to the input {known.get('file')}, not {about['file']}. "
+            "Give another --out, or start over with --fresh."
+        )
+    if known.get("keys") != about["keys"]:
+        raise click.UsageError(
+            f"The keys of this job are in the column {known.get('keys')}, not {about['keys']}. With other keys its "
+            f"rooms would be created again. Give --key-column {known.get('keys')}, or start over with --fresh."
+        )
+
+
+def _refuse_to_guess(out: Path, note: Path) -> None:
+    """Raise an error if files of an earlier run are there, but not the ID of its job."""
+    journal = _beside(out, ".journal")
+    there = next((path for path in (journal, out) if path.exists() and path.stat().st_size), None)
+    if there is not None:
+        raise click.UsageError(
+            f"{there} is of an earlier run, and {note}, which names its job, is missing or empty. To create the rooms "
+            "again, start over with --fresh; to continue a job whose ID you know, give --job-id."
+        )
+
+
+def _keep(out: Path, note: Path, *, quiet: bool) -> None:
+    """Rename the files of a job, so that `--out` with the new name continues it."""
+    with _locked(note) if note.exists() else contextlib.nullcontext():
+        kept = free_name(out)
+        found = [tail for tail in _TAILS if _beside(out, tail).exists()]
+        for tail in found:
+            _beside(out, tail).rename(_beside(kept, tail))
+    if found:
+        print_status(f"The files of the earlier job are kept as {kept}*.", quiet=quiet)
+
+
+def free_name(out: Path) -> Path:
+    """Return the first numbered name under which neither an outcome file nor a job is kept."""
+    number = 1
+    while any(_beside(out, f".{number}{tail}").exists() for tail in _TAILS):
+        number += 1
+    return _beside(out, f".{number}")
+
+
+@contextlib.contextmanager
+def _locked(note: Path) -> Generator[Any, None, None]:
+    descriptor = os.open(note, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"{note}: {_RUNNING}") from None
+        except OSError:
+            # Without support for locks, a second process is not detected, but a single one works.
+            pass
+        yield file
+
+
+def _read(note: Path) -> dict[str, Any]:
+    try:
+        text = note.read_bytes()
+    except FileNotFoundError:
+        return {}
+    try:
+        known = json.loads(text or b"{}")
+        return {name: str(value) for name, value in known.items()}
+    except (ValueError, AttributeError):
+        raise ConfigurationError(f"{note} does not describe a job. Give another --out.") from None
+
+
+def _beside(out: Path, tail: str) -> Path:
+    return out.with_name(out.name + tail)
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

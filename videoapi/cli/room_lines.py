@@ -1,0 +1,108 @@
+"""A line of an input file as the room that it describes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, get_args
+
+import attrs
+
+from videoapi.cli.spreadsheet import BadInput
+from videoapi.errors import ValidationError
+from videoapi.models.fields import field_types
+from videoapi.models.rooms import RoomSpec
+from videoapi.models.settings import RoomSettings
+
+SPEC_FIELDS: Final = frozenset(field.name for field in attrs.fields(RoomSpec))
+_COLUMNS: Final = ("name", "owner_ref", "key", "sip")
+_GROUPS: Final = ("settings.", "data.")
+_TRUTHS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def spec_of_object(fields: Mapping[str, Any]) -> RoomSpec:
+    """Return the room described by an object of a JSONL file.
+
+    Raises:
+        ValidationError: If the name is missing or a field is unknown.
+    """
+    for name in fields:
+        if name not in SPEC_FIELDS:
+            raise ValidationError(f"{name} is not a field of a room.", field=name)
+    if "name" not in fields:
+        raise ValidationError("name is missing.", field="name", code=10002)
+    return RoomSpec(**fields)
+
+
+def spec_of_cells(cells: Mapping[str, str]) -> RoomSpec:
+    """Return the room described by a row of a CSV file; empty cells and other columns are ignored.
+
+    Raises:
+        ValidationError: If the name is missing, or a cell does not match the type of its setting.
+    """
+    if not cells.get("name"):
+        raise ValidationError("name is missing.", field="name", code=10002)
+    settings: dict[str, Any] = {}
+    for column, text in cells.items():
+        if column.startswith("settings.") and text:
+            _put(settings, column.split(".")[1:], _setting(column, text))
+    data = {column.removeprefix("data."): text for column, text in cells.items() if column.startswith("data.") and text}
+    return RoomSpec(
+        name=cells["name"],
+        owner_ref=cells.get("owner_ref") or None,
+        settings=settings or None,
+        sip=_truth("sip", cells["sip"]) if cells.get("sip") else None,
+        data=data or None,
+    )
+
+
+def _setting(column: str, text: str) -> Any:
+    hint = field_types(RoomSettings).get(column.removeprefix("settings."))
+    kinds = get_args(hint) or (hint,)
+    if bool in kinds and (len(kinds) == 2 or text.lower() in _TRUTHS):
+        return _truth(column, text)
+    if int in kinds and str not in kinds:
+        try:
+            return int(text)
+        except ValueError:
+            raise ValidationError(f"{column} must be a whole number.", field=column) from None
+    # The types of nested settings are unknown: convert only the exact words true and false.
+    return text if hint is not None or text not in ("true", "false") else text == "true"
+
+
+def _truth(column: str, text: str) -> bool:
+    try:
+        return _TRUTHS[text.strip().lower()]
+    except KeyError:
+        raise ValidationError(f"{column} must be true or false.", field=column) from None
+
+
+def _put(settings: dict[str, Any], path: list[str], value: Any) -> None:
+    *outer, name = path
+    for step in outer:
+        inner = settings.setdefault(step, {})
+        if not isinstance(inner, dict):
+            raise ValidationError(f"{step} is given twice, whole and in parts.", field=f"settings.{step}")
+        settings = inner
+    settings[name] = value
+
+
+def check_columns(header: Sequence[str], key_column: str | None = None) -> None:
+    """Check the header of a CSV file.
+
+    Args:
+        header: The names of the columns.
+        key_column: A column that has the keys, whatever its name.
+
+    Raises:
+        BadInput: If a column is missing or unknown.
+    """
+    for column in filter(None, ("name", key_column)):
+        if column not in header:
+            raise BadInput(f"missing column {column}")
+    known = field_types(RoomSettings)
+    for column in header:
+        if column in (*_COLUMNS, key_column) or (column.startswith(_GROUPS[1]) and len(column) > len(_GROUPS[1])):
+            continue
+        if not column.startswith(_GROUPS[0]) or column.split(".")[1] not in known:
+            hint = f"; is settings.{column} meant?" if column in known else ""
+            raise BadInput(f"column {column!r} is not one of {', '.join(_COLUMNS)}, settings.…, data.…{hint}")

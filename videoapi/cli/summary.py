@@ -1,0 +1,138 @@
+"""What a bulk run prints at its end: counts, failures, and the commands that continue it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import click
+
+from videoapi.bulk import BulkOutcome, BulkReport
+from videoapi.cli.inputs import InputFile
+from videoapi.cli.outcomes import OutcomeFile
+from videoapi.cli.terminal import clean, print_command, print_status
+from videoapi.creation.references import is_in_data
+
+_STATUSES: Final = ("created", "deleted", "failed", "unknown", "not_sent")
+
+
+@attrs.frozen(kw_only=True)
+class BulkOptions:
+    """The output options of a bulk run.
+
+    Args:
+        out: The outcome file.
+        as_json: Whether to print a report as JSON.
+        quiet: Whether to print neither progress nor a summary.
+        again: The words of the command that continues the run; empty if none does.
+        resolve: The words of `rooms resolve` with its options for this account, without the reference.
+    """
+
+    out: Path
+    as_json: bool
+    quiet: bool
+    again: Sequence[str]
+    resolve: Sequence[str] = ()
+
+
+class Summary:
+    """The summary of a run.
+
+    Args:
+        options: The output options.
+        given: The inputs.
+        file: The outcomes.
+    """
+
+    def __init__(self, options: BulkOptions, given: InputFile[Any], file: OutcomeFile) -> None:
+        self.report = BulkReport()
+        self.stopped: str | None = ""
+        """Why the run ended early, unless its report says it; None if it never began."""
+        self.to_continue = "To continue:"
+        self._options = options
+        self._given = given
+        self._file = file
+        self._earlier = 0
+        self._unknown: str | None = None
+        self._known: dict[bool, str] = {}
+
+    def note(self, outcome: BulkOutcome, *, earlier: bool) -> None:
+        """Note an outcome; `earlier` says that this run has not sent its create."""
+        if outcome.status == "created":
+            self._earlier += earlier
+            room = outcome.room
+            if room is not None and room.settings.is_permanent:
+                self._known[room.owner_ref != outcome.reference] = room.room_id
+        elif outcome.status == "unknown" and self._unknown is None:
+            self._unknown = outcome.reference
+
+    def tell(self, seconds: float) -> None:
+        """Print the summary."""
+        report, file, options = self.report, self._file, self._options
+        unread = 0 if report.exhausted else max(0, self._given.total - file.total)
+        stopped = self.stopped
+        if stopped is None:
+            return
+        if not stopped and (report.stopped is not None or not report.exhausted):
+            stopped = (
+                "Stopped before the end" if report.stopped is None else f"Stopped before the end: {report.stopped}"
+            )
+        for line in file.shown:
+            print_status(line, quiet=options.quiet)
+        if file.not_shown:
+            print_status(
+                f"{file.not_shown:,} more did not succeed; the outcome file has them all.", quiet=options.quiet
+            )
+        if report.duplicates:
+            print_status(f"{len(report.duplicates):,} rooms exist twice; {len(report.removed):,} of them were deleted.")
+        if report.missing:
+            print_status(f"{len(report.missing):,} rooms that were created are gone.")
+        if stopped:
+            print_status(f"{stopped.rstrip('.')}.")
+        done = words(file.counts)
+        if self._earlier:
+            done = done.replace(" created", f" created ({self._earlier:,} of them earlier)")
+        never_read = f"{unread:,} lines never read" if unread else ""
+        done = ", ".join(filter(None, (done, never_read))) or "nothing to do"
+        print_status(f"{done}, in {seconds:.1f} s. Outcomes: {file.path}", quiet=options.quiet and not stopped)
+        if stopped or file.counts["unknown"]:
+            self._advise()
+        if options.as_json:
+            summary = {
+                "total": file.total,
+                "counts": {status: file.counts[status] for status in _STATUSES if file.counts[status]},
+                "unread": unread,
+                "exhausted": report.exhausted,
+                "stopped": stopped or None,
+                "duplicates": len(report.duplicates),
+                "missing": len(report.missing),
+                "outcomes": str(file.path),
+                "seconds": round(seconds, 3),
+            }
+            click.echo(json.dumps(summary))
+
+    def _advise(self) -> None:
+        """Print the commands that continue the run, and that find an unknown room."""
+        if not self._options.again:
+            print_status("This run cannot be continued, as no job is kept next to its output.")
+            return
+        print_status(self.to_continue)
+        print_command(self._options.again)
+        if self._options.resolve and self._unknown is not None:
+            # Only a room with its reference in the same field can prove that another one does not exist.
+            known = self._known.get(is_in_data(self._unknown))
+            control = ("--control", clean(known)) if known is not None else ()
+            print_status(
+                "Unknown rooms may exist. The command above looks for all of them; to look for the first alone:"
+            )
+            print_command((*self._options.resolve, self._unknown, *control))
+
+
+def words(counts: Mapping[str, int], *, but: str = "") -> str:
+    """Return counts as text, such as `998 created, 2 failed`."""
+    return ", ".join(
+        f"{counts[status]:,} {status.replace('_', ' ')}" for status in _STATUSES if counts.get(status) and status != but
+    )
