@@ -54,7 +54,7 @@ async def run_bulk(
                 writer = OutcomeWriter(file, given.lines, attempts, summary)
                 run = start(writer.inputs())
                 summary.report = run.report
-                async with _progress(show, writer):
+                async with _progress(show, writer, run.report):
                     try:
                         async with run as outcomes:
                             async for outcome in outcomes:
@@ -120,18 +120,35 @@ class OutcomeWriter:
                 self.enter(outcome)
 
 
+def settle_wait(report: BulkReport, now: float) -> str:
+    """Return what a run in its settle wait waits for; empty for any other run.
+
+    Args:
+        report: The report of the run.
+        now: The event loop's time.
+    """
+    if report.settles_at is None:
+        return ""
+    creates = "1 create" if report.in_doubt == 1 else f"{report.in_doubt:,} creates"
+    return f"{creates} in doubt: waiting {max(0.0, report.settles_at - now):.0f} s for proof (settle time)"
+
+
 @asynccontextmanager
-async def _progress(show: Show, writer: OutcomeWriter) -> AsyncGenerator[None, None]:
+async def _progress(show: Show, writer: OutcomeWriter, report: BulkReport) -> AsyncGenerator[None, None]:
     """Show the progress of a run twice per second, also while nothing happens."""
     work = asyncio.current_task()
 
     def done() -> tuple[int, str]:
         return writer.file.total, words(writer.file.counts, but="created")
 
+    def waits() -> str:
+        if work is not None and work.cancelling():
+            return "stopping: waiting for the requests in flight"
+        return settle_wait(report, asyncio.get_running_loop().time()) or writer.attempts.waits()
+
     async def tick() -> None:
         while True:
-            stopping = work is not None and work.cancelling()
-            show(*done(), "stopping: waiting for the requests in flight" if stopping else writer.attempts.waits())
+            show(*done(), waits())
             await asyncio.sleep(_TICK)
 
     task = asyncio.create_task(tick())

@@ -65,6 +65,7 @@ class OutcomeFile:
             "reference": outcome.reference,
             "status": outcome.status,
             "room_id": outcome.room_id,
+            "changed": outcome.changed,
             "error": error,
         }
         self._file.write(json.dumps(row) + "\n")

@@ -56,6 +56,7 @@ class Summary:
         self._given = given
         self._file = file
         self._earlier = 0
+        self._changed = 0
         self._unknown: str | None = None
         self._known: dict[bool, str] = {}
 
@@ -63,6 +64,7 @@ class Summary:
         """Note an outcome; `earlier` says that this run has not sent its create."""
         if outcome.status == "created":
             self._earlier += earlier
+            self._changed += outcome.changed
             room = outcome.room
             if room is not None and room.settings.is_permanent:
                 self._known[room.owner_ref != outcome.reference] = room.room_id
@@ -90,6 +92,11 @@ class Summary:
             print_status(f"{len(report.duplicates):,} rooms exist twice; {len(report.removed):,} of them were deleted.")
         if report.missing:
             print_status(f"{len(report.missing):,} rooms that were created are gone.")
+        if self._changed:
+            print_status(
+                f"Created earlier from lines that changed since: {self._changed:,}. Their rooms stay as they are.",
+                quiet=options.quiet,
+            )
         if stopped:
             print_status(f"{stopped.rstrip('.')}.")
         done = words(file.counts)
@@ -107,6 +114,8 @@ class Summary:
                 "unread": unread,
                 "exhausted": report.exhausted,
                 "stopped": stopped or None,
+                "changed": self._changed,
+                "audited": None if report.audited is None else report.audited.isoformat(),
                 "duplicates": len(report.duplicates),
                 "missing": len(report.missing),
                 "outcomes": str(file.path),

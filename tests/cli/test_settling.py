@@ -1,0 +1,120 @@
+"""The command line on what only a bulk run knows: doubt, proof, changed lines, and lost journals."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from videoapi.bulk import BulkReport
+from videoapi.cli import progress
+from videoapi.cli.bulk import settle_wait
+from videoapi.sandbox import Sandbox
+
+Cli = Callable[..., Result]
+CREATE = ("rooms", "create-many", "rooms.csv", "--settle", 0.2)
+OUT = "rooms.csv.outcomes.jsonl"
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def names(sandbox: Sandbox) -> list[str]:
+    return sorted(room["name"] for room in sandbox.ledger.rooms.values())
+
+
+@pytest.mark.parametrize(
+    ("in_doubt", "settles_at", "text"),
+    [
+        (7, 162.4, "7 creates in doubt: waiting 62 s for proof (settle time)"),
+        (1, 99.0, "1 create in doubt: waiting 0 s for proof (settle time)"),
+        (7, None, ""),
+    ],
+)
+def test_settle_wait_is_counted_down(in_doubt: int, settles_at: float | None, text: str) -> None:
+    assert settle_wait(BulkReport(in_doubt=in_doubt, settles_at=settles_at), 100.0) == text
+
+
+def test_progress_shows_the_settle_wait(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.1)
+    (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
+    sandbox.fault("rooms.create", "drop_after", times=2)
+    result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 1, "--settle", 2)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"rooms: 1 of 3, .*2 creates in doubt: waiting [12] s for proof \(settle time\)", result.stderr)
+
+
+def test_changed_line_keeps_its_room_and_is_counted(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,data.team\nA,red\nB,red\n")
+    assert cli(*CREATE).exit_code == 0
+    (folder / "rooms.csv").write_text("name,data.team\nA,red\nB,blue\n")
+    again = cli(*CREATE)
+    assert again.exit_code == 0, again.output
+    assert "lines that changed since: 1." in again.stderr
+    assert {row["key"]: row["changed"] for row in rows(folder / OUT)} == {"A": False, "B": True}
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_key_of_another_room_fails(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,key\nA,1\n")
+    assert cli(*CREATE).exit_code == 0
+    (room_id,) = sandbox.ledger.rooms
+    (folder / "rooms.csv").write_text("name,key\nB,1\n")
+    again = cli(*CREATE)
+    assert again.exit_code == 1, again.output
+    assert room_id in again.stderr
+    assert names(sandbox) == ["A"]
+
+
+@pytest.mark.parametrize("lost", [(".journal",), (".journal", "")])
+def test_lost_journal_creates_nothing_twice(cli: Cli, sandbox: Sandbox, folder: Path, lost: tuple[str, ...]) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    assert cli(*CREATE).exit_code == 0
+    for tail in lost:
+        (folder / (OUT + tail)).unlink()
+    again = cli(*CREATE)
+    assert again.exit_code == 0, again.output
+    assert "is missing, so the list of rooms is read instead" in again.stderr
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_journal_of_another_account_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    assert cli(*CREATE, "--journal", "jobs.db", "--job-id", "autumn").exit_code == 0
+    with Sandbox(seed=8).in_thread() as other:
+        for name, value in (("BASE_URL", other.base_url), ("APP_ID", other.app_id), ("APP_KEY", other.app_key)):
+            monkeypatch.setenv(f"VIDEOAPI_{name}", value)
+        refused = cli(*CREATE, "--journal", "jobs.db", "--job-id", "autumn", "--out", "other.jsonl")
+        assert refused.exit_code == 5
+        assert "jobs.db" in refused.stderr
+        assert other.ledger.rooms == {}
+
+
+def test_unknown_room_is_settled_by_repeating_the_command(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,owner_ref\nA,a\nB,b\nC,c\n")
+    sandbox.set(list_omits="data")
+    sandbox.fault("rooms.create", "drop_after", after=1)
+    assert cli(*CREATE, "--concurrency", 1).exit_code == 3
+    sandbox.set(list_omits="nothing")
+    assert cli(*CREATE, "--concurrency", 1).exit_code == 0
+    assert names(sandbox) == ["A", "B", "C"]
+
+
+def test_account_error_is_one_message(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
+    sandbox.fault("rooms.create", "suspended", times=None, after=1)
+    result = cli(*CREATE, "--concurrency", 1, "--json")
+    assert result.exit_code == 4, result.output
+    assert result.stderr.count("Stopped before the end: ") == 1
+    assert json.loads(result.stdout)["stopped"]
+    sandbox.clear_faults()
+    assert cli(*CREATE).exit_code == 0
+    assert names(sandbox) == ["A", "B", "C"]
