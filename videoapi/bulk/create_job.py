@@ -17,10 +17,10 @@ from videoapi.bulk.sending import BulkItem, Job, failed
 from videoapi.creation.changes import Change, change_of
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
-from videoapi.creation.journal import Entry, Journal, Status
+from videoapi.creation.journal import Entry, EntryStatus, Journal
 from videoapi.creation.references import JobReferences, variants, with_location
 from videoapi.creation.scan import ListedRoom, Patience, get_room
-from videoapi.creation.self_check import SelfCheck
+from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, Step, attempted, given_up, inherited
 from videoapi.errors import ConfigurationError, NotFound, ValidationError
 from videoapi.events import log, log_unknown
@@ -97,7 +97,7 @@ class CreateJob(Job):
         self._prefix = references.prefix
         self._journal = Journal(options.journal, options.job_id) if options.journal is not None else None
         self._check_prefix = references.self_check_prefix
-        self._check = SelfCheck(creator, pipeline, references.self_check_prefix, self._note_check)
+        self._check = SelfCheckRoom(creator, pipeline, references.self_check_prefix, self._note_check)
         self._rooms = AcknowledgedRooms(references.prefix)
         self._report = BulkReport()
         self._patience = Patience()
@@ -357,7 +357,7 @@ class CreateJob(Job):
             changed=changed,
         )
 
-    def _write(self, item: BulkItem, status: Status, room_id: str | None = None) -> None:
+    def _write(self, item: BulkItem, status: EntryStatus, room_id: str | None = None) -> None:
         if self._journal is not None:
             self._journal.ended(_entry(item), status, room_id)
 

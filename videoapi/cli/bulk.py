@@ -111,7 +111,7 @@ class OutcomeWriter:
         """Write an outcome under the line of its input."""
         line = self._out.pop(outcome.index)
         self.file.enter(outcome, line.index, line.number)
-        self._summary.note(outcome, earlier=not self.attempts.forget(outcome.reference))
+        self._summary.note(outcome, line.given, earlier=not self.attempts.forget(outcome.reference))
 
     def enter_rest(self, report: BulkReport) -> None:
         """Write the outcomes that remain in the report of a run that stopped early."""

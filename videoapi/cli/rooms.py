@@ -153,7 +153,8 @@ async def _create(
     async with access.client(settle=settle, listeners=attempts) as client:
         bound_to |= {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": access.app_id}
         with open_job(output.out, bound_to, job_id=job_id, journal=journal, fresh=fresh, quiet=output.quiet) as job:
-            limits |= {"job_id": job.job_id, "journal": job.journal}
+            # Rooms of an earlier run would be read one by one.
+            limits |= {"job_id": job.job_id, "journal": job.journal, "keep_rooms": False}
             if job.job_id is None:
                 output = attrs.evolve(output, again=())
             return await run_bulk(output, specs, attempts, lambda given: client.rooms.create_each(given, **limits))

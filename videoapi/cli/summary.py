@@ -15,6 +15,7 @@ from videoapi.cli.inputs import InputFile
 from videoapi.cli.outcomes import OutcomeFile
 from videoapi.cli.terminal import clean, print_command, print_status
 from videoapi.creation.references import is_in_data
+from videoapi.models.rooms import RoomSpec
 
 _STATUSES: Final = ("created", "deleted", "failed", "unknown", "not_sent")
 
@@ -60,14 +61,13 @@ class Summary:
         self._unknown: str | None = None
         self._known: dict[bool, str] = {}
 
-    def note(self, outcome: BulkOutcome, *, earlier: bool) -> None:
-        """Note an outcome; `earlier` says that this run has not sent its create."""
+    def note(self, outcome: BulkOutcome, given: object, *, earlier: bool) -> None:
+        """Note the outcome of an input; `earlier` says that this run has not sent its create."""
         if outcome.status == "created":
             self._earlier += earlier
             self._changed += outcome.changed
-            room = outcome.room
-            if room is not None and room.settings.is_permanent:
-                self._known[room.owner_ref != outcome.reference] = room.room_id
+            if isinstance(given, RoomSpec) and outcome.reference and outcome.room_id and _is_permanent(given):
+                self._known[is_in_data(outcome.reference)] = outcome.room_id
         elif outcome.status == "unknown" and self._unknown is None:
             self._unknown = outcome.reference
 
@@ -138,6 +138,10 @@ class Summary:
                 "Unknown rooms may exist. The command above looks for all of them; to look for the first alone:"
             )
             print_command((*self._options.resolve, self._unknown, *control))
+
+
+def _is_permanent(spec: RoomSpec) -> bool:
+    return str(spec.to_wire()["settings"].get("adhoc", False)).lower() not in ("true", "1")
 
 
 def words(counts: Mapping[str, int], *, but: str = "") -> str:

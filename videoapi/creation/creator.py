@@ -12,7 +12,7 @@ from videoapi.creation.doubts import Doubt, still_unknown
 from videoapi.creation.memory import Memory, can_be_known
 from videoapi.creation.references import DATA_KEY, JobReferences, is_in_data, is_reference, reference_in, variants
 from videoapi.creation.scan import ListedRoom, Patience, Scan, Scanner, Visitor, get_room
-from videoapi.creation.self_check import SelfCheck
+from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, CreatePolicy, ScanResult, Step, attempted, given_up, scanned
 from videoapi.errors import CreateOutcomeUnknown, ValidationError, VideoAPIError
 from videoapi.events import log, log_unknown
@@ -148,7 +148,7 @@ class Creator:
         create = attempted(Create(), Verdict.UNKNOWN, self._clock())
         doubt = Doubt(request, create, outcome)
         patience = Patience(paid=True)
-        check = SelfCheck(self, pipeline, JobReferences(new_reference()).self_check_prefix)
+        check = SelfCheckRoom(self, pipeline, JobReferences(new_reference()).self_check_prefix)
         try:
             async with asyncio.timeout_at(deadline):
                 while doubt.create.step not in FINAL:
@@ -238,7 +238,7 @@ class Creator:
         self,
         pipeline: Pipeline,
         doubts: Sequence[Doubt],
-        check: SelfCheck,
+        check: SelfCheckRoom,
         patience: Patience,
         *,
         resend: bool = True,

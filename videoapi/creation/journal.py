@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS creates (
 ) WITHOUT ROWID;
 COMMIT;
 """
-Status = Literal["created", "failed", "not_sent"]
+EntryStatus = Literal["created", "failed", "not_sent"]
 
 
 @attrs.frozen
@@ -166,7 +166,7 @@ class Journal:
 
         self._work.put(_Task(write, None, None))
 
-    def ended(self, reference: str, status: Status, room_id: str | None = None) -> None:
+    def ended(self, reference: str, status: EntryStatus, room_id: str | None = None) -> None:
         """Record how a create ended; written soon, and at the latest by `aclose`.
 
         Losing this record in a crash is harmless: the next process looks up the room.

@@ -23,7 +23,7 @@ _BASE: Final = 0.5
 _CAP: Final = 20.0
 
 
-class SelfCheck:
+class SelfCheckRoom:
     """Creates such a room if no known room serves as one, and deletes it at the end.
 
     It carries its reference in both locations.
