@@ -1,4 +1,4 @@
-"""The audit at the end of a run of creates: the room list, read once more, against the rooms acknowledged."""
+"""The audit at the end of a run of creates: compares the room list with the rooms acknowledged."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Audit:
         pipeline: Sends the requests.
         report: Receives what was found.
         rooms: The rooms acknowledged.
-        is_check: Returns whether a reference is that of a self-check room, which is no room of the run.
+        is_check: Returns whether a reference is that of a self-check room.
         dedupe: Whether surplus rooms are deleted.
     """
 

@@ -135,7 +135,7 @@ class CreateJob(Job):
             await self._survey_now()
         self._app_id = self._pipeline.app_id
         if await self._journal.open(self._pipeline.origin, self._app_id or ""):
-            # Whether the job is new, or its journal was lost or added later, only the list can tell.
+            # Whether the job is new, or its journal was lost or added later, only the list can show.
             await self._look_back(always=False)
         elif await self._journal.has_rooms(self._check_prefix):
             self._check.expect()
@@ -144,7 +144,7 @@ class CreateJob(Job):
         return asyncio.get_running_loop().time()
 
     async def _survey_now(self) -> tuple[_Survey, bool]:
-        """Read the list; return the job's rooms in it, and whether it proves that there are no others."""
+        """Read the list; return the job's rooms in it, and whether it proves that the job has no other rooms."""
         survey = _Survey(self._prefix)
         scan = await self._creator.look(self._pipeline, visitor=survey, patience=self._patience)
         if scan.error is not None:
@@ -403,7 +403,7 @@ def _give_up(doubts: list[Doubt], error: Exception) -> None:
 
 def _another_room(item: BulkItem, room_id: str) -> BulkOutcome:
     error = ValidationError(
-        f"The key {item.key!r} already stands for room {room_id}, which has another name or owner_ref. "
+        f"The key {item.key!r} belongs to room {room_id}, which has another name or owner_ref. "
         "Give a changed room another key, or update that room.",
         field="key",
         may_have_executed=True,
@@ -418,7 +418,7 @@ def _entry(item: BulkItem) -> str:
 
 
 def _identity(item: BulkItem) -> bytes:
-    """Return a hash of what makes a room another room: its name and `owner_ref`."""
+    """Return a hash of the room's name and `owner_ref`, which identify it to the caller."""
     identity: Any = [str(item.given.name), None if item.given.owner_ref is None else str(item.given.owner_ref)]
     return hashlib.blake2s(json.dumps(identity).encode(), digest_size=8).digest()
 

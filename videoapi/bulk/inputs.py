@@ -34,7 +34,7 @@ class Inputs(Generic[S]):
         self.error: Exception | None = None
         """What the iterator raised."""
         self.unclaimed: list[tuple[int, S]] = []
-        """Inputs that were read for a worker that was cancelled meanwhile."""
+        """Inputs that were read for a worker that was cancelled before it received them."""
 
     async def peek(self) -> bool:
         """Return whether there is any input; the first one is kept for `next`."""

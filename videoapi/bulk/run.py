@@ -286,7 +286,7 @@ class BulkRun(Generic[S]):
             if inspect.isawaitable(shown):
                 await shown
         except Exception:
-            # The outcome stands, whatever becomes of its display.
+            # It does not change the outcome.
             log.exception("progress= raised an error")
 
     def _drain(self) -> None:

@@ -1,4 +1,4 @@
-"""What one client remembers: rooms that it made and that exist, and creates whose outcome it does not know."""
+"""What one client remembers: rooms that it created and that exist, and creates whose outcome it does not know."""
 
 from __future__ import annotations
 
@@ -101,5 +101,5 @@ class Memory:
 
 
 def can_be_known(room: Room) -> bool:
-    """Return whether a room stays until somebody deletes it; one for a single session vanishes by itself."""
+    """Return whether a room exists until it is deleted; one for a single session vanishes by itself."""
     return room.settings.adhoc is not True

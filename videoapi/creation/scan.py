@@ -266,7 +266,7 @@ class Scanner:
         return Scan(began, found, None, contradiction, tuple(standing), lag)
 
     async def _contradiction(self, pipeline: Pipeline, unseen: Iterable[KnownRoom]) -> str:
-        """Return which of the rooms that the list lacks exists all the same; forget those that were deleted."""
+        """Return which of the rooms that the list lacks exists; forget those that were deleted."""
         for room in unseen:
             try:
                 await pipeline.run(get_room(pipeline, room.room_id))

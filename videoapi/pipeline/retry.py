@@ -133,7 +133,7 @@ class Retries:
                 return outcome
 
     async def _back_off(self, seconds: float, must_stop: Callable[[], bool] | None) -> bool:
-        """Wait before a retry; return whether the run that the call belongs to goes on."""
+        """Wait before a retry; return whether the call's run has not ended."""
         if must_stop is None:
             await self.clock.sleep(seconds)
             return True
