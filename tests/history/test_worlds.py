@@ -63,7 +63,7 @@ class TestRefusalsAndKills:
             sandbox.plan([REFUSAL] * rooms)
             assert await live(sandbox, plan)
             # They execute soon after the process that sent them is dead.
-            sandbox.plan([("delay", {"seconds": 0.1})] * rooms)
+            sandbox.plan([("late", {"seconds": 0.25})] * rooms)
             assert not await live(sandbox, attrs.evolve(plan, life=1), arrived(sandbox, rooms))
             built = World(sandbox)
             async with built.client() as client:
@@ -128,12 +128,13 @@ class TestLongLivedClients:
     @seeded
     async def test_resolve_of_creates_that_another_client_just_sent(self, seed: int) -> None:
         async with world(seed, list_lag=LAG) as it, it.client() as old:
-            await it.many(old, [RoomSpec("Room of the old client")])
+            # One carries its reference in `owner_ref`, the other in `data`.
+            await it.many(old, [RoomSpec("Room of mine"), RoomSpec("Room of ours", owner_ref="our-1")])
             await asyncio.sleep(2 * SETTLE)
             it.sandbox.plan(lost(seed, 10))
             references: dict[str, str] = {}
             await it.sent_by_another([f"Room {n}" for n in range(10)], references)
-            await asyncio.gather(*(it.resolve(old, name, reference) for name, reference in references.items()))
+            await asyncio.gather(*(it.resolve(old, *sent) for sent in references.items()))
             assert references
 
     @JOURNALS
