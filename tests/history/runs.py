@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -45,18 +45,20 @@ REFUSAL: Final = ("status", {"status": 400, "code": 10009})
 _ENDS: Final[dict[str, Any]] = {"created": "ok", "failed": "fail", "not_sent": "fail", "unknown": "unknown"}
 
 
-def faults(seed: int, length: int, late: float = LATE, refusals: float = 0.0) -> list[Any]:
+def faults(
+    seed: int, length: int, late: float = LATE, refusals: float = 0.0, kinds: Sequence[str] = KINDS
+) -> list[Any]:
     """Return one fault or None per arriving create: a fault for 40 % of them, a refusal for another share."""
     rng = random.Random(seed)
     plan: list[Any] = []
     for _ in range(length):
         chance = rng.random()
-        plan.append(_fault(rng, late) if chance < FAULTS else REFUSAL if chance < FAULTS + refusals else None)
+        plan.append(_fault(rng, late, kinds) if chance < FAULTS else REFUSAL if chance < FAULTS + refusals else None)
     return plan
 
 
-def _fault(rng: random.Random, late: float) -> tuple[str, dict[str, Any]]:
-    kind = rng.choice(KINDS)
+def _fault(rng: random.Random, late: float, kinds: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    kind = rng.choice(kinds)
     options: dict[str, Any] = {}
     if kind in ("late", "late_status"):
         options["seconds"] = rng.uniform(0, late)
@@ -66,11 +68,18 @@ def _fault(rng: random.Random, late: float) -> tuple[str, dict[str, Any]]:
 
 
 def trouble(
-    sandbox: Sandbox, seed: int, creates: int, *, late: float = LATE, lag: float = LAG, refusals: float = 0.0
+    sandbox: Sandbox,
+    seed: int,
+    creates: int,
+    *,
+    late: float = LATE,
+    lag: float = LAG,
+    refusals: float = 0.0,
+    kinds: Sequence[str] = KINDS,
 ) -> None:
     """Set the list lag of a sandbox, and plan the faults of a seed."""
     sandbox.set(list_lag=lag)
-    sandbox.plan(faults(seed, 8 * creates, late, refusals))
+    sandbox.plan(faults(seed, 8 * creates, late, refusals, kinds))
 
 
 @attrs.define

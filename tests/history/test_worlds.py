@@ -24,11 +24,7 @@ JOURNALS = pytest.mark.parametrize("journal", [False, True], ids=["without journ
 seeded = pytest.mark.parametrize("seed", SEEDS)
 
 
-@pytest.fixture(autouse=True)
-async def ends() -> AsyncIterator[None]:
-    """End a world that hangs, before the test's own time limit ends the whole run."""
-    async with asyncio.timeout(40):
-        yield
+pytestmark = pytest.mark.timeout(50)
 
 
 def lost(seed: int, creates: int, late: float = 0.12) -> list[Any]:
