@@ -519,7 +519,7 @@ class TestErrorsOfOneItem:
 
         assert [outcome.status for outcome in outcomes if outcome.index != 4] == ["created"] * 9
         exists = any(room["name"] == "Room 4" for room in own_rooms(sandbox).values())
-        # After a send, nobody knows what it did; a client that looks finds the room.
+        # After a send, the client does not know what it did; one that looks finds the room.
         assert exists is (when == "after the send")
         assert outcomes[4].status in (("created", "unknown") if exists else ("failed", "unknown"))
         assert report.exhausted

@@ -277,7 +277,7 @@ class TestChangedSpecs:
         first = RoomSpec("a", key="k", data={"v": 1})
         second = RoomSpec("b" if change == "name" else "a", key="k", data={"v": 2})
         await abandon_job(sandbox, [RoomSpec("first", key="0"), first], {"a": ("late", {"seconds": 1.5})}, **kept)
-        # The list proves nothing, so nobody can know.
+        # The list proves nothing, so that the outcome must stay open.
         sandbox.set(list_cap=0)
 
         report = await run(sandbox, [second], timeout=3, **kept)
@@ -339,7 +339,7 @@ class TestUpdates:
             known = await client.rooms.create(name="known")
             await asyncio.sleep(SETTLE)
             updater = client if by == "this client" else others
-            await updater.rooms.update(known.room_id, owner_ref="somebody's", data={"nothing": "of ours"})
+            await updater.rooms.update(known.room_id, owner_ref="another's", data={"nothing": "of ours"})
             sandbox.fault("rooms.create", "drop_before")
 
             room = await client.rooms.create(name="lost", on_unknown="resend")

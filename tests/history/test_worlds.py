@@ -1,4 +1,4 @@
-"""Seeded worlds in which jobs live: kills, journals that come and go, other clients, and what others do meanwhile."""
+"""Seeded worlds in which jobs live: kills, journals that come and go, and what other clients do."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ class TestTenants:
                     await tenant.many(client, specs(40), job_id="j", journal=journal)
 
             await asyncio.gather(run(one, tmp_path / "one"), run(other, tmp_path / "other"))
-            # The first tenant is refused; that is no business of the second.
+            # The first tenant is refused, which does not concern the second.
             one.sandbox.plan([])
             one.sandbox.fault("rooms.create", "suspended", times=None)
             async with one.client(session=manager) as client:
