@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -36,6 +37,7 @@ class Bad:
     events: list[Event] = attrs.field(factory=list)
     accounted: int = 0
     left: list[asyncio.Task[Any]] = attrs.field(factory=list)
+    missing: list[str] = attrs.field(factory=list)
 
     def open(self, **options: Any) -> aiohttp.ClientSession:
         login = base64.b64encode(":".join(self.auth).encode()).decode()
@@ -202,6 +204,57 @@ async def retries_in_middleware(it: Bad, cref: str) -> None:
     except _BROKEN:
         return it.note("unknown", cref)
     return _record_response(it, cref, status, body)
+
+
+async def sends_again_after_a_noted_refusal(it: Bad, cref: str) -> None:
+    """Note the refusal of a create, but not that it was sent again later: a restart sends it another time."""
+    noted = (await it.post(cref))[0]
+    # The second life sends it again and is killed before the response; the third one reads "refused" in its notes.
+    for _ in range(2 if noted >= 400 else 0):
+        try:
+            status, body = await it.post(cref)
+        except _BROKEN:
+            continue
+        return _record_response(it, cref, status, body)
+    return it.note("fail", cref)
+
+
+async def asks_the_list_at_once(it: Bad, cref: str) -> None:
+    """Count the settle time from the client's own start, so that a create just sent by another is denied."""
+    with contextlib.suppress(*_BROKEN):
+        await it.post(cref)
+    room_id = await it.found(cref)
+    it.note("ok" if room_id else "fail", cref, room_id)
+
+
+async def finds_rooms_by_position(it: Bad, cref: str) -> None:
+    """Retry a refused item alone, so that it gets the position, and the room, of the first item of its job."""
+    first = cref[:-1] + ("a" if cref[-1] != "a" else "b")
+    it.note("invoke", first)
+    await it.post(first)
+    it.note("ok", first, await it.found(first))
+    status, body = await it.post(cref)
+    if status >= 400:
+        return it.note("ok", cref, await it.found(first))
+    return _record_response(it, cref, status, body)
+
+
+async def deletes_all_but_the_oldest(it: Bad, cref: str) -> None:
+    """Delete duplicates without knowing which of the rooms was acknowledged."""
+    (_, first), (_, second) = await it.post(cref), await it.post(cref)
+    it.note("ok", cref, second["room"]["room_id"])
+    assert await it.found(cref) == first["room"]["room_id"]
+    it.accounted += 1
+    async with it.session.delete(f"{it.base_url}/rooms/{second['room']['room_id']}") as response:
+        assert response.status == 200
+
+
+async def audits_a_list_that_lags(it: Bad, cref: str) -> None:
+    """Report rooms as missing that the list does not show yet."""
+    status, body = await it.post(cref)
+    _record_response(it, cref, status, body)
+    if await it.found(cref) is None:
+        it.missing.append(body["room"]["room_id"])
 
 
 async def retrying(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -1,9 +1,14 @@
-"""Compare what clients report with what the service did: one history, nine properties, a list of violations."""
+"""Compare what clients report with what the service did: one history, twelve properties, a list of violations.
+
+P1 not twice, P2 not lost, P3 not uninvited, P4 `fail` is definitive, P5 `unknown` is resolved in the end, P6 bounded
+load, P7 one outcome each, P8 in time, P9 nothing leaked, P10 self-check rooms are deleted, P11 `changed` is true,
+P12 the audit claims what is true.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 import attrs
@@ -22,7 +27,9 @@ class Event:
         cref: The create's reference.
         at: Time in seconds.
         room_id: The room of an `ok`.
-        life: Number of the process, if processes are killed and restarted.
+        life: Number of the run or process, if runs are repeated or processes are killed and restarted.
+        spec: Of an `ok`, what the input wanted the room to hold; None if not compared.
+        changed: Of an `ok`, whether the client says that the room holds something else.
     """
 
     what: What
@@ -30,6 +37,25 @@ class Event:
     at: float = 0.0
     room_id: str | None = None
     life: int = 0
+    spec: str | None = None
+    changed: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Audit:
+    """What the report of a run claims about its rooms.
+
+    Args:
+        life: Number of the run.
+        at: The moment for which it claims to know all rooms of the run; None if it makes no such claim.
+        missing: IDs of acknowledged rooms that it reports as gone.
+        duplicates: References that it reports as being on several rooms.
+    """
+
+    life: int = 0
+    at: float | None = None
+    missing: Collection[str] = ()
+    duplicates: Collection[str] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +70,12 @@ class Truth:
         left: Connections, tasks and files that are still open.
         healed_at: When the faults ended.
         patience: Seconds after that within which every create must end.
+        executed_at: When each room was created, by its ID; a room that is not named was there from the start.
+        removed: When each room that others deleted was deleted, by its ID.
+        specs: What each room holds, by its ID.
+        ended: Lives that ended by themselves, and so owe one outcome per create.
+        checks: Self-check rooms that exist after the last run has ended.
+        audits: The claims of the runs' reports.
     """
 
     executed: Sequence[tuple[str, str]] = ()
@@ -53,6 +85,12 @@ class Truth:
     left: Sequence[str] = ()
     healed_at: float = 0.0
     patience: float = float("inf")
+    executed_at: Mapping[str, float] = attrs.field(factory=dict)
+    removed: Mapping[str, float] = attrs.field(factory=dict)
+    specs: Mapping[str, str] = attrs.field(factory=dict)
+    ended: Collection[int] = ()
+    checks: Sequence[str] = ()
+    audits: Sequence[Audit] = ()
 
 
 @attrs.frozen
@@ -89,8 +127,11 @@ def _no_duplicate(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
 
 
 def _no_loss(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
+    executed = set(truth.executed)
     for event in events:
-        if event.what == "ok" and truth.live.get(event.room_id or "") != event.cref:
+        room_id = event.room_id or ""
+        deleted_by_others = room_id in truth.removed and (event.cref, room_id) in executed
+        if event.what == "ok" and truth.live.get(room_id) != event.cref and not deleted_by_others:
             yield Violation("P2", event.cref, f"acknowledged room {event.room_id} is not there")
 
 
@@ -102,9 +143,20 @@ def _no_phantom(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
 
 
 def _fail_is_honest(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
-    made = {cref for cref, _ in truth.executed}
+    # A later run may create what an earlier one reported as failed, but only after it began.
+    made: dict[str, float] = {}
+    for cref, room_id in truth.executed:
+        at = truth.executed_at.get(room_id, float("-inf"))
+        made[cref] = min(at, made.get(cref, at))
+    invoked: dict[str, list[Event]] = defaultdict(list)
     for event in events:
-        if event.what == "fail" and event.cref in made:
+        if event.what == "invoke" and event.cref in made:
+            invoked[event.cref].append(event)
+    for event in events:
+        if event.what != "fail" or event.cref not in made:
+            continue
+        later = (again.at for again in invoked[event.cref] if again.life > event.life)
+        if made[event.cref] <= min(later, default=float("inf")):
             yield Violation("P4", event.cref, "reported as failed, but was executed")
 
 
@@ -134,8 +186,8 @@ def _one_outcome_each(events: Sequence[Event], truth: Truth) -> Iterator[Violati
         found = ends.get((cref, life), [])
         if (cref, life) not in invoked:
             yield Violation("P7", cref, f"ended as {found} and never began")
-        elif len(found) != 1 and (life == last_life or found):
-            # A killed process need not report outcomes; the last one must report one per create.
+        elif len(found) != 1 and (life == last_life or life in truth.ended or found):
+            # A killed process need not report outcomes; one that ended must report one per create.
             yield Violation("P7", cref, f"has {len(found)} outcomes {found}")
 
 
@@ -150,6 +202,43 @@ def _nothing_left(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
         yield Violation("P9", "", f"leaked: {thing}")
 
 
+def _checks_are_deleted(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
+    for room_id in truth.checks:
+        yield Violation("P10", "", f"self-check room {room_id} was left")
+
+
+def _changed_is_true(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
+    for event in events:
+        held = truth.specs.get(event.room_id or "")
+        if event.what != "ok" or event.spec is None or held is None:
+            continue
+        if (held != event.spec) is not event.changed:
+            how = "reported as changed, but is not" if event.changed else "holds something else, unreported"
+            yield Violation("P11", event.cref, f"room {event.room_id}: {how}")
+
+
+def _audit_is_true(events: Sequence[Event], truth: Truth) -> Iterator[Violation]:
+    rooms: dict[str, list[str]] = defaultdict(list)
+    for cref, room_id in truth.executed:
+        rooms[cref].append(room_id)
+    for audit in truth.audits:
+        for room_id in audit.missing:
+            if room_id in truth.live:
+                yield Violation("P12", truth.live[room_id], f"room {room_id} is reported as missing and exists")
+        if audit.at is None:
+            continue
+        acknowledged = {
+            event.room_id: event.cref for event in events if event.what == "ok" and event.life == audit.life
+        }
+        for room_id, at in truth.removed.items():
+            if room_id in acknowledged and at < audit.at and room_id not in audit.missing:
+                yield Violation("P12", acknowledged[room_id], f"room {room_id} was gone, and is not reported")
+        for cref in {*acknowledged.values()} - {*audit.duplicates}:
+            there = [it for it in rooms[cref] if it in truth.live and truth.executed_at.get(it, 0.0) <= audit.at]
+            if len(there) > 1:
+                yield Violation("P12", cref, f"{len(there)} rooms existed, and are not reported")
+
+
 _CHECKS: Final = (
     _no_duplicate,
     _no_loss,
@@ -160,4 +249,7 @@ _CHECKS: Final = (
     _one_outcome_each,
     _ends_in_time,
     _nothing_left,
+    _checks_are_deleted,
+    _changed_is_true,
+    _audit_is_true,
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import attrs
@@ -16,7 +18,7 @@ from videoapi.bulk import BulkOutcome
 from videoapi.events import AttemptEvent
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
-from videoapi.sandbox import Sandbox
+from videoapi.sandbox import LedgerEntry, Sandbox
 
 FAULTS: Final = 0.4
 LATE: Final = 0.12
@@ -38,17 +40,25 @@ KINDS: Final = (
     "late_status",
     "throttle",
 )
+REFUSAL: Final = ("status", {"status": 400, "code": 10009})
+"""A definite answer of the service: this create was not executed."""
 _ENDS: Final[dict[str, Any]] = {"created": "ok", "failed": "fail", "not_sent": "fail", "unknown": "unknown"}
 
 
-def faults(seed: int, length: int, late: float = LATE) -> list[Any]:
-    """Return one fault or None per arriving create: a fault for 40 % of them."""
+def faults(
+    seed: int, length: int, late: float = LATE, refusals: float = 0.0, kinds: Sequence[str] = KINDS
+) -> list[Any]:
+    """Return one fault or None per arriving create: a fault for 40 % of them, a refusal for another share."""
     rng = random.Random(seed)
-    return [_fault(rng, late) if rng.random() < FAULTS else None for _ in range(length)]
+    plan: list[Any] = []
+    for _ in range(length):
+        chance = rng.random()
+        plan.append(_fault(rng, late, kinds) if chance < FAULTS else REFUSAL if chance < FAULTS + refusals else None)
+    return plan
 
 
-def _fault(rng: random.Random, late: float) -> tuple[str, dict[str, Any]]:
-    kind = rng.choice(KINDS)
+def _fault(rng: random.Random, late: float, kinds: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    kind = rng.choice(kinds)
     options: dict[str, Any] = {}
     if kind in ("late", "late_status"):
         options["seconds"] = rng.uniform(0, late)
@@ -57,10 +67,19 @@ def _fault(rng: random.Random, late: float) -> tuple[str, dict[str, Any]]:
     return kind, options
 
 
-def trouble(sandbox: Sandbox, seed: int, creates: int, *, late: float = LATE, lag: float = LAG) -> None:
+def trouble(
+    sandbox: Sandbox,
+    seed: int,
+    creates: int,
+    *,
+    late: float = LATE,
+    lag: float = LAG,
+    refusals: float = 0.0,
+    kinds: Sequence[str] = KINDS,
+) -> None:
     """Set the list lag of a sandbox, and plan the faults of a seed."""
     sandbox.set(list_lag=lag)
-    sandbox.plan(faults(seed, 8 * creates, late))
+    sandbox.plan(faults(seed, 8 * creates, late, refusals, kinds))
 
 
 @attrs.define
@@ -165,7 +184,7 @@ async def _resolve(client: VideoClient, diary: Diary, cref: str) -> None:
 
 def truth_of(sandbox: Sandbox, diaries: Iterable[Diary] = (), **more: Any) -> Truth:
     """Return what the sandbox did, without self-check rooms, which a killed client cannot delete."""
-    made = [entry for entry in sandbox.ledger.created if not (entry.name or "").startswith(SELF_CHECK)]
+    made = [entry for entry in sandbox.ledger.created if not is_check(entry)]
     reference = {entry.room_id: entry.reference or "" for entry in made}
     diaries = list(diaries)
     return Truth(
@@ -173,5 +192,22 @@ def truth_of(sandbox: Sandbox, diaries: Iterable[Diary] = (), **more: Any) -> Tr
         live={room_id: reference[room_id] for room_id in sandbox.ledger.rooms if room_id in reference},
         arrived=sandbox.ledger.requests() if diaries else None,
         accounted=sum(diary.accounted for diary in diaries) if diaries else None,
+        executed_at={entry.room_id: on_loop_clock(entry.at) for entry in made},
         **more,
     )
+
+
+def is_check(entry: LedgerEntry) -> bool:
+    """Return whether a create was a client's own, to check the room list."""
+    return (entry.name or "").startswith(SELF_CHECK)
+
+
+def checks_left(sandbox: Sandbox) -> list[str]:
+    """Return the IDs of self-check rooms that exist."""
+    rooms = sandbox.ledger.rooms
+    return [entry.room_id for entry in sandbox.ledger.created if is_check(entry) and entry.room_id in rooms]
+
+
+def on_loop_clock(moment: datetime) -> float:
+    """Return a time of the service on the clock of the events, which all processes of a machine share."""
+    return moment.timestamp() - (time.time() - time.monotonic())

@@ -12,8 +12,8 @@ import pytest
 from support.server import Link, serve
 
 from history import bad_clients as bad
-from history.checker import Truth, check, properties
-from history.runs import LAG, LATE, quiet, trouble, truth_of
+from history.checker import Audit, Truth, check, properties
+from history.runs import LAG, LATE, REFUSAL, quiet, trouble, truth_of
 from videoapi.sandbox import Sandbox
 
 CREATES = 40
@@ -165,3 +165,38 @@ async def test_retries_within_aiohttp_send_uncounted_requests() -> None:
         sandbox.fault("rooms.create", "drop_before", times=3)
         await _run(it, bad.retries_in_middleware, middlewares=[bad.retrying])
         assert await _broken(sandbox, it) == {"P6"}
+
+
+async def test_send_after_a_noted_refusal_creates_duplicates() -> None:
+    async with _sandbox() as (sandbox, it):
+        sandbox.plan([REFUSAL, "drop_after", None])
+        await _run(it, bad.sends_again_after_a_noted_refusal, 1)
+        assert await _broken(sandbox, it) == {"P1"}
+
+
+async def test_settle_time_counted_from_the_start_denies_creates_of_others() -> None:
+    async with _sandbox() as (sandbox, it):
+        sandbox.plan([("late", {"seconds": 0.1})] * 3)
+        await _run(it, bad.asks_the_list_at_once, 3)
+        assert await _broken(sandbox, it) == {"P4"}
+
+
+async def test_position_taken_for_identity_acknowledges_the_room_of_another() -> None:
+    async with _sandbox() as (sandbox, it):
+        sandbox.plan([None, REFUSAL])
+        await _run(it, bad.finds_rooms_by_position, 1)
+        assert await _broken(sandbox, it) == {"P2"}
+
+
+async def test_deleting_all_but_the_oldest_deletes_acknowledged_rooms() -> None:
+    async with _sandbox() as (sandbox, it):
+        await _run(it, bad.deletes_all_but_the_oldest, 3)
+        assert await _broken(sandbox, it) == {"P1", "P2"}
+
+
+async def test_audit_of_a_list_that_lags_reports_rooms_that_exist() -> None:
+    async with _sandbox(list_lag=LAG) as (sandbox, it):
+        await _run(it, bad.audits_a_list_that_lags, 3)
+        await quiet(sandbox)
+        truth = attrs.evolve(truth_of(sandbox), audits=[Audit(missing=it.missing)])
+        assert properties(check(it.events, truth)) == {"P12"}

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import random
-import signal
-import sys
 from pathlib import Path
-from typing import Any
 
+import attrs
 import pytest
 from support.clients import Skipped
 
-from history.checker import Event, check
-from history.runs import SETTLE, Diary, client_of, healed, one, quiet, trouble, truth_of
+from history.checker import check
+from history.lives import Plan, arrived, live
+from history.runs import Diary, client_of, healed, one, quiet, trouble, truth_of
 from videoapi import RoomSpec
 from videoapi.sandbox import Sandbox
 
@@ -79,65 +76,19 @@ async def test_many_single_creates_with_faults_create_no_room_twice(seed: int) -
     await _singles(seed, 600)
 
 
-async def _life(sandbox: Sandbox, config: dict[str, Any], kill_after: int | None, stops: int = 0) -> bool:
-    """Run the job until it ends or that many more creates have arrived; return whether it ended.
-
-    `stops` times, the process is suspended for longer than the settle time without noticing.
-    """
-    before = sandbox.ledger.requests("rooms.create")
-    victim = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "history.victim",
-        json.dumps(config),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    try:
-        ended = asyncio.ensure_future(victim.wait())
-        while not ended.done():
-            if kill_after is not None and sandbox.ledger.requests("rooms.create") - before >= kill_after:
-                break
-            if stops and sandbox.ledger.requests("rooms.create") - before >= 10 * stops:
-                stops -= 1
-                victim.send_signal(signal.SIGSTOP)
-                await asyncio.sleep(2 * SETTLE)
-                victim.send_signal(signal.SIGCONT)
-            await asyncio.wait([ended], timeout=0.005)
-        assert stops == 0
-    finally:
-        if victim.returncode is None:
-            victim.kill()
-        await victim.wait()
-    assert victim.returncode in (0, -9)
-    return victim.returncode == 0
-
-
-async def _killed(seed: int, rooms: int, kills: int, folder: Path, *, journal: bool, stops: int = 0) -> None:
+async def _killed(seed: int, rooms: int, kills: int, folder: Path, *, journal: bool, suspend: int = 0) -> None:
     print(f"seed {seed}, {rooms} creates, {kills} kills")
     rng = random.Random(seed)
     async with Sandbox(seed=seed) as sandbox:
         trouble(sandbox, seed, rooms)
-        config = {
-            "app_id": sandbox.app_id,
-            "app_key": sandbox.app_key,
-            "base_url": sandbox.base_url,
-            "settle": SETTLE,
-            "job": f"job {seed}",
-            "journal": str(folder / "journal.sqlite") if journal else None,
-            "diary": str(folder / "diary"),
-            "rooms": rooms,
-            "concurrency": 16,
-        }
-        lives = 0
+        plan = Plan.of(sandbox, f"job {seed}", rooms, folder, journal=journal)
         share = rooms // (kills + 1)
-        while not await _life(
-            sandbox, {**config, "life": lives}, rng.randint(2, share) if lives < kills else None, stops
-        ):
-            lives += 1
+        for life in range(kills):
+            assert not await live(sandbox, attrs.evolve(plan, life=life), arrived(sandbox, rng.randint(2, share)))
+        assert await live(sandbox, attrs.evolve(plan, life=kills), suspend=suspend)
         await quiet(sandbox)
-        assert lives == kills
-        history = [Event(**json.loads(line)) for line in (folder / "diary").read_text().splitlines()]
-        ends = {event.cref for event in history if event.life == lives and event.what in ("ok", "fail", "unknown")}
+        history = plan.history()
+        ends = {event.cref for event in history if event.life == kills and event.what in ("ok", "fail", "unknown")}
         assert len(ends) == rooms
         assert check(history, truth_of(sandbox)) == []
 
@@ -148,11 +99,4 @@ async def test_job_killed_twice_resumes_and_creates_each_room_once(journal: bool
 
 
 async def test_suspended_job_creates_each_room_once(tmp_path: Path) -> None:
-    await _killed(41, 40, 0, tmp_path, journal=False, stops=2)
-
-
-@pytest.mark.scale
-@pytest.mark.parametrize("journal", [False, True], ids=["without journal", "with journal"])
-@pytest.mark.parametrize("seed", [301, 302, 303])
-async def test_large_job_killed_eight_times_creates_each_room_once(seed: int, journal: bool, tmp_path: Path) -> None:
-    await _killed(seed, 1500, 8, tmp_path, journal=journal)
+    await _killed(41, 40, 0, tmp_path, journal=False, suspend=2)

@@ -1,6 +1,6 @@
 """A job of creates in its own process, which a test may kill; the diary is written line by line.
 
-Run as `python -m history.victim` with one JSON argument.
+Run as `python -m history.victim` with one JSON argument, a `lives.Plan` as a mapping.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
+import signal
 import sys
 from typing import Any
 
@@ -24,8 +26,16 @@ async def main(config: dict[str, Any]) -> None:
     def note(event: Event) -> None:
         os.write(diary_file, json.dumps(attrs.asdict(event)).encode() + b"\n")
 
+    if config.get("file_limit"):
+        # As on a full disk; the diary is written before it grows that large.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (config["file_limit"], config["file_limit"]))
     diary = Diary(config["life"], note)
-    specs = (RoomSpec(f"Room {number}", key=f"row-{number}") for number in range(config["rooms"]))
+    data = config.get("data")
+    specs = (
+        RoomSpec(f"Room {number}", key=f"row-{number}", data=None if data is None else {"version": data})
+        for number in range(config["rooms"])
+    )
     async with VideoClient(
         config["app_id"], config["app_key"], config["base_url"], settle=config["settle"], middleware=[diary.middleware]
     ) as client:

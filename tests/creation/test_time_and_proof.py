@@ -1,0 +1,421 @@
+"""Settle times count from the question, proof survives what others delete, and reports claim what was proven."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from history.lives import Plan, live
+from support.jobs import LONG, SETTLE, abandon_job, check_rooms, client_of, created, keyed, name_of, own_rooms, run_job
+
+from videoapi import CreateOutcomeUnknown, Outcome, Request, RoomSettings, RoomSpec, Send, VideoAPIError, VideoClient
+from videoapi.bulk import BulkReport
+from videoapi.sandbox import Sandbox
+
+JOURNALS = pytest.mark.parametrize("journal", [False, True], ids=["without journal", "with journal"])
+WAYS = pytest.mark.parametrize("way", ["create_many", "create_each"])
+UNREADABLE = {"status": 200, "body": b'{"result": 0, "rooms": []} and more'}
+pytestmark = pytest.mark.timeout(40)
+
+
+@pytest.fixture
+def kept(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The options of a job, with a journal if the test's parameter says so."""
+    return {"journal": tmp_path / "journal"} if request.node.callspec.params.get("journal") else {}
+
+
+@pytest.fixture
+async def old(sandbox: Sandbox) -> AsyncIterator[VideoClient]:
+    """A client that is older than a settle time, with known rooms of both kinds that are older, too."""
+    async with client_of(sandbox) as client:
+        await client.rooms.create(name="known")
+        await client.rooms.create(name="known, too", owner_ref="mine")
+        await asyncio.sleep(1.5 * SETTLE)
+        yield client
+
+
+async def run(client: VideoClient, way: str, given: Any, **options: Any) -> BulkReport:
+    """Run creates to their end in one of both ways, and return the report."""
+    if way == "create_many":
+        return await client.rooms.create_many(given, **options)
+    async with client.rooms.create_each(given, **options) as outcomes:
+        async for _ in outcomes:
+            pass
+    return outcomes.report
+
+
+class TestTheQuestion:
+    async def test_old_client_does_not_deny_a_create_that_was_just_sent(
+        self, sandbox: Sandbox, old: VideoClient
+    ) -> None:
+        sandbox.fault("rooms.create", "late", seconds=0.3)
+        async with client_of(sandbox) as another:
+            with pytest.raises(CreateOutcomeUnknown) as caught:
+                await another.rooms.create(name="a", on_unknown="strict")
+
+        room = await old.rooms.resolve(caught.value.reference or "")
+
+        assert room is not None, "it was created a moment later"
+        assert room.name == "a"
+
+    async def test_absence_is_still_proven_after_a_settle_time(self, sandbox: Sandbox, old: VideoClient) -> None:
+        sandbox.fault("rooms.create", "drop_before")
+        async with client_of(sandbox) as another:
+            with pytest.raises(CreateOutcomeUnknown) as caught:
+                await another.rooms.create(name="a", on_unknown="strict")
+
+        assert await old.rooms.resolve(caught.value.reference or "") is None
+
+    async def test_own_create_that_is_long_ago_needs_no_second_settle_time(self, sandbox: Sandbox) -> None:
+        async with client_of(sandbox, settle=1.5) as client:
+            await client.rooms.create(name="known")
+            sandbox.fault("rooms.create", "drop_before")
+            with pytest.raises(CreateOutcomeUnknown) as caught:
+                await client.rooms.create(name="a", on_unknown="strict")
+            await asyncio.sleep(1.6)
+            began = asyncio.get_running_loop().time()
+
+            assert await client.rooms.resolve(caught.value.reference or "") is None
+
+            assert asyncio.get_running_loop().time() - began < 1.4
+
+    @JOURNALS
+    async def test_old_client_resumes_an_abandoned_job(
+        self, sandbox: Sandbox, old: VideoClient, kept: dict[str, Any], journal: bool
+    ) -> None:
+        late = {f"Room {number}": ("late", {"seconds": 0.3}) for number in (3, 4)}
+        await abandon_job(sandbox, keyed(6), late, **kept)
+
+        report = await old.rooms.create_many(keyed(6), job_id="j", **kept)
+
+        assert report.counts == {"created": 6}
+        assert await created(sandbox) == sorted(["known", "known, too", *(spec.name for spec in keyed(6))])
+
+
+class TestKnownRooms:
+    async def test_rooms_deleted_by_others_hide_no_proof(self, sandbox: Sandbox) -> None:
+        async with client_of(sandbox) as client, client_of(sandbox) as others:
+            first = await client.rooms.create_many(keyed(40))
+            for outcome in first.made:
+                await others.rooms.delete(outcome.room_id or "")
+            sandbox.plan(["drop_before", "drop_after"] * 3)
+
+            report = await client.rooms.create_many(keyed(20))
+
+        assert report.counts == {"created": 20}
+        assert len(own_rooms(sandbox)) == 20
+
+    async def test_rooms_deleted_by_others_hide_no_proof_of_a_single_create(self, sandbox: Sandbox) -> None:
+        async with client_of(sandbox) as client, client_of(sandbox) as others:
+            first = await client.rooms.create_many(keyed(40))
+            await asyncio.sleep(SETTLE)
+            for outcome in first.made[:-1]:
+                await others.rooms.delete(outcome.room_id or "")
+            sandbox.fault("rooms.create", "drop_before")
+
+            room = await client.rooms.create(name="a", on_unknown="resend")
+
+        assert room.name == "a"
+
+    async def test_self_check_room_deleted_by_others_hides_no_proof(self, sandbox: Sandbox) -> None:
+        sandbox.plan(["drop_before"] * 5)
+
+        async def delete_one() -> None:
+            async with client_of(sandbox) as others:
+                while not check_rooms(sandbox):
+                    await asyncio.sleep(0.01)
+                await others.rooms.delete(check_rooms(sandbox)[0])
+
+        async with client_of(sandbox) as client, asyncio.TaskGroup() as tasks:
+            tasks.create_task(delete_one())
+            report = await client.rooms.create_many(keyed(5))
+
+        assert report.counts == {"created": 5}
+
+    async def test_one_session_room_is_not_a_known_room(self, sandbox: Sandbox) -> None:
+        async with client_of(sandbox) as client:
+            room = await client.rooms.create(name="once", settings=RoomSettings.one_session())
+            await asyncio.sleep(SETTLE)
+            sandbox.fault("rooms.create", "drop_before")
+            await client.rooms.create(name="a", on_unknown="resend")
+
+        others = [entry for entry in sandbox.ledger.created if entry.name not in ("once", "a")]
+        assert others, "only the one-session room was there to prove anything"
+        assert set(own_rooms(sandbox)) >= {room.room_id}
+
+    async def test_message_does_not_claim_what_was_not_looked_at(self, sandbox: Sandbox, old: VideoClient) -> None:
+        sandbox.fault("rooms.create", "drop_before")
+        with pytest.raises(CreateOutcomeUnknown) as caught:
+            await old.rooms.create(name="a", on_unknown="strict")
+        sandbox.set(list_cap=0)
+        sandbox.fault("rooms.get", "status", times=None, status=500)
+
+        with pytest.raises(CreateOutcomeUnknown) as resolved:
+            await old.with_options(timeout=3).rooms.resolve(caught.value.reference or "")
+
+        assert not re.search(r"[0-9a-f]{24},? (?:which )?exists", str(resolved.value)), str(resolved.value)
+
+
+class TestSelfCheckRooms:
+    @JOURNALS
+    async def test_next_run_deletes_what_a_killed_one_left(
+        self, sandbox: Sandbox, tmp_path: Path, journal: bool
+    ) -> None:
+        plan = attrs.evolve(Plan.of(sandbox, "j", 4, tmp_path, journal=journal), settle=SETTLE)
+        sandbox.plan(["drop_before"] * 4 if journal else [])
+        assert not await live(sandbox, plan, lambda: bool(check_rooms(sandbox)))
+
+        report = await run_job(sandbox, keyed(4), journal=plan.journal)
+
+        assert report.counts == {"created": 4}
+        assert check_rooms(sandbox) == []
+
+    async def test_second_killed_run_uses_the_room_of_the_first(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        plan = attrs.evolve(Plan.of(sandbox, "j", 4, tmp_path, journal=False), settle=SETTLE)
+        for life in range(3):
+            seen = sandbox.ledger.requests("rooms.list")
+            await live(
+                sandbox,
+                attrs.evolve(plan, life=life),
+                lambda: bool(check_rooms(sandbox)) and sandbox.ledger.requests("rooms.list") > seen,  # noqa: B023
+            )
+
+        assert len(check_rooms(sandbox)) <= 1
+
+    @pytest.mark.parametrize("jobs", [("j", "k"), (None, None), ("j", None)], ids=str)
+    async def test_run_does_not_delete_the_room_of_another(self, sandbox: Sandbox, jobs: tuple[Any, Any]) -> None:
+        async with client_of(sandbox, settle=3.0) as slow, client_of(sandbox) as quick:
+            sandbox.plan(["drop_before"] * 2)
+            first = asyncio.create_task(slow.rooms.create_many(keyed(2), job_id=jobs[0]))
+            while not check_rooms(sandbox):
+                await asyncio.sleep(0.01)
+            (check,) = check_rooms(sandbox)
+            sandbox.plan(["drop_before"] * 2)
+            await quick.rooms.create_many([RoomSpec(f"Other {n}", key=n) for n in range(2)], job_id=jobs[1])
+
+            assert check in sandbox.ledger.rooms
+            assert not first.done()
+            assert (await first).counts == {"created": 2}
+        assert check_rooms(sandbox) == []
+
+    @WAYS
+    async def test_cancelled_run_deletes_its_rooms_before_it_ends(
+        self, sandbox: Sandbox, client: VideoClient, way: str
+    ) -> None:
+        sandbox.plan(["drop_before"] * 3)
+        task = asyncio.ensure_future(run(client, way, keyed(3), job_id="j"))
+        while not check_rooms(sandbox):
+            await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.wait([task])
+
+        assert check_rooms(sandbox) == []
+
+    @pytest.mark.parametrize("fault", [("status", {"status": 503}), "drop_before", "throttle"], ids=str)
+    async def test_making_one_in_an_outage_obeys_backoff_and_budget(self, sandbox: Sandbox, fault: Any) -> None:
+        kind, options = fault if isinstance(fault, tuple) else (fault, {})
+        sandbox.fault("rooms.create", kind, times=None, **options)
+        sent: list[str] = []
+
+        async def noting(request: Request, send: Send) -> Outcome:
+            if name := name_of(request):
+                sent.append(name)
+            return await send(request)
+
+        async with client_of(sandbox, timeout=3, middleware=[noting]) as client:
+            singles = (client.rooms.create(name=f"Room {n}", on_unknown="resend") for n in range(20))
+            results = await asyncio.gather(*singles, return_exceptions=True)
+
+        assert all(isinstance(result, VideoAPIError) for result in results)
+        checks = sandbox.ledger.requests("rooms.create") - 20
+        assert checks <= 20, f"{checks} more creates arrived"
+
+
+class TestUnreadableLists:
+    @JOURNALS
+    @WAYS
+    async def test_first_look_of_a_resumed_job(
+        self, sandbox: Sandbox, kept: dict[str, Any], way: str, journal: bool
+    ) -> None:
+        await run_job(sandbox, keyed(4))
+        sandbox.fault("rooms.list", "status", times=2, **UNREADABLE)
+
+        async with client_of(sandbox) as client:
+            report = await run(client, way, keyed(6), job_id="j", **kept)
+
+        assert report.counts == {"created": 6}
+        assert len(own_rooms(sandbox)) == 6
+
+    @WAYS
+    async def test_settle_scan(self, sandbox: Sandbox, client: VideoClient, way: str) -> None:
+        sandbox.plan([None, "drop_after", "drop_before"])
+        sandbox.fault("rooms.list", "status", times=2, **UNREADABLE)
+
+        report = await run(client, way, keyed(4))
+
+        assert report.counts == {"created": 4}
+        assert len(own_rooms(sandbox)) == 4
+
+    @WAYS
+    async def test_audit(self, sandbox: Sandbox, client: VideoClient, way: str) -> None:
+        sandbox.fault("rooms.list", "status", times=2, **UNREADABLE)
+
+        report = await run(client, way, keyed(4), audit="settled")
+
+        assert isinstance(report.audited, datetime)
+
+    @pytest.mark.parametrize("fault", ["result_after", "truncated", "cut", "html", "empty"])
+    async def test_other_unreadable_answers_of_a_first_look(self, sandbox: Sandbox, fault: str) -> None:
+        await run_job(sandbox, keyed(4))
+        sandbox.fault("rooms.list", fault, times=1)
+
+        report = await run_job(sandbox, keyed(6))
+
+        assert report.counts == {"created": 6}
+
+    @JOURNALS
+    async def test_list_that_stays_unreadable_stops_the_run_and_says_so(
+        self, sandbox: Sandbox, kept: dict[str, Any], journal: bool
+    ) -> None:
+        await run_job(sandbox, keyed(4))
+        sandbox.fault("rooms.list", "status", times=None, **UNREADABLE)
+        creates = sandbox.ledger.requests("rooms.create")
+        read: list[RoomSpec] = []
+
+        async with asyncio.timeout(30), client_of(sandbox) as client:
+            given = (read.append(spec) or spec for spec in keyed(6))  # type: ignore[func-returns-value]
+            report = await client.rooms.create_many(given, job_id="j", give_up_after=1, **kept)
+
+        assert report.stopped is not None
+        assert report.total == len(read)
+        assert report.counts["created"] == report.counts["failed"] == 0
+        assert set(own_rooms(sandbox)) == {
+            entry.room_id for entry in sandbox.ledger.created if "Room" in str(entry.name)
+        }
+        assert sandbox.ledger.requests("rooms.create") - creates <= 2, "only self-check rooms"
+
+
+class TestAudit:
+    @WAYS
+    async def test_settled_audit_proves_the_whole_run(self, sandbox: Sandbox, client: VideoClient, way: str) -> None:
+        report = await run(client, way, keyed(5), audit="settled")
+
+        last = max(entry.at for entry in sandbox.ledger.created)
+        assert isinstance(report.audited, datetime)
+        assert last <= report.audited <= datetime.now(UTC)
+        assert report.missing == []
+        assert report.duplicates == {}
+
+    @WAYS
+    async def test_audit_does_not_wait_and_does_not_claim(self, sandbox: Sandbox, way: str) -> None:
+        async with asyncio.timeout(20), client_of(sandbox, settle=LONG) as client:
+            report = await run(client, way, keyed(5))
+
+        assert report.audited is None, "a list as young as the run proves nothing of it"
+
+    @WAYS
+    async def test_no_audit_is_none(self, client: VideoClient, way: str) -> None:
+        report = await run(client, way, keyed(2), audit=False)
+
+        assert report.audited is None
+
+    @WAYS
+    async def test_all_missing_rooms_are_reported(self, sandbox: Sandbox, way: str) -> None:
+        async with client_of(sandbox) as others:
+
+            async def deletes(request: Request, send: Send) -> Outcome:
+                outcome = await send(request)
+                if name_of(request).startswith("Room "):
+                    await others.rooms.delete(outcome.value.room_id)
+                return outcome
+
+            async with client_of(sandbox, middleware=[deletes]) as client:
+                report = await run(client, way, keyed(60), audit="settled")
+
+        assert isinstance(report.audited, datetime)
+        assert len(report.missing) == 60
+
+    @WAYS
+    @pytest.mark.parametrize("audit", [True, "settled"])
+    async def test_rooms_that_appear_late_are_not_missing(self, sandbox: Sandbox, way: str, audit: Any) -> None:
+        sandbox.set(list_lag=0.5, get_lag=0.5)
+        async with client_of(sandbox, settle=0.8) as client:
+            report = await run(client, way, keyed(30), audit=audit)
+
+        assert report.counts == {"created": 30}
+        assert report.missing == []
+        assert (report.audited is not None) is (audit == "settled")
+
+    @WAYS
+    async def test_two_runs_of_a_job_at_once_are_not_audited_clean(self, sandbox: Sandbox, way: str) -> None:
+        async with client_of(sandbox) as one, client_of(sandbox) as other:
+            reports = await asyncio.gather(
+                *(run(client, way, keyed(30), job_id="j", audit="settled") for client in (one, other))
+            )
+
+        doubles = sandbox.ledger.duplicates()
+        assert doubles, "the two did not meet"
+        audited = [report for report in reports if isinstance(report.audited, datetime)]
+        assert audited
+        assert max(audited, key=lambda report: report.audited).duplicates.keys() == doubles.keys()
+
+    @WAYS
+    async def test_quick_audit_of_two_runs_claims_nothing_that_is_wrong(self, sandbox: Sandbox, way: str) -> None:
+        sandbox.set(list_lag=0.3)
+        async with client_of(sandbox) as one, client_of(sandbox) as other:
+            reports = await asyncio.gather(*(run(client, way, keyed(30), job_id="j") for client in (one, other)))
+
+        doubles = sandbox.ledger.duplicates()
+        assert all(report.audited is None or report.duplicates.keys() == doubles.keys() for report in reports)
+
+
+class TestDedupe:
+    @WAYS
+    @pytest.mark.parametrize("job_id", [None, "j"], ids=["without job", "with job"])
+    async def test_acknowledged_rooms_are_kept(self, sandbox: Sandbox, way: str, job_id: str | None) -> None:
+        acknowledged: set[str | None] = set()
+        async with client_of(sandbox, middleware=[twice]) as client:
+            async with client.rooms.create_each(keyed(10), dedupe="delete", job_id=job_id) as outcomes:
+                acknowledged = {outcome.room_id async for outcome in outcomes}
+            if way == "create_many":
+                more = [RoomSpec(f"More {number}", key=f"more-{number}") for number in range(10)]
+                report = await client.rooms.create_many(more, dedupe="delete", job_id=job_id)
+                acknowledged |= {outcome.room_id for outcome in report.made}
+
+        assert acknowledged <= set(own_rooms(sandbox))
+
+    @WAYS
+    async def test_rooms_acknowledged_by_an_earlier_run_are_kept(
+        self, sandbox: Sandbox, tmp_path: Path, way: str
+    ) -> None:
+        async with client_of(sandbox, middleware=[twice]) as client:
+            first = await client.rooms.create_many(keyed(10), job_id="j", journal=tmp_path / "journal")
+        async with client_of(sandbox) as client:
+            await run(client, way, keyed(10), job_id="j", journal=tmp_path / "journal", dedupe="delete")
+
+        assert {outcome.room_id for outcome in first.made} <= set(own_rooms(sandbox))
+
+    async def test_rooms_are_kept_when_the_consumer_leaves(self, sandbox: Sandbox) -> None:
+        acknowledged: list[str | None] = []
+        async with client_of(sandbox, middleware=[twice]) as client:
+            async with client.rooms.create_each(keyed(10), dedupe="delete", concurrency=2) as outcomes:
+                async for outcome in outcomes:
+                    acknowledged.append(outcome.room_id)
+                    if len(acknowledged) == 5:
+                        break
+            acknowledged += [outcome.room_id for outcome in outcomes.report.made]
+
+        assert set(acknowledged) <= set(own_rooms(sandbox))
+
+
+async def twice(request: Request, send: Send) -> Outcome:
+    """Send each create twice, and acknowledge the second room, which the list shows last."""
+    if name_of(request):
+        await send(request)
+    return await send(request)
