@@ -51,7 +51,7 @@ def encode(body: Any) -> bytes:
         ValidationError: If a value cannot be represented in JSON.
     """
     try:
-        if not (isinstance(body, Mapping) and _is_plain(body)):
+        if not (type(body) is dict and _is_plain(body)):
             body = plain(body)
             _check_numbers(body)
         return msgspec.json.encode(body)
@@ -283,7 +283,7 @@ def _check_sound(item: object) -> None:
     # Reject a room whose ID is unsafe in a path: later calls would go to another resource.
     if isinstance(item, Room):
         if not is_id(item.room_id):
-            raise DecodeError("is no id", "room_id")
+            raise DecodeError("is not an ID", "room_id")
     elif item == "":
         raise DecodeError("is empty")
 

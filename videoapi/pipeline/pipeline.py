@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import attrs
@@ -116,7 +117,7 @@ class Pipeline:
             if observed:
                 self.retries.reporter.started(call)
             if self.middleware:
-                outcome = _with_doubt(call, await self._through_middleware(call))
+                outcome = _with_doubt(call, await chain(self.middleware, partial(self._send_for, call))(request))
             else:
                 outcome = await self.retries.send(call, request)
         except asyncio.CancelledError as error:
@@ -142,18 +143,16 @@ class Pipeline:
             self.retries.reporter.ended(call, outcome, self.retries.clock.now() - began)
         return outcome
 
-    async def _through_middleware(self, call: Call) -> Outcome:
-        async def send(request: Request) -> Outcome:
-            if call.over:
-                raise ConfigurationError("A middleware called send() after its call had ended.")
-            if request.stream is not call.request.stream:
-                raise ConfigurationError("A middleware must not change `stream` of a request. Not sent.")
-            call.limit.check()
-            if asyncio.current_task() is call.limit.task:
-                return await self.retries.send(call, request)
-            return await self._send_in_task(call, request)
-
-        return await chain(self.middleware, send)(call.request)
+    async def _send_for(self, call: Call, request: Request) -> Outcome:
+        """Send the request of a middleware."""
+        if call.over:
+            raise ConfigurationError("A middleware called send() after its call had ended.")
+        if request.stream is not call.request.stream:
+            raise ConfigurationError("A middleware must not change `stream` of a request. Not sent.")
+        call.limit.check()
+        if asyncio.current_task() is call.limit.task:
+            return await self.retries.send(call, request)
+        return await self._send_in_task(call, request)
 
     async def _send_in_task(self, call: Call, request: Request) -> Outcome:
         """Send in a task that a middleware started, under a deadline for that task."""
@@ -175,10 +174,8 @@ class Pipeline:
     def _cancelled(self, call: Call, error: asyncio.CancelledError) -> None:
         request, reporter = call.request, self.retries.reporter
         if request.reference is not None:
-            state = "May have been executed" if call.may_have_executed else "Not sent"
-            error.add_note(
-                f"{request.method} {request.route.template} cancelled. {state}. Reference {request.reference}."
-            )
+            where = f"{request.method} {request.route.template}"
+            error.add_note(f"{where} cancelled. {call.state} Reference {request.reference}.")
         if reporter.active:
             reporter.failed(call, "cancelled", "cancelled by the caller", self.retries.clock.now() - call.began)
 
