@@ -139,14 +139,17 @@ class ValidationError(VideoAPIError, ValueError):
     """The service would reject this request; nothing was sent.
 
     `field` names the invalid field. `code` is the service's result code for it (contract 8.1), if it
-    defines one, otherwise None.
+    defines one, otherwise None. `room_id` is the room that already has the key of an item of a job, else None.
     """
 
-    _own = ("field",)
+    _own = ("field", "room_id")
 
-    def __init__(self, message: str = "", *, field: str | None = None, **facts: Any) -> None:
+    def __init__(
+        self, message: str = "", *, field: str | None = None, room_id: str | None = None, **facts: Any
+    ) -> None:
         super().__init__(message, **facts)
         self.field = field
+        self.room_id = room_id
 
 
 class ConnectionFailed(VideoAPIError):

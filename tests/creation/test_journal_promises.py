@@ -203,6 +203,8 @@ class TestJobThatIsNewToTheJournal:
         sandbox.set(list_lag=0.2)
         late = {f"Room {number}": ("late", {"seconds": 0.2}) for number in range(6, 10)}
         await abandon_job(sandbox, keyed(20), late, **first)
+        # A list that shows no room of the job yet cannot show that the job is running.
+        await asyncio.sleep(0.2)
         if before == "with a journal that is lost":
             for file in journal.parent.iterdir():
                 file.unlink()

@@ -73,7 +73,8 @@ class TestKeys:
         self, sandbox: Sandbox, kept: dict[str, Any], journal: bool
     ) -> None:
         given = [RoomSpec(f"Room {number}", key=f"row-{number}") for number in range(3)]
-        sandbox.plan([None, REFUSAL, None])
+        # Without a journal, the first create is that of the self-check room.
+        sandbox.plan([*([] if journal else [None]), None, REFUSAL, None])
         async with client_of(sandbox) as client:
             first = await client.rooms.create_many(given, job_id="j", concurrency=1, **kept)
         assert [outcome.index for outcome in first.failures] == [1]

@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Hashable, Iterator
 from typing import Final
 
+from videoapi.creation.references import key_bytes
+
 _KEY: Final = 12
 _VALUE: Final = 4
 _BUCKETS: Final = 4096
@@ -68,17 +70,10 @@ class SeenKeys:
         Raises:
             Exception: What the key raises when it is compared.
         """
-        if type(key) is str:
-            return self._plain.add(_digest(key.encode("utf-8", "surrogatepass")), 0)
-        if type(key) is int:
-            # No text contains this byte.
-            return self._plain.add(_digest(b"\xff%d" % key), 0)
+        if type(key) is str or type(key) is int:
+            return self._plain.add(hashlib.blake2s(key_bytes(key), digest_size=_KEY).digest(), 0)
         found = (type(key), key if isinstance(key, Hashable) else repr(key))
         if found in self._others:
             return False
         self._others.add(found)
         return True
-
-
-def _digest(text: bytes) -> bytes:
-    return hashlib.blake2s(text, digest_size=_KEY).digest()

@@ -31,6 +31,7 @@ from videoapi.protocol.types import Verdict
 
 MOST_DOUBTS: Final = 1000
 """How many creates may be in doubt before the run settles them, and only then reads on."""
+_AUDITS: Final = 2
 Emit = Callable[[BulkOutcome], Awaitable[None]]
 
 
@@ -106,6 +107,7 @@ class CreateJob(Job):
         self._trusted = True
         self._opened_at = 0.0
         self._last_sent = float("-inf")
+        self._forms: set[bool] = set()
         self._doubts: dict[int, Doubt] = {}
         self._again: dict[int, Create] = {}
 
@@ -123,6 +125,7 @@ class CreateJob(Job):
             VideoAPIError: If the room list of a resumable job cannot be read.
         """
         self._report, self._patience = report, patience
+        self._pipeline = patience.applied_to(self._pipeline)
         # Another process may have sent its last create just now.
         self._opened_at = self._clock()
         if not self._options.resumable:
@@ -254,6 +257,7 @@ class CreateJob(Job):
     def ended(self, item: BulkItem, outcome: Outcome) -> None:
         """Record what an attempt of an item has proved."""
         self._creator.note(item.request, outcome)
+        self._forms.add(item.request.reference_in_data)
         verdict = outcome.classification.verdict
         if verdict is Verdict.DONE:
             self._last_sent = self._clock()
@@ -371,8 +375,9 @@ class CreateJob(Job):
         audit = Audit(self._creator, self._pipeline, self._report, self._rooms, owns, dedupe=self._options.dedupe)
         try:
             if self._options.audit == "settled":
-                await self._creator.wait_for_proof(self._pipeline, self._last_sent, (), self._patience, "audit")
-            await audit.run(self._last_sent, self._patience)
+                await self._audit_settled(audit)
+            else:
+                await audit.run(self._last_sent, self._patience)
         except Exception as error:
             # The credentials callable or a middleware, for example; the outcomes are complete.
             log.warning("the rooms of the run were not audited: %s", error)
@@ -380,6 +385,16 @@ class CreateJob(Job):
         for reference, rooms in self._rooms.strays.items():
             if owns(reference):
                 self._check.adopt(rooms[0])
+
+    async def _audit_settled(self, audit: Audit) -> None:
+        forms = self._forms or {False}
+        for _ in range(_AUDITS):
+            # All rooms of the run may be gone; some known room must show that the list is complete.
+            await self._check.ensure(forms, self._patience)
+            await self._creator.wait_for_proof(self._pipeline, self._last_sent, forms, self._patience, "audit")
+            scan = await audit.run(self._last_sent, self._patience)
+            if scan.standing or scan.error is not None or self._patience.stopping():
+                return
 
     async def aclose(self) -> None:
         """Delete the self-check rooms and close the journal.
@@ -406,6 +421,7 @@ def _another_room(item: BulkItem, room_id: str) -> BulkOutcome:
         f"The key {item.key!r} belongs to room {room_id}, which has another name or owner_ref. "
         "Give a changed room another key, or update that room.",
         field="key",
+        room_id=room_id,
         may_have_executed=True,
         reference=_reference(item),
     )

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from typing import Generic, TypeVar
 
 from videoapi.errors import ConfigurationError
@@ -40,6 +49,14 @@ class Inputs(Generic[S]):
         """Return whether there is any input; the first one is kept for `next`."""
         self._first = await self.next()
         return self._first is not None
+
+    def take_unclaimed(self) -> list[tuple[int, S]]:
+        """Return the inputs that were read and that no worker has received."""
+        unclaimed, self.unclaimed = self.unclaimed, []
+        if self._first is not None:
+            unclaimed.append(self._first)
+            self._first = None
+        return unclaimed
 
     async def next(self) -> tuple[int, S] | None:
         """Return the next input and its index; None at the end, after an error of the iterator, or after `stop`."""
@@ -98,9 +115,10 @@ class Inputs(Generic[S]):
         index = 0
         try:
             while not self._stopped:
-                asked = await self._next_asked()
+                asked, cancelled = await self._next_asked()
+                advanced = anext(iterator) if cancelled is None else _thrown_into(iterator, cancelled)
                 try:
-                    given = await anext(iterator)
+                    given = await advanced
                 except StopAsyncIteration:
                     self.exhausted = True
                     return
@@ -116,20 +134,34 @@ class Inputs(Generic[S]):
             if close is not None:
                 await close()
 
-    async def _next_asked(self) -> asyncio.Future[tuple[int, S] | None]:
+    async def _next_asked(self) -> tuple[asyncio.Future[tuple[int, S] | None], asyncio.CancelledError | None]:
+        """Wait for a worker; also return the cancellation that a scope of the waiting generator has caused."""
+        cancelled: asyncio.CancelledError | None = None
         while True:
             while self._asked and self._asked[0].done():
                 self._asked.popleft()
             if self._asked:
-                return self._asked[0]
+                return self._asked[0], cancelled
             self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
+            try:
+                await self._wake
+            except asyncio.CancelledError as error:
+                if self._stopped:
+                    raise
+                cancelled = error
 
     def _release(self) -> None:
         while self._asked:
             asked = self._asked.popleft()
             if not asked.done():
                 asked.set_result(None)
+
+
+def _thrown_into(iterator: AsyncIterator[S], error: BaseException) -> Awaitable[S]:
+    """Resume a generator where it waits, with the cancellation by one of its own scopes, such as a timeout."""
+    if isinstance(iterator, AsyncGenerator):
+        return iterator.athrow(error)
+    raise error
 
 
 class _Awaitable(Generic[S]):

@@ -170,6 +170,8 @@ class BulkRun(Generic[S]):
                     await self._emit(_not_sent_again(self._absent.popleft(), self.report.stopped))
                 if job is not None and not self._sender.stopping:
                     await job.audit()
+            for given in self._inputs.take_unclaimed():
+                await self._emit(self._unsent(*given))
         finally:
             self._sender.end()
             await self._close(job)
@@ -182,9 +184,8 @@ class BulkRun(Generic[S]):
             self.report.exhausted = self._inputs.exhausted
             for absent in self._absent:
                 self.report.count(_not_sent_again(absent, self.report.stopped))
-            for given in self._inputs.unclaimed:
-                item = self._prepared(*given)
-                self.report.count(item if isinstance(item, BulkOutcome) else failed(item, "not_sent", None))
+            for given in self._inputs.take_unclaimed():
+                self.report.count(self._unsent(*given))
             try:
                 if job is not None:
                     for outcome in job.give_up():
@@ -270,6 +271,10 @@ class BulkRun(Generic[S]):
             problem = ValidationError(f"The input cannot be read: it raised {type(error).__name__}.")
             problem.__cause__ = error
         return BulkOutcome(index=index, key=key, status="failed", error=problem, spec=given)
+
+    def _unsent(self, index: int, given: S) -> BulkOutcome:
+        item = self._prepared(index, given)
+        return item if isinstance(item, BulkOutcome) else failed(item, "not_sent", self.report.stopped)
 
     async def _emit(self, outcome: BulkOutcome) -> None:
         """Count an outcome in the report, and yield it unless the report keeps it."""

@@ -45,6 +45,7 @@ class Creator:
         self._lag = 0.0
         self._clock = LoopClock()
         self.memory = Memory()
+        self.self_check_turn = asyncio.Lock()
         self._scanner = Scanner(self.memory, lambda: self.settle)
 
     @property

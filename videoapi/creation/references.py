@@ -10,7 +10,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
+
+from videoapi.errors import ValidationError
 
 DATA_KEY: Final = "videoapi_ref"
 """The key of the reference in a room's `data`."""
@@ -25,8 +30,16 @@ _ALPHABET: Final = bytes(ord(_LETTERS[byte % 32]) for byte in range(256))
 _SHAPE: Final = re.compile(r"vx[a-z2-7]{26}")
 
 
-def reference_for(job_id: str, key: str | int) -> str:
-    """Return the reference of one item of a job. It depends only on the two arguments; `7` and `"7"` are two keys.
+Key = str | int | float | bytes | UUID | Decimal | date | tuple[Any, ...]
+"""The key of an item of a job. `7` and `"7"` are two keys."""
+_KEY_TYPES: Final = frozenset({str, int, bool, float, bytes, UUID, Decimal, date, datetime})
+
+
+def reference_for(job_id: str, key: Key) -> str:
+    """Return the reference of one item of a job. It depends only on the two arguments.
+
+    Raises:
+        ValidationError: If another process would not recognize the key: it is of a type of your own, for example.
 
     >>> reference_for("import-7", "row-1") == reference_for("import-7", "row-1")
     True
@@ -50,9 +63,13 @@ class JobReferences:
         self.self_check_prefix = self._of(b"\xfd")[:_CHECK_PREFIX]
         """The start of the references of the job's self-check rooms."""
 
-    def of_key(self, key: str | int) -> str:
-        """Return the reference of the item with this key."""
-        return self._of(key.encode("utf-8", "surrogatepass") if isinstance(key, str) else b"\xff%d" % key)
+    def of_key(self, key: Key) -> str:
+        """Return the reference of the item with this key.
+
+        Raises:
+            ValidationError: If the key is of another type.
+        """
+        return self._of(key_bytes(key))
 
     def of_position(self, index: int) -> str:
         """Return the reference of an item without a key."""
@@ -62,6 +79,27 @@ class JobReferences:
         item_hash = self._job_hash.copy()
         item_hash.update(item)
         return self.prefix + _spell(item_hash.digest()[:21])
+
+
+def key_bytes(key: Key) -> bytes:
+    """Return a key as bytes that no key of another type has.
+
+    Raises:
+        ValidationError: If the key is of another type.
+    """
+    if type(key) is str:
+        return key.encode("utf-8", "surrogatepass")
+    if not _is_key(key):
+        raise ValidationError(
+            f"The key of an item of a job is text, a number, bytes, a UUID, a date or a tuple of these, "
+            f"not {type(key).__name__}.",
+            field="key",
+        )
+    return b"\xff" + f"{type(key).__name__}:{key!r}".encode("utf-8", "surrogatepass")
+
+
+def _is_key(key: object) -> bool:
+    return type(key) in _KEY_TYPES or (type(key) is tuple and all(map(_is_key, key)))
 
 
 def self_check_reference(prefix: str, entropy: bytes) -> str:

@@ -18,7 +18,7 @@ import msgspec
 
 from videoapi.creation.create_request import ROOM
 from videoapi.creation.memory import KnownRoom, Memory
-from videoapi.creation.references import DATA_KEY, is_reference
+from videoapi.creation.references import DATA_KEY, is_reference, reference_in
 from videoapi.errors import ConfigurationError, NotFound, ProtocolError, VideoAPIError
 from videoapi.events import log
 from videoapi.models.codec import RecordDecoder
@@ -130,6 +130,12 @@ class Patience:
     _failing_since: float | None = None
     _failures: int = 0
 
+    def applied_to(self, pipeline: Pipeline) -> Pipeline:
+        """Return the pipeline with waits for the account's pause and rate that end with the run."""
+        if self.stopping is _never:
+            return pipeline
+        return attrs.evolve(pipeline, options=attrs.evolve(pipeline.options, must_stop=self.stopping))
+
     async def reads_again(self, pipeline: Pipeline, error: VideoAPIError | None) -> bool:
         """Decide whether to read the list again after an error, and wait for the backoff.
 
@@ -238,14 +244,33 @@ class Scanner:
             visitor: Sees the rooms with any other reference, too.
             patience: How often to read; by default once, with the usual retries.
         """
-        references = list(references)
         patience = patience or Patience()
-        scan = await self._look(pipeline, references, visitor, patience.paid)
+        look = partial(self._look, patience.applied_to(pipeline), list(references), visitor, patience)
+        scan = await look()
         while await patience.reads_again(pipeline, scan.error):
-            scan = await self._look(pipeline, references, visitor, patience.paid)
+            scan = await look()
         return scan
 
-    async def _look(self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, paid: bool) -> Scan:
+    async def _look(
+        self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, patience: Patience
+    ) -> Scan:
+        """Read the list once; a read that outlasts the run is ended."""
+        if patience.stopping is _never:
+            return await self._read(pipeline, references, visitor, patience.paid)
+        reading = asyncio.ensure_future(self._read(pipeline, references, visitor, patience.paid))
+        try:
+            while not reading.done() and not patience.stopping():
+                await asyncio.wait([reading], timeout=_NAP)
+        finally:
+            if not reading.done():
+                reading.cancel()
+                await asyncio.wait([reading])
+        if reading.cancelled():
+            ended = ProtocolError("The run ended before the list of rooms was read.")
+            return Scan(asyncio.get_running_loop().time(), {}, ended)
+        return reading.result()
+
+    async def _read(self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, paid: bool) -> Scan:
         rooms = self._memory.rooms()
         reader = pipeline.account.shared.setdefault(ListReader, ListReader())
         known = {room.reference for room in rooms}
@@ -269,13 +294,16 @@ class Scanner:
         """Return which of the rooms that the list lacks exists; forget those that were deleted."""
         for room in unseen:
             try:
-                await pipeline.run(get_room(pipeline, room.room_id))
+                found: Room = await pipeline.run(get_room(pipeline, room.room_id))
             except NotFound:
                 self._memory.forget_room(room.room_id)
                 continue
             except VideoAPIError as error:
                 return f"the list does not show room {room.room_id}, which could not be read ({type(error).__name__})"
-            return f"the list does not show room {room.room_id}, which exists"
+            if reference_in(found.owner_ref, found.data) == room.reference:
+                return f"the list does not show room {room.room_id}, which exists"
+            # Another client has overwritten the reference.
+            self._memory.forget_room(room.room_id)
         return ""
 
 

@@ -67,29 +67,37 @@ class SelfCheckRoom:
 
     async def ensure(self, forms: set[bool], patience: Patience) -> None:
         """Create a room unless every form has a known room; give up when the patience or the retry budget ends."""
+        if not patience.paid:
+            return await self._ensure(forms, patience)
+        # Single creates that wait for proof at the same time need one room, not one each.
+        async with self._creator.self_check_turn:
+            return await self._ensure(forms, patience)
+
+    async def _ensure(self, forms: set[bool], patience: Patience) -> None:
         memory, clock = self._creator.memory, self._pipeline.retries.clock
+        pipeline = patience.applied_to(self._pipeline)
         tries = 0
         while not self._useless and any(memory.oldest_for(form) is None for form in forms):
-            if (patience.paid or tries) and self._pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
+            if (patience.paid or tries) and pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
                 return
             if tries:
-                await patience.sleep(self._pipeline, jitter(_BASE, _CAP, tries, clock.random()))
+                await patience.sleep(pipeline, jitter(_BASE, _CAP, tries, clock.random()))
             if patience.stopping():
                 return
             tries += 1
-            if await self._create() in (Verdict.DONE, Verdict.REJECTED):
+            if await self._create(pipeline) in (Verdict.DONE, Verdict.REJECTED):
                 # If the service alters the reference, this room proves nothing, nor would the next.
                 self._useless = any(memory.oldest_for(form) is None for form in forms)
                 return
 
-    async def _create(self) -> Verdict:
+    async def _create(self, pipeline: Pipeline) -> Verdict:
         reference = new_self_check_reference(self._prefix)
         if self._before is not None:
             await self._before(reference)
         spec = RoomSpec(NAME, owner_ref=reference, data={DATA_KEY: reference})
-        request = create_request(spec, reference, self._pipeline.options, validate=False)
+        request = create_request(spec, reference, pipeline.options, validate=False)
         lost, self._lost = self._lost, True
-        outcome = await self._creator.send(self._pipeline, request)
+        outcome = await self._creator.send(pipeline, request)
         if outcome.verdict is Verdict.DONE:
             self._rooms.add(outcome.value.room_id)
         self._lost = lost or (outcome.may_have_executed and outcome.verdict is not Verdict.DONE)

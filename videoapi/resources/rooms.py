@@ -271,8 +271,9 @@ class Rooms:
                 of an earlier run of the job are read again, one request each.
             job_id: Name of the job. A run with the same ID resumes where an earlier one stopped, even after
                 a crash: the room list shows what is done. References derive from it and from each spec's
-                `key`, text or a whole number, which every spec then needs. Without a journal, such a run first
-                waits one settle time. Only one run of a job may be active at a time.
+                `key`, which every spec then needs: text, a number, a date, a UUID, bytes or a tuple of these.
+                Without a journal, such a run first waits one settle time. Only one run of a job may be active
+                at a time.
             journal: An SQLite file in which the job records what it is about to send, so that only requests
                 in flight have to be looked up. It belongs to one account. Requires `job_id`.
             on_unknown: `resend` settles unknown outcomes at the end of the run: it waits one settle time,
@@ -390,7 +391,9 @@ class Rooms:
         references = JobReferences(job.job_id)
 
         def prepare(index: int, spec: RoomSpec, key: Any, options: Options) -> BulkItem:
-            reference = references.of_key(_job_key(key)) if job.resumable else references.of_position(index)
+            if job.resumable and key is None:
+                raise ValidationError("An item of a job needs a key, by which a later run finds its room.", field="key")
+            reference = references.of_key(key) if job.resumable else references.of_position(index)
             request = create_request(spec, reference, options, validate=validate)
             return BulkItem(index=index, request=request, given=spec, key=key)
 
@@ -426,21 +429,6 @@ class Rooms:
 
 def _room_id(given: str | Room) -> str:
     return check_room_id(given.room_id if isinstance(given, Room) else given)
-
-
-def _job_key(key: object) -> str | int:
-    """Return the key of an item of a job.
-
-    Raises:
-        ValidationError: If it is not text or a whole number; another run would not recognize it.
-    """
-    if type(key) is str or type(key) is int:
-        return key
-    if key is None:
-        raise ValidationError("An item of a job needs a key, by which a later run finds its room.", field="key")
-    raise ValidationError(
-        f"The key of an item of a job is text or a whole number, not {type(key).__name__}.", field="key"
-    )
 
 
 def _delete_request(room_id: str, options: Options) -> Request:
