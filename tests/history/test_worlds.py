@@ -199,7 +199,7 @@ class TestDedupe:
 
             async with it.client(middleware=[twice]) as client:
                 run = it.each if way == "create_each" else it.many
-                await run(client, specs(20), dedupe="delete")
+                await run(client, specs(20), dedupe="delete", audit="settled")
             assert it.doubled
 
 
