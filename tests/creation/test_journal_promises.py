@@ -185,7 +185,8 @@ class TestJobThatIsNewToTheJournal:
         async with client_of(sandbox, middleware=[recording]) as client:
             await client.rooms.create_many(keyed(2), job_id="j", journal=journal, audit=False)
 
-        assert lists_before_creates == [1, 1]
+        assert len(lists_before_creates) == 2
+        assert min(lists_before_creates) >= 1
 
     async def test_job_without_rooms_starts_without_a_settle_time(self, sandbox: Sandbox, journal: Path) -> None:
         async with asyncio.timeout(15):

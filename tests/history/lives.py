@@ -30,7 +30,6 @@ class Plan:
         settle: Settle time, in seconds.
         concurrency: Creates in flight.
         life: Number of the process.
-        data: Stored with each room, as `data.version`.
         file_limit: Largest file that the process may write, in bytes; 0 for any size.
     """
 
@@ -44,7 +43,6 @@ class Plan:
     settle: float = SETTLE
     concurrency: int = 16
     life: int = 0
-    data: str | None = None
     file_limit: int = 0
 
     @classmethod

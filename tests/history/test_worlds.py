@@ -13,7 +13,7 @@ import pytest
 
 from history.checker import check
 from history.lives import Plan, arrived, live
-from history.runs import LAG, REFUSAL, SETTLE, checks_left, is_check, quiet, trouble, truth_of
+from history.runs import LAG, REFUSAL, checks_left, is_check, quiet, trouble, truth_of
 from history.worlds import World, convict, specs, world
 from videoapi import ConfigurationError, Outcome, Request, RoomSpec, Send, SessionManager
 from videoapi.bulk import BulkOutcome
@@ -22,7 +22,8 @@ from videoapi.sandbox import Sandbox
 SEEDS = (1, 2)
 JOURNALS = pytest.mark.parametrize("journal", [False, True], ids=["without journal", "with journal"])
 seeded = pytest.mark.parametrize("seed", SEEDS)
-
+LONGER = 0.8
+"""Settle time where requests execute so late that a client which does not wait is sure to be wrong."""
 
 pytestmark = pytest.mark.timeout(50)
 
@@ -123,11 +124,11 @@ class TestJournals:
 class TestLongLivedClients:
     @seeded
     async def test_resolve_of_creates_that_another_client_just_sent(self, seed: int) -> None:
-        async with world(seed, list_lag=LAG) as it, it.client() as old:
+        async with world(seed, settle=LONGER, list_lag=LAG) as it, it.client() as old:
             # One carries its reference in `owner_ref`, the other in `data`.
             await it.many(old, [RoomSpec("Room of mine"), RoomSpec("Room of ours", owner_ref="our-1")])
-            await asyncio.sleep(2 * SETTLE)
-            it.sandbox.plan(lost(seed, 10))
+            await asyncio.sleep(1.5 * LONGER)
+            it.sandbox.plan(lost(seed, 10, late=0.5))
             references: dict[str, str] = {}
             await it.sent_by_another([f"Room {n}" for n in range(10)], references)
             await asyncio.gather(*(it.resolve(old, *sent) for sent in references.items()))
@@ -139,10 +140,10 @@ class TestLongLivedClients:
         self, seed: int, journal: bool, tmp_path: Path
     ) -> None:
         options: dict[str, Any] = {"job_id": "j", "journal": tmp_path / "journal" if journal else None}
-        async with world(seed, list_lag=LAG) as it, it.client() as old:
-            await it.many(old, [RoomSpec("Room of the old client")])
-            await asyncio.sleep(2 * SETTLE)
-            it.sandbox.plan([None] * 4 + lost(seed, 20))
+        async with world(seed, settle=LONGER, list_lag=LAG) as it, it.client() as old:
+            await it.many(old, [RoomSpec("Room of mine"), RoomSpec("Room of ours", owner_ref="our-1")])
+            await asyncio.sleep(1.5 * LONGER)
+            it.sandbox.plan([None] * 4 + lost(seed, 20, late=0.5))
             async with it.client() as first:
                 await it.each(first, specs(30), leave=lambda outcome: outcome.index == 3, **options)
             await it.many(old, specs(30), **options)
@@ -199,7 +200,7 @@ class TestDedupe:
 
             async with it.client(middleware=[twice]) as client:
                 run = it.each if way == "create_each" else it.many
-                await run(client, specs(20), dedupe="delete")
+                await run(client, specs(20), dedupe="delete", audit="settled")
             assert it.doubled
 
 

@@ -31,11 +31,7 @@ async def main(config: dict[str, Any]) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (config["file_limit"], config["file_limit"]))
     diary = Diary(config["life"], note)
-    data = config.get("data")
-    specs = (
-        RoomSpec(f"Room {number}", key=f"row-{number}", data=None if data is None else {"version": data})
-        for number in range(config["rooms"])
-    )
+    specs = (RoomSpec(f"Room {number}", key=f"row-{number}") for number in range(config["rooms"]))
     async with VideoClient(
         config["app_id"], config["app_key"], config["base_url"], settle=config["settle"], middleware=[diary.middleware]
     ) as client:
