@@ -97,12 +97,10 @@ async def ours_reusing(target: Target) -> AsyncIterator[Run]:
 @asynccontextmanager
 async def ours_with_header(target: Target) -> AsyncIterator[Run]:
     """The client, with a middleware that adds a correlation ID to each request."""
-    import attrs
-
     from videoapi import Outcome, Request, RoomSettings, Send
 
     async def correlate(request: Request, send: Send) -> Outcome:
-        return await send(attrs.evolve(request, headers={"X-Correlation-ID": "6571f3c2a1b2c3d4e5f60718"}))
+        return await send(request.with_headers({"X-Correlation-ID": "6571f3c2a1b2c3d4e5f60718"}))
 
     async with _ours(target, lambda: RoomSettings(**bodies.settings()), middleware=[correlate]) as run:
         yield run

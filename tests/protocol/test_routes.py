@@ -75,8 +75,11 @@ def test_default_timeout_per_route(route: Route) -> None:
     assert request.method == route.method
 
 
-def test_evolve_adds_headers_without_changing_the_request() -> None:
-    request = Request(route=routes.GET_ROOM, path="/rooms/1", options=Options())
-    changed = attrs.evolve(request, headers={**request.headers, "X-Trace": "1"})
-    assert dict(request.headers) == {}
-    assert changed.headers["X-Trace"] == "1"
+def test_with_headers_returns_a_copy_that_differs_in_its_headers_only() -> None:
+    fields = {field.name: object() for field in attrs.fields(Request)}
+    for own in ({}, {"X-A": "1", "X-B": "1"}):
+        request = Request(**{**fields, "headers": own})  # type: ignore[arg-type]
+        changed = request.with_headers({"X-B": "2"})
+        assert request.headers == own
+        assert changed.headers == {**own, "X-B": "2"}
+        assert attrs.evolve(changed, headers=own) == request

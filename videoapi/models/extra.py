@@ -38,6 +38,8 @@ class ExtraSource:
         set_extra(made, (self, where))
         for name in parts(type(made)):
             value = getattr(made, name)
+            if value is None:
+                continue
             if isinstance(value, Model):
                 self.attach(value, _below(where, name))
             elif isinstance(value, tuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from videoapi.errors import ConfigurationError
 from videoapi.protocol.outcome import Outcome
@@ -25,20 +26,17 @@ Middleware = Callable[[Request, Send], Awaitable[Outcome]]
 def chain(middlewares: Sequence[Middleware], send: Send) -> Send:
     """Return `send` wrapped in the middlewares, the first one outermost."""
     for middleware in reversed(middlewares):
-        send = _around(middleware, send)
+        send = partial(_through, middleware, send)
     return send
 
 
-def _around(middleware: Middleware, send: Send) -> Send:
-    async def through(request: Request) -> Outcome:
-        outcome: object = middleware(request, send)
-        if inspect.isawaitable(outcome):
-            outcome = await outcome
-        if not isinstance(outcome, Outcome):
-            name = getattr(middleware, "__name__", type(middleware).__name__)
-            raise ConfigurationError(
-                f"The middleware {name} returned {type(outcome).__name__}, not the Outcome that `send` gave it."
-            )
-        return outcome
-
-    return through
+async def _through(middleware: Middleware, send: Send, request: Request) -> Outcome:
+    outcome: object = middleware(request, send)
+    if inspect.isawaitable(outcome):
+        outcome = await outcome
+    if not isinstance(outcome, Outcome):
+        name = getattr(middleware, "__name__", type(middleware).__name__)
+        raise ConfigurationError(
+            f"The middleware {name} returned {type(outcome).__name__}, not the Outcome that `send` gave it."
+        )
+    return outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import attrs
@@ -105,7 +106,7 @@ class Pipeline:
             if observed:
                 self.retries.reporter.started(call)
             if self.middleware:
-                outcome = _with_doubt(call, await self._through_middleware(call))
+                outcome = _with_doubt(call, await chain(self.middleware, partial(self._send_for, call))(request))
             else:
                 outcome = await self.retries.send(call, request)
         except asyncio.CancelledError as error:
@@ -131,18 +132,16 @@ class Pipeline:
             self.retries.reporter.ended(call, outcome, self.retries.clock.now() - began)
         return outcome
 
-    async def _through_middleware(self, call: Call) -> Outcome:
-        async def send(request: Request) -> Outcome:
-            if call.over:
-                raise ConfigurationError("A middleware called send() after its call had ended.")
-            if request.stream is not call.request.stream:
-                raise ConfigurationError("A middleware must not change `stream` of a request. Not sent.")
-            call.limit.check()
-            if asyncio.current_task() is call.limit.task:
-                return await self.retries.send(call, request)
-            return await self._send_in_task(call, request)
-
-        return await chain(self.middleware, send)(call.request)
+    async def _send_for(self, call: Call, request: Request) -> Outcome:
+        """Send the request of a middleware."""
+        if call.over:
+            raise ConfigurationError("A middleware called send() after its call had ended.")
+        if request.stream is not call.request.stream:
+            raise ConfigurationError("A middleware must not change `stream` of a request. Not sent.")
+        call.limit.check()
+        if asyncio.current_task() is call.limit.task:
+            return await self.retries.send(call, request)
+        return await self._send_in_task(call, request)
 
     async def _send_in_task(self, call: Call, request: Request) -> Outcome:
         """Send in a task that a middleware started, under a deadline for that task."""

@@ -70,11 +70,12 @@ class Retries:
         spent = 0.0
         expired = 0
         while True:
-            waits_from = now()
+            began = waits_from = now()
             try:
                 credentials = self.credentials.fixed
                 if credentials is None:
                     credentials = await self.credentials.ask(call)
+                    began = now()
                 account = self.accounts.use(credentials.app_id)
                 permits = self.transport.permits_for(request)
                 ready: Ready = account.gate.is_open
@@ -82,13 +83,13 @@ class Retries:
                     admitted = await self._admit(account, permits, call, request)
                     if isinstance(admitted, Outcome):
                         return attrs.evolve(admitted, attempts=attempt, may_have_executed=unknown > 0)
-                    ready = admitted
+                    ready, began = admitted, now()
                 if call.over:
                     # A middleware started this task and ended without it.
                     permits.release()
                     raise ConfigurationError("A middleware's call ended before its request was sent. Not sent.")
-                began = now()
-                this = Attempt(credentials, call.limit, call.deadline, permits, ready if expired < _EXPIRIES else None)
+                may_write = ready if expired < _EXPIRIES else None
+                this = Attempt(credentials, call.limit, call.deadline, began, permits, may_write)
                 outcome = await self.transport.send(request, call.begin(this))
             except VideoAPIError as error:
                 # It could not be sent, for example because the client was closed; earlier attempts were.

@@ -90,7 +90,7 @@ class Route:
 class Request:
     """A request to the service, as middleware receives it. Treat it as immutable; copy it with `attrs.evolve`.
 
-    `headers` are added to the client's own; set them with `attrs.evolve(request, headers=…)`.
+    `headers` are added to the client's own; add some with `request.with_headers({…})`.
     A request does not contain the credentials. The class is not frozen because every call creates a
     request, and creating a frozen one costs twice as much.
     """
@@ -110,6 +110,23 @@ class Request:
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
     reserved_time: float = 0.0
     """Seconds at the end of the call's timeout that are not available for sending."""
+
+    def with_headers(self, headers: Mapping[str, str]) -> Request:
+        """Return a copy with headers added to those that it has."""
+        # Not by `attrs.evolve`, which takes three times as long.
+        return Request(
+            route=self.route,
+            path=self.path,
+            options=self.options,
+            body=self.body,
+            decoder=self.decoder,
+            accepts=self.accepts,
+            reference=self.reference,
+            reference_in_data=self.reference_in_data,
+            stream=self.stream,
+            headers={**self.headers, **headers} if self.headers else headers,
+            reserved_time=self.reserved_time,
+        )
 
     @property
     def method(self) -> str:

@@ -97,17 +97,19 @@ class Attempt(AttemptState):
         credentials: Sent with the request.
         limit: The call's deadline; it may end before that.
         deadline: When the call ends.
+        began: When the attempt was admitted.
         permits: Where the permit that the caller holds comes from.
         ready: Called just before the request is written; returns whether it may be.
     """
 
-    __slots__ = ("credentials", "deadline", "limit", "permits")
+    __slots__ = ("began", "credentials", "deadline", "limit", "permits")
 
     def __init__(
         self,
         credentials: Credentials,
         limit: Deadline,
         deadline: float,
+        began: float,
         permits: Permits,
         ready: Callable[[], bool] | None = None,
     ) -> None:
@@ -119,6 +121,7 @@ class Attempt(AttemptState):
         self.credentials = credentials
         self.limit = limit
         self.deadline = deadline
+        self.began = began
         self.permits = permits
 
 

@@ -80,7 +80,7 @@ class Transport:
             ConfigurationError: If a header of a middleware is not allowed.
         """
         limit, deadline = attempt.limit, attempt.deadline
-        ends = min(deadline, self._timer.now() + request.options.attempt_timeout)
+        ends = min(deadline, attempt.began + request.options.attempt_timeout)
         if limit.at != ends:
             self._timer.reschedule(limit, ends)
         held = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Mapping
@@ -35,8 +36,6 @@ class RequestWriter:
         headers: Headers for every request, checked.
     """
 
-    __slots__ = ("_common", "_create", "_credentials", "_headers", "_host", "_lines", "_names", "_path")
-
     def __init__(self, base: str, headers: Mapping[str, str]) -> None:
         url = URL(base)
         self._path, self._host = url.raw_path.rstrip("/"), url.host_port_subcomponent or ""
@@ -44,6 +43,7 @@ class RequestWriter:
         self._credentials: Credentials | None = None
         self._common: dict[str, str] = {}
         self._names: set[str] = set()
+        self._written_names: set[str] = set()
         self._lines = ""
         self._create = b""
 
@@ -67,14 +67,15 @@ class RequestWriter:
         Raises:
             ConfigurationError: If a middleware added a header that is not allowed.
         """
-        if request.stream or _PATH.fullmatch(request.path) is None:
+        is_create = request.route is CREATE_ROOM and request.path == CREATE_ROOM.template
+        if request.stream or not (is_create or _PATH.fullmatch(request.path)):
             return None
         # First, so that an error leaves no frame with the Authorization header.
-        added = checked_headers(request.headers) if request.headers else None
+        added = checked_headers(request.headers) if request.headers else {}
         self._write_for(credentials)
         more = b""
         if added:
-            if any((lower := name.lower()) in self._names or lower == _TYPE for name in added):
+            if not self._written_names.isdisjoint(map(str.lower, added)):
                 # It replaces one of the client's own.
                 lines = _written({"Host": self._host, **self.headers(request, credentials)})
                 return b"%b%b" % (f"{self._line(request)}{lines}{_length(request)}\r\n".encode(), request.body or b"")
@@ -82,7 +83,6 @@ class RequestWriter:
         body = request.body
         if body is None:
             return b"%b%b\r\n" % (f"{self._line(request)}{self._lines}{_length(request)}".encode(), more)
-        is_create = request.route is CREATE_ROOM and request.path == CREATE_ROOM.template
         prefix = self._create if is_create else b""
         if not prefix:
             kind = "" if _TYPE in self._names else f"Content-Type: {_JSON}\r\n"
@@ -105,6 +105,7 @@ class RequestWriter:
         }
         self._common = _merged(own, self._headers)
         self._names = {name.lower() for name in self._common}
+        self._written_names = self._names | {_TYPE}
         self._lines = _written({"Host": self._host, **self._common})
         self._create = b""
 
@@ -115,16 +116,14 @@ def checked_headers(headers: object) -> dict[str, str]:
     Raises:
         ConfigurationError: If one is reserved, has an invalid name, or a value that is not text.
     """
-    if not isinstance(headers, Mapping):
+    if type(headers) is not dict and not isinstance(headers, Mapping):
         raise ConfigurationError(f"headers must be a mapping of names to text, not {type(headers).__name__}.")
     checked: dict[str, str] = {}
     for name, value in headers.items():
-        if not isinstance(name, str) or _TOKEN.fullmatch(name) is None:
-            raise ConfigurationError(f"Invalid header name {name!r}: expected a token such as X-Request-ID. Not sent.")
-        if name.lower() in _RESERVED:
-            advice = " Use credentials=." if name.lower() == "authorization" else ""
-            raise ConfigurationError(f"Header {name} is set by the client and cannot be added. Not sent.{advice}")
-        if not isinstance(value, str) or not _is_field_value(value):
+        if fault := _fault_of_name(name) if isinstance(name, str) else _not_a_name(name):
+            raise ConfigurationError(fault)
+        # Line ends would start another header; a lone surrogate cannot be encoded.
+        if not isinstance(value, str) or not (value.isprintable() or _VALUE.fullmatch(value)):
             raise ConfigurationError(
                 f"Invalid value of header {name}: expected text without control characters. Not sent."
             )
@@ -138,9 +137,19 @@ def _length(request: Request) -> str:
     return f"Content-Length: {len(request.body or b'')}\r\n"
 
 
-def _is_field_value(text: str) -> bool:
-    # Line ends would start another header; a lone surrogate cannot be encoded.
-    return _VALUE.fullmatch(text) is not None
+@functools.lru_cache(maxsize=256)
+def _fault_of_name(name: str) -> str:
+    """Return why no header of this name can be added, or an empty text; most requests add the same few."""
+    if _TOKEN.fullmatch(name) is None:
+        return _not_a_name(name)
+    if name.lower() not in _RESERVED:
+        return ""
+    advice = " Use credentials=." if name.lower() == "authorization" else ""
+    return f"Header {name} is set by the client and cannot be added. Not sent.{advice}"
+
+
+def _not_a_name(name: object) -> str:
+    return f"Invalid header name {name!r}: expected a token such as X-Request-ID. Not sent."
 
 
 def _merged(fields: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
@@ -150,4 +159,4 @@ def _merged(fields: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str
 
 
 def _written(fields: Mapping[str, str]) -> str:
-    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
