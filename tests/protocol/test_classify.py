@@ -62,7 +62,7 @@ PROJECT_SUSPENDED | rejected | account | no no no | permission
 50007 | unknown | item | no once no | fault
 """
 OTHER_CODES = """
-1 399 600 4001 9999 10031 10100 10107 10110 10115 10200 10206 40000 40003 | unknown | item | once once no | unlisted
+1 399 407 511 600 4001 9999 10031 10100 10107 10110 10115 10200 10206 40000 40003 | unknown | item | once once no | unlisted
 50006 50008 59999 99999 SOMETHING_NEW INVALID_PARAMS | unknown | item | once once no | unlisted
 """
 BODY_TABLE = """
@@ -118,7 +118,8 @@ LISTED_STATUSES = parse_table(STATUS_TABLE)
 BY_STATUS = LISTED_STATUSES | parse_table(OTHER_STATUSES)
 LISTED_CODES = parse_table(CODE_TABLE)
 # A result from 400 to 599 is an HTTP status.
-BY_CODE = LISTED_CODES | parse_table(OTHER_CODES) | {code: BY_STATUS[code] for code in range(400, 600)}
+UNLISTED = parse_table(OTHER_CODES)
+BY_CODE = LISTED_CODES | {code: BY_STATUS[code] for code in range(400, 600)} | UNLISTED
 BY_BODY = parse_table(BODY_TABLE)
 CONTRADICTED = parse_table(CONTRADICTION)["SUCCESS"]
 NO_RESPONSE = parse_table(NO_RESPONSE_TABLE)
@@ -139,11 +140,11 @@ def expected(operation: Operation, status: int, result: BodyResult) -> Classific
     if isinstance(result, BodyKind):
         return (by_status or BY_BODY[result.name]).classification(operation)
     by_code, waiting = BY_CODE[result], result == 10113
-    listed = result in LISTED_CODES or (isinstance(result, int) and 400 <= result <= 599)
+    listed = result not in UNLISTED
     scope = "account" if status == 401 else by_code.scope
     if by_status is None:
         return by_code.classification(operation, scope, waiting=waiting)
-    if status == 401 and not listed:
+    if not listed and status in (401, 425, 429):
         return by_status.classification(operation)
     settled = status == 409 and listed and operation is not Operation.NON_REPEATABLE
     if settled or CERTAINTY.index(by_code.verdict) >= CERTAINTY.index(by_status.verdict):
@@ -193,6 +194,13 @@ def test_untrusted_certificate_is_never_retried() -> None:
         (Operation.NON_REPEATABLE, 200, 10105, Verdict.THROTTLED, Scope.ITEM),
         (Operation.NON_REPEATABLE, 200, 50001, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.SAFE, 200, 429, Verdict.THROTTLED, Scope.ITEM),
+        # A throttled request was not executed, even if the code is not listed; a listed code may contradict that.
+        (Operation.NON_REPEATABLE, 429, 12345, Verdict.THROTTLED, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 429, "SLOW_DOWN", Verdict.THROTTLED, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 425, 12345, Verdict.THROTTLED, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 429, 50001, Verdict.UNKNOWN, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 503, 12345, Verdict.UNKNOWN, Scope.ITEM),
+        (Operation.NON_REPEATABLE, 400, 12345, Verdict.UNKNOWN, Scope.ITEM),
         # Contradictory results prove nothing.
         (Operation.NON_REPEATABLE, 400, BodyKind.SUCCESS, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.NON_REPEATABLE, 429, BodyKind.SUCCESS, Verdict.UNKNOWN, Scope.ITEM),
@@ -205,6 +213,8 @@ def test_untrusted_certificate_is_never_retried() -> None:
         (Operation.NON_REPEATABLE, 407, BodyKind.NONE, Verdict.REJECTED, Scope.ACCOUNT),
         (Operation.NON_REPEATABLE, 407, BodyKind.SUCCESS, Verdict.REJECTED, Scope.ACCOUNT),
         (Operation.NON_REPEATABLE, 407, 50001, Verdict.REJECTED, Scope.ACCOUNT),
+        (Operation.NON_REPEATABLE, 200, 407, Verdict.UNKNOWN, Scope.ITEM),
+        (Operation.SAFE, 200, 511, Verdict.UNKNOWN, Scope.ITEM),
         (Operation.SAFE, 511, BodyKind.CUT, Verdict.REJECTED, Scope.ACCOUNT),
         (Operation.IDEMPOTENT, 511, BodyKind.BOTH, Verdict.REJECTED, Scope.ACCOUNT),
         # Rejections of the account, and of one item.

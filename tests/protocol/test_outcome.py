@@ -126,6 +126,7 @@ DISTRUST = Options(retry=RetryPolicy(trust_429=False))
         (429, b"slow down"),
         (425, b""),
         (429, b'{"status":"error","error_code":"RATE_LIMITED"}'),
+        (429, b'{"result":12345}'),
         (200, b'{"status":"error","error_code":"RATE_LIMITED"}'),
         (200, b'{"result":429}'),
     ],
@@ -162,6 +163,7 @@ def test_untrusted_429_retries_per_operation_class() -> None:
         (b"<html>maintenance</html>", {}, Verdict.UNKNOWN),
         (b'{"result":50001}', {"Retry-After": "1"}, Verdict.UNKNOWN),
         (b'{"result":10002}', {"Retry-After": "1"}, Verdict.UNKNOWN),
+        (b'{"result":12345}', {"Retry-After": "1"}, Verdict.UNKNOWN),
         (GOOD, {"Retry-After": "1"}, Verdict.UNKNOWN),
     ],
 )

@@ -60,7 +60,7 @@ def classify_response(
         result: The result of the response body.
         status_rule: The rule that replaces the status's own (`trust_429`, `trust_503`), or None.
     """
-    if status in (407, 511):
+    if status in statuses.OF_PROXIES:
         # A proxy or a captive network responded (RFC 9110, 15.5.8; RFC 6585, 6): the service did not see the request.
         return _classification(statuses.STATUSES[status], operation)
     if result is BodyKind.SUCCESS:
@@ -74,8 +74,8 @@ def classify_response(
     scope = Scope.ACCOUNT if status == 401 else by_body.scope
     if by_status is None:
         return _classification(by_body, operation, scope)
-    if status == 401 and by_body is codes.UNLISTED:
-        # An unauthenticated request is not executed, whatever the result code.
+    if by_body is codes.UNLISTED and status in (401, 425, 429):
+        # An unauthenticated or throttled request is not executed, whatever the result code.
         return _classification(by_status, operation)
     if status == 409 and operation is not Operation.NON_REPEATABLE and by_body is not codes.UNLISTED:
         return _classification(by_body, operation, scope)
@@ -119,6 +119,9 @@ def _body_rule(result: BodyResult) -> Rule | None:
             return _FOREIGN
         case BodyKind():
             return _NO_RESULT
+        case code if code in statuses.OF_PROXIES:
+            # A proxy speaks by its status, not in the service's envelope.
+            return codes.UNLISTED
         case code:
             rule = codes.rule_for_code(code)
             return statuses.rule_for_status(code) if rule is None and isinstance(code, int) else rule

@@ -38,6 +38,8 @@ STATUSES: Final[Mapping[int, Rule]] = MappingProxyType(
 )
 """The rule per status. A 2xx has none: the result code decides."""
 
+OF_PROXIES: Final[frozenset[int | str]] = frozenset({407, 511})
+"""The statuses of a proxy or a captive network."""
 TRUSTED_503: Final = _LATER
 """The rule of a gateway's 503 with Retry-After under `trust_503`: the gateway did not forward the request."""
 DISTRUSTED_429: Final = Rule(Verdict.UNKNOWN, ErrorKind.RATE, safe=ALWAYS, idempotent=ALWAYS, repeatable=ONCE)
