@@ -82,6 +82,20 @@ def test_retry_after_extends_a_pause_but_never_shortens_it() -> None:
     assert gate.pause_left() == 7
 
 
+def test_retry_after_is_the_pause_however_often_probes_are_throttled() -> None:
+    time = Time()
+    gate = make_gate(time)
+    pauses = []
+    for _ in range(6):
+        gate.pause(2)
+        pauses.append(gate.pause_left())
+        time.now += gate.pause_left()
+    assert pauses == pytest.approx([2.2] * 6)
+    # Without a time, or with 0, the client backs off on its own.
+    gate.pause(0)
+    assert gate.pause_left() == 20
+
+
 def test_retry_after_is_capped_at_300_seconds() -> None:
     time = Time(0.0)
     gate = make_gate(time)

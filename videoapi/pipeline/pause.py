@@ -42,12 +42,14 @@ class PauseGate:
         now = self._clock.now()
         if not self.closed or now >= self._until:
             self._streak += 1
-        wait = jitter(self._base, self._cap, self._streak, self._clock.random())
+        if retry_after:
+            # The service knows how long; repeated failures do not make it longer.
+            wait = add_jitter(min(retry_after, _LONGEST), self._clock.random())
+        else:
+            wait = jitter(self._base, self._cap, self._streak, self._clock.random())
         # Probes without a pause between them would be a storm.
         wait = max(wait, self._base / 2)
-        if retry_after is not None:
-            wait = max(wait, add_jitter(min(retry_after, _LONGEST), self._clock.random()))
-        if not self.closed or now >= self._until or retry_after is not None:
+        if not self.closed or now >= self._until or retry_after:
             self._until = max(self._until, now + wait)
         self.closed = True
         self._since = now
