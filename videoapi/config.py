@@ -69,7 +69,7 @@ class Credentials:
                 raise ConfigurationError(f"{name} holds a control character, such as a line end.")
             # Check here, because Python's UnicodeEncodeError would contain the value.
             if any("\ud800" <= character <= "\udfff" for character in text):
-                raise ConfigurationError(f"{name} is no text that UTF-8 can hold.")
+                raise ConfigurationError(f"{name} cannot be encoded as UTF-8.")
         if ":" in self.app_id:
             raise ConfigurationError("app_id holds a colon, which HTTP Basic cannot carry.")
 

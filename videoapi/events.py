@@ -12,8 +12,8 @@ log: Final = logging.getLogger("videoapi")
 
 
 def log_unknown(route: str, reference: str | None) -> None:
-    """Warn about a create that ended with unknown outcome."""
-    log.warning("%s ended with unknown outcome, reference %s", route, reference)
+    """Warn about a create that ended with an unknown outcome."""
+    log.warning("%s ended with an unknown outcome, reference %s", route, reference)
 
 
 @attrs.frozen(kw_only=True)

@@ -58,7 +58,7 @@ def test_tolerant_decoder_rejects_invalid_rooms(payload):
 def test_listed_room_without_a_valid_id_is_rejected(raw, extra):
     (error,) = RecordDecoder(Room, extra=extra).decode_block([raw])
     assert isinstance(error, DecodeError)
-    assert error.reason == "room_id: is no id"
+    assert error.reason == "room_id: is not an ID"
 
 
 @pytest.mark.parametrize("token", [None, "", [], {}])

@@ -68,7 +68,7 @@ def test_models_work_as_fields_of_pydantic_models():
     answer = Answer(room={"room_id": "a"})
     assert answer.room == Room.from_dict({"room_id": "a"})
     assert answer.model_dump_json() == '{"room":{"room_id":"a"}}'
-    with pytest.raises(ValidationError, match="no Room"):
+    with pytest.raises(ValidationError, match="Not a valid Room"):
         Answer(room={})
 
 

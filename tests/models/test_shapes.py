@@ -108,7 +108,7 @@ def test_token_text_survives_pickle_json_and_dict():
 
 @pytest.mark.parametrize("fields", [[], "x", None, {"settings": {}}, {"room_id": "a"} | {"room_id": {}}])
 def test_from_dict_raises_validation_error_for_an_invalid_room(fields):
-    with pytest.raises(ValidationError, match="no Room"):
+    with pytest.raises(ValidationError, match="Not a valid Room"):
         Room.from_dict(fields)
 
 

@@ -283,7 +283,7 @@ def _check_sound(item: object) -> None:
     # Reject a room whose ID is unsafe in a path: later calls would go to another resource.
     if isinstance(item, Room):
         if not is_id(item.room_id):
-            raise DecodeError("is no id", "room_id")
+            raise DecodeError("is not an ID", "room_id")
     elif item == "":
         raise DecodeError("is empty")
 

@@ -271,7 +271,7 @@ def _aware(when: object) -> datetime:
         try:
             when = datetime.fromisoformat(when.strip())
         except ValueError:
-            raise _invalid_start("is no ISO 8601 time") from None
+            raise _invalid_start("is not an ISO 8601 time") from None
     if not isinstance(when, datetime):
         raise _invalid_start("must be a datetime or ISO 8601 text")
     if when.utcoffset() is None:

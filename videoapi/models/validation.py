@@ -152,7 +152,7 @@ def _parsed_day(text: str, field: str) -> date:
     try:
         return date.fromisoformat(text) if _DAY.fullmatch(text) else datetime.fromisoformat(text)
     except ValueError:
-        raise _invalid(field, None, "is no day: write YYYY-MM-DD") from None
+        raise _invalid(field, None, "is not a day: write YYYY-MM-DD") from None
 
 
 def _check_id(text: object, field: str, missing: int) -> str:
@@ -161,7 +161,7 @@ def _check_id(text: object, field: str, missing: int) -> str:
     if not isinstance(text, str):
         raise _invalid(field, None, f"must be text, not {type(text).__name__}")
     if not is_id(text):
-        raise _invalid(field, None, "is no id: 1 to 128 letters, digits, - and _")
+        raise _invalid(field, None, "is not an ID: 1 to 128 letters, digits, - and _")
     return text
 
 
@@ -188,12 +188,12 @@ def _check_setting(name: str, value: object, allow: Collection[str] | RoomSettin
     if check := _CHECKS.get(name):
         check(value)
     elif name not in _KNOWN_SETTINGS and name not in (allow.extra_keys if isinstance(allow, RoomSettings) else allow):
-        raise _invalid(f"settings.{name}", 10009, "is no setting of the service")
+        raise _invalid(f"settings.{name}", 10009, "is not a setting of the service")
 
 
 def _check_kind(settings: Mapping[str, Any]) -> None:
     if settings.get("adhoc") and settings.get("scheduled"):
-        raise _invalid("settings.adhoc", 10017, "cannot be true beside scheduled")
+        raise _invalid("settings.adhoc", 10017, "cannot be true together with scheduled")
     if not settings.get("scheduled"):
         return
     time = settings.get("scheduled_time")
