@@ -165,7 +165,7 @@ class VideoClient:
         if session is not None and (proxy is not None or trust_env or ca_file is not None or ssl_context is not None):
             raise ConfigurationError("Set proxy, trust_env, ca_file and ssl_context on the shared SessionManager.")
         reporter = Reporter(self._base.host, one_or_more("listeners", listeners))
-        if any(inspect.iscoroutinefunction(listener) for listener in reporter.listeners):
+        if any(_is_async(listener) for listener in reporter.listeners):
             raise ConfigurationError("listeners must be plain functions: they are not awaited.")
         self._recording = recording_login(recording_auth)
         self._recording_hosts = host_rules(recording_hosts)
@@ -379,6 +379,11 @@ def _options(
         attempt_timeout=positive_seconds("attempt_timeout", attempt_timeout) or options.attempt_timeout,
         retry=retry or options.retry,
     )
+
+
+def _is_async(listener: Listener) -> bool:
+    """Return whether calling a listener would only make a coroutine."""
+    return inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(type(listener).__call__)
 
 
 def _within(name: str, given: object, limit: int) -> None:

@@ -127,11 +127,13 @@ def recording_login(given: tuple[str, str] | None) -> Credentials | None:
     """Return the login for recordings, from the argument or the environment, or None if neither has one.
 
     Raises:
-        ConfigurationError: If `given` is not a pair of non-empty strings.
+        ConfigurationError: If `given` is not a pair of non-empty strings, or only one variable is set.
     """
     if given is None:
         user = os.environ.get("VIDEOAPI_RECORDING_USER")
         password = os.environ.get("VIDEOAPI_RECORDING_PASSWORD")
+        if bool(user) != bool(password):
+            raise ConfigurationError("Set both VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD, or neither.")
         return Credentials(user, password) if user and password else None
     if not isinstance(given, tuple | list) or len(given) != 2 or not all(given):
         raise ConfigurationError("recording_auth must be (user, password), neither of them empty.")
@@ -188,17 +190,25 @@ class BaseUrl:
             raise ConfigurationError("Invalid base_url: it must begin with https:// and name a host.")
         if not _is_host(url.raw_host or ""):
             raise ConfigurationError(f"Invalid base_url: {host!r} cannot be a host name.")
+        if port == 0:
+            raise ConfigurationError("Invalid base_url: the port must be 1 to 65535, not 0.")
         if user or url.query_string or url.fragment:
             raise ConfigurationError("Invalid base_url: it must have no user, query or fragment.")
         if url.scheme == "http" and not (allow_http or is_loopback(host)):
             raise ConfigurationError(
-                f"base_url http://{host} would send the APP_KEY unencrypted. Use https, or allow_http=True "
+                f"base_url http://{address(host)} would send the APP_KEY unencrypted. Use https, or allow_http=True "
                 "(VIDEOAPI_ALLOW_HTTP=1) on a trusted network."
             )
-        return cls(str(url.origin()), url.raw_path.rstrip("/"), f"{host}:{port}")
+        return cls(str(url.origin()), url.raw_path.rstrip("/"), address(host, port))
 
     def __str__(self) -> str:
         return self.origin + self.prefix
+
+
+def address(host: str | None, port: int | None = None) -> str:
+    """Return a host and port as a URL shows them, with brackets around an IPv6 address."""
+    shown = f"[{host}]" if ":" in (host or "") else f"{host}"
+    return shown if port is None else f"{shown}:{port}"
 
 
 def proxy_url(text: str | None) -> str | None:

@@ -16,6 +16,7 @@ from weakref import WeakSet
 import attrs
 from aiohttp import ClientMiddlewareType
 
+from videoapi.errors import ConfigurationError
 from videoapi.pipeline.accounts import AccountRegistry
 from videoapi.pipeline.clock import Clock, LoopClock
 from videoapi.transport.deadlines import DeadlineTimer
@@ -80,7 +81,9 @@ class SessionManager:
             ssl_context=ssl_context,
             fast_path=fast_path,
         )
-        clock = clock or Clock()
+        clock = Clock() if clock is None else clock
+        if not isinstance(clock, Clock):
+            raise ConfigurationError(f"clock must be a Clock, not {type(clock).__name__}.")
         # A separate LoopClock per manager, because it is bound to one event loop.
         self.clock = attrs.evolve(clock, now=LoopClock()) if isinstance(clock.now, LoopClock) else clock
         self.accounts = AccountRegistry(self.clock)

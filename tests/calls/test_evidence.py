@@ -419,6 +419,24 @@ async def test_download_through_a_refusing_proxy_names_it(scheme: str, tmp_path:
         assert len(proxy.server.requests) == 1
 
 
+async def test_proxy_that_never_answers_connect_is_named() -> None:
+    async def silent(link: Link) -> None:
+        await link.request()
+        await link.gone()
+
+    async with serve(silent) as proxy:
+        url, name = f"http://user:{PASSWORD}@127.0.0.1:{proxy.port}", f"127.0.0.1:{proxy.port}"
+        async with client_for("https://127.0.0.1:9/v2", proxy=url, retry=ONCE, attempt_timeout=0.1) as client:
+            with pytest.raises(CallTimeout) as failed:
+                await client.rooms.get(ROOM_ID)
+            with pytest.raises(ConnectionFailed) as cold:
+                await client.warm_up()
+    for error in (failed.value, cold.value):
+        assert f"cannot connect to 127.0.0.1:9 through the proxy {name} within 0.1 s (attempt_timeout)" in str(error)
+        assert "Not sent." in str(error)
+        assert "canary" not in str(error)
+
+
 async def test_warm_up_through_a_refusing_proxy_names_it() -> None:
     async with Proxy().running() as proxy:
         async with client_for("https://127.0.0.1:9/video/v2", proxy=proxy.url) as client:

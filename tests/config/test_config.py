@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import os
 import pickle
@@ -16,6 +17,7 @@ import pytest
 from videoapi import Credentials, Outcome, Request, RetryPolicy, Secret, Send, SessionManager, VideoClient
 from videoapi.config import BaseUrl, credentials_from, is_loopback, positive_seconds
 from videoapi.errors import ConfigurationError
+from videoapi.pipeline.clock import Clock
 
 CANARY = "canary-7f3a"
 
@@ -85,6 +87,8 @@ def test_plain_http_requires_loopback_or_allow_http(scheme: str, host: str, allo
         "https://api..example.com",
         "https://.example.com/v2",
         "https://api.example.com:70000/v2",
+        "https://api.example.com:0/v2",
+        "http://[::1]:0",
         "api.enablex.io/video/v2",
         "//api.enablex.io/v2",
         "/video/v2",
@@ -218,6 +222,11 @@ async def async_listener(event: object) -> None:
     """An invalid listener: it would never be awaited."""
 
 
+class AsyncListener:
+    async def __call__(self, event: object) -> None:
+        """An invalid listener, too."""
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
@@ -233,6 +242,8 @@ async def async_listener(event: object) -> None:
         ({"middleware": 5}, "middleware"),
         ({"listeners": 5}, "listeners"),
         ({"listeners": async_listener}, "plain functions"),
+        ({"listeners": [AsyncListener()]}, "plain functions"),
+        ({"listeners": functools.partial(async_listener)}, "plain functions"),
         ({"recording_hosts": "https://portal.enablex.io/"}, "recording_hosts"),
         ({"recording_hosts": 5}, "recording_hosts"),
         ({"recording_hosts": ["https://portal.enablex.io/"]}, "recording_hosts"),
@@ -257,6 +268,31 @@ def test_bare_value_is_taken_as_the_only_one() -> None:
     assert client._recording_hosts == ("portal.enablex.io",)
     for wrong in (5, [None], "name"):
         assert "http_middlewares" in refusal(lambda wrong=wrong: SessionManager(http_middlewares=wrong))
+
+
+@pytest.mark.parametrize("wrong", ["x", 5, Clock])
+def test_clock_of_the_wrong_type_is_rejected(wrong: Any) -> None:
+    assert "clock must be a Clock" in refusal(lambda: SessionManager(clock=wrong))
+
+
+@pytest.mark.parametrize("name", ["VIDEOAPI_RECORDING_USER", "VIDEOAPI_RECORDING_PASSWORD"])
+def test_half_a_recording_login_in_the_environment_is_rejected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, CANARY)
+    assert "VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD" in refusal(lambda: VideoClient("id", CANARY))
+    # An argument wins over the environment.
+    VideoClient("id", CANARY, recording_auth=("user", "password"))
+
+
+@pytest.mark.parametrize(
+    ("base", "shown"),
+    [
+        ("https://[::1]/v2", "[::1]:443"),
+        ("https://[2001:db8::7]:8443/v2", "[2001:db8::7]:8443"),
+        ("https://a/", "a:443"),
+    ],
+)
+def test_host_is_shown_as_in_a_url(base: str, shown: str) -> None:
+    assert BaseUrl.parse(base, allow_http=False).host == shown
 
 
 def test_conflicting_options_are_rejected() -> None:

@@ -62,7 +62,8 @@ PROJECT_SUSPENDED | rejected | account | no no no | permission
 50007 | unknown | item | no once no | fault
 """
 OTHER_CODES = """
-1 399 407 511 600 4001 9999 10031 10100 10107 10110 10115 10200 10206 40000 40003 | unknown | item | once once no | unlisted
+1 399 407 511 600 4001 9999 10031 10100 10107 10110 10115 | unknown | item | once once no | unlisted
+10200 10206 40000 40003 | unknown | item | once once no | unlisted
 50006 50008 59999 99999 SOMETHING_NEW INVALID_PARAMS | unknown | item | once once no | unlisted
 """
 BODY_TABLE = """

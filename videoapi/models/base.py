@@ -112,7 +112,9 @@ class Model:
         try:
             return structure(fields, cls)
         except DecodeError as error:
-            raise ValidationError(f"Not a valid {cls.__name__}: {error.reason}.", field=error.location or None) from None
+            raise ValidationError(
+                f"Not a valid {cls.__name__}: {error.reason}.", field=error.location or None
+            ) from None
 
     def _extra_fields(self) -> dict[str, Any] | None:
         try:

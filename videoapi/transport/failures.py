@@ -9,6 +9,7 @@ from typing import Final
 
 import aiohttp
 
+from videoapi.config import address
 from videoapi.protocol.types import ErrorKind
 
 # OpenSSL's codes for an issuer that is not trusted: self-signed, or without a known authority.
@@ -92,23 +93,25 @@ def describe_lost(error: BaseException, host: str) -> str:
     return f"lost the connection to {host} before the response ({error_name(error)})"
 
 
-def describe_connect(error: BaseException, host: str, seconds: float | None) -> tuple[ErrorKind, str, str]:
+def describe_connect(
+    error: BaseException, host: str, seconds: float | None, proxy: str | None = None
+) -> tuple[ErrorKind, str, str]:
     """Return why connecting failed: the kind, the reason, and advice.
 
     Args:
         error: What aiohttp raised.
         host: Host and port of the API.
         seconds: The connect timeout.
+        proxy: Host and port of the proxy, if there is one.
     """
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        proxy = error.request_info.real_url
-        reason = f"the proxy {proxy.host}:{proxy.port} rejected the connection to {host}"
+        by = error.request_info.real_url
+        reason = f"the proxy {address(by.host, by.port)} rejected the connection to {host}"
         return ErrorKind.PROXY, reason, _PROXY
     if isinstance(error, aiohttp.ClientConnectorError):
         # The proxy's, where a proxy could not be reached.
         api = host
-        port = error.port
-        host = f"{error.host}:{port}" if port else f"{error.host}"
+        host = address(error.host, error.port)
         if isinstance(error, aiohttp.ClientProxyConnectionError) or (
             isinstance(error, aiohttp.ClientConnectorDNSError) and host != api
         ):
@@ -132,8 +135,13 @@ def describe_connect(error: BaseException, host: str, seconds: float | None) -> 
         return ErrorKind.CONNECTION, f"cannot connect to {host}: {system_text(cause)}", ""
     if isinstance(error, TimeoutError):
         limit = f" within {seconds:g} s (connect_timeout)" if seconds is not None else " in time"
-        return ErrorKind.CONNECTION, f"cannot connect to {host}{limit}", ""
+        return ErrorKind.CONNECTION, f"cannot connect to {through(host, proxy)}{limit}", ""
     return ErrorKind.CONNECTION, f"cannot connect to {host}: {system_text(error)}", ""
+
+
+def through(host: str, proxy: str | None) -> str:
+    """Return where a connection leads to, and through which proxy."""
+    return host if proxy is None else f"{host} through the proxy {proxy}"
 
 
 def _describe_certificate(error: Exception, host: str) -> tuple[ErrorKind, str, str]:

@@ -8,7 +8,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from videoapi.config import Credentials
+from videoapi.config import Credentials, address
 from videoapi.errors import CallTimeout, ConnectionFailed, DownloadFailed, ProtocolError, VideoAPIError
 from videoapi.protocol.redaction import redact_url
 from videoapi.protocol.types import ErrorKind
@@ -59,7 +59,7 @@ async def open_file(
             "GET", url, headers={**headers, **_login(credentials)}, allow_redirects=False, proxy=proxy
         )
     except TRANSPORT_ERRORS as error:
-        failure = _error_from(url, attempt, error, pool.connect_seconds)
+        failure = _error_from(url, attempt, error, pool)
     except BaseException as error:
         strip_frames(error)
         raise
@@ -75,20 +75,20 @@ def _login(credentials: Credentials | None) -> dict[str, str]:
     return {} if credentials is None else {"Authorization": credentials.authorization}
 
 
-def _error_from(url: URL, attempt: AttemptState, error: BaseException, seconds: float) -> VideoAPIError:
+def _error_from(url: URL, attempt: AttemptState, error: BaseException, pool: ConnectionPool) -> VideoAPIError:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
     if isinstance(cause, NonPublicAddress):
         reason = f"{url.host} has no public address; to allow it, add it to recording_hosts="
         return not_fetched(DownloadFailed, url, reason, reason="host")
     if isinstance(error, aiohttp.InvalidURL):
         return not_fetched(DownloadFailed, url, "invalid URL", reason="host")
-    host = f"{url.host}:{url.port}"
+    host = address(url.host, url.port)
     if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, aiohttp.ClientHttpProxyError):
         return not_fetched(ProtocolError, url, f"the response from {host} is not valid HTTP")
     if attempt.may_have_sent and not never_connected(error):
         kind = CallTimeout if isinstance(error, TimeoutError) else ConnectionFailed
         return not_fetched(kind, url, describe_lost(error, host), retryable=True)
-    what, reason, advice = describe_connect(error, host, seconds)
+    what, reason, advice = describe_connect(error, host, pool.connect_seconds, pool.proxy_name(url))
     facts: dict[str, object] = {}
     if isinstance(error, aiohttp.ClientHttpProxyError):
         facts["status"], reason = error.status, f"{reason} (HTTP {error.status})"

@@ -29,6 +29,7 @@ from videoapi.transport.failures import (
     describe_lost,
     never_connected,
     strip_frames,
+    through,
 )
 from videoapi.transport.fast_path import FastResponse
 from videoapi.transport.permits import Permits
@@ -222,7 +223,8 @@ class Transport:
             else:
                 reason = describe_lost(error, self.host)
             return no_response(request, Phase.SENT, ErrorKind.CONNECTION, reason)
-        kind, reason, advice = describe_connect(error, self.host, self.pool.connect_seconds)
+        proxy = self.pool.proxy_name(self._url(request))
+        kind, reason, advice = describe_connect(error, self.host, self.pool.connect_seconds, proxy)
         return attrs.evolve(no_response(request, Phase.NOT_SENT, kind, reason), advice=advice)
 
     def _by_proxy(self, request: Request) -> str:
@@ -238,7 +240,8 @@ class Transport:
         if attempt.may_have_sent:
             reason = f"no complete response from {self.host} within {limit}"
             return no_response(request, Phase.SENT, ErrorKind.TIMEOUT, reason)
-        reason = f"cannot connect to {self.host} within {limit}"
+        where = through(self.host, self.pool.proxy_name(self._url(request)))
+        reason = f"cannot connect to {where} within {limit}"
         return no_response(request, Phase.NOT_SENT, ErrorKind.TIMEOUT, reason)
 
     def _unless_closed(self, outcome: Outcome) -> Outcome:

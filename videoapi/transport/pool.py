@@ -12,7 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from videoapi.config import one_or_more, positive_seconds, proxy_url
+from videoapi.config import address, one_or_more, positive_seconds, proxy_url
 from videoapi.errors import ConfigurationError
 from videoapi.transport.connector import Connector
 from videoapi.transport.failures import ConnectionDropped, describe_drop
@@ -167,7 +167,7 @@ class ConnectionPool:
         """Return host and port of the proxy for a request, or None."""
         proxy = self.proxy_for(url)
         named = URL(proxy) if proxy is not None else None
-        return f"{named.host}:{named.port}" if named is not None else None
+        return address(named.host, named.port) if named is not None else None
 
     @property
     def busy(self) -> bool:

@@ -9,10 +9,11 @@ import aiohttp
 from aiohttp.connector import Connection
 from yarl import URL
 
+from videoapi.config import address
 from videoapi.errors import ConnectionFailed
 from videoapi.protocol.types import ErrorKind
 from videoapi.transport.deadlines import CLOSED
-from videoapi.transport.failures import TRANSPORT_ERRORS, describe_connect
+from videoapi.transport.failures import TRANSPORT_ERRORS, describe_connect, through
 from videoapi.transport.pool import ConnectionPool
 
 
@@ -40,7 +41,7 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
         ConnectionFailed: If no connection could be opened.
     """
     session, url = pool.api(), URL(base_url)
-    proxy = pool.proxy_for(url)
+    proxy, named, host = pool.proxy_for(url), pool.proxy_name(url), address(url.host, url.port)
     held: list[Connection] = []
     ended: Sequence[BaseException | None] = ()
     permits = 0
@@ -52,7 +53,7 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
             ended = await asyncio.gather(*opening, return_exceptions=True)
     except TimeoutError:
         late = (
-            f"No connection was opened: cannot connect to {url.host}:{url.port} within {limit:g} s ({name}). Not sent."
+            f"No connection was opened: cannot connect to {through(host, named)} within {limit:g} s ({name}). Not sent."
         )
         ended = [ConnectionFailed(late, retryable=True)]
     finally:
@@ -66,7 +67,7 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
         raise ConnectionFailed(f"No connection was opened: {CLOSED}. Not sent.")
     errors = [error for error in ended if error is not None]
     if errors and not opened:
-        raise _public_error(errors[0], f"{url.host}:{url.port}", pool.connect_seconds)
+        raise _public_error(errors[0], host, pool.connect_seconds, named)
     return opened
 
 
@@ -94,11 +95,11 @@ async def _open(session: aiohttp.ClientSession, url: URL, proxy: str | None, hel
             raise
 
 
-def _public_error(error: BaseException, host: str, seconds: float) -> BaseException:
+def _public_error(error: BaseException, host: str, seconds: float, proxy: str | None) -> BaseException:
     """Return the error to raise in its place: aiohttp's own errors contain the proxy's password."""
     if not isinstance(error, TRANSPORT_ERRORS):
         return error
-    kind, reason, advice = describe_connect(error, host, seconds)
+    kind, reason, advice = describe_connect(error, host, seconds, proxy)
     status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
     reason = reason if status is None else f"{reason} (HTTP {status})"
     text = f"No connection was opened: {reason}. Not sent. {advice or 'Each call connects by itself.'}"

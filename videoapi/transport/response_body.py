@@ -8,6 +8,7 @@ from typing import Final
 
 import aiohttp
 
+from videoapi.config import address
 from videoapi.protocol.outcome import BodyInterrupted
 from videoapi.transport.attempt import AttemptState
 from videoapi.transport.deadlines import CLOSED, DeadlineTimer
@@ -100,7 +101,7 @@ class ResponseBody:
     @property
     def _host(self) -> str:
         url = self._response.url
-        return f"{url.host}:{url.port}"
+        return address(url.host, url.port)
 
     async def _end(self) -> None:
         self._ended = True
