@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -121,7 +122,7 @@ class CallEvent:
 
 Event = CallStarted | AttemptEvent | CallEvent
 Listener = Callable[[Event], object]
-"""Called with each event, in the event loop: it must not block. What it raises is logged."""
+"""Called with each event, in the event loop: it must not block. Its errors are logged; `SystemExit` passes."""
 
 
 def emit(listeners: Sequence[Listener], event: Event) -> None:
@@ -131,6 +132,6 @@ def emit(listeners: Sequence[Listener], event: Event) -> None:
     for listener in listeners:
         try:
             listener(event)
-        except Exception as error:
-            # Only its class: the text may hold anything.
+        except (Exception, asyncio.CancelledError) as error:
+            # A listener awaits nothing, so a cancellation is its own error. Only its class: the text may hold anything.
             log.error("A listener of videoapi events raised %s.", type(error).__name__)

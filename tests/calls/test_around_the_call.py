@@ -208,6 +208,13 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"params": {"a": "\ud800"}}, "params"),
     ({"params": [("a", "b")]}, "params"),
     ({"params": "a=b"}, "params"),
+    ({"params": {1: "b"}}, "params"),
+    ({"params": {None: "b"}}, "params"),
+    ({"params": {10**5000: "b"}}, "params"),
+    ({"params": {b"a": "b"}}, "params"),
+    ({"params": {"a": float("nan")}}, "params"),
+    ({"params": {"a": float("-inf")}}, "params"),
+    ({"params": {"a": 10**5000}}, "params"),
 ]
 
 

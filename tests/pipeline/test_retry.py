@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
@@ -400,11 +401,12 @@ async def test_retry_in_is_none_for_the_last_attempt() -> None:
     assert [event.code for event in events] == [None, 50001, 50001]
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, asyncio.CancelledError])
 async def test_listener_exception_is_logged_by_class_and_ignored(
-    caplog: pytest.LogCaptureFixture,
+    kind: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(event: Event) -> None:
-        raise RuntimeError("canary")
+        raise kind("canary")
 
     time = Time()
     events: list[Event] = []
@@ -415,8 +417,17 @@ async def test_listener_exception_is_logged_by_class_and_ignored(
     assert len(events) == 2
     records = [record for record in caplog.records if record.name == "videoapi"]
     assert [record.levelno for record in records] == [logging.ERROR, logging.INFO, logging.ERROR]
-    assert "RuntimeError" in caplog.text
+    assert kind.__name__ in caplog.text
     assert "canary" not in caplog.text
+
+
+async def test_listener_may_end_the_program() -> None:
+    def ending(event: Event) -> None:
+        raise SystemExit
+
+    time = Time()
+    with pytest.raises(SystemExit):
+        await with_retries(wire(time, "ok"), time.account(), [ending])(ask())
 
 
 async def test_retries_and_pauses_are_logged(caplog: pytest.LogCaptureFixture) -> None:

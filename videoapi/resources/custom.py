@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -84,20 +85,29 @@ def _query(params: object) -> str:
     if not isinstance(params, Mapping):
         raise ValidationError(f"params must be a mapping, not {type(params).__name__}.", field="params")
     try:
-        return urlencode(_plain(params))
+        return urlencode([(_name(name), _text(name, value)) for name, value in params.items()])
     except UnicodeEncodeError:
         raise ValidationError("params contain a lone surrogate, which UTF-8 cannot encode.", field="params") from None
 
 
-def _plain(params: Mapping[str, object]) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
-    for name, value in params.items():
-        if isinstance(value, bool):
-            pairs.append((str(name), "true" if value else "false"))
-        elif isinstance(value, str | int | float):
-            pairs.append((str(name), str(value)))
-        else:
-            raise ValidationError(
-                f"Invalid parameter {name!r}: expected text or a number, not {type(value).__name__}.", field="params"
-            )
-    return pairs
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise ValidationError(f"Names in params must be text, not {type(name).__name__}.", field="params")
+    return name
+
+
+def _text(name: str, value: object) -> str:
+    """Return the value of a parameter as it is sent."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValidationError(f"Invalid parameter {name!r}: {value} is not a finite number.", field="params")
+    if not isinstance(value, str | int | float):
+        raise ValidationError(
+            f"Invalid parameter {name!r}: expected text or a number, not {type(value).__name__}.", field="params"
+        )
+    try:
+        return str(value)
+    except ValueError:
+        # Python writes no longer ones.
+        raise ValidationError(f"Invalid parameter {name!r}: a number of too many digits.", field="params") from None
