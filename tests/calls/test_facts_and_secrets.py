@@ -658,6 +658,22 @@ async def test_credentials_echoed_in_allowed_headers_are_not_in_events() -> None
     assert LOGIN not in repr(events)
 
 
+@pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase])
+async def test_credentials_echoed_in_another_case_are_redacted(change: Callable[[str], str]) -> None:
+    async def echo(link: Link) -> None:
+        seen = await link.request()
+        link.answer(
+            503, {"result": 50001, "error": f"rejected {change(seen.headers['authorization'])} of {change(APP_KEY)}"}
+        )
+
+    async with serve(echo) as server, client_on(server.base_url, True, retry=ONCE) as client:
+        with pytest.raises(VideoAPIError, match="rejected") as failed:
+            await client.rooms.get(ROOM_ID)
+    shown = f"{failed.value} {vars(failed.value)}".lower()
+    assert LOGIN.lower() not in shown
+    assert APP_KEY.lower() not in shown
+
+
 # Errors as values
 
 

@@ -121,6 +121,21 @@ async def test_middleware_exception_propagates_to_the_caller() -> None:
         await make_pipeline(time, wire(time, "ok"), timing_out).run(ask())
 
 
+@pytest.mark.parametrize(
+    ("word", "state"), [("400", "Not executed."), ("429", "Not executed."), ("refused", "Not sent.")]
+)
+async def test_cancelled_create_says_what_is_known_of_it(word: str, state: str) -> None:
+    async def cancelled(request: Request, send: Send) -> Outcome:
+        await send(request)
+        raise asyncio.CancelledError
+
+    time = Time()
+    request = creating(ask(routes.CREATE_ROOM, attempts=1))
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await make_pipeline(time, wire(time, word), cancelled).run(request)
+    assert raised.value.__notes__ == [f"POST /rooms cancelled. {state} Reference vxref."]
+
+
 async def hang(time: Time) -> None:
     """Wait forever, while the virtual time passes a deadline of 0.01 s."""
     time.now += 0.05

@@ -190,6 +190,17 @@ def test_cause_of_an_outcome_becomes_the_cause_of_its_error() -> None:
     assert error_from_outcome(request, outcome).__cause__ is None
 
 
+def test_facts_of_a_create_precede_those_of_the_look_up_after_it() -> None:
+    request = make_request(routes.CREATE_ROOM)
+    later = str(error_for(503, b"", routes.LIST_ROOMS)).partition(". ")[0]
+    reason = f"unknown outcome; then, looking for the room: {later}"
+    outcome = attrs.evolve(answered(request, 502, {}, b""), reason=reason)
+    assert str(error_from_outcome(request, outcome)).startswith(
+        "POST /rooms: unknown outcome (HTTP 502); then, looking for the room: "
+        "GET /rooms: the service failed (HTTP 503). May"
+    )
+
+
 def test_every_error_kind_maps_to_an_exception() -> None:
     for kind in ErrorKind:
         for verdict in (Verdict.REJECTED, Verdict.NOT_SENT, Verdict.THROTTLED, Verdict.UNKNOWN):

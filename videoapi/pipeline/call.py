@@ -51,6 +51,8 @@ class Call:
     """Attempts that were made."""
     executed: int = 0
     """How many of them were or may have been executed."""
+    refused: int = 0
+    """How many were answered and not executed."""
     attempt: Attempt | None = None
     """The attempt in progress."""
     credentials: Credentials | None = None
@@ -72,6 +74,13 @@ class Call:
         """Whether an attempt, including one in progress, was or may have been executed."""
         under_way = self.attempt is not None and self.attempt.may_have_sent
         return self.executed > 0 or under_way or any(part.may_have_executed for part in self.parts)
+
+    @property
+    def state(self) -> str:
+        """What is known of the request."""
+        if self.may_have_executed:
+            return "May have been executed."
+        return "Not executed." if self.refused or any(part.refused for part in self.parts) else "Not sent."
 
     @property
     def sent(self) -> int:
@@ -98,4 +107,5 @@ class Call:
         """Record the verdict of the attempt in progress."""
         self.attempts += 1
         self.executed += verdict is Verdict.UNKNOWN or verdict is Verdict.DONE
+        self.refused += verdict is Verdict.REJECTED or verdict is Verdict.THROTTLED
         self.attempt = None

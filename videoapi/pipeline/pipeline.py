@@ -163,10 +163,8 @@ class Pipeline:
     def _cancelled(self, call: Call, error: asyncio.CancelledError) -> None:
         request, reporter = call.request, self.retries.reporter
         if request.reference is not None:
-            state = "May have been executed" if call.may_have_executed else "Not sent"
-            error.add_note(
-                f"{request.method} {request.route.template} cancelled. {state}. Reference {request.reference}."
-            )
+            where = f"{request.method} {request.route.template}"
+            error.add_note(f"{where} cancelled. {call.state} Reference {request.reference}.")
         if reporter.active:
             reporter.failed(call, "cancelled", "cancelled by the caller", self.retries.clock.now() - call.began)
 

@@ -110,8 +110,10 @@ def _message(request: Request, outcome: Outcome) -> str:
     """Return what failed, whether the request was sent or executed, and the next step."""
     where = f"{request.method} {request.route.template}"
     facts = ", ".join(_circumstances(request, outcome))
+    # What failed later has facts of its own.
+    what, then, later = _what(outcome).rstrip(".").partition("; then")
     sentences = [
-        f"{where}: {_what(outcome).rstrip('.')}" + (f" ({facts})." if facts else "."),
+        f"{where}: {what}" + (f" ({facts})" if facts else "") + f"{then}{later}.",
         _state(request, outcome),
         *_next_steps(request, outcome),
     ]

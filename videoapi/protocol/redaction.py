@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -39,7 +40,8 @@ def redact(text: str, authorization: str) -> str:
     key = base64.b64decode(encoded).decode().partition(":")[2]
     for secret in (encoded, encoded.rstrip("="), key):
         if len(secret) >= _SHORTEST:
-            text = text.replace(secret, "…")
+            # Gateways change the case of what they echo.
+            text = re.sub(re.escape(secret), "…", text, flags=re.IGNORECASE)
     return text
 
 
