@@ -51,7 +51,7 @@ def encode(body: Any) -> bytes:
         ValidationError: If a value cannot be represented in JSON.
     """
     try:
-        if not (isinstance(body, Mapping) and _is_plain(body)):
+        if not (type(body) is dict and _is_plain(body)):
             body = plain(body)
             _check_numbers(body)
         return msgspec.json.encode(body)

@@ -106,6 +106,8 @@ class Call:
     def end(self, verdict: Verdict) -> None:
         """Record the verdict of the attempt in progress."""
         self.attempts += 1
-        self.executed += verdict is Verdict.UNKNOWN or verdict is Verdict.DONE
-        self.refused += verdict is Verdict.REJECTED or verdict is Verdict.THROTTLED
+        if verdict is Verdict.DONE or verdict is Verdict.UNKNOWN:
+            self.executed += 1
+        elif verdict is not Verdict.NOT_SENT:
+            self.refused += 1
         self.attempt = None
