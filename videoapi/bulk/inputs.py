@@ -1,4 +1,4 @@
-"""The inputs of a bulk run: one task reads them from the first to the last, when a worker asks for one."""
+"""The inputs of a bulk run, read when a worker asks for one, in one task or context from the first to the last."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from contextvars import Context, copy_context
 from typing import Generic, TypeVar
 
 from videoapi.errors import ConfigurationError
@@ -24,14 +25,20 @@ S = TypeVar("S")
 class Inputs(Generic[S]):
     """A lazy reader of any iterable or async iterable.
 
-    Context variables, scopes and timeouts of a generator belong to the task that advances it; so one task does
-    that, from the first input until it closes the generator.
+    Context variables, scopes and timeouts of a generator belong to the task and the context that advance it. So one
+    task reads an async iterable, from the first input until it closes it, and all of a synchronous one is read in
+    one context.
     """
 
     def __init__(self, inputs: Iterable[S] | AsyncIterable[S]) -> None:
         if not isinstance(inputs, AsyncIterable | Iterable) or isinstance(inputs, str | bytes):
             raise ConfigurationError("A bulk run reads an iterable or async iterable of inputs.")
         self._inputs = inputs
+        self.at_once = not isinstance(inputs, AsyncIterable)
+        """Whether the iterable is synchronous, so that `next_at_once` reads it."""
+        self._iterator: Iterator[S] | None = None
+        self._context: Context | None = None
+        self._index = 0
         self._asked: deque[asyncio.Future[tuple[int, S] | None]] = deque()
         self._first: tuple[int, S] | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -46,9 +53,56 @@ class Inputs(Generic[S]):
         """Inputs that were read for a worker that was cancelled before it received them."""
 
     async def peek(self) -> bool:
-        """Return whether there is any input; the first one is kept for `next`."""
-        self._first = await self.next()
+        """Return whether there is any input; the first one is kept for the next call."""
+        self._first = self.next_at_once() if self.at_once else await self.next()
         return self._first is not None
+
+    def next_at_once(self) -> tuple[int, S] | None:
+        """Return the next input of a synchronous iterable as `next` does."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        if self._ended or self._stopped:
+            return None
+        if self._context is None:
+            self._context = copy_context()
+        try:
+            given = self._context.run(self._advance)
+        except StopIteration:
+            self.exhausted = self._ended = True
+        except Exception as error:
+            self.error, self._ended = error, True
+        else:
+            self._index += 1
+            return self._index - 1, given
+        return None
+
+    def _advance(self) -> S:
+        if self._iterator is None:
+            assert isinstance(self._inputs, Iterable)
+            self._iterator = iter(self._inputs)
+        return next(self._iterator)
+
+    async def next(self) -> tuple[int, S] | None:
+        """Return the next input and its index; None at the end, after an error of the iterator, or after `stop`."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        if self._ended or self._stopped:
+            return None
+        loop = asyncio.get_running_loop()
+        if self._task is None:
+            self._task = loop.create_task(self._read())
+        asked: asyncio.Future[tuple[int, S] | None] = loop.create_future()
+        self._asked.append(asked)
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+        try:
+            return await asked
+        except asyncio.CancelledError:
+            if asked.done() and not asked.cancelled() and (given := asked.result()) is not None:
+                self.unclaimed.append(given)
+            raise
 
     def take_unclaimed(self) -> list[tuple[int, S]]:
         """Return the inputs that were read and that no worker has received."""
@@ -90,18 +144,18 @@ class Inputs(Generic[S]):
     async def aclose(self) -> None:
         """Stop reading, and wait until the iterator is closed."""
         self.stop()
+        # Not any `close`: an open file is an iterator, too, and belongs to the caller.
+        if isinstance(self._iterator, Generator) and self._context is not None:
+            self._context.run(self._iterator.close)
         if self._task is not None:
             await asyncio.wait([self._task])
             if not self._task.cancelled() and (error := self._task.exception()) is not None:
                 raise error
 
     async def _read(self) -> None:
-        inputs = self._inputs
+        assert isinstance(self._inputs, AsyncIterable)
         try:
-            if isinstance(inputs, AsyncIterable):
-                await self._read_from(aiter(inputs))
-            else:
-                await self._read_from(_Awaitable(iter(inputs)))
+            await self._read_from(aiter(self._inputs))
         except asyncio.CancelledError:
             if not self._stopped:
                 self.error = ConfigurationError("The iterator of the inputs cancelled itself.")
@@ -112,7 +166,6 @@ class Inputs(Generic[S]):
             self._release()
 
     async def _read_from(self, iterator: AsyncIterator[S]) -> None:
-        index = 0
         try:
             while not self._stopped:
                 asked, cancelled = await self._next_asked()
@@ -123,11 +176,11 @@ class Inputs(Generic[S]):
                     self.exhausted = True
                     return
                 if asked.done():
-                    self.unclaimed.append((index, given))
+                    self.unclaimed.append((self._index, given))
                 else:
-                    asked.set_result((index, given))
+                    asked.set_result((self._index, given))
                     self._asked.popleft()
-                index += 1
+                self._index += 1
         finally:
             # Now, instead of leaving it to garbage collection in some other task.
             close: Callable[[], Awaitable[object]] | None = getattr(iterator, "aclose", None)
@@ -162,24 +215,3 @@ def _thrown_into(iterator: AsyncIterator[S], error: BaseException) -> Awaitable[
     if isinstance(iterator, AsyncGenerator):
         return iterator.athrow(error)
     raise error
-
-
-class _Awaitable(Generic[S]):
-    """A synchronous iterator with the interface of an asynchronous one."""
-
-    def __init__(self, iterator: Iterator[S]) -> None:
-        self._iterator = iterator
-
-    def __aiter__(self) -> _Awaitable[S]:
-        return self
-
-    async def __anext__(self) -> S:
-        try:
-            return next(self._iterator)
-        except StopIteration:
-            raise StopAsyncIteration from None
-
-    async def aclose(self) -> None:
-        # Not any `close`: an open file is an iterator, too, and belongs to the caller.
-        if isinstance(self._iterator, Generator):
-            self._iterator.close()

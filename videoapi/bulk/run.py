@@ -225,8 +225,11 @@ class BulkRun(Generic[S]):
 
     async def _work(self) -> None:
         while (item := await self._next()) is not None:
-            outcome = item if isinstance(item, BulkOutcome) else await self._sender.send(item)
-            if outcome is not None:
+            if isinstance(item, BulkOutcome):
+                await self._emit(item)
+                # Thousands of invalid inputs must not hold up the event loop.
+                await asyncio.sleep(0)
+            elif (outcome := await self._sender.send(item)) is not None:
                 await self._emit(outcome)
 
     async def _next(self) -> BulkItem | BulkOutcome | None:
@@ -237,7 +240,8 @@ class BulkRun(Generic[S]):
             assert job is not None
             return await self._noted(item, job.sends_again(item))
         while not sender.must_stop() and not (job is not None and job.full):
-            given = await self._pipeline.until_closed(self._inputs.next)
+            inputs = self._inputs
+            given = inputs.next_at_once() if inputs.at_once else await self._pipeline.until_closed(inputs.next)
             if given is None:
                 return None
             prepared = self._prepared(*given)
