@@ -112,27 +112,6 @@ class Inputs(Generic[S]):
             self._first = None
         return unclaimed
 
-    async def next(self) -> tuple[int, S] | None:
-        """Return the next input and its index; None at the end, after an error of the iterator, or after `stop`."""
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        if self._ended or self._stopped:
-            return None
-        loop = asyncio.get_running_loop()
-        if self._task is None:
-            self._task = loop.create_task(self._read())
-        asked: asyncio.Future[tuple[int, S] | None] = loop.create_future()
-        self._asked.append(asked)
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
-        try:
-            return await asked
-        except asyncio.CancelledError:
-            if asked.done() and not asked.cancelled() and (given := asked.result()) is not None:
-                self.unclaimed.append(given)
-            raise
-
     def stop(self) -> None:
         """Read no more, also if the iterator is waiting; `next` returns None from now on."""
         if not self._stopped:

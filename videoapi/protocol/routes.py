@@ -113,11 +113,7 @@ class Request:
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         """Return a copy with headers added to those that it has."""
-<<<<<<< HEAD
-        # Not by `attrs.evolve`, which takes three times as long.
-=======
         # Not by `attrs.evolve`, which takes more than twice as long.
->>>>>>> calls2
         return Request(
             route=self.route,
             path=self.path,
