@@ -44,7 +44,7 @@ def test_progress_shows_the_settle_wait(
 ) -> None:
     monkeypatch.setattr(progress, "PLAIN_EVERY", 0.1)
     (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
-    sandbox.fault("rooms.create", "drop_after", times=2)
+    sandbox.fault("rooms.create", "drop_before", times=2)
     result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 1, "--settle", 2)
     assert result.exit_code == 0, result.output
     assert re.search(r"rooms: 1 of 3, .*2 creates in doubt: waiting [12] s for proof \(settle time\)", result.stderr)

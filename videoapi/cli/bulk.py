@@ -70,7 +70,7 @@ async def run_bulk(
         except VideoAPIError as error:
             if error is not summary.report.stopped:
                 # If nothing was done, the error says it all.
-                summary.stopped = "Stopped by an error" if file.total else None
+                summary.stopped = "Stopped by an error" if file.total > file.counts["not_sent"] else None
                 raise
         finally:
             summary.tell(time.monotonic() - began)
