@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from videoapi.creation.creator import Creator
 
 NAME: Final = "videoapi self-check, deleted soon"
-_BASE: Final = 0.5
-_CAP: Final = 20.0
+_BASE: Final = 0.25
+_CAP: Final = 5.0
 
 
 class SelfCheckRoom:
