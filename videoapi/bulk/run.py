@@ -269,7 +269,8 @@ class BulkRun(Generic[S]):
                 raise ValidationError(f"The key {key!r} appears twice in this run.", field="key")
             return self._plan.prepare(index, given, key, self._options)
         except VideoAPIError as error:
-            problem = error
+            # A traceback keeps its frames, and the report may keep thousands of these errors.
+            problem = error.with_traceback(None)
         except Exception as error:
             # Such as a key whose hash raises, or data nested too deeply.
             problem = ValidationError(f"The input cannot be read: it raised {type(error).__name__}.")
