@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -45,15 +46,30 @@ async def created_unaudited(target: Target) -> AsyncIterator[Run]:
     yield _many(target, audit=False)
 
 
-def _many(target: Target, *, audit: bool) -> Run:
-    from videoapi import RoomSettings, RoomSpec, VideoClient
+@asynccontextmanager
+async def created_with_keys(target: Target) -> AsyncIterator[Run]:
+    yield _many(target, audit=False, keys=True)
 
-    def spec() -> RoomSpec:
-        return RoomSpec(name=bodies.NAME, settings=RoomSettings(**bodies.settings()), sip=False, data=bodies.DATA)
+
+@asynccontextmanager
+async def created_with_journal(target: Target) -> AsyncIterator[Run]:
+    yield _many(target, audit=False, keys=True, journal=True)
+
+
+def _many(target: Target, *, audit: bool, keys: bool = False, journal: bool = False) -> Run:
+    from videoapi import RoomSettings, RoomSpec, VideoClient, new_reference
+
+    def spec(number: int) -> RoomSpec:
+        settings = RoomSettings(**bodies.settings())
+        return RoomSpec(bodies.NAME, settings=settings, sip=False, data=bodies.DATA, key=number if keys else None)
 
     async def run(calls: int, at_once: int) -> None:
-        async with VideoClient(APP_ID, APP_KEY, target.base_url, ca_file=target.ca_file) as client:
-            report = await client.rooms.create_many((spec() for _ in range(calls)), concurrency=at_once, audit=audit)
+        with tempfile.TemporaryDirectory() as folder:
+            job = {"job_id": new_reference(), "journal": f"{folder}/journal"} if journal else {}
+            async with VideoClient(APP_ID, APP_KEY, target.base_url, ca_file=target.ca_file) as client:
+                report = await client.rooms.create_many(
+                    map(spec, range(calls)), concurrency=at_once, audit=audit, **job
+                )
         assert report.counts["created"] == calls, report
         assert not report.duplicates
         assert not report.missing

@@ -17,6 +17,8 @@ VARIANTS: Final = {
     "the same again (control)": _HERE + "gathered",
     "create_many": _HERE + "created",
     "create_many, audit=False": _HERE + "created_unaudited",
+    "create_many, audit=False, keys": _HERE + "created_with_keys",
+    "create_many, audit=False, keys and journal": _HERE + "created_with_journal",
 }
 _WARM: Final = 512
 _ENOUGH: Final = 5

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -320,7 +320,7 @@ class CreateJob(Job):
         """
         if self._journal is not None:
             self._check_account()
-            await self._journal.sends_again(_entry(item), _identity(item), _spec(item))
+            await self._journal.intend(_entry(item), _identity(item), _spec(item), again=True)
 
     def give_up(self) -> list[BulkOutcome]:
         """Return the outcomes of creates still unresolved when the run is torn down, for its report."""
@@ -404,7 +404,7 @@ class CreateJob(Job):
         """
         try:
             if await self._check.delete(Patience()) and self._journal is not None:
-                self._journal.deleted(self._check_prefix)
+                await self._journal.forget_rooms(self._check_prefix)
         finally:
             if self._journal is not None:
                 await self._journal.aclose()
@@ -435,8 +435,9 @@ def _entry(item: BulkItem) -> str:
 
 def _identity(item: BulkItem) -> bytes:
     """Return a hash of the room's name and `owner_ref`, which identify it to the caller."""
-    identity: Any = [str(item.given.name), None if item.given.owner_ref is None else str(item.given.owner_ref)]
-    return hashlib.blake2s(json.dumps(identity).encode(), digest_size=8).digest()
+    name, owner_ref = str(item.given.name), item.given.owner_ref
+    identity = f"{len(name)}:{name}" if owner_ref is None else f"{len(name)}:{name}={owner_ref}"
+    return hashlib.blake2s(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def _spec(item: BulkItem) -> bytes:

@@ -42,6 +42,13 @@ CREATE TABLE IF NOT EXISTS creates (
 ) WITHOUT ROWID;
 COMMIT;
 """
+_FIND: Final = "SELECT reference, identity, spec, status, room_id FROM creates WHERE reference IN ({})"
+_INTEND: Final = "INSERT OR REPLACE INTO creates (job, reference, identity, spec) VALUES (?, ?, ?, ?)"
+_END: Final = "UPDATE creates SET status = ?, room_id = ? WHERE reference = ?"
+_SOON: Final = 0.02
+"""After which time the end of a create is written, in seconds."""
+_MOST: Final = 500
+"""How many intents one statement looks for; SQLite allows 999 parameters in its oldest versions."""
 EntryStatus = Literal["created", "failed", "not_sent"]
 
 
@@ -63,6 +70,44 @@ class Entry:
     room_id: str | None
 
 
+@attrs.define
+class _Batch:
+    """What is written in one transaction: first the ends, then the intents, then other queries."""
+
+    ends: list[tuple[str, str | None, str]] = attrs.field(factory=list)
+    intents: list[_Intent] = attrs.field(factory=list)
+    queries: list[_Query] = attrs.field(factory=list)
+    error: BaseException | None = None
+
+    def deliver(self) -> None:
+        """Give the waiting callers their results."""
+        tasks: list[_Intent | _Query] = [*self.intents, *self.queries]
+        for task in tasks:
+            if task.answer.done():
+                continue
+            if self.error is not None:
+                task.answer.set_exception(self.error)
+            else:
+                task.answer.set_result(task.result)
+
+
+@attrs.define
+class _Intent:
+    reference: str
+    identity: bytes
+    spec: bytes
+    again: bool
+    answer: asyncio.Future[Any]
+    result: Entry | None = None
+
+
+@attrs.define
+class _Query:
+    do: Callable[[sqlite3.Connection], Any]
+    answer: asyncio.Future[Any]
+    result: Any = None
+
+
 class Journal:
     """The journal file of a job; open it before the first intent and close it after the last.
 
@@ -79,8 +124,11 @@ class Journal:
             raise ConfigurationError(f"journal={str(path)!r}: give the path of a file, which outlives the process.")
         self._path = Path(path)
         self._job = job
-        self._work: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._next = _Batch()
+        self._flushing: asyncio.Handle | None = None
         self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._error: BaseException | None = None
 
     async def open(self, origin: str, app_id: str) -> bool:
@@ -92,6 +140,7 @@ class Journal:
         Raises:
             ConfigurationError: If the file cannot be opened, is not a journal, or belongs to another account.
         """
+        self._loop = asyncio.get_running_loop()
         # A daemon thread, so that a program that exits without closing does not hang.
         self._thread = threading.Thread(target=self._serve, name="videoapi-journal", daemon=True)
         self._thread.start()
@@ -113,8 +162,14 @@ class Journal:
             )
         return found
 
-    async def intend(self, reference: str, identity: bytes, spec: bytes) -> Entry | None:
+    async def intend(self, reference: str, identity: bytes, spec: bytes, *, again: bool = False) -> Entry | None:
         """Record that a create is about to be sent; the record is on disk when this returns.
+
+        Args:
+            reference: The create's reference.
+            identity: Hash of the name and owner_ref.
+            spec: Hash of the request body.
+            again: Whether an earlier attempt is proven to have created no room, so that its entry is replaced.
 
         Returns:
             The earlier entry if it says `created` or may have been sent, which is left as it is. None if the create
@@ -123,31 +178,14 @@ class Journal:
         Raises:
             ConfigurationError: If it cannot be written; the create must not be sent.
         """
-
-        def write(database: sqlite3.Connection) -> Entry | None:
-            row = database.execute(
-                "SELECT identity, spec, status, room_id FROM creates WHERE reference = ?", (reference,)
-            ).fetchone()
-            if row is not None and row[2] in (None, "created"):
-                return Entry(*row)
-            database.execute(
-                "INSERT OR REPLACE INTO creates (reference, job, identity, spec) VALUES (?, ?, ?, ?)",
-                (reference, self._job, identity, spec),
-            )
-            return None
-
-        return await self._ask(write)
-
-    async def sends_again(self, reference: str, identity: bytes, spec: bytes) -> None:
-        """Record that a create that was proven absent is about to be sent as it is now."""
-
-        def write(database: sqlite3.Connection) -> None:
-            database.execute(
-                "UPDATE creates SET identity = ?, spec = ?, status = NULL, room_id = NULL WHERE reference = ?",
-                (identity, spec, reference),
-            )
-
-        await self._ask(write)
+        loop = asyncio.get_running_loop()
+        intent = _Intent(reference, identity, spec, again, loop.create_future())
+        self._next.intents.append(intent)
+        if len(self._next.intents) == 1:
+            # All intents of one turn of the event loop share one commit.
+            self._flush_by(loop.call_soon(self._flush))
+        entry: Entry | None = await self._answer(intent.answer)
+        return entry
 
     async def has_rooms(self, prefix: str) -> bool:
         """Return whether a self-check room with this prefix may be left."""
@@ -158,26 +196,22 @@ class Journal:
 
         return await self._ask(read)
 
-    def deleted(self, prefix: str) -> None:
+    async def forget_rooms(self, prefix: str) -> None:
         """Record that all self-check rooms with this prefix were deleted."""
 
         def write(database: sqlite3.Connection) -> None:
             database.execute("DELETE FROM creates WHERE reference GLOB ?", (f"{prefix}*",))
 
-        self._work.put(_Task(write, None, None))
+        await self._ask(write)
 
     def ended(self, reference: str, status: EntryStatus, room_id: str | None = None) -> None:
         """Record how a create ended; written soon, and at the latest by `aclose`.
 
         Losing this record in a crash is harmless: the next process looks up the room.
         """
-
-        def write(database: sqlite3.Connection) -> None:
-            database.execute(
-                "UPDATE creates SET status = ?, room_id = ? WHERE reference = ?", (status, room_id, reference)
-            )
-
-        self._work.put(_Task(write, None, None))
+        self._next.ends.append((status, room_id, reference))
+        if self._flushing is None and self._loop is not None:
+            self._flush_by(self._loop.call_later(_SOON, self._flush))
 
     async def aclose(self) -> None:
         """Write pending records and close the file; it is closed when this returns, even if cancelled.
@@ -187,22 +221,39 @@ class Journal:
         """
         if self._thread is not None:
             thread, self._thread = self._thread, None
+            self._flush()
             self._work.put(None)
             await _joined(thread)
             if self._error is not None:
                 raise self._problem(self._error)
 
+    def _flush_by(self, handle: asyncio.Handle) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+        self._flushing = handle
+
+    def _flush(self) -> None:
+        """Pass the next batch to the thread."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        batch, self._next = self._next, _Batch()
+        self._work.put(batch)
+
     async def _ask(self, do: Callable[[sqlite3.Connection], T]) -> T:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        self._work.put(_Task(do, loop, answer))
+        query = _Query(do, asyncio.get_running_loop().create_future())
+        self._next.queries.append(query)
+        self._flush()
+        result: T = await self._answer(query.answer)
+        return result
+
+    async def _answer(self, answer: asyncio.Future[Any]) -> Any:
         try:
-            result: T = await answer
+            return await answer
         except ConfigurationError:
             raise
         except Exception as error:
             raise self._problem(error) from error
-        return result
 
     def _problem(self, error: BaseException) -> ConfigurationError:
         what = str(error) or type(error).__name__
@@ -213,35 +264,54 @@ class Journal:
         )
 
     def _serve(self) -> None:
-        """Run the queued tasks in the thread; each commit covers all tasks waiting."""
+        """Write the batches in the thread, each in one transaction."""
         database: sqlite3.Connection | None = None
         try:
             database = self._connect()
         except Exception as error:
             self._error = error
-        running = True
-        while running:
-            tasks, running = self._take()
-            if database is not None:
-                failed = _commit(database, tasks)
-                # What no caller waits for is reported by `aclose`.
-                self._error = self._error or failed
+        while (batch := self._work.get()) is not None:
+            if database is None:
+                batch.error = self._error
             else:
-                for task in tasks:
-                    task.fail(self._error or sqlite3.OperationalError("closed"))
+                batch.error = self._commit(database, batch)
+                # What no caller waits for is reported by `aclose`.
+                self._error = self._error or batch.error
+            # If the loop is closed, nothing waits for the results.
+            with contextlib.suppress(RuntimeError):
+                assert self._loop is not None
+                self._loop.call_soon_threadsafe(batch.deliver)
         if database is not None:
             database.close()
 
-    def _take(self) -> tuple[list[_Task], bool]:
-        tasks: list[_Task] = []
-        task = self._work.get()
-        while task is not None:
-            tasks.append(task)
-            try:
-                task = self._work.get_nowait()
-            except queue.Empty:
-                return tasks, True
-        return tasks, False
+    def _commit(self, database: sqlite3.Connection, batch: _Batch) -> Exception | None:
+        """Write a batch in one transaction; return the error if that failed."""
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            database.executemany(_END, batch.ends)
+            for start in range(0, len(batch.intents), _MOST):
+                self._write_intents(database, batch.intents[start : start + _MOST])
+            for query in batch.queries:
+                query.result = query.do(database)
+            database.execute("COMMIT")
+        except Exception as error:
+            with contextlib.suppress(sqlite3.Error):
+                database.execute("ROLLBACK")
+            return error
+        return None
+
+    def _write_intents(self, database: sqlite3.Connection, intents: list[_Intent]) -> None:
+        places = ", ".join("?" * len(intents))
+        rows = database.execute(_FIND.format(places), [intent.reference for intent in intents]).fetchall()
+        earlier = {row[0]: Entry(*row[1:]) for row in rows}
+        new = intents
+        if earlier:
+            for intent in intents:
+                entry = earlier.get(intent.reference)
+                if entry is not None and not intent.again and entry.status in (None, "created"):
+                    intent.result = entry
+            new = [intent for intent in intents if intent.result is None]
+        database.executemany(_INTEND, [(self._job, intent.reference, intent.identity, intent.spec) for intent in new])
 
     def _connect(self) -> sqlite3.Connection:
         self._path.touch(mode=0o600, exist_ok=True)
@@ -278,47 +348,3 @@ async def _joined(thread: threading.Thread) -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
-
-
-@attrs.frozen
-class _Task:
-    do: Callable[[sqlite3.Connection], Any]
-    loop: asyncio.AbstractEventLoop | None
-    answer: asyncio.Future[Any] | None
-
-    def succeed(self, result: Any) -> None:
-        self._call(lambda answer: answer.set_result(result))
-
-    def fail(self, error: BaseException) -> None:
-        self._call(lambda answer: answer.set_exception(error))
-
-    def _call(self, set_answer: Callable[[asyncio.Future[Any]], None]) -> None:
-        if self.loop is None or self.answer is None:
-            return
-        answer = self.answer
-
-        def deliver() -> None:
-            if not answer.done():
-                set_answer(answer)
-
-        # If the loop is closed, nothing waits for the result.
-        with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(deliver)
-
-
-def _commit(database: sqlite3.Connection, tasks: list[_Task]) -> Exception | None:
-    """Run the tasks in one transaction; return the error if that failed."""
-    results: list[tuple[_Task, Any]] = []
-    try:
-        database.execute("BEGIN IMMEDIATE")
-        results = [(task, task.do(database)) for task in tasks]
-        database.execute("COMMIT")
-    except Exception as error:
-        with contextlib.suppress(sqlite3.Error):
-            database.execute("ROLLBACK")
-        for task in tasks:
-            task.fail(error)
-        return error
-    for task, result in results:
-        task.succeed(result)
-    return None
