@@ -21,7 +21,7 @@ from videoapi.sandbox import Sandbox
 JOURNALS = pytest.mark.parametrize("journal", [False, True], ids=["without journal", "with journal"])
 WAYS = pytest.mark.parametrize("way", ["create_many", "create_each"])
 UNREADABLE = {"status": 200, "body": b'{"result": 0, "rooms": []} and more'}
-pytestmark = pytest.mark.timeout(40)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(40)]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import attrs
 from history.checker import Event, Truth
 from videoapi import CreateOutcomeUnknown, VideoAPIError, VideoClient
 from videoapi.bulk import BulkOutcome
-from videoapi.events import AttemptEvent
+from videoapi.events import AttemptEvent, CallEvent
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
 from videoapi.sandbox import LedgerEntry, Sandbox
@@ -25,7 +25,7 @@ LATE: Final = 0.12
 """Maximum delay of late execution in a run, in seconds."""
 LAG: Final = 0.12
 """Lag of the room list, in seconds."""
-SETTLE: Final = 0.35
+SETTLE: Final = 0.6
 """More than both together, with a margin for a busy machine."""
 SELF_CHECK: Final = "videoapi self-check"
 KINDS: Final = (
@@ -122,8 +122,10 @@ class Diary:
 
     def attempted(self, event: object) -> None:
         """Count the requests that may have reached the service. An event listener."""
-        if isinstance(event, AttemptEvent) and event.verdict != "not_sent":
-            self.accounted += 1
+        sent = isinstance(event, AttemptEvent) and event.verdict != "not_sent"
+        # The attempt of a look-up that its deadline has cancelled.
+        cut_off = isinstance(event, CallEvent) and event.verdict == "cancelled"
+        self.accounted += sent or cut_off
 
     def outcome(self, outcome: BulkOutcome) -> None:
         """Record the outcome of an item of a bulk run."""

@@ -25,7 +25,7 @@ seeded = pytest.mark.parametrize("seed", SEEDS)
 LONGER = 0.8
 """Settle time where requests execute so late that a client which does not wait is sure to be wrong."""
 
-pytestmark = pytest.mark.timeout(50)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(50)]
 
 
 def lost(seed: int, creates: int, late: float = 0.12) -> list[Any]:
