@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
@@ -22,10 +22,11 @@ from videoapi.creation.references import JobReferences, variants, with_location
 from videoapi.creation.scan import ListedRoom, Patience, get_room
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, Step, attempted, given_up, inherited
-from videoapi.errors import ConfigurationError, NotFound, ValidationError
+from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.events import log, log_unknown
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
+from videoapi.protocol.envelope import InvalidJSON, parse
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.types import Verdict
 
@@ -195,7 +196,7 @@ class CreateJob(Job):
                 return await self._from_journal(item, entry)
         listed = self._listed(item)
         if listed is not None:
-            return await self._existing(item, listed)
+            return self._existing(item, listed, _change(item, listed))
         if entry is not None or (self._survey is not None and not self._trusted):
             self._put_in_doubt(item, inherited(self._opened_at), None)
         return None
@@ -219,23 +220,24 @@ class CreateJob(Job):
         changed = entry.spec != _spec(item)
         return self._made(item, room_id, await self._fetched(room_id), changed)
 
-    async def _existing(self, item: BulkItem, listed: ListedRoom) -> BulkOutcome:
-        """Return the outcome of an item whose room an earlier run created."""
-        assert listed.raw is not None
-        change = change_of(json.loads(item.request.body or b"{}"), json.loads(listed.raw))
+    def _existing(self, item: BulkItem, listed: ListedRoom, change: Change) -> BulkOutcome:
+        """Return the outcome of an item whose room the list shows."""
         self._write(item, "created", listed.room_id)
         if change is Change.IDENTITY:
             return _another_room(item, listed.room_id)
-        room = listed.room if self._options.keep_rooms else None
+        room: Room | None = None
+        if self._options.keep_rooms:
+            # It exists even if it cannot be decoded.
+            with contextlib.suppress(ValueError):
+                room = listed.room
         return self._made(item, listed.room_id, room, change is Change.CONTENT)
 
     async def _fetched(self, room_id: str) -> Room | None:
-        if not self._options.keep_rooms:
-            return None
-        try:
-            room: Room = await self._pipeline.run(get_room(self._pipeline, room_id))
-        except NotFound:
-            return None
+        """Return a room that the journal knows; None if it is gone or cannot be read now."""
+        room: Room | None = None
+        if self._options.keep_rooms:
+            with contextlib.suppress(Exception):
+                room = await self._pipeline.run(get_room(self._pipeline, room_id))
         return room
 
     # While sending
@@ -334,15 +336,9 @@ class CreateJob(Job):
         doubt.create = given_up(doubt.create)
         listed = doubt.listed
         if doubt.create.step is Step.MADE and listed is not None:
-            change = Change.NONE
-            if doubt.outcome is None:
-                # It was sent by an earlier run, perhaps from another spec.
-                change = change_of(json.loads(item.request.body or b"{}"), json.loads(listed.raw or b"{}"))
-            self._write(item, "created", listed.room_id)
-            if change is Change.IDENTITY:
-                return _another_room(item, listed.room_id)
-            room = listed.room if self._options.keep_rooms else None
-            return self._made(item, listed.room_id, room, change is Change.CONTENT)
+            # If this run has not sent it, it may come from another spec.
+            change = _change(item, listed) if doubt.outcome is None else Change.NONE
+            return self._existing(item, listed, change)
         if doubt.create.step is Step.NOT_MADE:
             self._write(item, "failed")
             return failed(item, "failed", doubt.error())
@@ -426,6 +422,13 @@ def _another_room(item: BulkItem, room_id: str) -> BulkOutcome:
         reference=_reference(item),
     )
     return attrs.evolve(failed(item, "failed", error), room_id=room_id)
+
+
+def _change(item: BulkItem, listed: ListedRoom) -> Change:
+    try:
+        return change_of(parse(item.request.body or b""), parse(listed.raw or b""))
+    except InvalidJSON:
+        return Change.NONE
 
 
 def _entry(item: BulkItem) -> str:
