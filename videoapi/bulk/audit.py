@@ -11,8 +11,10 @@ from typing import Final
 from videoapi.bulk.compact import CompactMap
 from videoapi.bulk.report import BulkOutcome, BulkReport
 from videoapi.creation.creator import Creator
+from videoapi.creation.patience import Patience
+from videoapi.creation.proof import Scan, get_room
 from videoapi.creation.references import reference_in
-from videoapi.creation.scan import ListedRoom, Patience, Scan, get_room
+from videoapi.creation.scan import ListedRoom
 from videoapi.errors import NotFound, VideoAPIError
 from videoapi.events import log
 from videoapi.models.rooms import Room

@@ -18,8 +18,10 @@ from videoapi.creation.changes import Change, change_of
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
 from videoapi.creation.journal import Entry, EntryStatus, Journal
+from videoapi.creation.patience import Patience
+from videoapi.creation.proof import get_room
 from videoapi.creation.references import JobReferences, variants, with_location
-from videoapi.creation.scan import ListedRoom, Patience, get_room
+from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, Step, attempted, given_up, inherited
 from videoapi.errors import ConfigurationError, ValidationError

@@ -19,7 +19,7 @@ from videoapi.bulk.inputs import Inputs
 from videoapi.bulk.report import BulkOutcome, BulkProgress, BulkReport
 from videoapi.bulk.sending import BulkItem, Job, Plan, Sender, checked_concurrency, failed
 from videoapi.config import positive_seconds
-from videoapi.creation.scan import Patience
+from videoapi.creation.patience import Patience
 from videoapi.errors import ConfigurationError, ConnectionFailed, CredentialsUnavailable, ValidationError, VideoAPIError
 from videoapi.pipeline.pipeline import Pipeline
 

@@ -10,8 +10,10 @@ from typing import Final, Literal
 from videoapi.creation.create_request import new_reference
 from videoapi.creation.doubts import Doubt, still_unknown
 from videoapi.creation.memory import Memory, can_be_known
+from videoapi.creation.patience import Patience
+from videoapi.creation.proof import Scan, Scanner, get_room
 from videoapi.creation.references import DATA_KEY, JobReferences, is_in_data, is_reference, reference_in, variants
-from videoapi.creation.scan import ListedRoom, Patience, Scan, Scanner, Visitor, get_room
+from videoapi.creation.scan import ListedRoom, Visitor
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, CreatePolicy, ScanResult, Step, attempted, given_up, scanned
 from videoapi.errors import CreateOutcomeUnknown, ValidationError, VideoAPIError

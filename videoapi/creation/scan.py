@@ -1,33 +1,23 @@
-"""Finding rooms by their reference: one streamed read of the room list serves all waiting calls.
-
-A listed reference proves that the room exists. A missing one proves that it does not only if the
-scan is complete and shows the known rooms unchanged. A list that is capped, filtered or truncated,
-or that drops or shortens references, does not show them all and proves nothing.
-"""
+"""One streamed read of the room list serves all that wait for it: the rooms that carry a reference."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
-from functools import partial
 from typing import Any, Final, Protocol
 
 import attrs
 import msgspec
 
-from videoapi.creation.create_request import ROOM
-from videoapi.creation.memory import KnownRoom, Memory
-from videoapi.creation.references import DATA_KEY, is_reference, reference_in
-from videoapi.errors import ConfigurationError, NotFound, ProtocolError, VideoAPIError
-from videoapi.events import log
+from videoapi.creation.references import DATA_KEY, is_reference
+from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
-from videoapi.protocol.backoff import jitter
 from videoapi.protocol.envelope import InvalidJSON, parse
-from videoapi.protocol.routes import GET_ROOM, LIST_ROOMS, Options, Request
+from videoapi.protocol.routes import LIST_ROOMS, Options, Request
 from videoapi.protocol.types import Verdict
 from videoapi.streaming.splitter import Block
 from videoapi.streaming.streamed_response import StreamedResponse, StreamTimeout
@@ -35,11 +25,6 @@ from videoapi.streaming.streamed_response import StreamedResponse, StreamTimeout
 PREFIX: Final = b"vx"
 """The start of every reference, so that the text of every room that carries one contains it."""
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
-_TRIES: Final = 3
-_NAP: Final = 0.25
-_BACKOFF: Final = (0.5, 10.0)
-_MOST_UNREADABLE: Final = 8
-"""How many readings in a row may arrive and be unreadable; each is retried like any read."""
 _MOST_BYTES: Final = 16 * 1024**3
 """High, because the list has no pages and almost nothing of it is kept: a million rooms exceed 1 GiB."""
 
@@ -74,101 +59,6 @@ class Visitor(Protocol):
     def visit(self, room: ListedRoom) -> None:
         """See a room."""
         ...
-
-
-@attrs.frozen
-class Scan:
-    """The result of one read of the room list.
-
-    Args:
-        began: When it started, in seconds of the event loop's clock.
-        found: Rooms by the reference they carry, oldest first.
-        error: Why it is incomplete; None if it is complete.
-        contradiction: Which known room it should have shown but did not; empty if none.
-        standing: Known rooms, older than the settle time, that it showed.
-        lag: The longest time for which a known room has existed that it did not show yet, in seconds.
-    """
-
-    began: float
-    found: dict[str, list[ListedRoom]]
-    error: VideoAPIError | None = None
-    contradiction: str = ""
-    standing: tuple[KnownRoom, ...] = ()
-    lag: float = 0.0
-
-    def proves_absence(self, in_data: bool | None) -> bool:
-        """Return whether a reference that it does not show is on no room.
-
-        Args:
-            in_data: Location of the reference: in `data`, in `owner_ref`, or None if that is not known.
-        """
-        forms = (True, False) if in_data is None else (in_data,)
-        shown = all(any(room.serves(form) for room in self.standing) for form in forms)
-        return self.error is None and not self.contradiction and shown
-
-
-def _never() -> bool:
-    return False
-
-
-@attrs.define
-class Patience:
-    """How long look-ups are repeated, and what their cost is charged to.
-
-    Args:
-        paid: Whether each read is a single request, paid from the account's retry budget and refunded if it succeeds.
-        give_up_after: Seconds for which a list that cannot be read is read again; 0 for single creates.
-        stopping: Polled while waiting; true ends the wait.
-        waits_until: Called with the end of each settle wait, in seconds of the event loop's clock, and with None
-            after it.
-    """
-
-    paid: bool = False
-    give_up_after: float = 0.0
-    stopping: Callable[[], bool] = _never
-    waits_until: Callable[[float | None], object] = lambda moment: None
-    _failing_since: float | None = None
-    _failures: int = 0
-
-    def applied_to(self, pipeline: Pipeline) -> Pipeline:
-        """Return the pipeline with waits for the account's pause and rate that end with the run."""
-        if self.stopping is _never:
-            return pipeline
-        return attrs.evolve(pipeline, options=attrs.evolve(pipeline.options, must_stop=self.stopping))
-
-    async def reads_again(self, pipeline: Pipeline, error: VideoAPIError | None) -> bool:
-        """Decide whether to read the list again after an error, and wait for the backoff.
-
-        Between two readings that succeed, `give_up_after` counts once.
-        """
-        now = asyncio.get_running_loop().time()
-        if error is None:
-            self._failing_since, self._failures = None, 0
-            return False
-        if self._failing_since is None:
-            self._failing_since = now
-        self._failures += 1
-        wait = max(_BACKOFF[0] / 2, jitter(*_BACKOFF, self._failures, pipeline.retries.clock.random()))
-        # A list that arrives, and again cannot be read, is not an outage that ends.
-        hopeless = _is_final(error) or (error.status == 200 and self._failures >= _MOST_UNREADABLE)
-        if hopeless or self.stopping() or now + wait - self._failing_since > self.give_up_after:
-            return False
-        log.info("the list of rooms could not be read (%s); reading it again in %.1f s", error, wait)
-        await self.sleep(pipeline, wait)
-        return True
-
-    async def sleep(self, pipeline: Pipeline, seconds: float) -> None:
-        """Sleep for some seconds, or until the run or the client ends."""
-        end = asyncio.get_running_loop().time() + seconds
-        await self.sleep_until(pipeline, lambda: end)
-
-    async def sleep_until(self, pipeline: Pipeline, moment: Callable[[], float]) -> None:
-        """Sleep until a moment of the event loop's clock, or until the run or the client ends."""
-        clock = asyncio.get_running_loop().time
-        # In short sleeps: the moment moves when the list is seen to lag, and the run may be stopped.
-        # Never on a test's clock: the settle time is that of the service.
-        while (left := moment() - clock()) > 0 and not self.stopping():
-            await pipeline.until_closed(partial(asyncio.sleep, min(left, _NAP)))
 
 
 @attrs.define(eq=False)
@@ -213,126 +103,6 @@ class ListReader:
             return batch.read
         finally:
             self._lock.release()
-
-
-class Scanner:
-    """Looks for references in the room list, on behalf of one client.
-
-    Args:
-        memory: The known rooms.
-        settle: Returns the settle time, after which the list must show a room, in seconds.
-    """
-
-    def __init__(self, memory: Memory, settle: Callable[[], float]) -> None:
-        self._memory = memory
-        self._settle = settle
-
-    async def look(
-        self,
-        pipeline: Pipeline,
-        references: Iterable[str] = (),
-        visitor: Visitor | None = None,
-        patience: Patience | None = None,
-    ) -> Scan:
-        """Scan the room list, with a read that starts after this call.
-
-        A list that cannot be read is read again after a backoff, for as long as the patience lasts.
-
-        Args:
-            pipeline: Streams the list.
-            references: References to look for; their complete rooms are kept.
-            visitor: Sees the rooms with any other reference, too.
-            patience: How often to read; by default once, with the usual retries.
-        """
-        patience = patience or Patience()
-        look = partial(self._look, patience.applied_to(pipeline), list(references), visitor, patience)
-        scan = await look()
-        while await patience.reads_again(pipeline, scan.error):
-            scan = await look()
-        return scan
-
-    async def _look(
-        self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, patience: Patience
-    ) -> Scan:
-        """Read the list once; a read that outlasts the run is ended."""
-        if patience.stopping is _never:
-            return await self._read(pipeline, references, visitor, patience.paid)
-        reading = asyncio.ensure_future(self._read(pipeline, references, visitor, patience.paid))
-        try:
-            while not reading.done() and not patience.stopping():
-                await asyncio.wait([reading], timeout=_NAP)
-        finally:
-            if not reading.done():
-                reading.cancel()
-                await asyncio.wait([reading])
-        if reading.cancelled():
-            ended = ProtocolError("The run ended before the list of rooms was read.")
-            return Scan(asyncio.get_running_loop().time(), {}, ended)
-        return reading.result()
-
-    async def _read(self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, paid: bool) -> Scan:
-        rooms = self._memory.rooms()
-        reader = pipeline.account.shared.setdefault(ListReader, ListReader())
-        known = {room.reference for room in rooms}
-        began, found, error = await reader.read(pipeline, references, known, visitor, 1 if paid else _TRIES)
-        if error is not None:
-            return Scan(began, found, error)
-        settled = began - self._settle()
-        unseen: list[KnownRoom] = []
-        standing: list[KnownRoom] = []
-        for room in rooms:
-            if not _shows(found, room):
-                if room.made_at <= began:
-                    unseen.append(room)
-            elif room.made_at <= settled:
-                standing.append(room)
-        contradiction = await self._contradiction(pipeline, [room for room in unseen if room.made_at <= settled])
-        lag = max((began - room.made_at for room in unseen if room.made_at > settled), default=0.0)
-        return Scan(began, found, None, contradiction, tuple(standing), lag)
-
-    async def _contradiction(self, pipeline: Pipeline, unseen: Iterable[KnownRoom]) -> str:
-        """Return which of the rooms that the list lacks exists; forget those that were deleted."""
-        for room in unseen:
-            try:
-                found: Room = await pipeline.run(get_room(pipeline, room.room_id))
-            except NotFound:
-                self._memory.forget_room(room.room_id)
-                continue
-            except VideoAPIError as error:
-                return f"the list does not show room {room.room_id}, which could not be read ({type(error).__name__})"
-            if reference_in(found.owner_ref, found.data) == room.reference:
-                return f"the list does not show room {room.room_id}, which exists"
-            # Another client has overwritten the reference.
-            self._memory.forget_room(room.room_id)
-        return ""
-
-
-def _is_final(error: VideoAPIError) -> bool:
-    """Return whether reading the list again cannot help: credentials, base URL, a closed client."""
-    if isinstance(error, ConfigurationError):
-        return True
-    return error.status is not None and 300 <= error.status < 500 and error.status not in (408, 425, 429)
-
-
-def get_room(pipeline: Pipeline, room_id: str) -> Request:
-    """Return the request for one room."""
-    return Request(
-        route=GET_ROOM,
-        path=GET_ROOM.path(room_id),
-        options=pipeline.options,
-        decoder=ROOM,
-        accepts=lambda room: room.room_id == room_id,
-    )
-
-
-def _shows(found: dict[str, list[ListedRoom]], known: KnownRoom) -> bool:
-    """Return whether a list shows a known room with its reference in the original locations."""
-    return any(
-        one.room_id == known.room_id
-        and (one.in_data or not known.in_data)
-        and (one.in_owner_ref or not known.in_owner_ref)
-        for one in found.get(known.reference, ())
-    )
 
 
 async def _read_with_retries(

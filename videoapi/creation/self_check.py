@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from videoapi.creation.create_request import create_request, new_self_check_reference
+from videoapi.creation.patience import Patience
 from videoapi.creation.references import DATA_KEY
-from videoapi.creation.scan import ListedRoom, Patience
+from videoapi.creation.scan import ListedRoom
 from videoapi.events import log
 from videoapi.models.rooms import RoomSpec
 from videoapi.pipeline.pipeline import Pipeline

@@ -20,8 +20,8 @@ from videoapi.bulk import (
 from videoapi.bulk.create_job import CreateJob, JobOptions
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.creator import Creator, OnUnknown
+from videoapi.creation.proof import get_room
 from videoapi.creation.references import DATA_KEY, JobReferences, is_reference
-from videoapi.creation.scan import get_room
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
 from videoapi.models.codec import ResponseDecoder, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip

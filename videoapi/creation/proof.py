@@ -1,0 +1,160 @@
+"""What a reading of the room list proves.
+
+A listed reference proves that the room exists. A missing one proves that it does not only if the
+reading is complete and shows the known rooms unchanged. A list that is capped, filtered or truncated,
+or that drops or shortens references, does not show them all and proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
+
+import attrs
+
+from videoapi.creation.create_request import ROOM
+from videoapi.creation.memory import KnownRoom, Memory
+from videoapi.creation.patience import Patience
+from videoapi.creation.references import reference_in
+from videoapi.creation.scan import ListedRoom, ListReader, Visitor
+from videoapi.errors import NotFound, ProtocolError, VideoAPIError
+from videoapi.models.rooms import Room
+from videoapi.pipeline.pipeline import Pipeline
+from videoapi.protocol.routes import GET_ROOM, Request
+
+_TRIES: Final = 3
+
+
+@attrs.frozen
+class Scan:
+    """The result of one read of the room list.
+
+    Args:
+        began: When it started, in seconds of the event loop's clock.
+        found: Rooms by the reference they carry, oldest first.
+        error: Why it is incomplete; None if it is complete.
+        contradiction: Which known room it should have shown but did not; empty if none.
+        standing: Known rooms, older than the settle time, that it showed.
+        lag: The longest time for which a known room has existed that it did not show yet, in seconds.
+    """
+
+    began: float
+    found: dict[str, list[ListedRoom]]
+    error: VideoAPIError | None = None
+    contradiction: str = ""
+    standing: tuple[KnownRoom, ...] = ()
+    lag: float = 0.0
+
+    def proves_absence(self, in_data: bool | None) -> bool:
+        """Return whether a reference that it does not show is on no room.
+
+        Args:
+            in_data: Location of the reference: in `data`, in `owner_ref`, or None if that is not known.
+        """
+        forms = (True, False) if in_data is None else (in_data,)
+        shown = all(any(room.serves(form) for room in self.standing) for form in forms)
+        return self.error is None and not self.contradiction and shown
+
+
+class Scanner:
+    """Looks for references in the room list, on behalf of one client.
+
+    Args:
+        memory: The known rooms.
+        settle: Returns the settle time, after which the list must show a room, in seconds.
+    """
+
+    def __init__(self, memory: Memory, settle: Callable[[], float]) -> None:
+        self._memory = memory
+        self._settle = settle
+
+    async def look(
+        self,
+        pipeline: Pipeline,
+        references: Iterable[str] = (),
+        visitor: Visitor | None = None,
+        patience: Patience | None = None,
+    ) -> Scan:
+        """Scan the room list, with a read that starts after this call.
+
+        A list that cannot be read is read again after a backoff, for as long as the patience lasts.
+
+        Args:
+            pipeline: Streams the list.
+            references: References to look for; their complete rooms are kept.
+            visitor: Sees the rooms with any other reference, too.
+            patience: How often to read; by default once, with the usual retries.
+        """
+        patience = patience or Patience()
+        look = partial(self._look, patience.applied_to(pipeline), list(references), visitor, patience)
+        scan = await look()
+        while await patience.reads_again(pipeline, scan.error):
+            scan = await look()
+        return scan
+
+    async def _look(
+        self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, patience: Patience
+    ) -> Scan:
+        """Read the list once; a read that outlasts the run is ended."""
+        began = asyncio.get_running_loop().time()
+        scan = await patience.unless_stopped(self._read(pipeline, references, visitor, patience.paid))
+        return scan or Scan(began, {}, ProtocolError("The run ended before the list of rooms was read."))
+
+    async def _read(self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, paid: bool) -> Scan:
+        rooms = self._memory.rooms()
+        reader = pipeline.account.shared.setdefault(ListReader, ListReader())
+        known = {room.reference for room in rooms}
+        began, found, error = await reader.read(pipeline, references, known, visitor, 1 if paid else _TRIES)
+        if error is not None:
+            return Scan(began, found, error)
+        settled = began - self._settle()
+        unseen: list[KnownRoom] = []
+        standing: list[KnownRoom] = []
+        for room in rooms:
+            if not _shows(found, room):
+                if room.made_at <= began:
+                    unseen.append(room)
+            elif room.made_at <= settled:
+                standing.append(room)
+        contradiction = await self._contradiction(pipeline, [room for room in unseen if room.made_at <= settled])
+        lag = max((began - room.made_at for room in unseen if room.made_at > settled), default=0.0)
+        return Scan(began, found, None, contradiction, tuple(standing), lag)
+
+    async def _contradiction(self, pipeline: Pipeline, unseen: Iterable[KnownRoom]) -> str:
+        """Return which of the rooms that the list lacks exists; forget those that were deleted."""
+        for room in unseen:
+            try:
+                found: Room = await pipeline.run(get_room(pipeline, room.room_id))
+            except NotFound:
+                self._memory.forget_room(room.room_id)
+                continue
+            except VideoAPIError as error:
+                return f"the list does not show room {room.room_id}, which could not be read ({type(error).__name__})"
+            if reference_in(found.owner_ref, found.data) == room.reference:
+                return f"the list does not show room {room.room_id}, which exists"
+            # Another client has overwritten the reference.
+            self._memory.forget_room(room.room_id)
+        return ""
+
+
+def get_room(pipeline: Pipeline, room_id: str) -> Request:
+    """Return the request for one room."""
+    return Request(
+        route=GET_ROOM,
+        path=GET_ROOM.path(room_id),
+        options=pipeline.options,
+        decoder=ROOM,
+        accepts=lambda room: room.room_id == room_id,
+    )
+
+
+def _shows(found: dict[str, list[ListedRoom]], known: KnownRoom) -> bool:
+    """Return whether a list shows a known room with its reference in the original locations."""
+    return any(
+        one.room_id == known.room_id
+        and (one.in_data or not known.in_data)
+        and (one.in_owner_ref or not known.in_owner_ref)
+        for one in found.get(known.reference, ())
+    )
