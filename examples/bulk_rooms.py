@@ -9,7 +9,7 @@ import csv
 import sys
 from collections.abc import Iterator
 
-from videoapi import RoomSpec, VideoClient
+from videoapi import RoomSpec, VideoAPIError, VideoClient
 
 
 def specs(path: str) -> Iterator[RoomSpec]:
@@ -20,9 +20,12 @@ def specs(path: str) -> Iterator[RoomSpec]:
 
 async def main(path: str) -> int:
     async with VideoClient() as client, client.rooms.create_each(specs(path), concurrency=16) as outcomes:
-        async for outcome in outcomes:
-            # "unknown": the room may exist. Look it up by its reference: creating it again could duplicate it.
-            print(outcome.key, outcome.status, outcome.room_id or outcome.error, outcome.reference)
+        try:
+            async for outcome in outcomes:
+                # "unknown": the room may exist. Look it up by its reference: creating it again could duplicate it.
+                print(outcome.key, outcome.status, outcome.room_id or outcome.error, outcome.reference)
+        except VideoAPIError as error:
+            print(f"Stopped before the end: {error}")
         report = outcomes.report
     print(f"{report.total} rooms: {dict(report.counts)}")
     return 0 if report.exhausted and report.counts["created"] == report.total else 1
