@@ -109,7 +109,7 @@ class Audit:
         report: Receives what was found.
         rooms: The rooms acknowledged.
         is_check: Returns whether a reference is that of a self-check room.
-        dedupe: Whether surplus rooms are deleted.
+        may_delete: Returns whether the surplus rooms with a reference are deleted.
     """
 
     def __init__(
@@ -119,15 +119,14 @@ class Audit:
         report: BulkReport,
         rooms: AcknowledgedRooms,
         is_check: Callable[[str], bool],
-        *,
-        dedupe: bool,
+        may_delete: Callable[[str], bool],
     ) -> None:
         self._creator = creator
         self._pipeline = pipeline
         self._report = report
         self._rooms = rooms
         self._is_check = is_check
-        self._dedupe = dedupe
+        self._may_delete = may_delete
 
     async def run(self, last_sent: float, patience: Patience) -> Scan:
         """Read the list once; a second time if it shows rooms that the run did not report as created.
@@ -158,7 +157,7 @@ class Audit:
             if len(rooms) > 1:
                 rooms.sort(key=lambda room: (room.created, room.room_id))
                 self._report.duplicates[reference] = tuple(room.room_id for room in rooms)
-                if self._dedupe:
+                if self._may_delete(reference):
                     await self._delete_surplus(rooms)
         return scan.error is None
 

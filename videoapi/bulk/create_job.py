@@ -14,7 +14,7 @@ import attrs
 from videoapi.bulk.audit import AcknowledgedRooms, Audit
 from videoapi.bulk.report import BulkOutcome, BulkReport
 from videoapi.bulk.sending import BulkItem, Job, failed
-from videoapi.creation.changes import Change, change_of
+from videoapi.creation.changes import Change, change_of, identity_of
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
 from videoapi.creation.journal import Entry, EntryStatus, Journal
@@ -97,7 +97,7 @@ class CreateJob(Job):
         self._creator = creator
         self._pipeline = pipeline
         self._options = options
-        references = JobReferences(options.job_id)
+        self._references = references = JobReferences(options.job_id)
         self._prefix = references.prefix
         self._journal = Journal(options.journal, options.job_id) if options.journal is not None else None
         self._check_prefix = references.self_check_prefix
@@ -111,6 +111,7 @@ class CreateJob(Job):
         self._opened_at = 0.0
         self._last_sent = float("-inf")
         self._forms: set[bool] = set()
+        self._inherited: set[str] = set()
         self._doubts: dict[int, Doubt] = {}
         self._again: dict[int, Create] = {}
 
@@ -128,6 +129,7 @@ class CreateJob(Job):
             VideoAPIError: If the room list of a resumable job cannot be read.
         """
         self._report, self._patience = report, patience
+        self._creator.in_progress[self._prefix] += 1
         self._pipeline = patience.applied_to(self._pipeline)
         # Another process may have sent its last create just now.
         self._opened_at = self._clock()
@@ -150,7 +152,10 @@ class CreateJob(Job):
         return asyncio.get_running_loop().time()
 
     async def _survey_now(self) -> tuple[_Survey, bool]:
-        """Read the list; return the job's rooms in it, and whether it proves that the job has no other rooms."""
+        """Read the list; return the job's rooms in it, and whether it proves that the job has no other rooms.
+
+        Self-check rooms of the job show that it has run, and are adopted.
+        """
         survey = _Survey(self._prefix)
         scan = await self._creator.look(self._pipeline, visitor=survey, patience=self._patience)
         if scan.error is not None:
@@ -169,7 +174,7 @@ class CreateJob(Job):
             always: Whether to wait also if the list does not show any room of the job yet.
         """
         survey, _ = await self._survey_now()
-        if not always and not survey.rooms:
+        if not always and not survey.rooms and not self._check.adopted:
             return
         await self._check.ensure({False, True}, self._patience)
         await self._creator.wait_for_proof(
@@ -200,8 +205,33 @@ class CreateJob(Job):
         if listed is not None:
             return self._existing(item, listed, _change(item, listed))
         if entry is not None or (self._survey is not None and not self._trusted):
+            self._inherited.add(_reference(item))
             self._put_in_doubt(item, inherited(self._opened_at), None)
         return None
+
+    async def recall_invalid(self, outcome: BulkOutcome) -> BulkOutcome:
+        """Return the outcome of an input that is invalid now; an earlier run may have created its room."""
+        if outcome.error is None or not self._options.resumable:
+            return outcome
+        try:
+            reference = self._references.of_key(outcome.key)
+        except ValidationError:
+            return outcome
+        entry = None
+        if self._journal is not None:
+            entry = await self._journal.find(with_location(reference, in_data=False))
+        listed = next((room for form in variants(reference) if (room := (self._survey or {}).get(form))), None)
+        room_id = listed.room_id if listed is not None else entry.room_id if entry is not None else None
+        in_doubt = (entry is not None and entry.status is None) or not self._trusted
+        if room_id is None and not in_doubt:
+            return outcome
+        error = outcome.error
+        error.may_have_executed, error.reference = True, reference
+        if room_id is not None:
+            error.message += f" Room {room_id} was created under this key earlier."
+        else:
+            error.message += " An earlier run may have created a room under this key."
+        return attrs.evolve(outcome, reference=reference, room_id=room_id)
 
     def _check_account(self) -> None:
         if self._pipeline.app_id != self._app_id:
@@ -224,6 +254,7 @@ class CreateJob(Job):
 
     def _existing(self, item: BulkItem, listed: ListedRoom, change: Change) -> BulkOutcome:
         """Return the outcome of an item whose room the list shows."""
+        self._creator.know_listed(listed)
         self._write(item, "created", listed.room_id)
         if change is Change.IDENTITY:
             return _another_room(item, listed.room_id)
@@ -370,7 +401,7 @@ class CreateJob(Job):
         if not self._options.audit or not (self._rooms or self._last_sent > 0):
             return
         owns = self._check.owns
-        audit = Audit(self._creator, self._pipeline, self._report, self._rooms, owns, dedupe=self._options.dedupe)
+        audit = Audit(self._creator, self._pipeline, self._report, self._rooms, owns, self._may_delete_surplus)
         try:
             if self._options.audit == "settled":
                 await self._audit_settled(audit)
@@ -383,6 +414,10 @@ class CreateJob(Job):
         for reference, rooms in self._rooms.strays.items():
             if owns(reference):
                 self._check.adopt(rooms[0])
+
+    def _may_delete_surplus(self, reference: str) -> bool:
+        """Return whether no earlier run can have acknowledged another room with this reference."""
+        return self._options.dedupe and reference not in (self._survey or ()) and reference not in self._inherited
 
     async def _audit_settled(self, audit: Audit) -> None:
         forms = self._forms or {False}
@@ -400,6 +435,7 @@ class CreateJob(Job):
         Raises:
             ConfigurationError: If the journal could not be written.
         """
+        self._creator.in_progress[self._prefix] -= 1
         try:
             if await self._check.delete(Patience()) and self._journal is not None:
                 await self._journal.forget_rooms(self._check_prefix)
@@ -440,9 +476,7 @@ def _entry(item: BulkItem) -> str:
 
 def _identity(item: BulkItem) -> bytes:
     """Return a hash of the room's name and `owner_ref`, which identify it to the caller."""
-    name, owner_ref = str(item.given.name), item.given.owner_ref
-    identity = f"{len(name)}:{name}" if owner_ref is None else f"{len(name)}:{name}={owner_ref}"
-    return hashlib.blake2s(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return hashlib.blake2s(identity_of(item.given.name, item.given.owner_ref), digest_size=8).digest()
 
 
 def _spec(item: BulkItem) -> bytes:

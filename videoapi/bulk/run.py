@@ -245,8 +245,10 @@ class BulkRun(Generic[S]):
             if given is None:
                 return None
             prepared = self._prepared(*given)
-            if job is None or isinstance(prepared, BulkOutcome):
+            if job is None:
                 return prepared
+            if isinstance(prepared, BulkOutcome):
+                return await job.recall_invalid(prepared)
             outcome = await self._noted(prepared, job.recall(prepared))
             if isinstance(outcome, BulkOutcome) or not job.in_doubt(prepared):
                 return outcome

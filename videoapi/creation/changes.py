@@ -30,12 +30,17 @@ def change_of(body: Mapping[str, Any], room: Mapping[str, Any]) -> Change:
     # A room without a name, or without its owner_ref, contradicts nothing.
     if any(room.get(name) is not None and _text(room[name]) != _text(body.get(name)) for name in ("name", "owner_ref")):
         return Change.IDENTITY
-    data = room.get("data")
-    given, kept = _without_mark(body.get("data")), _without_mark(data)
+    given, kept = _without_mark(body.get("data")), _without_mark(room.get("data"))
     if not _contains(room.get("settings"), body.get("settings")) or not _contains(room.get("sip"), body.get("sip")):
         return Change.CONTENT
-    # Keys that the spec no longer has are a change, too; a list may omit `data` altogether.
-    return Change.NONE if data is None or (_contains(kept, given) and len(kept) == len(given)) else Change.CONTENT
+    # Keys that the spec no longer has are a change, too.
+    return Change.NONE if _contains(kept, given) and len(kept) == len(given) else Change.CONTENT
+
+
+def identity_of(name: object, owner_ref: object) -> bytes:
+    """Return what identifies the room of a spec to its caller, for a hash."""
+    parts = [_text(name)] if owner_ref is None else [_text(name), _text(owner_ref)]
+    return "".join(f"{len(part)}:{part}" for part in parts).encode("utf-8", "surrogatepass")
 
 
 def _without_mark(data: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, Literal
@@ -48,6 +49,8 @@ class Creator:
         self._clock = LoopClock()
         self.memory = Memory()
         self.self_check_turn = asyncio.Lock()
+        self.in_progress: Counter[str] = Counter()
+        """How many creates and runs of this client may still send a reference that begins like this."""
         self._scanner = Scanner(self.memory, lambda: self.settle)
 
     @property
@@ -73,6 +76,18 @@ class Creator:
         if outcome.classification.verdict is Verdict.DONE:
             created: Room = outcome.value
             return created
+        reference = request.reference or ""
+        self.in_progress[reference] += 1
+        try:
+            return await self._resolved(pipeline, request, outcome, began, on_unknown)
+        finally:
+            self.in_progress[reference] -= 1
+            self.in_progress += Counter()
+
+    async def _resolved(
+        self, pipeline: Pipeline, request: Request, outcome: Outcome, began: float, on_unknown: OnUnknown
+    ) -> Room:
+        """Return the room of a create that did not succeed at once, or raise its error."""
         settled: Room | VideoAPIError | None = None
         if outcome.may_have_executed and on_unknown != "strict":
             try:
@@ -135,6 +150,7 @@ class Creator:
                     await patience.sleep(pipeline, max(0.0, min(began + poll, deadline - _NAP) - clock()))
                     scan = await self.look(pipeline, [request.reference], patience=patience)
                     if rooms := scan.found.get(request.reference):
+                        self.know_listed(rooms[0])
                         return rooms[0].room
                     error = scan.error
                     if began + poll >= deadline - _NAP:
@@ -195,6 +211,8 @@ class Creator:
         # A reference of the caller's own says `owner_ref`, even if the room has another `owner_ref`. Without a control,
         # known rooms must serve both.
         in_data = True if is_in_data(reference) else None
+        named: Room | None = None
+        carried: str | None = None
         if control is not None:
             named = await self._named(pipeline, control)
             carried = reference_in(named.owner_ref, named.data)
@@ -205,16 +223,24 @@ class Creator:
         shown_from = self.memory.oldest_for(in_data)
         if shown_from is not None:
             await Patience().sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.settle)
-            scan = await self.look(pipeline, forms)
+            scan = await self.look(pipeline, forms if carried is None else (*forms, carried))
             if room := _room_of(scan, forms):
                 return room
-            if scan.proves_absence(in_data) and scan.began >= sent_at + self.settle:
+            shows = scan.proves_absence(in_data) and _shows_owner_ref(scan, named, carried)
+            if shows and scan.began >= sent_at + self.settle and not self._may_send(reference):
                 return None
+        missing = _missing_proof(scan, shown_from)
+        if self._may_send(reference):
+            missing = "this client is still creating it."
         raise CreateOutcomeUnknown(
-            f"No proof whether a room with the reference {reference} exists: {_missing_proof(scan, shown_from)}",
+            f"No proof whether a room with the reference {reference} exists: {missing}",
             reference=reference,
             may_have_executed=True,
         )
+
+    def _may_send(self, reference: str) -> bool:
+        """Return whether a create or run of this client may send the reference again."""
+        return any(reference.startswith(start) for start, times in self.in_progress.items() if times > 0)
 
     async def _named(self, pipeline: Pipeline, control: str | Room) -> Room:
         room_id = check_room_id(control.room_id if isinstance(control, Room) else control)
@@ -282,6 +308,8 @@ class Creator:
             sight = ScanResult(scan.began, tuple(one.room_id for one in rooms), proves)
             doubt.create = scanned(doubt.create, sight, rules)
             doubt.listed = rooms[0] if rooms else None
+            if rooms:
+                self.know_listed(rooms[0])
             doubt.later = scan.error
         return scan
 
@@ -314,6 +342,13 @@ class Creator:
 
     def know_listed(self, room: ListedRoom) -> None:
         """Add a room that a list has just shown."""
+        if room.raw is not None:
+            try:
+                stays = can_be_known(room.room)
+            except ValueError:
+                stays = False
+            if not stays:
+                return
         self.memory.add_room(room.room_id, room.reference, room.in_data, room.in_owner_ref, self._clock())
 
 
@@ -325,6 +360,16 @@ def _missing_proof(scan: Scan, shown_from: float | None) -> str:
     if shown_from is None:
         return "no room is known that a complete list must show. Name one with control=."
     return "the list does not show references as they were sent."
+
+
+def _shows_owner_ref(scan: Scan, control: Room | None, carried: str | None) -> bool:
+    """Return whether a list shows the `owner_ref` of a control whose reference is in `data`, and so that of others."""
+    if control is None or carried is None or control.owner_ref == carried:
+        return True
+    return any(
+        room.room_id == control.room_id and room.room.owner_ref == control.owner_ref
+        for room in scan.found.get(carried, ())
+    )
 
 
 def _room_of(scan: Scan, references: Iterable[str]) -> Room | None:

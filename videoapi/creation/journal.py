@@ -187,6 +187,15 @@ class Journal:
         entry: Entry | None = await self._answer(intent.answer)
         return entry
 
+    async def find(self, reference: str) -> Entry | None:
+        """Return the entry of a create, or None."""
+
+        def read(database: sqlite3.Connection) -> Entry | None:
+            row = database.execute(_FIND.format("?"), (reference,)).fetchone()
+            return None if row is None else Entry(*row[1:])
+
+        return await self._ask(read)
+
     async def has_rooms(self, prefix: str) -> bool:
         """Return whether a self-check room with this prefix may be left."""
 

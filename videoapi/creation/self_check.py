@@ -53,6 +53,11 @@ class SelfCheckRoom:
         self._rooms: set[str] = set()
         self._lost = self._useless = False
 
+    @property
+    def adopted(self) -> bool:
+        """Whether an earlier run has left a room."""
+        return bool(self._rooms)
+
     def owns(self, reference: str) -> bool:
         """Return whether a reference is that of a self-check room of this job."""
         return reference.startswith(self._prefix)
