@@ -103,6 +103,7 @@ class CreateJob(Job):
         self._check_prefix = references.self_check_prefix
         self._check = SelfCheckRoom(creator, pipeline, references.self_check_prefix, self._note_check)
         self._rooms = AcknowledgedRooms(references.prefix)
+        self._ending = contextlib.ExitStack()
         self._report = BulkReport()
         self._patience = Patience()
         self._app_id: str | None = None
@@ -129,7 +130,7 @@ class CreateJob(Job):
             VideoAPIError: If the room list of a resumable job cannot be read.
         """
         self._report, self._patience = report, patience
-        self._creator.in_progress[self._prefix] += 1
+        self._ending.enter_context(self._creator.sending(self._prefix))
         self._pipeline = patience.applied_to(self._pipeline)
         # Another process may have sent its last create just now.
         self._opened_at = self._clock()
@@ -435,7 +436,7 @@ class CreateJob(Job):
         Raises:
             ConfigurationError: If the journal could not be written.
         """
-        self._creator.in_progress[self._prefix] -= 1
+        self._ending.close()
         try:
             if await self._check.delete(Patience()) and self._journal is not None:
                 await self._journal.forget_rooms(self._check_prefix)

@@ -62,8 +62,8 @@ class BulkReport:
         in_doubt: Number of creates that wait for proof now.
         settles_at: While the run waits for proof: when the settle time ends, in seconds of the event loop's clock.
         audited: The moment for which the room list proves that `duplicates` and `missing` are complete. None if it
-            was not read, could not be read, or was read less than a settle time after the last create: then
-            `duplicates` names those seen, and `missing` is empty.
+            was not read, could not be read, does not show the known rooms, or was read less than a settle time
+            after the last create: then `duplicates` and `missing` name only what was found.
         duplicates: IDs of the rooms that carry the same reference, by reference, oldest first.
         missing: Outcomes `created` whose room no longer exists at the end, by index. `create_each` keeps no
             outcomes: these name the index and the room ID only.

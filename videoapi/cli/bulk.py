@@ -129,8 +129,11 @@ def settle_wait(report: BulkReport, now: float) -> str:
     """
     if report.settles_at is None:
         return ""
+    wait = f"waiting {max(0.0, report.settles_at - now):.0f} s for proof (settle time)"
+    if not report.in_doubt:
+        return f"looking for rooms of an earlier run: {wait}"
     creates = "1 create" if report.in_doubt == 1 else f"{report.in_doubt:,} creates"
-    return f"{creates} in doubt: waiting {max(0.0, report.settles_at - now):.0f} s for proof (settle time)"
+    return f"{creates} in doubt: {wait}"
 
 
 @asynccontextmanager

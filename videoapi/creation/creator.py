@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, Literal
 
@@ -49,8 +50,7 @@ class Creator:
         self._clock = LoopClock()
         self.memory = Memory()
         self.self_check_turn = asyncio.Lock()
-        self.in_progress: Counter[str] = Counter()
-        """How many creates and runs of this client may still send a reference that begins like this."""
+        self._sending: Counter[str] = Counter()
         self._scanner = Scanner(self.memory, lambda: self.settle)
 
     @property
@@ -76,13 +76,9 @@ class Creator:
         if outcome.classification.verdict is Verdict.DONE:
             created: Room = outcome.value
             return created
-        reference = request.reference or ""
-        self.in_progress[reference] += 1
-        try:
+        assert request.reference is not None
+        with self.sending(request.reference):
             return await self._resolved(pipeline, request, outcome, began, on_unknown)
-        finally:
-            self.in_progress[reference] -= 1
-            self.in_progress += Counter()
 
     async def _resolved(
         self, pipeline: Pipeline, request: Request, outcome: Outcome, began: float, on_unknown: OnUnknown
@@ -238,9 +234,20 @@ class Creator:
             may_have_executed=True,
         )
 
+    @contextmanager
+    def sending(self, start: str) -> Generator[None, None, None]:
+        """Record, for the time of a create or a run, that it may send references that begin like this."""
+        self._sending[start] += 1
+        try:
+            yield
+        finally:
+            self._sending[start] -= 1
+            # Without those that are zero now.
+            self._sending = +self._sending
+
     def _may_send(self, reference: str) -> bool:
         """Return whether a create or run of this client may send the reference again."""
-        return any(reference.startswith(start) for start, times in self.in_progress.items() if times > 0)
+        return any(map(reference.startswith, self._sending))
 
     async def _named(self, pipeline: Pipeline, control: str | Room) -> Room:
         room_id = check_room_id(control.room_id if isinstance(control, Room) else control)
@@ -366,10 +373,8 @@ def _shows_owner_ref(scan: Scan, control: Room | None, carried: str | None) -> b
     """Return whether a list shows the `owner_ref` of a control whose reference is in `data`, and so that of others."""
     if control is None or carried is None or control.owner_ref == carried:
         return True
-    return any(
-        room.room_id == control.room_id and room.room.owner_ref == control.owner_ref
-        for room in scan.found.get(carried, ())
-    )
+    listed = (room.room for room in scan.found.get(carried, ()) if room.room_id == control.room_id)
+    return any(room.owner_ref == control.owner_ref for room in listed)
 
 
 def _room_of(scan: Scan, references: Iterable[str]) -> Room | None:

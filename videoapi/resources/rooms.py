@@ -101,12 +101,13 @@ class Rooms:
         """Look up the room of a create with unknown outcome. Never creates a room.
 
         A listed room is immediate proof. A missing one is proof only if the list was read at least one
-        settle time after the create was sent (or after this client was first used, if another process
-        sent it) and shows a known room: one that this client created, or `control`.
+        settle time after this client sent the create (or, if another process may have sent it, after this
+        call) and shows a known room: one that this client created, or `control`.
 
         Args:
             reference: `CreateOutcomeUnknown.reference`, or the `reference` of a bulk outcome.
-            control: An existing room that this library created, or its ID.
+            control: An existing room that this library created in the same way (with or without an `owner_ref` of
+                your own), or its ID.
 
         Returns:
             The room, or None if it provably does not exist and never will.
