@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator
 from typing import Final
 
 from videoapi.creation.references import key_bytes
+from videoapi.errors import ValidationError
 
 _KEY: Final = 12
 _VALUE: Final = 4
@@ -70,8 +71,12 @@ class SeenKeys:
         Raises:
             Exception: What the key raises when it is compared.
         """
-        if type(key) is str or type(key) is int:
-            return self._plain.add(hashlib.blake2s(key_bytes(key), digest_size=_KEY).digest(), 0)
+        try:
+            text = key_bytes(key)
+        except ValidationError:
+            pass
+        else:
+            return self._plain.add(hashlib.blake2s(text, digest_size=_KEY).digest(), 0)
         found = (type(key), key if isinstance(key, Hashable) else repr(key))
         if found in self._others:
             return False

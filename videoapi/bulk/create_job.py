@@ -292,7 +292,7 @@ class CreateJob(Job):
 
     def ended(self, item: BulkItem, outcome: Outcome) -> None:
         """Record what an attempt of an item has proved."""
-        self._creator.note(item.request, outcome)
+        self._creator.note(item.request, outcome, shared=self._options.resumable)
         self._forms.add(item.request.reference_in_data)
         verdict = outcome.classification.verdict
         if verdict is Verdict.DONE:

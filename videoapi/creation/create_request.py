@@ -10,6 +10,7 @@ from videoapi.creation.references import (
     DATA_KEY,
     ENTROPY_BYTES,
     is_in_data,
+    is_reference,
     reference_from,
     reference_in,
     self_check_reference,
@@ -82,9 +83,13 @@ def create_request(
 
 def _with_reference(body: dict[str, Any], reference: str, in_data: bool) -> dict[str, Any]:
     body.setdefault("owner_ref", reference)
-    if not in_data:
-        return body
-    return {**body, "data": {**body.get("data", {}), DATA_KEY: reference}}
+    data = body.get("data", {})
+    if in_data:
+        return {**body, "data": {**data, DATA_KEY: reference}}
+    if isinstance(data, Mapping) and is_reference(data.get(DATA_KEY)):
+        # Copied from another room, whose reference it is.
+        return {**body, "data": {key: value for key, value in data.items() if key != DATA_KEY}}
+    return body
 
 
 def _matcher(name: str, reference: str) -> Callable[[Room], bool]:

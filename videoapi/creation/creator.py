@@ -55,30 +55,46 @@ class Creator:
 
     @property
     def settle(self) -> float:
-        """Seconds to wait before absence is proof: as configured, plus three times the longest list lag seen."""
-        return self._configured + 3 * self._lag
+        """Seconds to wait before absence is proof: as configured, plus three times the longest list lag seen.
+
+        A longer lag than the configured time counts as that: four times the configured time is the most.
+        """
+        return self._configured + 3 * min(self._lag, self._configured)
 
     # One create
 
-    async def create(self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown = "look") -> Room:
+    async def create(
+        self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown = "look", *, shared: bool = False
+    ) -> Room:
         """Create a room at most once.
 
         If the outcome is unknown, `look` polls for the room in the last quarter of the `timeout`, at
         most 10 s; `resend` waits for proof, and sends again if the room is proven absent; `strict`
-        does nothing.
+        does nothing. `shared` says that others know the reference, and may send it, too.
 
         Raises:
             CreateOutcomeUnknown: If no proof was found.
             VideoAPIError: If the room was definitely not created.
         """
         began = self._clock()
-        outcome = await self.send(pipeline, request)
+        assert request.reference is not None
+        if shared:
+            with self.sending(request.reference):
+                return await self._create(pipeline, request, on_unknown, began, shared=True)
+        return await self._create(pipeline, request, on_unknown, began, shared=False)
+
+    async def _create(
+        self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown, began: float, *, shared: bool
+    ) -> Room:
+        outcome = await self.send(pipeline, request, shared=shared)
         if outcome.classification.verdict is Verdict.DONE:
             created: Room = outcome.value
             return created
-        assert request.reference is not None
-        with self.sending(request.reference):
+        try:
             return await self._resolved(pipeline, request, outcome, began, on_unknown)
+        finally:
+            if shared:
+                self._note_sent(request, shared=True)
 
     async def _resolved(
         self, pipeline: Pipeline, request: Request, outcome: Outcome, began: float, on_unknown: OnUnknown
@@ -113,26 +129,27 @@ class Creator:
             timeout += 2 * (timeout + self.settle)
         return await self._prove(pipeline, request, outcome, began + timeout)
 
-    async def send(self, pipeline: Pipeline, request: Request) -> Outcome:
+    async def send(self, pipeline: Pipeline, request: Request, *, shared: bool = False) -> Outcome:
         """Send a create, and record the resulting known room or unresolved create."""
         try:
             outcome = await pipeline.send(request)
         except asyncio.CancelledError:
-            self._note_sent(request)
+            self._note_sent(request, shared=shared)
             raise
-        self.note(request, outcome)
+        self.note(request, outcome, shared=shared)
         return outcome
 
-    def note(self, request: Request, outcome: Outcome) -> None:
+    def note(self, request: Request, outcome: Outcome, *, shared: bool) -> None:
         """Record the known room or unresolved create that results from an outcome."""
         if outcome.classification.verdict is Verdict.DONE:
             self._know(outcome.value, request.reference)
         elif outcome.may_have_executed:
-            self._note_sent(request)
+            self._note_sent(request, shared=shared)
 
-    def _note_sent(self, request: Request) -> None:
+    def _note_sent(self, request: Request, *, shared: bool = False) -> None:
         if request.reference is not None:
-            self.memory.note_sent(request.reference, request.reference_in_data, self._clock())
+            now = None if shared else self._clock()
+            self.memory.note_sent(request.reference, request.reference_in_data, now)
 
     async def _look_until(self, pipeline: Pipeline, request: Request, deadline: float) -> Room | None:
         """Poll for the room until the deadline; absence proves nothing here."""
@@ -215,7 +232,8 @@ class Creator:
             self._know(named, carried)
             in_data = in_data or named.owner_ref != carried
         remembered = (sent for form in forms if (sent := self.memory.sent(form)) is not None)
-        sent_at, in_data = next(remembered, (asked_at, in_data))
+        known_at, in_data = next(remembered, (None, in_data))
+        sent_at = asked_at if known_at is None else known_at
         shown_from = self.memory.oldest_for(in_data)
         if shown_from is not None:
             await Patience().sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.settle)
@@ -295,7 +313,7 @@ class Creator:
             waiting = [doubt for doubt in doubts if doubt.create.step is Step.SCAN]
             if not waiting or patience.stopping():
                 break
-            forms = {doubt.request.reference_in_data for doubt in waiting}
+            forms = set().union(*(doubt.forms for doubt in waiting))
             sent_at = max(doubt.create.doubtful_since or 0.0 for doubt in waiting)
             await check.ensure(forms, patience)
             await self.wait_for_proof(pipeline, sent_at, forms, patience, f"{len(waiting):,} creates in doubt")
@@ -307,11 +325,12 @@ class Creator:
                 doubt.create = given_up(doubt.create)
 
     async def _scan_for(self, pipeline: Pipeline, doubts: Sequence[Doubt], resend: bool, patience: Patience) -> Scan:
-        scan = await self.look(pipeline, [doubt.reference for doubt in doubts], patience=patience)
+        references = [reference for doubt in doubts for reference in doubt.references]
+        scan = await self.look(pipeline, references, patience=patience)
         rules = CreatePolicy(self.settle, resend)
         for doubt in doubts:
-            rooms = scan.found.get(doubt.reference, [])
-            proves = scan.proves_absence(doubt.request.reference_in_data)
+            rooms = [room for reference in doubt.references for room in scan.found.get(reference, ())]
+            proves = all(scan.proves_absence(form) for form in doubt.forms)
             sight = ScanResult(scan.began, tuple(one.room_id for one in rooms), proves)
             doubt.create = scanned(doubt.create, sight, rules)
             doubt.listed = rooms[0] if rooms else None
@@ -341,22 +360,23 @@ class Creator:
     # Known rooms
 
     def _know(self, room: Room, reference: str | None) -> None:
-        """Add a room to the known rooms if it stays, and carries the reference unchanged."""
+        """Remember a room that carries the reference unchanged; it is a known room if it stays."""
         in_owner_ref = room.owner_ref == reference
         in_data = isinstance(room.data, dict) and room.data.get(DATA_KEY) == reference
-        if reference is not None and (in_owner_ref or in_data) and can_be_known(room):
+        if reference is not None and (in_owner_ref or in_data):
             self.memory.add_room(room.room_id, reference, in_data, in_owner_ref, self._clock())
+            if not can_be_known(room):
+                self.memory.disqualify_room(room.room_id)
 
     def know_listed(self, room: ListedRoom) -> None:
         """Add a room that a list has just shown."""
-        if room.raw is not None:
-            try:
-                stays = can_be_known(room.room)
-            except ValueError:
-                stays = False
-            if not stays:
-                return
         self.memory.add_room(room.room_id, room.reference, room.in_data, room.in_owner_ref, self._clock())
+        try:
+            stays = room.raw is None or can_be_known(room.room)
+        except ValueError:
+            stays = False
+        if not stays:
+            self.memory.disqualify_room(room.room_id)
 
 
 def _missing_proof(scan: Scan, shown_from: float | None) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from videoapi.creation.references import variants
 from videoapi.creation.scan import ListedRoom
 from videoapi.creation.state import Create, Step
 from videoapi.errors import CreateOutcomeUnknown, VideoAPIError
@@ -49,6 +50,16 @@ class Doubt:
     def reference(self) -> str:
         assert self.request.reference is not None
         return self.request.reference
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The references to look for: an earlier run may have sent a spec that had, or lacked, an `owner_ref`."""
+        return (self.reference,) if self.outcome is not None else variants(self.reference)
+
+    @property
+    def forms(self) -> set[bool]:
+        """Whether these are in `data`."""
+        return {self.request.reference_in_data} if self.outcome is not None else {True, False}
 
     def error(self) -> VideoAPIError:
         """Return the error of a create that ended without a room."""

@@ -46,7 +46,7 @@ class Memory:
         # Plain tuples are cheap: every created room is added, and hardly any is looked up again.
         self._first: dict[str, _Row] = {}
         self._latest: dict[str, _Row] = {}
-        self._sent: OrderedDict[str, tuple[float, bool]] = OrderedDict()
+        self._sent: OrderedDict[str, tuple[float | None, bool]] = OrderedDict()
 
     def add_room(self, room_id: str, reference: str, in_data: bool, in_owner_ref: bool, made_at: float) -> None:
         """Add a room that was just created or just seen."""
@@ -60,18 +60,24 @@ class Memory:
             self._latest = dict(islice(self._latest.items(), _MOST_ROOMS, None))
 
     def room(self, room_id: str) -> KnownRoom | None:
-        """Return a known room, or None if it is not known."""
+        """Return a room whose reference is known, also one that proves nothing, or None."""
         row = self._first.get(room_id) or self._latest.get(room_id)
         return None if row is None else KnownRoom(*row)
 
+    def disqualify_room(self, room_id: str) -> None:
+        """Keep only the reference of a room that is being changed: a list may show it as it was before."""
+        for rows in (self._first, self._latest):
+            if (row := rows.get(room_id)) is not None:
+                rows[room_id] = (*row[:2], False, False, row[4])
+
     def forget_room(self, room_id: str) -> None:
-        """Remove a room that was deleted, or whose reference was changed."""
+        """Remove a room that was deleted, or whose reference was overwritten."""
         self._first.pop(room_id, None)
         self._latest.pop(room_id, None)
 
     def rooms(self) -> list[KnownRoom]:
-        """Return all known rooms."""
-        return [KnownRoom(*row) for row in self._rows()]
+        """Return all known rooms that a complete list must show."""
+        return [KnownRoom(*row) for row in self._rows() if row[2] or row[3]]
 
     def oldest_for(self, in_data: bool | None) -> float | None:
         """Return since when a known room serves that location, or None if no room does.
@@ -85,14 +91,17 @@ class Memory:
         form = 2 if in_data else 3
         return min((row[4] for row in self._rows() if row[form]), default=None)
 
-    def note_sent(self, reference: str, in_data: bool, now: float) -> None:
-        """Record that a create may have been executed, and was sent no later than now."""
+    def note_sent(self, reference: str, in_data: bool, now: float | None) -> None:
+        """Record that a create may have been executed, and was sent no later than now.
+
+        `now` is None if the reference is known outside of this client, so that another process may send it, too.
+        """
         self._sent[reference] = (now, in_data)
         self._sent.move_to_end(reference)
         if len(self._sent) > _MOST_DOUBTS:
             self._sent.popitem(last=False)
 
-    def sent(self, reference: str) -> tuple[float, bool] | None:
+    def sent(self, reference: str) -> tuple[float | None, bool] | None:
         """Return when an unresolved create was last sent, and whether its reference is in `data`; None if unknown."""
         return self._sent.get(reference)
 

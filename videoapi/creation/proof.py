@@ -17,7 +17,7 @@ import attrs
 from videoapi.creation.create_request import ROOM
 from videoapi.creation.memory import KnownRoom, Memory
 from videoapi.creation.patience import Patience
-from videoapi.creation.references import reference_in
+from videoapi.creation.references import DATA_KEY
 from videoapi.creation.scan import ListedRoom, ListReader, Visitor
 from videoapi.errors import NotFound, ProtocolError, VideoAPIError
 from videoapi.models.rooms import Room
@@ -25,6 +25,7 @@ from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import GET_ROOM, Request
 
 _TRIES: Final = 3
+_AT_ONCE: Final = 16
 
 
 @attrs.frozen
@@ -118,25 +119,46 @@ class Scanner:
                     unseen.append(room)
             elif room.made_at <= settled:
                 standing.append(room)
+        if references and all(reference in found for reference in references):
+            # Nothing is absent that was looked for, so nothing is to be proved.
+            return Scan(began, found, None, "", tuple(standing))
         contradiction = await self._contradiction(pipeline, [room for room in unseen if room.made_at <= settled])
-        lag = max((began - room.made_at for room in unseen if room.made_at > settled), default=0.0)
+        young = sorted((room for room in unseen if room.made_at > settled), key=lambda room: room.made_at)
+        lag = await self._lag(pipeline, young, began)
         return Scan(began, found, None, contradiction, tuple(standing), lag)
 
-    async def _contradiction(self, pipeline: Pipeline, unseen: Iterable[KnownRoom]) -> str:
-        """Return which of the rooms that the list lacks exists; forget those that were deleted."""
-        for room in unseen:
-            try:
-                found: Room = await pipeline.run(get_room(pipeline, room.room_id))
-            except NotFound:
-                self._memory.forget_room(room.room_id)
-                continue
-            except VideoAPIError as error:
-                return f"the list does not show room {room.room_id}, which could not be read ({type(error).__name__})"
-            if reference_in(found.owner_ref, found.data) == room.reference:
-                return f"the list does not show room {room.room_id}, which exists"
+    async def _contradiction(self, pipeline: Pipeline, unseen: list[KnownRoom]) -> str:
+        """Return which of the rooms that the list lacks exists; forget those that were deleted or overwritten."""
+        for start in range(0, len(unseen), _AT_ONCE):
+            some = unseen[start : start + _AT_ONCE]
+            reasons = await asyncio.gather(*(self._exists(pipeline, room) for room in some))
+            for room, reason in zip(some, reasons, strict=True):
+                if reason:
+                    return f"the list does not show room {room.room_id}, which {reason}"
+        return ""
+
+    async def _lag(self, pipeline: Pipeline, unseen: list[KnownRoom], began: float) -> float:
+        """Return the age of the oldest room that exists and that the list does not show yet."""
+        for room in unseen[:_AT_ONCE]:
+            if await self._exists(pipeline, room):
+                return began - room.made_at
+        return 0.0
+
+    async def _exists(self, pipeline: Pipeline, room: KnownRoom) -> str:
+        """Return what is known of a room that the list should show; empty if it is gone, or was overwritten."""
+        try:
+            found: Room = await pipeline.run(get_room(pipeline, room.room_id))
+        except NotFound:
+            self._memory.forget_room(room.room_id)
+            return ""
+        except VideoAPIError as error:
+            return f"could not be read ({type(error).__name__})"
+        marked = isinstance(found.data, dict) and found.data.get(DATA_KEY) == room.reference
+        if (room.in_owner_ref and found.owner_ref != room.reference) or (room.in_data and not marked):
             # Another client has overwritten the reference.
             self._memory.forget_room(room.room_id)
-        return ""
+            return ""
+        return "exists"
 
 
 def get_room(pipeline: Pipeline, room_id: str) -> Request:

@@ -32,7 +32,7 @@ _SHAPE: Final = re.compile(r"vx[a-z2-7]{26}")
 
 Key = str | int | float | bytes | UUID | Decimal | date | tuple[Any, ...]
 """The key of an item of a job. `7` and `"7"` are two keys."""
-_KEY_TYPES: Final = frozenset({str, int, bool, float, bytes, UUID, Decimal, date, datetime})
+_PLAIN_KEYS: Final = frozenset({int, bool, float, Decimal, UUID})
 
 
 def reference_for(job_id: str, key: Key) -> str:
@@ -81,25 +81,38 @@ class JobReferences:
         return self.prefix + _spell(item_hash.digest()[:21])
 
 
-def key_bytes(key: Key) -> bytes:
-    """Return a key as bytes that no key of another type has.
+def key_bytes(key: object) -> bytes:
+    """Return a key as bytes that no key of another type has, in every process and version of Python.
 
     Raises:
         ValidationError: If the key is of another type.
     """
     if type(key) is str:
         return key.encode("utf-8", "surrogatepass")
-    if not _is_key(key):
-        raise ValidationError(
-            f"The key of an item of a job is text, a number, bytes, a UUID, a date or a tuple of these, "
-            f"not {type(key).__name__}.",
-            field="key",
-        )
-    return b"\xff" + f"{type(key).__name__}:{key!r}".encode("utf-8", "surrogatepass")
+    # No text contains this byte.
+    return b"\xff" + _typed(key)
 
 
-def _is_key(key: object) -> bool:
-    return type(key) in _KEY_TYPES or (type(key) is tuple and all(map(_is_key, key)))
+def _typed(key: object) -> bytes:
+    value: bytes
+    match key:
+        case tuple() if type(key) is tuple:
+            value = b"".join(b"%d:%b" % (len(part), part) for part in map(_typed, key))
+        case str() if type(key) is str:
+            value = key.encode("utf-8", "surrogatepass")
+        case bytes() if type(key) is bytes:
+            value = key
+        case date() if type(key) in (date, datetime):
+            value = key.isoformat().encode()
+        case int() | float() | Decimal() | UUID() if type(key) in _PLAIN_KEYS:
+            value = str(key).encode()
+        case _:
+            raise ValidationError(
+                "The key of an item of a job is text, a number, bytes, a UUID, a date or a tuple of these, "
+                f"not {type(key).__name__}.",
+                field="key",
+            )
+    return b"%b:%b" % (type(key).__name__.encode(), value)
 
 
 def self_check_reference(prefix: str, entropy: bytes) -> str:

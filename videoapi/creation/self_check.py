@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from videoapi.creation.create_request import create_request, new_self_check_reference
 from videoapi.creation.patience import Patience
 from videoapi.creation.references import DATA_KEY
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 NAME: Final = "videoapi self-check, deleted soon"
 _BASE: Final = 0.25
 _CAP: Final = 5.0
+_LAST: Final = 10.0
+"""Limit of each request that deletes the rooms, in seconds."""
 
 
 class SelfCheckRoom:
@@ -51,7 +55,7 @@ class SelfCheckRoom:
         self._prefix = prefix
         self._before = before
         self._rooms: set[str] = set()
-        self._lost = self._useless = False
+        self._expected = self._unknown = self._useless = False
 
     @property
     def adopted(self) -> bool:
@@ -69,7 +73,7 @@ class SelfCheckRoom:
 
     def expect(self) -> None:
         """Look for rooms that an earlier run, or a lost response, may have left, before `delete` ends."""
-        self._lost = True
+        self._expected = True
 
     async def ensure(self, forms: set[bool], patience: Patience) -> None:
         """Create a room unless every form has a known room; give up when the patience or the retry budget ends."""
@@ -102,32 +106,34 @@ class SelfCheckRoom:
             await self._before(reference)
         spec = RoomSpec(NAME, owner_ref=reference, data={DATA_KEY: reference})
         request = create_request(spec, reference, pipeline.options, validate=False)
-        lost, self._lost = self._lost, True
+        unknown, self._unknown = self._unknown, True
         outcome = await self._creator.send(pipeline, request)
         if outcome.verdict is Verdict.DONE:
             self._rooms.add(outcome.value.room_id)
-        self._lost = lost or (outcome.may_have_executed and outcome.verdict is not Verdict.DONE)
+        self._unknown = unknown or (outcome.may_have_executed and outcome.verdict is not Verdict.DONE)
         return outcome.verdict
 
     async def delete(self, patience: Patience) -> bool:
-        """Delete the rooms; return whether none is left."""
+        """Delete the rooms; return whether none is left. A service that hangs delays the run's end only briefly."""
+        limits = attrs.evolve(self._pipeline.options, timeout=_LAST)
+        pipeline = attrs.evolve(self._pipeline, options=limits)
         try:
-            lost, self._lost = self._lost, False
-            if lost:
-                lost = (await self._creator.look(self._pipeline, visitor=self, patience=patience)).error is not None
+            # A create of this run that is unresolved may still take effect.
+            left = self._unknown
+            if self._unknown or self._expected:
+                scan = await self._creator.look(pipeline, visitor=self, patience=patience)
+                left = left or scan.error is not None
             rooms, self._rooms = self._rooms, set()
             for room_id in sorted(rooms):
                 self._creator.memory.forget_room(room_id)
                 path = DELETE_ROOM.path(room_id)
-                outcome = await self._pipeline.send(
-                    Request(route=DELETE_ROOM, path=path, options=self._pipeline.options)
-                )
-                lost = lost or (outcome.verdict is not Verdict.DONE and outcome.status != 404)
+                outcome = await pipeline.send(Request(route=DELETE_ROOM, path=path, options=limits))
+                left = left or (outcome.verdict is not Verdict.DONE and outcome.status != 404)
         except Exception as error:
             # The credentials callable or a middleware, for example; it must not replace the result of the run.
             log.warning("self-check rooms were not deleted: %s", error)
             return False
-        return not lost
+        return not left
 
     def restart(self) -> None:
         """Do nothing: a room that any reading of the list has shown exists."""

@@ -21,7 +21,7 @@ from videoapi.bulk.create_job import CreateJob, JobOptions
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.proof import get_room
-from videoapi.creation.references import DATA_KEY, JobReferences, is_reference
+from videoapi.creation.references import DATA_KEY, JobReferences, is_reference, reference_in
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
 from videoapi.models.codec import ResponseDecoder, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
@@ -92,7 +92,7 @@ class Rooms:
         try:
             spec = RoomSpec(name, owner_ref, settings, sip, data)
             request = create_request(spec, used, self._pipeline.options, validate=validate, look=look, exact=exact)
-            return await self._creator.create(self._pipeline, request, on_unknown)
+            return await self._creator.create(self._pipeline, request, on_unknown, shared=exact)
         except VideoAPIError as error:
             error.reference = error.reference or used
             raise
@@ -202,17 +202,18 @@ class Rooms:
     async def _with_reference(self, room_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Return the body of an update that keeps the reference of a room that this client created."""
         known = self._creator.memory.room(room_id)
-        # From now on the room proves nothing: a list may show it as it was before.
-        self._creator.memory.forget_room(room_id)
-        if known is None or (known.in_owner_ref and "owner_ref" not in body):
+        self._creator.memory.disqualify_room(room_id)
+        if known is None:
             return body
         data = body.get("data")
         if data is None:
-            if known.in_data:
-                return body
             # The service may replace `data` as a whole.
             room = await self.get(room_id)
+            if reference_in(None, room.data) == known.reference:
+                return body
             data = room.data if isinstance(room.data, dict) else {}
+        elif "owner_ref" not in body and reference_in((await self.get(room_id)).owner_ref, None) == known.reference:
+            return body
         return {**body, "data": {**data, DATA_KEY: known.reference}}
 
     async def delete(self, room_id: str) -> None:
