@@ -13,7 +13,7 @@ from videoapi.bulk.report import BulkOutcome, BulkReport
 from videoapi.creation.creator import Creator
 from videoapi.creation.patience import Patience
 from videoapi.creation.proof import Scan, get_room
-from videoapi.creation.references import reference_in
+from videoapi.creation.references import reference_in, with_location
 from videoapi.creation.scan import ListedRoom
 from videoapi.errors import NotFound, VideoAPIError
 from videoapi.events import log
@@ -38,7 +38,7 @@ class AcknowledgedRooms:
         self._others: dict[str, int] = {}
         self._seen = bytearray()
         self.strays: dict[str, list[ListedRoom]] = {}
-        """Listed rooms of the job that the run did not report as created, by reference."""
+        """Listed rooms of the job that the run did not report as created, by reference, wherever that is."""
 
     def add(self, room_id: str, index: int) -> None:
         """Add a room, under the index of its item."""
@@ -65,7 +65,7 @@ class AcknowledgedRooms:
             return
         index = self._index(room.room_id)
         if index is None:
-            self.strays.setdefault(room.reference, []).append(room)
+            self.strays.setdefault(_key(room.reference), []).append(room)
         else:
             self._seen[index // 8] |= 1 << index % 8
 
@@ -96,8 +96,8 @@ class _Partners:
         self.rooms = {}
 
     def visit(self, room: ListedRoom) -> None:
-        if room.reference in self._references:
-            self.rooms.setdefault(room.reference, []).append(room)
+        if (key := _key(room.reference)) in self._references:
+            self.rooms.setdefault(key, []).append(room)
 
 
 class Audit:
@@ -153,9 +153,10 @@ class Audit:
     async def _find_duplicates(self, references: list[str], patience: Patience) -> bool:
         partners = _Partners(references)
         scan = await self._creator.look(self._pipeline, visitor=partners, patience=patience)
-        for reference, rooms in partners.rooms.items():
+        for rooms in partners.rooms.values():
             if len(rooms) > 1:
                 rooms.sort(key=lambda room: (room.created, room.room_id))
+                reference = rooms[0].reference
                 self._report.duplicates[reference] = tuple(room.room_id for room in rooms)
                 if self._may_delete(reference):
                     await self._delete_surplus(rooms)
@@ -198,6 +199,11 @@ class Audit:
             return None
         # A room whose reference was changed since is not in the list as one of ours.
         return None if reference_in(room.owner_ref, room.data) is not None else False
+
+
+def _key(reference: str) -> str:
+    """Return a reference regardless of where a room carries it."""
+    return with_location(reference, in_data=False)
 
 
 def _packed(room_id: str) -> bytes | None:

@@ -110,7 +110,7 @@ class CreateJob(Job):
         self._survey: dict[str, ListedRoom] | None = None
         self._trusted = True
         self._opened_at = 0.0
-        self._last_sent = float("-inf")
+        self._last_sent = 0.0
         self._forms: set[bool] = set()
         self._inherited: set[str] = set()
         self._doubts: dict[int, Doubt] = {}
@@ -133,7 +133,7 @@ class CreateJob(Job):
         self._ending.enter_context(self._creator.sending(self._prefix))
         self._pipeline = patience.applied_to(self._pipeline)
         # Another process may have sent its last create just now.
-        self._opened_at = self._clock()
+        self._opened_at = self._last_sent = self._clock()
         if not self._options.resumable:
             return
         if self._journal is None:
@@ -144,10 +144,14 @@ class CreateJob(Job):
             await self._survey_now()
         self._app_id = self._pipeline.app_id
         if await self._journal.open(self._pipeline.origin, self._app_id or ""):
+            if await self._journal.has_rooms(self._check_prefix):
+                self._check.expect()
+        else:
             # Whether the job is new, or its journal was lost or added later, only the list can show.
             await self._look_back(always=False)
-        elif await self._journal.has_rooms(self._check_prefix):
-            self._check.expect()
+            if self._trusted:
+                # All of them: another run may have other inputs.
+                await self._journal.take_over([_row(room) for room in (self._survey or {}).values()])
 
     def _clock(self) -> float:
         return asyncio.get_running_loop().time()
@@ -250,8 +254,12 @@ class CreateJob(Job):
         room_id = entry.room_id or ""
         if entry.identity != _identity(item):
             return _another_room(item, room_id)
-        changed = entry.spec != _spec(item)
-        return self._made(item, room_id, await self._fetched(room_id), changed)
+        room = await self._fetched(room_id) if self._options.keep_rooms or not entry.spec else None
+        if not entry.spec:
+            # Taken over from the list, without the spec.
+            change = Change.NONE if room is None else change_of(parse(item.request.body or b""), room.to_dict())
+            return self._made(item, room_id, room if self._options.keep_rooms else None, change is Change.CONTENT)
+        return self._made(item, room_id, room, entry.spec != _spec(item))
 
     def _existing(self, item: BulkItem, listed: ListedRoom, change: Change) -> BulkOutcome:
         """Return the outcome of an item whose room the list shows."""
@@ -268,11 +276,10 @@ class CreateJob(Job):
 
     async def _fetched(self, room_id: str) -> Room | None:
         """Return a room that the journal knows; None if it is gone or cannot be read now."""
-        room: Room | None = None
-        if self._options.keep_rooms:
-            with contextlib.suppress(Exception):
-                room = await self._pipeline.run(get_room(self._pipeline, room_id))
-        return room
+        with contextlib.suppress(Exception):
+            room: Room = await self._pipeline.run(get_room(self._pipeline, room_id))
+            return room
+        return None
 
     # While sending
 
@@ -392,14 +399,15 @@ class CreateJob(Job):
         )
 
     def _write(self, item: BulkItem, status: EntryStatus, room_id: str | None = None) -> None:
-        if self._journal is not None:
+        # Credentials that changed the account mid-way leave an intent, which is looked up.
+        if self._journal is not None and self._pipeline.app_id == self._app_id:
             self._journal.ended(_entry(item), status, room_id)
 
     # The end
 
     async def audit(self) -> None:
         """Read the room list again, and report duplicate and missing rooms."""
-        if not self._options.audit or not (self._rooms or self._last_sent > 0):
+        if not self._options.audit or not (self._rooms or self._forms):
             return
         owns = self._check.owns
         audit = Audit(self._creator, self._pipeline, self._report, self._rooms, owns, self._may_delete_surplus)
@@ -414,11 +422,14 @@ class CreateJob(Job):
             return
         for reference, rooms in self._rooms.strays.items():
             if owns(reference):
-                self._check.adopt(rooms[0])
+                for room in rooms:
+                    self._check.adopt(room)
 
     def _may_delete_surplus(self, reference: str) -> bool:
         """Return whether no earlier run can have acknowledged another room with this reference."""
-        return self._options.dedupe and reference not in (self._survey or ()) and reference not in self._inherited
+        forms = variants(reference)
+        recalled = any(form in (self._survey or ()) or form in self._inherited for form in forms)
+        return self._options.dedupe and not recalled
 
     async def _audit_settled(self, audit: Audit) -> None:
         forms = self._forms or {False}
@@ -453,8 +464,8 @@ def _give_up(doubts: list[Doubt], error: Exception) -> None:
 
 def _another_room(item: BulkItem, room_id: str) -> BulkOutcome:
     error = ValidationError(
-        f"The key {item.key!r} belongs to room {room_id}, which has another name or owner_ref. "
-        "Give a changed room another key, or update that room.",
+        f"Under the key {item.key!r}, room {room_id} was created with another name or owner_ref. "
+        "Give a room with another name or owner_ref another key.",
         field="key",
         room_id=room_id,
         may_have_executed=True,
@@ -477,11 +488,26 @@ def _entry(item: BulkItem) -> str:
 
 def _identity(item: BulkItem) -> bytes:
     """Return a hash of the room's name and `owner_ref`, which identify it to the caller."""
-    return hashlib.blake2s(identity_of(item.given.name, item.given.owner_ref), digest_size=8).digest()
+    return _hash(identity_of(item.given.name, item.given.owner_ref))
 
 
 def _spec(item: BulkItem) -> bytes:
     return hashlib.blake2s(item.request.body or b"", digest_size=16).digest()
+
+
+def _row(listed: ListedRoom) -> tuple[str, bytes, str]:
+    """Return what the journal takes over from a listed room."""
+    try:
+        room = parse(listed.raw or b"")
+    except InvalidJSON:
+        room = {}
+    owner_ref = room.get("owner_ref")
+    identity = identity_of(room.get("name"), None if owner_ref == listed.reference else owner_ref)
+    return with_location(listed.reference, in_data=False), _hash(identity), listed.room_id
+
+
+def _hash(identity: bytes) -> bytes:
+    return hashlib.blake2s(identity, digest_size=8).digest()
 
 
 def _reference(item: BulkItem) -> str:

@@ -261,6 +261,9 @@ class BulkRun(Generic[S]):
         except VideoAPIError as error:
             self._sender.stop(error)
             return failed(item, "not_sent", error)
+        except BaseException:
+            self.report.count(failed(item, "not_sent", None))
+            raise
         return known or item
 
     def _prepared(self, index: int, given: S) -> BulkItem | BulkOutcome:

@@ -28,7 +28,10 @@ def change_of(body: Mapping[str, Any], room: Mapping[str, Any]) -> Change:
     service returns numbers and flags in several forms.
     """
     # A room without a name, or without its owner_ref, contradicts nothing.
-    if any(room.get(name) is not None and _text(room[name]) != _text(body.get(name)) for name in ("name", "owner_ref")):
+    name, owner_ref = room.get("name"), room.get("owner_ref")
+    if name is not None and _name(name) != _name(body.get("name")):
+        return Change.IDENTITY
+    if owner_ref is not None and _name(owner_ref).casefold() != _name(body.get("owner_ref")).casefold():
         return Change.IDENTITY
     given, kept = _without_mark(body.get("data")), _without_mark(room.get("data"))
     if not _contains(room.get("settings"), body.get("settings")) or not _contains(room.get("sip"), body.get("sip")):
@@ -39,7 +42,7 @@ def change_of(body: Mapping[str, Any], room: Mapping[str, Any]) -> Change:
 
 def identity_of(name: object, owner_ref: object) -> bytes:
     """Return what identifies the room of a spec to its caller, for a hash."""
-    parts = [_text(name)] if owner_ref is None else [_text(name), _text(owner_ref)]
+    parts = [_name(name)] if owner_ref is None else [_name(name), _name(owner_ref).casefold()]
     return "".join(f"{len(part)}:{part}" for part in parts).encode("utf-8", "surrogatepass")
 
 
@@ -58,6 +61,10 @@ def _contains(whole: Any, part: Any) -> bool:
     if isinstance(part, list):
         return isinstance(whole, list) and len(whole) == len(part) and all(map(_contains, whole, part))
     return _text(whole) == _text(part)
+
+
+def _name(value: object) -> str:
+    return str(value).strip()
 
 
 def _text(value: Any) -> str:

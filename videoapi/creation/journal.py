@@ -13,7 +13,7 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -47,6 +47,8 @@ _INTEND: Final = "INSERT OR REPLACE INTO creates (job, reference, identity, spec
 _END: Final = "UPDATE creates SET status = ?, room_id = ? WHERE reference = ?"
 _SOON: Final = 0.02
 """After which time the end of a create is written, in seconds."""
+_LOCKED: Final = 3.0
+"""How long to wait for another process that writes the file, in seconds."""
 _MOST: Final = 500
 """How many intents one statement looks for; SQLite allows 999 parameters in its oldest versions."""
 EntryStatus = Literal["created", "failed", "not_sent"]
@@ -58,7 +60,7 @@ class Entry:
 
     Args:
         identity: Hash of the name and owner_ref.
-        spec: Hash of the request body.
+        spec: Hash of the request body; empty if the room was taken over from the list.
         status: `created`; `failed` or `not_sent` if no room was created; None if it was started and its
             result is unknown.
         room_id: ID of the created room.
@@ -120,8 +122,8 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str], job: str) -> None:
-        if str(path) in ("", ":memory:"):
-            raise ConfigurationError(f"journal={str(path)!r}: give the path of a file, which outlives the process.")
+        if not isinstance(path, str | os.PathLike) or Path(path).name in ("", ":memory:"):
+            raise ConfigurationError(f"journal={path!r}: give the path of a file, which outlives the process.")
         self._path = Path(path)
         self._job = job
         self._work: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
@@ -132,10 +134,10 @@ class Journal:
         self._error: BaseException | None = None
 
     async def open(self, origin: str, app_id: str) -> bool:
-        """Open the file, and record the job and its account.
+        """Open the file, and record its account.
 
         Returns:
-            Whether the job is new to the file, so that the file says nothing about its past.
+            Whether the file knows the past of the job: `take_over` has recorded it.
 
         Raises:
             ConfigurationError: If the file cannot be opened, is not a journal, or belongs to another account.
@@ -152,7 +154,7 @@ class Journal:
                 database.execute("INSERT INTO account VALUES (?, ?, ?)", (origin, app_id, now))
             elif owner != (origin, app_id):
                 return owner
-            return database.execute("INSERT OR IGNORE INTO jobs VALUES (?, ?)", (self._job, now)).rowcount == 1
+            return database.execute("SELECT 1 FROM jobs WHERE job = ?", (self._job,)).fetchone() is not None
 
         found = await self._ask(begin)
         if isinstance(found, tuple):
@@ -161,6 +163,24 @@ class Journal:
                 f"uses {app_id} at {origin}. Give each account a journal of its own. Nothing was sent."
             )
         return found
+
+    async def take_over(self, rooms: Sequence[tuple[str, bytes, str]]) -> None:
+        """Record the past of the job: from now on, what the file lacks was not sent.
+
+        Args:
+            rooms: The rooms that the list shows: reference, identity hash, and room ID.
+        """
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+
+        def write(database: sqlite3.Connection) -> None:
+            database.execute("INSERT OR IGNORE INTO jobs VALUES (?, ?)", (self._job, now))
+            database.executemany(
+                "INSERT OR REPLACE INTO creates (job, reference, identity, spec, status, room_id) "
+                "VALUES (?, ?, ?, x'', 'created', ?)",
+                [(self._job, *room) for room in rooms],
+            )
+
+        await self._ask(write)
 
     async def intend(self, reference: str, identity: bytes, spec: bytes, *, again: bool = False) -> Entry | None:
         """Record that a create is about to be sent; the record is on disk when this returns.
@@ -324,7 +344,7 @@ class Journal:
 
     def _connect(self) -> sqlite3.Connection:
         self._path.touch(mode=0o600, exist_ok=True)
-        database = sqlite3.connect(self._path, isolation_level=None, timeout=10.0)
+        database = sqlite3.connect(self._path, isolation_level=None, timeout=_LOCKED)
         try:
             self._check(database)
             # FULL: an intent must survive a power failure, not only a crash of the process.
