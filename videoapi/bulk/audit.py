@@ -24,6 +24,7 @@ from videoapi.protocol.types import Verdict
 
 _AT_ONCE: Final = 16
 _SHAPE: Final = 24
+_YIELD_EVERY: Final = 5000
 
 
 class AcknowledgedRooms:
@@ -37,12 +38,14 @@ class AcknowledgedRooms:
         # IDs of another shape than the service's.
         self._others: dict[str, int] = {}
         self._seen = bytearray()
+        self._last = 0
         self.strays: dict[str, list[ListedRoom]] = {}
         """Listed rooms of the job that the run did not report as created, by reference, wherever that is."""
 
     def add(self, room_id: str, index: int) -> None:
         """Add a room, under the index of its item."""
         key = _packed(room_id)
+        self._last = max(self._last, index)
         if key is None:
             self._others[room_id] = index
         else:
@@ -56,7 +59,7 @@ class AcknowledgedRooms:
 
     def restart(self) -> None:
         """Forget which rooms were seen."""
-        self._seen = bytearray(1 + max((index for _, index in self._all()), default=0) // 8)
+        self._seen = bytearray(1 + self._last // 8)
         self.strays = {}
 
     def visit(self, room: ListedRoom) -> None:
@@ -69,9 +72,15 @@ class AcknowledgedRooms:
         else:
             self._seen[index // 8] |= 1 << index % 8
 
-    def unseen(self) -> list[tuple[int, str]]:
+    async def unseen(self) -> list[tuple[int, str]]:
         """Return index and ID of the rooms that were not seen, by index."""
-        return sorted((index, room_id) for room_id, index in self._all() if not self._seen[index // 8] >> index % 8 & 1)
+        found: list[tuple[int, str]] = []
+        for number, (room_id, index) in enumerate(self._all(), 1):
+            if not self._seen[index // 8] >> index % 8 & 1:
+                found.append((index, room_id))
+            if number % _YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+        return sorted(found)
 
     def _index(self, room_id: str) -> int | None:
         key = _packed(room_id)
@@ -178,7 +187,7 @@ class Audit:
         """Request each acknowledged room that the list lacks; return whether each of them is known to be gone."""
         known = True
         outcomes = {outcome.index: outcome for outcome in self._report.made}
-        unseen = iter(self._rooms.unseen())
+        unseen = iter(await self._rooms.unseen())
         while some := list(islice(unseen, _AT_ONCE)):
             gone = await asyncio.gather(*(self._is_gone(room_id) for _, room_id in some))
             for (index, room_id), is_gone in zip(some, gone, strict=True):

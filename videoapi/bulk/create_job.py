@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
@@ -208,7 +209,7 @@ class CreateJob(Job):
                 return await self._from_journal(item, entry)
         listed = self._listed(item)
         if listed is not None:
-            return self._existing(item, listed, _change(item, listed))
+            return self._existing(item, listed, _change(item, listed.raw or b""))
         if entry is not None or (self._survey is not None and not self._trusted):
             self._inherited.add(_reference(item))
             self._put_in_doubt(item, inherited(self._opened_at), None)
@@ -257,7 +258,7 @@ class CreateJob(Job):
         room = await self._fetched(room_id) if self._options.keep_rooms or not entry.spec else None
         if not entry.spec:
             # Taken over from the list, without the spec.
-            change = Change.NONE if room is None else change_of(parse(item.request.body or b""), room.to_dict())
+            change = Change.NONE if room is None else _change(item, room.to_json().encode())
             return self._made(item, room_id, room if self._options.keep_rooms else None, change is Change.CONTENT)
         return self._made(item, room_id, room, entry.spec != _spec(item))
 
@@ -328,12 +329,8 @@ class CreateJob(Job):
 
     # After sending
 
-    async def settle(self, emit: Emit) -> list[BulkItem]:
-        """Resolve the unresolved creates, and emit those that are final.
-
-        Returns:
-            The items that are proven absent and may be sent again.
-        """
+    async def settle(self, emit: Emit, absent: deque[BulkItem]) -> None:
+        """Resolve the unresolved creates: emit those that are final, and add the others, proven absent, to `absent`."""
         doubts = list(self._doubts.values())
         if doubts and not self._patience.stopping():
             try:
@@ -343,17 +340,16 @@ class CreateJob(Job):
             except Exception as error:
                 # The credentials callable or a middleware, for example; the creates stay unknown.
                 _give_up(doubts, error)
-        again: list[BulkItem] = []
+        final = [doubt for doubt in doubts if doubt.create.step is not Step.SEND]
         for doubt in doubts:
-            item: BulkItem = doubt.item
-            if doubt.create.step is not Step.SEND:
-                await emit(self._resolved(doubt))
-            else:
-                self._again[item.index] = doubt.create
-                again.append(item)
-            del self._doubts[item.index]
+            if doubt.create.step is Step.SEND:
+                self._again[doubt.item.index] = doubt.create
+                absent.append(self._doubts.pop(doubt.item.index).item)
+        for doubt in final:
+            # Before it is emitted, which may be cancelled: it has only one outcome.
+            del self._doubts[doubt.item.index]
             self._report.in_doubt = len(self._doubts)
-        return again
+            await emit(self._resolved(doubt))
 
     async def sends_again(self, item: BulkItem) -> None:
         """Record that an item that is proven absent is about to be sent again.
@@ -378,7 +374,7 @@ class CreateJob(Job):
         listed = doubt.listed
         if doubt.create.step is Step.MADE and listed is not None:
             # If this run has not sent it, it may come from another spec.
-            change = _change(item, listed) if doubt.outcome is None else Change.NONE
+            change = _change(item, listed.raw or b"") if doubt.outcome is None else Change.NONE
             return self._existing(item, listed, change)
         if doubt.create.step is Step.NOT_MADE:
             self._write(item, "failed")
@@ -474,10 +470,11 @@ def _another_room(item: BulkItem, room_id: str) -> BulkOutcome:
     return attrs.evolve(failed(item, "failed", error), room_id=room_id)
 
 
-def _change(item: BulkItem, listed: ListedRoom) -> Change:
+def _change(item: BulkItem, room: bytes) -> Change:
     try:
-        return change_of(parse(item.request.body or b""), parse(listed.raw or b""))
-    except InvalidJSON:
+        return change_of(parse(item.request.body or b""), parse(room))
+    except (ValueError, RecursionError):
+        # Such as a number of thousands of digits.
         return Change.NONE
 
 

@@ -15,11 +15,12 @@ from collections.abc import (
     Iterator,
 )
 from contextvars import Context, copy_context
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from videoapi.errors import ConfigurationError
 
 S = TypeVar("S")
+_CANCELLED: Final = "The iterator of the inputs cancelled itself."
 
 
 class Inputs(Generic[S]):
@@ -70,6 +71,8 @@ class Inputs(Generic[S]):
             given = self._context.run(self._advance)
         except StopIteration:
             self.exhausted = self._ended = True
+        except asyncio.CancelledError:
+            self.error, self._ended = ConfigurationError(_CANCELLED), True
         except Exception as error:
             self.error, self._ended = error, True
         else:
@@ -125,11 +128,14 @@ class Inputs(Generic[S]):
         self.stop()
         # Not any `close`: an open file is an iterator, too, and belongs to the caller.
         if isinstance(self._iterator, Generator) and self._context is not None:
-            self._context.run(self._iterator.close)
+            try:
+                self._context.run(self._iterator.close)
+            except Exception as error:
+                self.error = self.error or error
         if self._task is not None:
             await asyncio.wait([self._task])
-            if not self._task.cancelled() and (error := self._task.exception()) is not None:
-                raise error
+            if not self._task.cancelled() and (failure := self._task.exception()) is not None:
+                raise failure
 
     async def _read(self) -> None:
         assert isinstance(self._inputs, AsyncIterable)
@@ -137,7 +143,7 @@ class Inputs(Generic[S]):
             await self._read_from(aiter(self._inputs))
         except asyncio.CancelledError:
             if not self._stopped:
-                self.error = ConfigurationError("The iterator of the inputs cancelled itself.")
+                self.error = ConfigurationError(_CANCELLED)
         except Exception as error:
             self.error = self.error or error
         finally:

@@ -17,7 +17,7 @@ from videoapi.bulk.compact import SeenKeys
 from videoapi.bulk.create_job import CreateJob
 from videoapi.bulk.inputs import Inputs
 from videoapi.bulk.report import BulkOutcome, BulkProgress, BulkReport
-from videoapi.bulk.sending import BulkItem, Job, Plan, Sender, checked_concurrency, failed
+from videoapi.bulk.sending import BulkItem, Job, Plan, Sender, checked_concurrency, failed, is_cancelled
 from videoapi.config import positive_seconds
 from videoapi.creation.patience import Patience
 from videoapi.errors import ConfigurationError, ConnectionFailed, CredentialsUnavailable, ValidationError, VideoAPIError
@@ -146,6 +146,8 @@ class BulkRun(Generic[S]):
         finally:
             self._drain()
             self.report.sort()
+            # A consumer may wait in another task, or iterate on.
+            self._finished.put_nowait(None)
 
     def _start(self) -> None:
         if self._left:
@@ -164,7 +166,7 @@ class BulkRun(Generic[S]):
             if await self._pipeline.until_closed(self._inputs.peek) and (job is None or await self._open(job)):
                 await self._pass()
                 while job is not None and job.unsettled:
-                    self._absent.extend(await job.settle(self._emit))
+                    await job.settle(self._emit, self._absent)
                     await self._pass()
                 while self._absent:
                     await self._emit(_not_sent_again(self._absent.popleft(), self.report.stopped))
@@ -215,13 +217,31 @@ class BulkRun(Generic[S]):
                 raise
             self._sender.stop(error)
             return False
+        except Exception as error:
+            kind = type(error).__name__
+            stopped = ConfigurationError(f"Looking for rooms of an earlier run: a middleware raised {kind}.")
+            stopped.__cause__ = error
+            self._sender.stop(stopped)
+            return False
         return True
 
     async def _pass(self) -> None:
         """Send what is to be sent again, then read on, until the inputs or the run end or too many are in doubt."""
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(self._workers):
-                workers.create_task(self._work())
+        loop = asyncio.get_running_loop()
+        workers = [loop.create_task(self._work()) for _ in range(self._workers)]
+        try:
+            await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+        except asyncio.CancelledError:
+            # Also for a worker in user code that swallows its cancellation.
+            self._sender.stop()
+            raise
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.wait(workers)
+        for worker in workers:
+            if not worker.cancelled() and (error := worker.exception()) is not None:
+                raise error
 
     async def _work(self) -> None:
         while (item := await self._next()) is not None:
@@ -240,8 +260,7 @@ class BulkRun(Generic[S]):
             assert job is not None
             return await self._noted(item, job.sends_again(item))
         while not sender.must_stop() and not (job is not None and job.full):
-            inputs = self._inputs
-            given = inputs.next_at_once() if inputs.at_once else await self._pipeline.until_closed(inputs.next)
+            given = self._inputs.next_at_once() if self._inputs.at_once else await self._read()
             if given is None:
                 return None
             prepared = self._prepared(*given)
@@ -253,6 +272,14 @@ class BulkRun(Generic[S]):
             if isinstance(outcome, BulkOutcome) or not job.in_doubt(prepared):
                 return outcome
         return None
+
+    async def _read(self) -> tuple[int, S] | None:
+        try:
+            return await self._pipeline.until_closed(self._inputs.next)
+        except ConfigurationError as error:
+            # The client is closed.
+            self._sender.stop(error)
+            return None
 
     async def _noted(self, item: BulkItem, note: Any) -> BulkItem | BulkOutcome:
         """Await what the job knows about an item, and its journal; return the item if it may be sent."""
@@ -276,7 +303,7 @@ class BulkRun(Generic[S]):
         except VideoAPIError as error:
             # A traceback keeps its frames, and the report may keep thousands of these errors.
             problem = error.with_traceback(None)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             # Such as a key whose hash raises, or data nested too deeply.
             problem = ValidationError(f"The input cannot be read: it raised {type(error).__name__}.")
             problem.__cause__ = error
@@ -290,17 +317,24 @@ class BulkRun(Generic[S]):
         """Count an outcome in the report, and yield it unless the report keeps it."""
         to_yield = not self._keep_all and not self._left
         self.report.count(outcome, keep=not to_yield)
-        if self._progress is not None:
-            await self._show_progress(self._progress)
-        if to_yield:
-            await self._finished.put(outcome)
+        try:
+            if self._progress is not None:
+                await self._show_progress(self._progress)
+            if to_yield:
+                await self._finished.put(outcome)
+        except BaseException:
+            if to_yield:
+                self.report.keep(outcome)
+            raise
 
     async def _show_progress(self, progress: BulkProgress) -> None:
         try:
             shown = progress(self.report)
             if inspect.isawaitable(shown):
                 await shown
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             # It does not change the outcome.
             log.exception("progress= raised an error")
 
@@ -316,7 +350,7 @@ class BulkRun(Generic[S]):
 
 
 async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
-    """Wait for a run to end; raise the error that ended it, not its exception group.
+    """Wait for a run to end, and raise the error that ended it.
 
     If the wait is cancelled, the run is cancelled too, and has ended when this raises.
 
@@ -330,13 +364,6 @@ async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
         task.cancel()
         await asyncio.wait([task])
         raise
-    except BaseExceptionGroup as group:
-        failure: BaseException = group
-        while isinstance(failure, BaseExceptionGroup):
-            failure = failure.exceptions[0]
-    else:
-        return
-    raise failure
 
 
 def _not_sent_again(item: BulkItem, stopped: VideoAPIError | None) -> BulkOutcome:

@@ -147,9 +147,14 @@ class Sender:
     def must_stop(self) -> bool:
         """Return whether nothing more may be sent."""
         # Only what waits to be sent counts: neither a slow source of inputs nor a settle time is a refusal.
-        if not self.stopping and self._refused and self._now() - self._refused_since > self._give_up_after:
-            self.stop(self._refusal)
+        # Nor is a wait for the account's own rate, so with a rate only the next refusal counts.
+        if not self.stopping and not self._pipeline.account.gate.rate.interval:
+            self._give_up_in_time()
         return self.stopping
+
+    def _give_up_in_time(self) -> None:
+        if self._refused and self._now() - self._refused_since > self._give_up_after:
+            self.stop(self._refusal)
 
     def _now(self) -> float:
         return self._pipeline.retries.clock.now()
@@ -166,18 +171,29 @@ class Sender:
                     outcome = await self._in_turn(item)
                 except Exception as problem:
                     return self._failed(item, problem)
+                except asyncio.CancelledError:
+                    if is_cancelled():
+                        raise
+                    # By user code, for example a middleware that awaits a cancelled task.
+                    reason = "user code cancelled the call"
+                    outcome = no_response(item.request, Phase.SENT, ErrorKind.CONNECTION, reason)
                 if outcome is None:
                     return self._held_back(item, error)
                 classification = outcome.classification
-                self._job.ended(item, outcome)
-                if classification.verdict is Verdict.DONE:
-                    return self._finish(item, outcome.value)
+                try:
+                    self._job.ended(item, outcome)
+                    if classification.verdict is Verdict.DONE:
+                        return self._finish(item, outcome.value)
+                except Exception as problem:
+                    # A middleware returned a success without the value of one.
+                    return failed(item, "unknown", _wrapped(item.request, problem, unsure=True))
                 error = error_from_outcome(item.request, outcome)
                 if _is_final(classification):
                     return self._ended(item, classification, error)
                 if not sent:
                     self._begin_refusal()
                 self._refusal = error
+                self._give_up_in_time()
                 sent += 1
                 account, reporter = self._pipeline.account, self._pipeline.retries.reporter
                 pause = max(account.throttle.pause_left(), account.connect.pause_left())
@@ -277,7 +293,9 @@ class Sender:
     def _failed(self, item: BulkItem, problem: Exception) -> BulkOutcome:
         """Return the outcome of an item whose call raised: its credentials, a middleware, or a closed client."""
         request = item.request
-        error = problem if isinstance(problem, VideoAPIError) else _wrapped(request, problem)
+        # The pipeline turns a create that may have been executed into an outcome, and does not raise.
+        unsure = request.route.operation not in (Operation.NON_REPEATABLE, Operation.SAFE)
+        error = problem if isinstance(problem, VideoAPIError) else _wrapped(request, problem, unsure=unsure)
         if error.may_have_executed:
             return failed(item, "unknown", error)
         self._job.not_sent(item)
@@ -332,10 +350,14 @@ def _is_final(classification: Classification) -> bool:
     return classification.verdict in (Verdict.REJECTED, Verdict.UNKNOWN) or classification.max_retries == NEVER
 
 
-def _wrapped(request: Request, error: Exception) -> VideoAPIError:
+def is_cancelled() -> bool:
+    """Return, in an `except CancelledError`, whether this task is being cancelled, and not only user code was."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _wrapped(request: Request, error: Exception, *, unsure: bool) -> VideoAPIError:
     """Return an error for what user code raised; only its class, as its text may hold anything."""
-    # The pipeline turns a create that may have been executed into an outcome, and does not raise.
-    unsure = request.route.operation not in (Operation.NON_REPEATABLE, Operation.SAFE)
     wrapped = ConfigurationError(
         f"{request.method} {request.route.template}: a middleware raised {type(error).__name__}. "
         + ("May have been executed." if unsure else "Not sent."),

@@ -86,13 +86,13 @@ class SelfCheckRoom:
     async def _ensure(self, forms: set[bool], patience: Patience) -> None:
         memory, clock = self._creator.memory, self._pipeline.retries.clock
         pipeline = patience.applied_to(self._pipeline)
-        tries = 0
+        tries, began = 0, clock.now()
         while not self._useless and any(memory.oldest_for(form) is None for form in forms):
             if (patience.paid or tries) and pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
                 return
             if tries:
                 await patience.sleep(pipeline, jitter(_BASE, _CAP, tries, clock.random()))
-            if patience.stopping():
+            if patience.stopping() or (tries and 0 < patience.give_up_after < clock.now() - began):
                 return
             tries += 1
             if await self._create(pipeline) in (Verdict.DONE, Verdict.REJECTED):

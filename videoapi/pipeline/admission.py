@@ -145,6 +145,8 @@ class Admission:
             await permits.acquire()
             held = False
             try:
+                if must_stop():
+                    return None
                 slots = await self._take(call)
                 while not slots.granted and not slots.pause and 0 < slots.wait <= MOMENT:
                     await self._clock.sleep(slots.wait)

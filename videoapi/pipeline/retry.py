@@ -149,8 +149,9 @@ class Retries:
         if account.gate.is_open():
             call.wait_for(Wait.CONNECTION)
             await permits.acquire()
-            # The account may have been paused since.
-            if account.gate.is_open():
+            must_stop = request.options.must_stop
+            # The account may have been paused since, or the run may have ended.
+            if account.gate.is_open() and not (must_stop is not None and must_stop()):
                 return account.gate.is_open
             permits.release()
         return await account.admission.enter(permits, call, request)
