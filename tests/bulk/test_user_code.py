@@ -1,0 +1,152 @@
+"""Bulk runs and the user's code: cancellations, closing, and middleware that misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from support.jobs import client_of, keyed
+
+from videoapi import BulkReport, ConfigurationError, Outcome, Request, RoomSpec, Send, VideoClient
+from videoapi.sandbox import Sandbox
+
+pytestmark = pytest.mark.timeout(40)
+
+
+def rows(report: BulkReport) -> list[int]:
+    return sorted(one.index for one in (*report.made, *report.failures, *report.unknown, *report.not_sent))
+
+
+async def test_run_cancelled_while_it_reports_settled_creates_has_one_outcome_per_input(
+    client: VideoClient, sandbox: Sandbox
+) -> None:
+    sandbox.fault("rooms.create", "drop_after", times=10)
+    settling = asyncio.Event()
+    seen = 0
+
+    async def progress(report: BulkReport) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 22:
+            settling.set()
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(client.rooms.create_many(keyed(30), progress=progress))
+    await settling.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+
+    report = caught.value.report  # type: ignore[attr-defined]
+    assert rows(report) == list(range(30))
+    assert report.total == 30
+
+
+@pytest.mark.parametrize("by", ["the consumer", "another task"])
+async def test_closing_a_run_ends_its_iteration(client: VideoClient, by: str) -> None:
+    async def quiet() -> AsyncIterator[RoomSpec]:
+        for spec in keyed(3):
+            yield spec
+        await asyncio.Event().wait()
+
+    run = client.rooms.create_each(quiet())
+    closing: list[asyncio.Task[None]] = []
+    seen = 0
+    async with asyncio.timeout(10):
+        async for _ in run:
+            seen += 1
+            if seen < 3:
+                continue
+            if by == "the consumer":
+                await run.aclose()
+            else:
+                closing.append(asyncio.create_task(run.aclose()))
+    await asyncio.gather(*closing)
+
+    assert seen == 3
+
+
+@pytest.mark.parametrize("what", ["cancels itself", "returns junk", "raises"])
+async def test_middleware_that_misbehaves_costs_its_item_only(sandbox: Sandbox, what: str) -> None:
+    async def odd(request: Request, send: Send) -> Outcome:
+        outcome = await send(request)
+        if request.body is not None and b"Room 3" in request.body:
+            if what == "cancels itself":
+                future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                future.cancel()
+                await future
+            if what == "returns junk":
+                outcome.value = None
+            if what == "raises":
+                raise LookupError
+        return outcome
+
+    async with client_of(sandbox, middleware=[odd]) as client:
+        report = await client.rooms.create_many(keyed(8), concurrency=2, on_unknown="strict")
+
+    assert rows(report) == list(range(8))
+    assert report.exhausted
+    assert {outcome.index for outcome in report.made} >= {0, 1, 2, 4, 5, 6, 7}
+    assert not report.failures, "it was created, so it has not failed"
+
+
+async def test_closing_the_client_keeps_every_outcome(sandbox: Sandbox) -> None:
+    async def slowly() -> AsyncIterator[RoomSpec]:
+        for spec in keyed(1000):
+            await asyncio.sleep(0.002)
+            yield spec
+
+    client = client_of(sandbox)
+    async with client:
+        run = asyncio.create_task(client.rooms.create_many(slowly(), concurrency=4))
+        while len(sandbox.ledger.created) < 20:
+            await asyncio.sleep(0.01)
+    report = await run
+
+    assert isinstance(report.stopped, ConfigurationError)
+    assert rows(report) == list(range(report.total))
+    known = {outcome.room_id for outcome in report.made}
+    assert set(sandbox.ledger.rooms) - known <= set() or report.unknown
+
+
+async def test_nothing_is_sent_after_the_run_has_ended(sandbox: Sandbox) -> None:
+    from videoapi import SessionManager
+
+    sandbox.fault("rooms.get", "delay", times=None, seconds=1.0)
+    async with SessionManager(max_connections=2) as manager, client_of(sandbox, session=manager) as client:
+        room = await client.rooms.create(name="first")
+        busy = [asyncio.create_task(client.rooms.get(room.room_id)) for _ in range(2)]
+        await asyncio.sleep(0.2)
+
+        report = await client.rooms.create_many(keyed(4), timeout=0.3, audit=False)
+
+        await asyncio.gather(*busy)
+    assert report.counts.get("created", 0) == 0
+    assert len(sandbox.ledger.created) == 1
+
+
+async def test_own_rate_is_no_refusal(sandbox: Sandbox) -> None:
+    sandbox.plan([("throttle", {"retry_after": 0})])
+    async with client_of(sandbox, rate="40/min") as client:
+        report = await client.rooms.create_many(keyed(3), concurrency=1, give_up_after=1.0, audit=False)
+
+    assert report.counts == {"created": 3}
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+async def test_generator_that_cancels_itself_is_an_error_of_the_inputs(client: VideoClient, way: str) -> None:
+    def source() -> Any:
+        yield from keyed(3)
+        raise asyncio.CancelledError
+
+    async def async_source() -> AsyncIterator[RoomSpec]:
+        for spec in keyed(3):
+            yield spec
+        raise asyncio.CancelledError
+
+    with pytest.raises(ConfigurationError, match="cancelled itself") as caught:
+        await client.rooms.create_many(source() if way == "sync" else async_source())
+
+    assert caught.value.report.counts == {"created": 3}  # type: ignore[attr-defined]
