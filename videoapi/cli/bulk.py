@@ -74,7 +74,7 @@ async def run_bulk(
                 raise
         finally:
             summary.tell(time.monotonic() - began)
-    return exit_codes.of_run(file.counts, exhausted=summary.report.exhausted)
+    return exit_codes.of_run(file.counts, exhausted=summary.report.exhausted, exact=summary.exact)
 
 
 class OutcomeWriter:

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -53,6 +54,12 @@ class OutcomeFile:
     def not_shown(self) -> int:
         """Number of outcomes that did not succeed and are not among `shown`."""
         return self.counts["failed"] + self.counts["unknown"] - len(self.shown)
+
+    def lines_of(self, room_ids: Collection[str]) -> dict[str, int]:
+        """Return the line numbers of some rooms in the input file."""
+        with self.path.open(encoding="utf-8") as file:
+            rows = (json.loads(text) for text in file if any(room_id in text for room_id in room_ids))
+            return {row["room_id"]: row["line"] for row in rows}
 
     def enter(self, outcome: BulkOutcome, index: int, line: int) -> None:
         """Write an outcome with the index of its input and its line number in the input file."""
