@@ -204,7 +204,7 @@ def test_unusable_journal_is_one_message(cli: Cli, sandbox: Sandbox, folder: Pat
     result = cli(*CREATE, "--journal", "jobs.db")
     assert result.exit_code == 5
     assert [line for line in result.stderr.splitlines() if "names serve as keys" not in line] == [
-        line for line in result.stderr.splitlines() if line.startswith("ConfigurationError: ") and "jobs.db" in line
+        line for line in result.stderr.splitlines() if "jobs.db" in line
     ]
     assert sandbox.ledger.requests() == 0
 
@@ -257,7 +257,7 @@ def test_repeated_names_are_refused_before_anything_is_sent(
     rooms.write_text("name,data.id\nA,1\nB,2\nA,3\n")
     refused = cli(*CREATE)
     assert refused.exit_code == 2
-    assert "lines 2 and 4" in refused.stderr
+    assert "Lines 2 and 4" in refused.stderr
     assert "--key-column" in refused.stderr
     assert sandbox.ledger.requests() == 0
     assert sorted(path.name for path in folder.iterdir()) == ["rooms.csv"]

@@ -9,6 +9,8 @@ import pytest
 from click.testing import Result
 
 from videoapi.cli import progress
+from videoapi.cli.terminal import for_people
+from videoapi.errors import VideoAPIError
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -130,6 +132,18 @@ def test_open_quote_stops_the_run_after_the_lines_before_it(cli: Cli, sandbox: S
     assert len(sandbox.ledger.rooms) == 60
 
 
+@pytest.mark.parametrize("text", ['name,key\nA,"1\nB,2\n', "name,key\n"])
+def test_corrected_file_continues_with_the_keys_of_its_header(
+    cli: Cli, sandbox: Sandbox, folder: Path, text: str
+) -> None:
+    (folder / "rooms.csv").write_text(text)
+    cli("rooms", "create-many", "rooms.csv", "--settle", 0.2)
+    (folder / "rooms.csv").write_text("name,key\nA,1\nB,2\n")
+    result = cli("rooms", "create-many", "rooms.csv", "--settle", 0.2)
+    assert result.exit_code == 0, result.output
+    assert len(sandbox.ledger.rooms) == 2
+
+
 def test_progress_says_what_it_waits_for(
     cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,7 +188,8 @@ def test_wrong_credentials_are_reported_without_the_key(
     monkeypatch.setenv("VIDEOAPI_APP_KEY", "canary-wrong-key")
     result = cli("rooms", "list")
     assert result.exit_code == 5
-    assert "AuthenticationFailed" in result.stderr
+    assert "AuthenticationFailed" not in result.stderr
+    assert "HTTP 401" in result.stderr
     assert "canary" not in result.output
 
 
@@ -182,7 +197,7 @@ def test_missing_credentials_error_names_the_variable(cli: Cli, monkeypatch: pyt
     monkeypatch.delenv("VIDEOAPI_APP_KEY")
     result = cli("rooms", "list")
     assert result.exit_code == 5
-    assert "VIDEOAPI_APP_KEY" in result.stderr
+    assert result.stderr == "No credentials: give --app-key-file or VIDEOAPI_APP_KEY.\n"
 
 
 def test_outcome_file_of_create_many_is_input_of_delete_many(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -212,7 +227,7 @@ def test_room_output_has_no_terminal_control_characters(cli: Cli, sandbox: Sandb
 def test_missing_room_is_a_failure(cli: Cli) -> None:
     result = cli("rooms", "get", "0" * 24)
     assert result.exit_code == 1
-    assert "NotFound" in result.stderr
+    assert "HTTP 404" in result.stderr
 
 
 def test_telephone_secrets_are_redacted_by_default(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -253,3 +268,34 @@ def test_reference_is_resolved_to_its_room(cli: Cli, sandbox: Sandbox, folder: P
     lost = cli("rooms", "resolve", "vx" + "a" * 26, "--settle", 0.2)
     assert lost.exit_code == 3
     assert "--control" in lost.stderr
+
+
+def test_only_a_proven_absence_has_exit_code_1(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
+    control, deleted = (row["room_id"] for row in rows(folder / "rooms.csv.outcomes.jsonl"))
+    (folder / "ids.txt").write_text(deleted)
+    assert cli("rooms", "delete-many", "ids.txt").exit_code == 0
+    lost = ("rooms", "resolve", "vx" + "z" * 26, "--settle", 0.2, "--control")
+    gone = cli(*lost, deleted)
+    assert gone.exit_code == 3, gone.output
+    assert f"--control {deleted}: no such room" in gone.stderr
+    absent = cli(*lost, control)
+    assert absent.exit_code == 1, absent.output
+    assert "waits at most 0 s for proof" in absent.stderr
+    sandbox.fault("rooms.get", "status", times=None, status=503)
+    failing = cli(*lost, control)
+    assert failing.exit_code == 3, failing.output
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('It failed. Before retrying, call rooms.resolve("vx1").', "It failed."),
+        ('It (x: a, b). Before creating it again, call rooms.resolve("vx1").', "It (x: a, b)."),
+        ("Give another key, or update that room.", "Give another key."),
+        ("Name one with control=.", "Name one with --control."),
+    ],
+)
+def test_error_has_no_advice_to_a_program(text: str, shown: str) -> None:
+    assert for_people(VideoAPIError(text)) == shown

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 from videoapi.bulk import BulkOutcome
 from videoapi.cli.job import free_name
+from videoapi.cli.terminal import for_people
 from videoapi.errors import VideoAPIError
 
 MOST_SHOWN: Final = 5
@@ -78,9 +79,8 @@ class OutcomeFile:
         self._file.write(json.dumps(row) + "\n")
         if outcome.status in ("failed", "unknown") and len(self.shown) < MOST_SHOWN:
             reference = f", reference {outcome.reference}" if outcome.status == "unknown" else ""
-            # Without the advice to a program, which names a method.
-            reason = str(outcome.error).partition(" Before retrying")[0]
-            self.shown.append(f"line {line} {outcome.status}{reference}: {reason}")
+            reason = "" if outcome.error is None else f": {for_people(outcome.error)}"
+            self.shown.append(f"line {line} {outcome.status}{reference}{reason}")
 
 
 def facts_of(error: VideoAPIError) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import click
 from videoapi.bulk import BulkOutcome, BulkReport
 from videoapi.cli.inputs import InputFile
 from videoapi.cli.outcomes import MOST_SHOWN, OutcomeFile
-from videoapi.cli.terminal import clean, print_command, print_status
+from videoapi.cli.terminal import clean, for_people, print_command, print_status
 from videoapi.creation.references import is_in_data
 from videoapi.models.rooms import RoomSpec
 
@@ -80,7 +80,9 @@ class Summary:
             return
         if not stopped and (report.stopped is not None or not report.exhausted):
             stopped = (
-                "Stopped before the end" if report.stopped is None else f"Stopped before the end: {report.stopped}"
+                "Stopped before the end"
+                if report.stopped is None
+                else f"Stopped before the end: {for_people(report.stopped)}"
             )
         for line in file.shown:
             print_status(line, quiet=options.quiet)
@@ -159,14 +161,15 @@ class Summary:
             return
         print_status(self.to_continue)
         print_command(self._options.again)
-        if self._options.resolve and self._unknown is not None:
-            # Only a room with its reference in the same field can prove that another one does not exist.
-            known = self._known.get(is_in_data(self._unknown))
-            control = ("--control", clean(known)) if known is not None else ()
-            print_status(
-                "Unknown rooms may exist. The command above looks for all of them; to look for the first alone:"
-            )
-            print_command((*self._options.resolve, self._unknown, *control))
+        if not self._options.resolve or self._unknown is None:
+            return
+        # Only a room with its reference in the same field can prove that another one does not exist.
+        known = self._known.get(is_in_data(self._unknown))
+        if known is None or known in {outcome.room_id for outcome in self.report.missing}:
+            print_status("Unknown rooms may exist. The command above looks for all of them.")
+            return
+        print_status("Unknown rooms may exist. The command above looks for all of them; to look for the first alone:")
+        print_command((*self._options.resolve, self._unknown, "--control", clean(known)))
 
 
 def _tell_first(texts: Sequence[str]) -> None:
