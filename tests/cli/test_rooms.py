@@ -132,18 +132,6 @@ def test_open_quote_stops_the_run_after_the_lines_before_it(cli: Cli, sandbox: S
     assert len(sandbox.ledger.rooms) == 60
 
 
-@pytest.mark.parametrize("text", ['name,key\nA,"1\nB,2\n', "name,key\n"])
-def test_corrected_file_continues_with_the_keys_of_its_header(
-    cli: Cli, sandbox: Sandbox, folder: Path, text: str
-) -> None:
-    (folder / "rooms.csv").write_text(text)
-    cli("rooms", "create-many", "rooms.csv", "--settle", 0.2)
-    (folder / "rooms.csv").write_text("name,key\nA,1\nB,2\n")
-    result = cli("rooms", "create-many", "rooms.csv", "--settle", 0.2)
-    assert result.exit_code == 0, result.output
-    assert len(sandbox.ledger.rooms) == 2
-
-
 def test_progress_says_what_it_waits_for(
     cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +151,7 @@ def test_progress_says_why_the_service_cannot_be_reached(
     monkeypatch.setenv("VIDEOAPI_BASE_URL", "http://127.0.0.1:9")
     (folder / "rooms.csv").write_text("name\nA\n")
     result = cli("rooms", "create-many", "rooms.csv", "--give-up-after", 1.5)
-    assert result.exit_code == 4, result.output
+    assert result.exit_code == 5, result.output
     assert "rooms: 0 of 1, 0/s, waiting for the service: " in result.stderr
     assert "refused" in result.stderr
 
@@ -299,3 +287,40 @@ def test_only_a_proven_absence_has_exit_code_1(cli: Cli, sandbox: Sandbox, folde
 )
 def test_error_has_no_advice_to_a_program(text: str, shown: str) -> None:
     assert for_people(VideoAPIError(text)) == shown
+
+
+@pytest.mark.parametrize(("name", "value"), [("APP_KEY", "wrong"), ("BASE_URL", "/wrong"), ("BASE_URL", ":9")])
+def test_run_without_access_has_exit_code_5(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    given = {"/wrong": f"{sandbox.base_url}/wrong", ":9": "http://127.0.0.1:9"}.get(value, value)
+    monkeypatch.setenv(f"VIDEOAPI_{name}", given)
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    result = cli("rooms", "create-many", "rooms.csv", "--give-up-after", 0.5)
+    assert result.exit_code == 5, result.output
+    assert "Check base_url" not in result.stderr
+
+
+def test_run_that_lost_its_access_was_stopped(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
+    sandbox.fault("rooms.create", "expired", times=None, after=1)
+    assert cli("rooms", "create-many", "rooms.csv", "--concurrency", 1).exit_code == 4
+
+
+def test_list_that_cannot_be_read_is_shown_as_the_reason_to_wait(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.05)
+    (folder / "rooms.csv").write_text("name\nA\n")
+    sandbox.fault("rooms.list", "status", times=9, status=503)
+    result = cli("rooms", "create-many", "rooms.csv", "--settle", 0.2)
+    assert result.exit_code == 0, result.output
+    assert "rooms: 0 of 1, 0/s, the list of rooms could not be read (GET /rooms: " in result.stderr
+
+
+def test_failed_audit_is_shown_at_the_end(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
+    sandbox.fault("rooms.list", "status", times=None, status=403)
+    result = cli("rooms", "create-many", "rooms.csv")
+    assert result.stderr.count("Warning: the rooms of the run were not audited: ") == 1

@@ -53,6 +53,8 @@ class Summary:
         self.stopped: str | None = ""
         """Why the run ended early, unless its report says it; None if it never began."""
         self.to_continue = "To continue:"
+        self.warnings: list[str] = []
+        """What the library has logged about the run as a whole."""
         self._options = options
         self._given = given
         self._file = file
@@ -91,6 +93,8 @@ class Summary:
                 f"{file.not_shown:,} more did not succeed; the outcome file has them all.", quiet=options.quiet
             )
         self._tell_audit()
+        for warning in self.warnings:
+            print_status(f"Warning: {warning}")
         if self._changed:
             print_status(
                 f"Created earlier from lines that changed since: {self._changed:,}. Their rooms stay as they are.",

@@ -16,6 +16,7 @@ _CALL: Final = re.compile(r" Before [^.]*, call rooms\.resolve\([^)]*\)\.")
 _OPTIONS: Final = (
     ("app_id= or VIDEOAPI_APP_ID", "VIDEOAPI_APP_ID"),
     ("app_key= or VIDEOAPI_APP_KEY", "--app-key-file or VIDEOAPI_APP_KEY"),
+    ("Check base_url:", "Check VIDEOAPI_BASE_URL:"),
     ("ca_file=", "--ca-file"),
     ("control=", "--control"),
     ("control must", "--control must"),
