@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from videoapi.cli.attempts import AttemptLog
-from videoapi.events import AttemptEvent
+from videoapi.events import AttemptEvent, log, log_unknown
 
 
 def attempt(verdict: str, **facts: Any) -> AttemptEvent:
@@ -66,3 +66,27 @@ def test_create_counts_as_sent_once(verdict: str, sent: bool) -> None:
     log(attempt(verdict))
     assert log.forget("vx1") is sent
     assert log.forget("vx1") is False
+
+
+def test_warnings_about_the_run_are_kept_and_those_of_items_are_not() -> None:
+    attempts = AttemptLog()
+    level = log.level
+    with attempts.logged():
+        for _ in range(2):
+            log.warning("self-check rooms were not deleted: %s", "HTTP 503")
+        log_unknown("rooms.create", "vx1")
+        log.info("retrying rooms.list in 0.1 s")
+    log.warning("afterwards")
+    assert attempts.warnings == ["self-check rooms were not deleted: HTTP 503"]
+    assert log.level == level
+
+
+def test_list_that_cannot_be_read_is_waited_for_until_a_request_succeeds() -> None:
+    attempts = AttemptLog()
+    with attempts.logged():
+        log.info("the list of rooms could not be read (%s); reading it again in 1.0 s", "HTTP 503")
+    assert attempts.waits() == "the list of rooms could not be read (HTTP 503); reading it again in 1.0 s"
+    attempts(attempt("rejected"))
+    assert attempts.waits() != ""
+    attempts(attempt("done"))
+    assert attempts.waits() == ""

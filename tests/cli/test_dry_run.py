@@ -67,4 +67,5 @@ def test_repeated_names_are_reported_with_both_lines(cli: Cli, folder: Path) -> 
     assert report["keys"] == "name"
     assert report["total"] == 3
     assert [(problem["line"], problem["key"]) for problem in report["problems"]] == [(4, "A")]
-    assert "line 2" in report["problems"][0]["message"]
+    assert "Lines 2 and 4 have the same name" in report["problems"][0]["message"]
+    assert "--key-column" in report["problems"][0]["message"]

@@ -177,7 +177,11 @@ def test_utf_16_file_cut_in_a_character_ends_there(tmp_path: Path) -> None:
     ("name", "text", "option", "column", "keys"),
     [
         ("a.csv", "name,key\nA,1\nB,\n", None, "key", ["1", None]),
-        ("a.csv", "name,key\nA,\nB,\n", None, "name", ["A", "B"]),
+        ("a.csv", "name,key\nA,\nB,\n", None, "key", [None, None]),
+        ("a.csv", "name,key\nA,\nB,\n", "name", "name", ["A", "B"]),
+        ("a.csv", "name,key\n", None, "key", []),
+        ("a.csv", 'name,key\nA,"1\nB,2\n', None, "key", []),
+        ("a.csv", "sep=;\nname;key\nA,B;1\n", None, "key", ["1"]),
         ("a.csv", "name,id\nA,7\nB,8\n", "id", "id", ["7", "8"]),
         ("a.csv", "name,data.id,key\nA,7,x\nB,8,y\n", "data.id", "data.id", ["7", "8"]),
         ("a.jsonl", '{"name": "A"}\n{"name": "B"}\n', None, "name", ["A", "B"]),
@@ -193,7 +197,9 @@ def test_keys_come_from_one_column(
     path = tmp_path / name
     path.write_text(text)
     file = room_specs(path, option)
-    lines = list(file.lines)
+    lines: list[InputLine[RoomSpec]] = []
+    with contextlib.suppress(UnreadableRest):
+        lines.extend(file.lines)
     assert file.keys == column
     assert [line.key for line in lines] == keys
     assert [line.given.key if line.given is not None else None for line in lines] == keys
@@ -218,8 +224,62 @@ def test_second_line_with_a_key_fails_and_names_the_first(tmp_path: Path) -> Non
 
 def test_repeated_names_cannot_serve_as_keys(tmp_path: Path) -> None:
     path = tmp_path / "rooms.csv"
-    path.write_text("name,key\nA,\nB,\nA,\n")
-    assert room_specs(path).repeated == "lines 2 and 4 have the same name"
+    path.write_text("name\nA\nB\nA\n")
+    assert room_specs(path).repeated.startswith("Lines 2 and 4 have the same name, ")
+    assert [str(line.error) for line in room_specs(path).lines if line.error] == [room_specs(path).repeated]
     assert room_specs(path, "name").repeated == ""
     path.write_text("name,key\nA,1\nA,2\n")
     assert room_specs(path).repeated == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "begins"),
+    [
+        ('name,key\n"A,1\nB,2\nC",3\n', "name", 2),
+        ('data.x,name,key\n"x\ny\n",A,1\n\n"x\r\ny","A\nB",2\n', "name", 7),
+        ('name,key\nA,"1\nB,2\nC,3"\n', "key", 2),
+    ],
+)
+def test_line_break_in_a_name_or_key_fails_and_names_where_it_begins(
+    tmp_path: Path, text: str, column: str, begins: int
+) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text(text, newline="")
+    errors = [line.error for line in room_specs(path).lines if line.error is not None]
+    assert [error.field for error in errors] == [column]
+    assert f"{column} has a line break; it begins in line {begins}." in str(errors[0])
+
+
+@pytest.mark.parametrize("after", [99, 100, 4_000])
+def test_quote_that_is_closed_100_lines_later_counts_as_open(tmp_path: Path, after: int) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text('name,data.x\nX,1\nA,"\n' + "B,2\n" * (after - 1) + 'Z",99\nC,3\n')
+    file = room_specs(path)
+    if after < 100:
+        assert [line.number for line in file.lines] == [2, 3, 103]
+        return
+    with pytest.raises(UnreadableRest, match=r"^line 3: .* within 100 lines$"):
+        list(file.lines)
+    assert file.total == 1
+
+
+def test_line_in_another_encoding_says_how_to_save_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("name\nZo\u00eb\nB\n", encoding="cp1252")
+    lines = list(room_specs(path).lines)
+    assert "CSV UTF-8" in str(lines[0].error)
+    assert lines[1].error is None
+
+
+def test_missing_column_error_names_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("Name,key\nA,1\n")
+    with pytest.raises(BadInput, match="missing column name; the header has 'Name', 'key'"):
+        room_specs(path)
+
+
+@pytest.mark.parametrize(("line", "header"), [("sep=;", "name;key"), ("sep=,", "name,key"), ("sep=\t", "name\tkey")])
+def test_line_that_names_the_separator_is_skipped(tmp_path: Path, line: str, header: str) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text(f"{line}\n{header}\n{header.replace('name', 'A').replace('key', '1')}\n")
+    assert [(found.number, found.given) for found in room_specs(path).lines] == [(3, RoomSpec("A", key="1"))]

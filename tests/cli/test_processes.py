@@ -77,6 +77,20 @@ def test_stopped_run_waits_for_requests_in_flight_and_records_them(
 
 
 @pytest.mark.usefixtures("environment")
+def test_interruption_while_the_file_is_read_has_exit_code_130(begin: Begin, sandbox: Sandbox, folder: Path) -> None:
+    # A pipe without a writer: the command waits in the middle of its reading.
+    os.mkfifo(folder / "rooms.csv")
+    process = begin("rooms", "create-many", "rooms.csv", "--dry-run")
+    with (folder / "rooms.csv").open("w"):
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert "Aborted" not in stderr
+    assert sandbox.ledger.requests() == 0
+
+
+@pytest.mark.usefixtures("environment")
 def test_interrupted_and_killed_run_is_completed_by_the_printed_command(
     begin: Begin, sandbox: Sandbox, folder: Path
 ) -> None:

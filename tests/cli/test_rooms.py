@@ -9,6 +9,8 @@ import pytest
 from click.testing import Result
 
 from videoapi.cli import progress
+from videoapi.cli.terminal import for_people
+from videoapi.errors import VideoAPIError
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -149,7 +151,7 @@ def test_progress_says_why_the_service_cannot_be_reached(
     monkeypatch.setenv("VIDEOAPI_BASE_URL", "http://127.0.0.1:9")
     (folder / "rooms.csv").write_text("name\nA\n")
     result = cli("rooms", "create-many", "rooms.csv", "--give-up-after", 1.5)
-    assert result.exit_code == 4, result.output
+    assert result.exit_code == 5, result.output
     assert "rooms: 0 of 1, 0/s, waiting for the service: " in result.stderr
     assert "refused" in result.stderr
 
@@ -174,7 +176,8 @@ def test_wrong_credentials_are_reported_without_the_key(
     monkeypatch.setenv("VIDEOAPI_APP_KEY", "canary-wrong-key")
     result = cli("rooms", "list")
     assert result.exit_code == 5
-    assert "AuthenticationFailed" in result.stderr
+    assert "AuthenticationFailed" not in result.stderr
+    assert "HTTP 401" in result.stderr
     assert "canary" not in result.output
 
 
@@ -182,7 +185,7 @@ def test_missing_credentials_error_names_the_variable(cli: Cli, monkeypatch: pyt
     monkeypatch.delenv("VIDEOAPI_APP_KEY")
     result = cli("rooms", "list")
     assert result.exit_code == 5
-    assert "VIDEOAPI_APP_KEY" in result.stderr
+    assert result.stderr == "No credentials: give --app-key-file or VIDEOAPI_APP_KEY.\n"
 
 
 def test_outcome_file_of_create_many_is_input_of_delete_many(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -212,7 +215,7 @@ def test_room_output_has_no_terminal_control_characters(cli: Cli, sandbox: Sandb
 def test_missing_room_is_a_failure(cli: Cli) -> None:
     result = cli("rooms", "get", "0" * 24)
     assert result.exit_code == 1
-    assert "NotFound" in result.stderr
+    assert "HTTP 404" in result.stderr
 
 
 def test_telephone_secrets_are_redacted_by_default(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -253,3 +256,71 @@ def test_reference_is_resolved_to_its_room(cli: Cli, sandbox: Sandbox, folder: P
     lost = cli("rooms", "resolve", "vx" + "a" * 26, "--settle", 0.2)
     assert lost.exit_code == 3
     assert "--control" in lost.stderr
+
+
+def test_only_a_proven_absence_has_exit_code_1(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
+    control, deleted = (row["room_id"] for row in rows(folder / "rooms.csv.outcomes.jsonl"))
+    (folder / "ids.txt").write_text(deleted)
+    assert cli("rooms", "delete-many", "ids.txt").exit_code == 0
+    lost = ("rooms", "resolve", "vx" + "z" * 26, "--settle", 0.2, "--control")
+    gone = cli(*lost, deleted)
+    assert gone.exit_code == 3, gone.output
+    assert f"--control {deleted}: no such room" in gone.stderr
+    absent = cli(*lost, control)
+    assert absent.exit_code == 1, absent.output
+    assert "waits at most 0 s for proof" in absent.stderr
+    sandbox.fault("rooms.get", "status", times=None, status=503)
+    failing = cli(*lost, control)
+    assert failing.exit_code == 3, failing.output
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('It failed. Before retrying, call rooms.resolve("vx1").', "It failed."),
+        ('It (x: a, b). Before creating it again, call rooms.resolve("vx1").', "It (x: a, b)."),
+        ("Give another key, or update that room.", "Give another key."),
+        ("Name one with control=.", "Name one with --control."),
+    ],
+)
+def test_error_has_no_advice_to_a_program(text: str, shown: str) -> None:
+    assert for_people(VideoAPIError(text)) == shown
+
+
+@pytest.mark.parametrize(("name", "value"), [("APP_KEY", "wrong"), ("BASE_URL", "/wrong"), ("BASE_URL", ":9")])
+def test_run_without_access_has_exit_code_5(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    given = {"/wrong": f"{sandbox.base_url}/wrong", ":9": "http://127.0.0.1:9"}.get(value, value)
+    monkeypatch.setenv(f"VIDEOAPI_{name}", given)
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    result = cli("rooms", "create-many", "rooms.csv", "--give-up-after", 0.5)
+    assert result.exit_code == 5, result.output
+    assert "Check base_url" not in result.stderr
+
+
+def test_run_that_lost_its_access_was_stopped(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
+    sandbox.fault("rooms.create", "expired", times=None, after=1)
+    assert cli("rooms", "create-many", "rooms.csv", "--concurrency", 1).exit_code == 4
+
+
+def test_list_that_cannot_be_read_is_shown_as_the_reason_to_wait(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.05)
+    (folder / "rooms.csv").write_text("name\nA\n")
+    sandbox.fault("rooms.list", "status", times=9, status=503)
+    result = cli("rooms", "create-many", "rooms.csv", "--settle", 0.2)
+    assert result.exit_code == 0, result.output
+    assert "rooms: 0 of 1, 0/s, the list of rooms could not be read (GET /rooms: " in result.stderr
+
+
+def test_failed_audit_is_shown_at_the_end(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
+    sandbox.fault("rooms.list", "status", times=None, status=403)
+    result = cli("rooms", "create-many", "rooms.csv")
+    assert result.stderr.count("Warning: the rooms of the run were not audited: ") == 1

@@ -1,11 +1,18 @@
-"""What the attempts of a run show while it runs: what it waits for, and which creates it has sent."""
+"""What the attempts and the log of a run show while it runs: what it waits for, and which creates it has sent."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Final
 
-from videoapi.events import AttemptEvent, Event
+from videoapi.events import AttemptEvent, Event, log
+
+_RETRY: Final = "the list of rooms could not be read"
+# Pauses and unknown outcomes: the progress and the outcome file show them.
+_PER_ITEM: Final = frozenset({"paused", "log_unknown"})
 
 
 class AttemptLog:
@@ -19,7 +26,10 @@ class AttemptLog:
         self._clock = clock
         self._paused_until = 0.0
         self._refused = ""
+        self._retry = ""
         self._sent: set[str | None] = set()
+        self.warnings: list[str] = []
+        """What the library has logged about the run as a whole, each text once."""
 
     def __call__(self, event: Event) -> None:
         if not isinstance(event, AttemptEvent):
@@ -31,21 +41,53 @@ class AttemptLog:
             self._refused = event.reason
         else:
             self._refused = ""
+            if event.verdict == "done":
+                self._retry = ""
             if event.route == "rooms.create":
                 self._sent.add(event.reference)
+
+    @contextmanager
+    def logged(self) -> Generator[None, None, None]:
+        """Show what the library logs in the block; without a handler, all of its warnings would go to stderr."""
+        handler = _Handler(self.note)
+        level = log.level
+        log.addHandler(handler)
+        log.setLevel(min(log.getEffectiveLevel(), logging.INFO))
+        try:
+            yield
+        finally:
+            log.setLevel(level)
+            log.removeHandler(handler)
+
+    def note(self, record: logging.LogRecord) -> None:
+        """Note what the library has logged."""
+        text = record.getMessage()
+        if text.startswith(_RETRY):
+            self._retry = text
+        elif record.levelno >= logging.WARNING and record.funcName not in _PER_ITEM and text not in self.warnings:
+            self.warnings.append(text)
 
     def waits(self) -> str:
         """Return what the run waits for; empty if the service answers."""
         left = self._paused_until - self._clock()
         if left >= 0.5:
             return f"waiting {left:,.0f} s: too many requests (HTTP 429)"
-        return f"waiting for the service: {self._refused}" if self._refused else ""
+        return f"waiting for the service: {self._refused}" if self._refused else self._retry
 
     def forget(self, reference: str | None) -> bool:
         """Return whether this client has sent the create with this reference, and forget it."""
         sent = reference in self._sent
         self._sent.discard(reference)
         return sent
+
+
+class _Handler(logging.Handler):
+    def __init__(self, note: Callable[[logging.LogRecord], object]) -> None:
+        super().__init__()
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._note(record)
 
 
 def _seconds(retry_after: str | None) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
@@ -19,12 +18,9 @@ from videoapi.cli.spreadsheet import UnreadableRest
 from videoapi.cli.summary import BulkOptions, Summary, words
 from videoapi.cli.terminal import print_status
 from videoapi.errors import VideoAPIError
-from videoapi.events import log
 
 T = TypeVar("T")
 _TICK: Final = 0.5
-# The outcome file and the progress show what the library would log; without a handler, warnings go to stderr.
-_NO_LOG: Final = logging.NullHandler()
 
 
 async def run_bulk(
@@ -44,8 +40,7 @@ async def run_bulk(
         start: Starts the run from an iterator of the valid inputs.
     """
     began = time.monotonic()
-    log.addHandler(_NO_LOG)
-    with closing(given.lines), OutcomeFile(options.out) as file:
+    with closing(given.lines), attempts.logged(), OutcomeFile(options.out) as file:
         if file.kept_as is not None:
             print_status(f"The outcomes of an earlier run are kept in {file.kept_as}", quiet=options.quiet)
         summary = Summary(options, given, file)
@@ -73,8 +68,11 @@ async def run_bulk(
                 summary.stopped = "Stopped by an error" if file.total > file.counts["not_sent"] else None
                 raise
         finally:
+            summary.warnings = attempts.warnings
             summary.tell(time.monotonic() - began)
-    return exit_codes.of_run(file.counts, exhausted=summary.report.exhausted)
+    return exit_codes.of_run(
+        file.counts, summary.report.stopped, exhausted=summary.report.exhausted, exact=summary.exact
+    )
 
 
 class OutcomeWriter:

@@ -18,7 +18,7 @@ REJECTED: Final = 6
 MEANINGS: Final = """\b
 Exit codes:
   0    all done
-  1    some failed, or the service refused
+  1    some failed, or the service refused; or rooms exist twice or are missing
   2    wrong usage: an argument, an option or a date
   3    some creates or deletes may or may not have been carried out
   4    stopped before all were sent: an account verdict, a time limit, no success for too long, an open quote
@@ -45,15 +45,22 @@ def of_error(error: BaseException) -> int:
     return NO_ACCESS if isinstance(error, _NO_ACCESS) else FAILED
 
 
-def of_run(counts: Mapping[str, int], *, exhausted: bool) -> int:
+def of_run(
+    counts: Mapping[str, int], stopped: BaseException | None = None, *, exhausted: bool, exact: bool = True
+) -> int:
     """Return the exit code for a bulk run.
 
     Args:
         counts: Number of inputs by status.
+        stopped: The error that stopped the run early, or None.
         exhausted: Whether every input was read.
+        exact: Whether no room was found twice, and none of those created is missing.
     """
     if not exhausted or counts.get("not_sent"):
-        return STOPPED
+        # Nothing was done for want of access. A time limit of the run is none.
+        nothing = not any(map(counts.get, ("created", "deleted", "unknown")))
+        lacks_access = isinstance(stopped, _NO_ACCESS) and not isinstance(stopped, errors.CallTimeout)
+        return NO_ACCESS if nothing and lacks_access else STOPPED
     if counts.get("unknown"):
         return UNKNOWN
-    return FAILED if counts.get("failed") else DONE
+    return FAILED if counts.get("failed") or not exact else DONE

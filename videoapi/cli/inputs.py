@@ -11,8 +11,8 @@ from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
-from videoapi.cli.room_lines import SPEC_FIELDS, check_columns, spec_of_cells, spec_of_object
-from videoapi.cli.spreadsheet import BadInput, UnreadableRest, csv_rows, numbered_lines
+from videoapi.cli.room_lines import SPEC_FIELDS, check_columns, missing_column, spec_of_cells, spec_of_object
+from videoapi.cli.spreadsheet import BadInput, Row, UnreadableRest, csv_rows, numbered_lines
 from videoapi.errors import ValidationError
 from videoapi.models.rooms import RoomSpec
 
@@ -45,7 +45,7 @@ class InputFile(Generic[T]):
         lines: Its inputs, to be read as they are needed.
         total: Number of inputs, up to the line from which the file cannot be read.
         keys: The column that has the key of each line.
-        repeated: If the names were to serve as keys, which two lines share one; otherwise empty.
+        repeated: If the names were to serve as keys, and two lines share one, what is wrong; otherwise empty.
     """
 
     lines: InputLines[T]
@@ -55,11 +55,15 @@ class InputFile(Generic[T]):
 
 
 class InputRecord(NamedTuple):
-    """A line of a file: its number, its fields as far as they can be read, and what is wrong with it."""
+    """A line of a file: its number, its fields as far as they can be read, and what is wrong with it.
+
+    If it is a row of several lines, `begins` has the line in which each field begins.
+    """
 
     number: int
     fields: Mapping[str, Any]
     error: ValidationError | None = None
+    begins: Mapping[str, int] = {}
 
 
 RecordSource: TypeAlias = Callable[[], Iterator[InputRecord]]
@@ -71,22 +75,29 @@ def room_specs(path: Path, key_column: str | None = None) -> InputFile[RoomSpec]
     Args:
         path: `.csv`, `.tsv` or `.txt` with the columns name, owner_ref, key, sip, settings.… and data.…, or
             `.jsonl` with one object per line that has the fields of `RoomSpec`.
-        key_column: The column or field that has the keys; by default `key` if any line has one, else `name`.
+        key_column: The column or field that has the keys; by default `key` if the header or any line has one, else
+            `name`.
 
     Raises:
         BadInput: If the file cannot be read, has another extension, or has an unknown column.
     """
     suffix = path.suffix.lower()
     convert: Callable[[Mapping[str, Any]], RoomSpec]
+    header: Sequence[str] = ()
     if suffix in JSONL:
         records, convert = partial(_objects, path), spec_of_object
     elif suffix in (*CSV, *TEXT):
-        records, convert = partial(_table, path, partial(check_columns, key_column=key_column)), spec_of_cells
+        check = partial(check_columns, key_column=key_column)
+        records, convert = partial(_table, path, check), spec_of_cells
+        with closing(csv_rows(path)) as rows:
+            header = _header(path, rows, check)
     else:
         raise BadInput(f"{path.name}: give a file that ends in .csv, .tsv or .jsonl")
     total, has_keys, repeated = _overview(records)
-    keys = key_column or ("key" if has_keys else "name")
-    return InputFile(_specs(records, convert, keys), total, keys, "" if key_column or has_keys else repeated)
+    # A header binds the keys whatever the cells say: a line that cannot be read yet may have the first key.
+    keys = key_column or ("key" if has_keys or "key" in header else "name")
+    by_name = not key_column and keys == "name"
+    return InputFile(_specs(records, convert, keys, by_name=by_name), total, keys, repeated if by_name else "")
 
 
 def room_ids(path: Path) -> InputFile[str]:
@@ -120,42 +131,57 @@ def _overview(records: RecordSource) -> tuple[int, bool, str]:
     total, has_keys, repeated = 0, False, ""
     names: dict[Any, int] = {}
     with suppress(UnreadableRest):
-        for number, fields, _ in records():
+        for number, fields, *_ in records():
             total += 1
             has_keys = has_keys or fields.get("key") not in (None, "")
             name = fields.get("name")
             if has_keys or repeated or not isinstance(name, str):
                 continue
             if names.setdefault(name, number) != number:
-                repeated = f"lines {names[name]} and {number} have the same name"
+                repeated = _same_name(names[name], number)
     return total, has_keys, repeated
 
 
 def _specs(
-    records: RecordSource, convert: Callable[[Mapping[str, Any]], RoomSpec], keys: str
+    records: RecordSource, convert: Callable[[Mapping[str, Any]], RoomSpec], keys: str, *, by_name: bool
 ) -> Generator[InputLine[RoomSpec], None, None]:
     seen: dict[str | int, int] = {}
-    for index, (number, fields, error) in enumerate(records()):
+    for index, (number, fields, error, begins) in enumerate(records()):
         key = _key(fields, keys)
         first = number if key is None else seen.setdefault(key, number)
         spec: RoomSpec | None = None
         try:
             if error is not None:
                 raise error
+            for column in ("name", keys):
+                if isinstance(text := fields.get(column), str) and ("\n" in text or "\r" in text):
+                    raise ValidationError(
+                        f"{column} has a line break; it begins in line {begins.get(column, number)}. "
+                        "Is a quote missing?",
+                        field=column,
+                    )
             spec = convert({name: value for name, value in fields.items() if name != keys or name in SPEC_FIELDS})
             if key is None:
                 raise ValidationError(f"{keys} is missing, or is neither text nor a whole number.", field=keys)
             if first != number:
-                raise ValidationError(f"The key {key!r} is already used in line {first}.", field=keys)
+                clash = _same_name(first, number) if by_name else f"The key {key!r} is already used in line {first}."
+                raise ValidationError(clash, field=keys)
             spec = attrs.evolve(spec, key=key)
         except ValidationError as wrong:
             spec, error = None, wrong
         yield InputLine(index, number, key, spec, error)
 
 
+def _same_name(first: int, second: int) -> str:
+    return (
+        f"Lines {first} and {second} have the same name, so the names cannot serve as keys. Add a column `key` with a "
+        "different text in each line, or name a column that has one with --key-column."
+    )
+
+
 def _ids(records: RecordSource) -> Generator[InputLine[str], None, None]:
     index = 0
-    for number, fields, error in records():
+    for number, fields, error, _ in records():
         found = fields.get("room_id")
         if error is not None or not (found is None or isinstance(found, str)):
             yield InputLine(index, number, error=error or ValidationError("room_id must be text.", field="room_id"))
@@ -203,8 +229,25 @@ def _objects(path: Path) -> Iterator[InputRecord]:
 
 def _table(path: Path, check: Callable[[Sequence[str]], None]) -> Iterator[InputRecord]:
     rows = csv_rows(path)
-    _, header, fault = next(rows, (1, [], ""))
+    header = _header(path, rows, check)
+    for number, cells, fault, begins in rows:
+        problem = _text_error("".join(cells))
+        if fault:
+            problem = ValidationError(f"This line is not CSV: {fault}.")
+        elif len(cells) > len(header):
+            problem = ValidationError(f"This line has {len(cells)} cells, the header {len(header)}.")
+        fields = dict(zip(header, cells, strict=False))
+        yield InputRecord(number, fields, problem, dict(zip(header, begins, strict=False)) if begins else {})
+
+
+def _header(path: Path, rows: Iterator[Row], check: Callable[[Sequence[str]], None]) -> list[str]:
+    """Read and check the header of a table.
+
+    Raises:
+        BadInput: If it cannot be read, or a column is missing or unknown.
+    """
     try:
+        header, fault = next(((row.cells, row.problem) for row in rows), ([], ""))
         if fault:
             raise BadInput(f"its header is not CSV: {fault}")
         if len(set(header)) < len(header):
@@ -212,23 +255,17 @@ def _table(path: Path, check: Callable[[Sequence[str]], None]) -> Iterator[Input
         check(header)
     except BadInput as bad:
         raise BadInput(f"{path.name}: {bad}") from None
-    for number, cells, fault in rows:
-        problem = _text_error("".join(cells))
-        if fault:
-            problem = ValidationError(f"This line is not CSV: {fault}.")
-        elif len(cells) > len(header):
-            problem = ValidationError(f"This line has {len(cells)} cells, the header {len(header)}.")
-        yield InputRecord(number, dict(zip(header, cells, strict=False)), problem)
+    return header
 
 
 def _check_id_column(header: Sequence[str]) -> None:
     if "room_id" not in header:
-        raise BadInput("missing column room_id")
+        raise missing_column("room_id", header)
 
 
 def _text_error(text: str) -> ValidationError | None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return ValidationError("This line is not UTF-8.")
+        return ValidationError("This line is not UTF-8. In a spreadsheet, save the file as CSV UTF-8.")
     return None

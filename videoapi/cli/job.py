@@ -49,14 +49,15 @@ def open_job(
     Args:
         out: The outcome file.
         about: What the job is bound to: origin, app_id, the input file, and the column of the keys.
-        job_id: An ID of the user's own. If the job there has another ID, a new one begins.
-        journal: A journal elsewhere.
+        job_id: An ID of the user's own; not another one than that of the job there.
+        journal: A journal elsewhere; by default the one that the job there has.
         fresh: Whether to begin a new job; the files of the job there are renamed.
         quiet: Whether to print nothing.
 
     Raises:
         ConfigurationError: If the job belongs to another account, or runs in another process.
-        click.UsageError: If it cannot be known what to continue, or the job has another input or other keys.
+        click.UsageError: If it cannot be known what to continue, or the job has another ID, journal or input, or
+            other keys.
     """
     if out.exists() and not out.is_file():
         # A device or a pipe.
@@ -64,17 +65,18 @@ def open_job(
         return
     note = _beside(out, ".job")
     known = _read(note)
-    if fresh or (job_id is not None and known.get("job_id", job_id) != job_id):
+    if fresh:
         _keep(out, note, quiet=quiet)
         known = {}
     elif known:
         _check(note, known, about if job_id is None else {**about, "file": known["file"]})
+        _check_names(out, known, job_id, journal)
     elif job_id is None:
         _refuse_to_guess(out, note)
     with _locked(note) as file:
         if _read(note) != known:
             raise ConfigurationError(f"{note}: {_RUNNING}")
-        path = journal or _beside(out, ".journal")
+        path = journal or _journal_of(out, known)
         if known:
             missing = "" if path.exists() else f" Its journal {path} is missing, so the list of rooms is read instead."
             print_status(
@@ -84,6 +86,9 @@ def open_job(
             )
         else:
             known = {**about, "job_id": job_id or secrets.token_hex(10), "began": _now()}
+            if journal is not None:
+                # Relative, so that the folder can be moved.
+                known["journal"] = os.path.relpath(journal, out.parent)
             file.truncate()
             file.write(json.dumps(known).encode() + b"\n")
             os.fsync(file.fileno())
@@ -108,6 +113,25 @@ def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> No
             f"The keys of this job are in the column {known.get('keys')}, not {about['keys']}. With other keys its "
             f"rooms would be created again. Give --key-column {known.get('keys')}, or start over with --fresh."
         )
+
+
+def _check_names(out: Path, known: Mapping[str, str], job_id: str | None, journal: Path | None) -> None:
+    """Raise an error if the user names another job, or another journal, than those kept there."""
+    if job_id is not None and job_id != known.get("job_id"):
+        raise click.UsageError(
+            f"{out} belongs to the job {known.get('job_id')}, not {job_id}, which would create all of its rooms again. "
+            "Leave out --job-id, give another --out, or start over with --fresh."
+        )
+    path = _journal_of(out, known)
+    if journal is not None and journal.resolve() != path.resolve():
+        raise click.UsageError(
+            f"The journal of this job is {path}, not {journal}, which does not know what the job has created. "
+            "Leave out --journal, or start over with --fresh."
+        )
+
+
+def _journal_of(out: Path, known: Mapping[str, str]) -> Path:
+    return out.parent / known["journal"] if "journal" in known else _beside(out, ".journal")
 
 
 def _refuse_to_guess(out: Path, note: Path) -> None:

@@ -6,12 +6,14 @@ import json
 import os
 import stat
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from videoapi.bulk import BulkOutcome
 from videoapi.cli.job import free_name
+from videoapi.cli.terminal import for_people
 from videoapi.errors import VideoAPIError
 
 MOST_SHOWN: Final = 5
@@ -54,6 +56,12 @@ class OutcomeFile:
         """Number of outcomes that did not succeed and are not among `shown`."""
         return self.counts["failed"] + self.counts["unknown"] - len(self.shown)
 
+    def lines_of(self, room_ids: Collection[str]) -> dict[str, int]:
+        """Return the line numbers of some rooms in the input file."""
+        with self.path.open(encoding="utf-8") as file:
+            rows = (json.loads(text) for text in file if any(room_id in text for room_id in room_ids))
+            return {row["room_id"]: row["line"] for row in rows}
+
     def enter(self, outcome: BulkOutcome, index: int, line: int) -> None:
         """Write an outcome with the index of its input and its line number in the input file."""
         self.counts[outcome.status] += 1
@@ -71,9 +79,8 @@ class OutcomeFile:
         self._file.write(json.dumps(row) + "\n")
         if outcome.status in ("failed", "unknown") and len(self.shown) < MOST_SHOWN:
             reference = f", reference {outcome.reference}" if outcome.status == "unknown" else ""
-            # Without the advice to a program, which names a method.
-            reason = str(outcome.error).partition(" Before retrying")[0]
-            self.shown.append(f"line {line} {outcome.status}{reference}: {reason}")
+            reason = "" if outcome.error is None else f": {for_people(outcome.error)}"
+            self.shown.append(f"line {line} {outcome.status}{reference}{reason}")
 
 
 def facts_of(error: VideoAPIError) -> dict[str, Any]:

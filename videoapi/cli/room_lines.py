@@ -98,7 +98,7 @@ def check_columns(header: Sequence[str], key_column: str | None = None) -> None:
     """
     for column in filter(None, ("name", key_column)):
         if column not in header:
-            raise BadInput(f"missing column {column}")
+            raise missing_column(column, header)
     known = field_types(RoomSettings)
     for column in header:
         if column in (*_COLUMNS, key_column) or (column.startswith(_GROUPS[1]) and len(column) > len(_GROUPS[1])):
@@ -106,3 +106,9 @@ def check_columns(header: Sequence[str], key_column: str | None = None) -> None:
         if not column.startswith(_GROUPS[0]) or column.split(".")[1] not in known:
             hint = f"; is settings.{column} meant?" if column in known else ""
             raise BadInput(f"column {column!r} is not one of {', '.join(_COLUMNS)}, settings.…, data.…{hint}")
+
+
+def missing_column(column: str, header: Sequence[str]) -> BadInput:
+    """Return the error for a column that a header lacks."""
+    found = ", ".join(map(repr, header)) or "nothing"
+    return BadInput(f"missing column {column}; the header has {found}")

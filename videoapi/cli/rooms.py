@@ -113,10 +113,7 @@ def create_many(
     if dry_run:
         sys.exit(check(specs, validate=not no_validate, as_json=as_json, quiet=quiet))
     if specs.repeated:
-        raise click.UsageError(
-            f"{file.name}: {specs.repeated}, so the names cannot serve as keys. Add a column `key` with a different "
-            "text in each line, or name a column that has one with --key-column. Nothing was sent."
-        )
+        raise click.UsageError(f"{file.name}: {specs.repeated} Nothing was sent.")
     if specs.keys == "name" and key_column is None:
         print_status("No line has a key, so the names serve as keys.", quiet=quiet)
     settle = () if options["settle"] is None else ("--settle", str(options["settle"]))
@@ -201,7 +198,8 @@ async def _delete(access: ClientOptions, ids: InputFile[str], output: BulkOption
 def resolve(reference: str, control: str | None, settle: float | None, access: ClientOptions) -> None:
     """Find the room of a create with unknown outcome by its REFERENCE. Never creates a room.
 
-    Prints the room ID. Exit code 1: the room provably does not exist. Exit code 3: still unknown.
+    Prints the room ID. Exit code 1: the room provably does not exist. Exit code 3: still unknown. A room that
+    is not listed proves nothing without --control.
     """
     from videoapi.cli.running import run
 
@@ -210,15 +208,24 @@ def resolve(reference: str, control: str | None, settle: float | None, access: C
 
 async def _resolve(access: ClientOptions, reference: str, control: str | None, settle: float | None) -> int:
     from videoapi.cli import exit_codes
-    from videoapi.cli.terminal import print_status
-    from videoapi.errors import CreateOutcomeUnknown
+    from videoapi.cli.terminal import for_people, print_status
+    from videoapi.creation.creator import DEFAULT_SETTLE
+    from videoapi.errors import NotFound, VideoAPIError
 
     async with access.client(settle=settle) as client:
+        if control is not None:
+            print_status(
+                "Looking for the room. If the list of rooms lacks it, this waits at most "
+                f"{settle or DEFAULT_SETTLE:,.0f} s for proof (settle time), and reads the list again."
+            )
         try:
             room = await client.rooms.resolve(reference, control=control)
-        except CreateOutcomeUnknown as unknown:
-            print_status(str(unknown).replace("control=", "--control"))
-            return exit_codes.UNKNOWN
+        except VideoAPIError as error:
+            lost = f"--control {control}: no such room. Name another. " if isinstance(error, NotFound) else ""
+            print_status(f"{lost}{for_people(error)}")
+            code = exit_codes.of_error(error)
+            # Only a proven absence is a failure.
+            return exit_codes.UNKNOWN if code == exit_codes.FAILED else code
     if room is None:
         print_status("No such room, and there will be none.")
         return exit_codes.FAILED

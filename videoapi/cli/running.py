@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn
 
 from videoapi.cli import exit_codes
-from videoapi.cli.terminal import print_status
+from videoapi.cli.terminal import for_people, print_status
 from videoapi.errors import VideoAPIError
 
 
@@ -42,7 +42,7 @@ async def _guarded(work: Coroutine[Any, Any, int]) -> int:
                 raise
             return 128 + caught[0]
         except VideoAPIError as error:
-            print_status(f"{type(error).__name__}: {error}")
+            print_status(for_people(error))
             return exit_codes.of_error(error)
         except BrokenPipeError:
             raise

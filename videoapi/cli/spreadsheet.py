@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import codecs
 import csv
+import itertools
+import re
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
 _DELIMITERS: Final = (",", ";", "\t")
+_MOST_LINES: Final = 100
+_SEP: Final = re.compile(r"sep=(.)[\r\n]*")
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -21,11 +25,15 @@ class UnreadableRest(BadInput):
 
 
 class Row(NamedTuple):
-    """A row of a CSV file: the number of its first line, and its cells, or the reason why it has none."""
+    """A row of a CSV file: the number of its first line, and its cells, or the reason why it has none.
+
+    If the row has several lines, `begins` has the line in which each cell begins.
+    """
 
     number: int
     cells: list[str]
     problem: str = ""
+    begins: Sequence[int] = ()
 
 
 def open_text(path: Path) -> TextIO:
@@ -66,7 +74,8 @@ def csv_rows(path: Path) -> Generator[Row, None, None]:
 
     Raises:
         BadInput: If the file cannot be opened, or its header cannot be read.
-        UnreadableRest: If a quote is left open: the lines that follow it may be any number of rows.
+        UnreadableRest: If a quote is left open, or is closed only more than 100 lines later, which is another quote:
+            the lines that follow it may be any number of rows.
     """
     delimiter = _delimiter(path)
     record: list[str] = []
@@ -74,6 +83,8 @@ def csv_rows(path: Path) -> Generator[Row, None, None]:
     def lines() -> Iterator[str]:
         for _, text in numbered_lines(path):
             record.append(text)
+            if len(record) > _MOST_LINES:
+                raise csv.Error(f"it has more than {_MOST_LINES} lines")
             yield text
 
     rows = csv.reader(lines(), delimiter=delimiter, strict=True)
@@ -87,21 +98,32 @@ def csv_rows(path: Path) -> Generator[Row, None, None]:
         except csv.Error as error:
             opened = _open_quote(record[:-1] or record, delimiter)
             if opened is not None:
+                within = f" within {_MOST_LINES} lines" if len(record) > _MOST_LINES else ""
                 raise UnreadableRest(
-                    f"line {number + opened}: the quote that opens in this line is not closed"
+                    f"line {number + opened}: the quote that opens in this line is not closed{within}"
                 ) from None
             yield Row(number, [], str(error))
+            continue
+        if number == 1 and _SEP.fullmatch(record[0]):
             continue
         while cells and not cells[-1].strip():
             cells.pop()
         if cells:
-            yield Row(number, [cell.strip() for cell in cells])
+            begins = _begins(number, cells) if len(record) > 1 else ()
+            yield Row(number, [cell.strip() for cell in cells], begins=begins)
 
 
 def _delimiter(path: Path) -> str:
-    """Return the delimiter that splits the header into most columns."""
+    """Return the delimiter that the first line names (`sep=;`), or that splits the header into most columns."""
     _, header = next(numbered_lines(path), (1, ""))
-    return max(_DELIMITERS, key=header.count)
+    named = _SEP.fullmatch(header)
+    return max(_DELIMITERS, key=header.count) if named is None else named[1]
+
+
+def _begins(number: int, cells: Sequence[str]) -> Sequence[int]:
+    """Return the line in which each cell of a row begins."""
+    breaks = (len(re.findall(r"\r\n|\r|\n", cell)) for cell in cells)
+    return list(itertools.accumulate(breaks, initial=number))[:-1]
 
 
 def _open_quote(lines: Sequence[str], delimiter: str) -> int | None:

@@ -12,8 +12,8 @@ import click
 
 from videoapi.bulk import BulkOutcome, BulkReport
 from videoapi.cli.inputs import InputFile
-from videoapi.cli.outcomes import OutcomeFile
-from videoapi.cli.terminal import clean, print_command, print_status
+from videoapi.cli.outcomes import MOST_SHOWN, OutcomeFile
+from videoapi.cli.terminal import clean, for_people, print_command, print_status
 from videoapi.creation.references import is_in_data
 from videoapi.models.rooms import RoomSpec
 
@@ -53,6 +53,8 @@ class Summary:
         self.stopped: str | None = ""
         """Why the run ended early, unless its report says it; None if it never began."""
         self.to_continue = "To continue:"
+        self.warnings: list[str] = []
+        """What the library has logged about the run as a whole."""
         self._options = options
         self._given = given
         self._file = file
@@ -80,7 +82,9 @@ class Summary:
             return
         if not stopped and (report.stopped is not None or not report.exhausted):
             stopped = (
-                "Stopped before the end" if report.stopped is None else f"Stopped before the end: {report.stopped}"
+                "Stopped before the end"
+                if report.stopped is None
+                else f"Stopped before the end: {for_people(report.stopped)}"
             )
         for line in file.shown:
             print_status(line, quiet=options.quiet)
@@ -88,10 +92,9 @@ class Summary:
             print_status(
                 f"{file.not_shown:,} more did not succeed; the outcome file has them all.", quiet=options.quiet
             )
-        if report.duplicates:
-            print_status(f"{len(report.duplicates):,} rooms exist twice; {len(report.removed):,} of them were deleted.")
-        if report.missing:
-            print_status(f"{len(report.missing):,} rooms that were created are gone.")
+        self._tell_audit()
+        for warning in self.warnings:
+            print_status(f"Warning: {warning}")
         if self._changed:
             print_status(
                 f"Created earlier from lines that changed since: {self._changed:,}. Their rooms stay as they are.",
@@ -116,12 +119,44 @@ class Summary:
                 "stopped": stopped or None,
                 "changed": self._changed,
                 "audited": None if report.audited is None else report.audited.isoformat(),
-                "duplicates": len(report.duplicates),
-                "missing": len(report.missing),
+                "duplicates": report.duplicates,
+                "removed": report.removed,
+                "missing": [outcome.room_id for outcome in report.missing],
                 "outcomes": str(file.path),
                 "seconds": round(seconds, 3),
             }
             click.echo(json.dumps(summary))
+
+    @property
+    def exact(self) -> bool:
+        """Whether no room exists twice, and no room that was created is missing."""
+        return not (self._left_twice() or self.report.missing)
+
+    def _left_twice(self) -> dict[str, list[str]]:
+        """Return the IDs of the rooms that exist twice, by reference, without those that were deleted."""
+        removed = set(self.report.removed)
+        left = {
+            reference: [room_id for room_id in ids if room_id not in removed]
+            for reference, ids in self.report.duplicates.items()
+        }
+        return {reference: ids for reference, ids in left.items() if len(ids) > 1}
+
+    def _tell_audit(self) -> None:
+        """Print the rooms that exist twice, and those that are missing."""
+        report = self.report
+        if report.removed:
+            print_status(f"Duplicate rooms deleted: {len(report.removed):,}.")
+        if left := self._left_twice():
+            print_status(
+                f"References with more than one room: {len(left):,}. --dedupe delete would delete the surplus rooms of "
+                "creates that the same run sends; delete those of earlier runs with rooms delete-many."
+            )
+            _tell_first([f"reference {reference}: rooms {', '.join(ids)}" for reference, ids in left.items()])
+        if report.missing:
+            print_status(f"Rooms that were created and no longer exist: {len(report.missing):,}.")
+            ids = [str(outcome.room_id) for outcome in report.missing]
+            lines = self._file.lines_of(ids[:MOST_SHOWN])
+            _tell_first([f"line {lines.get(room_id, '?')}: room {room_id}" for room_id in ids])
 
     def _advise(self) -> None:
         """Print the commands that continue the run, and that find an unknown room."""
@@ -130,14 +165,22 @@ class Summary:
             return
         print_status(self.to_continue)
         print_command(self._options.again)
-        if self._options.resolve and self._unknown is not None:
-            # Only a room with its reference in the same field can prove that another one does not exist.
-            known = self._known.get(is_in_data(self._unknown))
-            control = ("--control", clean(known)) if known is not None else ()
-            print_status(
-                "Unknown rooms may exist. The command above looks for all of them; to look for the first alone:"
-            )
-            print_command((*self._options.resolve, self._unknown, *control))
+        if not self._options.resolve or self._unknown is None:
+            return
+        # Only a room with its reference in the same field can prove that another one does not exist.
+        known = self._known.get(is_in_data(self._unknown))
+        if known is None or known in {outcome.room_id for outcome in self.report.missing}:
+            print_status("Unknown rooms may exist. The command above looks for all of them.")
+            return
+        print_status("Unknown rooms may exist. The command above looks for all of them; to look for the first alone:")
+        print_command((*self._options.resolve, self._unknown, "--control", clean(known)))
+
+
+def _tell_first(texts: Sequence[str]) -> None:
+    for text in texts[:MOST_SHOWN]:
+        print_status(f"  {text}")
+    if len(texts) > MOST_SHOWN:
+        print_status(f"  and {len(texts) - MOST_SHOWN:,} more; --json lists them all.")
 
 
 def _is_permanent(spec: RoomSpec) -> bool:

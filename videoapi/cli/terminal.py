@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,16 @@ import click
 
 # Control and format characters (escape sequences, bidi overrides), lone surrogates, line separators.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_CALL: Final = re.compile(r" Before [^.]*, call rooms\.resolve\([^)]*\)\.")
+_OPTIONS: Final = (
+    ("app_id= or VIDEOAPI_APP_ID", "VIDEOAPI_APP_ID"),
+    ("app_key= or VIDEOAPI_APP_KEY", "--app-key-file or VIDEOAPI_APP_KEY"),
+    ("Check base_url:", "Check VIDEOAPI_BASE_URL:"),
+    ("ca_file=", "--ca-file"),
+    ("control=", "--control"),
+    ("control must", "--control must"),
+    (", or update that room", ""),
+)
 _LONGEST: Final = 2_000
 
 
@@ -29,6 +40,14 @@ def print_status(text: str, *, quiet: bool = False) -> None:
     """Print a message on stderr; stdout is for results only."""
     if not quiet:
         click.echo(clean(text), err=True)
+
+
+def for_people(error: BaseException) -> str:
+    """Return the text of an error with options instead of arguments, and without advice to a program."""
+    text = _CALL.sub("", str(error))
+    for argument, option in _OPTIONS:
+        text = text.replace(argument, option)
+    return text
 
 
 def print_command(words: Sequence[str]) -> None:
