@@ -71,9 +71,9 @@ class AIMDLimit:
         if self._waiting:
             self._wake()
 
-    def succeeded(self) -> None:
-        """Record the success of an item in flight."""
-        if self.limit < self._most and self._in_flight >= self._exact / 2:
+    def succeeded(self, workers: int | None = None) -> None:
+        """Record the success of an item in flight; the limit grows up to the number of the run's workers."""
+        if self.limit < (workers or self._most) and self._in_flight >= self._exact / 2:
             self._set(min(float(self._most), self._exact + 1 / self._exact))
 
     def overloaded(self) -> None:

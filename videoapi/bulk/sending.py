@@ -263,7 +263,7 @@ class Sender:
         verdict = outcome.verdict
         timed_out = outcome.classification.kind is ErrorKind.TIMEOUT
         if verdict is Verdict.DONE:
-            limit.succeeded()
+            limit.succeeded(self._workers)
         elif outcome.phase is Phase.NOT_SENT:
             # Waiting for the account's own rate or pause says nothing about the service.
             pass

@@ -73,7 +73,7 @@ class Entry:
 
 
 @attrs.define
-class _Batch:
+class _Transaction:
     """What is written in one transaction: first the ends, then the intents, then other queries."""
 
     ends: list[tuple[str, str | None, str]] = attrs.field(factory=list)
@@ -126,8 +126,8 @@ class Journal:
             raise ConfigurationError(f"journal={path!r}: give the path of a file, which outlives the process.")
         self._path = Path(path)
         self._job = job
-        self._work: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
-        self._next = _Batch()
+        self._work: queue.SimpleQueue[_Transaction | None] = queue.SimpleQueue()
+        self._next = _Transaction()
         self._flushing: asyncio.Handle | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -266,7 +266,7 @@ class Journal:
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
-        batch, self._next = self._next, _Batch()
+        batch, self._next = self._next, _Transaction()
         self._work.put(batch)
 
     async def _ask(self, do: Callable[[sqlite3.Connection], T]) -> T:
@@ -313,7 +313,7 @@ class Journal:
         if database is not None:
             database.close()
 
-    def _commit(self, database: sqlite3.Connection, batch: _Batch) -> Exception | None:
+    def _commit(self, database: sqlite3.Connection, batch: _Transaction) -> Exception | None:
         """Write a batch in one transaction; return the error if that failed."""
         try:
             database.execute("BEGIN IMMEDIATE")
