@@ -108,6 +108,16 @@ def test_unknown_room_is_settled_by_repeating_the_command(cli: Cli, sandbox: San
     assert names(sandbox) == ["A", "B", "C"]
 
 
+def test_resolve_is_not_advised_without_a_room_that_proves_anything(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,owner_ref\nA,a\n")
+    sandbox.set(list_omits="data")
+    sandbox.fault("rooms.create", "drop_after")
+    result = cli(*CREATE)
+    assert result.exit_code == 3, result.output
+    assert "rooms resolve" not in result.stderr
+    assert "Unknown rooms may exist. The command above looks for all of them.\n" in result.stderr
+
+
 def test_account_error_is_one_message(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
     sandbox.fault("rooms.create", "suspended", times=None, after=1)

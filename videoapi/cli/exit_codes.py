@@ -18,11 +18,11 @@ REJECTED: Final = 6
 MEANINGS: Final = """\b
 Exit codes:
   0    all done
-  1    some failed, or the service refused; or rooms exist twice or are missing
+  1    some failed, or the service refused; rooms exist twice or are missing
   2    wrong usage: an argument, an option or a date
   3    some creates or deletes may or may not have been carried out
   4    stopped before all were sent: an account verdict, a time limit, no success for too long, an open quote
-  5    no access: configuration, credentials, connection, or no such service there
+  5    no access, and nothing done: configuration, credentials, connection, or no such service there
   6    exported, but some records could not be read; they are listed next to the output
   130  ended by Ctrl-C, 143 ended by SIGTERM; what was in flight has been waited for"""
 
@@ -57,7 +57,11 @@ def of_run(
         exact: Whether no room was found twice, and none of those created is missing.
     """
     if not exhausted or counts.get("not_sent"):
+<<<<<<< HEAD
         # Nothing was done for want of access, which a time limit of the run does not mean.
+=======
+        # A time limit of the run says nothing about the access.
+>>>>>>> cli19
         nothing = not any(map(counts.get, ("created", "deleted", "unknown")))
         lacks_access = isinstance(stopped, _NO_ACCESS) and not isinstance(stopped, errors.CallTimeout)
         return NO_ACCESS if nothing and lacks_access else STOPPED

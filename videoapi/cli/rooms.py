@@ -55,11 +55,11 @@ def rooms() -> None:
 @click.option("--dry-run", is_flag=True, help="Check every line of FILE, and send nothing.")
 @click.option("--fresh", is_flag=True, help="Start over; the files of the earlier job are kept under a number.")
 @click.option("--no-validate", is_flag=True, help="Let a white-label's own values through unchecked.")
-@click.option("--job-id", help="Names the job; by default it is generated, and kept next to the outcome file.")
+@click.option("--job-id", help="ID of a new job; by default it is generated, and kept next to the outcome file.")
 @click.option(
     "--journal",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The job's journal, an SQLite file; by default next to the outcome file.",
+    help="Journal of a new job, an SQLite file; by default next to the outcome file. Use one for all its runs.",
 )
 @click.option(
     "--on-unknown",
