@@ -57,11 +57,7 @@ def of_run(
         exact: Whether no room was found twice, and none of those created is missing.
     """
     if not exhausted or counts.get("not_sent"):
-<<<<<<< HEAD
-        # Nothing was done for want of access, which a time limit of the run does not mean.
-=======
         # A time limit of the run says nothing about the access.
->>>>>>> cli19
         nothing = not any(map(counts.get, ("created", "deleted", "unknown")))
         lacks_access = isinstance(stopped, _NO_ACCESS) and not isinstance(stopped, errors.CallTimeout)
         return NO_ACCESS if nothing and lacks_access else STOPPED
