@@ -283,6 +283,8 @@ def test_only_a_proven_absence_has_exit_code_1(cli: Cli, sandbox: Sandbox, folde
         ('It (x: a, b). Before creating it again, call rooms.resolve("vx1").', "It (x: a, b)."),
         ("Give another key, or update that room.", "Give another key."),
         ("Name one with control=.", "Name one with --control."),
+        ("Check base_url: host.", "Check VIDEOAPI_BASE_URL: host."),
+        ("Use https, or allow_http=True (VIDEOAPI_ALLOW_HTTP=1).", "Use https, or VIDEOAPI_ALLOW_HTTP=1."),
     ],
 )
 def test_error_has_no_advice_to_a_program(text: str, shown: str) -> None:

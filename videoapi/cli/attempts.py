@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
+from videoapi.cli.terminal import for_people
 from videoapi.events import AttemptEvent, Event, log
 
 _RETRY: Final = "the list of rooms could not be read"
@@ -61,7 +62,7 @@ class AttemptLog:
 
     def note(self, record: logging.LogRecord) -> None:
         """Note what the library has logged."""
-        text = record.getMessage()
+        text = for_people(record.getMessage())
         if text.startswith(_RETRY):
             self._retry = text
         elif record.levelno >= logging.WARNING and record.funcName not in _PER_ITEM and text not in self.warnings:

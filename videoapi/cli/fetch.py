@@ -15,7 +15,7 @@ import click
 
 from videoapi.cli import exit_codes
 from videoapi.cli.progress import Show, display
-from videoapi.cli.terminal import print_status
+from videoapi.cli.terminal import for_people, print_status
 from videoapi.downloads.filenames import safe_name
 from videoapi.errors import AuthenticationFailed, DownloadFailed, PermissionDenied, VideoAPIError
 from videoapi.models.archives import Archive, ArchiveFile
@@ -119,7 +119,7 @@ class DownloadQueue:
     def _failed(self, file: ArchiveFile, error: VideoAPIError) -> None:
         self.counts["failed"] += 1
         if self.counts["failed"] <= MOST_SHOWN:
-            print_status(f"{file.kind} of {file.conf_num}: {error}")
+            print_status(f"{file.kind} of {file.conf_num}: {for_people(error)}")
 
     def tell(self, as_json: bool, quiet: bool, seconds: float) -> None:
         """Print a summary of the downloads."""

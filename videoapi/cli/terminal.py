@@ -16,7 +16,10 @@ _CALL: Final = re.compile(r" Before [^.]*, call rooms\.resolve\([^)]*\)\.")
 _OPTIONS: Final = (
     ("app_id= or VIDEOAPI_APP_ID", "VIDEOAPI_APP_ID"),
     ("app_key= or VIDEOAPI_APP_KEY", "--app-key-file or VIDEOAPI_APP_KEY"),
-    ("Check base_url:", "Check VIDEOAPI_BASE_URL:"),
+    ("base_url", "VIDEOAPI_BASE_URL"),
+    ("allow_http=True (VIDEOAPI_ALLOW_HTTP=1)", "VIDEOAPI_ALLOW_HTTP=1"),
+    ("recording_auth=(user, password), or ", ""),
+    ("recording_auth=:", "VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD:"),
     ("ca_file=", "--ca-file"),
     ("control=", "--control"),
     ("control must", "--control must"),
@@ -42,8 +45,8 @@ def print_status(text: str, *, quiet: bool = False) -> None:
         click.echo(clean(text), err=True)
 
 
-def for_people(error: BaseException) -> str:
-    """Return the text of an error with options instead of arguments, and without advice to a program."""
+def for_people(error: object) -> str:
+    """Return an error, or a text with one, with options instead of arguments, and without advice to a program."""
     text = _CALL.sub("", str(error))
     for argument, option in _OPTIONS:
         text = text.replace(argument, option)
