@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,3 +151,11 @@ async def test_generator_that_cancels_itself_is_an_error_of_the_inputs(client: V
         await client.rooms.create_many(source() if way == "sync" else async_source())
 
     assert caught.value.report.counts == {"created": 3}  # type: ignore[attr-defined]
+
+
+async def test_job_without_a_valid_input_ends(client: VideoClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    for given in ([], [RoomSpec("A", settings={"quality": "odd"}, key="k")]):
+        report = await client.rooms.create_many(given, job_id="j", journal=tmp_path / "journal")
+
+        assert report.counts == ({"failed": 1} if given else {})
+    assert sandbox.ledger.requests("rooms.create") == 0

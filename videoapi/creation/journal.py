@@ -198,6 +198,7 @@ class Journal:
         Raises:
             ConfigurationError: If it cannot be written; the create must not be sent.
         """
+        self._check_open()
         loop = asyncio.get_running_loop()
         intent = _Intent(reference, identity, spec, again, loop.create_future())
         self._next.intents.append(intent)
@@ -227,6 +228,8 @@ class Journal:
 
     async def forget_rooms(self, prefix: str) -> None:
         """Record that all self-check rooms with this prefix were deleted."""
+        if self._thread is None:
+            return
 
         def write(database: sqlite3.Connection) -> None:
             database.execute("DELETE FROM creates WHERE reference GLOB ?", (f"{prefix}*",))
@@ -256,6 +259,11 @@ class Journal:
             if self._error is not None:
                 raise self._problem(self._error)
 
+    def _check_open(self) -> None:
+        # Nobody would answer.
+        if self._thread is None:
+            raise self._problem(sqlite3.ProgrammingError("it is not open"))
+
     def _flush_by(self, handle: asyncio.Handle) -> None:
         if self._flushing is not None:
             self._flushing.cancel()
@@ -270,6 +278,7 @@ class Journal:
         self._work.put(batch)
 
     async def _ask(self, do: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_open()
         query = _Query(do, asyncio.get_running_loop().create_future())
         self._next.queries.append(query)
         self._flush()
