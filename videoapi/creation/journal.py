@@ -260,7 +260,7 @@ class Journal:
                 raise self._problem(self._error)
 
     def _check_open(self) -> None:
-        # Nobody would answer.
+        # There is no thread to answer.
         if self._thread is None:
             raise self._problem(sqlite3.ProgrammingError("it is not open"))
 
