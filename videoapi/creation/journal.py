@@ -260,7 +260,7 @@ class Journal:
                 raise self._problem(self._error)
 
     def _check_open(self) -> None:
-        # There is no thread to answer.
+        # Without its thread, a question waits for ever.
         if self._thread is None:
             raise self._problem(sqlite3.ProgrammingError("it is not open"))
 
