@@ -193,16 +193,23 @@ class TestProof:
                 await client.rooms.resolve(reference_for("j", "row-0"))
             assert (await run).counts == {"created": 1}
 
-    async def test_resumed_run_without_a_journal_deletes_no_duplicate(self, sandbox: Sandbox) -> None:
+    @pytest.mark.parametrize("journal", [False, True])
+    async def test_resumed_run_deletes_no_room_that_an_outcome_names(
+        self, sandbox: Sandbox, tmp_path: Path, journal: bool
+    ) -> None:
         async def twice(request: Any, send: Any) -> Any:
-            await send(request)
-            return await send(request)
+            outcome = await send(request)
+            if request.reference is not None:
+                return await send(request)
+            return outcome
 
+        kept: dict[str, Any] = {"journal": tmp_path / "journal"} if journal else {}
         async with client_of(sandbox, middleware=[twice]) as client:
-            await client.rooms.create_many(keyed(1), job_id="j")
-        before = set(own_rooms(sandbox))
+            first = await client.rooms.create_many(keyed(1), job_id="j", **kept)
 
-        again = await run_job(sandbox, keyed(1), dedupe="delete")
+        again = await run_job(sandbox, keyed(1), dedupe="delete", **kept)
 
         assert len(again.duplicates) == 1
-        assert set(own_rooms(sandbox)) == before, "an earlier run may have acknowledged either"
+        assert set(own_rooms(sandbox)) == {outcome.room_id for outcome in again.made}
+        if journal:
+            assert again.made[0].room_id == first.made[0].room_id

@@ -422,10 +422,8 @@ class CreateJob(Job):
                     self._check.adopt(room)
 
     def _may_delete_surplus(self, reference: str) -> bool:
-        """Return whether no earlier run can have acknowledged another room with this reference."""
-        forms = variants(reference)
-        recalled = any(form in (self._survey or ()) or form in self._inherited for form in forms)
-        return self._options.dedupe and not recalled
+        """Return whether surplus rooms are deleted: not those of a create that a killed run may have reported."""
+        return self._options.dedupe and not any(form in self._inherited for form in variants(reference))
 
     async def _audit_settled(self, audit: Audit) -> None:
         forms = self._forms or {False}

@@ -34,7 +34,8 @@ DEFAULT_SETTLE: Final = 75.0
 """How long a request can still take effect after its connection broke, in seconds: common gateways allow 60 s."""
 _POLLS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 _NAP: Final = 0.25
-_ROUNDS: Final = 3
+_ROUNDS: Final = 6
+"""How often a settle time is waited for: a list that is seen to lag makes it longer."""
 
 
 class Creator:
