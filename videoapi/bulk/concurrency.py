@@ -42,9 +42,11 @@ class AIMDLimit:
         self._in_flight += 1
         return True
 
-    async def acquire(self, run: object = None) -> bool:
+    async def acquire(self, run: object = None, must_stop: Callable[[], bool] = lambda: False) -> bool:
         """Wait for a slot and take it; give it back with `release`. Return False if the run ended first."""
         while not self.acquire_nowait():
+            if must_stop():
+                return False
             slot: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             self._waiting.append((slot, run))
             try:

@@ -18,7 +18,7 @@ from videoapi.bulk.sending import BulkItem, Job, failed
 from videoapi.creation.changes import Change, change_of, identity_of
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
-from videoapi.creation.journal import Entry, EntryStatus, Journal
+from videoapi.creation.journal import TAKEN_OVER, Entry, EntryStatus, Journal
 from videoapi.creation.patience import Patience
 from videoapi.creation.proof import get_room
 from videoapi.creation.references import JobReferences, variants, with_location
@@ -209,7 +209,7 @@ class CreateJob(Job):
                 return await self._from_journal(item, entry)
         listed = self._listed(item)
         if listed is not None:
-            return self._existing(item, listed, _change(item, listed.raw or b""))
+            return self._existing(item, listed)
         if entry is not None or (self._survey is not None and not self._trusted):
             self._inherited.add(_reference(item))
             self._put_in_doubt(item, inherited(self._opened_at), None)
@@ -219,9 +219,12 @@ class CreateJob(Job):
         """Return the outcome of an input that is invalid now; an earlier run may have created its room."""
         if outcome.error is None or not self._options.resumable:
             return outcome
+        if isinstance(outcome.error, ValidationError) and outcome.error.field == "key":
+            # It has no key, or its key is that of another input.
+            return outcome
         try:
             reference = self._references.of_key(outcome.key)
-        except ValidationError:
+        except Exception:
             return outcome
         entry = None
         if self._journal is not None:
@@ -252,33 +255,51 @@ class CreateJob(Job):
         return next((room for form in variants(_reference(item)) if (room := survey.get(form))), None)
 
     async def _from_journal(self, item: BulkItem, entry: Entry) -> BulkOutcome:
-        room_id = entry.room_id or ""
-        if entry.identity != _identity(item):
+        room_id, spec = entry.room_id or "", _spec(item)
+        if entry.identity not in (b"", _identity(item)):
             return _another_room(item, room_id)
-        room = await self._fetched(room_id) if self._options.keep_rooms or not entry.spec else None
-        if not entry.spec:
-            # Taken over from the list, without the spec.
+        taken_over = entry.spec.startswith(TAKEN_OVER)
+        compared = entry.spec.removeprefix(TAKEN_OVER)
+        room = await self._fetched(room_id) if self._options.keep_rooms or not compared else None
+        change = Change.NONE if compared == spec else Change.CONTENT
+        if taken_over:
+            # An earlier run may have reported another room of this create.
+            self._inherited.add(_reference(item))
+        if not compared:
             change = Change.NONE if room is None else _change(item, room.to_json().encode())
-            return self._made(item, room_id, room if self._options.keep_rooms else None, change is Change.CONTENT)
-        return self._made(item, room_id, room, entry.spec != _spec(item))
+            if change is Change.IDENTITY:
+                return _another_room(item, room_id)
+            if room is not None and change is Change.NONE:
+                self._write(item, "created", room_id, identity=_identity(item), spec=TAKEN_OVER + spec)
+        return self._made(item, room_id, room if self._options.keep_rooms else None, change is Change.CONTENT)
 
-    def _existing(self, item: BulkItem, listed: ListedRoom, change: Change) -> BulkOutcome:
-        """Return the outcome of an item whose room the list shows."""
-        self._creator.know_listed(listed)
-        self._write(item, "created", listed.room_id)
+    def _existing(self, item: BulkItem, listed: ListedRoom) -> BulkOutcome:
+        """Return the outcome of an item whose room the list shows, and that an earlier run has created."""
+        change = _change(item, listed.raw or b"")
+        identity = _row(listed)[1]
+        compared = _spec(item) if change is Change.NONE else b""
+        self._write(item, "created", listed.room_id, identity=identity, spec=TAKEN_OVER + compared)
+        if self._journal is not None:
+            # An earlier run may have reported another room of this create.
+            self._inherited.add(_reference(item))
         if change is Change.IDENTITY:
             return _another_room(item, listed.room_id)
+        return self._shown(item, listed, change is Change.CONTENT)
+
+    def _shown(self, item: BulkItem, listed: ListedRoom, changed: bool) -> BulkOutcome:
+        self._creator.know_listed(listed)
         room: Room | None = None
         if self._options.keep_rooms:
             # It exists even if it cannot be decoded.
             with contextlib.suppress(ValueError):
                 room = listed.room
-        return self._made(item, listed.room_id, room, change is Change.CONTENT)
+        return self._made(item, listed.room_id, room, changed)
 
     async def _fetched(self, room_id: str) -> Room | None:
         """Return a room that the journal knows; None if it is gone or cannot be read now."""
         with contextlib.suppress(Exception):
-            room: Room = await self._pipeline.run(get_room(self._pipeline, room_id))
+            reading = self._pipeline.run(get_room(self._pipeline, room_id))
+            room: Room | None = await self._patience.unless_stopped(reading)
             return room
         return None
 
@@ -321,7 +342,8 @@ class CreateJob(Job):
 
     def torn_down(self, item: BulkItem) -> None:
         """Record that an item was abandoned in flight."""
-        self._creator.memory.note_sent(_reference(item), item.request.reference_in_data, self._clock())
+        now = None if self._options.resumable else self._clock()
+        self._creator.memory.note_sent(_reference(item), item.request.reference_in_data, now)
 
     def _put_in_doubt(self, item: BulkItem, create: Create, outcome: Outcome | None) -> None:
         self._doubts[item.index] = Doubt(item.request, create, outcome, item=item)
@@ -345,6 +367,7 @@ class CreateJob(Job):
             if doubt.create.step is Step.SEND:
                 self._again[doubt.item.index] = doubt.create
                 absent.append(self._doubts.pop(doubt.item.index).item)
+        self._report.in_doubt = len(self._doubts)
         for doubt in final:
             # Before it is emitted, which may be cancelled: it has only one outcome.
             del self._doubts[doubt.item.index]
@@ -373,9 +396,10 @@ class CreateJob(Job):
         doubt.create = given_up(doubt.create)
         listed = doubt.listed
         if doubt.create.step is Step.MADE and listed is not None:
-            # If this run has not sent it, it may come from another spec.
-            change = _change(item, listed.raw or b"") if doubt.outcome is None else Change.NONE
-            return self._existing(item, listed, change)
+            if doubt.outcome is None:
+                return self._existing(item, listed)
+            self._write(item, "created", listed.room_id)
+            return self._shown(item, listed, changed=False)
         if doubt.create.step is Step.NOT_MADE:
             self._write(item, "failed")
             return failed(item, "failed", doubt.error())
@@ -394,10 +418,18 @@ class CreateJob(Job):
             changed=changed,
         )
 
-    def _write(self, item: BulkItem, status: EntryStatus, room_id: str | None = None) -> None:
+    def _write(
+        self,
+        item: BulkItem,
+        status: EntryStatus,
+        room_id: str | None = None,
+        *,
+        identity: bytes | None = None,
+        spec: bytes | None = None,
+    ) -> None:
         # Credentials that changed the account mid-way leave an intent, which is looked up.
         if self._journal is not None and self._pipeline.app_id == self._app_id:
-            self._journal.ended(_entry(item), status, room_id)
+            self._journal.ended(_entry(item), status, room_id, identity=identity, spec=spec)
 
     # The end
 
@@ -496,9 +528,11 @@ def _row(listed: ListedRoom) -> tuple[str, bytes, str]:
         room = parse(listed.raw or b"")
     except InvalidJSON:
         room = {}
-    owner_ref = room.get("owner_ref")
-    identity = identity_of(room.get("name"), None if owner_ref == listed.reference else owner_ref)
-    return with_location(listed.reference, in_data=False), _hash(identity), listed.room_id
+    name, owner_ref = room.get("name"), room.get("owner_ref")
+    # A list that omits the name says nothing about it.
+    known = name is not None and (owner_ref is not None or not listed.in_owner_ref)
+    identity = _hash(identity_of(name, None if owner_ref == listed.reference else owner_ref)) if known else b""
+    return with_location(listed.reference, in_data=False), identity, listed.room_id
 
 
 def _hash(identity: bytes) -> bytes:

@@ -53,6 +53,11 @@ class Inputs(Generic[S]):
         self.unclaimed: list[tuple[int, S]] = []
         """Inputs that were read for a worker that was cancelled before it received them."""
 
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that reads an async iterable."""
+        return self._task
+
     async def peek(self) -> bool:
         """Return whether there is any input; the first one is kept for the next call."""
         self._first = self.next_at_once() if self.at_once else await self.next()

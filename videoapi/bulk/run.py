@@ -60,6 +60,7 @@ class BulkRun(Generic[S]):
         self._absent: deque[BulkItem] = deque()
         self._task: asyncio.Task[None] | None = None
         self._finished: asyncio.Queue[BulkOutcome | None] = asyncio.Queue(maxsize=self._workers)
+        self._working: list[asyncio.Task[None]] = []
         self._iterated = self._left = False
         self.report = BulkReport()
         self._give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
@@ -133,9 +134,15 @@ class BulkRun(Generic[S]):
         return self.report
 
     async def aclose(self) -> None:
-        """Stop sending, wait for the requests in flight, and keep their outcomes in `report`."""
-        self._left = True
+        """Stop sending, wait for the requests in flight, and keep their outcomes in `report`.
+
+        Called by `progress=` or by the iterator of the inputs, it only stops the run, which waits for both.
+        """
         self._sender.stop()
+        current = asyncio.current_task()
+        if current in self._working or current is self._inputs.task or (current is not None and current is self._task):
+            return
+        self._left = True
         self._drain()
         task = self._task
         try:
@@ -228,7 +235,7 @@ class BulkRun(Generic[S]):
     async def _pass(self) -> None:
         """Send what is to be sent again, then read on, until the inputs or the run end or too many are in doubt."""
         loop = asyncio.get_running_loop()
-        workers = [loop.create_task(self._work()) for _ in range(self._workers)]
+        self._working = workers = [loop.create_task(self._work()) for _ in range(self._workers)]
         try:
             await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
         except asyncio.CancelledError:
@@ -267,7 +274,7 @@ class BulkRun(Generic[S]):
             if job is None:
                 return prepared
             if isinstance(prepared, BulkOutcome):
-                return await job.recall_invalid(prepared)
+                return await self._recalled(prepared, job)
             outcome = await self._noted(prepared, job.recall(prepared))
             if isinstance(outcome, BulkOutcome) or not job.in_doubt(prepared):
                 return outcome
@@ -280,6 +287,16 @@ class BulkRun(Generic[S]):
             # The client is closed.
             self._sender.stop(error)
             return None
+
+    async def _recalled(self, invalid: BulkOutcome, job: CreateJob) -> BulkOutcome:
+        try:
+            return await job.recall_invalid(invalid)
+        except VideoAPIError as error:
+            self._sender.stop(error)
+            return attrs.evolve(invalid, status="not_sent")
+        except BaseException:
+            self.report.count(attrs.evolve(invalid, status="not_sent"))
+            raise
 
     async def _noted(self, item: BulkItem, note: Any) -> BulkItem | BulkOutcome:
         """Await what the job knows about an item, and its journal; return the item if it may be sent."""
@@ -311,7 +328,10 @@ class BulkRun(Generic[S]):
 
     def _unsent(self, index: int, given: S) -> BulkOutcome:
         item = self._prepared(index, given)
-        return item if isinstance(item, BulkOutcome) else failed(item, "not_sent", self.report.stopped)
+        # Whether an earlier run has created the room of an invalid input was not looked up.
+        if isinstance(item, BulkOutcome):
+            return attrs.evolve(item, status="not_sent")
+        return failed(item, "not_sent", self.report.stopped)
 
     async def _emit(self, outcome: BulkOutcome) -> None:
         """Count an outcome in the report, and yield it unless the report keeps it."""

@@ -147,9 +147,12 @@ class Sender:
     def must_stop(self) -> bool:
         """Return whether nothing more may be sent."""
         # Only what waits to be sent counts: neither a slow source of inputs nor a settle time is a refusal.
-        # Nor is a wait for the account's own rate, so with a rate only the next refusal counts.
-        if not self.stopping and not self._pipeline.account.gate.rate.interval:
-            self._give_up_in_time()
+        # Nor is a wait for the account's own rate: with a rate, only a pause counts, and the next refusal.
+        account = self._pipeline.account
+        if not self.stopping and self._refused:
+            paused = account.throttle.pause_left() or account.connect.pause_left()
+            if paused or not account.gate.rate.interval:
+                self._give_up_in_time()
         return self.stopping
 
     def _give_up_in_time(self) -> None:
@@ -232,7 +235,7 @@ class Sender:
 
     async def _once(self, item: BulkItem) -> Outcome | None:
         limit = self._limit()
-        if not limit.acquire_nowait() and not await limit.acquire(self):
+        if not limit.acquire_nowait() and not await limit.acquire(self, self.must_stop):
             return None
         try:
             if self.must_stop():

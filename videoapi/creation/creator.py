@@ -232,8 +232,8 @@ class Creator:
             carried = reference_in(named.owner_ref, named.data)
             self._know(named, carried)
             in_data = in_data or named.owner_ref != carried
-        remembered = (sent for form in forms if (sent := self.memory.sent(form)) is not None)
-        known_at, in_data = next(remembered, (None, in_data))
+        remembered = [self.memory.sent(form) for form in forms]
+        known_at, in_data = next(filter(None, remembered), (None, in_data))
         sent_at = asked_at if known_at is None else known_at
         shown_from = self.memory.oldest_for(in_data)
         if shown_from is not None:
@@ -242,7 +242,10 @@ class Creator:
             if room := _room_of(scan, forms):
                 return room
             shows = scan.proves_absence(in_data) and _shows_owner_ref(scan, named, carried)
-            if shows and scan.began >= sent_at + self.settle and not self._may_send(reference):
+            # This client may have sent it while the wait was on.
+            unchanged = remembered == [self.memory.sent(form) for form in forms]
+            settled = scan.began >= sent_at + self.settle
+            if shows and settled and unchanged and not self._may_send(reference):
                 return None
         missing = _missing_proof(scan, shown_from)
         if self._may_send(reference):

@@ -44,7 +44,12 @@ COMMIT;
 """
 _FIND: Final = "SELECT reference, identity, spec, status, room_id FROM creates WHERE reference IN ({})"
 _INTEND: Final = "INSERT OR REPLACE INTO creates (job, reference, identity, spec) VALUES (?, ?, ?, ?)"
-_END: Final = "UPDATE creates SET status = ?, room_id = ? WHERE reference = ?"
+_END: Final = (
+    "UPDATE creates SET status = ?, room_id = ?, identity = coalesce(?, identity), spec = coalesce(?, spec) "
+    "WHERE reference = ?"
+)
+TAKEN_OVER: Final = b"?"
+"""The start of an entry's spec if the list of rooms has shown the room; the hash follows once it was compared."""
 _SOON: Final = 0.02
 """After which time the end of a create is written, in seconds."""
 _LOCKED: Final = 3.0
@@ -59,8 +64,8 @@ class Entry:
     """An earlier create, as recorded in the journal.
 
     Args:
-        identity: Hash of the name and owner_ref.
-        spec: Hash of the request body; empty if the room was taken over from the list.
+        identity: Hash of the name and owner_ref; empty if it is not known.
+        spec: Hash of the request body, after `TAKEN_OVER` if the list of rooms has shown the room.
         status: `created`; `failed` or `not_sent` if no room was created; None if it was started and its
             result is unknown.
         room_id: ID of the created room.
@@ -76,7 +81,7 @@ class Entry:
 class _Transaction:
     """What is written in one transaction: first the ends, then the intents, then other queries."""
 
-    ends: list[tuple[str, str | None, str]] = attrs.field(factory=list)
+    ends: list[tuple[str, str | None, bytes | None, bytes | None, str]] = attrs.field(factory=list)
     intents: list[_Intent] = attrs.field(factory=list)
     queries: list[_Query] = attrs.field(factory=list)
     error: BaseException | None = None
@@ -176,8 +181,8 @@ class Journal:
             database.execute("INSERT OR IGNORE INTO jobs VALUES (?, ?)", (self._job, now))
             database.executemany(
                 "INSERT OR REPLACE INTO creates (job, reference, identity, spec, status, room_id) "
-                "VALUES (?, ?, ?, x'', 'created', ?)",
-                [(self._job, *room) for room in rooms],
+                "VALUES (?, ?, ?, ?, 'created', ?)",
+                [(self._job, reference, identity, TAKEN_OVER, room_id) for reference, identity, room_id in rooms],
             )
 
         await self._ask(write)
@@ -236,12 +241,27 @@ class Journal:
 
         await self._ask(write)
 
-    def ended(self, reference: str, status: EntryStatus, room_id: str | None = None) -> None:
+    def ended(
+        self,
+        reference: str,
+        status: EntryStatus,
+        room_id: str | None = None,
+        *,
+        identity: bytes | None = None,
+        spec: bytes | None = None,
+    ) -> None:
         """Record how a create ended; written soon, and at the latest by `aclose`.
 
         Losing this record in a crash is harmless: the next process looks up the room.
+
+        Args:
+            reference: The create's reference.
+            status: How it ended.
+            room_id: The room that was created.
+            identity: That of the room, if it may be another than that of the intent.
+            spec: `TAKEN_OVER`, with a hash or without, for a room that an earlier run has created.
         """
-        self._next.ends.append((status, room_id, reference))
+        self._next.ends.append((status, room_id, identity, spec, reference))
         if self._flushing is None and self._loop is not None:
             self._flush_by(self._loop.call_later(_SOON, self._flush))
 

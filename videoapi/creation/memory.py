@@ -51,6 +51,10 @@ class Memory:
     def add_room(self, room_id: str, reference: str, in_data: bool, in_owner_ref: bool, made_at: float) -> None:
         """Add a room that was just created or just seen."""
         row = (room_id, reference, in_data, in_owner_ref, made_at)
+        known = self._first.get(room_id) or self._latest.get(room_id)
+        if known is not None and known[:4] == row[:4]:
+            # It has existed for longer than since now.
+            return
         if len(self._first) < _MOST_ROOMS or room_id in self._first:
             self._first[room_id] = row
             return

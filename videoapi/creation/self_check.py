@@ -118,11 +118,11 @@ class SelfCheckRoom:
         limits = attrs.evolve(self._pipeline.options, timeout=_LAST)
         pipeline = attrs.evolve(self._pipeline, options=limits)
         try:
-            # A create of this run that is unresolved may still take effect.
-            left = self._unknown
+            # A create that is unresolved, of this run or of a killed one, may still take effect.
+            left = self._unknown or (self._expected and not self._rooms)
             if self._unknown or self._expected:
                 scan = await self._creator.look(pipeline, visitor=self, patience=patience)
-                left = left or scan.error is not None
+                left = self._unknown or scan.error is not None or not self._rooms
             rooms, self._rooms = self._rooms, set()
             for room_id in sorted(rooms):
                 self._creator.memory.forget_room(room_id)
