@@ -51,6 +51,8 @@ from videoapi import (
 )
 from videoapi.transport.connector import Connector
 
+pytestmark = pytest.mark.slow
+
 PATHS = pytest.mark.parametrize("fast", [True, False], ids=["fast", "session"])
 PASSWORD = "Canary7Recording7Password7Anywhere"
 QUERY = "Canary7Query7MustNeverBeSeen7"

@@ -38,6 +38,8 @@ from videoapi import (
 from videoapi.events import Event
 from videoapi.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 EMPTY_LIST = answer(200, {"result": 0, "rooms": []})
 SHAPE = re.compile(r"vx[a-z2-7]{26}")
 PATHS = pytest.mark.parametrize("fast", [True, False], ids=["fast path", "session"])

@@ -18,7 +18,7 @@ from videoapi import ConfigurationError, Outcome, Request, RoomSpec, Send, Video
 from videoapi.bulk import BulkReport
 from videoapi.sandbox import Sandbox
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
 
 @pytest.fixture

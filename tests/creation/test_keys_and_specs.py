@@ -27,7 +27,7 @@ from videoapi.bulk import BulkReport
 from videoapi.sandbox import Sandbox
 
 JOURNALS = pytest.mark.parametrize("journal", [False, True], ids=["without journal", "with journal"])
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
 
 async def run(sandbox: Sandbox, given: list[RoomSpec], **options: Any) -> BulkReport:

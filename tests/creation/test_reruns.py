@@ -13,7 +13,7 @@ from support.jobs import SETTLE, abandon_job, client_of, created, keyed, own_roo
 from videoapi import CreateOutcomeUnknown, RoomSpec, ValidationError
 from videoapi.sandbox import Sandbox
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(40)]
 
 
 def each_once(count: int) -> list[str]:
