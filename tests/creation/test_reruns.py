@@ -73,6 +73,17 @@ class TestTakenOverPast:
         assert [(outcome.key, outcome.changed) for outcome in again.made] == [("row-0", False), ("row-2", True)]
         assert [outcome.key for outcome in again.failures] == ["row-1"]
 
+    async def test_unchanged_specs_of_a_journal_are_unchanged(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        # Enough for every first byte of a hash.
+        given = [RoomSpec(f"Room {number}", data={"n": number}, key=number) for number in range(600)]
+        await run_job(sandbox, given, journal=tmp_path / "journal", audit=False)
+
+        again = await run_job(sandbox, given, journal=tmp_path / "journal", audit=False)
+
+        assert again.counts == {"created": 600}
+        assert not [outcome.key for outcome in again.made if outcome.changed]
+        assert sandbox.ledger.requests("rooms.get") == 0
+
     async def test_self_check_room_alone_shows_that_the_job_has_run(self, sandbox: Sandbox, tmp_path: Path) -> None:
         late = {f"Room {number}": ("late", {"seconds": 0.3}) for number in range(4)}
         await abandon_job(sandbox, keyed(4), late)

@@ -18,7 +18,7 @@ from videoapi.bulk.sending import BulkItem, Job, failed
 from videoapi.creation.changes import Change, change_of, identity_of
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
-from videoapi.creation.journal import TAKEN_OVER, Entry, EntryStatus, Journal
+from videoapi.creation.journal import SENT, TAKEN_OVER, Entry, EntryStatus, Journal
 from videoapi.creation.patience import Patience
 from videoapi.creation.proof import get_room
 from videoapi.creation.references import JobReferences, variants, with_location
@@ -204,7 +204,7 @@ class CreateJob(Job):
         entry: Entry | None = None
         if self._journal is not None:
             self._check_account()
-            entry = await self._journal.intend(_entry(item), _identity(item), _spec(item))
+            entry = await self._journal.intend(_entry(item), _identity(item), SENT + _spec(item))
             if entry is not None and entry.status == "created":
                 return await self._from_journal(item, entry)
         listed = self._listed(item)
@@ -258,8 +258,7 @@ class CreateJob(Job):
         room_id, spec = entry.room_id or "", _spec(item)
         if entry.identity not in (b"", _identity(item)):
             return _another_room(item, room_id)
-        taken_over = entry.spec.startswith(TAKEN_OVER)
-        compared = entry.spec.removeprefix(TAKEN_OVER)
+        taken_over, compared = entry.spec[:1] == TAKEN_OVER, entry.spec[1:]
         room = await self._fetched(room_id) if self._options.keep_rooms or not compared else None
         change = Change.NONE if compared == spec else Change.CONTENT
         if taken_over:
@@ -382,7 +381,7 @@ class CreateJob(Job):
         """
         if self._journal is not None:
             self._check_account()
-            await self._journal.intend(_entry(item), _identity(item), _spec(item), again=True)
+            await self._journal.intend(_entry(item), _identity(item), SENT + _spec(item), again=True)
 
     def give_up(self) -> list[BulkOutcome]:
         """Return the outcomes of creates still unresolved when the run is torn down, for its report."""

@@ -48,8 +48,10 @@ _END: Final = (
     "UPDATE creates SET status = ?, room_id = ?, identity = coalesce(?, identity), spec = coalesce(?, spec) "
     "WHERE reference = ?"
 )
+SENT: Final = b"="
 TAKEN_OVER: Final = b"?"
-"""The start of an entry's spec if the list of rooms has shown the room; the hash follows once it was compared."""
+"""The start of an entry's spec: whether a run has sent it, or the list of rooms has shown the room. The hash of the
+request body follows, for a room taken over once it was compared."""
 _SOON: Final = 0.02
 """After which time the end of a create is written, in seconds."""
 _LOCKED: Final = 3.0
@@ -65,7 +67,7 @@ class Entry:
 
     Args:
         identity: Hash of the name and owner_ref; empty if it is not known.
-        spec: Hash of the request body, after `TAKEN_OVER` if the list of rooms has shown the room.
+        spec: Hash of the request body, after `SENT` or `TAKEN_OVER`.
         status: `created`; `failed` or `not_sent` if no room was created; None if it was started and its
             result is unknown.
         room_id: ID of the created room.
@@ -193,7 +195,7 @@ class Journal:
         Args:
             reference: The create's reference.
             identity: Hash of the name and owner_ref.
-            spec: Hash of the request body.
+            spec: Hash of the request body, after `SENT`.
             again: Whether an earlier attempt is proven to have created no room, so that its entry is replaced.
 
         Returns:
