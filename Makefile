@@ -1,7 +1,7 @@
 # Everything runs in a virtual environment, created on first use.
 PYTHON ?= python3
 VENV ?= .venv
-WORKERS ?= 4
+WORKERS ?= 6
 PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
 
 .PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix lint layout demo bench bench-create clean

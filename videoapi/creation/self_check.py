@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NAME: Final = "videoapi self-check, deleted soon"
 _BASE: Final = 0.25
 _CAP: Final = 5.0
+_MOST_REJECTIONS: Final = 4
 _LAST: Final = 10.0
 """Limit of each request that deletes the rooms, in seconds."""
 
@@ -56,6 +57,7 @@ class SelfCheckRoom:
         self._before = before
         self._rooms: set[str] = set()
         self._expected = self._unknown = self._useless = False
+        self._rejections = 0
 
     @property
     def adopted(self) -> bool:
@@ -95,7 +97,9 @@ class SelfCheckRoom:
             if patience.stopping() or (tries and 0 < patience.give_up_after < clock.now() - began):
                 return
             tries += 1
-            if await self._create(pipeline) in (Verdict.DONE, Verdict.REJECTED):
+            verdict = await self._create(pipeline)
+            self._rejections += verdict is Verdict.REJECTED
+            if verdict is Verdict.DONE or self._rejections >= _MOST_REJECTIONS:
                 # If the service alters the reference, this room proves nothing, nor would the next.
                 self._useless = any(memory.oldest_for(form) is None for form in forms)
                 return
