@@ -312,7 +312,8 @@ def test_run_that_lost_its_access_was_stopped(cli: Cli, sandbox: Sandbox, folder
 def test_list_that_cannot_be_read_is_shown_as_the_reason_to_wait(
     cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.05)
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.01)
+    monkeypatch.setattr("videoapi.cli.bulk._TICK", 0.02)
     (folder / "rooms.csv").write_text("name\nA\n")
     sandbox.fault("rooms.list", "status", times=9, status=503)
     result = cli("rooms", "create-many", "rooms.csv", "--settle", 0.2)

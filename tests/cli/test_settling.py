@@ -42,7 +42,8 @@ def test_settle_wait_is_counted_down(in_doubt: int, settles_at: float | None, te
 def test_progress_shows_the_settle_wait(
     cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.1)
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.01)
+    monkeypatch.setattr("videoapi.cli.bulk._TICK", 0.02)
     (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
     sandbox.fault("rooms.create", "drop_before", times=2)
     result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 1, "--settle", 2)
