@@ -564,7 +564,7 @@ async def test_debug_log_distinguishes_concurrent_calls(caplog: pytest.LogCaptur
     attempts = [line for line in logged(caplog, logging.DEBUG) if "attempt=" in line]
     assert len(attempts) == sum(isinstance(event, AttemptEvent) for event in events) >= 8
     for line in attempts:
-        assert sum(call_id in line for call_id in ids) == 1
+        assert sum(f"call_id={call_id!r}" in line for call_id in ids) == 1
 
 
 # Events
