@@ -43,6 +43,7 @@ _FACTS: tuple[str, ...] = (
     "retryable",
     "may_have_executed",
     "cursor",
+    "partial",
     "reference",
 )
 
@@ -65,6 +66,7 @@ class VideoAPIError(Exception):
         retryable: Whether the same call may succeed later unchanged.
         may_have_executed: Whether the service may have executed the request.
         cursor: The position from which an interrupted stream can resume, or None.
+        partial: The records that `to_list()` has read before it failed.
         reference: The reference of a create, for `rooms.resolve`; None for other calls.
     """
 
@@ -87,6 +89,7 @@ class VideoAPIError(Exception):
         retryable: bool = False,
         may_have_executed: bool = False,
         cursor: object = None,
+        partial: Sequence[Any] = (),
         reference: str | None = None,
     ) -> None:
         super().__init__(message)
@@ -104,6 +107,7 @@ class VideoAPIError(Exception):
         self.retryable = retryable
         self.may_have_executed = may_have_executed
         self.cursor = cursor
+        self.partial = partial
         self.reference = reference
 
     def __str__(self) -> str:

@@ -13,7 +13,8 @@ from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError
 from videoapi.streaming.record_filter import RecordFilter, Rejected
 from videoapi.streaming.splitter import Block
-from videoapi.streaming.windows import split_period, utc_day
+from videoapi.models.times import utc_day
+from videoapi.streaming.windows import split_period
 
 START = date(2026, 1, 1)
 WINDOWS = split_period(START, START + timedelta(days=9))

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videoapi.errors import ValidationError
-from videoapi.streaming.windows import UNBOUNDED, Cursor, Ownership, Window, resume, split_period, utc_day
+from videoapi.models.times import utc_day
+from videoapi.streaming.windows import UNBOUNDED, Cursor, Ownership, Window, resume, split_period
 
 days = st.dates(date(2020, 1, 1), date(2030, 1, 1))
 

@@ -11,12 +11,13 @@ import attrs
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
+from videoapi.models.times import utc_day
 from videoapi.models.validation import check_conf_num, check_room_id, period_day
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol import routes
 from videoapi.protocol.routes import Request, Route
 from videoapi.streaming import Query, RecordStream
-from videoapi.streaming.windows import UNBOUNDED, Cursor, Window, split_period, utc_day
+from videoapi.streaming.windows import UNBOUNDED, Cursor, Window, split_period
 
 R = TypeVar("R", bound=CallRecord | Archive)
 

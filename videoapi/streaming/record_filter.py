@@ -1,47 +1,102 @@
-"""Selects the records to yield: each record of the period exactly once."""
+"""Selects the records to yield: each record of the period exactly once, in any order of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from typing import Final, Generic, TypeVar
+from itertools import compress
+from typing import Final, Generic, TypeVar, cast
 
 import attrs
 
 from videoapi.models.codec import DecodeError
+from videoapi.streaming.row_set import Raw, RowSet, checksum, digest, have_changed
 from videoapi.streaming.splitter import Block
 from videoapi.streaming.windows import UNBOUNDED, Ownership, Window
 
 R = TypeVar("R")
 
 MAX_REJECTED: Final = 1_000
+_MAX_TEXT: Final = 1_000
 _TOO_LONG: Final = DecodeError("longer than 1 MiB")
+_NO_ODD_FIELDS: Final[Mapping[int, tuple[str, ...]]] = {}
 
 
 @attrs.frozen
 class Rejected:
-    """A record that cannot be parsed: its window, its position in the response, and the reason.
+    """A record that cannot be parsed: its window, its position in the response, the reason, and its text.
 
-    `index` counts the records of the window's response from 0, `offset` its bytes.
+    `index` counts the records of the window's response from 0, `offset` its bytes. `text` is at most 1,000
+    characters; the repr omits it.
     """
 
     window: Window
     index: int
     offset: int
     reason: str
+    text: str = attrs.field(default="", repr=False)
+
+
+@attrs.define
+class Counts:
+    """The counters of a stream."""
+
+    received: int = 0
+    outside: int = 0
+    undated: int = 0
+    rejected: int = 0
+    odd: Counter[str] = attrs.field(factory=Counter)
+
+    def copy(self) -> Counts:
+        return attrs.evolve(self, odd=Counter(self.odd))
+
+
+@attrs.frozen(eq=False)
+class Rows(Generic[R]):
+    """The rows of a block that were not read before, with the index of each in the block.
+
+    `days` are the different days of the records; None stands for records whose day is unknown.
+    """
+
+    block: Block
+    indexes: Sequence[int]
+    records: Sequence[R | DecodeError]
+    raws: Sequence[Raw]
+    digests: Sequence[int]
+    days: frozenset[date | None]
+
+
+@attrs.frozen(eq=False)
+class Batch(Generic[R]):
+    """Records to yield, among the rows after the first `count` of a window, whose checksum is `check`.
+
+    `positions` are the indexes of the records among the rows; None if all rows are yielded.
+    """
+
+    window: Window
+    records: list[R]
+    rows: Sequence[Raw]
+    positions: Sequence[int] | None
+    count: int
+    check: int
+    restarts: bool = False
+    """Whether the window begins again here."""
+
+    def place(self, nth: int) -> tuple[int, int]:
+        """Return the number of rows up to the nth record, counted from 1, and their checksum."""
+        end = nth if self.positions is None or nth == 0 else self.positions[nth - 1] + 1
+        return self.count + end, checksum(self.rows[:end], self.check)
 
 
 class RecordFilter(Generic[R]):
     """A record filter: drops records before the cursor, outside the period, or already yielded.
 
     Args:
-        identity: Returns the identity of a record, which is the same when the record is read again.
-        day: Returns the UTC day of a record. None if all records belong to a single window.
+        identity: Returns the ID of a record, or None. IDs may repeat.
+        day: Returns the UTC day of a record, or None if it is unknown. None if the query has no days.
         strict: Whether to stop at the first record that cannot be parsed, kept as `stopped_at`.
         on_rejected: Called with each record that cannot be parsed.
-
-    `last` and `ordinal` are the position reached in the window: the identity of the last record
-    returned, and the number of the window's records up to and including it.
     """
 
     def __init__(
@@ -52,126 +107,202 @@ class RecordFilter(Generic[R]):
         strict: bool,
         on_rejected: Callable[[Rejected], None],
     ) -> None:
+        self.counts = Counts()
         self.rejected: list[Rejected] = []
-        self.rejected_count = 0
-        self.outside = 0
-        self.received = 0
         self.stopped_at: Rejected | None = None
-        self.skipping = False
-        self.last: str | None = None
-        self.ordinal = 0
+        self.has_moved = False
+        """Whether the response does not begin with the rows of the cursor."""
         self._identity = identity
         self._day = day
         self._strict = strict
-        self._told = on_rejected
+        self._on_rejected = on_rejected
         self._window = UNBOUNDED
-        self._counted = -1
-        self._seen: set[str] = set()
-        self._seen_before: set[str] = set()
-        self._through: str | None = None
-        self._through_ordinal = 0
+        self._start: tuple[Counts, int] | None = None
+        self._cursor = (0, 0)
+        self._left = 0
+        self._seen = RowSet()
+        self._missing: RowSet | None = None
+        self._count = 0
+        self._check = 0
+        # Undated rows of this window; those of the window before, also of its boundary day; those of the day after
+        # the period. None stands for unknown ones.
+        self._undated = RowSet()
+        self._undated_before: RowSet | None = None
+        self._left_before: RowSet | None = None
+        self._left_after: RowSet | None = None
 
-    def begin(self, window: Window, after: str | None = None, count: int = 0) -> None:
-        """Begin to read a window, for the first time or again.
+    def begin(self, window: Window, count: int = 0, check: int = 0) -> None:
+        """Begin a window, or begin it again from its start.
 
         Args:
             window: The window.
-            after: Identity of the last record to skip, or None.
-            count: Number of records to skip, if that record has no identity; 0 skips nothing.
+            count: Number of rows that an earlier stream has read.
+            check: The checksum of these rows.
         """
-        if window is not self._window:
+        if self._start is None or window is not self._window:
+            if window.index == 0:
+                self._undated_before = RowSet()
+            else:
+                self._undated_before = None if self._start is None else self._undated
             self._window = window
-            self._counted = -1
-            self._seen_before = self._seen
-        self._seen = set()
-        self.last, self.ordinal = after, 0
-        self._through, self._through_ordinal = after, count
-        self.skipping = after is not None or count > 0
+            self._start = self.counts.copy(), len(self.rejected)
+        else:
+            counts, rejected = self._start
+            self.counts = counts.copy()
+            del self.rejected[rejected:]
+        self._cursor = count, check
+        self._left = count
+        self._count = self._check = 0
+        self._seen, self._missing = RowSet(), None
+        self._undated = RowSet()
+        self._left_before = None if self._undated_before is None else self._undated_before.copy()
+        self._left_after = None
 
-    def filter(self, block: Block, records: Sequence[R | DecodeError] = ()) -> list[R]:
-        """Return the records of a block that are to be yielded, in order.
+    def open(self) -> None:
+        """Begin to read a response of the window, the first one or another."""
+        self.has_moved = False
+        if self._left:
+            # The rows of the cursor were not all there: look for them from the start.
+            self._left = self._cursor[0]
+            self._count = self._check = 0
+            self._seen, self._undated = RowSet(), RowSet()
+        elif self._count:
+            if self._missing is not None:
+                self._seen.update(self._missing)
+            self._missing, self._seen = self._seen, RowSet()
+
+    @property
+    def must_restart(self) -> bool:
+        """Whether a complete response contradicts what was yielded before, or may do so."""
+        if self._left or self.has_moved:
+            return True
+        return self._missing is not None and have_changed(self._missing, self._seen)
+
+    def unread(self, block: Block, decoded: Sequence[R | DecodeError] = ()) -> Rows[R]:
+        """Return the rows of a block that were not read before.
 
         Args:
             block: The block.
-            records: Its decoded items, if the block was not decoded in one pass.
+            decoded: Its decoded items, if the block was not decoded in one pass.
         """
-        if block.records is not None:
-            if self._all_belong(block.records):
-                return self._pass_all(block.index, block.records)
-            records = block.records
-        kept: list[R] = []
-        for nth, record in enumerate([_TOO_LONG] if block.too_long else records):
-            counts = not self.skipping and self._count(block.index + nth)
-            if isinstance(record, DecodeError):
-                if counts and self._reject(block, nth, record.reason):
-                    break
-            elif self._belongs(record, counts):
-                self.ordinal += 1
-                if self.skipping:
-                    self._skip(record)
-                else:
-                    kept.append(record)
-        if kept:
-            self.last = self._identity(kept[-1])
-        return kept
+        records: Sequence[R | DecodeError] = block.records or decoded or (_TOO_LONG,)
+        raws = block.raws()
+        digests = [digest(self._id_of(record), raw) for record, raw in zip(records, raws, strict=True)]
+        indexes: Sequence[int] = range(len(raws))
+        if self._left:
+            known = indexes[: self._left]
+            self._pass(raws[: len(known)], digests[: len(known)])
+            if self._day is not None:
+                self._undated.update(digests[nth] for nth in known if self._day_of(records[nth]) is None)
+            self._left -= len(known)
+            self.has_moved = not self._left and self._check != self._cursor[1]
+            indexes = () if self.has_moved else indexes[len(known) :]
+        elif self._missing is not None:
+            missing = self._missing
+            found = [missing.remove(one) for one in digests]
+            self._seen.update(compress(digests, found))
+            indexes = [nth for nth in indexes if not found[nth]]
+        if len(indexes) < len(raws):
+            records, raws = [records[nth] for nth in indexes], [raws[nth] for nth in indexes]
+            digests = [digests[nth] for nth in indexes]
+        days = frozenset() if self._day is None else frozenset(map(self._day_of, records))
+        return Rows(block, indexes, records, raws, digests, days)
 
-    def _all_belong(self, records: list[R]) -> bool:
-        """Return whether all records are to be yielded: the usual case, decided by their few distinct days."""
-        if self.skipping:
-            return False
-        if self._day is None:
-            return True
+    def days_needed(self, rows: Rows[R]) -> list[Window]:
+        """Return the boundary days to request alone before `select`, because the day of a row is unknown."""
         window = self._window
-        days = set(map(self._day, records))
-        return all(window.ownership(day) is Ownership.OWN and not window.overlaps(day) for day in days)
+        if None not in rows.days or window.first is None or window.until is None:
+            return []
+        needed = [window.first] if self._left_before is None else []
+        if self._left_after is None and window.last == window.end:
+            needed.append(window.until)
+        return [Window(window.index, day, day, day) for day in needed]
 
-    def _pass_all(self, index: int, records: list[R]) -> list[R]:
-        end = index + len(records) - 1
-        self.received += max(0, end - max(self._counted, index - 1))
-        self._counted = max(self._counted, end)
-        self.ordinal += len(records)
-        self.last = self._identity(records[-1])
-        return records
+    def undated(self, block: Block, decoded: Sequence[R | DecodeError] = ()) -> Iterable[int]:
+        """Return the digests of a block's rows whose day is unknown."""
+        for record, raw in zip(block.records or decoded or (_TOO_LONG,), block.raws(), strict=True):
+            if self._day_of(record) is None:
+                yield digest(self._id_of(record), raw)
 
-    def _count(self, index: int) -> bool:
-        # Do not count a record again when its window is read again.
-        if index <= self._counted:
-            return False
-        self._counted = index
-        self.received += 1
-        return True
+    def leave(self, day: Window, rows: RowSet) -> None:
+        """Set the undated rows of a boundary day, which this window leaves to the others."""
+        for one in self._seen:
+            rows.remove(one)
+        if day.first == self._window.first:
+            self._left_before = rows
+        else:
+            self._left_after = rows
 
-    def _belongs(self, record: R, counts: bool) -> bool:
+    def select(self, rows: Rows[R], odd: Mapping[int, tuple[str, ...]] = _NO_ODD_FIELDS) -> Batch[R]:
+        """Return the records to yield, in order.
+
+        Args:
+            rows: The rows.
+            odd: The names of the odd fields of records, by index in the block.
+        """
+        count, check = self._count, self._check
+        kept: list[R] = []
+        positions: list[int] | None = None
+        if rows.block.records is not None and self._all_own(rows.days):
+            kept = cast("list[R]", rows.records)
+            self.counts.received += len(kept)
+        else:
+            positions = []
+            for position, (record, one) in enumerate(zip(rows.records, rows.digests, strict=True)):
+                if not self._is_own(record, one):
+                    continue
+                self.counts.received += 1
+                if isinstance(record, DecodeError):
+                    self._reject(rows, position, record.reason)
+                    if self._strict:
+                        break
+                    continue
+                self.counts.odd.update(odd.get(rows.indexes[position], ()))
+                kept.append(record)
+                positions.append(position)
+        self._pass(rows.raws, rows.digests)
+        return Batch(self._window, kept, rows.raws, positions, count, check)
+
+    def _pass(self, raws: Sequence[Raw], digests: Sequence[int]) -> None:
+        self._count += len(raws)
+        self._check = checksum(raws, self._check)
+        self._seen.update(digests)
+
+    def _all_own(self, days: frozenset[date | None]) -> bool:
+        """Return whether all records are to be yielded: the usual case, decided by their few different days."""
+        return all(day is not None and self._window.ownership(day) is Ownership.OWN for day in days)
+
+    def _is_own(self, record: R | DecodeError, one: int) -> bool:
         if self._day is None:
             return True
-        day = self._day(record)
-        place = self._window.ownership(day)
-        if place is not Ownership.OWN:
-            self.outside += counts and place is Ownership.OUTSIDE
-            return False
-        return not (self._window.overlaps(day) and self._is_repeated(record))
-
-    def _is_repeated(self, record: R) -> bool:
-        identity = self._identity(record)
-        if identity is None:
-            return False
-        if identity in self._seen or identity in self._seen_before:
+        day = self._day_of(record)
+        window = self._window
+        if day is None:
+            if self._left_before is not None and self._left_before.remove(one):
+                return False
+            if self._left_after is not None and self._left_after.remove(one):
+                self.counts.outside += 1
+                return False
+            self._undated.update((one,))
+            self.counts.undated += not isinstance(record, DecodeError)
             return True
-        self._seen.add(identity)
-        return False
+        place = window.ownership(day)
+        self.counts.outside += place is Ownership.OUTSIDE
+        return place is Ownership.OWN
 
-    def _skip(self, record: R) -> None:
-        if self._through is None:
-            self.skipping = self.ordinal < self._through_ordinal
-        else:
-            self.skipping = self._identity(record) != self._through
+    def _id_of(self, record: R | DecodeError) -> str | None:
+        return None if isinstance(record, DecodeError) else self._identity(record)
 
-    def _reject(self, block: Block, nth: int, reason: str) -> bool:
-        rejected = Rejected(self._window, block.index + nth, block.offset_of(nth), reason)
-        self.rejected_count += 1
+    def _day_of(self, record: R | DecodeError) -> date | None:
+        return None if isinstance(record, DecodeError) or self._day is None else self._day(record)
+
+    def _reject(self, rows: Rows[R], position: int, reason: str) -> None:
+        nth, block = rows.indexes[position], rows.block
+        text = bytes(rows.raws[position])[:_MAX_TEXT].decode(errors="replace")
+        rejected = Rejected(self._window, block.index + nth, block.offset_of(nth), reason, text)
+        self.counts.rejected += 1
         if len(self.rejected) < MAX_REJECTED:
             self.rejected.append(rejected)
-        self._told(rejected)
+        self._on_rejected(rejected)
         if self._strict:
             self.stopped_at = rejected
-        return self._strict

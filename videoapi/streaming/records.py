@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from types import AsyncGeneratorType, TracebackType
@@ -17,25 +18,34 @@ from videoapi.models.codec import RecordDecoder
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import Request
-from videoapi.streaming.record_filter import Rejected
-from videoapi.streaming.window_reader import Batch, Query, WindowReader
-from videoapi.streaming.windows import UNBOUNDED, Cursor, resume, since_of
+from videoapi.streaming.record_filter import Batch, Rejected
+from videoapi.streaming.window_reader import Query, WindowReader
+from videoapi.streaming.windows import UNBOUNDED, Cursor, Window, resume, since_of
 
 R = TypeVar("R")
 
 
 @attrs.frozen
 class Page(Generic[R]):
-    """A page of records, and a cursor that points just past its last record."""
+    """A page of records, and a cursor that points just past its last record.
+
+    Args:
+        records: The records.
+        cursor: The position just past the last record.
+        restarted: The window that this page begins again, or None. Discard what earlier pages contained of it.
+    """
 
     records: tuple[R, ...]
     cursor: Cursor
+    restarted: Window | None = None
 
 
 class RecordStream(Generic[R]):
     """A stream of records as they arrive. Iterate over it once, by record or by `pages(n)`.
 
-    Memory use does not depend on the size of the responses, and a slow consumer slows the service down.
+    Memory use is 8 bytes per record of the window being read, and a slow consumer slows the service down. If a
+    response breaks off, the window is read again, in any order, and each record is still yielded once. If the records
+    themselves have changed, their window is yielded from its start; see `restarted_windows`.
     To stop early, use `async with` or call `aclose()`, which close the connections immediately; after a
     bare `break` they are closed a few event loop iterations later.
 
@@ -56,7 +66,7 @@ class RecordStream(Generic[R]):
     ) -> None:
         self._query = query
         first = Cursor(query.name, since_of(query.windows[0]))
-        self._start, index = resume(cursor or first, query.name, tuple(query.windows))
+        self._start, index = resume(first if cursor is None else cursor, query.name, tuple(query.windows))
         self._walk = WindowReader(
             pipeline,
             query,
@@ -78,22 +88,21 @@ class RecordStream(Generic[R]):
     @property
     def cursor(self) -> Cursor:
         """The position just past the last yielded record. Pass it to the same query to resume there."""
-        restarted, batch = self._walk.restarted, self._batch
+        batch, restarted = self._batch, self.restarted
         if batch is None:
             return attrs.evolve(self._start, restarted=restarted)
-        after = self._query.identity(batch.records[self._nth - 1])
-        since, count = since_of(batch.window), batch.before + self._nth
-        return Cursor(self._query.name, since, after, count, restarted)
+        count, check = batch.place(self._nth)
+        return Cursor(self._query.name, since_of(batch.window), count, check, restarted)
 
     @property
     def rejected(self) -> Sequence[Rejected]:
-        """The records that could not be parsed, with position and reason; at most the first 1,000."""
+        """The records that could not be parsed, with position, reason and text; at most the first 1,000."""
         return tuple(self._walk.filter.rejected)
 
     @property
     def rejected_count(self) -> int:
         """The number of records that could not be parsed."""
-        return self._walk.filter.rejected_count
+        return self._walk.filter.counts.rejected
 
     @property
     def outside(self) -> int:
@@ -101,17 +110,35 @@ class RecordStream(Generic[R]):
 
         Some are normal, because the day after the end is requested too.
         """
-        return self._walk.filter.outside
+        return self._walk.filter.counts.outside
+
+    @property
+    def undated(self) -> int:
+        """The number of yielded records of a period whose day is unknown: `trans_date` is missing or unusual."""
+        return self._walk.filter.counts.undated
+
+    @property
+    def odd(self) -> Counter[str]:
+        """The fields with a value of an unexpected type, which read None, and the number of records with each."""
+        return Counter(self._walk.filter.counts.odd)
 
     @property
     def received(self) -> int:
-        """The number of records received, including skipped and rejected ones."""
-        return self._walk.filter.received
+        """The number of records of the requested period that were received, rejected ones included."""
+        return self._walk.filter.counts.received
 
     @property
     def restarted(self) -> bool:
-        """Whether the cursor's record no longer exists, so that its window was yielded from the start."""
-        return self._walk.restarted
+        """Whether a window was yielded from its start again; see `restarted_windows`."""
+        return bool(self._walk.restarted)
+
+    @property
+    def restarted_windows(self) -> tuple[Window, ...]:
+        """The windows that were yielded from their start again, because the service sent other records than before.
+
+        A window is added before its first record is yielded again: discard what you have stored of it then.
+        """
+        return tuple(self._walk.restarted)
 
     def __aiter__(self) -> AsyncIterator[R]:
         return self._only_once(self._records())
@@ -120,7 +147,7 @@ class RecordStream(Generic[R]):
         """Iterate over pages instead of records.
 
         Args:
-            size: Records per page, at least 1; the last page may be shorter.
+            size: Records per page, at least 1. The last page may be shorter, and so may one before a restart.
 
         Raises:
             ValidationError: If `size` is not an integer of at least 1.
@@ -130,9 +157,27 @@ class RecordStream(Generic[R]):
         return self._only_once(self._pages(size))
 
     async def to_list(self) -> list[R]:
-        """Return all records as a list, which must fit into memory."""
+        """Return all records as a list, which must fit into memory.
+
+        Raises:
+            VideoAPIError: If the stream fails. `error.partial` holds the records that were read, and `error.cursor`
+                is the position where this stream began, so that repeating it from there loses nothing.
+        """
+        records: list[R] = []
+        window, start = None, 0
         async with self:
-            return [record async for record in self]
+            try:
+                async for batch in self._only_once(self._batches()):
+                    if batch.window is not window:
+                        window, start = batch.window, len(records)
+                    if batch.restarts:
+                        del records[start:]
+                    records += batch.records
+                    self._batch, self._nth = batch, len(batch.records)
+            except VideoAPIError as error:
+                error.cursor, error.partial = self._start, tuple(records)
+                raise
+        return records
 
     async def aclose(self) -> None:
         """Close the stream and wait until its connections are closed. Closing it again has no effect.
@@ -169,28 +214,40 @@ class RecordStream(Generic[R]):
     async def _records(self) -> AsyncGenerator[R, None]:
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
-                self._batch = batch
+                self._batch, self._nth = batch, 0
                 for self._nth, record in enumerate(batch.records, 1):
                     yield record
 
     async def _pages(self, size: int) -> AsyncGenerator[Page[R], None]:
         waiting: list[R] = []
+        # How many of the waiting records are from earlier windows.
+        earlier = 0
+        restarted: Window | None = None
         last: Batch[R] | None = None
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
+                if last is None or batch.window is not last.window:
+                    earlier = len(waiting)
+                if batch.restarts:
+                    before, waiting, earlier = waiting[:earlier], [], 0
+                    self._batch, self._nth = batch, 0
+                    if before:
+                        yield Page(tuple(before), self.cursor, restarted)
+                    restarted = batch.window
                 taken = 0
                 while len(waiting) + len(batch.records) - taken >= size:
                     upto = taken + size - len(waiting)
                     waiting += batch.records[taken:upto]
                     taken = upto
                     self._batch, self._nth = batch, taken
-                    page, waiting = tuple(waiting), []
-                    yield Page(page, self.cursor)
+                    page, waiting, earlier = tuple(waiting), [], 0
+                    yield Page(page, self.cursor, restarted)
+                    restarted = None
                 waiting += batch.records[taken:]
                 last = batch
-            if last is not None and waiting:
+            if last is not None and (waiting or restarted):
                 self._batch, self._nth = last, len(last.records)
-                yield Page(tuple(waiting), self.cursor)
+                yield Page(tuple(waiting), self.cursor, restarted)
 
     async def _batches(self) -> AsyncGenerator[Batch[R], None]:
         self._ended = asyncio.Event()

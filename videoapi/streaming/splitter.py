@@ -16,6 +16,7 @@ from __future__ import annotations
 import enum
 import json
 import re
+import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ BLOCK: Final = 24 * 1024
 _FIRST: Final = 4 * 1024
 MAX_ITEM: Final = 1024 * 1024
 MAX_ENVELOPE: Final = 1024 * 1024
+MAX_SUMMARY: Final = 1000
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
@@ -52,7 +54,7 @@ class Block:
     """Consecutive items of the list, decoded or as bytes.
 
     `index` is the first item's position in the list, `offset` that of its first byte in the body. A
-    block without items and records represents one item that was too long to keep.
+    block without items and records represents one item that was too long to keep: its text is a summary.
     """
 
     index: int
@@ -64,6 +66,12 @@ class Block:
     @property
     def too_long(self) -> bool:
         return not self.items and self.records is None
+
+    def raws(self) -> Sequence[bytes | msgspec.Raw]:
+        """Return the items as bytes, also if they were decoded in one pass."""
+        if self.too_long:
+            return (self.text,)
+        return self.items or _items.decode(b"".join((b"[", self.text, b"]")))
 
     def offset_of(self, nth: int) -> int:
         """Return the byte offset of the block's nth item in the body."""
@@ -79,6 +87,24 @@ Read = Callable[[bytes], list[Any] | None]
 
 # A parser yields None when it needs more bytes.
 _Parse = Generator[Block | None, None, None]
+
+
+@attrs.define
+class _Dropped:
+    """An item that is too long to keep: its beginning, its length in bytes, and its checksum."""
+
+    beginning: bytes = b""
+    length: int = 0
+    checksum: int = 0
+
+    def add(self, piece: bytes | bytearray) -> None:
+        self.beginning = self.beginning or bytes(piece[:MAX_SUMMARY])
+        self.length += len(piece)
+        self.checksum = zlib.crc32(piece, self.checksum)
+
+    @property
+    def summary(self) -> bytes:
+        return b"%b... (%d bytes, CRC-32 %08x)" % (self.beginning, self.length, self.checksum)
 
 
 class _Broken(Exception):
@@ -207,11 +233,11 @@ class Splitter:
             yield from self._next()
 
     def _item(self) -> Generator[None, None, Block]:
-        scan, offset, too_long = ValueScanner(), self._where, False
+        scan, offset, dropped = ValueScanner(), self._where, _Dropped()
         tried = len(self._buffer) - self._at
         while not scan.advance(self._buffer, self._at):
             if scan.length > MAX_ITEM:
-                too_long = True
+                dropped.add(self._buffer[self._at : self._at + scan.length])
                 self._at += scan.length
                 scan.length = 0
             yield
@@ -222,10 +248,13 @@ class Splitter:
                 if (block := self._cut_block()) is not None:
                     return block
         text = bytes(self._buffer[self._at : self._at + scan.length])
-        if not text and not too_long:
+        if not text and not dropped.length:
             raise _Broken(f"no item at byte {offset}")
         self._at += len(text)
-        return self._block(offset, text, () if too_long or len(text) > MAX_ITEM else (text,))
+        if dropped.length or len(text) > MAX_ITEM:
+            dropped.add(text)
+            return self._block(offset, dropped.summary, ())
+        return self._block(offset, text, (text,))
 
     def _value(self) -> Generator[None, None, int]:
         scan = ValueScanner()
@@ -263,7 +292,7 @@ class Splitter:
                 except (msgspec.DecodeError, RecursionError):
                     continue
             self._at = cut
-            return self._block(self._base + start, text[1:-1] if items else b"", items, records)
+            return self._block(self._base + start, text[1:-1], items, records)
         return None
 
     def _block(

@@ -1,4 +1,4 @@
-"""Reads windows in order, and reads a window again if its response breaks off, without duplicates."""
+"""Reads windows in order, and reads a window again if its response breaks off."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import date
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
-from videoapi.errors import ProtocolError, VideoAPIError
+from videoapi.errors import NotFound, ProtocolError, RequestRejected, VideoAPIError
 from videoapi.models.codec import RecordDecoder
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
-from videoapi.streaming.record_filter import RecordFilter, Rejected
+from videoapi.streaming.record_filter import Batch, RecordFilter, Rejected
+from videoapi.streaming.row_set import RowSet
 from videoapi.streaming.streamed_response import Prefetcher, StreamedResponse, StreamTimeout
 from videoapi.streaming.windows import Cursor, Window
 
@@ -37,8 +39,8 @@ class Query(Generic[R]):
         request: Returns the request for a window.
         key: The key of the list in a response.
         decoder: Decodes the records.
-        identity: Returns the identity of a record, which is the same when the record is read again.
-        day: Returns the UTC day of a record. None if the query has no dates.
+        identity: Returns the ID of a record, or None. IDs may repeat.
+        day: Returns the UTC day of a record, or None if it is unknown. None if the query has no days.
         null_is_empty: Whether `null` in place of the list means an empty list.
     """
 
@@ -50,15 +52,6 @@ class Query(Generic[R]):
     identity: Callable[[R], str | None]
     day: Callable[[R], date | None] | None = None
     null_is_empty: bool = False
-
-
-@attrs.frozen
-class Batch(Generic[R]):
-    """Records of one block; `before` is the number of records that precede them in the window."""
-
-    window: Window
-    before: int
-    records: list[R]
 
 
 class WindowReader(Generic[R]):
@@ -83,7 +76,7 @@ class WindowReader(Generic[R]):
         strict: bool,
         timeout: float | None,
     ) -> None:
-        self.restarted = False
+        self.restarted: list[Window] = []
         self.filter: RecordFilter[R] = RecordFilter(
             query.identity, query.day, strict=strict, on_rejected=self._log_rejected
         )
@@ -100,42 +93,51 @@ class WindowReader(Generic[R]):
             VideoAPIError: If a window cannot be read, even after retries.
         """
         prefetcher = Prefetcher(self._pipeline)
-        after, count = self._start.after, self._start.count
+        count, check = self._start.count, self._start.check
         try:
             for nth, window in enumerate(self._windows):
                 later = [self._query.request(one) for one in self._windows[nth + 1 :][:MAX_PREFETCHED]]
-                async with aclosing(self._window(window, after, count, prefetcher, later)) as batches:
+                self.filter.begin(window, count, check)
+                async with aclosing(self._window(window, prefetcher, later)) as batches:
                     async for batch in batches:
                         yield batch
-                after, count = None, 0
+                count = check = 0
         finally:
             await prefetcher.aclose()
 
     async def _window(
-        self, window: Window, after: str | None, count: int, prefetcher: Prefetcher, later: Sequence[Request]
+        self, window: Window, prefetcher: Prefetcher, later: Sequence[Request]
     ) -> AsyncGenerator[Batch[R], None]:
         request, record_filter = self._query.request(window), self.filter
         # Attempts since the last new record, in one place: those that open a response, and those that read it.
-        spent = 0
+        spent = restarts = 0
         while True:
-            record_filter.begin(window, after, count)
+            record_filter.open()
             response = self._response(_with_fewer_attempts(request, spent))
             progressed = False
-            async with aclosing(self._read(response, prefetcher, later, spent)) as kept:
-                async for records in kept:
+            async with aclosing(self._read(response, prefetcher, later, spent)) as batches:
+                async for batch in batches:
                     progressed = True
-                    yield Batch(window, record_filter.ordinal - len(records), records)
-                    after, count = record_filter.last, record_filter.ordinal
+                    yield batch
             if record_filter.stopped_at is not None:
                 raise _unreadable(request, record_filter.stopped_at)
-            if not response.done:
+            if not response.done and not record_filter.has_moved:
                 spent = 1 if progressed else spent + response.attempts
                 await self._retry(request, response.outcome, spent)
-            elif record_filter.skipping:
-                log.warning("The cursor's record no longer exists; reading window %s from the start.", window)
-                self.restarted, after, count = True, None, 0
-            else:
+            elif not record_filter.must_restart:
                 return
+            elif restarts == request.options.retry.attempts:
+                raise _unstable(request, window, restarts + 1)
+            else:
+                restarts += 1
+                log.warning(
+                    "%s: the service sent other records than before; yielding window %s from its start again.",
+                    self._query.name,
+                    window,
+                )
+                self.restarted.append(window)
+                record_filter.begin(window)
+                yield Batch(window, [], (), (), 0, 0, restarts=True)
 
     def _response(self, request: Request) -> StreamedResponse:
         query = self._query
@@ -144,8 +146,12 @@ class WindowReader(Generic[R]):
         )
 
     async def _read(
-        self, response: StreamedResponse, prefetcher: Prefetcher, later: Sequence[Request], spent: int
-    ) -> AsyncGenerator[list[R], None]:
+        self,
+        response: StreamedResponse,
+        prefetcher: Prefetcher,
+        later: Sequence[Request],
+        spent: int,
+    ) -> AsyncGenerator[Batch[R], None]:
         async def opening() -> Outcome:
             try:
                 outcome = await prefetcher.take(response.request)
@@ -157,12 +163,38 @@ class WindowReader(Generic[R]):
 
         async with aclosing(response.blocks(opening)) as blocks:
             async for block in blocks:
-                kept = self.filter.filter(block, self._query.decoder.decode_block(block.items))
-                if kept:
-                    yield kept
+                rows = self.filter.unread(block, self._query.decoder.decode_block(block.items))
+                if self.filter.has_moved:
+                    return
+                for day in self.filter.days_needed(rows):
+                    self.filter.leave(day, await self._undated_on(day))
+                batch = self.filter.select(rows)
+                if batch.records:
+                    yield batch
                 if self.filter.stopped_at is not None:
                     return
                 prefetcher.prefetch(later)
+
+    async def _undated_on(self, day: Window) -> RowSet:
+        """Return the undated rows of one day: none if the service's end date is exclusive."""
+        request = self._query.request(day)
+        # It is opened while the window is read, so it must not wait for the permits of such streams.
+        request = attrs.evolve(request, route=attrs.evolve(request.route, short_stream=True))
+        spent = 0
+        while True:
+            rows = RowSet()
+            response = self._response(_with_fewer_attempts(request, spent))
+            try:
+                async with aclosing(response.blocks(partial(self._pipeline.open_stream, response.request))) as blocks:
+                    async for block in blocks:
+                        rows.update(self.filter.undated(block, self._query.decoder.decode_block(block.items)))
+            except (RequestRejected, NotFound):
+                # A period of one day is valid unless its end is exclusive.
+                return RowSet()
+            if response.done:
+                return rows
+            spent += response.attempts
+            await self._retry(request, response.outcome, spent)
 
     async def _retry(self, request: Request, outcome: Outcome | None, spent: int) -> None:
         assert outcome is not None
@@ -173,7 +205,7 @@ class WindowReader(Generic[R]):
 
     def _log_rejected(self, rejected: Rejected) -> None:
         place = (rejected.window, rejected.index, rejected.offset, rejected.reason)
-        if self.filter.rejected_count == 1:
+        if self.filter.counts.rejected == 1:
             log.warning(
                 "Skipped a record of %s that cannot be parsed: window %s, index %d, offset %d: %s. "
                 "Further ones are logged at DEBUG.",
@@ -200,4 +232,15 @@ def _unreadable(request: Request, rejected: Rejected) -> VideoAPIError:
         method=request.method,
         path=request.route.template,
         attempts=1,
+    )
+
+
+def _unstable(request: Request, window: Window, readings: int) -> VideoAPIError:
+    return ProtocolError(
+        f"{request.method} {request.route.template}: the records of window {window} were different each time it was "
+        f"read, {readings} times. Resume from the error's `cursor` later.",
+        method=request.method,
+        path=request.route.template,
+        attempts=readings,
+        retryable=True,
     )

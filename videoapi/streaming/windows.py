@@ -2,8 +2,9 @@
 
 The service does not document whether its end date is inclusive. Adjacent windows therefore share
 their boundary day, the last one requests an extra day, and a record is yielded only by the window that
-owns the UTC day of its `trans_date`. The result is the same either way, and in any order of rows.
-Source: docs/contract.md 5.2.
+owns the UTC day of its `trans_date`. If that day is unknown, the record belongs to the first window that
+returns it, unless it is also returned for the day after the period alone. The result is the same either
+way, and in any order of rows. Source: docs/contract.md 5.2.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import base64
 import binascii
 import enum
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import attrs
@@ -20,6 +21,9 @@ import attrs
 from videoapi.errors import ValidationError
 
 WINDOW_DAYS: Final = 7
+MOST_DAYS: Final = 36_525
+"""Longest period, in days: a longer one is a mistake, and takes a request per week."""
+_VERSION: Final = 2
 _DAY: Final = timedelta(days=1)
 
 
@@ -59,10 +63,6 @@ class Window:
         assert self.end is not None
         return Ownership.NEIGHBOUR if self.start <= day <= self.end else Ownership.OUTSIDE
 
-    def overlaps(self, day: date | None) -> bool:
-        """Return whether another window may also return records of this day, so their IDs must be remembered."""
-        return self.first is not None and (day is None or (self.index > 0 and day == self.first))
-
 
 UNBOUNDED: Final = Window()
 """The only window of a query without dates."""
@@ -76,12 +76,15 @@ def split_period(start: date, end: date) -> tuple[Window, ...]:
         end: Last UTC day, inclusive.
 
     Raises:
-        ValidationError: If the period ends before it starts, or on `date.max`.
+        ValidationError: If the period ends before it starts, on `date.max`, or is longer than `MOST_DAYS`.
     """
     if end < start:
         raise ValidationError(f"the period ends ({end}) before it starts ({start})", field="end")
-    if end == date.max:
-        raise ValidationError(f"the period's end must lie before {date.max}", field="end")
+    if end == date.max or (end - start).days >= MOST_DAYS:
+        raise ValidationError(
+            f"the period from {start} to {end} is longer than 100 years. Not sent. Give the last day that you need.",
+            field="end",
+        )
     windows: list[Window] = []
     first = start
     while first <= end:
@@ -91,39 +94,30 @@ def split_period(start: date, end: date) -> tuple[Window, ...]:
     return tuple(windows)
 
 
-def utc_day(text: str | None) -> date | None:
-    """Return the UTC day of a timestamp of the service, or None if it is missing or invalid.
-
-    A time without a zone is UTC. Source: docs/contract.md 5.2.
-    """
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None and moment.tzinfo is not UTC:
-            moment = moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return moment.date()
-
-
 @attrs.frozen
 class Cursor:
-    """A position in a stream: a window, and the last record yielded from it.
+    """A position in a stream: a window, and the rows of it that were read.
 
     `str(cursor)` is text that you can store. Pass it, or the cursor itself, to the same query, and the
-    stream resumes after that record. `restarted` is True if the record no longer existed, so that its
-    window was yielded from the start.
+    stream resumes after those rows if the service sends the same rows first again. Otherwise it yields their window
+    from its start, and says so in `restarted`.
+
+    Args:
+        query: The query in words.
+        since: The first day of the window; empty if the query has no days.
+        count: The number of rows read in the window, skipped ones included.
+        check: The checksum of these rows.
+        restarted: Whether a window was yielded from its start again.
     """
 
     query: str
     since: str = ""
-    after: str | None = None
     count: int = 0
+    check: int = 0
     restarted: bool = attrs.field(default=False, eq=False)
 
     def __str__(self) -> str:
-        place = [1, self.query, self.since, self.after, self.count]
+        place = [_VERSION, self.query, self.since, self.count, self.check]
         packed = json.dumps(place, separators=(",", ":"), ensure_ascii=True).encode()
         return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
@@ -136,32 +130,33 @@ class Cursor:
         """
         try:
             packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            version, query, since, after, count = json.loads(packed)
+            version, query, since, count, check = json.loads(packed)
         except (ValueError, TypeError, binascii.Error, RecursionError):
-            raise _no_cursor() from None
-        valid = isinstance(query, str) and isinstance(since, str) and isinstance(after, str | None)
-        if version != 1 or not valid or type(count) is not int or count < 0:
-            raise _no_cursor()
-        return cls(query, since, after, count)
+            raise _not_a_cursor() from None
+        texts = isinstance(query, str) and isinstance(since, str)
+        numbers = all(type(number) is int and number >= 0 for number in (count, check))
+        if version != _VERSION or not texts or not numbers:
+            raise _not_a_cursor()
+        return cls(query, since, count, check)
 
 
 def resume(cursor: Cursor | str, query: str, windows: tuple[Window, ...]) -> tuple[Cursor, int]:
     """Return the cursor and the index of its window.
 
     Raises:
-        ValidationError: If the text is not a cursor, or belongs to another query or period.
+        ValidationError: If it is not a cursor, or belongs to another query or period.
     """
-    place = Cursor.parse(cursor) if isinstance(cursor, str) else cursor
+    place = cursor if isinstance(cursor, Cursor) else Cursor.parse(cursor)
     if place.query != query:
         raise ValidationError(
-            f"this cursor belongs to {place.query!r}, not to {query!r}; "
-            "ask the same question again, or leave the cursor out",
+            f"cursor: it belongs to {place.query!r}, not to {query!r}. Not sent. "
+            "Repeat the query of the cursor, or omit the cursor.",
             field="cursor",
         )
     for window in windows:
         if place.since == since_of(window):
             return place, window.index
-    raise ValidationError("this cursor stands in no window of the period", field="cursor")
+    raise ValidationError("cursor: it lies outside the requested period. Not sent.", field="cursor")
 
 
 def since_of(window: Window) -> str:
@@ -169,5 +164,8 @@ def since_of(window: Window) -> str:
     return window.first.isoformat() if window.first else ""
 
 
-def _no_cursor() -> ValidationError:
-    return ValidationError("this is no cursor; take its text from `page.cursor` or `stream.cursor`", field="cursor")
+def _not_a_cursor() -> ValidationError:
+    return ValidationError(
+        "cursor: not a cursor of this version. Not sent. Take its text from `page.cursor` or `stream.cursor`.",
+        field="cursor",
+    )

@@ -17,12 +17,12 @@ from videoapi.client import VideoClient
 from videoapi.models.archives import ArchiveFile
 from videoapi.models.rooms import RoomSpec
 from videoapi.models.settings import RoomSettings
+from videoapi.models.times import utc_day
 from videoapi.models.tokens import Token, TokenSpec
 from videoapi.sandbox import Sandbox
 from videoapi.sandbox.files import content
 from videoapi.sandbox.record_templates import file_names
 from videoapi.sandbox.records import RecordQuery
-from videoapi.streaming.windows import utc_day
 
 TOKENS_A_ROOM: Final = 2
 LIVE: Final = 4

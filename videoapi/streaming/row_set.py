@@ -1,0 +1,102 @@
+"""The rows of one window that were read, as 8 bytes per row.
+
+The order of rows in a response is unknown, and an ID may occur more than once. When a window is read
+again, a row is therefore recognized by its content. Source: docs/contract.md 5.2.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+_BUCKETS: Final = 256
+_HIGH: Final = 0xFFFFFFFF
+_MANY: Final = 1_000
+_HAS_ID: Final = 1
+
+Raw = bytes | msgspec.Raw
+
+
+def digest(identity: str | None, raw: Raw) -> int:
+    """Return 64 bits that identify a row within this process.
+
+    The lowest bit says whether the row has an ID. If it has one, the upper half is the hash of the ID,
+    so that a row that has changed can be told from one that has disappeared.
+    """
+    content = hash(bytes(raw))
+    if identity is None:
+        return content & 0xFFFFFFFF_FFFFFFFE
+    return (hash(identity) & _HIGH) << 32 | (content & 0xFFFFFFFE) | _HAS_ID
+
+
+def checksum(raws: Iterable[Raw], start: int = 0) -> int:
+    """Return a checksum of rows in their order, the same in every process; `start` is that of the rows before."""
+    for raw in raws:
+        start = zlib.crc32(raw, start)
+    return start
+
+
+class RowSet:
+    """A multiset of row digests."""
+
+    __slots__ = ("_buckets", "_sorted")
+
+    def __init__(self) -> None:
+        # In buckets, because sorting one array of all rows would need five times its memory.
+        self._buckets = [array("Q") for _ in range(_BUCKETS)]
+        self._sorted = bytearray(_BUCKETS)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets))
+
+    def __iter__(self) -> Iterator[int]:
+        for bucket in self._buckets:
+            yield from bucket
+
+    def update(self, digests: Iterable[int]) -> None:
+        """Add rows."""
+        buckets, unsorted = self._buckets, self._sorted
+        for one in digests:
+            nth = one >> 8 & 0xFF
+            buckets[nth].append(one)
+            unsorted[nth] = False
+
+    def copy(self) -> RowSet:
+        """Return a set with the same rows."""
+        copied = RowSet()
+        copied.update(self)
+        return copied
+
+    def remove(self, one: int) -> bool:
+        """Remove a row once; return whether the set contained it."""
+        nth = one >> 8 & 0xFF
+        bucket = self._buckets[nth]
+        if not self._sorted[nth]:
+            bucket = self._buckets[nth] = array("Q", sorted(bucket))
+            self._sorted[nth] = True
+        at = bisect_left(bucket, one)
+        if at == len(bucket) or bucket[at] != one:
+            return False
+        del bucket[at]
+        return True
+
+
+def have_changed(missing: RowSet, present: RowSet) -> bool:
+    """Return whether rows that are missing from a second reading may be in it with another content.
+
+    Args:
+        missing: Rows of the first reading that the second one lacks.
+        present: Rows of the second reading.
+    """
+    count = len(missing)
+    if not count:
+        return False
+    if count > _MANY or not all(one & _HAS_ID for one in missing):
+        return True
+    ids = {one >> 32 for one in missing}
+    return any(one & _HAS_ID and one >> 32 in ids for one in present)
