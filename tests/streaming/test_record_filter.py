@@ -1,7 +1,9 @@
-"""Record filter tests: blocks decoded in one pass are filtered like individually decoded records."""
+"""Record filter and row set tests: blocks decoded in one pass are filtered like individually decoded records."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -11,9 +13,10 @@ from hypothesis import strategies as st
 
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError
-from videoapi.streaming.record_filter import RecordFilter, Rejected
-from videoapi.streaming.splitter import Block
 from videoapi.models.times import utc_day
+from videoapi.streaming.record_filter import RecordFilter, Rejected
+from videoapi.streaming.row_set import RowSet, digest, have_changed
+from videoapi.streaming.splitter import Block
 from videoapi.streaming.windows import split_period
 
 START = date(2026, 1, 1)
@@ -25,46 +28,100 @@ def record(name: str, day: int | None) -> CallRecord:
     return CallRecord(cdr_id=name, trans_date=at)
 
 
+def text_of(records: Sequence[CallRecord]) -> bytes:
+    return b",".join(record.to_json().encode() for record in records)
+
+
 def record_filter(rejected: list[Rejected], *, dated: bool = True) -> RecordFilter[CallRecord]:
     day = (lambda record: utc_day(record.trans_date)) if dated else None
     return RecordFilter(lambda record: record.identity, day, strict=False, on_rejected=rejected.append)
 
 
-def result(tested: RecordFilter[Any], kept: Sequence[Any]) -> tuple[Any, ...]:
-    return list(kept), tested.received, tested.outside, tested.ordinal, tested.last, tested.skipping
+def selected(tested: RecordFilter[CallRecord], block: Block, decoded: Sequence[Any] = ()) -> tuple[Any, ...]:
+    rows = tested.unread(block, decoded)
+    for day in tested.days_needed(rows):
+        tested.leave(day, RowSet())
+    batch = tested.select(rows)
+    places = [batch.place(nth) for nth in range(len(batch.records) + 1)]
+    return batch.records, places, tested.counts, tested.must_restart
 
 
-names = st.sampled_from("abcdef")
-rows = st.builds(record, names, st.none() | st.integers(-2, 12))
-readings = st.lists(st.tuples(st.integers(0, 1), st.none() | names, st.lists(st.lists(rows, min_size=1), max_size=4)))
+rows = st.builds(record, st.sampled_from("abcdef"), st.none() | st.integers(-2, 12))
+readings = st.lists(st.tuples(st.integers(0, 1), st.lists(st.lists(rows, min_size=1), max_size=4)))
 
 
 @given(readings=readings, dated=st.booleans())
 def test_decoded_blocks_and_single_records_are_filtered_alike(readings: Any, dated: bool) -> None:
     together, alone = record_filter([], dated=dated), record_filter([], dated=dated)
-    for nth, after, blocks in sorted(readings, key=lambda reading: reading[0]):
-        together.begin(WINDOWS[nth], after)
-        alone.begin(WINDOWS[nth], after)
+    window = None
+    for nth, blocks in sorted(readings, key=lambda reading: reading[0]):
+        for tested in (together, alone):
+            if WINDOWS[nth] is not window:
+                tested.begin(WINDOWS[nth])
+            tested.open()
+        window = WINDOWS[nth]
         index = 0
         for records in blocks:
-            one = together.filter(Block(index, 0, records=records))
-            two = alone.filter(Block(index, 0, items=[b"{}"] * len(records)), records)
-            assert result(together, one) == result(alone, two)
+            text = text_of(records)
+            items = [one.to_json().encode() for one in records]
+            one = selected(together, Block(index, 0, text=text, records=records))
+            two = selected(alone, Block(index, 0, items=items, text=text), records)
+            assert one == two
             index += len(records)
 
 
-def test_block_read_again_is_not_counted_again() -> None:
+def test_window_read_again_is_not_counted_or_yielded_again() -> None:
     tested = record_filter([])
-    for _ in range(2):
-        tested.begin(WINDOWS[0])
-        assert len(tested.filter(Block(0, 0, records=[record("a", 0), record("b", 1)]))) == 2
-    assert tested.received == 2
+    tested.begin(WINDOWS[0])
+    records = [record("a", 0), record("b", 1)]
+    kept = []
+    for order in (records, records[::-1]):
+        tested.open()
+        kept += selected(tested, Block(0, 0, text=text_of(order), records=order))[0]
+    assert kept == records
+    assert tested.counts.received == 2
+    assert not tested.must_restart
 
 
 def test_rejected_records_have_index_and_offset() -> None:
     rejected: list[Rejected] = []
     tested = record_filter(rejected)
     tested.begin(WINDOWS[0])
-    assert tested.filter(Block(7, 99)) == []
-    assert tested.filter(Block(8, 120, items=[b"[]"], text=b"[]"), [DecodeError("no")]) == []
-    assert [(one.index, one.offset) for one in rejected] == [(7, 99), (8, 120)]
+    tested.open()
+    selected(tested, Block(7, 99, text=b"beginning"))
+    selected(tested, Block(8, 120, items=[b"[]"], text=b"[]"), [DecodeError("no")])
+    assert [(one.index, one.offset, one.text) for one in rejected] == [(7, 99, "beginning"), (8, 120, "[]")]
+
+
+@given(
+    added=st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3).map(lambda n: n << 8)),
+    removed=st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3).map(lambda n: n << 8)),
+)
+def test_row_set_is_a_multiset(added: list[int], removed: list[int]) -> None:
+    rows, model = RowSet(), Counter(added)
+    rows.update(added)
+    for one in [*removed, *added[::2]]:
+        assert rows.remove(one) is (model[one] > 0)
+        model[one] -= model[one] > 0
+    rows.update(added)
+    assert sorted(rows.copy()) == sorted((model + Counter(added)).elements())
+
+
+def test_row_set_takes_8_bytes_per_row() -> None:
+    rows = RowSet()
+    rows.update(digest(f"id{n}", b"x%d" % n) for n in range(200_000))
+    per_row = sum(bucket.buffer_info()[1] * bucket.itemsize for bucket in rows._buckets) / 200_000
+    assert per_row == 8
+
+
+def test_changed_row_is_told_from_a_row_that_is_gone() -> None:
+    def row_set(*rows: tuple[str | None, dict[str, Any]]) -> RowSet:
+        found = RowSet()
+        found.update(digest(name, json.dumps(fields).encode()) for name, fields in rows)
+        return found
+
+    before = ("a", {"price": 1})
+    assert have_changed(row_set(before), row_set(("a", {"price": 2})))
+    assert not have_changed(row_set(before), row_set(("b", {"price": 1})))
+    assert have_changed(row_set((None, {"price": 1})), row_set())
+    assert not have_changed(row_set(), row_set(before))

@@ -31,7 +31,6 @@ from videoapi.protocol.outcome import BodyInterrupted
 from videoapi.protocol.routes import LIST_ROOMS, Request
 from videoapi.resources.reports import ARCHIVES, Reports, cdr
 from videoapi.streaming import RecordStream, room_list
-from videoapi.streaming.windows import Cursor
 
 if TYPE_CHECKING:
     from .conftest import Service
@@ -159,7 +158,7 @@ async def test_strict_yields_earlier_records_before_it_raises(
             seen += [record.cdr_id]
     assert seen == ["a"]
     assert caught.value.cursor == stream.cursor  # type: ignore[attr-defined]
-    assert stream.cursor.after == "a"
+    assert stream.cursor.count == 1
 
 
 async def test_unusual_records_do_not_affect_others(service: Service) -> None:
@@ -259,17 +258,23 @@ async def test_first_break_ends_the_stream_without_retries(service: Service) -> 
     assert len(service.requests) == 1
 
 
-async def test_records_without_ids_are_skipped_by_position(service: Service) -> None:
+async def test_records_without_ids_are_recognized_by_content(service: Service) -> None:
     whole = json.dumps({"result": "0", "cdr": [{"conf_num": str(n)} for n in range(6)]}).encode()
     service.answers[CONF] = [cut(whole, '"3"'), [whole]]
     stream = cdr(service.pipeline()).by_conference("c1")
     assert [record.conf_num for record in await stream.to_list()] == ["0", "1", "2", "3", "4", "5"]
-    assert (stream.cursor.after, stream.cursor.count) == (None, 6)
+    assert stream.cursor.count == 6
 
 
 async def test_cursor_of_a_missing_record_restarts_its_window(service: Service) -> None:
+    service.answers[CONF] = [[rows("a", "b", "c")]]
+    async with cdr(service.pipeline()).by_conference("c1") as first:
+        async for record in first:
+            if record.cdr_id == "b":
+                break
+    service.requests.clear()
     service.answers[CONF] = [[rows("a", "c")]]
-    cursor = Cursor("cdr.by_conference c1", "", "b", 2)
+    cursor = first.cursor
     stream = cdr(service.pipeline()).by_conference("c1", cursor=str(cursor))
     assert await ids(stream) == ["a", "c"]
     assert stream.restarted
@@ -379,17 +384,35 @@ async def test_period_is_complete_for_any_end_date_rule_order_and_cursor(
         assert not resumed.restarted
 
 
-async def test_duplicate_row_of_a_boundary_day_is_skipped(service: Service) -> None:
-    service.answers[path("2026-01-01", "2026-01-08")] = [[body([row("a", "2026-01-01")])]]
+async def test_rows_that_share_an_id_on_a_boundary_day_are_different_rows(service: Service) -> None:
+    service.answers[path("2026-01-01", "2026-01-08")] = [[body([row("a", "2026-01-01"), row("b", "2026-01-08")])]]
     again = [row("b", "2026-01-08"), row("b", "2026-01-08"), row("c", "2026-01-09")]
     service.answers[path("2026-01-08", "2026-01-10")] = [[body(again)]]
-    assert await ids(cdr(service.pipeline()).by_period("2026-01-01", "2026-01-09")) == ["a", "b", "c"]
+    assert await ids(cdr(service.pipeline()).by_period("2026-01-01", "2026-01-09")) == ["a", "b", "b", "c"]
 
 
-async def test_record_without_a_day_is_yielded_once(service: Service) -> None:
-    service.answers[path("2026-01-01", "2026-01-08")] = [[body([row("u", None), row("a", "2026-01-01")])]]
-    service.answers[path("2026-01-08", "2026-01-10")] = [[body([row("u", None), row("c", "2026-01-09")])]]
-    assert await ids(cdr(service.pipeline()).by_period("2026-01-01", "2026-01-09")) == ["u", "a", "c"]
+@pytest.mark.parametrize("inclusive", [True, False])
+async def test_record_without_a_day_is_yielded_once_and_counted(service: Service, inclusive: bool) -> None:
+    shared, next_day = row("u", None), [row("v", None), row("w", "2026-01-10")] if inclusive else []
+    service.answers[path("2026-01-01", "2026-01-08")] = [[body([*([shared] * inclusive), row("a", "2026-01-01")])]]
+    service.answers[path("2026-01-08", "2026-01-10")] = [[body([shared, row("c", "2026-01-09"), *next_day])]]
+    service.answers[path("2026-01-10", "2026-01-10")] = [[body(next_day)]]
+    stream = cdr(service.pipeline()).by_period("2026-01-01", "2026-01-09")
+    assert sorted(map(str, await ids(stream))) == ["a", "c", "u"]
+    assert (stream.undated, stream.received, stream.outside) == (1, 3, len(next_day))
+
+
+async def test_day_after_the_period_may_be_refused_alone(service: Service, refused: Callable[[int, int], Any]) -> None:
+    service.answers[path("2026-01-01", "2026-01-02")] = [[body([row("u", None)])]]
+    service.answers[path("2026-01-02", "2026-01-02")] = [refused(400, 10203)]
+    assert await ids(cdr(service.pipeline()).by_period("2026-01-01", "2026-01-01")) == ["u"]
+
+
+async def test_day_after_the_period_is_read_again_if_its_body_breaks(service: Service) -> None:
+    whole = body([row("u", None), row("v", None)])
+    service.answers[path("2026-01-01", "2026-01-02")] = [[body([row("x", None), row("u", None), row("v", None)])]]
+    service.answers[path("2026-01-02", "2026-01-02")] = [cut(whole, '"v"'), [whole]]
+    assert await ids(cdr(service.pipeline()).by_period("2026-01-01", "2026-01-01")) == ["x"]
 
 
 async def test_failed_window_ends_the_stream_with_a_cursor(
@@ -431,7 +454,8 @@ async def test_all_queries_work_for_cdr_and_archives(service: Service) -> None:
             "room-period/r1/2026-01-01/2026-01-02",
             "conf/c1",
         ):
-            service.answers[f"{prefix}/{query}"] = [[body([{"_id": "x", "cdr_id": "x"}], key)]]
+            dated = row("x", "2026-01-01") | {"_id": "x"}
+            service.answers[f"{prefix}/{query}"] = [[body([dated], key)]]
         for stream in (
             report.by_period("2026-01-01", "2026-01-01"),
             report.by_room("r1"),
@@ -501,6 +525,24 @@ async def test_nothing_is_prefetched_without_a_free_permit(service: Service) -> 
     assert service.requests == paths
     for _ in range(3):
         service.manager.pool.stream_permits.release()
+
+
+async def test_idle_streams_with_prefetched_windows_do_not_starve_another_stream(service: Service) -> None:
+    month(service)
+    service.answers["/cdr/room/r1"] = [[rows("x")]]
+    reports = cdr(service.pipeline())
+    async with reports.by_period("2026-01-01", "2026-02-04") as idle:
+        records = aiter(idle)
+        await anext(records)
+        await settle()
+        assert service.manager.pool.stream_permits.free == 1
+        async with reports.by_room("r1") as one, reports.by_room("r1") as two, reports.by_room("r1") as three:
+            async with asyncio.timeout(5):
+                for stream in (one, two, three):
+                    assert (await anext(aiter(stream))).cdr_id == "x"
+        # The windows that were given up are requested again.
+        assert [record.cdr_id async for record in records] == ["w1", "w2", "w3", "w4"]
+    assert service.manager.pool.prefetchers == []
 
 
 async def test_failed_prefetch_is_repeated_when_the_window_is_needed(
@@ -653,7 +695,7 @@ async def test_timeout_counts_time_waiting_for_the_service(service: Service) -> 
                 seen += [record.cdr_id]
                 await asyncio.sleep(0.1)
     assert seen == ["a"]
-    assert caught.value.cursor.after == "a"  # type: ignore[attr-defined]
+    assert caught.value.cursor.count == 1  # type: ignore[attr-defined]
 
 
 async def test_timeout_excludes_the_time_of_a_slow_consumer(service: Service) -> None:

@@ -27,6 +27,7 @@ _QUALITIES = ("HD", "SD", "LD")
 _MODES = ("group", "lecture")
 _COUNT = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CONF_NUM = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}")
 _MOST_DATA_KEYS = 5
 
 # Settings that must be true or false, with the error code of each. Source: docs/contract.md 8.1.
@@ -115,9 +116,14 @@ def check_conf_num(text: object) -> str:
     """Check a conference number before it is used in a path.
 
     Raises:
-        ValidationError: If it is missing (10201), or unsafe in a path.
+        ValidationError: If it is missing (10201), or cannot be a segment of a path.
     """
-    return _check_id(text, "conf_num", 10201)
+    if text is None or text == "":
+        raise _invalid("conf_num", 10201, "is required")
+    # The service chooses conference numbers, so any text is valid that keeps its meaning percent-encoded.
+    if not isinstance(text, str) or not _CONF_NUM.fullmatch(text) or text in (".", ".."):
+        raise _invalid("conf_num", None, "is not a conference number: give `record.conf_num` as it is")
+    return text
 
 
 def period_day(value: object, *, field: str = "date") -> date:
@@ -136,6 +142,9 @@ def period_day(value: object, *, field: str = "date") -> date:
         raise _invalid(field, 10203 if field == "to_date" else None, "is required")
     if isinstance(value, str):
         value = _parsed_day(value, field)
+    # Not-a-time values of data frames are datetimes that do not equal themselves.
+    if value != value:
+        raise _invalid(field, None, "is not a time")
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise _invalid(field, None, "has no time zone: give a date, or a datetime at midnight UTC")

@@ -35,6 +35,11 @@ class Pool(Protocol):
         """Raise ConfigurationError if the connections are closed or belong to another event loop."""
         ...
 
+    @property
+    def prefetchers(self) -> list[Any]:
+        """What holds responses opened in advance, to be given up if a stream needs a permit now."""
+        ...
+
     def may_prefetch(self) -> bool:
         """Return whether a stream may be opened ahead of its use."""
         ...

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import attrs
 
-from videoapi.errors import CallTimeout, ProtocolError, VideoAPIError
+from videoapi.errors import CallTimeout, ProtocolError
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.outcome import BodyInterrupted, Outcome
 from videoapi.protocol.routes import Request, Route
@@ -65,46 +65,65 @@ class StreamTimeout:
 class Prefetcher:
     """A prefetcher: opens the next responses while one is read, if permits are free.
 
-    Only their headers are read; their bodies wait in the buffers of the connections.
+    Only their headers are read; their bodies wait in the buffers of the connections. If another stream needs a
+    permit, the pool makes it give up responses.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._tasks: dict[str, asyncio.Task[Outcome]] = {}
+        self._taken: asyncio.Task[Outcome] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def take(self, request: Request) -> Outcome:
         """Return the opened response to a request, prefetched or opened now."""
-        task = self._tasks.get(request.path)
+        task = self._tasks.pop(request.path, None)
         failed = task is not None and task.done() and task.exception()
         # Do not reuse an earlier failure unless it used all attempts: the service may have recovered since.
         if task is None or (failed and getattr(failed, "attempts", 0) < request.options.retry.attempts):
-            self._tasks.pop(request.path, None)
             return await self._pipeline.open_stream(request)
-        try:
-            # Keep the task listed until its outcome is received, so that `aclose` closes it after a cancellation.
-            outcome = await task
-        except VideoAPIError:
-            del self._tasks[request.path]
-            raise
-        del self._tasks[request.path]
+        # Keep the task until its outcome is received, so that `aclose` closes it after a cancellation.
+        self._taken = task
+        outcome = await task
+        self._taken = None
         return outcome
 
     def prefetch(self, requests: Iterable[Request]) -> None:
         """Start to open the next responses, in order."""
+        pool = self._pipeline.pool
         for request in requests:
             if request.path not in self._tasks:
-                if not self._pipeline.pool.may_prefetch():
+                if not pool.may_prefetch():
                     return
+                if self not in pool.prefetchers:
+                    pool.prefetchers.append(self)
                 self._tasks[request.path] = asyncio.create_task(self._pipeline.open_stream(request))
+
+    def give_up(self) -> bool:
+        """Close the newest response, and return whether there was one."""
+        if not self._tasks:
+            return False
+        _, task = self._tasks.popitem()
+        closing = asyncio.create_task(_close(task))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        return True
 
     async def aclose(self) -> None:
         """Cancel pending requests and close open responses."""
-        tasks, self._tasks = list(self._tasks.values()), {}
-        for task in tasks:
-            task.cancel()
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(ended, Outcome) and ended.stream is not None:
-                await ended.stream.aclose()
+        if self in self._pipeline.pool.prefetchers:
+            self._pipeline.pool.prefetchers.remove(self)
+        tasks = [*self._tasks.values(), *([] if self._taken is None else [self._taken])]
+        self._tasks, self._taken = {}, None
+        await asyncio.gather(*map(_close, tasks), *self._closing)
+
+
+async def _close(task: asyncio.Task[Outcome]) -> None:
+    """Cancel a pending request, or close its response."""
+    task.cancel()
+    (ended,) = await asyncio.gather(task, return_exceptions=True)
+    if isinstance(ended, Outcome) and ended.stream is not None:
+        await ended.stream.aclose()
 
 
 @attrs.define(eq=False)

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Literal
 
 
 class Permits(asyncio.Semaphore):
-    """A semaphore that reports its free permits and can be acquired without a coroutine."""
+    """A semaphore that reports its free permits and can be acquired without a coroutine.
+
+    Args:
+        value: The number of permits.
+        before_wait: Called before `acquire` waits for a permit.
+    """
+
+    def __init__(self, value: int, before_wait: Callable[[], object] | None = None) -> None:
+        super().__init__(value)
+        self._before_wait = before_wait
 
     @property
     def free(self) -> int:
         return self._value
+
+    async def acquire(self) -> Literal[True]:
+        if self._before_wait is not None and self.locked():
+            self._before_wait()
+        return await super().acquire()
 
     def acquire_nowait(self) -> bool:
         """Acquire a permit if `acquire` would not have to wait; return whether it was acquired."""

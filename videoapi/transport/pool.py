@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -38,6 +38,14 @@ async def _never_resend(request: aiohttp.ClientRequest, handler: ClientHandlerTy
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise ConnectionDropped(describe_drop(error)) from None
+
+
+class Prefetches(Protocol):
+    """A holder of responses that were opened in advance."""
+
+    def give_up(self) -> bool:
+        """Close the newest response; return whether there was one."""
+        ...
 
 
 class ConnectionPool:
@@ -88,6 +96,8 @@ class ConnectionPool:
         self.stream_permits: Permits
         self.short_stream_permits: Permits
         self.file_permits: Permits
+        self.prefetchers: list[Prefetches] = []
+        """What holds responses opened in advance; they are given up, newest first, if a stream needs a permit now."""
         self.now: Callable[[], float]
         self.connector: Connector
         self._self_check: SelfCheck
@@ -213,7 +223,7 @@ class ConnectionPool:
             self.now = loop.time
             self._self_check = SelfCheck(loop.time)
             self.permits = Permits(self.max_connections)
-            self.stream_permits = Permits(self.max_streams)
+            self.stream_permits = Permits(self.max_streams, self._give_up_prefetched)
             self.short_stream_permits = Permits(self.max_streams)
             # Separate, so that a download started inside `async for` over an archive finds a free one.
             self.file_permits = Permits(self.max_streams)
@@ -222,6 +232,11 @@ class ConnectionPool:
                 f"The client belongs to event loop {id(self._loop):#x}, but is used from {id(loop):#x}. "
                 "Connections belong to one loop: create one client for each."
             )
+
+    def _give_up_prefetched(self) -> None:
+        for prefetcher in reversed(self.prefetchers):
+            if prefetcher.give_up():
+                return
 
     def _public(self) -> PublicResolver:
         from videoapi.transport.resolver import PublicResolver, proxy_hosts
