@@ -83,7 +83,7 @@ def ledgers(draw: st.DrawFn) -> tuple[Ledger, int]:
     for n in range(draw(st.integers(0, 25))):
         day = draw(st.integers(-1, last_day + 2))
         kind = draw(st.integers(0, 12))
-        # The number stands for the content: rows that share it are the very same.
+        # Rows with the same number have the same content.
         row: dict[str, Any] = {"call_num": f"{day}.{n}", "cdr_id": draw(st.sampled_from(["a", "b", f"id{n}", None]))}
         row["trans_date"] = times(day, draw(st.integers(0, 23)))[min(kind, 8)]
         repeats = draw(st.sampled_from([1, 1, 1, 2]))
@@ -165,17 +165,27 @@ async def test_a_body_cut_half_way_and_read_in_another_order_loses_nothing(servi
     assert (len(ledger.reads), stream.received, stream.restarted) == (4, 1_000, False)
 
 
-async def test_pages_resumed_from_a_service_without_an_order_say_where_they_restart(service: Service) -> None:
-    rows = [(0, {"call_num": str(n), "cdr_id": f"id{n}", "trans_date": "2026-01-01"}) for n in range(1_000)]
-    service.answers = Ledger(rows)  # type: ignore[assignment]
-    reports = cdr(service.pipeline())
-    first = await anext(aiter(reports.by_conference("c1").pages(25)))
-    stored = list(first.records)
-    async for page in reports.by_conference("c1", cursor=str(first.cursor)).pages(100):
-        if page.restarted is not None:
-            stored.clear()
-        stored += page.records
-    assert found(stored) == numbers([row for _, row in rows])
+@any_service
+@given(served=ledgers(), sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4), stop=st.integers(0, 4))
+async def test_pages_say_how_many_records_to_remove_also_after_a_resume(
+    service: Service, served: tuple[Ledger, int], sizes: list[int], stop: int
+) -> None:
+    ledger, last_day = served
+    service.answers = ledger  # type: ignore[assignment]
+    stored: list[CallRecord] = []
+    cursor = None
+    for nth, size in enumerate(sizes, 1):
+        # All but the last stream are left after some pages.
+        count = 0
+        async with period(service, last_day, cursor=cursor) as stream:
+            async for page in stream.pages(size):
+                del stored[len(stored) - page.discarded :]
+                stored += page.records
+                cursor = str(page.cursor)
+                count += 1
+                if nth < len(sizes) and count > stop:
+                    break
+    assert found(stored) == numbers(ledger.wanted(last_day))
 
 
 def rows_of(*names: str, **changed: str) -> list[Piece]:
@@ -206,7 +216,18 @@ async def test_to_list_and_pages_contain_a_restarted_window_once(service: Servic
     service.answers["/cdr/conf/c1"] = list(answers)
     pages = [page async for page in cdr(service.pipeline()).by_conference("c1").pages(10)]
     assert [[record.call_num for record in page.records] for page in pages] == [["a", "new", "c"]]
-    assert pages[0].restarted is not None
+    assert [page.discarded for page in pages] == [0]
+
+
+async def test_pages_tell_how_many_records_of_a_restarted_window_to_remove(service: Service) -> None:
+    service.answers["/cdr/conf/c1"] = [cut_before("c", rows_of("a", "b", "c")), rows_of("a", "b", "c", b="new")]
+    pages = [page async for page in cdr(service.pipeline()).by_conference("c1").pages(2)]
+    assert [([record.call_num for record in page.records], page.discarded) for page in pages] == [
+        (["a", "b"], 0),
+        (["new", "c"], 0),
+        (["a", "new"], 4),
+        (["c"], 0),
+    ]
 
 
 async def test_a_row_that_disappears_between_two_reads_restarts_nothing(service: Service) -> None:

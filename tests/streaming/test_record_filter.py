@@ -47,7 +47,9 @@ def selected(tested: RecordFilter[CallRecord], block: Block, decoded: Sequence[A
 
 
 rows = st.builds(record, st.sampled_from("abcdef"), st.none() | st.integers(-2, 12))
-readings = st.lists(st.tuples(st.integers(0, 1), st.lists(st.lists(rows, min_size=1), max_size=4)))
+readings = st.lists(
+    st.tuples(st.integers(0, 1), st.lists(st.lists(rows, min_size=1, max_size=6), max_size=4)), max_size=6
+)
 
 
 @given(readings=readings, dated=st.booleans())

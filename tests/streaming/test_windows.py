@@ -138,6 +138,7 @@ def test_utc_day_never_raises(text: str) -> None:
         since=st.text(),
         count=st.integers(0, 10**9),
         check=st.integers(0, 2**32 - 1),
+        yielded=st.integers(0, 10**9),
     )
 )
 def test_cursor_round_trips_through_its_text(cursor: Cursor) -> None:
@@ -159,14 +160,15 @@ def packed(place: object) -> str:
         "not a cursor",
         "é",
         packed({}),
-        packed([2, "q", "", 0]),
+        packed([2, "q", "", 0, 0]),
         packed([1, "q", "", None, 0]),
-        packed([2, 5, "", 0, 0]),
-        packed([2, "q", 7, 0, 0]),
-        packed([2, "q", "", -1, 0]),
-        packed([2, "q", "", True, 0]),
-        packed([2, "q", "", 0, None]),
-        packed([2, "q", "", 0, 0]) + "!",
+        packed([2, 5, "", 0, 0, 0]),
+        packed([2, "q", 7, 0, 0, 0]),
+        packed([2, "q", "", -1, 0, 0]),
+        packed([2, "q", "", 0, True, 0]),
+        packed([2, "q", "", 0, 0, None]),
+        packed([2, "q", "", 0, 0, 0, 0]),
+        packed([2, "q", "", 0, 0, 0]) + "!",
     ],
 )
 def test_invalid_cursor_text_is_rejected(text: str) -> None:
@@ -183,7 +185,7 @@ def test_parsing_any_cursor_text_raises_only_validation_errors(text: str) -> Non
 
 def test_resume_finds_the_window_and_rejects_other_queries() -> None:
     windows = split_period(d("2026-01-01"), d("2026-01-31"))
-    cursor = Cursor("cdr period", "2026-01-15", 7, 99)
+    cursor = Cursor("cdr period", "2026-01-15", 7, 99, 5)
     assert resume(str(cursor), "cdr period", windows) == (cursor, 2)
     assert resume(cursor, "cdr period", windows)[1] == 2
     with pytest.raises(ValidationError, match="belongs to"):

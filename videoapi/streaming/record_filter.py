@@ -56,7 +56,7 @@ class Counts:
 class Rows(Generic[R]):
     """The rows of a block that were not read before, with the index of each in the block.
 
-    `days` are the different days of the records; None stands for records whose day is unknown.
+    `days` are the different days of the records; None means that the day of a record is unknown.
     """
 
     block: Block
@@ -69,24 +69,32 @@ class Rows(Generic[R]):
 
 @attrs.frozen(eq=False)
 class Batch(Generic[R]):
-    """Records to yield, among the rows after the first `count` of a window, whose checksum is `check`.
+    """Records to yield, and their place in the window.
 
-    `positions` are the indexes of the records among the rows; None if all rows are yielded.
+    Args:
+        window: The window.
+        records: The records.
+        rows: The rows among which they are.
+        positions: The index of each record among the rows; None if all rows are yielded.
+        count: The number of rows before these.
+        check: The checksum of the rows before these.
+        yielded: The number of records before these.
+        discarded: The number of records that are yielded again from here; None if the window does not restart.
     """
 
     window: Window
-    records: list[R]
-    rows: Sequence[Raw]
-    positions: Sequence[int] | None
-    count: int
-    check: int
-    restarts: bool = False
-    """Whether the window begins again here."""
+    records: list[R] = attrs.field(factory=list)
+    rows: Sequence[Raw] = ()
+    positions: Sequence[int] | None = None
+    count: int = 0
+    check: int = 0
+    yielded: int = 0
+    discarded: int | None = None
 
-    def place(self, nth: int) -> tuple[int, int]:
-        """Return the number of rows up to the nth record, counted from 1, and their checksum."""
+    def place(self, nth: int) -> tuple[int, int, int]:
+        """Return the numbers of a cursor after the nth record, counted from 1."""
         end = nth if self.positions is None or nth == 0 else self.positions[nth - 1] + 1
-        return self.count + end, checksum(self.rows[:end], self.check)
+        return self.count + end, checksum(self.rows[:end], self.check), self.yielded + nth
 
 
 class RecordFilter(Generic[R]):
@@ -118,27 +126,30 @@ class RecordFilter(Generic[R]):
         self._on_rejected = on_rejected
         self._window = UNBOUNDED
         self._start: tuple[Counts, int] | None = None
-        self._cursor = (0, 0)
+        self._cursor = (0, 0, 0)
         self._left = 0
         self._seen = RowSet()
         self._missing: RowSet | None = None
         self._count = 0
         self._check = 0
+        self._yielded = 0
         # Undated rows of this window; those of the window before, also of its boundary day; those of the day after
-        # the period. None stands for unknown ones.
+        # the period. None if they are unknown.
         self._undated = RowSet()
         self._undated_before: RowSet | None = None
         self._left_before: RowSet | None = None
         self._left_after: RowSet | None = None
 
-    def begin(self, window: Window, count: int = 0, check: int = 0) -> None:
-        """Begin a window, or begin it again from its start.
+    def begin(self, window: Window, count: int = 0, check: int = 0, yielded: int = 0) -> int:
+        """Begin a window, or begin it again from its start; return how many of its records were yielded before.
 
         Args:
             window: The window.
             count: Number of rows that an earlier stream has read.
             check: The checksum of these rows.
+            yielded: Number of records that it has yielded from them.
         """
+        before = self._yielded
         if self._start is None or window is not self._window:
             if window.index == 0:
                 self._undated_before = RowSet()
@@ -150,13 +161,15 @@ class RecordFilter(Generic[R]):
             counts, rejected = self._start
             self.counts = counts.copy()
             del self.rejected[rejected:]
-        self._cursor = count, check
+        self._cursor = count, check, yielded
         self._left = count
+        self._yielded = yielded
         self._count = self._check = 0
         self._seen, self._missing = RowSet(), None
         self._undated = RowSet()
         self._left_before = None if self._undated_before is None else self._undated_before.copy()
         self._left_after = None
+        return before
 
     def open(self) -> None:
         """Begin to read a response of the window, the first one or another."""
@@ -240,7 +253,7 @@ class RecordFilter(Generic[R]):
             rows: The rows.
             odd: The names of the odd fields of records, by index in the block.
         """
-        count, check = self._count, self._check
+        count, check, yielded = self._count, self._check, self._yielded
         kept: list[R] = []
         positions: list[int] | None = None
         if rows.block.records is not None and self._all_own(rows.days):
@@ -261,7 +274,8 @@ class RecordFilter(Generic[R]):
                 kept.append(record)
                 positions.append(position)
         self._pass(rows.raws, rows.digests)
-        return Batch(self._window, kept, rows.raws, positions, count, check)
+        self._yielded += len(kept)
+        return Batch(self._window, kept, rows.raws, positions, count, check, yielded)
 
     def _pass(self, raws: Sequence[Raw], digests: Sequence[int]) -> None:
         self._count += len(raws)

@@ -32,12 +32,13 @@ class Page(Generic[R]):
     Args:
         records: The records.
         cursor: The position just past the last record.
-        restarted: The window that this page begins again, or None. Discard what earlier pages contained of it.
+        discarded: How many records before this page are yielded again: remove that many from the end of what you
+            have stored before you add this page. 0 unless a window restarts.
     """
 
     records: tuple[R, ...]
     cursor: Cursor
-    restarted: Window | None = None
+    discarded: int = 0
 
 
 class RecordStream(Generic[R]):
@@ -91,8 +92,7 @@ class RecordStream(Generic[R]):
         batch, restarted = self._batch, self.restarted
         if batch is None:
             return attrs.evolve(self._start, restarted=restarted)
-        count, check = batch.place(self._nth)
-        return Cursor(self._query.name, since_of(batch.window), count, check, restarted)
+        return Cursor(self._query.name, since_of(batch.window), *batch.place(self._nth), restarted)
 
     @property
     def rejected(self) -> Sequence[Rejected]:
@@ -136,7 +136,7 @@ class RecordStream(Generic[R]):
     def restarted_windows(self) -> tuple[Window, ...]:
         """The windows that were yielded from their start again, because the service sent other records than before.
 
-        A window is added before its first record is yielded again: discard what you have stored of it then.
+        A window is added before its first record is yielded again. `page.discarded` says how many records to remove.
         """
         return tuple(self._walk.restarted)
 
@@ -170,7 +170,7 @@ class RecordStream(Generic[R]):
                 async for batch in self._only_once(self._batches()):
                     if batch.window is not window:
                         window, start = batch.window, len(records)
-                    if batch.restarts:
+                    if batch.discarded is not None:
                         del records[start:]
                     records += batch.records
                     self._batch, self._nth = batch, len(batch.records)
@@ -222,18 +222,19 @@ class RecordStream(Generic[R]):
         waiting: list[R] = []
         # How many of the waiting records are from earlier windows.
         earlier = 0
-        restarted: Window | None = None
+        discarded = 0
         last: Batch[R] | None = None
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
                 if last is None or batch.window is not last.window:
                     earlier = len(waiting)
-                if batch.restarts:
-                    before, waiting, earlier = waiting[:earlier], [], 0
+                if batch.discarded is not None:
                     self._batch, self._nth = batch, 0
-                    if before:
-                        yield Page(tuple(before), self.cursor, restarted)
-                    restarted = batch.window
+                    again = batch.discarded - (len(waiting) - earlier)
+                    if earlier:
+                        yield Page(tuple(waiting[:earlier]), self.cursor, discarded)
+                        discarded = 0
+                    waiting, earlier, discarded = [], 0, discarded + again
                 taken = 0
                 while len(waiting) + len(batch.records) - taken >= size:
                     upto = taken + size - len(waiting)
@@ -241,13 +242,13 @@ class RecordStream(Generic[R]):
                     taken = upto
                     self._batch, self._nth = batch, taken
                     page, waiting, earlier = tuple(waiting), [], 0
-                    yield Page(page, self.cursor, restarted)
-                    restarted = None
+                    yield Page(page, self.cursor, discarded)
+                    discarded = 0
                 waiting += batch.records[taken:]
                 last = batch
-            if last is not None and (waiting or restarted):
+            if last is not None and (waiting or discarded):
                 self._batch, self._nth = last, len(last.records)
-                yield Page(tuple(waiting), self.cursor, restarted)
+                yield Page(tuple(waiting), self.cursor, discarded)
 
     async def _batches(self) -> AsyncGenerator[Batch[R], None]:
         self._ended = asyncio.Event()

@@ -26,7 +26,7 @@ def digest(identity: str | None, raw: Raw) -> int:
     """Return 64 bits that identify a row within this process.
 
     The lowest bit says whether the row has an ID. If it has one, the upper half is the hash of the ID,
-    so that a row that has changed can be told from one that has disappeared.
+    so that a row that has changed differs from one that has disappeared.
     """
     content = hash(bytes(raw))
     if identity is None:

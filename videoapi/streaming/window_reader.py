@@ -93,15 +93,15 @@ class WindowReader(Generic[R]):
             VideoAPIError: If a window cannot be read, even after retries.
         """
         prefetcher = Prefetcher(self._pipeline)
-        count, check = self._start.count, self._start.check
+        place = (self._start.count, self._start.check, self._start.yielded)
         try:
             for nth, window in enumerate(self._windows):
                 later = [self._query.request(one) for one in self._windows[nth + 1 :][:MAX_PREFETCHED]]
-                self.filter.begin(window, count, check)
+                self.filter.begin(window, *place)
                 async with aclosing(self._window(window, prefetcher, later)) as batches:
                     async for batch in batches:
                         yield batch
-                count = check = 0
+                place = (0, 0, 0)
         finally:
             await prefetcher.aclose()
 
@@ -136,8 +136,7 @@ class WindowReader(Generic[R]):
                     window,
                 )
                 self.restarted.append(window)
-                record_filter.begin(window)
-                yield Batch(window, [], (), (), 0, 0, restarts=True)
+                yield Batch(window, discarded=record_filter.begin(window))
 
     def _response(self, request: Request) -> StreamedResponse:
         query = self._query

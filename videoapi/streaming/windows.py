@@ -107,6 +107,7 @@ class Cursor:
         since: The first day of the window; empty if the query has no days.
         count: The number of rows read in the window, skipped ones included.
         check: The checksum of these rows.
+        yielded: The number of records yielded from them.
         restarted: Whether a window was yielded from its start again.
     """
 
@@ -114,10 +115,11 @@ class Cursor:
     since: str = ""
     count: int = 0
     check: int = 0
+    yielded: int = 0
     restarted: bool = attrs.field(default=False, eq=False)
 
     def __str__(self) -> str:
-        place = [_VERSION, self.query, self.since, self.count, self.check]
+        place = [_VERSION, self.query, self.since, self.count, self.check, self.yielded]
         packed = json.dumps(place, separators=(",", ":"), ensure_ascii=True).encode()
         return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
@@ -130,14 +132,14 @@ class Cursor:
         """
         try:
             packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            version, query, since, count, check = json.loads(packed)
+            version, query, since, *numbers = json.loads(packed)
         except (ValueError, TypeError, binascii.Error, RecursionError):
             raise _not_a_cursor() from None
         texts = isinstance(query, str) and isinstance(since, str)
-        numbers = all(type(number) is int and number >= 0 for number in (count, check))
-        if version != _VERSION or not texts or not numbers:
+        counts = len(numbers) == 3 and all(type(number) is int and number >= 0 for number in numbers)
+        if version != _VERSION or not texts or not counts:
             raise _not_a_cursor()
-        return cls(query, since, count, check)
+        return cls(query, since, *numbers)
 
 
 def resume(cursor: Cursor | str, query: str, windows: tuple[Window, ...]) -> tuple[Cursor, int]:
