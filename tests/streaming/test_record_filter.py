@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videoapi.models.cdr import CallRecord
@@ -52,6 +52,7 @@ readings = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(readings=readings, dated=st.booleans())
 def test_decoded_blocks_and_single_records_are_filtered_alike(readings: Any, dated: bool) -> None:
     together, alone = record_filter([], dated=dated), record_filter([], dated=dated)
@@ -95,6 +96,7 @@ def test_rejected_records_have_index_and_offset() -> None:
     assert [(one.index, one.offset, one.text) for one in rejected] == [(7, 99, "beginning"), (8, 120, "[]")]
 
 
+@settings(deadline=None)
 @given(
     added=st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3).map(lambda n: n << 8)),
     removed=st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3).map(lambda n: n << 8)),
