@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from itertools import compress
 from typing import Final, Generic, TypeVar, cast
 
 import attrs
 
 from videoapi.models.codec import DecodeError
-from videoapi.streaming.row_set import Raw, RowSet, checksum, digest, have_changed
+from videoapi.streaming.readings import Readings
+from videoapi.streaming.row_set import Raw, RowSet, checksum, digest
 from videoapi.streaming.splitter import Block
 from videoapi.streaming.windows import UNBOUNDED, Ownership, Window
 
@@ -118,27 +118,20 @@ class RecordFilter(Generic[R]):
         self.counts = Counts()
         self.rejected: list[Rejected] = []
         self.stopped_at: Rejected | None = None
-        self.has_moved = False
-        """Whether the response does not begin with the rows of the cursor."""
         self._identity = identity
         self._day = day
         self._strict = strict
         self._on_rejected = on_rejected
         self._window = UNBOUNDED
         self._start: tuple[Counts, int] | None = None
-        self._cursor = (0, 0, 0)
-        self._left = 0
-        self._seen = RowSet()
-        self._missing: RowSet | None = None
-        self._count = 0
-        self._check = 0
+        self._readings = Readings()
         self._yielded = 0
-        # Undated rows of this window; those of the window before, also of its boundary day; those of the day after
-        # the period. None if they are unknown.
         self._undated = RowSet()
-        self._undated_before: RowSet | None = None
-        self._left_before: RowSet | None = None
-        self._left_after: RowSet | None = None
+        # The undated rows of the window before and of the day after the period, which are not yielded; None if
+        # they are unknown.
+        self._before: RowSet | None = None
+        self._not_before: RowSet | None = None
+        self._after: RowSet | None = None
 
     def begin(self, window: Window, count: int = 0, check: int = 0, yielded: int = 0) -> int:
         """Begin a window, or begin it again from its start; return how many of its records were yielded before.
@@ -149,47 +142,39 @@ class RecordFilter(Generic[R]):
             check: The checksum of these rows.
             yielded: Number of records that it has yielded from them.
         """
-        before = self._yielded
-        if self._start is None or window is not self._window:
-            if window.index == 0:
-                self._undated_before = RowSet()
-            else:
-                self._undated_before = None if self._start is None else self._undated
-            self._window = window
-            self._start = self.counts.copy(), len(self.rejected)
-        else:
+        before, self._yielded = self._yielded, yielded
+        if self._start is not None and window is self._window:
             counts, rejected = self._start
             self.counts = counts.copy()
             del self.rejected[rejected:]
-        self._cursor = count, check, yielded
-        self._left = count
-        self._yielded = yielded
-        self._count = self._check = 0
-        self._seen, self._missing = RowSet(), None
+        else:
+            if window.index == 0:
+                self._before = RowSet()
+            else:
+                self._before = None if self._start is None else self._undated
+            self._window = window
+            self._start = self.counts.copy(), len(self.rejected)
+        self._readings = Readings(count, check)
         self._undated = RowSet()
-        self._left_before = None if self._undated_before is None else self._undated_before.copy()
-        self._left_after = None
+        self._not_before = None if self._before is None else self._before.copy()
+        self._after = None
         return before
 
     def open(self) -> None:
         """Begin to read a response of the window, the first one or another."""
-        self.has_moved = False
-        if self._left:
-            # The rows of the cursor were not all there: look for them from the start.
-            self._left = self._cursor[0]
-            self._count = self._check = 0
-            self._seen, self._undated = RowSet(), RowSet()
-        elif self._count:
-            if self._missing is not None:
-                self._seen.update(self._missing)
-            self._missing, self._seen = self._seen, RowSet()
+        if self._readings.is_resuming:
+            self._undated = RowSet()
+        self._readings.open()
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the response does not begin with the rows of the cursor."""
+        return self._readings.has_moved
 
     @property
     def must_restart(self) -> bool:
         """Whether a complete response contradicts what was yielded before, or may do so."""
-        if self._left or self.has_moved:
-            return True
-        return self._missing is not None and have_changed(self._missing, self._seen)
+        return self._readings.must_restart
 
     def unread(self, block: Block, decoded: Sequence[R | DecodeError] = ()) -> Rows[R]:
         """Return the rows of a block that were not read before.
@@ -201,20 +186,14 @@ class RecordFilter(Generic[R]):
         records: Sequence[R | DecodeError] = block.records or decoded or (_TOO_LONG,)
         raws = block.raws()
         digests = [digest(self._id_of(record), raw) for record, raw in zip(records, raws, strict=True)]
-        indexes: Sequence[int] = range(len(raws))
-        if self._left:
-            known = indexes[: self._left]
-            self._pass(raws[: len(known)], digests[: len(known)])
-            if self._day is not None:
-                self._undated.update(digests[nth] for nth in known if self._day_of(records[nth]) is None)
-            self._left -= len(known)
-            self.has_moved = not self._left and self._check != self._cursor[1]
-            indexes = () if self.has_moved else indexes[len(known) :]
-        elif self._missing is not None:
-            missing = self._missing
-            found = [missing.remove(one) for one in digests]
-            self._seen.update(compress(digests, found))
-            indexes = [nth for nth in indexes if not found[nth]]
+        was_resuming = self._readings.is_resuming
+        indexes = self._readings.unread(raws, digests)
+        if was_resuming and self._day is not None:
+            self._undated.update(
+                one
+                for record, one in zip(records[: len(raws) - len(indexes)], digests, strict=False)
+                if self._day_of(record) is None
+            )
         if len(indexes) < len(raws):
             records, raws = [records[nth] for nth in indexes], [raws[nth] for nth in indexes]
             digests = [digests[nth] for nth in indexes]
@@ -226,8 +205,8 @@ class RecordFilter(Generic[R]):
         window = self._window
         if None not in rows.days or window.first is None or window.until is None:
             return []
-        needed = [window.first] if self._left_before is None else []
-        if self._left_after is None and window.last == window.end:
+        needed = [window.first] if self._not_before is None else []
+        if self._after is None and window.last == window.end:
             needed.append(window.until)
         return [Window(window.index, day, day, day) for day in needed]
 
@@ -239,12 +218,12 @@ class RecordFilter(Generic[R]):
 
     def leave(self, day: Window, rows: RowSet) -> None:
         """Set the undated rows of a boundary day, which this window leaves to the others."""
-        for one in self._seen:
+        for one in self._readings.seen:
             rows.remove(one)
         if day.first == self._window.first:
-            self._left_before = rows
+            self._not_before = rows
         else:
-            self._left_after = rows
+            self._after = rows
 
     def select(self, rows: Rows[R], odd: Mapping[int, tuple[str, ...]] = _NO_ODD_FIELDS) -> Batch[R]:
         """Return the records to yield, in order.
@@ -253,7 +232,8 @@ class RecordFilter(Generic[R]):
             rows: The rows.
             odd: The names of the odd fields of records, by index in the block.
         """
-        count, check, yielded = self._count, self._check, self._yielded
+        readings = self._readings
+        count, check, yielded = readings.count, readings.check, self._yielded
         kept: list[R] = []
         positions: list[int] | None = None
         if rows.block.records is not None and self._all_own(rows.days):
@@ -273,14 +253,9 @@ class RecordFilter(Generic[R]):
                 self.counts.odd.update(odd.get(rows.indexes[position], ()))
                 kept.append(record)
                 positions.append(position)
-        self._pass(rows.raws, rows.digests)
+        readings.add(rows.raws, rows.digests)
         self._yielded += len(kept)
         return Batch(self._window, kept, rows.raws, positions, count, check, yielded)
-
-    def _pass(self, raws: Sequence[Raw], digests: Sequence[int]) -> None:
-        self._count += len(raws)
-        self._check = checksum(raws, self._check)
-        self._seen.update(digests)
 
     def _all_own(self, days: frozenset[date | None]) -> bool:
         """Return whether all records are to be yielded: the usual case, decided by their few different days."""
@@ -292,9 +267,9 @@ class RecordFilter(Generic[R]):
         day = self._day_of(record)
         window = self._window
         if day is None:
-            if self._left_before is not None and self._left_before.remove(one):
+            if self._not_before is not None and self._not_before.remove(one):
                 return False
-            if self._left_after is not None and self._left_after.remove(one):
+            if self._after is not None and self._after.remove(one):
                 self.counts.outside += 1
                 return False
             self._undated.update((one,))
