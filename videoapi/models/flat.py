@@ -24,7 +24,8 @@ _YEARS: Final = range(1678, 2262)
 class _Column(NamedTuple):
     name: str
     kind: type[Any]
-    path: tuple[str, ...]
+    part: tuple[str, ...]
+    field: str
     read: Callable[[Any], Cell]
 
 
@@ -37,41 +38,44 @@ def flat_row(record: object) -> dict[str, Cell]:
     Returns:
         The values. One that is missing, or that does not have the type of its column, is None.
     """
-    row = {column.name: column.read(_find(record, column.path)) for column in _COLUMNS}
+    row = _EMPTY.copy()
+    for path, columns in _BY_PART:
+        part: Any = record
+        for name in path:
+            part = _get(part, name)
+        if part is not None:
+            for name, field, read in columns:
+                if (value := _get(part, field)) is not None:
+                    row[name] = read(value)
     if row["room_name"] is None:
         # The older records have no room details, and the name of the room next to the user's.
-        row["room_name"] = _text(_find(record, ("user", "confName")))
+        row["room_name"] = _text(_get(_get(record, "user"), "confName"))
     return row
 
 
-def _find(value: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
-        if value is None:
-            return None
-    return value
+def _get(part: Any, name: str) -> Any:
+    # A part is a model or, where the service leaves its shape open, a mapping.
+    return part.get(name) if type(part) is dict else getattr(part, name, None)
 
 
 def _text(value: Any) -> str | None:
-    if not isinstance(value, str):
+    if type(value) is not str:
         return None
     return value if value.isascii() else _LONE_SURROGATE.sub("\ufffd", value)
 
 
 def _reference(value: Any) -> str | None:
     # A sample of the service sends `owner_ref` as a number, and the service returns it as it was sent.
-    return str(value) if type(value) is int and abs(value) < _INT64 else _text(value)
+    return str(value) if type(value) is int and -_INT64 < value < _INT64 else _text(value)
 
 
 def _number(value: Any) -> float | None:
+    if type(value) is int:
+        return float(value) if -_INT64 < value < _INT64 else None
     # `stats_quality` is kept as received, and may have numbers as text; its models read them in the same way.
-    if isinstance(value, str) and _NUMBER.fullmatch(stripped := value.strip()):
+    if type(value) is str and _NUMBER.fullmatch(stripped := value.strip()):
         value = float(stripped)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if isinstance(value, int) and abs(value) >= _INT64:
-        return None
-    return float(value) if math.isfinite(value) else None
+    return value if type(value) is float and math.isfinite(value) else None
 
 
 def _minutes(seconds: Any) -> float | None:
@@ -97,7 +101,8 @@ _BY_KIND: Final[Mapping[type[Any], Callable[[Any], Cell]]] = {
 
 
 def _column(name: str, kind: type[Any], path: str, read: Callable[[Any], Cell] | None = None) -> _Column:
-    return _Column(name, kind, tuple(path.split(".")), read or _BY_KIND[kind])
+    *part, field = path.split(".")
+    return _Column(name, kind, tuple(part), field, read or _BY_KIND[kind])
 
 
 def _quality_columns() -> Iterator[_Column]:
@@ -152,6 +157,14 @@ _COLUMNS: Final = (
     _column("price_connect_duration", float, "price.connect_duration"),
 )
 # A join token is a secret, so `user.token` has no column.
+
+_EMPTY: Final[dict[str, Cell]] = {column.name: None for column in _COLUMNS}
+
+# Each part of a record is looked up once for all of its columns.
+_BY_PART: Final = tuple(
+    (part, tuple((column.name, column.field, column.read) for column in _COLUMNS if column.part == part))
+    for part in dict.fromkeys(column.part for column in _COLUMNS)
+)
 
 COLUMNS: Final[Mapping[str, type[Any]]] = MappingProxyType({column.name: column.kind for column in _COLUMNS})
 """The columns in order, each with its type: `str`, `float`, `bool` or `datetime` (aware, UTC)."""
