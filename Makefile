@@ -14,10 +14,10 @@ test: $(VENV)/ready
 test-fast: $(VENV)/ready
 	$(PYTEST) -m "not scale and not slow" --ignore tests/faults --ignore tests/docs $(ARGS)
 
-# The fast part again, with the lowest versions of the dependencies that pyproject.toml allows.
+# The fast part again, with the lowest versions of the dependencies that pyproject.toml allows, and no data frames.
 test-lowest: .venv-lowest/ready
 	.venv-lowest/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q \
-	  -m "not scale and not slow" --ignore tests/faults --ignore tests/docs $(ARGS)
+	  -m "not scale and not slow" --ignore tests/faults --ignore tests/docs --ignore tests/frames $(ARGS)
 
 # The scale tests: 10,000 rooms, 300 MB bodies, jobs that are killed repeatedly.
 test-scale: $(VENV)/ready
@@ -57,7 +57,7 @@ bench-create: $(VENV)/ready .bench-create/ready
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q --upgrade pip
-	$(VENV)/bin/python -m pip install -q --group test --group lint -e '.[cli,testing]'
+	$(VENV)/bin/python -m pip install -q --group test --group lint --group data -e '.[cli,testing]'
 	touch $@
 
 .venv-lowest/ready: pyproject.toml tests/lowest.txt

@@ -27,7 +27,7 @@ async def export(start: str, end: str, file: TextIO) -> int:
     async with VideoClient() as client, client.cdr.by_period(start, end) as records:
         async for record in records:
             user, room = record.user, record.room
-            minutes = round((room.duration or 0) / 60, 1)
+            minutes = round((record.sigserver.duration or 0) / 60, 1)  # of this user, not of the session
             values = (record.trans_date, record.conf_num, room.room_id, user.name, user.role, minutes)
             rows.writerow([cell(value) for value in values])
             written += 1

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import csv
 import inspect
+import math
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sybil import Document, Example, Sybil
 from sybil.evaluators.python import pad
 from sybil.parsers.markdown import CodeBlockParser
 
+from videoapi import VideoClient
 from videoapi.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEST_MODULE = "# test_"
+DATA_FRAMES = ("pandas", "polars", "duckdb")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
@@ -80,16 +86,85 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         yield running
 
 
+def run_document(path: Path, folder: Path) -> dict[str, Any]:
+    """Run all blocks of a document; return the names that they have defined."""
+    for library in DATA_FRAMES:
+        if f"import {library}\n" in path.read_text(encoding="utf-8"):
+            pytest.importorskip(library)
+    with asyncio.Runner() as runner:
+        document = parsed(path, Program(runner, folder))
+        document.namespace["__name__"] = "page"
+        for example in document.examples():
+            example.evaluate()
+    return document.namespace
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_blocks_of_a_document_run(
     path: Path, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with asyncio.Runner() as runner:
-        document = parsed(path, Program(runner, tmp_path))
-        document.namespace["__name__"] = "page"
-        for example in document.examples():
-            example.evaluate()
+    run_document(path, tmp_path)
+
+
+def printed_total(output: str) -> float:
+    """Add up the last word of each line."""
+    return math.fsum(float(line.split()[-1]) for line in output.splitlines())
+
+
+def test_minutes_of_all_documents_agree(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each page that adds up or prints the minutes of users reaches the same sum on one history."""
+    monkeypatch.chdir(tmp_path)
+    rows = asyncio.run(january())
+    minutes = math.fsum(row["user_minutes"] for row in rows)
+    assert minutes == pytest.approx(math.fsum(row["user_seconds"] for row in rows) / 60)
+    assert minutes > 1_000
+
+    capsys.readouterr()
+    run_document(ROOT / "README.md", tmp_path)
+    assert printed_total(capsys.readouterr().out) == pytest.approx(minutes)
+
+    guide = run_document(ROOT / "docs" / "howto" / "call-records.md", tmp_path)
+    assert guide["minutes"] == pytest.approx(minutes)
+
+    page = ROOT / "docs" / "explanation" / "which-field.md"
+    capsys.readouterr()
+    figures = run_document(page, tmp_path)
+    assert figures["user_minutes"] == pytest.approx(minutes)
+    assert f"```text\n{capsys.readouterr().out}```" in page.read_text(encoding="utf-8")
+
+    example = runpy.run_path(str(ROOT / "examples" / "records_to_csv.py"))
+    assert example["main"]("2026-01-01", "2026-01-31", "calls.csv") == 0
+    with open("calls.csv", encoding="utf-8", newline="") as file:
+        written = math.fsum(float(row["minutes"]) for row in csv.DictReader(file))
+    assert written == pytest.approx(minutes, abs=0.05 * len(rows))  # each is rounded to a tenth
+
+
+def test_session_minutes_of_the_page_count_each_session_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    figures = run_document(ROOT / "docs" / "explanation" / "which-field.md", tmp_path)
+    rows = asyncio.run(january())
+    assert len(figures["sessions"]) == len({row["conf_num"] for row in rows}) < len(rows)
+    longest: dict[str, float] = {}
+    for row in rows:
+        longest[row["conf_num"]] = max(row["room_minutes"], longest.get(row["conf_num"], 0))
+    # The first user to come and the last one to leave may differ by some seconds.
+    assert figures["session_minutes"] == pytest.approx(sum(longest.values()), abs=0.1 * len(longest))
+    assert figures["session_minutes"] < figures["user_minutes"] < figures["connect_minutes"]
+
+
+def test_minutes_of_users_are_in_both_record_shapes(sandbox: Sandbox) -> None:
+    newer = math.fsum(row["user_minutes"] for row in asyncio.run(january()))
+    sandbox.switches.cdr_schema = "old"
+    older = asyncio.run(january())
+    assert math.fsum(row["user_minutes"] for row in older) == pytest.approx(newer, rel=1e-3)
+    assert {row["connect_minutes"] for row in older} == {None}
+
+
+async def january() -> list[dict[str, Any]]:
+    async with VideoClient() as client:
+        return [record.flat() async for record in client.cdr.by_period("2026-01-01", "2026-01-31")]
 
 
 def test_every_guide_has_blocks() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+from datetime import datetime
 from pathlib import Path
 
 import attrs
 import pytest
 
 import videoapi
-from videoapi import RetryPolicy, SessionManager, VideoAPIError, VideoClient, errors
+from videoapi import CallRecord, RetryPolicy, SessionManager, VideoAPIError, VideoClient, errors
 from videoapi.protocol.codes import TEXTS
 from videoapi.sandbox import KINDS, Sandbox, Switches
 
@@ -115,6 +116,19 @@ def test_every_sandbox_argument_and_fault_is_in_the_reference() -> None:
         assert name == "switches" or f"`{name}`" in page, name
     for kind, words in KINDS.items():
         assert re.search(rf"^\| `{kind}` \| {re.escape(words)} \|$", page, re.MULTILINE), kind
+
+
+def test_columns_of_call_records_are_in_the_reference_with_type_and_unit() -> None:
+    words = {"text": str, "float": float, "bool": bool, "datetime": datetime}
+    section = text("reference/call-record-columns.md").split("## Columns")[1]
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (\w*) ?\| `[\w.]+` \|", section, re.MULTILINE)
+    assert [(name, words[kind]) for name, kind, _ in rows] == list(CallRecord.columns.items())
+    units = {"seconds", "minutes", "percent"}
+    for name, kind, unit in rows:
+        end = name.rpartition("_")[2]
+        if end in units:
+            assert unit == end, name
+        assert bool(unit) == (kind in ("float", "datetime")), name
 
 
 def test_every_public_name_can_be_imported() -> None:

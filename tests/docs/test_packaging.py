@@ -19,3 +19,11 @@ def test_lowest_versions_are_the_lower_bounds_of_the_dependencies() -> None:
 
 def test_ci_runs_the_fast_part_on_the_lowest_versions() -> None:
     assert "make test-lowest" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_every_interpreter_of_the_makefile_installs_the_data_frames() -> None:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    names = {re.split(r"[><=]", text)[0] for text in groups["data"]}
+    assert names == {"duckdb", "pandas", "polars", "pyarrow"}
+    ready = (ROOT / "Makefile").read_text(encoding="utf-8").split("$(VENV)/ready:")[1].split("\n\n")[0]
+    assert "--group data" in ready

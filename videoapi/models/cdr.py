@@ -1,5 +1,6 @@
 """Call detail records (CDR): one per user connection to a finished session."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
@@ -8,6 +9,7 @@ import msgspec
 
 from videoapi.models.absent import often_absent
 from videoapi.models.base import Model
+from videoapi.models.flat import COLUMNS, Cell, flat_row
 from videoapi.models.redaction import redact
 from videoapi.models.rooms import Sip
 from videoapi.models.settings import RoomSettings
@@ -207,3 +209,15 @@ class CallRecord(Model):
     def quality(self) -> StatsQuality | None:
         """`stats_quality` as a model, built on access."""
         return None if self.stats_quality is None else StatsQuality.from_dict(self.stats_quality)
+
+    columns: ClassVar[Mapping[str, type[Any]]] = COLUMNS
+    """The columns of `flat()` in order, each with its type: `str`, `float`, `bool` or `datetime`."""
+
+    def flat(self) -> dict[str, Cell]:
+        """Return the record as one flat row, the same for both schemas of the service.
+
+        Returns:
+            One value per name in `columns`, in that order. Times are aware and in UTC. A value that is missing,
+            or that does not have the type of its column, is None. `user.token` is not included.
+        """
+        return flat_row(self)

@@ -92,6 +92,9 @@ def _usage(found: DemoResults, ascii_only: bool) -> Table:
     most = max(found.minutes.values(), default=0) or 1
     for day, minutes in sorted(found.minutes.items()):
         table.add_row(
-            f"{day:%a %d %b}", bar(minutes / most, ascii_only=ascii_only), f"{minutes:,}", f"{found.calls[day]:,} calls"
+            f"{day:%a %d %b}",
+            bar(minutes / most, ascii_only=ascii_only),
+            f"{minutes:,.0f}",
+            f"{found.calls[day]:,} calls",
         )
     return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import date
 
 import attrs
@@ -45,14 +45,14 @@ class DemoResults:
         steps: The completed steps.
         checks: The counts to compare.
         survived: Number of requests that met a fault, by its name.
-        minutes: Connected minutes per UTC day.
+        minutes: Connected minutes of all users per UTC day.
         calls: Call records per UTC day.
     """
 
     steps: list[DemoStep] = attrs.field(factory=list)
     checks: list[DemoCheck] = attrs.field(factory=list)
     survived: Counter[str] = attrs.field(factory=Counter)
-    minutes: Counter[date] = attrs.field(factory=Counter)
+    minutes: defaultdict[date, float] = attrs.field(factory=lambda: defaultdict(float))
     calls: Counter[date] = attrs.field(factory=Counter)
 
     @property

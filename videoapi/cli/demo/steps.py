@@ -108,7 +108,7 @@ class DemoRun:
                     done(read)
                     if (day := utc_day(record.trans_date)) is not None:
                         found.calls[day] += 1
-                        found.minutes[day] += round(record.usage.connect_minutes or 0)
+                        found.minutes[day] += (record.sigserver.duration or 0) / 60
             rejected = stream.rejected_count
         found.check("call records streamed", read, sum(per_day.values()))
         same = sum(found.calls[day] == count for day, count in per_day.items())

@@ -1,0 +1,170 @@
+"""One flat row per call record, for data frames, SQL and CSV: fixed columns, each with one type. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from videoapi.models.times import parse_time
+
+Cell: TypeAlias = str | float | bool | datetime | None
+
+# A surrogate without its other half cannot be written as UTF-8, so no data frame accepts it.
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]{1,300}\.?[0-9]{0,300}|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,3})?")
+_INT64: Final = 2**63
+# The years that 64 bits of nanoseconds can hold. Older versions of pandas fall back to objects for any other.
+_YEARS: Final = range(1678, 2262)
+
+
+class _Column(NamedTuple):
+    name: str
+    kind: type[Any]
+    part: tuple[str, ...]
+    field: str
+    read: Callable[[Any], Cell]
+
+
+def flat_row(record: object) -> dict[str, Cell]:
+    """Return a record as one value per column, in the order of `COLUMNS`.
+
+    Args:
+        record: A CallRecord, decoded or built in code; it is read by attribute and checked value by value.
+
+    Returns:
+        The values. One that is missing, or that does not have the type of its column, is None.
+    """
+    row = _EMPTY.copy()
+    for path, columns in _BY_PART:
+        part: Any = record
+        for name in path:
+            part = _get(part, name)
+        if part is not None:
+            for name, field, read in columns:
+                if (value := _get(part, field)) is not None:
+                    row[name] = read(value)
+    if row["room_name"] is None:
+        # The older records have no room details, and the name of the room next to the user's.
+        row["room_name"] = _text(_get(_get(record, "user"), "confName"))
+    return row
+
+
+def _get(part: Any, name: str) -> Any:
+    # A part is a model or, where the service leaves its shape open, a mapping.
+    return part.get(name) if type(part) is dict else getattr(part, name, None)
+
+
+def _text(value: Any) -> str | None:
+    if type(value) is not str:
+        return None
+    return value if value.isascii() else _LONE_SURROGATE.sub("\ufffd", value)
+
+
+def _reference(value: Any) -> str | None:
+    # A sample of the service sends `owner_ref` as a number, and the service returns it as it was sent.
+    return str(value) if type(value) is int and -_INT64 < value < _INT64 else _text(value)
+
+
+def _number(value: Any) -> float | None:
+    if type(value) is int:
+        return float(value) if -_INT64 < value < _INT64 else None
+    # `stats_quality` is kept as received, and may have numbers as text; its models read them in the same way.
+    if type(value) is str and _NUMBER.fullmatch(stripped := value.strip()):
+        value = float(stripped)
+    return value if type(value) is float and math.isfinite(value) else None
+
+
+def _minutes(seconds: Any) -> float | None:
+    number = _number(seconds)
+    return None if number is None else number / 60
+
+
+def _truth(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _time(value: Any) -> datetime | None:
+    when = parse_time(value) if isinstance(value, str) else None
+    return when if when is not None and when.year in _YEARS else None
+
+
+_BY_KIND: Final[Mapping[type[Any], Callable[[Any], Cell]]] = {
+    str: _text,
+    float: _number,
+    bool: _truth,
+    datetime: _time,
+}
+
+
+def _column(name: str, kind: type[Any], path: str, read: Callable[[Any], Cell] | None = None) -> _Column:
+    *part, field = path.split(".")
+    return _Column(name, kind, tuple(part), field, read or _BY_KIND[kind])
+
+
+def _quality_columns() -> Iterator[_Column]:
+    for direction in ("send", "receive"):
+        for media in ("video", "audio", "sharing"):
+            prefix, path = f"{direction}_{media}", f"stats_quality.{direction}.{media}"
+            for figure in ("avg_bitrate", "min_bitrate", "max_bitrate", "bitrate_good_percent"):
+                yield _column(f"{prefix}_{figure}", float, f"{path}.{figure}")
+            yield _column(f"{prefix}_avg_bitrate_quality", str, f"{path}.avg_bitrate_quality")
+
+
+_COLUMNS: Final = (
+    _column("cdr_id", str, "cdr_id"),
+    _column("call_log_id", str, "call_log_id"),
+    _column("call_num", str, "call_num"),
+    _column("conf_num", str, "conf_num"),
+    _column("room_id", str, "room.room_id"),
+    _column("app_id", str, "app_id"),
+    _column("parent_partner_id", str, "parent_partner_id"),
+    _column("trans_at", datetime, "trans_date"),
+    _column("room_connected_at", datetime, "room.connect_dt"),
+    _column("room_disconnected_at", datetime, "room.disconnect_dt"),
+    _column("user_connected_at", datetime, "sigserver.connect_dt"),
+    _column("user_disconnected_at", datetime, "sigserver.disconnect_dt"),
+    _column("owner_ref", str, "room.room_details.owner_ref", _reference),
+    _column("room_name", str, "room.room_details.name"),
+    _column("room_sip", bool, "room.sip"),
+    _column("user_name", str, "user.name"),
+    _column("user_ref", str, "user.ref"),
+    _column("user_role", str, "user.role"),
+    _column("user_ip", str, "user.ip"),
+    _column("user_agent", str, "user.agent"),
+    _column("server_ip", str, "sigserver.ip"),
+    _column("sip", bool, "sip"),
+    _column("user_seconds", float, "sigserver.duration"),
+    _column("hold_seconds", float, "sigserver.hold_duration"),
+    _column("room_seconds", float, "room.duration"),
+    _column("user_minutes", float, "sigserver.duration", _minutes),
+    _column("room_minutes", float, "room.duration", _minutes),
+    _column("connect_minutes", float, "usage.connect_minutes"),
+    _column("connect_minutes_cal", float, "usage.connect_minutes_cal"),
+    _column("room_connect_minutes", float, "usage.room_connect_minutes"),
+    _column("subscribed_minutes", float, "usage.subscribed_minutes"),
+    _column("published_minutes", float, "usage.published_minutes"),
+    _column("screen_minutes", float, "usage.screen_minutes"),
+    _column("published_audio", bool, "published_track.audio"),
+    _column("published_video", bool, "published_track.video"),
+    _column("published_screen", bool, "published_track.screen"),
+    _column("published_data", bool, "published_track.data"),
+    _column("published_url", bool, "published_track.url"),
+    *_quality_columns(),
+    _column("price_connect_duration", float, "price.connect_duration"),
+)
+# A join token is a secret, so `user.token` has no column.
+
+_EMPTY: Final[dict[str, Cell]] = {column.name: None for column in _COLUMNS}
+
+# Each part of a record is looked up once for all of its columns.
+_BY_PART: Final = tuple(
+    (part, tuple((column.name, column.field, column.read) for column in _COLUMNS if column.part == part))
+    for part in dict.fromkeys(column.part for column in _COLUMNS)
+)
+
+COLUMNS: Final[Mapping[str, type[Any]]] = MappingProxyType({column.name: column.kind for column in _COLUMNS})
+"""The columns in order, each with its type: `str`, `float`, `bool` or `datetime` (aware, UTC)."""
