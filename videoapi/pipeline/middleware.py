@@ -26,17 +26,22 @@ Middleware = Callable[[Request, Send], Awaitable[Outcome]]
 def chain(middlewares: Sequence[Middleware], send: Send) -> Send:
     """Return `send` wrapped in the middlewares, the first one outermost."""
     for middleware in reversed(middlewares):
-        send = partial(_through, middleware, send)
+        send = partial(called, middleware, send=send)
     return send
 
 
-async def _through(middleware: Middleware, send: Send, request: Request) -> Outcome:
+async def called(middleware: Middleware, request: Request, send: Send) -> Outcome:
+    """Return the outcome of a middleware, which may be a plain function.
+
+    Raises:
+        ConfigurationError: If it returns something else.
+    """
     outcome: object = middleware(request, send)
-    if inspect.isawaitable(outcome):
-        outcome = await outcome
     if not isinstance(outcome, Outcome):
-        name = getattr(middleware, "__name__", type(middleware).__name__)
-        raise ConfigurationError(
-            f"The middleware {name} returned {type(outcome).__name__}, not the Outcome that `send` gave it."
-        )
+        outcome = await outcome if inspect.isawaitable(outcome) else outcome
+        if not isinstance(outcome, Outcome):
+            name = getattr(middleware, "__name__", type(middleware).__name__)
+            raise ConfigurationError(
+                f"The middleware {name} returned {type(outcome).__name__}, not the Outcome that `send` gave it."
+            )
     return outcome

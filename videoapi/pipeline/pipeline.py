@@ -12,7 +12,7 @@ import attrs
 from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import AccountState
 from videoapi.pipeline.call import Call, Wait
-from videoapi.pipeline.middleware import Middleware, chain
+from videoapi.pipeline.middleware import Middleware, called, chain
 from videoapi.pipeline.retry import Retries
 from videoapi.protocol.backoff import Retry, decide
 from videoapi.protocol.error_mapping import error_from_outcome
@@ -117,7 +117,11 @@ class Pipeline:
             if observed:
                 self.retries.reporter.started(call)
             if self.middleware:
-                outcome = _with_doubt(call, await chain(self.middleware, partial(self._send_for, call))(request))
+                send = partial(self._send_for, call)
+                outermost, *inner = self.middleware
+                outcome = await called(outermost, request, chain(inner, send) if inner else send)
+                if outcome.classification.verdict is not Verdict.DONE:
+                    outcome = _with_doubt(call, outcome)
             else:
                 outcome = await self.retries.send(call, request)
         except asyncio.CancelledError as error:
@@ -150,7 +154,7 @@ class Pipeline:
         if request.stream is not call.request.stream:
             raise ConfigurationError("A middleware must not change `stream` of a request. Not sent.")
         call.limit.check()
-        if asyncio.current_task() is call.limit.task:
+        if self.timer.is_current(call.limit):
             return await self.retries.send(call, request)
         return await self._send_in_task(call, request)
 
@@ -298,8 +302,7 @@ class Pipeline:
 
 
 def _with_doubt(call: Call, outcome: Outcome) -> Outcome:
-    """Return the outcome of a middleware, with the doubt that its requests left."""
-    known = outcome.verdict is Verdict.DONE or outcome.may_have_executed
-    if known or call.request.route.operation is Operation.SAFE or not call.may_have_executed:
+    """Return the failure that a middleware returned, with the doubt that its requests left."""
+    if outcome.may_have_executed or call.request.route.operation is Operation.SAFE or not call.may_have_executed:
         return outcome
     return attrs.evolve(outcome, may_have_executed=True)

@@ -159,4 +159,7 @@ def _merged(fields: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str
 
 
 def _written(fields: Mapping[str, str]) -> str:
-    return "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+    lines = ""
+    for name, value in fields.items():
+        lines += f"{name}: {value}\r\n"
+    return lines
