@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -20,13 +19,8 @@ class LoopClock:
 
     def __call__(self) -> float:
         if self._time is None:
-            self._time = _time_of(asyncio.get_running_loop())
+            self._time = asyncio.get_running_loop().time
         return self._time()
-
-
-def _time_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
-    # asyncio's own loops only pass the call on, and every call of a client reads the time four times.
-    return time.monotonic if getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time else loop.time
 
 
 @attrs.frozen(kw_only=True)

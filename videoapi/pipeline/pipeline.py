@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -12,7 +13,7 @@ import attrs
 from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import AccountState
 from videoapi.pipeline.call import Call, Wait
-from videoapi.pipeline.middleware import Middleware, called, chain
+from videoapi.pipeline.middleware import Middleware, chain, checked
 from videoapi.pipeline.retry import Retries
 from videoapi.protocol.backoff import Retry, decide
 from videoapi.protocol.error_mapping import error_from_outcome
@@ -119,7 +120,11 @@ class Pipeline:
             if self.middleware:
                 send = partial(self._send_for, call)
                 outermost, *inner = self.middleware
-                outcome = await called(outermost, request, chain(inner, send) if inner else send)
+                # Called here: each coroutine between is resumed whenever the call is.
+                given: object = outermost(request, chain(inner, send) if inner else send)
+                if inspect.isawaitable(given):
+                    given = await given
+                outcome = checked(outermost, given)
                 if outcome.classification.verdict is not Verdict.DONE:
                     outcome = _with_doubt(call, outcome)
             else:
