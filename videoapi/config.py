@@ -50,15 +50,20 @@ class Secret:
         raise TypeError("A secret is not pickled; read it again from where it is kept.")
 
 
+def exact_text(value: Any) -> Any:
+    """Return the text of an instance of a subclass of `str`, such as an enum, which may format and hash differently."""
+    return str.__str__(value) if isinstance(value, str) else value
+
+
 def _secret(value: str | Secret) -> Secret:
-    return value if isinstance(value, Secret) else Secret(value)
+    return value if isinstance(value, Secret) else Secret(exact_text(value))
 
 
 @attrs.frozen
 class Credentials:
     """APP_ID and APP_KEY, the user name and password for HTTP Basic. Source: docs/contract.md 1.1, RFC 7617."""
 
-    app_id: str
+    app_id: str = attrs.field(converter=exact_text)
     app_key: Secret = attrs.field(converter=_secret)
 
     def __attrs_post_init__(self) -> None:

@@ -192,6 +192,51 @@ async def test_unusual_paths_are_sent_alike_on_both_paths() -> None:
     assert targets[0] == targets[1]
 
 
+class Masked(str):
+    """Text that formats and hashes as something else, like many enums and secrets."""
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+    def __hash__(self) -> int:
+        return 1
+
+    def isprintable(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "session"])
+async def test_header_of_a_str_subclass_is_sent_as_its_text(fast: bool) -> None:
+    async def region(request: Request, send: Send) -> Outcome:
+        return await send(request.with_headers({Masked("X-Region"): Masked("eu")}))
+
+    async with serve(ROOM) as server, SessionManager(fast_path=fast) as manager:
+        for middleware in ([], [region]):
+            headers = {Masked("X-Tenant"): Masked("t-1")}
+            async with client_for(server.base_url, session=manager, headers=headers, middleware=middleware) as client:
+                await client.rooms.create(name="Stand-up")
+    assert [(seen.headers["x-tenant"], seen.headers.get("x-region")) for seen in server.requests] == [
+        ("t-1", None),
+        ("t-1", "eu"),
+    ]
+
+
+async def test_line_end_in_a_header_of_a_str_subclass_is_refused() -> None:
+    async def split(request: Request, send: Send) -> Outcome:
+        return await send(request.with_headers({"X-A": Masked("a\r\nX-Evil: 1")}))
+
+    async with serve(ROOM) as server, client_for(server.base_url, middleware=[split]) as client:
+        with pytest.raises(ConfigurationError, match="X-A"):
+            await client.rooms.create(name="Stand-up")
+    assert not server.requests
+
+
+def test_credentials_of_a_str_subclass_are_those_of_its_text() -> None:
+    masked, plain = videoapi.Credentials(Masked(APP_ID), Masked(APP_KEY)), videoapi.Credentials(APP_ID, APP_KEY)
+    assert masked.authorization == plain.authorization
+    assert hash(masked.app_id) == hash(plain.app_id)
+
+
 INVALID: list[tuple[dict[str, Any], str]] = [
     ({"method": "GET\r\n"}, "method"),
     ({"method": "GE T"}, "method"),

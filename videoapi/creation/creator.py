@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Coroutine, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from videoapi.creation.create_request import new_reference
 from videoapi.creation.doubts import Doubt, still_unknown
@@ -64,10 +64,10 @@ class Creator:
 
     # One create
 
-    async def create(
+    def create(
         self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown = "look", *, shared: bool = False
-    ) -> Room:
-        """Create a room at most once.
+    ) -> Coroutine[Any, Any, Room]:
+        """Create a room at most once; await the result at once.
 
         If the outcome is unknown, `look` polls for the room in the last quarter of the `timeout`, at
         most 10 s; `resend` waits for proof, and sends again if the room is proven absent; `strict`
@@ -77,16 +77,18 @@ class Creator:
             CreateOutcomeUnknown: If no proof was found.
             VideoAPIError: If the room was definitely not created.
         """
-        began = self._clock()
+        # Not a coroutine around another one: each is resumed whenever the call is.
+        return (self._create_shared if shared else self._create)(pipeline, request, on_unknown)
+
+    async def _create_shared(self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown) -> Room:
         assert request.reference is not None
-        if shared:
-            with self.sending(request.reference):
-                return await self._create(pipeline, request, on_unknown, began, shared=True)
-        return await self._create(pipeline, request, on_unknown, began, shared=False)
+        with self.sending(request.reference):
+            return await self._create(pipeline, request, on_unknown, shared=True)
 
     async def _create(
-        self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown, began: float, *, shared: bool
+        self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown, *, shared: bool = False
     ) -> Room:
+        began = self._clock()
         outcome = await self.send(pipeline, request, shared=shared)
         if outcome.classification.verdict is Verdict.DONE:
             created: Room = outcome.value

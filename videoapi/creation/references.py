@@ -27,6 +27,9 @@ _CHECK_PREFIX: Final = 15
 """Leaves 13 letters to be random; an item has such a prefix by chance in one of 10**12 cases."""
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _ALPHABET: Final = bytes(ord(_LETTERS[byte % 32]) for byte in range(256))
+_IN_DATA: Final = dict(zip(_LETTERS, 2 * _LETTERS[:16], strict=True))
+_IN_OWNER_REF: Final = dict(zip(_LETTERS, 2 * _LETTERS[16:], strict=True))
+"""The last letter of a reference in either location, by the letter that it had."""
 _SHAPE: Final = re.compile(r"vx[a-z2-7]{26}")
 
 
@@ -144,8 +147,7 @@ def with_location(reference: str, *, in_data: bool) -> str:
 
     A process that has only the reference then knows which known rooms can prove that it is absent.
     """
-    letter = _LETTERS.index(reference[-1]) % 16 + (0 if in_data else 16)
-    return reference[:-1] + _LETTERS[letter]
+    return reference[:-1] + (_IN_DATA if in_data else _IN_OWNER_REF)[reference[-1]]
 
 
 def variants(reference: str) -> tuple[str, str]:

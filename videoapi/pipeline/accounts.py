@@ -78,8 +78,9 @@ class AccountState:
     def succeeded(self, began: float, last_cost: float) -> None:
         """Record a success: refund the last retry, end the pauses."""
         self.budget.succeeded(last_cost)
-        if self.throttle.closed:
-            self.throttle.resume(began)
+        throttle = self.gate.throttle
+        if throttle.closed:
+            throttle.resume(began)
         if self.connect.closed:
             self.connect.resume(began)
 

@@ -26,17 +26,26 @@ Middleware = Callable[[Request, Send], Awaitable[Outcome]]
 def chain(middlewares: Sequence[Middleware], send: Send) -> Send:
     """Return `send` wrapped in the middlewares, the first one outermost."""
     for middleware in reversed(middlewares):
-        send = partial(_through, middleware, send)
+        send = partial(_called, middleware, send=send)
     return send
 
 
-async def _through(middleware: Middleware, send: Send, request: Request) -> Outcome:
+async def _called(middleware: Middleware, request: Request, send: Send) -> Outcome:
     outcome: object = middleware(request, send)
     if inspect.isawaitable(outcome):
         outcome = await outcome
-    if not isinstance(outcome, Outcome):
-        name = getattr(middleware, "__name__", type(middleware).__name__)
-        raise ConfigurationError(
-            f"The middleware {name} returned {type(outcome).__name__}, not the Outcome that `send` gave it."
-        )
-    return outcome
+    return checked(middleware, outcome)
+
+
+def checked(middleware: Middleware, outcome: object) -> Outcome:
+    """Return what a middleware returned.
+
+    Raises:
+        ConfigurationError: If it is not an outcome.
+    """
+    if isinstance(outcome, Outcome):
+        return outcome
+    name = getattr(middleware, "__name__", type(middleware).__name__)
+    raise ConfigurationError(
+        f"The middleware {name} returned {type(outcome).__name__}, not the Outcome that `send` gave it."
+    )

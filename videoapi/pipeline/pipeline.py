@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -12,7 +13,7 @@ import attrs
 from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import AccountState
 from videoapi.pipeline.call import Call, Wait
-from videoapi.pipeline.middleware import Middleware, chain
+from videoapi.pipeline.middleware import Middleware, chain, checked
 from videoapi.pipeline.retry import Retries
 from videoapi.protocol.backoff import Retry, decide
 from videoapi.protocol.error_mapping import error_from_outcome
@@ -122,7 +123,15 @@ class Pipeline:
             if observed:
                 self.retries.reporter.started(call)
             if self.middleware:
-                outcome = _with_doubt(call, await chain(self.middleware, partial(self._send_for, call))(request))
+                send = partial(self._send_for, call)
+                outermost, *inner = self.middleware
+                # Called here: each coroutine between is resumed whenever the call is.
+                given: object = outermost(request, chain(inner, send) if inner else send)
+                if inspect.isawaitable(given):
+                    given = await given
+                outcome = checked(outermost, given)
+                if outcome.classification.verdict is not Verdict.DONE:
+                    outcome = _with_doubt(call, outcome)
             else:
                 outcome = await self.retries.send(call, request)
         except asyncio.CancelledError as error:
@@ -155,7 +164,7 @@ class Pipeline:
         if request.stream is not call.request.stream:
             raise ConfigurationError("A middleware must not change `stream` of a request. Not sent.")
         call.limit.check()
-        if asyncio.current_task() is call.limit.task:
+        if self.timer.is_current(call.limit):
             return await self.retries.send(call, request)
         return await self._send_in_task(call, request)
 
@@ -303,8 +312,7 @@ class Pipeline:
 
 
 def _with_doubt(call: Call, outcome: Outcome) -> Outcome:
-    """Return the outcome of a middleware, with the doubt that its requests left."""
-    known = outcome.verdict is Verdict.DONE or outcome.may_have_executed
-    if known or call.request.route.operation is Operation.SAFE or not call.may_have_executed:
+    """Return the failure that a middleware returned, with the doubt that its requests left."""
+    if outcome.may_have_executed or call.request.route.operation is Operation.SAFE or not call.may_have_executed:
         return outcome
     return attrs.evolve(outcome, may_have_executed=True)

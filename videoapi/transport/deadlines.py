@@ -97,6 +97,10 @@ class DeadlineTimer:
         if self._timer is None or at < self._wakes_at:
             self._wake_by(at)
 
+    def is_current(self, limit: Deadline) -> bool:
+        """Return whether the current task is the one of this deadline."""
+        return asyncio.current_task(self._loop) is limit.task
+
     def stop(self, limit: Deadline) -> None:
         """Forget a deadline."""
         self._limits.pop(limit, None)

@@ -128,7 +128,8 @@ class ConnectionPool:
         """
         if self._api is None or self._closed or self._loop is not asyncio.get_running_loop():
             self.bind()
-        return self.session
+            return self.session
+        return self._api
 
     @property
     def session(self) -> aiohttp.ClientSession:

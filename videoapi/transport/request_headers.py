@@ -10,7 +10,7 @@ from typing import Final
 
 from yarl import URL
 
-from videoapi.config import Credentials, __version__
+from videoapi.config import Credentials, __version__, exact_text
 from videoapi.errors import ConfigurationError
 from videoapi.protocol.routes import CREATE_ROOM, Request
 
@@ -120,6 +120,8 @@ def checked_headers(headers: object) -> dict[str, str]:
         raise ConfigurationError(f"headers must be a mapping of names to text, not {type(headers).__name__}.")
     checked: dict[str, str] = {}
     for name, value in headers.items():
+        if type(name) is not str or type(value) is not str:
+            name, value = exact_text(name), exact_text(value)
         if fault := _fault_of_name(name) if isinstance(name, str) else _not_a_name(name):
             raise ConfigurationError(fault)
         # Line ends would start another header; a lone surrogate cannot be encoded.
@@ -159,4 +161,7 @@ def _merged(fields: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str
 
 
 def _written(fields: Mapping[str, str]) -> str:
-    return "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+    lines = ""
+    for name, value in fields.items():
+        lines += f"{name}: {value}\r\n"
+    return lines
