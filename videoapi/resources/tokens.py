@@ -24,7 +24,7 @@ from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import CREATE_TOKEN, Options, Request
 
 # The whole body, so that fields next to the text are kept.
-TOKEN: Final[ResponseDecoder[IssuedToken]] = ResponseDecoder(None, IssuedToken)
+TOKEN: Final[ResponseDecoder[IssuedToken]] = ResponseDecoder(None, IssuedToken, once="token")
 
 
 class Tokens:
@@ -139,12 +139,7 @@ def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:
         options=options,
         body=encode(body),
         decoder=TOKEN,
-        accepts=_has_text,
     )
-
-
-def _has_text(issued: IssuedToken) -> bool:
-    return bool(issued.token)
 
 
 def _token(spec: TokenSpec, issued: IssuedToken) -> Token:
