@@ -127,7 +127,8 @@ class Token(Model):
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
         described = super().__get_pydantic_json_schema__(schema, handler)
         properties = described["properties"]
-        return {**described, "properties": {"token": properties.pop("value"), **properties}}
+        properties = {"token": properties.pop("value"), **properties}
+        return {**described, "properties": properties, "required": ["token"]}
 
 
 @attrs.frozen(kw_only=False)
