@@ -51,9 +51,6 @@ class Model:
     # Envelope keys to exclude from `extra`, for an object that is the whole body.
     envelope: ClassVar[frozenset[str]] = frozenset()
 
-    if TYPE_CHECKING:
-        _extra: Kept
-
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         # attrs keeps a hash that the class itself defines; its own would fail for a field with a mapping.

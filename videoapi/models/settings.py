@@ -76,7 +76,7 @@ class RoleBasedRecording(Model):
 
 
 class OtherSettings(TypedDict, total=False):
-    """The settings that do not define the kind of a room; see `RoomSettings`."""
+    """The settings that do not define when a room exists; see `RoomSettings`."""
 
     description: str | None
     mode: str | None
@@ -108,15 +108,6 @@ class OtherSettings(TypedDict, total=False):
     viewers: int | str | None
     peep: bool | None
     aor: str | None
-
-
-class AllSettings(OtherSettings, total=False):
-    """All settings; see `RoomSettings`."""
-
-    scheduled: bool | None
-    adhoc: bool | None
-    scheduled_time: str | None
-    duration: int | str | None
 
 
 class _Settings(Model):
@@ -177,7 +168,7 @@ class _Given(_Settings):
             raise AttributeError(f"{type(self).__name__} has no {name!r}", name=name, obj=self)
 
 
-@attrs.frozen(repr=False, init=False, eq=False)
+@attrs.frozen(repr=False, eq=False, kw_only=True)
 class RoomSettings(_Given):
     """The settings that you request for a room.
 
@@ -269,17 +260,20 @@ class RoomSettings(_Given):
     viewers: int | str | None = None
     peep: bool | None = None
     aor: str | None = None
-    _extra: Kept = attrs.field(default=None, repr=False)
+    _extra: Mapping[str, Any] | None = attrs.field(default=None, alias="extra", repr=False)
 
-    def __init__(self, *, extra: Mapping[str, Any] | None = None, **given: Unpack[AllSettings]) -> None:
-        # Through a set, which takes half the time of comparing the keys.
-        if not _KNOWN.issuperset(given):
-            unknown = ", ".join(sorted(given.keys() - _KNOWN))
-            raise TypeError(f"RoomSettings has no {unknown}; give a white-label's own settings as extra={{...}}.")
-        if None in given.values():
-            given = cast(AllSettings, {name: value for name, value in given.items() if value is not None})
-        _put_given(self, given)
-        _put_extra(self, dict(extra) if extra else {})
+    # Type checkers see the arguments that attrs would generate.
+    if not TYPE_CHECKING:
+
+        def __init__(self, *, extra: Mapping[str, Any] | None = None, **given: Any) -> None:
+            # Through a set, which takes half the time of comparing the keys.
+            if not _KNOWN.issuperset(given):
+                unknown = ", ".join(sorted(given.keys() - _KNOWN))
+                raise TypeError(f"RoomSettings has no {unknown}; give a white-label's own settings as extra={{...}}.")
+            if None in given.values():
+                given = {name: value for name, value in given.items() if value is not None}
+            _put_given(self, given)
+            _put_extra(self, dict(extra) if extra else {})
 
     @classmethod
     def scheduled_at(
@@ -346,11 +340,11 @@ class RoomSettings(_Given):
 
     def to_wire(self) -> dict[str, Any]:
         """Return the settings to send, by API field name."""
-        given, extra = self._given, self._extra
+        given, extra = self._given, self._extra or {}
         if not extra and _SCALARS.issuperset(map(type, given.values())):
             return dict(given)
         wire: dict[str, Any] = plain(given)
-        return wire | {name: plain(value) for name, value in cast(Any, extra).items() if name not in wire}
+        return wire | {name: plain(value) for name, value in extra.items() if name not in wire}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings to send, as `to_wire` does."""
@@ -423,9 +417,9 @@ class EffectiveSettings(_Settings):
         """
         return RoomSettings(extra=self._extra_fields(), **self._values())
 
-    def _values(self) -> AllSettings:
+    def _values(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in field_types(EffectiveSettings)}
-        return cast(AllSettings, {name: value for name, value in values.items() if value is not None})
+        return {name: value for name, value in values.items() if value is not None}
 
 
 _KNOWN: Final = frozenset(field_types(EffectiveSettings))

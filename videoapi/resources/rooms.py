@@ -34,7 +34,7 @@ from videoapi.streaming import RecordStream
 
 USERS: Final[ResponseDecoder[Participant]] = ResponseDecoder("users", Participant, many=True)
 
-R = TypeVar("R", bound=str | Room)
+R = TypeVar("R", bound=str | Room | None)
 Settings = RoomSettings | Mapping[str, Any]
 
 
@@ -439,7 +439,7 @@ class Rooms:
         return BulkRun(self._pipeline, rooms, Plan(key_of=_room_id, prepare=prepare, finish=finish), **limits)
 
 
-def _room_id(given: str | Room) -> str:
+def _room_id(given: str | Room | None) -> str:
     return check_room_id(given.room_id if isinstance(given, Room) else given)
 
 
