@@ -63,7 +63,8 @@ class Rooms:
             name: The room's name.
             owner_ref: Your own reference, echoed in call records. If it is omitted, the client stores a
                 generated reference there, otherwise in `data.videoapi_ref`.
-            settings: `RoomSettings`, or a mapping of API field names. The room is permanent by default.
+            settings: `RoomSettings`, or a mapping of API field names, in which None is sent as null. The room is
+                permanent by default.
             sip: Whether the room can be joined by telephone.
             data: Your own keys, stored with the room.
             validate: False skips client-side validation, for a white-label's own keys and values.
