@@ -52,8 +52,11 @@ def test_route_returns_models_by_api_field_name(client):
 
 
 def test_route_accepts_models_and_rejects_invalid_bodies(client):
-    assert client.post("/settings", json={"participants": "5"}).json() == {"participants": 5}
-    assert client.post("/settings", json=[]).status_code == 422
+    settings = {"participants": "5", "knock": True, "description": None, "own": [1]}
+    assert client.post("/settings", json=settings).json() == settings
+    refused = client.post("/settings", json=[])
+    assert refused.status_code == 422
+    assert "Not a valid RoomSettings" in refused.text
 
 
 def openapi_schema(model):

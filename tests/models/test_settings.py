@@ -64,6 +64,24 @@ def test_settings_equal_those_built_from_their_json():
     assert again != attrs.evolve(settings, extra={})
 
 
+@pytest.mark.parametrize(
+    "wire",
+    [
+        {"participants": "10", "billing_code": 7, "duration": "", "moderators": 2},
+        {"live_recording": {"url": None, "new": 1}, "live_transcription": True, "role_based_recording": "audio"},
+        {"description": None, "knock": [], "own": {"a": None}},
+    ],
+)
+def test_settings_from_parsed_json_send_it_as_it_was(wire):
+    assert RoomSettings.from_dict(wire).to_wire() == wire
+
+
+def test_settings_from_parsed_json_have_the_types_of_their_fields():
+    settings = RoomSettings.from_dict({"description": 5, "knock": "true", "canvas": {}, "participants": []})
+    assert (settings.description, settings.knock, settings.canvas, settings.participants) == ("5", True, None, None)
+    assert settings.extra == {"canvas": {}, "participants": []}
+
+
 def test_evolved_settings_keep_those_of_a_white_label():
     settings = attrs.evolve(RoomSettings(participants=10, extra={"own": 1}), knock=True)
     assert settings.to_wire() == {"participants": 10, "knock": True, "own": 1}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypedDict, Unpack, cast, get_args
 
 import attrs
 
@@ -329,14 +329,16 @@ class RoomSettings(_Given):
         """Build settings from the result of `to_dict`, or from parsed JSON.
 
         Args:
-            fields: Values by API field name; unknown ones and nulls go to `extra`.
+            fields: Values by API field name. Unknown ones, nulls and values that do not fit go to `extra`.
 
         Raises:
             ValidationError: If `fields` is not a mapping.
         """
-        read = EffectiveSettings.from_dict(fields)
-        nulls = {name: None for name, value in fields.items() if value is None}
-        return cls(extra=read.extra | nulls, **read._values())
+        if not isinstance(fields, Mapping):
+            raise ValidationError(f"Not a valid {cls.__name__}: expected an object.")
+        read = EffectiveSettings.from_dict(fields)._values()
+        given = {name: _as_written(name, fields[name], value) for name, value in read.items()}
+        return cls(extra={name: value for name, value in fields.items() if name not in given}, **given)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the settings to send, by API field name."""
@@ -433,6 +435,12 @@ def _build(cls: type[RoomSettings], given: dict[str, Any], extra: dict[str, Any]
     _put_given(settings, given)
     _put_extra(settings, extra)
     return settings
+
+
+def _as_written(name: str, value: Any, read: Any) -> Any:
+    """Return a value as it was written if the setting may be written so, otherwise as it is read."""
+    kept = isinstance(value, Mapping) or type(value) in get_args(field_types(RoomSettings)[name])
+    return value if kept else read
 
 
 def _check_minutes(minutes: int) -> None:
