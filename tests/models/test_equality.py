@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from videoapi.errors import ConfigurationError
 from videoapi.models.cdr import CallRecord
+from videoapi.models.codec import RecordDecoder
 from videoapi.models.dialin import DialIn
 from videoapi.models.rooms import EffectiveSettings, LiveRecording, Room, RoomSettings, RoomSpec, Sip
 from videoapi.models.tokens import Participant, Token, TokenSpec
@@ -115,6 +117,14 @@ def test_changed_model_keeps_unknown_fields(model, change):
     changed = attrs.evolve(model, **change)
     assert changed.extra == {"own": 1}
     assert changed.to_dict()["own"] == 1
+
+
+@pytest.mark.parametrize("raw", [b'{"room_id":"a","own":1}', b'{"room_id":"a","own":1,"isMediaServerAvailable":[]}'])
+def test_model_whose_unknown_fields_were_not_kept_can_be_changed(raw):
+    room = attrs.evolve(RecordDecoder(Room, extra=False).decode(raw), name="b")
+    assert room.name == "b"
+    with pytest.raises(ConfigurationError, match="extra=True"):
+        _ = room.extra
 
 
 def test_no_response_can_fill_the_unknown_fields_of_a_model():
