@@ -10,13 +10,8 @@ from videoapi.errors import ValidationError
 from videoapi.models.absent import often_absent
 from videoapi.models.base import Kept, Model, hashable, plain, sparse
 from videoapi.models.redaction import redact
-from videoapi.models.settings import (
-    EffectiveSettings,
-    LiveRecording,
-    LiveTranscription,
-    RoleBasedRecording,
-    RoomSettings,
-)
+from videoapi.models.setting_parts import LiveRecording, LiveTranscription, RoleBasedRecording
+from videoapi.models.settings import EffectiveSettings, RoomSettings
 from videoapi.models.times import parse_time
 
 __all__ = [
