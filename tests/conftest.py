@@ -13,7 +13,7 @@ import trustme
 from hypothesis import HealthCheck, settings
 
 # A slow machine is not a reason to fail.
-settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 _outcomes: dict[str, set[str]] = defaultdict(set)

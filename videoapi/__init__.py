@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from videoapi.models.archives import Archive, ArchiveFile
     from videoapi.models.cdr import CallRecord
     from videoapi.models.dialin import DialIn, DialInNumber, DialInSip
-    from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
+    from videoapi.models.rooms import EffectiveSettings, Room, RoomSettings, RoomSpec, Sip
     from videoapi.models.tokens import Participant, Role, Token, TokenSpec
     from videoapi.pipeline.middleware import Middleware, Send
     from videoapi.protocol.backoff import RetryPolicy
@@ -64,7 +64,7 @@ _HOMES = {
     "models.archives": "Archive ArchiveFile",
     "models.cdr": "CallRecord",
     "models.dialin": "DialIn DialInNumber DialInSip",
-    "models.rooms": "Room RoomSettings RoomSpec Sip",
+    "models.rooms": "EffectiveSettings Room RoomSettings RoomSpec Sip",
     "models.tokens": "Participant Role Token TokenSpec",
     "pipeline.middleware": "Middleware Send",
     "protocol.backoff": "RetryPolicy",
@@ -101,6 +101,7 @@ __all__ = [
     "DialInNumber",
     "DialInSip",
     "DownloadFailed",
+    "EffectiveSettings",
     "Listener",
     "Middleware",
     "NotFound",

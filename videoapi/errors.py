@@ -72,6 +72,9 @@ class VideoAPIError(Exception):
 
     _own: ClassVar[tuple[str, ...]] = ()
 
+    report: Any = None
+    """The `BulkReport` of the run that this error ended, otherwise None."""
+
     def __init__(
         self,
         message: str = "",

@@ -9,8 +9,11 @@ from fastapi import Body, FastAPI
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from videoapi.models.rooms import Room, RoomSettings
-from videoapi.models.tokens import Token
+from videoapi.models.archives import Archive
+from videoapi.models.cdr import CallRecord
+from videoapi.models.dialin import DialIn
+from videoapi.models.rooms import EffectiveSettings, Room, RoomSettings, Sip
+from videoapi.models.tokens import Participant, Token
 
 app = FastAPI()
 
@@ -49,16 +52,68 @@ def test_route_returns_models_by_api_field_name(client):
 
 
 def test_route_accepts_models_and_rejects_invalid_bodies(client):
-    assert client.post("/settings", json={"participants": "5"}).json() == {"participants": 5}
-    assert client.post("/settings", json=[]).status_code == 422
+    settings = {"participants": "5", "knock": True, "description": None, "own": [1]}
+    assert client.post("/settings", json=settings).json() == settings
+    refused = client.post("/settings", json=[])
+    assert refused.status_code == 422
+    assert "Not a valid RoomSettings" in refused.text
 
 
-def test_openapi_schema_describes_models(client):
-    schema = client.get("/openapi.json").json()
-    response = schema["paths"]["/room"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
-    assert response["type"] == "object"
-    assert response["properties"].keys() >= {"room_id", "settings"}
-    assert TypeAdapter(Token).json_schema(mode="serialization")["properties"].keys() >= {"token"}
+def openapi_schema(model):
+    described = FastAPI()
+    described.add_api_route("/", lambda: None, response_model=model)
+    return described.openapi()["paths"]["/"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+
+
+def objects(schema):
+    """Yield the schemas of all objects with properties, at any depth."""
+    if "properties" in schema:
+        yield schema
+    lists = [schema["items"]] if "items" in schema else []
+    for inner in [*schema.get("properties", {}).values(), *schema.get("anyOf", ()), *lists]:
+        yield from objects(inner)
+
+
+MODELS = [Room, RoomSettings, EffectiveSettings, Sip, Token, Participant, DialIn, CallRecord, Archive]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_openapi_shows_the_type_of_every_field(model):
+    for found in objects(openapi_schema(model)):
+        assert found["title"]
+        assert found["description"]
+        for name, field in found["properties"].items():
+            assert "type" in field or "anyOf" in field, name
+
+
+@pytest.mark.parametrize("model", MODELS[:-2], ids=lambda model: model.__name__)
+def test_openapi_shows_the_description_of_every_field(model):
+    for found in objects(openapi_schema(model)):
+        assert all("description" in field for field in found["properties"].values())
+
+
+def test_openapi_types_are_those_of_the_fields():
+    room = openapi_schema(Room)
+    settings = room["properties"]["settings"]["properties"]
+    assert room["required"] == ["room_id"]
+    assert room["properties"]["room_id"]["type"] == "string"
+    assert settings["participants"]["type"] == "integer"
+    assert settings["knock"]["type"] == "boolean"
+    assert [kind["type"] for kind in settings["live_recording"]["anyOf"]] == ["object", "boolean"]
+    assert [kind["type"] for kind in openapi_schema(RoomSettings)["properties"]["duration"]["anyOf"]] == [
+        "integer",
+        "string",
+    ]
+    assert openapi_schema(CallRecord)["properties"]["usage"]["properties"]["published_minutes"]["type"] == "number"
+    assert openapi_schema(DialIn)["properties"]["dialin"]["items"]["properties"]["toll"]["type"] == "boolean"
+    token = openapi_schema(Token)
+    assert token["required"] == ["token"]
+    assert "value" not in token["properties"]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_schema_is_valid_for_both_modes(model):
+    assert TypeAdapter(model).json_schema(mode="serialization") == TypeAdapter(model).json_schema(mode="validation")
 
 
 def test_models_work_as_fields_of_pydantic_models():

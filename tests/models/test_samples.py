@@ -13,6 +13,7 @@ from videoapi.models.dialin import DialIn
 from videoapi.models.rooms import Room
 from videoapi.models.tokens import Participant
 from videoapi.models.validation import check_room, check_token
+from videoapi.resources.tokens import TOKEN
 
 DATA = Path(__file__).parents[1] / "data"
 DECODERS = {
@@ -22,7 +23,7 @@ DECODERS = {
     "update_room": ResponseDecoder(None, type(None)),
     "delete_room": ResponseDecoder(None, type(None)),
     "room_users": ResponseDecoder("users", Participant, many=True),
-    "create_token": ResponseDecoder("token", str),
+    "create_token": TOKEN,
     "cdr": ResponseDecoder("cdr", CallRecord, many=True),
     "archive": ResponseDecoder("archive", Archive, many=True),
     "dialin": ResponseDecoder(None, DialIn),

@@ -9,7 +9,7 @@ from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder, ResponseDecoder
 from videoapi.models.dialin import DialIn
-from videoapi.models.rooms import Room
+from videoapi.models.rooms import LiveRecording, Room, RoomSettings
 from videoapi.models.tokens import Token
 
 CANARY = "canary-7f3a"
@@ -24,6 +24,7 @@ MODELS = [
     Archive.from_dict({"recording": [LINK]}).files[0],
     Archive.from_dict({"recording": [{"url": f"https://[{CANARY}"}]}),
     Room.from_dict({"room_id": "a", "new": CANARY}),
+    RoomSettings(hls_view_url=LINK, live_recording=LiveRecording(url=LINK), extra={"own": CANARY}),
 ]
 
 
@@ -44,7 +45,7 @@ def test_redacted_url_keeps_host_and_path():
 
 def test_repr_shows_only_fields_with_a_value():
     assert repr(Room.from_dict({"room_id": "a", "settings": {"knock": True}})) == (
-        "Room(room_id='a', settings=RoomSettings(knock=True))"
+        "Room(room_id='a', settings=EffectiveSettings(knock=True))"
     )
 
 

@@ -1,4 +1,4 @@
-"""Written room settings: kinds of rooms, what is sent, what is rejected."""
+"""Room settings: what is requested and sent, what is read, and how one becomes the other."""
 
 import json
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -7,8 +7,8 @@ import attrs
 import pytest
 
 from videoapi.errors import ValidationError
-from videoapi.models.codec import RecordDecoder, encode
-from videoapi.models.rooms import UNSET, LiveRecording, Room, RoomSettings, RoomSpec, Sip
+from videoapi.models.codec import RecordDecoder
+from videoapi.models.rooms import EffectiveSettings, LiveRecording, Room, RoomSettings, RoomSpec, Sip
 from videoapi.models.tokens import TokenSpec
 from videoapi.models.validation import check_room
 
@@ -19,15 +19,29 @@ def test_only_given_settings_are_sent():
         "participants": 10,
         "auto_recording": True,
     }
-    assert RoomSettings(knock=None).to_wire() == {"knock": None}
+    assert RoomSettings(knock=None, participants=None).to_wire() == {}
+    assert RoomSettings(knock=None) == RoomSettings()
     assert RoomSettings(knock=False, description="").to_wire() == {"knock": False, "description": ""}
 
 
-def test_omitted_setting_is_unset_and_falsy():
-    knock = RoomSettings().knock
-    assert knock is UNSET
-    assert not knock
-    assert repr(knock) == "UNSET"
+def test_setting_that_is_not_given_reads_none():
+    settings = RoomSettings(participants="10")
+    assert settings.participants == "10"
+    assert [getattr(settings, field.name) for field in attrs.fields(RoomSettings)].count(None) == len(
+        attrs.fields(EffectiveSettings)
+    ) - 2
+    with pytest.raises(AttributeError, match="quality_of_life"):
+        _ = settings.quality_of_life
+
+
+def test_null_is_sent_if_named_in_extra():
+    settings = RoomSettings(knock=True, extra={"description": None})
+    assert settings.description is None
+    assert settings.to_wire() == {"knock": True, "description": None}
+    assert RoomSettings.from_dict(settings.to_dict()) == settings
+    assert RoomSettings.from_dict(settings.to_dict()).to_wire() == settings.to_wire()
+    assert attrs.evolve(settings, description="text").to_wire() == {"knock": True, "description": "text"}
+    check_room({"settings": settings}, partial=True)
 
 
 def test_white_label_settings_are_sent_with_the_known_ones():
@@ -41,31 +55,69 @@ def test_setting_accepts_a_model_or_a_mapping():
         assert RoomSettings(live_recording=part).to_wire() == {"live_recording": {"url": "https://a"}}
 
 
-def test_written_settings_equal_those_read_back():
-    written = RoomSettings(participants=10, mode="group")
-    assert RoomSettings.from_dict(json.loads(written.to_json())) == written
-    assert hash(RoomSettings.from_dict(written.to_dict())) == hash(written)
+def test_settings_equal_those_built_from_their_json():
+    settings = RoomSettings(participants=10, mode="group", live_recording={"url": "https://a"}, extra={"own": [1]})
+    again = RoomSettings.from_dict(json.loads(settings.to_json()))
+    assert again == settings
+    assert hash(again) == hash(settings)
+    assert again != attrs.evolve(settings, participants=11)
+    assert again != attrs.evolve(settings, extra={})
 
 
-def test_read_settings_can_be_sent_again():
-    settings = Room.from_dict({"room_id": "a", "settings": {"participants": "2", "own": 1}}).settings
-    assert settings.to_wire() == {"participants": 2, "own": 1}
-    assert attrs.evolve(settings, knock=True).to_wire() == {"participants": 2, "knock": True}
+@pytest.mark.parametrize(
+    "wire",
+    [
+        {"participants": "10", "billing_code": 7, "duration": "", "moderators": 2},
+        {"live_recording": {"url": None, "new": 1}, "live_transcription": True, "role_based_recording": "audio"},
+        {"description": None, "knock": [], "own": {"a": None}},
+    ],
+)
+def test_settings_from_parsed_json_send_it_as_it_was(wire):
+    assert RoomSettings.from_dict(wire).to_wire() == wire
 
 
-def test_settings_of_a_streamed_room_can_be_sent_again():
-    room = RecordDecoder(Room, extra=False).decode(b'{"room_id":"a","settings":{"participants":"2","own":1}}')
-    assert room.settings.extra_keys == frozenset()
-    check_room({"name": "a", "owner_ref": "b", "settings": room.settings})
-    assert RoomSpec("a", settings=room.settings).to_wire()["settings"] == {"participants": 2}
+def test_settings_from_parsed_json_have_the_types_of_their_fields():
+    settings = RoomSettings.from_dict({"description": 5, "knock": "true", "canvas": {}, "participants": []})
+    assert (settings.description, settings.knock, settings.canvas, settings.participants) == ("5", True, None, None)
+    assert settings.extra == {"canvas": {}, "participants": []}
 
 
-def test_unset_value_in_a_mapping_is_not_sent():
-    assert encode({"settings": {"knock": UNSET, "mode": None}}) == b'{"settings":{"mode":null}}'
+def test_evolved_settings_keep_those_of_a_white_label():
+    settings = attrs.evolve(RoomSettings(participants=10, extra={"own": 1}), knock=True)
+    assert settings.to_wire() == {"participants": 10, "knock": True, "own": 1}
+    assert attrs.evolve(settings, participants=None).to_wire() == {"knock": True, "own": 1}
+
+
+def test_read_settings_become_a_request():
+    room = Room.from_dict(
+        {"room_id": "a", "settings": {"participants": "2", "live_recording": {"url": "https://a", "new": 1}, "own": 1}}
+    )
+    request = room.settings.to_request()
+    assert type(request) is RoomSettings
+    wire = {"participants": 2, "live_recording": {"url": "https://a", "new": 1}, "own": 1}
+    assert request.to_wire() == wire
+    assert attrs.evolve(request, knock=True).to_wire() == wire | {"knock": True}
+    assert attrs.evolve(room.settings, knock=True).to_request().to_wire() == wire | {"knock": True}
+
+
+def test_settings_of_a_streamed_room_become_a_request_without_unknown_ones():
+    raw = b'{"room_id":"a","settings":{"participants":"2","own":1}}'
+    request = RecordDecoder(Room, extra=False).decode(raw).settings.to_request()
+    assert request.extra_keys == frozenset()
+    check_room({"name": "a", "owner_ref": "b", "settings": request})
+    assert RoomSpec("a", settings=request).to_wire()["settings"] == {"participants": 2}
+    kept = RecordDecoder(Room, extra=True).decode(raw).settings.to_request()
+    assert kept.to_wire() == {"participants": 2, "own": 1}
+
+
+def test_read_settings_are_not_a_request():
+    with pytest.raises(ValidationError, match=r"to_request\(\)") as caught:
+        RoomSpec("a", settings=Room.from_dict({"room_id": "a"}).settings).to_wire()
+    assert caught.value.field == "settings"
 
 
 def test_every_field_is_an_accepted_argument():
-    names = [field.name for field in attrs.fields(RoomSettings)]
+    names = [field.name for field in attrs.fields(RoomSettings) if field.alias != "extra"]
     assert RoomSettings(**dict.fromkeys(names, "x")).to_wire() == dict.fromkeys(names, "x")
 
 
@@ -128,10 +180,19 @@ def test_invalid_minutes_are_rejected(minutes):
         assert (caught.value.field, caught.value.code) == ("settings.duration", 10011)
 
 
+def test_kind_cannot_be_given_twice():
+    with pytest.raises(TypeError):
+        RoomSettings.scheduled_at("2026-05-01T09:30:00Z", minutes=5, adhoc=True)
+    with pytest.raises(TypeError):
+        RoomSettings.one_session(scheduled=True)
+    with pytest.raises(TypeError, match="participant"):
+        RoomSettings.one_session(participant=5)
+
+
 def test_one_session_settings_are_adhoc():
     assert RoomSettings.one_session().to_wire() == {"scheduled": False, "adhoc": True}
-    settings = RoomSettings.one_session(30, knock=True)
-    assert settings.to_wire() == {"scheduled": False, "adhoc": True, "duration": 30, "knock": True}
+    settings = RoomSettings.one_session(30, knock=True, extra={"own": 1})
+    assert settings.to_wire() == {"scheduled": False, "adhoc": True, "duration": 30, "knock": True, "own": 1}
     assert settings.is_one_session
     assert not settings.is_scheduled
 

@@ -7,9 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videoapi.errors import ValidationError
-from videoapi.models.rooms import RoomSettings
+from videoapi.models.rooms import EffectiveSettings, RoomSettings
 from videoapi.models.tokens import Role
-from videoapi.models.validation import check_conf_num, check_room, check_room_id, check_token, period_day
+from videoapi.models.validation import (
+    check_conf_num,
+    check_room,
+    check_room_id,
+    check_token,
+    names_fixed,
+    period_day,
+    without_fixed,
+)
 
 SCHEDULED = {"scheduled": True, "scheduled_time": "2030-01-31 10:00:00", "duration": "30"}
 
@@ -118,9 +126,8 @@ def test_update_requires_no_field(payload):
     [
         ({"name": ""}, "name", 10002),
         ({"owner_ref": None}, "owner_ref", 10010),
-        ({"settings": {"mode": "group"}}, "settings.mode", 10020),
-        ({"settings": {"scheduled": False}}, "settings.scheduled", 10106),
-        ({"settings": {"adhoc": True}}, "settings.adhoc", 10106),
+        ({"settings": {"mode": "p2p"}}, "settings.mode", 10019),
+        ({"settings": {"scheduled": "no"}}, "settings.scheduled", 10003),
         ({"settings": {"scheduled_time": "soon"}}, "settings.scheduled_time", 10005),
         ({"settings": {"moderators": 9}}, "settings.moderators", 10023),
         ({"settings": {"own": 9}}, "settings.own", 10009),
@@ -128,6 +135,27 @@ def test_update_requires_no_field(payload):
 )
 def test_invalid_update_is_rejected_with_the_service_code(payload, field, code):
     assert rejection(check_room, payload, partial=True) == (field, code)
+
+
+@pytest.mark.parametrize("current", [{}, {"mode": "group", "scheduled": False, "adhoc": False}])
+def test_kind_and_mode_of_an_update_are_no_change_if_they_are_those_of_the_room(current):
+    given = {"mode": "Group", "scheduled": False, "adhoc": False, "knock": True}
+    assert names_fixed(given)
+    assert without_fixed(given, EffectiveSettings(**current), validate=True) == {"knock": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "code"),
+    [
+        ({"mode": "lecture"}, "settings.mode", 10020),
+        ({"scheduled": True}, "settings.scheduled", 10106),
+        ({"adhoc": False}, "settings.adhoc", 10106),
+    ],
+)
+def test_change_of_the_kind_or_mode_is_rejected_unless_validation_is_off(given, field, code):
+    current = EffectiveSettings(mode="group", adhoc=True)
+    assert rejection(without_fixed, given, current, validate=True) == (field, code)
+    assert without_fixed(given, current, validate=False) == given
 
 
 @given(

@@ -15,10 +15,11 @@ from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome, answered, no_response, truncated
 from videoapi.protocol.routes import Options, Request, Route
 from videoapi.protocol.types import Classification, ErrorKind, Phase, Verdict
+from videoapi.resources.tokens import TOKEN
 
 
 def make_request(route: Route = routes.GET_ROOM) -> Request:
-    decoder = ResponseDecoder("token", str) if route is routes.CREATE_TOKEN else ResponseDecoder("room", Room)
+    decoder = TOKEN if route is routes.CREATE_TOKEN else ResponseDecoder("room", Room)
     return Request(
         route=route,
         path="/rooms/64f0canary",

@@ -11,7 +11,7 @@ from videoapi.cli.spreadsheet import BadInput
 from videoapi.errors import ValidationError
 from videoapi.models.fields import field_types
 from videoapi.models.rooms import RoomSpec
-from videoapi.models.settings import RoomSettings
+from videoapi.models.settings import EffectiveSettings
 
 SPEC_FIELDS: Final = frozenset(field.name for field in attrs.fields(RoomSpec))
 _COLUMNS: Final = ("name", "owner_ref", "key", "sip")
@@ -56,7 +56,7 @@ def spec_of_cells(cells: Mapping[str, str]) -> RoomSpec:
 
 
 def _setting(column: str, text: str) -> Any:
-    hint = field_types(RoomSettings).get(column.removeprefix("settings."))
+    hint = field_types(EffectiveSettings).get(column.removeprefix("settings."))
     kinds = get_args(hint) or (hint,)
     if bool in kinds and (len(kinds) == 2 or text.lower() in _TRUTHS):
         return _truth(column, text)
@@ -99,7 +99,7 @@ def check_columns(header: Sequence[str], key_column: str | None = None) -> None:
     for column in filter(None, ("name", key_column)):
         if column not in header:
             raise missing_column(column, header)
-    known = field_types(RoomSettings)
+    known = field_types(EffectiveSettings)
     for column in header:
         if column in (*_COLUMNS, key_column) or (column.startswith(_GROUPS[1]) and len(column) > len(_GROUPS[1])):
             continue

@@ -1,8 +1,7 @@
 """The base of all models: unknown fields, conversion, and a repr that redacts secrets."""
 
-import enum
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar, cast
 
 import attrs
 import msgspec
@@ -18,29 +17,6 @@ Where = tuple[str | int, ...]
 """The path of a model inside a JSON text: keys and list indexes."""
 
 
-class Unset(enum.Enum):
-    """The type of `UNSET`."""
-
-    UNSET = "UNSET"
-
-    def __bool__(self) -> Literal[False]:
-        return False
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-    # Unset and absent mean the same, so written settings equal those that the service returns.
-    def __eq__(self, other: object) -> bool:
-        return other is None or other is self
-
-    def __hash__(self) -> int:
-        return hash(None)
-
-
-UNSET: Final = Unset.UNSET
-"""The value of a setting that was not given; it is not sent."""
-
-
 class UnknownFields(Protocol):
     """The source of the unknown fields of decoded models."""
 
@@ -49,13 +25,22 @@ class UnknownFields(Protocol):
         ...
 
 
+if TYPE_CHECKING:
+    Kept = tuple[UnknownFields, Where] | Mapping[str, Any] | None
+else:
+    # The decoder fills attrs fields from the response: no value of a response, except null, has this type.
+    Kept = type(None)
+
+
 class Model:
     """A frozen object of the API.
 
-    `==` compares the known fields. The repr shows the fields that have a value and redacts secrets.
+    `==` and `hash` use the known fields, so that a copy, a pickled object and an object that was read with
+    `extra=True` equal the original. The repr shows the fields that have a value and redacts secrets.
     """
 
-    # _extra is set after decoding. It is not an attrs field, so that no response can fill it.
+    # _extra is set after decoding. Models that can be sent have it as an attrs field as well, so that
+    # `attrs.evolve` keeps it. Records do not: each absent field costs the typed decoder as much as a present one.
     __slots__ = ("__weakref__", "_extra")
 
     # Whether a value that does not fit its optional field goes to `extra` (the field reads None)
@@ -66,7 +51,10 @@ class Model:
     # Envelope keys to exclude from `extra`, for an object that is the whole body.
     envelope: ClassVar[frozenset[str]] = frozenset()
 
-    _extra: tuple[UnknownFields, Where] | dict[str, Any]
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # attrs keeps a hash that the class itself defines; its own would fail for a field with a mapping.
+        cls.__hash__ = cls.__hash__  # type: ignore[method-assign]
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -87,7 +75,7 @@ class Model:
         wire: dict[str, Any] = {}
         for name, is_part in wire_fields(type(self)):
             value = plain(getattr(self, name))
-            if value is None or value is UNSET or (is_part and not value):
+            if value is None or (is_part and not value):
                 continue
             wire[name] = value
         wire.update(self._extra_fields() or {})
@@ -116,10 +104,9 @@ class Model:
                 f"Not a valid {cls.__name__}: {error.reason}.", field=error.location or None
             ) from None
 
-    def _extra_fields(self) -> dict[str, Any] | None:
-        try:
-            kept = self._extra
-        except AttributeError:
+    def _extra_fields(self) -> Mapping[str, Any] | None:
+        kept: Kept = getattr(self, "_extra", None)
+        if kept is None:
             return {} if self.composed else None
         if isinstance(kept, tuple):
             source, where = kept
@@ -127,11 +114,14 @@ class Model:
             set_extra(self, kept)
         return kept
 
+    def __hash__(self) -> int:
+        return hash((type(self), *(hashable(getattr(self, name)) for name, _ in wire_fields(type(self)))))
+
     def __repr__(self) -> str:
         shown: list[str] = []
         for field in attrs.fields(cast(Any, type(self))):
             value = getattr(self, field.name)
-            if value is None or value is UNSET:
+            if value is None or field.repr is False:
                 continue
             show = field.repr if callable(field.repr) else repr
             shown.append(f"{field.name}={show(value)}")
@@ -152,24 +142,34 @@ class Model:
 
 def sparse(cls: type[_M]) -> type[_M]:
     """Decorate a model so that it decodes faster when most of its fields are absent."""
-    return often_absent(*(name for name, is_part in wire_fields(cls) if not is_part))(cls)
+    kept = ("_extra",) if "_extra" in attrs.fields_dict(cast(Any, cls)) else ()
+    return often_absent(*(name for name, is_part in wire_fields(cls) if not is_part), *kept)(cls)
 
 
 # The slot's setter: frozen classes reject assignment, and this is the fastest way around that.
-set_extra: Callable[[Model, tuple[UnknownFields, Where] | dict[str, Any]], None] = cast(Any, Model)._extra.__set__
+set_extra: Callable[[Model, Kept], None] = cast(Any, Model)._extra.__set__
 
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON types, with models at any depth converted and unset values omitted."""
+    """Return a value as JSON types, with models at any depth converted."""
     if type(value) is dict and _SCALARS.issuperset(map(type, value.values())):
         return dict(value)
     if isinstance(value, Model):
         return value.to_dict()
     if isinstance(value, Mapping):
-        return {name: plain(item) for name, item in value.items() if item is not UNSET}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    return value
+
+
+def hashable(value: Any) -> Any:
+    """Return a value that can be hashed, equal for equal values: mappings and lists at any depth are replaced."""
+    if isinstance(value, Mapping):
+        return frozenset((name, hashable(item)) for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return tuple(hashable(item) for item in value)
     return value

@@ -12,7 +12,7 @@ from videoapi.models.base import Model
 from videoapi.models.flat import COLUMNS, Cell, flat_row
 from videoapi.models.redaction import redact
 from videoapi.models.rooms import Sip
-from videoapi.models.settings import RoomSettings
+from videoapi.models.settings import EffectiveSettings
 from videoapi.models.times import parse_time
 
 # The bounds reject "nan" and "inf", which the typed decoder would accept as numbers.
@@ -29,7 +29,7 @@ class RoomDetails(Model):
     name: str | None = None
     owner_ref: str | None = None
     service_id: str | None = None
-    settings: RoomSettings | None = None
+    settings: EffectiveSettings | None = None
     sip: Sip | bool | None = None
     data: dict[str, Any] | str | None = None
     created: str | None = None

@@ -19,6 +19,7 @@ from videoapi.models.extra import ExtraSource
 from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
 from videoapi.models.strict_json import DecodeError, loads
+from videoapi.models.tokens import IssuedToken
 
 __all__ = ["MISSING", "DecodeError", "RecordDecoder", "ResponseDecoder", "encode"]
 
@@ -67,14 +68,15 @@ class ResponseDecoder(Generic[T]):
         key: The key of the payload, next to `result`; None if the whole body is the payload.
         model: The type to build: a model, `str`, or `NoneType` for no payload.
         many: Whether the payload is a list. Null and absent lists read as empty.
+        once: The key that the fast decoder must not see twice, next to `result`; by default `key`.
     """
 
-    def __init__(self, key: str | None, model: type[T], many: bool = False) -> None:
+    def __init__(self, key: str | None, model: type[T], many: bool = False, *, once: str | None = None) -> None:
         self.key = key
         self.model = model
         self.many = many
         self._where: tuple[str, ...] = () if key is None else (key,)
-        self.quoted = f'"{key}"'.encode()
+        self.quoted = f'"{once or key or "result"}"'.encode()
 
     def fast(self, body: bytes) -> tuple[object, T | list[T] | None]:
         """Decode a complete body with the typed decoder.
@@ -284,7 +286,7 @@ def _check_sound(item: object) -> None:
     if isinstance(item, Room):
         if not is_id(item.room_id):
             raise DecodeError("is not an ID", "room_id")
-    elif item == "":
+    elif item == "" or (isinstance(item, IssuedToken) and not item.token):
         raise DecodeError("is empty")
 
 

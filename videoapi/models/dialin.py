@@ -4,20 +4,31 @@ from typing import Any, ClassVar
 
 import attrs
 
-from videoapi.models.base import Model
+from videoapi.models.base import Kept, Model
 from videoapi.models.redaction import redact
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class DialInNumber(Model):
-    """A dial-in telephone number. Source: docs/contract.md 5.5."""
+    """A dial-in telephone number.
 
+    Brackets say how a field is known: see `RoomSettings`.
+
+    Attributes:
+        country: The name of the country. [doc]
+        country_code: The country's code; whether that of telephony or of ISO 3166 is unknown. [doc, unknown]
+        phone: The number to call. [doc]
+        toll: Whether the caller pays; false for a toll-free number. [doc]
+    """
+
+    # Source: docs/contract.md 5.5.
     lenient: ClassVar[bool] = True
 
     country: str | None = None
     country_code: str | None = None
     phone: str | None = None
     toll: bool | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def toll_free(self) -> bool | None:
@@ -27,8 +38,19 @@ class DialInNumber(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class DialInSip(Model):
-    """The account's SIP access. The repr redacts its secrets. Source: docs/contract.md 5.5."""
+    """The account's SIP access. The repr redacts its secrets.
 
+    Brackets say how a field is known: see `RoomSettings`.
+
+    Attributes:
+        server_url: The address of the SIP server. [doc]
+        username: The user of the SIP account. [doc]
+        password: The password of the SIP account. [doc]
+        sig_servers: The signaling servers, as received; their form is unknown. [doc, unknown]
+        media_servers: The media servers, as received; their form is unknown. [doc, unknown]
+    """
+
+    # Source: docs/contract.md 5.5.
     lenient: ClassVar[bool] = True
 
     server_url: str | None = None
@@ -36,21 +58,39 @@ class DialInSip(Model):
     password: str | None = attrs.field(default=None, repr=redact)
     sig_servers: tuple[Any, ...] | None = None
     media_servers: tuple[Any, ...] | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class DialInSettings(Model):
-    """The enabled ways to dial in. Source: docs/contract.md 5.5."""
+    """The enabled ways to dial in.
 
+    Attributes:
+        sip: Whether rooms can be joined by SIP. [doc]
+    """
+
+    # Source: docs/contract.md 5.5.
     lenient: ClassVar[bool] = True
 
     sip: bool | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class DialIn(Model):
-    """Telephone access to the account's rooms. Source: docs/contract.md 5.5."""
+    """Telephone access to the account's rooms.
 
+    Brackets say how a field is known: see `RoomSettings`.
+
+    Attributes:
+        _id: The ID of this entry; read it as `dialin_id`. [doc]
+        app_key: A key of the account. The repr redacts it. [doc]
+        settings: The enabled ways to dial in. [doc]
+        sip: SIP access. [doc]
+        dialin: The telephone numbers; `numbers` is never None. [doc]
+    """
+
+    # Source: docs/contract.md 5.5.
     lenient: ClassVar[bool] = True
     envelope: ClassVar[frozenset[str]] = frozenset({"result"})
 
@@ -59,6 +99,7 @@ class DialIn(Model):
     settings: DialInSettings | None = None
     sip: DialInSip | None = None
     dialin: tuple[DialInNumber, ...] | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def dialin_id(self) -> str | None:

@@ -20,9 +20,8 @@ def rebuild(cls: type[_M], fields: Mapping[str, Any], kept: dict[str, Any] | Non
     instance = cls.__new__(cls)
     for name, put, default, make in _slots(cls):
         put(instance, fields[name] if name in fields else make() if make is not None else default)
-    if kept is not None:
-        # A frozen class rejects plain assignment.
-        object.__setattr__(instance, "_extra", kept)
+    # A frozen class rejects plain assignment.
+    object.__setattr__(instance, "_extra", kept)
     return instance
 
 
@@ -47,13 +46,18 @@ def parts(cls: Any) -> dict[str, type[Any]]:
 def field_types(cls: Any) -> dict[str, Any]:
     """Return the type of each attrs field, in order."""
     hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in attrs.fields(cls)}
+    return {field.name: hints[field.name] for field in _fields(cls)}
 
 
 @_cached_per_class
 def wire_fields(cls: Any) -> tuple[tuple[str, bool], ...]:
     # (name, whether it has a factory). A part with a factory is never None; it is empty if absent.
-    return tuple((field.name, _factory(field) is not None) for field in attrs.fields(cls))
+    return tuple((field.name, _factory(field) is not None) for field in _fields(cls))
+
+
+def _fields(cls: Any) -> "list[attrs.Attribute[Any]]":
+    # _extra holds the unknown fields: it is a field for `attrs.evolve` only.
+    return [field for field in attrs.fields(cls) if field.name != "_extra"]
 
 
 @_cached_per_class
@@ -66,7 +70,7 @@ def _slots(cls: Any) -> tuple[tuple[str, Callable[[Any, Any], None], Any, Callab
             None if field.default is attrs.NOTHING else field.default,
             _factory(field),
         )
-        for field in attrs.fields(cls)
+        for field in _fields(cls)
     )
 
 

@@ -6,21 +6,16 @@ from typing import Any, ClassVar
 
 import attrs
 
+from videoapi.errors import ValidationError
 from videoapi.models.absent import often_absent
-from videoapi.models.base import Model, plain, sparse
+from videoapi.models.base import Kept, Model, hashable, plain, sparse
 from videoapi.models.redaction import redact
-from videoapi.models.settings import (
-    UNSET,
-    LiveRecording,
-    LiveTranscription,
-    RoleBasedRecording,
-    RoomSettings,
-    Unset,
-)
+from videoapi.models.setting_parts import LiveRecording, LiveTranscription, RoleBasedRecording
+from videoapi.models.settings import EffectiveSettings, RoomSettings
 from videoapi.models.times import parse_time
 
 __all__ = [
-    "UNSET",
+    "EffectiveSettings",
     "LiveRecording",
     "LiveTranscription",
     "RoleBasedRecording",
@@ -28,15 +23,28 @@ __all__ = [
     "RoomSettings",
     "RoomSpec",
     "Sip",
-    "Unset",
 ]
 
 
 @sparse
 @attrs.frozen(repr=False, kw_only=True)
 class Sip(Model):
-    """Telephone (SIP) access to a room. Source: docs/contract.md 4.3."""
+    """Telephone (SIP) access to a room.
 
+    Brackets say how a field is known: see `RoomSettings`.
+
+    Args:
+        enabled: Whether the room can be joined by telephone. [doc, wire]
+        pin: The PIN that a caller enters, as a number or text. The repr redacts it. [doc]
+        meeting_id: The ID that a caller enters, as a number or text. [doc]
+        uri: The SIP address. An older field, like those that follow. [wire]
+        name: The name of the SIP account. [wire]
+        auth: The user of the SIP account, probably. The repr redacts it. [wire, unknown]
+        secret: The password of the SIP account, probably. The repr redacts it. [wire, unknown]
+        proxy: The SIP proxy. [wire]
+    """
+
+    # Source: docs/contract.md 4.3.
     lenient: ClassVar[bool] = True
 
     enabled: bool | None = None
@@ -47,23 +55,41 @@ class Sip(Model):
     auth: str | None = attrs.field(default=None, repr=redact)
     secret: str | None = attrs.field(default=None, repr=redact)
     proxy: str | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
-@often_absent("updated", "configured_media_zone", "isMediaServerAvailable", "enablexControllerId")
+@often_absent("updated", "configured_media_zone", "isMediaServerAvailable", "enablexControllerId", "_extra")
 @attrs.frozen(repr=False, kw_only=True)
 class Room(Model):
     """A room of the account. Optional fields that the response lacks read None.
 
-    Source: docs/contract.md 4.3, 4.4, 4.5.
+    Brackets say how a field is known: see `RoomSettings`.
+
+    Attributes:
+        room_id: The room's ID, 24 hexadecimal digits. [wire]
+        name: The room's name. [doc, wire]
+        owner_ref: Your own reference, as given on creation; otherwise the one that the client generated. [doc]
+        service_id: The project's ID, 24 hexadecimal digits; missing from older responses. [wire]
+        settings: The settings in effect. Lists may contain fewer of them; that is unknown. [wire]
+        sip: Telephone access, as an object, or true or false. [doc, wire]
+        data: Your own keys, stored with the room. [doc]
+        created: When the room was created, ISO 8601 in UTC; `created_at` is the same as a datetime. [wire]
+        updated: When the room was last changed, ISO 8601 in UTC; missing before the first change. [wire]
+        configured_media_zone: The region of the media servers; its difference from `settings.media_zone` is
+            unknown. [code, unknown]
+        isMediaServerAvailable: Whether a media server is available; also `media_server_available`. [wire]
+        enablexControllerId: The media controller that last ran the room; missing before the first join; also
+            `controller_id`. [wire]
     """
 
+    # Source: docs/contract.md 4.3, 4.4, 4.5.
     lenient: ClassVar[bool] = True
 
     room_id: str
     name: str | None = None
     owner_ref: str | None = None
     service_id: str | None = None
-    settings: RoomSettings = attrs.field(factory=RoomSettings._empty)
+    settings: EffectiveSettings = attrs.field(factory=EffectiveSettings)
     sip: Sip | bool | None = None
     data: dict[str, Any] | str | None = None
     created: str | None = None
@@ -71,6 +97,7 @@ class Room(Model):
     configured_media_zone: str | None = None
     isMediaServerAvailable: bool | None = None  # noqa: N815 - as on the wire
     enablexControllerId: str | None = None  # noqa: N815 - as on the wire
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def created_at(self) -> datetime | None:
@@ -114,8 +141,18 @@ class RoomSpec:
     key: Any = None
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the request body, without omitted fields. Source: docs/contract.md 4.2."""
+        """Return the request body, without omitted fields.
+
+        Raises:
+            ValidationError: If `settings` are those that the service returned.
+        """
+        # Source: docs/contract.md 4.2.
         settings = self.settings
+        if isinstance(settings, EffectiveSettings):
+            raise ValidationError(
+                "settings are those of a room, as the service returned them; give settings.to_request().",
+                field="settings",
+            )
         settings = settings.to_wire() if isinstance(settings, RoomSettings) else plain(settings)
         body: dict[str, Any] = {"name": self.name, "settings": settings or {}}
         if self.owner_ref is not None:
@@ -125,3 +162,7 @@ class RoomSpec:
         if self.data is not None:
             body["data"] = plain(self.data)
         return body
+
+    def __hash__(self) -> int:
+        # The generated one would fail for a mapping.
+        return hash((type(self), hashable(attrs.astuple(self, recurse=False))))

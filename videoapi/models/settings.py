@@ -1,92 +1,64 @@
-"""Room settings: one class for reading and writing."""
+"""Room settings: `RoomSettings` for requests, `EffectiveSettings` in responses."""
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack, cast, get_args
 
 import attrs
 
 from videoapi.errors import ValidationError
-from videoapi.models.base import UNSET, Model, Unset, sparse
-from videoapi.models.fields import field_types, rebuild
+from videoapi.models.base import Kept, Model, hashable, plain, sparse
+from videoapi.models.descriptions import described_like
+from videoapi.models.fields import field_types
 from videoapi.models.redaction import redact_url
+from videoapi.models.setting_parts import LiveRecording, LiveTranscription, OtherSettings, RoleBasedRecording
 from videoapi.models.times import in_utc, parse_time, wire_time
 
-__all__ = ["UNSET", "LiveRecording", "LiveTranscription", "RoleBasedRecording", "RoomSettings", "Unset"]
+
+class _Settings(Model):
+    """What requested and effective settings have in common."""
+
+    __slots__ = ()
+
+    scheduled: bool | None
+    adhoc: bool | None
+    scheduled_time: str | None
+    wait_for_moderator: bool | None
+    wait_moderator: bool | None
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the room opens at a set time."""
+        return self.scheduled is True
+
+    @property
+    def is_one_session(self) -> bool:
+        """Whether the service deletes the room after use."""
+        return self.adhoc is True and not self.is_scheduled
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether the room exists until it is deleted by a request."""
+        return not self.is_scheduled and not self.is_one_session
+
+    @property
+    def starts_at(self) -> datetime | None:
+        """The start of a scheduled room (aware, UTC); None for other kinds."""
+        return parse_time(self.scheduled_time) if self.is_scheduled else None
+
+    @property
+    def waits_for_moderator(self) -> bool:
+        """Whether others wait until a moderator joins, under either name of the setting."""
+        return self.wait_for_moderator is True or self.wait_moderator is True
+
+    @property
+    def extra_keys(self) -> frozenset[str]:
+        """The names of white-label settings; empty if unknown fields were not kept."""
+        return frozenset(self._extra_fields() or ())
 
 
-@attrs.frozen(repr=False, kw_only=True)
-class LiveRecording(Model):
-    """Recording of a composed view during the session. Source: docs/contract.md 4.2."""
-
-    lenient: ClassVar[bool] = True
-
-    auto_recording: bool | None = None
-    url: str | None = attrs.field(default=None, repr=redact_url)
-
-
-@attrs.frozen(repr=False, kw_only=True)
-class LiveTranscription(Model):
-    """Transcription during the session. Source: docs/contract.md 4.2."""
-
-    lenient: ClassVar[bool] = True
-
-    language: str | None = None
-    auto_transcribe: bool | None = None
-    enable: bool | None = None
-
-
-@attrs.frozen(repr=False, kw_only=True)
-class RoleBasedRecording(Model):
-    """What is recorded per role: `audio` or `audiovideo`. Source: docs/contract.md 4.2."""
-
-    lenient: ClassVar[bool] = True
-
-    moderator: str | None = None
-    participant: str | None = None
-
-
-class SettingsFields(TypedDict, total=False):
-    """The arguments of `RoomSettings`. Numbers may also be text, and parts mappings."""
-
-    description: str | Unset | None
-    mode: str | Unset | None
-    scheduled: bool | Unset | None
-    adhoc: bool | Unset | None
-    scheduled_time: str | Unset | None
-    duration: int | str | Unset | None
-    moderators: int | str | Unset | None
-    participants: int | str | Unset | None
-    audiences: int | str | Unset | None
-    send_audiences_stats: bool | Unset | None
-    hls_view_url: str | Unset | None
-    auto_recording: bool | Unset | None
-    screen_share: bool | Unset | None
-    canvas: bool | Unset | None
-    knock: bool | Unset | None
-    wait_for_moderator: bool | Unset | None
-    wait_moderator: bool | Unset | None
-    quality: str | Unset | None
-    billing_code: str | int | Unset | None
-    abwd: bool | Unset | None
-    facex: bool | Unset | None
-    active_talker: bool | Unset | None
-    max_active_talkers: int | str | Unset | None
-    single_file_recording: bool | Unset | None
-    role_based_recording: RoleBasedRecording | Mapping[str, Any] | str | Unset | None
-    live_recording: LiveRecording | Mapping[str, Any] | bool | Unset | None
-    live_transcription: LiveTranscription | Mapping[str, Any] | bool | Unset | None
-    media_zone: str | Unset | None
-    watermark: bool | Unset | None
-    media_configuration: str | Unset | None
-    encryption: bool | Unset | None
-    viewers: int | str | Unset | None
-    peep: bool | Unset | None
-    aor: str | Unset | None
-
-
-class _Written(Model):
-    """Written settings, stored as a mapping of the given values so that they are cheap to build and send."""
+class _Given(_Settings):
+    """Requested settings, stored as a mapping of the given values so that they are cheap to build and send."""
 
     __slots__ = ("_given",)
 
@@ -95,24 +67,217 @@ class _Written(Model):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            # Only called for empty slots; read settings have none.
-            if name in _NAMES:
-                return self._given.get(name, UNSET)
+            # Only called for empty slots, which is what all settings are.
+            if name in _KNOWN:
+                return self._given.get(name)
             raise AttributeError(f"{type(self).__name__} has no {name!r}", name=name, obj=self)
 
 
-@sparse
-@attrs.frozen(repr=False, init=False)
-class RoomSettings(_Written):
-    """The settings of a room.
+@attrs.frozen(repr=False, eq=False, kw_only=True)
+class RoomSettings(_Given):
+    """The settings that you request for a room.
 
-    A setting that was not given is `UNSET` and not sent; an explicit None is sent as null.
-    In settings that were read, a setting that the response lacks reads None.
+    A setting that you do not give reads None and is not sent: a new room gets the service's default, and an
+    update leaves the setting unchanged. To send a null, name the setting in `extra`: `extra={"description": None}`.
     A room is permanent by default; `scheduled_at` and `one_session` are for the other two kinds.
 
-    Source: docs/contract.md 4.1, 4.2.
+    Two requests are equal if they send the same. Brackets say how a field is known: [wire] was seen in traffic of
+    the service, [doc] is stated in its documentation, [code] was found in programs that call it, and the effect of
+    [unknown] is not documented.
+
+    Args:
+        description: Free text; an empty one is not returned. [doc, wire]
+        mode: `group` (default) or `lecture`, in which only moderators publish. Cannot be changed later. [doc]
+        scheduled: Whether the room opens at `scheduled_time`; false by default. Cannot be changed later. [doc]
+        adhoc: Whether the service deletes the room after use; false by default. Cannot be changed later. [doc]
+        scheduled_time: The start of a scheduled room in UTC, `YYYY-MM-DD HH:MM:SS`, in the future. [doc, wire]
+        duration: Minutes, above 0: how long a scheduled room is open, or how long a one-session room exists after
+            its first session has started. [doc] No effect in a permanent room. [wire]
+        moderators: Most moderators at once, 1 to 5; 1 by default. [doc]
+        participants: Most participants at once, not counting moderators; 0 (default) is unlimited. [doc, code]
+        audiences: Most users of the role `audience`; requires a subscription. [doc]
+        send_audiences_stats: Whether statistics of the audience are sent; to whom is unknown. [code]
+        hls_view_url: The HTTPS address of the page that is shown in an HLS stream; `DEFAULT` by default. The repr
+            omits the query. [doc]
+        auto_recording: Whether recording starts with the session; false by default. [doc]
+        screen_share: Whether users can share their screen; true by default. [doc, wire]
+        canvas: Whether users can share a canvas; false by default. [doc, wire]
+        knock: Whether a moderator admits each user; false by default. [doc]
+        wait_for_moderator: Whether others wait until a moderator joins; false by default. [doc]
+        wait_moderator: The older name of `wait_for_moderator`. [wire]
+        quality: The highest video quality: `HD`, `SD` or `LD`, at most the project's, which is the default. [doc]
+        billing_code: Your own code for billing. [doc, code]
+        abwd: Whether bandwidth is detected and quality adapted to it; true by default. [doc]
+        facex: Whether faces are analyzed; true by default. [doc]
+        active_talker: Whether the users who talk are determined; true by default. An older setting. [wire]
+        max_active_talkers: Most talking users that are shown at once, 1 to 16; 6 by default. [doc, wire]
+        single_file_recording: Whether a session is recorded to a single file; false by default. [doc]
+        role_based_recording: What is recorded per role: `RoleBasedRecording` or a mapping. [doc]
+        live_recording: Recording of a composed view: `LiveRecording`, a mapping, or true or false. [doc]
+        live_transcription: Transcription: `LiveTranscription`, a mapping, or true or false. Requires a
+            subscription. [doc]
+        media_zone: The region of the media servers: `IN`, `SG`, `US`, or `XX` (default: the service
+            decides). [doc, wire]
+        watermark: Whether a watermark is shown; false by default. [doc]
+        media_configuration: Seen in responses as `default`. [wire, unknown]
+        encryption: Seen in responses. [code, unknown]
+        viewers: Seen in responses; probably the most users of the role `viewer`. [code, unknown]
+        peep: Named only by an error code of the service. [doc, unknown]
+        aor: Named only by an error code of the service, as a SIP URI. [doc, unknown]
+        extra: A white-label's own settings by API field name, and settings to send as null. A setting that is also
+            given as an argument is sent as in the argument.
     """
 
+    # Source: docs/contract.md 4.1, 4.2.
+    composed: ClassVar[bool] = True
+
+    description: str | None = None
+    mode: str | None = None
+    scheduled: bool | None = None
+    adhoc: bool | None = None
+    scheduled_time: str | None = None
+    duration: int | str | None = None
+    moderators: int | str | None = None
+    participants: int | str | None = None
+    audiences: int | str | None = None
+    send_audiences_stats: bool | None = None
+    hls_view_url: str | None = attrs.field(default=None, repr=redact_url)
+    auto_recording: bool | None = None
+    screen_share: bool | None = None
+    canvas: bool | None = None
+    knock: bool | None = None
+    wait_for_moderator: bool | None = None
+    wait_moderator: bool | None = None
+    quality: str | None = None
+    billing_code: str | int | None = None
+    abwd: bool | None = None
+    facex: bool | None = None
+    active_talker: bool | None = None
+    max_active_talkers: int | str | None = None
+    single_file_recording: bool | None = None
+    role_based_recording: RoleBasedRecording | Mapping[str, Any] | str | None = None
+    live_recording: LiveRecording | Mapping[str, Any] | bool | None = None
+    live_transcription: LiveTranscription | Mapping[str, Any] | bool | None = None
+    media_zone: str | None = None
+    watermark: bool | None = None
+    media_configuration: str | None = None
+    encryption: bool | None = None
+    viewers: int | str | None = None
+    peep: bool | None = None
+    aor: str | None = None
+    _extra: Mapping[str, Any] | None = attrs.field(default=None, alias="extra", repr=False)
+
+    # Type checkers see the arguments that attrs would generate.
+    if not TYPE_CHECKING:
+
+        def __init__(self, *, extra: Mapping[str, Any] | None = None, **given: Any) -> None:
+            # Through a set, which takes half the time of comparing the keys.
+            if not _KNOWN.issuperset(given):
+                unknown = ", ".join(sorted(given.keys() - _KNOWN))
+                raise TypeError(f"RoomSettings has no {unknown}; give a white-label's own settings as extra={{...}}.")
+            if None in given.values():
+                given = {name: value for name, value in given.items() if value is not None}
+            _put_given(self, given)
+            _put_extra(self, dict(extra) if extra else {})
+
+    @classmethod
+    def scheduled_at(
+        cls,
+        when: datetime | str,
+        *,
+        minutes: int,
+        extra: Mapping[str, Any] | None = None,
+        **settings: Unpack[OtherSettings],
+    ) -> Self:
+        """Return settings for a scheduled room, open from 15 minutes before its start until its end.
+
+        Args:
+            when: The start, as an aware datetime or ISO 8601 text with a time zone.
+            minutes: The duration in minutes from the start; at least 1.
+            extra: As in `RoomSettings`.
+            settings: Any other settings.
+
+        Raises:
+            ValidationError: If `when` is not a time with a zone, or `minutes` is not a positive integer.
+        """
+        # Source: docs/contract.md 4.1.
+        _check_minutes(minutes)
+        time = wire_time(_aware(when))
+        return cls(scheduled=True, adhoc=False, scheduled_time=time, duration=minutes, extra=extra, **settings)
+
+    @classmethod
+    def one_session(
+        cls,
+        minutes: int | None = None,
+        *,
+        extra: Mapping[str, Any] | None = None,
+        **settings: Unpack[OtherSettings],
+    ) -> Self:
+        """Return settings for a room that the service deletes after use.
+
+        Args:
+            minutes: If None, the room is deleted when its first session ends; otherwise this many
+                minutes after its first session started, regardless of the number of sessions.
+            extra: As in `RoomSettings`.
+            settings: Any other settings.
+
+        Raises:
+            ValidationError: If `minutes` is not a positive integer.
+        """
+        # Source: docs/contract.md 4.1.
+        if minutes is not None:
+            _check_minutes(minutes)
+        return cls(scheduled=False, adhoc=True, duration=minutes, extra=extra, **settings)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Build settings from the result of `to_dict`, or from parsed JSON.
+
+        Args:
+            fields: Values by API field name. Unknown ones, nulls and values that do not fit go to `extra`.
+
+        Raises:
+            ValidationError: If `fields` is not a mapping.
+        """
+        if not isinstance(fields, Mapping):
+            raise ValidationError(f"Not a valid {cls.__name__}: expected an object.")
+        read = EffectiveSettings.from_dict(fields)._values()
+        given = {name: _as_written(name, fields[name], value) for name, value in read.items()}
+        return cls(extra={name: value for name, value in fields.items() if name not in given}, **given)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the settings to send, by API field name."""
+        given, extra = self._given, self._extra or {}
+        if not extra and _SCALARS.issuperset(map(type, given.values())):
+            return dict(given)
+        wire: dict[str, Any] = plain(given)
+        return wire | {name: plain(value) for name, value in extra.items() if name not in wire}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings to send, as `to_wire` does."""
+        return self.to_wire()
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_wire() == other.to_wire() if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((type(self), hashable(self.to_wire())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _build, (type(self), self._given, self._extra)
+
+
+@sparse
+@described_like(RoomSettings)
+@attrs.frozen(repr=False, kw_only=True)
+class EffectiveSettings(_Settings):
+    """The settings of a room as the service returns them, including the defaults that it fills in.
+
+    A setting that the response lacks reads None. To change settings, or to create another room with them, call
+    `to_request()`. Brackets say how a field is known: see `RoomSettings`.
+    """
+
+    # Source: docs/contract.md 4.1, 4.2, 4.3.
     lenient: ClassVar[bool] = True
 
     description: str | None = None
@@ -149,112 +314,38 @@ class RoomSettings(_Written):
     viewers: int | None = None
     peep: bool | None = None
     aor: str | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
-    def __init__(self, *, extra: Mapping[str, Any] | None = None, **given: Unpack[SettingsFields]) -> None:
-        # Through sets, which take half the time of comparing the keys and searching the values.
-        if not _KNOWN.issuperset(given):
-            unknown = ", ".join(sorted(given.keys() - _NAMES.keys()))
-            raise TypeError(f"RoomSettings has no {unknown}; give a white-label's own settings as extra={{...}}.")
-        if not _UNSET.isdisjoint(map(type, given.values())):
-            given = {name: value for name, value in given.items() if value is not UNSET}  # type: ignore[assignment]
-        _put_given(self, given)
-        _set_extra(self, dict(extra) if extra else {})
+    def to_request(self) -> RoomSettings:
+        """Return these settings as a request, to be changed with `attrs.evolve` and sent.
 
-    @classmethod
-    def scheduled_at(cls, when: datetime | str, *, minutes: int, **fields: Any) -> Self:
-        """Return settings for a scheduled room, open from 15 minutes before its start until its end.
-
-        Args:
-            when: The start, as an aware datetime or ISO 8601 text with a time zone.
-            minutes: The duration in minutes from the start; at least 1.
-            fields: Any other settings.
-
-        Raises:
-            ValidationError: If `when` is not a time with a zone, or `minutes` is not a positive integer.
-
-        Source: docs/contract.md 4.1.
+        A room keeps its kind and mode: `rooms.update` does not send them if they are those of the room.
+        Settings that this version does not know are included if they were kept: read a list with `extra=True`.
         """
-        _check_minutes(minutes)
-        time = wire_time(_aware(when))
-        return cls(scheduled=True, adhoc=False, scheduled_time=time, duration=minutes, **fields)
+        return RoomSettings(extra=self._extra_fields(), **self._values())
 
-    @classmethod
-    def one_session(cls, minutes: int | None = None, **fields: Any) -> Self:
-        """Return settings for a room that the service deletes after use.
-
-        Args:
-            minutes: If None, the room is deleted when its first session ends; otherwise this many
-                minutes after its first session started, regardless of the number of sessions.
-            fields: Any other settings.
-
-        Raises:
-            ValidationError: If `minutes` is not a positive integer.
-
-        Source: docs/contract.md 4.1.
-        """
-        if minutes is None:
-            return cls(scheduled=False, adhoc=True, **fields)
-        _check_minutes(minutes)
-        return cls(scheduled=False, adhoc=True, duration=minutes, **fields)
-
-    @classmethod
-    def _empty(cls) -> Self:
-        """Return the settings of a response without any, with None in every field."""
-        return rebuild(cls, {}, None)
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether the room opens at a set time."""
-        return self.scheduled is True
-
-    @property
-    def is_one_session(self) -> bool:
-        """Whether the service deletes the room after use."""
-        return self.adhoc is True and not self.is_scheduled
-
-    @property
-    def is_permanent(self) -> bool:
-        """Whether the room exists until it is deleted by a request."""
-        return not self.is_scheduled and not self.is_one_session
-
-    @property
-    def starts_at(self) -> datetime | None:
-        """The start of a scheduled room (aware, UTC); None for other kinds."""
-        return parse_time(self.scheduled_time) if self.is_scheduled else None
-
-    @property
-    def waits_for_moderator(self) -> bool:
-        """Whether others wait until a moderator joins, under either name of the setting."""
-        return self.wait_for_moderator is True or self.wait_moderator is True
-
-    @property
-    def extra_keys(self) -> frozenset[str]:
-        """The names of white-label settings; empty if unknown fields were not kept."""
-        return frozenset(self._extra_fields() or ())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings by API field name; of written settings, only those that were given."""
-        values = [(name, getattr(self, name)) for name in field_types(RoomSettings)]
-        # Only written settings contain UNSET; a None in them was given explicitly and means null.
-        written = any(value is UNSET for _, value in values)
-        nulls = {name: None for name, value in values if written and value is None}
-        return nulls | super().to_dict()
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return the settings to send: `to_dict`, with a fast path for plain written settings."""
-        given = getattr(self, "_given", _NAMES)
-        # Every field is given only in settings evolved from read ones, where None means absent.
-        if len(given) == len(_NAMES) or self._extra or not _SCALARS.issuperset(map(type, given.values())):
-            return self.to_dict()
-        return dict(given)
+    def _values(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in field_types(EffectiveSettings)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
-_NAMES: Final = dict.fromkeys(field_types(RoomSettings))
-_KNOWN: Final = frozenset(_NAMES)
-_UNSET: Final = frozenset({Unset})
-_put_given: Final = cast(Any, _Written)._given.__set__
-_set_extra: Final = cast(Any, RoomSettings)._extra.__set__
-_SCALARS: Final = frozenset({str, int, bool, float, type(None)})
+_KNOWN: Final = frozenset(field_types(EffectiveSettings))
+_put_given: Final = cast(Any, _Given)._given.__set__
+_put_extra: Final = cast(Any, RoomSettings)._extra.__set__
+_SCALARS: Final = frozenset({str, int, bool, float})
+
+
+def _build(cls: type[RoomSettings], given: dict[str, Any], extra: dict[str, Any]) -> RoomSettings:
+    settings = cls.__new__(cls)
+    _put_given(settings, given)
+    _put_extra(settings, extra)
+    return settings
+
+
+def _as_written(name: str, value: Any, read: Any) -> Any:
+    """Return a value as it was written if the setting may be written so, otherwise as it is read."""
+    kept = isinstance(value, Mapping) or type(value) in get_args(field_types(RoomSettings)[name])
+    return value if kept else read
 
 
 def _check_minutes(minutes: int) -> None:

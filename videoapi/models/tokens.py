@@ -6,16 +6,14 @@ from typing import Any, ClassVar, Self
 
 import attrs
 
-from videoapi.models.base import Model
+from videoapi.models.base import Kept, Model, hashable
 from videoapi.models.redaction import redact
 
 
 class Role(enum.StrEnum):
-    """The documented roles. Role fields are plain text, so that other values are kept.
+    """The documented roles. Role fields are plain text, so that other values are kept."""
 
-    Source: docs/contract.md 5.1.
-    """
-
+    # Source: docs/contract.md 5.1.
     MODERATOR = "moderator"
     PARTICIPANT = "participant"
     VIEWER = "viewer"
@@ -24,8 +22,19 @@ class Role(enum.StrEnum):
 
 @attrs.frozen(repr=False, kw_only=True)
 class Permissions(Model):
-    """The permissions of a participant. Source: docs/contract.md 4.8."""
+    """The permissions of a participant.
 
+    Brackets say how a field is known: see `RoomSettings`.
+
+    Attributes:
+        publish: Whether the user may publish media. [doc]
+        subscribe: Whether the user may receive media. [doc]
+        record: Whether the user may record. [doc]
+        stats: Whether the user may read statistics. [doc]
+        controlhandlers: Whether the user may control others, probably. [doc, unknown]
+    """
+
+    # Source: docs/contract.md 4.8.
     lenient: ClassVar[bool] = True
 
     publish: bool | None = None
@@ -33,34 +42,62 @@ class Permissions(Model):
     record: bool | None = None
     stats: bool | None = None
     controlhandlers: bool | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class Participant(Model):
-    """A participant of a running session. Source: docs/contract.md 4.8."""
+    """A participant of a running session.
 
+    Brackets say how a field is known: see `RoomSettings`.
+
+    Attributes:
+        name: The user's name, as given for the token. [doc]
+        user_ref: Your own reference of the user, as given for the token. [doc]
+        role: `moderator`, `participant`, `viewer` or `audience`. [doc]
+        permissions: What the user may do. [doc]
+    """
+
+    # Source: docs/contract.md 4.8.
     lenient: ClassVar[bool] = True
 
     name: str | None = None
     user_ref: str | None = None
     role: str | None = None
     permissions: Permissions | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class IssuedToken(Model):
+    """The response to a token request.
+
+    Attributes:
+        token: The token text. [wire]
+    """
+
+    # Source: docs/contract.md 5.1.
+    envelope: ClassVar[frozenset[str]] = frozenset({"result"})
+
+    token: str = attrs.field(repr=redact)
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class Token(Model):
-    """A token with which one user can join one room once, within 15 minutes. Source: docs/contract.md 5.1.
+    """A token with which one user can join one room once, within 15 minutes.
 
-    Its text is opaque, and is exposed only by `value`, `to_dict`, `to_json` and pickle.
+    Its text is opaque, and is exposed only by `value`, `to_dict`, `to_json` and pickle. What the service sends
+    next to the text is in `extra`. Brackets say how a field is known: see `RoomSettings`.
 
     Args:
-        value: The token text, for the browser.
-        room_id: The room to join.
-        role: The requested role.
-        name: The requested name of the user.
-        user_ref: The requested reference of the user.
+        value: The token text, for the browser. [wire]
+        room_id: The room to join, as requested.
+        role: The role, as requested.
+        name: The name of the user, as requested.
+        user_ref: Your own reference of the user, as requested.
     """
 
+    # Source: docs/contract.md 5.1.
     composed: ClassVar[bool] = True
 
     value: str = attrs.field(repr=redact)
@@ -68,6 +105,7 @@ class Token(Model):
     role: str | None = None
     name: str | None = None
     user_ref: str | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, with the token text under `token` as in the response."""
@@ -89,7 +127,8 @@ class Token(Model):
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
         described = super().__get_pydantic_json_schema__(schema, handler)
         properties = described["properties"]
-        return {**described, "properties": {"token": properties.pop("value"), **properties}}
+        properties = {"token": properties.pop("value"), **properties}
+        return {**described, "properties": properties, "required": ["token"]}
 
 
 @attrs.frozen(kw_only=False)
@@ -105,7 +144,7 @@ class TokenSpec:
         key: Identifies this input in the outcome; never sent.
     """
 
-    room_id: str
+    room_id: str | None
     name: str
     role: str
     user_ref: str
@@ -113,8 +152,13 @@ class TokenSpec:
     key: Any = None
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the request body. Source: docs/contract.md 5.1."""
+        """Return the request body."""
+        # Source: docs/contract.md 5.1.
         body: dict[str, Any] = {"name": self.name, "role": self.role, "user_ref": self.user_ref}
         if self.data is not None:
             body["data"] = self.data
         return body
+
+    def __hash__(self) -> int:
+        # The generated one would fail for a mapping.
+        return hash((type(self), hashable(attrs.astuple(self, recurse=False))))

@@ -14,21 +14,23 @@ from types import NoneType
 from typing import Any
 
 from videoapi.errors import ValidationError
-from videoapi.models.base import UNSET, Unset
 from videoapi.models.fields import field_types
 from videoapi.models.ids import is_id
-from videoapi.models.settings import RoomSettings
+from videoapi.models.settings import EffectiveSettings, RoomSettings
 from videoapi.models.times import is_wire_time
 from videoapi.models.tokens import Role
 
 # Deployed programs send two more keys; their effect is unknown, so the service decides.
-_KNOWN_SETTINGS = frozenset(field_types(RoomSettings)) | {"video", "sip"}
+_KNOWN_SETTINGS = frozenset(field_types(EffectiveSettings)) | {"video", "sip"}
 _QUALITIES = ("HD", "SD", "LD")
 _MODES = ("group", "lecture")
 _COUNT = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CONF_NUM = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}")
 _MOST_DATA_KEYS = 5
+
+# Settings that an update cannot change, with the error code and the default of each. Source: docs/contract.md 4.6, 8.1.
+_FIXED = {"mode": (10020, "group"), "scheduled": (10106, False), "adhoc": (10106, False)}
 
 # Settings that must be true or false, with the error code of each. Source: docs/contract.md 8.1.
 _TRUTHS = {
@@ -49,7 +51,7 @@ def check_room(
 
     Args:
         payload: The body, by API field name.
-        partial: True for an update: nothing is required, and the room's kind and mode cannot change.
+        partial: True for an update: nothing is required.
         allow: White-label settings to accept, or a `RoomSettings` whose `extra_keys` are accepted.
 
     Raises:
@@ -78,9 +80,38 @@ def check_room(
             else:
                 _check_setting(name, value, allow)
     if partial:
-        _check_unchanged(given)
+        _check_new_time(given)
     elif given.get("scheduled") or given.get("adhoc"):
         _check_kind(given)
+
+
+def names_fixed(settings: Mapping[str, Any]) -> bool:
+    """Return whether settings name a room's kind or mode, which an update cannot change."""
+    return any(settings.get(name) is not None for name in _FIXED)
+
+
+def without_fixed(settings: Mapping[str, Any], current: EffectiveSettings, *, validate: bool) -> dict[str, Any]:
+    """Return the settings of an update without the room's kind and mode, if they are those of the room.
+
+    Args:
+        settings: The settings to send, by API field name.
+        current: The settings of the room.
+        validate: False keeps those that differ.
+
+    Raises:
+        ValidationError: If one differs.
+    """
+    # Source: docs/contract.md 4.6. Whether the service accepts an unchanged one is unknown.
+    changed = dict(settings)
+    for name, (code, default) in _FIXED.items():
+        value, found = changed.get(name), getattr(current, name)
+        if value is None:
+            continue
+        if str(value).casefold() == str(default if found is None else found).casefold():
+            del changed[name]
+        elif validate:
+            raise _invalid(f"settings.{name}", code, f"is {found!r} and cannot be changed: a room keeps its kind")
+    return changed
 
 
 def check_token(payload: Mapping[str, Any]) -> None:
@@ -213,19 +244,10 @@ def _check_kind(settings: Mapping[str, Any]) -> None:
         raise _invalid("settings.duration", 10011, "is required in a scheduled room")
 
 
-def _check_unchanged(settings: Mapping[str, Any]) -> None:
-    if _named(settings, "mode"):
-        raise _invalid("settings.mode", 10020, "cannot be changed")
-    for name in ("scheduled", "adhoc"):
-        if _named(settings, name):
-            raise _invalid(f"settings.{name}", 10106, "cannot be changed: a room keeps its kind")
+def _check_new_time(settings: Mapping[str, Any]) -> None:
     time = settings.get("scheduled_time")
     if time is not None and time != "":
         _check_time(time)
-
-
-def _named(settings: Mapping[str, Any], name: str) -> bool:
-    return settings.get(name) is not None and settings[name] is not UNSET
 
 
 def _check_time(time: object) -> None:
@@ -276,9 +298,9 @@ _CHECKS: dict[str, Callable[[object], None]] = {
 
 # The types whose values are always valid for a setting. Most settings are checked by type only.
 _SOUND: dict[str, frozenset[Any]] = (
-    dict.fromkeys(_KNOWN_SETTINGS, frozenset({NoneType, Unset, str, int, bool}))
-    | dict.fromkeys(_CHECKS, frozenset({NoneType, Unset}))
-    | dict.fromkeys(_TRUTHS, frozenset({NoneType, Unset, bool}))
+    dict.fromkeys(_KNOWN_SETTINGS, frozenset({NoneType, str, int, bool}))
+    | dict.fromkeys(_CHECKS, frozenset({NoneType}))
+    | dict.fromkeys(_TRUTHS, frozenset({NoneType, bool}))
 )
 
 

@@ -160,7 +160,7 @@ def _decode_fast(request: Request, body: bytes) -> Any:
     decoder = request.decoder
     assert decoder is not None
     # Leave duplicate keys to the tolerant decoder.
-    if body.count(b'"result"') != 1 or (decoder.key is not None and body.count(decoder.quoted) > 1):
+    if body.count(b'"result"') != 1 or body.count(decoder.quoted) > 1:
         return None
     try:
         result, value = decoder.fast(body)

@@ -93,7 +93,7 @@ class Reports(Generic[R]):
 
     def by_room(
         self,
-        room_id: str,
+        room_id: str | None,
         *,
         cursor: Cursor | str | None = None,
         extra: bool = False,
@@ -119,7 +119,7 @@ class Reports(Generic[R]):
 
     def by_room_period(
         self,
-        room_id: str,
+        room_id: str | None,
         start: date | str,
         end: date | str,
         *,
@@ -150,7 +150,7 @@ class Reports(Generic[R]):
 
     def by_conference(
         self,
-        conf_num: str,
+        conf_num: str | None,
         *,
         cursor: Cursor | str | None = None,
         extra: bool = False,

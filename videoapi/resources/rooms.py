@@ -26,7 +26,7 @@ from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
 from videoapi.models.codec import ResponseDecoder, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
 from videoapi.models.tokens import Participant
-from videoapi.models.validation import check_room, check_room_id
+from videoapi.models.validation import check_room, check_room_id, names_fixed, without_fixed
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol import routes
 from videoapi.protocol.routes import Options, Request
@@ -34,7 +34,7 @@ from videoapi.streaming import RecordStream
 
 USERS: Final[ResponseDecoder[Participant]] = ResponseDecoder("users", Participant, many=True)
 
-R = TypeVar("R", bound=str | Room)
+R = TypeVar("R", bound=str | Room | None)
 Settings = RoomSettings | Mapping[str, Any]
 
 
@@ -63,7 +63,8 @@ class Rooms:
             name: The room's name.
             owner_ref: Your own reference, echoed in call records. If it is omitted, the client stores a
                 generated reference there, otherwise in `data.videoapi_ref`.
-            settings: `RoomSettings`, or a mapping of API field names. The room is permanent by default.
+            settings: `RoomSettings`, or a mapping of API field names, in which None is sent as null. The room is
+                permanent by default.
             sip: Whether the room can be joined by telephone.
             data: Your own keys, stored with the room.
             validate: False skips client-side validation, for a white-label's own keys and values.
@@ -97,7 +98,7 @@ class Rooms:
             error.reference = error.reference or used
             raise
 
-    async def resolve(self, reference: str, *, control: str | Room | None = None) -> Room | None:
+    async def resolve(self, reference: str | None, *, control: str | Room | None = None) -> Room | None:
         """Look up the room of a create with unknown outcome. Never creates a room.
 
         A listed room is immediate proof. A missing one is proof only if the list was read at least one
@@ -118,8 +119,11 @@ class Rooms:
         """
         return await self._creator.resolve(self._pipeline, reference, control)
 
-    async def get(self, room_id: str) -> Room:
+    async def get(self, room_id: str | None) -> Room:
         """Return one room.
+
+        Args:
+            room_id: The room's ID. None, such as that of an outcome without a room, is a `ValidationError`.
 
         Raises:
             NotFound: If the room does not exist under this APP_ID, or no longer exists.
@@ -154,7 +158,7 @@ class Rooms:
 
     async def update(
         self,
-        room_id: str,
+        room_id: str | None,
         *,
         name: str | None = None,
         owner_ref: str | int | None = None,
@@ -173,7 +177,8 @@ class Rooms:
             room_id: The ID returned by `create`.
             name: A new name.
             owner_ref: A new reference of your own.
-            settings: The settings to change. A room's kind and mode cannot be changed.
+            settings: The settings to change. A room's kind and mode cannot be changed: if they are given, the room
+                is read first, and they are not sent if they are those of the room.
             sip: Whether the room can be joined by telephone.
             data: Your own new keys.
             validate: False skips client-side validation, for a white-label's own keys and values.
@@ -188,7 +193,12 @@ class Rooms:
         body = _changes(name, owner_ref, settings, sip, data)
         if validate:
             check_room(body, partial=True, allow=settings if isinstance(settings, RoomSettings) else ())
-        check_room_id(room_id)
+        room_id = check_room_id(room_id)
+        if isinstance(given := body.get("settings"), dict) and names_fixed(given):
+            current = (await self.get(room_id)).settings
+            body["settings"] = without_fixed(given, current, validate=validate)
+            if body == {"settings": {}}:
+                return
         if "owner_ref" in body or "data" in body:
             body = await self._with_reference(room_id, body)
         request = Request(
@@ -216,7 +226,7 @@ class Rooms:
             return body
         return {**body, "data": {**data, DATA_KEY: known.reference}}
 
-    async def delete(self, room_id: str) -> None:
+    async def delete(self, room_id: str | None) -> None:
         """Delete a room that has no running session.
 
         Raises:
@@ -225,10 +235,11 @@ class Rooms:
 
         Source: docs/contract.md 4.7.
         """
-        await self._pipeline.run(_delete_request(check_room_id(room_id), self._pipeline.options))
+        room_id = check_room_id(room_id)
+        await self._pipeline.run(_delete_request(room_id, self._pipeline.options))
         self._creator.memory.forget_room(room_id)
 
-    async def users(self, room_id: str) -> builtins.list[Participant]:
+    async def users(self, room_id: str | None) -> builtins.list[Participant]:
         """Return the current participants of the room's session; an idle room has an empty list.
 
         Raises:
@@ -429,7 +440,7 @@ class Rooms:
         return BulkRun(self._pipeline, rooms, Plan(key_of=_room_id, prepare=prepare, finish=finish), **limits)
 
 
-def _room_id(given: str | Room) -> str:
+def _room_id(given: str | Room | None) -> str:
     return check_room_id(given.room_id if isinstance(given, Room) else given)
 
 

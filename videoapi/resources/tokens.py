@@ -16,13 +16,15 @@ from videoapi.bulk import (
     key_of,
 )
 from videoapi.errors import ValidationError
+from videoapi.models.base import set_extra
 from videoapi.models.codec import ResponseDecoder, encode
-from videoapi.models.tokens import Role, Token, TokenSpec
+from videoapi.models.tokens import IssuedToken, Role, Token, TokenSpec
 from videoapi.models.validation import check_room_id, check_token
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import CREATE_TOKEN, Options, Request
 
-TOKEN: Final[ResponseDecoder[str]] = ResponseDecoder("token", str)
+# The whole body, so that fields next to the text are kept.
+TOKEN: Final[ResponseDecoder[IssuedToken]] = ResponseDecoder(None, IssuedToken, once="token")
 
 
 class Tokens:
@@ -33,7 +35,7 @@ class Tokens:
 
     async def create(
         self,
-        room_id: str,
+        room_id: str | None,
         *,
         name: str,
         role: Role | str,
@@ -61,8 +63,8 @@ class Tokens:
         Source: docs/contract.md 5.1.
         """
         spec = TokenSpec(room_id, name, role, user_ref, data)
-        text = cast(str, await self._pipeline.run(_request(spec, self._pipeline.options, validate)))
-        return _token(spec, text)
+        issued = cast(IssuedToken, await self._pipeline.run(_request(spec, self._pipeline.options, validate)))
+        return _token(spec, issued)
 
     async def create_many(
         self,
@@ -117,8 +119,8 @@ class Tokens:
             request = _request(spec, options, validate)
             return BulkItem(index=index, request=request, key=key, room_id=spec.room_id, given=spec)
 
-        def finish(item: BulkItem, text: str) -> BulkOutcome:
-            token = _token(item.given, text)
+        def finish(item: BulkItem, issued: IssuedToken) -> BulkOutcome:
+            token = _token(item.given, issued)
             return BulkOutcome(index=item.index, key=item.key, status="created", room_id=item.room_id, token=token)
 
         return BulkRun(self._pipeline, specs, Plan(key_of=key_of, prepare=prepare, finish=finish), **limits)
@@ -137,9 +139,10 @@ def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:
         options=options,
         body=encode(body),
         decoder=TOKEN,
-        accepts=bool,
     )
 
 
-def _token(spec: TokenSpec, text: str) -> Token:
-    return Token(value=text, room_id=spec.room_id, role=str(spec.role), name=spec.name, user_ref=spec.user_ref)
+def _token(spec: TokenSpec, issued: IssuedToken) -> Token:
+    token = Token(value=issued.token, room_id=spec.room_id, role=str(spec.role), name=spec.name, user_ref=spec.user_ref)
+    set_extra(token, issued.extra)
+    return token
