@@ -38,7 +38,7 @@ def with_extra(answer: bytes) -> list[object]:
 
 
 def by_cattrs(answer: bytes) -> list[object]:
-    return [structure(record, CallRecord, kept=False) for record in orjson.loads(answer)["cdr"]]
+    return [structure(record, CallRecord) for record in orjson.loads(answer)["cdr"]]
 
 
 def to_dicts(answer: bytes) -> object:

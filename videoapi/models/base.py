@@ -1,15 +1,16 @@
 """The base of all models: unknown fields, conversion, and a repr that redacts secrets."""
 
 import enum
+import json
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, Self, TypeVar, cast
 
 import attrs
 import msgspec
 
 from videoapi.errors import ConfigurationError, ValidationError
-from videoapi.models.absent import often_absent
-from videoapi.models.fields import rebuild, wire_fields
+from videoapi.models.decoded import Decoded, build_part
+from videoapi.models.fields import parts, rebuild, wire_fields
 from videoapi.models.pydantic_schema import core_schema, json_schema
 from videoapi.models.strict_json import DecodeError
 
@@ -48,6 +49,10 @@ class UnknownFields(Protocol):
         """Return the unknown fields of the model at this path."""
         ...
 
+    def attach(self, made: Any, where: Where) -> None:
+        """Become the source of a model or of a tuple of models, and of their parts."""
+        ...
+
 
 class Model:
     """A frozen object of the API.
@@ -56,21 +61,35 @@ class Model:
     """
 
     # _extra is set after decoding. It is not an attrs field, so that no response can fill it.
-    __slots__ = ("__weakref__", "_extra")
+    # So is _decoded, from which the parts are built.
+    __slots__ = ("__weakref__", "_decoded", "_extra")
 
-    # Whether a value that does not fit its optional field goes to `extra` (the field reads None)
-    # instead of making the object invalid.
-    lenient: ClassVar[bool] = False
     # Built by the client, not decoded from a response, so it has no unknown fields to lose.
     composed: ClassVar[bool] = False
     # Envelope keys to exclude from `extra`, for an object that is the whole body.
     envelope: ClassVar[frozenset[str]] = frozenset()
 
+    _decoded: Decoded
     _extra: tuple[UnknownFields, Where] | dict[str, Any]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Only called for an empty slot: that of a part of a decoded object, when it is first read.
+            if name not in parts(type(self)):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            part = build_part(self._decoded, name)
+            kept = getattr(self, "_extra", None)
+            if isinstance(kept, tuple):
+                source, where = kept
+                source.attach(part, (*where, name))
+            # A frozen class rejects plain assignment.
+            object.__setattr__(self, name, part)
+            return part
 
     @property
     def extra(self) -> dict[str, Any]:
-        """Fields of the response that this version does not know, by API field name.
+        """Fields of the response that this version does not know or cannot read, by API field name.
 
         Raises:
             ConfigurationError: If they were not kept; read the stream with `extra=True`.
@@ -95,17 +114,23 @@ class Model:
 
     def to_json(self) -> str:
         """Return `to_dict()` as JSON text."""
-        return msgspec.json.encode(self.to_dict()).decode()
+        fields = self.to_dict()
+        try:
+            return msgspec.json.encode(fields).decode()
+        except OverflowError:  # an integer of more than 64 bits
+            return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Build the object from the result of `to_dict`, or from a parsed response.
 
+        A field with a value that it cannot have reads None, and the value goes to `extra`, as in a response.
+
         Args:
             fields: Values by API field name; unknown ones go to `extra`.
 
         Raises:
-            ValidationError: If a value does not fit its field.
+            ValidationError: If `fields` is not a mapping, or a required field is missing or cannot be read.
         """
         from videoapi.models.converter import structure
 
@@ -123,8 +148,7 @@ class Model:
             return {} if self.composed else None
         if isinstance(kept, tuple):
             source, where = kept
-            kept = source.unknown_at(where)
-            set_extra(self, kept)
+            return source.unknown_at(where)
         return kept
 
     def __repr__(self) -> str:
@@ -150,13 +174,18 @@ class Model:
         return json_schema(cls)
 
 
-def sparse(cls: type[_M]) -> type[_M]:
-    """Decorate a model so that it decodes faster when most of its fields are absent."""
-    return often_absent(*(name for name, is_part in wire_fields(cls) if not is_part))(cls)
-
-
 # The slot's setter: frozen classes reject assignment, and this is the fastest way around that.
 set_extra: Callable[[Model, tuple[UnknownFields, Where] | dict[str, Any]], None] = cast(Any, Model)._extra.__set__
+
+
+def forget_extra(made: Model) -> None:
+    """Make a model and its parts as if their unknown fields had not been kept."""
+    cast(Any, Model)._extra.__delete__(made)
+    for name, _ in wire_fields(type(made)):
+        value = getattr(made, name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Model):
+                forget_extra(part)
 
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})

@@ -1,12 +1,11 @@
 """Call detail records (CDR): one per user connection to a finished session."""
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import attrs
 import msgspec
 
-from videoapi.models.absent import often_absent
 from videoapi.models.base import Model
 from videoapi.models.redaction import redact
 from videoapi.models.rooms import Sip
@@ -21,8 +20,6 @@ Number = Annotated[float, msgspec.Meta(ge=-1.7e308, le=1.7e308)]
 class RoomDetails(Model):
     """The room's definition when the session ran. Source: docs/contract.md 5.2."""
 
-    lenient: ClassVar[bool] = True
-
     room_id: str | None = None
     name: str | None = None
     owner_ref: str | None = None
@@ -33,7 +30,6 @@ class RoomDetails(Model):
     created: str | None = None
 
 
-@often_absent("room_details", "sip")
 @attrs.frozen(repr=False, kw_only=True)
 class CallRoom(Model):
     """The room part of a record; `duration` in seconds. Source: docs/contract.md 5.2."""
@@ -61,7 +57,6 @@ class CallRoom(Model):
         return parse_time(self.disconnect_dt)
 
 
-@often_absent("token", "confName")
 @attrs.frozen(repr=False, kw_only=True)
 class CallUser(Model):
     """The connected user. Source: docs/contract.md 5.2."""
@@ -107,7 +102,6 @@ class PublishedTrack(Model):
     url: bool | None = None
 
 
-@often_absent("screen_minutes", "connect_minutes", "connect_minutes_cal", "room_connect_minutes")
 @attrs.frozen(repr=False, kw_only=True)
 class Usage(Model):
     """Usage counters in minutes. Source: docs/contract.md 5.2."""
@@ -124,8 +118,6 @@ class Usage(Model):
 class MediaQuality(Model):
     """The quality of one kind of media. Source: docs/contract.md 5.2."""
 
-    lenient: ClassVar[bool] = True
-
     avg_bitrate: Number | None = None
     avg_bitrate_quality: str | None = None
     max_bitrate: Number | None = None
@@ -137,8 +129,6 @@ class MediaQuality(Model):
 class DirectionQuality(Model):
     """The quality of sent or received media. Source: docs/contract.md 5.2."""
 
-    lenient: ClassVar[bool] = True
-
     video: MediaQuality | None = None
     audio: MediaQuality | None = None
     sharing: MediaQuality | None = None
@@ -147,8 +137,6 @@ class DirectionQuality(Model):
 @attrs.frozen(repr=False, kw_only=True)
 class StatsQuality(Model):
     """The quality of a connection in both directions. Source: docs/contract.md 5.2."""
-
-    lenient: ClassVar[bool] = True
 
     send: DirectionQuality | None = None
     receive: DirectionQuality | None = None
@@ -161,7 +149,6 @@ class Price(Model):
     connect_duration: Number | None = None
 
 
-@often_absent("sip", "parent_partner_id", "stats_quality", "price")
 @attrs.frozen(repr=False, kw_only=True)
 class CallRecord(Model):
     """One connection of one user, in either schema of the service. Source: docs/contract.md 5.2.

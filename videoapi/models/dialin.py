@@ -12,8 +12,6 @@ from videoapi.models.redaction import redact
 class DialInNumber(Model):
     """A dial-in telephone number. Source: docs/contract.md 5.5."""
 
-    lenient: ClassVar[bool] = True
-
     country: str | None = None
     country_code: str | None = None
     phone: str | None = None
@@ -29,8 +27,6 @@ class DialInNumber(Model):
 class DialInSip(Model):
     """The account's SIP access. The repr redacts its secrets. Source: docs/contract.md 5.5."""
 
-    lenient: ClassVar[bool] = True
-
     server_url: str | None = None
     username: str | None = attrs.field(default=None, repr=redact)
     password: str | None = attrs.field(default=None, repr=redact)
@@ -42,8 +38,6 @@ class DialInSip(Model):
 class DialInSettings(Model):
     """The enabled ways to dial in. Source: docs/contract.md 5.5."""
 
-    lenient: ClassVar[bool] = True
-
     sip: bool | None = None
 
 
@@ -51,7 +45,6 @@ class DialInSettings(Model):
 class DialIn(Model):
     """Telephone access to the account's rooms. Source: docs/contract.md 5.5."""
 
-    lenient: ClassVar[bool] = True
     envelope: ClassVar[frozenset[str]] = frozenset({"result"})
 
     _id: str | None = None

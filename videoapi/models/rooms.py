@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 
-from videoapi.models.absent import often_absent
-from videoapi.models.base import Model, plain, sparse
+from videoapi.models.base import Model, plain
 from videoapi.models.redaction import redact
 from videoapi.models.settings import (
     UNSET,
@@ -32,12 +31,9 @@ __all__ = [
 ]
 
 
-@sparse
 @attrs.frozen(repr=False, kw_only=True)
 class Sip(Model):
     """Telephone (SIP) access to a room. Source: docs/contract.md 4.3."""
-
-    lenient: ClassVar[bool] = True
 
     enabled: bool | None = None
     pin: int | str | None = attrs.field(default=None, repr=redact)
@@ -49,15 +45,12 @@ class Sip(Model):
     proxy: str | None = None
 
 
-@often_absent("updated", "configured_media_zone", "isMediaServerAvailable", "enablexControllerId")
 @attrs.frozen(repr=False, kw_only=True)
 class Room(Model):
     """A room of the account. Optional fields that the response lacks read None.
 
     Source: docs/contract.md 4.3, 4.4, 4.5.
     """
-
-    lenient: ClassVar[bool] = True
 
     room_id: str
     name: str | None = None

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack, cast
 
 import attrs
 
 from videoapi.errors import ValidationError
-from videoapi.models.base import UNSET, Model, Unset, sparse
+from videoapi.models.base import UNSET, Model, Unset
 from videoapi.models.fields import field_types, rebuild
 from videoapi.models.redaction import redact_url
 from videoapi.models.times import in_utc, parse_time, wire_time
@@ -19,8 +19,6 @@ __all__ = ["UNSET", "LiveRecording", "LiveTranscription", "RoleBasedRecording", 
 class LiveRecording(Model):
     """Recording of a composed view during the session. Source: docs/contract.md 4.2."""
 
-    lenient: ClassVar[bool] = True
-
     auto_recording: bool | None = None
     url: str | None = attrs.field(default=None, repr=redact_url)
 
@@ -28,8 +26,6 @@ class LiveRecording(Model):
 @attrs.frozen(repr=False, kw_only=True)
 class LiveTranscription(Model):
     """Transcription during the session. Source: docs/contract.md 4.2."""
-
-    lenient: ClassVar[bool] = True
 
     language: str | None = None
     auto_transcribe: bool | None = None
@@ -39,8 +35,6 @@ class LiveTranscription(Model):
 @attrs.frozen(repr=False, kw_only=True)
 class RoleBasedRecording(Model):
     """What is recorded per role: `audio` or `audiovideo`. Source: docs/contract.md 4.2."""
-
-    lenient: ClassVar[bool] = True
 
     moderator: str | None = None
     participant: str | None = None
@@ -98,10 +92,9 @@ class _Written(Model):
             # Only called for empty slots; read settings have none.
             if name in _NAMES:
                 return self._given.get(name, UNSET)
-            raise AttributeError(f"{type(self).__name__} has no {name!r}", name=name, obj=self)
+            return super().__getattr__(name)
 
 
-@sparse
 @attrs.frozen(repr=False, init=False)
 class RoomSettings(_Written):
     """The settings of a room.
@@ -112,8 +105,6 @@ class RoomSettings(_Written):
 
     Source: docs/contract.md 4.1, 4.2.
     """
-
-    lenient: ClassVar[bool] = True
 
     description: str | None = None
     mode: str | None = None

@@ -2,9 +2,21 @@
 
 import json
 import math
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
+
+MAX_DEPTH: Final = 64
+"""Maximum number of levels of objects and lists in a value that is kept."""
+REPLACEMENT: Final = "\ufffd"
+Path = tuple[str, ...]
+
+_LONE_SURROGATE: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]", re.DOTALL
+)
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
 class DecodeError(ValueError):
@@ -54,12 +66,104 @@ def loads(raw: bytes) -> Any:
         raise DecodeError("not valid JSON") from None
 
 
-def loads_kept(raw: bytes) -> Any:
-    """Parse bytes that the typed decoder has accepted; a number out of range stays text."""
+def loads_record(raw: bytes) -> Any:
+    """Parse one record of a list: as `loads`, but no value costs the record.
+
+    A number out of range stays text, and a value nested too deeply for the parser becomes a lone surrogate,
+    which `clean` replaces and reports.
+
+    Raises:
+        DecodeError: If the text is not valid JSON.
+    """
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
-        return json.loads(raw.decode(), parse_float=_finite_or_text, parse_int=_int_or_text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return _loads_lenient(raw)
+    except RecursionError:
+        pass
+    except ValueError:
+        raise DecodeError("not valid JSON") from None
+    try:
+        return _loads_lenient(_shallow(raw))
+    except (ValueError, RecursionError):
+        raise DecodeError("not valid JSON") from None
+
+
+def clean(value: Any) -> tuple[Any, list[Path]]:
+    """Return parsed JSON with all that could not be written again replaced by U+FFFD.
+
+    These are lone surrogates, and values nested deeper than `MAX_DEPTH` levels.
+
+    Returns:
+        The value; and the paths of what was replaced: the keys on the way, without list indexes.
+    """
+    replaced: dict[Path, None] = {}
+    return _clean(value, (), replaced, MAX_DEPTH), list(replaced)
+
+
+def _clean(value: Any, path: Path, replaced: dict[Path, None], levels: int) -> Any:
+    if isinstance(value, str):
+        if has_lone_surrogate(value):
+            replaced[path] = None
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value
+    if not isinstance(value, (Mapping, list, tuple)):
+        return value
+    if not levels:
+        replaced[path] = None
+        return REPLACEMENT
+    if isinstance(value, Mapping):
+        cleaned: dict[Any, Any] = {}
+        for key, item in value.items():
+            name = _clean(key, (*path, REPLACEMENT), replaced, levels) if isinstance(key, str) else key
+            cleaned[name] = _clean(item, (*path, name), replaced, levels - 1)
+        return cleaned
+    return [_clean(item, path, replaced, levels - 1) for item in value]
+
+
+def has_lone_surrogate(text: str) -> bool:
+    """Return whether a text cannot be encoded as UTF-8."""
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def may_have_lone_surrogate(raw: bytes) -> bool:
+    r"""Return whether a JSON text may contain a lone surrogate: an escape like `\ud800` without its pair.
+
+    An escaped backslash before `u` is taken for one.
+    """
+    return b"\\u" in raw and _LONE_SURROGATE.search(raw) is not None
+
+
+def _shallow(raw: bytes) -> bytes:
+    """Return a JSON text with a lone surrogate in place of each value nested deeper than `MAX_DEPTH` levels."""
+    kept: list[bytes] = []
+    depth = at = 0
+    for token in _TOKEN.finditer(raw):
+        bracket = token.group()
+        if bracket in (b"[", b"{"):
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                kept.append(raw[at : token.start()])
+        elif bracket in (b"]", b"}"):
+            depth -= 1
+            if depth == MAX_DEPTH:
+                kept.append(rb'"\ud800"')
+                at = token.end()
+    return b"".join((*kept, raw[at:] if depth <= MAX_DEPTH else b""))
+
+
+def _loads_lenient(raw: bytes) -> Any:
+    return json.loads(
+        raw.decode(), parse_constant=_no_constant, parse_float=_finite_or_text, parse_int=_int_or_text
+    )
 
 
 def _no_constant(name: str) -> float:

@@ -26,8 +26,6 @@ class Role(enum.StrEnum):
 class Permissions(Model):
     """The permissions of a participant. Source: docs/contract.md 4.8."""
 
-    lenient: ClassVar[bool] = True
-
     publish: bool | None = None
     subscribe: bool | None = None
     record: bool | None = None
@@ -38,8 +36,6 @@ class Permissions(Model):
 @attrs.frozen(repr=False, kw_only=True)
 class Participant(Model):
     """A participant of a running session. Source: docs/contract.md 4.8."""
-
-    lenient: ClassVar[bool] = True
 
     name: str | None = None
     user_ref: str | None = None
