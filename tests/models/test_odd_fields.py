@@ -106,7 +106,9 @@ def test_one_link_in_place_of_a_list_is_a_list_of_one() -> None:
 
 
 def test_unreadable_item_of_a_list_does_not_cost_the_others() -> None:
-    record, names = read(b'{"recording":[{"url":"https://h/a"},["x"],"https://h/b"],"transcoded":[{"url":{}}]}', Archive)
+    record, names = read(
+        b'{"recording":[{"url":"https://h/a"},["x"],"https://h/b"],"transcoded":[{"url":{}}]}', Archive
+    )
     assert [file.url for file in record.files] == ["https://h/a", "https://h/b"]
     assert record.extra == {"recording": [{"url": "https://h/a"}, ["x"], "https://h/b"]}
     assert names == ("recording", "transcoded.url")
@@ -175,7 +177,12 @@ def test_lone_surrogate_is_replaced_and_reported(path: tuple[str, ...], text: st
     for key in path:
         value = value[key]
     assert value == changed
-    reported = {"stats_quality.a": "stats_quality", "new": "extra", "user.new": "user.extra", "room.new.b": "room.extra"}
+    reported = {
+        "stats_quality.a": "stats_quality",
+        "new": "extra",
+        "user.new": "user.extra",
+        "room.new.b": "room.extra",
+    }
     where = ".".join(path)
     assert names == ((reported.get(where, where),) if "\ufffd" in changed else ())
     leaves(record)

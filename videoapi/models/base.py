@@ -181,7 +181,7 @@ set_extra: Callable[[Model, tuple[UnknownFields, Where] | dict[str, Any]], None]
 def forget_extra(made: Model) -> None:
     """Make a model and its parts as if their unknown fields had not been kept."""
     cast(Any, Model)._extra.__delete__(made)
-    for name, _ in wire_fields(type(made)):
+    for name in parts(type(made)):
         value = getattr(made, name)
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Model):

@@ -113,8 +113,8 @@ class ResponseDecoder(Generic[T]):
                 set_extra(item, (source, (*self._where, index)))
         else:
             _check_sound(payload)
-            if isinstance(payload, Model):
-                set_extra(payload, (ExtraSource(body, type(payload), self._where), self._where))
+            if issubclass(self.model, Model) and payload is not None:
+                set_extra(payload, (ExtraSource(body, self.model, self._where), self._where))
         return envelope.result, payload
 
     def tolerant(self, payload: object) -> T | list[T]:
@@ -267,7 +267,7 @@ class RecordDecoder(Generic[M]):
 
     def _raws(self, text: bytes) -> list[msgspec.Raw]:
         _check_text(text)
-        return cast("list[msgspec.Raw]", _raw_list(text))
+        return _raw_list(text)
 
     def _keep_extra(self, record: M, raw: bytes | msgspec.Raw) -> None:
         # A copy: a raw view would keep the text of all records around it.

@@ -7,12 +7,12 @@ read (`Model.__getattr__`).
 
 from collections.abc import Callable, Iterable
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Final, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
 
-from videoapi.models.fields import cached_per_class, field_types, is_model, parts, wire_fields
+from videoapi.models.fields import cached_per_class, field_types, is_model, parts
 
 __all__ = ["Decoded", "build", "build_part", "struct_of"]
 
@@ -35,7 +35,8 @@ def struct_of(cls: Any) -> type[Decoded]:
         (name, _struct_type(hints[name])) if name in required else (name, _struct_type(hints[name]) | None, None)
         for name in (*_own(cls), *parts(cls))
     ]
-    return msgspec.defstruct(f"_{cls.__name__}", fields, bases=(Decoded,), namespace={"model": cls}, kw_only=True)
+    struct = msgspec.defstruct(f"_{cls.__name__}", fields, bases=(Decoded,), namespace={"model": cls}, kw_only=True)
+    return cast("type[Decoded]", struct)
 
 
 def build(decoded: Decoded) -> Any:
@@ -109,8 +110,11 @@ def _factories(cls: Any) -> dict[str, Callable[[], Any]]:
 
 
 def _open_value(levels: int) -> Any:
-    kind: Any = str | int | float | bool | None
-    return kind | dict[str, _open_value(levels - 1)] | list[_open_value(levels - 1)] if levels else kind
+    scalar = str | int | float | bool | None
+    kind: Any = scalar
+    for _ in range(levels):
+        kind = scalar | dict[str, kind] | list[kind]
+    return kind
 
 
 # Any JSON value, but not a deep one: those are for the tolerant converter, which bounds their depth.

@@ -13,6 +13,7 @@ MAX_DEPTH: Final = 64
 REPLACEMENT: Final = "\ufffd"
 Path = tuple[str, ...]
 
+_ATOMS: Final = frozenset({int, float, bool, type(None)})
 _LONE_SURROGATE: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]", re.DOTALL
 )
@@ -99,8 +100,24 @@ def clean(value: Any) -> tuple[Any, list[Path]]:
     Returns:
         The value; and the paths of what was replaced: the keys on the way, without list indexes.
     """
+    if _is_clean(value, MAX_DEPTH):
+        return value, []
     replaced: dict[Path, None] = {}
     return _clean(value, (), replaced, MAX_DEPTH), list(replaced)
+
+
+def _is_clean(value: Any, levels: int) -> bool:
+    kind = type(value)
+    if kind is str:
+        return not has_lone_surrogate(value)
+    if kind is dict:
+        if not levels:
+            return False
+        for name, item in value.items():
+            if has_lone_surrogate(str(name)) or not (type(item) in _ATOMS or _is_clean(item, levels - 1)):
+                return False
+        return True
+    return kind in _ATOMS or (kind is list and levels > 0 and all(_is_clean(item, levels - 1) for item in value))
 
 
 def _clean(value: Any, path: Path, replaced: dict[Path, None], levels: int) -> Any:
@@ -161,9 +178,7 @@ def _shallow(raw: bytes) -> bytes:
 
 
 def _loads_lenient(raw: bytes) -> Any:
-    return json.loads(
-        raw.decode(), parse_constant=_no_constant, parse_float=_finite_or_text, parse_int=_int_or_text
-    )
+    return json.loads(raw.decode(), parse_constant=_no_constant, parse_float=_finite_or_text, parse_int=_int_or_text)
 
 
 def _no_constant(name: str) -> float:
