@@ -233,7 +233,7 @@ class RecordDecoder(Generic[M]):
             odd: Called for each record with odd fields, with the record's index in `raws` and the dotted names
                 of these fields, such as `usage.connect_minutes`. An odd field has a value that it cannot have,
                 and reads None; or its text had to be changed, because it cannot be encoded.
-                `extra` stands for all fields that the model does not know.
+                Fields that the model does not know are named `extra`.
         """
         records: list[M | DecodeError] = []
         for index, raw in enumerate(raws):

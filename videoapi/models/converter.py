@@ -167,7 +167,7 @@ _SCALARS: dict[type, _Hook] = {bool: _truth, int: _whole, float: _number, str: t
 def _union_hook(kind: Any, converter: cattrs.Converter) -> _Hook:
     members = get_args(kind)
     optional = NoneType in members
-    # Empty text stands for "not given" only where a value would be written as text.
+    # Empty text means "not given" only for values that may be written as text.
     nothing = ("", "null") if not _SCALARS.keys().isdisjoint(members) else ("null",)
     readers = [
         (shapes, converter.get_structure_hook(member), member)
