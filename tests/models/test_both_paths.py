@@ -70,7 +70,7 @@ def places(value: Any) -> list[tuple[dict[str, Any], str]]:
 def read(raw: bytes, model: type, *, fast: bool) -> Any:
     """Return the content of a record as one decoder reads it, or None if it rejects the record."""
     try:
-        payload = ResponseDecoder(None, model).fast(raw)[1] if fast else structure(loads_record(raw), model)
+        payload = ResponseDecoder(None, model).fast(raw)[1] if fast else structure(loads_record(raw)[0], model)
     except DecodeError:
         return None
     return payload, payload.to_dict(), payload.extra

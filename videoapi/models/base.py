@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from videoapi.errors import ConfigurationError, ValidationError
-from videoapi.models.decoded import Decoded, build_part
+from videoapi.models.decoded import Decoded, build_parts
 from videoapi.models.fields import parts, rebuild, wire_fields
 from videoapi.models.pydantic_schema import core_schema, json_schema
 from videoapi.models.strict_json import DecodeError
@@ -70,22 +70,19 @@ class Model:
     envelope: ClassVar[frozenset[str]] = frozenset()
 
     _decoded: Decoded
-    _extra: tuple[UnknownFields, Where] | dict[str, Any]
+    _extra: tuple[UnknownFields, Where] | dict[str, Any] | None
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            # Only called for an empty slot: that of a part of a decoded object, when it is first read.
+            # Only called for an empty slot: that of a part of a decoded object, until one of them is read.
             if name not in parts(type(self)):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-            part = build_part(self._decoded, name)
-            kept = getattr(self, "_extra", None)
-            if isinstance(kept, tuple):
-                source, where = kept
-                source.attach(part, (*where, name))
-            # A frozen class rejects plain assignment.
-            object.__setattr__(self, name, part)
-            return part
+            build_parts(self)
+            if self._extra is not None:
+                source, where = self._extra
+                source.attach(self, where)
+            return object.__getattribute__(self, name)
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -175,12 +172,12 @@ class Model:
 
 
 # The slot's setter: frozen classes reject assignment, and this is the fastest way around that.
-set_extra: Callable[[Model, tuple[UnknownFields, Where] | dict[str, Any]], None] = cast(Any, Model)._extra.__set__
+set_extra: Callable[[Model, tuple[UnknownFields, Where] | None], None] = cast(Any, Model)._extra.__set__
 
 
 def forget_extra(made: Model) -> None:
     """Make a model and its parts as if their unknown fields had not been kept."""
-    cast(Any, Model)._extra.__delete__(made)
+    set_extra(made, None)
     for name in parts(type(made)):
         value = getattr(made, name)
         for part in value if isinstance(value, tuple) else (value,):

@@ -256,7 +256,7 @@ class RecordDecoder(Generic[M]):
         except _UNREADABLE:
             from videoapi.models.converter import structure_record
 
-            record, names = structure_record(loads_record(bytes(raw)), self.model, kept=self.extra)
+            record, names = structure_record(*loads_record(bytes(raw)), self.model, kept=self.extra)
         else:
             record = build(decoded)
             if self.extra:

@@ -48,14 +48,17 @@ def structure(payload: Any, model: type[_M]) -> _M:
     Raises:
         DecodeError: If the payload is not an object, or a required field is missing or cannot be read.
     """
-    return structure_record(payload, model)[0]
+    return structure_record(*clean(payload), model)[0]
 
 
-def structure_record(payload: Any, model: type[_M], *, kept: bool = True) -> tuple[_M, tuple[str, ...]]:
+def structure_record(
+    payload: Any, changed: list[Path], model: type[_M], *, kept: bool = True
+) -> tuple[_M, tuple[str, ...]]:
     """Build a model from parsed JSON, and name its odd fields.
 
     Args:
-        payload: Values by API field name.
+        payload: Values by API field name, cleaned.
+        changed: The paths of what was replaced by cleaning.
         model: The class to build.
         kept: Whether unknown and odd fields go to `extra`.
 
@@ -66,7 +69,6 @@ def structure_record(payload: Any, model: type[_M], *, kept: bool = True) -> tup
     Raises:
         DecodeError: If the payload is not an object, or a required field is missing or cannot be read.
     """
-    payload, changed = clean(payload)
     built: _M = _converter().structure(payload, model)
     odd = dict.fromkeys([*_odd_fields(built), *(_field_at(model, path) for path in changed)])
     if not kept:

@@ -1,8 +1,8 @@
 """What the JSON decoder builds: for each model a msgspec struct with the same fields, and models from these structs.
 
 A struct is decoded in half the time of an attrs class, and does not concern the garbage collector. The model
-of a record takes the record's own fields from its struct at once, and each of its parts when the part is first
-read (`Model.__getattr__`).
+of a record takes the record's own fields from its struct at once, and its parts when one of them is first read
+(`Model.__getattr__`).
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ import msgspec
 
 from videoapi.models.fields import cached_per_class, field_types, is_model, parts
 
-__all__ = ["Decoded", "build", "build_part", "struct_of"]
+__all__ = ["Decoded", "build", "build_parts", "struct_of"]
 
 _Build = Callable[["Decoded"], Any]
 _astuple = msgspec.structs.astuple
@@ -40,21 +40,22 @@ def struct_of(cls: Any) -> type[Decoded]:
 
 
 def build(decoded: Decoded) -> Any:
-    """Return the model of a decoded object. Its parts are built when they are first read."""
+    """Return the model of a decoded object. Its parts are built by `build_parts`."""
     return _own_fields(decoded.model)(decoded)
 
 
-def build_part(decoded: Decoded, name: str) -> Any:
-    """Return one field of a decoded object that holds a model or several, with their own parts."""
-    value = getattr(decoded, name)
-    make = _factories(decoded.model).get(name)
-    return make() if value is None and make is not None else _whole(value)
+def build_parts(model: Any) -> None:
+    """Build the parts of a model that `build` returned, and their parts. Doing so again has no effect."""
+    decoded = model._decoded
+    for name, put, make in _part_slots(type(model)):
+        value = getattr(decoded, name)
+        put(model, (None if make is None else make()) if value is None else _with_parts(value))
 
 
-def _whole(value: Any) -> Any:
+def _with_parts(value: Any) -> Any:
     if isinstance(value, Decoded):
-        return _all_fields(value.model)(value)
-    return tuple(map(_whole, value)) if isinstance(value, tuple) else value
+        return _all_fields(type(value))(value)
+    return tuple(map(_with_parts, value)) if type(value) is tuple else value
 
 
 @cached_per_class
@@ -66,6 +67,7 @@ def _own_fields(cls: Any) -> _Build:
     def build(decoded: Decoded) -> Any:
         built = twin(*_astuple(decoded)[:count])
         built._decoded = decoded
+        built._extra = None
         built.__class__ = cls
         return built
 
@@ -73,18 +75,34 @@ def _own_fields(cls: Any) -> _Build:
 
 
 @cached_per_class
-def _all_fields(cls: Any) -> _Build:
-    """Return a function that builds a model with its parts."""
-    inner, twin = tuple(parts(cls)), _unfrozen(cls, (*_own(cls), *parts(cls)))
+def _all_fields(struct: Any) -> _Build:
+    """Return a function that builds the model of a struct with its parts."""
+    cls = struct.model
+    if parts(cls):
+        own_fields = _own_fields(cls)
+
+        def build_all(decoded: Decoded) -> Any:
+            built = own_fields(decoded)
+            build_parts(built)
+            return built
+
+        return build_all
+    twin = _unfrozen(cls, _own(cls))
 
     def build(decoded: Decoded) -> Any:
         built = twin(*_astuple(decoded))
-        for name in inner:
-            setattr(built, name, build_part(decoded, name))
+        built._extra = None
         built.__class__ = cls
         return built
 
     return build
+
+
+@cached_per_class
+def _part_slots(cls: Any) -> tuple[tuple[str, Callable[[Any, Any], None], Callable[[], Any] | None], ...]:
+    # Per part: its name, the setter of its slot, and what makes one that was not given.
+    makers = {field.name: getattr(field.default, "factory", None) for field in attrs.fields(cls)}
+    return tuple((name, cls.__dict__[name].__set__, makers[name]) for name in parts(cls))
 
 
 def _unfrozen(cls: Any, names: Iterable[str]) -> Any:
@@ -102,11 +120,6 @@ def _unfrozen(cls: Any, names: Iterable[str]) -> Any:
 
 def _own(cls: Any) -> tuple[str, ...]:
     return tuple(name for name in field_types(cls) if name not in parts(cls))
-
-
-@cached_per_class
-def _factories(cls: Any) -> dict[str, Callable[[], Any]]:
-    return {field.name: field.default.factory for field in attrs.fields(cls) if hasattr(field.default, "factory")}
 
 
 def _open_value(levels: int) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from videoapi.models.base import Model, Where, set_extra
 from videoapi.models.fields import parts, unknown
-from videoapi.models.strict_json import clean, loads_record
+from videoapi.models.strict_json import loads_record
 
 
 class ExtraSource:
@@ -46,7 +46,7 @@ class ExtraSource:
         """Return the unknown fields of the model at this path."""
         raw = self._raw
         if raw is not None:
-            value, _ = clean(loads_record(raw))
+            value, _ = loads_record(raw)
             for step in self._where:
                 value = value[step]
             found: dict[Where, dict[str, Any]] = {}

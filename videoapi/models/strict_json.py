@@ -67,15 +67,22 @@ def loads(raw: bytes) -> Any:
         raise DecodeError("not valid JSON") from None
 
 
-def loads_record(raw: bytes) -> Any:
-    """Parse one record of a list: as `loads`, but no value costs the record.
+def loads_record(raw: bytes) -> tuple[Any, list[Path]]:
+    """Parse one record of a list: as `loads`, but no value costs the record. A number out of range stays text.
 
-    A number out of range stays text, and a value nested too deeply for the parser becomes a lone surrogate,
-    which `clean` replaces and reports.
+    Returns:
+        The value, and what was replaced in it, as by `clean`.
 
     Raises:
         DecodeError: If the text is not valid JSON.
     """
+    value = _loads_record(raw)
+    if not may_have_lone_surrogate(raw) and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+        return value, []
+    return clean(value)
+
+
+def _loads_record(raw: bytes) -> Any:
     try:
         return msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -87,6 +94,7 @@ def loads_record(raw: bytes) -> Any:
     except ValueError:
         raise DecodeError("not valid JSON") from None
     try:
+        # A value nested too deeply for the parser becomes a lone surrogate, which is replaced and reported.
         return _loads_lenient(_shallow(raw))
     except (ValueError, RecursionError):
         raise DecodeError("not valid JSON") from None
