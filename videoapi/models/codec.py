@@ -20,7 +20,7 @@ from videoapi.models.extra import ExtraSource
 from videoapi.models.fields import is_model
 from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
-from videoapi.models.strict_json import DecodeError, loads_record, may_have_lone_surrogate
+from videoapi.models.strict_json import DecodeError, loads_record
 
 __all__ = ["MISSING", "DecodeError", "RecordDecoder", "ResponseDecoder", "encode"]
 
@@ -305,8 +305,6 @@ def _decoded_type(model: Any) -> Any:
 
 def _check_text(raw: bytes) -> None:
     # msgspec does not validate the text that it skips, but `extra` may parse it later.
-    if may_have_lone_surrogate(raw):
-        raise DecodeError("has text that cannot be encoded")
     if not raw.isascii():
         try:
             raw.decode()

@@ -45,7 +45,7 @@ def build(decoded: Decoded) -> Any:
 
 
 def build_parts(model: Any) -> None:
-    """Build the parts of a model that `build` returned, and their parts. Doing so again has no effect."""
+    """Build the parts of a model that `build` returned, and their parts."""
     decoded = model._decoded
     for name, put, make in _part_slots(type(model)):
         value = getattr(decoded, name)

@@ -14,9 +14,6 @@ REPLACEMENT: Final = "\ufffd"
 Path = tuple[str, ...]
 
 _ATOMS: Final = frozenset({int, float, bool, type(None)})
-_LONE_SURROGATE: Final = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]", re.DOTALL
-)
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
@@ -76,26 +73,26 @@ def loads_record(raw: bytes) -> tuple[Any, list[Path]]:
     Raises:
         DecodeError: If the text is not valid JSON.
     """
-    value = _loads_record(raw)
-    if not may_have_lone_surrogate(raw) and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
-        return value, []
+    try:
+        value = msgspec.json.decode(raw)
+        if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+            # Not deep, and msgspec accepts no lone surrogates.
+            return value, []
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        value = _loads_lenient(raw)
     return clean(value)
 
 
-def _loads_record(raw: bytes) -> Any:
+def _loads_lenient(raw: bytes) -> Any:
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
-    try:
-        return _loads_lenient(raw)
+        return _parse_lenient(raw)
     except RecursionError:
         pass
     except ValueError:
         raise DecodeError("not valid JSON") from None
     try:
         # A value nested too deeply for the parser becomes a lone surrogate, which is replaced and reported.
-        return _loads_lenient(_shallow(raw))
+        return _parse_lenient(_shallow(raw))
     except (ValueError, RecursionError):
         raise DecodeError("not valid JSON") from None
 
@@ -159,14 +156,6 @@ def has_lone_surrogate(text: str) -> bool:
     return False
 
 
-def may_have_lone_surrogate(raw: bytes) -> bool:
-    r"""Return whether a JSON text may contain a lone surrogate: an escape like `\ud800` without its pair.
-
-    An escaped backslash before `u` is taken for one.
-    """
-    return b"\\u" in raw and _LONE_SURROGATE.search(raw) is not None
-
-
 def _shallow(raw: bytes) -> bytes:
     """Return a JSON text with a lone surrogate in place of each value nested deeper than `MAX_DEPTH` levels."""
     kept: list[bytes] = []
@@ -185,7 +174,7 @@ def _shallow(raw: bytes) -> bytes:
     return b"".join((*kept, raw[at:] if depth <= MAX_DEPTH else b""))
 
 
-def _loads_lenient(raw: bytes) -> Any:
+def _parse_lenient(raw: bytes) -> Any:
     return json.loads(raw.decode(), parse_constant=_no_constant, parse_float=_finite_or_text, parse_int=_int_or_text)
 
 
