@@ -70,7 +70,8 @@ class Model:
     envelope: ClassVar[frozenset[str]] = frozenset()
 
     _decoded: Decoded
-    _extra: tuple[UnknownFields, Where] | dict[str, Any] | None
+    # The JSON text of a record, until it is needed; or a source and the path in it; or the fields themselves.
+    _extra: bytes | tuple[UnknownFields, Where] | dict[str, Any] | None
 
     if not TYPE_CHECKING:
 
@@ -79,8 +80,8 @@ class Model:
             if name not in parts(type(self)):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
             build_parts(self)
-            if self._extra is not None:
-                source, where = self._extra
+            if isinstance(kept := self._unknown(), tuple):
+                source, where = kept
                 source.attach(self, where)
             return object.__getattribute__(self, name)
 
@@ -140,13 +141,23 @@ class Model:
 
     def _extra_fields(self) -> dict[str, Any] | None:
         try:
-            kept = self._extra
+            kept = self._unknown()
         except AttributeError:
             return {} if self.composed else None
         if isinstance(kept, tuple):
             source, where = kept
             return source.unknown_at(where)
         return kept
+
+    def _unknown(self) -> tuple[UnknownFields, Where] | dict[str, Any] | None:
+        kept = self._extra
+        if not isinstance(kept, bytes):
+            return kept
+        from videoapi.models.extra import ExtraSource
+
+        source = (ExtraSource(kept, type(self)), ())
+        set_extra(self, source)
+        return source
 
     def __repr__(self) -> str:
         shown: list[str] = []
@@ -172,7 +183,7 @@ class Model:
 
 
 # The slot's setter: frozen classes reject assignment, and this is the fastest way around that.
-set_extra: Callable[[Model, tuple[UnknownFields, Where] | None], None] = cast(Any, Model)._extra.__set__
+set_extra: Callable[[Model, bytes | tuple[UnknownFields, Where] | None], None] = cast(Any, Model)._extra.__set__
 
 
 def forget_extra(made: Model) -> None:

@@ -222,7 +222,7 @@ class RecordDecoder(Generic[M]):
             return None
         if raws is not None:
             for record, raw in zip(records, raws, strict=True):
-                self._keep_extra(record, raw)
+                set_extra(record, bytes(raw))
         return records
 
     def decode_block(self, raws: Iterable[bytes | msgspec.Raw], odd: OnOdd | None = None) -> list[M | DecodeError]:
@@ -260,7 +260,8 @@ class RecordDecoder(Generic[M]):
         else:
             record = build(decoded)
             if self.extra:
-                self._keep_extra(record, raw)
+                # A copy: a raw view would keep the text of all records around it.
+                set_extra(record, bytes(raw))
         if self._named:
             _check_sound(record)
         return record, names
@@ -268,10 +269,6 @@ class RecordDecoder(Generic[M]):
     def _raws(self, text: bytes) -> list[msgspec.Raw]:
         _check_text(text)
         return _raw_list(text)
-
-    def _keep_extra(self, record: M, raw: bytes | msgspec.Raw) -> None:
-        # A copy: a raw view would keep the text of all records around it.
-        set_extra(record, (ExtraSource(bytes(raw), self.model), ()))
 
     @cached_property
     def _decode(self) -> Any:
