@@ -62,7 +62,7 @@ def test_archives_are_exported(cli: Cli, sandbox: Sandbox, folder: Path) -> None
 
 def _broken(sandbox: Sandbox) -> None:
     good = {"cdr_id": "a", "trans_date": f"{LAST}T10:00:00.000Z", "colour": "red", "user": {"name": "=1+1"}}
-    body = {"result": "0", "cdr": [good, "no record", {**good, "cdr_id": "b", "room": 7}, {**good, "cdr_id": "c"}]}
+    body = {"result": "0", "cdr": [good, "no record", [good], {**good, "cdr_id": "c"}]}
     sandbox.fault("cdr.by_period", "status", times=None, status=200, body=body)
 
 

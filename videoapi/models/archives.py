@@ -5,16 +5,23 @@ from typing import ClassVar
 
 import attrs
 
-from videoapi.models.base import Model
+from videoapi.models.base import Kept, Model
 from videoapi.models.redaction import redact_url, redact_urls
 from videoapi.models.times import parse_time
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class FileLink(Model):
-    """A link to an archived file. Source: docs/contract.md 5.3."""
+    """A link to an archived file.
+
+    Args:
+        url: The file's URL. Its query may be a secret, and the repr omits it (doc).
+
+    Source: docs/contract.md 5.3.
+    """
 
     url: str | None = attrs.field(default=None, repr=redact_url)
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -45,7 +52,25 @@ _Links = tuple[FileLink | str | None, ...] | str | None
 
 @attrs.frozen(repr=False, kw_only=True)
 class Archive(Model):
-    """The files of one session; the service keeps them for 72 hours. Source: docs/contract.md 5.3."""
+    """The files of one session; the service keeps them for 72 hours.
+
+    A kind of file may be a list of links, a single one, or a URL; `files` lists all of them in one form.
+    Each field says how it is known: "doc" means that the service documents it, "code" that programs use it.
+
+    Args:
+        _id: The archive's ID; read it as `archive_id` (doc).
+        trans_date: When the archive was created, ISO 8601 in UTC, as in the response. `trans_at` is the parsed
+            time (doc).
+        conf_num: The session; the same as in its call records (doc).
+        app_id: The APP_ID of your project (doc).
+        room_id: The ID of the room (doc).
+        recording: Recordings, presumably of single streams; a list of objects with `url` (doc).
+        transcoded: Recordings that were composed and converted; a list of objects with `url` (doc).
+        chatdata: The chat of the session; a URL (doc).
+        metadata: Presumably describes the session's files; a URL (doc).
+
+    Source: docs/contract.md 5.3.
+    """
 
     _id: str | None = None
     trans_date: str | None = None
@@ -56,6 +81,7 @@ class Archive(Model):
     transcoded: _Links = attrs.field(default=None, repr=redact_urls)
     chatdata: _Links = attrs.field(default=None, repr=redact_urls)
     metadata: _Links = attrs.field(default=None, repr=redact_urls)
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def archive_id(self) -> str | None:

@@ -1,5 +1,6 @@
 """The base of all models: unknown fields, conversion, and a repr that redacts secrets."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar, cast
 
@@ -7,8 +8,8 @@ import attrs
 import msgspec
 
 from videoapi.errors import ConfigurationError, ValidationError
-from videoapi.models.absent import often_absent
-from videoapi.models.fields import rebuild, wire_fields
+from videoapi.models.decoded import Decoded, build_part
+from videoapi.models.fields import parts, rebuild, wire_fields
 from videoapi.models.pydantic_schema import core_schema, json_schema
 from videoapi.models.strict_json import DecodeError
 
@@ -24,12 +25,13 @@ class UnknownFields(Protocol):
         """Return the unknown fields of the model at this path."""
         ...
 
+    def attach(self, made: Any, where: Where) -> None:
+        """Become the source of a model or of a tuple of models, and of their parts."""
+        ...
 
-if TYPE_CHECKING:
-    Kept = tuple[UnknownFields, Where] | Mapping[str, Any] | None
-else:
-    # The decoder fills attrs fields from the response: no value of a response, except null, has this type.
-    Kept = type(None)
+
+Kept = bytes | tuple[UnknownFields, Where] | Mapping[str, Any] | None
+"""What a model keeps of its unknown fields: the JSON text of a record, a source and the path in it, or the fields."""
 
 
 class Model:
@@ -39,17 +41,29 @@ class Model:
     `extra=True` equal the original. The repr shows the fields that have a value and redacts secrets.
     """
 
-    # _extra is set after decoding. Models that can be sent have it as an attrs field as well, so that
-    # `attrs.evolve` keeps it. Records do not: each absent field costs the typed decoder as much as a present one.
-    __slots__ = ("__weakref__", "_extra")
+    # _extra is set after decoding; it is an attrs field of each model only so that `attrs.evolve` keeps it.
+    # The parts of a decoded object are built from _decoded.
+    __slots__ = ("__weakref__", "_decoded", "_extra")
 
-    # Whether a value that does not fit its optional field goes to `extra` (the field reads None)
-    # instead of making the object invalid.
-    lenient: ClassVar[bool] = False
     # Built by the client, not decoded from a response, so it has no unknown fields to lose.
     composed: ClassVar[bool] = False
     # Envelope keys to exclude from `extra`, for an object that is the whole body.
     envelope: ClassVar[frozenset[str]] = frozenset()
+
+    _decoded: Decoded
+    _extra: Kept
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Only called for an empty slot: that of a part of a decoded object, until it is read.
+            if name not in parts(type(self)):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            part = build_part(self, name)
+            if self._extra is not None and isinstance(kept := self._unknown(), tuple):
+                source, where = kept
+                source.attach(part, (*where, name))
+            return part
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -58,7 +72,7 @@ class Model:
 
     @property
     def extra(self) -> dict[str, Any]:
-        """Fields of the response that this version does not know, by API field name.
+        """Fields of the response that this version does not know or cannot read, by API field name.
 
         Raises:
             ConfigurationError: If they were not kept; read the stream with `extra=True`.
@@ -83,17 +97,23 @@ class Model:
 
     def to_json(self) -> str:
         """Return `to_dict()` as JSON text."""
-        return msgspec.json.encode(self.to_dict()).decode()
+        fields = self.to_dict()
+        try:
+            return msgspec.json.encode(fields).decode()
+        except OverflowError:  # an integer of more than 64 bits
+            return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Build the object from the result of `to_dict`, or from a parsed response.
 
+        A field with a value that it cannot have reads None, and the value goes to `extra`, as in a response.
+
         Args:
             fields: Values by API field name; unknown ones go to `extra`.
 
         Raises:
-            ValidationError: If a value does not fit its field.
+            ValidationError: If `fields` is not a mapping, or a required field is missing or cannot be read.
         """
         from videoapi.models.converter import structure
 
@@ -105,17 +125,27 @@ class Model:
             ) from None
 
     def _extra_fields(self) -> Mapping[str, Any] | None:
-        kept: Kept = getattr(self, "_extra", None)
-        if kept is None:
+        try:
+            kept = self._unknown()
+        except AttributeError:
             return {} if self.composed else None
         if isinstance(kept, tuple):
             source, where = kept
-            kept = source.unknown_at(where)
-            set_extra(self, kept)
+            return source.unknown_at(where)
         return kept
 
     def __hash__(self) -> int:
         return hash((type(self), *(hashable(getattr(self, name)) for name, _ in wire_fields(type(self)))))
+
+    def _unknown(self) -> tuple[UnknownFields, Where] | Mapping[str, Any] | None:
+        kept = self._extra
+        if not isinstance(kept, bytes):
+            return kept
+        from videoapi.models.extra import ExtraSource
+
+        source = (ExtraSource(kept, type(self)), ())
+        set_extra(self, source)
+        return source
 
     def __repr__(self) -> str:
         shown: list[str] = []
@@ -140,14 +170,18 @@ class Model:
         return json_schema(cls)
 
 
-def sparse(cls: type[_M]) -> type[_M]:
-    """Decorate a model so that it decodes faster when most of its fields are absent."""
-    kept = ("_extra",) if "_extra" in attrs.fields_dict(cast(Any, cls)) else ()
-    return often_absent(*(name for name, is_part in wire_fields(cls) if not is_part), *kept)(cls)
-
-
 # The slot's setter: frozen classes reject assignment, and this is the fastest way around that.
 set_extra: Callable[[Model, Kept], None] = cast(Any, Model)._extra.__set__
+
+
+def forget_extra(made: Model) -> None:
+    """Make a model and its parts as if their unknown fields had not been kept."""
+    set_extra(made, None)
+    for name in parts(type(made)):
+        value = getattr(made, name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Model):
+                forget_extra(part)
 
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})

@@ -7,8 +7,7 @@ from typing import Annotated, Any, ClassVar
 import attrs
 import msgspec
 
-from videoapi.models.absent import often_absent
-from videoapi.models.base import Model
+from videoapi.models.base import Kept, Model
 from videoapi.models.flat import COLUMNS, Cell, flat_row
 from videoapi.models.redaction import redact
 from videoapi.models.rooms import Sip
@@ -21,9 +20,22 @@ Number = Annotated[float, msgspec.Meta(ge=-1.7e308, le=1.7e308)]
 
 @attrs.frozen(repr=False, kw_only=True)
 class RoomDetails(Model):
-    """The room's definition when the session ran. Source: docs/contract.md 5.2."""
+    """The room's definition when the session ran.
 
-    lenient: ClassVar[bool] = True
+    Of its fields, only `owner_ref` is known from programs; the others are assumed to be those of a room.
+
+    Args:
+        room_id: The room's ID (assumed).
+        name: The room's name (assumed).
+        owner_ref: Your own reference of the room (code).
+        service_id: The ID of your project (assumed).
+        settings: The room's settings at that time (assumed).
+        sip: The room's telephone access, or only whether it has any (assumed).
+        data: Your own keys, stored with the room (assumed).
+        created: When the room was created, as in the response (assumed).
+
+    Source: docs/contract.md 5.2.
+    """
 
     room_id: str | None = None
     name: str | None = None
@@ -33,12 +45,24 @@ class RoomDetails(Model):
     sip: Sip | bool | None = None
     data: dict[str, Any] | str | None = None
     created: str | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
-@often_absent("room_details", "sip")
 @attrs.frozen(repr=False, kw_only=True)
 class CallRoom(Model):
-    """The room part of a record; `duration` in seconds. Source: docs/contract.md 5.2."""
+    """The session of a record: its room, and how long it ran.
+
+    Args:
+        room_id: The ID of the room (doc).
+        connect_dt: When the session started, as in the response; `connected_at` is the parsed time (doc).
+        disconnect_dt: When the session ended, as in the response; `disconnected_at` is the parsed time (doc).
+        duration: Length of the session in seconds, whole or not (doc, code). The records of all its users presumably
+            have the same value, so do not add it up over records.
+        room_details: The room's definition as received, only in newer responses. `details` is a typed view (doc).
+        sip: Only in newer responses; presumably whether the room has telephone access (doc).
+
+    Source: docs/contract.md 5.2.
+    """
 
     room_id: str | None = None
     connect_dt: str | None = None
@@ -46,6 +70,7 @@ class CallRoom(Model):
     duration: Number | None = None
     room_details: dict[str, Any] | None = None
     sip: bool | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def details(self) -> RoomDetails | None:
@@ -63,10 +88,21 @@ class CallRoom(Model):
         return parse_time(self.disconnect_dt)
 
 
-@often_absent("token", "confName")
 @attrs.frozen(repr=False, kw_only=True)
 class CallUser(Model):
-    """The connected user. Source: docs/contract.md 5.2."""
+    """The connected user.
+
+    Args:
+        ip: The user's IP address (doc).
+        name: The name for which the token was issued (doc).
+        role: The role in the session: usually `moderator`, `participant`, `viewer` or `audience` (doc).
+        ref: Your own reference of the user: the `user_ref` of the token (doc).
+        agent: The user agent of the browser or app (doc).
+        token: The token that the user joined with, a secret; only in older responses (doc).
+        confName: Only in older responses; meaning unknown, presumably the room's name (doc).
+
+    Source: docs/contract.md 5.2.
+    """
 
     ip: str | None = None
     name: str | None = None
@@ -75,17 +111,29 @@ class CallUser(Model):
     agent: str | None = None
     token: str | None = attrs.field(default=None, repr=redact)
     confName: str | None = None  # noqa: N815 - as on the wire
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class SignalServer(Model):
-    """The signaling connection; durations in seconds. Source: docs/contract.md 5.2."""
+    """The user's own connection, as the signaling server saw it.
+
+    Args:
+        connect_dt: When the user connected, as in the response; `connected_at` is the parsed time (doc).
+        disconnect_dt: When the user disconnected, as in the response; `disconnected_at` is the parsed time (doc).
+        ip: The IP address of the connection; whether of the user or of the server is unknown (doc).
+        duration: Length of the connection, presumably in seconds like that of the session; whole or not (doc).
+        hold_duration: Time on hold, in the unit of `duration`; whether that includes it is unknown (doc).
+
+    Source: docs/contract.md 5.2.
+    """
 
     connect_dt: str | None = None
     disconnect_dt: str | None = None
     ip: str | None = None
     duration: Number | None = None
     hold_duration: Number | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def connected_at(self) -> datetime | None:
@@ -100,19 +148,42 @@ class SignalServer(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class PublishedTrack(Model):
-    """The media that the user published. Source: docs/contract.md 5.2."""
+    """The media that the user published. Older responses have the texts `"true"` and `"false"`.
+
+    Args:
+        audio: Whether the user published audio (doc).
+        data: Whether the user published data (doc).
+        video: Whether the user published video (doc).
+        screen: Whether the user shared the screen (doc).
+        url: Whether the user published from a URL (doc).
+
+    Source: docs/contract.md 5.2.
+    """
 
     audio: bool | None = None
     data: bool | None = None
     video: bool | None = None
     screen: bool | None = None
     url: bool | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
-@often_absent("screen_minutes", "connect_minutes", "connect_minutes_cal", "room_connect_minutes")
 @attrs.frozen(repr=False, kw_only=True)
 class Usage(Model):
-    """Usage counters in minutes. Source: docs/contract.md 5.2."""
+    """Usage counters, all in minutes, whole or not. Which of them are billed is unknown.
+
+    Args:
+        subscribed_minutes: Minutes of media that the user received, presumably summed over streams (doc).
+        published_minutes: Minutes of media that the user sent, presumably summed over streams (doc).
+        screen_minutes: Minutes of screen sharing, only in newer responses (doc).
+        connect_minutes: Minutes that the user was connected, only in newer responses (doc).
+        connect_minutes_cal: Only in newer responses; presumably `connect_minutes` as calculated for billing. Its
+            meaning is unknown (doc).
+        room_connect_minutes: Minutes that the session ran, only in newer responses. Like `room.duration`, it is
+            presumably the same for every user of the session (doc).
+
+    Source: docs/contract.md 5.2.
+    """
 
     subscribed_minutes: Number | None = None
     published_minutes: Number | None = None
@@ -120,57 +191,109 @@ class Usage(Model):
     connect_minutes: Number | None = None
     connect_minutes_cal: Number | None = None
     room_connect_minutes: Number | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class MediaQuality(Model):
-    """The quality of one kind of media. Source: docs/contract.md 5.2."""
+    """The quality of one kind of media in one direction.
 
-    lenient: ClassVar[bool] = True
+    Args:
+        avg_bitrate: Average bit rate; unit unknown, presumably kbit/s (doc).
+        avg_bitrate_quality: The average as a word, `Good` or `Bad`; there may be others (doc).
+        max_bitrate: Highest bit rate, in the unit of `avg_bitrate` (doc).
+        min_bitrate: Lowest bit rate, in the unit of `avg_bitrate` (doc).
+        bitrate_good_percent: Percentage of the time with a good bit rate, presumably 0 to 100 (doc).
+
+    Source: docs/contract.md 5.2.
+    """
 
     avg_bitrate: Number | None = None
     avg_bitrate_quality: str | None = None
     max_bitrate: Number | None = None
     min_bitrate: Number | None = None
     bitrate_good_percent: Number | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class DirectionQuality(Model):
-    """The quality of sent or received media. Source: docs/contract.md 5.2."""
+    """The quality of the media that the user sent, or received.
 
-    lenient: ClassVar[bool] = True
+    Args:
+        video: Quality of the camera picture (doc).
+        audio: Quality of the sound (doc).
+        sharing: Quality of the shared screen (doc).
+
+    Source: docs/contract.md 5.2.
+    """
 
     video: MediaQuality | None = None
     audio: MediaQuality | None = None
     sharing: MediaQuality | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class StatsQuality(Model):
-    """The quality of a connection in both directions. Source: docs/contract.md 5.2."""
+    """The quality of a user's connection in both directions.
 
-    lenient: ClassVar[bool] = True
+    Args:
+        send: What the user sent (doc).
+        receive: What the user received (doc).
+
+    Source: docs/contract.md 5.2.
+    """
 
     send: DirectionQuality | None = None
     receive: DirectionQuality | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class Price(Model):
-    """The price of a connection. Source: docs/contract.md 5.2."""
+    """The price of a connection. Seen only in code that uses the service.
+
+    Args:
+        connect_duration: The price of the connected time; its currency is unknown (code).
+
+    Source: docs/contract.md 5.2.
+    """
 
     connect_duration: Number | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
-@often_absent("sip", "parent_partner_id", "stats_quality", "price")
 @attrs.frozen(repr=False, kw_only=True)
 class CallRecord(Model):
-    """One connection of one user, in either schema of the service. Source: docs/contract.md 5.2.
+    """One connection of one user to a finished session, in either schema of the service.
 
     A part that is missing from the record is still present here, with every field None. The contract leaves
     the shape of `room.room_details` and `stats_quality` open: both are kept as received, and `room.details`
     and `quality` are typed views of them.
+
+    Each field says how it is known: "doc" means that the service documents it, "code" that programs use it. The
+    documentation has names and sample values; meanings are inferred from these. None was confirmed by a response.
+
+    Args:
+        trans_date: When the record was created, ISO 8601 in UTC, as in the response. `trans_at` is the parsed time.
+            The service presumably selects records by its day (doc).
+        conf_num: The session. All records of one session share it; opaque text (doc).
+        sip: Only in newer responses; presumably whether the user connected by telephone (doc).
+        call_num: The ID of the call; how it differs from `call_log_id` is unknown (doc).
+        call_log_id: The ID of the call's log entry. It identifies a record without `cdr_id` (doc).
+        parent_partner_id: The account above yours, only in newer responses; meaning unknown (doc).
+        room: The room and the session (doc).
+        user: The connected user (doc).
+        sigserver: The user's own connection: when, and for how long (doc).
+        published_track: The media that the user published (doc).
+        usage: Usage counters in minutes (doc).
+        stats_quality: Quality of the connection as received, only in newer responses. `quality` is a typed view (doc).
+        app_id: The APP_ID of your project (doc).
+        cdr_id: The ID of the record; opaque text (doc).
+        price: The price of the connection (code).
+
+    Source: docs/contract.md 5.2.
     """
 
     trans_date: str | None = None
@@ -188,6 +311,7 @@ class CallRecord(Model):
     app_id: str | None = None
     cdr_id: str | None = None
     price: Price | None = None
+    _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def trans_at(self) -> datetime | None:

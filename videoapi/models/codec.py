@@ -6,7 +6,7 @@ defines them. Objects that it rejects go to the tolerant converter, one record a
 
 import enum
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from types import NoneType
 from typing import Any, Final, Generic, Literal, TypeVar, cast
@@ -14,17 +14,21 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast
 import msgspec
 
 from videoapi.errors import ValidationError
-from videoapi.models.base import Model, plain
+from videoapi.models.base import Model, plain, set_extra
+from videoapi.models.decoded import Decoded, build, struct_of
 from videoapi.models.extra import ExtraSource
+from videoapi.models.fields import is_model
 from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
-from videoapi.models.strict_json import DecodeError, loads
+from videoapi.models.strict_json import DecodeError, loads_record
 from videoapi.models.tokens import IssuedToken
 
 __all__ = ["MISSING", "DecodeError", "RecordDecoder", "ResponseDecoder", "encode"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Model)
+OnOdd = Callable[[int, tuple[str, ...]], None]
+"""Called with the index of a record, and the names of its odd fields."""
 
 
 class Missing(enum.Enum):
@@ -98,20 +102,21 @@ class ResponseDecoder(Generic[T]):
             if envelope.error_code is not MISSING or envelope.status is not MISSING:
                 # The `status` envelope, or a mixture of both envelopes.
                 return MISSING, None
-            payload = self._whole.decode(body) if self.key is None else envelope.payload
+            payload: Any = self._whole.decode(body) if self.key is None else envelope.payload
         except _UNREADABLE as error:
             raise DecodeError(_reason(error)) from None
+        if isinstance(payload, Decoded):
+            payload = build(payload)
         if self.many:
-            payload = payload or []
+            payload = [build(item) for item in payload or ()]
             self._check(payload)
             source = ExtraSource(body, cast("type[Model]", self.model), self._where)
             for index, item in enumerate(payload):
-                source.attach(item, (*self._where, index))
+                set_extra(item, (source, (*self._where, index)))
         else:
             _check_sound(payload)
-            decoded: object = payload
-            if isinstance(decoded, Model):
-                ExtraSource(body, type(decoded), self._where).attach(decoded, self._where)
+            if issubclass(self.model, Model) and payload is not None:
+                set_extra(payload, (ExtraSource(body, self.model, self._where), self._where))
         return envelope.result, payload
 
     def tolerant(self, payload: object) -> T | list[T]:
@@ -154,16 +159,18 @@ class ResponseDecoder(Generic[T]):
         fields: list[Any] = [(name, Any, MISSING) for name in ("result", "error_code", "status")]
         rename: dict[str, str] = {}
         if self.key is not None:
-            payload: Any = list[self.model] if self.many else self.model  # type: ignore[name-defined]
+            kind = _decoded_type(self.model)
+            payload: Any = list[kind] if self.many else kind  # type: ignore[valid-type]
             fields.append(("payload", payload | None, None))
             rename = {"payload": self.key}
-        kind = msgspec.defstruct("Envelope", fields, rename=rename, frozen=True)
-        return msgspec.json.Decoder(kind, strict=False)
+        envelope = msgspec.defstruct("Envelope", fields, rename=rename, frozen=True)
+        return msgspec.json.Decoder(envelope, strict=False)
 
     @cached_property
     def _whole(self) -> Any:
-        kind: Any = object if self.model is NoneType else self.model
-        return _Nothing() if kind is object else msgspec.json.Decoder(kind, strict=False)
+        if self.model is NoneType:
+            return _Nothing()
+        return msgspec.json.Decoder(_decoded_type(self.model), strict=False)
 
 
 class _Nothing:
@@ -195,16 +202,7 @@ class RecordDecoder(Generic[M]):
         Raises:
             DecodeError: If the record does not fit; the reason names the location.
         """
-        try:
-            record: M = self._decode(raw)
-        except _UNREADABLE:
-            return self._decode_tolerantly(bytes(raw))
-        if self._named:
-            _check_sound(record)
-        if self.extra:
-            kept = bytes(raw)
-            _check_text(kept)
-            ExtraSource(kept, self.model).attach(record)
+        record, _ = self._decode_one(raw)
         return record
 
     def decode_list(self, text: bytes) -> list[M] | None:
@@ -214,45 +212,73 @@ class RecordDecoder(Generic[M]):
             text: The JSON text of the list.
 
         Returns:
-            The records; None if the text is not a list or a record needs `decode`.
+            The records; None if the text is not a list or a record needs `decode_block`.
         """
         try:
-            records: list[M] = self._decode_list(text)
-            if self._named:
-                for record in records:
-                    _check_sound(record)
-            if self.extra:
-                _check_text(text)
-                for record, raw in zip(records, _raw_list(text), strict=True):
-                    ExtraSource(bytes(raw), self.model).attach(record)
+            decoded = self._decode_list(text)
+            raws = self._raws(text) if self.extra else None
         except _UNREADABLE:
             return None
+        records: list[M] = [build(one) for one in decoded]
+        if self._named and not all(is_id(cast("Room", record).room_id) for record in records):
+            return None
+        if raws is not None:
+            for record, raw in zip(records, raws, strict=True):
+                set_extra(record, bytes(raw))
         return records
 
-    def decode_block(self, raws: Iterable[bytes | msgspec.Raw]) -> list[M | DecodeError]:
-        """Decode records; a record that cannot be decoded is replaced by its error."""
-        return [self._decode_or_error(raw) for raw in raws]
+    def decode_block(self, raws: Iterable[bytes | msgspec.Raw], odd: OnOdd | None = None) -> list[M | DecodeError]:
+        """Decode records; a record that cannot be decoded is replaced by its error.
 
-    def _decode_or_error(self, raw: bytes | msgspec.Raw) -> M | DecodeError:
+        Args:
+            raws: The JSON text of each record.
+            odd: Called for each record with odd fields, with the record's index in `raws` and the dotted names
+                of these fields, such as `usage.connect_minutes`. An odd field has a value that it cannot have,
+                and reads None; or its text had to be changed, because it cannot be encoded.
+                Fields that the model does not know are named `extra`.
+        """
+        records: list[M | DecodeError] = []
+        for index, raw in enumerate(raws):
+            try:
+                record, names = self._decode_one(raw)
+            except DecodeError as error:
+                records.append(error)
+                continue
+            records.append(record)
+            if names and odd is not None:
+                odd(index, names)
+        return records
+
+    def _decode_one(self, raw: bytes | msgspec.Raw) -> tuple[M, tuple[str, ...]]:
+        names: tuple[str, ...] = ()
         try:
-            return self.decode(raw)
-        except DecodeError as error:
-            return error
+            decoded = self._decode(raw)
+            if self.extra:
+                _check_text(bytes(raw))
+        except _UNREADABLE:
+            from videoapi.models.converter import structure_record
 
-    def _decode_tolerantly(self, raw: bytes) -> M:
-        from videoapi.models.converter import structure
+            record, names = structure_record(*loads_record(bytes(raw)), self.model, kept=self.extra)
+        else:
+            record = build(decoded)
+            if self.extra:
+                # A copy: a raw view would keep the text of all records around it.
+                set_extra(record, bytes(raw))
+        if self._named:
+            _check_sound(record)
+        return record, names
 
-        record = structure(loads(raw), self.model, kept=self.extra)
-        _check_sound(record)
-        return record
+    def _raws(self, text: bytes) -> list[msgspec.Raw]:
+        _check_text(text)
+        return _raw_list(text)
 
     @cached_property
     def _decode(self) -> Any:
-        return msgspec.json.Decoder(self.model, strict=False).decode
+        return msgspec.json.Decoder(struct_of(self.model), strict=False).decode
 
     @cached_property
     def _decode_list(self) -> Any:
-        kind: Any = list[self.model]  # type: ignore[name-defined]
+        kind: Any = list[struct_of(self.model)]  # type: ignore[misc]
         return msgspec.json.Decoder(kind, strict=False).decode
 
 
@@ -270,6 +296,10 @@ def _is_plain(body: Mapping[str, Any]) -> bool:
         elif kind not in _SAFE:
             return False
     return True
+
+
+def _decoded_type(model: Any) -> Any:
+    return struct_of(model) if is_model(model) else model
 
 
 def _check_text(raw: bytes) -> None:

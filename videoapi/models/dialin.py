@@ -22,7 +22,6 @@ class DialInNumber(Model):
     """
 
     # Source: docs/contract.md 5.5.
-    lenient: ClassVar[bool] = True
 
     country: str | None = None
     country_code: str | None = None
@@ -51,7 +50,6 @@ class DialInSip(Model):
     """
 
     # Source: docs/contract.md 5.5.
-    lenient: ClassVar[bool] = True
 
     server_url: str | None = None
     username: str | None = attrs.field(default=None, repr=redact)
@@ -70,7 +68,6 @@ class DialInSettings(Model):
     """
 
     # Source: docs/contract.md 5.5.
-    lenient: ClassVar[bool] = True
 
     sip: bool | None = None
     _extra: Kept = attrs.field(default=None, repr=False, eq=False)
@@ -91,7 +88,6 @@ class DialIn(Model):
     """
 
     # Source: docs/contract.md 5.5.
-    lenient: ClassVar[bool] = True
     envelope: ClassVar[frozenset[str]] = frozenset({"result"})
 
     _id: str | None = None

@@ -1,12 +1,11 @@
 """The unknown fields of a response, parsed from its text on first access."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 from videoapi.models.base import Model, Where, set_extra
 from videoapi.models.fields import parts, unknown
-from videoapi.models.strict_json import loads_kept
+from videoapi.models.strict_json import loads_record
 
 
 class ExtraSource:
@@ -28,30 +27,26 @@ class ExtraSource:
         self._where = where
         self._found: dict[Where, dict[str, Any]] | None = None
 
-    def attach(self, made: Model, where: Where = ()) -> None:
-        """Make this text the source of `extra` for a model and its parts.
+    def attach(self, made: Any, where: Where) -> None:
+        """Make this text the source of `extra` for a model and its parts, or for each model of a tuple.
 
         Args:
-            made: The model, decoded from this text.
-            where: The path of the model inside the text: keys and list indexes.
+            made: What was decoded from this text.
+            where: Its path inside the text: keys and list indexes.
         """
-        set_extra(made, (self, where))
-        for name in parts(type(made)):
-            value = getattr(made, name)
-            if value is None:
-                continue
-            if isinstance(value, Model):
-                self.attach(value, _below(where, name))
-            elif isinstance(value, tuple):
-                for index, item in enumerate(value):
-                    if isinstance(item, Model):
-                        self.attach(item, (*where, name, index))
+        if isinstance(made, tuple):
+            for index, item in enumerate(made):
+                self.attach(item, (*where, index))
+        elif isinstance(made, Model):
+            set_extra(made, (self, where))
+            for name in parts(type(made)):
+                self.attach(getattr(made, name), (*where, name))
 
     def unknown_at(self, where: Where) -> dict[str, Any]:
         """Return the unknown fields of the model at this path."""
         raw = self._raw
         if raw is not None:
-            value = loads_kept(raw)
+            value, _ = loads_record(raw)
             for step in self._where:
                 value = value[step]
             found: dict[Where, dict[str, Any]] = {}
@@ -62,12 +57,6 @@ class ExtraSource:
         return (self._found or {}).get(where) or {}
 
 
-# Thousands of records store the paths of their parts, but there are only a few different paths.
-@functools.lru_cache(maxsize=256)
-def _below(where: Where, name: str) -> Where:
-    return (*where, name)
-
-
 def _find(model: type[Model], value: Any, where: Where, found: dict[Where, dict[str, Any]]) -> None:
     if isinstance(value, list):
         for index, item in enumerate(value):
@@ -76,4 +65,4 @@ def _find(model: type[Model], value: Any, where: Where, found: dict[Where, dict[
         if fields := unknown(model, value):
             found[where] = fields
         for name, part in parts(model).items():
-            _find(part, value.get(name), _below(where, name), found)
+            _find(part, value.get(name), (*where, name), found)

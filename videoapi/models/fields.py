@@ -10,7 +10,8 @@ _M = TypeVar("_M")
 _T = TypeVar("_T")
 
 
-def _cached_per_class(function: Callable[[Any], _T]) -> Callable[[Any], _T]:
+def cached_per_class(function: Callable[[Any], _T]) -> Callable[[Any], _T]:
+    """Return `functools.cache` of a function of one class."""
     # functools.cache requires hashable arguments, and mypy does not treat classes as hashable.
     return functools.cache(function)
 
@@ -36,20 +37,20 @@ def is_model(kind: Any) -> bool:
     return isinstance(kind, type) and attrs.has(kind)
 
 
-@_cached_per_class
+@cached_per_class
 def parts(cls: Any) -> dict[str, type[Any]]:
     """Return the fields that may hold models, with the class of each."""
     return {name: part for name, hint in field_types(cls).items() if (part := _model_in(hint)) is not None}
 
 
-@_cached_per_class
+@cached_per_class
 def field_types(cls: Any) -> dict[str, Any]:
     """Return the type of each attrs field, in order."""
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in _fields(cls)}
 
 
-@_cached_per_class
+@cached_per_class
 def wire_fields(cls: Any) -> tuple[tuple[str, bool], ...]:
     # (name, whether it has a factory). A part with a factory is never None; it is empty if absent.
     return tuple((field.name, _factory(field) is not None) for field in _fields(cls))
@@ -60,7 +61,7 @@ def _fields(cls: Any) -> "list[attrs.Attribute[Any]]":
     return [field for field in attrs.fields(cls) if field.name != "_extra"]
 
 
-@_cached_per_class
+@cached_per_class
 def _slots(cls: Any) -> tuple[tuple[str, Callable[[Any, Any], None], Any, Callable[[], Any] | None], ...]:
     # Per field: name, slot setter, default, factory. A required field has None as its default.
     return tuple(
@@ -74,7 +75,7 @@ def _slots(cls: Any) -> tuple[tuple[str, Callable[[Any, Any], None], Any, Callab
     )
 
 
-@_cached_per_class
+@cached_per_class
 def _known(cls: Any) -> frozenset[str]:
     envelope: frozenset[str] = cls.envelope
     return envelope.union(field_types(cls))

@@ -38,6 +38,8 @@ def flat_row(record: object) -> dict[str, Cell]:
     Returns:
         The values. One that is missing, or that does not have the type of its column, is None.
     """
+    # What the decoder has built is as good, and makes no models of the parts.
+    record = getattr(record, "_decoded", record)
     row = _EMPTY.copy()
     for path, columns in _BY_PART:
         part: Any = record

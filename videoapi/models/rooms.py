@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 
 from videoapi.errors import ValidationError
-from videoapi.models.absent import often_absent
-from videoapi.models.base import Kept, Model, hashable, plain, sparse
+from videoapi.models.base import Kept, Model, hashable, plain
 from videoapi.models.redaction import redact
 from videoapi.models.setting_parts import LiveRecording, LiveTranscription, RoleBasedRecording
 from videoapi.models.settings import EffectiveSettings, RoomSettings
@@ -26,7 +25,6 @@ __all__ = [
 ]
 
 
-@sparse
 @attrs.frozen(repr=False, kw_only=True)
 class Sip(Model):
     """Telephone (SIP) access to a room.
@@ -45,8 +43,6 @@ class Sip(Model):
     """
 
     # Source: docs/contract.md 4.3.
-    lenient: ClassVar[bool] = True
-
     enabled: bool | None = None
     pin: int | str | None = attrs.field(default=None, repr=redact)
     meeting_id: int | str | None = None
@@ -58,7 +54,6 @@ class Sip(Model):
     _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
-@often_absent("updated", "configured_media_zone", "isMediaServerAvailable", "enablexControllerId", "_extra")
 @attrs.frozen(repr=False, kw_only=True)
 class Room(Model):
     """A room of the account. Optional fields that the response lacks read None.
@@ -83,8 +78,6 @@ class Room(Model):
     """
 
     # Source: docs/contract.md 4.3, 4.4, 4.5.
-    lenient: ClassVar[bool] = True
-
     room_id: str
     name: str | None = None
     owner_ref: str | None = None

@@ -1,7 +1,7 @@
 """The parts of room settings, and the settings that every kind of room has."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypedDict
+from typing import Any, TypedDict
 
 import attrs
 
@@ -21,8 +21,6 @@ class LiveRecording(Model):
     """
 
     # Source: docs/contract.md 4.2.
-    lenient: ClassVar[bool] = True
-
     auto_recording: bool | None = None
     url: str | None = attrs.field(default=None, repr=redact_url)
     _extra: Kept = attrs.field(default=None, repr=False, eq=False)
@@ -41,8 +39,6 @@ class LiveTranscription(Model):
     """
 
     # Source: docs/contract.md 4.2.
-    lenient: ClassVar[bool] = True
-
     language: str | None = None
     auto_transcribe: bool | None = None
     enable: bool | None = None
@@ -61,8 +57,6 @@ class RoleBasedRecording(Model):
     """
 
     # Source: docs/contract.md 4.2.
-    lenient: ClassVar[bool] = True
-
     moderator: str | None = None
     participant: str | None = None
     _extra: Kept = attrs.field(default=None, repr=False, eq=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack, cast, get_
 import attrs
 
 from videoapi.errors import ValidationError
-from videoapi.models.base import Kept, Model, hashable, plain, sparse
+from videoapi.models.base import Kept, Model, hashable, plain
 from videoapi.models.descriptions import described_like
 from videoapi.models.fields import field_types
 from videoapi.models.redaction import redact_url
@@ -70,7 +70,7 @@ class _Given(_Settings):
             # Only called for empty slots, which is what all settings are.
             if name in _KNOWN:
                 return self._given.get(name)
-            raise AttributeError(f"{type(self).__name__} has no {name!r}", name=name, obj=self)
+            return super().__getattr__(name)
 
 
 @attrs.frozen(repr=False, eq=False, kw_only=True)
@@ -267,7 +267,6 @@ class RoomSettings(_Given):
         return _build, (type(self), self._given, self._extra)
 
 
-@sparse
 @described_like(RoomSettings)
 @attrs.frozen(repr=False, kw_only=True)
 class EffectiveSettings(_Settings):
@@ -278,8 +277,6 @@ class EffectiveSettings(_Settings):
     """
 
     # Source: docs/contract.md 4.1, 4.2, 4.3.
-    lenient: ClassVar[bool] = True
-
     description: str | None = None
     mode: str | None = None
     scheduled: bool | None = None

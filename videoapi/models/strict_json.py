@@ -2,9 +2,19 @@
 
 import json
 import math
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
+
+MAX_DEPTH: Final = 64
+"""Maximum number of levels of objects and lists in a value that is kept."""
+REPLACEMENT: Final = "\ufffd"
+Path = tuple[str, ...]
+
+_ATOMS: Final = frozenset({int, float, bool, type(None)})
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
 class DecodeError(ValueError):
@@ -54,12 +64,118 @@ def loads(raw: bytes) -> Any:
         raise DecodeError("not valid JSON") from None
 
 
-def loads_kept(raw: bytes) -> Any:
-    """Parse bytes that the typed decoder has accepted; a number out of range stays text."""
+def loads_record(raw: bytes) -> tuple[Any, list[Path]]:
+    """Parse one record of a list: as `loads`, but no value costs the record. A number out of range stays text.
+
+    Returns:
+        The value, and what was replaced in it, as by `clean`.
+
+    Raises:
+        DecodeError: If the text is not valid JSON.
+    """
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
-        return json.loads(raw.decode(), parse_float=_finite_or_text, parse_int=_int_or_text)
+        value = msgspec.json.decode(raw)
+        if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+            # Not deep, and msgspec accepts no lone surrogates.
+            return value, []
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        value = _loads_lenient(raw)
+    return clean(value)
+
+
+def _loads_lenient(raw: bytes) -> Any:
+    try:
+        return _parse_lenient(raw)
+    except RecursionError:
+        pass
+    except ValueError:
+        raise DecodeError("not valid JSON") from None
+    try:
+        # A value nested too deeply for the parser becomes a lone surrogate, which is replaced and reported.
+        return _parse_lenient(_shallow(raw))
+    except (ValueError, RecursionError):
+        raise DecodeError("not valid JSON") from None
+
+
+def clean(value: Any) -> tuple[Any, list[Path]]:
+    """Return parsed JSON with all that could not be written again replaced by U+FFFD.
+
+    These are lone surrogates, and values nested deeper than `MAX_DEPTH` levels.
+
+    Returns:
+        The value; and the paths of what was replaced: the keys on the way, without list indexes.
+    """
+    if _is_clean(value, MAX_DEPTH):
+        return value, []
+    replaced: dict[Path, None] = {}
+    return _clean(value, (), replaced, MAX_DEPTH), list(replaced)
+
+
+def _is_clean(value: Any, levels: int) -> bool:
+    kind = type(value)
+    if kind is str:
+        return not has_lone_surrogate(value)
+    if kind is dict:
+        if not levels:
+            return False
+        for name, item in value.items():
+            if has_lone_surrogate(str(name)) or not (type(item) in _ATOMS or _is_clean(item, levels - 1)):
+                return False
+        return True
+    return kind in _ATOMS or (kind is list and levels > 0 and all(_is_clean(item, levels - 1) for item in value))
+
+
+def _clean(value: Any, path: Path, replaced: dict[Path, None], levels: int) -> Any:
+    if isinstance(value, str):
+        if has_lone_surrogate(value):
+            replaced[path] = None
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value
+    if not isinstance(value, (Mapping, list, tuple)):
+        return value
+    if not levels:
+        replaced[path] = None
+        return REPLACEMENT
+    if isinstance(value, Mapping):
+        cleaned: dict[Any, Any] = {}
+        for key, item in value.items():
+            name = _clean(key, (*path, REPLACEMENT), replaced, levels) if isinstance(key, str) else key
+            cleaned[name] = _clean(item, (*path, name), replaced, levels - 1)
+        return cleaned
+    return [_clean(item, path, replaced, levels - 1) for item in value]
+
+
+def has_lone_surrogate(text: str) -> bool:
+    """Return whether a text cannot be encoded as UTF-8."""
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _shallow(raw: bytes) -> bytes:
+    """Return a JSON text with a lone surrogate in place of each value nested deeper than `MAX_DEPTH` levels."""
+    kept: list[bytes] = []
+    depth = at = 0
+    for token in _TOKEN.finditer(raw):
+        bracket = token.group()
+        if bracket in (b"[", b"{"):
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                kept.append(raw[at : token.start()])
+        elif bracket in (b"]", b"}"):
+            depth -= 1
+            if depth == MAX_DEPTH:
+                kept.append(rb'"\ud800"')
+                at = token.end()
+    return b"".join((*kept, raw[at:] if depth <= MAX_DEPTH else b""))
+
+
+def _parse_lenient(raw: bytes) -> Any:
+    return json.loads(raw.decode(), parse_constant=_no_constant, parse_float=_finite_or_text, parse_int=_int_or_text)
 
 
 def _no_constant(name: str) -> float:

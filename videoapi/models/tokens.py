@@ -35,8 +35,6 @@ class Permissions(Model):
     """
 
     # Source: docs/contract.md 4.8.
-    lenient: ClassVar[bool] = True
-
     publish: bool | None = None
     subscribe: bool | None = None
     record: bool | None = None
@@ -59,8 +57,6 @@ class Participant(Model):
     """
 
     # Source: docs/contract.md 4.8.
-    lenient: ClassVar[bool] = True
-
     name: str | None = None
     user_ref: str | None = None
     role: str | None = None
