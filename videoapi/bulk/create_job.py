@@ -207,7 +207,7 @@ class CreateJob(Job):
             entry = await self._journal.intend(_entry(item), _identity(item), SENT + _spec(item))
             if entry is not None and entry.status == "created":
                 return await self._from_journal(item, entry)
-        listed = self._listed(item)
+        listed = self._listed(_reference(item))
         if listed is not None:
             return self._existing(item, listed)
         if entry is not None or (self._survey is not None and not self._trusted):
@@ -229,7 +229,7 @@ class CreateJob(Job):
         entry = None
         if self._journal is not None:
             entry = await self._journal.find(with_location(reference, in_data=False))
-        listed = next((room for form in variants(reference) if (room := (self._survey or {}).get(form))), None)
+        listed = self._listed(reference)
         room_id = listed.room_id if listed is not None else entry.room_id if entry is not None else None
         in_doubt = (entry is not None and entry.status is None) or not self._trusted
         if room_id is None and not in_doubt:
@@ -249,10 +249,11 @@ class CreateJob(Job):
                 f"{self._app_id}. Not sent."
             )
 
-    def _listed(self, item: BulkItem) -> ListedRoom | None:
-        survey = self._survey or {}
+    def _listed(self, reference: str) -> ListedRoom | None:
+        if not self._survey:
+            return None
         # Both locations: the spec may have gained or lost its owner_ref since.
-        return next((room for form in variants(_reference(item)) if (room := survey.get(form))), None)
+        return next((room for form in variants(reference) if (room := self._survey.get(form))), None)
 
     async def _from_journal(self, item: BulkItem, entry: Entry) -> BulkOutcome:
         room_id, spec = entry.room_id or "", _spec(item)

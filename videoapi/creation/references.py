@@ -26,6 +26,7 @@ _LENGTH: Final = 28
 _CHECK_PREFIX: Final = 15
 """Leaves 13 letters to be random; an item has such a prefix by chance in one of 10**12 cases."""
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
+_IN_DATA: Final = _LETTERS[:16]
 _ALPHABET: Final = bytes(ord(_LETTERS[byte % 32]) for byte in range(256))
 _SHAPE: Final = re.compile(r"vx[a-z2-7]{26}")
 
@@ -144,8 +145,9 @@ def with_location(reference: str, *, in_data: bool) -> str:
 
     A process that has only the reference then knows which known rooms can prove that it is absent.
     """
-    letter = _LETTERS.index(reference[-1]) % 16 + (0 if in_data else 16)
-    return reference[:-1] + _LETTERS[letter]
+    if is_in_data(reference) == in_data:
+        return reference
+    return reference[:-1] + _LETTERS[_LETTERS.index(reference[-1]) ^ 16]
 
 
 def variants(reference: str) -> tuple[str, str]:
@@ -156,7 +158,7 @@ def variants(reference: str) -> tuple[str, str]:
 
 def is_in_data(reference: str) -> bool:
     """Return whether a reference is in `data`, by its last character."""
-    return _LETTERS.index(reference[-1]) < 16
+    return reference[-1] in _IN_DATA
 
 
 def is_reference(text: object) -> bool:
