@@ -147,13 +147,13 @@ class Audit:
         Returns:
             The first reading.
         """
-        scan = await self._creator.look(self._pipeline, visitor=self._rooms, patience=patience)
+        scan = await self._creator.scanner.look(self._pipeline, visitor=self._rooms, patience=patience)
         if scan.error is not None:
             log.warning("the rooms of the run were not audited: %s", scan.error)
             return scan
         strays = [reference for reference in self._rooms.strays if not self._is_check(reference)]
         duplicates_known = await self._find_duplicates(strays, patience) if strays else True
-        settled = scan.began >= last_sent + self._creator.settle
+        settled = scan.began >= last_sent + self._creator.scanner.settle
         if settled and duplicates_known and scan.standing and not scan.contradiction and await self._find_missing():
             age = asyncio.get_running_loop().time() - scan.began
             self._report.audited = datetime.now(UTC) - timedelta(seconds=age)
@@ -161,7 +161,7 @@ class Audit:
 
     async def _find_duplicates(self, references: list[str], patience: Patience) -> bool:
         partners = _Partners(references)
-        scan = await self._creator.look(self._pipeline, visitor=partners, patience=patience)
+        scan = await self._creator.scanner.look(self._pipeline, visitor=partners, patience=patience)
         for rooms in partners.rooms.values():
             if len(rooms) > 1:
                 rooms.sort(key=lambda room: (room.created, room.room_id))

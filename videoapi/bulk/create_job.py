@@ -163,7 +163,7 @@ class CreateJob(Job):
         Self-check rooms of the job show that it has run, and are adopted.
         """
         survey = _Survey(self._prefix)
-        scan = await self._creator.look(self._pipeline, visitor=survey, patience=self._patience)
+        scan = await self._creator.scanner.look(self._pipeline, visitor=survey, patience=self._patience)
         if scan.error is not None:
             raise scan.error
         for reference in [reference for reference in survey.rooms if self._check.owns(reference)]:

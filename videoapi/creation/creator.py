@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Final, Literal
 
@@ -15,7 +15,7 @@ from videoapi.creation.memory import Memory, can_be_known
 from videoapi.creation.patience import Patience
 from videoapi.creation.proof import Scan, Scanner, get_room
 from videoapi.creation.references import DATA_KEY, JobReferences, is_in_data, is_reference, reference_in, variants
-from videoapi.creation.scan import ListedRoom, Visitor
+from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, CreatePolicy, ScanResult, Step, attempted, given_up, scanned
 from videoapi.errors import CreateOutcomeUnknown, ValidationError, VideoAPIError
@@ -46,21 +46,11 @@ class Creator:
     """
 
     def __init__(self, settle: float) -> None:
-        self._configured = settle
-        self._lag = 0.0
         self._clock = LoopClock()
         self.memory = Memory()
         self.self_check_turn = asyncio.Lock()
         self._sending: Counter[str] = Counter()
-        self._scanner = Scanner(self.memory, lambda: self.settle)
-
-    @property
-    def settle(self) -> float:
-        """Seconds to wait before absence is proof: as configured, plus three times the longest list lag seen.
-
-        A longer lag than the configured time counts as that: four times the configured time is the most.
-        """
-        return self._configured + 3 * min(self._lag, self._configured)
+        self.scanner = Scanner(self.memory, settle)
 
     # One create
 
@@ -79,10 +69,8 @@ class Creator:
         """
         began = self._clock()
         assert request.reference is not None
-        if shared:
-            with self.sending(request.reference):
-                return await self._create(pipeline, request, on_unknown, began, shared=True)
-        return await self._create(pipeline, request, on_unknown, began, shared=False)
+        with self.sending(request.reference) if shared else nullcontext():
+            return await self._create(pipeline, request, on_unknown, began, shared=shared)
 
     async def _create(
         self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown, began: float, *, shared: bool
@@ -127,7 +115,7 @@ class Creator:
         if on_unknown == "look":
             return await self._look_until(pipeline, request, began + timeout)
         if request.options.timeout is None:
-            timeout += 2 * (timeout + self.settle)
+            timeout += 2 * (timeout + self.scanner.settle)
         return await self._prove(pipeline, request, outcome, began + timeout)
 
     async def send(self, pipeline: Pipeline, request: Request, *, shared: bool = False) -> Outcome:
@@ -162,7 +150,7 @@ class Creator:
             async with asyncio.timeout_at(deadline):
                 for poll in _POLLS:
                     await patience.sleep(pipeline, max(0.0, min(began + poll, deadline - _NAP) - clock()))
-                    scan = await self.look(pipeline, [request.reference], patience=patience)
+                    scan = await self.scanner.look(pipeline, [request.reference], patience=patience)
                     if rooms := scan.found.get(request.reference):
                         self.know_listed(rooms[0])
                         return rooms[0].room
@@ -219,7 +207,7 @@ class Creator:
         # Another process may have sent it until now.
         asked_at = self._clock()
         forms = variants(reference)
-        scan = await self.look(pipeline, forms)
+        scan = await self.scanner.look(pipeline, forms)
         if room := _room_of(scan, forms):
             return room
         # A reference of the caller's own says `owner_ref`, even if the room has another `owner_ref`. Without a control,
@@ -237,14 +225,14 @@ class Creator:
         sent_at = asked_at if known_at is None else known_at
         shown_from = self.memory.oldest_for(in_data)
         if shown_from is not None:
-            await Patience().sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.settle)
-            scan = await self.look(pipeline, forms if carried is None else (*forms, carried))
+            await Patience().sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.scanner.settle)
+            scan = await self.scanner.look(pipeline, forms if carried is None else (*forms, carried))
             if room := _room_of(scan, forms):
                 return room
             shows = scan.proves_absence(in_data) and _shows_owner_ref(scan, named, carried)
             # This client may have sent it while the wait was on.
             unchanged = remembered == [self.memory.sent(form) for form in forms]
-            settled = scan.began >= sent_at + self.settle
+            settled = scan.began >= sent_at + self.scanner.settle
             if shows and settled and unchanged and not self._may_send(reference):
                 return None
         missing = _missing_proof(scan, shown_from)
@@ -277,18 +265,6 @@ class Creator:
         if reference_in(room.owner_ref, room.data) is None:
             raise ValidationError("control must name a room that this library created.", field="control")
         return room
-
-    async def look(
-        self,
-        pipeline: Pipeline,
-        references: Iterable[str] = (),
-        visitor: Visitor | None = None,
-        patience: Patience | None = None,
-    ) -> Scan:
-        """Scan the room list, see `Scanner.look`, and learn how much it lags."""
-        scan = await self._scanner.look(pipeline, references, visitor, patience)
-        self._lag = max(self._lag, scan.lag)
-        return scan
 
     # Many unresolved creates
 
@@ -330,8 +306,8 @@ class Creator:
 
     async def _scan_for(self, pipeline: Pipeline, doubts: Sequence[Doubt], resend: bool, patience: Patience) -> Scan:
         references = [reference for doubt in doubts for reference in doubt.references]
-        scan = await self.look(pipeline, references, patience=patience)
-        rules = CreatePolicy(self.settle, resend)
+        scan = await self.scanner.look(pipeline, references, patience=patience)
+        rules = CreatePolicy(self.scanner.settle, resend)
         for doubt in doubts:
             rooms = [room for reference in doubt.references for room in scan.found.get(reference, ())]
             proves = all(scan.proves_absence(form) for form in doubt.forms)
@@ -359,7 +335,7 @@ class Creator:
 
     def _settled_from(self, sent_at: float, forms: Iterable[bool]) -> float:
         shown = [moment for form in forms if (moment := self.memory.oldest_for(form)) is not None]
-        return max([sent_at, *shown]) + self.settle
+        return max([sent_at, *shown]) + self.scanner.settle
 
     # Known rooms
 

@@ -125,7 +125,7 @@ class SelfCheckRoom:
             # A create that is unresolved, of this run or of a killed one, may still take effect.
             left = self._unknown or (self._expected and not self._rooms)
             if self._unknown or self._expected:
-                scan = await self._creator.look(pipeline, visitor=self, patience=patience)
+                scan = await self._creator.scanner.look(pipeline, visitor=self, patience=patience)
                 left = self._unknown or scan.error is not None or not self._rooms
             rooms, self._rooms = self._rooms, set()
             for room_id in sorted(rooms):
