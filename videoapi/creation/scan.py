@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
 import attrs
 import msgspec
 
-from videoapi.creation.references import DATA_KEY, is_reference
+from videoapi.creation.references import DATA_KEY, is_reference, with_location
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.ids import is_id
@@ -59,6 +59,32 @@ class Visitor(Protocol):
     def visit(self, room: ListedRoom) -> None:
         """See a room."""
         ...
+
+
+class ListedRooms:
+    """The listed rooms whose references are accepted: by reference, wherever a room carries it, oldest first.
+
+    Args:
+        accepts: Returns whether rooms with a reference are collected.
+        whole: Whether their text is kept.
+    """
+
+    def __init__(self, accepts: Callable[[str], bool], *, whole: bool = False) -> None:
+        self._accepts = accepts
+        self.whole = whole
+        self.rooms: dict[str, list[ListedRoom]] = {}
+
+    def restart(self) -> None:
+        """Forget the rooms."""
+        self.rooms = {}
+
+    def visit(self, room: ListedRoom) -> None:
+        """Keep a room if its reference is accepted."""
+        if self._accepts(room.reference):
+            rooms = self.rooms.setdefault(with_location(room.reference, in_data=False), [])
+            rooms.append(room)
+            if len(rooms) > 1:
+                rooms.sort(key=_age)
 
 
 @attrs.define(eq=False)
@@ -148,7 +174,7 @@ async def _read(
         return search.found, error
     for rooms in search.found.values():
         if len(rooms) > 1:
-            rooms.sort(key=lambda one: (one.created, one.room_id))
+            rooms.sort(key=_age)
     if response.done:
         return search.found, None
     assert response.outcome is not None
@@ -203,6 +229,10 @@ class _Search:
             if raw is not None and reference not in self._wanted:
                 one = ListedRoom(reference, one.room_id, one.created, in_data, in_owner_ref)
             self.found.setdefault(reference, []).append(one)
+
+
+def _age(room: ListedRoom) -> tuple[str, str]:
+    return room.created, room.room_id
 
 
 def _hidden(why: str) -> ProtocolError:
