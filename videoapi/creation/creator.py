@@ -70,20 +70,15 @@ class Creator:
         began = self._clock()
         assert request.reference is not None
         with self.sending(request.reference) if shared else nullcontext():
-            return await self._create(pipeline, request, on_unknown, began, shared=shared)
-
-    async def _create(
-        self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown, began: float, *, shared: bool
-    ) -> Room:
-        outcome = await self.send(pipeline, request, shared=shared)
-        if outcome.classification.verdict is Verdict.DONE:
-            created: Room = outcome.value
-            return created
-        try:
-            return await self._resolved(pipeline, request, outcome, began, on_unknown)
-        finally:
-            if shared:
-                self._note_sent(request, shared=True)
+            outcome = await self.send(pipeline, request, shared=shared)
+            if outcome.classification.verdict is Verdict.DONE:
+                created: Room = outcome.value
+                return created
+            try:
+                return await self._resolved(pipeline, request, outcome, began, on_unknown)
+            finally:
+                if shared:
+                    self._note_sent(request, shared=True)
 
     async def _resolved(
         self, pipeline: Pipeline, request: Request, outcome: Outcome, began: float, on_unknown: OnUnknown
