@@ -18,7 +18,7 @@ from videoapi.creation.create_request import ROOM
 from videoapi.creation.memory import KnownRoom, Memory
 from videoapi.creation.patience import Patience
 from videoapi.creation.references import DATA_KEY
-from videoapi.creation.scan import ListedRoom, ListReader, Visitor
+from videoapi.creation.scan import ListedRoom, ListedRooms, ListReader
 from videoapi.errors import NotFound, ProtocolError, VideoAPIError
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
@@ -82,7 +82,7 @@ class Scanner:
         self,
         pipeline: Pipeline,
         references: Iterable[str] = (),
-        visitor: Visitor | None = None,
+        visitor: ListedRooms | None = None,
         patience: Patience | None = None,
     ) -> Scan:
         """Scan the room list, with a read that starts after this call.
@@ -103,14 +103,14 @@ class Scanner:
         return scan
 
     async def _look(
-        self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, patience: Patience
+        self, pipeline: Pipeline, references: list[str], visitor: ListedRooms | None, patience: Patience
     ) -> Scan:
         """Read the list once; a read that outlasts the run is ended."""
         began = asyncio.get_running_loop().time()
         scan = await patience.unless_stopped(self._read(pipeline, references, visitor, patience.paid))
         return scan or Scan(began, {}, ProtocolError("The run ended before the list of rooms was read."))
 
-    async def _read(self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, paid: bool) -> Scan:
+    async def _read(self, pipeline: Pipeline, references: list[str], visitor: ListedRooms | None, paid: bool) -> Scan:
         rooms = self._memory.rooms()
         reader = pipeline.account.shared.setdefault(ListReader, ListReader())
         known = {room.reference for room in rooms}

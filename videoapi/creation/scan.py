@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -46,27 +47,14 @@ class ListedRoom(msgspec.Struct, frozen=True, gc=False):
         return RecordDecoder(Room, extra=True).decode(self.raw)
 
 
-class Visitor(Protocol):
-    """Sees every listed room that carries a reference, while the list is read."""
-
-    whole: bool
-    """Whether it needs the rooms' text."""
-
-    def restart(self) -> None:
-        """Forget what it saw: the list is read from its start, for the first time or again."""
-        ...
-
-    def visit(self, room: ListedRoom) -> None:
-        """See a room."""
-        ...
-
-
 class ListedRooms:
-    """The listed rooms whose references are accepted: by reference, wherever a room carries it, oldest first.
+    """A visitor of the list that collects the rooms whose references are accepted.
+
+    `rooms` has them by reference, wherever a room carries it, oldest first.
 
     Args:
         accepts: Returns whether rooms with a reference are collected.
-        whole: Whether their text is kept.
+        whole: Whether their text is needed.
     """
 
     def __init__(self, accepts: Callable[[str], bool], *, whole: bool = False) -> None:
@@ -75,16 +63,14 @@ class ListedRooms:
         self.rooms: dict[str, list[ListedRoom]] = {}
 
     def restart(self) -> None:
-        """Forget the rooms."""
+        """Forget the rooms: the list is read from its start, for the first time or again."""
         self.rooms = {}
 
     def visit(self, room: ListedRoom) -> None:
         """Keep a room if its reference is accepted."""
         if self._accepts(room.reference):
             rooms = self.rooms.setdefault(with_location(room.reference, in_data=False), [])
-            rooms.append(room)
-            if len(rooms) > 1:
-                rooms.sort(key=_age)
+            insort(rooms, room, key=_age)
 
 
 @attrs.define(eq=False)
@@ -93,7 +79,7 @@ class _Batch:
 
     wanted: set[str] = attrs.field(factory=set)
     known: set[str] = attrs.field(factory=set)
-    visitors: list[Visitor] = attrs.field(factory=list)
+    visitors: list[ListedRooms] = attrs.field(factory=list)
     tries: int = 0
     read: tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None] | None = None
     reader: object = None
@@ -107,7 +93,7 @@ class ListReader:
         self._next = _Batch()
 
     async def read(
-        self, pipeline: Pipeline, wanted: Iterable[str], known: Iterable[str], visitor: Visitor | None, tries: int
+        self, pipeline: Pipeline, wanted: Iterable[str], known: Iterable[str], visitor: ListedRooms | None, tries: int
     ) -> tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None]:
         """Read the list, in a read that starts after this call; return its start, the rooms, and what broke it."""
         batch = self._next
