@@ -16,6 +16,7 @@ from support.jobs import LONG, SETTLE, abandon_job, client_of, created, keyed, r
 
 from videoapi import ConfigurationError, Outcome, Request, RoomSpec, Send, VideoAPIError, VideoClient
 from videoapi.bulk import BulkReport
+from videoapi.creation.journal import Journal
 from videoapi.sandbox import Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
@@ -115,6 +116,59 @@ class TestIntents:
 
         assert report.counts == {"created": 3}
         assert await created(sandbox) == each_once(3)
+
+
+class TestCommits:
+    async def test_intents_that_come_in_while_one_is_written_share_a_commit(self, journal: Path) -> None:
+        # However many turns of the event loop they come in, only the disk limits how often the file is written.
+        log = Journal(journal, "j")
+        await log.open("https://video.example", "app")
+        other = sqlite3.connect(journal, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        before = commits(journal)
+
+        waiting = []
+        for number in range(30):
+            waiting.append(asyncio.create_task(log.intend(f"vx{number:026d}", b"", b"=")))
+            await asyncio.sleep(0.001)
+        other.execute("ROLLBACK")
+        await asyncio.gather(*waiting)
+
+        assert commits(journal) - before == 2
+        assert len(rows(other)) == 30
+        other.close()
+        await log.aclose()
+
+    async def test_ends_are_written_soon_without_another_intent(self, journal: Path) -> None:
+        log = Journal(journal, "j")
+        await log.open("https://video.example", "app")
+        other = sqlite3.connect(journal, isolation_level=None)
+        for number in range(3):
+            reference = f"vx{number:026d}"
+            await log.intend(reference, b"", b"=")
+            # One comes in while the file is written, one while it is not.
+            query = asyncio.create_task(log.find(reference))
+            await asyncio.sleep(0)
+            log.ended(reference, "created", f"{number:024x}")
+            await query
+
+        while not all(status == "created" for _, status in rows(other)):
+            await asyncio.sleep(0.01)
+        other.close()
+        await log.aclose()
+
+
+def commits(journal: Path) -> int:
+    """Return how many commits the write-ahead log of a journal holds."""
+    log = journal.with_name(journal.name + "-wal").read_bytes()
+    page = int.from_bytes(log[8:12], "big")
+    # The last frame of a commit has the size of the database in pages, the others 0.
+    sizes = [log[at + 4 : at + 8] for at in range(32, len(log), 24 + page)]
+    return sum(any(size) for size in sizes)
+
+
+def rows(database: sqlite3.Connection) -> list[tuple[str, str | None]]:
+    return database.execute("SELECT reference, status FROM creates").fetchall()
 
 
 def dump(journal: Path) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -14,7 +14,7 @@ from videoapi.creation.creator import Creator
 from videoapi.creation.patience import Patience
 from videoapi.creation.proof import Scan, get_room
 from videoapi.creation.references import reference_in, with_location
-from videoapi.creation.scan import ListedRoom
+from videoapi.creation.scan import ListedRoom, ListedRooms
 from videoapi.errors import NotFound, VideoAPIError
 from videoapi.events import log
 from videoapi.models.rooms import Room
@@ -27,20 +27,19 @@ _SHAPE: Final = 24
 _YIELD_EVERY: Final = 5000
 
 
-class AcknowledgedRooms:
-    """The rooms that a run has reported as created, by ID: about 18 bytes each; and which of them a list shows."""
+class AcknowledgedRooms(ListedRooms):
+    """The rooms that a run has reported as created, by ID: about 18 bytes each; and which of them a list shows.
 
-    whole = False
+    `rooms` are the listed rooms of the job that the run did not report as created.
+    """
 
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
+    def __init__(self, accepts: Callable[[str], bool]) -> None:
+        super().__init__(accepts)
         self._index_of = CompactMap()
         # IDs of another shape than the service's.
         self._others: dict[str, int] = {}
         self._seen = bytearray()
         self._last = 0
-        self.strays: dict[str, list[ListedRoom]] = {}
-        """Listed rooms of the job that the run did not report as created, by reference, wherever that is."""
 
     def add(self, room_id: str, index: int) -> None:
         """Add a room, under the index of its item."""
@@ -59,16 +58,16 @@ class AcknowledgedRooms:
 
     def restart(self) -> None:
         """Forget which rooms were seen."""
+        super().restart()
         self._seen = bytearray(1 + self._last // 8)
-        self.strays = {}
 
     def visit(self, room: ListedRoom) -> None:
-        """Mark a room as seen, or keep it as a stray."""
-        if not room.reference.startswith(self._prefix):
+        """Mark a room as seen, or keep one that was not reported."""
+        if not self._accepts(room.reference):
             return
         index = self._index(room.room_id)
         if index is None:
-            self.strays.setdefault(_key(room.reference), []).append(room)
+            super().visit(room)
         else:
             self._seen[index // 8] |= 1 << index % 8
 
@@ -90,23 +89,6 @@ class AcknowledgedRooms:
         for key, index in self._index_of:
             yield key.hex(), index
         yield from self._others.items()
-
-
-class _Partners:
-    """All listed rooms that carry one of some references."""
-
-    whole = False
-
-    def __init__(self, references: Iterable[str]) -> None:
-        self._references = set(references)
-        self.rooms: dict[str, list[ListedRoom]] = {}
-
-    def restart(self) -> None:
-        self.rooms = {}
-
-    def visit(self, room: ListedRoom) -> None:
-        if (key := _key(room.reference)) in self._references:
-            self.rooms.setdefault(key, []).append(room)
 
 
 class Audit:
@@ -147,24 +129,23 @@ class Audit:
         Returns:
             The first reading.
         """
-        scan = await self._creator.look(self._pipeline, visitor=self._rooms, patience=patience)
+        scan = await self._creator.scanner.look(self._pipeline, visitor=self._rooms, patience=patience)
         if scan.error is not None:
             log.warning("the rooms of the run were not audited: %s", scan.error)
             return scan
-        strays = [reference for reference in self._rooms.strays if not self._is_check(reference)]
+        strays = {reference for reference in self._rooms.rooms if not self._is_check(reference)}
         duplicates_known = await self._find_duplicates(strays, patience) if strays else True
-        settled = scan.began >= last_sent + self._creator.settle
+        settled = scan.began >= last_sent + self._creator.scanner.settle
         if settled and duplicates_known and scan.standing and not scan.contradiction and await self._find_missing():
             age = asyncio.get_running_loop().time() - scan.began
             self._report.audited = datetime.now(UTC) - timedelta(seconds=age)
         return scan
 
-    async def _find_duplicates(self, references: list[str], patience: Patience) -> bool:
-        partners = _Partners(references)
-        scan = await self._creator.look(self._pipeline, visitor=partners, patience=patience)
+    async def _find_duplicates(self, references: set[str], patience: Patience) -> bool:
+        partners = ListedRooms(lambda reference: with_location(reference, in_data=False) in references)
+        scan = await self._creator.scanner.look(self._pipeline, visitor=partners, patience=patience)
         for rooms in partners.rooms.values():
             if len(rooms) > 1:
-                rooms.sort(key=lambda room: (room.created, room.room_id))
                 reference = rooms[0].reference
                 self._report.duplicates[reference] = tuple(room.room_id for room in rooms)
                 if self._may_delete(reference):
@@ -208,11 +189,6 @@ class Audit:
             return None
         # A room whose reference was changed since is not in the list as one of ours.
         return None if reference_in(room.owner_ref, room.data) is not None else False
-
-
-def _key(reference: str) -> str:
-    """Return a reference regardless of where a room carries it."""
-    return with_location(reference, in_data=False)
 
 
 def _packed(room_id: str) -> bytes | None:

@@ -22,7 +22,7 @@ from videoapi.creation.journal import SENT, TAKEN_OVER, Entry, EntryStatus, Jour
 from videoapi.creation.patience import Patience
 from videoapi.creation.proof import get_room
 from videoapi.creation.references import JobReferences, variants, with_location
-from videoapi.creation.scan import ListedRoom
+from videoapi.creation.scan import ListedRoom, ListedRooms
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, Step, attempted, given_up, inherited
 from videoapi.errors import ConfigurationError, ValidationError
@@ -62,26 +62,6 @@ class JobOptions:
     keep_rooms: bool = False
 
 
-class _Survey:
-    """The rooms of a job that the list showed when the job was resumed."""
-
-    whole = True
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self.rooms: dict[str, ListedRoom] = {}
-        """The oldest room with each reference."""
-
-    def restart(self) -> None:
-        self.rooms = {}
-
-    def visit(self, room: ListedRoom) -> None:
-        if room.reference.startswith(self._prefix):
-            other = self.rooms.get(room.reference)
-            if other is None or (room.created, room.room_id) < (other.created, other.room_id):
-                self.rooms[room.reference] = room
-
-
 class CreateJob(Job):
     """The creates of one bulk run: recalls earlier outcomes, resolves lost responses, audits the result.
 
@@ -103,12 +83,12 @@ class CreateJob(Job):
         self._journal = Journal(options.journal, options.job_id) if options.journal is not None else None
         self._check_prefix = references.self_check_prefix
         self._check = SelfCheckRoom(creator, pipeline, references.self_check_prefix, self._note_check)
-        self._rooms = AcknowledgedRooms(references.prefix)
+        self._rooms = AcknowledgedRooms(self._is_of_job)
         self._ending = contextlib.ExitStack()
         self._report = BulkReport()
         self._patience = Patience()
         self._app_id: str | None = None
-        self._survey: dict[str, ListedRoom] | None = None
+        self._survey: dict[str, list[ListedRoom]] | None = None
         self._trusted = True
         self._opened_at = 0.0
         self._last_sent = 0.0
@@ -152,23 +132,27 @@ class CreateJob(Job):
             await self._look_back(always=False)
             if self._trusted:
                 # All of them: another run may have other inputs.
-                await self._journal.take_over([_row(room) for room in (self._survey or {}).values()])
+                await self._journal.take_over([_row(rooms[0]) for rooms in (self._survey or {}).values()])
 
     def _clock(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def _survey_now(self) -> tuple[_Survey, bool]:
+    def _is_of_job(self, reference: str) -> bool:
+        return reference.startswith(self._prefix)
+
+    async def _survey_now(self) -> tuple[dict[str, list[ListedRoom]], bool]:
         """Read the list; return the job's rooms in it, and whether it proves that the job has no other rooms.
 
         Self-check rooms of the job show that it has run, and are adopted.
         """
-        survey = _Survey(self._prefix)
-        scan = await self._creator.look(self._pipeline, visitor=survey, patience=self._patience)
+        survey = ListedRooms(self._is_of_job, whole=True)
+        scan = await self._creator.scanner.look(self._pipeline, visitor=survey, patience=self._patience)
         if scan.error is not None:
             raise scan.error
         for reference in [reference for reference in survey.rooms if self._check.owns(reference)]:
-            self._check.adopt(survey.rooms.pop(reference))
-        return survey, scan.proves_absence(None)
+            for room in survey.rooms.pop(reference):
+                self._check.adopt(room)
+        return survey.rooms, scan.proves_absence(None)
 
     async def _look_back(self, *, always: bool) -> None:
         """Read the room list once no request of an earlier process can take effect any more.
@@ -180,14 +164,13 @@ class CreateJob(Job):
             always: Whether to wait also if the list does not show any room of the job yet.
         """
         survey, _ = await self._survey_now()
-        if not always and not survey.rooms and not self._check.adopted:
+        if not always and not survey and not self._check.adopted:
             return
         await self._check.ensure({False, True}, self._patience)
         await self._creator.wait_for_proof(
             self._pipeline, self._opened_at, (False, True), self._patience, "job resumed from the list of rooms"
         )
-        survey, self._trusted = await self._survey_now()
-        self._survey = survey.rooms
+        self._survey, self._trusted = await self._survey_now()
 
     async def _note_check(self, reference: str) -> None:
         if self._journal is not None:
@@ -207,7 +190,7 @@ class CreateJob(Job):
             entry = await self._journal.intend(_entry(item), _identity(item), SENT + _spec(item))
             if entry is not None and entry.status == "created":
                 return await self._from_journal(item, entry)
-        listed = self._listed(item)
+        listed = self._listed(_reference(item))
         if listed is not None:
             return self._existing(item, listed)
         if entry is not None or (self._survey is not None and not self._trusted):
@@ -229,7 +212,7 @@ class CreateJob(Job):
         entry = None
         if self._journal is not None:
             entry = await self._journal.find(with_location(reference, in_data=False))
-        listed = next((room for form in variants(reference) if (room := (self._survey or {}).get(form))), None)
+        listed = self._listed(reference)
         room_id = listed.room_id if listed is not None else entry.room_id if entry is not None else None
         in_doubt = (entry is not None and entry.status is None) or not self._trusted
         if room_id is None and not in_doubt:
@@ -249,10 +232,10 @@ class CreateJob(Job):
                 f"{self._app_id}. Not sent."
             )
 
-    def _listed(self, item: BulkItem) -> ListedRoom | None:
-        survey = self._survey or {}
-        # Both locations: the spec may have gained or lost its owner_ref since.
-        return next((room for form in variants(_reference(item)) if (room := survey.get(form))), None)
+    def _listed(self, reference: str) -> ListedRoom | None:
+        # In any location: the spec may have gained or lost its owner_ref since.
+        rooms = self._survey.get(with_location(reference, in_data=False)) if self._survey else None
+        return rooms[0] if rooms else None
 
     async def _from_journal(self, item: BulkItem, entry: Entry) -> BulkOutcome:
         room_id, spec = entry.room_id or "", _spec(item)
@@ -447,7 +430,7 @@ class CreateJob(Job):
             # The credentials callable or a middleware, for example; the outcomes are complete.
             log.warning("the rooms of the run were not audited: %s", error)
             return
-        for reference, rooms in self._rooms.strays.items():
+        for reference, rooms in self._rooms.rooms.items():
             if owns(reference):
                 for room in rooms:
                     self._check.adopt(room)

@@ -43,7 +43,8 @@ class Inputs(Generic[S]):
         self._asked: deque[asyncio.Future[tuple[int, S] | None]] = deque()
         self._first: tuple[int, S] | None = None
         self._wake: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """The task that reads an async iterable."""
         self._stopped = False
         self._ended = False
         self.exhausted = False
@@ -52,11 +53,6 @@ class Inputs(Generic[S]):
         """What the iterator raised."""
         self.unclaimed: list[tuple[int, S]] = []
         """Inputs that were read for a worker that was cancelled before it received them."""
-
-    @property
-    def task(self) -> asyncio.Task[None] | None:
-        """The task that reads an async iterable."""
-        return self._task
 
     async def peek(self) -> bool:
         """Return whether there is any input; the first one is kept for the next call."""
@@ -99,8 +95,8 @@ class Inputs(Generic[S]):
         if self._ended or self._stopped:
             return None
         loop = asyncio.get_running_loop()
-        if self._task is None:
-            self._task = loop.create_task(self._read())
+        if self.task is None:
+            self.task = loop.create_task(self._read())
         asked: asyncio.Future[tuple[int, S] | None] = loop.create_future()
         self._asked.append(asked)
         if self._wake is not None and not self._wake.done():
@@ -124,8 +120,8 @@ class Inputs(Generic[S]):
         """Read no more, also if the iterator is waiting; `next` returns None from now on."""
         if not self._stopped:
             self._stopped = True
-            if self._task is not None:
-                self._task.cancel()
+            if self.task is not None:
+                self.task.cancel()
             self._release()
 
     async def aclose(self) -> None:
@@ -137,9 +133,9 @@ class Inputs(Generic[S]):
                 self._context.run(self._iterator.close)
             except Exception as error:
                 self.error = self.error or error
-        if self._task is not None:
-            await asyncio.wait([self._task])
-            if not self._task.cancelled() and (failure := self._task.exception()) is not None:
+        if self.task is not None:
+            await asyncio.wait([self.task])
+            if not self.task.cancelled() and (failure := self.task.exception()) is not None:
                 raise failure
 
     async def _read(self) -> None:

@@ -7,9 +7,9 @@ import contextlib
 import inspect
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Iterable
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 import attrs
 
@@ -274,7 +274,7 @@ class BulkRun(Generic[S]):
             if job is None:
                 return prepared
             if isinstance(prepared, BulkOutcome):
-                return await self._recalled(prepared, job)
+                return await self._noted(prepared, job.recall_invalid(prepared))
             outcome = await self._noted(prepared, job.recall(prepared))
             if isinstance(outcome, BulkOutcome) or not job.in_doubt(prepared):
                 return outcome
@@ -288,27 +288,18 @@ class BulkRun(Generic[S]):
             self._sender.stop(error)
             return None
 
-    async def _recalled(self, invalid: BulkOutcome, job: CreateJob) -> BulkOutcome:
+    async def _noted(
+        self, prepared: BulkItem | BulkOutcome, note: Awaitable[BulkOutcome | None]
+    ) -> BulkItem | BulkOutcome:
+        """Await what the job knows about an input, and its journal; return the item if it may be sent."""
         try:
-            return await job.recall_invalid(invalid)
+            return await note or prepared
         except VideoAPIError as error:
             self._sender.stop(error)
-            return attrs.evolve(invalid, status="not_sent")
+            return _not_sent(prepared, error)
         except BaseException:
-            self.report.count(attrs.evolve(invalid, status="not_sent"))
+            self.report.count(_not_sent(prepared, None))
             raise
-
-    async def _noted(self, item: BulkItem, note: Any) -> BulkItem | BulkOutcome:
-        """Await what the job knows about an item, and its journal; return the item if it may be sent."""
-        try:
-            known: BulkOutcome | None = await note
-        except VideoAPIError as error:
-            self._sender.stop(error)
-            return failed(item, "not_sent", error)
-        except BaseException:
-            self.report.count(failed(item, "not_sent", None))
-            raise
-        return known or item
 
     def _prepared(self, index: int, given: S) -> BulkItem | BulkOutcome:
         key = None
@@ -327,11 +318,7 @@ class BulkRun(Generic[S]):
         return BulkOutcome(index=index, key=key, status="failed", error=problem, spec=given)
 
     def _unsent(self, index: int, given: S) -> BulkOutcome:
-        item = self._prepared(index, given)
-        # Whether an earlier run has created the room of an invalid input was not looked up.
-        if isinstance(item, BulkOutcome):
-            return attrs.evolve(item, status="not_sent")
-        return failed(item, "not_sent", self.report.stopped)
+        return _not_sent(self._prepared(index, given), self.report.stopped)
 
     async def _emit(self, outcome: BulkOutcome) -> None:
         """Count an outcome in the report, and yield it unless the report keeps it."""
@@ -384,6 +371,13 @@ async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
         task.cancel()
         await asyncio.wait([task])
         raise
+
+
+def _not_sent(prepared: BulkItem | BulkOutcome, error: VideoAPIError | None) -> BulkOutcome:
+    if isinstance(prepared, BulkOutcome):
+        # Whether an earlier run has created the room of an invalid input was not looked up.
+        return attrs.evolve(prepared, status="not_sent")
+    return failed(prepared, "not_sent", error)
 
 
 def _not_sent_again(item: BulkItem, stopped: VideoAPIError | None) -> BulkOutcome:

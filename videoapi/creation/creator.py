@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from videoapi.creation.create_request import new_reference
 from videoapi.creation.doubts import Doubt, still_unknown
@@ -15,7 +15,7 @@ from videoapi.creation.memory import Memory, can_be_known
 from videoapi.creation.patience import Patience
 from videoapi.creation.proof import Scan, Scanner, get_room
 from videoapi.creation.references import DATA_KEY, JobReferences, is_in_data, is_reference, reference_in, variants
-from videoapi.creation.scan import ListedRoom, Visitor
+from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, CreatePolicy, ScanResult, Step, attempted, given_up, scanned
 from videoapi.errors import CreateOutcomeUnknown, ValidationError, VideoAPIError
@@ -46,28 +46,18 @@ class Creator:
     """
 
     def __init__(self, settle: float) -> None:
-        self._configured = settle
-        self._lag = 0.0
         self._clock = LoopClock()
         self.memory = Memory()
         self.self_check_turn = asyncio.Lock()
         self._sending: Counter[str] = Counter()
-        self._scanner = Scanner(self.memory, lambda: self.settle)
-
-    @property
-    def settle(self) -> float:
-        """Seconds to wait before absence is proof: as configured, plus three times the longest list lag seen.
-
-        A longer lag than the configured time counts as that: four times the configured time is the most.
-        """
-        return self._configured + 3 * min(self._lag, self._configured)
+        self.scanner = Scanner(self.memory, settle)
 
     # One create
 
-    def create(
+    async def create(
         self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown = "look", *, shared: bool = False
-    ) -> Coroutine[Any, Any, Room]:
-        """Create a room at most once; await the result at once.
+    ) -> Room:
+        """Create a room at most once.
 
         If the outcome is unknown, `look` polls for the room in the last quarter of the `timeout`, at
         most 10 s; `resend` waits for proof, and sends again if the room is proven absent; `strict`
@@ -77,27 +67,18 @@ class Creator:
             CreateOutcomeUnknown: If no proof was found.
             VideoAPIError: If the room was definitely not created.
         """
-        # Not a coroutine around another one: each is resumed whenever the call is.
-        return (self._create_shared if shared else self._create)(pipeline, request, on_unknown)
-
-    async def _create_shared(self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown) -> Room:
-        assert request.reference is not None
-        with self.sending(request.reference):
-            return await self._create(pipeline, request, on_unknown, shared=True)
-
-    async def _create(
-        self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown, *, shared: bool = False
-    ) -> Room:
         began = self._clock()
-        outcome = await self.send(pipeline, request, shared=shared)
-        if outcome.classification.verdict is Verdict.DONE:
-            created: Room = outcome.value
-            return created
-        try:
-            return await self._resolved(pipeline, request, outcome, began, on_unknown)
-        finally:
-            if shared:
-                self._note_sent(request, shared=True)
+        assert request.reference is not None
+        with self.sending(request.reference) if shared else nullcontext():
+            outcome = await self.send(pipeline, request, shared=shared)
+            if outcome.classification.verdict is Verdict.DONE:
+                created: Room = outcome.value
+                return created
+            try:
+                return await self._resolved(pipeline, request, outcome, began, on_unknown)
+            finally:
+                if shared:
+                    self._note_sent(request, shared=True)
 
     async def _resolved(
         self, pipeline: Pipeline, request: Request, outcome: Outcome, began: float, on_unknown: OnUnknown
@@ -129,7 +110,7 @@ class Creator:
         if on_unknown == "look":
             return await self._look_until(pipeline, request, began + timeout)
         if request.options.timeout is None:
-            timeout += 2 * (timeout + self.settle)
+            timeout += 2 * (timeout + self.scanner.settle)
         return await self._prove(pipeline, request, outcome, began + timeout)
 
     async def send(self, pipeline: Pipeline, request: Request, *, shared: bool = False) -> Outcome:
@@ -164,7 +145,7 @@ class Creator:
             async with asyncio.timeout_at(deadline):
                 for poll in _POLLS:
                     await patience.sleep(pipeline, max(0.0, min(began + poll, deadline - _NAP) - clock()))
-                    scan = await self.look(pipeline, [request.reference], patience=patience)
+                    scan = await self.scanner.look(pipeline, [request.reference], patience=patience)
                     if rooms := scan.found.get(request.reference):
                         self.know_listed(rooms[0])
                         return rooms[0].room
@@ -207,9 +188,7 @@ class Creator:
 
     # Later, or in another process
 
-    async def resolve(
-        self, pipeline: Pipeline, reference: str | None, control: str | Room | None = None
-    ) -> Room | None:
+    async def resolve(self, pipeline: Pipeline, reference: str, control: str | Room | None = None) -> Room | None:
         """Look up the room of a create with unknown outcome; None if it provably does not exist.
 
         Raises:
@@ -223,7 +202,7 @@ class Creator:
         # Another process may have sent it until now.
         asked_at = self._clock()
         forms = variants(reference)
-        scan = await self.look(pipeline, forms)
+        scan = await self.scanner.look(pipeline, forms)
         if room := _room_of(scan, forms):
             return room
         # A reference of the caller's own says `owner_ref`, even if the room has another `owner_ref`. Without a control,
@@ -241,14 +220,14 @@ class Creator:
         sent_at = asked_at if known_at is None else known_at
         shown_from = self.memory.oldest_for(in_data)
         if shown_from is not None:
-            await Patience().sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.settle)
-            scan = await self.look(pipeline, forms if carried is None else (*forms, carried))
+            await Patience().sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.scanner.settle)
+            scan = await self.scanner.look(pipeline, forms if carried is None else (*forms, carried))
             if room := _room_of(scan, forms):
                 return room
             shows = scan.proves_absence(in_data) and _shows_owner_ref(scan, named, carried)
             # This client may have sent it while the wait was on.
             unchanged = remembered == [self.memory.sent(form) for form in forms]
-            settled = scan.began >= sent_at + self.settle
+            settled = scan.began >= sent_at + self.scanner.settle
             if shows and settled and unchanged and not self._may_send(reference):
                 return None
         missing = _missing_proof(scan, shown_from)
@@ -281,18 +260,6 @@ class Creator:
         if reference_in(room.owner_ref, room.data) is None:
             raise ValidationError("control must name a room that this library created.", field="control")
         return room
-
-    async def look(
-        self,
-        pipeline: Pipeline,
-        references: Iterable[str] = (),
-        visitor: Visitor | None = None,
-        patience: Patience | None = None,
-    ) -> Scan:
-        """Scan the room list, see `Scanner.look`, and learn how much it lags."""
-        scan = await self._scanner.look(pipeline, references, visitor, patience)
-        self._lag = max(self._lag, scan.lag)
-        return scan
 
     # Many unresolved creates
 
@@ -334,8 +301,8 @@ class Creator:
 
     async def _scan_for(self, pipeline: Pipeline, doubts: Sequence[Doubt], resend: bool, patience: Patience) -> Scan:
         references = [reference for doubt in doubts for reference in doubt.references]
-        scan = await self.look(pipeline, references, patience=patience)
-        rules = CreatePolicy(self.settle, resend)
+        scan = await self.scanner.look(pipeline, references, patience=patience)
+        rules = CreatePolicy(self.scanner.settle, resend)
         for doubt in doubts:
             rooms = [room for reference in doubt.references for room in scan.found.get(reference, ())]
             proves = all(scan.proves_absence(form) for form in doubt.forms)
@@ -363,7 +330,7 @@ class Creator:
 
     def _settled_from(self, sent_at: float, forms: Iterable[bool]) -> float:
         shown = [moment for form in forms if (moment := self.memory.oldest_for(form)) is not None]
-        return max([sent_at, *shown]) + self.settle
+        return max([sent_at, *shown]) + self.scanner.settle
 
     # Known rooms
 

@@ -1,8 +1,7 @@
 """The optional journal of a bulk job: which creates were started, and how they ended.
 
-One SQLite file, written by its own thread. An intent is on disk before its create is sent; all
-intents waiting at the same moment share one commit. It holds references, IDs and hashes, but no
-names and no secrets.
+One SQLite file, written by its own thread. An intent is on disk before its create is sent; those that come in while
+the thread writes share the next commit. It holds references, IDs and hashes, but no names and no secrets.
 """
 
 from __future__ import annotations
@@ -39,9 +38,10 @@ CREATE TABLE IF NOT EXISTS creates (
     spec BLOB NOT NULL,
     status TEXT,
     room_id TEXT
-) WITHOUT ROWID;
+);
 COMMIT;
 """
+"""The rows are in order of their creation, so that a commit changes few pages; only the index is in random order."""
 _FIND: Final = "SELECT reference, identity, spec, status, room_id FROM creates WHERE reference IN ({})"
 _INTEND: Final = "INSERT OR REPLACE INTO creates (job, reference, identity, spec) VALUES (?, ?, ?, ?)"
 _END: Final = (
@@ -87,6 +87,9 @@ class _Transaction:
     intents: list[_Intent] = attrs.field(factory=list)
     queries: list[_Query] = attrs.field(factory=list)
     error: BaseException | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.ends or self.intents or self.queries)
 
     def deliver(self) -> None:
         """Give the waiting callers their results."""
@@ -135,7 +138,7 @@ class Journal:
         self._job = job
         self._work: queue.SimpleQueue[_Transaction | None] = queue.SimpleQueue()
         self._next = _Transaction()
-        self._flushing: asyncio.Handle | None = None
+        self._writing = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._error: BaseException | None = None
@@ -210,8 +213,8 @@ class Journal:
         intent = _Intent(reference, identity, spec, again, loop.create_future())
         self._next.intents.append(intent)
         if len(self._next.intents) == 1:
-            # All intents of one turn of the event loop share one commit.
-            self._flush_by(loop.call_soon(self._flush))
+            # After this turn of the event loop, whose other intents share the commit.
+            loop.call_soon(self._write)
         entry: Entry | None = await self._answer(intent.answer)
         return entry
 
@@ -264,8 +267,8 @@ class Journal:
             spec: `TAKEN_OVER`, with a hash or without, for a room that an earlier run has created.
         """
         self._next.ends.append((status, room_id, identity, spec, reference))
-        if self._flushing is None and self._loop is not None:
-            self._flush_by(self._loop.call_later(_SOON, self._flush))
+        if len(self._next.ends) == 1 and not self._writing and self._loop is not None:
+            self._loop.call_later(_SOON, self._write)
 
     async def aclose(self) -> None:
         """Write pending records and close the file; it is closed when this returns, even if cancelled.
@@ -275,7 +278,7 @@ class Journal:
         """
         if self._thread is not None:
             thread, self._thread = self._thread, None
-            self._flush()
+            self._pass_on()
             self._work.put(None)
             await _joined(thread)
             if self._error is not None:
@@ -286,24 +289,29 @@ class Journal:
         if self._thread is None:
             raise self._problem(sqlite3.ProgrammingError("it is not open"))
 
-    def _flush_by(self, handle: asyncio.Handle) -> None:
-        if self._flushing is not None:
-            self._flushing.cancel()
-        self._flushing = handle
+    def _write(self) -> None:
+        """Pass the next batch to the thread, unless it is writing one."""
+        if self._next and not self._writing and self._thread is not None:
+            self._writing = True
+            self._pass_on()
 
-    def _flush(self) -> None:
-        """Pass the next batch to the thread."""
-        if self._flushing is not None:
-            self._flushing.cancel()
-            self._flushing = None
+    def _pass_on(self) -> None:
         batch, self._next = self._next, _Transaction()
         self._work.put(batch)
+
+    def _written(self, batch: _Transaction) -> None:
+        self._writing = False
+        if self._next.intents or self._next.queries:
+            self._write()
+        elif self._next.ends and self._loop is not None:
+            self._loop.call_later(_SOON, self._write)
+        batch.deliver()
 
     async def _ask(self, do: Callable[[sqlite3.Connection], T]) -> T:
         self._check_open()
         query = _Query(do, asyncio.get_running_loop().create_future())
         self._next.queries.append(query)
-        self._flush()
+        self._write()
         result: T = await self._answer(query.answer)
         return result
 
@@ -340,7 +348,7 @@ class Journal:
             # If the loop is closed, nothing waits for the results.
             with contextlib.suppress(RuntimeError):
                 assert self._loop is not None
-                self._loop.call_soon_threadsafe(batch.deliver)
+                self._loop.call_soon_threadsafe(self._written, batch)
         if database is not None:
             database.close()
 

@@ -8,7 +8,7 @@ or that drops or shortens references, does not show them all and proves nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
@@ -18,7 +18,7 @@ from videoapi.creation.create_request import ROOM
 from videoapi.creation.memory import KnownRoom, Memory
 from videoapi.creation.patience import Patience
 from videoapi.creation.references import DATA_KEY
-from videoapi.creation.scan import ListedRoom, ListReader, Visitor
+from videoapi.creation.scan import ListedRoom, ListedRooms, ListReader
 from videoapi.errors import NotFound, ProtocolError, VideoAPIError
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
@@ -38,7 +38,6 @@ class Scan:
         error: Why it is incomplete; None if it is complete.
         contradiction: Which known room it should have shown but did not; empty if none.
         standing: Known rooms, older than the settle time, that it showed.
-        lag: The longest time for which a known room has existed that it did not show yet, in seconds.
     """
 
     began: float
@@ -46,7 +45,6 @@ class Scan:
     error: VideoAPIError | None = None
     contradiction: str = ""
     standing: tuple[KnownRoom, ...] = ()
-    lag: float = 0.0
 
     def proves_absence(self, in_data: bool | None) -> bool:
         """Return whether a reference that it does not show is on no room.
@@ -64,18 +62,27 @@ class Scanner:
 
     Args:
         memory: The known rooms.
-        settle: Returns the settle time, after which the list must show a room, in seconds.
+        settle: The settle time as configured, in seconds.
     """
 
-    def __init__(self, memory: Memory, settle: Callable[[], float]) -> None:
+    def __init__(self, memory: Memory, settle: float) -> None:
         self._memory = memory
-        self._settle = settle
+        self._configured = settle
+        self._lag = 0.0
+
+    @property
+    def settle(self) -> float:
+        """Seconds to wait before absence is proof: as configured, plus three times the longest list lag seen.
+
+        A longer lag than the configured time counts as that: four times the configured time is the most.
+        """
+        return self._configured + 3 * min(self._lag, self._configured)
 
     async def look(
         self,
         pipeline: Pipeline,
         references: Iterable[str] = (),
-        visitor: Visitor | None = None,
+        visitor: ListedRooms | None = None,
         patience: Patience | None = None,
     ) -> Scan:
         """Scan the room list, with a read that starts after this call.
@@ -96,21 +103,21 @@ class Scanner:
         return scan
 
     async def _look(
-        self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, patience: Patience
+        self, pipeline: Pipeline, references: list[str], visitor: ListedRooms | None, patience: Patience
     ) -> Scan:
         """Read the list once; a read that outlasts the run is ended."""
         began = asyncio.get_running_loop().time()
         scan = await patience.unless_stopped(self._read(pipeline, references, visitor, patience.paid))
         return scan or Scan(began, {}, ProtocolError("The run ended before the list of rooms was read."))
 
-    async def _read(self, pipeline: Pipeline, references: list[str], visitor: Visitor | None, paid: bool) -> Scan:
+    async def _read(self, pipeline: Pipeline, references: list[str], visitor: ListedRooms | None, paid: bool) -> Scan:
         rooms = self._memory.rooms()
         reader = pipeline.account.shared.setdefault(ListReader, ListReader())
         known = {room.reference for room in rooms}
         began, found, error = await reader.read(pipeline, references, known, visitor, 1 if paid else _TRIES)
         if error is not None:
             return Scan(began, found, error)
-        settled = began - self._settle()
+        settled = began - self.settle
         unseen: list[KnownRoom] = []
         standing: list[KnownRoom] = []
         for room in rooms:
@@ -124,8 +131,8 @@ class Scanner:
             return Scan(began, found, None, "", tuple(standing))
         contradiction = await self._contradiction(pipeline, [room for room in unseen if room.made_at <= settled])
         young = sorted((room for room in unseen if room.made_at > settled), key=lambda room: room.made_at)
-        lag = await self._lag(pipeline, young, began)
-        return Scan(began, found, None, contradiction, tuple(standing), lag)
+        await self._learn_lag(pipeline, young, began)
+        return Scan(began, found, None, contradiction, tuple(standing))
 
     async def _contradiction(self, pipeline: Pipeline, unseen: list[KnownRoom]) -> str:
         """Return which of the rooms that the list lacks exists; forget those that were deleted or overwritten."""
@@ -137,12 +144,12 @@ class Scanner:
                     return f"the list does not show room {room.room_id}, which {reason}"
         return ""
 
-    async def _lag(self, pipeline: Pipeline, unseen: list[KnownRoom], began: float) -> float:
-        """Return the age of the oldest room that exists and that the list does not show yet."""
+    async def _learn_lag(self, pipeline: Pipeline, unseen: list[KnownRoom], began: float) -> None:
+        """Note the age of the oldest room that exists and that the list does not show yet."""
         for room in unseen[:_AT_ONCE]:
             if await self._exists(pipeline, room):
-                return began - room.made_at
-        return 0.0
+                self._lag = max(self._lag, began - room.made_at)
+                return
 
     async def _exists(self, pipeline: Pipeline, room: KnownRoom) -> str:
         """Return what is known of a room that the list should show; empty if it is gone, or was overwritten."""

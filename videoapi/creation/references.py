@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 from uuid import UUID
 
 from videoapi.errors import ValidationError
@@ -26,10 +26,8 @@ _LENGTH: Final = 28
 _CHECK_PREFIX: Final = 15
 """Leaves 13 letters to be random; an item has such a prefix by chance in one of 10**12 cases."""
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
+_IN_DATA: Final = _LETTERS[:16]
 _ALPHABET: Final = bytes(ord(_LETTERS[byte % 32]) for byte in range(256))
-_IN_DATA: Final = dict(zip(_LETTERS, 2 * _LETTERS[:16], strict=True))
-_IN_OWNER_REF: Final = dict(zip(_LETTERS, 2 * _LETTERS[16:], strict=True))
-"""The last letter of a reference in either location, by the letter that it had."""
 _SHAPE: Final = re.compile(r"vx[a-z2-7]{26}")
 
 
@@ -147,7 +145,9 @@ def with_location(reference: str, *, in_data: bool) -> str:
 
     A process that has only the reference then knows which known rooms can prove that it is absent.
     """
-    return reference[:-1] + (_IN_DATA if in_data else _IN_OWNER_REF)[reference[-1]]
+    if is_in_data(reference) == in_data:
+        return reference
+    return reference[:-1] + _LETTERS[_LETTERS.index(reference[-1]) ^ 16]
 
 
 def variants(reference: str) -> tuple[str, str]:
@@ -158,10 +158,10 @@ def variants(reference: str) -> tuple[str, str]:
 
 def is_in_data(reference: str) -> bool:
     """Return whether a reference is in `data`, by its last character."""
-    return _LETTERS.index(reference[-1]) < 16
+    return reference[-1] in _IN_DATA
 
 
-def is_reference(text: object) -> TypeGuard[str]:
+def is_reference(text: object) -> bool:
     """Return whether a text has the form of a reference."""
     return isinstance(text, str) and _SHAPE.fullmatch(text) is not None
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from bisect import insort
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 import msgspec
 
-from videoapi.creation.references import DATA_KEY, is_reference
+from videoapi.creation.references import DATA_KEY, is_reference, with_location
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.ids import is_id
@@ -46,19 +47,30 @@ class ListedRoom(msgspec.Struct, frozen=True, gc=False):
         return RecordDecoder(Room, extra=True).decode(self.raw)
 
 
-class Visitor(Protocol):
-    """Sees every listed room that carries a reference, while the list is read."""
+class ListedRooms:
+    """A visitor of the list that collects the rooms whose references are accepted.
 
-    whole: bool
-    """Whether it needs the rooms' text."""
+    `rooms` has them by reference, wherever a room carries it, oldest first.
+
+    Args:
+        accepts: Returns whether rooms with a reference are collected.
+        whole: Whether their text is needed.
+    """
+
+    def __init__(self, accepts: Callable[[str], bool], *, whole: bool = False) -> None:
+        self._accepts = accepts
+        self.whole = whole
+        self.rooms: dict[str, list[ListedRoom]] = {}
 
     def restart(self) -> None:
-        """Forget what it saw: the list is read from its start, for the first time or again."""
-        ...
+        """Forget the rooms: the list is read from its start, for the first time or again."""
+        self.rooms = {}
 
     def visit(self, room: ListedRoom) -> None:
-        """See a room."""
-        ...
+        """Keep a room if its reference is accepted."""
+        if self._accepts(room.reference):
+            rooms = self.rooms.setdefault(with_location(room.reference, in_data=False), [])
+            insort(rooms, room, key=_age)
 
 
 @attrs.define(eq=False)
@@ -67,7 +79,7 @@ class _Batch:
 
     wanted: set[str] = attrs.field(factory=set)
     known: set[str] = attrs.field(factory=set)
-    visitors: list[Visitor] = attrs.field(factory=list)
+    visitors: list[ListedRooms] = attrs.field(factory=list)
     tries: int = 0
     read: tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None] | None = None
     reader: object = None
@@ -81,7 +93,7 @@ class ListReader:
         self._next = _Batch()
 
     async def read(
-        self, pipeline: Pipeline, wanted: Iterable[str], known: Iterable[str], visitor: Visitor | None, tries: int
+        self, pipeline: Pipeline, wanted: Iterable[str], known: Iterable[str], visitor: ListedRooms | None, tries: int
     ) -> tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None]:
         """Read the list, in a read that starts after this call; return its start, the rooms, and what broke it."""
         batch = self._next
@@ -148,7 +160,7 @@ async def _read(
         return search.found, error
     for rooms in search.found.values():
         if len(rooms) > 1:
-            rooms.sort(key=lambda one: (one.created, one.room_id))
+            rooms.sort(key=_age)
     if response.done:
         return search.found, None
     assert response.outcome is not None
@@ -203,6 +215,10 @@ class _Search:
             if raw is not None and reference not in self._wanted:
                 one = ListedRoom(reference, one.room_id, one.created, in_data, in_owner_ref)
             self.found.setdefault(reference, []).append(one)
+
+
+def _age(room: ListedRoom) -> tuple[str, str]:
+    return room.created, room.room_id
 
 
 def _hidden(why: str) -> ProtocolError:

@@ -10,7 +10,7 @@ import attrs
 from videoapi.creation.create_request import create_request, new_self_check_reference
 from videoapi.creation.patience import Patience
 from videoapi.creation.references import DATA_KEY
-from videoapi.creation.scan import ListedRoom
+from videoapi.creation.scan import ListedRoom, ListedRooms
 from videoapi.events import log
 from videoapi.models.rooms import RoomSpec
 from videoapi.pipeline.pipeline import Pipeline
@@ -41,8 +41,6 @@ class SelfCheckRoom:
             what a killed one left, and no run deletes the rooms of another job.
         before: Awaited with each reference before the room is created, to record it.
     """
-
-    whole = False
 
     def __init__(
         self,
@@ -125,7 +123,9 @@ class SelfCheckRoom:
             # A create that is unresolved, of this run or of a killed one, may still take effect.
             left = self._unknown or (self._expected and not self._rooms)
             if self._unknown or self._expected:
-                scan = await self._creator.look(pipeline, visitor=self, patience=patience)
+                listed = ListedRooms(self.owns)
+                scan = await self._creator.scanner.look(pipeline, visitor=listed, patience=patience)
+                self._rooms.update(room.room_id for rooms in listed.rooms.values() for room in rooms)
                 left = self._unknown or scan.error is not None or not self._rooms
             rooms, self._rooms = self._rooms, set()
             for room_id in sorted(rooms):
@@ -138,11 +138,3 @@ class SelfCheckRoom:
             log.warning("self-check rooms were not deleted: %s", error)
             return False
         return not left
-
-    def restart(self) -> None:
-        """Do nothing: a room that any reading of the list has shown exists."""
-
-    def visit(self, room: ListedRoom) -> None:
-        """Note a room that is to be deleted."""
-        if self.owns(room.reference):
-            self._rooms.add(room.room_id)
