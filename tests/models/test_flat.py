@@ -188,7 +188,7 @@ _DETAILS = st.fixed_dictionaries({}, optional={"name": _JUNK, "owner_ref": _JUNK
 
 
 def _built(cls: type, **fields: st.SearchStrategy) -> st.SearchStrategy:
-    values = {field.name: _JUNK for field in attrs.fields(cls)} | fields
+    values = dict.fromkeys(field_types(cls), _JUNK) | fields
     return st.fixed_dictionaries({}, optional=values).map(lambda given: cls(**given))
 
 

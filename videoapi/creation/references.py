@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from uuid import UUID
 
 from videoapi.errors import ValidationError
@@ -161,7 +161,7 @@ def is_in_data(reference: str) -> bool:
     return reference[-1] in _IN_DATA
 
 
-def is_reference(text: object) -> bool:
+def is_reference(text: object) -> TypeGuard[str]:
     """Return whether a text has the form of a reference."""
     return isinstance(text, str) and _SHAPE.fullmatch(text) is not None
 

@@ -15,7 +15,7 @@ class FileLink(Model):
     """A link to an archived file.
 
     Args:
-        url: The file's URL. Its query may be a secret, and the repr omits it (doc).
+        url: The file's URL. Its query may be a secret, and the repr omits it. [doc]
 
     Source: docs/contract.md 5.3.
     """
@@ -58,16 +58,16 @@ class Archive(Model):
     Each field says how it is known: "doc" means that the service documents it, "code" that programs use it.
 
     Args:
-        _id: The archive's ID; read it as `archive_id` (doc).
+        _id: The archive's ID; read it as `archive_id`. [doc]
         trans_date: When the archive was created, ISO 8601 in UTC, as in the response. `trans_at` is the parsed
-            time (doc).
-        conf_num: The session; the same as in its call records (doc).
-        app_id: The APP_ID of your project (doc).
-        room_id: The ID of the room (doc).
-        recording: Recordings, presumably of single streams; a list of objects with `url` (doc).
-        transcoded: Recordings that were composed and converted; a list of objects with `url` (doc).
-        chatdata: The chat of the session; a URL (doc).
-        metadata: Presumably describes the session's files; a URL (doc).
+            time. [doc]
+        conf_num: The session; the same as in its call records. [doc]
+        app_id: The APP_ID of your project. [doc]
+        room_id: The ID of the room. [doc]
+        recording: Recordings, presumably of single streams; a list of objects with `url`. [doc]
+        transcoded: Recordings that were composed and converted; a list of objects with `url`. [doc]
+        chatdata: The chat of the session; a URL. [doc]
+        metadata: Presumably describes the session's files; a URL. [doc]
 
     Source: docs/contract.md 5.3.
     """

@@ -125,9 +125,8 @@ class Model:
             ) from None
 
     def _extra_fields(self) -> Mapping[str, Any] | None:
-        try:
-            kept = self._unknown()
-        except AttributeError:
+        kept = self._unknown()
+        if kept is None:
             return {} if self.composed else None
         if isinstance(kept, tuple):
             source, where = kept
@@ -138,7 +137,7 @@ class Model:
         return hash((type(self), *(hashable(getattr(self, name)) for name, _ in wire_fields(type(self)))))
 
     def _unknown(self) -> tuple[UnknownFields, Where] | Mapping[str, Any] | None:
-        kept = self._extra
+        kept: Kept = getattr(self, "_extra", None)
         if not isinstance(kept, bytes):
             return kept
         from videoapi.models.extra import ExtraSource

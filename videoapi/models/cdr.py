@@ -25,14 +25,14 @@ class RoomDetails(Model):
     Of its fields, only `owner_ref` is known from programs; the others are assumed to be those of a room.
 
     Args:
-        room_id: The room's ID (assumed).
-        name: The room's name (assumed).
-        owner_ref: Your own reference of the room (code).
-        service_id: The ID of your project (assumed).
-        settings: The room's settings at that time (assumed).
-        sip: The room's telephone access, or only whether it has any (assumed).
-        data: Your own keys, stored with the room (assumed).
-        created: When the room was created, as in the response (assumed).
+        room_id: The room's ID. [unknown]
+        name: The room's name. [unknown]
+        owner_ref: Your own reference of the room. [code]
+        service_id: The ID of your project. [unknown]
+        settings: The room's settings at that time. [unknown]
+        sip: The room's telephone access, or only whether it has any. [unknown]
+        data: Your own keys, stored with the room. [unknown]
+        created: When the room was created, as in the response. [unknown]
 
     Source: docs/contract.md 5.2.
     """
@@ -53,13 +53,13 @@ class CallRoom(Model):
     """The session of a record: its room, and how long it ran.
 
     Args:
-        room_id: The ID of the room (doc).
-        connect_dt: When the session started, as in the response; `connected_at` is the parsed time (doc).
-        disconnect_dt: When the session ended, as in the response; `disconnected_at` is the parsed time (doc).
-        duration: Length of the session in seconds, whole or not (doc, code). The records of all its users presumably
+        room_id: The ID of the room. [doc]
+        connect_dt: When the session started, as in the response; `connected_at` is the parsed time. [doc]
+        disconnect_dt: When the session ended, as in the response; `disconnected_at` is the parsed time. [doc]
+        duration: Length of the session in seconds, whole or not. [doc, code] The records of all its users presumably
             have the same value, so do not add it up over records.
-        room_details: The room's definition as received, only in newer responses. `details` is a typed view (doc).
-        sip: Only in newer responses; presumably whether the room has telephone access (doc).
+        room_details: The room's definition as received, only in newer responses. `details` is a typed view. [doc]
+        sip: Only in newer responses; presumably whether the room has telephone access. [doc]
 
     Source: docs/contract.md 5.2.
     """
@@ -93,13 +93,13 @@ class CallUser(Model):
     """The connected user.
 
     Args:
-        ip: The user's IP address (doc).
-        name: The name for which the token was issued (doc).
-        role: The role in the session: usually `moderator`, `participant`, `viewer` or `audience` (doc).
-        ref: Your own reference of the user: the `user_ref` of the token (doc).
-        agent: The user agent of the browser or app (doc).
-        token: The token that the user joined with, a secret; only in older responses (doc).
-        confName: Only in older responses; meaning unknown, presumably the room's name (doc).
+        ip: The user's IP address. [doc]
+        name: The name for which the token was issued. [doc]
+        role: The role in the session: usually `moderator`, `participant`, `viewer` or `audience`. [doc]
+        ref: Your own reference of the user: the `user_ref` of the token. [doc]
+        agent: The user agent of the browser or app. [doc]
+        token: The token that the user joined with, a secret; only in older responses. [doc]
+        confName: Only in older responses; meaning unknown, presumably the room's name. [doc]
 
     Source: docs/contract.md 5.2.
     """
@@ -119,11 +119,11 @@ class SignalServer(Model):
     """The user's own connection, as the signaling server saw it.
 
     Args:
-        connect_dt: When the user connected, as in the response; `connected_at` is the parsed time (doc).
-        disconnect_dt: When the user disconnected, as in the response; `disconnected_at` is the parsed time (doc).
-        ip: The IP address of the connection; whether of the user or of the server is unknown (doc).
-        duration: Length of the connection, presumably in seconds like that of the session; whole or not (doc).
-        hold_duration: Time on hold, in the unit of `duration`; whether that includes it is unknown (doc).
+        connect_dt: When the user connected, as in the response; `connected_at` is the parsed time. [doc]
+        disconnect_dt: When the user disconnected, as in the response; `disconnected_at` is the parsed time. [doc]
+        ip: The IP address of the connection; whether of the user or of the server is unknown. [doc]
+        duration: Length of the connection, presumably in seconds like that of the session; whole or not. [doc]
+        hold_duration: Time on hold, in the unit of `duration`; whether that includes it is unknown. [doc]
 
     Source: docs/contract.md 5.2.
     """
@@ -151,11 +151,11 @@ class PublishedTrack(Model):
     """The media that the user published. Older responses have the texts `"true"` and `"false"`.
 
     Args:
-        audio: Whether the user published audio (doc).
-        data: Whether the user published data (doc).
-        video: Whether the user published video (doc).
-        screen: Whether the user shared the screen (doc).
-        url: Whether the user published from a URL (doc).
+        audio: Whether the user published audio. [doc]
+        data: Whether the user published data. [doc]
+        video: Whether the user published video. [doc]
+        screen: Whether the user shared the screen. [doc]
+        url: Whether the user published from a URL. [doc]
 
     Source: docs/contract.md 5.2.
     """
@@ -173,14 +173,14 @@ class Usage(Model):
     """Usage counters, all in minutes, whole or not. Which of them are billed is unknown.
 
     Args:
-        subscribed_minutes: Minutes of media that the user received, presumably summed over streams (doc).
-        published_minutes: Minutes of media that the user sent, presumably summed over streams (doc).
-        screen_minutes: Minutes of screen sharing, only in newer responses (doc).
-        connect_minutes: Minutes that the user was connected, only in newer responses (doc).
+        subscribed_minutes: Minutes of media that the user received, presumably summed over streams. [doc]
+        published_minutes: Minutes of media that the user sent, presumably summed over streams. [doc]
+        screen_minutes: Minutes of screen sharing, only in newer responses. [doc]
+        connect_minutes: Minutes that the user was connected, only in newer responses. [doc]
         connect_minutes_cal: Only in newer responses; presumably `connect_minutes` as calculated for billing. Its
-            meaning is unknown (doc).
+            meaning is unknown. [doc]
         room_connect_minutes: Minutes that the session ran, only in newer responses. Like `room.duration`, it is
-            presumably the same for every user of the session (doc).
+            presumably the same for every user of the session. [doc]
 
     Source: docs/contract.md 5.2.
     """
@@ -199,11 +199,11 @@ class MediaQuality(Model):
     """The quality of one kind of media in one direction.
 
     Args:
-        avg_bitrate: Average bit rate; unit unknown, presumably kbit/s (doc).
-        avg_bitrate_quality: The average as a word, `Good` or `Bad`; there may be others (doc).
-        max_bitrate: Highest bit rate, in the unit of `avg_bitrate` (doc).
-        min_bitrate: Lowest bit rate, in the unit of `avg_bitrate` (doc).
-        bitrate_good_percent: Percentage of the time with a good bit rate, presumably 0 to 100 (doc).
+        avg_bitrate: Average bit rate; unit unknown, presumably kbit/s. [doc]
+        avg_bitrate_quality: The average as a word, `Good` or `Bad`; there may be others. [doc]
+        max_bitrate: Highest bit rate, in the unit of `avg_bitrate`. [doc]
+        min_bitrate: Lowest bit rate, in the unit of `avg_bitrate`. [doc]
+        bitrate_good_percent: Percentage of the time with a good bit rate, presumably 0 to 100. [doc]
 
     Source: docs/contract.md 5.2.
     """
@@ -221,9 +221,9 @@ class DirectionQuality(Model):
     """The quality of the media that the user sent, or received.
 
     Args:
-        video: Quality of the camera picture (doc).
-        audio: Quality of the sound (doc).
-        sharing: Quality of the shared screen (doc).
+        video: Quality of the camera picture. [doc]
+        audio: Quality of the sound. [doc]
+        sharing: Quality of the shared screen. [doc]
 
     Source: docs/contract.md 5.2.
     """
@@ -239,8 +239,8 @@ class StatsQuality(Model):
     """The quality of a user's connection in both directions.
 
     Args:
-        send: What the user sent (doc).
-        receive: What the user received (doc).
+        send: What the user sent. [doc]
+        receive: What the user received. [doc]
 
     Source: docs/contract.md 5.2.
     """
@@ -255,7 +255,7 @@ class Price(Model):
     """The price of a connection. Seen only in code that uses the service.
 
     Args:
-        connect_duration: The price of the connected time; its currency is unknown (code).
+        connect_duration: The price of the connected time; its currency is unknown. [code]
 
     Source: docs/contract.md 5.2.
     """
@@ -277,21 +277,21 @@ class CallRecord(Model):
 
     Args:
         trans_date: When the record was created, ISO 8601 in UTC, as in the response. `trans_at` is the parsed time.
-            The service presumably selects records by its day (doc).
-        conf_num: The session. All records of one session share it; opaque text (doc).
-        sip: Only in newer responses; presumably whether the user connected by telephone (doc).
-        call_num: The ID of the call; how it differs from `call_log_id` is unknown (doc).
-        call_log_id: The ID of the call's log entry. It identifies a record without `cdr_id` (doc).
-        parent_partner_id: The account above yours, only in newer responses; meaning unknown (doc).
-        room: The room and the session (doc).
-        user: The connected user (doc).
-        sigserver: The user's own connection: when, and for how long (doc).
-        published_track: The media that the user published (doc).
-        usage: Usage counters in minutes (doc).
-        stats_quality: Quality of the connection as received, only in newer responses. `quality` is a typed view (doc).
-        app_id: The APP_ID of your project (doc).
-        cdr_id: The ID of the record; opaque text (doc).
-        price: The price of the connection (code).
+            The service presumably selects records by its day. [doc]
+        conf_num: The session. All records of one session share it; opaque text. [doc]
+        sip: Only in newer responses; presumably whether the user connected by telephone. [doc]
+        call_num: The ID of the call; how it differs from `call_log_id` is unknown. [doc]
+        call_log_id: The ID of the call's log entry. It identifies a record without `cdr_id`. [doc]
+        parent_partner_id: The account above yours, only in newer responses; meaning unknown. [doc]
+        room: The room and the session. [doc]
+        user: The connected user. [doc]
+        sigserver: The user's own connection: when, and for how long. [doc]
+        published_track: The media that the user published. [doc]
+        usage: Usage counters in minutes. [doc]
+        stats_quality: Quality of the connection as received, only in newer responses. `quality` is a typed view. [doc]
+        app_id: The APP_ID of your project. [doc]
+        cdr_id: The ID of the record; opaque text. [doc]
+        price: The price of the connection. [code]
 
     Source: docs/contract.md 5.2.
     """
