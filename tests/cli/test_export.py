@@ -173,7 +173,7 @@ def test_files_are_downloaded_once_into_a_folder_per_session(cli: Cli, sandbox: 
     sandbox.fault("files.get", "cut", at=0.5)
     first = json.loads(cli(*arguments).stdout)
     assert first["downloaded"] == sandbox.history.archives(LAST, LAST) > 1
-    found = list((folder / "files").glob("*/chatdata.json"))
+    found = list((folder / "files").glob("*/*-chatdata-1-*.json"))
     assert len(found) == first["downloaded"]
     assert all(json.loads(path.read_bytes()) for path in found)
     second = json.loads(cli(*arguments).stdout)
