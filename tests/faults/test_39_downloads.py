@@ -468,7 +468,7 @@ async def test_f84_existing_file(tmp_path: Path) -> None:
 
 
 async def test_f84_concurrent_downloads_to_one_name(tmp_path: Path) -> None:
-    """F84 | concurrent downloads to one name | one complete file; the others fail with `busy` or `exists` | raw server"""
+    """F84 | concurrent downloads to one name | one complete file; the others fail, `busy` or `exists` | raw server"""
     async with serving(None) as (_, client, url):
         ends = await asyncio.gather(
             *(client.archives.download(url, tmp_path) for _ in range(4)), return_exceptions=True

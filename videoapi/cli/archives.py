@@ -26,12 +26,10 @@ def export(access: ClientOptions, out: Path, **options: Any) -> None:
 
     Includes the URLs of the files. Otherwise works like `videoapi cdr export`.
     """
-    from videoapi.cli.csv_rows import ARCHIVE_COLUMNS
-    from videoapi.cli.export import check_name
+    from videoapi.cli.csv_rows import archive_table
     from videoapi.cli.running import run
 
-    check_name(out)
-    run(export_period("archives", access, out, ARCHIVE_COLUMNS, **options))
+    run(export_period("archives", access, out, archive_table(), **options))
 
 
 @archives.command("download", epilog=MEANINGS)

@@ -1,11 +1,16 @@
-"""Records as CSV rows: fixed columns, and no cell that a spreadsheet evaluates as a formula. Pure."""
+"""Records as lines of a CSV file: fixed columns, and no cell that a spreadsheet evaluates as a formula. Pure."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import attrs
+
+from videoapi.models.base import Model
 
 CALL_COLUMNS: Final = (
     "trans_date",
@@ -62,9 +67,50 @@ ARCHIVE_COLUMNS: Final = (
 EXTRA: Final = "extra"
 """The last column: all fields without a column of their own, as one JSON object."""
 
+_SPECIAL: Final = re.compile(r'[",\r\n]')
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 # Spreadsheets evaluate cells with these prefixes, or strip leading whitespace and then evaluate them.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+class FlatRecord(Protocol):
+    """A record with a flat form."""
+
+    def flat(self) -> Mapping[str, Any]:
+        """Return the values by column."""
+        ...
+
+
+@attrs.frozen
+class Table:
+    """The columns of a kind of record, without `extra`, and a function that returns a record's cells, `extra` last."""
+
+    columns: tuple[str, ...]
+    cells: Callable[[Any], list[str]]
+
+
+def call_table() -> Table:
+    """Return the columns of call records."""
+    return Table(CALL_COLUMNS, lambda record: cells(record.to_dict(), CALL_COLUMNS))
+
+
+def archive_table() -> Table:
+    """Return the columns of archives."""
+    return Table(ARCHIVE_COLUMNS, lambda record: cells(record.to_dict(), ARCHIVE_COLUMNS))
+
+
+def flat_cells(record: FlatRecord) -> list[str]:
+    """Return the cells of a record that has a flat form, `extra` last."""
+    unknown = _unknown(record)
+    return [*map(cell, record.flat().values()), _json(unknown) if unknown else ""]
+
+
+def csv_line(row: Sequence[str]) -> str:
+    """Return cells as one line of a CSV file.
+
+    The csv module of Python 3.11 and 3.12 does not quote a carriage return, which then ends the row.
+    """
+    return ",".join(_quoted(text) for text in row) + "\n"
 
 
 def cells(fields: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
@@ -77,7 +123,7 @@ def cells(fields: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
     parts = {column.partition(".")[0] for column in columns if "." in column}
     found = dict(_flat(fields, parts))
     row = [cell(found.pop(column, None)) for column in columns]
-    return [*row, json.dumps(found, ensure_ascii=False, separators=(",", ":")) if found else ""]
+    return [*row, _json(found) if found else ""]
 
 
 def cell(value: Any) -> str:
@@ -88,8 +134,28 @@ def cell(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    text = value if isinstance(value, str) else _json(value)
     return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
+
+
+def _unknown(part: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the unknown fields of a model and of its parts, by dotted names."""
+    found = {f"{prefix}{name}": value for name, value in part.extra.items()}
+    for field in attrs.fields(type(part)):
+        value = getattr(part, field.name)
+        if isinstance(value, Model):
+            found |= _unknown(value, f"{prefix}{field.name}.")
+    return found
 
 
 def _flat(fields: Mapping[str, Any], parts: set[str]) -> Iterator[tuple[str, Any]]:

@@ -98,11 +98,10 @@ class PartFile:
             self.size += written
             rest = rest[written:]
 
-    def read(self, stop: int) -> Iterator[bytes]:
-        """Yield the first `stop` bytes in blocks; fewer if the part is shorter."""
-        offset = 0
-        while offset < stop and (block := os.pread(self._file, min(_BLOCK, stop - offset), offset)):
-            offset += len(block)
+    def read(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the bytes from `start` to `stop` in blocks; fewer if the part is shorter."""
+        while start < stop and (block := os.pread(self._file, min(_BLOCK, stop - start), start)):
+            start += len(block)
             yield block
 
     def truncate(self, size: int) -> None:
@@ -145,14 +144,6 @@ class PartFile:
     def remove_beside(self, tail: str) -> None:
         """Remove the file `<name><tail>`, if it exists."""
         self._unlink(self.name + tail)
-
-    def rename_beside(self, tail: str, new: str) -> bool:
-        """Rename the file `<name><tail>` to `<name><new>`; return whether there was one."""
-        try:
-            self._replace(self.name + tail, self.name + new)
-        except FileNotFoundError:
-            return False
-        return True
 
     def finish(self) -> Path:
         """Sync the part to disk, rename it to its final name, and sync the directory.

@@ -54,7 +54,8 @@ class Archives(Reports[Archive]):
             DownloadFailed: If the file cannot be fetched or stored; `reason` is `host` (add it to
                 `recording_hosts=`), `disk`, `incomplete`, `changed`, `credentials` (a login page was returned),
                 `refused`, or what has the name: `exists` (a complete file), `busy` (another download is
-                writing it), `directory`, or `link` (a link, or no regular file of yours). If `retryable`, the same call resumes from the bytes on disk.
+                writing it), `directory`, or `link` (a link, or anything but a regular file of yours).
+                If `retryable`, the same call resumes from the bytes on disk.
             AuthenticationFailed, PermissionDenied: If the recording user or password is missing or
                 wrong; see `recording_auth=`. APP_ID and APP_KEY are never sent for a file.
             NotFound: If the file no longer exists; the service keeps it for 72 hours.
