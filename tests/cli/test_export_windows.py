@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videoapi.cli.csv_rows import Table
@@ -226,6 +226,7 @@ async def test_summary_and_screen_name_odd_fields_and_undated_records(
 _STEPS = st.lists(st.lists(st.sampled_from(["row", "row", "row", "again", "kill"]), max_size=8), min_size=1, max_size=4)
 
 
+@settings(deadline=None, max_examples=60)
 @given(_STEPS, st.integers(0, 3))
 async def test_any_sequence_of_restarts_failures_and_kills_writes_each_row_once(
     tmp_path_factory: pytest.TempPathFactory, plan: list[list[str]], sizes: int

@@ -80,6 +80,10 @@ class FlatRecord(Protocol):
         """Return the values by column."""
         ...
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as received."""
+        ...
+
 
 @attrs.frozen
 class Table:
@@ -101,7 +105,7 @@ def archive_table() -> Table:
 
 def flat_cells(record: FlatRecord) -> list[str]:
     """Return the cells of a record that has a flat form, `extra` last."""
-    unknown = _unknown(record)
+    unknown = _unknown(record, record.to_dict())
     return [*map(cell, record.flat().values()), _json(unknown) if unknown else ""]
 
 
@@ -148,13 +152,16 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
 
 
-def _unknown(part: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the unknown fields of a model and of its parts, by dotted names."""
-    found = {f"{prefix}{name}": value for name, value in part.extra.items()}
-    for field in attrs.fields(type(part)):
-        value = getattr(part, field.name)
-        if isinstance(value, Model):
-            found |= _unknown(value, f"{prefix}{field.name}.")
+def _unknown(part: Any, fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the fields that a model and its parts do not hold, by dotted names."""
+    known = {field.name for field in attrs.fields(type(part))}
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        held = getattr(part, name) if name in known else None
+        if isinstance(held, Model) and isinstance(value, Mapping):
+            found |= _unknown(held, value, f"{prefix}{name}.")
+        elif held is None or isinstance(held, Model):
+            found[prefix + name] = value
     return found
 
 
