@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from videoapi.cli import csv_rows
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -225,7 +227,7 @@ def test_file_of_another_question_is_not_taken_for_complete(cli: Cli, folder: Pa
     [
         ((LAST, LAST, "out.csv"), f"from {FIRST}, not {LAST}"),
         ((FIRST, LAST, "out.csv", "--room", "a" * 24), "room none, not aaa"),
-        ((FIRST, LAST, "out.csv", "--excel"), "with BOM"),
+        ((FIRST, LAST, "out.csv", "--excel"), "format csv, not csv with a byte order mark"),
     ],
 )
 def test_part_of_another_question_is_refused(
@@ -300,6 +302,20 @@ def test_export_of_a_tail_is_continued_only_as_one(cli: Cli, sandbox: Sandbox, f
     assert f"--cursor {cursor}" in refused.stderr
     assert cli("cdr", "export", FIRST, LAST, "out.jsonl", "--cursor", cursor).exit_code == 0
     assert (folder / "out.jsonl").read_bytes() == (folder / "whole.jsonl").read_bytes()
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl", "--cursor", cursor).exit_code == 0
+    refused = cli("cdr", "export", FIRST, LAST, "out.jsonl")
+    assert refused.exit_code == 2
+    assert "begins at a cursor" in refused.stderr
+
+
+def test_part_with_other_columns_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(cli, sandbox, "out.csv")
+    monkeypatch.setattr(csv_rows, "CALL_COLUMNS", csv_rows.CALL_COLUMNS[:-1])
+    refused = cli("cdr", "export", FIRST, LAST, "out.csv")
+    assert refused.exit_code == 2
+    assert "other columns" in refused.stderr
 
 
 def test_command_with_a_cursor_is_continued_by_being_repeated(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -322,6 +338,17 @@ def test_export_killed_between_its_last_state_and_its_name_only_gets_the_name(
     assert (folder / "out.jsonl").read_bytes() == whole
     assert not (folder / "out.jsonl.part").exists()
     assert sandbox.ledger.requests() == requests
+    os.link(folder / "out.jsonl", folder / "out.jsonl.part")
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 0
+    assert not (folder / "out.jsonl.part").exists()
+
+
+def test_empty_period_is_a_complete_export(cli: Cli, folder: Path) -> None:
+    for _ in range(2):
+        assert cli("cdr", "export", "2020-01-01", "2020-01-31", "out.jsonl").exit_code == 0
+        assert (folder / "out.jsonl").read_bytes() == b""
+    assert cli("cdr", "export", "2020-01-01", "2020-01-31", "out.csv").exit_code == 0
+    assert len((folder / "out.csv").read_text().splitlines()) == 1
 
 
 def test_failed_export_without_a_record_leaves_no_file(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

@@ -116,6 +116,10 @@ def test_file_finished_while_another_process_opens_it_is_not_written_again(
 def test_part_that_was_finished_but_kept_its_temporary_name_is_not_continued(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"complete")
     os.link(tmp_path / "out", tmp_path / "out.part")
+    with pytest.raises(FileTaken):
+        opened(tmp_path)
+    assert names(tmp_path) == ["out"]
+    os.link(tmp_path / "out", tmp_path / "out.part")
     file = opened(tmp_path, overwrite=True)
     assert file.size == 0
     file.write(b"new")

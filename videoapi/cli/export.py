@@ -62,9 +62,9 @@ class ExportOptions:
 
 @attrs.frozen
 class LineFormat:
-    """How records become lines: the bytes before the first one, a name for the state, and a function."""
+    """How records become lines: names for the state, the bytes before the first line, and a function."""
 
-    name: str
+    names: Mapping[str, str]
     header: bytes
     line_of: Callable[[Any], bytes]
 
@@ -86,12 +86,12 @@ def check_output(out: Path, *, excel: bool) -> None:
 def line_format(out: Path, table: Table, *, excel: bool) -> LineFormat:
     """Return the format of a file, by its extension."""
     if out.suffix.lower() != ".csv":
-        return LineFormat("jsonl", b"", lambda record: record.to_json().encode() + b"\n")
+        return LineFormat({"format": "jsonl"}, b"", lambda record: record.to_json().encode() + b"\n")
     columns = (*table.columns, EXTRA)
     header = ((BOM if excel else "") + csv_line(columns)).encode()
     # A lone surrogate, which no encoding has, does not cost the row.
     return LineFormat(
-        f"csv {','.join(columns)}{' with BOM' if excel else ''}",
+        {"format": "csv with a byte order mark" if excel else "csv", "columns": ",".join(columns)},
         header,
         lambda record: csv_line(table.cells(record)).encode(errors="backslashreplace"),
     )
@@ -112,7 +112,7 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
     lines = line_format(job.out, job.table, excel=job.excel)
     file = ExportFile(
         job.out,
-        {**job.question, "format": lines.name},
+        {**job.question, **lines.names},
         lines.header,
         cursor=job.cursor,
         overwrite=job.overwrite,
@@ -127,7 +127,8 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
             try:
                 await writer.write()
             except OSError as error:
-                _tell_disk(job, file, error)
+                if not isinstance(error, BrokenPipeError):
+                    _tell_disk(job, file, error)
                 raise
             except BaseException as error:
                 writer.stop()

@@ -101,7 +101,7 @@ class ExportState:
 
     @classmethod
     def parse(cls, text: bytes | None) -> ExportState | None:
-        """Return a state, or None if the text is none."""
+        """Return a state, or None if the text does not describe one."""
         try:
             fields = json.loads(text or b"")
             if fields.pop("version") != _VERSION:
@@ -293,7 +293,7 @@ class ExportFile:
 
     @property
     def rejected_path(self) -> Path | None:
-        """The list of the records that were rejected, once complete; None if there are none."""
+        """The list of the records that were rejected, once complete; None if no record was rejected."""
         return self.out.with_name(self.out.name + _REJECTED) if self.state.rejected else None
 
     def _found(self) -> ExportState | None:
@@ -319,7 +319,12 @@ class ExportFile:
                 f"{self.out} is complete, and answers another question: {differs}. "
                 "To replace it, give --overwrite; or give another OUT."
             )
-        if self._asked != found.first and self._asked not in _cursors(found):
+        if self._asked is None and found.first is not None:
+            raise click.UsageError(
+                f"{self.out} is complete, and begins at a cursor. To replace it by all records, give --overwrite; "
+                "or give another OUT."
+            )
+        if self._asked is not None and self._asked not in _cursors(found):
             raise self._no_tail()
         self.state = found
         self.exists = True
@@ -369,7 +374,9 @@ class ExportFile:
     def _difference(self, found: ExportState) -> str:
         ours, theirs = self.state.question, found.question
         names = [name for name in {**theirs, **ours} if ours.get(name) != theirs.get(name)]
-        return ", ".join(f"{name} {theirs.get(name) or 'none'}, not {ours.get(name) or 'none'}" for name in names)
+        shown = [name for name in names if name != "columns"]
+        texts = [f"{name} {theirs.get(name) or 'none'}, not {ours.get(name) or 'none'}" for name in shown]
+        return ", ".join(texts if shown else ["other columns"] * len(names))
 
     def _verified(self, found: ExportState) -> bool:
         """Compare the part with the digest in its state, and keep the digests at the start of each window."""
@@ -417,7 +424,7 @@ class ExportFile:
         if not self._buffer:
             return
         if not self._has_state:
-            # Before the first byte, so that there is no part without a state.
+            # Before the first byte, so that every part has a state.
             self._write_empty_state()
         data = bytes(self._buffer)
         self._buffer.clear()

@@ -67,7 +67,7 @@ def name_from_id(text: str) -> str:
         text: The ID, as received; not empty.
     """
     name = safe_name(text)
-    if name == text and name == name.lower() and len(name) <= MAX_ID:
+    if name is not None and name == text == name.lower() and len(name) <= MAX_ID:
         return name
     return f"{_cut(name or 'id', MAX_ID)}-{fingerprint(text)}"
 

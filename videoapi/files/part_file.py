@@ -80,6 +80,8 @@ class PartFile:
             OSError: If a file operation fails.
         """
         self._folder = os.open(self._directory, os.O_RDONLY | _DIRECTORY)
+        if self._was_finished(self._stat(self._part)):
+            self._unlink(self._part)
         self._must_be_free()
         self._file = self._locked_part()
         self.size = os.fstat(self._file).st_size
@@ -227,10 +229,10 @@ class PartFile:
             os.close(file)
             raise FileTaken(self.part, "link")
 
-    def _was_finished(self, found: os.stat_result) -> bool:
+    def _was_finished(self, part: os.stat_result | None) -> bool:
         """Return whether the part has the final name already: `finish` was killed before it removed the other one."""
         final = self._stat(self.name)
-        return final is not None and os.path.samestat(final, found) and found.st_nlink == 2
+        return final is not None and part is not None and os.path.samestat(final, part) and part.st_nlink == 2
 
     def _is_ours(self, file: int) -> bool:
         there = self._stat(self._part)
