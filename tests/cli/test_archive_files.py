@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from videoapi.cli.fetch import named_files
@@ -156,6 +156,9 @@ def test_file_that_is_listed_later_does_not_take_the_name_of_another() -> None:
     assert after["https://h/1.mkv"] not in before
 
 
+@example(["aB", "ab", "AB"])
+@example(["a/b", "b", "c/b"])
+@example(["x" * 300, "x" * 301])
 @given(st.lists(_TEXT, min_size=2, max_size=6, unique=True))
 def test_two_ids_have_two_names(ids: list[str]) -> None:
     assert len({name_from_id(text).casefold() for text in ids}) == len(ids)

@@ -17,6 +17,7 @@ from videoapi.cli.csv_rows import Table
 from videoapi.cli.export import ExportOptions, export
 from videoapi.cli.export_file import ExportFile
 from videoapi.errors import ConfigurationError, ServerFault
+from videoapi.streaming.record_filter import Rejected
 from videoapi.streaming.windows import Window
 
 WEEKS = tuple(Window(index, date(2026, 1, 1 + 7 * index)) for index in range(4))
@@ -203,6 +204,32 @@ async def test_rejected_records_of_a_window_that_comes_again_are_listed_once(tmp
         await run(out, [[Row("a"), Row("b", None), "fail"]])
     assert await run(out, [["again", Row("b", None), Row("a")]]) == 6
     assert len((tmp_path / "out.jsonl.rejected.jsonl").read_text().splitlines()) == 1
+
+
+async def test_record_that_is_rejected_again_after_a_kill_is_listed_once(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    # The stream has read on when the export is killed: the cursor precedes the rejected record.
+    rejected = [Rejected(WEEKS[0], index, 10 * index, "no record") for index in (1, 2)]
+
+    def ask(windows: list[list[Row | str]], number: int) -> Callable[[str | None], Any]:
+        def stream(cursor: str | None) -> Any:
+            script = Script(windows, cursor)
+            script.rejected, script.rejected_count = tuple(rejected[:number]), number
+            return script
+
+        return stream
+
+    with pytest.raises(ServerFault):
+        await export(options(out), ask([[Row("a"), "fail"]], 1))
+    assert await export(options(out), ask([rows("a", "b")], 2)) == 6
+    listed = [json.loads(line) for line in (tmp_path / "out.jsonl.rejected.jsonl").read_text().splitlines()]
+    assert [row["index"] for row in listed] == [1, 2]
+    assert recorded(out)["rejected"] == 2
+
+
+def recorded(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(out.with_name(f"{out.name}.state").read_text())
+    return found
 
 
 async def test_second_export_to_one_file_is_refused(tmp_path: Path) -> None:
