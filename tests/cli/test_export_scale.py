@@ -92,15 +92,18 @@ class Run:
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limit
         )
         self.first = self.most = 0
-        self._thread = threading.Thread(target=self._watch, args=(out.with_name(f"{out.name}.part"),))
+        part = out.with_name(f"{out.name}.part")
+        before = part.stat().st_mtime_ns if part.exists() else 0
+        self._thread = threading.Thread(target=self._watch, args=(part, before))
         self._thread.start()
 
-    def _watch(self, part: Path) -> None:
+    def _watch(self, part: Path, before: int) -> None:
         while self.process.poll() is None:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
                 self.most = max(self.most, pages * resource.getpagesize())
-                if not self.first and part.stat().st_size > 1_000_000:
+                found = part.stat()
+                if not self.first and found.st_mtime_ns > before and found.st_size > 1_000_000:
                     self.first = self.most
             time.sleep(0.02)
 

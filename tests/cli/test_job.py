@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -313,12 +314,25 @@ def test_outcomes_of_a_killed_run_are_kept(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["out", "out.1", "out.2"]
 
 
-def test_full_disk_leaves_the_outcomes_under_their_temporary_name(tmp_path: Path) -> None:
-    full = OSError(errno.ENOSPC, "No space left on device")
+def test_full_disk_leaves_the_outcomes_under_their_temporary_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    outcome = BulkOutcome(index=0, status="created", room_id="r1")
     with pytest.raises(OSError, match="No space"), OutcomeFile(tmp_path / "out") as file:
-        file.enter(BulkOutcome(index=0, status="created", room_id="r1"), 0, 2)
-        raise full
+        file.enter(outcome, 0, 2)
+        monkeypatch.setattr(os, "pwrite", full)
+        file.enter(outcome, 1, 3)
     assert names_in(tmp_path) == ["out.part"]
+
+
+def test_outcomes_of_a_run_that_ends_with_another_error_have_their_name(tmp_path: Path) -> None:
+    with pytest.raises(BrokenPipeError), OutcomeFile(tmp_path / "out") as file:
+        file.enter(BulkOutcome(index=0, status="created", room_id="r1"), 0, 2)
+        raise BrokenPipeError
+    assert names_in(tmp_path) == ["out"]
 
 
 @pytest.mark.parametrize("what", ["link", "directory"])

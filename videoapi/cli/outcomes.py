@@ -42,6 +42,7 @@ class OutcomeFile:
         self.counts: Counter[str] = Counter()
         self.shown: list[str] = []
         """The first outcomes that did not succeed, as text."""
+        self._is_broken = False
         self._part: PartFile | None = None
         self._device: IO[bytes] | None = None
         if path.exists() and not path.is_file() and not path.is_dir():
@@ -63,7 +64,7 @@ class OutcomeFile:
             return
         try:
             # After an error of the disk, the last line may be incomplete.
-            if not isinstance(error, OSError):
+            if not self._is_broken:
                 part.finish()
         finally:
             part.close()
@@ -107,7 +108,11 @@ class OutcomeFile:
     def _write(self, line: bytes) -> None:
         # Unbuffered, so that a crash loses no outcome.
         if self._part is not None:
-            self._part.write(line)
+            try:
+                self._part.write(line)
+            except OSError:
+                self._is_broken = True
+                raise
         elif self._device is not None:
             self._device.write(line)
             self._device.flush()
