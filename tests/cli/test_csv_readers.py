@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videoapi.cli.csv_rows import Table, call_table, csv_line, flat_cells
+from videoapi.cli.csv_rows import call_table, csv_line, flat_table
 from videoapi.cli.export import line_format
 from videoapi.models.cdr import CallRecord
 
@@ -92,30 +92,47 @@ class Flat(CallRecord):
     def flat(self) -> dict[str, Any]:
         zone = timezone(timedelta(hours=2))
         return {
-            "at": datetime(2026, 1, 1, 2, tzinfo=zone),
+            "id": self.cdr_id,
+            "at": datetime(2026, 1, 1, 2, tzinfo=zone) if self.trans_date == "good" else None,
             "seconds": 1e-7,
             "count": 3,
             "audio": True,
             "video": False,
             "price": None,
-            "name": "=1+1",
+            "name": self.user.name,
         }
 
 
+FLAT = flat_table(
+    Flat().flat(), {"cdr_id": "id", "trans_date": "at", "user.name": "name", "room.room_details.name": "room"}
+)
+
+
 def test_cells_of_a_flat_record() -> None:
-    row = flat_cells(Flat.from_dict({"cdr_id": "a"}))
-    assert row == ["2026-01-01T00:00:00+00:00", "1e-07", "3", "true", "false", "", "'=1+1", ""]
-    assert datetime.fromisoformat(row[0]) == datetime(2026, 1, 1, tzinfo=UTC)
+    row = FLAT.cells(Flat.from_dict({"cdr_id": "a", "trans_date": "good", "user": {"name": "=1+1"}}))
+    assert row == ["a", "2026-01-01T00:00:00+00:00", "1e-07", "3", "true", "false", "", "'=1+1", ""]
+    assert datetime.fromisoformat(row[1]) == datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_extra_has_the_unknown_fields_of_every_part() -> None:
-    fields = {"cdr_id": "a", "identity": "red", "user": {"name": "Ann", "hat": 1}, "usage": {}}
-    assert json.loads(flat_cells(Flat.from_dict(fields))[-1]) == {"identity": "red", "user.hat": 1}
+def test_extra_has_what_the_columns_do_not_show() -> None:
+    fields = {
+        "cdr_id": "a",
+        "trans_date": "some day",
+        "identity": "red",
+        "user": {"name": "Ann", "hat": 1, "token": "canary"},
+        "room": {"room_details": {"data": {"team": "blue"}}},
+    }
+    assert json.loads(FLAT.cells(Flat.from_dict(fields))[-1]) == {
+        "trans_date": "some day",
+        "identity": "red",
+        "user.hat": 1,
+        "room.room_details.data": {"team": "blue"},
+    }
 
 
 def test_flat_record_is_written_like_any_other(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     record = Flat.from_dict({"cdr_id": "a"})
-    lines = line_format(path, Table(tuple(record.flat()), flat_cells), excel=False)
+    lines = line_format(path, FLAT, excel=False)
     path.write_bytes(lines.header + lines.line_of(record))
-    assert with_csv(path) == [dict(zip([*record.flat(), "extra"], flat_cells(record), strict=True))]
+    assert with_csv(path) == [dict(zip([*record.flat(), "extra"], FLAT.cells(record), strict=True))]

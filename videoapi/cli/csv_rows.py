@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 import attrs
-
-from videoapi.models.base import Model
 
 CALL_COLUMNS: Final = (
     "trans_date",
@@ -66,6 +64,8 @@ ARCHIVE_COLUMNS: Final = (
 )
 EXTRA: Final = "extra"
 """The last column: all fields without a column of their own, as one JSON object."""
+LEFT_OUT: Final = "user.token"
+"""A join token, which has no place in a spreadsheet."""
 
 _SPECIAL: Final = re.compile(r'[",\r\n]')
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -103,10 +103,26 @@ def archive_table() -> Table:
     return Table(ARCHIVE_COLUMNS, lambda record: cells(record.to_dict(), ARCHIVE_COLUMNS))
 
 
-def flat_cells(record: FlatRecord) -> list[str]:
-    """Return the cells of a record that has a flat form, `extra` last."""
-    unknown = _unknown(record, record.to_dict())
-    return [*map(cell, record.flat().values()), _json(unknown) if unknown else ""]
+def flat_table(columns: Iterable[str], paths: Mapping[str, str]) -> Table:
+    """Return the columns of records that have a flat form.
+
+    Args:
+        columns: The names of the columns.
+        paths: The column that shows the field at a dotted path, such as `room.duration`. A field without one, and a
+            value that its column cannot show, go to `extra`.
+    """
+    parts = {path[: place.start()] for path in paths for place in re.finditer(r"\.", path)}
+
+    def row_of(record: FlatRecord) -> list[str]:
+        row = record.flat()
+        extra = {
+            path: value
+            for path, value in _leaves(record.to_dict(), parts)
+            if row.get(paths.get(path, "")) is None and path != LEFT_OUT
+        }
+        return [*map(cell, row.values()), _json(extra) if extra else ""]
+
+    return Table(tuple(columns), row_of)
 
 
 def csv_line(row: Sequence[str]) -> str:
@@ -152,17 +168,14 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
 
 
-def _unknown(part: Any, fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the fields that a model and its parts do not hold, by dotted names."""
-    known = {field.name for field in attrs.fields(type(part))}
-    found: dict[str, Any] = {}
+def _leaves(fields: Mapping[str, Any], parts: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the fields with their dotted paths; an object is one field unless it is among the parts."""
     for name, value in fields.items():
-        held = getattr(part, name) if name in known else None
-        if isinstance(held, Model) and isinstance(value, Mapping):
-            found |= _unknown(held, value, f"{prefix}{name}.")
-        elif held is None or isinstance(held, Model):
-            found[prefix + name] = value
-    return found
+        path = prefix + name
+        if path in parts and isinstance(value, Mapping):
+            yield from _leaves(value, parts, f"{path}.")
+        else:
+            yield path, value
 
 
 def _flat(fields: Mapping[str, Any], parts: set[str]) -> Iterator[tuple[str, Any]]:
