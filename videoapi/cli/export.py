@@ -248,8 +248,8 @@ def _unreadable(rejected: Any) -> dict[str, Any]:
         "offset": rejected.offset,
         "reason": rejected.reason,
     }
-    raw = getattr(rejected, "raw", None)
-    return row if raw is None else {**row, "raw": str(raw)}
+    text = getattr(rejected, "text", "")
+    return {**row, "text": text} if text else row
 
 
 def _unwritable(record: Any, since: str, error: Exception) -> dict[str, Any]:
