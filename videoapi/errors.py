@@ -197,7 +197,8 @@ class DownloadFailed(VideoAPIError):
 
     The same call resumes from the bytes kept in the `.part` file if the server allows it. `received`
     counts those bytes. `reason` is `refused`, `credentials`, `incomplete`, `changed`, `host`,
-    `exists` or `disk`.
+    `disk`, or what has the file's name: `exists` (a complete file), `busy` (another download is writing it),
+    `directory`, or `link` (a link, or anything but a regular file of yours).
     """
 
     _own = ("reason", "received")

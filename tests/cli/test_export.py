@@ -1,7 +1,9 @@
 """`videoapi cdr export` and `videoapi archives export`: complete files, or a part to resume."""
 
 import csv
+import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from videoapi.cli import csv_rows
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -33,7 +36,8 @@ def test_jsonl_export_contains_every_record(cli: Cli, sandbox: Sandbox, folder: 
     records = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert len({record["cdr_id"] for record in records}) == 900
     assert (folder / "out.jsonl").stat().st_mode & 0o777 == 0o600
-    assert sorted(path.name for path in folder.iterdir()) == ["out.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == ["out.jsonl", "out.jsonl.state"]
+    assert (folder / "out.jsonl.state").stat().st_mode & 0o777 == 0o600
 
 
 def test_csv_export_contains_the_same_records(cli: Cli, folder: Path) -> None:
@@ -43,8 +47,8 @@ def test_csv_export_contains_the_same_records(cli: Cli, folder: Path) -> None:
         rows = list(csv.DictReader(file))
     records = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert [row["cdr_id"] for row in rows] == [record["cdr_id"] for record in records]
-    assert [row["user.name"] for row in rows] == [record["user"]["name"] for record in records]
-    assert float(rows[0]["room.duration"]) == records[0]["room"]["duration"]
+    assert [row["user_name"] for row in rows] == [record["user"]["name"] for record in records]
+    assert float(rows[0]["room_seconds"]) == records[0]["room"]["duration"]
 
 
 def test_export_can_be_limited_to_one_room(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -63,7 +67,15 @@ def test_archives_are_exported(cli: Cli, sandbox: Sandbox, folder: Path) -> None
 def _broken(sandbox: Sandbox) -> None:
     good = {"cdr_id": "a", "trans_date": f"{LAST}T10:00:00.000Z", "colour": "red", "user": {"name": "=1+1"}}
     body = {"result": "0", "cdr": [good, "no record", [good], {**good, "cdr_id": "c"}]}
-    sandbox.fault("cdr.by_period", "status", times=None, status=200, body=body)
+    serve(sandbox, body)
+
+
+def serve(sandbox: Sandbox, body: dict[str, object] | str) -> None:
+    """Answer the next request with a body, and all others without records."""
+    empty = {"result": "0", "cdr": []}
+    sandbox.clear_faults()
+    sandbox.fault("cdr.by_period", "status", times=None, status=200, body=empty)
+    sandbox.plan([("status", {"status": 200, "body": body})], "cdr.by_period")
 
 
 def test_unreadable_records_are_listed_in_a_separate_file(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -78,7 +90,7 @@ def test_unreadable_records_are_listed_in_a_separate_file(cli: Cli, sandbox: San
     with (folder / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["cdr_id"] for row in rows] == ["a", "c"]
-    assert rows[0]["user.name"] == "'=1+1"
+    assert rows[0]["user_name"] == "'=1+1"
     assert json.loads(rows[0]["extra"]) == {"colour": "red"}
 
 
@@ -86,7 +98,7 @@ def test_clean_export_removes_an_earlier_list_of_rejected_records(cli: Cli, sand
     _broken(sandbox)
     assert cli("cdr", "export", LAST, LAST, "out.csv", "--quiet").exit_code == 6
     sandbox.clear_faults()
-    assert cli("cdr", "export", LAST, LAST, "out.csv", "--quiet").exit_code == 0
+    assert cli("cdr", "export", LAST, LAST, "out.csv", "--quiet", "--overwrite").exit_code == 0
     assert not (folder / "out.csv.rejected.jsonl").exists()
 
 
@@ -110,7 +122,8 @@ def test_failed_export_resumes_from_its_cursor(cli: Cli, sandbox: Sandbox, folde
     sandbox.clear_faults()
     assert cli("cdr", "export", FIRST, LAST, "out.jsonl", "--cursor", cursor[1]).exit_code == 0
     assert (folder / "out.jsonl").read_text() == (folder / "whole.jsonl").read_text()
-    assert sorted(path.name for path in folder.iterdir()) == ["out.jsonl", "whole.jsonl"]
+    names = ["out.jsonl", "out.jsonl.state", "whole.jsonl", "whole.jsonl.state"]
+    assert sorted(path.name for path in folder.iterdir()) == names
 
 
 def test_resumed_csv_export_has_one_header(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -139,8 +152,263 @@ def test_part_is_not_resumed_with_another_cursor(cli: Cli, sandbox: Sandbox, fol
 def test_earlier_export_is_kept_until_the_new_one_is_complete(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "out.jsonl").write_text("precious\n")
     sandbox.fault("cdr.by_period", "suspended", times=None, after=2)
-    assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 5
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl", "--overwrite").exit_code == 5
     assert (folder / "out.jsonl").read_text() == "precious\n"
+    sandbox.clear_faults()
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 2
+    assert (folder / "out.jsonl").read_text() == "precious\n"
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl", "--overwrite").exit_code == 0
+    assert len((folder / "out.jsonl").read_text().splitlines()) == 900
+
+
+def interrupted(cli: Cli, sandbox: Sandbox, *arguments: object, after: int = 2) -> Result:
+    """Run an export that fails after some weeks."""
+    sandbox.fault("cdr.by_period", "suspended", times=None, after=after)
+    result = cli("cdr", "export", FIRST, LAST, *arguments)
+    assert result.exit_code == 5, result.output
+    sandbox.clear_faults()
+    return result
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_repeated_command_continues(cli: Cli, sandbox: Sandbox, folder: Path, name: str) -> None:
+    whole = f"whole-{name}"
+    report = json.loads(cli("cdr", "export", FIRST, LAST, whole, "--json").stdout)
+    stopped = interrupted(cli, sandbox, name)
+    assert "To continue, repeat the command" in stopped.stderr
+    assert f" cdr export {FIRST} {LAST} {name}\n" in stopped.stderr
+    requests = sandbox.ledger.requests()
+    result = cli("cdr", "export", FIRST, LAST, name, "--json")
+    assert result.exit_code == 0, result.output
+    assert "Continuing after" in result.stderr
+    assert (folder / name).read_bytes() == (folder / whole).read_bytes()
+    again = json.loads(result.stdout)
+    same = ("records", "rejected", "outside", "cursor", "sha256")
+    assert {field: again[field] for field in same} == {field: report[field] for field in same}
+    assert 0 < again["continued"] < 900
+    assert sandbox.ledger.requests() - requests < 5
+    assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == again["sha256"]
+
+
+def test_repeating_a_complete_export_changes_and_sends_nothing(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    first = cli("cdr", "export", FIRST, LAST, "out.jsonl", "--json")
+    before, requests = (folder / "out.jsonl").stat(), sandbox.ledger.requests()
+    cursor = json.loads(first.stdout)["cursor"]
+    for more in ((), ("--cursor", cursor), ("--fresh",)):
+        again = cli("cdr", "export", FIRST, LAST, "out.jsonl", "--json", *more)
+        assert again.exit_code == 0, again.output
+        assert "is complete: 900 records" in again.stderr
+        assert json.loads(again.stdout) | {"seconds": 0} == json.loads(first.stdout) | {"seconds": 0}
+    assert (folder / "out.jsonl").stat() == before
+    assert sandbox.ledger.requests() == requests
+
+
+@pytest.mark.parametrize("flags", [(), ("--overwrite",)])
+def test_complete_export_is_never_replaced_by_its_tail(
+    cli: Cli, sandbox: Sandbox, folder: Path, flags: tuple[str, ...]
+) -> None:
+    interrupted(cli, sandbox, "other.jsonl")
+    cursor = json.loads((folder / "other.jsonl.state").read_text())["cursor"]
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 0
+    before = (folder / "out.jsonl").read_bytes()
+    result = cli("cdr", "export", FIRST, LAST, "out.jsonl", "--cursor", cursor, *flags)
+    assert result.exit_code == 2
+    assert "would be replaced by its rows after the cursor" in result.stderr
+    assert (folder / "out.jsonl").read_bytes() == before
+
+
+def test_file_of_another_question_is_not_taken_for_complete(cli: Cli, folder: Path) -> None:
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 0
+    before = (folder / "out.jsonl").read_bytes()
+    result = cli("cdr", "export", LAST, LAST, "out.jsonl")
+    assert result.exit_code == 2
+    assert f"from {FIRST}, not {LAST}" in result.stderr
+    assert "--overwrite" in result.stderr
+    (folder / "out.jsonl").write_bytes(before + b"\n")
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 2
+    assert cli("cdr", "export", LAST, LAST, "out.jsonl", "--overwrite").exit_code == 0
+    assert (folder / "out.jsonl").stat().st_size < len(before)
+
+
+@pytest.mark.parametrize(
+    ("other", "names"),
+    [
+        ((LAST, LAST, "out.csv"), f"from {FIRST}, not {LAST}"),
+        ((FIRST, LAST, "out.csv", "--room", "a" * 24), "room none, not aaa"),
+        ((FIRST, LAST, "out.csv", "--excel"), "format csv, not csv with a byte order mark"),
+    ],
+)
+def test_part_of_another_question_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, other: tuple[object, ...], names: str
+) -> None:
+    interrupted(cli, sandbox, "out.csv")
+    before = (folder / "out.csv.part").read_bytes()
+    refused = cli("cdr", "export", *other)
+    assert refused.exit_code == 2, refused.output
+    assert names in refused.stderr
+    assert "--fresh" in refused.stderr
+    assert (folder / "out.csv.part").read_bytes() == before
+    assert cli("cdr", "export", *other, "--fresh").exit_code == 0
+    assert not (folder / "out.csv.part").exists()
+
+
+def test_part_of_another_account_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(cli, sandbox, "out.jsonl")
+    monkeypatch.setenv("VIDEOAPI_APP_ID", "b" * 24)
+    requests = sandbox.ledger.requests()
+    refused = cli("cdr", "export", FIRST, LAST, "out.jsonl")
+    assert refused.exit_code == 5
+    assert sandbox.app_id in refused.stderr
+    assert "another account" in refused.stderr
+    assert sandbox.ledger.requests() == requests
+
+
+@pytest.mark.parametrize("damage", ["changed", "shorter", "no state", "half a state"])
+def test_part_that_is_not_what_its_state_describes_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, damage: str
+) -> None:
+    interrupted(cli, sandbox, "out.jsonl")
+    part, state = folder / "out.jsonl.part", folder / "out.jsonl.state"
+    data = bytearray(part.read_bytes())
+    if damage == "changed":
+        data[len(data) // 2] ^= 1
+        part.write_bytes(data)
+    elif damage == "shorter":
+        part.write_bytes(data[:-1])
+    elif damage == "no state":
+        state.unlink()
+    else:
+        state.write_bytes(state.read_bytes()[:-40])
+    before = part.read_bytes()
+    refused = cli("cdr", "export", FIRST, LAST, "out.jsonl")
+    assert refused.exit_code == 5, refused.output
+    assert "out.jsonl.state" in refused.stderr
+    assert "--fresh" in refused.stderr
+    assert part.read_bytes() == before
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl", "--fresh").exit_code == 0
+    assert len((folder / "out.jsonl").read_text().splitlines()) == 900
+
+
+def test_rows_after_the_last_state_are_written_again(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    assert cli("cdr", "export", FIRST, LAST, "whole.jsonl").exit_code == 0
+    interrupted(cli, sandbox, "out.jsonl")
+    with (folder / "out.jsonl.part").open("ab") as file:
+        file.write(b'{"half a row')
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 0
+    assert (folder / "out.jsonl").read_bytes() == (folder / "whole.jsonl").read_bytes()
+
+
+def test_export_of_a_tail_is_continued_only_as_one(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    interrupted(cli, sandbox, "other.jsonl", after=1)
+    cursor = json.loads((folder / "other.jsonl.state").read_text())["cursor"]
+    assert cli("cdr", "export", FIRST, LAST, "whole.jsonl", "--cursor", cursor).exit_code == 0
+    interrupted(cli, sandbox, "out.jsonl", "--cursor", cursor)
+    refused = cli("cdr", "export", FIRST, LAST, "out.jsonl")
+    assert refused.exit_code == 2
+    assert f"--cursor {cursor}" in refused.stderr
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl", "--cursor", cursor).exit_code == 0
+    assert (folder / "out.jsonl").read_bytes() == (folder / "whole.jsonl").read_bytes()
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl", "--cursor", cursor).exit_code == 0
+    refused = cli("cdr", "export", FIRST, LAST, "out.jsonl")
+    assert refused.exit_code == 2
+    assert "begins at a cursor" in refused.stderr
+
+
+def test_part_with_other_columns_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(cli, sandbox, "out.csv")
+    monkeypatch.setattr(csv_rows, "call_table", csv_rows.archive_table)
+    refused = cli("cdr", "export", FIRST, LAST, "out.csv")
+    assert refused.exit_code == 2
+    assert "other columns" in refused.stderr
+
+
+def test_command_with_a_cursor_is_continued_by_being_repeated(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    assert cli("cdr", "export", FIRST, LAST, "whole.jsonl").exit_code == 0
+    interrupted(cli, sandbox, "out.jsonl", after=1)
+    cursor = json.loads((folder / "out.jsonl.state").read_text())["cursor"]
+    interrupted(cli, sandbox, "out.jsonl", "--cursor", cursor, after=2)
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl", "--cursor", cursor).exit_code == 0
+    assert (folder / "out.jsonl").read_bytes() == (folder / "whole.jsonl").read_bytes()
+
+
+def test_export_killed_between_its_last_state_and_its_name_only_gets_the_name(
+    cli: Cli, sandbox: Sandbox, folder: Path
+) -> None:
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 0
+    whole = (folder / "out.jsonl").read_bytes()
+    (folder / "out.jsonl").rename(folder / "out.jsonl.part")
+    requests = sandbox.ledger.requests()
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 0
+    assert (folder / "out.jsonl").read_bytes() == whole
+    assert not (folder / "out.jsonl.part").exists()
+    assert sandbox.ledger.requests() == requests
+    os.link(folder / "out.jsonl", folder / "out.jsonl.part")
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 0
+    assert not (folder / "out.jsonl.part").exists()
+
+
+def test_empty_period_is_a_complete_export(cli: Cli, folder: Path) -> None:
+    for _ in range(2):
+        assert cli("cdr", "export", "2020-01-01", "2020-01-31", "out.jsonl").exit_code == 0
+        assert (folder / "out.jsonl").read_bytes() == b""
+    assert cli("cdr", "export", "2020-01-01", "2020-01-31", "out.csv").exit_code == 0
+    assert len((folder / "out.csv").read_text().splitlines()) == 1
+
+
+def test_failed_export_without_a_record_leaves_no_file(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    interrupted(cli, sandbox, "out.jsonl", after=0)
+    interrupted(cli, sandbox, "out.csv", after=0)
+    assert list(folder.iterdir()) == []
+
+
+def test_rejected_records_are_listed_once_after_a_continued_export(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    good = {"cdr_id": "a", "trans_date": f"{FIRST}T10:00:00.000Z"}
+    body = {"result": "0", "cdr": [good, "no record", {**good, "cdr_id": "b"}]}
+    sandbox.plan([("status", {"status": 200, "body": body}), "suspended", "suspended"], "cdr.by_period")
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 5
+    serve(sandbox, body)
+    result = cli("cdr", "export", FIRST, LAST, "out.jsonl", "--json")
+    assert result.exit_code == 6, result.output
+    assert json.loads(result.stdout)["rejected"] == 1
+    assert len((folder / "out.jsonl.rejected.jsonl").read_text().splitlines()) == 1
+    again = cli("cdr", "export", FIRST, LAST, "out.jsonl")
+    assert again.exit_code == 6
+
+
+def test_excel_file_begins_with_a_byte_order_mark(cli: Cli, folder: Path) -> None:
+    assert cli("cdr", "export", FIRST, LAST, "plain.csv").exit_code == 0
+    assert cli("cdr", "export", FIRST, LAST, "excel.csv", "--excel").exit_code == 0
+    plain = (folder / "plain.csv").read_bytes()
+    assert (folder / "excel.csv").read_bytes() == b"\xef\xbb\xbf" + plain
+    refused = cli("cdr", "export", FIRST, LAST, "out.jsonl", "--excel")
+    assert refused.exit_code == 2
+
+
+@pytest.mark.parametrize(("name", "rows", "code"), [("out.jsonl", ["a", "c"], 6), ("out.csv", ["a", "b", "c"], 0)])
+def test_lone_surrogate_does_not_end_an_export(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, rows: list[str], code: int
+) -> None:
+    good = {"cdr_id": "a", "trans_date": f"{LAST}T10:00:00.000Z", "user": {"name": "Ann"}}
+    bad = {**good, "cdr_id": "b", "user": {"name": "@@"}}
+    serve(sandbox, json.dumps({"result": "0", "cdr": [good, bad, {**good, "cdr_id": "c"}]}).replace("@@", "\\udc80"))
+    result = cli("cdr", "export", LAST, LAST, name, "--json")
+    assert result.exit_code in (0, code), result.output
+    found = (folder / name).read_text()
+    if result.exit_code == 6:
+        (rejected,) = [json.loads(line) for line in (folder / f"{name}.rejected.jsonl").read_text().splitlines()]
+        assert rejected["id"] == "b"
+        assert "\\\\udc80" in rejected["record"] or "\\udc80" in rejected["record"]
+        assert json.loads(result.stdout)["rejected"] == 1
+    else:
+        rows = ["a", "b", "c"]
+    ids = [json.loads(line)["cdr_id"] for line in found.splitlines()] if name == "out.jsonl" else None
+    if ids is None:
+        ids = [row["cdr_id"] for row in csv.DictReader(found.splitlines())]
+    assert ids == rows
 
 
 @pytest.mark.parametrize(
@@ -164,7 +432,9 @@ def test_invalid_arguments_are_usage_errors_and_send_nothing(
 def test_symlink_in_place_of_the_part_is_not_followed(cli: Cli, folder: Path) -> None:
     (folder / "victim").write_text("precious")
     (folder / "out.jsonl.part").symlink_to(folder / "victim")
-    assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 1
+    result = cli("cdr", "export", FIRST, LAST, "out.jsonl")
+    assert result.exit_code == 2
+    assert "out.jsonl.part is a link" in result.stderr
     assert (folder / "victim").read_text() == "precious"
 
 
@@ -173,7 +443,7 @@ def test_files_are_downloaded_once_into_a_folder_per_session(cli: Cli, sandbox: 
     sandbox.fault("files.get", "cut", at=0.5)
     first = json.loads(cli(*arguments).stdout)
     assert first["downloaded"] == sandbox.history.archives(LAST, LAST) > 1
-    found = list((folder / "files").glob("*/chatdata.json"))
+    found = list((folder / "files").glob("*/*-chatdata-1-*.json"))
     assert len(found) == first["downloaded"]
     assert all(json.loads(path.read_bytes()) for path in found)
     second = json.loads(cli(*arguments).stdout)

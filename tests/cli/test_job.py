@@ -1,6 +1,8 @@
 """A repeated command continues its job, and never guesses what to continue."""
 
+import errno
 import json
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from videoapi.bulk import BulkOutcome
 from videoapi.cli.job import open_job
+from videoapi.cli.outcomes import OutcomeFile
 from videoapi.errors import ConfigurationError
 from videoapi.sandbox import Sandbox
 
@@ -89,13 +93,13 @@ def test_fresh_starts_over_and_keeps_the_earlier_job(cli: Cli, sandbox: Sandbox,
 def test_files_of_a_killed_job_are_kept_together(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with open_job(out, ABOUT) as first:
-        for tail in (".journal", ".journal-wal", ".journal-shm", ""):
+        for tail in (".journal", ".journal-wal", ".journal-shm", ".part", ""):
             out.with_name(out.name + tail).write_text(f"old {tail}")
         out.with_name("out.1").write_text("older outcomes")
     with open_job(out, ABOUT, fresh=True) as second:
         pass
     assert second.job_id != first.job_id
-    kept = {"out.2", "out.2.job", "out.2.journal", "out.2.journal-shm", "out.2.journal-wal"}
+    kept = {"out.2", "out.2.part", "out.2.job", "out.2.journal", "out.2.journal-shm", "out.2.journal-wal"}
     assert {path.name for path in tmp_path.iterdir()} == {"out.1", "out.job"} | kept
     with open_job(tmp_path / "out.2", ABOUT) as old:
         assert old.job_id == first.job_id
@@ -287,3 +291,59 @@ def test_printed_resolve_command_finds_the_room(cli: Cli, sandbox: Sandbox, fold
     assert sandbox.ledger.rooms[found.stdout.strip()]["name"] == "B"
     assert cli(*again).exit_code == 0
     assert names(sandbox) == ["A", "B", "C"]
+
+
+def test_outcome_file_appears_when_the_run_ends(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with OutcomeFile(out) as file:
+        file.enter(BulkOutcome(index=0, status="created", room_id="r1"), 0, 2)
+        assert names_in(tmp_path) == ["out.part"]
+        assert [row["room_id"] for row in rows(tmp_path / "out.part")] == ["r1"]
+        with pytest.raises(ConfigurationError, match="another process"), OutcomeFile(out):
+            pass
+    assert names_in(tmp_path) == ["out"]
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
+def test_outcomes_of_a_killed_run_are_kept(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_text('{"room_id": "finished"}\n')
+    out.with_name("out.part").write_text('{"room_id": "killed"}\n')
+    with OutcomeFile(out) as file:
+        assert [path.read_text() for path in file.kept_as] == ['{"room_id": "killed"}\n', '{"room_id": "finished"}\n']
+    assert names_in(tmp_path) == ["out", "out.1", "out.2"]
+
+
+def test_full_disk_leaves_the_outcomes_under_their_temporary_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    outcome = BulkOutcome(index=0, status="created", room_id="r1")
+    with pytest.raises(OSError, match="No space"), OutcomeFile(tmp_path / "out") as file:
+        file.enter(outcome, 0, 2)
+        monkeypatch.setattr(os, "pwrite", full)
+        file.enter(outcome, 1, 3)
+    assert names_in(tmp_path) == ["out.part"]
+
+
+def test_outcomes_of_a_run_that_ends_with_another_error_have_their_name(tmp_path: Path) -> None:
+    with pytest.raises(BrokenPipeError), OutcomeFile(tmp_path / "out") as file:
+        file.enter(BulkOutcome(index=0, status="created", room_id="r1"), 0, 2)
+        raise BrokenPipeError
+    assert names_in(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("what", ["link", "directory"])
+def test_outcomes_do_not_replace_a_link_or_a_directory(tmp_path: Path, what: str) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "precious").write_text("precious")
+    out.symlink_to(tmp_path / "precious") if what == "link" else out.mkdir()
+    with pytest.raises(ConfigurationError, match=f"this is a {what}"), OutcomeFile(out):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

@@ -16,8 +16,9 @@ import pytest
 
 from tests.downloads.conftest import CONTENT, FileServer, Seen, head, left, plain, ranged
 from videoapi.client import VideoClient
-from videoapi.downloads.part_file import PartFile
+from videoapi.downloads.target import DownloadTarget
 from videoapi.errors import CallTimeout, ConfigurationError, DownloadFailed
+from videoapi.files import lock, part_file
 from videoapi.models.archives import ArchiveFile
 from videoapi.pipeline.clock import Clock
 
@@ -49,13 +50,14 @@ class Hang:
         self.closed.set()
 
 
-@pytest.mark.parametrize("form", ["new/deep/", "old", "old/", "clip.mkv"])
+@pytest.mark.parametrize("form", ["new/deep/", "new", "new/deep", "old", "old/", "clip.mkv"])
+@pytest.mark.parametrize("kind", [str, Path])
 async def test_target_may_be_a_directory_or_a_file(
-    client: VideoClient, server: FileServer, tmp_path: Path, form: str
+    client: VideoClient, server: FileServer, tmp_path: Path, form: str, kind: type[str] | type[Path]
 ) -> None:
     (tmp_path / "old").mkdir()
     server.answers = [ranged()]
-    path = await client.archives.download(f"{server.url}/a/clip.mp4", f"{tmp_path}/{form}")
+    path = await client.archives.download(f"{server.url}/a/clip.mp4", kind(f"{tmp_path}/{form}"))
     expected = tmp_path / form if form == "clip.mkv" else tmp_path / form / "clip.mp4"
     assert path == expected
     assert path.read_bytes() == CONTENT
@@ -75,7 +77,7 @@ async def test_custom_name_is_sanitized(client: VideoClient, server: FileServer,
     with pytest.raises(ConfigurationError, match="name="):
         await client.archives.download(f"{server.url}/a/x.mp4", tmp_path, name="..")
     with pytest.raises(ConfigurationError, match="only with one"):
-        await client.archives.download(f"{server.url}/a/x.mp4", tmp_path / "no", name="x.mp4")
+        await client.archives.download(f"{server.url}/a/x.mp4", tmp_path / "no.mp4", name="x.mp4")
 
 
 HOSTILE = [
@@ -119,6 +121,51 @@ async def test_existing_file_is_rejected_before_a_request_is_sent(
     assert server.seen == []
     path = await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path, overwrite=True)
     assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("there", "reason"), [("file", "exists"), ("directory", "directory"), ("link", "link"), ("pipe", "link")]
+)
+async def test_reason_says_what_has_the_name(
+    client: VideoClient, server: FileServer, tmp_path: Path, there: str, reason: str
+) -> None:
+    target = tmp_path / "clip.mp4"
+    (tmp_path / "other").write_bytes(b"precious")
+    make: dict[str, Callable[[], object]] = {
+        "file": target.touch,
+        "directory": target.mkdir,
+        "link": lambda: target.symlink_to(tmp_path / "other"),
+        "pipe": lambda: os.mkfifo(target),
+    }
+    make[there]()
+    with pytest.raises(DownloadFailed, match=r"clip\.mp4") as caught:
+        await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path)
+    assert caught.value.reason == reason
+    assert server.seen == []
+    assert left(tmp_path) == ["clip.mp4", "other"]
+
+
+async def test_file_without_a_suffix_is_not_made_a_directory(
+    client: VideoClient, server: FileServer, tmp_path: Path
+) -> None:
+    (tmp_path / "clip").write_bytes(b"precious")
+    with pytest.raises(DownloadFailed) as caught:
+        await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path / "clip")
+    assert caught.value.reason == "exists"
+    assert (tmp_path / "clip").read_bytes() == b"precious"
+
+
+async def test_download_that_was_killed_between_its_two_names_is_complete(
+    client: VideoClient, server: FileServer, tmp_path: Path
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(CONTENT)
+    os.link(tmp_path / "clip.mp4", tmp_path / "clip.mp4.part")
+    with pytest.raises(DownloadFailed) as caught:
+        await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path)
+    assert caught.value.reason == "exists"
+    server.answers = [ranged()]
+    await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path, overwrite=True)
+    assert left(tmp_path) == ["clip.mp4"]
 
 
 async def test_file_created_during_the_download_is_not_replaced(
@@ -182,8 +229,9 @@ async def test_part_that_is_not_a_regular_file_is_not_written(
     else:
         part.mkdir()
     server.answers = [ranged()]
-    with pytest.raises(DownloadFailed, match="remove it"):
+    with pytest.raises(DownloadFailed, match=r"clip\.mp4\.part is a (directory|link)") as caught:
         await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path)
+    assert caught.value.reason == ("directory" if kind == "directory" else "link")
     assert open_files(tmp_path) == set()
     if kind == "hard link":
         assert (tmp_path / "precious").read_bytes() == b"precious"
@@ -199,7 +247,7 @@ async def test_second_concurrent_download_to_the_same_name_fails(
         await asyncio.sleep(0)
     with pytest.raises(DownloadFailed, match="another download is writing it") as caught:
         await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path)
-    assert caught.value.reason == "exists"
+    assert caught.value.reason == "busy"
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -209,19 +257,19 @@ async def test_second_concurrent_download_to_the_same_name_fails(
 async def test_part_finished_before_the_lock_is_acquired_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = PartFile(tmp_path, name="clip.mp4", source="s", overwrite=False)
-    two = PartFile(tmp_path, name="clip.mp4", source="s", overwrite=False)
+    one = DownloadTarget(tmp_path, name="clip.mp4", source="s", overwrite=False)
+    two = DownloadTarget(tmp_path, name="clip.mp4", source="s", overwrite=False)
     one.open()
     one.write(CONTENT)
-    lock = two._lock
+    finished: list[Path] = []
 
-    def late(file: int) -> None:
-        if one._file >= 0:
-            one.finish()
+    def late(file: int) -> bool:
+        if not finished:
+            finished.append(one.finish())
             one.close()
-        lock(file)
+        return lock(file)
 
-    monkeypatch.setattr(two, "_lock", late)
+    monkeypatch.setattr(part_file, "lock", late)
     with pytest.raises(DownloadFailed, match="it exists"):
         two.open()
     two.close()
@@ -261,14 +309,14 @@ async def test_cancelled_download_waits_for_the_write_before_closing_the_file(
     client: VideoClient, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, proceed = threading.Event(), threading.Event()
-    write = PartFile.write
+    write = DownloadTarget.write
 
-    def slow(self: PartFile, data: bytes) -> None:
+    def slow(self: DownloadTarget, data: bytes) -> None:
         begun.set()
         assert proceed.wait(5)
         write(self, data)
 
-    monkeypatch.setattr(PartFile, "write", slow)
+    monkeypatch.setattr(DownloadTarget, "write", slow)
     server.answers = [ranged()]
     task = asyncio.create_task(client.archives.download(f"{server.url}/a/clip.mp4", tmp_path))
     assert await asyncio.to_thread(begun.wait, 5)
@@ -368,13 +416,13 @@ async def test_write_buffer_does_not_grow_with_the_file_size(
     client: VideoClient, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    write = PartFile.write
+    write = DownloadTarget.write
 
-    def watched(self: PartFile, data: bytes) -> None:
+    def watched(self: DownloadTarget, data: bytes) -> None:
         sizes.append(len(data))
         write(self, data)
 
-    monkeypatch.setattr(PartFile, "write", watched)
+    monkeypatch.setattr(DownloadTarget, "write", watched)
     server.answers = [plain(200, CONTENT * 20)]
     path = await client.archives.download(f"{server.url}/a/clip.mp4", tmp_path)
     assert path.stat().st_size == len(CONTENT) * 20

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from videoapi.models.cdr import CallRecord, CallRoom, CallUser, Price, SignalServer, Usage
 from videoapi.models.codec import RecordDecoder
+from videoapi.models.fields import field_types
 
 HUGE = pytest.param(10**5000, id="huge")
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "cdr"

@@ -199,14 +199,18 @@ def test_invalid_token_is_rejected_with_the_service_code(change, field, code):
 
 
 @pytest.mark.parametrize(
-    ("check", "field", "code"), [(check_room_id, "room_id", 10001), (check_conf_num, "conf_num", 10201)]
+    ("check", "field", "code", "others"),
+    [
+        (check_room_id, "room_id", 10001, ("a/b", "a?b", "a b", "%2e", "é", "a" * 129)),
+        (check_conf_num, "conf_num", 10201, (".", "a" * 257)),
+    ],
 )
-def test_id_unsafe_in_a_path_is_rejected(check, field, code):
+def test_id_unsafe_in_a_path_is_rejected(check, field, code, others):
     assert check("605c44dd1f2e3d4c5b6a7988") == "605c44dd1f2e3d4c5b6a7988"
     assert check("a-B_9" * 25) == "a-B_9" * 25
     for missing in (None, ""):
         assert rejection(check, missing) == (field, code)
-    for bad in ("..", "a/b", "a?b", "a b", "a\n", "%2e", "é", "a" * 129, 5, b"a", True):
+    for bad in ("..", "a\n", "a\x00", "\ud800", 5, b"a", True, *others):
         assert rejection(check, bad) == (field, None)
 
 

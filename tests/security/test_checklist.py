@@ -27,7 +27,7 @@ from videoapi import (
 )
 from videoapi.creation.journal import Journal
 from videoapi.downloads.filenames import filename_from_url, safe_name
-from videoapi.downloads.part_file import PartFile
+from videoapi.downloads.target import DownloadTarget
 from videoapi.sandbox import Sandbox
 
 SOURCES = sorted(Path(videoapi.__file__).parent.rglob("*.py"))
@@ -152,7 +152,7 @@ def test_any_file_name_stays_in_the_target_directory(
     """Archive file names: for any name from the server, the file is written to the target directory."""
     folder = tmp_path_factory.getbasetemp() / "target"
     folder.mkdir(exist_ok=True)
-    target = PartFile(folder, name=filename_from_url(path, kind, archive_id), source="s", overwrite=False)
+    target = DownloadTarget(folder, name=filename_from_url(path, kind, archive_id), source="s", overwrite=False)
     target.open()
     try:
         target.begin(target.version)

@@ -26,12 +26,10 @@ def export(access: ClientOptions, out: Path, **options: Any) -> None:
 
     Includes the URLs of the files. Otherwise works like `videoapi cdr export`.
     """
-    from videoapi.cli.csv_rows import ARCHIVE_COLUMNS
-    from videoapi.cli.export import check_name
+    from videoapi.cli.csv_rows import archive_table
     from videoapi.cli.running import run
 
-    check_name(out)
-    run(export_period("archives", access, out, ARCHIVE_COLUMNS, **options))
+    run(export_period("archives", access, out, archive_table(), **options))
 
 
 @archives.command("download", epilog=MEANINGS)
@@ -41,6 +39,7 @@ def export(access: ClientOptions, out: Path, **options: Any) -> None:
 @click.option("--room", help="Only this room's.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(_KINDS), help="Only these; repeatable.")
 @click.option("--concurrency", type=click.IntRange(1, 16), default=4, show_default=True, help="Files at once.")
+@click.option("--overwrite", is_flag=True, help="Download files again that are there already.")
 @click.option("--recording-host", "hosts", multiple=True, help="Host to fetch from besides the API's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print a report as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
@@ -48,8 +47,9 @@ def export(access: ClientOptions, out: Path, **options: Any) -> None:
 def download(access: ClientOptions, hosts: tuple[str, ...], **options: Any) -> None:
     """Download the files of the days FROM to TO (inclusive, UTC) to DIR/<session>/.
 
-    Needs VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD. Existing files are skipped. Repeat the
-    command to resume interrupted downloads. The service keeps files for 72 hours.
+    Needs VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD. Existing files are skipped; a file that
+    cannot be written for any other reason counts as failed. Repeat the command to resume interrupted downloads. The
+    service keeps files for 72 hours.
     """
     from videoapi.cli.running import run
 

@@ -41,8 +41,8 @@ async def run_bulk(
     """
     began = time.monotonic()
     with closing(given.lines), attempts.logged(), OutcomeFile(options.out) as file:
-        if file.kept_as is not None:
-            print_status(f"The outcomes of an earlier run are kept in {file.kept_as}", quiet=options.quiet)
+        for path in file.kept_as:
+            print_status(f"The outcomes of an earlier run are kept in {path}", quiet=options.quiet)
         summary = Summary(options, given, file)
         try:
             with display("rooms", total=given.total, quiet=options.quiet) as show:

@@ -1,53 +1,17 @@
-"""Records as CSV rows: fixed columns, and no cell that a spreadsheet evaluates as a formula. Pure."""
+"""Records as lines of a CSV file: fixed columns, and no cell that a spreadsheet evaluates as a formula. Pure."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
 
-CALL_COLUMNS: Final = (
-    "trans_date",
-    "conf_num",
-    "sip",
-    "call_num",
-    "call_log_id",
-    "cdr_id",
-    "app_id",
-    "parent_partner_id",
-    "room.room_id",
-    "room.connect_dt",
-    "room.disconnect_dt",
-    "room.duration",
-    "room.sip",
-    "room.room_details",
-    "user.name",
-    "user.ref",
-    "user.role",
-    "user.ip",
-    "user.agent",
-    "user.token",
-    "user.confName",
-    "sigserver.connect_dt",
-    "sigserver.disconnect_dt",
-    "sigserver.ip",
-    "sigserver.duration",
-    "sigserver.hold_duration",
-    "published_track.audio",
-    "published_track.data",
-    "published_track.video",
-    "published_track.screen",
-    "published_track.url",
-    "usage.subscribed_minutes",
-    "usage.published_minutes",
-    "usage.screen_minutes",
-    "usage.connect_minutes",
-    "usage.connect_minutes_cal",
-    "usage.room_connect_minutes",
-    "stats_quality",
-    "price.connect_duration",
-)
+import attrs
+
+from videoapi.models.flat import COLUMNS, PATHS
+
 ARCHIVE_COLUMNS: Final = (
     "_id",
     "trans_date",
@@ -61,23 +25,80 @@ ARCHIVE_COLUMNS: Final = (
 )
 EXTRA: Final = "extra"
 """The last column: all fields without a column of their own, as one JSON object."""
+LEFT_OUT: Final = "user.token"
+"""A join token, which has no place in a spreadsheet."""
 
+_SPECIAL: Final = re.compile(r'[",\r\n]')
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 # Spreadsheets evaluate cells with these prefixes, or strip leading whitespace and then evaluate them.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def cells(fields: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
-    """Return a record's cells in the order of the columns, `extra` last.
+class FlatRecord(Protocol):
+    """A record with a flat form."""
+
+    def flat(self) -> Mapping[str, Any]:
+        """Return the values by column."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as received."""
+        ...
+
+
+@attrs.frozen
+class Table:
+    """The columns of a kind of record, without `extra`, and a function that returns a record's cells, `extra` last."""
+
+    columns: tuple[str, ...]
+    cells: Callable[[Any], list[str]]
+
+
+def call_table() -> Table:
+    """Return the columns of call records."""
+    return flat_table(COLUMNS, PATHS)
+
+
+def archive_table() -> Table:
+    """Return the columns of archives."""
+    return Table(ARCHIVE_COLUMNS, lambda record: cells(record.to_dict(), ARCHIVE_COLUMNS))
+
+
+def flat_table(columns: Iterable[str], paths: Mapping[str, str]) -> Table:
+    """Return the columns of records that have a flat form.
 
     Args:
-        fields: The record by its API field names.
-        columns: Dotted names; a nested object whose fields have columns has no column itself.
+        columns: The names of the columns.
+        paths: The column that shows the field at a dotted path, such as `room.duration`. A field without one, and a
+            value that its column cannot show, go to `extra`.
     """
-    parts = {column.partition(".")[0] for column in columns if "." in column}
-    found = dict(_flat(fields, parts))
+    parts = {path[: place.start()] for path in paths for place in re.finditer(r"\.", path)}
+
+    def row_of(record: FlatRecord) -> list[str]:
+        row = record.flat()
+        extra = {
+            path: value
+            for path, value in _leaves(record.to_dict(), parts)
+            if row.get(paths.get(path, "")) is None and path != LEFT_OUT
+        }
+        return [*map(cell, row.values()), _json(extra) if extra else ""]
+
+    return Table(tuple(columns), row_of)
+
+
+def csv_line(row: Sequence[str]) -> str:
+    """Return cells as one line of a CSV file.
+
+    The csv module of Python 3.11 and 3.12 does not quote a carriage return, which then ends the row.
+    """
+    return ",".join(_quoted(text) for text in row) + "\n"
+
+
+def cells(fields: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """Return the cells of fields in the order of the columns, `extra` last."""
+    found = dict(fields)
     row = [cell(found.pop(column, None)) for column in columns]
-    return [*row, json.dumps(found, ensure_ascii=False, separators=(",", ":")) if found else ""]
+    return [*row, _json(found) if found else ""]
 
 
 def cell(value: Any) -> str:
@@ -88,14 +109,25 @@ def cell(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    text = value if isinstance(value, str) else _json(value)
     return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
 
 
-def _flat(fields: Mapping[str, Any], parts: set[str]) -> Iterator[tuple[str, Any]]:
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
+
+
+def _leaves(fields: Mapping[str, Any], parts: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the fields with their dotted paths; an object is one field unless it is among the parts."""
     for name, value in fields.items():
-        if name in parts and isinstance(value, Mapping):
-            for inner, held in value.items():
-                yield f"{name}.{inner}", held
+        path = prefix + name
+        if path in parts and isinstance(value, Mapping):
+            yield from _leaves(value, parts, f"{path}.")
         else:
-            yield name, value
+            yield path, value

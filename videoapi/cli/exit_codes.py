@@ -19,7 +19,7 @@ MEANINGS: Final = """\b
 Exit codes:
   0    all done
   1    some failed, or the service refused; rooms exist twice or are missing
-  2    wrong usage: an argument, an option or a date
+  2    wrong usage: an argument, an option or a date; a file that exists, or has another export
   3    some creates or deletes may or may not have been carried out
   4    stopped before all were sent: an account verdict, a time limit, no success for too long, an open quote
   5    no access, and nothing done: configuration, credentials, connection, or no such service there

@@ -1,45 +1,32 @@
-"""An export: writes a stream of records to a file, which appears once complete and can be resumed."""
+"""An export: writes a stream of records to a file, which appears once complete; repeated, it continues."""
 
 from __future__ import annotations
 
-import asyncio
-import csv
-import io
 import json
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 import click
 
 from videoapi.cli import exit_codes
-from videoapi.cli.csv_rows import EXTRA, cells
-from videoapi.cli.progress import display
-from videoapi.cli.terminal import print_status
-from videoapi.errors import ConfigurationError, VideoAPIError
+from videoapi.cli.csv_rows import EXTRA, Table, csv_line
+from videoapi.cli.export_file import ExportFile
+from videoapi.cli.progress import Show, display
+from videoapi.cli.terminal import for_people, print_command, print_status
+from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.streaming import RecordStream
-
-PRIVATE: Final = 0o600
-
-
-def check_name(out: Path) -> None:
-    """Check that the output has a supported extension.
-
-    Raises:
-        click.UsageError: If it does not, or if its folder does not exist.
-    """
-    if out.suffix.lower() not in (".jsonl", ".csv"):
-        raise click.UsageError(f"{out.name}: give an output that ends in .jsonl or .csv")
-    if not out.parent.is_dir():
-        raise click.UsageError(f"no such folder: {out.parent}")
-
+from videoapi.streaming.windows import Window, since_of
 
 R = TypeVar("R", bound=CallRecord | Archive)
+
+BOM: Final = "\ufeff"
+_SHOWN: Final = 2_000
+"""How many characters of a record that cannot be written are listed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,177 +35,282 @@ class ExportOptions:
 
     Args:
         out: The file to write, `.jsonl` or `.csv`.
-        columns: The columns of a CSV file.
-        cursor: Where an earlier export stopped, or None.
-        strict: Whether a record that cannot be parsed ends the export.
+        table: The columns of a CSV file.
+        question: What is exported, and for which account.
+        cursor: Where to begin or continue, or None.
+        overwrite: Whether an existing file may be replaced.
+        fresh: Whether to start over.
+        excel: Whether a CSV file begins with a byte order mark.
+        strict: Whether a record that cannot be read or written ends the export.
         as_json: Whether to print a JSON report on stdout.
         quiet: Whether to print no progress and no summary.
+        again: The words of the command that continues the export.
     """
 
     out: Path
-    columns: Sequence[str]
+    table: Table
+    question: Mapping[str, str]
     cursor: str | None
+    overwrite: bool
+    fresh: bool
+    excel: bool
     strict: bool
     as_json: bool
     quiet: bool
+    again: Sequence[str]
 
 
-class Part:
-    """The incomplete file `<out>.part`; once stopped, `<out>.part.cursor` holds the cursor it ends at.
+@attrs.frozen
+class LineFormat:
+    """How records become lines: names for the state, the bytes before the first line, and a function."""
 
-    Args:
-        out: The final path.
-        cursor: Where to resume, or None; with a cursor, an existing part is continued.
-        header: The first line of a new file, or an empty text.
-
-    Raises:
-        ConfigurationError: If the existing part ends at another cursor.
-        OSError: If the part cannot be written.
-    """
-
-    def __init__(self, out: Path, cursor: str | None, header: str) -> None:
-        self._out = out
-        self.path = out.with_name(f"{out.name}.part")
-        self._note = out.with_name(f"{out.name}.part.cursor")
-        self.goes_on = cursor is not None and self.path.exists()
-        if self.goes_on and _read(self._note) != cursor:
-            raise ConfigurationError(
-                f"{self.path} does not end at this cursor. Give the cursor in {self._note.name}, or remove the part."
-            )
-        self._file = open_private(self.path, fresh=not self.goes_on)
-        if not self.goes_on:
-            self._file.write(header)
-
-    def write(self, text: str) -> None:
-        self._file.write(text)
-
-    def keep(self, cursor: str) -> None:
-        """Close the part, and store the cursor to resume it from."""
-        self._sync()
-        with open_private(self._note, fresh=True) as note:
-            note.write(cursor)
-
-    def finish(self) -> None:
-        """Rename the complete file to its final name."""
-        self._sync()
-        self.path.replace(self._out)
-        self._note.unlink(missing_ok=True)
-
-    def drop(self) -> None:
-        """Delete the part and its cursor."""
-        self._file.close()
-        self.path.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
-
-    def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+    names: Mapping[str, str]
+    header: bytes
+    line_of: Callable[[Any], bytes]
 
 
-def open_private(path: Path, *, fresh: bool) -> IO[str]:
-    """Open a file for writing with mode 0600, without following a symbolic link.
+def check_output(out: Path, *, excel: bool) -> None:
+    """Check that the output has a supported extension.
 
     Raises:
-        OSError: If the file cannot be opened.
+        click.UsageError: If it does not, if its folder does not exist, or if a JSON lines file is meant for Excel.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if fresh else os.O_APPEND)
-    descriptor = os.open(path, flags, PRIVATE)
-    return os.fdopen(descriptor, "w", encoding="utf-8", newline="", errors="backslashreplace")
+    if out.suffix.lower() not in (".jsonl", ".csv"):
+        raise click.UsageError(f"{out.name}: give an output that ends in .jsonl or .csv")
+    if not out.parent.is_dir():
+        raise click.UsageError(f"no such folder: {out.parent}")
+    if excel and out.suffix.lower() != ".csv":
+        raise click.UsageError("--excel is for .csv files")
 
 
-async def export(job: ExportOptions, stream: RecordStream[R]) -> int:
+def line_format(out: Path, table: Table, *, excel: bool) -> LineFormat:
+    """Return the format of a file, by its extension."""
+    if out.suffix.lower() != ".csv":
+        return LineFormat({"format": "jsonl"}, b"", lambda record: record.to_json().encode() + b"\n")
+    columns = (*table.columns, EXTRA)
+    header = ((BOM if excel else "") + csv_line(columns)).encode()
+    # A lone surrogate, which no encoding has, does not cost the row.
+    return LineFormat(
+        {"format": "csv with a byte order mark" if excel else "csv", "columns": ",".join(columns)},
+        header,
+        lambda record: csv_line(table.cells(record)).encode(errors="backslashreplace"),
+    )
+
+
+async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]]) -> int:
     """Write all records of a stream, and return the exit code.
 
-    If cancelled, or if the service fails, keeps the part and prints how to resume.
+    If cancelled, or if the service or the disk fails, keeps what there is and prints how to continue.
+
+    Args:
+        job: The options.
+        ask: Returns the stream after a cursor, or the whole one.
     """
     began = time.monotonic()
-    header, text_of = _format(job)
-    part = Part(job.out, job.cursor, header)
+    # A cursor that does not belong to the question is an error before a file is made.
+    ask(job.cursor)
+    lines = line_format(job.out, job.table, excel=job.excel)
+    file = ExportFile(
+        job.out,
+        {**job.question, **lines.names},
+        lines.header,
+        cursor=job.cursor,
+        overwrite=job.overwrite,
+        fresh=job.fresh,
+    )
     try:
-        written = await _write(job, stream, part, text_of)
-    except (VideoAPIError, asyncio.CancelledError) as error:
-        part.keep(str(stream.cursor))
-        rejected = _write_rejected(job, stream, goes_on=part.goes_on)
-        print_status(f"What there is stays in {part.path}. Resume with --cursor {stream.cursor}")
-        if rejected and job.strict:
-            print_status(str(error))
-            return exit_codes.REJECTED
-        raise
-    except BaseException:
-        # For example, a full disk: the part may lack records before the cursor.
-        part.drop()
-        raise
-    part.finish()
-    rejected = _write_rejected(job, stream, goes_on=part.goes_on)
-    _tell(job, stream, written, rejected, time.monotonic() - began)
-    return exit_codes.REJECTED if rejected else exit_codes.DONE
+        file.open()
+        if not file.state.complete:
+            _tell_continued(job, file)
+            stream = ask(file.cursor)
+            writer = ExportWriter(job, lines, stream, file)
+            try:
+                await writer.write()
+            except OSError as error:
+                if not isinstance(error, BrokenPipeError):
+                    _tell_disk(job, file, error)
+                raise
+            except BaseException as error:
+                writer.stop()
+                if isinstance(error, VideoAPIError) and job.strict and file.state.rejected:
+                    print_status(for_people(error))
+                    return exit_codes.REJECTED
+                raise
+        if not file.exists:
+            file.finish()
+    finally:
+        file.close()
+    _tell(job, file, time.monotonic() - began)
+    return exit_codes.REJECTED if file.state.rejected else exit_codes.DONE
 
 
-async def _write(job: ExportOptions, stream: RecordStream[R], part: Part, text_of: Callable[[R], str]) -> int:
-    written = 0
-    with display("records", quiet=job.quiet) as show:
-        async with stream:
-            async for record in stream:
-                part.write(text_of(record))
-                written += 1
-                show(written)
-    return written
+class ExportWriter:
+    """A writer of a stream to a file: each row once, also if the service sends a window again.
+
+    Args:
+        job: The options.
+        lines: The format.
+        stream: The records.
+        file: The open file.
+    """
+
+    def __init__(self, job: ExportOptions, lines: LineFormat, stream: RecordStream[Any], file: ExportFile) -> None:
+        self._job = job
+        self._line_of = lines.line_of
+        self._stream = stream
+        self._file = file
+        self._restarts = 0
+        self._listed = 0
+        self._unlisted = 0
+        self._earlier = dict(file.state.counts)
+
+    async def write(self) -> None:
+        """Write all rows.
+
+        Raises:
+            VideoAPIError: If the stream ends with an error, or, if strict, a record cannot be written.
+            OSError: If the file cannot be written.
+        """
+        with display("records", quiet=self._job.quiet) as show:
+            async with self._stream as stream:
+                async for record in stream:
+                    self._write(record, show)
+        self._restart()
+        self._collect()
+
+    def _write(self, record: Any, show: Show) -> None:
+        file = self._file
+        self._restart()
+        position = self._stream.cursor
+        try:
+            line = self._line_of(record)
+        except Exception as error:
+            # Whatever is wrong with one record must not cost the others.
+            row = _unwritable(record, position.since, error)
+            if self._job.strict:
+                file.reject(row)
+                raise ProtocolError(f"A record cannot be written: {row['reason']}. ID: {row['id']}") from None
+            file.skip(row, position)
+        else:
+            file.add(line, position)
+        show(file.state.records)
+        if file.is_due:
+            self._collect()
+            file.save()
+
+    def stop(self) -> None:
+        """Save what there is, and print how to continue."""
+        file = self._file
+        try:
+            self._restart()
+            self._collect()
+            if not (file.state.records or file.state.rejected):
+                return
+            file.save()
+        except OSError as error:
+            _tell_disk(self._job, file, error)
+            return
+        print_status(
+            f"{file.state.records:,} records are in {file.part}. To continue, repeat the command, "
+            f"also with --cursor {file.state.cursor}"
+        )
+        print_command(self._job.again)
+
+    def _restart(self) -> None:
+        """Discard the rows of windows that the stream yields again."""
+        windows: Sequence[Window] = getattr(self._stream, "restarted_windows", ())
+        for window in windows[self._restarts :]:
+            self._file.restart(since_of(window))
+        self._restarts = len(windows)
+
+    def _collect(self) -> None:
+        """Take over what the stream counts besides its records."""
+        file, stream = self._file, self._stream
+        if stream.rejected_count > self._listed + self._unlisted:
+            rejected = stream.rejected
+            for one in rejected[self._listed :]:
+                file.reject(_unreadable(one))
+            self._listed = len(rejected)
+            file.reject_unlisted(stream.rejected_count - self._listed - self._unlisted)
+            self._unlisted = stream.rejected_count - self._listed
+        odd = {f"odd {name}": count for name, count in getattr(stream, "odd", {}).items()}
+        counts = {"outside": stream.outside, "undated": getattr(stream, "undated", 0), **odd}
+        counts["restarted"] = self._restarts
+        file.state.counts = {
+            name: self._earlier.get(name, 0) + counts.get(name, 0) for name in {**self._earlier, **counts}
+        }
 
 
-def _format(job: ExportOptions) -> tuple[str, Callable[[Any], str]]:
-    if job.out.suffix.lower() == ".csv":
-        return _csv_text((*job.columns, EXTRA)), lambda record: _csv_text(cells(record.to_dict(), job.columns))
-    return "", lambda record: f"{record.to_json()}\n"
+def _unreadable(rejected: Any) -> dict[str, Any]:
+    row = {
+        "window": str(rejected.window),
+        "index": rejected.index,
+        "offset": rejected.offset,
+        "reason": rejected.reason,
+    }
+    text = getattr(rejected, "text", "")
+    return {**row, "text": text} if text else row
 
 
-def _csv_text(row: Sequence[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(row)
-    return text.getvalue()
+def _unwritable(record: Any, since: str, error: Exception) -> dict[str, Any]:
+    try:
+        shown = json.dumps(record.to_dict())[:_SHOWN]
+    except Exception:
+        shown = None
+    reason = f"cannot be written: {type(error).__name__}: {error}"
+    # As ASCII, because the text of the error may have what could not be encoded.
+    reason = reason.encode("ascii", "backslashreplace").decode()[:_SHOWN]
+    return {"window": since, "index": None, "offset": None, "reason": reason, "id": record.identity, "record": shown}
 
 
-def _write_rejected(job: ExportOptions, stream: RecordStream[Any], *, goes_on: bool) -> Path | None:
-    """Write the records that could not be parsed to a file next to the output; return its path if it exists."""
-    path = job.out.with_name(f"{job.out.name}.rejected.jsonl")
-    if not goes_on:
-        path.unlink(missing_ok=True)
-    if stream.rejected_count:
-        with open_private(path, fresh=False) as file:
-            for one in stream.rejected:
-                row = {
-                    "window": str(one.window),
-                    "index": one.index,
-                    "offset": one.offset,
-                    "reason": one.reason,
-                }
-                file.write(json.dumps(row) + "\n")
-            if more := stream.rejected_count - len(stream.rejected):
-                file.write(json.dumps({"more": more}) + "\n")
-    return path if path.exists() else None
+def _tell_continued(job: ExportOptions, file: ExportFile) -> None:
+    if file.continued:
+        print_status(f"Continuing after {file.continued:,} records. To start over: --fresh.", quiet=job.quiet)
 
 
-def _tell(job: ExportOptions, stream: RecordStream[Any], written: int, rejected: Path | None, seconds: float) -> None:
-    print_status(f"{written:,} records in {seconds:.1f} s: {job.out}", quiet=job.quiet)
+def _tell_disk(job: ExportOptions, file: ExportFile, error: OSError) -> None:
+    """Print what is left after an error of the disk, and name the file in the error."""
+    if error.errno is not None and error.filename is None:
+        error.filename = str(file.part)
+    print_status(f"{file.saved:,} records are safe in {file.part}. To continue, once the disk takes more:")
+    print_command(job.again)
+
+
+def _tell(job: ExportOptions, file: ExportFile, seconds: float) -> None:
+    state, rejected = file.state, file.rejected_path
+    odd = {name.removeprefix("odd "): count for name, count in state.counts.items() if name.startswith("odd ")}
+    undated = state.counts.get("undated", 0)
+    restarted = state.counts.get("restarted", 0)
+    if file.exists:
+        done = f"{job.out} is complete: {state.records:,} records. It stays as it is; to export again: --overwrite."
+    else:
+        done = f"{state.records:,} records in {seconds:.1f} s: {job.out}"
+    print_status(done, quiet=job.quiet)
     if rejected is not None:
-        print_status(f"{stream.rejected_count:,} records could not be read; see {rejected}")
-    if stream.restarted:
-        print_status("The cursor's record was gone: its week was exported from the start, so some records occur twice.")
+        print_status(f"{state.rejected:,} records could not be read or written; see {rejected}")
+    if odd:
+        fields = ", ".join(f"{name} ({count:,})" for name, count in odd.items())
+        print_status(f"Fields of an unexpected type, whose values are in extra: {fields}", quiet=job.quiet)
+    if undated:
+        print_status(f"{undated:,} records have no readable date.", quiet=job.quiet)
+    if restarted:
+        print_status(
+            f"Rows came in another order {restarted:,} times; those weeks were written again from their start.",
+            quiet=job.quiet,
+        )
     if job.as_json:
         summary = {
-            "records": written,
-            "rejected": stream.rejected_count,
-            "outside": stream.outside,
+            "records": state.records,
+            "rejected": state.rejected,
+            "outside": state.counts.get("outside", 0),
+            "undated": undated,
+            "odd": odd,
+            "restarted": restarted,
+            "continued": file.continued,
             "file": str(job.out),
             "rejected_file": None if rejected is None else str(rejected),
-            "cursor": str(stream.cursor),
+            "sha256": state.sha256,
+            "cursor": state.cursor,
             "seconds": round(seconds, 3),
         }
         click.echo(json.dumps(summary))
-
-
-def _read(note: Path) -> str | None:
-    try:
-        return note.read_text(encoding="utf-8").strip()
-    except OSError:
-        return None

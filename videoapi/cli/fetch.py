@@ -8,15 +8,17 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
+import attrs
 import click
 
 from videoapi.cli import exit_codes
 from videoapi.cli.progress import Show, display
 from videoapi.cli.terminal import for_people, print_status
-from videoapi.downloads.filenames import safe_name
+from videoapi.downloads.filenames import extension_of, fingerprint, name_from_id
 from videoapi.errors import AuthenticationFailed, DownloadFailed, PermissionDenied, VideoAPIError
 from videoapi.models.archives import Archive, ArchiveFile
 from videoapi.resources.archives import Archives
@@ -32,6 +34,7 @@ async def fetch(
     folder: Path,
     kinds: Collection[str],
     concurrency: int,
+    overwrite: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -43,12 +46,13 @@ async def fetch(
         folder: Where to put the files, in a subfolder per session.
         kinds: The kinds of files to download; all if empty.
         concurrency: Maximum number of concurrent downloads.
+        overwrite: Whether to download files again that are there already.
         as_json: Whether to print a JSON report on stdout.
         quiet: Whether to print no progress and no summary.
     """
     began = time.monotonic()
     with display("files", quiet=quiet) as show:
-        queue = DownloadQueue(archives, folder, show)
+        queue = DownloadQueue(archives, folder, show, overwrite=overwrite)
         async with stream, aclosing(files_of(stream, kinds)) as files:
             turn = asyncio.Lock()
             try:
@@ -66,25 +70,59 @@ async def fetch(
     return exit_codes.FAILED if queue.counts["failed"] else exit_codes.DONE
 
 
-async def files_of(stream: RecordStream[Archive], kinds: Collection[str]) -> AsyncGenerator[ArchiveFile, None]:
+@attrs.frozen
+class WantedFile:
+    """A file to download, and the folder and name that no other file has."""
+
+    file: ArchiveFile
+    folder: str
+    name: str
+
+
+async def files_of(stream: RecordStream[Archive], kinds: Collection[str]) -> AsyncGenerator[WantedFile, None]:
     """Yield the files of the archives that are of the given kinds."""
     async for archive in stream:
-        for file in archive.files:
-            if not kinds or file.kind in kinds:
-                yield file
+        for wanted in named_files(archive):
+            if not kinds or wanted.file.kind in kinds:
+                yield wanted
+
+
+def named_files(archive: Archive) -> list[WantedFile]:
+    """Return the files of an archive with their names: archive, kind, number, and a fingerprint of the address.
+
+    The number counts the files of one kind in the order of their addresses; the order in which the service lists
+    them may change. The fingerprint keeps a file that is listed later from taking the name of another one.
+    """
+    folder = name_from_id(archive.conf_num or archive.archive_id or "session")
+    of = name_from_id(archive.archive_id or archive.trans_date or "archive")
+    # The same link twice is one file.
+    files = {(file.kind, file.url): file for file in archive.files}.values()
+    numbers: Counter[str] = Counter()
+    wanted: list[WantedFile] = []
+    for place, file in sorted(((_place(file.url), file) for file in files), key=itemgetter(0)):
+        numbers[file.kind] += 1
+        name = f"{of}-{file.kind}-{numbers[file.kind]}-{fingerprint(place)}{extension_of(place, file.kind)}"
+        wanted.append(WantedFile(file, folder, name))
+    return wanted
+
+
+def _place(url: str) -> str:
+    # The query of a signed URL changes with each answer.
+    return url.partition("?")[0].partition("#")[0]
 
 
 class DownloadQueue:
     """A queue of downloads, with counts of their results."""
 
-    def __init__(self, archives: Archives, folder: Path, show: Show) -> None:
+    def __init__(self, archives: Archives, folder: Path, show: Show, *, overwrite: bool) -> None:
         self._archives = archives
+        self._overwrite = overwrite
         self._folder = folder
         self._show = show
         self.counts: Counter[str] = Counter()
         self.bytes = 0
 
-    async def work(self, files: AsyncIterator[ArchiveFile], turn: asyncio.Lock) -> None:
+    async def work(self, files: AsyncIterator[WantedFile], turn: asyncio.Lock) -> None:
         """Download one file after another until none is left.
 
         Raises:
@@ -93,16 +131,18 @@ class DownloadQueue:
         """
         while True:
             async with turn:
-                file = await anext(files, None)
-            if file is None:
+                wanted = await anext(files, None)
+            if wanted is None:
                 return
-            await self._fetch(file)
+            await self._fetch(wanted)
             self._show(self.counts.total(), f"{self.bytes / 1e6:,.1f} MB")
 
-    async def _fetch(self, file: ArchiveFile) -> None:
-        session = safe_name(file.conf_num or "") or safe_name(file.archive_id or "") or "session"
+    async def _fetch(self, wanted: WantedFile) -> None:
+        file = wanted.file
         try:
-            path = await self._archives.download(file, to=f"{self._folder / session}/")
+            path = await self._archives.download(
+                file, to=f"{self._folder / wanted.folder}/", name=wanted.name, overwrite=self._overwrite
+            )
         except (AuthenticationFailed, PermissionDenied):
             raise
         except DownloadFailed as error:

@@ -6,7 +6,6 @@ Next to `out.jsonl`, `out.jsonl.job` says which job writes it, and `out.jsonl.jo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -20,10 +19,11 @@ import click
 
 from videoapi.cli.terminal import print_status
 from videoapi.errors import ConfigurationError
+from videoapi.files import lock
 
 # Renamed in this order: after a crash in between, no journal is used without its log, and no job without its note.
 _RUNNING: Final = "another process works on this job. Wait until it ends."
-_TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", "")
+_TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", ".part", "")
 
 
 @attrs.frozen
@@ -137,7 +137,9 @@ def _journal_of(out: Path, known: Mapping[str, str]) -> Path:
 def _refuse_to_guess(out: Path, note: Path) -> None:
     """Raise an error if files of an earlier run are there, but not the ID of its job."""
     journal = _beside(out, ".journal")
-    there = next((path for path in (journal, out) if path.exists() and path.stat().st_size), None)
+    there = next(
+        (path for path in (journal, out, _beside(out, ".part")) if path.exists() and path.stat().st_size), None
+    )
     if there is not None:
         raise click.UsageError(
             f"{there} is of an earlier run, and {note}, which names its job, is missing or empty. To create the rooms "
@@ -166,15 +168,10 @@ def free_name(out: Path) -> Path:
 
 @contextlib.contextmanager
 def _locked(note: Path) -> Generator[Any, None, None]:
-    descriptor = os.open(note, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(note, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigurationError(f"{note}: {_RUNNING}") from None
-        except OSError:
-            # Without support for locks, a second process is not detected, but a single one works.
-            pass
+        if not lock(file.fileno()):
+            raise ConfigurationError(f"{note}: {_RUNNING}")
         yield file
 
 

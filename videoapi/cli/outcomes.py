@@ -3,41 +3,53 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 from videoapi.bulk import BulkOutcome
 from videoapi.cli.job import free_name
 from videoapi.cli.terminal import for_people
-from videoapi.errors import VideoAPIError
+from videoapi.errors import ConfigurationError, VideoAPIError
+from videoapi.files import FileTaken, PartFile
 
 MOST_SHOWN: Final = 5
 
+_WHY: Final = {
+    "busy": "another process is writing these outcomes. Wait until it ends, or give another --out.",
+    "directory": "this is a directory. Give another --out.",
+    "link": "this is a link, or no file of yours. Remove it, or give another --out.",
+}
+
 
 class OutcomeFile:
-    """A JSONL file of mode 0600; an existing file is renamed with a numeric suffix.
+    """A JSONL file of mode 0600, which is named `.part` until the run ends; earlier files get a numeric suffix.
 
     Args:
-        path: Where to write.
+        path: Where to write. A device or a pipe is written to directly.
 
     Raises:
+        ConfigurationError: If another process is writing the file, or the name is that of a link or directory.
         OSError: If the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        self.kept_as = _make_room(path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
-        # Line-buffered, so that a crash loses no outcome.
-        self._file = os.fdopen(os.open(path, flags, 0o600), "w", buffering=1, encoding="utf-8")
         self.path = path
+        self.kept_as: list[Path] = []
+        """Where the outcomes of earlier runs are now."""
         self.counts: Counter[str] = Counter()
         self.shown: list[str] = []
         """The first outcomes that did not succeed, as text."""
+        self._is_broken = False
+        self._part: PartFile | None = None
+        self._device: IO[bytes] | None = None
+        if path.exists() and not path.is_file() and not path.is_dir():
+            self._device = path.open("wb")
+            return
+        self._part = self._opened()
+        self._make_room()
 
     def __enter__(self) -> Self:
         return self
@@ -45,7 +57,17 @@ class OutcomeFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._device is not None:
+            self._device.close()
+        part, self._part = self._part, None
+        if part is None:
+            return
+        try:
+            # After an error of the disk, the last line may be incomplete.
+            if not self._is_broken:
+                part.finish()
+        finally:
+            part.close()
 
     @property
     def total(self) -> int:
@@ -58,7 +80,8 @@ class OutcomeFile:
 
     def lines_of(self, room_ids: Collection[str]) -> dict[str, int]:
         """Return the line numbers of some rooms in the input file."""
-        with self.path.open(encoding="utf-8") as file:
+        path = self.path if self._part is None else self._part.part
+        with path.open(encoding="utf-8") as file:
             rows = (json.loads(text) for text in file if any(room_id in text for room_id in room_ids))
             return {row["room_id"]: row["line"] for row in rows}
 
@@ -76,11 +99,51 @@ class OutcomeFile:
             "changed": outcome.changed,
             "error": error,
         }
-        self._file.write(json.dumps(row) + "\n")
+        self._write(json.dumps(row).encode() + b"\n")
         if outcome.status in ("failed", "unknown") and len(self.shown) < MOST_SHOWN:
             reference = f", reference {outcome.reference}" if outcome.status == "unknown" else ""
             reason = "" if outcome.error is None else f": {for_people(outcome.error)}"
             self.shown.append(f"line {line} {outcome.status}{reference}{reason}")
+
+    def _write(self, line: bytes) -> None:
+        # Unbuffered, so that a crash loses no outcome.
+        if self._part is not None:
+            try:
+                self._part.write(line)
+            except OSError:
+                self._is_broken = True
+                raise
+        elif self._device is not None:
+            self._device.write(line)
+            self._device.flush()
+
+    def _opened(self) -> PartFile:
+        while True:
+            part = PartFile(self.path.parent, self.path.name, overwrite=True)
+            try:
+                if self.path.is_symlink():
+                    raise FileTaken(self.path, "link")
+                part.open()
+                if not part.size:
+                    return part
+                # Of a run that was killed. Its references may be the only way to find rooms with an unknown outcome.
+                self._keep(part.part)
+            except FileTaken as taken:
+                part.close()
+                raise ConfigurationError(f"{taken.path}: {_WHY[taken.reason]}") from None
+            except BaseException:
+                part.close()
+                raise
+            part.close()
+
+    def _make_room(self) -> None:
+        if self.path.exists() and self.path.stat().st_size:
+            self._keep(self.path)
+
+    def _keep(self, path: Path) -> None:
+        kept = free_name(self.path)
+        path.rename(kept)
+        self.kept_as.append(kept)
 
 
 def facts_of(error: VideoAPIError) -> dict[str, Any]:
@@ -95,16 +158,3 @@ def facts_of(error: VideoAPIError) -> dict[str, Any]:
         "retryable": error.retryable,
         "may_have_executed": error.may_have_executed,
     }
-
-
-def _make_room(path: Path) -> Path | None:
-    # Never overwrite: an earlier run's references may be the only way to find rooms with an unknown outcome.
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(found.st_mode) or not found.st_size:
-        return None
-    kept = free_name(path)
-    path.rename(kept)
-    return kept

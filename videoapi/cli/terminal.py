@@ -24,6 +24,8 @@ _OPTIONS: Final = (
     ("control=", "--control"),
     ("control must", "--control must"),
     (", or update that room", ""),
+    ("; give name= another name", "; move it away"),
+    ("; give overwrite=True", "; give --overwrite"),
 )
 _LONGEST: Final = 2_000
 

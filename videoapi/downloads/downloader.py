@@ -15,7 +15,7 @@ from videoapi.config import BaseUrl, Credentials, positive_seconds
 from videoapi.downloads.fetch import FileFetcher
 from videoapi.downloads.filenames import filename_from_url, safe_name
 from videoapi.downloads.host_policy import HostPolicy, parse_url
-from videoapi.downloads.part_file import PartFile
+from videoapi.downloads.target import DownloadTarget
 from videoapi.downloads.threads import run_blocking
 from videoapi.downloads.transfer import DownloadProgress, RefreshUrl, Transfer
 from videoapi.errors import CallTimeout, ConfigurationError, ConnectionFailed
@@ -88,7 +88,9 @@ class Downloader:
         seconds = positive_seconds("timeout", timeout)
         url = parse_url(file.url if isinstance(file, ArchiveFile) else file)
         self._source.policy.check(url)
-        target = PartFile(to, name=_name(file, url, name), source=_source(url), overwrite=overwrite, named=bool(name))
+        target = DownloadTarget(
+            to, name=_name(file, url, name), source=_source(url), overwrite=overwrite, named=bool(name)
+        )
         transfer = Transfer(
             source=self._source,
             clock=self._clock,

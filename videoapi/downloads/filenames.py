@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from typing import Final
@@ -9,6 +10,8 @@ from urllib.parse import unquote
 
 MAX_NAME: Final = 200
 """Maximum length of a name in bytes of UTF-8; leaves room for `.part.json` on every file system."""
+MAX_ID: Final = 80
+"""Maximum length of an ID within a name."""
 
 _EXTENSIONS: Final = {"recording": "mkv", "transcoded": "mp4", "chatdata": "json", "metadata": "json"}
 _EXTENSION: Final = re.compile(r"\.([A-Za-z0-9]{1,8})\Z")
@@ -53,10 +56,32 @@ def filename_from_url(url_path: str, kind: str | None = None, archive_id: str | 
     last = url_path.rpartition("/")[2]
     if name := safe_name(unquote(last)):
         return name
-    found = _EXTENSION.search(last)
-    extension = found[1] if found else _EXTENSIONS.get(kind or "")
     stem = safe_name(archive_id or "") or "recording"
-    return f"{_cut(stem, MAX_NAME - 10)}.{extension}" if extension else stem
+    return f"{_cut(stem, MAX_NAME - 10)}{extension_of(url_path, kind)}"
+
+
+def name_from_id(text: str) -> str:
+    """Return a safe name for an ID; two IDs never get the same name, also where case does not count.
+
+    Args:
+        text: The ID, as received; not empty.
+    """
+    name = safe_name(text)
+    if name is not None and name == text == name.lower() and len(name) <= MAX_ID:
+        return name
+    return f"{_cut(name or 'id', MAX_ID)}-{fingerprint(text)}"
+
+
+def fingerprint(text: str) -> str:
+    """Return ten characters that differ if the text does."""
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=5).hexdigest()
+
+
+def extension_of(url_path: str, kind: str | None = None) -> str:
+    """Return the extension of the file at a URL, with its dot, or the usual one of its kind; empty if unknown."""
+    found = _EXTENSION.search(url_path.rpartition("/")[2])
+    extension = found[1] if found else _EXTENSIONS.get(kind or "")
+    return f".{extension}" if extension else ""
 
 
 def _plain(text: str) -> str:

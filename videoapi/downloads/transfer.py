@@ -12,8 +12,8 @@ from yarl import URL
 from videoapi.downloads.errors import error_from_status
 from videoapi.downloads.fetch import FileFetcher, FileResponse
 from videoapi.downloads.host_policy import parse_url
-from videoapi.downloads.part_file import PartFile
 from videoapi.downloads.ranges import RemainingBody, Restart, UnusableResponse, Version, interpret_head, range_headers
+from videoapi.downloads.target import DownloadTarget
 from videoapi.downloads.threads import run_blocking
 from videoapi.errors import DownloadFailed, VideoAPIError
 from videoapi.pipeline.clock import Clock
@@ -55,7 +55,7 @@ class Transfer:
     source: FileFetcher
     clock: Clock
     url: URL
-    target: PartFile
+    target: DownloadTarget
     policy: RetryPolicy
     head_timeout: float
     progress: DownloadProgress | None = None

@@ -170,3 +170,6 @@ _BY_PART: Final = tuple(
 
 COLUMNS: Final[Mapping[str, type[Any]]] = MappingProxyType({column.name: column.kind for column in _COLUMNS})
 """The columns in order, each with its type: `str`, `float`, `bool` or `datetime` (aware, UTC)."""
+
+PATHS: Final[Mapping[str, str]] = MappingProxyType({".".join((*c.part, c.field)): c.name for c in _COLUMNS})
+"""The column of each field that has one, by the field's dotted path."""

@@ -38,7 +38,8 @@ class Archives(Reports[Archive]):
 
         Args:
             file: One of `archive.files`, or a URL.
-            to: A directory (existing, or ending in `/` and created), or the path of the file itself.
+            to: A directory, or the path of the file itself. A path that does not exist is a directory, and
+                created, if it ends in `/`, or if its last name has no suffix, such as `Path("recordings")`.
                 In a directory, the name is taken from the URL and sanitized.
             overwrite: Whether an existing file may be replaced.
             progress: Called with the bytes on disk and the total length, None while unknown: at the
@@ -51,8 +52,10 @@ class Archives(Reports[Archive]):
 
         Raises:
             DownloadFailed: If the file cannot be fetched or stored; `reason` is `host` (add it to
-                `recording_hosts=`), `exists`, `disk`, `incomplete`, `changed`, `credentials` (a login page
-                was returned) or `refused`. If `retryable`, the same call resumes from the bytes on disk.
+                `recording_hosts=`), `disk`, `incomplete`, `changed`, `credentials` (a login page was returned),
+                `refused`, or what has the name: `exists` (a complete file), `busy` (another download is
+                writing it), `directory`, or `link` (a link, or anything but a regular file of yours).
+                If `retryable`, the same call resumes from the bytes on disk.
             AuthenticationFailed, PermissionDenied: If the recording user or password is missing or
                 wrong; see `recording_auth=`. APP_ID and APP_KEY are never sent for a file.
             NotFound: If the file no longer exists; the service keeps it for 72 hours.

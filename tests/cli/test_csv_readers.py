@@ -1,0 +1,138 @@
+"""What the readers of other programs find in an exported CSV file; some of them are in the group `data`."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from videoapi.cli.csv_rows import call_table, csv_line, flat_table
+from videoapi.cli.export import line_format
+from videoapi.models.cdr import CallRecord
+
+Read = Callable[[Path], list[dict[str, Any]]]
+CONTROLS = [chr(code) for code in (*range(32), 127, *range(128, 160), 0x2028, 0x2029, 0xFEFF)]
+NAMES = [
+    *(form.format(control) for control in CONTROLS for form in ("a{}b", "{}b", "a{}", "{}", '"{}",')),
+    "a\r\nb",
+    'say "hi"',
+    "Ann, Bo",
+    "plain",
+]
+
+
+def with_csv(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return list(csv.DictReader(file))
+
+
+def with_pandas(path: Path) -> list[dict[str, Any]]:
+    pandas = pytest.importorskip("pandas")
+    # As text, and without its guesses at which words mean nothing.
+    frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
+    return [dict(row) for row in frame.to_dict("records")]
+
+
+def with_duckdb(path: Path) -> list[dict[str, Any]]:
+    duckdb = pytest.importorskip("duckdb")
+    found = duckdb.connect().execute("from read_csv(?, all_varchar=true)", [str(path)])
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, (text or "" for text in row), strict=True)) for row in found.fetchall()]
+
+
+def with_polars(path: Path) -> list[dict[str, Any]]:
+    polars = pytest.importorskip("polars")
+    frame = polars.read_csv(path, infer_schema=False)
+    return [{name: text or "" for name, text in row.items()} for row in frame.to_dicts()]
+
+
+READERS = pytest.mark.parametrize("read", [with_csv, with_pandas, with_duckdb, with_polars])
+
+
+def record(identity: str, name: str) -> CallRecord:
+    return CallRecord.from_dict({"cdr_id": identity, "trans_date": "2026-01-01T00:00:00Z", "user": {"name": name}})
+
+
+def written(path: Path, names: list[str], *, excel: bool = False) -> None:
+    lines = line_format(path, call_table(), excel=excel)
+    rows = [lines.line_of(record(str(number), name)) for number, name in enumerate(names)]
+    path.write_bytes(lines.header + b"".join(rows))
+
+
+def shown(name: str) -> str:
+    """Return a name as it is in the file: what a spreadsheet could evaluate has an apostrophe."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else name
+
+
+@READERS
+@pytest.mark.parametrize("excel", [False, True])
+def test_every_control_character_in_a_name_keeps_its_row(tmp_path: Path, read: Read, excel: bool) -> None:
+    path = tmp_path / "out.csv"
+    written(path, NAMES, excel=excel)
+    rows = read(path)
+    assert [row["cdr_id"] for row in rows] == [str(number) for number in range(len(NAMES))]
+    assert [row["user_name"] for row in rows] == [shown(name) for name in NAMES]
+    assert set(rows[0]) == {*call_table().columns, "extra"}
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4).filter(lambda row: row != [""]))
+def test_any_row_reads_back(row: list[str]) -> None:
+    assert list(csv.reader(io.StringIO(csv_line(row), newline=""))) == [row]
+
+
+class Flat(CallRecord):
+    """A record with a flat form."""
+
+    def flat(self) -> dict[str, Any]:
+        zone = timezone(timedelta(hours=2))
+        return {
+            "id": self.cdr_id,
+            "at": datetime(2026, 1, 1, 2, tzinfo=zone) if self.trans_date == "good" else None,
+            "seconds": 1e-7,
+            "count": 3,
+            "audio": True,
+            "video": False,
+            "price": None,
+            "name": self.user.name,
+        }
+
+
+FLAT = flat_table(
+    Flat().flat(), {"cdr_id": "id", "trans_date": "at", "user.name": "name", "room.room_details.name": "room"}
+)
+
+
+def test_cells_of_a_flat_record() -> None:
+    row = FLAT.cells(Flat.from_dict({"cdr_id": "a", "trans_date": "good", "user": {"name": "=1+1"}}))
+    assert row == ["a", "2026-01-01T00:00:00+00:00", "1e-07", "3", "true", "false", "", "'=1+1", ""]
+    assert datetime.fromisoformat(row[1]) == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_extra_has_what_the_columns_do_not_show() -> None:
+    fields = {
+        "cdr_id": "a",
+        "trans_date": "some day",
+        "identity": "red",
+        "user": {"name": "Ann", "hat": 1, "token": "canary"},
+        "room": {"room_details": {"data": {"team": "blue"}}},
+    }
+    assert json.loads(FLAT.cells(Flat.from_dict(fields))[-1]) == {
+        "trans_date": "some day",
+        "identity": "red",
+        "user.hat": 1,
+        "room.room_details.data": {"team": "blue"},
+    }
+
+
+def test_flat_record_is_written_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    record = Flat.from_dict({"cdr_id": "a"})
+    lines = line_format(path, FLAT, excel=False)
+    path.write_bytes(lines.header + lines.line_of(record))
+    assert with_csv(path) == [dict(zip([*record.flat(), "extra"], FLAT.cells(record), strict=True))]

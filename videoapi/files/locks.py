@@ -1,0 +1,39 @@
+"""Locks on open files, where the system has them."""
+
+from __future__ import annotations
+
+import errno
+from types import ModuleType
+from typing import Final
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ModuleNotFoundError:
+    # Windows.
+    fcntl = None
+
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+
+def lock(file: int) -> bool:
+    """Lock an open file until it is closed; return False if another open file holds the lock.
+
+    Without support for locks, returns True: a second writer is not detected, but a single one works.
+
+    Args:
+        file: The descriptor of the file.
+
+    Raises:
+        OSError: If the file cannot be locked for any other reason.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True

@@ -1,0 +1,267 @@
+"""A file that appears whole: written as `.part`, locked, synced to disk, and then renamed. Blocking.
+
+Files are opened relative to one directory descriptor, never through a link, and with mode 0600.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+from videoapi.files.locks import lock
+
+# Windows lacks these.
+_NO_LINKS: Final[int] = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK"))
+_DIRECTORY: Final[int] = sum(getattr(os, name, 0) for name in ("O_DIRECTORY", "O_CLOEXEC"))
+_NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
+_NOT_A_FILE: Final = frozenset({errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO})
+_BLOCK: Final = 1 << 20
+
+TakenReason = Literal["exists", "busy", "directory", "link"]
+
+
+class FileTaken(Exception):
+    """The name of a file, or of its part, is in use.
+
+    Args:
+        path: What is in the way.
+        reason: `exists` (a complete file), `busy` (another process or task is writing it), `directory`, or `link`
+            (a link, or anything else that is not a regular file of this user).
+        late: Whether it was created while the part was written.
+    """
+
+    def __init__(self, path: Path, reason: TakenReason, *, late: bool = False) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason: TakenReason = reason
+        self.late = late
+
+
+class PartFile:
+    """The incomplete file `<name>.part`; nothing has the final name until `finish`.
+
+    Files next to it, such as `<name>.state`, are written whole, too; only the holder of the lock may do so.
+
+    Args:
+        directory: An existing directory.
+        name: The final name in it.
+        overwrite: Whether an existing file of that name may be replaced.
+    """
+
+    def __init__(self, directory: Path, name: str, *, overwrite: bool) -> None:
+        self._directory = directory
+        self._overwrite = overwrite
+        self._folder = -1
+        self._file = -1
+        self.name = name
+        self.size = 0
+        """Number of bytes written, and the offset of the next write."""
+
+    @property
+    def path(self) -> Path:
+        """The final path."""
+        return self._directory / self.name
+
+    @property
+    def part(self) -> Path:
+        """The path of the incomplete file."""
+        return self._directory / self._part
+
+    def open(self) -> None:
+        """Open and lock the part, which an earlier process may have left; `size` is its length.
+
+        Raises:
+            FileTaken: If the final name is in use, or another process or task is writing the part.
+            OSError: If a file operation fails.
+        """
+        self._folder = os.open(self._directory, os.O_RDONLY | _DIRECTORY)
+        if self._was_finished(self._stat(self._part)):
+            self._unlink(self._part)
+        self._must_be_free()
+        self._file = self._locked_part()
+        self.size = os.fstat(self._file).st_size
+        # Again: another process may have finished in between.
+        self._must_be_free()
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Append bytes.
+
+        Raises:
+            OSError: If they cannot be written; `size` says how many were.
+        """
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(self._file, rest, self.size)
+            self.size += written
+            rest = rest[written:]
+
+    def read(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the bytes from `start` to `stop` in blocks; fewer if the part is shorter."""
+        while start < stop and (block := os.pread(self._file, min(_BLOCK, stop - start), start)):
+            start += len(block)
+            yield block
+
+    def truncate(self, size: int) -> None:
+        """Discard everything after the first `size` bytes."""
+        os.ftruncate(self._file, size)
+        self.size = size
+
+    def sync(self) -> None:
+        """Wait until the bytes written are on disk."""
+        os.fsync(self._file)
+
+    def read_beside(self, tail: str, limit: int) -> bytes | None:
+        """Return the file `<name><tail>`, up to `limit` bytes; None if it does not exist, or is a link."""
+        try:
+            file = os.open(self.name + tail, os.O_RDONLY | _NO_LINKS, dir_fd=self._folder)
+        except OSError:
+            return None
+        with open(file, "rb") as held:
+            return held.read(limit) if stat.S_ISREG(os.fstat(file).st_mode) else None
+
+    def write_beside(self, tail: str, data: bytes) -> None:
+        """Write the file `<name><tail>`, which has either its old content or all of the new one.
+
+        Raises:
+            OSError: If it cannot be written; the old content stays.
+        """
+        new = f"{self.name}{tail}.new"
+        self._unlink(new)
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINKS, 0o600, dir_fd=self._folder)
+        try:
+            with open(file, "wb") as held:
+                held.write(data)
+                held.flush()
+                os.fsync(file)
+            self._replace(new, self.name + tail)
+        except BaseException:
+            self._unlink(new)
+            raise
+
+    def remove_beside(self, tail: str) -> None:
+        """Remove the file `<name><tail>`, if it exists."""
+        self._unlink(self.name + tail)
+
+    def finish(self) -> Path:
+        """Sync the part to disk, rename it to its final name, and sync the directory.
+
+        Raises:
+            FileTaken: If a file of that name was created since `open`, and may not be replaced.
+            OSError: If a file operation fails.
+        """
+        self.sync()
+        if self._overwrite:
+            self._replace(self._part, self.name)
+        else:
+            self._link()
+        os.fsync(self._folder)
+        return self.path
+
+    def close(self) -> None:
+        """Close the part, and remove it if it is empty. Idempotent."""
+        if self._file >= 0:
+            if not os.fstat(self._file).st_size and self._is_ours(self._file):
+                self._unlink(self._part)
+            os.close(self._file)
+            self._file = -1
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
+
+    @property
+    def _part(self) -> str:
+        return f"{self.name}.part"
+
+    def _must_be_free(self, *, late: bool = False) -> None:
+        found = self._stat(self.name)
+        if found is None:
+            return
+        if stat.S_ISDIR(found.st_mode):
+            raise FileTaken(self.path, "directory", late=late)
+        if not self._overwrite:
+            raise FileTaken(self.path, "exists" if stat.S_ISREG(found.st_mode) else "link", late=late)
+
+    def _locked_part(self) -> int:
+        # Retry: a process that has just finished may have renamed the file opened here.
+        while True:
+            file = self._open_part()
+            try:
+                if not lock(file):
+                    raise FileTaken(self.part, "busy")
+                if self._is_ours(file):
+                    with contextlib.suppress(AttributeError):
+                        os.fchmod(file, 0o600)
+                    return file
+            except BaseException:
+                os.close(file)
+                raise
+            os.close(file)
+            self._must_be_free()
+
+    def _open_part(self) -> int:
+        while True:
+            flags = os.O_RDWR | _NO_LINKS
+            try:
+                return os.open(self._part, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._folder)
+            except FileExistsError:
+                pass
+            try:
+                file = os.open(self._part, flags, dir_fd=self._folder)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno not in _NOT_A_FILE:
+                    raise
+                raise FileTaken(self.part, "directory" if error.errno == errno.EISDIR else "link") from None
+            found = os.fstat(file)
+            if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+                if found.st_nlink <= 1:
+                    return file
+                if self._was_finished(found):
+                    os.close(file)
+                    self._unlink(self._part)
+                    continue
+            os.close(file)
+            raise FileTaken(self.part, "link")
+
+    def _was_finished(self, part: os.stat_result | None) -> bool:
+        """Return whether the part has the final name already: `finish` was killed before it removed the other one."""
+        final = self._stat(self.name)
+        return final is not None and part is not None and os.path.samestat(final, part) and part.st_nlink == 2
+
+    def _is_ours(self, file: int) -> bool:
+        there = self._stat(self._part)
+        return there is not None and os.path.samestat(there, os.fstat(file))
+
+    def _link(self) -> None:
+        """Link the final name only if it is free; a rename would replace a file created since `open`."""
+        try:
+            os.link(self._part, self.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except FileExistsError:
+            self._must_be_free(late=True)
+            raise
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            self._must_be_free(late=True)
+            self._replace(self._part, self.name)
+        else:
+            self._unlink(self._part)
+
+    def _replace(self, old: str, new: str) -> None:
+        os.replace(old, new, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    def _stat(self, name: str) -> os.stat_result | None:
+        try:
+            return os.stat(name, dir_fd=self._folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _unlink(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._folder)
