@@ -162,12 +162,13 @@ class WindowReader(Generic[R]):
 
         async with aclosing(response.blocks(opening)) as blocks:
             async for block in blocks:
-                rows = self.filter.unread(block, self._query.decoder.decode_block(block.items))
+                odd: dict[int, tuple[str, ...]] = {}
+                rows = self.filter.unread(block, self._query.decoder.decode_block(block.items, odd.__setitem__))
                 if self.filter.has_moved:
                     return
                 for day in self.filter.days_needed(rows):
                     self.filter.leave(day, await self._undated_on(day))
-                batch = self.filter.select(rows)
+                batch = self.filter.select(rows, odd)
                 if batch.records:
                     yield batch
                 if self.filter.stopped_at is not None:
