@@ -51,7 +51,7 @@ class Model:
     envelope: ClassVar[frozenset[str]] = frozenset()
 
     _decoded: Decoded
-    _extra: Kept
+    _extra: Any  # Kept, of which requests take only mappings
 
     if not TYPE_CHECKING:
 
