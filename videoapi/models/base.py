@@ -8,7 +8,7 @@ import attrs
 import msgspec
 
 from videoapi.errors import ConfigurationError, ValidationError
-from videoapi.models.decoded import Decoded, build_part
+from videoapi.models.decoded import Decoded, build_parts
 from videoapi.models.fields import parts, rebuild, wire_fields
 from videoapi.models.pydantic_schema import core_schema, json_schema
 from videoapi.models.strict_json import DecodeError
@@ -56,14 +56,15 @@ class Model:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            # Only called for an empty slot: that of a part of a decoded object, until it is read.
+            # Only called for an empty slot: that of a part of a decoded object, until one of them is read.
             if name not in parts(type(self)):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-            part = build_part(self, name)
+            build_parts(self)
             if self._extra is not None and isinstance(kept := self._unknown(), tuple):
                 source, where = kept
-                source.attach(part, (*where, name))
-            return part
+                for part in parts(type(self)):
+                    source.attach(object.__getattribute__(self, part), (*where, part))
+            return object.__getattribute__(self, name)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

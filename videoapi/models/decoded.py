@@ -1,7 +1,7 @@
 """What the JSON decoder builds: for each model a msgspec struct with the same fields, and models from these structs.
 
 A struct is decoded in half the time of an attrs class, and does not concern the garbage collector. The model
-of a record takes the record's own fields from its struct at once, and each part when it is first read
+of a record takes the record's own fields from its struct at once, and its parts when one of them is first read
 (`Model.__getattr__`).
 """
 
@@ -14,16 +14,19 @@ import msgspec
 
 from videoapi.models.fields import cached_per_class, field_types, is_model, parts
 
-__all__ = ["Decoded", "build", "build_part", "struct_of"]
+__all__ = ["Decoded", "build", "build_parts", "struct_of"]
 
 _Build = Callable[["Decoded"], Any]
 _astuple = msgspec.structs.astuple
 
 
 class Decoded(msgspec.Struct, gc=False):
-    """The fields of one object of a response, of the types that its model declares."""
+    """The fields of one object of a response, of the types that its model declares.
 
-    model: ClassVar[type[Any]]
+    `model` builds the model of such an object without its parts, which `build_parts` builds.
+    """
+
+    model: ClassVar[Callable[..., Any]]
 
 
 @cached_per_class
@@ -35,39 +38,45 @@ def struct_of(cls: Any) -> type[Decoded]:
         (name, _struct_type(hints[name])) if name in required else (name, _struct_type(hints[name]) | None, None)
         for name in (*_own(cls), *parts(cls))
     ]
-    struct = msgspec.defstruct(f"_{cls.__name__}", fields, bases=(Decoded,), namespace={"model": cls}, kw_only=True)
+    struct = msgspec.defstruct(
+        f"_{cls.__name__}", fields, bases=(Decoded,), namespace={"model": staticmethod(_builder(cls))}, kw_only=True
+    )
     return cast("type[Decoded]", struct)
 
 
 def build(decoded: Decoded) -> Any:
-    """Return the model of a decoded object. Its parts are built by `build_part`."""
-    return _own_fields(decoded.model)(decoded)
+    """Return the model of a decoded object."""
+    return type(decoded).model(decoded)
 
 
-def build_part(model: Any, name: str) -> Any:
-    """Build a part of a model that `build` returned, with its own parts."""
-    put, make = _part_slots(type(model))[name]
-    value = getattr(model._decoded, name)
-    part = (None if make is None else make()) if value is None else _with_parts(value)
-    put(model, part)
-    return part
+def build_parts(model: Any) -> None:
+    """Build the parts of a model that `build` returned, without their parts.
+
+    All of them, because what a first read costs is more than a part.
+    """
+    decoded = model._decoded
+    for name, put, empty in _part_slots(type(model)):
+        value = getattr(decoded, name)
+        if value is None:
+            value = empty
+        put(model, type(value).model(value) if isinstance(value, Decoded) else _built(value))
 
 
-def _with_parts(value: Any) -> Any:
+def _built(value: Any) -> Any:
     if isinstance(value, Decoded):
-        return _all_fields(type(value))(value)
-    return tuple(map(_with_parts, value)) if type(value) is tuple else value
+        return build(value)
+    return tuple(map(_built, value)) if type(value) is tuple else value
 
 
-@cached_per_class
-def _own_fields(cls: Any) -> _Build:
-    """Return a function that builds a model without its parts, and gives it its struct."""
-    own = _own(cls)
+def _builder(cls: Any) -> _Build:
+    """Return a function that builds a model without its parts; if it has any, it keeps its struct for them."""
+    own, has_parts = _own(cls), bool(parts(cls))
     twin, count = _unfrozen(cls, own), len(own)
 
     def build(decoded: Decoded) -> Any:
         built = twin(*_astuple(decoded)[:count])
-        built._decoded = decoded
+        if has_parts:
+            built._decoded = decoded
         built._extra = None
         built.__class__ = cls
         return built
@@ -76,35 +85,13 @@ def _own_fields(cls: Any) -> _Build:
 
 
 @cached_per_class
-def _all_fields(struct: Any) -> _Build:
-    """Return a function that builds the model of a struct with its parts."""
-    cls = struct.model
-    if parts(cls):
-        own_fields = _own_fields(cls)
-
-        def build_all(decoded: Decoded) -> Any:
-            built = own_fields(decoded)
-            for name in parts(cls):
-                build_part(built, name)
-            return built
-
-        return build_all
-    twin = _unfrozen(cls, _own(cls))
-
-    def build(decoded: Decoded) -> Any:
-        built = twin(*_astuple(decoded))
-        built._extra = None
-        built.__class__ = cls
-        return built
-
-    return build
-
-
-@cached_per_class
-def _part_slots(cls: Any) -> dict[str, tuple[Callable[[Any, Any], None], Callable[[], Any] | None]]:
-    # Per part: the setter of its slot, and what makes one that was not given.
-    makers = {field.name: getattr(field.default, "factory", None) for field in attrs.fields(cls)}
-    return {name: (cls.__dict__[name].__set__, makers[name]) for name in parts(cls)}
+def _part_slots(cls: Any) -> tuple[tuple[str, Callable[[Any, Any], None], Decoded | None], ...]:
+    # Per part: its name, the setter of its slot, and what is decoded if a part that is never None is missing.
+    factories = {field.name: getattr(field.default, "factory", None) for field in attrs.fields(cls)}
+    return tuple(
+        (name, cls.__dict__[name].__set__, None if factories[name] is None else struct_of(part)())
+        for name, part in parts(cls).items()
+    )
 
 
 def _unfrozen(cls: Any, names: Iterable[str]) -> Any:

@@ -28,7 +28,7 @@ class ExtraSource:
         self._found: dict[Where, dict[str, Any]] | None = None
 
     def attach(self, made: Any, where: Where) -> None:
-        """Make this text the source of `extra` for a model and its parts, or for each model of a tuple.
+        """Make this text the source of `extra` for a model, or for each model of a tuple; later also for their parts.
 
         Args:
             made: What was decoded from this text.
@@ -39,8 +39,6 @@ class ExtraSource:
                 self.attach(item, (*where, index))
         elif isinstance(made, Model):
             set_extra(made, (self, where))
-            for name in parts(type(made)):
-                self.attach(getattr(made, name), (*where, name))
 
     def unknown_at(self, where: Where) -> dict[str, Any]:
         """Return the unknown fields of the model at this path."""
