@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import compress
 
-from videoapi.streaming.row_set import Raw, RowSet, checksum, have_changed
+from videoapi.streaming.row_set import Raw, RowSet, checksums, have_changed
 
 
 class Readings:
@@ -76,5 +76,5 @@ class Readings:
     def add(self, raws: Sequence[Raw], digests: Sequence[int]) -> None:
         """Add rows that were not read before."""
         self.count += len(raws)
-        self.check = checksum(raws, self.check)
+        *_, self.check = checksums(raws, self.check)
         self.seen.update(digests)

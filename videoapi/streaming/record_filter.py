@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
+from functools import cached_property
 from typing import Final, Generic, TypeVar, cast
 
 import attrs
 
 from videoapi.models.codec import DecodeError
 from videoapi.streaming.readings import Readings
-from videoapi.streaming.row_set import Raw, RowSet, checksum, digest
+from videoapi.streaming.row_set import Raw, RowSet, checksums, digest
 from videoapi.streaming.splitter import Block
 from videoapi.streaming.windows import UNBOUNDED, Ownership, Window
 
@@ -94,7 +95,12 @@ class Batch(Generic[R]):
     def place(self, nth: int) -> tuple[int, int, int]:
         """Return the numbers of a cursor after the nth record, counted from 1."""
         end = nth if self.positions is None or nth == 0 else self.positions[nth - 1] + 1
-        return self.count + end, checksum(self.rows[:end], self.check), self.yielded + nth
+        return self.count + end, self._checks[end], self.yielded + nth
+
+    @cached_property
+    def _checks(self) -> list[int]:
+        # Of all rows at once, because some callers ask for a cursor after each record.
+        return list(checksums(self.rows, self.check))
 
 
 class RecordFilter(Generic[R]):

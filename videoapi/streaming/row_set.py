@@ -34,11 +34,17 @@ def digest(identity: str | None, raw: Raw) -> int:
     return (hash(identity) & _HIGH) << 32 | (content & 0xFFFFFFFE) | _HAS_ID
 
 
-def checksum(raws: Iterable[Raw], start: int = 0) -> int:
-    """Return a checksum of rows in their order, the same in every process; `start` is that of the rows before."""
+def checksums(raws: Iterable[Raw], start: int = 0) -> Iterator[int]:
+    """Yield the checksum before the first row and after each, in their order; the same in every process.
+
+    Args:
+        raws: The rows.
+        start: The checksum of the rows before.
+    """
+    yield start
     for raw in raws:
         start = zlib.crc32(raw, start)
-    return start
+        yield start
 
 
 class RowSet:
