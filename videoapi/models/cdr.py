@@ -8,7 +8,7 @@ import attrs
 import msgspec
 
 from videoapi.models.base import Kept, Model
-from videoapi.models.flat import COLUMNS, Cell, flat_row
+from videoapi.models.flat import COLUMNS, flat_row
 from videoapi.models.redaction import redact
 from videoapi.models.rooms import Sip
 from videoapi.models.settings import EffectiveSettings
@@ -337,7 +337,7 @@ class CallRecord(Model):
     columns: ClassVar[Mapping[str, type[Any]]] = COLUMNS
     """The columns of `flat()` in order, each with its type: `str`, `float`, `bool` or `datetime`."""
 
-    def flat(self) -> dict[str, Cell]:
+    def flat(self) -> dict[str, Any]:
         """Return the record as one flat row, the same for both schemas of the service.
 
         Returns:
