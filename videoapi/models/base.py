@@ -59,11 +59,11 @@ class Model:
             # Only called for an empty slot: that of a part of a decoded object, until one of them is read.
             if name not in parts(type(self)):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-            build_parts(self)
             if self._extra is not None and isinstance(kept := self._unknown(), tuple):
                 source, where = kept
-                for part in parts(type(self)):
-                    source.attach(object.__getattribute__(self, part), (*where, part))
+                build_parts(self, lambda made, part: source.attach(made, (*where, part)))
+            else:
+                build_parts(self)
             return object.__getattribute__(self, name)
 
     def __init_subclass__(cls) -> None:
