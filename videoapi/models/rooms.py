@@ -8,7 +8,7 @@ import attrs
 
 from videoapi.errors import ValidationError
 from videoapi.models.base import Kept, Model, hashable, plain
-from videoapi.models.redaction import redact
+from videoapi.models.redaction import redact, redact_within
 from videoapi.models.setting_parts import LiveRecording, LiveTranscription, RoleBasedRecording
 from videoapi.models.settings import EffectiveSettings, RoomSettings
 from videoapi.models.times import parse_time
@@ -128,8 +128,8 @@ class RoomSpec:
 
     name: str
     owner_ref: str | int | None = None
-    settings: RoomSettings | Mapping[str, Any] | None = None
-    sip: Sip | Mapping[str, Any] | bool | None = None
+    settings: RoomSettings | Mapping[str, Any] | None = attrs.field(default=None, repr=redact_within)
+    sip: Sip | Mapping[str, Any] | bool | None = attrs.field(default=None, repr=redact_within)
     data: Mapping[str, Any] | None = None
     key: Any = None
 
