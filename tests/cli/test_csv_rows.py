@@ -69,6 +69,15 @@ def test_every_field_of_a_call_record_is_in_its_column_or_in_extra() -> None:
                 assert path not in extra or extra[path] == value
 
 
+def test_pin_and_passwords_of_a_room_are_not_in_its_rows() -> None:
+    sip = {"enabled": True, "pin": "canary", "secret": "canary", "meeting_id": 5}
+    row = call_table().cells(
+        CallRecord.from_dict({"room": {"room_details": {"sip": sip}}, "user": {"token": "canary"}})
+    )
+    assert "canary" not in ",".join(row)
+    assert json.loads(row[-1]) == {"room.room_details.sip": {**sip, "pin": "***", "secret": "***"}}
+
+
 def leaves(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in fields.items():
         if isinstance(value, dict):

@@ -70,9 +70,33 @@ def test_cells_are_converted_to_the_types_of_the_settings() -> None:
     assert spec.sip is True
 
 
+def test_cells_of_a_part_of_a_setting_are_converted_to_its_types() -> None:
+    spec = spec_of_cells(
+        {
+            "name": "A",
+            "settings.live_recording.auto_recording": "TRUE",
+            "settings.live_transcription.enable": "no",
+            "settings.live_transcription.language": "true",
+            "settings.live_transcription.own.flag": "true",
+            "settings.role_based_recording.moderator": "audio",
+        }
+    )
+    assert spec.settings == {
+        "live_recording": {"auto_recording": True},
+        "live_transcription": {"enable": False, "language": "true", "own": {"flag": True}},
+        "role_based_recording": {"moderator": "audio"},
+    }
+
+
 @pytest.mark.parametrize(
     ("column", "text"),
-    [("settings.participants", "many"), ("settings.knock", "2"), ("sip", "perhaps"), ("name", "")],
+    [
+        ("settings.participants", "many"),
+        ("settings.knock", "2"),
+        ("settings.live_recording.auto_recording", "oui"),
+        ("sip", "perhaps"),
+        ("name", ""),
+    ],
 )
 def test_error_names_the_column_of_an_invalid_cell(column: str, text: str) -> None:
     with pytest.raises(ValidationError) as caught:

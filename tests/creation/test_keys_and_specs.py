@@ -144,6 +144,25 @@ class TestChangedSpecs:
         assert len(own_rooms(sandbox)) == 5
 
     @JOURNALS
+    @pytest.mark.parametrize(
+        "again",
+        [
+            {"knock": True, "participants": "10", "description": "A"},
+            {"description": "A", "participants": 10, "knock": "true"},
+            {"description": "A", "participants": "10", "knock": True, "billing_code": None},
+            RoomSettings(description="A", participants="10", knock=True),
+        ],
+        ids=["order", "form", "null", "class"],
+    )
+    async def test_spec_that_asks_for_the_same_in_another_form_has_not_changed(
+        self, sandbox: Sandbox, kept: dict[str, Any], again: Any, journal: bool
+    ) -> None:
+        given = {"description": "A", "participants": "10", "knock": True}
+        await run(sandbox, [RoomSpec("Room", key=1, settings=given, sip=False)], **kept)
+        report = await run(sandbox, [RoomSpec("Room", key=1, settings=again, sip=False)], validate=False, **kept)
+        assert [outcome.changed for outcome in report.made] == [False]  # type: ignore[attr-defined]
+
+    @JOURNALS
     async def test_change_survives_several_runs(self, sandbox: Sandbox, kept: dict[str, Any], journal: bool) -> None:
         await run(sandbox, versions(2, 1), **kept)
         for _ in range(2):

@@ -1,6 +1,7 @@
 """A single create whose response was lost: looked up, sent again only with proof, resolved later."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from videoapi import (
     ConfigurationError,
     CreateOutcomeUnknown,
     RateLimited,
+    RoomSettings,
     ValidationError,
     VideoAPIError,
     VideoClient,
@@ -210,3 +212,23 @@ class TestResolve:
         with pytest.raises(ValidationError) as caught:
             await client.rooms.resolve(reference)
         assert caught.value.field == "reference"
+
+
+def nested(levels: int) -> dict[str, Any]:
+    return {} if levels == 1 else {"a": nested(levels - 1)}
+
+
+async def test_data_that_could_not_be_read_again_is_refused(sandbox: Sandbox, client: VideoClient) -> None:
+    deepest = nested(62)
+    room = await client.rooms.create(name="deep", data=deepest)
+    assert (await client.rooms.get(room.room_id)).data == deepest
+    itself: dict[str, Any] = {}
+    itself["itself"] = itself
+    for data in (nested(63), itself):
+        with pytest.raises(ValidationError, match="too deeply"):
+            await client.rooms.create(name="deeper", data=data)
+        with pytest.raises(ValidationError, match="too deeply"):
+            await client.rooms.update(room.room_id, data=data)
+    with pytest.raises(ValidationError, match="too deeply"):
+        await client.rooms.create(name="deeper", settings=RoomSettings(live_recording=itself))
+    assert [room.name async for room in client.rooms.list()] == ["deep"]

@@ -1,6 +1,7 @@
 """Decoding of hostile, broken and odd bytes; unknown fields; encoding of request bodies."""
 
 import json
+import threading
 
 import msgspec
 import pytest
@@ -9,6 +10,7 @@ from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.models import extra, strict_json
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import MISSING, DecodeError, RecordDecoder, ResponseDecoder, encode
+from videoapi.models.extra import ExtraSource
 from videoapi.models.rooms import LiveRecording, Room, RoomSettings
 from videoapi.models.tokens import Participant
 from videoapi.resources.tokens import TOKEN
@@ -165,6 +167,28 @@ def test_extra_parses_a_list_once_for_all_items(monkeypatch):
 def test_extra_of_a_record_keeps_out_of_range_numbers_as_text(number):
     record = RecordDecoder(CallRecord, extra=True).decode(b'{"cdr_id":"a","new":%b}' % number.encode())
     assert record.extra == {"new": number}
+
+
+def test_part_that_another_thread_builds_has_its_extra_as_soon_as_it_can_be_read(monkeypatch):
+    record = RecordDecoder(CallRecord, extra=True).decode(b'{"room":{"own":1},"usage":{"own":2}}')
+    building, read = threading.Event(), threading.Event()
+    attach = ExtraSource.attach
+
+    def slow_attach(self, made, where):
+        if threading.current_thread() is builder and not building.is_set():
+            building.set()
+            assert read.wait(10)
+        attach(self, made, where)
+
+    monkeypatch.setattr(ExtraSource, "attach", slow_attach)
+    builder = threading.Thread(target=lambda: record.user)
+    builder.start()
+    assert building.wait(10)
+    try:
+        assert (record.room.extra, record.usage.extra) == ({"own": 1}, {"own": 2})
+    finally:
+        read.set()
+        builder.join()
 
 
 def test_records_decoded_from_raw_views_do_not_retain_the_page():

@@ -9,7 +9,7 @@ from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder, ResponseDecoder
 from videoapi.models.dialin import DialIn
-from videoapi.models.rooms import LiveRecording, Room, RoomSettings
+from videoapi.models.rooms import LiveRecording, Room, RoomSettings, RoomSpec
 from videoapi.models.tokens import Token
 
 CANARY = "canary-7f3a"
@@ -25,6 +25,9 @@ MODELS = [
     Archive.from_dict({"recording": [{"url": f"https://[{CANARY}"}]}),
     Room.from_dict({"room_id": "a", "new": CANARY}),
     RoomSettings(hls_view_url=LINK, live_recording=LiveRecording(url=LINK), extra={"own": CANARY}),
+    RoomSettings(live_recording={"url": LINK}),
+    CallRecord.from_dict({"room": {"room_details": {"sip": {"pin": CANARY}, "settings": {"hls_view_url": LINK}}}}),
+    DialIn.from_dict({"sip": {"server_url": LINK, "sig_servers": [LINK, {"password": CANARY}]}}),
 ]
 
 
@@ -32,6 +35,16 @@ MODELS = [
 def test_text_representations_do_not_show_a_secret(model):
     for shown in (repr(model), str(model), f"{model}", f"{model!r}", f"{model}", [model].__repr__()):
         assert CANARY not in shown
+
+
+def test_spec_and_links_given_as_mappings_do_not_show_a_secret():
+    spec = RoomSpec("a", settings={"live_recording": {"url": LINK}}, sip={"enabled": True, "pin": CANARY})
+    assert repr(spec) == (
+        "RoomSpec(name='a', owner_ref=None, "
+        "settings={'live_recording': {'url': 'https://files.example.com/a/b.mkv?…'}}, "
+        "sip={'enabled': True, 'pin': '***'}, data=None, key=None)"
+    )
+    assert CANARY not in repr(Archive(recording=({"url": LINK},)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)

@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import pickle
+import traceback
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import date, timedelta
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import videoapi
 from videoapi.errors import (
     CallTimeout,
     ConfigurationError,
@@ -75,6 +77,22 @@ async def test_records_are_yielded_in_order_and_counted(service: Service) -> Non
     assert await ids(stream) == ["a", "b", "c"]
     assert (stream.received, stream.rejected_count, stream.outside) == (3, 0, 0)
     assert "3 received" in repr(stream)
+
+
+@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.parametrize("ends", ["cut", "rejected"])
+async def test_no_frame_of_a_stream_that_fails_holds_a_token_of_its_records(
+    service: Service, ends: str, extra: bool
+) -> None:
+    whole = body([row("a", user={"token": "canary"}), row("b", user={"token": "canary"}, sip=["odd"]), "not a record"])
+    service.answers[CONF] = [[whole[: whole.index(b'"not a')]] if ends == "cut" else [whole]] * 9
+    with pytest.raises((ConnectionFailed, ProtocolError)) as caught:
+        await cdr(service.pipeline()).by_conference("c1", extra=extra, strict=True).to_list()
+    library = Path(videoapi.__file__).parent
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    inner = [frame for frame in frames if Path(frame.f_code.co_filename).is_relative_to(library)]
+    assert len(inner) > 2
+    assert not {name for frame in inner for name, value in frame.f_locals.items() if "canary" in repr(value)}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import attrs
 from videoapi.bulk.audit import AcknowledgedRooms, Audit
 from videoapi.bulk.report import BulkOutcome, BulkReport
 from videoapi.bulk.sending import BulkItem, Job, failed
-from videoapi.creation.changes import Change, change_of, identity_of
+from videoapi.creation.changes import Change, change_of, content_of, identity_of
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
 from videoapi.creation.journal import SENT, TAKEN_OVER, Entry, EntryStatus, Journal
@@ -501,7 +501,7 @@ def _identity(item: BulkItem) -> bytes:
 
 
 def _spec(item: BulkItem) -> bytes:
-    return hashlib.blake2s(item.request.body or b"", digest_size=16).digest()
+    return hashlib.blake2s(content_of(item.request.body or b"{}"), digest_size=16).digest()
 
 
 def _row(listed: ListedRoom) -> tuple[str, bytes, str]:

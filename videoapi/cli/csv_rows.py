@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from videoapi.cli.redaction import redact
 from videoapi.models.flat import COLUMNS, PATHS
 
 ARCHIVE_COLUMNS: Final = (
@@ -27,6 +28,8 @@ EXTRA: Final = "extra"
 """The last column: all fields without a column of their own, as one JSON object."""
 LEFT_OUT: Final = "user.token"
 """A join token, which has no place in a spreadsheet."""
+TELEPHONE: Final = "room.room_details.sip"
+"""Telephone access to the room: its PIN and passwords have no place in a spreadsheet, either."""
 
 _SPECIAL: Final = re.compile(r'[",\r\n]')
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -77,7 +80,7 @@ def flat_table(columns: Iterable[str], paths: Mapping[str, str]) -> Table:
     def row_of(record: FlatRecord) -> list[str]:
         row = record.flat()
         extra = {
-            path: value
+            path: redact(value) if path == TELEPHONE else value
             for path, value in _leaves(record.to_dict(), parts)
             if row.get(paths.get(path, "")) is None and path != LEFT_OUT
         }

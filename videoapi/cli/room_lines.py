@@ -9,7 +9,7 @@ import attrs
 
 from videoapi.cli.spreadsheet import BadInput
 from videoapi.errors import ValidationError
-from videoapi.models.fields import field_types
+from videoapi.models.fields import field_types, parts
 from videoapi.models.rooms import RoomSpec
 from videoapi.models.settings import EffectiveSettings
 
@@ -56,7 +56,7 @@ def spec_of_cells(cells: Mapping[str, str]) -> RoomSpec:
 
 
 def _setting(column: str, text: str) -> Any:
-    hint = field_types(EffectiveSettings).get(column.removeprefix("settings."))
+    hint = _type_of(column.split(".")[1:])
     kinds = get_args(hint) or (hint,)
     if bool in kinds and (len(kinds) == 2 or text.lower() in _TRUTHS):
         return _truth(column, text)
@@ -65,8 +65,17 @@ def _setting(column: str, text: str) -> Any:
             return int(text)
         except ValueError:
             raise ValidationError(f"{column} must be a whole number.", field=column) from None
-    # The types of nested settings are unknown: convert only the exact words true and false.
+    # Of a white-label's own part of a setting, the type is unknown: convert only the exact words true and false.
     return text if hint is not None or text not in ("true", "false") else text == "true"
+
+
+def _type_of(path: Sequence[str]) -> Any:
+    """Return the type of a setting or of a field of its part; None if it is not known."""
+    model: Any = EffectiveSettings
+    hint: Any = None
+    for name in path:
+        hint, model = (field_types(model).get(name), parts(model).get(name)) if model is not None else (None, None)
+    return hint
 
 
 def _truth(column: str, text: str) -> bool:

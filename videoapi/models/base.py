@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, Self, TypeVar, cast
 
 import attrs
 import msgspec
@@ -11,7 +11,7 @@ from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.models.decoded import Decoded, build_parts
 from videoapi.models.fields import parts, rebuild, wire_fields
 from videoapi.models.pydantic_schema import core_schema, json_schema
-from videoapi.models.strict_json import DecodeError
+from videoapi.models.strict_json import MAX_DEPTH, DecodeError
 
 _M = TypeVar("_M", bound="Model")
 Where = tuple[str | int, ...]
@@ -59,11 +59,11 @@ class Model:
             # Only called for an empty slot: that of a part of a decoded object, until one of them is read.
             if name not in parts(type(self)):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-            build_parts(self)
             if self._extra is not None and isinstance(kept := self._unknown(), tuple):
                 source, where = kept
-                for part in parts(type(self)):
-                    source.attach(object.__getattribute__(self, part), (*where, part))
+                build_parts(self, lambda made, part: source.attach(made, (*where, part)))
+            else:
+                build_parts(self)
             return object.__getattribute__(self, name)
 
     def __init_subclass__(cls) -> None:
@@ -187,17 +187,25 @@ def forget_extra(made: Model) -> None:
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON types, with models at any depth converted."""
-    if type(value) is dict and _SCALARS.issuperset(map(type, value.values())):
+def plain(value: Any, levels: int = MAX_DEPTH) -> Any:
+    """Return a value as JSON types, with models at any depth converted.
+
+    Raises:
+        ValidationError: If objects and lists are nested deeper than `levels`.
+    """
+    if levels and type(value) is dict and _SCALARS.issuperset(map(type, value.values())):
         return dict(value)
     if isinstance(value, Model):
         return value.to_dict()
     if isinstance(value, Mapping):
-        return {name: plain(item) for name, item in value.items()}
+        return {name: plain(item, levels - 1) for name, item in value.items()} if levels else _too_deep()
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [plain(item, levels - 1) for item in value] if levels else _too_deep()
     return value
+
+
+def _too_deep() -> NoReturn:
+    raise ValidationError("A value is nested too deeply, or contains itself.")
 
 
 def hashable(value: Any) -> Any:

@@ -6,6 +6,7 @@ defines them. Objects that it rejects go to the tolerant converter, one record a
 
 import enum
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from types import NoneType
@@ -57,7 +58,7 @@ def encode(body: Any) -> bytes:
     """
     try:
         if not (type(body) is dict and _is_plain(body)):
-            body = plain(body)
+            body = plain(body, sys.maxsize)
             _check_numbers(body)
         return msgspec.json.encode(body)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:

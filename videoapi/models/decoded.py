@@ -49,17 +49,24 @@ def build(decoded: Decoded) -> Any:
     return type(decoded).model(decoded)
 
 
-def build_parts(model: Any) -> None:
+def build_parts(model: Any, made: Callable[[Any, str], None] | None = None) -> None:
     """Build the parts of a model that `build` returned, without their parts.
 
     All of them, because what a first read costs is more than a part.
+
+    Args:
+        model: The model.
+        made: Called with each part and its name before the model has it: another thread may read it at once.
     """
     decoded = model._decoded
     for name, put, empty in _part_slots(type(model)):
         value = getattr(decoded, name)
         if value is None:
             value = empty
-        put(model, type(value).model(value) if isinstance(value, Decoded) else _built(value))
+        part = type(value).model(value) if isinstance(value, Decoded) else _built(value)
+        if made is not None:
+            made(part, name)
+        put(model, part)
 
 
 def _built(value: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import attrs
 
 from videoapi.models.base import Kept, Model
-from videoapi.models.redaction import redact
+from videoapi.models.redaction import redact, redact_within
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -51,11 +51,11 @@ class DialInSip(Model):
 
     # Source: docs/contract.md 5.5.
 
-    server_url: str | None = None
+    server_url: str | None = attrs.field(default=None, repr=redact_within)
     username: str | None = attrs.field(default=None, repr=redact)
     password: str | None = attrs.field(default=None, repr=redact)
-    sig_servers: tuple[Any, ...] | None = None
-    media_servers: tuple[Any, ...] | None = None
+    sig_servers: tuple[Any, ...] | None = attrs.field(default=None, repr=redact_within)
+    media_servers: tuple[Any, ...] | None = attrs.field(default=None, repr=redact_within)
     _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 

@@ -1,6 +1,12 @@
 """Redaction of secrets in reprs."""
 
+import re
+from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urlsplit
+
+_SECRETS: Final = frozenset({"app_key", "auth", "password", "pin", "secret", "token", "username"})
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def redact(value: object) -> str:
@@ -25,4 +31,17 @@ def redact_urls(value: object) -> str:
         return redact_url(value)
     if isinstance(value, (list, tuple)):
         return f"({', '.join(redact_urls(item) for item in value)})"
-    return repr(value)
+    return redact_within(value)
+
+
+def redact_within(value: object) -> str:
+    """Return the repr of a value whose shape is open: what is a secret by its name is redacted, and each URL."""
+    if isinstance(value, Mapping):
+        shown = (
+            f"{name!r}: {redact(item) if name in _SECRETS else redact_within(item)}" for name, item in value.items()
+        )
+        return f"{{{', '.join(shown)}}}"
+    if isinstance(value, (list, tuple)):
+        opening, closing = "()" if isinstance(value, tuple) else "[]"
+        return f"{opening}{', '.join(map(redact_within, value))}{closing}"
+    return redact_url(value) if isinstance(value, str) and _URL.match(value) else repr(value)

@@ -8,9 +8,10 @@ import attrs
 
 from videoapi.errors import ValidationError
 from videoapi.models.base import Kept, Model, hashable, plain
-from videoapi.models.redaction import redact
+from videoapi.models.redaction import redact, redact_within
 from videoapi.models.setting_parts import LiveRecording, LiveTranscription, RoleBasedRecording
 from videoapi.models.settings import EffectiveSettings, RoomSettings
+from videoapi.models.strict_json import MAX_DEPTH
 from videoapi.models.times import parse_time
 
 __all__ = [
@@ -128,8 +129,8 @@ class RoomSpec:
 
     name: str
     owner_ref: str | int | None = None
-    settings: RoomSettings | Mapping[str, Any] | None = None
-    sip: Sip | Mapping[str, Any] | bool | None = None
+    settings: RoomSettings | Mapping[str, Any] | None = attrs.field(default=None, repr=redact_within)
+    sip: Sip | Mapping[str, Any] | bool | None = attrs.field(default=None, repr=redact_within)
     data: Mapping[str, Any] | None = None
     key: Any = None
 
@@ -137,7 +138,7 @@ class RoomSpec:
         """Return the request body, without omitted fields.
 
         Raises:
-            ValidationError: If `settings` are those that the service returned.
+            ValidationError: If `settings` are those that the service returned, or a value is nested too deeply.
         """
         # Source: docs/contract.md 4.2.
         settings = self.settings
@@ -153,7 +154,8 @@ class RoomSpec:
         if self.sip is not None:
             body["sip"] = {"enabled": self.sip} if isinstance(self.sip, bool) else plain(self.sip)
         if self.data is not None:
-            body["data"] = plain(self.data)
+            # Deeper, the response would be too deep to be read: it adds two levels.
+            body["data"] = plain(self.data, MAX_DEPTH - 2)
         return body
 
     def __hash__(self) -> int:

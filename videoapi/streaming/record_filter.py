@@ -63,14 +63,14 @@ class Rows(Generic[R]):
     block: Block
     indexes: Sequence[int]
     records: Sequence[R | DecodeError]
-    raws: Sequence[Raw]
+    raws: Sequence[Raw] = attrs.field(repr=False)
     digests: Sequence[int]
     days: frozenset[date | None]
 
 
 @attrs.frozen(eq=False)
 class Batch(Generic[R]):
-    """Records to yield, and their place in the window.
+    """Records to yield, and their place in the window. The repr omits the text of rows, which may contain tokens.
 
     Args:
         window: The window.
@@ -85,7 +85,7 @@ class Batch(Generic[R]):
 
     window: Window
     records: list[R] = attrs.field(factory=list)
-    rows: Sequence[Raw] = ()
+    rows: Sequence[Raw] = attrs.field(default=(), repr=False)
     positions: Sequence[int] | None = None
     count: int = 0
     check: int = 0

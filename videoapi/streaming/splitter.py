@@ -59,7 +59,7 @@ class Block:
 
     index: int
     offset: int
-    items: Sequence[bytes | msgspec.Raw] = ()
+    items: Sequence[bytes | msgspec.Raw] = attrs.field(default=(), repr=False)
     text: bytes = attrs.field(default=b"", repr=False)
     records: list[Any] | None = None
 
