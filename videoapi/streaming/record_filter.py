@@ -126,10 +126,12 @@ class RecordFilter(Generic[R]):
         self._start: tuple[Counts, int] | None = None
         self._readings = Readings()
         self._yielded = 0
+        # The undated rows of this window: those before the cursor, and those yielded.
+        self._resumed = RowSet()
         self._undated = RowSet()
-        # The undated rows of the window before and of the day after the period, which are not yielded; None if
-        # they are unknown.
+        # Those of the window before; None if they are unknown.
         self._before: RowSet | None = None
+        # Those of the first day and of the day after the period, which are not yielded; None until requested.
         self._not_before: RowSet | None = None
         self._after: RowSet | None = None
 
@@ -148,22 +150,21 @@ class RecordFilter(Generic[R]):
             self.counts = counts.copy()
             del self.rejected[rejected:]
         else:
-            if window.index == 0:
-                self._before = RowSet()
-            else:
-                self._before = None if self._start is None else self._undated
+            self._before = RowSet() if window.index == 0 else None
+            if self._start is not None:
+                self._before = self._undated
+                self._before.update(self._resumed)
             self._window = window
             self._start = self.counts.copy(), len(self.rejected)
         self._readings = Readings(count, check)
-        self._undated = RowSet()
-        self._not_before = None if self._before is None else self._before.copy()
-        self._after = None
+        self._undated, self._resumed = RowSet(), RowSet()
+        self._not_before = self._after = None
         return before
 
     def open(self) -> None:
         """Begin to read a response of the window, the first one or another."""
         if self._readings.is_resuming:
-            self._undated = RowSet()
+            self._resumed = RowSet()
         self._readings.open()
 
     @property
@@ -189,7 +190,7 @@ class RecordFilter(Generic[R]):
         was_resuming = self._readings.is_resuming
         indexes = self._readings.unread(raws, digests)
         if was_resuming and self._day is not None:
-            self._undated.update(
+            self._resumed.update(
                 one
                 for record, one in zip(records[: len(raws) - len(indexes)], digests, strict=False)
                 if self._day_of(record) is None
@@ -205,10 +206,20 @@ class RecordFilter(Generic[R]):
         window = self._window
         if None not in rows.days or window.first is None or window.until is None:
             return []
-        needed = [window.first] if self._not_before is None else []
+        needed: list[date] = []
+        if self._not_before is None and self._may_be_before(rows):
+            needed.append(window.first)
         if self._after is None and window.last == window.end:
             needed.append(window.until)
         return [Window(window.index, day, day, day) for day in needed]
+
+    def _may_be_before(self, rows: Rows[R]) -> bool:
+        """Return whether the window before may have yielded an undated row of these."""
+        before = self._before
+        if not before:
+            return before is None
+        undated = (one for record, one in zip(rows.records, rows.digests, strict=True) if self._day_of(record) is None)
+        return any(one in before for one in undated)
 
     def undated(self, block: Block, decoded: Sequence[R | DecodeError] = ()) -> Iterable[int]:
         """Return the digests of a block's rows whose day is unknown."""
@@ -218,10 +229,12 @@ class RecordFilter(Generic[R]):
 
     def leave(self, day: Window, rows: RowSet) -> None:
         """Set the undated rows of a boundary day, which this window leaves to the others."""
-        for one in self._readings.seen:
-            rows.remove(one)
+        for one in [*self._resumed]:
+            # The earlier stream has left it.
+            if rows.remove(one):
+                self._resumed.remove(one)
         if day.first == self._window.first:
-            self._not_before = rows
+            self._not_before = rows if self._before is None else self._before.common(rows)
         else:
             self._after = rows
 

@@ -229,9 +229,9 @@ class RecordStream(Generic[R]):
                 if last is None or batch.window is not last.window:
                     earlier = len(waiting)
                 if batch.discarded is not None:
-                    self._batch, self._nth = batch, 0
                     again = batch.discarded - (len(waiting) - earlier)
                     if earlier:
+                        self._batch, self._nth = batch, 0
                         yield Page(tuple(waiting[:earlier]), self.cursor, discarded)
                         discarded = 0
                     waiting, earlier, discarded = [], 0, discarded + again

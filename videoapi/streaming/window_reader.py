@@ -178,8 +178,8 @@ class WindowReader(Generic[R]):
     async def _undated_on(self, day: Window) -> RowSet:
         """Return the undated rows of one day: none if the service's end date is exclusive."""
         request = self._query.request(day)
-        # It is opened while the window is read, so it must not wait for the permits of such streams.
-        request = attrs.evolve(request, route=attrs.evolve(request.route, short_stream=True))
+        # It is opened while the window is read, so it must not wait for the permits of streams that users hold.
+        request = attrs.evolve(request, route=attrs.evolve(request.route, inner_stream=True))
         spent = 0
         while True:
             rows = RowSet()
