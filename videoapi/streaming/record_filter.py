@@ -51,6 +51,13 @@ class Counts:
     def copy(self) -> Counts:
         return attrs.evolve(self, odd=Counter(self.odd))
 
+    def add(self, counter: str, field: str = "") -> None:
+        """Add 1 to a counter; `field` is the name of an odd field."""
+        if counter == "odd":
+            self.odd[field] += 1
+        else:
+            setattr(self, counter, getattr(self, counter) + 1)
+
 
 @attrs.frozen(eq=False)
 class Rows(Generic[R]):
@@ -80,6 +87,9 @@ class Batch(Generic[R]):
         check: The checksum of the rows before these.
         yielded: The number of records before these.
         discarded: The number of records that are yielded again from here; None if the window does not restart.
+        start: The counters at the start of the window.
+        before: The counters before the rows.
+        changes: The counters that the rows have changed, except `received`, with the index of each row.
     """
 
     window: Window
@@ -90,6 +100,19 @@ class Batch(Generic[R]):
     check: int = 0
     yielded: int = 0
     discarded: int | None = None
+    start: Counts = attrs.field(factory=Counts)
+    before: Counts = attrs.field(factory=Counts)
+    changes: Sequence[tuple[int, str, str]] = ()
+
+    def counts(self, nth: int) -> Counts:
+        """Return the counters after the nth record, counted from 1."""
+        counts = self.before.copy()
+        end = nth if self.positions is None or nth == 0 else self.positions[nth - 1] + 1
+        for position, counter, field in self.changes:
+            if position < end:
+                counts.add(counter, field)
+        counts.received += nth + counts.rejected - self.before.rejected
+        return counts
 
     def place(self, nth: int) -> tuple[int, int, int]:
         """Return the numbers of a cursor after the nth record, counted from 1."""
@@ -124,6 +147,7 @@ class RecordFilter(Generic[R]):
         self._on_rejected = on_rejected
         self._window = UNBOUNDED
         self._start: tuple[Counts, int] | None = None
+        self._changes: list[tuple[int, str, str]] = []
         self._readings = Readings()
         self._yielded = 0
         # The undated rows of this window: those before the cursor, and those yielded.
@@ -246,7 +270,9 @@ class RecordFilter(Generic[R]):
             odd: The names of the odd fields of records, by index in the block.
         """
         readings = self._readings
-        count, check, yielded = readings.count, readings.check, self._yielded
+        count, check, yielded, before = readings.count, readings.check, self._yielded, self.counts.copy()
+        changes: list[tuple[int, str, str]] = []
+        self._changes = changes
         kept: list[R] = []
         positions: list[int] | None = None
         if rows.block.records is not None and self._all_own(rows.days):
@@ -255,7 +281,7 @@ class RecordFilter(Generic[R]):
         else:
             positions = []
             for position, (record, one) in enumerate(zip(rows.records, rows.digests, strict=True)):
-                if not self._is_own(record, one):
+                if not self._is_own(record, one, position):
                     continue
                 self.counts.received += 1
                 if isinstance(record, DecodeError):
@@ -263,18 +289,39 @@ class RecordFilter(Generic[R]):
                     if self._strict:
                         break
                     continue
-                self.counts.odd.update(odd.get(rows.indexes[position], ()))
+                for field in odd.get(rows.indexes[position], ()):
+                    self._count(position, "odd", field)
                 kept.append(record)
                 positions.append(position)
         readings.add(rows.raws, rows.digests)
         self._yielded += len(kept)
-        return Batch(self._window, kept, rows.raws, positions, count, check, yielded)
+        return Batch(
+            self._window,
+            kept,
+            rows.raws,
+            positions,
+            count,
+            check,
+            yielded,
+            start=self.start,
+            before=before,
+            changes=changes,
+        )
+
+    @property
+    def start(self) -> Counts:
+        """The counters at the start of the window."""
+        return Counts() if self._start is None else self._start[0]
+
+    def _count(self, position: int, counter: str, field: str = "") -> None:
+        self.counts.add(counter, field)
+        self._changes.append((position, counter, field))
 
     def _all_own(self, days: frozenset[date | None]) -> bool:
         """Return whether all records are to be yielded: the usual case, decided by their few different days."""
         return all(day is not None and self._window.ownership(day) is Ownership.OWN for day in days)
 
-    def _is_own(self, record: R | DecodeError, one: int) -> bool:
+    def _is_own(self, record: R | DecodeError, one: int, position: int) -> bool:
         if self._day is None:
             return True
         day = self._day_of(record)
@@ -283,13 +330,15 @@ class RecordFilter(Generic[R]):
             if self._not_before is not None and self._not_before.remove(one):
                 return False
             if self._after is not None and self._after.remove(one):
-                self.counts.outside += 1
+                self._count(position, "outside")
                 return False
             self._undated.update((one,))
-            self.counts.undated += not isinstance(record, DecodeError)
+            if not isinstance(record, DecodeError):
+                self._count(position, "undated")
             return True
         place = window.ownership(day)
-        self.counts.outside += place is Ownership.OUTSIDE
+        if place is Ownership.OUTSIDE:
+            self._count(position, "outside")
         return place is Ownership.OWN
 
     def _id_of(self, record: R | DecodeError) -> str | None:
@@ -302,7 +351,7 @@ class RecordFilter(Generic[R]):
         nth, block = rows.indexes[position], rows.block
         text = bytes(rows.raws[position])[:_MAX_TEXT].decode(errors="replace")
         rejected = Rejected(self._window, block.index + nth, block.offset_of(nth), reason, text)
-        self.counts.rejected += 1
+        self._count(position, "rejected")
         if len(self.rejected) < MAX_REJECTED:
             self.rejected.append(rejected)
         self._on_rejected(rejected)

@@ -18,7 +18,7 @@ from videoapi.models.codec import RecordDecoder
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import Request
-from videoapi.streaming.record_filter import Batch, Rejected
+from videoapi.streaming.record_filter import Batch, Counts, Rejected
 from videoapi.streaming.window_reader import Query, WindowReader
 from videoapi.streaming.windows import UNBOUNDED, Cursor, Window, resume, since_of
 
@@ -93,6 +93,24 @@ class RecordStream(Generic[R]):
         if batch is None:
             return attrs.evolve(self._start, restarted=restarted)
         return Cursor(self._query.name, since_of(batch.window), *batch.place(self._nth), restarted)
+
+    def counts(self, *, without_last: bool = False) -> Counts:
+        """Return the counters of the records up to `cursor`; the properties count records that were read ahead, too.
+
+        Args:
+            without_last: Whether to leave out the last record.
+        """
+        return Counts() if self._batch is None else self._batch.counts(max(0, self._nth - without_last))
+
+    @property
+    def window_counts(self) -> Counts:
+        """The counters at the start of the window of `cursor`."""
+        return Counts() if self._batch is None else self._batch.start.copy()
+
+    @property
+    def total_counts(self) -> Counts:
+        """The counters of all records that were read."""
+        return self._walk.filter.counts.copy()
 
     @property
     def rejected(self) -> Sequence[Rejected]:

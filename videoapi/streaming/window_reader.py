@@ -136,7 +136,8 @@ class WindowReader(Generic[R]):
                     window,
                 )
                 self.restarted.append(window)
-                yield Batch(window, discarded=record_filter.begin(window))
+                discarded, start = record_filter.begin(window), record_filter.start
+                yield Batch(window, discarded=discarded, start=start, before=start)
 
     def _response(self, request: Request) -> StreamedResponse:
         query = self._query
