@@ -348,6 +348,12 @@ class ExportFile:
                 f"{self.out} is complete, and answers another question: {differs}. "
                 "To replace it, give --overwrite; or give another OUT."
             )
+        with self.out.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != found.sha256:
+                raise click.UsageError(
+                    f"{self.out} is complete, but was changed since. "
+                    "To replace it, give --overwrite; or give another OUT."
+                )
         if self._asked is None and found.first is not None:
             raise click.UsageError(
                 f"{self.out} is complete, and begins at a cursor. To replace it by all records, give --overwrite; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Final, Generic, TypeVar, cast
 
@@ -177,7 +177,7 @@ class RecordFilter(Generic[R]):
             self._before = RowSet() if window.index == 0 else None
             if self._start is not None:
                 self._before = self._undated
-                self._before.update(self._resumed)
+                self._before.merge(self._resumed)
             self._window = window
             self._start = self.counts.copy(), len(self.rejected)
         self._readings = Readings(count, check)
@@ -185,11 +185,12 @@ class RecordFilter(Generic[R]):
         self._not_before = self._after = None
         return before
 
-    def open(self) -> None:
-        """Begin to read a response of the window, the first one or another."""
+    def open(self) -> Iterator[None]:
+        """Begin to read a response of the window, the first one or another; in small steps, if many rows were read."""
         if self._readings.is_resuming:
             self._resumed = RowSet()
         self._readings.open()
+        return self._readings.prepare()
 
     @property
     def has_moved(self) -> bool:

@@ -66,6 +66,20 @@ class RowSet:
             buckets[nth].append(one)
             unsorted[nth] = False
 
+    def merge(self, other: RowSet) -> None:
+        """Add the rows of another set; a million takes milliseconds."""
+        for nth, bucket in enumerate(other._buckets):
+            if bucket:
+                self._buckets[nth].extend(bucket)
+                self._sorted[nth] = False
+
+    def sort(self) -> Iterator[None]:
+        """Sort the rows, which `remove` needs, in small steps."""
+        for nth in range(_BUCKETS):
+            if not self._sorted[nth]:
+                self._sort(nth)
+                yield
+
     def __contains__(self, one: int) -> bool:
         bucket, at = self._place(one)
         return at < len(bucket) and bucket[at] == one
@@ -88,11 +102,14 @@ class RowSet:
     def _place(self, one: int) -> tuple[array[int], int]:
         """Return the bucket of a row, sorted, and the row's index in it."""
         nth = one >> 8 & 0xFF
-        bucket = self._buckets[nth]
         if not self._sorted[nth]:
-            bucket = self._buckets[nth] = array("Q", sorted(bucket))
-            self._sorted[nth] = True
+            self._sort(nth)
+        bucket = self._buckets[nth]
         return bucket, bisect_left(bucket, one)
+
+    def _sort(self, nth: int) -> None:
+        self._buckets[nth] = array("Q", sorted(self._buckets[nth]))
+        self._sorted[nth] = True
 
 
 def have_changed(missing: RowSet, present: RowSet) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -112,7 +113,8 @@ class WindowReader(Generic[R]):
         # Attempts since the last new record, in one place: those that open a response, and those that read it.
         spent = restarts = 0
         while True:
-            record_filter.open()
+            for _ in record_filter.open():
+                await asyncio.sleep(0)
             response = self._response(_with_fewer_attempts(request, spent))
             progressed = False
             async with aclosing(self._read(response, prefetcher, later, spent)) as batches:
