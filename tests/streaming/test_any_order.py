@@ -352,3 +352,18 @@ async def test_pages_that_fail_during_a_restart_continue_after_the_last_page(
         except VideoAPIError as error:
             cursor = error.cursor
     assert [record.call_num for record in stored] == ["a", "new", "c", "d", "e"]
+
+
+async def test_records_that_fail_during_a_restart_continue_after_the_last_record(
+    service: Service, refused: Callable[[int, int], Any]
+) -> None:
+    changed = rows_of(*"abcde", b="new")
+    service.answers["/cdr/conf/c1"] = [cut_before("e", rows_of(*"abcde")), changed, refused(403, 40002), changed]
+    first = cdr(service.pipeline()).by_conference("c1")
+    with pytest.raises(VideoAPIError) as caught:
+        async for _ in first:
+            pass
+    assert first.counts().received == 0
+    again = cdr(service.pipeline()).by_conference("c1", cursor=str(caught.value.cursor))
+    yielded = [(record.call_num, again.restarted) async for record in again]
+    assert yielded == [(name, True) for name in ("a", "new", "c", "d", "e")]

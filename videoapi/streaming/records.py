@@ -79,6 +79,8 @@ class RecordStream(Generic[R]):
         # Position of the last yielded record; turned into a cursor only on access.
         self._batch: Batch[R] | None = None
         self._nth = 0
+        # The restart of a window of which no record was yielded again so far.
+        self._restart: Batch[R] | None = None
         self._began = False
         self._ended: asyncio.Event | None = None
         self._generator: weakref.ref[AsyncGeneratorType[Any, None]] | None = None
@@ -100,6 +102,8 @@ class RecordStream(Generic[R]):
         Args:
             without_last: Whether to leave out the last record.
         """
+        if self._restart is not None:
+            return self._restart.counts(0)
         return Counts() if self._batch is None else self._batch.counts(max(0, self._nth - without_last))
 
     @property
@@ -232,7 +236,11 @@ class RecordStream(Generic[R]):
     async def _records(self) -> AsyncGenerator[R, None]:
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
-                self._batch, self._nth = batch, 0
+                if batch.discarded is not None:
+                    # The cursor stays: if the stream fails now, the one that resumes there restarts the window.
+                    self._restart = batch
+                    continue
+                self._batch, self._nth, self._restart = batch, 0, None
                 for self._nth, record in enumerate(batch.records, 1):
                     yield record
 
