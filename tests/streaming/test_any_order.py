@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from videoapi.errors import ConnectionFailed, ProtocolError, ValidationError
+from videoapi.errors import ConnectionFailed, ProtocolError, ValidationError, VideoAPIError
 from videoapi.models.cdr import CallRecord
 from videoapi.protocol.outcome import BodyInterrupted
 from videoapi.resources.reports import cdr
@@ -88,8 +88,9 @@ def ledgers(draw: st.DrawFn) -> tuple[Ledger, int]:
         row["trans_date"] = times(day, draw(st.integers(0, 23)))[min(kind, 8)]
         repeats = draw(st.sampled_from([1, 1, 1, 2]))
         rows += [(day, row)] * repeats
-    # Undated rows of two windows count as one if they are the very same.
-    rows += [(day, [day]) for day in draw(st.lists(st.integers(-1, last_day + 2), max_size=3))]
+    # Rows of different days may be equal.
+    for day in draw(st.lists(st.integers(-1, last_day + 2), max_size=6)):
+        rows.append((day, draw(st.sampled_from([None, [day], {"call_num": "u", "trans_date": None}]))))
     cuts = draw(st.lists(st.floats(0, 2), max_size=6))
     return Ledger(rows, draw(st.booleans()), draw(st.integers(0, 9)), cuts), last_day
 
@@ -323,3 +324,46 @@ async def test_any_conference_number_of_the_service_can_be_requested(service: Se
 async def test_text_that_cannot_be_a_path_segment_is_rejected(service: Service, number: Any) -> None:
     with pytest.raises(ValidationError):
         cdr(service.pipeline()).by_conference(number)
+
+
+@pytest.mark.parametrize("inclusive", [True, False])
+async def test_equal_rows_without_a_day_in_different_weeks_are_different_rows(
+    service: Service, inclusive: bool
+) -> None:
+    undated = {"call_num": "u", "trans_date": None}
+    rows = [(day, row) for day in (3, 7, 10, 17, 24, 28) for row in (undated, None)]
+    service.answers = Ledger(rows, inclusive)  # type: ignore[assignment]
+    stream = period(service, 27)
+    assert len(await stream.to_list()) == stream.rejected_count == stream.undated == 5
+
+
+async def test_pages_that_fail_during_a_restart_continue_after_the_last_page(
+    service: Service, refused: Callable[[int, int], Any]
+) -> None:
+    changed = rows_of(*"abcde", b="new")
+    service.answers["/cdr/conf/c1"] = [cut_before("e", rows_of(*"abcde")), changed, refused(403, 40002), changed]
+    stored: list[CallRecord] = []
+    cursor: Any = None
+    for _ in range(2):
+        try:
+            async for page in cdr(service.pipeline()).by_conference("c1", cursor=cursor).pages(2):
+                del stored[len(stored) - page.discarded :]
+                stored += page.records
+        except VideoAPIError as error:
+            cursor = error.cursor
+    assert [record.call_num for record in stored] == ["a", "new", "c", "d", "e"]
+
+
+async def test_records_that_fail_during_a_restart_continue_after_the_last_record(
+    service: Service, refused: Callable[[int, int], Any]
+) -> None:
+    changed = rows_of(*"abcde", b="new")
+    service.answers["/cdr/conf/c1"] = [cut_before("e", rows_of(*"abcde")), changed, refused(403, 40002), changed]
+    first = cdr(service.pipeline()).by_conference("c1")
+    with pytest.raises(VideoAPIError) as caught:
+        async for _ in first:
+            pass
+    assert first.counts().received == 0
+    again = cdr(service.pipeline()).by_conference("c1", cursor=str(caught.value.cursor))
+    yielded = [(record.call_num, again.restarted) async for record in again]
+    assert yielded == [(name, True) for name in ("a", "new", "c", "d", "e")]

@@ -108,7 +108,26 @@ def test_row_set_is_a_multiset(added: list[int], removed: list[int]) -> None:
         assert rows.remove(one) is (model[one] > 0)
         model[one] -= model[one] > 0
     rows.update(added)
-    assert sorted(rows.copy()) == sorted((model + Counter(added)).elements())
+    model += Counter(added)
+    assert sorted(rows) == sorted(model.elements())
+    assert all((one in rows) is (model[one] > 0) for one in [*added, *removed])
+    other = RowSet()
+    other.update(removed)
+    assert sorted(rows.common(other)) == sorted((model & Counter(removed)).elements())
+    assert sorted(rows) == sorted(model.elements())
+
+
+def test_row_set_is_merged_and_sorted_in_steps() -> None:
+    one, two = RowSet(), RowSet()
+    one.update(range(0, 200_000, 3))
+    two.update(range(0, 200_000, 2))
+    one.merge(two)
+    assert len([*one.sort()]) == 256
+    assert sorted(one) == sorted([*range(0, 200_000, 3), *range(0, 200_000, 2)])
+    assert one.remove(6)
+    assert one.remove(6)
+    assert not one.remove(6)
+    assert not [*one.sort()]
 
 
 def test_row_set_takes_8_bytes_per_row() -> None:

@@ -414,6 +414,7 @@ async def test_record_without_a_day_is_yielded_once_and_counted(service: Service
     shared, next_day = row("u", None), [row("v", None), row("w", "2026-01-10")] if inclusive else []
     service.answers[path("2026-01-01", "2026-01-08")] = [[body([*([shared] * inclusive), row("a", "2026-01-01")])]]
     service.answers[path("2026-01-08", "2026-01-10")] = [[body([shared, row("c", "2026-01-09"), *next_day])]]
+    service.answers[path("2026-01-08", "2026-01-08")] = [[body([shared] * inclusive)]]
     service.answers[path("2026-01-10", "2026-01-10")] = [[body(next_day)]]
     stream = cdr(service.pipeline()).by_period("2026-01-01", "2026-01-09")
     assert sorted(map(str, await ids(stream))) == ["a", "c", "u"]

@@ -13,14 +13,15 @@ import click
 
 from videoapi.cli import exit_codes
 from videoapi.cli.csv_rows import EXTRA, Table, csv_line
-from videoapi.cli.export_file import ExportFile
+from videoapi.cli.export_file import RESTARTED, ExportFile
 from videoapi.cli.progress import Show, display
 from videoapi.cli.terminal import for_people, print_command, print_status
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.streaming import RecordStream
-from videoapi.streaming.windows import Window, since_of
+from videoapi.streaming.record_filter import Counts
+from videoapi.streaming.windows import since_of
 
 R = TypeVar("R", bound=CallRecord | Archive)
 
@@ -132,7 +133,7 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
                 raise
             except BaseException as error:
                 writer.stop()
-                if isinstance(error, VideoAPIError) and job.strict and file.state.rejected:
+                if isinstance(error, VideoAPIError) and job.strict and (stream.rejected_count or writer.refused):
                     print_status(for_people(error))
                     return exit_codes.REJECTED
                 raise
@@ -160,9 +161,10 @@ class ExportWriter:
         self._stream = stream
         self._file = file
         self._restarts = 0
-        self._listed = 0
-        self._unlisted = 0
-        self._earlier = dict(file.state.counts)
+        # Whether the last record of the stream is not in the file.
+        self._in_hand = False
+        self.refused = False
+        """Whether a record could not be written, and the export is strict."""
 
     async def write(self) -> None:
         """Write all rows.
@@ -176,26 +178,31 @@ class ExportWriter:
                 async for record in stream:
                     self._write(record, show)
         self._restart()
-        self._collect()
+        self._collect(self._stream.total_counts)
 
     def _write(self, record: Any, show: Show) -> None:
         file = self._file
         self._restart()
+        self._in_hand = True
         position = self._stream.cursor
+        if position.since != file.since:
+            self._collect(self._stream.window_counts)
+            file.enter(position)
         try:
             line = self._line_of(record)
         except Exception as error:
             # Whatever is wrong with one record must not cost the others.
             row = _unwritable(record, position.since, error)
             if self._job.strict:
-                file.reject(row)
+                self.refused = True
                 raise ProtocolError(f"A record cannot be written: {row['reason']}. ID: {row['id']}") from None
             file.skip(row, position)
         else:
             file.add(line, position)
+        self._in_hand = False
         show(file.state.records)
         if file.is_due:
-            self._collect()
+            self._collect(self._stream.counts())
             file.save()
 
     def stop(self) -> None:
@@ -203,7 +210,7 @@ class ExportWriter:
         file = self._file
         try:
             self._restart()
-            self._collect()
+            self._collect(self._stream.counts(without_last=self._in_hand))
             if not (file.state.records or file.state.rejected):
                 return
             file.save()
@@ -218,27 +225,17 @@ class ExportWriter:
 
     def _restart(self) -> None:
         """Discard the rows of windows that the stream yields again."""
-        windows: Sequence[Window] = getattr(self._stream, "restarted_windows", ())
+        windows = self._stream.restarted_windows
         for window in windows[self._restarts :]:
+            self._restarts += 1
             self._file.restart(since_of(window))
-        self._restarts = len(windows)
 
-    def _collect(self) -> None:
+    def _collect(self, counts: Counts) -> None:
         """Take over what the stream counts besides its records."""
-        file, stream = self._file, self._stream
-        if stream.rejected_count > self._listed + self._unlisted:
-            rejected = stream.rejected
-            for one in rejected[self._listed :]:
-                file.reject(_unreadable(one))
-            self._listed = len(rejected)
-            file.reject_unlisted(stream.rejected_count - self._listed - self._unlisted)
-            self._unlisted = stream.rejected_count - self._listed
-        odd = {f"odd {name}": count for name, count in getattr(stream, "odd", {}).items()}
-        counts = {"outside": stream.outside, "undated": getattr(stream, "undated", 0), **odd}
-        counts["restarted"] = self._restarts
-        file.state.counts = {
-            name: self._earlier.get(name, 0) + counts.get(name, 0) for name in {**self._earlier, **counts}
-        }
+        odd = {f"odd {name}": count for name, count in counts.odd.items()}
+        others = {"outside": counts.outside, "undated": counts.undated, **odd, RESTARTED: self._restarts}
+        rejected = self._stream.rejected[: counts.rejected]
+        self._file.count(counts.rejected, [_unreadable(one) for one in rejected], others)
 
 
 def _unreadable(rejected: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -23,6 +23,9 @@ SAVE_EVERY: Final = 3.0
 """Seconds between two writes of the state, unless they take long."""
 MAX_REJECTED: Final = 1_000
 """How many rejected records are listed."""
+
+RESTARTED: Final = "restarted"
+"""The count of restarts, which stays when a window restarts."""
 
 _STATE: Final = ".state"
 _REJECTED: Final = ".rejected.jsonl"
@@ -41,6 +44,10 @@ class Position(Protocol):
         """The window."""
         ...
 
+    def at_start(self) -> Position:
+        """Return the cursor at the start of the window."""
+        ...
+
 
 @attrs.frozen(kw_only=True)
 class WindowStart:
@@ -48,11 +55,11 @@ class WindowStart:
 
     Args:
         since: The window, as in a cursor.
-        cursor: The cursor just before its first row.
+        cursor: The cursor at its start.
         records: The number of rows before it.
         size: The number of bytes before it.
         rejected: The number of records rejected before it.
-        listed: How many of these are listed.
+        counts: Other counts before it.
     """
 
     since: str
@@ -60,7 +67,7 @@ class WindowStart:
     records: int
     size: int
     rejected: int
-    listed: int
+    counts: dict[str, int]
 
 
 @attrs.define(kw_only=True)
@@ -155,7 +162,9 @@ class ExportFile:
         self._digests: dict[str, Any] = {}
         self._position: Position | None = None
         self._inherited: set[str] = set()
-        self._known: set[tuple[Any, ...]] = set()
+        # What earlier processes have counted, and the records that this one could not write.
+        self._earlier = attrs.evolve(self.state)
+        self._unwritten: list[dict[str, Any]] = []
         self._has_state = False
         self._next_save = clock() + SAVE_EVERY
 
@@ -208,12 +217,15 @@ class ExportFile:
         state.windows = [window for window in state.windows if window.since < since]
         state.records, state.size, state.cursor = first.records, first.size, first.cursor
         self._position = None
+        self._unwritten = _before(since, self._unwritten)
         if first.since in self._inherited:
-            # This process has not seen the records that were rejected there, and rejects them again.
-            state.rejected = first.rejected
-            self._known -= {_key(row) for row in state.rows[first.listed :]}
-            del state.rows[first.listed :]
+            # This process counts the window from its start.
+            earlier = self._earlier
+            again = earlier.counts.get(RESTARTED, 0)
+            earlier.rejected, earlier.counts = first.rejected, {**first.counts, RESTARTED: again}
+            earlier.rows = _before(since, earlier.rows)
             self._inherited -= {window.since for window in later}
+        state.rejected, state.counts, state.rows = first.rejected, dict(first.counts), _before(since, state.rows)
         self._digest = self._digests[first.since].copy()
         self._buffer.clear()
         # In this order: a state never describes more than there is.
@@ -221,9 +233,30 @@ class ExportFile:
         self._write_state()
         self._part.truncate(first.size)
 
+    @property
+    def since(self) -> str | None:
+        """The window of the last row."""
+        return self.state.windows[-1].since if self.state.windows else None
+
+    def enter(self, position: Position) -> None:
+        """Begin the window of a position; `count` first what precedes it."""
+        self._flush()
+        state = self.state
+        state.windows.append(
+            WindowStart(
+                since=position.since,
+                cursor=str(position.at_start()),
+                records=state.records,
+                size=state.size,
+                rejected=state.rejected,
+                counts=dict(state.counts),
+            )
+        )
+        self._digests[position.since] = self._digest.copy()
+
     def add(self, line: bytes, position: Position) -> None:
         """Append a row; `position` is the cursor just past it."""
-        self._enter(position)
+        self._position = position
         self._buffer += line
         self.state.records += 1
         if len(self._buffer) >= _BLOCK:
@@ -231,20 +264,16 @@ class ExportFile:
 
     def skip(self, row: dict[str, Any], position: Position) -> None:
         """Reject a record that cannot be written; `position` is the cursor just past it."""
-        self._enter(position)
-        self._list(row)
+        self._position = position
+        self._unwritten.append(row)
 
-    def reject(self, row: dict[str, Any]) -> None:
-        """Note a record that could not be read, once."""
-        key = _key(row)
-        if key in self._known:
-            self._known.discard(key)
-            return
-        self._list(row)
-
-    def reject_unlisted(self, number: int) -> None:
-        """Count rejected records whose place is not known."""
-        self.state.rejected += number
+    def count(self, rejected: int, rows: Sequence[dict[str, Any]], counts: Mapping[str, int]) -> None:
+        """Set what this process has counted so far: the rejected records, the first of them, and other counts."""
+        state, earlier, unwritten = self.state, self._earlier, self._unwritten
+        state.rejected = earlier.rejected + rejected + len(unwritten)
+        state.rows = [*earlier.rows, *rows, *unwritten][:MAX_REJECTED]
+        names = {**earlier.counts, **counts}
+        state.counts = {name: earlier.counts.get(name, 0) + counts.get(name, 0) for name in names}
 
     @property
     def is_due(self) -> bool:
@@ -319,6 +348,12 @@ class ExportFile:
                 f"{self.out} is complete, and answers another question: {differs}. "
                 "To replace it, give --overwrite; or give another OUT."
             )
+        with self.out.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != found.sha256:
+                raise click.UsageError(
+                    f"{self.out} is complete, but was changed since. "
+                    "To replace it, give --overwrite; or give another OUT."
+                )
         if self._asked is None and found.first is not None:
             raise click.UsageError(
                 f"{self.out} is complete, and begins at a cursor. To replace it by all records, give --overwrite; "
@@ -365,7 +400,7 @@ class ExportFile:
         self.continued = self.saved = found.records
         self._has_state = True
         self._inherited = {window.since for window in found.windows}
-        self._known = {_key(row) for row in found.rows}
+        self._earlier = attrs.evolve(found)
         # After a crash, rows may follow that the state does not know of. They come again.
         self._part.truncate(found.size)
         if not found.size:
@@ -391,34 +426,11 @@ class ExportFile:
                 self._digests[since] = self._digest.copy()
         return self._digest.hexdigest() == found.sha256
 
-    def _enter(self, position: Position) -> None:
-        """Note the start of a window; called before each of its rows."""
-        state = self.state
-        if not state.windows or state.windows[-1].since != position.since:
-            self._flush()
-            state.windows.append(
-                WindowStart(
-                    since=position.since,
-                    cursor=self._cursor(),
-                    records=state.records,
-                    size=state.size,
-                    rejected=state.rejected,
-                    listed=len(state.rows),
-                )
-            )
-            self._digests[position.since] = self._digest.copy()
-        self._position = position
-
     def _cursor(self) -> str:
         # As text only on demand: a cursor changes with each row.
         if self._position is not None:
             self.state.cursor = str(self._position)
         return self.state.cursor
-
-    def _list(self, row: dict[str, Any]) -> None:
-        self.state.rejected += 1
-        if len(self.state.rows) < MAX_REJECTED:
-            self.state.rows.append(row)
 
     def _flush(self) -> None:
         if not self._buffer:
@@ -450,5 +462,6 @@ def _cursors(found: ExportState) -> set[str | None]:
     return {found.cursor, found.first, *found.given}
 
 
-def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row.get(name) for name in ("window", "index", "offset", "id"))
+def _before(since: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of the windows before one."""
+    return [row for row in rows if str(row.get("window", "")) < since]

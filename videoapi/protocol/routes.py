@@ -67,6 +67,8 @@ class Route:
     """Whether only a white-label has it: a 2xx without an error code is a success, whatever its body."""
     short_stream: bool = False
     """Whether its stream is short and likely to be opened while another one is read."""
+    inner_stream: bool = False
+    """Whether its stream is opened by another stream, and closed before that one yields its next record."""
     timeout: float = attrs.field(
         init=False, default=attrs.Factory(lambda route: _timeout_of(route.operation), takes_self=True)
     )

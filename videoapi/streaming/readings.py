@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import compress
 
 from videoapi.streaming.row_set import Raw, RowSet, checksums, have_changed
@@ -37,8 +37,13 @@ class Readings:
             self.seen = RowSet()
         elif self.count:
             if self._missing is not None:
-                self.seen.update(self._missing)
+                self.seen.merge(self._missing)
             self._missing, self.seen = self.seen, RowSet()
+
+    def prepare(self) -> Iterator[None]:
+        """Prepare to look for the rows of earlier responses, in small steps."""
+        if self._missing is not None:
+            yield from self._missing.sort()
 
     @property
     def is_resuming(self) -> bool:

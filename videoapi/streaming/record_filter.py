@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from typing import Final, Generic, TypeVar, cast
@@ -52,6 +52,13 @@ class Counts:
     def copy(self) -> Counts:
         return attrs.evolve(self, odd=Counter(self.odd))
 
+    def add(self, counter: str, field: str = "") -> None:
+        """Add 1 to a counter; `field` is the name of an odd field."""
+        if counter == "odd":
+            self.odd[field] += 1
+        else:
+            setattr(self, counter, getattr(self, counter) + 1)
+
 
 @attrs.frozen(eq=False)
 class Rows(Generic[R]):
@@ -81,6 +88,9 @@ class Batch(Generic[R]):
         check: The checksum of the rows before these.
         yielded: The number of records before these.
         discarded: The number of records that are yielded again from here; None if the window does not restart.
+        start: The counters at the start of the window.
+        before: The counters before the rows.
+        changes: The counters that the rows have changed, except `received`, with the index of each row.
     """
 
     window: Window
@@ -91,6 +101,19 @@ class Batch(Generic[R]):
     check: int = 0
     yielded: int = 0
     discarded: int | None = None
+    start: Counts = attrs.field(factory=Counts)
+    before: Counts = attrs.field(factory=Counts)
+    changes: Sequence[tuple[int, str, str]] = ()
+
+    def counts(self, nth: int) -> Counts:
+        """Return the counters after the nth record, counted from 1."""
+        counts = self.before.copy()
+        end = nth if self.positions is None or nth == 0 else self.positions[nth - 1] + 1
+        for position, counter, field in self.changes:
+            if position < end:
+                counts.add(counter, field)
+        counts.received += nth + counts.rejected - self.before.rejected
+        return counts
 
     def place(self, nth: int) -> tuple[int, int, int]:
         """Return the numbers of a cursor after the nth record, counted from 1."""
@@ -130,12 +153,15 @@ class RecordFilter(Generic[R]):
         self._on_rejected = on_rejected
         self._window = UNBOUNDED
         self._start: tuple[Counts, int] | None = None
+        self._changes: list[tuple[int, str, str]] = []
         self._readings = Readings()
         self._yielded = 0
+        # The undated rows of this window: those before the cursor, and those yielded.
+        self._resumed = RowSet()
         self._undated = RowSet()
-        # The undated rows of the window before and of the day after the period, which are not yielded; None if
-        # they are unknown.
+        # Those of the window before; None if they are unknown.
         self._before: RowSet | None = None
+        # Those of the first day and of the day after the period, which are not yielded; None until requested.
         self._not_before: RowSet | None = None
         self._after: RowSet | None = None
 
@@ -154,23 +180,23 @@ class RecordFilter(Generic[R]):
             self.counts = counts.copy()
             del self.rejected[rejected:]
         else:
-            if window.index == 0:
-                self._before = RowSet()
-            else:
-                self._before = None if self._start is None else self._undated
+            self._before = RowSet() if window.index == 0 else None
+            if self._start is not None:
+                self._before = self._undated
+                self._before.merge(self._resumed)
             self._window = window
             self._start = self.counts.copy(), len(self.rejected)
         self._readings = Readings(count, check)
-        self._undated = RowSet()
-        self._not_before = None if self._before is None else self._before.copy()
-        self._after = None
+        self._undated, self._resumed = RowSet(), RowSet()
+        self._not_before = self._after = None
         return before
 
-    def open(self) -> None:
-        """Begin to read a response of the window, the first one or another."""
+    def open(self) -> Iterator[None]:
+        """Begin to read a response of the window, the first one or another; in small steps, if many rows were read."""
         if self._readings.is_resuming:
-            self._undated = RowSet()
+            self._resumed = RowSet()
         self._readings.open()
+        return self._readings.prepare()
 
     @property
     def has_moved(self) -> bool:
@@ -195,7 +221,7 @@ class RecordFilter(Generic[R]):
         was_resuming = self._readings.is_resuming
         indexes = self._readings.unread(raws, digests)
         if was_resuming and self._day is not None:
-            self._undated.update(
+            self._resumed.update(
                 one
                 for record, one in zip(records[: len(raws) - len(indexes)], digests, strict=False)
                 if self._day_of(record) is None
@@ -211,10 +237,20 @@ class RecordFilter(Generic[R]):
         window = self._window
         if None not in rows.days or window.first is None or window.until is None:
             return []
-        needed = [window.first] if self._not_before is None else []
+        needed: list[date] = []
+        if self._not_before is None and self._may_be_before(rows):
+            needed.append(window.first)
         if self._after is None and window.last == window.end:
             needed.append(window.until)
         return [Window(window.index, day, day, day) for day in needed]
+
+    def _may_be_before(self, rows: Rows[R]) -> bool:
+        """Return whether the window before may have yielded an undated row of these."""
+        before = self._before
+        if not before:
+            return before is None
+        undated = (one for record, one in zip(rows.records, rows.digests, strict=True) if self._day_of(record) is None)
+        return any(one in before for one in undated)
 
     def undated(self, block: Block, decoded: Sequence[R | DecodeError] = ()) -> Iterable[int]:
         """Return the digests of a block's rows whose day is unknown."""
@@ -224,10 +260,12 @@ class RecordFilter(Generic[R]):
 
     def leave(self, day: Window, rows: RowSet) -> None:
         """Set the undated rows of a boundary day, which this window leaves to the others."""
-        for one in self._readings.seen:
-            rows.remove(one)
+        for one in [*self._resumed]:
+            # The earlier stream has left it.
+            if rows.remove(one):
+                self._resumed.remove(one)
         if day.first == self._window.first:
-            self._not_before = rows
+            self._not_before = rows if self._before is None else self._before.common(rows)
         else:
             self._after = rows
 
@@ -239,7 +277,9 @@ class RecordFilter(Generic[R]):
             odd: The names of the odd fields of records, by index in the block.
         """
         readings = self._readings
-        count, check, yielded = readings.count, readings.check, self._yielded
+        count, check, yielded, before = readings.count, readings.check, self._yielded, self.counts.copy()
+        changes: list[tuple[int, str, str]] = []
+        self._changes = changes
         kept: list[R] = []
         positions: list[int] | None = None
         if rows.block.records is not None and self._all_own(rows.days):
@@ -248,7 +288,7 @@ class RecordFilter(Generic[R]):
         else:
             positions = []
             for position, (record, one) in enumerate(zip(rows.records, rows.digests, strict=True)):
-                if not self._is_own(record, one):
+                if not self._is_own(record, one, position):
                     continue
                 self.counts.received += 1
                 if isinstance(record, DecodeError):
@@ -256,18 +296,39 @@ class RecordFilter(Generic[R]):
                     if self._strict:
                         break
                     continue
-                self.counts.odd.update(odd.get(rows.indexes[position], ()))
+                for field in odd.get(rows.indexes[position], ()):
+                    self._count(position, "odd", field)
                 kept.append(record)
                 positions.append(position)
         readings.add(rows.raws, rows.digests)
         self._yielded += len(kept)
-        return Batch(self._window, kept, rows.raws, positions, count, check, yielded)
+        return Batch(
+            self._window,
+            kept,
+            rows.raws,
+            positions,
+            count,
+            check,
+            yielded,
+            start=self.start,
+            before=before,
+            changes=changes,
+        )
+
+    @property
+    def start(self) -> Counts:
+        """The counters at the start of the window."""
+        return Counts() if self._start is None else self._start[0]
+
+    def _count(self, position: int, counter: str, field: str = "") -> None:
+        self.counts.add(counter, field)
+        self._changes.append((position, counter, field))
 
     def _all_own(self, days: frozenset[date | None]) -> bool:
         """Return whether all records are to be yielded: the usual case, decided by their few different days."""
         return all(day is not None and self._window.ownership(day) is Ownership.OWN for day in days)
 
-    def _is_own(self, record: R | DecodeError, one: int) -> bool:
+    def _is_own(self, record: R | DecodeError, one: int, position: int) -> bool:
         if self._day is None:
             return True
         day = self._day_of(record)
@@ -276,13 +337,15 @@ class RecordFilter(Generic[R]):
             if self._not_before is not None and self._not_before.remove(one):
                 return False
             if self._after is not None and self._after.remove(one):
-                self.counts.outside += 1
+                self._count(position, "outside")
                 return False
             self._undated.update((one,))
-            self.counts.undated += not isinstance(record, DecodeError)
+            if not isinstance(record, DecodeError):
+                self._count(position, "undated")
             return True
         place = window.ownership(day)
-        self.counts.outside += place is Ownership.OUTSIDE
+        if place is Ownership.OUTSIDE:
+            self._count(position, "outside")
         return place is Ownership.OWN
 
     def _id_of(self, record: R | DecodeError) -> str | None:
@@ -295,7 +358,7 @@ class RecordFilter(Generic[R]):
         nth, block = rows.indexes[position], rows.block
         text = bytes(rows.raws[position])[:_MAX_TEXT].decode(errors="replace")
         rejected = Rejected(self._window, block.index + nth, block.offset_of(nth), reason, text)
-        self.counts.rejected += 1
+        self._count(position, "rejected")
         if len(self.rejected) < MAX_REJECTED:
             self.rejected.append(rejected)
         self._on_rejected(rejected)

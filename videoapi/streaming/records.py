@@ -18,7 +18,7 @@ from videoapi.models.codec import RecordDecoder
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import Request
-from videoapi.streaming.record_filter import Batch, Rejected
+from videoapi.streaming.record_filter import Batch, Counts, Rejected
 from videoapi.streaming.window_reader import Query, WindowReader
 from videoapi.streaming.windows import UNBOUNDED, Cursor, Window, resume, since_of
 
@@ -79,6 +79,8 @@ class RecordStream(Generic[R]):
         # Position of the last yielded record; turned into a cursor only on access.
         self._batch: Batch[R] | None = None
         self._nth = 0
+        # The restart of a window of which no record was yielded again so far.
+        self._restart: Batch[R] | None = None
         self._began = False
         self._ended: asyncio.Event | None = None
         self._generator: weakref.ref[AsyncGeneratorType[Any, None]] | None = None
@@ -93,6 +95,26 @@ class RecordStream(Generic[R]):
         if batch is None:
             return attrs.evolve(self._start, restarted=restarted)
         return Cursor(self._query.name, since_of(batch.window), *batch.place(self._nth), restarted)
+
+    def counts(self, *, without_last: bool = False) -> Counts:
+        """Return the counters of the records up to `cursor`; the properties count records that were read ahead, too.
+
+        Args:
+            without_last: Whether to leave out the last record.
+        """
+        if self._restart is not None:
+            return self._restart.counts(0)
+        return Counts() if self._batch is None else self._batch.counts(max(0, self._nth - without_last))
+
+    @property
+    def window_counts(self) -> Counts:
+        """The counters at the start of the window of `cursor`."""
+        return Counts() if self._batch is None else self._batch.start.copy()
+
+    @property
+    def total_counts(self) -> Counts:
+        """The counters of all records that were read."""
+        return self._walk.filter.counts.copy()
 
     @property
     def rejected(self) -> Sequence[Rejected]:
@@ -214,7 +236,11 @@ class RecordStream(Generic[R]):
     async def _records(self) -> AsyncGenerator[R, None]:
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
-                self._batch, self._nth = batch, 0
+                if batch.discarded is not None:
+                    # The cursor stays: if the stream fails now, the one that resumes there restarts the window.
+                    self._restart = batch
+                    continue
+                self._batch, self._nth, self._restart = batch, 0, None
                 for self._nth, record in enumerate(batch.records, 1):
                     yield record
 
@@ -229,9 +255,9 @@ class RecordStream(Generic[R]):
                 if last is None or batch.window is not last.window:
                     earlier = len(waiting)
                 if batch.discarded is not None:
-                    self._batch, self._nth = batch, 0
                     again = batch.discarded - (len(waiting) - earlier)
                     if earlier:
+                        self._batch, self._nth = batch, 0
                         yield Page(tuple(waiting[:earlier]), self.cursor, discarded)
                         discarded = 0
                     waiting, earlier, discarded = [], 0, discarded + again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -112,7 +113,8 @@ class WindowReader(Generic[R]):
         # Attempts since the last new record, in one place: those that open a response, and those that read it.
         spent = restarts = 0
         while True:
-            record_filter.open()
+            for _ in record_filter.open():
+                await asyncio.sleep(0)
             response = self._response(_with_fewer_attempts(request, spent))
             progressed = False
             async with aclosing(self._read(response, prefetcher, later, spent)) as batches:
@@ -136,7 +138,8 @@ class WindowReader(Generic[R]):
                     window,
                 )
                 self.restarted.append(window)
-                yield Batch(window, discarded=record_filter.begin(window))
+                discarded, start = record_filter.begin(window), record_filter.start
+                yield Batch(window, discarded=discarded, start=start, before=start)
 
     def _response(self, request: Request) -> StreamedResponse:
         query = self._query
@@ -178,8 +181,8 @@ class WindowReader(Generic[R]):
     async def _undated_on(self, day: Window) -> RowSet:
         """Return the undated rows of one day: none if the service's end date is exclusive."""
         request = self._query.request(day)
-        # It is opened while the window is read, so it must not wait for the permits of such streams.
-        request = attrs.evolve(request, route=attrs.evolve(request.route, short_stream=True))
+        # It is opened while the window is read, so it must not wait for the permits of streams that users hold.
+        request = attrs.evolve(request, route=attrs.evolve(request.route, inner_stream=True))
         spent = 0
         while True:
             rows = RowSet()

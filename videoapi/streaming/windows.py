@@ -118,6 +118,10 @@ class Cursor:
     yielded: int = 0
     restarted: bool = attrs.field(default=False, eq=False)
 
+    def at_start(self) -> Cursor:
+        """Return the cursor at the start of its window."""
+        return Cursor(self.query, self.since)
+
     def __str__(self) -> str:
         place = [_VERSION, self.query, self.since, self.count, self.check, self.yielded]
         packed = json.dumps(place, separators=(",", ":"), ensure_ascii=True).encode()

@@ -69,9 +69,11 @@ class Transport:
         return self.pool.api()
 
     def permits_for(self, request: Request) -> Permits:
-        """Return the permits for a request. Short streams have their own, so one can open while a long one is read."""
+        """Return the permits for a request. Streams that are opened while another one is read have their own."""
         if not request.stream:
             return self.pool.permits
+        if request.route.inner_stream:
+            return self.pool.inner_stream_permits
         return self.pool.short_stream_permits if request.route.short_stream else self.pool.stream_permits
 
     async def send(self, request: Request, attempt: Attempt) -> Outcome:

@@ -95,6 +95,7 @@ class ConnectionPool:
         self.permits: Permits
         self.stream_permits: Permits
         self.short_stream_permits: Permits
+        self.inner_stream_permits: Permits
         self.file_permits: Permits
         self.prefetchers: list[Prefetches] = []
         """What holds responses opened in advance; they are given up, newest first, if a stream needs a permit now."""
@@ -141,7 +142,7 @@ class ConnectionPool:
         if self._closed:
             raise ConfigurationError(_CLOSED)
         if self._api is None:
-            self.connector = Connector(**self._pool(self.max_connections + 2 * self.max_streams))
+            self.connector = Connector(**self._pool(self.max_connections + 3 * self.max_streams))
             self._api = self._open(self.connector, auto_decompress=True)
         return self._api
 
@@ -226,6 +227,7 @@ class ConnectionPool:
             self.permits = Permits(self.max_connections)
             self.stream_permits = Permits(self.max_streams, self._give_up_prefetched)
             self.short_stream_permits = Permits(self.max_streams)
+            self.inner_stream_permits = Permits(self.max_streams)
             # Separate, so that a download started inside `async for` over an archive finds a free one.
             self.file_permits = Permits(self.max_streams)
         elif self._loop is not loop:
