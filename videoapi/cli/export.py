@@ -270,7 +270,9 @@ def _tell_continued(job: ExportOptions, file: ExportFile) -> None:
 def _tell_disk(job: ExportOptions, file: ExportFile, error: OSError) -> None:
     """Print what is left after an error of the disk."""
     print_status(f"Cannot write {error.filename or file.part}: {error.strerror or type(error).__name__}")
-    print_status(f"{file.saved:,} records are saved in {file.part}. Free some space, and repeat the command to continue:")
+    print_status(
+        f"{file.saved:,} records are saved in {file.part}. Free some space, and repeat the command to continue:"
+    )
     print_command(job.again)
 
 
