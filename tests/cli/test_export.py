@@ -241,6 +241,35 @@ def test_file_of_another_question_is_not_taken_for_complete(cli: Cli, folder: Pa
     assert (folder / "out.jsonl").stat().st_size < len(before)
 
 
+def test_complete_file_that_an_interrupted_overwrite_is_about_to_replace_is_named_as_such(
+    cli: Cli, sandbox: Sandbox, folder: Path
+) -> None:
+    assert cli("cdr", "export", FIRST, LAST, "out.jsonl", "--quiet").exit_code == 0
+    interrupted(cli, sandbox, "out.jsonl", "--overwrite")
+    before = (folder / "out.jsonl").read_bytes()
+    result = cli("cdr", "export", FIRST, LAST, "out.jsonl")
+    assert result.exit_code == 2
+    assert "out.jsonl.part was begun to replace it" in result.stderr
+    assert (folder / "out.jsonl").read_bytes() == before
+    assert "Continuing after" in cli("cdr", "export", FIRST, LAST, "out.jsonl", "--overwrite").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("2026-13-01", LAST, "out.csv"), "FROM is not a day"),
+        ((FIRST, "yesterday", "out.csv"), "TO is not a day"),
+        ((FIRST, LAST, "out.csv", "--cursor", "nonsense"), "--cursor: not a cursor"),
+        ((FIRST, LAST, "out.csv", "--room", "no id"), "Not a room ID"),
+    ],
+)
+def test_errors_name_what_was_typed(cli: Cli, folder: Path, arguments: tuple[object, ...], names: str) -> None:
+    result = cli("cdr", "export", *arguments)
+    assert result.exit_code == 2
+    assert names in result.stderr
+    assert "page.cursor" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("other", "names"),
     [
@@ -469,6 +498,20 @@ def test_missing_file_does_not_stop_the_other_downloads(cli: Cli, sandbox: Sandb
     report = json.loads(result.stdout)
     assert report["failed"] == 1
     assert report["downloaded"] == sandbox.history.archives(LAST, LAST) - 1
+
+
+def test_period_without_files_is_reported_as_such(cli: Cli, folder: Path) -> None:
+    result = cli("archives", "download", "2020-01-01", "2020-01-02", "files")
+    assert result.exit_code == 0
+    assert "No files in this period." in result.stderr
+
+
+def test_failures_that_are_not_shown_are_mentioned(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    sandbox.fault("files.get", "status", times=None, status=404)
+    result = cli("archives", "download", LAST, LAST, "files")
+    assert result.exit_code == 1
+    assert result.stderr.count("has expired or never existed") == 5
+    assert "Only the first 5 failures are shown." in result.stderr
 
 
 def test_wrong_recording_credentials_are_not_printed(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,7 +184,7 @@ def test_year_is_exported_in_spite_of_kills_a_full_disk_and_cut_bodies(
         runs.append(Run(result, every=0.05, most=most))
         code, _, err = runs[-1].wait()
         assert code == 1, err
-        assert "To continue, once the disk takes more" in err
+        assert "Free some space, and repeat the command to continue" in err
         assert not result.exists()
         grow()
         runs.append(Run(result, every=0.05))

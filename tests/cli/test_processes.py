@@ -154,6 +154,60 @@ def test_progress_is_a_bar_on_a_terminal(folder: Path) -> None:
     assert "20 created" in shown
 
 
+@pytest.mark.usefixtures("environment")
+def test_messages_are_not_written_into_the_line_of_the_bar(sandbox: Sandbox, folder: Path) -> None:
+    sandbox.fault("files.get", "status", status=404)
+    controller, terminal = pty.openpty()
+    try:
+        subprocess.run(
+            [*COMMAND, "archives", "download", str(LAST), str(LAST), "files", "--kind", "metadata"],
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+            check=False,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        )
+        shown = os.read(controller, 100_000).decode()
+    finally:
+        os.close(controller)
+        os.close(terminal)
+    # Each begins a line: the one above the bar, the other one below its last frame.
+    assert "metadata of " in shown
+    assert "\x1b[0mmetadata of " not in shown
+    assert re.search(r"\n(?:\x1b\[\?25h)?\d+ failed, .* files\r?\n$", shown)
+
+
+@pytest.mark.usefixtures("environment")
+def test_interrupted_download_says_how_to_continue(begin: Begin, sandbox: Sandbox, folder: Path) -> None:
+    sandbox.fault("files.get", "hang", times=None)
+    process = begin("archives", "download", LAST, LAST, "files")
+    wait_until(lambda: sandbox.ledger.requests("files.get") > 1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Interrupted. To continue, repeat the command." in stderr
+
+
+def test_sandbox_may_live_on_another_day(begin: Begin, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    process = begin("sandbox", "--port", 0, "--seed", 1, "--calls", 400, "--today", "2026-01-31")
+    try:
+        assert process.stdout is not None
+        for _ in range(5):
+            name, _, value = process.stdout.readline().strip().removeprefix("export ").partition("=")
+            monkeypatch.setenv(name, value)
+        for command in (["cdr", "export"], ["archives", "download"]):
+            period = ["2026-01-01", "2026-01-31"] if command[0] == "cdr" else ["2026-01-30", "2026-01-31"]
+            done = subprocess.run(
+                [*COMMAND, *command, *period, "january.csv" if command[0] == "cdr" else "files"],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert "400 records" in done.stderr if command[0] == "cdr" else " downloaded" in done.stderr
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
 def test_sandbox_prints_the_client_environment_and_exits_with_0(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     process = begin("sandbox", "--port", 0, "--seed", 5, "--rooms", 3, "--switch", "create_status=201")
     try:

@@ -74,7 +74,8 @@ def parsed(path: Path, program: Program | None = None) -> Document:
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    service = Sandbox(seed=1, calls=400, today=date(2026, 1, 31), clock=lambda: NOW, file_size=200_000)
+    # As of `videoapi sandbox --seed 1 --calls 400 --today 2026-01-31`, which the pages name.
+    service = Sandbox(seed="1", calls=400, today=date(2026, 1, 31), clock=lambda: NOW, file_size=200_000)
     with service.in_thread() as running:
         for name in [name for name in os.environ if name.startswith("VIDEOAPI_")]:
             monkeypatch.delenv(name)
@@ -140,6 +141,14 @@ def test_minutes_of_all_documents_agree(
     with open("calls.csv", encoding="utf-8", newline="") as file:
         written = math.fsum(float(row["minutes"]) for row in csv.DictReader(file))
     assert written == pytest.approx(minutes, abs=0.05 * len(rows))  # each is rounded to a tenth
+
+
+def test_page_shows_the_figures_that_its_program_prints(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "explanation" / "which-field.md"
+    run_document(page, tmp_path)
+    assert f"```text\n{capsys.readouterr().out.strip()}\n```" in page.read_text(encoding="utf-8")
 
 
 def test_session_minutes_of_the_page_count_each_session_once(sandbox: Sandbox, tmp_path: Path) -> None:

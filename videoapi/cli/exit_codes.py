@@ -22,7 +22,7 @@ Exit codes:
   2    wrong usage: an argument, an option or a date; a file that exists, or has another export
   3    some creates or deletes may or may not have been carried out
   4    stopped before all were sent: an account verdict, a time limit, no success for too long, an open quote
-  5    no access, and nothing done: configuration, credentials, connection, or no such service there
+  5    no access: configuration, credentials, connection, or no such service there; no room was created or deleted
   6    exported, but some records could not be read; they are listed next to the output
   130  ended by Ctrl-C, 143 ended by SIGTERM; what was in flight has been waited for"""
 

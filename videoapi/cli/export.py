@@ -127,10 +127,11 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
             writer = ExportWriter(job, lines, stream, file)
             try:
                 await writer.write()
-            except OSError as error:
-                if not isinstance(error, BrokenPipeError):
-                    _tell_disk(job, file, error)
+            except BrokenPipeError:
                 raise
+            except OSError as error:
+                _tell_disk(job, file, error)
+                return exit_codes.FAILED
             except BaseException as error:
                 writer.stop()
                 if isinstance(error, VideoAPIError) and job.strict and (stream.rejected_count or writer.refused):
@@ -217,11 +218,9 @@ class ExportWriter:
         except OSError as error:
             _tell_disk(self._job, file, error)
             return
-        print_status(
-            f"{file.state.records:,} records are in {file.part}. To continue, repeat the command, "
-            f"also with --cursor {file.state.cursor}"
-        )
+        print_status(f"{file.state.records:,} records are in {file.part}. To continue, repeat the command:")
         print_command(self._job.again)
+        print_status(f"To write only the records after these, give another OUT and --cursor {file.state.cursor}")
 
     def _restart(self) -> None:
         """Discard the rows of windows that the stream yields again."""
@@ -266,10 +265,11 @@ def _tell_continued(job: ExportOptions, file: ExportFile) -> None:
 
 
 def _tell_disk(job: ExportOptions, file: ExportFile, error: OSError) -> None:
-    """Print what is left after an error of the disk, and name the file in the error."""
-    if error.errno is not None and error.filename is None:
-        error.filename = str(file.part)
-    print_status(f"{file.saved:,} records are safe in {file.part}. To continue, once the disk takes more:")
+    """Print what is left after an error of the disk."""
+    print_status(f"Cannot write {error.filename or file.part}: {error.strerror or type(error).__name__}")
+    print_status(
+        f"{file.saved:,} records are saved in {file.part}. Free some space, and repeat the command to continue:"
+    )
     print_command(job.again)
 
 

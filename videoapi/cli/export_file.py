@@ -338,6 +338,11 @@ class ExportFile:
 
     def _check_finished(self, found: ExportState | None) -> None:
         """Raise an error unless the existing file is this very export."""
+        if found is not None and not found.complete and self.part.exists():
+            raise click.UsageError(
+                f"{self.out} exists, and {self.part} was begun to replace it. To continue that, give --overwrite; "
+                "or give another OUT."
+            )
         if found is None or not found.complete or found.size != self.out.stat().st_size:
             raise click.UsageError(
                 f"{self.out} exists, and it is not known which question it answers. "

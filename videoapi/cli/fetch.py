@@ -51,19 +51,25 @@ async def fetch(
         quiet: Whether to print no progress and no summary.
     """
     began = time.monotonic()
-    with display("files", quiet=quiet) as show:
-        queue = DownloadQueue(archives, folder, show, overwrite=overwrite)
-        async with stream, aclosing(files_of(stream, kinds)) as files:
-            turn = asyncio.Lock()
-            try:
-                async with asyncio.TaskGroup() as workers:
-                    for _ in range(concurrency):
-                        workers.create_task(queue.work(files, turn))
-            except* VideoAPIError as group:
-                # The first error cancelled the other workers.
-                raise first_of(group) from None
-            finally:
-                queue.tell(as_json, quiet, time.monotonic() - began)
+    queue = DownloadQueue(archives, folder, overwrite=overwrite)
+    complete = False
+    try:
+        with display("files", quiet=quiet) as show:
+            async with stream, aclosing(files_of(stream, kinds)) as files:
+                turn = asyncio.Lock()
+                try:
+                    async with asyncio.TaskGroup() as workers:
+                        for _ in range(concurrency):
+                            workers.create_task(queue.work(files, turn, show))
+                except* VideoAPIError as group:
+                    # The first error cancelled the other workers.
+                    raise first_of(group) from None
+        complete = True
+    except asyncio.CancelledError:
+        print_status("Interrupted. To continue, repeat the command.", quiet=quiet)
+        raise
+    finally:
+        queue.tell(as_json, quiet, time.monotonic() - began, complete=complete)
     if stream.rejected_count:
         print_status(f"{stream.rejected_count:,} archives could not be read")
         return exit_codes.REJECTED
@@ -114,15 +120,14 @@ def _place(url: str) -> str:
 class DownloadQueue:
     """A queue of downloads, with counts of their results."""
 
-    def __init__(self, archives: Archives, folder: Path, show: Show, *, overwrite: bool) -> None:
+    def __init__(self, archives: Archives, folder: Path, *, overwrite: bool) -> None:
         self._archives = archives
         self._overwrite = overwrite
         self._folder = folder
-        self._show = show
         self.counts: Counter[str] = Counter()
         self.bytes = 0
 
-    async def work(self, files: AsyncIterator[WantedFile], turn: asyncio.Lock) -> None:
+    async def work(self, files: AsyncIterator[WantedFile], turn: asyncio.Lock, show: Show) -> None:
         """Download one file after another until none is left.
 
         Raises:
@@ -135,7 +140,7 @@ class DownloadQueue:
             if wanted is None:
                 return
             await self._fetch(wanted)
-            self._show(self.counts.total(), f"{self.bytes / 1e6:,.1f} MB")
+            show(self.counts.total(), f"{self.bytes / 1e6:,.1f} MB")
 
     async def _fetch(self, wanted: WantedFile) -> None:
         file = wanted.file
@@ -161,10 +166,15 @@ class DownloadQueue:
         if self.counts["failed"] <= MOST_SHOWN:
             print_status(f"{file.kind} of {file.conf_num}: {for_people(error)}")
 
-    def tell(self, as_json: bool, quiet: bool, seconds: float) -> None:
-        """Print a summary of the downloads."""
-        done = ", ".join(f"{count:,} {what}" for what, count in self.counts.items()) or "no files"
-        print_status(f"{done}, {self.bytes / 1e6:,.1f} MB in {seconds:.1f} s: {self._folder}", quiet=quiet)
+    def tell(self, as_json: bool, quiet: bool, seconds: float, *, complete: bool) -> None:
+        """Print a summary of the downloads; `complete` says whether every file was tried."""
+        done = ", ".join(f"{count:,} {what}" for what, count in self.counts.items())
+        if done:
+            print_status(f"{done}, {self.bytes / 1e6:,.1f} MB in {seconds:.1f} s: {self._folder}", quiet=quiet)
+        elif complete:
+            print_status("No files in this period.", quiet=quiet)
+        if self.counts["failed"] > MOST_SHOWN:
+            print_status(f"Only the first {MOST_SHOWN} failures are shown.")
         if as_json:
             summary = {
                 "downloaded": self.counts["downloaded"],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,24 +22,42 @@ if TYPE_CHECKING:
 @click.option("--calls", type=click.IntRange(0), default=0, help="Call records in the generated history.")
 @click.option("--rooms", type=click.IntRange(0), default=0, help="Generated rooms in the list.")
 @click.option("--days", type=click.IntRange(1), default=31, show_default=True, help="Days of history.")
+@click.option(
+    "--today",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="The day of the service, UTC, and the last one of history; the current day without.",
+)
 @click.option("--tls", is_flag=True, help="Serve https with a made certificate; needs the extra testing.")
 @click.option("--state", type=click.Path(dir_okay=False), help="A file that keeps rooms and ledger; resumes from it.")
-@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="As in contract 10.")
-def sandbox(switches: tuple[str, ...], **options: Any) -> None:
+@click.option(
+    "--switch",
+    "switches",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How the service behaves, such as cdr_schema=old; repeatable. All are in docs/reference/sandbox.md.",
+)
+def sandbox(switches: tuple[str, ...], today: datetime | None, **options: Any) -> None:
     """Serve the Video API on this machine until Ctrl-C.
 
-    Prints the environment variables that point a client at it: run it as a background job, or copy them to
-    another terminal. All data is lost at exit, unless --state names a file: started again with the same
-    file, port and credentials, the sandbox resumes, even after it was killed.
+    Prints the environment variables that point a client at it: copy them to another terminal. All data is lost
+    at exit, unless --state names a file: started again with the same file, port and credentials, the sandbox
+    resumes, even after it was killed.
     """
     from videoapi.cli.running import run
     from videoapi.sandbox import Sandbox
 
     try:
-        made = Sandbox(**options, **_pairs(switches))
+        made = Sandbox(**options, clock=_clock(today), **_pairs(switches))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     run(_serve(made))
+
+
+def _clock(today: datetime | None) -> Callable[[], datetime]:
+    """Return the time of the service: the machine's, moved to a day."""
+    days = timedelta() if today is None else today.date() - datetime.now(UTC).date()
+    return lambda: datetime.now(UTC) + days
 
 
 async def _serve(sandbox: Sandbox) -> int:

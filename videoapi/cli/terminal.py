@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -26,6 +27,12 @@ _OPTIONS: Final = (
     (", or update that room", ""),
     ("; give name= another name", "; move it away"),
     ("; give overwrite=True", "; give --overwrite"),
+    ("start is not a day", "FROM is not a day"),
+    ("end is not a day", "TO is not a day"),
+    ("room_id is not an ID", "Not a room ID"),
+    ("cursor: ", "--cursor: "),
+    ("`page.cursor` or `stream.cursor`", "the file OUT.state or the report of --json"),
+    ("the cursor, or omit the cursor", "the cursor, or leave out --cursor"),
 )
 _LONGEST: Final = 2_000
 
@@ -44,7 +51,8 @@ def clean(value: object) -> str:
 def print_status(text: str, *, quiet: bool = False) -> None:
     """Print a message on stderr; stdout is for results only."""
     if not quiet:
-        click.echo(clean(text), err=True)
+        # Not err=True, which bypasses the progress bar that replaces sys.stderr, and writes into its line.
+        click.echo(clean(text), file=sys.stderr)
 
 
 def for_people(error: object) -> str:

@@ -30,7 +30,7 @@ def error_from_status(
         kind = errors.AuthenticationFailed if status == 401 else errors.PermissionDenied
         return kind(f"{what} {_credentials(configured, trusted)}", **facts)
     if status in (404, 410):
-        return errors.NotFound(f"{what} It is gone, or never was. {_KEPT}", **facts)
+        return errors.NotFound(f"{what} It has expired or never existed. {_KEPT}", **facts)
     if status in (407, 511):
         named = f"the proxy {proxy}" if proxy else "the proxy"
         return errors.ConnectionFailed(f"{what} Check {named} and its credentials.", **facts)
