@@ -116,6 +116,29 @@ class TestIntents:
 
         assert report.counts == {"created": 6}
 
+    async def test_cancelled_run_has_no_doubt_about_creates_that_wait_for_the_rate(
+        self, sandbox: Sandbox, journal: Path
+    ) -> None:
+        async def limited() -> None:
+            async with client_of(sandbox, rate="6/min") as client:
+                await client.rooms.create_many(keyed(6), job_id="j", journal=journal, concurrency=4)
+
+        await run(sandbox, 1, journal=journal)
+        task = asyncio.create_task(limited())
+        while len([status for status in statuses(journal) if status is None]) < 3:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        task.cancel()
+        await asyncio.wait([task])
+        made = await created(sandbox)
+
+        async with asyncio.timeout(15):
+            report = await run(sandbox, 6, settle=LONG, journal=journal)
+
+        assert len(made) < 6
+        assert report.counts == {"created": 6}
+        assert await created(sandbox) == each_once(6)
+
     async def test_run_cancelled_while_its_intents_are_written_has_nothing_in_doubt(
         self, sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -272,6 +295,11 @@ def commits(journal: Path) -> int:
 
 def rows(database: sqlite3.Connection) -> list[tuple[str, str | None]]:
     return database.execute("SELECT reference, status FROM creates").fetchall()
+
+
+def statuses(journal: Path) -> list[str | None]:
+    with contextlib.closing(sqlite3.connect(journal)) as database:
+        return [status for _, status in rows(database)]
 
 
 def dump(journal: Path) -> list[Any]:
