@@ -229,7 +229,7 @@ class Journal:
         try:
             entry: Entry | None = await self._answer(intent.answer)
         except asyncio.CancelledError:
-            # It is written all the same, and the next run must not take the create for one in doubt.
+            # It may be written already, and the next run must not take the create for one in doubt.
             self._next.withdrawn.append(intent)
             self._write_soon()
             raise

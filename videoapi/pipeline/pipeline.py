@@ -187,7 +187,7 @@ class Pipeline:
 
     def _cancelled(self, call: Call, error: asyncio.CancelledError) -> None:
         request, reporter = call.request, self.retries.reporter
-        # A bulk run tells by it what it has not sent.
+        # From this, a bulk run knows whether it may have been sent.
         error.may_have_executed = call.may_have_executed  # type: ignore[attr-defined]
         if request.reference is not None:
             where = f"{request.method} {request.route.template}"
