@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import Result
@@ -24,10 +24,13 @@ DOWNLOAD = ("archives", "download", DAY, DAY, "files", "--json", "--recording-ho
 
 
 class Media(BaseHTTPRequestHandler):
-    """A file server: the content of a file is its path."""
+    """A file server: the content of a file is its path; those below `/refused` are refused."""
+
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        self.send_response(200)
+        self.asked.append(self.path)
+        self.send_response(403 if self.path.startswith("/refused") else 200)
         self.send_header("Content-Type", "video/mp4")
         self.send_header("Content-Length", str(len(self.path)))
         self.end_headers()
@@ -42,6 +45,7 @@ def origin() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Media) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
+        Media.asked.clear()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
@@ -119,6 +123,26 @@ def test_name_in_use_by_something_else_is_a_failure(
     assert "name=" not in result.stderr
 
 
+def test_file_that_is_refused_does_not_stop_the_others(cli: Cli, sandbox: Sandbox, folder: Path, origin: str) -> None:
+    serve(sandbox, archive("a", f"{origin}/refused.mkv"), archive("b", *(f"{origin}/{n}.mkv" for n in range(30))))
+    result = cli(*DOWNLOAD)
+    assert result.exit_code == 1, result.output
+    assert len(files_in(folder / "files")) == json.loads(result.stdout)["downloaded"] == 30
+    assert "HTTP 403" in result.stderr
+
+
+@pytest.mark.parametrize(("files", "most"), [(1, 1), (60, 30)])
+def test_refused_credentials_end_the_run(
+    cli: Cli, sandbox: Sandbox, folder: Path, origin: str, files: int, most: int
+) -> None:
+    serve(sandbox, archive("a", *(f"{origin}/refused/{n}.mkv" for n in range(files))))
+    result = cli(*DOWNLOAD)
+    assert result.exit_code == 5, result.output
+    assert "VIDEOAPI_RECORDING_USER" in result.stderr
+    assert 1 <= len(Media.asked) <= most
+    assert files_in(folder / "files") == []
+
+
 _TEXT = st.text(st.characters(codec=None), min_size=1, max_size=8)
 _URLS = st.builds("https://h/{}".format, st.text("ab/.?", min_size=1, max_size=4))
 _ARCHIVES = st.builds(
@@ -145,6 +169,18 @@ def test_names_do_not_depend_on_the_order_of_the_list_or_on_signatures(urls: lis
     assert {url.partition("?")[0]: name for url, name in given_names.items()} == {
         url.partition("?")[0]: name for url, name in again.items()
     }
+
+
+def test_files_that_differ_only_in_their_queries_keep_their_names() -> None:
+    urls = ["https://h/get?id=1", "https://h/get?id=2"]
+    names = [
+        {one.file.url: one.name for one in named_files(Archive.from_dict(archive("a", *order)))}
+        for order in (urls, urls[::-1])
+    ]
+    assert names[0] == names[1]
+    # One that is listed earlier takes no name of the others.
+    more = named_files(Archive.from_dict(archive("a", "https://h/get?id=0", *urls)))
+    assert not {one.name for one in more if one.file.url not in urls} & {*names[0].values()}
 
 
 def test_file_that_is_listed_later_does_not_take_the_name_of_another() -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import itertools
 import sqlite3
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +21,12 @@ from support.jobs import LONG, SETTLE, abandon_job, client_of, created, keyed, r
 
 from videoapi import ConfigurationError, Outcome, Request, RoomSpec, Send, VideoAPIError, VideoClient
 from videoapi.bulk import BulkReport
+from videoapi.creation import journal as journal_module
 from videoapi.creation.journal import Journal
 from videoapi.sandbox import Sandbox
+
+DOUBTFUL = "vx" + "a" * 26
+NEW = "vx" + "b" * 26
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
@@ -107,6 +116,59 @@ class TestIntents:
 
         assert report.counts == {"created": 6}
 
+    async def test_cancelled_run_has_no_doubt_about_creates_that_wait_for_the_rate(
+        self, sandbox: Sandbox, journal: Path
+    ) -> None:
+        async def limited() -> None:
+            async with client_of(sandbox, rate="6/min") as client:
+                await client.rooms.create_many(keyed(6), job_id="j", journal=journal, concurrency=4)
+
+        await run(sandbox, 1, journal=journal)
+        task = asyncio.create_task(limited())
+        while len([status for status in statuses(journal) if status is None]) < 3:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        task.cancel()
+        await asyncio.wait([task])
+        made = await created(sandbox)
+
+        async with asyncio.timeout(15):
+            report = await run(sandbox, 6, settle=LONG, journal=journal)
+
+        assert len(made) < 6
+        assert report.counts == {"created": 6}
+        assert await created(sandbox) == each_once(6)
+
+    async def test_run_cancelled_while_its_intents_are_written_has_nothing_in_doubt(
+        self, sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        writing = slow_down(monkeypatch, 0.3)
+        task = asyncio.create_task(run(sandbox, 6, journal=journal, concurrency=4))
+        while not writing.is_set():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task])
+        assert not await created(sandbox)
+
+        async with asyncio.timeout(15):
+            report = await run(sandbox, 6, settle=LONG, journal=journal)
+
+        assert report.counts == {"created": 6}
+        assert await created(sandbox) == each_once(6)
+
+    async def test_cancelled_intent_leaves_an_earlier_create_in_doubt(self, journal: Path) -> None:
+        async with opened(journal) as log:
+            assert await log.intend(DOUBTFUL, b"", b"=") is None
+            again = asyncio.create_task(log.intend(DOUBTFUL, b"", b"="))
+            new = asyncio.create_task(log.intend(NEW, b"", b"="))
+            await asyncio.sleep(0)
+            again.cancel()
+            new.cancel()
+            await asyncio.wait([again, new])
+
+        with contextlib.closing(sqlite3.connect(journal)) as database:
+            assert sorted(rows(database)) == [(DOUBTFUL, None), (NEW, "not_sent")]
+
     async def test_outcomes_are_known_without_waiting(self, sandbox: Sandbox, journal: Path) -> None:
         sandbox.plan([None, REFUSAL, None])
         await run(sandbox, 3, journal=journal)
@@ -157,6 +219,70 @@ class TestCommits:
         other.close()
         await log.aclose()
 
+    async def test_job_that_writes_all_the_time_does_not_lock_out_another(
+        self, journal: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slow_down(monkeypatch, 0.1)
+        monkeypatch.setattr("videoapi.creation.journal._LOCKED", 1.0)
+        async with opened(journal, "busy") as busy:
+            async with asyncio.TaskGroup() as tasks:
+                writing = [tasks.create_task(write_on(busy, number)) for number in range(8)]
+                async with opened(journal, "other") as other:
+                    for number in range(10):
+                        await other.intend(f"vxother{number:021d}", b"", b"=")
+                for task in writing:
+                    task.cancel()
+
+    async def test_file_that_another_process_is_making_is_a_journal(
+        self, journal: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = sqlite3.connect
+        statements = itertools.count(1)
+
+        class Slow(sqlite3.Connection):
+            """Another process makes the journal before the third statement, unless it has to wait."""
+
+            def execute(self, *args: Any) -> sqlite3.Cursor:
+                if next(statements) == 3:
+                    with (
+                        contextlib.closing(real(journal, isolation_level=None, timeout=0.1)) as database,
+                        contextlib.suppress(sqlite3.OperationalError),
+                    ):
+                        database.executescript(journal_module._TABLES)
+                return super().execute(*args)
+
+        monkeypatch.setattr(sqlite3, "connect", functools.partial(real, factory=Slow))
+        async with opened(journal) as log:
+            assert await log.intend(NEW, b"", b"=") is None
+
+
+@contextlib.asynccontextmanager
+async def opened(journal: Path, job: str = "j") -> AsyncIterator[Journal]:
+    log = Journal(journal, job)
+    await log.open("https://video.example", "app")
+    try:
+        yield log
+    finally:
+        await log.aclose()
+
+
+def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> threading.Event:
+    """Make every commit with intents take that long, as on a slow disk; return what is set once one is written."""
+    real, writing = Journal._write_intents, threading.Event()
+
+    def slow(self: Journal, database: sqlite3.Connection, intents: Any) -> None:
+        real(self, database, intents)
+        writing.set()
+        time.sleep(seconds)
+
+    monkeypatch.setattr(Journal, "_write_intents", slow)
+    return writing
+
+
+async def write_on(log: Journal, worker: int) -> None:
+    for number in itertools.count():
+        await log.intend(f"vx{worker:013d}{number:013d}", b"", b"=")
+
 
 def commits(journal: Path) -> int:
     """Return how many commits the write-ahead log of a journal holds."""
@@ -169,6 +295,11 @@ def commits(journal: Path) -> int:
 
 def rows(database: sqlite3.Connection) -> list[tuple[str, str | None]]:
     return database.execute("SELECT reference, status FROM creates").fetchall()
+
+
+def statuses(journal: Path) -> list[str | None]:
+    with contextlib.closing(sqlite3.connect(journal)) as database:
+        return [status for _, status in rows(database)]
 
 
 def dump(journal: Path) -> list[Any]:

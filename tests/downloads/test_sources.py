@@ -107,7 +107,7 @@ def archive(*urls: str) -> Respond:
 async def test_signed_url_that_expires_midway_is_refreshed_once_and_resumed(
     client: VideoClient, server: FileServer, tmp_path: Path
 ) -> None:
-    now = archive(f"{server.url}/a/other.mp4?new", signed(server, "old").url, signed(server, "new").url)
+    now = archive(f"{server.url}/a/other.mp4?new", signed(server, "new").url)
     server.answers = [ranged(cut=100_000), plain(403), now, ranged()]
     path = await client.archives.download(signed(server, "old"), tmp_path)
     assert path.read_bytes() == CONTENT
@@ -123,6 +123,16 @@ async def test_signed_url_that_expires_midway_is_refreshed_once_and_resumed(
     with pytest.raises(PermissionDenied):
         await client.archives.download(signed(server, "old"), tmp_path, overwrite=True)
     assert len(server.seen) == 3
+
+
+async def test_another_file_at_the_same_path_is_not_taken_for_a_new_url(
+    client: VideoClient, server: FileServer, tmp_path: Path
+) -> None:
+    now = archive(signed(server, "id=1").url, signed(server, "id=2").url)
+    server.answers = [plain(404), now, ranged()]
+    with pytest.raises(NotFound):
+        await client.archives.download(signed(server, "id=1"), tmp_path)
+    assert len(server.seen) == 2
 
 
 @pytest.mark.parametrize("listed", [True, False])

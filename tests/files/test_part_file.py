@@ -113,6 +113,23 @@ def test_file_finished_while_another_process_opens_it_is_not_written_again(
     assert names(tmp_path) == ["out"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_part_that_another_process_began_anew_does_not_get_the_final_name(tmp_path: Path, overwrite: bool) -> None:
+    one = opened(tmp_path, overwrite=overwrite)
+    one.write(b"complete")
+    (tmp_path / "out.part").unlink()
+    two = opened(tmp_path, overwrite=overwrite)
+    two.write(b"begun")
+    with pytest.raises(OSError, match="removed while it was written"):
+        one.finish()
+    one.close()
+    assert names(tmp_path) == ["out.part"]
+    two.write(b" and complete")
+    two.finish()
+    two.close()
+    assert (tmp_path / "out").read_bytes() == b"begun and complete"
+
+
 def test_part_that_was_finished_but_kept_its_temporary_name_is_not_continued(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"complete")
     os.link(tmp_path / "out", tmp_path / "out.part")

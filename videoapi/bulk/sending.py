@@ -243,7 +243,7 @@ class Sender:
             try:
                 outcome = await self._pipeline.send(item.request)
             except BaseException as error:
-                if not isinstance(error, VideoAPIError) or error.may_have_executed:
+                if getattr(error, "may_have_executed", True):
                     self._cut_off.add(item.index)
                 raise
             # Before the release: a limit of 1 counts as in use only while this item holds its slot.

@@ -25,6 +25,8 @@ from videoapi.resources.archives import Archives
 from videoapi.streaming import RecordStream
 
 MOST_SHOWN: Final = 5
+MOST_REFUSED: Final = 20
+"""After how many refusals, without any file served, the credentials are wrong, and not a file expired."""
 
 
 async def fetch(
@@ -64,6 +66,8 @@ async def fetch(
                 except* VideoAPIError as group:
                     # The first error cancelled the other workers.
                     raise first_of(group) from None
+            if queue.only_refusals is not None:
+                raise queue.only_refusals
         complete = True
     except asyncio.CancelledError:
         print_status("Interrupted. To continue, repeat the command.", quiet=quiet)
@@ -97,17 +101,20 @@ def named_files(archive: Archive) -> list[WantedFile]:
     """Return the files of an archive with their names: archive, kind, number, and a fingerprint of the address.
 
     The number counts the files of one kind in the order of their addresses; the order in which the service lists
-    them may change. The fingerprint keeps a file that is listed later from taking the name of another one.
+    them may change. The fingerprint keeps a file that is listed later from taking the name of another one. Its query
+    counts only if nothing else distinguishes a file from another: signed ones change, and such a file comes again.
     """
     folder = name_from_id(archive.conf_num or archive.archive_id or "session")
     of = name_from_id(archive.archive_id or archive.trans_date or "archive")
     # The same link twice is one file.
     files = {(file.kind, file.url): file for file in archive.files}.values()
+    alike = Counter((file.kind, _place(file.url)) for file in files)
     numbers: Counter[str] = Counter()
     wanted: list[WantedFile] = []
-    for place, file in sorted(((_place(file.url), file) for file in files), key=itemgetter(0)):
+    for place, url, file in sorted(((_place(file.url), file.url, file) for file in files), key=itemgetter(0, 1)):
         numbers[file.kind] += 1
-        name = f"{of}-{file.kind}-{numbers[file.kind]}-{fingerprint(place)}{extension_of(place, file.kind)}"
+        mark = fingerprint(place if alike[file.kind, place] == 1 else url)
+        name = f"{of}-{file.kind}-{numbers[file.kind]}-{mark}{extension_of(place, file.kind)}"
         wanted.append(WantedFile(file, folder, name))
     return wanted
 
@@ -124,14 +131,21 @@ class DownloadQueue:
         self._archives = archives
         self._overwrite = overwrite
         self._folder = folder
+        self._refused: list[VideoAPIError] = []
         self.counts: Counter[str] = Counter()
         self.bytes = 0
+
+    @property
+    def only_refusals(self) -> VideoAPIError | None:
+        """The first refusal, if every file that was requested was refused."""
+        all_refused = self._refused and len(self._refused) == self.counts["failed"] and not self.counts["downloaded"]
+        return self._refused[0] if all_refused else None
 
     async def work(self, files: AsyncIterator[WantedFile], turn: asyncio.Lock, show: Show) -> None:
         """Download one file after another until none is left.
 
         Raises:
-            AuthenticationFailed, PermissionDenied: If the recording credentials are refused.
+            AuthenticationFailed, PermissionDenied: If file after file is refused, and none is served.
             VideoAPIError: If the stream of archives fails.
         """
         while True:
@@ -148,8 +162,12 @@ class DownloadQueue:
             path = await self._archives.download(
                 file, to=f"{self._folder / wanted.folder}/", name=wanted.name, overwrite=self._overwrite
             )
-        except (AuthenticationFailed, PermissionDenied):
-            raise
+        except (AuthenticationFailed, PermissionDenied) as error:
+            # A store answers this also for a single file whose link has expired.
+            self._refused.append(error)
+            self._failed(file, error)
+            if len(self._refused) >= MOST_REFUSED and self.only_refusals is not None:
+                raise
         except DownloadFailed as error:
             if error.reason == "exists":
                 self.counts["there already"] += 1

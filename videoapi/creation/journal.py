@@ -12,6 +12,7 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +57,11 @@ _SOON: Final = 0.02
 """After which time the end of a create is written, in seconds."""
 _LOCKED: Final = 3.0
 """How long to wait for another process that writes the file, in seconds."""
+_POLL: Final = 0.001
+_SHARE: Final = 0.05
+_LONGEST_PAUSE: Final = 0.005
+"""After a commit, the file is left to others for a share of its time: more than the time between two of their polls,
+if commits are slow."""
 _MOST: Final = 500
 """How many intents one statement looks for; SQLite allows 999 parameters in its oldest versions."""
 EntryStatus = Literal["created", "failed", "not_sent"]
@@ -81,15 +87,19 @@ class Entry:
 
 @attrs.define
 class _Transaction:
-    """What is written in one transaction: first the ends, then the intents, then other queries."""
+    """What is written in one transaction: first the ends, then the intents, then other queries.
+
+    `withdrawn` are intents, of this transaction or an earlier one, whose create was cancelled before it was sent.
+    """
 
     ends: list[tuple[str, str | None, bytes | None, bytes | None, str]] = attrs.field(factory=list)
     intents: list[_Intent] = attrs.field(factory=list)
+    withdrawn: list[_Intent] = attrs.field(factory=list)
     queries: list[_Query] = attrs.field(factory=list)
     error: BaseException | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.ends or self.intents or self.queries)
+        return bool(self.ends or self.intents or self.withdrawn or self.queries)
 
     def deliver(self) -> None:
         """Give the waiting callers their results."""
@@ -111,6 +121,7 @@ class _Intent:
     again: bool
     answer: asyncio.Future[Any]
     result: Entry | None = None
+    written: bool = False
 
 
 @attrs.define
@@ -215,7 +226,13 @@ class Journal:
         if len(self._next.intents) == 1:
             # After this turn of the event loop, whose other intents share the commit.
             loop.call_soon(self._write)
-        entry: Entry | None = await self._answer(intent.answer)
+        try:
+            entry: Entry | None = await self._answer(intent.answer)
+        except asyncio.CancelledError:
+            # It may be written already, and the next run must not take the create for one in doubt.
+            self._next.withdrawn.append(intent)
+            self._write_soon()
+            raise
         return entry
 
     async def find(self, reference: str) -> Entry | None:
@@ -267,8 +284,8 @@ class Journal:
             spec: `TAKEN_OVER`, with a hash or without, for a room that an earlier run has created.
         """
         self._next.ends.append((status, room_id, identity, spec, reference))
-        if len(self._next.ends) == 1 and not self._writing and self._loop is not None:
-            self._loop.call_later(_SOON, self._write)
+        if len(self._next.ends) == 1:
+            self._write_soon()
 
     async def aclose(self) -> None:
         """Write pending records and close the file; it is closed when this returns, even if cancelled.
@@ -295,6 +312,10 @@ class Journal:
             self._writing = True
             self._pass_on()
 
+    def _write_soon(self) -> None:
+        if not self._writing and self._loop is not None:
+            self._loop.call_later(_SOON, self._write)
+
     def _pass_on(self) -> None:
         batch, self._next = self._next, _Transaction()
         self._work.put(batch)
@@ -303,8 +324,8 @@ class Journal:
         self._writing = False
         if self._next.intents or self._next.queries:
             self._write()
-        elif self._next.ends and self._loop is not None:
-            self._loop.call_later(_SOON, self._write)
+        elif self._next:
+            self._write_soon()
         batch.deliver()
 
     async def _ask(self, do: Callable[[sqlite3.Connection], T]) -> T:
@@ -334,6 +355,7 @@ class Journal:
     def _serve(self) -> None:
         """Write the batches in the thread, each in one transaction."""
         database: sqlite3.Connection | None = None
+        took = 0.0
         try:
             database = self._connect()
         except Exception as error:
@@ -342,29 +364,36 @@ class Journal:
             if database is None:
                 batch.error = self._error
             else:
+                began = time.monotonic()
                 batch.error = self._commit(database, batch)
+                took = time.monotonic() - began
                 # What no caller waits for is reported by `aclose`.
                 self._error = self._error or batch.error
             # If the loop is closed, nothing waits for the results.
             with contextlib.suppress(RuntimeError):
                 assert self._loop is not None
                 self._loop.call_soon_threadsafe(self._written, batch)
+            time.sleep(min(_SHARE * took, _LONGEST_PAUSE))
         if database is not None:
             database.close()
 
     def _commit(self, database: sqlite3.Connection, batch: _Transaction) -> Exception | None:
         """Write a batch in one transaction; return the error if that failed."""
         try:
-            database.execute("BEGIN IMMEDIATE")
+            _begin(database)
             database.executemany(_END, batch.ends)
             for start in range(0, len(batch.intents), _MOST):
                 self._write_intents(database, batch.intents[start : start + _MOST])
+            withdrawn = [intent.reference for intent in batch.withdrawn if intent.written]
+            database.executemany(_END, [("not_sent", None, None, None, reference) for reference in withdrawn])
             for query in batch.queries:
                 query.result = query.do(database)
             database.execute("COMMIT")
         except Exception as error:
             with contextlib.suppress(sqlite3.Error):
                 database.execute("ROLLBACK")
+            for intent in batch.intents:
+                intent.written = False
             return error
         return None
 
@@ -380,30 +409,57 @@ class Journal:
                     intent.result = entry
             new = [intent for intent in intents if intent.result is None]
         database.executemany(_INTEND, [(self._job, intent.reference, intent.identity, intent.spec) for intent in new])
+        for intent in new:
+            intent.written = True
 
     def _connect(self) -> sqlite3.Connection:
         self._path.touch(mode=0o600, exist_ok=True)
         database = sqlite3.connect(self._path, isolation_level=None, timeout=_LOCKED)
         try:
-            self._check(database)
+            is_new = self._check(database)
             # FULL: an intent must survive a power failure, not only a crash of the process.
-            database.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {_TABLES}")
+            database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+            if is_new:
+                database.executescript(_TABLES)
+            # From now on, `_begin` waits.
+            database.execute("PRAGMA busy_timeout=0")
         except BaseException:
             database.close()
             raise
         return database
 
-    def _check(self, database: sqlite3.Connection) -> None:
-        """Refuse a file of another program before anything is written to it."""
+    def _check(self, database: sqlite3.Connection) -> bool:
+        """Refuse a file of another program before anything is written to it; return whether the file is new."""
+        # In one transaction: another process may be creating the tables.
+        database.execute("BEGIN")
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (application,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()
-        (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        database.execute("COMMIT")
         if tables and (application, version) != (_APPLICATION, _VERSION):
             whose = "another version of videoapi" if application == _APPLICATION else "another program"
             raise ConfigurationError(
                 f"The journal {str(self._path)!r} was written by {whose}. Give the path of a new file. "
                 "Nothing was sent."
             )
+        return not tables
+
+
+def _begin(database: sqlite3.Connection) -> None:
+    """Begin a transaction, after waiting for another process that writes.
+
+    SQLite itself looks ten times a second, and misses the time between two commits of a run that has many to write.
+    """
+    until = time.monotonic() + _LOCKED
+    while True:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        else:
+            return
+        time.sleep(_POLL)
 
 
 async def _joined(thread: threading.Thread) -> None:

@@ -155,6 +155,9 @@ class PartFile:
             OSError: If a file operation fails.
         """
         self.sync()
+        if not self._is_ours(self._file):
+            # Another process may have begun a new one, and its bytes must not get the final name.
+            raise OSError(errno.ENOENT, "it was removed while it was written", str(self.part))
         if self._overwrite:
             self._replace(self._part, self.name)
         else:
@@ -251,7 +254,9 @@ class PartFile:
             self._must_be_free(late=True)
             self._replace(self._part, self.name)
         else:
-            self._unlink(self._part)
+            # Another process may have removed it already, and begun a new one.
+            if self._is_ours(self._file):
+                self._unlink(self._part)
 
     def _replace(self, old: str, new: str) -> None:
         os.replace(old, new, src_dir_fd=self._folder, dst_dir_fd=self._folder)

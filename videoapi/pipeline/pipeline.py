@@ -187,6 +187,8 @@ class Pipeline:
 
     def _cancelled(self, call: Call, error: asyncio.CancelledError) -> None:
         request, reporter = call.request, self.retries.reporter
+        # From this, a bulk run knows whether it may have been sent.
+        error.may_have_executed = call.may_have_executed  # type: ignore[attr-defined]
         if request.reference is not None:
             where = f"{request.method} {request.route.template}"
             error.add_note(f"{where} cancelled. {call.state} Reference {request.reference}.")

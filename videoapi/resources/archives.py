@@ -91,7 +91,10 @@ class Archives(Reports[Archive]):
             except VideoAPIError:
                 # The error of the download itself is more informative than this one.
                 return None
-            urls = (found.url for archive in archives for found in archive.files if found.kind == file.kind)
-            return next((url for url in urls if url != file.url and url.partition("?")[0] == place), None)
+            files = (found for archive in archives for found in archive.files)
+            alike = (found for found in files if (found.kind, found.archive_id) == (file.kind, file.archive_id))
+            urls = {found.url for found in alike if found.url.partition("?")[0] == place}
+            # Files that differ only in their queries may be different ones.
+            return urls.pop() if len(urls) == 1 and file.url not in urls else None
 
         return renew
