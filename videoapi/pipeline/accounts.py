@@ -173,6 +173,7 @@ class ClientAccounts:
     def __init__(self, registry: AccountRegistry, origin: str, interval: float = 0.0) -> None:
         self._registry = registry
         self._joined: dict[str, AccountState] = {}
+        self._left = False
         self.origin = origin
         self.interval = interval
         self.current = registry.new_account(origin)
@@ -182,11 +183,15 @@ class ClientAccounts:
         """Return the account of an attempt."""
         account = self._joined.get(app_id)
         if account is None:
+            if self._left:
+                # User code closed the client within a call, which will send nothing more.
+                return self.current
             account = self._joined[app_id] = self._registry.join(self, app_id)
         self.current = account
         return account
 
     def leave(self) -> None:
         """End the client's use of its accounts."""
+        self._left = True
         self._registry.leave(self, self._joined)
         self._joined.clear()
