@@ -582,6 +582,20 @@ async def test_failed_prefetch_is_repeated_when_the_window_is_needed(
     assert found == ["w0", "w1", "w2", "w3", "w4"]
 
 
+async def test_prefetch_that_user_code_cancelled_is_repeated_when_the_window_is_needed(service: Service) -> None:
+    def cancelled(request: Request) -> Any:
+        raise asyncio.CancelledError
+
+    paths = month(service)
+    service.answers[paths[1]] = [cancelled, *service.answers[paths[1]]]
+    found = []
+    async with cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04") as stream:
+        async for record in stream:
+            await settle()
+            found.append(record.cdr_id)
+    assert found == ["w0", "w1", "w2", "w3", "w4"]
+
+
 async def test_body_is_not_read_ahead_of_a_paused_consumer(service: Service) -> None:
     piece = b",".join(json.dumps(row(f"id{n}", pad="x" * 900)).encode() for n in range(64))
     service.answers[CONF] = [[b'{"result":"0","cdr":[', *[piece + b","] * 50, b"{}]}"]]

@@ -78,7 +78,7 @@ class Prefetcher:
     async def take(self, request: Request) -> Outcome:
         """Return the opened response to a request, prefetched or opened now."""
         task = self._tasks.pop(request.path, None)
-        failed = task is not None and task.done() and task.exception()
+        failed = task is not None and task.done() and (task.cancelled() or task.exception())
         # Do not reuse an earlier failure unless it used all attempts: the service may have recovered since.
         if task is None or (failed and getattr(failed, "attempts", 0) < request.options.retry.attempts):
             return await self._pipeline.open_stream(request)
