@@ -25,7 +25,7 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
-        self._value = value
+        self._value: str = exact_text(value)
 
     @property
     def value(self) -> str:
@@ -56,7 +56,7 @@ def exact_text(value: Any) -> Any:
 
 
 def _secret(value: str | Secret) -> Secret:
-    return value if isinstance(value, Secret) else Secret(exact_text(value))
+    return value if isinstance(value, Secret) else Secret(value)
 
 
 @attrs.frozen

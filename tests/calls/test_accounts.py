@@ -14,7 +14,17 @@ import pytest
 from support.clients import EAGER, ONCE, Skipped
 from support.server import ROOM_ID, Link, Seen, Server, answer, repeating, room, serve
 
-from videoapi import Credentials, RateLimited, ServerFault, SessionManager, VideoClient
+from videoapi import (
+    ConfigurationError,
+    Credentials,
+    Outcome,
+    RateLimited,
+    Request,
+    Send,
+    ServerFault,
+    SessionManager,
+    VideoClient,
+)
 
 CLOSED_CLIENTS = 1000
 MIB = 1024 * 1024
@@ -370,3 +380,16 @@ async def test_closing_a_view_ends_no_rate() -> None:
             async with client.with_options(timeout=30) as view:
                 await view.rooms.get(ROOM_ID)
             assert await seconds_of(client, 5) >= 5 * 0.2 - 0.02
+
+
+async def test_client_closed_within_its_own_call_leaves_no_account() -> None:
+    async def close(request: Request, send: Send) -> Outcome:
+        await client.aclose()
+        return await send(request)
+
+    async with serve(throttling()) as server, SessionManager() as manager:
+        client = VideoClient("id", "key", server.base_url, session=manager, middleware=close, rate="6/min")
+        with pytest.raises(ConfigurationError, match="closed"):
+            await client.rooms.get(ROOM_ID)
+        assert len(manager.accounts) == 0
+    assert not server.requests

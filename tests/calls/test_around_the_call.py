@@ -234,6 +234,7 @@ async def test_line_end_in_a_header_of_a_str_subclass_is_refused() -> None:
 def test_credentials_of_a_str_subclass_are_those_of_its_text() -> None:
     masked, plain = videoapi.Credentials(Masked(APP_ID), Masked(APP_KEY)), videoapi.Credentials(APP_ID, APP_KEY)
     assert masked.authorization == plain.authorization
+    assert videoapi.Credentials(APP_ID, videoapi.Secret(Masked(APP_KEY))).authorization == plain.authorization
     assert hash(masked.app_id) == hash(plain.app_id)
 
 

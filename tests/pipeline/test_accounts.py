@@ -357,3 +357,37 @@ def test_cost_of_a_client_does_not_grow_with_the_open_accounts(origins: int) -> 
         assert len(accounts.registry) == count
         costs.append(function_calls(come_and_go))
     assert costs[1] < 2 * costs[0]
+
+
+def test_cost_of_a_client_does_not_grow_with_the_paused_accounts() -> None:
+    def come_and_go(app_id: str = "newcomer") -> None:
+        client = accounts.client()
+        account = client.use(app_id)
+        if app_id != "newcomer":
+            account.throttle.pause(300)
+        client.leave()
+
+    accounts, costs = Accounts(), list[int]()
+    for count in (50, 500):
+        for number in range(len(accounts.registry), count):
+            come_and_go(f"tenant-{number}")
+        assert len(accounts.registry) == count
+        costs.append(function_calls(come_and_go))
+    assert costs[1] < 2 * costs[0]
+    accounts.time.now += 1000
+    come_and_go()
+    assert len(accounts.registry) == 0
+
+
+@pytest.mark.parametrize("interval", [0.0, 1.0])
+def test_cost_of_a_new_client_does_not_grow_with_those_of_its_account(interval: float) -> None:
+    def come() -> None:
+        clients.append(accounts.client(interval))
+        clients[-1].use("id")
+
+    accounts, clients, costs = Accounts(), list[ClientAccounts](), list[int]()
+    for count in (50, 500):
+        while len(clients) < count:
+            come()
+        costs.append(function_calls(come))
+    assert costs[1] < 2 * costs[0]

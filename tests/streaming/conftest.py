@@ -65,12 +65,15 @@ class Service:
         self.bodies: list[ScriptedBody] = []
         self.slept: list[float] = []
         self.gates: dict[str, asyncio.Event] = {}
+        self.before_permit: dict[str, asyncio.Event] = {}
 
     @property
     def open(self) -> int:
         return sum(not body.closed for body in self.bodies)
 
     async def send(self, request: Request) -> Outcome:
+        if waits := self.before_permit.get(request.path):
+            await waits.wait()
         await self.manager.pool.stream_permits.acquire()
         held = True
         try:

@@ -556,12 +556,35 @@ async def test_idle_streams_with_prefetched_windows_do_not_starve_another_stream
         await settle()
         assert service.manager.pool.stream_permits.free == 1
         async with reports.by_room("r1") as one, reports.by_room("r1") as two, reports.by_room("r1") as three:
+            # Kept, because a stream is closed when its iterator is dropped.
+            others = [aiter(stream) for stream in (one, two, three)]
             async with asyncio.timeout(5):
-                for stream in (one, two, three):
-                    assert (await anext(aiter(stream))).cdr_id == "x"
+                for other in others:
+                    assert (await anext(other)).cdr_id == "x"
         # The windows that were given up are requested again.
         assert [record.cdr_id async for record in records] == ["w1", "w2", "w3", "w4"]
     assert service.manager.pool.prefetchers == []
+
+
+async def test_stream_gets_a_permit_although_the_newest_prefetch_holds_none(service: Service) -> None:
+    paths = month(service)
+    waits = asyncio.Event()
+    service.before_permit[paths[2]] = waits
+    service.answers["/cdr/room/r1"] = [[rows("x")]]
+    reports = cdr(service.pipeline())
+    async with reports.by_period("2026-01-01", "2026-02-04") as idle:
+        records = aiter(idle)
+        await anext(records)
+        await settle()
+        assert service.manager.pool.stream_permits.free == 2
+        async with reports.by_room("r1") as one, reports.by_room("r1") as two, reports.by_room("r1") as three:
+            # Kept, because a stream is closed when its iterator is dropped.
+            others = [aiter(stream) for stream in (one, two, three)]
+            async with asyncio.timeout(5):
+                for other in others:
+                    assert (await anext(other)).cdr_id == "x"
+        waits.set()
+        assert [record.cdr_id async for record in records] == ["w1", "w2", "w3", "w4"]
 
 
 async def test_failed_prefetch_is_repeated_when_the_window_is_needed(
@@ -572,6 +595,20 @@ async def test_failed_prefetch_is_repeated_when_the_window_is_needed(
     stream = cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04")
     found = []
     async with stream:
+        async for record in stream:
+            await settle()
+            found.append(record.cdr_id)
+    assert found == ["w0", "w1", "w2", "w3", "w4"]
+
+
+async def test_prefetch_that_user_code_cancelled_is_repeated_when_the_window_is_needed(service: Service) -> None:
+    def cancelled(request: Request) -> Any:
+        raise asyncio.CancelledError
+
+    paths = month(service)
+    service.answers[paths[1]] = [cancelled, *service.answers[paths[1]]]
+    found = []
+    async with cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04") as stream:
         async for record in stream:
             await settle()
             found.append(record.cdr_id)
@@ -696,6 +733,24 @@ async def test_reader_cancelled_during_a_prefetch_leaves_nothing_open(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert service.open == 0
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_reader_cancelled_twice_leaves_no_prefetched_response_open(service: Service, turns: int) -> None:
+    paths = month(service)
+    service.answers[paths[0]] = [[rows("w0")[:-10], asyncio.Event()]]
+    task = asyncio.create_task(cdr(service.pipeline()).by_period("2026-01-01", "2026-02-04").to_list())
+    await settle()
+    assert service.open == 3
+    task.cancel()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await settle()
+    assert service.open == 0
+    assert service.manager.pool.stream_permits.free == 4
 
 
 # Timeouts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import weakref
 from collections.abc import Iterable
 from typing import Any, Final
@@ -99,6 +100,9 @@ class AccountRegistry:
         self._clock = clock
         self._accounts: dict[tuple[str, str], AccountState] = {}
         self._unchecked: set[tuple[str, str]] = set()
+        # Unused, but kept until a pause ends: when that is, in order, as there may be thousands.
+        self._ends: list[tuple[float, tuple[str, str]]] = []
+        self._paused: set[tuple[str, str]] = set()
         self._connects: WeakValueDictionary[str, PauseGate] = WeakValueDictionary()
 
     def __len__(self) -> int:
@@ -106,7 +110,7 @@ class AccountRegistry:
 
     def join(self, client: ClientAccounts, app_id: str) -> AccountState:
         """Return the account of an APP_ID at the client's origin, kept until the client leaves."""
-        self._drop_unused(list(self._unchecked))
+        self._drop_unused()
         key = (client.origin, app_id)
         account = self._accounts.get(key)
         if account is None:
@@ -114,7 +118,8 @@ class AccountRegistry:
         # In case the client is never closed.
         weakref.finalize(client, self._unchecked.add, key).atexit = False
         account.users[client] = client.interval
-        account.update_rate()
+        rate = account.gate.rate
+        rate.set(max(rate.interval, client.interval))
         return account
 
     def leave(self, client: ClientAccounts, app_ids: Iterable[str]) -> None:
@@ -122,7 +127,7 @@ class AccountRegistry:
         keys = [(client.origin, app_id) for app_id in app_ids]
         for key in keys:
             self._accounts[key].users.pop(client, None)
-        self._drop_unused([*keys, *self._unchecked])
+        self._drop_unused(keys)
 
     def new_account(self, origin: str) -> AccountState:
         """Return the initial state of an account."""
@@ -132,19 +137,28 @@ class AccountRegistry:
         gate = LocalGate(self._clock)
         return AccountState(self._clock, connect, gate, Admission(self._clock, gate))
 
-    def _drop_unused(self, keys: Iterable[tuple[str, str]]) -> None:
+    def _drop_unused(self, left: Iterable[tuple[str, str]] = ()) -> None:
+        """Drop the accounts that clients have left and that are not paused any more."""
+        keys = [*left, *self._unchecked]
+        self._unchecked.difference_update(keys)
+        while self._ends and self._ends[0][0] <= self._clock.now():
+            _, key = heapq.heappop(self._ends)
+            self._paused.discard(key)
+            keys.append(key)
         for key in keys:
             account = self._accounts.get(key)
-            self._unchecked.discard(key)
             if account is None:
                 continue
-            account.update_rate()
-            if account.users:
+            if account.gate.rate.interval:
+                account.update_rate()
+            if account.users or key in self._paused:
                 continue
-            if account.throttle.pause_left() or account.connect.pause_left():
-                self._unchecked.add(key)
-            else:
+            pause = max(account.throttle.pause_left(), account.connect.pause_left())
+            if not pause:
                 del self._accounts[key]
+                continue
+            heapq.heappush(self._ends, (self._clock.now() + pause, key))
+            self._paused.add(key)
 
 
 class ClientAccounts:
@@ -159,6 +173,7 @@ class ClientAccounts:
     def __init__(self, registry: AccountRegistry, origin: str, interval: float = 0.0) -> None:
         self._registry = registry
         self._joined: dict[str, AccountState] = {}
+        self._left = False
         self.origin = origin
         self.interval = interval
         self.current = registry.new_account(origin)
@@ -168,11 +183,15 @@ class ClientAccounts:
         """Return the account of an attempt."""
         account = self._joined.get(app_id)
         if account is None:
+            if self._left:
+                # User code closed the client within a call, which will send nothing more.
+                return self.current
             account = self._joined[app_id] = self._registry.join(self, app_id)
         self.current = account
         return account
 
     def leave(self) -> None:
         """End the client's use of its accounts."""
+        self._left = True
         self._registry.leave(self, self._joined)
         self._joined.clear()

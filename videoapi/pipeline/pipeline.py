@@ -45,6 +45,10 @@ class Pool(Protocol):
         """Return whether a stream may be opened ahead of its use."""
         ...
 
+    def make_room_for_waiting_streams(self) -> None:
+        """Give up another prefetched response if a stream still waits for a permit."""
+        ...
+
 
 @attrs.frozen(kw_only=True)
 class Pipeline:

@@ -78,7 +78,7 @@ class Prefetcher:
     async def take(self, request: Request) -> Outcome:
         """Return the opened response to a request, prefetched or opened now."""
         task = self._tasks.pop(request.path, None)
-        failed = task is not None and task.done() and task.exception()
+        failed = task is not None and task.done() and (task.cancelled() or task.exception())
         # Do not reuse an earlier failure unless it used all attempts: the service may have recovered since.
         if task is None or (failed and getattr(failed, "attempts", 0) < request.options.retry.attempts):
             return await self._pipeline.open_stream(request)
@@ -104,9 +104,7 @@ class Prefetcher:
         if not self._tasks:
             return False
         _, task = self._tasks.popitem()
-        closing = asyncio.create_task(_close(task))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._close(task)
         return True
 
     async def aclose(self) -> None:
@@ -115,7 +113,21 @@ class Prefetcher:
             self._pipeline.pool.prefetchers.remove(self)
         tasks = [*self._tasks.values(), *([] if self._taken is None else [self._taken])]
         self._tasks, self._taken = {}, None
-        await asyncio.gather(*map(_close, tasks), *self._closing)
+        for task in tasks:
+            self._close(task)
+        if self._closing:
+            # Not `gather`: a second cancellation of the reader must not reach them, or they would keep their permits.
+            await asyncio.wait(self._closing)
+
+    def _close(self, task: asyncio.Task[Outcome]) -> None:
+        closing = asyncio.create_task(_close(task))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closed)
+
+    def _closed(self, closing: asyncio.Task[None]) -> None:
+        self._closing.discard(closing)
+        # What was closed may have held no permit: it waited for its turn, or for another attempt.
+        self._pipeline.pool.make_room_for_waiting_streams()
 
 
 async def _close(task: asyncio.Task[Outcome]) -> None:

@@ -23,6 +23,11 @@ class Permits(asyncio.Semaphore):
     def free(self) -> int:
         return self._value
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for a permit that nobody has given back yet."""
+        return any(not waiter.done() for waiter in self._waiters or ())
+
     async def acquire(self) -> Literal[True]:
         if self._before_wait is not None and self.locked():
             self._before_wait()

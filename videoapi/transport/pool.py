@@ -236,6 +236,11 @@ class ConnectionPool:
                 "Connections belong to one loop: create one client for each."
             )
 
+    def make_room_for_waiting_streams(self) -> None:
+        """Give up another prefetched response if a stream still waits for a permit."""
+        if self.stream_permits.awaited:
+            self._give_up_prefetched()
+
     def _give_up_prefetched(self) -> None:
         for prefetcher in reversed(self.prefetchers):
             if prefetcher.give_up():
