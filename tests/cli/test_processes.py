@@ -155,7 +155,7 @@ def test_progress_is_a_bar_on_a_terminal(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_messages_are_not_written_into_the_line_of_the_bar(sandbox: Sandbox, folder: Path) -> None:
+def test_failures_and_the_summary_begin_a_line_of_the_terminal(sandbox: Sandbox, folder: Path) -> None:
     sandbox.fault("files.get", "status", status=404)
     controller, terminal = pty.openpty()
     try:

@@ -39,6 +39,9 @@ class Model:
 
     `==` and `hash` use the known fields, so that a copy, a pickled object and an object that was read with
     `extra=True` equal the original. The repr shows the fields that have a value and redacts secrets.
+
+    To encode a model, use `to_dict` or `to_json`: encoders that read the attributes of attrs classes directly, such as
+    that of msgspec, do not see the parts of a response that have not been read.
     """
 
     # _extra is set after decoding; it is an attrs field of each model only so that `attrs.evolve` keeps it.

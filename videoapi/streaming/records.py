@@ -44,11 +44,10 @@ class Page(Generic[R]):
 class RecordStream(Generic[R]):
     """A stream of records as they arrive. Iterate over it once, by record or by `pages(n)`.
 
-    Memory use is 8 bytes per record of the window being read, and a slow consumer slows the service down. If a
-    response breaks off, the window is read again, in any order, and each record is still yielded once. If the records
-    themselves have changed, their window is yielded from its start; see `restarted_windows`.
-    To stop early, use `async with` or call `aclose()`, which close the connections immediately; after a
-    bare `break` they are closed a few event loop iterations later.
+    Memory use is about 10 bytes per record of the window being read, and twice that while a window is read again; a
+    slow consumer slows the service down. If a response breaks off, the window is read again, in any order, and each
+    record is still yielded once. If the records themselves have changed, their window is yielded from its start; see
+    `restarted_windows`.
 
     Example:
         async with client.cdr.by_period("2026-01-01", "2026-01-31") as records:
