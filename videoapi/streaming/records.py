@@ -49,6 +49,9 @@ class RecordStream(Generic[R]):
     record is still yielded once. If the records themselves have changed, their window is yielded from its start; see
     `restarted_windows`.
 
+    To stop early, use `async with` or call `aclose()`, which close the connections immediately; after a bare `break`
+    they are closed a few event loop iterations later.
+
     Example:
         async with client.cdr.by_period("2026-01-01", "2026-01-31") as records:
             async for record in records:
