@@ -25,7 +25,7 @@ class Permits(asyncio.Semaphore):
 
     @property
     def awaited(self) -> bool:
-        """Whether somebody waits for a permit that nobody has given back yet."""
+        """Whether a caller waits for a permit that has not been released yet."""
         return any(not waiter.done() for waiter in self._waiters or ())
 
     async def acquire(self) -> Literal[True]:
