@@ -15,7 +15,7 @@ from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError
 from videoapi.models.times import utc_day
 from videoapi.streaming.record_filter import RecordFilter, Rejected
-from videoapi.streaming.row_set import RowSet, digest, have_changed
+from videoapi.streaming.row_set import RowSet, digests, have_changed
 from videoapi.streaming.splitter import Block
 from videoapi.streaming.windows import split_period
 
@@ -132,7 +132,8 @@ def test_row_set_is_merged_and_sorted_in_steps() -> None:
 
 def test_row_set_takes_8_bytes_per_row() -> None:
     rows = RowSet()
-    rows.update(digest(f"id{n}", b"x%d" % n) for n in range(200_000))
+    names = [f"id{n}" for n in range(200_000)]
+    rows.update(digests(names, map(str.encode, names)))
     per_row = sum(bucket.buffer_info()[1] * bucket.itemsize for bucket in rows._buckets) / 200_000
     assert per_row == 8
 
@@ -140,7 +141,7 @@ def test_row_set_takes_8_bytes_per_row() -> None:
 def test_changed_row_is_told_from_a_row_that_is_gone() -> None:
     def row_set(*rows: tuple[str | None, dict[str, Any]]) -> RowSet:
         found = RowSet()
-        found.update(digest(name, json.dumps(fields).encode()) for name, fields in rows)
+        found.update(digests((name for name, _ in rows), (json.dumps(fields).encode() for _, fields in rows)))
         return found
 
     before = ("a", {"price": 1})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import compress
 
-from videoapi.streaming.row_set import Raw, RowSet, checksums, have_changed
+from videoapi.streaming.row_set import Raw, RowSet, checksum, have_changed
 
 
 class Readings:
@@ -81,5 +81,5 @@ class Readings:
     def add(self, raws: Sequence[Raw], digests: Sequence[int]) -> None:
         """Add rows that were not read before."""
         self.count += len(raws)
-        *_, self.check = checksums(raws, self.check)
+        self.check = checksum(raws, self.check)
         self.seen.update(digests)

@@ -12,7 +12,7 @@ import attrs
 
 from videoapi.models.codec import DecodeError
 from videoapi.streaming.readings import Readings
-from videoapi.streaming.row_set import Raw, RowSet, checksums, digest
+from videoapi.streaming.row_set import Raw, RowSet, checksums, digests
 from videoapi.streaming.splitter import Block
 from videoapi.streaming.windows import UNBOUNDED, Ownership, Window
 
@@ -217,7 +217,7 @@ class RecordFilter(Generic[R]):
         """
         records: Sequence[R | DecodeError] = block.records or decoded or (_TOO_LONG,)
         raws = block.raws()
-        digests = [digest(self._id_of(record), raw) for record, raw in zip(records, raws, strict=True)]
+        digests = self._digests(block, records, raws)
         was_resuming = self._readings.is_resuming
         indexes = self._readings.unread(raws, digests)
         if was_resuming and self._day is not None:
@@ -229,7 +229,9 @@ class RecordFilter(Generic[R]):
         if len(indexes) < len(raws):
             records, raws = [records[nth] for nth in indexes], [raws[nth] for nth in indexes]
             digests = [digests[nth] for nth in indexes]
-        days = frozenset() if self._day is None else frozenset(map(self._day_of, records))
+        # Most blocks were decoded in one pass, and have no errors among their records.
+        day_of = self._day_of if block.records is None else self._day
+        days = frozenset() if self._day is None or day_of is None else frozenset(map(day_of, cast("list[R]", records)))
         return Rows(block, indexes, records, raws, digests, days)
 
     def days_needed(self, rows: Rows[R]) -> list[Window]:
@@ -254,9 +256,10 @@ class RecordFilter(Generic[R]):
 
     def undated(self, block: Block, decoded: Sequence[R | DecodeError] = ()) -> Iterable[int]:
         """Return the digests of a block's rows whose day is unknown."""
-        for record, raw in zip(block.records or decoded or (_TOO_LONG,), block.raws(), strict=True):
+        records, raws = block.records or decoded or (_TOO_LONG,), block.raws()
+        for record, one in zip(records, self._digests(block, records, raws), strict=True):
             if self._day_of(record) is None:
-                yield digest(self._id_of(record), raw)
+                yield one
 
     def leave(self, day: Window, rows: RowSet) -> None:
         """Set the undated rows of a boundary day, which this window leaves to the others."""
@@ -348,8 +351,10 @@ class RecordFilter(Generic[R]):
             self._count(position, "outside")
         return place is Ownership.OWN
 
-    def _id_of(self, record: R | DecodeError) -> str | None:
-        return None if isinstance(record, DecodeError) else self._identity(record)
+    def _digests(self, block: Block, records: Sequence[R | DecodeError], raws: Sequence[Raw]) -> list[int]:
+        if block.records is not None:
+            return digests(map(self._identity, cast("list[R]", records)), raws)
+        return digests((None if isinstance(one, DecodeError) else self._identity(one) for one in records), raws)
 
     def _day_of(self, record: R | DecodeError) -> date | None:
         return None if isinstance(record, DecodeError) or self._day is None else self._day(record)

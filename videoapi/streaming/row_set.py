@@ -22,16 +22,26 @@ _HAS_ID: Final = 1
 Raw = bytes | msgspec.Raw
 
 
-def digest(identity: str | None, raw: Raw) -> int:
-    """Return 64 bits that identify a row within this process.
+def digests(identities: Iterable[str | None], raws: Iterable[Raw]) -> list[int]:
+    """Return 64 bits per row that identify it within this process.
 
     The lowest bit says whether the row has an ID. If it has one, the upper half is the hash of the ID,
     so that a row that has changed differs from one that has disappeared.
     """
-    content = hash(bytes(raw))
-    if identity is None:
-        return content & 0xFFFFFFFF_FFFFFFFE
-    return (hash(identity) & _HIGH) << 32 | (content & 0xFFFFFFFE) | _HAS_ID
+    # In one pass over a block, because this runs for each row of a stream.
+    return [
+        hash(bytes(raw)) & 0xFFFFFFFF_FFFFFFFE
+        if identity is None
+        else (hash(identity) & _HIGH) << 32 | (hash(bytes(raw)) & 0xFFFFFFFE) | _HAS_ID
+        for identity, raw in zip(identities, raws, strict=True)
+    ]
+
+
+def checksum(raws: Iterable[Raw], start: int = 0) -> int:
+    """Return the checksum after the last row, as `checksums` does."""
+    for raw in raws:
+        start = zlib.crc32(raw, start)
+    return start
 
 
 def checksums(raws: Iterable[Raw], start: int = 0) -> Iterator[int]:
