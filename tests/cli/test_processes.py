@@ -187,13 +187,18 @@ def test_interrupted_download_says_how_to_continue(begin: Begin, sandbox: Sandbo
     assert "Interrupted. To continue, repeat the command." in stderr
 
 
+def use_printed_environment(process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the environment variables that a sandbox prints when it has started."""
+    assert process.stdout is not None
+    for _ in range(5):
+        name, _, value = process.stdout.readline().strip().removeprefix("export ").partition("=")
+        monkeypatch.setenv(name, value)
+
+
 def test_sandbox_may_live_on_another_day(begin: Begin, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     process = begin("sandbox", "--port", 0, "--seed", 1, "--calls", 400, "--today", "2026-01-31")
     try:
-        assert process.stdout is not None
-        for _ in range(5):
-            name, _, value = process.stdout.readline().strip().removeprefix("export ").partition("=")
-            monkeypatch.setenv(name, value)
+        use_printed_environment(process, monkeypatch)
         for command in (["cdr", "export"], ["archives", "download"]):
             period = ["2026-01-01", "2026-01-31"] if command[0] == "cdr" else ["2026-01-30", "2026-01-31"]
             done = subprocess.run(
@@ -211,10 +216,7 @@ def test_sandbox_may_live_on_another_day(begin: Begin, monkeypatch: pytest.Monke
 def test_sandbox_prints_the_client_environment_and_exits_with_0(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     process = begin("sandbox", "--port", 0, "--seed", 5, "--rooms", 3, "--switch", "create_status=201")
     try:
-        assert process.stdout is not None
-        for _ in range(5):
-            name, _, value = process.stdout.readline().strip().removeprefix("export ").partition("=")
-            monkeypatch.setenv(name, value)
+        use_printed_environment(process, monkeypatch)
         listed = subprocess.run([*COMMAND, "rooms", "list"], capture_output=True, text=True, check=True)
         assert len(listed.stdout.splitlines()) == 3
     finally:
@@ -237,10 +239,7 @@ def test_sandbox_uses_the_given_credentials(begin: Begin) -> None:
 def test_killed_sandbox_resumes_from_its_state(begin: Begin, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for rooms in (1, 2):
         process = begin("sandbox", "--port", 0, "--state", "kept", "--app-id", "a" * 24, "--app-key", "key")
-        assert process.stdout is not None
-        for _ in range(5):
-            name, _, value = process.stdout.readline().strip().removeprefix("export ").partition("=")
-            monkeypatch.setenv(name, value)
+        use_printed_environment(process, monkeypatch)
         (folder / "rooms.csv").write_text("name\nA\n")
         create = [*COMMAND, "rooms", "create-many", "rooms.csv", "--out", f"{rooms}.jsonl"]
         subprocess.run(create, capture_output=True, check=True)

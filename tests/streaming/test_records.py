@@ -546,6 +546,15 @@ async def test_nothing_is_prefetched_without_a_free_permit(service: Service) -> 
         service.manager.pool.stream_permits.release()
 
 
+async def read_three_streams_at_once(reports: Reports[CallRecord]) -> None:
+    async with reports.by_room("r1") as one, reports.by_room("r1") as two, reports.by_room("r1") as three:
+        # Kept, because a stream is closed when its iterator is dropped.
+        others = [aiter(stream) for stream in (one, two, three)]
+        async with asyncio.timeout(5):
+            for other in others:
+                assert (await anext(other)).cdr_id == "x"
+
+
 async def test_idle_streams_with_prefetched_windows_do_not_starve_another_stream(service: Service) -> None:
     month(service)
     service.answers["/cdr/room/r1"] = [[rows("x")]]
@@ -555,12 +564,7 @@ async def test_idle_streams_with_prefetched_windows_do_not_starve_another_stream
         await anext(records)
         await settle()
         assert service.manager.pool.stream_permits.free == 1
-        async with reports.by_room("r1") as one, reports.by_room("r1") as two, reports.by_room("r1") as three:
-            # Kept, because a stream is closed when its iterator is dropped.
-            others = [aiter(stream) for stream in (one, two, three)]
-            async with asyncio.timeout(5):
-                for other in others:
-                    assert (await anext(other)).cdr_id == "x"
+        await read_three_streams_at_once(reports)
         # The windows that were given up are requested again.
         assert [record.cdr_id async for record in records] == ["w1", "w2", "w3", "w4"]
     assert service.manager.pool.prefetchers == []
@@ -577,12 +581,7 @@ async def test_stream_gets_a_permit_although_the_newest_prefetch_holds_none(serv
         await anext(records)
         await settle()
         assert service.manager.pool.stream_permits.free == 2
-        async with reports.by_room("r1") as one, reports.by_room("r1") as two, reports.by_room("r1") as three:
-            # Kept, because a stream is closed when its iterator is dropped.
-            others = [aiter(stream) for stream in (one, two, three)]
-            async with asyncio.timeout(5):
-                for other in others:
-                    assert (await anext(other)).cdr_id == "x"
+        await read_three_streams_at_once(reports)
         waits.set()
         assert [record.cdr_id async for record in records] == ["w1", "w2", "w3", "w4"]
 

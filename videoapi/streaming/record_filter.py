@@ -108,7 +108,7 @@ class Batch(Generic[R]):
     def counts(self, nth: int) -> Counts:
         """Return the counters after the nth record, counted from 1."""
         counts = self.before.copy()
-        end = nth if self.positions is None or nth == 0 else self.positions[nth - 1] + 1
+        end = self._end(nth)
         for position, counter, field in self.changes:
             if position < end:
                 counts.add(counter, field)
@@ -117,8 +117,12 @@ class Batch(Generic[R]):
 
     def place(self, nth: int) -> tuple[int, int, int]:
         """Return the numbers of a cursor after the nth record, counted from 1."""
-        end = nth if self.positions is None or nth == 0 else self.positions[nth - 1] + 1
+        end = self._end(nth)
         return self.count + end, self._checks[end], self.yielded + nth
+
+    def _end(self, nth: int) -> int:
+        """Return the number of rows up to the nth record."""
+        return nth if self.positions is None or nth == 0 else self.positions[nth - 1] + 1
 
     @cached_property
     def _checks(self) -> list[int]:

@@ -2,9 +2,9 @@
 
 The service does not document whether its end date is inclusive. Adjacent windows therefore share
 their boundary day, the last one requests an extra day, and a record is yielded only by the window that
-owns the UTC day of its `trans_date`. If that day is unknown, the record belongs to the first window that
-returns it, unless it is also returned for the day after the period alone. The result is the same either
-way, and in any order of rows. Source: docs/contract.md 5.2.
+owns the UTC day of its `trans_date`. If that day is unknown, the boundary day is requested alone: a record
+returned for it belongs to the window before, or, at the end, to none. The result is the same either way,
+and in any order of rows. Source: docs/contract.md 5.2.
 """
 
 from __future__ import annotations
