@@ -57,7 +57,7 @@ bench-create: $(VENV)/ready .bench-create/ready
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q --upgrade pip
-	$(VENV)/bin/python -m pip install -q --group test --group lint --group data -e '.[cli,testing]'
+	$(VENV)/bin/python -m pip install -q --group test --group lint --group data --group integrations -e '.[cli,testing]'
 	touch $@
 
 .venv-lowest/ready: pyproject.toml tests/lowest.txt
