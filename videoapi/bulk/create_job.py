@@ -174,7 +174,7 @@ class CreateJob(Job):
 
     async def _note_check(self, reference: str) -> None:
         if self._journal is not None:
-            await self._journal.intend(reference, b"", b"")
+            await self._journal.intend(reference, "", "")
 
     async def recall(self, item: BulkItem) -> BulkOutcome | None:
         """Return the earlier outcome of an item, or None if it must be sent or is now unresolved.
@@ -239,7 +239,7 @@ class CreateJob(Job):
 
     async def _from_journal(self, item: BulkItem, entry: Entry) -> BulkOutcome:
         room_id, spec = entry.room_id or "", _spec(item)
-        if entry.identity not in (b"", _identity(item)):
+        if entry.identity not in ("", _identity(item)):
             return _another_room(item, room_id)
         taken_over, compared = entry.spec[:1] == TAKEN_OVER, entry.spec[1:]
         room = await self._fetched(room_id) if self._options.keep_rooms or not compared else None
@@ -259,7 +259,7 @@ class CreateJob(Job):
         """Return the outcome of an item whose room the list shows, and that an earlier run has created."""
         change = _change(item, listed.raw or b"")
         identity = _row(listed)[1]
-        compared = _spec(item) if change is Change.NONE else b""
+        compared = _spec(item) if change is Change.NONE else ""
         self._write(item, "created", listed.room_id, identity=identity, spec=TAKEN_OVER + compared)
         if self._journal is not None:
             # An earlier run may have reported another room of this create.
@@ -406,8 +406,8 @@ class CreateJob(Job):
         status: EntryStatus,
         room_id: str | None = None,
         *,
-        identity: bytes | None = None,
-        spec: bytes | None = None,
+        identity: str | None = None,
+        spec: str | None = None,
     ) -> None:
         # Credentials that changed the account mid-way leave an intent, which is looked up.
         if self._journal is not None and self._pipeline.app_id == self._app_id:
@@ -495,16 +495,16 @@ def _entry(item: BulkItem) -> str:
     return with_location(_reference(item), in_data=False)
 
 
-def _identity(item: BulkItem) -> bytes:
+def _identity(item: BulkItem) -> str:
     """Return a hash of the room's name and `owner_ref`, which identify it to the caller."""
     return _hash(identity_of(item.given.name, item.given.owner_ref))
 
 
-def _spec(item: BulkItem) -> bytes:
-    return hashlib.blake2s(content_of(item.request.body or b"{}"), digest_size=16).digest()
+def _spec(item: BulkItem) -> str:
+    return hashlib.blake2s(content_of(item.request.body or b"{}"), digest_size=16).hexdigest()
 
 
-def _row(listed: ListedRoom) -> tuple[str, bytes, str]:
+def _row(listed: ListedRoom) -> tuple[str, str, str]:
     """Return what the journal takes over from a listed room."""
     try:
         room = parse(listed.raw or b"")
@@ -513,12 +513,12 @@ def _row(listed: ListedRoom) -> tuple[str, bytes, str]:
     name, owner_ref = room.get("name"), room.get("owner_ref")
     # A list that omits the name says nothing about it.
     known = name is not None and (owner_ref is not None or not listed.in_owner_ref)
-    identity = _hash(identity_of(name, None if owner_ref == listed.reference else owner_ref)) if known else b""
+    identity = _hash(identity_of(name, None if owner_ref == listed.reference else owner_ref)) if known else ""
     return with_location(listed.reference, in_data=False), identity, listed.room_id
 
 
-def _hash(identity: bytes) -> bytes:
-    return hashlib.blake2s(identity, digest_size=8).digest()
+def _hash(identity: bytes) -> str:
+    return hashlib.blake2s(identity, digest_size=8).hexdigest()
 
 
 def _reference(item: BulkItem) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import queue
 import sqlite3
@@ -25,7 +26,7 @@ from videoapi.errors import ConfigurationError
 T = TypeVar("T")
 
 _APPLICATION: Final = 0x76787A6C
-_VERSION: Final = 2
+_VERSION: Final = 3
 _TABLES: Final = f"""
 BEGIN IMMEDIATE;
 PRAGMA application_id = {_APPLICATION};
@@ -35,22 +36,30 @@ CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, created TEXT NOT NULL) WI
 CREATE TABLE IF NOT EXISTS creates (
     reference TEXT PRIMARY KEY,
     job TEXT NOT NULL,
-    identity BLOB NOT NULL,
-    spec BLOB NOT NULL,
+    identity TEXT NOT NULL,
+    spec TEXT NOT NULL,
     status TEXT,
     room_id TEXT
 );
 COMMIT;
 """
 """The rows are in order of their creation, so that a commit changes few pages; only the index is in random order."""
-_FIND: Final = "SELECT reference, identity, spec, status, room_id FROM creates WHERE reference IN ({})"
-_INTEND: Final = "INSERT OR REPLACE INTO creates (job, reference, identity, spec) VALUES (?, ?, ?, ?)"
-_END: Final = (
-    "UPDATE creates SET status = ?, room_id = ?, identity = coalesce(?, identity), spec = coalesce(?, spec) "
-    "WHERE reference = ?"
+_FIND: Final = (
+    "SELECT reference, identity, spec, status, room_id FROM creates WHERE reference IN (SELECT value FROM json_each(?))"
 )
-SENT: Final = b"="
-TAKEN_OVER: Final = b"?"
+_INTEND: Final = """
+INSERT OR REPLACE INTO creates (job, reference, identity, spec)
+SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)
+"""
+_END: Final = """
+UPDATE creates SET status = json_extract(value, '$[1]'), room_id = json_extract(value, '$[2]'),
+    identity = coalesce(json_extract(value, '$[3]'), identity), spec = coalesce(json_extract(value, '$[4]'), spec)
+FROM json_each(?) WHERE reference = json_extract(value, '$[0]')
+"""
+"""Each is one statement for all rows: Python's threads hand over a lock at every step of a statement, which costs more
+than the step."""
+SENT: Final = "="
+TAKEN_OVER: Final = "?"
 """The start of an entry's spec: whether a run has sent it, or the list of rooms has shown the room. The hash of the
 request body follows, for a room taken over once it was compared."""
 _SOON: Final = 0.02
@@ -62,8 +71,6 @@ _SHARE: Final = 0.05
 _LONGEST_PAUSE: Final = 0.005
 """After a commit, the file is left to others for a share of its time: more than the time between two of their polls,
 if commits are slow."""
-_MOST: Final = 500
-"""How many intents one statement looks for; SQLite allows 999 parameters in its oldest versions."""
 EntryStatus = Literal["created", "failed", "not_sent"]
 
 
@@ -79,8 +86,8 @@ class Entry:
         room_id: ID of the created room.
     """
 
-    identity: bytes
-    spec: bytes
+    identity: str
+    spec: str
     status: str | None
     room_id: str | None
 
@@ -92,7 +99,7 @@ class _Transaction:
     `withdrawn` are intents, of this transaction or an earlier one, whose create was cancelled before it was sent.
     """
 
-    ends: list[tuple[str, str | None, bytes | None, bytes | None, str]] = attrs.field(factory=list)
+    ends: list[tuple[str, str, str | None, str | None, str | None]] = attrs.field(factory=list)
     intents: list[_Intent] = attrs.field(factory=list)
     withdrawn: list[_Intent] = attrs.field(factory=list)
     queries: list[_Query] = attrs.field(factory=list)
@@ -116,8 +123,8 @@ class _Transaction:
 @attrs.define
 class _Intent:
     reference: str
-    identity: bytes
-    spec: bytes
+    identity: str
+    spec: str
     again: bool
     answer: asyncio.Future[Any]
     result: Entry | None = None
@@ -185,7 +192,7 @@ class Journal:
             )
         return found
 
-    async def take_over(self, rooms: Sequence[tuple[str, bytes, str]]) -> None:
+    async def take_over(self, rooms: Sequence[tuple[str, str, str]]) -> None:
         """Record the past of the job: from now on, what the file lacks was not sent.
 
         Args:
@@ -203,7 +210,7 @@ class Journal:
 
         await self._ask(write)
 
-    async def intend(self, reference: str, identity: bytes, spec: bytes, *, again: bool = False) -> Entry | None:
+    async def intend(self, reference: str, identity: str, spec: str, *, again: bool = False) -> Entry | None:
         """Record that a create is about to be sent; the record is on disk when this returns.
 
         Args:
@@ -239,7 +246,7 @@ class Journal:
         """Return the entry of a create, or None."""
 
         def read(database: sqlite3.Connection) -> Entry | None:
-            row = database.execute(_FIND.format("?"), (reference,)).fetchone()
+            row = database.execute(_FIND, (json.dumps([reference]),)).fetchone()
             return None if row is None else Entry(*row[1:])
 
         return await self._ask(read)
@@ -269,8 +276,8 @@ class Journal:
         status: EntryStatus,
         room_id: str | None = None,
         *,
-        identity: bytes | None = None,
-        spec: bytes | None = None,
+        identity: str | None = None,
+        spec: str | None = None,
     ) -> None:
         """Record how a create ended; written soon, and at the latest by `aclose`.
 
@@ -283,7 +290,7 @@ class Journal:
             identity: That of the room, if it may be another than that of the intent.
             spec: `TAKEN_OVER`, with a hash or without, for a room that an earlier run has created.
         """
-        self._next.ends.append((status, room_id, identity, spec, reference))
+        self._next.ends.append((reference, status, room_id, identity, spec))
         if len(self._next.ends) == 1:
             self._write_soon()
 
@@ -381,11 +388,13 @@ class Journal:
         """Write a batch in one transaction; return the error if that failed."""
         try:
             _begin(database)
-            database.executemany(_END, batch.ends)
-            for start in range(0, len(batch.intents), _MOST):
-                self._write_intents(database, batch.intents[start : start + _MOST])
+            if batch.ends:
+                database.execute(_END, (json.dumps(batch.ends),))
+            if batch.intents:
+                self._write_intents(database, batch.intents)
             withdrawn = [intent.reference for intent in batch.withdrawn if intent.written]
-            database.executemany(_END, [("not_sent", None, None, None, reference) for reference in withdrawn])
+            if withdrawn:
+                database.execute(_END, (json.dumps([(reference, "not_sent") for reference in withdrawn]),))
             for query in batch.queries:
                 query.result = query.do(database)
             database.execute("COMMIT")
@@ -398,8 +407,7 @@ class Journal:
         return None
 
     def _write_intents(self, database: sqlite3.Connection, intents: list[_Intent]) -> None:
-        places = ", ".join("?" * len(intents))
-        rows = database.execute(_FIND.format(places), [intent.reference for intent in intents]).fetchall()
+        rows = database.execute(_FIND, (json.dumps([intent.reference for intent in intents]),)).fetchall()
         earlier = {row[0]: Entry(*row[1:]) for row in rows}
         new = intents
         if earlier:
@@ -408,7 +416,8 @@ class Journal:
                 if entry is not None and not intent.again and entry.status in (None, "created"):
                     intent.result = entry
             new = [intent for intent in intents if intent.result is None]
-        database.executemany(_INTEND, [(self._job, intent.reference, intent.identity, intent.spec) for intent in new])
+        written = json.dumps([(intent.reference, intent.identity, intent.spec) for intent in new])
+        database.execute(_INTEND, (self._job, written))
         for intent in new:
             intent.written = True
 
