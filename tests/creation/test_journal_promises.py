@@ -158,9 +158,10 @@ class TestIntents:
 
     async def test_cancelled_intent_leaves_an_earlier_create_in_doubt(self, journal: Path) -> None:
         async with opened(journal) as log:
-            assert await log.intend(DOUBTFUL, b"", b"=") is None
-            again = asyncio.create_task(log.intend(DOUBTFUL, b"", b"="))
-            new = asyncio.create_task(log.intend(NEW, b"", b"="))
+            assert await log.intend(DOUBTFUL, "", "=") is None
+        async with opened(journal) as log:
+            again = asyncio.create_task(log.intend(DOUBTFUL, "", "="))
+            new = asyncio.create_task(log.intend(NEW, "", "="))
             await asyncio.sleep(0)
             again.cancel()
             new.cancel()
@@ -168,6 +169,33 @@ class TestIntents:
 
         with contextlib.closing(sqlite3.connect(journal)) as database:
             assert sorted(rows(database)) == [(DOUBTFUL, None), (NEW, "not_sent")]
+
+    async def test_intent_of_another_process_is_seen_while_both_run(self, journal: Path) -> None:
+        async with opened(journal) as log, opened(journal) as other, opened(journal, "another job") as third:
+            assert await other.intend(NEW, "", "=") is None
+            assert await third.intend(DOUBTFUL, "", "=") is None
+            entry = await log.intend(NEW, "", "=")
+            assert entry is not None
+            assert entry.status is None
+            other.ended(NEW, "created", "6571f3c2a1b2c3d4e5f60718")
+            await other.aclose()
+            entry = await log.intend(NEW, "", "=")
+            assert entry is not None
+            assert entry.room_id == "6571f3c2a1b2c3d4e5f60718"
+
+    async def test_last_intent_of_a_reference_counts(self, journal: Path) -> None:
+        async with opened(journal) as log:
+            await log.intend(NEW, "", "=")
+            log.ended(NEW, "failed")
+            await log.intend(NEW, "", "=", again=True)
+        async with opened(journal) as log:
+            entry = await log.find(NEW)
+            assert entry is not None
+            assert entry.status is None
+            log.ended(NEW, "not_sent")
+            log.ended(NEW, "created", "6571f3c2a1b2c3d4e5f60718")
+        with contextlib.closing(sqlite3.connect(journal)) as database:
+            assert rows(database) == [(NEW, "failed"), (NEW, "created")]
 
     async def test_outcomes_are_known_without_waiting(self, sandbox: Sandbox, journal: Path) -> None:
         sandbox.plan([None, REFUSAL, None])
@@ -191,7 +219,7 @@ class TestCommits:
 
         waiting = []
         for number in range(30):
-            waiting.append(asyncio.create_task(log.intend(f"vx{number:026d}", b"", b"=")))
+            waiting.append(asyncio.create_task(log.intend(f"vx{number:026d}", "", "=")))
             await asyncio.sleep(0.001)
         other.execute("ROLLBACK")
         await asyncio.gather(*waiting)
@@ -207,7 +235,7 @@ class TestCommits:
         other = sqlite3.connect(journal, isolation_level=None)
         for number in range(3):
             reference = f"vx{number:026d}"
-            await log.intend(reference, b"", b"=")
+            await log.intend(reference, "", "=")
             # One comes in while the file is written, one while it is not.
             query = asyncio.create_task(log.find(reference))
             await asyncio.sleep(0)
@@ -229,7 +257,7 @@ class TestCommits:
                 writing = [tasks.create_task(write_on(busy, number)) for number in range(8)]
                 async with opened(journal, "other") as other:
                     for number in range(10):
-                        await other.intend(f"vxother{number:021d}", b"", b"=")
+                        await other.intend(f"vxother{number:021d}", "", "=")
                 for task in writing:
                     task.cancel()
 
@@ -253,7 +281,7 @@ class TestCommits:
 
         monkeypatch.setattr(sqlite3, "connect", functools.partial(real, factory=Slow))
         async with opened(journal) as log:
-            assert await log.intend(NEW, b"", b"=") is None
+            assert await log.intend(NEW, "", "=") is None
 
 
 @contextlib.asynccontextmanager
@@ -281,7 +309,7 @@ def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> threading.Even
 
 async def write_on(log: Journal, worker: int) -> None:
     for number in itertools.count():
-        await log.intend(f"vx{worker:013d}{number:013d}", b"", b"=")
+        await log.intend(f"vx{worker:013d}{number:013d}", "", "=")
 
 
 def commits(journal: Path) -> int:

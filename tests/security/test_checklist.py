@@ -187,7 +187,7 @@ async def test_journal_files_are_private_and_contain_no_secret(tmp_path: Path) -
     journal = Journal(tmp_path / "job.db", "job")
     await journal.open(sandbox.base_url.removesuffix("/video/v2"), sandbox.app_id)
     try:
-        await journal.intend("vx" + "a" * 26, b"identity", b"hash")
+        await journal.intend("vx" + "a" * 26, "identity", "hash")
         kept = inside(tmp_path)
         assert [path.name for path in kept] == ["job.db", "job.db-shm", "job.db-wal"]
         for path in kept:

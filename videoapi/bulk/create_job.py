@@ -15,7 +15,7 @@ import attrs
 from videoapi.bulk.audit import AcknowledgedRooms, Audit
 from videoapi.bulk.report import BulkOutcome, BulkReport
 from videoapi.bulk.sending import BulkItem, Job, failed
-from videoapi.creation.changes import Change, change_of, content_of, identity_of
+from videoapi.creation.changes import Change, change_of, identity_of
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
 from videoapi.creation.journal import SENT, TAKEN_OVER, Entry, EntryStatus, Journal
@@ -242,16 +242,18 @@ class CreateJob(Job):
         if entry.identity not in ("", _identity(item)):
             return _another_room(item, room_id)
         taken_over, compared = entry.spec[:1] == TAKEN_OVER, entry.spec[1:]
-        room = await self._fetched(room_id) if self._options.keep_rooms or not compared else None
-        change = Change.NONE if compared == spec else Change.CONTENT
+        is_same = compared == spec
+        room = await self._fetched(room_id) if self._options.keep_rooms or not is_same else None
         if taken_over:
             # An earlier run may have reported another room of this create.
             self._inherited.add(_reference(item))
-        if not compared:
-            change = Change.NONE if room is None else _change(item, room.to_json().encode())
+        change = Change.CONTENT if compared and not is_same else Change.NONE
+        if room is not None and not is_same:
+            # Another body may ask for the same, such as one with "10" for 10.
+            change = _change(item, room.to_json().encode())
             if change is Change.IDENTITY:
                 return _another_room(item, room_id)
-            if room is not None and change is Change.NONE:
+            if change is Change.NONE:
                 self._write(item, "created", room_id, identity=_identity(item), spec=TAKEN_OVER + spec)
         return self._made(item, room_id, room if self._options.keep_rooms else None, change is Change.CONTENT)
 
@@ -501,7 +503,7 @@ def _identity(item: BulkItem) -> str:
 
 
 def _spec(item: BulkItem) -> str:
-    return hashlib.blake2s(content_of(item.request.body or b"{}"), digest_size=16).hexdigest()
+    return hashlib.blake2s(item.request.body or b"{}", digest_size=16).hexdigest()
 
 
 def _row(listed: ListedRoom) -> tuple[str, str, str]:

@@ -6,8 +6,6 @@ import enum
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
 from videoapi.creation.references import DATA_KEY
 
 _FLAGS: Final = {"true": "1", "false": "0"}
@@ -42,18 +40,6 @@ def change_of(body: Mapping[str, Any], room: Mapping[str, Any]) -> Change:
     return Change.NONE if _contains(kept, given) and len(kept) == len(given) else Change.CONTENT
 
 
-def content_of(body: bytes) -> bytes:
-    """Return what the body of a create asks for, for a hash.
-
-    Bodies that differ only in the order of keys, in nulls, or in the form of a value (`"10"`, 10) ask for the same, as
-    they do for `change_of`.
-    """
-    try:
-        return msgspec.json.encode(_comparable(msgspec.json.decode(body)), order="deterministic")
-    except RecursionError:
-        return body
-
-
 def identity_of(name: object, owner_ref: object) -> bytes:
     """Return what identifies the room of a spec to its caller, for a hash."""
     parts = [_name(name)] if owner_ref is None else [_name(name), _name(owner_ref).casefold()]
@@ -75,14 +61,6 @@ def _contains(whole: Any, part: Any) -> bool:
     if isinstance(part, list):
         return isinstance(whole, list) and len(whole) == len(part) and all(map(_contains, whole, part))
     return _text(whole) == _text(part)
-
-
-def _comparable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _comparable(item) for name, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_comparable(item) for item in value]
-    return _text(value)
 
 
 def _name(value: object) -> str:

@@ -17,13 +17,15 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import attrs
 
 from videoapi.errors import ConfigurationError
 
 T = TypeVar("T")
+EntryStatus = Literal["created", "failed", "not_sent"]
+_End: TypeAlias = tuple[str, EntryStatus, str | None, str | None, str | None]
 
 _APPLICATION: Final = 0x76787A6C
 _VERSION: Final = 3
@@ -34,8 +36,9 @@ PRAGMA user_version = {_VERSION};
 CREATE TABLE IF NOT EXISTS account (origin TEXT NOT NULL, app_id TEXT NOT NULL, created TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, created TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS creates (
-    reference TEXT PRIMARY KEY,
+    id INTEGER PRIMARY KEY,
     job TEXT NOT NULL,
+    reference TEXT NOT NULL,
     identity TEXT NOT NULL,
     spec TEXT NOT NULL,
     status TEXT,
@@ -43,18 +46,24 @@ CREATE TABLE IF NOT EXISTS creates (
 );
 COMMIT;
 """
-"""The rows are in order of their creation, so that a commit changes few pages; only the index is in random order."""
-_FIND: Final = (
-    "SELECT reference, identity, spec, status, room_id FROM creates WHERE reference IN (SELECT value FROM json_each(?))"
-)
+"""Rows are only added, and changed soon afterwards, so that a commit writes few pages: an index of the references,
+which are random, would write one for each. Of rows with one reference, the last counts."""
+_KNOWN: Final = "CREATE TEMP TABLE known (reference TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID"
+"""The index, in memory: rows of earlier runs and of other processes. The rows of this run are not looked up, as its
+keys are unique."""
+_LEARN: Final = "INSERT OR REPLACE INTO known SELECT reference, id FROM creates WHERE id > ? AND job = ? ORDER BY id"
+_FIND: Final = """
+SELECT creates.reference, identity, spec, status, room_id
+FROM json_each(?) JOIN known ON known.reference = value JOIN creates ON creates.id = known.id
+"""
 _INTEND: Final = """
-INSERT OR REPLACE INTO creates (job, reference, identity, spec)
+INSERT INTO creates (job, reference, identity, spec)
 SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)
 """
 _END: Final = """
 UPDATE creates SET status = json_extract(value, '$[1]'), room_id = json_extract(value, '$[2]'),
     identity = coalesce(json_extract(value, '$[3]'), identity), spec = coalesce(json_extract(value, '$[4]'), spec)
-FROM json_each(?) WHERE reference = json_extract(value, '$[0]')
+FROM json_each(?) WHERE creates.id = json_extract(value, '$[0]')
 """
 """Each is one statement for all rows: Python's threads hand over a lock at every step of a statement, which costs more
 than the step."""
@@ -71,7 +80,6 @@ _SHARE: Final = 0.05
 _LONGEST_PAUSE: Final = 0.005
 """After a commit, the file is left to others for a share of its time: more than the time between two of their polls,
 if commits are slow."""
-EntryStatus = Literal["created", "failed", "not_sent"]
 
 
 @attrs.frozen
@@ -99,7 +107,7 @@ class _Transaction:
     `withdrawn` are intents, of this transaction or an earlier one, whose create was cancelled before it was sent.
     """
 
-    ends: list[tuple[str, str, str | None, str | None, str | None]] = attrs.field(factory=list)
+    ends: list[_End] = attrs.field(factory=list)
     intents: list[_Intent] = attrs.field(factory=list)
     withdrawn: list[_Intent] = attrs.field(factory=list)
     queries: list[_Query] = attrs.field(factory=list)
@@ -156,6 +164,8 @@ class Journal:
         self._job = job
         self._work: queue.SimpleQueue[_Transaction | None] = queue.SimpleQueue()
         self._next = _Transaction()
+        self._rows: dict[str, int] = {}
+        self._last = 0
         self._writing = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -203,7 +213,7 @@ class Journal:
         def write(database: sqlite3.Connection) -> None:
             database.execute("INSERT OR IGNORE INTO jobs VALUES (?, ?)", (self._job, now))
             database.executemany(
-                "INSERT OR REPLACE INTO creates (job, reference, identity, spec, status, room_id) "
+                "INSERT INTO creates (job, reference, identity, spec, status, room_id) "
                 "VALUES (?, ?, ?, ?, 'created', ?)",
                 [(self._job, reference, identity, TAKEN_OVER, room_id) for reference, identity, room_id in rooms],
             )
@@ -246,8 +256,7 @@ class Journal:
         """Return the entry of a create, or None."""
 
         def read(database: sqlite3.Connection) -> Entry | None:
-            row = database.execute(_FIND, (json.dumps([reference]),)).fetchone()
-            return None if row is None else Entry(*row[1:])
+            return self._entries(database, [reference]).get(reference)
 
         return await self._ask(read)
 
@@ -255,8 +264,8 @@ class Journal:
         """Return whether a self-check room with this prefix may be left."""
 
         def read(database: sqlite3.Connection) -> bool:
-            query = "SELECT 1 FROM creates WHERE reference GLOB ? AND status IS NULL"
-            return database.execute(query, (f"{prefix}*",)).fetchone() is not None
+            query = "SELECT 1 FROM creates WHERE job = ? AND reference GLOB ? AND status IS NULL"
+            return database.execute(query, (self._job, f"{prefix}*")).fetchone() is not None
 
         return await self._ask(read)
 
@@ -266,7 +275,8 @@ class Journal:
             return
 
         def write(database: sqlite3.Connection) -> None:
-            database.execute("DELETE FROM creates WHERE reference GLOB ?", (f"{prefix}*",))
+            query = "UPDATE creates SET status = 'failed' WHERE job = ? AND reference GLOB ?"
+            database.execute(query, (self._job, f"{prefix}*"))
 
         await self._ask(write)
 
@@ -388,13 +398,15 @@ class Journal:
         """Write a batch in one transaction; return the error if that failed."""
         try:
             _begin(database)
+            database.execute(_LEARN, (self._last, self._job))
             if batch.ends:
-                database.execute(_END, (json.dumps(batch.ends),))
+                self._write_ends(database, batch.ends)
             if batch.intents:
                 self._write_intents(database, batch.intents)
+            last = _last_row(database)
             withdrawn = [intent.reference for intent in batch.withdrawn if intent.written]
             if withdrawn:
-                database.execute(_END, (json.dumps([(reference, "not_sent") for reference in withdrawn]),))
+                self._write_ends(database, [(reference, "not_sent", None, None, None) for reference in withdrawn])
             for query in batch.queries:
                 query.result = query.do(database)
             database.execute("COMMIT")
@@ -403,12 +415,30 @@ class Journal:
                 database.execute("ROLLBACK")
             for intent in batch.intents:
                 intent.written = False
+                self._rows.pop(intent.reference, None)
             return error
+        self._last = last
         return None
 
+    def _entries(self, database: sqlite3.Connection, references: list[str]) -> dict[str, Entry]:
+        rows = database.execute(_FIND, (json.dumps(references),)).fetchall()
+        return {reference: Entry(*row) for reference, *row in rows}
+
+    def _write_ends(self, database: sqlite3.Connection, ends: list[_End]) -> None:
+        rows = [(self._row(database, reference), *end) for reference, *end in ends]
+        database.execute(_END, (json.dumps(rows),))
+
+    def _row(self, database: sqlite3.Connection, reference: str) -> int | None:
+        """Return the row of a create: of this run, or an earlier one."""
+        row = self._rows.pop(reference, None)
+        if row is None:
+            known = database.execute("SELECT id FROM known WHERE reference = ?", (reference,)).fetchone()
+            query = "SELECT max(id) FROM creates WHERE job = ? AND reference = ?"
+            (row,) = known or database.execute(query, (self._job, reference)).fetchone()
+        return row
+
     def _write_intents(self, database: sqlite3.Connection, intents: list[_Intent]) -> None:
-        rows = database.execute(_FIND, (json.dumps([intent.reference for intent in intents]),)).fetchall()
-        earlier = {row[0]: Entry(*row[1:]) for row in rows}
+        earlier = self._entries(database, [intent.reference for intent in intents])
         new = intents
         if earlier:
             for intent in intents:
@@ -418,8 +448,9 @@ class Journal:
             new = [intent for intent in intents if intent.result is None]
         written = json.dumps([(intent.reference, intent.identity, intent.spec) for intent in new])
         database.execute(_INTEND, (self._job, written))
-        for intent in new:
+        for row, intent in enumerate(new, _last_row(database) - len(new) + 1):
             intent.written = True
+            self._rows[intent.reference] = row
 
     def _connect(self) -> sqlite3.Connection:
         self._path.touch(mode=0o600, exist_ok=True)
@@ -430,6 +461,7 @@ class Journal:
             database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
             if is_new:
                 database.executescript(_TABLES)
+            database.execute(_KNOWN)
             # From now on, `_begin` waits.
             database.execute("PRAGMA busy_timeout=0")
         except BaseException:
@@ -452,6 +484,11 @@ class Journal:
                 "Nothing was sent."
             )
         return not tables
+
+
+def _last_row(database: sqlite3.Connection) -> int:
+    (last,) = database.execute("SELECT coalesce(max(id), 0) FROM creates").fetchone()
+    return int(last)
 
 
 def _begin(database: sqlite3.Connection) -> None:
