@@ -447,6 +447,16 @@ class TestJobThatIsNewToTheJournal:
 
 
 class TestFiles:
+    async def test_old_sqlite_is_refused_before_anything_is_sent(
+        self, sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 32, 3))
+        async with asyncio.timeout(15):
+            with pytest.raises(ConfigurationError, match=r"needs SQLite 3\.33"):
+                await run(sandbox, 3, journal=journal)
+        assert sandbox.ledger.requests("rooms.create") == 0
+        assert not journal.exists()
+
     @pytest.mark.parametrize("job_id", ["j", "lone \ud800 surrogate", "nul \0 in it"], ids=ascii)
     async def test_any_job_id_ends(self, sandbox: Sandbox, journal: Path, job_id: str) -> None:
         async with asyncio.timeout(15):

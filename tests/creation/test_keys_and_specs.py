@@ -162,6 +162,17 @@ class TestChangedSpecs:
         report = await run(sandbox, [RoomSpec("Room", key=1, settings=again, sip=False)], validate=False, **kept)
         assert [outcome.changed for outcome in report.made] == [False]  # type: ignore[attr-defined]
 
+    @pytest.mark.parametrize("journal", [True])
+    async def test_journal_reads_only_rooms_whose_request_differs(
+        self, sandbox: Sandbox, kept: dict[str, Any], journal: bool
+    ) -> None:
+        await run(sandbox, versions(5, 1), **kept)
+        await run(sandbox, versions(5, 1), audit=False, **kept)
+        assert sandbox.ledger.requests("rooms.get") == 0
+        again = await run(sandbox, [*versions(3, 1), *versions(5, 2)[3:]], audit=False, **kept)
+        assert [outcome.changed for outcome in again.made] == [False] * 3 + [True] * 2  # type: ignore[attr-defined]
+        assert sandbox.ledger.requests("rooms.get") == 2
+
     @JOURNALS
     async def test_change_survives_several_runs(self, sandbox: Sandbox, kept: dict[str, Any], journal: bool) -> None:
         await run(sandbox, versions(2, 1), **kept)

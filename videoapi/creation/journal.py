@@ -71,6 +71,8 @@ SENT: Final = "="
 TAKEN_OVER: Final = "?"
 """The start of an entry's spec: whether a run has sent it, or the list of rooms has shown the room. The hash of the
 request body follows, for a room taken over once it was compared."""
+_OLDEST: Final = (3, 33)
+"""The first SQLite with `UPDATE … FROM`."""
 _SOON: Final = 0.02
 """After which time the end of a create is written, in seconds."""
 _LOCKED: Final = 3.0
@@ -453,6 +455,10 @@ class Journal:
             self._rows[intent.reference] = row
 
     def _connect(self) -> sqlite3.Connection:
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise ConfigurationError(
+                f"journal= needs SQLite 3.33, and this Python has {sqlite3.sqlite_version}. Nothing was sent."
+            )
         self._path.touch(mode=0o600, exist_ok=True)
         database = sqlite3.connect(self._path, isolation_level=None, timeout=_LOCKED)
         try:
