@@ -8,8 +8,10 @@ from videoapi.cli.archives import archives
 from videoapi.cli.cdr import cdr
 from videoapi.cli.demo import demo
 from videoapi.cli.dialin import dialin
+from videoapi.cli.doctor import doctor
 from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.invocation import RootGroup
+from videoapi.cli.login import login
 from videoapi.cli.rooms import rooms
 from videoapi.cli.sandbox import sandbox
 from videoapi.cli.tokens import tokens
@@ -25,5 +27,5 @@ def videoapi() -> None:
     """
 
 
-for command in (sandbox, rooms, tokens, cdr, archives, dialin, demo):
+for command in (sandbox, rooms, tokens, cdr, archives, dialin, demo, doctor, login):
     videoapi.add_command(command)

@@ -92,20 +92,25 @@ class ClientOptions:
         """
         from videoapi.cli.account import overruled
         from videoapi.cli.terminal import print_status
-        from videoapi.client import VideoClient
 
-        account = self.account
-        if self.profile_name is not None and account.overridden:
-            print_status(f"Set in the environment, and used instead of the profile's: {', '.join(overruled(account))}.")
-        if "session" not in more:
-            more = {"proxy": account.value("proxy"), "ca_file": account.value("ca_file"), **more}
-        return VideoClient(
-            account.value("app_id"),
-            account.value("app_key"),
-            account.value("base_url"),
-            recording_auth=account.recording_auth,
-            **more,
-        )
+        if self.profile_name is not None and (names := list(overruled(self.account))):
+            print_status(f"Set in the environment, and used instead of the profile's: {', '.join(names)}.")
+        return client_for(self.account, **more)
+
+
+def client_for(account: Account, **more: Any) -> VideoClient:
+    """Return a client for an account; a `session` brings its own proxy and CA file."""
+    from videoapi.client import VideoClient
+
+    if "session" not in more:
+        more = {"proxy": account.value("proxy"), "ca_file": account.value("ca_file"), **more}
+    return VideoClient(
+        account.value("app_id"),
+        account.value("app_key"),
+        account.value("base_url"),
+        recording_auth=account.recording_auth,
+        **more,
+    )
 
 
 def read_key(path: Path) -> str:

@@ -76,6 +76,15 @@ class ProfileFile:
             )
         return Profile(name, self._checked(name, found[name]))
 
+    def find(self, name: str) -> Profile | None:
+        """Return a profile by its name, or None.
+
+        Raises:
+            ConfigurationError: If the file may not be used, or cannot be read.
+        """
+        found = self._profiles(self._text())
+        return Profile(name, self._checked(name, found[name])) if name in found else None
+
     def write(self, profile: Profile, *, replace: bool) -> Path:
         """Write a profile, and leave everything else in the file as it is.
 
