@@ -88,7 +88,8 @@ class ProfileFile:
     def write(self, profile: Profile, *, replace: bool) -> Path:
         """Write a profile, and leave everything else in the file as it is.
 
-        The file has either its old content or all of the new one.
+        The file has either its old content or all of the new one. Of an earlier profile of that name, values that the
+        new one lacks are kept.
 
         Returns:
             The path of the file.
@@ -105,7 +106,8 @@ class ProfileFile:
             found = self._profiles(text)
             if profile.name in found and not replace:
                 raise ConfigurationError(f"Profile {profile.name} exists in {self.path}. Not changed.")
-            new = replace_table(text, profile.name, profile.values)
+            kept = self._checked(profile.name, found[profile.name]) if profile.name in found else {}
+            new = replace_table(text, profile.name, {**kept, **profile.values})
             if new is None:
                 raise ConfigurationError(
                     f"{self.path} does not have profile {profile.name} as a table of its own with one value per line. "
