@@ -72,7 +72,7 @@ async def examine(access: ClientOptions, timeout: float, *, as_json: bool) -> in
             for step in STEPS:
                 checks[step.name] = check = await _run(step, examination, checks, began + timeout)
                 if not as_json:
-                    _print(check)
+                    print_check(check)
     finally:
         await examination.aclose()
     done = list(checks.values())
@@ -110,7 +110,8 @@ def _blocked(step: Step, checks: Mapping[str, Check]) -> Iterator[str]:
             yield failed
 
 
-def _print(check: Check) -> None:
+def print_check(check: Check) -> None:
+    """Print a check, its mark in color on a terminal unless NO_COLOR is set."""
     first, *rest = check.lines()
     mark, text = first[: len(check.mark)], first[len(check.mark) :]
     color = False if os.environ.get("NO_COLOR") else None
