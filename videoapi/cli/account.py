@@ -77,12 +77,10 @@ def choose(options: Mapping[str, str | None], environment: Mapping[str, str], pr
     }
     for pair in _PAIRS:
         _must_match(pair, given, found, stored)
-    account = Account(
+    return Account(
         settings=stored | found | given,
         overridden={name: it for name, it in stored.items() if name in found and found[name].value != it.value},
     )
-    _must_be_usable(account.settings.get("base_url"))
-    return account
 
 
 def _must_match(
@@ -100,8 +98,13 @@ def _must_match(
         )
 
 
-def _must_be_usable(base_url: Setting | None) -> None:
-    """Name the profile if its base URL is invalid; the library's message names only the variable."""
+def check_base_url(account: Account) -> None:
+    """Check the base URL of a profile, as the library's message names only the variable.
+
+    Raises:
+        ConfigurationError: If it cannot be used; the message names the profile.
+    """
+    base_url = account.settings.get("base_url")
     if base_url is None or not base_url.source.startswith("profile "):
         return
     try:

@@ -90,9 +90,10 @@ class ClientOptions:
         Raises:
             ConfigurationError: If credentials are missing, or the profile or the key file cannot be used.
         """
-        from videoapi.cli.account import overruled
+        from videoapi.cli.account import check_base_url, overruled
         from videoapi.cli.terminal import print_status
 
+        check_base_url(self.account)
         if self.profile_name is not None and (names := list(overruled(self.account))):
             print_status(f"Set in the environment, and used instead of the profile's: {', '.join(names)}.")
         return client_for(self.account, **more)

@@ -125,8 +125,12 @@ class ProfileFile:
             return ""
         except OSError as error:
             raise ConfigurationError(f"Cannot read {self.path}: {error.strerror}.") from None
-        with open(file, "rb") as opened:
+        try:
             self._must_be_private(os.fstat(file))
+        except ConfigurationError:
+            os.close(file)
+            raise
+        with open(file, "rb") as opened:
             data = opened.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             raise ConfigurationError(f"{self.path} is larger than 1 MiB.")
