@@ -174,7 +174,8 @@ def _key(options: LoginOptions) -> str:
 
 def _words(error: object) -> str:
     """Return an error with the words of this command, which has no variables."""
-    return for_people(str(error).replace("base_url", "the base URL"))
+    text = str(error).replace("Invalid base_url", "Invalid base URL").replace("base_url", "the base URL")
+    return for_people(text)
 
 
 async def _trial(profile: Profile) -> VideoAPIError | None:
