@@ -243,6 +243,7 @@ def test_unreachable_service_names_the_way_without_a_check(piped: Piped, bare: d
         (("--key-stdin",), "--key-stdin needs --app-id"),
         (("--key-stdin", "--app-id", "a", "--profile", "a b"), "--profile: 1 to 64 letters"),
         (("--key-stdin", "--app-id", "a", "--profile", "[x]"), "--profile: 1 to 64 letters"),
+        (("--key-stdin", "--app-id", "a", "--proxy", f"http://ann:{WRONG}@h"), "belong into VIDEOAPI_PROXY"),
     ],
 )
 def test_wrong_usage_is_named(piped: Piped, profiles: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -261,7 +262,7 @@ def test_wrong_usage_is_named(piped: Piped, profiles: Path, arguments: tuple[str
         (WRONG, ("--app-id", "a:b"), "colon"),
         (WRONG, ("--app-id", "a", "--base-url", "api.example.com"), "Invalid base URL: it must begin with https://"),
         (WRONG, ("--app-id", "a", "--base-url", "http://api.example.com/v2"), "unencrypted"),
-        (WRONG, ("--app-id", "a", "--proxy", "socks5://ann:CanaryOfAWrongKey0123456789@h"), "Invalid proxy"),
+        (WRONG, ("--app-id", "a", "--proxy", "socks5://proxy:1080"), "Invalid proxy"),
     ],
 )
 def test_values_that_cannot_be_used_are_not_written(

@@ -145,7 +145,7 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="File with the APP_KEY, mode 600; else VIDEOAPI_APP_KEY.",
     )
     @click.option("--ca-file", metavar="FILE", help="PEM file of authorities to trust; else VIDEOAPI_CA_FILE.")
-    @click.option("--proxy", metavar="URL", help="HTTP proxy; else VIDEOAPI_PROXY. A password is visible to others.")
+    @click.option("--proxy", callback=without_password, metavar="URL", help="HTTP proxy; else VIDEOAPI_PROXY.")
     @functools.wraps(command)
     def with_access(
         *args: Any,
@@ -158,3 +158,10 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, access=ClientOptions(app_key_file, ca_file, proxy, profile), **options)
 
     return with_access
+
+
+def without_password(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+    """Return the URL of a proxy; refuse one with a user, as other users of the machine can read arguments."""
+    if url is not None and "@" in url:
+        raise click.BadParameter("a user and password belong into VIDEOAPI_PROXY, not on the command line.")
+    return url

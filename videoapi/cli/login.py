@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from videoapi.cli.client_options import without_password
 from videoapi.cli.exit_codes import MEANINGS
 
 
@@ -16,7 +17,7 @@ from videoapi.cli.exit_codes import MEANINGS
 @click.option("--base-url", metavar="URL", help="The API's address; if missing, you are prompted.")
 @click.option("--key-stdin", is_flag=True, help="Read the APP_KEY from stdin, for scripts.")
 @click.option("--ca-file", type=click.Path(path_type=Path, dir_okay=False), help="Store this PEM file of authorities.")
-@click.option("--proxy", metavar="URL", help="Store this HTTP proxy.")
+@click.option("--proxy", callback=without_password, metavar="URL", help="Store this HTTP proxy.")
 @click.option("--no-check", is_flag=True, help="Do not try the credentials.")
 @click.option("--overwrite", is_flag=True, help="Replace the credentials of an existing profile without a question.")
 def login(**options: Any) -> None:

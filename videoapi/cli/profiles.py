@@ -69,7 +69,7 @@ class ProfileFile:
             return None
         name = name or DEFAULT
         if name not in found:
-            known = f"it has {', '.join(map(_shown, found))}" if found else "there are no profiles"
+            known = f"it has {', '.join(map(_shown, found))}" if found else "it has no profiles"
             raise ConfigurationError(
                 f"No profile {_shown(name)} in {self.path}: {known}. "
                 f"To create it: videoapi login --profile {shlex.quote(name)}"

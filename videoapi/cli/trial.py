@@ -12,7 +12,7 @@ from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import DIALIN, LIST_ROOMS, Request, Route
 
-Read = Callable[[VideoClient], Awaitable[object]]
+AccountRead = Callable[[VideoClient], Awaitable[object]]
 
 
 class LastOutcome:
@@ -45,7 +45,7 @@ class Trial:
     """
 
     route: str
-    read: Read
+    read: AccountRead
     error: VideoAPIError | None
 
 
@@ -63,7 +63,7 @@ _READS: Final = ((DIALIN, _dialin), (LIST_ROOMS, _first_room))
 
 
 async def try_account(client: VideoClient) -> Trial:
-    """Read the dial-in numbers; if the service lacks that route, the first room of the list.
+    """AccountRead the dial-in numbers; if the service lacks that route, the first room of the list.
 
     Source: docs/contract.md 2; older services have no dial-in route.
     """
@@ -74,7 +74,7 @@ async def try_account(client: VideoClient) -> Trial:
     return trial
 
 
-async def _try(client: VideoClient, route: Route, read: Read) -> Trial:
+async def _try(client: VideoClient, route: Route, read: AccountRead) -> Trial:
     error = None
     try:
         await read(client)

@@ -19,7 +19,7 @@ from videoapi.transport.prewarm import open_connection
 
 
 @attrs.frozen(kw_only=True)
-class Certificate:
+class PeerCertificate:
     """A certificate of a verified chain: its subject's and issuer's names, and when it expires (POSIX time)."""
 
     subject: str
@@ -45,7 +45,7 @@ class ConnectionProbe:
     verify_code: int | None = None
     status: int | None = None
     tls: str = ""
-    chain: Sequence[Certificate] = ()
+    chain: Sequence[PeerCertificate] = ()
 
 
 async def probe(pool: ConnectionPool, base_url: str) -> ConnectionProbe:
@@ -99,8 +99,8 @@ def _chain(secured: Any) -> list[Mapping[str, Any]]:
     return [certificate.get_info() for certificate in verified()]
 
 
-def _certificate(fields: Mapping[str, Any]) -> Certificate:
-    return Certificate(
+def _certificate(fields: Mapping[str, Any]) -> PeerCertificate:
+    return PeerCertificate(
         subject=_name(fields.get("subject", ())),
         issuer=_name(fields.get("issuer", ())),
         expires=float(ssl.cert_time_to_seconds(fields["notAfter"])),

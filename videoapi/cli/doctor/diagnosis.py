@@ -17,7 +17,7 @@ from videoapi.cli.client_options import ClientOptions
 from videoapi.cli.doctor import machine, network, service
 from videoapi.cli.doctor.daemon_threads import DaemonThreads
 from videoapi.cli.doctor.examination import Examination
-from videoapi.cli.doctor.report import Check, Status, document, exit_code, skipped, summary
+from videoapi.cli.doctor.report import Check, CheckStatus, document, exit_code, skipped, summary
 from videoapi.cli.exit_codes import DOCTOR
 from videoapi.cli.terminal import clean, for_people
 from videoapi.errors import VideoAPIError
@@ -26,7 +26,7 @@ _COLORS: Final = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "br
 
 
 @attrs.frozen
-class Step:
+class CheckStep:
     """A check, and the checks without which it makes no sense."""
 
     name: str
@@ -35,22 +35,22 @@ class Step:
 
 
 STEPS: Final = (
-    Step("versions", machine.versions),
-    Step("variables", machine.variables),
-    Step("profile", machine.profile),
-    Step("account", machine.account, ("profile",)),
-    Step("base_url", machine.base_url, ("profile",)),
-    Step("settings", machine.settings, ("profile",)),
-    Step("fast_path", service.fast_path, ("settings",)),
-    Step("dns", network.dns, ("base_url", "settings")),
-    Step("tcp", network.tcp, ("dns",)),
-    Step("proxy", network.proxy, ("tcp",)),
-    Step("tls", network.tls, ("proxy",)),
-    Step("response", service.response, ("tls", "account")),
-    Step("clock", service.clock, ("tls", "account")),
-    Step("version_directory", service.version_directory, ("response",)),
-    Step("credentials", service.credentials, ("version_directory",)),
-    Step("latency", service.latency, ("credentials",)),
+    CheckStep("versions", machine.versions),
+    CheckStep("variables", machine.variables),
+    CheckStep("profile", machine.profile),
+    CheckStep("account", machine.account, ("profile",)),
+    CheckStep("base_url", machine.base_url, ("profile",)),
+    CheckStep("settings", machine.settings, ("profile",)),
+    CheckStep("fast_path", service.fast_path, ("settings",)),
+    CheckStep("dns", network.dns, ("base_url", "settings")),
+    CheckStep("tcp", network.tcp, ("dns",)),
+    CheckStep("proxy", network.proxy, ("tcp",)),
+    CheckStep("tls", network.tls, ("proxy",)),
+    CheckStep("response", service.response, ("tls", "account")),
+    CheckStep("clock", service.clock, ("tls", "account")),
+    CheckStep("version_directory", service.version_directory, ("response",)),
+    CheckStep("credentials", service.credentials, ("version_directory",)),
+    CheckStep("latency", service.latency, ("credentials",)),
 )
 
 
@@ -83,14 +83,14 @@ async def examine(access: ClientOptions, timeout: float, *, as_json: bool) -> in
     return exit_code(done)
 
 
-async def _run(step: Step, examination: Examination, checks: Mapping[str, Check], deadline: float) -> Check:
+async def _run(step: CheckStep, examination: Examination, checks: Mapping[str, Check], deadline: float) -> Check:
     blocked = next(_blocked(step, checks), None)
     if blocked is not None:
         return skipped(step.name, blocked)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    # What has no exit code is no failure.
-    status: Status = "fail" if step.name in DOCTOR else "warn"
+    # Checks without an exit code cannot fail.
+    status: CheckStatus = "fail" if step.name in DOCTOR else "warn"
     try:
         async with asyncio.timeout_at(deadline):
             check = await step.run(examination)
@@ -103,7 +103,7 @@ async def _run(step: Step, examination: Examination, checks: Mapping[str, Check]
     return attrs.evolve(check, seconds=loop.time() - began)
 
 
-def _blocked(step: Step, checks: Mapping[str, Check]) -> Iterator[str]:
+def _blocked(step: CheckStep, checks: Mapping[str, Check]) -> Iterator[str]:
     """Yield the failed checks on which a step depends."""
     for name in step.needs:
         if (failed := checks[name].blocks) is not None:

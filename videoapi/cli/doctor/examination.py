@@ -79,7 +79,7 @@ class Examination:
 
     @property
     def ignored_proxy(self) -> str:
-        """A sentence about a proxy variable of other programs, which is not used; empty if there is none."""
+        """A sentence about a proxy variable of other programs, which is not used; else empty."""
         name = next((name for name in _PROXIES if self.environment.get(name)), None)
         if name is None or self.proxy:
             return ""

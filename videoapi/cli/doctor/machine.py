@@ -118,9 +118,7 @@ async def account(examination: Examination) -> Check:
     }
     if not app_id or not app_key:
         missing = [name for name, value in (("APP_ID", app_id), ("APP_KEY", app_key)) if not value]
-        return Check(
-            name="account", status="fail", text=f"there is no {' and no '.join(missing)}", remedy=_LOGIN, facts=facts
-        )
+        return Check(name="account", status="fail", text=f"{' and '.join(missing)} not set", remedy=_LOGIN, facts=facts)
     try:
         Credentials(app_id, app_key)
     except ConfigurationError as error:

@@ -34,7 +34,7 @@ def url(value: str) -> str:
 
 
 def plain(value: str) -> str:
-    """Return a value that is no secret, shortened."""
+    """Return a value that may be shown, shortened."""
     return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
 
 

@@ -14,7 +14,7 @@ from videoapi.cli.doctor.examination import Examination
 from videoapi.cli.doctor.report import Check
 from videoapi.config import address
 from videoapi.protocol.types import ErrorKind
-from videoapi.transport.probe import Certificate, ConnectionProbe, probe
+from videoapi.transport.probe import ConnectionProbe, PeerCertificate, probe
 
 _MOST_SHOWN: Final = 4
 _MOST_ADDRESSES: Final = 16
@@ -174,7 +174,7 @@ async def tls(examination: Examination) -> Check:
     return Check(name="tls", status="ok", text=text, facts=facts)
 
 
-def _expires(certificate: Certificate) -> float:
+def _expires(certificate: PeerCertificate) -> float:
     return certificate.expires
 
 

@@ -9,8 +9,8 @@ import attrs
 
 from videoapi.cli.exit_codes import DOCTOR
 
-Status = Literal["ok", "warn", "fail", "skipped"]
-_MARKS: Final[Mapping[Status, str]] = {"ok": "ok", "warn": "warn", "fail": "FAIL", "skipped": "skipped"}
+CheckStatus = Literal["ok", "warn", "fail", "skipped"]
+_MARKS: Final[Mapping[CheckStatus, str]] = {"ok": "ok", "warn": "warn", "fail": "FAIL", "skipped": "skipped"}
 _LABELS: Final = {"dns": "DNS", "tcp": "TCP", "tls": "TLS", "base_url": "base URL"}
 _WIDTH: Final = 17
 
@@ -30,7 +30,7 @@ class Check:
     """
 
     name: str
-    status: Status
+    status: CheckStatus
     text: str
     remedy: str = ""
     facts: Mapping[str, Any] = attrs.field(factory=dict)

@@ -112,7 +112,8 @@ async def clock(examination: Examination) -> Check:
     if abs(skew) < _SKEW_NOTED:
         text = "agrees with the Date of the response" + (f" within {abs(skew):.0f} s" if abs(skew) >= 1 else "")
         return Check(name="clock", status="ok", text=text, facts=facts)
-    text = f"this machine is {_span(abs(skew))} {'behind' if skew > 0 else 'ahead of'} the Date of the response"
+    direction = "slow" if skew > 0 else "fast"
+    text = f"this machine's clock is {_span(abs(skew))} {direction}, compared with the Date of the response"
     remedy = "Synchronize this machine's clock (NTP): certificates, days of reports and token lifetimes depend on it."
     return Check(
         name="clock", status="fail" if abs(skew) >= _SKEW_WRONG else "warn", text=text, remedy=remedy, facts=facts
