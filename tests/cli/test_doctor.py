@@ -396,6 +396,26 @@ async def test_service_that_does_not_serve(doctor: Doctor, status: int, headers:
     assert remedy in check["remedy"]
 
 
+async def test_any_json_object_is_not_taken_for_the_service(doctor: Doctor) -> None:
+    async with serve(repeating(dated(200, {"status": "fine"}))) as server:
+        report = await doctor(server.base_url)
+    assert report["response"]["facts"]["route"] == "GET /rooms"
+    report.assert_first_failure("response")
+
+
+async def test_refusal_without_a_result_code_may_be_of_a_gateway(doctor: Doctor) -> None:
+    async with serve(repeating(dated(401, b"<html>Who are you?</html>"))) as server:
+        report = await doctor(server.base_url)
+    assert "it may be something else" in report["version_directory"]["text"]
+    report.assert_first_failure("credentials")
+
+
+async def test_key_in_a_wrong_variable_is_not_printed(doctor: Doctor) -> None:
+    # The fixture looks for the key in the output.
+    report = await doctor(f"https://127.0.0.1:{closed_port()}/{APP_KEY}/v2", VIDEOAPI_PROFILE=APP_KEY)
+    assert report["variables"]["facts"]["found"]["VIDEOAPI_PROFILE"] == "***"
+
+
 async def test_base_url_without_version_directory(doctor: Doctor) -> None:
     async with serve(repeating(dated(404, b"<html>not here</html>"))) as server:
         report = await doctor(server.origin)
@@ -469,6 +489,7 @@ async def forwarding(status: int = 200, *, hold: bool = False) -> AsyncIterator[
         seen.append(await link.request())
         if hold:
             await link.gone()
+            return
         link.send(f"HTTP/1.1 {status} Whatever\r\n\r\n".encode())
         await link.drain()
         if status == 200:
@@ -613,6 +634,15 @@ async def test_time_limit_covers_all_checks(doctor: Doctor) -> None:
     check = report.assert_first_failure("latency")
     assert "no result within the 1.5 s of --timeout" in check["text"]
     assert report.document["seconds"] < 10
+
+
+def test_lines_are_wrapped_on_a_terminal_alone() -> None:
+    check = report.Check(name="tls", status="fail", text="word " * 40, remedy="https://" + "x" * 90)
+    assert [len(line) > 100 for line in check.lines()] == [True, True]
+    *wrapped, remedy = check.lines(80)
+    assert all(len(line) <= 80 for line in wrapped)
+    assert all(line.startswith(" " * 27) for line in wrapped[1:])
+    assert remedy.split() == ["->", check.remedy]
 
 
 def test_reasons_are_free_of_control_characters() -> None:

@@ -22,6 +22,7 @@ DEFAULT: Final = "default"
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 KEYS: Final = ("app_id", "app_key", "base_url", "proxy", "ca_file", "recording_user", "recording_password")
 _LARGEST: Final = 1 << 20
+_LONGEST_SHOWN: Final = 32
 _PLACE: Final = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 # Windows lacks these. Without O_NONBLOCK, opening a named pipe would wait for its writer.
 _READ: Final[int] = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK"))
@@ -72,7 +73,7 @@ class ProfileFile:
             known = f"it has {', '.join(map(_shown, found))}" if found else "it has no profiles"
             raise ConfigurationError(
                 f"No profile {_shown(name)} in {self.path}: {known}. "
-                f"To create it: videoapi login --profile {shlex.quote(name)}"
+                f"Run: videoapi login --profile {name if _is_short(name) else 'NAME'}"
             )
         return Profile(name, self._checked(name, found[name]))
 
@@ -214,4 +215,8 @@ def _locked(path: Path) -> Generator[PartFile, None, None]:
 
 def _shown(name: str) -> str:
     """Return a name of the file for a message; a long one may be anything."""
-    return name if NAME.fullmatch(name) and len(name) <= 32 else f"a name of {len(name)} characters"
+    return name if _is_short(name) else f"(a name of {len(name)} characters)"
+
+
+def _is_short(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and len(name) <= _LONGEST_SHOWN

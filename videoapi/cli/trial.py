@@ -12,7 +12,7 @@ from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import DIALIN, LIST_ROOMS, Request, Route
 
-AccountRead = Callable[[VideoClient], Awaitable[object]]
+AccountRead = Callable[[VideoClient], Awaitable[bool]]
 
 
 class LastOutcome:
@@ -40,23 +40,27 @@ class Trial:
 
     Args:
         route: Method and path template of the read.
-        read: The read, to repeat.
+        read: The read, to repeat; returns whether its response can only be of the Video API.
+        proves: What it returned.
         error: The error, or None if the account works.
     """
 
     route: str
     read: AccountRead
+    proves: bool
     error: VideoAPIError | None
 
 
-async def _dialin(client: VideoClient) -> None:
-    await client.dialin.get()
+async def _dialin(client: VideoClient) -> bool:
+    found = await client.dialin.get()
+    return bool(found.numbers or found.sip)
 
 
-async def _first_room(client: VideoClient) -> None:
+async def _first_room(client: VideoClient) -> bool:
     async with client.rooms.list() as found:
         async for _ in found:
             break
+    return True
 
 
 _READS: Final = ((DIALIN, _dialin), (LIST_ROOMS, _first_room))
@@ -69,15 +73,16 @@ async def try_account(client: VideoClient) -> Trial:
     """
     (first, read), (second, read_instead) = _READS
     trial = await _try(client, first, read)
-    if isinstance(trial.error, ProtocolError) and trial.error.status == 404:
+    missing = isinstance(trial.error, ProtocolError) and trial.error.status == 404
+    if missing or (trial.error is None and not trial.proves):
         return await _try(client, second, read_instead)
     return trial
 
 
 async def _try(client: VideoClient, route: Route, read: AccountRead) -> Trial:
-    error = None
+    error, proves = None, False
     try:
-        await read(client)
+        proves = await read(client)
     except VideoAPIError as failed:
         error = failed
-    return Trial(route=f"{route.method} {route.template}", read=read, error=error)
+    return Trial(route=f"{route.method} {route.template}", read=read, proves=proves, error=error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
@@ -19,10 +21,11 @@ from videoapi.cli.doctor.daemon_threads import DaemonThreads
 from videoapi.cli.doctor.examination import Examination
 from videoapi.cli.doctor.report import Check, CheckStatus, document, exit_code, skipped, summary
 from videoapi.cli.exit_codes import DOCTOR
-from videoapi.cli.terminal import clean, for_people
+from videoapi.cli.terminal import for_people
 from videoapi.errors import VideoAPIError
 
 _COLORS: Final = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "bright_black"}
+_NARROWEST: Final = 60
 
 
 @attrs.frozen
@@ -72,12 +75,12 @@ async def examine(access: ClientOptions, timeout: float, *, as_json: bool) -> in
             for step in STEPS:
                 checks[step.name] = check = await _run(step, examination, checks, began + timeout)
                 if not as_json:
-                    print_check(check)
+                    print_check(check, examination.hide)
     finally:
         await examination.aclose()
     done = list(checks.values())
     if as_json:
-        click.echo(json.dumps(document(done, loop.time() - began)))
+        click.echo(examination.hide(json.dumps(document(done, loop.time() - began))))
     else:
         click.echo(summary(done))
     return exit_code(done)
@@ -110,11 +113,16 @@ def _blocked(step: CheckStep, checks: Mapping[str, Check]) -> Iterator[str]:
             yield failed
 
 
-def print_check(check: Check) -> None:
-    """Print a check, its mark in color on a terminal unless NO_COLOR is set."""
-    first, *rest = check.lines()
-    mark, text = first[: len(check.mark)], first[len(check.mark) :]
-    color = False if os.environ.get("NO_COLOR") else None
-    click.echo(click.style(mark, fg=_COLORS[check.status]) + clean(text), color=color)
+def print_check(check: Check, hide: Callable[[str], str] = str) -> None:
+    """Print a check: on a terminal wrapped, and with a mark in color unless NO_COLOR is set.
+
+    Args:
+        check: The check.
+        hide: Removes secrets from a line.
+    """
+    width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+    first, *rest = map(hide, check.lines(width))
+    mark = click.style(check.mark, fg=_COLORS[check.status])
+    click.echo(mark + first[len(check.mark) :], color=False if os.environ.get("NO_COLOR") else None)
     for line in rest:
-        click.echo(clean(line))
+        click.echo(line)

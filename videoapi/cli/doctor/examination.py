@@ -10,6 +10,7 @@ import attrs
 
 from videoapi.cli.account import Account
 from videoapi.cli.client_options import ClientOptions
+from videoapi.cli.doctor import masking
 from videoapi.cli.trial import LastOutcome, Trial
 from videoapi.client import VideoClient
 from videoapi.config import DEFAULT_BASE_URL, BaseUrl
@@ -84,6 +85,13 @@ class Examination:
         if name is None or self.proxy:
             return ""
         return f" {name} is set, but not used: to go through that proxy, set VIDEOAPI_PROXY or give --proxy."
+
+    def hide(self, text: str) -> str:
+        """Return a text without the keys and passwords that are known, which may be in a wrong variable."""
+        known = [self.environment.get(name, "") for name in masking.SECRETS]
+        known += [self.account.value(name) or "" for name in ("app_key", "recording_password")]
+        known += [urlsplit(self.proxy).password or ""] if self.proxy else []
+        return masking.hide(text, known)
 
     async def aclose(self) -> None:
         """Close the client and its connections."""

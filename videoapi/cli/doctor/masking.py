@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 _LONGEST: Final = 120
+_SHORTEST: Final = 8
 
 
 def app_id(value: str) -> str:
@@ -33,6 +34,14 @@ def url(value: str) -> str:
     return f"{bare} (with a user)" if at and user else bare
 
 
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """Return a text with secrets replaced by `***`; short ones occur only in tests, and in ordinary words."""
+    for value in secrets:
+        if len(value) >= _SHORTEST:
+            text = text.replace(value, "***")
+    return text
+
+
 def plain(value: str) -> str:
     """Return a value that may be shown, shortened."""
     return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
@@ -52,3 +61,5 @@ SHOWN: Final[Mapping[str, Callable[[str], str]]] = {
     "VIDEOAPI_WEBHOOK_PASSWORD": secret,
 }
 """The variables of the library, each with what may be shown of it."""
+SECRETS: Final = tuple(name for name, mask in SHOWN.items() if mask is secret)
+"""The variables with keys and passwords."""

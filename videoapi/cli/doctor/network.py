@@ -123,12 +123,17 @@ async def proxy(examination: Examination) -> Check:
             remedy = "Check that the proxy is an HTTP proxy that permits CONNECT to this host."
             return Check(name="proxy", status="fail", text=text, remedy=remedy)
     if examination.proxy is None:
-        return Check(name="proxy", status="skipped", text=f"because none is set{examination.ignored_proxy.rstrip('.')}")
+        ignored = examination.ignored_proxy.rstrip(".")
+        text = "because none is set" + (f";{ignored}" if ignored else "")
+        return Check(name="proxy", status="skipped", text=text)
     found, where = examination.probe, address(*examination.target)
     if found.kind is ErrorKind.PROXY or found.status is not None:
         status = f" (HTTP {found.status})" if found.status is not None else ""
+        with_user = "@" in examination.proxy
         remedy = {
-            407: f"Add user and password to {examination.target_source}: http://user:password@host:port.",
+            407: f"Check user and password of {examination.target_source}."
+            if with_user
+            else f"Add user and password to {examination.target_source}: http://user:password@host:port.",
             None: f"Check {examination.target_source}.",
         }.get(found.status, f"Have the proxy permit {examination.base.host}, or use another one.")
         return Check(
@@ -138,8 +143,9 @@ async def proxy(examination: Examination) -> Check:
             remedy=remedy,
             facts={"proxy": where, "status": found.status},
         )
-    through = "forwards requests" if examination.base.origin.startswith("http://") else "opens connections"
-    text = f"{where} {through} to {examination.base.host}"
+    text = f"{where} opens connections to {examination.base.host}"
+    if examination.base.origin.startswith("http://"):
+        text = f"{where} accepts connections; whether it forwards requests is shown by the response"
     return Check(name="proxy", status="ok", text=text, facts={"proxy": where, "status": None})
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import attrs
 
 from videoapi.cli.exit_codes import DOCTOR
+from videoapi.cli.terminal import clean
 
 CheckStatus = Literal["ok", "warn", "fail", "skipped"]
 _MARKS: Final[Mapping[CheckStatus, str]] = {"ok": "ok", "warn": "warn", "fail": "FAIL", "skipped": "skipped"}
@@ -51,10 +53,25 @@ class Check:
         """The failed check on whose account the checks that depend on this one are skipped, or None."""
         return self.name if self.status == "fail" else self.failed
 
-    def lines(self) -> Sequence[str]:
-        """Return the check as a line, with a second one for the remedy."""
-        first = f"{self.mark:<8} {self.label:<{_WIDTH}} {self.text}"
-        return [first, f"{'':8} {'':{_WIDTH}} -> {self.remedy}"] if self.remedy else [first]
+    def lines(self, width: int | None = None) -> Sequence[str]:
+        """Return the check as a line, with a second one for the remedy.
+
+        Args:
+            width: Where to wrap both; None for not at all.
+        """
+        head = f"{self.mark:<8} {self.label:<{_WIDTH}} "
+        blank = " " * len(head)
+        found = _wrapped(self.text, head, blank, width)
+        return [*found, *_wrapped(self.remedy, f"{blank}-> ", f"{blank}   ", width)] if self.remedy else found
+
+
+def _wrapped(text: str, first: str, rest: str, width: int | None) -> list[str]:
+    text = clean(text)
+    if width is None:
+        return [first + text]
+    # Paths and URLs stay whole, to be copied.
+    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest, **options)
 
 
 def label(name: str) -> str:

@@ -49,9 +49,12 @@ async def response(examination: Examination) -> Check:
 
 def _of_service(error: VideoAPIError, outcome: Outcome | None) -> bool:
     """Return whether later checks explain the error: the address or the credentials."""
-    return isinstance(error, AuthenticationFailed | PermissionDenied) or (
-        outcome is not None and outcome.classification.kind is ErrorKind.BASE_URL
-    )
+    return isinstance(error, AuthenticationFailed | PermissionDenied) or _missing(outcome)
+
+
+def _missing(outcome: Outcome | None) -> bool:
+    """Return whether the response says that the API's route does not exist there."""
+    return outcome is not None and outcome.classification.kind is ErrorKind.BASE_URL
 
 
 def _reason(error: VideoAPIError, outcome: Outcome | None) -> str:
@@ -129,9 +132,15 @@ def _span(seconds: float) -> str:
 async def version_directory(examination: Examination) -> Check:
     """Check that the base URL leads to the API's routes."""
     assert examination.base is not None
+    assert examination.trial is not None
     base, outcome = examination.base, examination.last.outcome
     shown, facts = base.prefix or "/", {"directory": base.prefix}
-    if outcome is None or outcome.classification.kind is not ErrorKind.BASE_URL:
+    if examination.trial.error is not None and (outcome is None or outcome.code is None) and not _missing(outcome):
+        # Gateways respond like this, too.
+        text = f"{shown} responds without a result code, so it may be something else than the Video API"
+        remedy = f"If the credentials are right, check the base URL ({examination.source('base_url')})."
+        return Check(name="version_directory", status="warn", text=text, remedy=remedy, facts=facts)
+    if outcome is None or not _missing(outcome):
         return Check(name="version_directory", status="ok", text=f"{shown} has the Video API", facts=facts)
     remedy = f"Check the path of the base URL ({examination.source('base_url')})"
     remedy += "." if base.prefix == _STANDARD else f"; most services have {base.origin}{_STANDARD}."
