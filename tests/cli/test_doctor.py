@@ -580,6 +580,7 @@ async def test_missing_credentials_leave_the_network_checked(doctor: Doctor) -> 
         ({"VIDEOAPI_BASE_URL": "http://api.example.com/video/v2"}, "base_url", "unencrypted"),
         ({"VIDEOAPI_BASE_URL": f"{PASSWORD}"}, "base_url", "must begin with https://"),
         ({"VIDEOAPI_APP_KEY": f"{APP_KEY}\n"}, "account", "control character"),
+        ({"VIDEOAPI_RECORDING_USER": "ann"}, "account", "Set both VIDEOAPI_RECORDING_USER and"),
         ({"VIDEOAPI_PROFILE": "nope"}, "profile", "No profile nope"),
     ],
 )

@@ -23,7 +23,8 @@ def videoapi() -> None:
     """Manage rooms, join tokens, call records and recordings of the Video API.
 
     Set VIDEOAPI_APP_ID and VIDEOAPI_APP_KEY (or pass --app-key-file) and, for a host other than the
-    default, VIDEOAPI_BASE_URL. `videoapi sandbox` prints all three.
+    default, VIDEOAPI_BASE_URL. `videoapi sandbox` prints all three. Or store them with `videoapi login`.
+    If something does not work, run `videoapi doctor`.
     """
 
 

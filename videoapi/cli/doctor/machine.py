@@ -13,7 +13,7 @@ from videoapi.cli.doctor import masking
 from videoapi.cli.doctor.examination import Examination
 from videoapi.cli.doctor.report import Check
 from videoapi.cli.terminal import for_people
-from videoapi.config import BaseUrl, Credentials, __version__
+from videoapi.config import BaseUrl, Credentials, __version__, recording_login
 from videoapi.errors import ConfigurationError
 from videoapi.session import SessionManager
 
@@ -121,8 +121,10 @@ async def account(examination: Examination) -> Check:
         return Check(name="account", status="fail", text=f"{' and '.join(missing)} not set", remedy=_LOGIN, facts=facts)
     try:
         Credentials(app_id, app_key)
+        recording_login(chosen.recording_auth)
     except ConfigurationError as error:
-        return Check(name="account", status="fail", text=str(error), remedy=_LOGIN, facts=facts)
+        remedy = "Correct the value that the message names."
+        return Check(name="account", status="fail", text=for_people(error), remedy=remedy, facts=facts)
     text = (
         f"APP_ID {masking.app_id(app_id)} ({examination.source('app_id')}), "
         f"APP_KEY {masking.secret(app_key)} ({examination.source('app_key')})"
