@@ -14,6 +14,15 @@ from videoapi.sandbox import Sandbox
 Cli = Callable[..., Result]
 
 
+@pytest.fixture(autouse=True)
+def profiles(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of profiles, which does not exist yet; that of the user is out of reach."""
+    home = tmp_path_factory.mktemp("config")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    monkeypatch.delenv("VIDEOAPI_PROFILE", raising=False)
+    return home / "videoapi" / "config.toml"
+
+
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """A sandbox in its own thread."""

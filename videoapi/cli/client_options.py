@@ -1,4 +1,4 @@
-"""The account of a command: from the environment or a key file. The key is never an argument."""
+"""The account of a command: from options, the environment and a profile. The key is never an argument."""
 
 from __future__ import annotations
 
@@ -6,46 +6,112 @@ import functools
 import os
 import stat
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from videoapi.cli.account import Account
+    from videoapi.cli.profiles import Profile
     from videoapi.client import VideoClient
 
 
-class ClientOptions(NamedTuple):
-    """The sources of the credentials and of the trusted certificate authorities.
+class ClientOptions:
+    """The options of a command about its account.
 
     Args:
         app_key_file: File with the APP_KEY, readable only by its owner.
         ca_file: PEM file of the certificate authorities to trust.
+        proxy: URL of an HTTP proxy.
+        profile: Name of a profile; by default VIDEOAPI_PROFILE, else `default` if there is one.
     """
 
-    app_key_file: Path | None = None
-    ca_file: str | None = None
+    def __init__(
+        self,
+        app_key_file: Path | None = None,
+        ca_file: str | None = None,
+        proxy: str | None = None,
+        profile: str | None = None,
+    ) -> None:
+        self.app_key_file = app_key_file
+        self.ca_file = ca_file
+        self.proxy = proxy
+        self.profile = profile
+
+    @property
+    def profile_name(self) -> str | None:
+        """The profile that was named, with the option or the variable."""
+        return self.profile or os.environ.get("VIDEOAPI_PROFILE") or None
+
+    @cached_property
+    def stored(self) -> Profile | None:
+        """The profile in use, read once.
+
+        Raises:
+            ConfigurationError: If it does not exist, or its file may not be used.
+        """
+        from videoapi.cli.profiles import ProfileFile
+
+        return ProfileFile.of().read(self.profile_name)
+
+    @cached_property
+    def account(self) -> Account:
+        """The settings in effect.
+
+        Raises:
+            ConfigurationError: If the profile or the key file cannot be used, or halves of two accounts would be mixed.
+        """
+        from videoapi.cli.account import choose
+
+        app_key = None if self.app_key_file is None else read_key(self.app_key_file)
+        options = {"app_key": app_key, "proxy": self.proxy, "ca_file": self.ca_file}
+        return choose(options, os.environ, self.stored)
 
     @property
     def app_id(self) -> str:
         """The APP_ID of the account."""
-        return os.environ.get("VIDEOAPI_APP_ID", "")
+        return self.account.value("app_id") or ""
 
     def words(self) -> list[str]:
         """Return the options as words of a command line."""
-        given = {"--app-key-file": self.app_key_file, "--ca-file": self.ca_file}
+        given = {
+            "--profile": self.profile,
+            "--app-key-file": self.app_key_file,
+            "--ca-file": self.ca_file,
+            "--proxy": self.proxy,
+        }
         return [word for name, value in given.items() if value is not None for word in (name, str(value))]
 
     def client(self, **more: Any) -> VideoClient:
         """Return a client that is not open yet.
 
         Raises:
-            ConfigurationError: If credentials are missing, or the key file is readable by other users.
+            ConfigurationError: If credentials are missing, or the profile or the key file cannot be used.
         """
-        from videoapi.client import VideoClient
+        from videoapi.cli.account import check_base_url, overruled
+        from videoapi.cli.terminal import print_status
 
-        app_key = None if self.app_key_file is None else read_key(self.app_key_file)
-        return VideoClient(app_key=app_key, ca_file=self.ca_file, **more)
+        check_base_url(self.account)
+        if self.profile_name is not None and (names := list(overruled(self.account))):
+            print_status(f"Set in the environment, and used instead of the profile's: {', '.join(names)}.")
+        return client_for(self.account, **more)
+
+
+def client_for(account: Account, **more: Any) -> VideoClient:
+    """Return a client for an account; a `session` brings its own proxy and CA file."""
+    from videoapi.client import VideoClient
+
+    if "session" not in more:
+        more = {"proxy": account.value("proxy"), "ca_file": account.value("ca_file"), **more}
+    return VideoClient(
+        account.value("app_id"),
+        account.value("app_key"),
+        account.value("base_url"),
+        recording_auth=account.recording_auth,
+        **more,
+    )
 
 
 def read_key(path: Path) -> str:
@@ -72,14 +138,30 @@ def read_key(path: Path) -> str:
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command that works on an account; it receives its `ClientOptions` as `access`."""
 
+    @click.option("--profile", metavar="NAME", help="Profile of `videoapi login`; VIDEOAPI_PROFILE, else default.")
     @click.option(
         "--app-key-file",
         type=click.Path(path_type=Path, dir_okay=False),
         help="File with the APP_KEY, mode 600; else VIDEOAPI_APP_KEY.",
     )
-    @click.option("--ca-file", envvar="VIDEOAPI_CA_FILE", help="PEM file of authorities to trust; VIDEOAPI_CA_FILE.")
+    @click.option("--ca-file", metavar="FILE", help="PEM file of authorities to trust; else VIDEOAPI_CA_FILE.")
+    @click.option("--proxy", callback=without_password, metavar="URL", help="HTTP proxy; else VIDEOAPI_PROXY.")
     @functools.wraps(command)
-    def with_access(*args: Any, app_key_file: Path | None, ca_file: str | None, **options: Any) -> Any:
-        return command(*args, access=ClientOptions(app_key_file, ca_file), **options)
+    def with_access(
+        *args: Any,
+        app_key_file: Path | None,
+        ca_file: str | None,
+        proxy: str | None,
+        profile: str | None,
+        **options: Any,
+    ) -> Any:
+        return command(*args, access=ClientOptions(app_key_file, ca_file, proxy, profile), **options)
 
     return with_access
+
+
+def without_password(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+    """Return the URL of a proxy; refuse one with a user, as other users of the machine can read arguments."""
+    if url is not None and "@" in url:
+        raise click.BadParameter("a user and password belong into VIDEOAPI_PROXY, not on the command line.")
+    return url

@@ -26,6 +26,23 @@ Exit codes:
   6    exported, but some records could not be read; they are listed next to the output
   130  ended by Ctrl-C, 143 ended by SIGTERM; what was in flight has been waited for"""
 
+DOCTOR: Final[Mapping[str, int]] = {
+    "profile": 10,
+    "account": 11,
+    "base_url": 12,
+    "settings": 13,
+    "dns": 14,
+    "tcp": 15,
+    "proxy": 16,
+    "tls": 17,
+    "response": 18,
+    "clock": 19,
+    "version_directory": 20,
+    "credentials": 21,
+    "latency": 22,
+}
+"""The exit codes of `videoapi doctor`, by the check that failed first."""
+
 _NO_ACCESS: Final = (
     errors.ConfigurationError,
     errors.ConnectionFailed,

@@ -49,7 +49,7 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
         while permits < number and pool.permits.acquire_nowait():
             permits += 1
         async with asyncio.timeout(limit):
-            opening = (_open(session, url, proxy, held) for _ in range(permits))
+            opening = (open_connection(session, url, proxy, held) for _ in range(permits))
             ended = await asyncio.gather(*opening, return_exceptions=True)
     except TimeoutError:
         late = (
@@ -71,8 +71,8 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
     return opened
 
 
-async def _open(session: aiohttp.ClientSession, url: URL, proxy: str | None, held: list[Connection]) -> None:
-    """Let the session prepare a request as for a call, but only acquire its connection."""
+async def open_connection(session: aiohttp.ClientSession, url: URL, proxy: str | None, held: list[Connection]) -> None:
+    """Let the session prepare a request as for a call, but only acquire its connection, and add it to `held`."""
     connector = session.connector
     connecting = False
 

@@ -1,0 +1,36 @@
+"""`videoapi doctor`: checks every step from the variables to a response, and says what to do about a failure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from videoapi.cli.client_options import ClientOptions, client_options
+from videoapi.cli.exit_codes import DOCTOR
+
+_MEANINGS: Final = "\b\nExit codes: 0 if no check failed, else that of the first failure:\n" + "\n".join(
+    f"  {code}  {name.replace('_', ' ')}" for name, code in DOCTOR.items()
+)
+
+
+@click.command(epilog=_MEANINGS)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Seconds for all checks.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a report as JSON on stdout, instead of lines.")
+@client_options
+def doctor(timeout: float, as_json: bool, access: ClientOptions) -> None:
+    """Check the set-up: variables, profile, network, TLS, clock, base URL, credentials.
+
+    Sends up to six requests that only read. Prints one line per check: ok, warn, FAIL or skipped, and for a failure
+    what to do. No key and no password is printed.
+    """
+    from videoapi.cli.doctor.diagnosis import examine
+    from videoapi.cli.running import run
+
+    run(examine(access, timeout, as_json=as_json))

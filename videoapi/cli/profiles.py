@@ -1,0 +1,222 @@
+"""Profiles: named accounts in a file that only its owner can read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import stat
+import tomllib
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from videoapi.cli.profile_text import replace_table
+from videoapi.errors import ConfigurationError
+from videoapi.files import FileTaken, PartFile
+
+DEFAULT: Final = "default"
+NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+KEYS: Final = ("app_id", "app_key", "base_url", "proxy", "ca_file", "recording_user", "recording_password")
+_LARGEST: Final = 1 << 20
+_LONGEST_SHOWN: Final = 32
+_PLACE: Final = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
+# Windows lacks these. Without O_NONBLOCK, opening a named pipe would wait for its writer.
+_READ: Final[int] = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK"))
+
+
+@attrs.frozen
+class Profile:
+    """A named account. No repr shows its values.
+
+    Args:
+        name: Its name in the file.
+        values: Its settings by key; see `KEYS`.
+    """
+
+    name: str
+    values: Mapping[str, str] = attrs.field(repr=False)
+
+
+class ProfileFile:
+    """The file with all profiles.
+
+    Args:
+        path: The file, which need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str] = os.environ) -> ProfileFile:
+        """Return the user's file: `videoapi/config.toml` in XDG_CONFIG_HOME, by default `~/.config`."""
+        home = Path(environment.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+        # Source: XDG Base Directory Specification, which has relative paths ignored.
+        folder = home if home.is_absolute() else Path("~/.config").expanduser()
+        return cls(folder / "videoapi" / "config.toml")
+
+    def read(self, name: str | None) -> Profile | None:
+        """Return a profile; without a name, `default` if the file has it, else None.
+
+        Raises:
+            ConfigurationError: If the file may not be used, cannot be read, or lacks the named profile.
+        """
+        found = self._profiles(self._text())
+        if name is None and DEFAULT not in found:
+            return None
+        name = name or DEFAULT
+        if name not in found:
+            known = f"it has {', '.join(map(_shown, found))}" if found else "it has no profiles"
+            raise ConfigurationError(
+                f"No profile {_shown(name)} in {self.path}: {known}. "
+                f"Run: videoapi login --profile {name if _is_short(name) else 'NAME'}"
+            )
+        return Profile(name, self._checked(name, found[name]))
+
+    def find(self, name: str) -> Profile | None:
+        """Return a profile by its name, or None.
+
+        Raises:
+            ConfigurationError: If the file may not be used, or cannot be read.
+        """
+        found = self._profiles(self._text())
+        return Profile(name, self._checked(name, found[name])) if name in found else None
+
+    def write(self, profile: Profile, *, replace: bool) -> Path:
+        """Write a profile, and leave everything else in the file as it is.
+
+        The file has either its old content or all of the new one. Of an earlier profile of that name, values that the
+        new one lacks are kept.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            ConfigurationError: If the profile exists and may not be replaced, or the file cannot be edited safely.
+            OSError: If a file operation fails.
+        """
+        path = self.path.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(path) as part:
+            # Read under the lock: another `login` may have written since.
+            text = self._text()
+            found = self._profiles(text)
+            if profile.name in found and not replace:
+                raise ConfigurationError(f"Profile {profile.name} exists in {self.path}. Not changed.")
+            kept = self._checked(profile.name, found[profile.name]) if profile.name in found else {}
+            new = replace_table(text, profile.name, {**kept, **profile.values})
+            if new is None:
+                raise ConfigurationError(
+                    f"{self.path} does not have profile {profile.name} as a table of its own with one value per line. "
+                    "Not changed; edit the file."
+                )
+            part.truncate(0)
+            part.write(new.encode())
+            return part.finish()
+
+    def _text(self) -> str:
+        """Return the content; empty if the file does not exist."""
+        try:
+            file = os.open(self.path, _READ)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise ConfigurationError(f"Cannot read {self.path}: {error.strerror}.") from None
+        try:
+            self._must_be_private(os.fstat(file))
+        except ConfigurationError:
+            os.close(file)
+            raise
+        with open(file, "rb") as opened:
+            data = opened.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ConfigurationError(f"{self.path} is larger than 1 MiB.")
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            line = data[: error.start].count(b"\n") + 1
+            raise ConfigurationError(f"{self.path} is not valid UTF-8 (line {line}).") from None
+
+    def _must_be_private(self, found: os.stat_result) -> None:
+        # The file that was opened, not its name: a link may lead to it, as with managed dotfiles.
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigurationError(f"{self.path} is not a regular file.")
+        if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+            raise ConfigurationError(
+                f"{self.path} belongs to user {found.st_uid}, not to you ({os.geteuid()}): its keys are not used."
+            )
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            raise ConfigurationError(
+                f"Others can read or change {self.path} (mode {stat.S_IMODE(found.st_mode):04o}), which has keys. "
+                f"Run: chmod 600 {shlex.quote(str(self.path))}"
+            )
+
+    def _profiles(self, text: str) -> Mapping[str, Any]:
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            # Its text may quote a part of the file, and that may be a key.
+            place = _PLACE.search(str(error))
+            where = f" ({place[1]})" if place is not None else ""
+            raise ConfigurationError(
+                f'{self.path} is not valid TOML{where}. Each value needs quotes, as in app_id = "...".'
+            ) from None
+        except RecursionError:
+            raise ConfigurationError(f"{self.path} is not valid TOML: it is nested too deeply.") from None
+        found = document.pop("profiles", {})
+        if document:
+            raise ConfigurationError(
+                f"{self.path}: unknown {_shown(next(iter(document)))}. A profile begins with [profiles.NAME]."
+            )
+        if not isinstance(found, dict):
+            raise ConfigurationError(f"{self.path}: profiles must be tables that begin with [profiles.NAME].")
+        return found
+
+    def _checked(self, name: str, values: object) -> Mapping[str, str]:
+        where = f"{self.path}, profile {_shown(name)}"
+        if not isinstance(values, dict):
+            raise ConfigurationError(f"{where}: it must be a table that begins with [profiles.NAME].")
+        for key, value in values.items():
+            if key not in KEYS:
+                raise ConfigurationError(f"{where}: unknown key {_shown(key)}. Known are {', '.join(KEYS)}.")
+            if not isinstance(value, str) or not value.strip():
+                raise ConfigurationError(f"{where}: {key} must be text in quotes that is not empty.")
+        if ("recording_user" in values) != ("recording_password" in values):
+            raise ConfigurationError(f"{where}: give both recording_user and recording_password, or neither.")
+        return values
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Generator[PartFile, None, None]:
+    """Hold the file's `.part`, and leave nothing of it if the block raises."""
+    part = PartFile(path.parent, path.name, overwrite=True)
+    try:
+        part.open()
+    except FileTaken as taken:
+        part.close()
+        reason = "another process is writing it" if taken.reason == "busy" else f"{taken.path} is a {taken.reason}"
+        raise ConfigurationError(f"Cannot write {path}: {reason}.") from None
+    except BaseException:
+        part.close()
+        raise
+    finished = False
+    try:
+        yield part
+        finished = True
+    finally:
+        if not finished:
+            part.truncate(0)
+        part.close()
+
+
+def _shown(name: str) -> str:
+    """Return a name of the file for a message; a long one may be anything."""
+    return name if _is_short(name) else f"(a name of {len(name)} characters)"
+
+
+def _is_short(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and len(name) <= _LONGEST_SHOWN
