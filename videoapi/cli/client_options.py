@@ -7,24 +7,29 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
 if TYPE_CHECKING:
     from videoapi.client import VideoClient
 
+SECONDS: Final = click.FloatRange(min=0, min_open=True)
+"""A number of seconds above 0."""
+
 
 class ClientOptions(NamedTuple):
-    """The sources of the credentials and of the trusted certificate authorities.
+    """The sources of the credentials, the trusted certificate authorities, and the proxy.
 
     Args:
         app_key_file: File with the APP_KEY, readable only by its owner.
         ca_file: PEM file of the certificate authorities to trust.
+        proxy: URL of an HTTP proxy, without a password; by default VIDEOAPI_PROXY, which may have one.
     """
 
     app_key_file: Path | None = None
     ca_file: str | None = None
+    proxy: str | None = None
 
     @property
     def app_id(self) -> str:
@@ -33,7 +38,7 @@ class ClientOptions(NamedTuple):
 
     def words(self) -> list[str]:
         """Return the options as words of a command line."""
-        given = {"--app-key-file": self.app_key_file, "--ca-file": self.ca_file}
+        given = {"--app-key-file": self.app_key_file, "--ca-file": self.ca_file, "--proxy": self.proxy}
         return [word for name, value in given.items() if value is not None for word in (name, str(value))]
 
     def client(self, **more: Any) -> VideoClient:
@@ -45,7 +50,7 @@ class ClientOptions(NamedTuple):
         from videoapi.client import VideoClient
 
         app_key = None if self.app_key_file is None else read_key(self.app_key_file)
-        return VideoClient(app_key=app_key, ca_file=self.ca_file, **more)
+        return VideoClient(app_key=app_key, ca_file=self.ca_file, proxy=self.proxy, **more)
 
 
 def read_key(path: Path) -> str:
@@ -78,8 +83,23 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="File with the APP_KEY, mode 600; else VIDEOAPI_APP_KEY.",
     )
     @click.option("--ca-file", envvar="VIDEOAPI_CA_FILE", help="PEM file of authorities to trust; VIDEOAPI_CA_FILE.")
+    @click.option("--proxy", callback=_without_password, metavar="URL", help="HTTP proxy; else VIDEOAPI_PROXY.")
     @functools.wraps(command)
-    def with_access(*args: Any, app_key_file: Path | None, ca_file: str | None, **options: Any) -> Any:
-        return command(*args, access=ClientOptions(app_key_file, ca_file), **options)
+    def with_access(
+        *args: Any, app_key_file: Path | None, ca_file: str | None, proxy: str | None, **options: Any
+    ) -> Any:
+        return command(*args, access=ClientOptions(app_key_file, ca_file, proxy), **options)
 
     return with_access
+
+
+def timeout_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command that makes a single call; it receives `timeout`."""
+    return click.option("--timeout", type=SECONDS, help="Seconds for the call, retries included.")(command)
+
+
+def _without_password(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+    if url is not None and "@" in url:
+        # Other users of the machine can read arguments.
+        raise click.BadParameter("a user and password belong into VIDEOAPI_PROXY, not on the command line.")
+    return url

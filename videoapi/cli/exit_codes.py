@@ -26,6 +26,7 @@ Exit codes:
   6    exported, but some records could not be read; they are listed next to the output
   130  ended by Ctrl-C, 143 ended by SIGTERM; what was in flight has been waited for"""
 
+_READS: Final = ("GET", None)
 _NO_ACCESS: Final = (
     errors.ConfigurationError,
     errors.ConnectionFailed,
@@ -41,6 +42,8 @@ def of_error(error: BaseException) -> int:
     if isinstance(error, errors.ValidationError):
         return USAGE
     if isinstance(error, errors.CreateOutcomeUnknown):
+        return UNKNOWN
+    if isinstance(error, errors.VideoAPIError) and error.may_have_executed and error.method not in _READS:
         return UNKNOWN
     return NO_ACCESS if isinstance(error, _NO_ACCESS) else FAILED
 

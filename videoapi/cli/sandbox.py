@@ -64,7 +64,7 @@ async def _serve(sandbox: Sandbox) -> int:
     import asyncio
 
     from videoapi.cli import exit_codes
-    from videoapi.cli.terminal import print_status
+    from videoapi.cli.terminal import print_result, print_status
 
     try:
         await sandbox.start()
@@ -77,7 +77,7 @@ async def _serve(sandbox: Sandbox) -> int:
         return exit_codes.NO_ACCESS
     try:
         for name, value in _environment(sandbox).items():
-            click.echo(f"export {name}={shlex.quote(value)}")
+            print_result(f"export {name}={shlex.quote(value)}")
         print_status("The sandbox is running; Ctrl-C ends it.")
         await asyncio.Event().wait()
     except asyncio.CancelledError:
