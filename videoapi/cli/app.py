@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "cdr": ("videoapi.cli.cdr:cdr", "List and export call detail records."),
     "demo": ("videoapi.cli.demo:demo", "Run the main workflow against a sandbox that injects faults."),
     "dialin": ("videoapi.cli.dialin:dialin", "Show the account's dial-in numbers."),
+    "request": ("videoapi.cli.request:request", "Send a request to a route that only a white-label has."),
     "rooms": ("videoapi.cli.rooms:rooms", "Create, list, show, change and delete rooms."),
     "sandbox": ("videoapi.cli.sandbox:sandbox", "Serve the Video API on this machine until Ctrl-C."),
     "tokens": ("videoapi.cli.tokens:tokens", "Issue join tokens."),

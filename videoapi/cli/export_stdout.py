@@ -9,7 +9,7 @@ from videoapi.cli import exit_codes
 from videoapi.cli.export import LineFormat
 from videoapi.cli.listing import tell_unshown
 from videoapi.cli.progress import display
-from videoapi.cli.terminal import print_status
+from videoapi.cli.terminal import for_people, print_status
 from videoapi.errors import VideoAPIError
 from videoapi.streaming import RecordStream
 
@@ -19,7 +19,6 @@ async def export_to_stdout(stream: RecordStream[Any], lines: LineFormat, *, quie
 
     Raises:
         BrokenPipeError: If the reader of stdout has left.
-        VideoAPIError: If the stream fails. What it has yielded is written.
     """
     out = sys.stdout.buffer
     written = 0
@@ -32,9 +31,10 @@ async def export_to_stdout(stream: RecordStream[Any], lines: LineFormat, *, quie
                     out.write(lines.line_of(record))
                     written += 1
                     show(written)
-    except VideoAPIError:
+    except VideoAPIError as error:
         out.flush()
+        print_status(for_people(error))
         print_status(f"{written:,} records were written. To write those after them: --cursor {stream.cursor}")
-        raise
+        return exit_codes.of_error(error)
     out.flush()
     return exit_codes.REJECTED if tell_unshown(stream) else exit_codes.DONE

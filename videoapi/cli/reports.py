@@ -87,17 +87,19 @@ async def print_reports(
     **limits: Any,
 ) -> int:
     """List one kind of report, `cdr` or `archives`, and return the exit code."""
+    from videoapi.cli import exit_codes
     from videoapi.cli.listing import print_listing
-    from videoapi.cli.terminal import print_status
+    from videoapi.cli.terminal import for_people, print_status
     from videoapi.errors import VideoAPIError
 
     async with access.client() as client:
         stream = query.stream(_reports(client, kind), extra=as_json is not None, **limits)
         try:
             return await print_listing(stream, columns, row_of, as_json=as_json)
-        except VideoAPIError:
+        except VideoAPIError as error:
+            print_status(for_people(error))
             print_status(f"To list only the records after these, repeat the command with --cursor {stream.cursor}")
-            raise
+            return exit_codes.of_error(error)
 
 
 async def export_reports(

@@ -20,7 +20,7 @@ from videoapi.cli.room_settings import room_arguments, room_options
     type=click.Choice(["look", "resend", "strict"]),
     default="look",
     show_default=True,
-    help="If the response is lost: look for the room; wait for proof that it does not exist, and send again; or neither.",
+    help="If the response is lost: look for the room; wait for proof of its absence, and send again; or neither.",
 )
 @click.option("--settle", type=SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
 @json_option("Print the room as JSON, with every field.")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
-from videoapi.cli.client_options import SECONDS, ClientOptions, client_options
+from videoapi.cli.bulk_options import INPUT, bulk_options, output_of, readable
+from videoapi.cli.client_options import SECONDS, ClientOptions
 from videoapi.cli.exit_codes import MEANINGS
 
 if TYPE_CHECKING:
@@ -19,32 +19,9 @@ if TYPE_CHECKING:
     from videoapi.cli.summary import BulkOptions
     from videoapi.models.rooms import RoomSpec
 
-T = TypeVar("T")
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-
-
-def bulk_options(command: Any) -> Any:
-    """Decorate a command that works through a file, and writes an outcome for each line."""
-    for option in (
-        click.option("--quiet", is_flag=True, help="No progress and no summary."),
-        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout."),
-        click.option(
-            "--give-up-after",
-            type=SECONDS,
-            default=120.0,
-            show_default=True,
-            help="Seconds of refusals alone after which the run ends.",
-        ),
-        click.option("--timeout", type=SECONDS, help="Seconds for the whole run; none by default."),
-        click.option("--concurrency", type=click.IntRange(1, 64), help="In flight at once; 32 by default."),
-        click.option("--out", type=click.Path(path_type=Path), help="Outcome file; else <input>.outcomes.jsonl."),
-    ):
-        command = option(command)
-    return client_options(command)
-
 
 @click.command("create-many", epilog=MEANINGS)
-@click.argument("file", type=_FILE)
+@click.argument("file", type=INPUT)
 @click.option("--key-column", help="Column or field whose values name the lines; `key` if there is one, else `name`.")
 @click.option("--dry-run", is_flag=True, help="Check every line of FILE, and send nothing.")
 @click.option("--fresh", is_flag=True, help="Start over; the files of the earlier job are kept under a number.")
@@ -161,7 +138,7 @@ async def _create(
 
 
 @click.command("delete-many", epilog=MEANINGS)
-@click.argument("file", type=_FILE)
+@click.argument("file", type=INPUT)
 @click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
 @bulk_options
 def delete_many(
@@ -190,29 +167,3 @@ async def _delete(access: ClientOptions, ids: InputFile[str], output: BulkOption
     attempts = AttemptLog()
     async with access.client(listeners=attempts) as client:
         return await run_bulk(output, ids, attempts, lambda given: client.rooms.delete_each(given, **limits))
-
-
-def output_of(file: Path, out: Path | None) -> Path:
-    """Return the outcome file of an input file.
-
-    Raises:
-        click.UsageError: If it is the input itself.
-    """
-    path = out or file.with_name(f"{file.name}.outcomes.jsonl")
-    if path.exists() and path.samefile(file):
-        raise click.UsageError(f"--out {path} is the input itself")
-    return path
-
-
-def readable(read: Callable[[Path], T], file: Path) -> T:
-    """Return what a function reads from a file.
-
-    Raises:
-        click.UsageError: If the file cannot be read.
-    """
-    from videoapi.cli.spreadsheet import BadInput
-
-    try:
-        return read(file)
-    except BadInput as bad:
-        raise click.UsageError(str(bad)) from None

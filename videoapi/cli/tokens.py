@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from videoapi.cli.bulk_options import INPUT, bulk_options, output_of, readable
 from videoapi.cli.client_options import ClientOptions, client_options, timeout_option
 from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.output_options import json_option
+
+if TYPE_CHECKING:
+    from videoapi.cli.inputs import InputFile
+    from videoapi.cli.summary import BulkOptions
+    from videoapi.models.tokens import TokenSpec
 
 ROLES = ("moderator", "participant", "viewer", "audience")
 
@@ -58,8 +65,8 @@ async def _create(
     no_validate: bool,
     **user: str,
 ) -> int:
-    from videoapi.cli.room_settings import objects_of
     from videoapi.cli.terminal import print_json, print_result, visible
+    from videoapi.cli.values import objects_of
 
     own = objects_of("--data", data) or None
     async with access.client(timeout=timeout) as client:
@@ -76,3 +83,45 @@ async def _create(
     else:
         print_result(visible(token.value))
     return 0
+
+
+@tokens.command("create-many", epilog=MEANINGS)
+@click.argument("file", type=INPUT)
+@click.option("--no-validate", is_flag=True, help="Let a white-label's own roles and keys through.")
+@bulk_options
+def create_many(
+    file: Path,
+    no_validate: bool,
+    access: ClientOptions,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **limits: Any,
+) -> None:
+    """Issue a token for each line of FILE, a .csv, .tsv or .jsonl.
+
+    \b
+    CSV columns: room_id, name, user_ref and, optionally, role, key and data.* (your own fields).
+    JSONL: one object per line with these fields.
+
+    Each input produces one line in the outcome file, with its token, which only its owner can read. Repeated, the
+    command issues new tokens for all lines.
+    """
+    from videoapi.cli.inputs import token_specs
+    from videoapi.cli.running import run
+    from videoapi.cli.summary import BulkOptions
+
+    specs = readable(token_specs, file)
+    output = BulkOptions(out=output_of(file, out), as_json=as_json, quiet=quiet, again=())
+    run(_create_many(access, specs, output, validate=not no_validate, **limits), interrupted="")
+
+
+async def _create_many(access: ClientOptions, specs: InputFile[TokenSpec], output: BulkOptions, **limits: Any) -> int:
+    from videoapi.cli.attempts import AttemptLog
+    from videoapi.cli.bulk import run_bulk
+
+    attempts = AttemptLog()
+    async with access.client(listeners=attempts) as client:
+        return await run_bulk(
+            output, specs, attempts, lambda given: client.tokens.create_each(given, **limits), what="tokens"
+        )
