@@ -20,6 +20,7 @@ _PHRASES: Final = (
     (re.compile(r"app_key= or VIDEOAPI_APP_KEY"), "--app-key-file or VIDEOAPI_APP_KEY"),
     (re.compile(r"allow_http=True \((VIDEOAPI_ALLOW_HTTP=1)\)"), r"\1"),
     (re.compile(r"see allow_http="), "see VIDEOAPI_ALLOW_HTTP"),
+    (re.compile(r"Invalid proxy:"), "Invalid --proxy or VIDEOAPI_PROXY:"),
     (re.compile(r"recording_auth=\(user, password\), or "), ""),
     (re.compile(r"recording_auth=\(user, password\)"), "VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD"),
     (re.compile(r"to which recording_auth= is not sent"), "to which the recording user and password are not sent"),
@@ -55,7 +56,7 @@ _VALUE: Final = re.compile(r"(?<![\w.])([a-z]\w*)=(?=[^\s,.;:)])")
 _NAMED: Final = re.compile(r"(?<![\w.])([a-z]\w*)=(?=[\s,.;:)]|$)")
 # No word of English has an underscore.
 _WORD: Final = re.compile(r"(?<![\w.'/{-])([a-z]+(?:_[a-z]+)+)(?![\w'/=}])")
-_INVALID: Final = re.compile(r"^(Invalid )?([a-z_]+(?:\.[a-z_]+)*)\b")
+_BEGINNINGS: Final = ("", "Invalid ")
 _LIMIT: Final = re.compile(r"\(timeout\)")
 
 
@@ -69,8 +70,10 @@ def translate(text: str, field: str | None = None) -> str:
     flags = _flags()
     for pattern, words in _PHRASES:
         text = pattern.sub(words, text)
-    if field is not None and (begin := _INVALID.match(text)) and begin[2] == field and (name := _name(field, flags)):
-        text = f"{begin[1] or ''}{name}{text[begin.end() :]}"
+    if field is not None and (name := _name(field, flags)) is not None:
+        for beginning in _BEGINNINGS:
+            if re.match(rf"{re.escape(beginning + field)}(?!\w)", text):
+                text = f"{beginning}{name}{text[len(beginning + field) :]}"
     text = _FLAG.sub(_by(flags, "{0}"), text)
     text = _VALUE.sub(_by(flags, "{0} "), text)
     text = _NAMED.sub(_by(flags, "{0}"), text)
