@@ -312,3 +312,73 @@ def test_request_prints_the_response(cli: Cli, sandbox: Sandbox) -> None:
     outside = cli("request", "GET", "/../x", "--operation", "read")
     assert outside.exit_code == 2
     assert "Invalid PATH '/../x'" in outside.stderr
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "status_after"])
+def test_unknown_create_prints_the_command_that_finds_its_room(cli: Cli, sandbox: Sandbox, fault: str) -> None:
+    sandbox.fault("rooms.create", fault)
+    result = cli("rooms", "create", "--name", "A", "--on-unknown", "strict", "--settle", 5, "--json")
+    assert result.exit_code == 3, result.output
+    (entry,) = sandbox.ledger.created
+    assert json.loads(result.stdout) == {"status": "unknown", "reference": entry.reference, "room_id": None}
+    assert f"Its reference: {entry.reference}." in result.stderr
+    command = result.stderr.splitlines()[-1].split()
+    assert command[-5:] == ["rooms", "resolve", "--settle", "5.0", entry.reference]
+    resolved = cli(*command[-5:])
+    assert (resolved.exit_code, resolved.stdout) == (0, f"{entry.room_id}\n")
+    assert json.loads(cli(*command[-5:], "--json").stdout)["room_id"] == entry.room_id
+
+
+def test_create_that_was_not_executed_is_no_unknown(cli: Cli, sandbox: Sandbox) -> None:
+    sandbox.fault("rooms.create", "status", times=None, status=400)
+    result = cli("rooms", "create", "--name", "A", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "reference" not in result.stderr
+
+
+def test_change_that_may_have_been_executed_has_exit_code_3(cli: Cli, sandbox: Sandbox) -> None:
+    room_id = create(cli, "--name", "A")["room_id"]
+    sandbox.fault("rooms.update", "drop_after", times=None)
+    result = cli("rooms", "update", room_id, "--name", "B", "--timeout", 2)
+    assert result.exit_code == 3, result.output
+    sandbox.fault("rooms.get", "drop_after", times=None)
+    assert cli("rooms", "get", room_id, "--timeout", 2).exit_code == 5
+
+
+def test_waits_are_shown_once(cli: Cli, sandbox: Sandbox) -> None:
+    room_id = create(cli, "--name", "A")["room_id"]
+    sandbox.fault("rooms.get", "throttle", retry_after=1)
+    result = cli("rooms", "get", room_id)
+    assert result.exit_code == 0
+    assert result.stderr.count("HTTP 429") == 1
+    assert "paused for" in result.stderr
+
+
+def test_proxy_is_used_and_takes_no_password(cli: Cli, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments, variable in ((("--proxy", "http://127.0.0.1:9"), None), ((), "http://user:canary@127.0.0.1:9")):
+        if variable is not None:
+            monkeypatch.setenv("VIDEOAPI_PROXY", variable)
+        result = cli("dialin", *arguments, "--timeout", 1)
+        assert result.exit_code == 5, result.output
+        assert "127.0.0.1:9" in result.stderr
+        assert "proxy" in result.stderr
+        assert "canary" not in result.stderr
+    assert sandbox.ledger.requests() == 0
+    refused = cli("dialin", "--proxy", "http://user:canary@127.0.0.1:9")
+    assert refused.exit_code == 2
+    assert "VIDEOAPI_PROXY" in refused.stderr
+    assert "canary" not in refused.output
+
+
+def test_authorities_are_those_of_the_option(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("trustme")
+    with Sandbox(tls=True).in_thread() as service:
+        monkeypatch.setenv("VIDEOAPI_BASE_URL", service.base_url)
+        monkeypatch.setenv("VIDEOAPI_APP_ID", service.app_id)
+        monkeypatch.setenv("VIDEOAPI_APP_KEY", service.app_key)
+        unknown = cli("dialin")
+        assert unknown.exit_code == 5
+        assert "--ca-file" in unknown.stderr
+        assert cli("dialin", "--ca-file", service.ca_file).exit_code == 0
+        monkeypatch.setenv("VIDEOAPI_CA_FILE", str(service.ca_file))
+        assert cli("dialin").exit_code == 0

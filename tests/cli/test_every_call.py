@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from videoapi.resources.reports import Reports
 from videoapi.resources.rooms import Rooms
 from videoapi.resources.tokens import Tokens
 
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "command-line.md"
 NAMESPACES = {"rooms": Rooms, "tokens": Tokens, "cdr": Reports, "archives": Archives, "dialin": DialIns}
 COMMANDS = {
     "rooms.create": "rooms create",
@@ -142,6 +144,11 @@ def test_each_command_that_talks_to_the_service_takes_a_proxy_and_authorities(wo
 def test_each_command_has_a_machine_form(words: str) -> None:
     options = {name for parameter in command_of(words).params for name in parameter.opts}
     assert "--json" in options or words in ("request", "login")
+
+
+@pytest.mark.parametrize("words", [words for words, _ in every_command()])
+def test_each_command_is_in_the_reference(words: str) -> None:
+    assert f"videoapi {words}" in PAGE.read_text(encoding="utf-8")
 
 
 def test_every_option_has_a_help_text() -> None:

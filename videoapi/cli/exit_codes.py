@@ -18,12 +18,12 @@ REJECTED: Final = 6
 MEANINGS: Final = """\b
 Exit codes:
   0    all done
-  1    some failed, or the service refused; rooms exist twice or are missing
+  1    some failed, the service refused, or you declined; rooms exist twice or are missing
   2    wrong usage: an argument, an option or a date; a file that exists, or has another export
-  3    some creates or deletes may or may not have been carried out
+  3    some creates, updates or deletes may or may not have been carried out
   4    stopped before all were sent: an account verdict, a time limit, no success for too long, an open quote
   5    no access: configuration, credentials, connection, or no such service there; no room was created or deleted
-  6    exported, but some records could not be read; they are listed next to the output
+  6    listed or exported, but some records could not be read, or were listed twice
   130  ended by Ctrl-C, 143 ended by SIGTERM; what was in flight has been waited for"""
 
 _READS: Final = ("GET", None)

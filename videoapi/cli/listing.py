@@ -19,6 +19,7 @@ async def print_listing(
     row_of: Callable[[R], Sequence[object]],
     *,
     as_json: Callable[[R], Mapping[str, Any]] | None,
+    what: str = "records",
 ) -> int:
     """Print all records of a stream, and return the exit code.
 
@@ -27,6 +28,7 @@ async def print_listing(
         header: The names of the columns.
         row_of: Returns the cells of a record.
         as_json: Returns the fields of a record, to be printed as a line of JSON; None prints a table.
+        what: What the records are.
 
     Raises:
         BrokenPipeError: If the reader of stdout has left.
@@ -40,6 +42,8 @@ async def print_listing(
             with TableWriter(*header) as table:
                 async for record in records:
                     table.add(*row_of(record))
+            if not stream.received:
+                print_status(f"No {what}.")
     return exit_codes.REJECTED if tell_unshown(stream) else exit_codes.DONE
 
 

@@ -28,6 +28,7 @@ _PHRASES: Final = (
     (re.compile(r", or update that room"), ""),
     (re.compile(r", or name= another name"), ""),
     (re.compile(r"; give name= another name"), "; move it away"),
+    (re.compile(r"; allow_remote=True if that is meant"), ""),
     (re.compile(r"`page\.cursor` or `stream\.cursor`"), "the output of an earlier run"),
     (re.compile(r"the cursor, or omit the cursor"), "the cursor, or leave out --cursor"),
     (re.compile(r" \w+(?: on)? from the error's `cursor`(?: later)?\."), ""),

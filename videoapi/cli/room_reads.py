@@ -43,6 +43,7 @@ async def _list(
             ("room_id", "kind", "name", "owner_ref"),
             lambda room: (room.room_id, kind_of(room), room.name, room.owner_ref),
             as_json=(lambda room: room_fields(room.to_dict(), show_secrets=show_secrets)) if as_json else None,
+            what="rooms",
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn
 
 from videoapi.cli import exit_codes
+from videoapi.cli.notices import notices
 from videoapi.cli.terminal import for_people, print_status
 from videoapi.errors import VideoAPIError
 
@@ -39,7 +40,7 @@ async def _guarded(work: Coroutine[Any, Any, int], interrupted: str) -> int:
         caught.append(number)
         task.cancel()
 
-    with _signals(stop):
+    with _signals(stop), notices():
         try:
             return await task
         except asyncio.CancelledError:

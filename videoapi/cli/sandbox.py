@@ -45,12 +45,13 @@ def sandbox(switches: tuple[str, ...], today: datetime | None, **options: Any) -
     resumes, even after it was killed.
     """
     from videoapi.cli.running import run
+    from videoapi.cli.terminal import for_people
     from videoapi.sandbox import Sandbox
 
     try:
         made = Sandbox(**options, clock=_clock(today), **_pairs(switches))
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(for_people(error)) from None
     run(_serve(made))
 
 
