@@ -48,7 +48,7 @@ COMMANDS = {
     "request": "request",
 }
 NOT_CALLS = {"aclose", "with_options", "warm_up", "base_url", *NAMESPACES}
-# Arguments that a command sets by itself, each with its reason or the option that stands for it.
+# Arguments that a command sets by itself, each with its reason, or the option for it.
 BY_ITSELF = {
     "extra": "set by --json",
     "validate": "unset by --no-validate",

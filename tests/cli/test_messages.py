@@ -54,7 +54,7 @@ SPOKEN = (
     ("cdr list", "room_id", "room_id is not an ID.", "--room is not an ID."),
     ("cdr list", "start", "start is not a day.", "FROM is not a day."),
     ("cdr list", "conf_num", "conf_num is required.", "--conference is required."),
-    ("cdr list", None, "It broke. Go on from the error's `cursor`.", "It broke."),
+    ("cdr list", None, "It broke. Resume from the error's `cursor` later.", "It broke."),
     ("tokens create", "role", "role must be one of a, b.", "--role must be one of a, b."),
     ("archives download", None, "give overwrite=True, or name= another name", "give --overwrite"),
     ("archives download", None, "add it to recording_hosts=", "add it to --recording-host"),

@@ -85,7 +85,7 @@ def test_list_is_a_table_with_a_header(cli: Cli, sandbox: Sandbox) -> None:
     lines = [STYLE.sub("", line) for line in shown.splitlines()]
     assert re.fullmatch(r" *room_id +kind +name +owner_ref *", lines[0])
     assert all(room_id in shown for room_id in sandbox.ledger.rooms)
-    # Brackets are no markup, and what is in a name does not act on the terminal.
+    # Brackets are not markup, and what is in a name does not act on the terminal.
     assert "Stand-up [red]" in shown
     assert "A[31mB]0;title" in shown
     assert not {"\x07", "\u202e"} & set(shown)
