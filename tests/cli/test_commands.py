@@ -19,8 +19,11 @@ Cli = Callable[..., Result]
 HEAVY = ("aiohttp", "asyncio", "attrs", "cattrs", "msgspec", "rich", "videoapi.client", "videoapi.sandbox")
 
 
-@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("cdr", "export", "--help"), ("demo", "--help")])
-def test_help_and_version_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
+HELP = ("--version", "--help", "rooms --help", "rooms create --help", "cdr export --help", "demo --help")
+
+
+@pytest.mark.parametrize("arguments", [words.split() for words in HELP], ids=HELP)
+def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     program = (
         "import sys\nfrom videoapi.cli import main\n"
         "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code, ended.code\n"
@@ -28,6 +31,24 @@ def test_help_and_version_import_nothing_heavy(arguments: tuple[str, ...]) -> No
     )
     ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_imports_no_command() -> None:
+    program = (
+        "import sys\nfrom videoapi.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted(name for name in sys.modules if name.startswith('videoapi')))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=True)
+    assert json.loads(ended.stdout.splitlines()[-1].replace("'", '"')) == [
+        "videoapi",
+        "videoapi.cli",
+        "videoapi.cli.app",
+        "videoapi.cli.exit_codes",
+        "videoapi.cli.invocation",
+        "videoapi.cli.streams",
+        "videoapi.errors",
+    ]
 
 
 def test_missing_extra_is_named_without_click() -> None:

@@ -260,7 +260,7 @@ def test_complete_file_that_an_interrupted_overwrite_is_about_to_replace_is_name
         (("2026-13-01", LAST, "out.csv"), "FROM is not a day"),
         ((FIRST, "yesterday", "out.csv"), "TO is not a day"),
         ((FIRST, LAST, "out.csv", "--cursor", "nonsense"), "--cursor: not a cursor"),
-        ((FIRST, LAST, "out.csv", "--room", "no id"), "Not a room ID"),
+        ((FIRST, LAST, "out.csv", "--room", "no id"), "--room is not an ID"),
     ],
 )
 def test_errors_name_what_was_typed(cli: Cli, folder: Path, arguments: tuple[object, ...], names: str) -> None:

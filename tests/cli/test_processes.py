@@ -131,6 +131,17 @@ def test_interrupted_export_resumes_where_it_stopped(cli: Cli, begin: Begin, san
     assert (folder / "out.jsonl").read_text() == (folder / "whole.jsonl").read_text()
 
 
+def all_shown(controller: int, terminal: int) -> str:
+    """Close a terminal, and return all that it shows, which may take several reads."""
+    os.close(terminal)
+    shown = b""
+    # At the end of a terminal, Linux reports an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(controller, 100_000):
+            shown += part
+    return shown.decode()
+
+
 @pytest.mark.usefixtures("environment")
 def test_progress_is_a_bar_on_a_terminal(folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\n" + "".join(f"A{number}\n" for number in range(20)))
@@ -144,10 +155,9 @@ def test_progress_is_a_bar_on_a_terminal(folder: Path) -> None:
             check=True,
             env={**os.environ, "TERM": "xterm"},
         )
-        shown = os.read(controller, 100_000).decode()
+        shown = all_shown(controller, terminal)
     finally:
         os.close(controller)
-        os.close(terminal)
     assert json.loads(ended.stdout)["counts"] == {"created": 20}
     assert "\x1b[" in shown
     assert "20/20" in shown
@@ -166,10 +176,9 @@ def test_failures_and_the_summary_begin_a_line_of_the_terminal(sandbox: Sandbox,
             check=False,
             env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
         )
-        shown = os.read(controller, 100_000).decode()
+        shown = all_shown(controller, terminal)
     finally:
         os.close(controller)
-        os.close(terminal)
     # Each begins a line: the one above the bar, the other one below its last frame.
     assert "metadata of " in shown
     assert "\x1b[0mmetadata of " not in shown

@@ -1,23 +1,29 @@
-"""The `videoapi` command and its groups. Commands import the client only when they run."""
+"""The `videoapi` command and its groups. A command is imported when it runs, and imports the client then."""
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
-from videoapi.cli.archives import archives
-from videoapi.cli.cdr import cdr
-from videoapi.cli.demo import demo
-from videoapi.cli.dialin import dialin
-from videoapi.cli.doctor import doctor
 from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.invocation import RootGroup
-from videoapi.cli.login import login
-from videoapi.cli.rooms import rooms
-from videoapi.cli.sandbox import sandbox
-from videoapi.cli.tokens import tokens
+
+COMMANDS: Final = {
+    "archives": ("videoapi.cli.archives:archives", "List and export the archive, and download recordings."),
+    "cdr": ("videoapi.cli.cdr:cdr", "List and export call detail records."),
+    "demo": ("videoapi.cli.demo:demo", "Run the main workflow against a sandbox that injects faults."),
+    "dialin": ("videoapi.cli.dialin:dialin", "Show the account's dial-in numbers."),
+    "doctor": ("videoapi.cli.doctor:doctor", "Check the set-up: variables, network, TLS, clock and credentials."),
+    "login": ("videoapi.cli.login:login", "Store the credentials of a project in a profile."),
+    "request": ("videoapi.cli.request:request", "Send a request to a route that only a white-label has."),
+    "rooms": ("videoapi.cli.rooms:rooms", "Create, list, show, change and delete rooms."),
+    "sandbox": ("videoapi.cli.sandbox:sandbox", "Serve the Video API on this machine until Ctrl-C."),
+    "tokens": ("videoapi.cli.tokens:tokens", "Issue join tokens."),
+}
 
 
-@click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=MEANINGS)
+@click.group(cls=RootGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}, epilog=MEANINGS)
 @click.version_option(package_name="videoapi", message="videoapi %(version)s")
 def videoapi() -> None:
     """Manage rooms, join tokens, call records and recordings of the Video API.
@@ -26,7 +32,3 @@ def videoapi() -> None:
     default, VIDEOAPI_BASE_URL. `videoapi sandbox` prints all three. Or store them with `videoapi login`.
     If something does not work, run `videoapi doctor`.
     """
-
-
-for command in (sandbox, rooms, tokens, cdr, archives, dialin, demo, doctor, login):
-    videoapi.add_command(command)

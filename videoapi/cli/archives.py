@@ -1,51 +1,89 @@
-"""`videoapi archives`: export the archive, and download recordings."""
+"""`videoapi archives`: list and export the archive, and download recordings."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from videoapi.cli.cdr import export_options, export_period
 from videoapi.cli.client_options import ClientOptions, client_options
 from videoapi.cli.exit_codes import MEANINGS
+from videoapi.cli.output_options import json_option
+from videoapi.cli.queries import ReportQuery, query_options, target_last
+from videoapi.cli.reports import export_options, list_options
+
+if TYPE_CHECKING:
+    from videoapi.models.archives import Archive
 
 _KINDS = ("recording", "transcoded", "chatdata", "metadata")
+_COLUMNS = ("time", "archive_id", "room_id", "conf_num", "files")
 
 
 @click.group()
 def archives() -> None:
-    """Export the archive and download recordings."""
+    """List and export the archive, and download recordings."""
+
+
+@archives.command("list", epilog=MEANINGS)
+@list_options
+def list_archives(access: ClientOptions, query: ReportQuery, as_json: bool, **limits: Any) -> None:
+    """List archives as they arrive, one for each session with files.
+
+    Give the days FROM and TO (inclusive, UTC), --room, both, or --conference. Columns: time, archive ID, room ID,
+    conference number, and files. With --json, the URLs of the files are included.
+    """
+    from videoapi.cli.reports import print_reports
+    from videoapi.cli.running import run
+
+    def fields(archive: Archive) -> dict[str, Any]:
+        return archive.to_dict()
+
+    run(print_reports("archives", access, query, _COLUMNS, _row, fields if as_json else None, **limits))
+
+
+def _row(archive: Archive) -> tuple[object, ...]:
+    counts = Counter(file.kind for file in archive.files)
+    files = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    return archive.trans_date, archive.archive_id, archive.room_id, archive.conf_num, files
 
 
 @archives.command("export", epilog=MEANINGS)
 @export_options
-def export(access: ClientOptions, out: Path, **options: Any) -> None:
-    """Write the archives of the days FROM to TO (inclusive, UTC) to OUT (.jsonl or .csv).
+def export(access: ClientOptions, query: ReportQuery, out: str, **options: Any) -> None:
+    """Write archives to OUT: those of the days FROM to TO (inclusive, UTC), of --room, or of --conference.
 
     Includes the URLs of the files. Otherwise works like `videoapi cdr export`.
     """
     from videoapi.cli.csv_rows import archive_table
+    from videoapi.cli.reports import export_reports
     from videoapi.cli.running import run
 
-    run(export_period("archives", access, out, archive_table(), **options))
+    run(export_reports("archives", access, query, out, archive_table(), **options))
 
 
 @archives.command("download", epilog=MEANINGS)
-@click.argument("first_day", metavar="FROM")
-@click.argument("last_day", metavar="TO")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--room", help="Only this room's.")
+@query_options
+@click.argument("folder", metavar="DIR", required=False)
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(_KINDS), help="Only these; repeatable.")
 @click.option("--concurrency", type=click.IntRange(1, 16), default=4, show_default=True, help="Files at once.")
 @click.option("--overwrite", is_flag=True, help="Download files again that are there already.")
-@click.option("--recording-host", "hosts", multiple=True, help="Host to fetch from besides the API's own.")
-@click.option("--json", "as_json", is_flag=True, help="Print a report as JSON on stdout.")
+@click.option("--recording-host", "recording_hosts", multiple=True, help="Host to fetch from besides the API's own.")
+@json_option("Print a report as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
 @client_options
-def download(access: ClientOptions, hosts: tuple[str, ...], **options: Any) -> None:
-    """Download the files of the days FROM to TO (inclusive, UTC) to DIR/<session>/.
+def download(
+    access: ClientOptions,
+    start: str | None,
+    end: str | None,
+    room_id: str | None,
+    conf_num: str | None,
+    folder: str | None,
+    recording_hosts: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Download files to DIR/<session>/: those of the days FROM to TO (inclusive, UTC), of --room, or of --conference.
 
     Needs VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD. Existing files are skipped; a file that
     cannot be written for any other reason counts as failed. Repeat the command to resume interrupted downloads. The
@@ -53,17 +91,14 @@ def download(access: ClientOptions, hosts: tuple[str, ...], **options: Any) -> N
     """
     from videoapi.cli.running import run
 
-    run(_download(access, hosts, **options))
+    query, folder = target_last(ReportQuery(start, end, room_id, conf_num), folder, "DIR")
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise click.UsageError(f"DIR {folder} is a file")
+    run(_download(access, query, recording_hosts, folder=Path(folder), **options), interrupted="")
 
 
-async def _download(
-    access: ClientOptions, hosts: tuple[str, ...], *, first_day: str, last_day: str, room: str | None, **options: Any
-) -> int:
+async def _download(access: ClientOptions, query: ReportQuery, hosts: tuple[str, ...], **options: Any) -> int:
     from videoapi.cli.fetch import fetch
 
     async with access.client(recording_hosts=hosts) as client:
-        if room is None:
-            stream = client.archives.by_period(first_day, last_day)
-        else:
-            stream = client.archives.by_room_period(room, first_day, last_day)
-        return await fetch(client.archives, stream, **options)
+        return await fetch(client.archives, query.stream(client.archives), **options)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
+from videoapi.cli.notices import handled_by
 from videoapi.cli.terminal import for_people
-from videoapi.events import AttemptEvent, Event, log
+from videoapi.events import AttemptEvent, Event
 
 _RETRY: Final = "the list of rooms could not be read"
 # Pauses and unknown outcomes: the progress and the outcome file show them.
@@ -50,15 +51,8 @@ class AttemptLog:
     @contextmanager
     def logged(self) -> Generator[None, None, None]:
         """Show what the library logs in the block; without a handler, all of its warnings would go to stderr."""
-        handler = _Handler(self.note)
-        level = log.level
-        log.addHandler(handler)
-        log.setLevel(min(log.getEffectiveLevel(), logging.INFO))
-        try:
+        with handled_by(_Handler(self.note)):
             yield
-        finally:
-            log.setLevel(level)
-            log.removeHandler(handler)
 
     def note(self, record: logging.LogRecord) -> None:
         """Note what the library has logged."""

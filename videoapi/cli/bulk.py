@@ -28,6 +28,8 @@ async def run_bulk(
     given: InputFile[T],
     attempts: AttemptLog,
     start: Callable[[AsyncIterator[T]], BulkRun[T]],
+    *,
+    what: str = "rooms",
 ) -> int:
     """Run all inputs, write each outcome as it arrives, and return the exit code.
 
@@ -38,6 +40,7 @@ async def run_bulk(
         given: The inputs.
         attempts: A listener of the client.
         start: Starts the run from an iterator of the valid inputs.
+        what: What the progress counts.
     """
     began = time.monotonic()
     with closing(given.lines), attempts.logged(), OutcomeFile(options.out) as file:
@@ -45,7 +48,7 @@ async def run_bulk(
             print_status(f"The outcomes of an earlier run are kept in {path}", quiet=options.quiet)
         summary = Summary(options, given, file)
         try:
-            with display("rooms", total=given.total, quiet=options.quiet) as show:
+            with display(what, total=given.total, quiet=options.quiet) as show:
                 writer = OutcomeWriter(file, given.lines, attempts, summary)
                 run = start(writer.inputs())
                 summary.report = run.report

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from videoapi.cli.account import Account
     from videoapi.cli.profiles import Profile
     from videoapi.client import VideoClient
+
+SECONDS: Final = click.FloatRange(min=0, min_open=True)
+"""A number of seconds above 0."""
 
 
 class ClientOptions:
@@ -158,6 +161,11 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, access=ClientOptions(app_key_file, ca_file, proxy, profile), **options)
 
     return with_access
+
+
+def timeout_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command that makes a single call; it receives `timeout`."""
+    return click.option("--timeout", type=SECONDS, help="Seconds for the call, retries included.")(command)
 
 
 def without_password(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from videoapi.cli.client_options import ClientOptions, client_options
+from videoapi.cli.client_options import ClientOptions, client_options, timeout_option
+from videoapi.cli.exit_codes import MEANINGS
+from videoapi.cli.output_options import json_option, secrets_option
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the complete response as JSON.")
-@click.option("--show-secrets", is_flag=True, help="With --json: show passwords and keys instead of ***.")
+@click.command(epilog=MEANINGS)
+@json_option("Print the complete response as JSON.")
+@secrets_option
+@timeout_option
 @client_options
-def dialin(as_json: bool, show_secrets: bool, access: ClientOptions) -> None:
-    """Show the account's dial-in numbers."""
+def dialin(as_json: bool, show_secrets: bool, timeout: float | None, access: ClientOptions) -> None:
+    """Show the account's dial-in numbers.
+
+    Columns: country, code, number, and whether the caller pays.
+    """
     from videoapi.cli.running import run
 
-    run(_show(access, as_json, show_secrets))
+    run(_show(access, as_json, show_secrets, timeout))
 
 
-async def _show(access: ClientOptions, as_json: bool, show_secrets: bool) -> int:
+async def _show(access: ClientOptions, as_json: bool, show_secrets: bool, timeout: float | None) -> int:
     from videoapi.cli.redaction import redact
-    from videoapi.cli.terminal import table
+    from videoapi.cli.tables import print_table
+    from videoapi.cli.terminal import print_json, print_status
 
-    async with access.client() as client:
+    async with access.client(timeout=timeout) as client:
         found = await client.dialin.get()
     if as_json:
         fields = found.to_dict()
-        click.echo(json.dumps(fields if show_secrets else redact(fields)))
+        print_json(fields if show_secrets else redact(fields))
         return 0
     rows = [(number.country, number.country_code, number.phone, _cost(number.toll_free)) for number in found.numbers]
-    table(("country", "code", "phone", "cost"), rows)
     if found.sip is not None and found.sip.server_url:
-        table(("SIP server",), [(found.sip.server_url,)])
+        rows.append(("SIP server", None, found.sip.server_url, ""))
+    print_table(("country", "code", "phone", "cost"), rows)
+    if not rows:
+        print_status("No dial-in numbers.")
     return 0
 
 

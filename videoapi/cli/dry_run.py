@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from typing import Any
-
-import click
 
 from videoapi.cli import exit_codes
 from videoapi.cli.inputs import InputFile
 from videoapi.cli.spreadsheet import UnreadableRest
-from videoapi.cli.terminal import clean, print_status
+from videoapi.cli.terminal import clean, print_json, print_line, print_status
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.errors import ValidationError
 from videoapi.models.rooms import RoomSpec
@@ -32,13 +29,13 @@ def check(given: InputFile[RoomSpec], *, validate: bool, as_json: bool, quiet: b
                     continue
                 problems.append({"line": line.number, "key": line.key, "message": str(error)})
                 if not as_json:
-                    click.echo(clean(f"line {line.number}: {error}"))
+                    print_line(clean(f"line {line.number}: {error}"))
     except UnreadableRest as error:
         unreadable = str(error)
     if as_json:
-        click.echo(json.dumps({"total": total, "keys": given.keys, "problems": problems, "unreadable": unreadable}))
+        print_json({"total": total, "keys": given.keys, "problems": problems, "unreadable": unreadable})
     elif unreadable is not None:
-        click.echo(clean(unreadable))
+        print_line(clean(unreadable))
     rest = "" if unreadable is None else ", and the rest of the file cannot be read"
     print_status(
         f"{total:,} lines, {len(problems):,} invalid{rest}. Keys: {given.keys}. Nothing was sent.", quiet=quiet

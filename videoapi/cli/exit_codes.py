@@ -18,12 +18,12 @@ REJECTED: Final = 6
 MEANINGS: Final = """\b
 Exit codes:
   0    all done
-  1    some failed, or the service refused; rooms exist twice or are missing
+  1    some failed, the service refused, or you declined; rooms exist twice or are missing
   2    wrong usage: an argument, an option or a date; a file that exists, or has another export
-  3    some creates or deletes may or may not have been carried out
+  3    some creates, updates or deletes may or may not have been carried out
   4    stopped before all were sent: an account verdict, a time limit, no success for too long, an open quote
   5    no access: configuration, credentials, connection, or no such service there; no room was created or deleted
-  6    exported, but some records could not be read; they are listed next to the output
+  6    listed or exported, but some records could not be read, or were listed twice
   130  ended by Ctrl-C, 143 ended by SIGTERM; what was in flight has been waited for"""
 
 DOCTOR: Final[Mapping[str, int]] = {
@@ -43,6 +43,7 @@ DOCTOR: Final[Mapping[str, int]] = {
 }
 """The exit codes of `videoapi doctor`, by the check that failed first."""
 
+_READS: Final = ("GET", None)
 _NO_ACCESS: Final = (
     errors.ConfigurationError,
     errors.ConnectionFailed,
@@ -58,6 +59,8 @@ def of_error(error: BaseException) -> int:
     if isinstance(error, errors.ValidationError):
         return USAGE
     if isinstance(error, errors.CreateOutcomeUnknown):
+        return UNKNOWN
+    if isinstance(error, errors.VideoAPIError) and error.may_have_executed and error.method not in _READS:
         return UNKNOWN
     return NO_ACCESS if isinstance(error, _NO_ACCESS) else FAILED
 

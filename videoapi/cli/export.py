@@ -15,7 +15,7 @@ from videoapi.cli import exit_codes
 from videoapi.cli.csv_rows import EXTRA, Table, csv_line
 from videoapi.cli.export_file import RESTARTED, ExportFile
 from videoapi.cli.progress import Show, display
-from videoapi.cli.terminal import for_people, print_command, print_status
+from videoapi.cli.terminal import for_people, print_command, print_json, print_status
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
@@ -310,4 +310,4 @@ def _tell(job: ExportOptions, file: ExportFile, seconds: float) -> None:
             "cursor": state.cursor,
             "seconds": round(seconds, 3),
         }
-        click.echo(json.dumps(summary))
+        print_json(summary)

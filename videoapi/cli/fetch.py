@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-import click
 
 from videoapi.cli import exit_codes
 from videoapi.cli.progress import Show, display
-from videoapi.cli.terminal import for_people, print_status
+from videoapi.cli.terminal import for_people, print_json, print_status
 from videoapi.downloads.filenames import extension_of, fingerprint, name_from_id
 from videoapi.errors import AuthenticationFailed, DownloadFailed, PermissionDenied, VideoAPIError
 from videoapi.models.archives import Archive, ArchiveFile
@@ -202,7 +200,7 @@ class DownloadQueue:
                 "folder": str(self._folder),
                 "seconds": round(seconds, 3),
             }
-            click.echo(json.dumps(summary))
+            print_json(summary)
 
 
 def first_of(group: BaseExceptionGroup[VideoAPIError]) -> VideoAPIError:

@@ -13,8 +13,10 @@ import attrs
 
 from videoapi.cli.room_lines import SPEC_FIELDS, check_columns, missing_column, spec_of_cells, spec_of_object
 from videoapi.cli.spreadsheet import BadInput, Row, UnreadableRest, csv_rows, numbered_lines
+from videoapi.cli.token_lines import check_token_columns, token_of
 from videoapi.errors import ValidationError
 from videoapi.models.rooms import RoomSpec
+from videoapi.models.tokens import TokenSpec
 
 T = TypeVar("T")
 CSV: Final = (".csv", ".tsv")
@@ -124,6 +126,44 @@ def room_ids(path: Path) -> InputFile[str]:
         for _ in lines:
             total += 1
     return InputFile(_ids(records), total, "room_id")
+
+
+def token_specs(path: Path) -> InputFile[TokenSpec]:
+    """Read the specs of the join tokens to issue.
+
+    Args:
+        path: `.csv` with the columns room_id, name, user_ref and, optionally, role, key and data.…, or `.jsonl` with
+            one object per line that has these fields.
+
+    Raises:
+        BadInput: If the file cannot be read, has another extension, or has an unknown column.
+    """
+    suffix = path.suffix.lower()
+    if suffix in JSONL:
+        records: RecordSource = partial(_objects, path)
+    elif suffix in (*CSV, *TEXT):
+        records = partial(_table, path, check_token_columns)
+        with closing(csv_rows(path)) as rows:
+            _header(path, rows, check_token_columns)
+    else:
+        raise BadInput(f"{path.name}: give a file that ends in .csv, .tsv or .jsonl")
+    total = 0
+    with suppress(UnreadableRest), closing(_tokens(records)) as lines:
+        for _ in lines:
+            total += 1
+    return InputFile(_tokens(records), total, "key")
+
+
+def _tokens(records: RecordSource) -> Generator[InputLine[TokenSpec], None, None]:
+    for index, (number, fields, error, _) in enumerate(records()):
+        key = _key(fields, "key")
+        try:
+            if error is not None:
+                raise error
+            # Not the key of the file, which may occur twice: a second token is harmless.
+            yield InputLine(index, number, key, attrs.evolve(token_of(fields), key=number))
+        except ValidationError as wrong:
+            yield InputLine(index, number, key, error=wrong)
 
 
 def _overview(records: RecordSource) -> tuple[int, bool, str]:

@@ -1,35 +1,109 @@
-"""The command as it was typed, for messages that show a command to paste."""
+"""How the command starts and ends: groups that import a command when it runs, and the command line as typed."""
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, Final
 
 import click
 
-from videoapi.cli.terminal import print_status
+from videoapi.cli import streams
 
 _TYPED: Final = "videoapi.typed"
 
 
-class RootGroup(click.Group):
-    """A group that keeps the arguments of the whole command line, and ends with code 130 after Ctrl-C."""
+class LazyGroup(click.Group):
+    """A group that imports the module of a command when that command runs, completes or shows its help.
+
+    Args:
+        commands: The home of each command, `module:attribute`, and the line that describes it.
+    """
+
+    def __init__(self, *arguments: Any, lazy: Mapping[str, tuple[str, str]], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.lazy, *self.commands})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands and cmd_name in self.lazy:
+            module, _, attribute = self.lazy[cmd_name][0].partition(":")
+            self.add_command(getattr(import_module(module), attribute), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._summary(name)) for name in self.list_commands(ctx)])
+
+    def _summary(self, name: str) -> str:
+        return self.lazy[name][1] if name in self.lazy else self.commands[name].get_short_help_str()
+
+
+class RootGroup(LazyGroup):
+    """The group of all commands: it keeps the arguments as typed, and ends as a program of a shell does."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        streams.replace_unencodable()
+        return super().main(*arguments, **options)
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with _ended():
+            return super().make_context(*arguments, **options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_TYPED] = tuple(args)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _ended():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            # Before the event loop handles signals, such as while a large file is read.
-            print_status("Interrupted.")
-            sys.exit(128 + signal.SIGINT)
+
+
+@contextmanager
+def _ended() -> Generator[None, None, None]:
+    """End the command with code 130 after Ctrl-C, and with 0 if the reader of its output has left."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        # Before the event loop handles signals, such as while a large file is read.
+        _interrupted()
+    except click.Abort as answer:
+        # At a question. To decline is not an interruption.
+        if isinstance(answer.__context__, KeyboardInterrupt):
+            _interrupted()
+        sys.exit(1)
+    except BrokenPipeError:
+        streams.abandon([sys.stdout, sys.stderr])
+        sys.exit(0)
+
+
+def _interrupted() -> None:
+    streams.write_or_abandon("Interrupted.", sys.stderr)
+    sys.exit(128 + signal.SIGINT)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal whether to go ahead.
+
+    Args:
+        question: What is going to be done.
+        yes: Whether not to ask.
+
+    Raises:
+        click.Abort: If the user declines.
+    """
+    if yes or not sys.stdin or not sys.stdin.isatty():
+        return
+    from videoapi.cli.terminal import print_status, visible
+
+    if not click.confirm(visible(question), err=True):
+        print_status("Nothing was done.")
+        raise click.Abort
 
 
 def typed_command(*, without: Collection[str] = ()) -> list[str]:
@@ -40,6 +114,9 @@ def typed_command(*, without: Collection[str] = ()) -> list[str]:
 
 def program() -> list[str]:
     """Return the words that start this program from the current folder."""
+    import shutil
+    from pathlib import Path
+
     script = Path(sys.argv[0])
     if script.suffix == ".py":
         return [sys.executable, "-m", "videoapi"]

@@ -99,6 +99,8 @@ class OutcomeFile:
             "changed": outcome.changed,
             "error": error,
         }
+        if outcome.token is not None:
+            row["token"] = outcome.token.value
         self._write(json.dumps(row).encode() + b"\n")
         if outcome.status in ("failed", "unknown") and len(self.shown) < MOST_SHOWN:
             reference = f", reference {outcome.reference}" if outcome.status == "unknown" else ""

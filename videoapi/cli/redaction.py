@@ -18,6 +18,18 @@ def redact(value: Any) -> Any:
     return [redact(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def record_fields(fields: Mapping[str, Any], *, show_secrets: bool) -> dict[str, Any]:
+    """Return a call record's fields, with join token and telephone secrets redacted unless `show_secrets` is set."""
+    shown = dict(fields)
+    if show_secrets:
+        return shown
+    if isinstance(user := shown.get("user"), Mapping) and user.get("token"):
+        shown["user"] = {**user, "token": "***"}
+    if isinstance(room := shown.get("room"), Mapping) and isinstance(details := room.get("room_details"), Mapping):
+        shown["room"] = {**room, "room_details": room_fields(details, show_secrets=False)}
+    return shown
+
+
 def room_fields(fields: Mapping[str, Any], *, show_secrets: bool) -> dict[str, Any]:
     """Return a room's fields, with its telephone secrets redacted unless `show_secrets` is set."""
     sip = fields.get("sip")

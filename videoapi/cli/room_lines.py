@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, get_args
 
 import attrs
@@ -41,10 +41,7 @@ def spec_of_cells(cells: Mapping[str, str]) -> RoomSpec:
     """
     if not cells.get("name"):
         raise ValidationError("name is missing.", field="name", code=10002)
-    settings: dict[str, Any] = {}
-    for column, text in cells.items():
-        if column.startswith("settings.") and text:
-            _put(settings, column.split(".")[1:], _setting(column, text))
+    settings = settings_of((column, text) for column, text in cells.items() if column.startswith("settings.") and text)
     data = {column.removeprefix("data."): text for column, text in cells.items() if column.startswith("data.") and text}
     return RoomSpec(
         name=cells["name"],
@@ -53,6 +50,18 @@ def spec_of_cells(cells: Mapping[str, str]) -> RoomSpec:
         sip=_truth("sip", cells["sip"]) if cells.get("sip") else None,
         data=data or None,
     )
+
+
+def settings_of(texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return settings from their names, such as `settings.participants`, and texts; each has the type of its setting.
+
+    Raises:
+        ValidationError: If a text does not match the type of its setting, or one is given twice.
+    """
+    settings: dict[str, Any] = {}
+    for name, text in texts:
+        _put(settings, name.split(".")[1:], _setting(name, text))
+    return settings
 
 
 def _setting(column: str, text: str) -> Any:

@@ -10,23 +10,29 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn
 
 from videoapi.cli import exit_codes
+from videoapi.cli.notices import notices
 from videoapi.cli.terminal import for_people, print_status
 from videoapi.errors import VideoAPIError
 
 
-def run(work: Coroutine[Any, Any, int]) -> NoReturn:
+def run(work: Coroutine[Any, Any, int], *, interrupted: str = "Interrupted.") -> NoReturn:
     """Run a command, and exit with its exit code.
 
     SIGINT and SIGTERM cancel it: the first signal stops sending and waits for requests in flight, the
     second one abandons those too.
 
+    Args:
+        work: The command.
+        interrupted: What to print if a signal has ended it; empty if the command itself says so.
+
     Raises:
         SystemExit: Always.
+        BrokenPipeError: If the reader of a listing has left.
     """
-    sys.exit(asyncio.run(_guarded(work)))
+    sys.exit(asyncio.run(_guarded(work, interrupted)))
 
 
-async def _guarded(work: Coroutine[Any, Any, int]) -> int:
+async def _guarded(work: Coroutine[Any, Any, int], interrupted: str) -> int:
     caught: list[int] = []
     task = asyncio.ensure_future(work)
 
@@ -34,12 +40,13 @@ async def _guarded(work: Coroutine[Any, Any, int]) -> int:
         caught.append(number)
         task.cancel()
 
-    with _signals(stop):
+    with _signals(stop), notices():
         try:
             return await task
         except asyncio.CancelledError:
             if not caught:
                 raise
+            print_status(interrupted, quiet=not interrupted)
             return 128 + caught[0]
         except VideoAPIError as error:
             print_status(for_people(error))

@@ -45,12 +45,13 @@ def sandbox(switches: tuple[str, ...], today: datetime | None, **options: Any) -
     resumes, even after it was killed.
     """
     from videoapi.cli.running import run
+    from videoapi.cli.terminal import for_people
     from videoapi.sandbox import Sandbox
 
     try:
         made = Sandbox(**options, clock=_clock(today), **_pairs(switches))
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(for_people(error)) from None
     run(_serve(made))
 
 
@@ -64,7 +65,7 @@ async def _serve(sandbox: Sandbox) -> int:
     import asyncio
 
     from videoapi.cli import exit_codes
-    from videoapi.cli.terminal import print_status
+    from videoapi.cli.terminal import print_result, print_status
 
     try:
         await sandbox.start()
@@ -77,7 +78,7 @@ async def _serve(sandbox: Sandbox) -> int:
         return exit_codes.NO_ACCESS
     try:
         for name, value in _environment(sandbox).items():
-            click.echo(f"export {name}={shlex.quote(value)}")
+            print_result(f"export {name}={shlex.quote(value)}")
         print_status("The sandbox is running; Ctrl-C ends it.")
         await asyncio.Event().wait()
     except asyncio.CancelledError:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
-import click
 
 from videoapi.bulk import BulkOutcome, BulkReport
 from videoapi.cli.inputs import InputFile
 from videoapi.cli.outcomes import MOST_SHOWN, OutcomeFile
-from videoapi.cli.terminal import clean, for_people, print_command, print_status
+from videoapi.cli.terminal import clean, for_people, print_command, print_json, print_status
 from videoapi.creation.references import is_in_data
 from videoapi.models.rooms import RoomSpec
 
@@ -125,7 +123,7 @@ class Summary:
                 "outcomes": str(file.path),
                 "seconds": round(seconds, 3),
             }
-            click.echo(json.dumps(summary))
+            print_json(summary)
 
     @property
     def exact(self) -> bool:

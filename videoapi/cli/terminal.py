@@ -1,78 +1,87 @@
-"""Terminal output, sanitized because the service is not trusted."""
+"""Output of the commands, sanitized because the service is not trusted. stdout has results, stderr all else."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-import click
+from videoapi.cli import streams
+from videoapi.cli.messages import translate
 
 # Control and format characters (escape sequences, bidi overrides), lone surrogates, line separators.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_CALL: Final = re.compile(r" Before [^.]*, call rooms\.resolve\([^)]*\)\.")
-_OPTIONS: Final = (
-    ("app_id= or VIDEOAPI_APP_ID", "VIDEOAPI_APP_ID"),
-    ("app_key= or VIDEOAPI_APP_KEY", "--app-key-file or VIDEOAPI_APP_KEY"),
-    ("base_url", "VIDEOAPI_BASE_URL"),
-    ("allow_http=True (VIDEOAPI_ALLOW_HTTP=1)", "VIDEOAPI_ALLOW_HTTP=1"),
-    ("recording_auth=(user, password), or ", ""),
-    ("recording_auth=:", "VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD:"),
-    ("ca_file=", "--ca-file"),
-    ("control=", "--control"),
-    ("control must", "--control must"),
-    (", or update that room", ""),
-    ("; give name= another name", "; move it away"),
-    ("; give overwrite=True", "; give --overwrite"),
-    ("start is not a day", "FROM is not a day"),
-    ("end is not a day", "TO is not a day"),
-    ("room_id is not an ID", "Not a room ID"),
-    ("cursor: ", "--cursor: "),
-    ("`page.cursor` or `stream.cursor`", "the file OUT.state or the report of --json"),
-    ("the cursor, or omit the cursor", "the cursor, or leave out --cursor"),
-)
+_PRINTABLE: Final = re.compile(r"[ -~]*")
 _LONGEST: Final = 2_000
 
 
 def clean(value: object) -> str:
     """Return a value as one line of at most 2,000 characters, without control characters; empty for None."""
-    text = "" if value is None else str(value)
+    return "" if value is None else visible(str(value)[:_LONGEST])
+
+
+def visible(text: str) -> str:
+    """Return a text as one line without control characters, of any length."""
+    if _PRINTABLE.fullmatch(text):
+        return text
     kept = (
         " " if character in "\n\t" else character
-        for character in text[:_LONGEST]
+        for character in text
         if character in "\n\t" or unicodedata.category(character) not in _UNSEEN
     )
     return "".join(kept)
 
 
+def print_line(text: str) -> None:
+    """Print one line of a listing on stdout.
+
+    Raises:
+        BrokenPipeError: If its reader has left, as `head` does; the listing ends then.
+    """
+    streams.write(text, sys.stdout)
+
+
+def print_json_line(value: Any) -> None:
+    """Print a value as one line of JSON, in ASCII.
+
+    Raises:
+        BrokenPipeError: If the reader of stdout has left.
+    """
+    print_line(_json(value))
+
+
+def print_result(text: str) -> None:
+    """Print the result of a command on stdout. What the command has done stays so, whether it is read or not."""
+    streams.write_or_abandon(text, sys.stdout)
+
+
+def print_json(value: Any) -> None:
+    """Print the result of a command as one JSON document, in ASCII."""
+    print_result(_json(value))
+
+
 def print_status(text: str, *, quiet: bool = False) -> None:
     """Print a message on stderr; stdout is for results only."""
     if not quiet:
-        # Not err=True, which bypasses the progress bar that replaces sys.stderr, and writes into its line.
-        click.echo(clean(text), file=sys.stderr)
-
-
-def for_people(error: object) -> str:
-    """Return an error, or a text with one, with options instead of arguments, and without advice to a program."""
-    text = _CALL.sub("", str(error))
-    for argument, option in _OPTIONS:
-        text = text.replace(argument, option)
-    return text
+        # sys.stderr is looked up each time, because the progress bar replaces it.
+        streams.write_or_abandon(clean(text), sys.stderr)
 
 
 def print_command(words: Sequence[str]) -> None:
     """Print a command on stderr, quoted for a shell."""
     # Not shortened, so that it works when pasted.
-    click.echo(f"  {shlex.join(words)}", err=True)
+    streams.write_or_abandon(f"  {shlex.join(words)}", sys.stderr)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under a header on stdout, aligned in columns."""
-    cells = [tuple(header), *(tuple(clean(cell) for cell in row) for row in rows)]
-    widths = [max(len(row[place]) for row in cells) for place in range(len(header))]
-    for row in cells:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
+def for_people(error: object) -> str:
+    """Return an error, or a text with one, with options instead of arguments, and without advice to a program."""
+    return translate(str(error), getattr(error, "field", None))
+
+
+def _json(value: Any) -> str:
+    # The one control character of ASCII that JSON does not escape.
+    return json.dumps(value).replace("\x7f", "\\u007f")

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from videoapi.cli.client_options import ClientOptions, client_options
+from videoapi.cli.bulk_options import INPUT, bulk_options, output_of, readable
+from videoapi.cli.client_options import ClientOptions, client_options, timeout_option
+from videoapi.cli.exit_codes import MEANINGS
+from videoapi.cli.output_options import json_option
+
+if TYPE_CHECKING:
+    from videoapi.cli.inputs import InputFile
+    from videoapi.cli.summary import BulkOptions
+    from videoapi.models.tokens import TokenSpec
+
+ROLES = ("moderator", "participant", "viewer", "audience")
 
 
 @click.group()
@@ -14,22 +25,103 @@ def tokens() -> None:
     """Issue join tokens."""
 
 
-@tokens.command("create")
+def _roles(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    # Suggested only: a white-label has roles of its own.
+    return [role for role in ROLES if role.startswith(incomplete)]
+
+
+@tokens.command("create", epilog=MEANINGS)
 @click.argument("room_id")
 @click.option("--name", required=True, help="The user's name, shown in the session.")
-@click.option("--role", default="participant", show_default=True, help="moderator, participant, viewer, audience.")
+@click.option("--role", default="participant", show_default=True, shell_complete=_roles, help=f"{', '.join(ROLES)}.")
 @click.option("--user-ref", required=True, help="Your own reference of the user; call records carry it.")
-@click.option("--json", "as_json", is_flag=True, help="Print an object instead of the bare token.")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Your own data, visible in the session: KEY=VALUE, a JSON object, or @FILE with one. Repeatable.",
+)
+@click.option("--no-validate", is_flag=True, help="Let a white-label's own roles and keys through.")
+@json_option("Print an object instead of the bare token.")
+@timeout_option
 @client_options
-def create(room_id: str, name: str, role: str, user_ref: str, as_json: bool, access: ClientOptions) -> None:
-    """Print a token that admits one user to ROOM_ID once, within 15 minutes."""
+def create(access: ClientOptions, as_json: bool, timeout: float | None, **options: Any) -> None:
+    """Print a token that admits one user to ROOM_ID once, within 15 minutes.
+
+    Nothing else goes to stdout. The token lets its holder join: keep it out of logs.
+    """
     from videoapi.cli.running import run
 
-    run(_create(access, room_id, as_json, name=name, role=role, user_ref=user_ref))
+    run(_create(access, as_json, timeout, **options))
 
 
-async def _create(access: ClientOptions, room_id: str, as_json: bool, **user: str) -> int:
-    async with access.client() as client:
-        token = await client.tokens.create(room_id, name=user["name"], role=user["role"], user_ref=user["user_ref"])
-    click.echo(json.dumps(token.to_dict()) if as_json else token.value)
+async def _create(
+    access: ClientOptions,
+    as_json: bool,
+    timeout: float | None,
+    *,
+    room_id: str,
+    data: tuple[str, ...],
+    no_validate: bool,
+    **user: str,
+) -> int:
+    from videoapi.cli.terminal import print_json, print_result, visible
+    from videoapi.cli.values import objects_of
+
+    own = objects_of("--data", data) or None
+    async with access.client(timeout=timeout) as client:
+        token = await client.tokens.create(
+            room_id,
+            name=user["name"],
+            role=user["role"],
+            user_ref=user["user_ref"],
+            data=own,
+            validate=not no_validate,
+        )
+    if as_json:
+        print_json(token.to_dict())
+    else:
+        print_result(visible(token.value))
     return 0
+
+
+@tokens.command("create-many", epilog=MEANINGS)
+@click.argument("file", type=INPUT)
+@click.option("--no-validate", is_flag=True, help="Let a white-label's own roles and keys through.")
+@bulk_options
+def create_many(
+    file: Path,
+    no_validate: bool,
+    access: ClientOptions,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **limits: Any,
+) -> None:
+    """Issue a token for each line of FILE, a .csv, .tsv or .jsonl.
+
+    \b
+    CSV columns: room_id, name, user_ref and, optionally, role, key and data.* (your own fields).
+    JSONL: one object per line with these fields.
+
+    Each input produces one line in the outcome file, with its token, which only its owner can read. Repeated, the
+    command issues new tokens for all lines.
+    """
+    from videoapi.cli.inputs import token_specs
+    from videoapi.cli.running import run
+    from videoapi.cli.summary import BulkOptions
+
+    specs = readable(token_specs, file)
+    output = BulkOptions(out=output_of(file, out), as_json=as_json, quiet=quiet, again=())
+    run(_create_many(access, specs, output, validate=not no_validate, **limits), interrupted="")
+
+
+async def _create_many(access: ClientOptions, specs: InputFile[TokenSpec], output: BulkOptions, **limits: Any) -> int:
+    from videoapi.cli.attempts import AttemptLog
+    from videoapi.cli.bulk import run_bulk
+
+    attempts = AttemptLog()
+    async with access.client(listeners=attempts) as client:
+        return await run_bulk(
+            output, specs, attempts, lambda given: client.tokens.create_each(given, **limits), what="tokens"
+        )

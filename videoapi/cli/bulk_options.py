@@ -1,0 +1,61 @@
+"""What the commands have in common that work through a file: their options, and their input and output files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from videoapi.cli.client_options import SECONDS, client_options
+from videoapi.cli.output_options import json_option
+
+T = TypeVar("T")
+INPUT: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+def bulk_options(command: Any) -> Any:
+    """Decorate a command that works through a file, and writes an outcome for each line."""
+    for option in (
+        click.option("--quiet", is_flag=True, help="No progress and no summary."),
+        json_option("Print the report as JSON on stdout."),
+        click.option(
+            "--give-up-after",
+            type=SECONDS,
+            default=120.0,
+            show_default=True,
+            help="Seconds of refusals alone after which the run ends.",
+        ),
+        click.option("--timeout", type=SECONDS, help="Seconds for the whole run; none by default."),
+        click.option("--concurrency", type=click.IntRange(1, 64), help="In flight at once; 32 by default."),
+        click.option("--out", type=click.Path(path_type=Path), help="Outcome file; else <input>.outcomes.jsonl."),
+    ):
+        command = option(command)
+    return client_options(command)
+
+
+def output_of(file: Path, out: Path | None) -> Path:
+    """Return the outcome file of an input file.
+
+    Raises:
+        click.UsageError: If it is the input itself.
+    """
+    path = out or file.with_name(f"{file.name}.outcomes.jsonl")
+    if path.exists() and path.samefile(file):
+        raise click.UsageError(f"--out {path} is the input itself")
+    return path
+
+
+def readable(read: Callable[[Path], T], file: Path) -> T:
+    """Return what a function reads from a file.
+
+    Raises:
+        click.UsageError: If the file cannot be read.
+    """
+    from videoapi.cli.spreadsheet import BadInput
+
+    try:
+        return read(file)
+    except BadInput as bad:
+        raise click.UsageError(str(bad)) from None

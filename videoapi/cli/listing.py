@@ -1,0 +1,60 @@
+"""A listing: the records of a stream on stdout as they arrive, as a table or as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from videoapi.cli import exit_codes
+from videoapi.cli.tables import TableWriter
+from videoapi.cli.terminal import print_json_line, print_status
+from videoapi.streaming import RecordStream
+
+R = TypeVar("R")
+
+
+async def print_listing(
+    stream: RecordStream[R],
+    header: Sequence[str],
+    row_of: Callable[[R], Sequence[object]],
+    *,
+    as_json: Callable[[R], Mapping[str, Any]] | None,
+    what: str = "records",
+) -> int:
+    """Print all records of a stream, and return the exit code.
+
+    Args:
+        stream: The records.
+        header: The names of the columns.
+        row_of: Returns the cells of a record.
+        as_json: Returns the fields of a record, to be printed as a line of JSON; None prints a table.
+        what: What the records are.
+
+    Raises:
+        BrokenPipeError: If the reader of stdout has left.
+        VideoAPIError: If the stream fails. What it has yielded is printed.
+    """
+    async with stream as records:
+        if as_json is not None:
+            async for record in records:
+                print_json_line(as_json(record))
+        else:
+            with TableWriter(*header) as table:
+                async for record in records:
+                    table.add(*row_of(record))
+            if not stream.received:
+                print_status(f"No {what}.")
+    return exit_codes.REJECTED if tell_unshown(stream) else exit_codes.DONE
+
+
+def tell_unshown(stream: RecordStream[Any]) -> bool:
+    """Print how a stream that went to stdout differs from the records of the service; return whether it does."""
+    rejected, restarted = stream.rejected_count, len(stream.restarted_windows)
+    if rejected:
+        print_status(f"Records that could not be read, and are left out: {rejected:,}.")
+    if restarted:
+        print_status(
+            f"The service sent other records when it was read again, so {restarted:,} weeks are there twice. "
+            "An export to a file has each record once."
+        )
+    return bool(rejected or restarted)

@@ -1,0 +1,165 @@
+"""What `videoapi cdr` and `videoapi archives` have in common: lists and exports of the four queries."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import click
+
+from videoapi.cli.client_options import SECONDS, ClientOptions, client_options
+from videoapi.cli.output_options import json_option
+from videoapi.cli.queries import ReportQuery, query_options, target_last
+
+if TYPE_CHECKING:
+    from videoapi.cli.csv_rows import Table
+    from videoapi.client import VideoClient
+    from videoapi.resources.reports import Reports
+    from videoapi.streaming import RecordStream
+
+STDOUT: Final = "-"
+
+
+def list_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command that lists records; it receives `query`, `as_json` and the limits of a stream."""
+
+    @query_options
+    @click.option("--cursor", help="Begin at this cursor, which a listing that ended early prints.")
+    @click.option("--strict", is_flag=True, help="End at the first record that cannot be read.")
+    @click.option("--timeout", type=SECONDS, help="Seconds to wait in all; no limit by default.")
+    @json_option("Print JSON lines: one object per record, with every field.")
+    @client_options
+    @functools.wraps(command)
+    def with_query(
+        *args: Any, start: str | None, end: str | None, room_id: str | None, conf_num: str | None, **options: Any
+    ) -> Any:
+        return command(*args, query=ReportQuery(start, end, room_id, conf_num).checked(), **options)
+
+    return with_query
+
+
+def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command that exports records; it receives `query`, `out` and the options of `export_reports`."""
+
+    @query_options
+    @click.argument("out", required=False)
+    @click.option("--cursor", help="Begin, or continue, at this cursor of an earlier export.")
+    @click.option(
+        "--format",
+        "form",
+        type=click.Choice(["jsonl", "csv"]),
+        help="With OUT -: JSON lines (default) or CSV. A file has the format of its name.",
+    )
+    @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists, once the new one is complete.")
+    @click.option("--fresh", is_flag=True, help="Start over, and discard OUT.part.")
+    @click.option("--excel", is_flag=True, help="Begin a .csv with a byte order mark, which Excel needs.")
+    @click.option("--strict", is_flag=True, help="End at the first record that cannot be read.")
+    @click.option("--timeout", type=SECONDS, help="Seconds to wait in all.")
+    @json_option("Print a report as JSON on stdout.")
+    @click.option("--quiet", is_flag=True, help="No progress and no summary.")
+    @client_options
+    @functools.wraps(command)
+    def with_query(
+        *args: Any,
+        start: str | None,
+        end: str | None,
+        room_id: str | None,
+        conf_num: str | None,
+        out: str | None,
+        **options: Any,
+    ) -> Any:
+        query, out = target_last(ReportQuery(start, end, room_id, conf_num), out, "OUT")
+        return command(*args, query=query, out=out, **options)
+
+    return with_query
+
+
+async def print_reports(
+    kind: str,
+    access: ClientOptions,
+    query: ReportQuery,
+    columns: Sequence[str],
+    row_of: Callable[[Any], Sequence[object]],
+    as_json: Callable[[Any], Mapping[str, Any]] | None,
+    **limits: Any,
+) -> int:
+    """List one kind of report, `cdr` or `archives`, and return the exit code."""
+    from videoapi.cli import exit_codes
+    from videoapi.cli.listing import print_listing
+    from videoapi.cli.terminal import for_people, print_status
+    from videoapi.errors import VideoAPIError
+
+    async with access.client() as client:
+        stream = query.stream(_reports(client, kind), extra=as_json is not None, **limits)
+        try:
+            return await print_listing(stream, columns, row_of, as_json=as_json)
+        except VideoAPIError as error:
+            print_status(for_people(error))
+            print_status(f"To list only the records after these, repeat the command with --cursor {stream.cursor}")
+            return exit_codes.of_error(error)
+
+
+async def export_reports(
+    kind: str,
+    access: ClientOptions,
+    query: ReportQuery,
+    out: str,
+    table: Table,
+    *,
+    cursor: str | None,
+    form: str | None,
+    strict: bool,
+    timeout: float | None,
+    excel: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Export one kind of report, `cdr` or `archives`, and return the exit code."""
+    from videoapi.cli.export import ExportOptions, check_output, export, line_format
+    from videoapi.cli.invocation import typed_command
+
+    path = Path(f"stdout.{form or 'jsonl'}" if out == STDOUT else out)
+    if out != STDOUT:
+        check_output(path, excel=excel)
+        if form is not None and form != path.suffix.lower().removeprefix("."):
+            raise click.UsageError(f"--format {form} contradicts the name {out}")
+    elif options["overwrite"] or options["fresh"] or as_json:
+        raise click.UsageError("--overwrite, --fresh and --json are for files, not for stdout")
+    async with access.client() as client:
+        reports = _reports(client, kind)
+
+        def ask(after: str | None) -> RecordStream[Any]:
+            return query.stream(reports, cursor=after, extra=True, strict=strict, timeout=timeout)
+
+        if out == STDOUT:
+            from videoapi.cli.export_stdout import export_to_stdout
+
+            return await export_to_stdout(ask(cursor), line_format(path, table, excel=excel), quiet=options["quiet"])
+        question = {
+            "app_id": access.app_id,
+            "origin": urlsplit(client.base_url)._replace(path="").geturl(),
+            "records": kind,
+            "from": (query.start or "").strip(),
+            "to": (query.end or "").strip(),
+            "room": query.room_id or "",
+            **({"conference": query.conf_num} if query.conf_num is not None else {}),
+        }
+        job = ExportOptions(
+            out=path,
+            table=table,
+            question=question,
+            cursor=cursor,
+            excel=excel,
+            strict=strict,
+            as_json=as_json,
+            again=typed_command(without=("--fresh",)),
+            **options,
+        )
+        return await export(job, ask)
+
+
+def _reports(client: VideoClient, kind: str) -> Reports[Any]:
+    return client.cdr if kind == "cdr" else client.archives

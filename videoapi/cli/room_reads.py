@@ -1,0 +1,192 @@
+"""`videoapi rooms list`, `get`, `users` and `resolve`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from videoapi.cli.client_options import SECONDS, ClientOptions, client_options, timeout_option
+from videoapi.cli.exit_codes import MEANINGS
+from videoapi.cli.output_options import json_option, secrets_option
+
+if TYPE_CHECKING:
+    from videoapi.models.rooms import Room
+
+
+@click.command("list", epilog=MEANINGS)
+@json_option("Print JSON lines: one object per room, with every field.")
+@secrets_option
+@click.option("--strict", is_flag=True, help="End at the first room that cannot be read.")
+@click.option("--timeout", type=SECONDS, help="Seconds to wait in all; no limit by default.")
+@client_options
+def list_rooms(as_json: bool, show_secrets: bool, strict: bool, timeout: float | None, access: ClientOptions) -> None:
+    """List all rooms of the project as they arrive.
+
+    Columns: ID, kind, name, and your own reference.
+    """
+    from videoapi.cli.running import run
+
+    run(_list(access, as_json, show_secrets, strict=strict, timeout=timeout))
+
+
+async def _list(
+    access: ClientOptions, as_json: bool, show_secrets: bool, *, strict: bool, timeout: float | None
+) -> int:
+    from videoapi.cli.listing import print_listing
+    from videoapi.cli.redaction import room_fields
+
+    async with access.client() as client:
+        rooms = client.rooms.list(extra=as_json, strict=strict, timeout=timeout)
+        return await print_listing(
+            rooms,
+            ("room_id", "kind", "name", "owner_ref"),
+            lambda room: (room.room_id, kind_of(room), room.name, room.owner_ref),
+            as_json=(lambda room: room_fields(room.to_dict(), show_secrets=show_secrets)) if as_json else None,
+            what="rooms",
+        )
+
+
+@click.command("get", epilog=MEANINGS)
+@click.argument("room_id")
+@json_option("Print the room as JSON, with every field.")
+@secrets_option
+@timeout_option
+@client_options
+def get(room_id: str, as_json: bool, show_secrets: bool, timeout: float | None, access: ClientOptions) -> None:
+    """Show one room."""
+    from videoapi.cli.running import run
+
+    run(_get(access, room_id, as_json, show_secrets, timeout))
+
+
+async def _get(access: ClientOptions, room_id: str, as_json: bool, show_secrets: bool, timeout: float | None) -> int:
+    async with access.client(timeout=timeout) as client:
+        room = await client.rooms.get(room_id)
+    print_room(room, as_json=as_json, show_secrets=show_secrets)
+    return 0
+
+
+@click.command("users", epilog=MEANINGS)
+@click.argument("room_id")
+@json_option("Print JSON lines: one object per user, with every field.")
+@timeout_option
+@client_options
+def users(room_id: str, as_json: bool, timeout: float | None, access: ClientOptions) -> None:
+    """Show who is in the session of a room; empty if none is running.
+
+    Columns: name, role, and your own reference of the user.
+    """
+    from videoapi.cli.running import run
+
+    run(_users(access, room_id, as_json, timeout))
+
+
+async def _users(access: ClientOptions, room_id: str, as_json: bool, timeout: float | None) -> int:
+    from videoapi.cli.tables import print_table
+    from videoapi.cli.terminal import print_json_line, print_status
+
+    async with access.client(timeout=timeout) as client:
+        found = await client.rooms.users(room_id)
+    if as_json:
+        for user in found:
+            print_json_line(user.to_dict())
+        return 0
+    print_table(("name", "role", "user_ref"), ((user.name, user.role, user.user_ref) for user in found))
+    if not found:
+        print_status("No users.")
+    return 0
+
+
+@click.command("resolve", epilog=MEANINGS)
+@click.argument("reference")
+@click.option("--control", help="ID of an existing room that this program created.")
+@click.option("--settle", type=SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
+@json_option("Print the room as JSON, with every field.")
+@secrets_option
+@client_options
+def resolve(
+    reference: str,
+    control: str | None,
+    settle: float | None,
+    as_json: bool,
+    show_secrets: bool,
+    access: ClientOptions,
+) -> None:
+    """Find the room of a create with unknown outcome by its REFERENCE. Never creates a room.
+
+    Prints the room ID. Exit code 1: the room provably does not exist. Exit code 3: still unknown. A room that
+    is not listed proves nothing without --control.
+    """
+    from videoapi.cli.running import run
+
+    run(_resolve(access, reference, control, settle, as_json, show_secrets))
+
+
+async def _resolve(
+    access: ClientOptions,
+    reference: str,
+    control: str | None,
+    settle: float | None,
+    as_json: bool,
+    show_secrets: bool,
+) -> int:
+    from videoapi.cli import exit_codes
+    from videoapi.cli.terminal import for_people, print_result, print_status, visible
+    from videoapi.creation.creator import DEFAULT_SETTLE
+    from videoapi.errors import NotFound, VideoAPIError
+
+    async with access.client(settle=settle) as client:
+        if control is not None:
+            print_status(
+                "Looking for the room. If the list of rooms lacks it, this waits at most "
+                f"{settle or DEFAULT_SETTLE:,.0f} s for proof (settle time), and reads the list again."
+            )
+        try:
+            room = await client.rooms.resolve(reference, control=control)
+        except VideoAPIError as error:
+            lost = f"--control {control}: no such room. Name another. " if isinstance(error, NotFound) else ""
+            print_status(f"{lost}{for_people(error)}")
+            code = exit_codes.of_error(error)
+            # Only a proven absence is a failure.
+            return exit_codes.UNKNOWN if code == exit_codes.FAILED else code
+    if room is None:
+        print_status("No such room, and there will be none.")
+        return exit_codes.FAILED
+    if as_json:
+        print_room(room, as_json=True, show_secrets=show_secrets)
+    else:
+        print_result(visible(room.room_id))
+    return exit_codes.DONE
+
+
+def print_room(room: Room, *, as_json: bool, show_secrets: bool) -> None:
+    """Print one room on stdout, as JSON or as a table of its fields."""
+    from videoapi.cli.redaction import redact, room_fields
+    from videoapi.cli.tables import print_fields
+    from videoapi.cli.terminal import print_json
+
+    fields = room_fields(room.to_dict(), show_secrets=show_secrets)
+    if as_json:
+        print_json(fields)
+        return
+    settings = ((f"settings.{name}", redact(value)) for name, value in room.settings.to_dict().items())
+    print_fields(
+        (
+            ("room_id", room.room_id),
+            ("name", room.name),
+            ("owner_ref", room.owner_ref),
+            ("kind", kind_of(room)),
+            ("created", room.created),
+            ("updated", room.updated),
+            *((name, fields.get(name)) for name in ("sip", "data")),
+            *settings,
+        )
+    )
+
+
+def kind_of(room: Room) -> str:
+    """Return the kind of a room as text."""
+    if room.settings.is_scheduled:
+        return "scheduled"
+    return "one session" if room.settings.is_one_session else "permanent"

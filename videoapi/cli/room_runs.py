@@ -1,0 +1,169 @@
+"""`videoapi rooms create-many` and `delete-many`: bulk runs from files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from videoapi.cli.bulk_options import INPUT, bulk_options, output_of, readable
+from videoapi.cli.client_options import SECONDS, ClientOptions
+from videoapi.cli.exit_codes import MEANINGS
+
+if TYPE_CHECKING:
+    from videoapi.cli.inputs import InputFile
+    from videoapi.cli.summary import BulkOptions
+    from videoapi.models.rooms import RoomSpec
+
+
+@click.command("create-many", epilog=MEANINGS)
+@click.argument("file", type=INPUT)
+@click.option("--key-column", help="Column or field whose values name the lines; `key` if there is one, else `name`.")
+@click.option("--dry-run", is_flag=True, help="Check every line of FILE, and send nothing.")
+@click.option("--fresh", is_flag=True, help="Start over; the files of the earlier job are kept under a number.")
+@click.option("--no-validate", is_flag=True, help="Let a white-label's own values through unchecked.")
+@click.option("--job-id", help="ID of a new job; by default it is generated, and kept next to the outcome file.")
+@click.option(
+    "--journal",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Journal of a new job, an SQLite file; by default next to the outcome file. Use one for all its runs.",
+)
+@click.option(
+    "--on-unknown",
+    type=click.Choice(["resend", "strict"]),
+    default="resend",
+    show_default=True,
+    help="Whether a room that is proven absent is sent again.",
+)
+@click.option(
+    "--dedupe",
+    type=click.Choice(["report", "delete"]),
+    default="report",
+    show_default=True,
+    help="What to do with surplus rooms at the end.",
+)
+@click.option(
+    "--audit",
+    type=click.Choice(["yes", "no", "settled"]),
+    default="yes",
+    show_default=True,
+    help="Whether to look for rooms that exist twice or are missing at the end; settled: once the list can prove it.",
+)
+@click.option("--settle", type=SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
+@bulk_options
+def create_many(
+    file: Path,
+    key_column: str | None,
+    dry_run: bool,
+    no_validate: bool,
+    access: ClientOptions,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Create a room for each line of FILE, a .csv, .tsv or .jsonl.
+
+    \b
+    CSV columns: name and, optionally, owner_ref, key, sip, settings.* (such as
+    settings.participants) and data.* (your own fields). Empty cells are ignored.
+    JSONL: one object per line with the fields of RoomSpec.
+
+    An invalid line does not affect the others. Each input produces one line in the outcome file, with
+    its room_id or the reason for its absence. Creates whose response was lost are looked up at the end of
+    the run, and repeated if the room provably does not exist.
+
+    To continue after an interruption, or after fixing lines that failed, repeat the command: lines whose room
+    exists are recognized by their key, and not created again.
+    """
+    from videoapi.cli.dry_run import check
+    from videoapi.cli.inputs import room_specs
+    from videoapi.cli.invocation import program, typed_command
+    from videoapi.cli.running import run
+    from videoapi.cli.summary import BulkOptions
+    from videoapi.cli.terminal import print_status
+
+    specs = readable(lambda path: room_specs(path, key_column), file)
+    if dry_run:
+        sys.exit(check(specs, validate=not no_validate, as_json=as_json, quiet=quiet))
+    if specs.repeated:
+        raise click.UsageError(f"{file.name}: {specs.repeated} Nothing was sent.")
+    if specs.keys == "name" and key_column is None:
+        print_status("No line has a key, so the names serve as keys.", quiet=quiet)
+    settle = () if options["settle"] is None else ("--settle", str(options["settle"]))
+    output = BulkOptions(
+        out=output_of(file, out),
+        as_json=as_json,
+        quiet=quiet,
+        again=typed_command(without=("--fresh",)),
+        resolve=[*program(), "rooms", "resolve", *access.words(), *settle],
+    )
+    bound_to = {"file": os.path.relpath(file, output.out.parent), "keys": specs.keys}
+    run(_create(access, specs, bound_to, output, validate=not no_validate, **options), interrupted="")
+
+
+async def _create(
+    access: ClientOptions,
+    specs: InputFile[RoomSpec],
+    bound_to: dict[str, str],
+    output: BulkOptions,
+    *,
+    settle: float | None,
+    fresh: bool,
+    job_id: str | None,
+    journal: Path | None,
+    audit: str,
+    **limits: Any,
+) -> int:
+    import attrs
+
+    from videoapi.cli.attempts import AttemptLog
+    from videoapi.cli.bulk import run_bulk
+    from videoapi.cli.job import open_job
+
+    attempts = AttemptLog()
+    async with access.client(settle=settle, listeners=attempts) as client:
+        bound_to |= {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": access.app_id}
+        with open_job(output.out, bound_to, job_id=job_id, journal=journal, fresh=fresh, quiet=output.quiet) as job:
+            # Rooms of an earlier run would be read one by one.
+            limits |= {"job_id": job.job_id, "journal": job.journal, "keep_rooms": False}
+            limits["audit"] = {"yes": True, "no": False}.get(audit, audit)
+            if job.job_id is None:
+                output = attrs.evolve(output, again=())
+            return await run_bulk(output, specs, attempts, lambda given: client.rooms.create_each(given, **limits))
+
+
+@click.command("delete-many", epilog=MEANINGS)
+@click.argument("file", type=INPUT)
+@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+@bulk_options
+def delete_many(
+    file: Path, yes: bool, access: ClientOptions, out: Path | None, as_json: bool, quiet: bool, **limits: Any
+) -> None:
+    """Delete the rooms listed in FILE.
+
+    FILE is a .txt with one room ID per line, a .csv with a column room_id, or a .jsonl with a field
+    room_id, such as the outcome file of create-many.
+    """
+    from videoapi.cli.inputs import room_ids
+    from videoapi.cli.invocation import confirm, typed_command
+    from videoapi.cli.running import run
+    from videoapi.cli.summary import BulkOptions
+
+    ids = readable(room_ids, file)
+    confirm(f"Delete the {ids.total:,} rooms listed in {file}?", yes=yes)
+    output = BulkOptions(out=output_of(file, out), as_json=as_json, quiet=quiet, again=typed_command())
+    run(_delete(access, ids, output, limits), interrupted="")
+
+
+async def _delete(access: ClientOptions, ids: InputFile[str], output: BulkOptions, limits: dict[str, Any]) -> int:
+    from videoapi.cli.attempts import AttemptLog
+    from videoapi.cli.bulk import run_bulk
+
+    attempts = AttemptLog()
+    async with access.client(listeners=attempts) as client:
+        return await run_bulk(output, ids, attempts, lambda given: client.rooms.delete_each(given, **limits))

@@ -1,0 +1,104 @@
+"""Tables: drawn by rich on a terminal, aligned text elsewhere. Rows are printed in blocks as they arrive."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from types import TracebackType
+from typing import Any, Final, Self
+
+from videoapi.cli.terminal import clean, print_line
+
+_FIRST: Final = 50
+"""Rows that decide on the widths of the columns."""
+_BLOCK: Final = 1_000
+
+
+class TableWriter:
+    """Rows under a header; without a terminal only the rows, one on each line.
+
+    Args:
+        header: The names of the columns.
+    """
+
+    def __init__(self, *header: str) -> None:
+        self._header = header
+        self._on_terminal = sys.stdout is not None and sys.stdout.isatty() and find_spec("rich") is not None
+        self._widths = [len(name) if self._on_terminal else 0 for name in header]
+        self._waiting: list[Sequence[str]] = []
+        self._printed = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # What has arrived before an error is printed, too.
+        if not isinstance(error, BrokenPipeError):
+            self._print()
+
+    def add(self, *row: object) -> None:
+        """Add a row.
+
+        Raises:
+            BrokenPipeError: If the reader of the table has left.
+        """
+        self._waiting.append([clean(cell) for cell in row])
+        if self._is_due:
+            self._print()
+
+    @property
+    def _is_due(self) -> bool:
+        if not self._printed:
+            return len(self._waiting) >= _FIRST
+        return not self._on_terminal or len(self._waiting) >= _BLOCK
+
+    def _print(self) -> None:
+        if not self._waiting:
+            return
+        if not self._printed or self._on_terminal:
+            columns = zip(*self._waiting, strict=True)
+            self._widths = [max(old, *map(len, cells)) for old, cells in zip(self._widths, columns, strict=True)]
+        if self._on_terminal:
+            self._draw()
+        else:
+            for row in self._waiting:
+                padded = (cell.ljust(width) for cell, width in zip(row, self._widths, strict=True))
+                print_line("  ".join(padded).rstrip())
+        self._printed += len(self._waiting)
+        self._waiting.clear()
+
+    def _draw(self) -> None:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table as Drawn
+        from rich.text import Text
+
+        table = Drawn(box=box.SIMPLE_HEAD, show_header=not self._printed, pad_edge=False, show_edge=False)
+        for name, width in zip(self._header, self._widths, strict=True):
+            table.add_column(name, min_width=min(width, 24), overflow="fold")
+        for row in self._waiting:
+            # As Text, so that brackets of a name are not taken for markup.
+            table.add_row(*(Text(cell) for cell in row))
+        Console(file=sys.stdout, highlight=False).print(table)
+        sys.stdout.flush()
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a whole table on stdout."""
+    with TableWriter(*header) as table:
+        for row in rows:
+            table.add(*row)
+
+
+def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
+    """Print the fields of one object on stdout, those without a value left out."""
+    print_table(("field", "value"), ((name, shown(value)) for name, value in fields if value is not None))
+
+
+def shown(value: object) -> str:
+    """Return a value of the service as a cell: what is not text as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
