@@ -4,6 +4,7 @@ Source: docs/contract.md 10.8.
 """
 
 import asyncio
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -102,7 +103,8 @@ class WebhookTarget:
         except TimeoutError:
             error = f"no answer within {WAIT:g} s"
         except (aiohttp.ClientError, OSError) as failure:
-            error = getattr(getattr(failure, "os_error", failure), "strerror", None) or type(failure).__name__
+            number = getattr(failure, "errno", None)
+            error = os.strerror(number) if number else type(failure).__name__
         return WebhookDelivery(at, kind, self.shown, status, error, time.monotonic() - began, attempt)
 
 

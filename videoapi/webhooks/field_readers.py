@@ -60,8 +60,10 @@ def read_count(value: Any) -> int | str | None:
     raise DecodeError("expected a whole number")
 
 
-def read_urls(value: Any) -> tuple[str, ...]:
+def read_urls(value: Any) -> tuple[str, ...] | None:
     """Read URLs: one or a list of them, each as text or as an object with `url`."""
+    if isinstance(value, str) and not value.strip():
+        return None
     items = value if isinstance(value, (list, tuple)) else [value]
     urls = [url for item in items if (url := _url(item))]
     if len(urls) < len(items) or any(isinstance(item, Mapping) and len(item) > 1 for item in items):

@@ -4,16 +4,13 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from videoapi.webhooks.events import WebhookEvent
 
 log = logging.getLogger("videoapi.webhooks")
-
-FIRST_WAIT: Final = 1.0
-"""Seconds between the first try of a handler and the second; the wait doubles."""
 
 EventHandler = Callable[[Any], object]
 OnError = Callable[[WebhookEvent, BaseException], object]
@@ -38,17 +35,15 @@ class HandlerRunner:
     Args:
         tries: How often a handler is called until it has succeeded.
         timeout: How long one try may take, in seconds; None for no limit.
+        retry_wait: Seconds until the second try; the wait doubles.
         on_error: Called with an event and the error of a handler's last try; None to log it.
-        first_wait: Seconds until the second try.
     """
 
-    def __init__(
-        self, *, tries: int, timeout: float | None, on_error: OnError | None, first_wait: float = FIRST_WAIT
-    ) -> None:
+    def __init__(self, *, tries: int, timeout: float | None, retry_wait: float, on_error: OnError | None) -> None:
         self._tries = tries
         self._timeout = timeout
         self._on_error = on_error
-        self._first_wait = first_wait
+        self._retry_wait = retry_wait
         self._handlers: list[RegisteredHandler] = []
 
     def register(self, types: tuple[type[WebhookEvent], ...], handler: EventHandler) -> None:
@@ -84,7 +79,7 @@ class HandlerRunner:
                 what = f"The webhook handler {handler.name} failed {attempt} times"
                 await self.report(event, error, what)
                 return
-            wait = self._first_wait * 2 ** (attempt - 1)
+            wait = self._retry_wait * 2 ** (attempt - 1)
             log.warning(
                 "The webhook handler %s failed (%s), try %d of %d; next in %g s: %s",
                 *(handler.name, type(error).__name__, attempt, self._tries, wait, described(event)),

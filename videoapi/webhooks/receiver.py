@@ -55,6 +55,7 @@ class Webhooks:
         queue_size: How many events may wait for a handler. When it is full, the answer is 503.
         concurrency: How many events are handled at a time.
         tries: How often a handler that raises is called for one event.
+        retry_wait: Seconds until a handler that raised is called again; the wait doubles.
         handler_timeout: How long one call of a handler may take, in seconds; None for no limit. A synchronous handler
             that takes longer is reported, and continues to run.
         on_error: Called with an event and an error when the last try of a handler failed, and when `aclose` ends
@@ -74,6 +75,7 @@ class Webhooks:
         queue_size: int = 1000,
         concurrency: int = 10,
         tries: int = 3,
+        retry_wait: float = 1,
         handler_timeout: float | None = 600,
         on_error: OnError | None = None,
     ) -> None:
@@ -87,6 +89,7 @@ class Webhooks:
             must_be_callable("on_error", on_error)
         self._runner = HandlerRunner(
             tries=_count("tries", tries),
+            retry_wait=_seconds("retry_wait", retry_wait),
             timeout=positive_seconds("handler_timeout", handler_timeout),
             on_error=on_error,
         )
