@@ -219,7 +219,7 @@ async def test_full_queue_answers_503_and_such_a_delivery_is_not_remembered(post
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
     gate.set()
     await until(lambda: len(got) == 3)
-    # The one that was answered 503 is no repetition; the others are.
+    # The one that was answered 503 does not count as a repetition; the others do.
     for number in range(4):
         assert await poster(body_of(room_id=number)) == 200
     await until(lambda: len(got) == 4)
@@ -355,7 +355,7 @@ async def test_event_whose_handlers_failed_counts_as_handled() -> None:
 
 
 class OwnStore(MemoryStore):
-    """Fails, or waits, when it is told to."""
+    """Fails, or waits, as the test says."""
 
     def __init__(self) -> None:
         super().__init__()

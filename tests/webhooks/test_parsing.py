@@ -361,7 +361,7 @@ def test_without_credentials_anything_passes_and_one_warning_says_so(caplog: pyt
     hooks.parse(body_of(), "Basic x")
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
-    assert "ANYBODY" in warnings[0].getMessage()
+    assert "ANYONE" in warnings[0].getMessage()
 
 
 def test_credentials_come_from_the_environment(

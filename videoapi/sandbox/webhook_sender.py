@@ -35,7 +35,7 @@ class WebhookDelivery:
         type: The type of the notification.
         url: Where it was sent to, without a query.
         status: The HTTP status of the answer, or None without one.
-        error: Why there is no answer, or None.
+        error: Why the answer is missing, or None.
         seconds: How long the answer took.
         attempt: 1, or more for a repetition.
     """

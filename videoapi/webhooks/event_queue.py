@@ -47,7 +47,7 @@ class EventQueue:
         return len(self._running)
 
     def is_full(self) -> bool:
-        """Return whether there is no place left."""
+        """Return whether every place is taken."""
         return self._places.locked()
 
     async def reserve(self) -> None:

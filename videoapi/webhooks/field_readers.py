@@ -1,6 +1,6 @@
 """How the fields of events are read: the shapes that the service documents, and those it might send. Pure.
 
-Each function returns the value, or None if there is none. It raises `DecodeError` for a value that the field cannot
+Each function returns the value, or None for an empty one. It raises `DecodeError` for a value that the field cannot
 have, or that it would lose a part of; the event then keeps the value in `extra`.
 """
 

@@ -47,7 +47,7 @@ class Webhooks:
 
     Args:
         auth: The user and password that the sender must know; by default VIDEOAPI_WEBHOOK_USER and
-            VIDEOAPI_WEBHOOK_PASSWORD. Without any, everybody who knows the URL can post events: logged as a WARNING.
+            VIDEOAPI_WEBHOOK_PASSWORD. Without either, the receiver logs a WARNING: anyone who knows the URL can post events.
         max_body: The largest body to accept, in bytes.
         dedupe: How long an equal delivery counts as a repetition after its event was handled, in seconds; 0: only
             until it was handled.
@@ -100,7 +100,7 @@ class Webhooks:
         self._closed = False
         if self._login is None:
             log.warning(
-                "Webhooks without credentials: ANYBODY who knows the URL can post events. Set auth=(user, password), "
+                "Webhooks without credentials: ANYONE who knows the URL can post events. Set auth=(user, password), "
                 "or %s and %s, here and in the portal.",
                 *(USER, PASSWORD),
             )
@@ -119,7 +119,7 @@ class Webhooks:
         """Register the decorated function for events of one or more types; `WebhookEvent` for all.
 
         Raises:
-            ConfigurationError: If there is no type, one is not a class of events, or the function is not callable.
+            ConfigurationError: If the types are missing, one is not a class of events, or the function is not callable.
         """
         if not types:
             raise ConfigurationError("on(): name the types of the events, such as SessionEnded; WebhookEvent for all.")
