@@ -211,6 +211,7 @@ async def test_body_that_ends_early_or_never_is_no_event(posting: Serve, monkeyp
     hooks, got = collecting()
     poster = await posting(hooks)
     assert (await raw(poster.url, head("Content-Length: 100"), b"{")).startswith(b"HTTP/1.1 408")
+    monkeypatch.undo()
     await raw(poster.url, head("Content-Length: 100"), body_of(), eof=True)
     assert await poster(body_of(room_id="next")) == 200
     await until(lambda: [event.room_id for event in got] == ["next"])

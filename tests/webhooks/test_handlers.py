@@ -417,6 +417,7 @@ async def test_slow_store_is_answered_503_and_the_event_is_handled_if_it_is_acce
     store.gate.clear()
     assert await poster(body_of()) == 503
     assert got == []
+    monkeypatch.undo()
     store.gate.set()
     await until(lambda: got)
     assert await poster(body_of()) == 200
