@@ -184,7 +184,7 @@ async def test_f86_stalled_handler_at_shutdown() -> None:
 
 
 async def test_f86_receiver_that_does_not_answer() -> None:
-    """F86 | a receiver that refuses, or answers anything but 200 | recorded; repeated only with `webhook_retry` | sandbox"""
+    """F86 | a receiver that refuses, or answers no 200 | recorded; repeated only with `webhook_retry` | sandbox"""
     hooks, got = collecting()
     async with hooks.serve() as url:
         pass

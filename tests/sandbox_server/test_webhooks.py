@@ -218,8 +218,10 @@ def test_url_is_checked(url):
         Sandbox(webhook_url=url)
 
 
-@pytest.mark.parametrize("auth", [("a",), ("a:b", "c"), ("a", "b\n"), ("a", 1)])
+@pytest.mark.parametrize("auth", [("a",), ("a:b", "c"), ("a", "b\n"), ("a", 1), "ab", 7])
 def test_credentials_are_checked(auth):
+    with pytest.raises(ValueError, match="needs a webhook_url"):
+        Sandbox(webhook_auth=auth)
     with pytest.raises(ValueError, match="webhook credentials"):
         Sandbox(webhook_url="http://h/", webhook_auth=auth)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import gc
 import logging
 import threading
 from typing import Any
@@ -197,6 +198,20 @@ async def test_synchronous_handler_that_exceeds_its_time_is_not_started_again() 
         release.set()
     assert len(calls) == 1
     assert isinstance(reported[0], TimeoutError)
+
+
+async def test_synchronous_handler_that_raises_a_timeout_of_its_own_is_tried_again() -> None:
+    calls: list[int] = []
+    hooks = quick(on_error=lambda event, error: None)
+
+    @hooks.on(SessionEnded)
+    def fails(event: WebhookEvent) -> None:
+        calls.append(1)
+        raise TimeoutError
+
+    async with hooks:
+        await hooks.submit(event())
+    assert len(calls) == 3
 
 
 # The queue
@@ -436,6 +451,55 @@ async def test_event_reaches_the_queue_even_if_its_request_is_cancelled() -> Non
         await asyncio.wait({request})
         store.gate.set()
     assert got == [event()]
+
+
+async def test_store_that_fails_late_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(receiver, "ACCEPT_WITHIN", 0.01)
+    gate = asyncio.Event()
+
+    class Late(OwnStore):
+        async def accept(self, event: WebhookEvent, seconds: float) -> bool:
+            await gate.wait()
+            raise OSError("disk full")
+
+    hooks = quick(store=Late())
+    hooks.on(SessionEnded)(print)
+    with pytest.raises(ReceiverBusy, match="took longer"):
+        await hooks.submit(event())
+    gate.set()
+    await until(lambda: "disk full" in caplog.text)
+    await hooks.aclose()
+    gc.collect()
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+
+
+async def test_closing_does_not_wait_for_a_store_that_hangs() -> None:
+    store = OwnStore()
+    hooks = quick(store=store)
+    hooks.on(SessionEnded)(print)
+    store.gate.clear()
+    request = asyncio.create_task(hooks.submit(event()))
+    await until(lambda: store.calls)
+    await hooks.aclose(timeout=0.05)
+    with pytest.raises(ReceiverBusy, match="closing"):
+        await request
+    assert (hooks.waiting, hooks.running) == (0, 0)
+
+
+async def test_resume_ends_when_the_receiver_closes() -> None:
+    hooks = quick(queue_size=1, concurrency=1, on_error=lambda event, error: None)
+
+    @hooks.on(SessionEnded)
+    async def stalls(event: WebhookEvent) -> None:
+        await asyncio.Event().wait()
+
+    resuming = asyncio.create_task(hooks.resume(event(number) for number in range(10)))
+    await until(lambda: hooks.running and hooks.waiting)
+    await hooks.aclose(timeout=0.05)
+    assert await resuming == 2
+    assert (hooks.waiting, hooks.running) == (0, 0)
 
 
 async def test_resume_queues_what_was_accepted_and_waits_for_places() -> None:

@@ -58,7 +58,8 @@ def sandbox(ctx: click.Context, /, switches: tuple[str, ...], today: datetime | 
     from videoapi.sandbox import Sandbox
 
     try:
-        made = Sandbox(**options, webhook_auth=webhook_auth(), clock=_clock(today), **_pairs(switches))
+        auth = webhook_auth() if options["webhook_url"] else None
+        made = Sandbox(**options, webhook_auth=auth, clock=_clock(today), **_pairs(switches))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     run(_serve(made))

@@ -109,8 +109,7 @@ class Sandbox:
             today=today or clock().astimezone(UTC).date(),
             days=days,
         )
-        target = None if webhook_url is None else WebhookTarget.of(webhook_url, webhook_auth)
-        self._webhooks = WebhookSender(target, self.switches)
+        self._webhooks = WebhookSender(WebhookTarget.from_arguments(webhook_url, webhook_auth), self.switches)
         self._clock = clock
         self._listener = SocketListener(host, port, tls=tls)
         self._state = State(state)
@@ -212,9 +211,9 @@ class Sandbox:
         server, self._server = self._server, None
         if server is None:
             return
-        await self._webhooks.aclose()
         self._exchange.close()
         self._listener.close()
+        await self._webhooks.aclose()
         # Close idle connections first, so that the shutdown waits only for pending responses.
         server.pre_shutdown()
         await asyncio.sleep(0)

@@ -62,6 +62,19 @@ class WebhookTarget:
     authorization: str | None = attrs.field(repr=False)
 
     @classmethod
+    def from_arguments(cls, url: str | None, auth: tuple[str, str] | None) -> "WebhookTarget | None":
+        """Return the target of a sandbox, or None without a URL.
+
+        Raises:
+            ValueError: As `of`; and if there are credentials without a URL.
+        """
+        if url is not None:
+            return cls.of(url, auth)
+        if auth is not None:
+            raise ValueError("webhook_auth needs a webhook_url")
+        return None
+
+    @classmethod
     def of(cls, url: str, auth: tuple[str, str] | None) -> "WebhookTarget":
         """Return a target.
 
@@ -77,7 +90,8 @@ class WebhookTarget:
             raise ValueError("the webhook URL must be http:// or https://, without credentials in it")
         if auth is None:
             return cls(url, None)
-        if len(auth) != 2 or not all(isinstance(part, str) and part.isprintable() for part in auth) or ":" in auth[0]:
+        usable = isinstance(auth, tuple | list) and len(auth) == 2
+        if not usable or not all(isinstance(part, str) and part.isprintable() for part in auth) or ":" in auth[0]:
             raise ValueError("the webhook credentials must be (user, password), and the user without a colon")
         return cls(url, aiohttp.encode_basic_auth(*auth))
 

@@ -20,7 +20,7 @@ def asgi_app(
     Args:
         answer: Answers a request.
         start: Called when the server starts, if it says so.
-        close: Called when the server stops, if it says so; most frameworks do not pass that on to a mounted application.
+        close: Called when the server stops, if it says so; few frameworks pass that on to mounted applications.
     """
 
     async def app(scope: MutableMapping[str, Any], receive: Receive, send: ASGISend) -> None:

@@ -4,13 +4,15 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from videoapi.webhooks.events import WebhookEvent
 
 log = logging.getLogger("videoapi.webhooks")
+
+_LONGEST: Final = 100
 
 EventHandler = Callable[[Any], object]
 OnError = Callable[[WebhookEvent, BaseException], object]
@@ -71,11 +73,11 @@ class HandlerRunner:
 
     async def _try(self, handler: RegisteredHandler, event: WebhookEvent) -> None:
         for attempt in range(1, self._tries + 1):
-            error = await self._failure(handler, event)
+            error, still_runs = await self._failure(handler, event)
             if error is None:
                 return
-            last = attempt == self._tries or _still_runs(handler, error)
-            if last:
+            # A second thread next to one that cannot be stopped would handle the event twice at the same time.
+            if attempt == self._tries or still_runs:
                 what = f"The webhook handler {handler.name} failed {attempt} times"
                 await self.report(event, error, what)
                 return
@@ -86,36 +88,32 @@ class HandlerRunner:
             )
             await asyncio.sleep(wait)
 
-    async def _failure(self, handler: RegisteredHandler, event: WebhookEvent) -> BaseException | None:
+    async def _failure(self, handler: RegisteredHandler, event: WebhookEvent) -> tuple[BaseException | None, bool]:
+        limit = asyncio.timeout(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with limit:
                 await _called(handler.call, event)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             # Cancelled by the handler itself, such as through a task that it awaits.
-            return error
+            return error, False
         except Exception as error:
-            return error
-        return None
+            return error, limit.expired() and not is_async(handler.call)
+        return None, False
 
 
 def described(event: WebhookEvent) -> str:
     """Return what identifies an event in a log; IDs and types are not trusted, so they are quoted."""
-    return f"type={event.type!r} room_id={event.room_id!r} conf_num={event.conf_num!r} digest={event.digest[:12]}"
+    fields = (f"{name}={str(getattr(event, name))[:_LONGEST]!r}" for name in ("type", "room_id", "conf_num"))
+    return f"{' '.join(fields)} digest={event.digest[:12]}"
 
 
 def is_async(function: object) -> bool:
     """Return whether calling it returns a coroutine."""
-    return inspect.iscoroutinefunction(inspect.unwrap(function) if callable(function) else function) or (
-        inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - an object with async __call__
-    )
-
-
-def _still_runs(handler: RegisteredHandler, error: BaseException) -> bool:
-    # A thread cannot be stopped; a second one next to it would handle the event twice at the same time.
-    return isinstance(error, TimeoutError) and not is_async(handler.call)
+    call = getattr(function, "__call__", None)  # noqa: B004 - of an object, it may be asynchronous
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 async def _called(function: Callable[..., object], *arguments: object) -> None:

@@ -47,7 +47,8 @@ class Webhooks:
 
     Args:
         auth: The user and password that the sender must know; by default VIDEOAPI_WEBHOOK_USER and
-            VIDEOAPI_WEBHOOK_PASSWORD. Without either, the receiver logs a WARNING: anyone who knows the URL can post events.
+            VIDEOAPI_WEBHOOK_PASSWORD. Without either, anyone who knows the URL can post events, and the receiver
+            logs a WARNING.
         max_body: The largest body to accept, in bytes.
         dedupe: How long an equal delivery counts as a repetition after its event was handled, in seconds; 0: only
             until it was handled.
@@ -197,10 +198,12 @@ class Webhooks:
         # must also reach the queue.
         task = asyncio.create_task(self._accept(event))
         self._accepting.add(task)
-        task.add_done_callback(self._accepting.discard)
+        task.add_done_callback(self._accepted)
         await asyncio.wait({task}, timeout=ACCEPT_WITHIN)
         if not task.done():
             raise delivery.busy(f"the store took longer than {ACCEPT_WITHIN:g} s")
+        if task.cancelled():
+            raise delivery.busy("the receiver is closing")
         return task.result()
 
     async def resume(self, events: Iterable[WebhookEvent]) -> int:
@@ -210,7 +213,7 @@ class Webhooks:
             events: The events that your store has accepted and that are not done.
 
         Returns:
-            How many there were.
+            How many are queued; fewer than there were if the receiver closes before that.
 
         Raises:
             ConfigurationError: If the receiver belongs to another event loop.
@@ -219,6 +222,9 @@ class Webhooks:
         count = 0
         for event in events:
             await self._events.reserve()
+            if self._closed:
+                self._events.release()
+                break
             self._events.put(event)
             count += 1
         return count
@@ -270,6 +276,9 @@ class Webhooks:
             if self._accepting:
                 await asyncio.wait(set(self._accepting), timeout=timeout)
         finally:
+            for task in self._accepting:
+                # Its delivery is answered 503.
+                task.cancel()
             unhandled = await self._events.drain(max(0.0, timeout - (self._loop.time() - began)))
         if unhandled:
             with contextlib.suppress(TimeoutError):
@@ -311,6 +320,12 @@ class Webhooks:
             length=length,
             chunks=chunks,
         )
+
+    def _accepted(self, task: asyncio.Task[bool]) -> None:
+        self._accepting.discard(task)
+        if not task.cancelled():
+            # Retrieve the error: the request may be gone.
+            task.exception()
 
     async def _accept(self, event: WebhookEvent) -> bool:
         accepted = False
