@@ -81,12 +81,7 @@ class WebhookTarget:
         Raises:
             ValueError: If it is not an http URL, has credentials in it, or `auth` is not a pair that can be sent.
         """
-        try:
-            split = urlsplit(url)
-            usable = split.scheme in ("http", "https") and bool(split.hostname) and split.port != 0
-        except (ValueError, AttributeError):
-            usable = False
-        if not usable or "@" in split.netloc:
+        if not _is_http(url):
             raise ValueError("the webhook URL must be http:// or https://, without credentials in it")
         if auth is None:
             return cls(url, None)
@@ -120,6 +115,15 @@ class WebhookTarget:
             number = getattr(failure, "errno", None)
             error = os.strerror(number) if number else type(failure).__name__
         return WebhookDelivery(at, kind, self.shown, status, error, time.monotonic() - began, attempt)
+
+
+def _is_http(url: object) -> bool:
+    try:
+        split = urlsplit(str(url))
+        known = split.scheme in ("http", "https") and bool(split.hostname) and split.port != 0
+    except ValueError:
+        return False
+    return known and "@" not in split.netloc
 
 
 class WebhookSender:

@@ -1,7 +1,7 @@
 """The receiver as a handler of aiohttp.web, and as a small server of its own."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
@@ -25,7 +25,7 @@ def handler_of(answer: AnswerDelivery) -> AioHandler:
 
 
 @contextlib.asynccontextmanager
-async def serving(answer: AnswerDelivery, host: str, port: int) -> AsyncIterator[str]:
+async def serving(answer: AnswerDelivery, host: str, port: int) -> AsyncGenerator[str, None]:
     """Serve the receiver alone, at any path; yields its URL."""
     runner = web.ServerRunner(web.Server(_any_path(handler_of(answer)), access_log=None))
     await runner.setup()

@@ -16,7 +16,8 @@ class DeliveryRejected(VideoAPIError):
     headers: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, message: str = "", **facts: Any) -> None:
-        super().__init__(message, **{"status": self.answer, **facts})
+        facts.setdefault("status", self.answer)
+        super().__init__(message, **facts)
 
 
 class InvalidEvent(DeliveryRejected, ValueError):

@@ -66,8 +66,8 @@ class EventQueue:
 
     async def drain(self, seconds: float) -> list[WebhookEvent]:
         """Wait until all events are handled, then stop. Returns those that were not handled in time."""
+        join = asyncio.create_task(self._waiting.join())
         try:
-            join = asyncio.create_task(self._waiting.join())
             await asyncio.wait({join}, timeout=seconds)
         finally:
             join.cancel()

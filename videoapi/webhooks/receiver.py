@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -255,7 +255,7 @@ class Webhooks:
         return self._serve(host, port)
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+    async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
         """Drain when an application stops: `FastAPI(lifespan=hooks.lifespan)`, or aiohttp's `cleanup_ctx`."""
         async with self:
             yield
@@ -268,9 +268,10 @@ class Webhooks:
                 `EventNotHandled`, and their handlers cancelled.
         """
         self._closed = True
-        if self._loop is not asyncio.get_running_loop():
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
             return
-        began = self._loop.time()
+        began = loop.time()
         unhandled: list[WebhookEvent] = []
         try:
             if self._accepting:
@@ -279,7 +280,7 @@ class Webhooks:
             for task in self._accepting:
                 # Its delivery is answered 503.
                 task.cancel()
-            unhandled = await self._events.drain(max(0.0, timeout - (self._loop.time() - began)))
+            unhandled = await self._events.drain(max(0.0, timeout - (loop.time() - began)))
         if unhandled:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REPORT_WITHIN):
@@ -299,7 +300,7 @@ class Webhooks:
         return f"<Webhooks {secured} credentials, {self.waiting} waiting, {self.running} running>"
 
     @contextlib.asynccontextmanager
-    async def _serve(self, host: str, port: int) -> AsyncIterator[str]:
+    async def _serve(self, host: str, port: int) -> AsyncGenerator[str, None]:
         from videoapi.webhooks.aiohttp_server import serving
 
         async with self, serving(self._answer, host, port) as url:
