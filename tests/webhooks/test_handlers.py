@@ -592,6 +592,23 @@ async def test_cancelled_aclose_still_stops_the_handlers(caplog: pytest.LogCaptu
     assert "1 events that were not handled" in caplog.text
 
 
+def test_events_that_end_with_their_loop_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    hooks = quick(concurrency=2)
+
+    @hooks.on(SessionEnded)
+    async def stalls(event: WebhookEvent) -> None:
+        await asyncio.Event().wait()
+
+    async def forget_to_close() -> None:
+        for number in range(5):
+            await hooks.submit(event(number))
+        await until(lambda: hooks.running == 2)
+
+    asyncio.run(forget_to_close())
+    (error,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "hooks.lifespan" in error.getMessage()
+
+
 async def test_secrets_are_in_no_log(posting: Serve, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         hooks = quick()

@@ -397,6 +397,7 @@ def test_credentials_come_from_the_environment(
         {"dedupe": float("nan")},
         {"handler_timeout": 0},
         {"retry_wait": -1},
+        {"drain_timeout": -1},
         {"on_error": 3},
         {"store": object()},
     ],

@@ -35,6 +35,7 @@ class EventQueue:
         self._running: dict[asyncio.Task[None], WebhookEvent] = {}
         # Handlers must not see the context variables of the request that happened to be the first.
         self._context = contextvars.copy_context()
+        self._stopping = False
 
     @property
     def waiting(self) -> int:
@@ -62,6 +63,7 @@ class EventQueue:
         """Put an event on its reserved place."""
         self._waiting.put_nowait(event)
         if not self._workers:
+            self._stopping = False
             self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
 
     async def drain(self, seconds: float) -> list[WebhookEvent]:
@@ -70,6 +72,7 @@ class EventQueue:
         try:
             await asyncio.wait({join}, timeout=seconds)
         finally:
+            self._stopping = True
             join.cancel()
             unhandled = [*self._running.values(), *self._left()]
             stopped = {*self._workers, *self._running}
@@ -91,6 +94,19 @@ class EventQueue:
         return left
 
     async def _work(self) -> None:
+        try:
+            await self._handle_all()
+        finally:
+            unhandled = self.waiting + self.running
+            if unhandled and not self._stopping:
+                self._stopping = True
+                log.error(
+                    "The event loop ended with %d webhook events that were not handled: "
+                    "close the receiver first, with `async with hooks`, hooks.lifespan or hooks.aclose().",
+                    unhandled,
+                )
+
+    async def _handle_all(self) -> None:
         while True:
             event = await self._waiting.get()
             self.release()

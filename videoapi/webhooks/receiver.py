@@ -59,6 +59,7 @@ class Webhooks:
         retry_wait: Seconds until a handler that raised is called again; the wait doubles.
         handler_timeout: How long one call of a handler may take, in seconds; None for no limit. A synchronous handler
             that takes longer is reported, and continues to run.
+        drain_timeout: How long `aclose` waits for accepted events, in seconds.
         on_error: Called with an event and an error when the last try of a handler failed, and when `aclose` ends
             before an event was handled; by default the error is logged.
 
@@ -78,6 +79,7 @@ class Webhooks:
         tries: int = 3,
         retry_wait: float = 1,
         handler_timeout: float | None = 600,
+        drain_timeout: float = 30,
         on_error: OnError | None = None,
     ) -> None:
         self._login = login_from(auth)
@@ -86,6 +88,7 @@ class Webhooks:
         self._store: DedupeStore = MemoryStore() if store is None else _checked_store(store)
         self._size = _count("queue_size", queue_size)
         self._concurrency = _count("concurrency", concurrency)
+        self._drain_timeout = _seconds("drain_timeout", drain_timeout)
         if on_error is not None:
             must_be_callable("on_error", on_error)
         self._runner = HandlerRunner(
@@ -260,31 +263,32 @@ class Webhooks:
         async with self:
             yield
 
-    async def aclose(self, timeout: float = 30) -> None:
+    async def aclose(self, timeout: float | None = None) -> None:
         """Answer 503 from now on, and wait until all accepted events are handled; safe to call twice.
 
         Args:
-            timeout: How long to wait, in seconds. Events that are not handled by then are reported with an
-                `EventNotHandled`, and their handlers cancelled.
+            timeout: How long to wait, in seconds; `drain_timeout` by default. Events that are not handled by then are
+                reported with an `EventNotHandled`, and their handlers cancelled.
         """
+        seconds = self._drain_timeout if timeout is None else timeout
         self._closed = True
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             return
-        began = loop.time()
-        unhandled: list[WebhookEvent] = []
+        ends, left = loop.time() + seconds, 0.0
         try:
             if self._accepting:
-                await asyncio.wait(set(self._accepting), timeout=timeout)
+                await asyncio.wait(set(self._accepting), timeout=seconds)
+            left = max(0.0, ends - loop.time())
         finally:
             for task in self._accepting:
                 # Its delivery is answered 503.
                 task.cancel()
-            unhandled = await self._events.drain(max(0.0, timeout - (loop.time() - began)))
+            unhandled = await self._events.drain(left)
         if unhandled:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REPORT_WITHIN):
-                    await self._report_unhandled(unhandled, timeout)
+                    await self._report_unhandled(unhandled, seconds)
 
     async def __aenter__(self) -> Self:
         await self._start()
@@ -349,9 +353,9 @@ class Webhooks:
         except Exception:
             log.exception("The webhook store failed to note that an event was handled: %s", described(event))
 
-    async def _report_unhandled(self, events: list[WebhookEvent], timeout: float) -> None:
+    async def _report_unhandled(self, events: list[WebhookEvent], seconds: float) -> None:
         for event in events:
-            error = EventNotHandled(f"The receiver closed before the event was handled: {timeout:g} s (timeout).")
+            error = EventNotHandled(f"The receiver closed before the event was handled, after {seconds:g} s.")
             await self._runner.report(event, error, "A webhook event was not handled")
 
     def _new_queue(self) -> EventQueue:
