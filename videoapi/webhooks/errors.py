@@ -12,6 +12,8 @@ class DeliveryRejected(VideoAPIError):
     Answer the request with `status` and `headers`. The message contains nothing of the body, nor of the credentials.
     """
 
+    # Always given, so that a view can return it.
+    status: int  # pyright: ignore[reportIncompatibleVariableOverride]
     answer: ClassVar[int] = 400
     headers: ClassVar[Mapping[str, str]] = {}
 
