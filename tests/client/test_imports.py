@@ -51,6 +51,12 @@ def test_client_construction_loads_no_namespace_modules() -> None:
     assert not {"cattrs", "msgspec"} & loaded
 
 
+def test_webhooks_import_loads_no_client_and_no_server() -> None:
+    loaded = loaded_by("from videoapi.webhooks import Webhooks; Webhooks(('a', 'b')).asgi()")
+    assert not {"aiohttp", "videoapi.client", "videoapi.sandbox", "starlette", "fastapi", "click"} & loaded
+    assert "aiohttp" in loaded_by("from videoapi.webhooks import Webhooks; Webhooks(('a', 'b')).aiohttp()")
+
+
 def test_pytest_plugin_import_is_lazy() -> None:
     loaded = loaded_by("import videoapi.pytest_plugin")
     assert not {"aiohttp", "cattrs", "msgspec", "aioresponses", "videoapi.client", "videoapi.sandbox"} & loaded

@@ -14,6 +14,7 @@ import videoapi
 from videoapi import CallRecord, RetryPolicy, SessionManager, VideoAPIError, VideoClient, errors
 from videoapi.protocol.codes import TEXTS
 from videoapi.sandbox import KINDS, Sandbox, Switches
+from videoapi.webhooks import Webhooks
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -98,7 +99,7 @@ def test_every_error_is_in_the_reference() -> None:
         assert fact == "message" or f"`{fact}`" in page, fact
 
 
-@pytest.mark.parametrize("owner", [VideoClient, SessionManager, RetryPolicy])
+@pytest.mark.parametrize("owner", [VideoClient, SessionManager, RetryPolicy, Webhooks])
 def test_every_setting_is_in_the_reference_with_its_default(owner: type) -> None:
     page = text("reference/settings.md")
     section = page.split(f"## {owner.__name__}")[1].split("\n## ")[0]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import attrs
 
 from videoapi import CreateOutcomeUnknown, EffectiveSettings, Room, RoomSettings, RoomSpec, TokenSpec, VideoClient
+from videoapi.webhooks import RecordingReady, SessionEnded, Transcoded, WebhookEvent, Webhooks
 
 
 async def outcomes(client: VideoClient) -> None:
@@ -56,6 +57,22 @@ def settings() -> list[RoomSettings]:
         RoomSettings.one_session(30, knock=True, quality="HD"),
         RoomSettings.one_session(mode="lecture"),
     ]
+
+
+def receiver() -> Webhooks:
+    hooks = Webhooks(("user", "password"), on_error=lambda event, error: print(event.type, error))
+
+    @hooks.on(SessionEnded)
+    async def fetch(event: SessionEnded) -> None:
+        print(event.conf_num, event.trans_date)
+
+    @hooks.on(RecordingReady, Transcoded)
+    def download(event: RecordingReady | Transcoded) -> int:
+        return len(event.recording or ())
+
+    event: WebhookEvent = hooks.parse(b"{}", None)
+    print(event.extra, fetch, download)
+    return hooks
 
 
 def mistakes(client: VideoClient) -> None:

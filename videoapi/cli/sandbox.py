@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from videoapi.cli.trigger import trigger, webhook_auth
+
 if TYPE_CHECKING:
     from videoapi.sandbox import Sandbox
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any free one.")
 @click.option("--app-id", help="The project's APP_ID; made up without.")
@@ -31,28 +33,40 @@ if TYPE_CHECKING:
 @click.option("--tls", is_flag=True, help="Serve https with a made certificate; needs the extra testing.")
 @click.option("--state", type=click.Path(dir_okay=False), help="A file that keeps rooms and ledger; resumes from it.")
 @click.option(
+    "--webhook-url",
+    metavar="URL",
+    help="Post notifications of sessions there, with VIDEOAPI_WEBHOOK_USER and VIDEOAPI_WEBHOOK_PASSWORD if set.",
+)
+@click.option(
     "--switch",
     "switches",
     multiple=True,
     metavar="NAME=VALUE",
     help="How the service behaves, such as cdr_schema=old; repeatable. All are in docs/reference/sandbox.md.",
 )
-def sandbox(switches: tuple[str, ...], today: datetime | None, **options: Any) -> None:
+@click.pass_context
+def sandbox(ctx: click.Context, /, switches: tuple[str, ...], today: datetime | None, **options: Any) -> None:
     """Serve the Video API on this machine until Ctrl-C.
 
     Prints the environment variables that point a client at it: copy them to another terminal. All data is lost
     at exit, unless --state names a file: started again with the same file, port and credentials, the sandbox
     resumes, even after it was killed.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from videoapi.cli.running import run
     from videoapi.cli.terminal import for_people
     from videoapi.sandbox import Sandbox
 
     try:
-        made = Sandbox(**options, clock=_clock(today), **_pairs(switches))
+        auth = webhook_auth() if options["webhook_url"] else None
+        made = Sandbox(**options, webhook_auth=auth, clock=_clock(today), **_pairs(switches))
     except ValueError as error:
         raise click.UsageError(for_people(error)) from None
     run(_serve(made))
+
+
+sandbox.add_command(trigger)
 
 
 def _clock(today: datetime | None) -> Callable[[], datetime]:

@@ -7,5 +7,6 @@ from videoapi.sandbox.faults import KINDS, Fault
 from videoapi.sandbox.ledger import Ledger, LedgerEntry
 from videoapi.sandbox.server import Sandbox
 from videoapi.sandbox.switches import Switches
+from videoapi.sandbox.webhook_sender import WebhookDelivery
 
-__all__ = ["KINDS", "Fault", "Ledger", "LedgerEntry", "Sandbox", "Switches"]
+__all__ = ["KINDS", "Fault", "Ledger", "LedgerEntry", "Sandbox", "Switches", "WebhookDelivery"]

@@ -58,7 +58,7 @@ class Files:
         if item is None:
             return HttpResponse(b"File not found", 404, _TEXT)
         whole = self._whole(item, parts[-1])
-        size = len(whole) if whole is not None else self._size(path)
+        size = len(whole) if whole is not None else self.size(path)
         etag = f'"{hashlib.blake2s(f"{path} {size}".encode()).hexdigest()[:32]}"'
         response_headers = {"ETag": etag, "Accept-Ranges": "bytes"}
         start, stop, status = 0, size, 200
@@ -101,7 +101,8 @@ class Files:
             return dump({"conf_num": item.conf_num, "room_id": item.room_id, "files": file_names(item)})
         return None
 
-    def _size(self, path: str) -> int:
+    def size(self, path: str) -> int:
+        """Return the size of a recording in bytes, by its path."""
         if self._switches.file_size is not None:
             return self._switches.file_size
         return 48 * 1024 + int(hashlib.blake2s(path.encode()).hexdigest()[:5], 16) % (512 * 1024)

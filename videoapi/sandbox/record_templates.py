@@ -136,12 +136,16 @@ def archive_item(item: ArchiveRow, app_id: str, origin: str) -> bytes:
     body: dict[str, object] = {"_id": item.archive_id, "trans_date": iso(item.at), "conf_num": item.conf_num}
     body |= {"app_id": app_id, "room_id": item.room_id}
     if item.streams:
-        folder = f"{origin}/files/{item.room_id}/{item.conf_num}"
-        *recordings, transcoded, chat, metadata = (f"{folder}/{name}" for name in file_names(item))
+        *recordings, transcoded, chat, metadata = file_urls(item, origin)
         body["recording"] = [{"url": url} for url in recordings]
         body["transcoded"] = [{"url": transcoded}]
         body |= {"chatdata": chat, "metadata": metadata}
     return dump(body)
+
+
+def file_urls(item: ArchiveRow, origin: str) -> list[str]:
+    """Return the URLs of a session's files, in the order of their names."""
+    return [f"{origin}/files/{item.room_id}/{item.conf_num}/{name}" for name in file_names(item)]
 
 
 def file_names(item: ArchiveRow) -> tuple[str, ...]:

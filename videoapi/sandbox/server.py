@@ -6,10 +6,13 @@ import os
 import random
 import secrets
 import string
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any, Self, TypeVar, Unpack
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -20,13 +23,16 @@ from videoapi.sandbox.handler import SandboxHandler
 from videoapi.sandbox.history import Generated
 from videoapi.sandbox.ledger import Ledger
 from videoapi.sandbox.listener import SocketListener
+from videoapi.sandbox.notifications import TYPES, Notification, announcements
 from videoapi.sandbox.persistence import State
+from videoapi.sandbox.record_templates import file_urls
 from videoapi.sandbox.records import Records
 from videoapi.sandbox.reports import ReportService
 from videoapi.sandbox.routing import selected
 from videoapi.sandbox.store import Store
 from videoapi.sandbox.switches import Switches
 from videoapi.sandbox.threads import in_thread
+from videoapi.sandbox.webhook_sender import WebhookDelivery, WebhookSender, WebhookTarget
 
 T = TypeVar("T")
 
@@ -54,10 +60,13 @@ class Sandbox:
         allow_remote: Allow an address that other machines can reach.
         state: A file that stores rooms and ledger. After a kill, a sandbox with the same file, port and credentials
             resumes from it. Tokens, sessions, call records, faults and switches are not stored.
+        webhook_url: Where to post a notification of each session that has ended, and of its files.
+        webhook_auth: The user and password to send with them, if the receiver demands any.
         switches: Switches by name, such as `status_mode="legacy200"`.
 
     Raises:
-        ValueError: If a switch or value is unknown, a number is out of range, or `host` or `state` is not usable.
+        ValueError: If a switch or value is unknown, a number is out of range, or `host`, `state`, `webhook_url` or
+            `webhook_auth` is not usable.
 
     Source: docs/contract.md 10.
     """
@@ -80,6 +89,8 @@ class Sandbox:
         days: int = 31,
         allow_remote: bool = False,
         state: str | os.PathLike[str] | None = None,
+        webhook_url: str | None = None,
+        webhook_auth: tuple[str, str] | None = None,
         **switches: Any,
     ) -> None:
         if not allow_remote and not _loopback(host):
@@ -98,6 +109,8 @@ class Sandbox:
             today=today or clock().astimezone(UTC).date(),
             days=days,
         )
+        self._webhooks = WebhookSender(WebhookTarget.from_arguments(webhook_url, webhook_auth), self.switches)
+        self._clock = clock
         self._listener = SocketListener(host, port, tls=tls)
         self._state = State(state)
         self._store = Store(
@@ -108,9 +121,11 @@ class Sandbox:
             generated=past,
             host=self._address,
             state=self._state,
+            ended=self._announce,
         )
         self._faults = Faults(rng)
         reports = ReportService(self._store.records, self.switches, clock, self.app_id, self._origin)
+        self._files = Files(self._store.records, self.switches, clock, self.recording_auth)
         self._exchange = SandboxHandler(
             service=Service(
                 self._store,
@@ -119,7 +134,7 @@ class Sandbox:
                 app_key=self.app_key,
                 reports=reports.answer,
             ),
-            files=Files(self._store.records, self.switches, clock, self.recording_auth),
+            files=self._files,
             scripted=self._faults,
             ledger=self.ledger,
             listener=self._listener,
@@ -159,6 +174,16 @@ class Sandbox:
         """How many executions delayed by `late` or `late_status` are still pending."""
         return self._exchange.late
 
+    @property
+    def deliveries(self) -> deque[WebhookDelivery]:
+        """The latest attempts to deliver notifications, oldest first, with their answers."""
+        return self._webhooks.deliveries
+
+    @property
+    def undelivered(self) -> int:
+        """How many sessions have notifications that are still being delivered."""
+        return self._webhooks.pending
+
     async def start(self) -> Self:
         """Start listening.
 
@@ -178,6 +203,7 @@ class Sandbox:
             self._server = None
             self._state.close()
             raise
+        self._webhooks.open()
         return self
 
     async def aclose(self) -> None:
@@ -187,6 +213,7 @@ class Sandbox:
             return
         self._exchange.close()
         self._listener.close()
+        await self._webhooks.aclose()
         # Close idle connections first, so that the shutdown waits only for pending responses.
         server.pre_shutdown()
         await asyncio.sleep(0)
@@ -327,6 +354,44 @@ class Sandbox:
                 room_id, users=users, minutes=minutes, start=start, recorded=recorded, files=files
             )
         )
+
+    def notify(self, kind: str, room_id: str, conf_num: str | None = None) -> None:
+        """Post a notification to `webhook_url` now, whether or not anything happened.
+
+        Args:
+            kind: `session-ended`, `recording-ready`, `transcoded` or `file-transfer`.
+            room_id: The room; it need not exist.
+            conf_num: The session; a new one by default. If it was recorded, its files are named.
+
+        Raises:
+            ValueError: If the kind is unknown, or the sandbox has no `webhook_url`.
+        """
+        if kind not in TYPES:
+            raise ValueError(f"unknown notification {kind!r}; known are {', '.join(TYPES)}")
+        if not self._webhooks.enabled:
+            raise ValueError("the sandbox has no webhook_url")
+
+        def send() -> None:
+            session = conf_num or self._store.new_id()
+            announced = {one.type: one for one in self._announcements(room_id, session)}
+            made = announced.get(TYPES[kind]) or self._notification(room_id, session, TYPES[kind])
+            self._webhooks.send([made])
+
+        self._step(send)
+
+    def _announce(self, room_id: str, conf_num: str) -> None:
+        if self._webhooks.enabled:
+            self._webhooks.send(self._announcements(room_id, conf_num))
+
+    def _announcements(self, room_id: str, conf_num: str) -> list[Notification]:
+        item = self._store.records.item(conf_num)
+        urls = [] if item is None else file_urls(item, self._origin())
+        return announcements(
+            partial(self._notification, room_id, conf_num), urls, lambda url: self._files.size(urlsplit(url).path)
+        )
+
+    def _notification(self, room_id: str, conf_num: str, kind: str, **files: Any) -> Notification:
+        return Notification(kind, self.app_id, room_id, conf_num, self._clock(), **files)
 
     def _step(self, step: Callable[[], T]) -> T:
         """Run a function on the sandbox's loop, from any thread, and commit its changes."""

@@ -32,6 +32,7 @@ class Store:
         generated: The generated rooms and calls.
         host: Returns the host and port that tokens refer to.
         state: The store of rooms and ledger.
+        ended: Called with the room and the `conf_num` of a session that has ended, when its records exist.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Store:
         generated: Generated,
         host: Callable[[], str],
         state: State,
+        ended: Callable[[str, str], None],
     ) -> None:
         self.app_id = app_id
         self.ledger = Ledger(self._bodies, state)
@@ -53,6 +55,7 @@ class Store:
         self._clock = clock
         self._dice = dice
         self._host = host
+        self._ended = ended
         # A different machine part at each start, so that no id repeats.
         self._machine = f"{(dice.getrandbits(40) + state.starts) % 2**40:010x}"
         self._counter = dice.getrandbits(23)
@@ -235,6 +238,7 @@ class Store:
         self.records.add(
             room.room_id, conf_num, calls, details=self.meta(room), ids=ids, recorded=recorded, files=files
         )
+        self._ended(room.room_id, conf_num)
 
     def _taken(self, room_id: str, role: str) -> int:
         taken = sum(user.role == role for user in self.sessions.inside(room_id))

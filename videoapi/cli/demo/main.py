@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import tempfile
 import time
 from collections import Counter
@@ -18,12 +19,14 @@ from videoapi.cli import exit_codes
 from videoapi.cli.demo.faults import REFUSED, met, script, unanswered
 from videoapi.cli.demo.report import draw
 from videoapi.cli.demo.steps import DemoRun
+from videoapi.cli.demo.webhooks import DemoWebhooks
 from videoapi.cli.terminal import print_status
 from videoapi.client import VideoClient
 from videoapi.errors import VideoAPIError
 from videoapi.events import AttemptEvent, Event
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.sandbox import Sandbox
+from videoapi.webhooks import Webhooks
 
 DAYS: Final = 31
 
@@ -39,6 +42,15 @@ class Sizes:
 
 async def run_demo(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
     """Run the demo, print its report, and return the exit code."""
+    auth = "demo", secrets.token_urlsafe(12)
+    hooks = Webhooks(auth)
+    async with hooks.serve() as url:
+        return await _run(sizes, hooks, url, auth, keep=keep, quiet=quiet)
+
+
+async def _run(
+    sizes: Sizes, hooks: Webhooks, webhook_url: str, auth: tuple[str, str], *, keep: Path | None, quiet: bool
+) -> int:
     began = time.monotonic()
     now = datetime.now(UTC)
     today = now.date()
@@ -50,6 +62,8 @@ async def run_demo(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
         today=today,
         days=DAYS,
         clock=lambda: min(datetime.now(UTC), midnight),
+        webhook_url=webhook_url,
+        webhook_auth=auth,
     )
     print_status(f"Seed {sizes.seed}. The sandbox injects faults; the client survives all of them.", quiet=quiet)
     attempts: Counter[str] = Counter()
@@ -57,6 +71,7 @@ async def run_demo(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
         async with _beside(sandbox), _client(sandbox, attempts) as client:
             faults = script(sandbox, sizes.rooms)
             job = DemoRun(client, sandbox, folder, quiet=quiet)
+            received = DemoWebhooks(hooks, sandbox)
             first, last = f"{today - timedelta(days=DAYS - 1)}", f"{today}"
             try:
                 rooms = await job.make_rooms(sizes.rooms)
@@ -65,6 +80,7 @@ async def run_demo(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
                 await job.stream_records(first, last)
                 files = await job.count_archives(first, last, conferences)
                 await job.download(files)
+                await received.compare(job.found, conferences)
             except VideoAPIError as error:
                 print_status(f"{type(error).__name__}: {error}")
                 job.found.check("errors that ended the demo", 1, 0)

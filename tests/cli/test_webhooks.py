@@ -1,0 +1,119 @@
+"""`videoapi sandbox trigger` and `--webhook-url`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from click.testing import CliRunner, Result
+
+from videoapi.cli.app import videoapi
+from videoapi.sandbox import Sandbox
+from videoapi.sandbox.notifications import TYPES
+from videoapi.webhooks import RecordingReady, WebhookEvent, Webhooks
+
+AUTH = ("service", "canary-password")
+
+
+class Receiver:
+    """A receiver on a loop in its own thread."""
+
+    def __init__(self) -> None:
+        self.events: list[WebhookEvent] = []
+        self.url = ""
+        self._ready = threading.Event()
+        self.stop: Callable[[], object] = lambda: None
+
+    def run(self) -> None:
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        hooks, stop = Webhooks(AUTH), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        hooks.on(WebhookEvent)(self.events.append)
+        async with hooks.serve() as self.url:
+            self.stop = lambda: loop.call_soon_threadsafe(stop.set)
+            self._ready.set()
+            await stop.wait()
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    monkeypatch.setenv("VIDEOAPI_WEBHOOK_USER", AUTH[0])
+    monkeypatch.setenv("VIDEOAPI_WEBHOOK_PASSWORD", AUTH[1])
+    found = Receiver()
+    thread = threading.Thread(target=found.run)
+    thread.start()
+    assert found._ready.wait(30)
+    yield found
+    found.stop()
+    thread.join(30)
+
+
+def trigger(*arguments: str) -> Result:
+    return CliRunner().invoke(videoapi, ["sandbox", "trigger", *arguments])
+
+
+@pytest.mark.parametrize("kind", list(TYPES))
+def test_each_kind_is_posted_and_the_answer_printed(receiver: Receiver, kind: str) -> None:
+    result = trigger(kind, "--room", "r-1", "--url", f"{receiver.url}?key=canary")
+    assert result.exit_code == 0, result.output
+    assert f"{TYPES[kind]} of room r-1" in result.output
+    assert "HTTP 200" in result.output
+    assert "canary" not in result.output
+
+
+def test_session_and_files_can_be_given(receiver: Receiver) -> None:
+    result = trigger(
+        *("recording-ready", "--room", "r", "--conference", "c", "--file", "http://h/1", "--file", "http://h/2"),
+        *("--url", receiver.url, "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.output)
+    assert (shown["type"], shown["room_id"], shown["conf_num"], shown["status"]) == ("recording", "r", "c", 200)
+    deadline = threading.Event()
+    while not receiver.events and not deadline.wait(0.01):
+        pass
+    (event,) = receiver.events
+    assert isinstance(event, RecordingReady)
+    assert event.recording == ("http://h/1", "http://h/2")
+
+
+def test_exit_codes(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEOAPI_WEBHOOK_PASSWORD", "wrong")
+    refused = trigger("session-ended", "--room", "r", "--url", receiver.url)
+    assert (refused.exit_code, "HTTP 401" in refused.output) == (1, True)
+    unreachable = trigger("session-ended", "--room", "r", "--url", "http://127.0.0.1:9/")
+    assert (unreachable.exit_code, "refused" in unreachable.output) == (5, True)
+    monkeypatch.delenv("VIDEOAPI_WEBHOOK_PASSWORD")
+    for arguments in (
+        ("session-ended", "--room", "r", "--url", receiver.url),
+        ("session-ended", "--room", "r"),
+        ("roomdrop", "--room", "r", "--url", receiver.url),
+        ("session-ended", "--url", receiver.url),
+    ):
+        assert trigger(*arguments).exit_code == 2, arguments
+    monkeypatch.delenv("VIDEOAPI_WEBHOOK_USER")
+    assert trigger("session-ended", "--room", "r", "--url", "ftp://x").exit_code == 2
+    assert trigger("session-ended", "--room", "r", "--url", receiver.url, "--switch", "webhook_time=x").exit_code == 2
+
+
+def test_sandbox_posts_to_the_url_with_the_credentials_of_the_environment(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def serve(sandbox: Sandbox) -> int:
+        async with sandbox:
+            sandbox.notify("session-ended", "r")
+            async with asyncio.timeout(20):
+                while sandbox.undelivered:
+                    await asyncio.sleep(0.01)
+        return 0 if sandbox.deliveries[0].accepted else 1
+
+    monkeypatch.setattr("videoapi.cli.sandbox._serve", serve)
+    result = CliRunner().invoke(videoapi, ["sandbox", "--port", "0", "--webhook-url", receiver.url])
+    assert result.exit_code == 0, result.output
+    wrong = CliRunner().invoke(videoapi, ["sandbox", "--webhook-url", "http://u:canary@h/"])
+    assert (wrong.exit_code, "canary" in wrong.output) == (2, False)

@@ -1,0 +1,109 @@
+"""`videoapi sandbox trigger`: post one notification to a URL, as the service would."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from videoapi.sandbox.notifications import Notification
+    from videoapi.sandbox.switches import Switches
+    from videoapi.sandbox.webhook_sender import WebhookDelivery, WebhookTarget
+
+KINDS: Final = ("session-ended", "recording-ready", "transcoded", "file-transfer")
+
+
+def webhook_auth() -> tuple[str, str] | None:
+    """Return the user and password for webhooks, from the environment.
+
+    Raises:
+        click.UsageError: If only one of the variables is set.
+    """
+    user, password = (os.environ.get(f"VIDEOAPI_WEBHOOK_{part}", "") for part in ("USER", "PASSWORD"))
+    if bool(user) != bool(password):
+        raise click.UsageError("Set both VIDEOAPI_WEBHOOK_USER and VIDEOAPI_WEBHOOK_PASSWORD, or neither.")
+    return (user, password) if user else None
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(KINDS))
+@click.option("--room", required=True, metavar="ROOM_ID", help="The room; it need not exist.")
+@click.option("--conference", "conf_num", metavar="CONF_NUM", help="The session; made up without.")
+@click.option("--file", "files", multiple=True, metavar="URL", help="A file of the session; repeatable.")
+@click.option(
+    "--url", envvar="VIDEOAPI_WEBHOOK_URL", required=True, metavar="URL", help="Where to post; VIDEOAPI_WEBHOOK_URL."
+)
+@click.option("--app-id", envvar="VIDEOAPI_APP_ID", default="0" * 24, help="The project; VIDEOAPI_APP_ID.")
+@click.option("--switch", "pairs", multiple=True, metavar="NAME=VALUE", help="Such as webhook_time=ms; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print the delivery as a JSON object.")
+def trigger(url: str, pairs: tuple[str, ...], as_json: bool, **fields: Any) -> None:
+    """Post one notification to a URL, as the service would.
+
+    Sends VIDEOAPI_WEBHOOK_USER and VIDEOAPI_WEBHOOK_PASSWORD if they are set. Exits with 0 if the answer is 200, with
+    1 if it is another status, and with 5 without an answer.
+    """
+    from videoapi.cli.running import run
+    from videoapi.sandbox.switches import Switches
+    from videoapi.sandbox.webhook_sender import WebhookTarget
+
+    try:
+        target = WebhookTarget.of(url, webhook_auth())
+        switches = Switches.of(dict(_split(pair) for pair in pairs))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    run(_send(target, _notification(**fields), switches, as_json))
+
+
+async def _send(target: WebhookTarget, notification: Notification, switches: Switches, as_json: bool) -> int:
+    from videoapi.sandbox.webhook_sender import session
+
+    async with session() as posting:
+        content_type = switches.webhook_content_type
+        delivery = await target.deliver(posting, notification.type, notification.body(switches), content_type)
+    return _show(delivery, notification, as_json)
+
+
+def _show(delivery: WebhookDelivery, notification: Notification, as_json: bool) -> int:
+    from videoapi.cli import exit_codes
+    from videoapi.cli.terminal import clean
+
+    if as_json:
+        shown = {
+            "type": delivery.type,
+            "room_id": notification.room_id,
+            "conf_num": notification.conf_num,
+            "url": delivery.url,
+            "status": delivery.status,
+            "error": delivery.error,
+            "seconds": round(delivery.seconds, 3),
+        }
+        click.echo(json.dumps(shown))
+    else:
+        result = delivery.error if delivery.status is None else f"HTTP {delivery.status}"
+        about = f"{delivery.type} of room {notification.room_id}, session {notification.conf_num}"
+        click.echo(clean(f"{about} to {delivery.url}: {result} after {delivery.seconds:.2f} s"))
+    if delivery.status is None:
+        return exit_codes.NO_ACCESS
+    return exit_codes.DONE if delivery.accepted else exit_codes.FAILED
+
+
+def _notification(kind: str, room: str, conf_num: str | None, files: tuple[str, ...], app_id: str) -> Notification:
+    from datetime import UTC, datetime
+
+    from videoapi.sandbox.notifications import TYPES, Notification
+
+    session = conf_num or secrets.token_hex(12)
+    name = "stream-1.mkv" if kind == "recording-ready" else f"{session}.mp4"
+    urls = files or (f"https://files.example.com/{room}/{session}/{name}",)
+    return Notification(TYPES[kind], app_id, room, session, datetime.now(UTC), urls=urls, size=1_000_000)
+
+
+def _split(pair: str) -> tuple[str, str]:
+    name, equals, value = pair.partition("=")
+    if not equals:
+        raise click.UsageError(f"--switch {pair}: write NAME=VALUE")
+    return name, value

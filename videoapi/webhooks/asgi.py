@@ -1,0 +1,78 @@
+"""The receiver as an ASGI application, for any path and any server. Source: ASGI specification 3.0, HTTP 2.4."""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+from videoapi.webhooks.delivery import AnswerDelivery, IncompleteBody
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+ASGISend = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[MutableMapping[str, Any], Receive, ASGISend], Awaitable[None]]
+
+
+def asgi_app(
+    answer: AnswerDelivery, start: Callable[[], Awaitable[object]], close: Callable[[], Awaitable[object]]
+) -> ASGIApp:
+    """Return an ASGI application.
+
+    Args:
+        answer: Answers a request.
+        start: Called when the server starts, if it says so.
+        close: Called when the server stops, if it says so; few frameworks pass that on to mounted applications.
+    """
+
+    async def app(scope: MutableMapping[str, Any], receive: Receive, send: ASGISend) -> None:
+        if scope["type"] == "lifespan":
+            await _live(receive, send, start, close)
+        elif scope["type"] == "http":
+            await _respond(scope, receive, send, answer)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+    return app
+
+
+async def _live(
+    receive: Receive,
+    send: ASGISend,
+    start: Callable[[], Awaitable[object]],
+    close: Callable[[], Awaitable[object]],
+) -> None:
+    while True:
+        message = await receive()
+        step = start if message["type"] == "lifespan.startup" else close
+        try:
+            await step()
+        except Exception as error:
+            await send({"type": f"{message['type']}.failed", "message": type(error).__name__})
+            raise
+        await send({"type": f"{message['type']}.complete"})
+        if step is close:
+            return
+
+
+async def _respond(scope: MutableMapping[str, Any], receive: Receive, send: ASGISend, answer: AnswerDelivery) -> None:
+    given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+    length = next((value for name, value in scope["headers"] if name.lower() == b"content-length"), None)
+    # Two headers are ambiguous: a proxy may have checked the other one.
+    authorization = given[0] if len(given) == 1 else None
+    made = await answer(scope["method"], authorization, length, _chunks(receive))
+    headers = {**made.headers, "Content-Length": str(len(made.body))}
+    wire = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    # The sender may be gone.
+    with contextlib.suppress(OSError):
+        await send({"type": "http.response.start", "status": made.status, "headers": wire})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else made.body})
+
+
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise IncompleteBody
+        yield message.get("body", b"")
+        if not message.get("more_body", False):
+            return

@@ -1,0 +1,123 @@
+"""Running the handlers of an event: each one until it has succeeded, or has failed on its last try."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import attrs
+
+from videoapi.webhooks.events import WebhookEvent
+
+log = logging.getLogger("videoapi.webhooks")
+
+_LONGEST: Final = 100
+
+EventHandler = Callable[[Any], object]
+OnError = Callable[[WebhookEvent, BaseException], object]
+
+
+@attrs.frozen
+class RegisteredHandler:
+    """A handler and the types of its events."""
+
+    types: tuple[type[WebhookEvent], ...]
+    call: EventHandler
+
+    @property
+    def name(self) -> str:
+        """The handler's name, for messages."""
+        return getattr(self.call, "__qualname__", None) or type(self.call).__name__
+
+
+class HandlerRunner:
+    """Runs handlers, and reports those that fail.
+
+    Args:
+        tries: How often a handler is called until it has succeeded.
+        timeout: How long one try may take, in seconds; None for no limit.
+        retry_wait: Seconds until the second try; the wait doubles.
+        on_error: Called with an event and the error of a handler's last try; None to log it.
+    """
+
+    def __init__(self, *, tries: int, timeout: float | None, retry_wait: float, on_error: OnError | None) -> None:
+        self._tries = tries
+        self._timeout = timeout
+        self._on_error = on_error
+        self._retry_wait = retry_wait
+        self._handlers: list[RegisteredHandler] = []
+
+    def register(self, types: tuple[type[WebhookEvent], ...], handler: EventHandler) -> None:
+        """Add a handler for events of these types and of their subclasses."""
+        self._handlers.append(RegisteredHandler(types, handler))
+
+    def handles(self, event: WebhookEvent) -> bool:
+        """Return whether any handler receives the event."""
+        return any(isinstance(event, handler.types) for handler in self._handlers)
+
+    async def run(self, event: WebhookEvent) -> None:
+        """Run the handlers of an event at the same time; each one that fails is tried again, then reported."""
+        chosen = [handler for handler in self._handlers if isinstance(event, handler.types)]
+        await asyncio.gather(*(self._try(handler, event) for handler in chosen))
+
+    async def report(self, event: WebhookEvent, error: BaseException, what: str) -> None:
+        """Pass an event that was not handled to `on_error`, or log it."""
+        if self._on_error is None:
+            log.error("%s: %s", what, described(event), exc_info=error)
+            return
+        try:
+            await _called(self._on_error, event, error)
+        except Exception:
+            log.exception("on_error failed. %s: %s", what, described(event))
+
+    async def _try(self, handler: RegisteredHandler, event: WebhookEvent) -> None:
+        for attempt in range(1, self._tries + 1):
+            error, still_runs = await self._failure(handler, event)
+            if error is None:
+                return
+            # A second thread next to one that cannot be stopped would handle the event twice at the same time.
+            if attempt == self._tries or still_runs:
+                what = f"The webhook handler {handler.name} failed {attempt} times"
+                await self.report(event, error, what)
+                return
+            wait = self._retry_wait * 2 ** (attempt - 1)
+            log.warning(
+                "The webhook handler %s failed (%s), try %d of %d; next in %g s: %s",
+                *(handler.name, type(error).__name__, attempt, self._tries, wait, described(event)),
+            )
+            await asyncio.sleep(wait)
+
+    async def _failure(self, handler: RegisteredHandler, event: WebhookEvent) -> tuple[BaseException | None, bool]:
+        limit = asyncio.timeout(self._timeout)
+        try:
+            async with limit:
+                await _called(handler.call, event)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Cancelled by the handler itself, such as through a task that it awaits.
+            return error, False
+        except Exception as error:
+            return error, limit.expired() and not is_async(handler.call)
+        return None, False
+
+
+def described(event: WebhookEvent) -> str:
+    """Return what identifies an event in a log; IDs and types are not trusted, so they are quoted."""
+    fields = (f"{name}={str(getattr(event, name))[:_LONGEST]!r}" for name in ("type", "room_id", "conf_num"))
+    return f"{' '.join(fields)} digest={event.digest[:12]}"
+
+
+def is_async(function: object) -> bool:
+    """Return whether calling it returns a coroutine."""
+    call = getattr(function, "__call__", None)  # noqa: B004 - of an object, it may be asynchronous
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+async def _called(function: Callable[..., object], *arguments: object) -> None:
+    """Await an asynchronous function, or run a synchronous one in a thread."""
+    result = function(*arguments) if is_async(function) else await asyncio.to_thread(function, *arguments)
+    if isinstance(result, Awaitable):
+        await result

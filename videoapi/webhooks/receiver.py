@@ -1,0 +1,391 @@
+"""The receiver of webhooks: credentials, acceptance and handlers of one endpoint."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from videoapi.config import must_be_callable, positive_seconds
+from videoapi.errors import ConfigurationError
+from videoapi.webhooks import delivery
+from videoapi.webhooks.asgi import ASGIApp, asgi_app
+from videoapi.webhooks.basic_auth import PASSWORD, USER, login_from
+from videoapi.webhooks.errors import EventNotHandled, InvalidCredentials
+from videoapi.webhooks.event_queue import EventQueue
+from videoapi.webhooks.events import WebhookEvent
+from videoapi.webhooks.handling import HandlerRunner, OnError, described
+from videoapi.webhooks.parsing import parse_event
+from videoapi.webhooks.store import DedupeStore, MemoryStore
+
+if TYPE_CHECKING:
+    from videoapi.webhooks.aiohttp_server import AioHandler
+
+log = logging.getLogger("videoapi.webhooks")
+
+_H = TypeVar("_H", bound=Callable[[Any], object])
+
+ACCEPT_WITHIN: Final = 3.0
+"""Seconds that a store may take before the answer is 503: the service waits 5 s for an answer."""
+REPORT_WITHIN: Final = 5.0
+"""Seconds for reporting the events that were not handled when the receiver closed."""
+
+
+class Webhooks:
+    """Receives the events of the service, and passes them to your handlers.
+
+        hooks = Webhooks(auth=("user", "password"))
+
+        @hooks.on(SessionEnded)
+        async def fetch_records(event): ...
+
+    A delivery is answered 200 once its event is in the queue; handlers run afterwards, several events at a time and
+    in any order. A handler that raises is called again, then reported. An asynchronous handler runs on the event
+    loop, a synchronous one in a thread. A receiver belongs to the event loop that it is first used on.
+
+    Args:
+        auth: The user and password that the sender must know; by default VIDEOAPI_WEBHOOK_USER and
+            VIDEOAPI_WEBHOOK_PASSWORD. Without either, anyone who knows the URL can post events, and the receiver
+            logs a WARNING.
+        max_body: The largest body to accept, in bytes.
+        dedupe: How long an equal delivery counts as a repetition after its event was handled, in seconds; 0: only
+            until it was handled.
+        store: What has been accepted; in memory by default. One of your own survives a crash.
+        queue_size: How many events may wait for a handler. When it is full, the answer is 503.
+        concurrency: How many events are handled at a time.
+        tries: How often a handler that raises is called for one event.
+        retry_wait: Seconds until a handler that raised is called again; the wait doubles.
+        handler_timeout: How long one call of a handler may take, in seconds; None for no limit. A synchronous handler
+            that takes longer is reported, and continues to run.
+        drain_timeout: How long `aclose` waits for accepted events, in seconds.
+        on_error: Called with an event and an error when the last try of a handler failed, and when `aclose` ends
+            before an event was handled; by default the error is logged.
+
+    Raises:
+        ConfigurationError: If an argument or a variable is not usable.
+    """
+
+    def __init__(
+        self,
+        auth: tuple[str, str] | None = None,
+        *,
+        max_body: int = 256 * 1024,
+        dedupe: float = 3600,
+        store: DedupeStore | None = None,
+        queue_size: int = 1000,
+        concurrency: int = 10,
+        tries: int = 3,
+        retry_wait: float = 1,
+        handler_timeout: float | None = 600,
+        drain_timeout: float = 30,
+        on_error: OnError | None = None,
+    ) -> None:
+        self._login = login_from(auth)
+        self.max_body = _count("max_body", max_body)
+        self._dedupe = _seconds("dedupe", dedupe)
+        self._store: DedupeStore = MemoryStore() if store is None else _checked_store(store)
+        self._size = _count("queue_size", queue_size)
+        self._concurrency = _count("concurrency", concurrency)
+        self._drain_timeout = _seconds("drain_timeout", drain_timeout)
+        if on_error is not None:
+            must_be_callable("on_error", on_error)
+        self._runner = HandlerRunner(
+            tries=_count("tries", tries),
+            retry_wait=_seconds("retry_wait", retry_wait),
+            timeout=positive_seconds("handler_timeout", handler_timeout),
+            on_error=on_error,
+        )
+        self._rejections = delivery.RejectionLog()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._events = self._new_queue()
+        self._accepting: set[asyncio.Task[bool]] = set()
+        self._closed = False
+        if self._login is None:
+            log.warning(
+                "Webhooks without credentials: ANYONE who knows the URL can post events. Set auth=(user, password), "
+                "or %s and %s, here and in the portal.",
+                *(USER, PASSWORD),
+            )
+
+    @property
+    def waiting(self) -> int:
+        """How many accepted events wait for a handler."""
+        return self._events.waiting
+
+    @property
+    def running(self) -> int:
+        """How many events are being handled."""
+        return self._events.running
+
+    def on(self, *types: type[WebhookEvent]) -> Callable[[_H], _H]:
+        """Register the decorated function for events of one or more types; `WebhookEvent` for all.
+
+        Raises:
+            ConfigurationError: If the types are missing, one is not a class of events, or the function is not callable.
+        """
+        if not types:
+            raise ConfigurationError("on(): name the types of the events, such as SessionEnded; WebhookEvent for all.")
+        for one in types:
+            if not (isinstance(one, type) and issubclass(one, WebhookEvent)):
+                shown = getattr(one, "__name__", None) or type(one).__name__
+                raise ConfigurationError(f"on(): {shown} is not a class of events, such as SessionEnded.")
+
+        def register(handler: _H) -> _H:
+            must_be_callable("on()", handler)
+            self._runner.register(types, handler)
+            return handler
+
+        return register
+
+    def authenticate(self, authorization: str | bytes | None) -> None:
+        """Check the value of a header `Authorization`; anything passes if no credentials are set.
+
+        Raises:
+            InvalidCredentials: If it is missing, or its user or password is wrong.
+        """
+        accepted = self._login is None or self._login.accepts(authorization)
+        missing = not authorization
+        # Error reporters store the variables of the frames of an error.
+        del authorization
+        if not accepted:
+            reason = "no credentials" if missing else "the user or password is wrong"
+            raise InvalidCredentials(f"{reason}. Not handled.")
+
+    def parse(self, body: bytes | str, authorization: str | bytes | None = None) -> WebhookEvent:
+        """Check the credentials of a delivery and parse its body; it is neither queued nor recognized as a repetition.
+
+        Args:
+            body: The body, whatever its content type.
+            authorization: The value of the header `Authorization`, or None if the request has none.
+
+        Returns:
+            An event of the class that belongs to its type.
+
+        Raises:
+            InvalidCredentials: If the credentials are missing or wrong.
+            EventTooLarge: If the body is larger than `max_body`.
+            InvalidEvent: If the body is not an event.
+        """
+        self.authenticate(authorization)
+        del authorization
+        large = isinstance(body, (str, bytes, bytearray)) and len(body) > self.max_body
+        if not large and isinstance(body, str):
+            large = len(body.encode("utf-8", "replace")) > self.max_body
+        if large:
+            del body
+            raise delivery.too_large(self.max_body)
+        return parse_event(body)
+
+    async def submit(self, event: WebhookEvent) -> bool:
+        """Accept an event: it is in the store and in the queue, and its handlers will run.
+
+        Returns:
+            False if it repeats an event that was accepted already.
+
+        Raises:
+            ReceiverBusy: If the queue is full, the receiver is closing, or the store failed or was too slow.
+            ConfigurationError: If the receiver belongs to another event loop.
+        """
+        self._use_loop()
+        if self._closed:
+            raise delivery.busy("the receiver is closing")
+        if not self._runner.handles(event):
+            log.debug("No handler: %s", described(event))
+            return True
+        if self._events.is_full():
+            raise delivery.busy(f"the queue is full: {self._size:,} events wait (queue_size)")
+        await self._events.reserve()
+        # A task of its own, because a server may cancel a request whose sender is gone: an event that is in the store
+        # must also reach the queue.
+        task = asyncio.create_task(self._accept(event))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepted)
+        await asyncio.wait({task}, timeout=ACCEPT_WITHIN)
+        if not task.done():
+            raise delivery.busy(f"the store took longer than {ACCEPT_WITHIN:g} s")
+        if task.cancelled():
+            raise delivery.busy("the receiver is closing")
+        return task.result()
+
+    async def resume(self, events: Iterable[WebhookEvent]) -> int:
+        """Queue events that an earlier process accepted and did not handle; waits while the queue is full.
+
+        Args:
+            events: The events that your store has accepted and that are not done.
+
+        Returns:
+            How many are queued; fewer than there were if the receiver closes before that.
+
+        Raises:
+            ConfigurationError: If the receiver belongs to another event loop.
+        """
+        self._use_loop()
+        count = 0
+        for event in events:
+            await self._events.reserve()
+            if self._closed:
+                self._events.release()
+                break
+            self._events.put(event)
+            count += 1
+        return count
+
+    def asgi(self) -> ASGIApp:
+        """Return an ASGI application for any path: mount it, or serve it alone.
+
+        Served alone, it drains when the server stops. Mounted, use `lifespan` or `async with hooks` in the
+        application that it is mounted in.
+        """
+        return asgi_app(self._answer, self._start, self.aclose)
+
+    def aiohttp(self) -> "AioHandler":
+        """Return a handler for `router.add_post` of aiohttp.web. To drain: `app.cleanup_ctx.append(hooks.lifespan)`."""
+        from videoapi.webhooks.aiohttp_server import handler_of
+
+        return handler_of(self._answer)
+
+    def serve(self, host: str = "127.0.0.1", port: int = 0) -> AbstractAsyncContextManager[str]:
+        """Receive without a framework: `async with hooks.serve() as url`. Plain HTTP: for development and tests.
+
+        Leaving the block stops listening, and drains.
+
+        Args:
+            host: The address to listen on.
+            port: The port to listen on; 0 for any free one.
+        """
+        return self._serve(host, port)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
+        """Drain when an application stops: `FastAPI(lifespan=hooks.lifespan)`, or aiohttp's `cleanup_ctx`."""
+        async with self:
+            yield
+
+    async def aclose(self, timeout: float | None = None) -> None:
+        """Answer 503 from now on, and wait until all accepted events are handled; safe to call twice.
+
+        Args:
+            timeout: How long to wait, in seconds; `drain_timeout` by default. Events that are not handled by then are
+                reported with an `EventNotHandled`, and their handlers cancelled.
+        """
+        seconds = self._drain_timeout if timeout is None else timeout
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            return
+        ends, left = loop.time() + seconds, 0.0
+        try:
+            if self._accepting:
+                await asyncio.wait(set(self._accepting), timeout=seconds)
+            left = max(0.0, ends - loop.time())
+        finally:
+            for task in self._accepting:
+                # Its delivery is answered 503.
+                task.cancel()
+            unhandled = await self._events.drain(left)
+        if unhandled:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_WITHIN):
+                    await self._report_unhandled(unhandled, seconds)
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        secured = "with" if self._login else "without"
+        return f"<Webhooks {secured} credentials, {self.waiting} waiting, {self.running} running>"
+
+    @contextlib.asynccontextmanager
+    async def _serve(self, host: str, port: int) -> AsyncGenerator[str, None]:
+        from videoapi.webhooks.aiohttp_server import serving
+
+        async with self, serving(self._answer, host, port) as url:
+            yield url
+
+    async def _start(self) -> None:
+        self._use_loop()
+        self._closed = False
+
+    async def _answer(
+        self, method: str, authorization: bytes | None, length: bytes | None, chunks: AsyncIterator[bytes]
+    ) -> delivery.DeliveryAnswer:
+        return await delivery.answer(
+            self,
+            self._rejections,
+            method=method,
+            authorization=authorization,
+            length=length,
+            chunks=chunks,
+        )
+
+    def _accepted(self, task: asyncio.Task[bool]) -> None:
+        self._accepting.discard(task)
+        if not task.cancelled():
+            # Retrieve the error: the request may be gone.
+            task.exception()
+
+    async def _accept(self, event: WebhookEvent) -> bool:
+        accepted = False
+        try:
+            accepted = await self._store.accept(event, self._dedupe)
+        except Exception:
+            log.exception("The webhook store failed to accept an event: %s", described(event))
+            raise delivery.busy("the store failed") from None
+        finally:
+            if not accepted:
+                self._events.release()
+        if accepted:
+            self._events.put(event)
+        return bool(accepted)
+
+    async def _handle(self, event: WebhookEvent) -> None:
+        await self._runner.run(event)
+        try:
+            await self._store.done(event)
+        except Exception:
+            log.exception("The webhook store failed to note that an event was handled: %s", described(event))
+
+    async def _report_unhandled(self, events: list[WebhookEvent], seconds: float) -> None:
+        for event in events:
+            error = EventNotHandled(f"The receiver closed before the event was handled, after {seconds:g} s.")
+            await self._runner.report(event, error, "A webhook event was not handled")
+
+    def _new_queue(self) -> EventQueue:
+        return EventQueue(self._handle, size=self._size, concurrency=self._concurrency)
+
+    def _use_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is not None and not self._loop.is_closed():
+            raise ConfigurationError("These Webhooks belong to another event loop. Make one for each loop.")
+        if self._loop is not None:
+            # What was left ended with its loop.
+            self._events = self._new_queue()
+            self._accepting.clear()
+        self._loop = loop
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**9:
+        raise ConfigurationError(f"{name}={value!r}: give a whole number from 1 on.")
+    return value
+
+
+def _seconds(name: str, value: float) -> float:
+    return 0.0 if value == 0 and not isinstance(value, bool) else positive_seconds(name, value) or 0.0
+
+
+def _checked_store(store: DedupeStore) -> DedupeStore:
+    for method in ("accept", "done"):
+        if not callable(getattr(store, method, None)):
+            raise ConfigurationError(f"store: {type(store).__name__} has no method {method}().")
+    return store

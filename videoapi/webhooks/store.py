@@ -1,0 +1,68 @@
+"""What has been accepted: so that a repeated delivery is recognized, and nothing accepted is forgotten."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from videoapi.webhooks.events import WebhookEvent
+
+MOST: Final = 100_000
+"""How many handled events are remembered at most, in memory."""
+
+
+class DedupeStore(Protocol):
+    """Remembers events. The default is in memory; one of your own may survive a crash, and serve several processes.
+
+    `event.digest` identifies an event, and `event.to_json()` is all of it: `parse_event` reads it again.
+    """
+
+    async def accept(self, event: WebhookEvent, seconds: float) -> bool:
+        """Store an event before its delivery is answered; atomic, as equal events may arrive at once.
+
+        Once it has returned true, the delivery is answered 200, and the event must not be lost. If it raises, the
+        answer is 503: then it must not have stored the event.
+
+        Args:
+            event: The event.
+            seconds: How long to recognize repetitions, counted from `done`.
+
+        Returns:
+            False for a repetition: the event was accepted and is not done, or was done at most `seconds` ago.
+        """
+        ...
+
+    async def done(self, event: WebhookEvent) -> None:
+        """Note that the handlers have finished, or that their failure was reported."""
+        ...
+
+
+class MemoryStore:
+    """Remembers events of this process. The oldest is forgotten when there are more than `MOST`.
+
+    Args:
+        clock: Returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seconds: dict[str, float] = {}
+        self._until: OrderedDict[str, float] = OrderedDict()
+
+    async def accept(self, event: WebhookEvent, seconds: float) -> bool:
+        """Remember an event; return False for a repetition."""
+        digest, now = event.digest, self._clock()
+        if digest in self._seconds or self._until.get(digest, now) > now:
+            return False
+        self._seconds[digest] = seconds
+        return True
+
+    async def done(self, event: WebhookEvent) -> None:
+        """Note that an event was handled: from now on, it is remembered for its seconds."""
+        digest, now = event.digest, self._clock()
+        seconds = self._seconds.pop(digest, 0)
+        self._until.pop(digest, None)
+        if seconds > 0:
+            self._until[digest] = now + seconds
+        while self._until and (len(self._until) > MOST or next(iter(self._until.values())) <= now):
+            self._until.popitem(last=False)
