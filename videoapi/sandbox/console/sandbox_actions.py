@@ -7,6 +7,7 @@ from videoapi.sandbox.console.actions import Action, Field
 from videoapi.sandbox.faults import KINDS, Faults
 from videoapi.sandbox.responses import Refusal
 from videoapi.sandbox.routing import ROUTES
+from videoapi.sandbox.settings import Json
 from videoapi.sandbox.store import Store
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ _PATTERNS = {"*": "every route", "rooms.*": "", "tokens.*": "", "cdr.*": "", "ar
 _ROUTES = {**_PATTERNS, **{name: f"{route.method} {route.template}" for name, route in ROUTES.items()}}
 _ROOM = Field("room_id", "Room", "room")
 _USERS = Field("users", "Users", "number", default=2, minimum=1, maximum=200, whole=True, required=True)
+_MINUTES = Field("minutes", "Minutes", "number", default=30, minimum=1, maximum=10_000, required=True)
 _RECORDED = Field("recorded", "Record it", "toggle", default=True)
 
 
@@ -46,41 +48,28 @@ class SandboxActions:
                 (
                     Field("route", "Route", "choice", default="*", choices=_ROUTES, required=True),
                     Field("kind", "Fault", "choice", default="status", choices=KINDS, required=True),
-                    Field(
-                        *("times", "Times", "number"),
-                        default=1,
-                        minimum=1,
-                        whole=True,
-                        hint="Empty: until you cancel it",
-                    ),
-                    Field("status", "HTTP status", "number", minimum=200, maximum=599, whole=True),
-                    Field("seconds", "Seconds", "number", maximum=3600, hint="For delay, refuse, late and stray"),
-                    Field(
-                        *("share", "Share of requests, in percent", "number"),
-                        minimum=0,
-                        maximum=100,
-                        hint="Empty: every request",
-                    ),
+                    Field("times", "Times", "number", default=1, minimum=1, whole=True, hint="Empty: no limit"),
+                    Field("status", "HTTP status", "number", minimum=200, maximum=599, whole=True, hint="Such as 503"),
+                    Field("seconds", "Seconds", "number", maximum=3600, hint="delay, refuse, late, stray"),
+                    Field("share", "Share in percent", "number", maximum=100, hint="Empty: every request"),
                 ),
             ),
             Action("cancel-fault", "", "Cancel", self._cancel, (Field("number", "Fault", "number", whole=True),)),
             Action("cancel-faults", "", "Cancel all faults", self._cancel_all),
-            Action(
-                *("start-session", "Start a conference", "Start", self._start),
-                (_ROOM, _USERS, _RECORDED),
-            ),
+            Action("start-session", "Start a conference", "Start", self._start, (_ROOM, _USERS, _RECORDED)),
             Action("end-session", "", "End", self._end, (Field("room_id", "Room", required=True),)),
             Action(
-                *("conference", "Add a conference that is over", "Add", self._conference),
-                (
-                    _ROOM,
-                    _USERS,
-                    Field("minutes", "Minutes", "number", default=30, minimum=1, maximum=10_000, required=True),
-                    _RECORDED,
-                ),
+                "conference",
+                "Add a conference that is over",
+                "Add",
+                self._conference,
+                (_ROOM, _USERS, _MINUTES, _RECORDED),
             ),
             Action(
-                *("clear", "Clear the sandbox", "Clear", self._clear),
+                "clear",
+                "Clear the sandbox",
+                "Clear",
+                self._clear,
                 confirm="Forget all rooms, tokens, sessions, call records, faults and the ledger? "
                 "Generated history and rooms stay.",
             ),
@@ -125,8 +114,8 @@ class SandboxActions:
         return "The sandbox is cleared"
 
     def _room(self) -> str:
-        settings = {"scheduled": False, "adhoc": False, "mode": "group", "moderators": "1", "participants": "0"}
-        body = {"name": "Console room", "owner_ref": f"console-{self._store.new_id()}", "settings": settings}
+        settings: Json = {"scheduled": False, "adhoc": False, "mode": "group", "moderators": "1", "participants": "0"}
+        body: Json = {"name": "Console room", "owner_ref": f"console-{self._store.new_id()}", "settings": settings}
         try:
             return self._store.create(body).room_id
         except Refusal as refusal:

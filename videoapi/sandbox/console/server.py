@@ -13,7 +13,7 @@ from aiohttp.web_request import BaseRequest
 
 from videoapi.sandbox.console.access import Access, Denial
 from videoapi.sandbox.console.actions import Actions
-from videoapi.sandbox.console.feed import Feed, Viewer, event
+from videoapi.sandbox.console.feed import Feed, event
 from videoapi.sandbox.console.masking import Masking
 from videoapi.sandbox.console.request_log import RequestLog
 from videoapi.sandbox.console.sandbox_actions import SandboxActions

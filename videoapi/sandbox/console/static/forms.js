@@ -6,6 +6,7 @@ const confirmations = new Map();
 let credentials = null;
 let knownAppId = "";
 let rooms = [];
+let fading = 0;
 
 export function setUp(appId, actions) {
   knownAppId = appId;
@@ -64,6 +65,10 @@ export async function act(name, values) {
 export function say(text, failed = false) {
   message.classList.toggle("failed", failed);
   message.textContent = failed ? `Not done: ${text}` : text;
+  clearTimeout(fading);
+  fading = setTimeout(() => {
+    message.textContent = "";
+  }, failed ? 30_000 : 8_000);
 }
 
 byId("credentials-button").addEventListener("click", () => {
@@ -130,7 +135,6 @@ function panel(action) {
   summary.textContent = action.title;
   const form = document.createElement("form");
   form.dataset.action = action.name;
-  form.noValidate = false;
   for (const field of action.fields) form.append(row(action, field));
   const submit = document.createElement("button");
   submit.type = "submit";

@@ -46,7 +46,7 @@ function update(row, cells) {
     const state = JSON.stringify([content.text, content.badge, content.action]);
     if (target.dataset.state === state) return;
     target.dataset.state = state;
-    target.className = [content.mono && "mono", content.number && "number", content.wide && "wide"]
+    target.className = [content.mono && "mono", content.number && "figure", content.wide && "wide"]
       .filter(Boolean)
       .join(" ");
     if (content.title || content.wide) target.title = content.title ?? content.text;
