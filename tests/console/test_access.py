@@ -12,7 +12,14 @@ from console.conftest import KEY, PASSWORD
 
 from videoapi.sandbox import Sandbox
 
-READABLE = ("", "console/console.css", "console/console.js", "console/forms.js", "console/tables.js", "console/icon.svg")
+READABLE = (
+    "",
+    "console/console.css",
+    "console/console.js",
+    "console/forms.js",
+    "console/tables.js",
+    "console/icon.svg",
+)
 
 
 async def raw(desk, *lines, body=b""):
@@ -57,7 +64,10 @@ async def test_without_console_the_root_is_a_path_that_the_service_does_not_have
         assert sandbox.console_url is None
         for path in ("/", "/console/events", "/console/actions/clear"):
             async with session.get(path) as response:
-                assert (response.status, (await response.json(content_type=None))["result"]) in ((404, 40001), (401, 10000))
+                assert (response.status, (await response.json(content_type=None))["result"]) in (
+                    (404, 40001),
+                    (401, 10000),
+                )
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])
@@ -74,7 +84,14 @@ async def test_loopback_names_with_the_port_are_served(desk, name):
 
 @pytest.mark.parametrize(
     "host",
-    ["attacker.example:{port}", "127.0.0.1", "localhost:1", "localhost.attacker.example:{port}", "192.0.2.1:{port}", ""],
+    [
+        "attacker.example:{port}",
+        "127.0.0.1",
+        "localhost:1",
+        "localhost.attacker.example:{port}",
+        "192.0.2.1:{port}",
+        "",
+    ],
 )
 async def test_other_hosts_can_neither_look_nor_act(desk, host):
     host = f"Host: {host.format(port=desk.sandbox.port)}"
@@ -189,9 +206,7 @@ async def test_body_that_is_not_an_object_is_denied(desk, body):
 
 async def test_large_body_is_denied_unread(desk):
     headers = {**desk.login, "Content-Type": "application/json"}
-    async with desk.session.post(
-        f"{desk.url}console/actions/check", data=b" " * 300_000, headers=headers
-    ) as response:
+    async with desk.session.post(f"{desk.url}console/actions/check", data=b" " * 300_000, headers=headers) as response:
         assert response.status == 413
 
 

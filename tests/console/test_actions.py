@@ -12,7 +12,10 @@ from videoapi.sandbox.console import Action, Field
 
 async def test_injected_fault_is_met_by_the_next_request(desk):
     status, answer = await desk.act("fault", route="rooms.list", kind="status", times=1, status=503)
-    assert (status, answer) == (200, {"message": "status on rooms.list: responds with an HTTP status without executing"})
+    assert (status, answer) == (
+        200,
+        {"message": "status on rooms.list: responds with an HTTP status without executing"},
+    )
     assert (await desk.call("GET", "/rooms"))["result"] == 503
     assert (await desk.call("GET", "/rooms"))["result"] == 0
 

@@ -118,6 +118,7 @@ async def test_faults_and_plans_of_the_library_are_shown(desk):
     await events.until(lambda events: events.state["faults"]["planned"])
     (shown,) = events.state["faults"]["rows"]
     assert (shown["kind"], shown["left"], shown["hits"], shown["seconds"]) == ("delay", 3, 0, 0.5)
+    assert shown["routes"] == "cdr.*"
     fault.cancel()
     desk.sandbox.clear_faults()
     await events.until(lambda events: not events.state["faults"]["rows"])
@@ -167,7 +168,7 @@ def test_log_keeps_a_bounded_number_of_requests_without_viewers():
 
 async def test_slow_viewer_loses_the_oldest_requests_and_is_sent_their_number(open_desk):
     desk = await open_desk()
-    viewer = desk.sandbox._console._feed.open()
+    viewer = desk.sandbox._console._feed.open(lambda: True)
     await viewer.next()
     for _ in range(40):
         for _ in range(50):

@@ -215,6 +215,10 @@ class Store:
         self._ended(session, now, recorded=recorded)
         return session.conf_num
 
+    def latest_rooms(self, at_most: int) -> list[StoredRoom]:
+        """Return the newest rooms that exist, newest first."""
+        return [room for room in self.rooms.latest(at_most) if not self._gone(room)]
+
     def latest_tokens(self) -> Iterator[tuple[str, User, str]]:
         """Yield the newest tokens, newest first: id, user, and `unused`, `in session` or `spent`."""
         inside = {token_id for session in self.sessions.running() for token_id in session.inside}

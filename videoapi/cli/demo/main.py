@@ -50,11 +50,13 @@ async def run_demo(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
         today=today,
         days=DAYS,
         clock=lambda: min(datetime.now(UTC), midnight),
+        console=True,
     )
     print_status(f"Seed {sizes.seed}. The sandbox injects faults; the client survives all of them.", quiet=quiet)
     attempts: Counter[str] = Counter()
     with _folder(keep) as folder:
         async with _beside(sandbox), _client(sandbox, attempts) as client:
+            print_status(f"Watch it at {sandbox.console_url} while it runs.", quiet=quiet)
             faults = script(sandbox, sizes.rooms)
             job = DemoRun(client, sandbox, folder, quiet=quiet)
             first, last = f"{today - timedelta(days=DAYS - 1)}", f"{today}"

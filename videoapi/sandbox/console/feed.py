@@ -35,10 +35,16 @@ class Batch:
 
 
 class Viewer:
-    """One open page: what it has not been sent yet."""
+    """One open page: what it has not been sent yet.
 
-    def __init__(self, state: Mapping[str, bytes]) -> None:
+    Args:
+        state: The sections of the state, encoded.
+        connected: Returns whether the page is still connected.
+    """
+
+    def __init__(self, state: Mapping[str, bytes], connected: Callable[[], bool]) -> None:
         self.closed = False
+        self.connected = connected
         self._state = dict(state)
         self._batches: deque[Batch] = deque()
         self._missed = 0
@@ -107,8 +113,17 @@ class Feed:
         """Note that something has changed. Call it on the loop."""
         self._dirty.set()
 
-    def open(self) -> Viewer | None:
-        """Add a viewer, which is sent the complete state first; None if there are too many."""
+    def open(self, connected: Callable[[], bool]) -> Viewer | None:
+        """Add a viewer, which is sent the complete state first; None if there are too many.
+
+        Args:
+            connected: Returns whether the viewer is still connected.
+        """
+        if len(self._viewers) >= VIEWERS:
+            # One that waits for changes has not noticed yet that its page was closed.
+            for viewer in [viewer for viewer in self._viewers if not viewer.connected()]:
+                viewer.close()
+                self._viewers.discard(viewer)
         if len(self._viewers) >= VIEWERS:
             return None
         if self._task is None:
@@ -119,7 +134,7 @@ class Feed:
         changes = self._changes()
         for other in self._viewers:
             other.offer(None, changes)
-        viewer = Viewer(self._sent)
+        viewer = Viewer(self._sent, connected)
         self._viewers.add(viewer)
         return viewer
 

@@ -117,11 +117,12 @@ class Console:
         if path.startswith(_PREFIX):
             return await self._serve(request, path.removeprefix(_PREFIX))
         entry = self._requests.begin(request.method, path, match(request.method, path).route)
-        response: web.StreamResponse | None = None
         try:
             response = await self._handle(request)
-        finally:
-            self._requests.end(entry, response, request.get(FAULT))
+        except BaseException:
+            self._requests.end(entry, None, request.get(FAULT))
+            raise
+        self._requests.end(entry, response, request.get(FAULT))
         return response
 
     async def _serve(self, request: BaseRequest, name: str) -> web.StreamResponse:
@@ -172,7 +173,7 @@ class Console:
     async def _stream(self, request: BaseRequest) -> web.StreamResponse:
         if request.method != "GET":
             return _response(200, b"", "text/event-stream")
-        viewer = self._feed.open()
+        viewer = self._feed.open(lambda: _connected(request))
         if viewer is None:
             return _denied(Denial(503, "Too many pages of the console are open"))
         response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream"})
@@ -191,7 +192,7 @@ class Console:
 
     async def _write(self, request: BaseRequest, response: web.StreamResponse, events: bytes) -> None:
         transport = request.transport
-        if transport is None or transport.is_closing():
+        if transport is None or not _connected(request):
             raise ConnectionResetError
         self._writing.add(transport)
         try:
@@ -207,6 +208,10 @@ class Console:
             "requests": [*map(self._shown, self._requests.requests)],
         }
         return b"retry: 1000\n" + event("hello", dump(hello))
+
+
+def _connected(request: BaseRequest) -> bool:
+    return request.transport is not None and not request.transport.is_closing()
 
 
 def _denied(denial: Denial) -> web.Response:

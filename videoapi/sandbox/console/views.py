@@ -49,7 +49,7 @@ class Views:
                 "rows": [self._fault(number, fault) for number, fault in self._faults.active().items()][-ROWS:],
                 "planned": self._faults.planned(),
             },
-            "rooms": {"total": len(store.rooms), "rows": [*map(self._room, store.rooms.latest(ROWS))]},
+            "rooms": {"total": len(store.rooms), "rows": [*map(self._room, store.latest_rooms(ROWS))]},
             "sessions": {
                 "total": len(store.sessions.running()),
                 "rows": [*map(self._session, store.sessions.running()[-ROWS:])],
@@ -94,7 +94,7 @@ class Views:
             "number": number,
             "kind": fault.kind,
             "does": KINDS[fault.kind],
-            "routes": "every route" if len(fault.routes) == len(ROUTES) else ", ".join(sorted(fault.routes)),
+            "routes": _patterns(fault.routes),
             "left": None if fault.times is None else fault.times - fault.hits,
             "hits": fault.hits,
             "share": fault.rate,
@@ -186,6 +186,17 @@ class _References:
                 self._times[entry.reference] += 1
                 self._duplicates += self._times[entry.reference] == 2
         return self._duplicates
+
+
+def _patterns(routes: frozenset[str]) -> str:
+    if len(routes) == len(ROUTES):
+        return "every route"
+    found: list[str] = []
+    for group in dict.fromkeys(route.partition(".")[0] for route in ROUTES):
+        names = [route for route in ROUTES if route.startswith(f"{group}.")]
+        complete = len(names) > 1 and routes.issuperset(names)
+        found += [f"{group}.*"] if complete else [name for name in names if name in routes]
+    return ", ".join(found)
 
 
 def _moment(at: datetime) -> str:
