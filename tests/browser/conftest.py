@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ class Browsed:
         self.page.keyboard.press("Enter")
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while playwright runs, its loop is the running one of this thread, and async tests would fail.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     executable = shutil.which("chromium")
     if executable is None:
@@ -91,6 +93,28 @@ def on_a_loop(work: Callable[[], Any]) -> None:
     thread.join()
     if errors:
         raise errors[0]
+
+
+@pytest.fixture
+def other_page() -> Iterator[str]:
+    """A page of another server on this machine."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<p>another page")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture

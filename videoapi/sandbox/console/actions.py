@@ -122,7 +122,7 @@ class Actions:
             given: What the page sent.
 
         Raises:
-            LookupError: If there is no such action.
+            LookupError: If the action is unknown.
             ValueError: If a value is not usable, or the action is refused.
         """
         action = self._actions[name]

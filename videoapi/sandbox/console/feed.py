@@ -26,7 +26,7 @@ _BATCHES = 8
 
 
 @attrs.frozen
-class Batch:
+class RequestBatch:
     """Changed requests: their JSON, how many they are, and how many were left out."""
 
     json: bytes
@@ -46,12 +46,12 @@ class Viewer:
         self.closed = False
         self.connected = connected
         self._state = dict(state)
-        self._batches: deque[Batch] = deque()
+        self._batches: deque[RequestBatch] = deque()
         self._missed = 0
         self._wake = asyncio.Event()
         self._wake.set()
 
-    def offer(self, batch: Batch | None, state: Mapping[str, bytes]) -> None:
+    def offer(self, batch: RequestBatch | None, state: Mapping[str, bytes]) -> None:
         """Queue changes. If the queue is full, its oldest requests are dropped and counted."""
         if batch is not None:
             self._batches.append(batch)
@@ -158,7 +158,7 @@ class Feed:
                     await self._dirty.wait()
             self._dirty.clear()
             requests, missed = self._requests.take()
-            batch = Batch(dump([*map(self._shown, requests)])[1:-1], len(requests), missed) if requests else None
+            batch = RequestBatch(dump([*map(self._shown, requests)])[1:-1], len(requests), missed) if requests else None
             changes = self._changes()
             if batch is not None or changes:
                 for viewer in self._viewers:

@@ -21,10 +21,14 @@ class Masking:
 
     def text(self, value: object) -> str:
         """Return a value as text of limited length; empty for None."""
-        text = "" if value is None else str(value)
+        text = self.message("" if value is None else str(value))
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+    def message(self, text: str) -> str:
+        """Return a text of our own, which may quote what a client sent."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
-        return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+        return text
 
 
 def masked_token(token_id: str) -> str:

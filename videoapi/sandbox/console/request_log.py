@@ -59,7 +59,7 @@ class RequestLog:
         Args:
             method: The HTTP method.
             path: The path, without the query.
-            route: The name of the route, empty if there is none.
+            route: The name of the route, empty if the path or method is unknown.
         """
         self._number += 1
         request = LoggedRequest(

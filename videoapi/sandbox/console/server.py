@@ -87,7 +87,8 @@ class Console:
         self._origin = origin
         self._commit = commit
         self._requests = RequestLog(clock, self.touch)
-        views = Views(store, faults, self._requests, Masking(sandbox.app_key, sandbox.recording_auth[1]))
+        self._masking = Masking(sandbox.app_key, sandbox.recording_auth[1])
+        views = Views(store, faults, self._requests, self._masking)
         self._shown = views.request
         self._feed = Feed(self._requests, shown=views.request, state=views.state)
         self._writing: set[asyncio.Transport] = set()
@@ -159,16 +160,16 @@ class Console:
         try:
             message = await self.actions.run(name, given)
         except LookupError:
-            return _denied(Denial(404, f"The sandbox offers no action {name!r}"))
+            return _denied(Denial(404, self._masking.message(f"The sandbox offers no action {name!r}")))
         except ValueError as error:
-            return _denied(Denial(400, str(error)))
+            return _denied(Denial(400, self._masking.message(str(error))))
         except Exception:
             log.exception("the action %s of the console failed", name)
             return _denied(Denial(500, "The action failed; the sandbox has logged why"))
         finally:
             self._commit()
             self.touch()
-        return _response(200, dump({"message": message}), JSON)
+        return _response(200, dump({"message": self._masking.message(message)}), JSON)
 
     async def _stream(self, request: BaseRequest) -> web.StreamResponse:
         if request.method != "GET":

@@ -74,7 +74,7 @@ const sections = {
           mono(session.conf_num),
         ],
       })),
-      "Nobody is in a room",
+      "No session is running",
     );
   },
   calls({ total, rows }) {
