@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import ssl
 from importlib.resources import files
 
 import aiohttp
@@ -11,6 +12,7 @@ import pytest
 from console.conftest import KEY, PASSWORD
 
 from videoapi.sandbox import Sandbox
+from videoapi.sandbox.console.access import Access
 
 FILES = ("console.css", "console.js", "forms.js", "tables.js", "icon.svg")
 READABLE = ("", *(f"console/{name}" for name in FILES))
@@ -236,7 +238,33 @@ async def test_nothing_that_is_served_has_a_secret_or_a_token(desk):
     assert events.hello["app_id"] == desk.sandbox.app_id
 
 
-def test_repr_contains_no_secrets():
-    from videoapi.sandbox.console.access import Access
+async def test_console_is_served_over_tls_too(open_desk):
+    desk = await open_desk(tls=True)
+    context = ssl.create_default_context(cafile=desk.sandbox.ca_file)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+        async with session.get(desk.url) as response:
+            assert (response.status, response.url.scheme) == (200, "https")
+        for origin, status in ((desk.url.rstrip("/"), 200), (desk.url.rstrip("/").replace("https", "http"), 403)):
+            url, headers = f"{desk.url}console/actions/check", {**desk.login, "Origin": origin}
+            async with session.post(url, json={}, headers=headers) as response:
+                assert response.status == status
 
+
+@pytest.mark.parametrize(
+    ("origin", "host", "served"),
+    [
+        ("http://[::1]:8080", "[::1]:8080", True),
+        ("http://127.0.0.2:8080", "127.0.0.2:8080", True),
+        ("http://127.0.0.1:8080", "127.0.0.2:8080", False),
+        ("http://127.0.0.1:80", "localhost", True),
+        ("https://127.0.0.1:443", "localhost", True),
+        ("https://127.0.0.1:80", "localhost", False),
+        ("http://127.0.0.1:8080", "localhost", False),
+    ],
+)
+def test_hosts_of_an_origin(origin, host, served):
+    assert (host in Access(origin, "id", KEY).hosts()) == served
+
+
+def test_repr_contains_no_secrets():
     assert KEY not in repr(Access("http://127.0.0.1:1", "id", KEY))

@@ -44,7 +44,7 @@ class RecordQuery:
 
 
 class Records:
-    """The calls and archives of a sandbox, with counts for tests to compare with.
+    """The calls and archives of a sandbox, with counts for tests to compare with. `changes` counts changes.
 
     Args:
         generated: The generated history.
@@ -52,6 +52,7 @@ class Records:
 
     def __init__(self, generated: Generated) -> None:
         self._generated = generated
+        self.changes = 0
         self._rows: list[CallRow] = []
         self._items: list[ArchiveRow] = []
 
@@ -102,6 +103,7 @@ class Records:
         files: bool,
     ) -> None:
         """Add a session that has ended."""
+        self.changes += 1
         name, shown = dump(details["name"]).decode(), dump(details).decode()
         for place, call in enumerate(calls):
             row = CallRow(
@@ -145,6 +147,7 @@ class Records:
 
     def clear(self) -> None:
         """Forget the simulated sessions; the generated history stays."""
+        self.changes += 1
         self._rows.clear()
         self._items.clear()
 

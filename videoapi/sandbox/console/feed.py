@@ -18,7 +18,7 @@ from videoapi.sandbox.responses import dump
 log = logging.getLogger("videoapi.sandbox")
 
 # How often viewers are sent changes, in seconds.
-INTERVAL = 0.15
+INTERVAL = 0.2
 # Without changes, a viewer is sent a comment, which shows whether it is still connected, in seconds.
 HEARTBEAT = 15.0
 VIEWERS = 32

@@ -37,11 +37,15 @@ class Views:
         self._requests = requests
         self._text = masking.text
         self._references = _References()
+        self._changes = -1
+        self._records: dict[str, object] = {}
 
     def state(self) -> Mapping[str, object]:
         """Return all sections by name."""
         store = self._store
-        calls, archives = store.records.totals()
+        if store.records.changes != self._changes:
+            self._changes = store.records.changes
+            self._records = self._latest_records()
         return {
             "log": {"forgotten": self._requests.forgotten},
             "ledger": self._ledger(store.ledger),
@@ -54,8 +58,7 @@ class Views:
                 "total": len(store.sessions.running()),
                 "rows": [*map(self._session, store.sessions.running()[-ROWS:])],
             },
-            "calls": {"total": calls, "rows": [*map(self._call, store.records.latest_calls(ROWS))]},
-            "archives": {"total": archives, "rows": [*map(self._archive, store.records.latest_archives(ROWS))]},
+            **self._records,
             "tokens": {"total": store.ledger.count("tokens.create"), "rows": self._tokens()},
         }
 
@@ -72,6 +75,14 @@ class Views:
             "result": request.result,
             "fault": request.fault,
             "ms": None if request.milliseconds is None else round(request.milliseconds, 1),
+        }
+
+    def _latest_records(self) -> dict[str, object]:
+        records = self._store.records
+        calls, archives = records.totals()
+        return {
+            "calls": {"total": calls, "rows": [*map(self._call, records.latest_calls(ROWS))]},
+            "archives": {"total": archives, "rows": [*map(self._archive, records.latest_archives(ROWS))]},
         }
 
     def _ledger(self, ledger: Ledger) -> Json:

@@ -165,7 +165,7 @@ function connection(state, text) {
 
 function add(changed) {
   for (const request of changed) requests.set(request.number, request);
-  while (requests.size > KEPT) requests.delete(Math.min(...[...requests.keys()].slice(0, 50)));
+  while (requests.size > KEPT) requests.delete(requests.keys().next().value);
   draw();
 }
 
