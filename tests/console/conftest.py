@@ -28,8 +28,8 @@ class Events:
     raw: bytearray = attrs.field(factory=bytearray)
 
     async def until(self, condition: Callable[["Events"], object]) -> None:
-        """Read until a condition is met."""
-        async with asyncio.timeout(20):
+        """Read until a condition is met, at most for less than a heartbeat, which sends changes in any case."""
+        async with asyncio.timeout(10):
             while not condition(self):
                 await self.one()
 
