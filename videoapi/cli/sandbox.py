@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--tls", is_flag=True, help="Serve https with a made certificate; needs the extra testing.")
 @click.option("--state", type=click.Path(dir_okay=False), help="A file that keeps rooms and ledger; resumes from it.")
+@click.option("--console/--no-console", default=True, show_default=True, help="Serve the console at /.")
 @click.option(
     "--webhook-url",
     metavar="URL",
@@ -51,6 +52,8 @@ def sandbox(ctx: click.Context, /, switches: tuple[str, ...], today: datetime | 
     Prints the environment variables that point a client at it: copy them to another terminal. All data is lost
     at exit, unless --state names a file: started again with the same file, port and credentials, the sandbox
     resumes, even after it was killed.
+
+    Also prints the address of the console, a page that shows what the sandbox receives and holds.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -93,6 +96,8 @@ async def _serve(sandbox: Sandbox) -> int:
     try:
         for name, value in _environment(sandbox).items():
             print_result(f"export {name}={shlex.quote(value)}")
+        if sandbox.console_url is not None:
+            print_status(f"Console: {sandbox.console_url}")
         print_status("The sandbox is running; Ctrl-C ends it.")
         await asyncio.Event().wait()
     except asyncio.CancelledError:

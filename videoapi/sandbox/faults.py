@@ -35,6 +35,8 @@ KINDS: dict[str, str] = {
     "stray": "executes and responds, then writes an unsolicited response to the connection",
     "refuse": "executes, but closes the listening socket for a while",
 }
+# The client gets no response to a request that meets one of these.
+UNANSWERED = frozenset(("hang", "drop_before", "reset_before", "drop_after", "reset_after", "late"))
 _ALIASES = {"drop": "drop_before", "reset": "reset_before", "429": "throttle", "page": "html"}
 _CODES = {400: 10009, 401: 10000, 403: 40002, 404: 40001, 409: 10030}
 _REASONS = {502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
@@ -92,15 +94,38 @@ class Faults:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._faults: list[Fault] = []
+        self._faults: dict[int, Fault] = {}
+        self._added = 0
         self._planned: dict[str, deque[Fault | None]] = {}
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> Fault:
         """Activate a fault."""
         with self._lock:
-            self._faults = [known for known in self._faults if not known.spent] + [fault]
+            self._added += 1
+            self._faults = {**self._unspent(), self._added: fault}
         return fault
+
+    def active(self) -> dict[int, Fault]:
+        """Return the faults that requests can still meet, by number. A number is never reused."""
+        with self._lock:
+            return self._unspent()
+
+    def planned(self) -> dict[str, int]:
+        """Return how many steps of each route's plan are left."""
+        with self._lock:
+            return {route: len(steps) for route, steps in self._planned.items() if steps}
+
+    def cancel(self, number: int) -> None:
+        """Cancel an active fault.
+
+        Raises:
+            ValueError: If no active fault has this number.
+        """
+        fault = self.active().get(number)
+        if fault is None:
+            raise ValueError(f"fault {number} is over or was cancelled")
+        fault.cancel()
 
     def plan(self, route: str, steps: Iterable[Fault | None]) -> None:
         """Plan the faults of the next requests to a route, one by one. Replaces an earlier plan for it."""
@@ -111,9 +136,9 @@ class Faults:
         """Cancel all faults and plans."""
         with self._lock:
             self._planned = {}
-            for fault in self._faults:
+            for fault in self._faults.values():
                 fault.cancel()
-            self._faults = []
+            self._faults = {}
 
     def met_by(self, route: str) -> Fault | None:
         """Return the fault that a request to this route meets, if any. Planned faults take precedence."""
@@ -125,7 +150,10 @@ class Faults:
             if planned is not None and not planned.spent:
                 planned.hits += 1
                 return planned
-            return next((fault for fault in self._faults if fault.meets(route, self._rng)), None)
+            return next((fault for fault in self._faults.values() if fault.meets(route, self._rng)), None)
+
+    def _unspent(self) -> dict[int, Fault]:
+        return {number: fault for number, fault in self._faults.items() if not fault.spent}
 
 
 class FaultOptions(TypedDict, total=False):

@@ -21,6 +21,9 @@ from videoapi.sandbox.switches import Switches
 
 log = logging.getLogger("videoapi.sandbox")
 
+FAULT = web.RequestKey("fault", Fault)
+"""Where a request keeps the fault that it met."""
+
 _HALF = 0.5
 _LATE = 1.0
 # How often a hanging request checks whether its client has disconnected, in seconds.
@@ -80,6 +83,10 @@ class SandboxHandler:
         """Release waiting requests and drop pending late executions."""
         if self._closing is not None:
             self._closing.set()
+        self.drop_late()
+
+    def drop_late(self) -> None:
+        """Drop pending late executions."""
         for timer in self._late:
             timer.cancel()
         self._late.clear()
@@ -102,6 +109,7 @@ class SandboxHandler:
         self, fault: Fault, request: BaseRequest, execute: Callable[[], HttpResponse]
     ) -> web.StreamResponse:
         kind = fault.kind
+        request[FAULT] = fault
         if kind == "hang":
             await self._hang(request)
             return wire.close(request)

@@ -117,6 +117,16 @@ class Ledger:
                 made.setdefault(entry.reference, []).append(entry.room_id)
         return {reference: tuple(ids) for reference, ids in made.items() if len(ids) > 1}
 
+    def entries_from(self, first: LedgerEntry | None) -> list[LedgerEntry]:
+        """Return an entry and those after it, without a copy of the earlier ones; all entries for None."""
+        return self._entries[first.seq - 1 :] if first else list(self._entries)
+
+    def clear(self) -> None:
+        """Forget all requests and entries. Connections keep their numbers."""
+        self._entries.clear()
+        self._executed.clear()
+        self._seen.clear()
+
     def connected(self) -> int:
         """Count a connection and return its number."""
         self._connections += 1

@@ -9,6 +9,7 @@ from pathlib import Path
 _SCHEMA = "CREATE TABLE IF NOT EXISTS documents (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key))"
 _PUT = "INSERT INTO documents VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value"
 _DROP = "DELETE FROM documents WHERE kind = ? AND key = ?"
+_CLEAR = "DELETE FROM documents WHERE kind <> ?"
 _LOAD = "SELECT key, value FROM documents WHERE kind = ? ORDER BY rowid"
 _START = "start"
 
@@ -77,6 +78,11 @@ class State:
         """Delete a document."""
         if self._path is not None:
             self._pending.append((_DROP, (kind, key)))
+
+    def clear(self) -> None:
+        """Delete all documents except the count of starts, which keeps ids from repeating."""
+        if self._path is not None:
+            self._pending.append((_CLEAR, (_START,)))
 
     def commit(self) -> None:
         """Write the changes since the last commit, all or none."""

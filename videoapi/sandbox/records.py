@@ -5,6 +5,8 @@ from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from heapq import nlargest
+from itertools import chain
 from math import gcd
 from operator import attrgetter
 from typing import Generic, TypeVar
@@ -42,7 +44,7 @@ class RecordQuery:
 
 
 class Records:
-    """The calls and archives of a sandbox, with counts for tests to compare with.
+    """The calls and archives of a sandbox, with counts for tests to compare with. `changes` counts changes.
 
     Args:
         generated: The generated history.
@@ -50,6 +52,7 @@ class Records:
 
     def __init__(self, generated: Generated) -> None:
         self._generated = generated
+        self.changes = 0
         self._rows: list[CallRow] = []
         self._items: list[ArchiveRow] = []
 
@@ -100,6 +103,7 @@ class Records:
         files: bool,
     ) -> None:
         """Add a session that has ended."""
+        self.changes += 1
         name, shown = dump(details["name"]).decode(), dump(details).decode()
         for place, call in enumerate(calls):
             row = CallRow(
@@ -123,6 +127,29 @@ class Records:
             at = max(milliseconds(call.end) for call in calls)
             item = ArchiveRow(at, conf_num, room_id, ids[-1], min(len(calls), 4) if files else 0)
             insort(self._items, item, key=_AT)
+
+    def latest_calls(self, at_most: int) -> list[CallRow]:
+        """Return the newest call records, newest first."""
+        generated = self._generated
+        made = chain.from_iterable(map(generated.rows, generated.sessions[-at_most:]))
+        return nlargest(at_most, chain(self._rows[-at_most:], made), key=_AT)
+
+    def latest_archives(self, at_most: int) -> list[ArchiveRow]:
+        """Return the newest archive items, newest first."""
+        generated = self._generated
+        made = chain.from_iterable(map(generated.items, generated.recorded(generated.sessions)[-at_most:]))
+        return nlargest(at_most, chain(self._items[-at_most:], made), key=_AT)
+
+    def totals(self) -> tuple[int, int]:
+        """Return how many call records and archive items there are."""
+        generated = self._generated
+        return generated.calls + len(self._rows), len(generated.recorded(generated.sessions)) + len(self._items)
+
+    def clear(self) -> None:
+        """Forget the simulated sessions; the generated history stays."""
+        self.changes += 1
+        self._rows.clear()
+        self._items.clear()
 
     def item(self, conf_num: str) -> ArchiveRow | None:
         """Return the archive of a session, if it has one."""

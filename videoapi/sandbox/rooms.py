@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -77,6 +78,17 @@ class RoomTable:
         """Return every room that was put and not removed since."""
         return list(self._rooms.values())
 
+    def latest(self, at_most: int) -> list[StoredRoom]:
+        """Return rooms, newest first: those that were put, then generated ones."""
+        rooms = list(islice(reversed(self._rooms.values()), at_most))
+        # Of generated rooms only the last few are looked at, because all of them may have been deleted.
+        for place in reversed(range(self._generated.rooms)[-at_most:]):
+            room_id = self._generated.room_id(place)
+            room = None if room_id in self._rooms else self.get(room_id)
+            if room is not None:
+                rooms.append(room)
+        return rooms[:at_most]
+
     def put(self, room: StoredRoom) -> None:
         """Store a new or changed room."""
         self._rooms[room.room_id] = room
@@ -89,6 +101,12 @@ class RoomTable:
         if self._generated.room(room_id) is not None:
             self._removed.add(room_id)
             self._state.put(_REMOVED, room_id, None)
+
+    def clear(self) -> None:
+        """Forget everything that was put, removed or added; the generated rooms are as at first."""
+        self._rooms.clear()
+        self._removed.clear()
+        self._foreign.clear()
 
     def foreign(self) -> Iterator[bytes]:
         """Yield the foreign items that follow the rooms in the list, as given."""

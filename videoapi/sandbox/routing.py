@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from urllib.parse import unquote
 
 import attrs
@@ -85,6 +86,7 @@ def match(method: str, path: str) -> RouteMatch:
     return _no_path()
 
 
+@lru_cache(maxsize=256)
 def selected(pattern: str) -> frozenset[str]:
     """Return the names of the routes that match a fault's `route`.
 

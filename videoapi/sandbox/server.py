@@ -1,6 +1,7 @@
 """The sandbox: the service on a local socket, with its switches, faults and ledger."""
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import random
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -33,6 +34,9 @@ from videoapi.sandbox.store import Store
 from videoapi.sandbox.switches import Switches
 from videoapi.sandbox.threads import in_thread
 from videoapi.sandbox.webhook_sender import WebhookDelivery, WebhookSender, WebhookTarget
+
+if TYPE_CHECKING:
+    from videoapi.sandbox.console import Console
 
 T = TypeVar("T")
 
@@ -62,6 +66,8 @@ class Sandbox:
             resumes from it. Tokens, sessions, call records, faults and switches are not stored.
         webhook_url: Where to post a notification of each session that has ended, and of its files.
         webhook_auth: The user and password to send with them, if the receiver demands any.
+        console: Serve the console at `/`, a page that shows what the sandbox receives and holds. Without it, `/` is a
+            path that the service does not have. It needs a loopback address.
         switches: Switches by name, such as `status_mode="legacy200"`.
 
     Raises:
@@ -91,10 +97,13 @@ class Sandbox:
         state: str | os.PathLike[str] | None = None,
         webhook_url: str | None = None,
         webhook_auth: tuple[str, str] | None = None,
+        console: bool = False,
         **switches: Any,
     ) -> None:
         if not allow_remote and not _loopback(host):
             raise ValueError(f"{host} can be reached from other machines; allow_remote=True if that is meant")
+        if console and not _loopback(host):
+            raise ValueError(f"{host} can be reached from other machines; the console needs a loopback address")
         self.app_key = app_key or _word(36)
         self.recording_auth = (recording_user or "recordings", recording_password or _word(16))
         self.switches = Switches.of(switches)
@@ -141,6 +150,7 @@ class Sandbox:
             switches=self.switches,
             state=self._state,
         )
+        self._console = self._with_console(clock) if console else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: web.Server | None = None
 
@@ -153,6 +163,11 @@ class Sandbox:
     def base_url(self) -> str:
         """The base URL of the current API version, for a client."""
         return f"{self._origin()}/video/v2"
+
+    @property
+    def console_url(self) -> str | None:
+        """The address of the console; None without `console=True`."""
+        return f"{self._origin()}/" if self._console else None
 
     @property
     def ca_file(self) -> str | None:
@@ -195,7 +210,8 @@ class Sandbox:
             raise RuntimeError("the sandbox runs already")
         self._loop = asyncio.get_running_loop()
         self._exchange.open()
-        self._server = web.Server(self._exchange.handle, access_log=None)
+        handle = self._console.handle if self._console else self._exchange.handle
+        self._server = web.Server(handle, access_log=None)
         try:
             self._state.open()
             await self._listener.open(self._connected)
@@ -212,6 +228,8 @@ class Sandbox:
         if server is None:
             return
         self._exchange.close()
+        if self._console is not None:
+            self._console.close()
         self._listener.close()
         await self._webhooks.aclose()
         # Close idle connections first, so that the shutdown waits only for pending responses.
@@ -272,7 +290,9 @@ class Sandbox:
             fault.hits, fault.times = 1, 1
             self._step(lambda: self._listener.refuse(fault.seconds or 1.0))
             return fault
-        return self._faults.add(fault)
+        self._faults.add(fault)
+        self._changed()
+        return fault
 
     def plan(self, steps: Iterable[FaultStep], route: str = "rooms.create") -> list[Fault | None]:
         """Plan which fault each of the next requests to a route meets, in order of arrival.
@@ -293,6 +313,7 @@ class Sandbox:
             raise ValueError(f"a plan is for one route, and {route!r} means several")
         faults = [planned(name, step) for step in steps]
         self._faults.plan(name, faults)
+        self._changed()
         return faults
 
     def add_room(self, item: bytes) -> None:
@@ -306,6 +327,23 @@ class Sandbox:
     def clear_faults(self) -> None:
         """Cancel every fault and every plan."""
         self._faults.clear()
+        self._changed()
+
+    def clear(self) -> None:
+        """Forget everything since the start: rooms, tokens, sessions, their records, the ledger, faults and plans.
+
+        Generated rooms and history are as at the start. Switches stay, connections keep their numbers, and ids do not
+        repeat. Pending late executions are dropped.
+        """
+
+        def clear() -> None:
+            self._exchange.drop_late()
+            self._faults.clear()
+            self._store.clear()
+            if self._console is not None:
+                self._console.clear()
+
+        self._step(clear)
 
     def join(self, token: str) -> str:
         """Add a token's user to its room; return the session's `conf_num`.
@@ -400,6 +438,8 @@ class Sandbox:
         def taken() -> T:
             done = step()
             self._state.commit()
+            if self._console is not None:
+                self._console.touch()
             return done
 
         try:
@@ -413,6 +453,25 @@ class Sandbox:
             return taken()
 
         return asyncio.run_coroutine_threadsafe(there(), loop).result()
+
+    def _changed(self) -> None:
+        if self._console is not None and self._loop is not None:
+            # The loop may have been closed since.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._console.touch)
+
+    def _with_console(self, clock: Callable[[], datetime]) -> "Console":
+        from videoapi.sandbox.console import Console
+
+        return Console(
+            self,
+            handle=self._exchange.handle,
+            origin=self._origin,
+            store=self._store,
+            faults=self._faults,
+            clock=clock,
+            commit=self._state.commit,
+        )
 
     def _connected(self) -> asyncio.Protocol:
         assert self._server is not None

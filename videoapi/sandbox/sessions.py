@@ -39,6 +39,10 @@ class Sessions:
         """Return whether a session is running in a room."""
         return room_id in self._running
 
+    def running(self) -> tuple[Session, ...]:
+        """Return the running sessions, in the order in which they started."""
+        return tuple(self._running.values())
+
     def inside(self, room_id: str) -> tuple[User, ...]:
         """Return the users in a room."""
         session = self._running.get(room_id)
@@ -51,6 +55,23 @@ class Sessions:
             session = self._running[user.room_id] = Session(user.room_id, new_id())
         session.inside[token_id] = user
         return session.conf_num
+
+    def end(self, room_id: str, now: datetime) -> Session:
+        """Remove all users from a room, and return the session that this ended.
+
+        Raises:
+            ValueError: If no session is running in the room.
+        """
+        session = self._running.get(room_id)
+        if session is None:
+            raise ValueError(f"no session is running in room {room_id}")
+        for token_id in tuple(session.inside):
+            self.leave(token_id, now)
+        return session
+
+    def clear(self) -> None:
+        """Forget all sessions, without a record."""
+        self._running.clear()
 
     def leave(self, token_id: str, now: datetime) -> Session | None:
         """Remove a user; return the session if this ended it.

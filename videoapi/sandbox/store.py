@@ -1,6 +1,7 @@
 """The service's rooms, tokens and sessions, and the operations on them."""
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -14,11 +15,13 @@ from videoapi.sandbox.persistence import State
 from videoapi.sandbox.records import Records, UserConnection
 from videoapi.sandbox.responses import Refusal
 from videoapi.sandbox.rooms import RoomTable, StoredRoom
-from videoapi.sandbox.sessions import Sessions, User
+from videoapi.sandbox.sessions import Session, Sessions, User
 from videoapi.sandbox.settings import Json
 from videoapi.sandbox.switches import Switches
 
 TOKEN_LIFE = timedelta(minutes=15)
+# How many tokens are kept to be shown, used or not.
+_SHOWN = 100
 
 
 class Store:
@@ -60,7 +63,9 @@ class Store:
         self._machine = f"{(dice.getrandbits(40) + state.starts) % 2**40:010x}"
         self._counter = dice.getrandbits(23)
         self.rooms = RoomTable(generated, state)
+        self._state = state
         self._issued: dict[str, User] = {}
+        self._latest: deque[tuple[str, User]] = deque(maxlen=_SHOWN)
 
     def new_id(self) -> str:
         """Return a new id in the service's format: time, machine, counter."""
@@ -141,6 +146,7 @@ class Store:
         token_id = self.new_id()
         user = User(room_id, str(body["name"]), str(body["user_ref"]), role, now)
         self._issued[token_id] = user
+        self._latest.append((token_id, user))
         self.ledger.wrote("tokens.create", now, room_id, name=user.name, owner_ref=user.user_ref)
         return tokens.write(token_id, self.meta(room), host=self._host())
 
@@ -174,11 +180,65 @@ class Store:
         now = self._clock()
         ended = self.sessions.leave(tokens.read(text), now)
         if ended is not None:
-            # The room may be over by now, but it exists until its last user has left.
-            room = self.rooms.made(ended.room_id)
-            room.first_end = room.first_end or now
-            self.rooms.put(room)
-            self._record(room, ended.conf_num, ended.calls, recorded=None, files=True)
+            self._ended(ended, now, recorded=None)
+
+    def start_session(self, room_id: str, users: int) -> str:
+        """Start a session with simulated users, who need no tokens.
+
+        Returns:
+            The session's `conf_num`.
+
+        Raises:
+            ValueError: If the room does not exist, or a session is running in it.
+        """
+        room = self._stored(room_id)
+        if self.sessions.active(room_id):
+            raise ValueError(f"a session is already running in room {room_id}")
+        now = self._clock()
+        room.first_start = room.first_start or now
+        room.controller = room.controller or self.new_id()
+        self.rooms.put(room)
+        conf_num = ""
+        for place in range(users):
+            user = User(room_id, f"User {place}", f"user-{place}", "participant" if place else "moderator", now)
+            conf_num = self.sessions.enter(self.new_id(), user, self.new_id)
+        return conf_num
+
+    def end_session(self, room_id: str, recorded: bool | None = None) -> str:
+        """End a room's session, and record its calls.
+
+        Returns:
+            The session's `conf_num`.
+
+        Raises:
+            ValueError: If no session is running in the room.
+        """
+        now = self._clock()
+        session = self.sessions.end(room_id, now)
+        self._ended(session, now, recorded=recorded)
+        return session.conf_num
+
+    def latest_rooms(self, at_most: int) -> list[StoredRoom]:
+        """Return the newest rooms that exist, newest first."""
+        return [room for room in self.rooms.latest(at_most) if not self._gone(room)]
+
+    def latest_tokens(self) -> Iterator[tuple[str, User, str]]:
+        """Yield the newest tokens, newest first: id, user, and `unused`, `in session` or `spent`."""
+        inside = {token_id for session in self.sessions.running() for token_id in session.inside}
+        oldest = self._clock() - TOKEN_LIFE
+        for token_id, user in reversed(self._latest):
+            unused = token_id in self._issued and user.since >= oldest
+            yield token_id, user, "unused" if unused else "in session" if token_id in inside else "spent"
+
+    def clear(self) -> None:
+        """Forget rooms, tokens, sessions, their records and the ledger. What is generated is as at first."""
+        self.sessions.clear()
+        self._issued.clear()
+        self._latest.clear()
+        self.rooms.clear()
+        self.records.clear()
+        self.ledger.clear()
+        self._state.clear()
 
     def conference(
         self,
@@ -239,6 +299,13 @@ class Store:
             room.room_id, conf_num, calls, details=self.meta(room), ids=ids, recorded=recorded, files=files
         )
         self._ended(room.room_id, conf_num)
+
+    def _ended(self, session: Session, now: datetime, *, recorded: bool | None) -> None:
+        # The room may be over by now, but it exists until its last user has left.
+        room = self.rooms.made(session.room_id)
+        room.first_end = room.first_end or now
+        self.rooms.put(room)
+        self._record(room, session.conf_num, session.calls, recorded=recorded, files=True)
 
     def _taken(self, room_id: str, role: str) -> int:
         taken = sum(user.role == role for user in self.sessions.inside(room_id))

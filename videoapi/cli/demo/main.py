@@ -64,11 +64,13 @@ async def _run(
         clock=lambda: min(datetime.now(UTC), midnight),
         webhook_url=webhook_url,
         webhook_auth=auth,
+        console=True,
     )
     print_status(f"Seed {sizes.seed}. The sandbox injects faults; the client survives all of them.", quiet=quiet)
     attempts: Counter[str] = Counter()
     with _folder(keep) as folder:
         async with _beside(sandbox), _client(sandbox, attempts) as client:
+            print_status(f"Watch it at {sandbox.console_url} while it runs.", quiet=quiet)
             faults = script(sandbox, sizes.rooms)
             job = DemoRun(client, sandbox, folder, quiet=quiet)
             received = DemoWebhooks(hooks, sandbox)
