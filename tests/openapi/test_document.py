@@ -163,10 +163,7 @@ def examples(part: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         return
     if "schema" in part:
         for example in part.get("examples", {}).values():
-            yield (
-                f"{path}/schema",
-                DOCUMENT.at(example["$ref"].removeprefix("#"))[1]["value"] if "$ref" in example else example["value"],
-            )
+            yield f"{path}/schema", DOCUMENT.followed("", example)[1]["value"]
         if "example" in part:
             yield f"{path}/schema", part["example"]
     elif isinstance(part.get("examples"), list):

@@ -12,6 +12,7 @@ import attrs
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
+
 from support.openapi_json import source
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
@@ -68,10 +69,11 @@ class OpenAPIDocument:
         part: Any = self.document
         place = ""
         for step in pointer.removeprefix("/").split("/"):
-            place, part = self._followed(f"{place}/{step}", part[step.replace("~1", "/").replace("~0", "~")])
+            place, part = self.followed(f"{place}/{step}", part[step.replace("~1", "/").replace("~0", "~")])
         return place, part
 
-    def _followed(self, place: str, part: Any) -> tuple[str, Any]:
+    def followed(self, place: str, part: Any) -> tuple[str, Any]:
+        """Return a part and its place, after its reference was followed if it is one."""
         # A schema may have keywords next to its reference, so that only other parts are followed.
         if isinstance(part, dict) and "$ref" in part and "/schemas/" not in part["$ref"]:
             return self.at(part["$ref"].removeprefix("#"))
@@ -106,7 +108,7 @@ class OpenAPIDocument:
         declared = {}
         for number in range(len(self.document["paths"][operation.template].get("parameters", ()))):
             _, shared = self.at(f"{item}/parameters")
-            place, parameter = self._followed(f"{item}/parameters/{number}", shared[number])
+            place, parameter = self.followed(f"{item}/parameters/{number}", shared[number])
             declared[parameter["name"]] = f"{place}/schema"
         if declared.keys() != values.keys():
             yield f"declares {sorted(declared)}"
