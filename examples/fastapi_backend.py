@@ -6,17 +6,21 @@ Run: VIDEOAPI_APP_ID=… VIDEOAPI_APP_KEY=… uvicorn fastapi_backend:app
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import ceil
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from videoapi import NotFound, RoomSettings, TokenDenied, VideoAPIError, VideoClient
+from videoapi import RoomSettings, VideoAPIError, VideoClient, errors
+
+STATUSES = {errors.NotFound: 404, errors.Conflict: 409, errors.TokenDenied: 409, errors.ValidationError: 422}
+STATUSES |= {errors.RateLimited: 503, errors.CreateOutcomeUnknown: 504}
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with VideoClient(timeout=10) as video:  # one client, and one pool, for the life of the application
+    async with VideoClient(timeout=10) as video:  # one client, and one pool, for the life of the process
         app.state.video = video
         yield
 
@@ -45,8 +49,7 @@ async def join(room_id: str, name: str, video: Video) -> dict[str, str]:
 
 @app.exception_handler(VideoAPIError)
 async def explain(request: Request, error: VideoAPIError) -> JSONResponse:
-    if isinstance(error, NotFound):
-        return JSONResponse({"error": "no such meeting"}, 404)
-    if isinstance(error, TokenDenied):
-        return JSONResponse({"error": "no place", "reason": error.reason}, 409)
-    return JSONResponse({"error": "video is not available"}, 503 if error.retryable else 502)
+    status = STATUSES.get(type(error), 503 if error.retryable else 502)
+    headers = {"Retry-After": str(ceil(error.retry_after or 5))} if status == 503 else {}
+    facts = {"error": type(error).__name__, "reason": getattr(error, "reason", None), "reference": error.reference}
+    return JSONResponse(facts, status, headers)

@@ -145,3 +145,9 @@ def test_contributing_page_has_at_most_50_lines() -> None:
 def test_web_backends_guide_quotes_the_examples(example: str) -> None:
     code = (ROOT / "examples" / example).read_text(encoding="utf-8").split('"""\n', 2)[1].strip()
     assert code in text("howto/web-backends.md")
+
+
+def test_web_backends_guide_quotes_the_lifespan_of_django() -> None:
+    code = (ROOT / "examples" / "django_backend.py").read_text(encoding="utf-8")
+    (function,) = (part for part in code.split("\n\n\n") if part.startswith("async def application"))
+    assert function in text("howto/web-backends.md")
