@@ -18,6 +18,7 @@ BACKENDS = {
     "fastapi_backend.py": (*UVICORN, "fastapi_backend:app"),
     "django_backend.py": (*UVICORN, "django_backend:application"),
     "aiohttp_backend.py": ("-m", "aiohttp_backend"),
+    "flask_backend.py": ("-m", "flask_backend"),
 }
 UNKNOWN = "0" * 24
 

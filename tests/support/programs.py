@@ -21,12 +21,12 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ENDED = (0, -signal.SIGTERM)
 
 
-def environment(sandbox: Sandbox) -> dict[str, str]:
-    """Return the environment of a program that uses the sandbox."""
+def environment(sandbox: Sandbox, *modules: Path) -> dict[str, str]:
+    """Return the environment of a program that uses the sandbox, and finds modules in more folders."""
+    folders = (*map(str, (*modules, EXAMPLES, EXAMPLES.parent)), os.environ.get("PYTHONPATH", ""))
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("VIDEOAPI_")},
-        "PYTHONPATH": os.pathsep.join((str(EXAMPLES), str(EXAMPLES.parent), os.environ.get("PYTHONPATH", ""))),
-        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": os.pathsep.join(folders),
         "VIDEOAPI_APP_ID": sandbox.app_id,
         "VIDEOAPI_APP_KEY": sandbox.app_key,
         "VIDEOAPI_BASE_URL": sandbox.base_url,
@@ -74,7 +74,7 @@ def running(sandbox: Sandbox, folder: Path, command: tuple[str, ...], variables:
         process = subprocess.Popen(
             [sys.executable, "-X", "dev", *command],
             cwd=folder,
-            env=environment(sandbox) | variables,
+            env=environment(sandbox, folder) | variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
