@@ -25,7 +25,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-def video_of(request: Request) -> VideoClient:
+async def video_of(request: Request) -> VideoClient:
     client: VideoClient = request.app.state.video
     return client
 

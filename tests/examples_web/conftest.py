@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.programs import Program, free_port, running
+from support.programs import Backend, Program, free_port, running
 
 from videoapi.sandbox import Sandbox
 
@@ -32,20 +32,20 @@ def start(sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Program]]:
 
 
 @pytest.fixture
-def serve(start: Callable[..., Program]) -> Iterator[Callable[..., httpx.Client]]:
-    """Return a function that starts a web backend, and returns a browser of it."""
+def serve(start: Callable[..., Program]) -> Iterator[Callable[..., Backend]]:
+    """Return a function that starts a web backend, and waits until it accepts connections."""
     with ExitStack() as stack:
 
-        def begin(*command: str) -> httpx.Client:
+        def begin(*command: str) -> Backend:
             port = free_port()
             program = start(*(part.format(port=port) for part in command), PORT=str(port))
-            browser = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30))
 
-            def answers() -> bool:
+            def accepts() -> bool:
                 with socket.socket() as probe:
                     return probe.connect_ex(("127.0.0.1", port)) == 0
 
-            program.wait_for(answers)
-            return browser
+            program.wait_for(accepts)
+            browser = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30))
+            return Backend(program, browser)
 
         yield begin

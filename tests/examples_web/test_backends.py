@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from support.programs import Backend
 
 from videoapi.sandbox import Sandbox
 
@@ -26,8 +27,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(params=BACKENDS.values(), ids=BACKENDS)
-def browser(request: pytest.FixtureRequest, serve: Callable[..., httpx.Client]) -> httpx.Client:
-    return serve(*request.param)
+def browser(request: pytest.FixtureRequest, serve: Callable[..., Backend]) -> httpx.Client:
+    return serve(*request.param).browser
 
 
 def join(browser: httpx.Client, room_id: str, name: str = "Ann") -> httpx.Response:

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
+import httpx
 
 from videoapi.sandbox import Sandbox
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+WEBHOOK_AUTH = ("service", "made-up-password")
 # A server that was asked to end may end by the signal itself, once it has closed everything.
 ENDED = (0, -signal.SIGTERM)
 
@@ -30,8 +32,8 @@ def environment(sandbox: Sandbox, *modules: Path) -> dict[str, str]:
         "VIDEOAPI_APP_ID": sandbox.app_id,
         "VIDEOAPI_APP_KEY": sandbox.app_key,
         "VIDEOAPI_BASE_URL": sandbox.base_url,
-        "VIDEOAPI_WEBHOOK_USER": "service",
-        "VIDEOAPI_WEBHOOK_PASSWORD": "made-up-password",
+        "VIDEOAPI_WEBHOOK_USER": WEBHOOK_AUTH[0],
+        "VIDEOAPI_WEBHOOK_PASSWORD": WEBHOOK_AUTH[1],
         "DJANGO_SECRET_KEY": "made-up-secret-key",
     }
 
@@ -67,6 +69,14 @@ class Program:
         return self.process.wait(30)
 
 
+@attrs.frozen
+class Backend:
+    """A running web backend, and a browser of it."""
+
+    program: Program
+    browser: httpx.Client
+
+
 @contextmanager
 def running(sandbox: Sandbox, folder: Path, command: tuple[str, ...], variables: dict[str, str]) -> Iterator[Program]:
     log = folder / "output.txt"
@@ -90,5 +100,5 @@ def running(sandbox: Sandbox, folder: Path, command: tuple[str, ...], variables:
     assert code in ENDED, program.output
     assert "Traceback" not in program.output, program.output
     assert "Warning" not in program.output, program.output
-    for secret in (sandbox.app_key, "made-up-password", "made-up-secret-key"):
+    for secret in (sandbox.app_key, WEBHOOK_AUTH[1], "made-up-secret-key"):
         assert secret not in program.output
