@@ -5,12 +5,13 @@ The process must end on SIGTERM, write no traceback and keep the secrets to itse
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from support.programs import Backend
+from support.programs import ENDED, WEBHOOK_AUTH, Backend
 
 from videoapi.sandbox import Sandbox
 
@@ -72,3 +73,19 @@ def test_backend_serves_rooms_and_tokens_and_maps_errors(browser: httpx.Client, 
     assert refusals["full"].json()["reason"] == "full"
     assert refusals["lost"].json()["reference"] == sandbox.ledger.created[1].reference
     assert 20 <= int(refusals["throttled"].headers["Retry-After"]) <= 30
+
+
+def test_fastapi_backend_receives_webhooks_and_reads_the_records(
+    sandbox: Sandbox, serve: Callable[..., Backend]
+) -> None:
+    backend = serve(*BACKENDS["fastapi_backend.py"])
+    room_id = backend.browser.post("/meetings").json()["room_id"]
+    conf_num = sandbox.conference(room_id, users=3)
+    event = {"type": "roomdrop", "trans_date": "1769853600", "app_id": sandbox.app_id, "room_id": room_id}
+    body = json.dumps({**event, "conf_num": conf_num})
+    # The content type is not that of JSON.
+    sent = [backend.browser.post("/hooks/", content=body, auth=auth) for auth in (None, WEBHOOK_AUTH, WEBHOOK_AUTH)]
+    assert [reply.status_code for reply in sent] == [401, 200, 200]
+    # What was accepted is handled before the process ends, and a repeated delivery once.
+    assert backend.program.stop() in ENDED
+    assert backend.program.output.count(f"{conf_num} has ended: 3 users") == 1
