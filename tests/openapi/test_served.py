@@ -48,6 +48,13 @@ async def test_document_names_https_if_the_sandbox_serves_it() -> None:
         assert sandbox.base_url.startswith("https://")
 
 
+async def test_servers_are_relative_if_the_sandbox_listens_on_every_address() -> None:
+    async with Sandbox(host="0.0.0.0", allow_remote=True) as sandbox:
+        _, document = await fetched(sandbox)
+        assert [server["url"] for server in document["servers"]] == ["/video/v2", "/video/v1", "/v1", "/v2"]
+        assert not list(OpenAPIV31SpecValidator(document).iter_errors())
+
+
 async def test_document_contains_no_credentials() -> None:
     async with Sandbox() as sandbox:
         _, document = await fetched(sandbox)

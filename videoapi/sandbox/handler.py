@@ -87,7 +87,8 @@ class SandboxHandler:
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Handle one request."""
         if openapi.is_request_for_document(request.method, request.rel_url.raw_path):
-            return await self._send(request, openapi.document_response(self._listener.origin))
+            origin = "" if self._listener.is_on_every_address else self._listener.origin
+            return await self._send(request, openapi.document_response(origin))
         call = match(request.method, request.rel_url.raw_path)
         self._ledger.saw(call.route)
         body = await request.content.read() if request.can_read_body else b""

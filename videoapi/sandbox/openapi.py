@@ -20,7 +20,8 @@ def document_response(origin: str) -> HttpResponse:
     """Return the document, with the servers replaced by `origin` and each prefix of the service.
 
     Args:
-        origin: The scheme, host and port of the sandbox.
+        origin: The scheme, host and port of the sandbox; empty if it has several, so that the URLs are relative to
+            that of the document.
     """
     servers = [{"url": f"{origin}{prefix}", "description": "This sandbox."} for prefix in _PREFIXES]
     return HttpResponse(dump({**_document(), "servers": servers}))
