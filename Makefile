@@ -4,7 +4,7 @@ VENV ?= .venv
 WORKERS ?= 6
 PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
 
-.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix lint layout demo bench bench-create clean
+.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix lint layout openapi demo bench bench-create clean
 
 # The complete suite on one interpreter, without the scale tests.
 test: $(VENV)/ready
@@ -14,12 +14,12 @@ test: $(VENV)/ready
 test-fast: $(VENV)/ready
 	$(PYTEST) -m "not scale and not slow" --ignore tests/faults --ignore tests/docs $(ARGS)
 
-# The fast part again, with the lowest versions of the dependencies that pyproject.toml allows: no data frames, no
-# browser.
+# The fast part again, with the lowest versions of the dependencies that pyproject.toml allows, no data frames
+# and none of the group `integrations`.
 test-lowest: .venv-lowest/ready
 	.venv-lowest/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q \
 	  -m "not scale and not slow" --ignore tests/faults --ignore tests/docs --ignore tests/frames \
-	  --ignore tests/browser $(ARGS)
+	  --ignore tests/browser --ignore tests/openapi --ignore tests/examples_web --ignore tests/integrations $(ARGS)
 
 # The scale tests: 10,000 rooms, 300 MB bodies, jobs that are killed repeatedly.
 test-scale: $(VENV)/ready
@@ -43,6 +43,10 @@ lint: $(VENV)/ready
 # Each package with its purpose, size and imports; ROOT is another checkout to look at.
 layout: $(VENV)/ready
 	$(VENV)/bin/python tests/support/layout.py $(ROOT)
+
+# The JSON form of docs/openapi.yaml, which the sandbox serves at /openapi.json.
+openapi: $(VENV)/ready
+	$(VENV)/bin/python tests/support/openapi_json.py
 
 # A thousand rooms, their tokens, a month of call records, and recordings, against the sandbox.
 demo: .demo/ready

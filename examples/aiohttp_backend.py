@@ -4,20 +4,22 @@ For servers only: the APP_KEY stays in this process, and the browser only receiv
 Run: VIDEOAPI_APP_ID=… VIDEOAPI_APP_KEY=… python aiohttp_backend.py
 """
 
+import os
 from collections.abc import AsyncIterator
+from math import ceil
 
-from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp import typedefs, web
 
-from videoapi import NotFound, RoomSettings, TokenDenied, VideoAPIError, VideoClient
+from videoapi import RoomSettings, VideoAPIError, VideoClient, errors
 
 VIDEO = web.AppKey("video", VideoClient)
+STATUSES = {errors.NotFound: 404, errors.Conflict: 409, errors.TokenDenied: 409, errors.ValidationError: 422}
+STATUSES |= {errors.RateLimited: 503, errors.CreateOutcomeUnknown: 504}
 routes = web.RouteTableDef()
 
 
 async def keep_client(app: web.Application) -> AsyncIterator[None]:
-    async with VideoClient(timeout=10) as video:  # one client, and one pool, for the life of the application
-        app[VIDEO] = video
+    async with VideoClient(timeout=10) as app[VIDEO]:  # one client, and one pool, for the life of the process
         yield
 
 
@@ -36,15 +38,14 @@ async def join(request: web.Request) -> web.Response:
 
 
 @web.middleware
-async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def explain(request: web.Request, handler: typedefs.Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except NotFound:
-        return web.json_response({"error": "no such meeting"}, status=404)
-    except TokenDenied as error:
-        return web.json_response({"error": "no place", "reason": error.reason}, status=409)
     except VideoAPIError as error:
-        return web.json_response({"error": "video is not available"}, status=503 if error.retryable else 502)
+        status = STATUSES.get(type(error), 503 if error.retryable else 502)
+        headers = {"Retry-After": str(ceil(error.retry_after or 5))} if status == 503 else {}
+        facts = {"error": type(error).__name__, "reason": getattr(error, "reason", None), "reference": error.reference}
+        return web.json_response(facts, status=status, headers=headers)
 
 
 def application() -> web.Application:
@@ -55,4 +56,4 @@ def application() -> web.Application:
 
 
 if __name__ == "__main__":
-    web.run_app(application(), port=8000)
+    web.run_app(application(), port=int(os.environ.get("PORT", "8000")))

@@ -146,3 +146,18 @@ def test_contributing_page_has_at_most_50_lines() -> None:
 def test_web_backends_guide_quotes_the_examples(example: str) -> None:
     code = (ROOT / "examples" / example).read_text(encoding="utf-8").split('"""\n', 2)[1].strip()
     assert code in text("howto/web-backends.md")
+
+
+@pytest.mark.parametrize(
+    ("example", "start"),
+    [
+        ("django_backend.py", "async def application"),
+        ("flask_backend.py", "def video"),
+        ("celery_tasks.py", "@worker_process_init.connect"),
+        ("celery_tasks.py", "@app.task"),
+    ],
+)
+def test_web_backends_guide_quotes_functions_of_the_examples(example: str, start: str) -> None:
+    code = (ROOT / "examples" / example).read_text(encoding="utf-8")
+    (function,) = (part for part in code.split("\n\n\n") if part.startswith(start))
+    assert function.strip() in text("howto/web-backends.md")

@@ -33,6 +33,10 @@ async def test_period_returns_every_call_once_in_chronological_order(past):
         assert len({row[key] for row in rows}) == 1200
 
 
+async def test_period_may_end_on_the_last_day_of_all(past):
+    assert len(await cdr(past, "period/0001-01-01/9999-12-31")) == 1200
+
+
 async def test_a_record_has_the_documented_keys_and_types(past):
     row = (await cdr(past, f"period/{TODAY}/{TODAY}"))[0]
     documented = "trans_date conf_num sip call_num call_log_id parent_partner_id room user sigserver"
@@ -96,6 +100,8 @@ async def test_records_of_a_day_do_not_depend_on_the_period(past):
     [
         "period/2020-01-01/2020-12-31",
         "period/2026-03-20/2026-03-10",
+        "period/0001-01-01/0001-01-01",
+        "period/9999-12-31/9999-12-31",
         "room/unknown",
         "conf/nothing",
         "room-period/unknown/2026-03-01/2026-03-31",

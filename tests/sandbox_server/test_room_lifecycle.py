@@ -70,3 +70,18 @@ async def test_single_adhoc_rule_ignores_the_duration(serve, clock):
     clock.move(minutes=1)
     rooms = (await bare("GET", "/rooms")).json["rooms"]
     assert rooms == []
+
+
+async def test_duration_without_limit_never_ends_a_room(bare, clock):
+    forever = 10**14
+    room_id = await bare.room(settings={"adhoc": True, "duration": forever})
+    token = await bare.enter(room_id)
+    bare.sandbox.leave(token)
+    assert (await bare("GET", f"/rooms/{room_id}")).status == 200
+    assert (await bare("GET", "/rooms")).status == 200
+    scheduled = await bare.room(
+        settings={"scheduled": True, "scheduled_time": "9999-12-31 23:59:59", "duration": str(forever)}
+    )
+    assert (await bare.token(scheduled)).code == 10113
+    clock.move(days=3000)
+    assert (await bare.token(room_id)).code == 0

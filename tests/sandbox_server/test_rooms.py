@@ -173,9 +173,13 @@ async def test_video_setting_is_dropped(bare):
     assert "video" not in (await bare("POST", "/rooms", body)).json["room"]["settings"]
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"{", b"\xff"])
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{", b"\xff", b'{"name":"n","owner_ref":NaN}'])
 async def test_body_that_is_not_an_object_counts_as_empty(bare, raw):
     assert (await bare("POST", "/rooms", data=raw)).code == 10002
+
+
+async def test_number_without_a_value_is_no_reference(bare):
+    assert (await bare("POST", "/rooms", data=b'{"name":"n","owner_ref":1e999}')).code == 10010
 
 
 @pytest.mark.parametrize("prefix", ["/video/v2", "/video/v1", "/v1", "/v2"])

@@ -207,10 +207,14 @@ _WRITES = frozenset(("rooms.create", "rooms.update", "rooms.delete", "tokens.cre
 def _object(body: bytes) -> Json:
     # A body that is not a JSON object counts as an empty one.
     try:
-        value = json.loads(body) if body else {}
+        value = json.loads(body, parse_constant=_no_json) if body else {}
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _user(user: User) -> Json:

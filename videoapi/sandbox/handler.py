@@ -8,7 +8,7 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from videoapi.sandbox import faults, wire
+from videoapi.sandbox import faults, openapi, wire
 from videoapi.sandbox.app import Service
 from videoapi.sandbox.faults import Fault, Faults
 from videoapi.sandbox.files import Files
@@ -93,6 +93,9 @@ class SandboxHandler:
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Handle one request."""
+        if openapi.is_request_for_document(request.method, request.rel_url.raw_path):
+            origin = "" if self._listener.is_on_every_address else self._listener.origin
+            return await self._send(request, openapi.document_response(origin))
         call = match(request.method, request.rel_url.raw_path)
         self._ledger.saw(call.route)
         body = await request.content.read() if request.can_read_body else b""

@@ -41,6 +41,11 @@ class SocketListener:
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
 
     @property
+    def is_on_every_address(self) -> bool:
+        """Whether the listener accepts connections on all addresses of this machine, so that `host` is none of them."""
+        return self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+    @property
     def ca_file(self) -> str | None:
         """The file with the certificate's CA, while the listener is open."""
         return self._certificate.ca_file if self._certificate else None

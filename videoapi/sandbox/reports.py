@@ -15,6 +15,7 @@ from videoapi.sandbox.switches import Switches
 from videoapi.sandbox.wire import blocks
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d\Z")
+_LAST_DAY = date.max - timedelta(days=1)
 # Approximate bytes per record, to find the middle of a body before it is generated.
 _CALL_BYTES, _ITEM_BYTES = 1550, 800
 
@@ -86,7 +87,8 @@ class ReportService:
         if by == "by_conference":
             return RecordQuery(conf_num=args[0])
         first, last = _day(args[-2]), _day(args[-1])
-        after = last + timedelta(days=self._switches.period_end == "inclusive")
+        # No record is as late as the last day that a date can have.
+        after = min(last, _LAST_DAY) + timedelta(days=self._switches.period_end == "inclusive")
         return RecordQuery(first, after, room_id=args[0] if by == "by_room_period" else None)
 
     def _bare(self, query: RecordQuery) -> ArchiveRow:

@@ -3,12 +3,14 @@
 Source: docs/contract.md 4.1 and 10.3. How long a used-up ad-hoc room remains visible is an assumption.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from videoapi.sandbox.settings import Json, count, moment
 
 EARLY = timedelta(minutes=15)
 LINGER = timedelta(minutes=1)
+# A duration has no upper limit, but a datetime does.
+_NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def over_at(settings: Json, first_start: datetime | None, first_end: datetime | None, rule: str) -> datetime | None:
@@ -24,7 +26,7 @@ def over_at(settings: Json, first_start: datetime | None, first_end: datetime | 
         return None
     minutes = count(settings.get("duration")) if rule == "duration" else None
     if minutes:
-        return first_start + timedelta(minutes=minutes)
+        return _after(first_start, minutes)
     return first_end
 
 
@@ -46,7 +48,7 @@ def denial(settings: Json, now: datetime, *, inside: bool, over: datetime | None
         return None
     if now < starts - EARLY:
         return 10113
-    ends = starts + timedelta(minutes=count(settings.get("duration")) or 0)
+    ends = _after(starts, count(settings.get("duration")) or 0)
     return 10112 if now > ends and not inside else None
 
 
@@ -64,3 +66,10 @@ def seats(settings: Json, role: str) -> int | None:
     if role == "audience":
         return count(settings.get("audiences")) or None
     return None
+
+
+def _after(start: datetime, minutes: int) -> datetime:
+    try:
+        return min(start + timedelta(minutes=minutes), _NEVER)
+    except OverflowError:
+        return _NEVER

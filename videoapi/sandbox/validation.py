@@ -5,6 +5,7 @@ Source: docs/contract.md 4.2, 5.1 and 10.11.
 
 from collections.abc import Mapping
 from datetime import datetime
+from math import inf
 from typing import TypedDict
 
 from videoapi.sandbox.responses import Refusal
@@ -217,4 +218,4 @@ def _text(value: object) -> bool:
 
 
 def _reference(value: object) -> bool:
-    return _text(value) or (isinstance(value, int | float) and not isinstance(value, bool))
+    return _text(value) or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf)
