@@ -44,7 +44,8 @@ class Blocking:
         return form
 
     def __repr__(self) -> str:
-        if self._of_class.__repr__ == object.__repr__:
+        own: object = self._of_class.__repr__
+        if own is object.__repr__:
             return super().__repr__()
         return repr(self._source)
 
@@ -174,7 +175,7 @@ class _Attribute:
         return found
 
 
-def _method(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+def _method(function: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
     if adapters_of(function):
 
         def method(self: Blocking, *args: Any, **kwargs: Any) -> Any:
@@ -189,7 +190,7 @@ def _method(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., 
     return _documented(method, function)
 
 
-def _plain_method(function: Callable[..., Any]) -> Callable[..., Any]:
+def _plain_method(function: Callable[..., Any]) -> Any:
     def method(self: Blocking, *args: Any, **kwargs: Any) -> Any:
         args, kwargs, callbacks = _adapted(function, args, kwargs, self._portal)
         with self._portal.lock:
@@ -198,7 +199,7 @@ def _plain_method(function: Callable[..., Any]) -> Callable[..., Any]:
     return _documented(method, function)
 
 
-def _iteration(function: Any) -> Callable[..., Any]:
+def _iteration(function: Any) -> Any:
     def iterate(self: Blocking) -> Iterator[Any]:
         chunks = getattr(self._source, "_chunks", None)
         if chunks is not None:
@@ -240,9 +241,9 @@ async def _aclose(iterator: AsyncIterator[Any]) -> None:
         await close()
 
 
-def _documented(method: Callable[..., Any], source: Any) -> Callable[..., Any]:
+def _documented(method: Any, source: Any) -> Any:
     """Give a method the name, the signature and the translated docstring of its source."""
-    name = NAMES.get(source.__name__, source.__name__)
+    name = NAMES.get(source.__name__) or source.__name__
     method = update_wrapper(method, source)
     method.__doc__ = blocking_text(source.__doc__)
     method.__name__, method.__qualname__ = name, f"{source.__qualname__.rpartition('.')[0]}.{name}"
