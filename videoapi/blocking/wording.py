@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-NAMES: Final[dict[str, str]] = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__"}
+NAMES: Final[dict[str, str]] = {
+    "aclose": "close",
+    "__aenter__": "__enter__",
+    "__aexit__": "__exit__",
+    "__aiter__": "__iter__",
+}
 """The names that differ in the blocking client."""
 
 _SENTENCES: Final = (
