@@ -199,24 +199,28 @@ class LoopThread:
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
-                runner.run(self._serve())
-        except BaseException:
-            # By `SystemExit` of a listener, for example: its call raises it, too.
-            if not self.stopping:
-                raise
+                try:
+                    runner.run(self._serve())
+                except (SystemExit, KeyboardInterrupt):
+                    # Raised by a listener or a middleware; the thread that waits for its call raises it, too.
+                    pass
+                finally:
+                    self._refuse_calls()
         finally:
-            with self._lock:
-                self.stopping = True
-                calls = list(self._calls)
-            for call in calls:
+            for call in self._refuse_calls():
                 call.end()
 
+    def _refuse_calls(self) -> list[_Call[Any]]:
+        with self._lock:
+            self.stopping = True
+            return list(self._calls)
+
     async def _serve(self) -> None:
-        await self._stop.wait()
         try:
-            await self._on_close()
+            await self._stop.wait()
         finally:
-            # Their errors say more than a cancellation.
+            await self._on_close()
+            # Their own errors say more than a cancellation.
             tasks = [call.task for call in self._calls if call.task is not None]
             if tasks:
                 await asyncio.wait(tasks, timeout=GRACE)
