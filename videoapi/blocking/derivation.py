@@ -166,7 +166,7 @@ class _Attribute:
         source = form._source
         if isinstance(self._member, property):
             return form._form(getattr(source, self._name))
-        with form._portal.lock:
+        with form._portal.exclusive():
             value = getattr(source, self._name)
             found = form._form(value)
             if found is not value:
@@ -193,7 +193,7 @@ def _method(function: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
 def _plain_method(function: Callable[..., Any]) -> Any:
     def method(self: Blocking, *args: Any, **kwargs: Any) -> Any:
         args, kwargs, callbacks = _adapted(function, args, kwargs, self._portal)
-        with self._portal.lock:
+        with self._portal.exclusive():
             return self._form(function(self._source, *args, **kwargs), callbacks)
 
     return _documented(method, function)

@@ -11,7 +11,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Final, Generic, TypeVar
 
 from videoapi.blocking.callbacks import Callbacks, Wake
@@ -53,7 +53,16 @@ class Portal:
         self._closed = False
         self._running: LoopThread | None = None
         # Reentrant: the garbage collector may close an iterator at any place.
-        self.lock = threading.RLock()
+        self._lock = threading.RLock()
+
+    def exclusive(self) -> AbstractContextManager[Any]:
+        """Return a lock to hold while the objects of the event loop are read or created in another thread.
+
+        Raises:
+            ConfigurationError: If the portal is of a parent process, in which a thread may hold the lock for ever.
+        """
+        self._check_process()
+        return self._lock
 
     @property
     def usable(self) -> bool:
@@ -101,7 +110,7 @@ class Portal:
         """
         if self._pid != os.getpid():
             return
-        with self.lock:
+        with self._lock:
             self._closed = True
             running = self._running
         if running is not None:
@@ -110,9 +119,12 @@ class Portal:
             running.stop()
             running.thread.join()
 
-    def _check(self) -> None:
+    def _check_process(self) -> None:
         if self._pid != os.getpid():
             raise ConfigurationError(_FORKED.format(self._name))
+
+    def _check(self) -> None:
+        self._check_process()
         loop = asyncio._get_running_loop()
         if loop is not None:
             if self._running is not None and self._running.loop is loop:
@@ -123,7 +135,7 @@ class Portal:
     def _start(self) -> LoopThread:
         running = self._running
         if running is None or self._closed:
-            with self.lock:
+            with self._lock:
                 if self._closed:
                     raise ConfigurationError(_CLOSED.format(self._name))
                 running = self._running
