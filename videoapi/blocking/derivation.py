@@ -45,7 +45,8 @@ class Blocking:
 
     def __repr__(self) -> str:
         own: object = self._of_class.__repr__
-        if own is object.__repr__:
+        # An error of `__init__` leaves an object without a source.
+        if own is object.__repr__ or "_source" not in self.__dict__:
             return super().__repr__()
         return repr(self._source)
 
