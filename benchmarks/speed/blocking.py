@@ -87,16 +87,16 @@ def _stream(options: Options) -> Result:
                 pairs = [(_timed(_async_stream, answer, size), _timed(_blocking_stream, answer, size))
                          for _ in range(options.rounds)]  # fmt: skip
                 ratios = [other / one for one, other in pairs]
-                rows.append(Row(ASYNC, setting, "µs/record", _micro([one for one, _ in pairs])))
-                rows.append(Row(BLOCKING, setting, "µs/record", _micro([other for _, other in pairs]), ratios))
+                rows.append(Row(ASYNC, setting, "µs CPU/record", _micro([one for one, _ in pairs])))
+                rows.append(Row(BLOCKING, setting, "µs CPU/record", _micro([other for _, other in pairs]), ratios))
     notes = [f"{COUNT:,} records from memory; the blocking client includes the start and end of its thread."]
     return Result("blocking-stream", "Call records of the blocking client", "the async client", rows, notes=notes)
 
 
 def _timed(stream: Callable[[bytes, int], int], answer: bytes, size: int) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     count = stream(answer, size)
-    return (time.perf_counter() - began) / count
+    return (time.process_time() - began) / count
 
 
 def _async_stream(answer: bytes, size: int) -> int:
