@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from videoapi import BulkReport, ConfigurationError, Room, RoomSpec, TokenSpec, VideoAPIError
+from videoapi import BulkReport, ConfigurationError, ConnectionFailed, Room, RoomSpec, TokenSpec, VideoAPIError
 from videoapi.blocking import SessionManager, VideoClient
 from videoapi.sandbox import Sandbox
 
@@ -178,21 +177,31 @@ def test_close_from_a_callback_stops_the_run(client: VideoClient, by: str) -> No
     assert not run.report.exhausted
 
 
-def test_client_closed_by_its_own_inputs(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("by", ["inputs", "progress"])
+@pytest.mark.parametrize("iterated", [False, True], ids=["many", "each"])
+def test_client_closed_by_a_callback_of_its_run_does_not_hang(sandbox: Sandbox, by: str, iterated: bool) -> None:
     client = VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url)
 
     def specs() -> Iterator[RoomSpec]:
-        yield RoomSpec("One")
-        client.close()
-        yield RoomSpec("Two")
+        for number in range(20):
+            if by == "inputs" and number == 3:
+                client.close()
+            yield RoomSpec(f"Room {number}")
 
-    began = time.monotonic()
-    try:
-        report = client.rooms.create_many(specs(), audit=False)
-    except Exception as error:
-        report = error.report  # type: ignore[attr-defined]
-    assert report is None or report.counts["created"] <= 1
-    assert time.monotonic() - began < 30
+    def progress(report: BulkReport) -> None:
+        if by == "progress" and report.total == 3:
+            client.close()
+
+    def run() -> None:
+        options: dict[str, Any] = {"progress": progress, "audit": False, "concurrency": 2}
+        if iterated:
+            list(client.rooms.create_each(specs(), **options))
+        elif client.rooms.create_many(specs(), **options).stopped is not None:
+            raise ConfigurationError
+
+    with pytest.raises((ConfigurationError, ConnectionFailed)):
+        run()
+    assert len(sandbox.ledger.created) < 20
 
 
 def test_streams_are_inputs_of_the_same_and_of_another_client(client: VideoClient, sandbox: Sandbox) -> None:

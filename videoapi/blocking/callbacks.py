@@ -33,9 +33,15 @@ class Wake(Enum):
 
 
 class Callbacks:
-    """The callbacks of one call, or of one bulk run, for the threads that wait for it."""
+    """The callbacks of one call, or of one bulk run, for the threads that wait for it.
 
-    def __init__(self) -> None:
+    Args:
+        is_ending: Whether the event loop ends, so that no callback is waited for any more: it may itself wait for
+            the end.
+    """
+
+    def __init__(self, is_ending: Callable[[], bool]) -> None:
+        self._is_ending = is_ending
         self._queued: deque[_Callback] = deque()
         self._serving: list[queue.SimpleQueue[Wake]] = []
         self._thread: int | None = None
@@ -49,13 +55,15 @@ class Callbacks:
         If this is cancelled, a function that has begun runs to its end first.
         """
         loop = asyncio.get_running_loop()
+        if self._is_ending():
+            raise asyncio.CancelledError
         ended: asyncio.Future[None] = loop.create_future()
         callback = _Callback(partial(function, *args), ended)
         self._queue(callback)
         try:
             await ended
         except asyncio.CancelledError:
-            if not self._withdrawn(callback) and callback.result is None:
+            if not self._withdrawn(callback) and callback.result is None and not self._is_ending():
                 ended = callback.ended = loop.create_future()
                 await ended
             raise
@@ -163,7 +171,6 @@ class PulledInputs(AsyncIterator[S]):
         self._callbacks = callbacks
         self._iterator: Iterator[S] | None = None
         self._read: deque[S] = deque()
-        self._reading = False
 
     async def __anext__(self) -> S:
         try:
@@ -178,17 +185,14 @@ class PulledInputs(AsyncIterator[S]):
 
     async def aclose(self) -> None:
         # Not any `close`: an open file is an iterator, too, and belongs to the caller.
-        # A generator that still runs closes the client itself, for which it would wait.
-        if isinstance(self._iterator, Generator) and not self._reading:
+        if isinstance(self._iterator, Generator):
             await self._callbacks.run(self._iterator.close)
 
     def _advance(self) -> None:
-        self._reading = True
         if self._iterator is None:
             self._iterator = iter(self._inputs)
         with suppress(StopIteration):
             self._read.append(next(self._iterator))
-        self._reading = False
 
 
 class ServedProgress:

@@ -157,7 +157,7 @@ class _Attribute:
     def __init__(self, name: str, member: Any) -> None:
         self._name = name
         self._member = member
-        self.__doc__ = blocking_text(member.__doc__)
+        self.__doc__ = None if member is None else blocking_text(member.__doc__)
 
     def __get__(self, form: Blocking | None, owner: type[Blocking]) -> Any:
         if form is None:
@@ -272,7 +272,7 @@ def _adapted(
     adapters = adapters_of(function)
     if not adapters:
         return args, dict(kwargs), None
-    callbacks = Callbacks()
+    callbacks = Callbacks(portal.is_ending if portal is not None else lambda: False)
     given, named = list(args), dict(kwargs)
     for name, (position, adapter) in adapters.items():
         if name in named:

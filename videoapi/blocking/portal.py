@@ -69,6 +69,10 @@ class Portal:
         """Whether the portal is neither closed nor of a parent process."""
         return not self._closed and self._pid == os.getpid()
 
+    def is_ending(self) -> bool:
+        """Return whether the event loop no longer waits for callbacks."""
+        return self._running is not None and self._running.ending
+
     def run(self, coroutine: Coroutine[Any, Any, T], callbacks: Callbacks | None = None) -> T:
         """Run a coroutine in the event loop, and wait for it.
 
@@ -159,6 +163,8 @@ class LoopThread:
         self._lock = threading.RLock()
         self._stop = asyncio.Event()
         self.stopping = False
+        self.ending = False
+        """Whether nothing waits for callbacks any more."""
         self._calls: set[_Call[Any]] = set()
         # Created here, so that calls can be queued before the thread runs.
         self.loop = asyncio.new_event_loop()
@@ -236,6 +242,7 @@ class LoopThread:
             tasks = [call.task for call in self._calls if call.task is not None]
             if tasks:
                 await asyncio.wait(tasks, timeout=GRACE)
+            self.ending = True
 
 
 class _Call(Generic[T]):
@@ -264,6 +271,7 @@ class _Call(Generic[T]):
         else:
             # Interrupted before it was queued.
             self.coroutine.close()
+            self._home.ended(self)
             self.end()
 
     def _done(self, task: asyncio.Task[T]) -> None:
