@@ -4,7 +4,7 @@ VENV ?= .venv
 WORKERS ?= 6
 PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
 
-.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix lint layout openapi demo bench bench-create clean
+.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo bench bench-create clean
 
 # The complete suite on one interpreter, without the scale tests.
 test: $(VENV)/ready
@@ -32,6 +32,10 @@ test-faults-pure: $(VENV)/ready
 # Run the fault matrix and write its page in the docs.
 fault-matrix: $(VENV)/ready
 	cd tests && ../$(VENV)/bin/python -m faults.matrix $(ARGS)
+
+# The types of the blocking client, from the source of the async one.
+stubs: $(VENV)/ready
+	PYTHONPATH=$(CURDIR) $(VENV)/bin/python tests/support/stubs.py $(ARGS)
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

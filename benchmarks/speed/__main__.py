@@ -13,6 +13,7 @@ from benchmarks.speed.measure import Options, Result
 
 MODULES: Final = {
     "calls": "benchmarks.speed.calls",
+    "blocking": "benchmarks.speed.blocking",
     "bulk": "benchmarks.speed.bulk",
     "decode": "benchmarks.speed.decode",
     "stream": "benchmarks.speed.stream",

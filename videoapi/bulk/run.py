@@ -36,6 +36,9 @@ class BulkRun(Generic[S]):
     requests in flight, and keeps their outcomes in `report`.
     """
 
+    report: BulkReport
+    """The report, updated while the run proceeds."""
+
     def __init__(
         self,
         pipeline: Pipeline,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from types import AsyncGeneratorType, TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
@@ -238,13 +238,30 @@ class RecordStream(Generic[R]):
     async def _records(self) -> AsyncGenerator[R, None]:
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
-                if batch.discarded is not None:
-                    # The cursor stays: if the stream fails now, the one that resumes there restarts the window.
-                    self._restart = batch
-                    continue
-                self._batch, self._nth, self._restart = batch, 0, None
-                for self._nth, record in enumerate(batch.records, 1):
+                for record in self._each(batch):
                     yield record
+
+    def _chunks(self) -> AsyncIterator[Iterator[R]]:
+        """Iterate as `__aiter__` does, but over chunks of records that arrived together, in order.
+
+        `cursor` follows the iteration over a chunk, so each one must be read to its end before the next is requested.
+        """
+        return self._only_once(self._iterators())
+
+    async def _iterators(self) -> AsyncGenerator[Iterator[R], None]:
+        async with aclosing(self._batches()) as batches:
+            async for batch in batches:
+                yield self._each(batch)
+
+    def _each(self, batch: Batch[R]) -> Iterator[R]:
+        """Iterate over the records of a batch, each of which moves `cursor`."""
+        if batch.discarded is not None:
+            # The cursor stays: if the stream fails now, the one that resumes there restarts the window.
+            self._restart = batch
+            return
+        self._batch, self._nth, self._restart = batch, 0, None
+        for self._nth, record in enumerate(batch.records, 1):
+            yield record
 
     async def _pages(self, size: int) -> AsyncGenerator[Page[R], None]:
         waiting: list[R] = []
