@@ -110,9 +110,13 @@ class BulkRun(Generic[S]):
                 yield outcome
         finally:
             await self.aclose()
-        error = self._inputs.error or (None if self.report.exhausted else self.report.stopped)
-        if error is not None:
-            raise _with_report(error, self.report)
+        if self._error is not None:
+            raise _with_report(self._error, self.report)
+
+    @property
+    def _error(self) -> Exception | None:
+        """What ended the run before all inputs were read."""
+        return self._inputs.error or (None if self.report.exhausted else self.report.stopped)
 
     async def run_to_completion(self) -> BulkReport:
         """Run to completion and return the report, with a row per input.
@@ -166,6 +170,16 @@ class BulkRun(Generic[S]):
     # The run
 
     async def _run(self) -> None:
+        name = f"{self._plan.name}_{'many' if self._keep_all else 'each'}"
+        # In the task of the run, so that its workers inherit the context.
+        with self._pipeline.recording(name, is_run=True) as recorded:
+            try:
+                await self._run_to_end()
+            finally:
+                if recorded is not None:
+                    recorded.ran(self.report.totals, self.report.counts["unknown"], self._error)
+
+    async def _run_to_end(self) -> None:
         job = self._job
         self._sender.begin()
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
@@ -22,6 +23,11 @@ from videoapi.protocol.redaction import redact_outcome
 from videoapi.protocol.routes import Options, Request
 from videoapi.protocol.types import NEVER, ErrorKind, Operation, Phase, Verdict
 from videoapi.transport.deadlines import CLOSED, DeadlineTimer
+
+if TYPE_CHECKING:
+    from videoapi.telemetry.attempt import CallRecord
+    from videoapi.telemetry.operation import Operation as Recorded
+    from videoapi.telemetry.recorder import Recorder
 
 T = TypeVar("T")
 
@@ -60,6 +66,9 @@ class Pipeline:
         pool: The connections.
         options: Limits of each call.
         middleware: Runs around the retries of each call, the first outermost.
+        calls: The calls in flight, shared with all views of the client.
+        recorder: Records calls as spans and metrics; None if nothing does.
+        operation: The recorded operation that the calls of its request belong to, or all calls if it has none.
     """
 
     retries: Retries
@@ -67,6 +76,9 @@ class Pipeline:
     pool: Pool
     options: Options
     middleware: Sequence[Middleware] = ()
+    calls: set[Call] = attrs.field(factory=set)
+    recorder: Recorder | None = None
+    operation: Recorded | None = None
 
     @property
     def account(self) -> AccountState:
@@ -110,17 +122,39 @@ class Pipeline:
             return attrs.evolve(outcome, stream=buffered)
         raise error_from_outcome(request, outcome)
 
-    async def send(self, request: Request) -> Outcome:
+    def send(self, request: Request) -> Coroutine[Any, Any, Outcome]:
         """Send a request and return its outcome, success or failure.
 
         Raises:
             ConfigurationError: If the client is closed, or a middleware or the credentials callable misbehaves.
             Exception: What a middleware raised.
         """
+        # Not a coroutine of its own: each one between is resumed whenever the call is.
+        recorder = self.recorder
+        if recorder is None or not recorder.active():
+            return self._send(request)
+        return self._send_recorded(recorder, request)
+
+    async def _send_recorded(self, recorder: Recorder, request: Request) -> Outcome:
+        operation = self.operation
+        if operation is not None and operation.covers(request):
+            with operation.current():
+                outcome = await self._send(request, recorder.call(operation))
+            operation.saw(outcome)
+            return outcome
+        with recorder.operation(request.route.name, request) as operation:
+            outcome = await self._send(request, recorder.call(operation))
+            operation.saw(outcome)
+            if outcome.verdict is not Verdict.DONE:
+                operation.failed(error_from_outcome(request, outcome))
+            return outcome
+
+    async def _send(self, request: Request, record: CallRecord | None = None) -> Outcome:
         self.retries.transport.check()
         began = self.retries.clock.now()
         deadline = began + request.timeout
-        call = Call(request, began, deadline, self.timer.start(deadline))
+        call = Call(request, began, deadline, self.timer.start(deadline), record=record)
+        self.calls.add(call)
         observed = self.retries.reporter.active
         outcome: Outcome | None = None
         try:
@@ -149,6 +183,7 @@ class Pipeline:
                 raise
         finally:
             call.over = True
+            self.calls.discard(call)
             for part in call.parts:
                 part.over = True
             self.timer.stop(call.limit)
@@ -175,7 +210,9 @@ class Pipeline:
     async def _send_in_task(self, call: Call, request: Request) -> Outcome:
         """Send in a task that a middleware started, under a deadline for that task."""
         limit = self.timer.start(call.deadline)
-        own = Call(request, call.began, call.deadline, limit, number=call.number, streams=call.streams)
+        own = Call(
+            request, call.began, call.deadline, limit, number=call.number, streams=call.streams, record=call.record
+        )
         call.parts.append(own)
         try:
             outcome = await self.retries.send(own, request)
@@ -250,6 +287,39 @@ class Pipeline:
                 return f"no free connection within {limit}, max_connections={self.pool.max_connections}"
             case _:
                 return f"a middleware did not end within {limit}" if self.middleware else f"no response within {limit}"
+
+    def begin(self, request: Request, *, all_calls: bool = False) -> Recorded | None:
+        """Begin to record an operation that may have several calls; the caller ends it. None if nothing records it.
+
+        Args:
+            request: The request that it is named after.
+            all_calls: Whether all calls of `within(operation)` are part of it, not only those of this request.
+        """
+        recorder = self.recorder
+        if recorder is None or not recorder.active():
+            return None
+        return recorder.operation(request.route.name, request, all_calls=all_calls)
+
+    def within(self, operation: Recorded | None) -> Pipeline:
+        """Return the pipeline for the calls of an operation."""
+        return self if operation is None else attrs.evolve(self, operation=operation)
+
+    def recording(self, name: str, *, is_run: bool = False) -> AbstractContextManager[Recorded | None]:
+        """Return a context that is recorded as one operation, with the calls made in it as its children.
+
+        Args:
+            name: Its name, such as `rooms.create_many`.
+            is_run: Whether it is a bulk run.
+        """
+        recorder = self.recorder
+        if recorder is None or not recorder.active():
+            return nullcontext()
+        return recorder.operation(name, is_run=is_run)
+
+    def settling(self) -> AbstractContextManager[object]:
+        """Return a context that is recorded as a wait for proof of what became of creates."""
+        recorder = self.recorder
+        return nullcontext() if recorder is None or not recorder.active() else recorder.settling()
 
     def classify(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
         """Classify the envelope that is left of a streamed body without its items."""
