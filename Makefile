@@ -14,10 +14,12 @@ test: $(VENV)/ready
 test-fast: $(VENV)/ready
 	$(PYTEST) -m "not scale and not slow" --ignore tests/faults --ignore tests/docs $(ARGS)
 
-# The fast part again, with the lowest versions of the dependencies that pyproject.toml allows, and no data frames.
+# The fast part again, with the lowest versions of the dependencies that pyproject.toml allows, without data frames and
+# OpenTelemetry.
 test-lowest: .venv-lowest/ready
 	.venv-lowest/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q \
-	  -m "not scale and not slow" --ignore tests/faults --ignore tests/docs --ignore tests/frames $(ARGS)
+	  -m "not scale and not slow" --ignore tests/faults --ignore tests/docs --ignore tests/frames \
+	  --ignore tests/telemetry $(ARGS)
 
 # The scale tests: 10,000 rooms, 300 MB bodies, jobs that are killed repeatedly.
 test-scale: $(VENV)/ready

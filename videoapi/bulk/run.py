@@ -110,13 +110,9 @@ class BulkRun(Generic[S]):
                 yield outcome
         finally:
             await self.aclose()
-        if self._error is not None:
-            raise _with_report(self._error, self.report)
-
-    @property
-    def _error(self) -> Exception | None:
-        """What ended the run before all inputs were read."""
-        return self._inputs.error or (None if self.report.exhausted else self.report.stopped)
+        error = self._inputs.error or (None if self.report.exhausted else self.report.stopped)
+        if error is not None:
+            raise _with_report(error, self.report)
 
     async def run_to_completion(self) -> BulkReport:
         """Run to completion and return the report, with a row per input.
@@ -177,7 +173,8 @@ class BulkRun(Generic[S]):
                 await self._run_to_end()
             finally:
                 if recorded is not None:
-                    recorded.ran(self.report.totals, self.report.counts["unknown"], self._error)
+                    error = self._inputs.error or self.report.stopped
+                    recorded.ran(self.report.totals, self.report.counts["unknown"], error)
 
     async def _run_to_end(self) -> None:
         job = self._job
