@@ -60,7 +60,7 @@ def stats_of(pipeline: Pipeline, pool: ConnectionPool, doubts: int) -> ClientSta
     if pipeline.timer.closed or pool.closed:
         return ClientStats(state="closed", doubts=doubts)
     # A copy, because another thread may ask while calls begin and end.
-    waits = [_wait_of(call) for call in tuple(pipeline.calls)]
+    waits = [_wait_of(call) for call in tuple(pipeline.timer.limits.values()) if isinstance(call, Call)]
     usage, account = pool.usage, pipeline.account
     return ClientStats(
         state="open" if pool.state == "open" else "idle",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Final, Literal
 
 from videoapi.creation.create_request import new_reference
 from videoapi.creation.doubts import Doubt, still_unknown
@@ -28,9 +28,6 @@ from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
 from videoapi.protocol.types import Verdict
-
-if TYPE_CHECKING:
-    from videoapi.telemetry.operation import Operation as Recorded
 
 OnUnknown = Literal["look", "resend", "strict"]
 DEFAULT_SETTLE: Final = 75.0
@@ -57,9 +54,9 @@ class Creator:
 
     # One create
 
-    def create(
+    async def create(
         self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown = "look", *, shared: bool = False
-    ) -> Coroutine[Any, Any, Room]:
+    ) -> Room:
         """Create a room at most once.
 
         If the outcome is unknown, `look` polls for the room in the last quarter of the `timeout`, at
@@ -70,18 +67,9 @@ class Creator:
             CreateOutcomeUnknown: If no proof was found.
             VideoAPIError: If the room was definitely not created.
         """
-        recorded = pipeline.begin(request)
-        if recorded is None:
-            return self._create(pipeline, request, on_unknown, shared)
-        return self._create_within(recorded, pipeline, request, on_unknown, shared)
-
-    async def _create_within(
-        self, recorded: Recorded, pipeline: Pipeline, request: Request, on_unknown: OnUnknown, shared: bool
-    ) -> Room:
-        with recorded:
-            return await self._create(pipeline.within(recorded), request, on_unknown, shared)
-
-    async def _create(self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown, shared: bool) -> Room:
+        if pipeline.operation is None and pipeline.recorder is not None and (recorded := pipeline.begin(request)):
+            with recorded:
+                return await self.create(pipeline.within(recorded), request, on_unknown, shared=shared)
         began = self._clock()
         assert request.reference is not None
         with self.sending(request.reference) if shared else nullcontext():

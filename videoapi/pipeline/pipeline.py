@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -66,7 +66,6 @@ class Pipeline:
         pool: The connections.
         options: Limits of each call.
         middleware: Runs around the retries of each call, the first outermost.
-        calls: The calls in flight, shared with all views of the client.
         recorder: Records calls as spans and metrics; None if nothing does.
         operation: The recorded operation that the calls of its request belong to, or all calls if it has none.
     """
@@ -76,7 +75,6 @@ class Pipeline:
     pool: Pool
     options: Options
     middleware: Sequence[Middleware] = ()
-    calls: set[Call] = attrs.field(factory=set)
     recorder: Recorder | None = None
     operation: Recorded | None = None
 
@@ -122,39 +120,25 @@ class Pipeline:
             return attrs.evolve(outcome, stream=buffered)
         raise error_from_outcome(request, outcome)
 
-    def send(self, request: Request) -> Coroutine[Any, Any, Outcome]:
+    async def send(self, request: Request, record: CallRecord | None = None) -> Outcome:
         """Send a request and return its outcome, success or failure.
+
+        Args:
+            request: The request.
+            record: Records its attempts; without it, the call is an operation of its own if anything is recorded.
 
         Raises:
             ConfigurationError: If the client is closed, or a middleware or the credentials callable misbehaves.
             Exception: What a middleware raised.
         """
-        # Not a coroutine of its own: each one between is resumed whenever the call is.
-        recorder = self.recorder
-        if recorder is None or not recorder.active():
-            return self._send(request)
-        return self._send_recorded(recorder, request)
-
-    async def _send_recorded(self, recorder: Recorder, request: Request) -> Outcome:
-        operation = self.operation
-        if operation is not None and operation.covers(request):
-            with operation.current():
-                outcome = await self._send(request, recorder.call(operation))
-            operation.saw(outcome)
-            return outcome
-        with recorder.operation(request.route.name, request) as operation:
-            outcome = await self._send(request, recorder.call(operation))
-            operation.saw(outcome)
-            if outcome.verdict is not Verdict.DONE:
-                operation.failed(error_from_outcome(request, outcome))
-            return outcome
-
-    async def _send(self, request: Request, record: CallRecord | None = None) -> Outcome:
+        if record is None and self.recorder is not None and self.recorder.active():
+            return await self._send_recorded(self.recorder, request)
         self.retries.transport.check()
         began = self.retries.clock.now()
         deadline = began + request.timeout
-        call = Call(request, began, deadline, self.timer.start(deadline), record=record)
-        self.calls.add(call)
+        limit = self.timer.start(deadline)
+        call = self.timer.limits[limit] = Call(request, began, deadline, limit)
+        call.record = record
         observed = self.retries.reporter.active
         outcome: Outcome | None = None
         try:
@@ -183,7 +167,6 @@ class Pipeline:
                 raise
         finally:
             call.over = True
-            self.calls.discard(call)
             for part in call.parts:
                 part.over = True
             self.timer.stop(call.limit)
@@ -195,6 +178,20 @@ class Pipeline:
         if observed:
             self.retries.reporter.ended(call, outcome, self.retries.clock.now() - began)
         return outcome
+
+    async def _send_recorded(self, recorder: Recorder, request: Request) -> Outcome:
+        operation = self.operation
+        if operation is not None and operation.covers(request):
+            with operation.current():
+                outcome = await self.send(request, recorder.call(operation))
+            operation.saw(outcome)
+            return outcome
+        with recorder.operation(request.route.name, request) as operation:
+            outcome = await self.send(request, recorder.call(operation))
+            operation.saw(outcome)
+            if outcome.verdict is not Verdict.DONE:
+                operation.failed(error_from_outcome(request, outcome))
+            return outcome
 
     async def _send_for(self, call: Call, request: Request) -> Outcome:
         """Send the request of a middleware."""
