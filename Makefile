@@ -19,7 +19,8 @@ test-fast: $(VENV)/ready
 test-lowest: .venv-lowest/ready
 	.venv-lowest/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q \
 	  -m "not scale and not slow" --ignore tests/faults --ignore tests/docs --ignore tests/frames \
-	  --ignore tests/browser --ignore tests/openapi --ignore tests/examples_web --ignore tests/integrations $(ARGS)
+	  --ignore tests/browser --ignore tests/openapi --ignore tests/examples_web --ignore tests/integrations \
+	  --ignore tests/telemetry $(ARGS)
 
 # The scale tests: 10,000 rooms, 300 MB bodies, jobs that are killed repeatedly.
 test-scale: $(VENV)/ready

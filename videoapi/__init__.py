@@ -51,7 +51,9 @@ if TYPE_CHECKING:
     from videoapi.protocol.routes import Request
     from videoapi.protocol.types import Verdict
     from videoapi.session import SessionManager
+    from videoapi.stats import ClientStats
     from videoapi.streaming.records import Page, RecordStream
+    from videoapi.telemetry.settings import Telemetry
 
 _HOMES = {
     "bulk": "BulkOutcome BulkReport BulkRun",
@@ -76,6 +78,8 @@ _HOMES = {
     "creation.create_request": "new_reference",
     "creation.references": "reference_for",
     "session": "SessionManager",
+    "stats": "ClientStats",
+    "telemetry.settings": "Telemetry",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -91,6 +95,7 @@ __all__ = [
     "CallRecord",
     "CallStarted",
     "CallTimeout",
+    "ClientStats",
     "ConfigurationError",
     "Conflict",
     "ConnectionFailed",
@@ -126,6 +131,7 @@ __all__ = [
     "ServerFault",
     "SessionManager",
     "Sip",
+    "Telemetry",
     "Token",
     "TokenDenied",
     "TokenSpec",

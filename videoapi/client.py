@@ -40,6 +40,8 @@ from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.response import OperationName, Response
 from videoapi.protocol.routes import Options
 from videoapi.session import SessionManager
+from videoapi.stats import ClientStats, stats_of
+from videoapi.telemetry.settings import Telemetry, recorder_for
 from videoapi.transport.deadlines import CLOSED
 from videoapi.transport.http import Transport
 from videoapi.transport.prewarm import open_connections
@@ -122,6 +124,8 @@ class VideoClient:
             connection broke, and the room list can take to show it. Until then, a missing room proves
             nothing. Set a lower value only if you know the service's limit.
         rate: Maximum rate of requests to this account in this process, such as `600/min`; by default none.
+        telemetry: Whether to report spans and metrics to OpenTelemetry, or a `Telemetry` that says how; by default
+            if the extra `videoapi[otel]` is installed.
 
     Raises:
         ConfigurationError: If an argument is missing, invalid or contradicts another; the message names it.
@@ -152,6 +156,7 @@ class VideoClient:
         allow_http: bool | None = None,
         settle: float | None = None,
         rate: str | None = None,
+        telemetry: Telemetry | bool | None = None,
     ) -> None:
         credentials_source = source_of(app_id, app_key, credentials)
         if allow_http is None:
@@ -170,6 +175,7 @@ class VideoClient:
         self._recording = recording_login(recording_auth)
         self._recording_hosts = host_rules(recording_hosts)
         self._settle = positive_seconds("settle", settle)
+        recorder = recorder_for(telemetry, self._base)
         self._owned = session is None
         self._manager = session or SessionManager(
             proxy=proxy, trust_env=trust_env, ca_file=ca_file, ssl_context=ssl_context
@@ -193,7 +199,10 @@ class VideoClient:
             pool=self._manager.pool,
             options=_options(Options(), timeout, attempt_timeout, retry),
             middleware=one_or_more("middleware", middleware),
+            recorder=recorder,
         )
+        if recorder is not None:
+            recorder.watch(self)
 
     def __repr__(self) -> str:
         return f"<VideoClient {self._base}>"
@@ -284,6 +293,14 @@ class VideoClient:
         return await custom.send(
             self._pipeline, method, path, json=json, params=params, headers=headers, operation=operation
         )
+
+    def stats(self) -> ClientStats:
+        """Return what the client is doing now: connections, permits, waits, retry budget, unresolved creates.
+
+        It sends nothing, and works before the first call and after `aclose()`. Any thread may call it.
+        """
+        creator: Creator | None = self.__dict__.get("_creator")
+        return stats_of(self._pipeline, self._manager.pool, 0 if creator is None else creator.memory.in_doubt)
 
     def with_options(
         self,

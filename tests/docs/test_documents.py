@@ -27,7 +27,7 @@ from videoapi.sandbox import Sandbox
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEST_MODULE = "# test_"
-DATA_FRAMES = ("pandas", "polars", "duckdb")
+OPTIONAL = ("pandas", "polars", "duckdb", "structlog")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
@@ -89,7 +89,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 
 def run_document(path: Path, folder: Path) -> dict[str, Any]:
     """Run all blocks of a document; return the names that they have defined."""
-    for library in DATA_FRAMES:
+    for library in OPTIONAL:
         if f"import {library}\n" in path.read_text(encoding="utf-8"):
             pytest.importorskip(library)
     with asyncio.Runner() as runner:

@@ -80,7 +80,7 @@ async def cancel_at_each_step(
                 assert not session.connector._acquired  # type: ignore[union-attr]
                 assert client._manager.pool.permits.free == client._manager.pool.max_connections
                 assert client._manager.pool.stream_permits.free == client._manager.pool.max_streams
-                assert not client._pipeline.timer._limits
+                assert not client._pipeline.timer.limits
     return ends
 
 

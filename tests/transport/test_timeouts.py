@@ -168,7 +168,7 @@ async def test_cancellation_simultaneous_with_the_timeout_is_not_lost() -> None:
             task = asyncio.create_task(client.rooms.get(ROOM_ID))
             while not server.requests:
                 await asyncio.sleep(0)
-            (deadline,) = client._timer._limits
+            (deadline,) = client._timer.limits
             deadline.at = 0.0
             client._timer._check()
             assert deadline.fired
@@ -193,4 +193,4 @@ async def test_no_deadline_remains_after_calls_end() -> None:
     async with serve(script) as server:
         async with VideoClient("id", "key", server.base_url) as client:
             await asyncio.gather(*(client.rooms.get(ROOM_ID) for _ in range(20)))
-            assert not client._timer._limits
+            assert not client._timer.limits

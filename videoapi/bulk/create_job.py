@@ -328,10 +328,12 @@ class CreateJob(Job):
         """Record that an item was abandoned in flight."""
         now = None if self._options.resumable else self._clock()
         self._creator.memory.note_sent(_reference(item), item.request.reference_in_data, now)
+        self._creator.memory.note_doubt(_reference(item))
 
     def _put_in_doubt(self, item: BulkItem, create: Create, outcome: Outcome | None) -> None:
         self._doubts[item.index] = Doubt(item.request, create, outcome, item=item)
         self._report.in_doubt = len(self._doubts)
+        self._creator.memory.note_doubt(_reference(item))
 
     # After sending
 
@@ -350,6 +352,7 @@ class CreateJob(Job):
         for doubt in doubts:
             if doubt.create.step is Step.SEND:
                 self._again[doubt.item.index] = doubt.create
+                self._creator.memory.note_proof(doubt.reference)
                 absent.append(self._doubts.pop(doubt.item.index).item)
         self._report.in_doubt = len(self._doubts)
         for doubt in final:
@@ -379,6 +382,8 @@ class CreateJob(Job):
         item: BulkItem = doubt.item
         doubt.create = given_up(doubt.create)
         listed = doubt.listed
+        if doubt.create.step in (Step.MADE, Step.NOT_MADE):
+            self._creator.memory.note_proof(doubt.reference)
         if doubt.create.step is Step.MADE and listed is not None:
             if doubt.outcome is None:
                 return self._existing(item, listed)

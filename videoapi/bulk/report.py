@@ -86,6 +86,17 @@ class BulkReport:
     missing: list[BulkOutcome] = attrs.field(factory=list, repr=False)
     removed: list[str] = attrs.field(factory=list, repr=False)
 
+    @property
+    def totals(self) -> dict[str, int | bool]:
+        """The numbers of a run, without what identifies its rooms."""
+        return {
+            "total": self.total,
+            **self.counts,
+            "duplicates": len(self.duplicates),
+            "missing": len(self.missing),
+            "exhausted": self.exhausted,
+        }
+
     def count(self, outcome: BulkOutcome, *, keep: bool = True) -> None:
         """Count an outcome, and keep its row unless it is yielded instead."""
         self.total += 1

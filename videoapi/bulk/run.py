@@ -169,6 +169,17 @@ class BulkRun(Generic[S]):
     # The run
 
     async def _run(self) -> None:
+        name = f"{self._plan.name}_{'many' if self._keep_all else 'each'}"
+        # In the task of the run, so that its workers inherit the context.
+        with self._pipeline.recording(name, is_run=True) as recorded:
+            try:
+                await self._run_to_end()
+            finally:
+                if recorded is not None:
+                    error = self._inputs.error or self.report.stopped
+                    recorded.ran(self.report.totals, self.report.counts["unknown"], error)
+
+    async def _run_to_end(self) -> None:
         job = self._job
         self._sender.begin()
         try:

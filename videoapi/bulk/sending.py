@@ -40,12 +40,14 @@ class Plan(Generic[S]):
     """One kind of bulk operation: how an input becomes a request, and a response an outcome.
 
     Args:
+        name: The name of the route, such as `rooms.create`.
         key_of: Returns an input's key, or None.
         prepare: Makes the item from an input's index, the input, its key, and the options of its request.
         finish: Makes the outcome from an item and the value of its success.
         sends_once: Whether a call is one attempt, because the run itself decides about repetition.
     """
 
+    name: str
     key_of: Callable[[S], Any]
     prepare: Callable[[int, S, Any, Options], BulkItem]
     finish: Callable[[BulkItem, Any], BulkOutcome]

@@ -67,6 +67,9 @@ class Creator:
             CreateOutcomeUnknown: If no proof was found.
             VideoAPIError: If the room was definitely not created.
         """
+        if pipeline.operation is None and pipeline.recorder is not None and (recorded := pipeline.begin(request)):
+            with recorded:
+                return await self.create(pipeline.within(recorded), request, on_unknown, shared=shared)
         began = self._clock()
         assert request.reference is not None
         with self.sending(request.reference) if shared else nullcontext():
@@ -84,6 +87,7 @@ class Creator:
         self, pipeline: Pipeline, request: Request, outcome: Outcome, began: float, on_unknown: OnUnknown
     ) -> Room:
         """Return the room of a create that did not succeed at once, or raise its error."""
+        references = () if request.reference is None else (request.reference,)
         settled: Room | VideoAPIError | None = None
         if outcome.may_have_executed and on_unknown != "strict":
             try:
@@ -95,11 +99,14 @@ class Creator:
                 # Whatever failed, it does not change that the room may exist.
                 outcome = still_unknown(outcome, error)
         if isinstance(settled, Room):
+            self._note_proof(references)
             return settled
         failure = settled or error_from_outcome(request, outcome)
         self._note_sent(request)
         if failure.may_have_executed:
             log_unknown(request.route.name, request.reference)
+        else:
+            self._note_proof(references)
         raise failure
 
     async def _settle(
@@ -108,7 +115,8 @@ class Creator:
         """Look for the room of a create with unknown outcome; return it, or the final error if there is proof."""
         timeout = request.timeout + request.reserved_time
         if on_unknown == "look":
-            return await self._look_until(pipeline, request, began + timeout)
+            with pipeline.settling():
+                return await self._look_until(pipeline, request, began + timeout)
         if request.options.timeout is None:
             timeout += 2 * (timeout + self.scanner.settle)
         return await self._prove(pipeline, request, outcome, began + timeout)
@@ -117,8 +125,10 @@ class Creator:
         """Send a create, and record the resulting known room or unresolved create."""
         try:
             outcome = await pipeline.send(request)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             self._note_sent(request, shared=shared)
+            if getattr(error, "may_have_executed", True):
+                self._note_doubt(request)
             raise
         self.note(request, outcome, shared=shared)
         return outcome
@@ -129,11 +139,20 @@ class Creator:
             self._know(outcome.value, request.reference)
         elif outcome.may_have_executed:
             self._note_sent(request, shared=shared)
+            self._note_doubt(request)
 
     def _note_sent(self, request: Request, *, shared: bool = False) -> None:
         if request.reference is not None:
             now = None if shared else self._clock()
             self.memory.note_sent(request.reference, request.reference_in_data, now)
+
+    def _note_doubt(self, request: Request) -> None:
+        if request.reference is not None:
+            self.memory.note_doubt(request.reference)
+
+    def _note_proof(self, references: Iterable[str]) -> None:
+        for reference in references:
+            self.memory.note_proof(reference)
 
     async def _look_until(self, pipeline: Pipeline, request: Request, deadline: float) -> Room | None:
         """Poll for the room until the deadline; absence proves nothing here."""
@@ -206,6 +225,7 @@ class Creator:
         forms = variants(reference)
         scan = await self.scanner.look(pipeline, forms)
         if room := _room_of(scan, forms):
+            self._note_proof(forms)
             return room
         # A reference of the caller's own says `owner_ref`, even if the room has another `owner_ref`. Without a control,
         # known rooms must serve both.
@@ -222,15 +242,18 @@ class Creator:
         sent_at = asked_at if known_at is None else known_at
         shown_from = self.memory.oldest_for(in_data)
         if shown_from is not None:
-            await Patience().sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.scanner.settle)
+            with pipeline.settling():
+                await Patience().sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.scanner.settle)
             scan = await self.scanner.look(pipeline, forms if carried is None else (*forms, carried))
             if room := _room_of(scan, forms):
+                self._note_proof(forms)
                 return room
             shows = scan.proves_absence(in_data) and _shows_owner_ref(scan, named, carried)
             # This client may have sent it while the wait was on.
             unchanged = remembered == [self.memory.sent(form) for form in forms]
             settled = scan.began >= sent_at + self.scanner.settle
             if shows and settled and unchanged and not self._may_send(reference):
+                self._note_proof(forms)
                 return None
         missing = _missing_proof(scan, shown_from)
         if self._may_send(reference):
@@ -326,7 +349,8 @@ class Creator:
             log.info("%s: waiting %.0f s for proof (settle time)", what, left)
         patience.waits_until(settled_from())
         try:
-            await patience.sleep_until(pipeline, settled_from)
+            with pipeline.settling():
+                await patience.sleep_until(pipeline, settled_from)
         finally:
             patience.waits_until(None)
 

@@ -47,9 +47,27 @@ class Memory:
         self._first: dict[str, _Row] = {}
         self._latest: dict[str, _Row] = {}
         self._sent: OrderedDict[str, tuple[float | None, bool]] = OrderedDict()
+        self._in_doubt: dict[str, None] = {}
+
+    @property
+    def in_doubt(self) -> int:
+        """The number of creates that may have been executed, and of which nothing has been proved since."""
+        return len(self._in_doubt)
+
+    def note_doubt(self, reference: str) -> None:
+        """Record that a create may have been executed."""
+        self._in_doubt[reference] = None
+        if len(self._in_doubt) > _MOST_DOUBTS:
+            del self._in_doubt[next(iter(self._in_doubt))]
+
+    def note_proof(self, reference: str) -> None:
+        """Record that it is known what became of a create."""
+        self._in_doubt.pop(reference, None)
 
     def add_room(self, room_id: str, reference: str, in_data: bool, in_owner_ref: bool, made_at: float) -> None:
         """Add a room that was just created or just seen."""
+        if self._in_doubt:
+            self.note_proof(reference)
         row = (room_id, reference, in_data, in_owner_ref, made_at)
         known = self._first.get(room_id) or self._latest.get(room_id)
         if known is not None and known[:4] == row[:4]:

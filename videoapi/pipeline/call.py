@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import itertools
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -14,6 +14,9 @@ from videoapi.protocol.routes import Request
 from videoapi.protocol.types import Verdict
 from videoapi.transport.attempt import Attempt
 from videoapi.transport.deadlines import Deadline
+
+if TYPE_CHECKING:
+    from videoapi.telemetry.attempt import CallRecord
 
 _numbers: Final = itertools.count(1)
 
@@ -63,6 +66,8 @@ class Call:
     parts: list[Call] = attrs.field(factory=list)
     """What a middleware sends in other tasks."""
     over: bool = False
+    record: CallRecord | None = None
+    """Records its attempts; None if nothing does."""
 
     @property
     def id(self) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
@@ -22,6 +23,11 @@ from videoapi.protocol.redaction import redact_outcome
 from videoapi.protocol.routes import Options, Request
 from videoapi.protocol.types import NEVER, ErrorKind, Operation, Phase, Verdict
 from videoapi.transport.deadlines import CLOSED, DeadlineTimer
+
+if TYPE_CHECKING:
+    from videoapi.telemetry.attempt import CallRecord
+    from videoapi.telemetry.operation import Operation as Recorded
+    from videoapi.telemetry.recorder import Recorder
 
 T = TypeVar("T")
 
@@ -60,6 +66,8 @@ class Pipeline:
         pool: The connections.
         options: Limits of each call.
         middleware: Runs around the retries of each call, the first outermost.
+        recorder: Records calls as spans and metrics; None if nothing does.
+        operation: The recorded operation that the calls of its request belong to, or all calls if it has none.
     """
 
     retries: Retries
@@ -67,6 +75,8 @@ class Pipeline:
     pool: Pool
     options: Options
     middleware: Sequence[Middleware] = ()
+    recorder: Recorder | None = None
+    operation: Recorded | None = None
 
     @property
     def account(self) -> AccountState:
@@ -110,17 +120,25 @@ class Pipeline:
             return attrs.evolve(outcome, stream=buffered)
         raise error_from_outcome(request, outcome)
 
-    async def send(self, request: Request) -> Outcome:
+    async def send(self, request: Request, record: CallRecord | None = None) -> Outcome:
         """Send a request and return its outcome, success or failure.
+
+        Args:
+            request: The request.
+            record: Records its attempts; without it, the call is an operation of its own if anything is recorded.
 
         Raises:
             ConfigurationError: If the client is closed, or a middleware or the credentials callable misbehaves.
             Exception: What a middleware raised.
         """
+        if record is None and self.recorder is not None and self.recorder.active():
+            return await self._send_recorded(self.recorder, request)
         self.retries.transport.check()
         began = self.retries.clock.now()
         deadline = began + request.timeout
-        call = Call(request, began, deadline, self.timer.start(deadline))
+        limit = self.timer.start(deadline)
+        call = self.timer.limits[limit] = Call(request, began, deadline, limit)
+        call.record = record
         observed = self.retries.reporter.active
         outcome: Outcome | None = None
         try:
@@ -161,6 +179,20 @@ class Pipeline:
             self.retries.reporter.ended(call, outcome, self.retries.clock.now() - began)
         return outcome
 
+    async def _send_recorded(self, recorder: Recorder, request: Request) -> Outcome:
+        operation = self.operation
+        if operation is not None and operation.covers(request):
+            with operation.current():
+                outcome = await self.send(request, recorder.call(operation))
+            operation.saw(outcome)
+            return outcome
+        with recorder.operation(request.route.name, request) as operation:
+            outcome = await self.send(request, recorder.call(operation))
+            operation.saw(outcome)
+            if outcome.verdict is not Verdict.DONE:
+                operation.failed(error_from_outcome(request, outcome))
+            return outcome
+
     async def _send_for(self, call: Call, request: Request) -> Outcome:
         """Send the request of a middleware."""
         if call.over:
@@ -175,7 +207,9 @@ class Pipeline:
     async def _send_in_task(self, call: Call, request: Request) -> Outcome:
         """Send in a task that a middleware started, under a deadline for that task."""
         limit = self.timer.start(call.deadline)
-        own = Call(request, call.began, call.deadline, limit, number=call.number, streams=call.streams)
+        own = Call(
+            request, call.began, call.deadline, limit, number=call.number, streams=call.streams, record=call.record
+        )
         call.parts.append(own)
         try:
             outcome = await self.retries.send(own, request)
@@ -250,6 +284,39 @@ class Pipeline:
                 return f"no free connection within {limit}, max_connections={self.pool.max_connections}"
             case _:
                 return f"a middleware did not end within {limit}" if self.middleware else f"no response within {limit}"
+
+    def begin(self, request: Request, *, all_calls: bool = False) -> Recorded | None:
+        """Begin to record an operation that may have several calls; the caller ends it. None if nothing records it.
+
+        Args:
+            request: The request that it is named after.
+            all_calls: Whether all calls of `within(operation)` are part of it, not only those of this request.
+        """
+        recorder = self.recorder
+        if recorder is None or not recorder.active():
+            return None
+        return recorder.operation(request.route.name, request, all_calls=all_calls)
+
+    def within(self, operation: Recorded | None) -> Pipeline:
+        """Return the pipeline for the calls of an operation."""
+        return self if operation is None else attrs.evolve(self, operation=operation)
+
+    def recording(self, name: str, *, is_run: bool = False) -> AbstractContextManager[Recorded | None]:
+        """Return a context that is recorded as one operation, with the calls made in it as its children.
+
+        Args:
+            name: Its name, such as `rooms.create_many`.
+            is_run: Whether it is a bulk run.
+        """
+        recorder = self.recorder
+        if recorder is None or not recorder.active():
+            return nullcontext()
+        return recorder.operation(name, is_run=is_run)
+
+    def settling(self) -> AbstractContextManager[object]:
+        """Return a context that is recorded as a wait for proof of what became of creates."""
+        recorder = self.recorder
+        return nullcontext() if recorder is None or not recorder.active() else recorder.settling()
 
     def classify(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
         """Classify the envelope that is left of a streamed body without its items."""

@@ -68,6 +68,7 @@ class Retries:
             ConfigurationError: If the client is closed, or its credentials callable fails.
         """
         now = self.clock.now
+        record = call.record
         attempt = unknown = 0
         spent = 0.0
         expired = 0
@@ -92,7 +93,11 @@ class Retries:
                     raise ConfigurationError("A middleware's call ended before its request was sent. Not sent.")
                 may_write = ready if expired < _EXPIRIES else None
                 this = Attempt(credentials, call.limit, call.deadline, began, permits, may_write)
-                outcome = await self.transport.send(request, call.begin(this))
+                if record is None:
+                    outcome = await self.transport.send(request, call.begin(this))
+                else:
+                    record.waited(began - waits_from)
+                    outcome = await record.attempt(self.transport.send, request, call.begin(this))
             except VideoAPIError as error:
                 # It could not be sent, for example because the client was closed; earlier attempts were.
                 executed = call.attempt is not None and call.attempt.protocol is not None

@@ -67,17 +67,18 @@ class Archives(Reports[Archive]):
         Source: docs/contract.md 5.3, 5.4.
         """
         options = self._pipeline.options
-        return await self._downloader.download(
-            file,
-            to,
-            overwrite=overwrite,
-            progress=progress,
-            timeout=timeout,
-            name=name,
-            refresh_url=self._renewal(file),
-            policy=options.retry,
-            head_timeout=options.attempt_timeout,
-        )
+        with self._pipeline.recording("archives.download"):
+            return await self._downloader.download(
+                file,
+                to,
+                overwrite=overwrite,
+                progress=progress,
+                timeout=timeout,
+                name=name,
+                refresh_url=self._renewal(file),
+                policy=options.retry,
+                head_timeout=options.attempt_timeout,
+            )
 
     def _renewal(self, file: ArchiveFile | str) -> RefreshUrl | None:
         """Return a function that looks up the current URL, or None if the URL is not signed and never expires."""

@@ -117,7 +117,8 @@ class Rooms:
             CreateOutcomeUnknown: If there is still no proof; the message says what is missing.
             ValidationError: If `reference` or `control` is invalid.
         """
-        return await self._creator.resolve(self._pipeline, reference, control)
+        with self._pipeline.recording("rooms.resolve"):
+            return await self._creator.resolve(self._pipeline, reference, control)
 
     async def get(self, room_id: str | None) -> Room:
         """Return one room.
@@ -423,7 +424,7 @@ class Rooms:
         return BulkRun(
             self._pipeline,
             specs,
-            Plan(key_of=key_of, prepare=prepare, finish=finish, sends_once=True),
+            Plan(name="rooms.create", key_of=key_of, prepare=prepare, finish=finish, sends_once=True),
             job=CreateJob(self._creator, self._pipeline, job),
             **limits,
         )
@@ -437,7 +438,8 @@ class Rooms:
             self._creator.memory.forget_room(item.room_id or "")
             return BulkOutcome(index=item.index, key=item.key, status="deleted", room_id=item.room_id)
 
-        return BulkRun(self._pipeline, rooms, Plan(key_of=_room_id, prepare=prepare, finish=finish), **limits)
+        plan = Plan(name="rooms.delete", key_of=_room_id, prepare=prepare, finish=finish)
+        return BulkRun(self._pipeline, rooms, plan, **limits)
 
 
 def _room_id(given: str | Room | None) -> str:

@@ -123,7 +123,8 @@ class Tokens:
             token = _token(item.given, issued)
             return BulkOutcome(index=item.index, key=item.key, status="created", room_id=item.room_id, token=token)
 
-        return BulkRun(self._pipeline, specs, Plan(key_of=key_of, prepare=prepare, finish=finish), **limits)
+        plan = Plan(name="tokens.create", key_of=key_of, prepare=prepare, finish=finish)
+        return BulkRun(self._pipeline, specs, plan, **limits)
 
 
 def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:

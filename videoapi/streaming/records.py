@@ -297,15 +297,23 @@ class RecordStream(Generic[R]):
 
     async def _batches(self) -> AsyncGenerator[Batch[R], None]:
         self._ended = asyncio.Event()
+        recorded = self._walk.begin()
+        ended_by: BaseException | None = None
         try:
             async with aclosing(self._walk.batches()) as batches:
                 async for batch in batches:
                     yield batch
         except VideoAPIError as error:
-            error.cursor = self.cursor
+            error.cursor, ended_by = self.cursor, error
+            raise
+        except BaseException as error:
+            ended_by = error
             raise
         finally:
             self._ended.set()
+            if recorded is not None:
+                recorded.streamed(self._walk.totals(complete=ended_by is None))
+                recorded.end(ended_by)
 
 
 def room_list(

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import date
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -21,6 +21,9 @@ from videoapi.streaming.record_filter import Batch, RecordFilter, Rejected
 from videoapi.streaming.row_set import RowSet
 from videoapi.streaming.streamed_response import Prefetcher, StreamedResponse, StreamTimeout
 from videoapi.streaming.windows import Cursor, Window
+
+if TYPE_CHECKING:
+    from videoapi.telemetry.operation import Operation as Recorded
 
 R = TypeVar("R")
 
@@ -86,6 +89,28 @@ class WindowReader(Generic[R]):
         self._start = start
         self._windows = windows
         self._timeout = StreamTimeout(timeout, query.request(windows[0]).route)
+
+    def begin(self) -> Recorded | None:
+        """Begin to record the pass as one operation, of which all its requests are a part; the caller ends it."""
+        recorded = self._pipeline.begin(self._query.request(self._windows[0]), all_calls=True)
+        self._pipeline = self._pipeline.within(recorded)
+        return recorded
+
+    def totals(self, *, complete: bool) -> dict[str, int | bool]:
+        """Return the numbers of the pass so far.
+
+        Args:
+            complete: Whether it was read to its end.
+        """
+        counts = self.filter.counts
+        return {
+            "records": counts.received,
+            "rejected": counts.rejected,
+            "outside": counts.outside,
+            "windows": len(self._windows),
+            "restarts": len(self.restarted),
+            "complete": complete,
+        }
 
     async def batches(self) -> AsyncGenerator[Batch[R], None]:
         """Yield the records of all windows, in order.

@@ -65,5 +65,15 @@ class Connector(aiohttp.TCPConnector):
             attempt.connected(protocol, state)
         return connection
 
+    @property
+    def idle(self) -> int:
+        """The number of connections that no request uses."""
+        return sum(len(idle) for idle in tuple(self._conns.values()))
+
+    @property
+    def busy(self) -> int:
+        """The number of connections that are in use or being opened."""
+        return len(self._acquired)
+
     def _is_old(self, state: ConnectionState) -> bool:
         return self._max_age is not None and self._now() - state.opened_at > self._max_age

@@ -67,11 +67,12 @@ class DeadlineTimer:
         now: The clock on which deadlines are given.
     """
 
-    __slots__ = ("__weakref__", "_limits", "_loop", "_postponed", "_timer", "_wakes_at", "closed", "now")
+    __slots__ = ("__weakref__", "_loop", "_postponed", "_timer", "_wakes_at", "closed", "limits", "now")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
-        self._limits: dict[Deadline, None] = {}
+        self.limits: dict[Deadline, object] = {}
+        """The registered deadlines, each with what it limits, as far as that was noted."""
         # Kept, because finding the running loop costs a system call on Python 3.11.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -86,7 +87,7 @@ class DeadlineTimer:
         task = asyncio.current_task(self._loop)
         assert task is not None
         limit = Deadline(task, at)
-        self._limits[limit] = None
+        self.limits[limit] = None
         if self._timer is None or at < self._wakes_at:
             self._wake_by(at)
         return limit
@@ -103,7 +104,7 @@ class DeadlineTimer:
 
     def stop(self, limit: Deadline) -> None:
         """Forget a deadline."""
-        self._limits.pop(limit, None)
+        self.limits.pop(limit, None)
         if limit.fired:
             limit.uncancel()
 
@@ -111,7 +112,7 @@ class DeadlineTimer:
         """Cancel every registered task but the current one, and stop the timer."""
         self.closed = True
         closing = asyncio.current_task()
-        for limit in self._limits:
+        for limit in self.limits:
             if not limit.fired and limit.task is not closing:
                 limit.fired = True
                 limit.task.cancel()
@@ -134,7 +135,7 @@ class DeadlineTimer:
         if self._postpone(now):
             return
         earliest = math.inf
-        for limit in self._limits:
+        for limit in self.limits:
             if limit.fired:
                 continue
             if limit.at <= now:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import attrs
 from yarl import URL
 
 from videoapi.config import address, one_or_more, positive_seconds, proxy_url
@@ -46,6 +47,23 @@ class Prefetches(Protocol):
     def give_up(self) -> bool:
         """Close the newest response; return whether there was one."""
         ...
+
+
+@attrs.frozen(kw_only=True)
+class PoolUsage:
+    """How much of a pool is in use.
+
+    Args:
+        connections: Connections to the API, idle ones included.
+        idle: Connections that no request uses.
+        permits: Permits held by calls.
+        streams: Permits held by streams.
+    """
+
+    connections: int = 0
+    idle: int = 0
+    permits: int = 0
+    streams: int = 0
 
 
 class ConnectionPool:
@@ -111,6 +129,20 @@ class ConnectionPool:
     @property
     def closed(self) -> bool:
         return self._closed
+
+    @property
+    def usage(self) -> PoolUsage:
+        """How much of the pool is in use now."""
+        if self._loop is None:
+            return PoolUsage()
+        streams = (self.stream_permits, self.short_stream_permits, self.inner_stream_permits)
+        idle, busy = (0, 0) if self._api is None else (self.connector.idle, self.connector.busy)
+        return PoolUsage(
+            connections=idle + busy,
+            idle=idle,
+            permits=self.max_connections - self.permits.free,
+            streams=sum(self.max_streams - permits.free for permits in streams),
+        )
 
     def check(self) -> None:
         """Raise ConfigurationError if the pool is closed or belongs to another event loop."""

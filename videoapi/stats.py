@@ -1,0 +1,84 @@
+"""What a client is doing now, as one value: for health endpoints, metrics and people in a shell."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import attrs
+
+from videoapi.pipeline.call import Call, Wait
+from videoapi.pipeline.pipeline import Pipeline
+from videoapi.transport.pool import ConnectionPool
+
+_WAITS: Final = frozenset({Wait.TURN, Wait.CONNECTION, Wait.GATE, Wait.RATE, Wait.PAUSE})
+
+
+@attrs.frozen(kw_only=True)
+class ClientStats:
+    """The state of a client at one moment, from `client.stats()`. It contains no secrets.
+
+    Connections and permits are those of the client's `SessionManager`, which other clients may share. Retry budget and
+    pause are those of the account of the latest attempt.
+
+    Args:
+        state: `idle` before the first call, then `open`, then `closed`, in which all numbers but `doubts` are 0.
+        connections_open: Connections to the API, idle ones included.
+        connections_idle: Connections that no request uses now.
+        permits_total: Maximum number of concurrent calls, `max_connections`. Streams have permits of their own.
+        permits_in_use: Permits held by calls.
+        streams_open: Permits held by streams.
+        calls_in_flight: Calls of this client that have not ended, waits included.
+        waiting: Those of them that wait for a permit, the account's pause or its rate.
+        backing_off: Those of them that wait between two attempts.
+        retry_budget_left: What is left of the account's retry budget of 500; a retry costs 10, or 5 after HTTP 429.
+        pause_left: Seconds until the account's pause after HTTP 429 ends; 0 without a pause.
+        doubts: Creates of this client that may have been executed, and of which nothing has been proved since.
+    """
+
+    state: Literal["idle", "open", "closed"]
+    connections_open: int = 0
+    connections_idle: int = 0
+    permits_total: int = 0
+    permits_in_use: int = 0
+    streams_open: int = 0
+    calls_in_flight: int = 0
+    waiting: int = 0
+    backing_off: int = 0
+    retry_budget_left: float = 0.0
+    pause_left: float = attrs.field(default=0.0, repr=lambda seconds: f"{seconds:.1f}")
+    doubts: int = 0
+
+
+def stats_of(pipeline: Pipeline, pool: ConnectionPool, doubts: int) -> ClientStats:
+    """Return the state of a client; callable from any thread.
+
+    Args:
+        pipeline: The client's pipeline.
+        pool: Its connections.
+        doubts: Its unresolved creates.
+    """
+    if pipeline.timer.closed or pool.closed:
+        return ClientStats(state="closed", doubts=doubts)
+    # A copy, because another thread may ask while calls begin and end.
+    waits = [_wait_of(call) for call in tuple(pipeline.timer.limits.values()) if isinstance(call, Call)]
+    usage, account = pool.usage, pipeline.account
+    return ClientStats(
+        state="open" if pool.state == "open" else "idle",
+        connections_open=usage.connections,
+        connections_idle=usage.idle,
+        permits_total=pool.max_connections,
+        permits_in_use=usage.permits,
+        streams_open=usage.streams,
+        calls_in_flight=len(waits),
+        waiting=sum(wait in _WAITS for wait in waits),
+        backing_off=waits.count(Wait.BACKOFF),
+        retry_budget_left=account.budget.left,
+        pause_left=account.throttle.pause_left(),
+        doubts=doubts,
+    )
+
+
+def _wait_of(call: Call) -> Wait:
+    """Return what a call waits for, or what a middleware's task waits for on its behalf."""
+    waits = [part.waiting for part in tuple(call.parts) if not part.over]
+    return call.waiting if call.waiting is not Wait.NOTHING else next(iter(waits), Wait.NOTHING)
