@@ -9,9 +9,9 @@ from math import ceil
 
 from celery import Celery, Task
 from celery.signals import worker_process_init, worker_process_shutdown
-from videoapi.blocking import VideoClient
 
 from videoapi import VideoAPIError, errors, reference_for
+from videoapi.blocking import VideoClient
 
 app = Celery("celery_tasks")
 app.config_from_object("celeryconfig")

@@ -10,9 +10,9 @@ from math import ceil
 from typing import Annotated, cast
 
 from fastapi import Depends, FastAPI, Request, responses
-from videoapi.webhooks import SessionEnded, Webhooks
 
 from videoapi import RoomSettings, VideoAPIError, VideoClient, errors
+from videoapi.webhooks import SessionEnded, Webhooks
 
 STATUSES = {errors.NotFound: 404, errors.Conflict: 409, errors.TokenDenied: 409, errors.ValidationError: 422}
 STATUSES |= {errors.RateLimited: 503, errors.CreateOutcomeUnknown: 504}

@@ -13,9 +13,9 @@ from threading import Lock
 
 from flask import Flask, request
 from flask.typing import ResponseReturnValue
-from videoapi.blocking import VideoClient
 
 from videoapi import RoomSettings, VideoAPIError, errors
+from videoapi.blocking import VideoClient
 
 STATUSES = {errors.NotFound: 404, errors.Conflict: 409, errors.TokenDenied: 409, errors.ValidationError: 422}
 STATUSES |= {errors.RateLimited: 503, errors.CreateOutcomeUnknown: 504}

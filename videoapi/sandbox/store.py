@@ -180,7 +180,7 @@ class Store:
         now = self._clock()
         ended = self.sessions.leave(tokens.read(text), now)
         if ended is not None:
-            self._ended(ended, now, recorded=None)
+            self._record_session(ended, now, recorded=None)
 
     def start_session(self, room_id: str, users: int) -> str:
         """Start a session with simulated users, who need no tokens.
@@ -215,7 +215,7 @@ class Store:
         """
         now = self._clock()
         session = self.sessions.end(room_id, now)
-        self._ended(session, now, recorded=recorded)
+        self._record_session(session, now, recorded=recorded)
         return session.conf_num
 
     def latest_rooms(self, at_most: int) -> list[StoredRoom]:
@@ -300,7 +300,7 @@ class Store:
         )
         self._ended(room.room_id, conf_num)
 
-    def _ended(self, session: Session, now: datetime, *, recorded: bool | None) -> None:
+    def _record_session(self, session: Session, now: datetime, *, recorded: bool | None) -> None:
         # The room may be over by now, but it exists until its last user has left.
         room = self.rooms.made(session.room_id)
         room.first_end = room.first_end or now
