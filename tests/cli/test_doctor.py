@@ -326,6 +326,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_process_ends_while_the_name_server_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDEOAPI_BASE_URL", "https://api.videoapi.test/video/v2")
     monkeypatch.delenv("VIDEOAPI_PROXY", raising=False)

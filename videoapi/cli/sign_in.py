@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 import sys
@@ -96,7 +97,11 @@ async def store(login: Login) -> int:
     """Try the credentials, write the profile, and return the exit code."""
     if login.check:
         print_status("Trying the credentials ...")
-        error = await _trial(login.profile)
+        try:
+            error = await _trial(login.profile)
+        except asyncio.CancelledError:
+            print_status("Nothing was written.")
+            raise
         if error is not None:
             print_status(f"{_words(error)} Nothing was written.")
             if isinstance(error, ConnectionFailed | CallTimeout):
