@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import date
 
 import pytest
 from click.testing import Result
@@ -20,6 +21,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
 Cli = Callable[..., Result]
 COMMAND = (sys.executable, "-m", "videoapi")
 STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox with some call records."""
+    with Sandbox(seed=7, calls=20, today=date(2026, 3, 31)).in_thread() as running:
+        yield running
 
 
 class Terminal:
@@ -100,6 +108,19 @@ def test_narrow_terminal_still_shows_whole_ids(cli: Cli, sandbox: Sandbox) -> No
     (room_id,) = sandbox.ledger.rooms
     first = [line.split()[0] for line in shown.splitlines()[2:] if line.strip()]
     assert room_id in "".join(first)
+
+
+def test_narrow_terminal_folds_cells_and_drops_none(cli: Cli, sandbox: Sandbox) -> None:
+    with terminal("cdr", "list", "2026-03-01", "2026-03-31", columns=80) as shell:
+        shown = STYLE.sub("", ended(shell))
+    assert shell.process.returncode == 0
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["time", "room_id", "conf_num", "user", "role", "minutes"]
+    record = cli("cdr", "list", "2026-03-01", "2026-03-31").stdout.splitlines()[0].split()
+    first = "".join(lines[2:5])
+    # Each cell, at least up to where it is folded.
+    assert all(cell[:6] in first for cell in record)
 
 
 def test_delete_asks_on_a_terminal(cli: Cli, sandbox: Sandbox) -> None:

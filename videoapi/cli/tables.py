@@ -14,6 +14,7 @@ from videoapi.cli.terminal import clean, print_line
 _FIRST: Final = 50
 """Rows that decide on the widths of the columns."""
 _BLOCK: Final = 1_000
+_GAP: Final = 2
 
 
 class TableWriter:
@@ -77,13 +78,22 @@ class TableWriter:
         from rich.table import Table as Drawn
         from rich.text import Text
 
-        table = Drawn(box=box.SIMPLE_HEAD, show_header=not self._printed, pad_edge=False, show_edge=False)
+        console = Console(file=sys.stdout, highlight=False)
+        table = Drawn(
+            box=box.SIMPLE_HEAD,
+            show_header=not self._printed,
+            show_edge=False,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+        )
+        # The columns of one block are those of the next, unless the terminal is too narrow for them.
+        fits = sum(self._widths) + _GAP * len(self._widths) <= console.width
         for name, width in zip(self._header, self._widths, strict=True):
-            table.add_column(name, min_width=min(width, 24), overflow="fold")
+            table.add_column(name, min_width=width if fits else None, overflow="fold")
         for row in self._waiting:
             # As Text, so that brackets of a name are not taken for markup.
             table.add_row(*(Text(cell) for cell in row))
-        Console(file=sys.stdout, highlight=False).print(table)
+        console.print(table)
         sys.stdout.flush()
 
 
