@@ -22,12 +22,18 @@ def parse_event(body: bytes | str) -> WebhookEvent:
     Raises:
         InvalidEvent: If it is not JSON, not an object, or has no `type`. The message contains nothing of the body.
     """
-    fields, problem = _fields_of(body)
+    found = read_event(body)
     # Error reporters store the variables of the frames of an error.
     del body
-    if problem:
-        raise InvalidEvent(f"Not an event: {problem}. Not handled.")
-    return build_event(fields)
+    if isinstance(found, InvalidEvent):
+        raise found
+    return found
+
+
+def read_event(body: object) -> WebhookEvent | InvalidEvent:
+    """Return the event in a body, or the error for a body that has none."""
+    fields, problem = _fields_of(body)
+    return InvalidEvent(f"Not an event: {problem}. Not handled.") if problem else build_event(fields)
 
 
 def _fields_of(body: Any) -> tuple[Mapping[str, Any], str]:

@@ -13,11 +13,11 @@ from videoapi.errors import ConfigurationError
 from videoapi.webhooks import delivery
 from videoapi.webhooks.asgi import ASGIApp, asgi_app
 from videoapi.webhooks.basic_auth import PASSWORD, USER, login_from
-from videoapi.webhooks.errors import EventNotHandled, InvalidCredentials
+from videoapi.webhooks.errors import DeliveryRejected, EventNotHandled, EventTooLarge, InvalidCredentials
 from videoapi.webhooks.event_queue import EventQueue
 from videoapi.webhooks.events import WebhookEvent
 from videoapi.webhooks.handling import HandlerRunner, OnError, described
-from videoapi.webhooks.parsing import parse_event
+from videoapi.webhooks.parsing import read_event
 from videoapi.webhooks.store import DedupeStore, MemoryStore
 
 if TYPE_CHECKING:
@@ -145,13 +145,11 @@ class Webhooks:
         Raises:
             InvalidCredentials: If it is missing, or its user or password is wrong.
         """
-        accepted = self._login is None or self._login.accepts(authorization)
-        missing = not authorization
+        refusal = self._refusal(authorization)
         # Error reporters store the variables of the frames of an error.
         del authorization
-        if not accepted:
-            reason = "no credentials" if missing else "the user or password is wrong"
-            raise InvalidCredentials(f"{reason}. Not handled.")
+        if refusal is not None:
+            raise refusal
 
     def parse(self, body: bytes | str, authorization: str | bytes | None = None) -> WebhookEvent:
         """Check the credentials of a delivery and parse its body; it is neither queued nor recognized as a repetition.
@@ -168,15 +166,12 @@ class Webhooks:
             EventTooLarge: If the body is larger than `max_body`.
             InvalidEvent: If the body is not an event.
         """
-        self.authenticate(authorization)
-        del authorization
-        large = isinstance(body, (str, bytes, bytearray)) and len(body) > self.max_body
-        if not large and isinstance(body, str):
-            large = len(body.encode("utf-8", "replace")) > self.max_body
-        if large:
-            del body
-            raise delivery.too_large(self.max_body)
-        return parse_event(body)
+        found = self._refusal(authorization) or self._oversize(body) or read_event(body)
+        # Error reporters store the variables of the frames of an error.
+        del authorization, body
+        if isinstance(found, DeliveryRejected):
+            raise found
+        return found
 
     async def submit(self, event: WebhookEvent) -> bool:
         """Accept an event: it is in the store and in the queue, and its handlers will run.
@@ -302,6 +297,17 @@ class Webhooks:
     def __repr__(self) -> str:
         secured = "with" if self._login else "without"
         return f"<Webhooks {secured} credentials, {self.waiting} waiting, {self.running} running>"
+
+    def _refusal(self, authorization: str | bytes | None) -> InvalidCredentials | None:
+        if self._login is None or self._login.accepts(authorization):
+            return None
+        reason = "the user or password is wrong" if authorization else "no credentials"
+        return InvalidCredentials(f"{reason}. Not handled.")
+
+    def _oversize(self, body: object) -> EventTooLarge | None:
+        raw = body.encode("utf-8", "replace") if isinstance(body, str) else body
+        large = isinstance(raw, (bytes, bytearray, memoryview)) and len(raw) > self.max_body
+        return delivery.too_large(self.max_body) if large else None
 
     @contextlib.asynccontextmanager
     async def _serve(self, host: str, port: int) -> AsyncGenerator[str, None]:
