@@ -42,7 +42,7 @@ class SocketListener:
 
     @property
     def is_on_every_address(self) -> bool:
-        """Whether the listener accepts connections on all addresses of this machine, so that `host` is none of them."""
+        """Whether `host` means all addresses of this machine, and is not an address to connect to."""
         return self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
     @property
