@@ -87,7 +87,7 @@ class Recorder:
         return Operation(self, name, request, all_calls=all_calls, is_run=is_run)
 
     def call(self, operation: Operation) -> CallRecord:
-        """Begin to record a call that is part of an operation."""
+        """Return the record of a call that is part of an operation."""
         return CallRecord(operation)
 
     def settling(self) -> AbstractContextManager[object]:
