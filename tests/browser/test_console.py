@@ -282,6 +282,8 @@ def test_phone_scrolls_tables_within_themselves(browse, sandbox, width):
     expect(seen.row("requests", "unknown")).to_be_visible()
     assert seen.page.evaluate("document.documentElement.scrollWidth") == width
     assert seen.page.evaluate("() => document.querySelector('#requests .scroll').scrollWidth") > width
+    labels = "[...document.querySelectorAll('.figures dt')]"
+    assert seen.page.evaluate(f"{labels}.filter((label) => label.scrollWidth > label.clientWidth).length") == 0
     seen.page.get_by_role("button", name="Inject").tap()
     box = seen.page.get_by_role("dialog").bounding_box()
     assert box["x"] >= 0

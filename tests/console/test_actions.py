@@ -36,6 +36,7 @@ async def test_every_kind_of_fault_can_be_injected(desk, kind):
         ({"route": "rooms.explode"}, "Route: 'rooms.explode' is not one of"),
         ({"route": None}, "Route: a value is missing"),
         ({"times": 0}, "Times: 0 is not an integer from 1"),
+        ({"times": 1_000_001}, "Times: 1000001 is not an integer from 1 to 1000000"),
         ({"times": 1.5}, "Times: 1.5 is not an integer"),
         ({"times": True}, "Times: True is not an integer"),
         ({"times": "1"}, "Times: '1' is not an integer"),

@@ -146,9 +146,15 @@ class Console:
         return _response(200, self._static[name], _STATIC[name])
 
     async def _act(self, request: BaseRequest, name: str) -> web.Response:
-        body = await request.content.read(_LARGEST + 1)
-        while len(body) <= _LARGEST and (more := await request.content.read(_LARGEST)):
-            body += more
+        body = b""
+        try:
+            while len(body) <= _LARGEST and (more := await request.content.read(_LARGEST)):
+                body += more
+        except (web.RequestPayloadError, ConnectionError):
+            # It is not what its headers say, or the client has gone.
+            response = _denied(Denial(400, "The body of the action is incomplete or cannot be decoded"))
+            response.force_close()
+            return response
         if len(body) > _LARGEST:
             response = _denied(Denial(413, f"An action has at most {_LARGEST} bytes"))
             response.force_close()
