@@ -6,12 +6,9 @@ from videoapi.sandbox.notifications import TYPES
 from videoapi.sandbox.store import Store
 from videoapi.sandbox.webhook_sender import WebhookSender
 
-_TEXTS = {
-    "session-ended": "Of the latest session of the room",
-    "recording-ready": "Of the latest recorded session of the room",
-    "transcoded": "Of the latest recorded session of the room",
-    "file-transfer": "Of the latest recorded session of the room",
-}
+_SESSION = "About the room's latest session; without one, about a made-up one"
+_RECORDED = "About the room's latest recorded session; without one, about a made-up one"
+_TEXTS = {kind: _SESSION if type == "roomdrop" else _RECORDED for kind, type in TYPES.items()}
 
 
 def webhook_action(store: Store, sender: WebhookSender, announcer: Announcer) -> Action:
@@ -33,7 +30,7 @@ def webhook_action(store: Store, sender: WebhookSender, announcer: Announcer) ->
     hint = "http:// or https://"
     if sender.target is not None:
         hint = f"Empty: {sender.target.shown}"
-        hint += ", which alone is sent the credentials" if sender.target.authorization else ""
+        hint += ". No other URL is sent the credentials" if sender.target.authorization else ""
     fields = (
         Field("kind", "Kind", "choice", default=next(iter(TYPES)), choices=_TEXTS, required=True),
         Field("room_id", "Room", "room-id", required=True, hint="The ID of a room, which need not exist"),
