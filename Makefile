@@ -14,13 +14,12 @@ test: $(VENV)/ready
 test-fast: $(VENV)/ready
 	$(PYTEST) -m "not scale and not slow" --ignore tests/faults --ignore tests/docs $(ARGS)
 
-# The fast part again, with the lowest versions of the dependencies that pyproject.toml allows, no data frames
-# and none of the group `integrations`.
+# The fast part again, with the lowest versions of the dependencies that pyproject.toml allows, and without the tests of
+# the groups `data` and `integrations`.
 test-lowest: .venv-lowest/ready
 	.venv-lowest/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q \
-	  -m "not scale and not slow" --ignore tests/faults --ignore tests/docs --ignore tests/frames \
-	  --ignore tests/browser --ignore tests/openapi --ignore tests/examples_web --ignore tests/integrations \
-	  --ignore tests/telemetry $(ARGS)
+	  -m "not scale and not slow" --ignore tests/faults --ignore tests/docs \
+	  $(addprefix --ignore tests/,browser examples_web frames integrations notebooks openapi telemetry) $(ARGS)
 
 # The scale tests: 10,000 rooms, 300 MB bodies, jobs that are killed repeatedly.
 test-scale: $(VENV)/ready

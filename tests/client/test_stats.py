@@ -16,7 +16,7 @@ from videoapi.sandbox import Sandbox
 
 
 class Gatekeeper:
-    """A server that answers when it is told to."""
+    """A server that answers once it is released."""
 
     def __init__(self) -> None:
         self.waiting = 0

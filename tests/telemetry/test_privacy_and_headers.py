@@ -1,4 +1,4 @@
-"""No secret and nobody's data in anything that is reported; `traceparent` only if it is requested."""
+"""No secret and no personal data in anything that is reported; `traceparent` only if it is requested."""
 
 from __future__ import annotations
 

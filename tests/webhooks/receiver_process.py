@@ -50,7 +50,7 @@ def main(results: str, port: int, durable: bool) -> None:
             other.execute("INSERT INTO handled VALUES (?, ?)", (event.conf_num, f"reported {type(error).__name__}"))
         other.close()
 
-    hooks = Webhooks(AUTH, store=store, concurrency=32, retry_wait=0.05, on_error=report)
+    hooks = Webhooks(AUTH, store=store, queue_size=32, concurrency=8, retry_wait=0.05, on_error=report)
 
     @hooks.on(WebhookEvent)
     async def handle(event: WebhookEvent) -> None:

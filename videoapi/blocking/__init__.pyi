@@ -28,9 +28,11 @@ from videoapi.pipeline.middleware import Middleware
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.response import OperationName, Response
 from videoapi.resources.rooms import Settings
+from videoapi.stats import ClientStats
 from videoapi.streaming.record_filter import Counts, Rejected
 from videoapi.streaming.records import Page
 from videoapi.streaming.windows import Cursor, Window
+from videoapi.telemetry.settings import Telemetry
 from videoapi.transport.deadlines import DeadlineTimer
 
 _BulkRunS = TypeVar("_BulkRunS")
@@ -771,6 +773,8 @@ class VideoClient:
             connection broke, and the room list can take to show it. Until then, a missing room proves
             nothing. Set a lower value only if you know the service's limit.
         rate: Maximum rate of requests to this account in this process, such as `600/min`; by default none.
+        telemetry: Whether to report spans and metrics to OpenTelemetry, or a `Telemetry` that says how; by default
+            if the extra `videoapi[otel]` is installed.
 
     Raises:
         ConfigurationError: If an argument is missing, invalid or contradicts another; the message names it.
@@ -801,6 +805,7 @@ class VideoClient:
         allow_http: bool | None = None,
         settle: float | None = None,
         rate: str | None = None,
+        telemetry: Telemetry | bool | None = None,
     ) -> None: ...
     @property
     def base_url(self) -> str:
@@ -850,6 +855,12 @@ class VideoClient:
         Raises:
             ValidationError: If the path leaves the base URL, or the operation or the body is invalid.
             VideoAPIError: If the call fails; the class says how.
+        """
+
+    def stats(self) -> ClientStats:
+        """Return what the client is doing now: connections, permits, waits, retry budget, unresolved creates.
+
+        It sends nothing, and works before the first call and after `close()`. Any thread may call it.
         """
 
     def with_options(

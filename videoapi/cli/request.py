@@ -55,9 +55,9 @@ async def _send(
     query = objects_of("--param", params) or None
     names = objects_of("--header", headers) or None
     async with access.client(timeout=timeout) as client:
-        response = await client.request(method, path, json=body, params=query, headers=names, operation=operation)
+        answer = await client.request(method, path, json=body, params=query, headers=names, operation=operation)
     try:
-        print_json(response.json())
+        print_json(answer.json())
     except ProtocolError:
-        print_result("\n".join(map(visible, response.body.decode(errors="replace").splitlines())))
+        print_result("\n".join(map(visible, answer.body.decode(errors="replace").splitlines())))
     return 0

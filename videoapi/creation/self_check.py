@@ -110,7 +110,7 @@ class SelfCheckRoom:
         request = create_request(spec, reference, pipeline.options, validate=False)
         unknown, self._unknown = self._unknown, True
         outcome = await self._creator.send(pipeline, request)
-        # Nobody waits for it: `delete` looks for what is left.
+        # `stats().doubts` counts only creates of users: `delete` looks for what is left of these.
         self._creator.memory.note_proof(reference)
         if outcome.verdict is Verdict.DONE:
             self._rooms.add(outcome.value.room_id)

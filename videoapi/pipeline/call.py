@@ -16,7 +16,7 @@ from videoapi.transport.attempt import Attempt
 from videoapi.transport.deadlines import Deadline
 
 if TYPE_CHECKING:
-    from videoapi.telemetry.attempt import CallRecord
+    from videoapi.telemetry.attempt import AttemptRecorder
 
 _numbers: Final = itertools.count(1)
 
@@ -66,7 +66,7 @@ class Call:
     parts: list[Call] = attrs.field(factory=list)
     """What a middleware sends in other tasks."""
     over: bool = False
-    record: CallRecord | None = None
+    record: AttemptRecorder | None = None
     """Records its attempts; None if nothing does."""
 
     @property

@@ -25,8 +25,8 @@ from videoapi.protocol.types import NEVER, ErrorKind, Operation, Phase, Verdict
 from videoapi.transport.deadlines import CLOSED, DeadlineTimer
 
 if TYPE_CHECKING:
-    from videoapi.telemetry.attempt import CallRecord
-    from videoapi.telemetry.operation import Operation as Recorded
+    from videoapi.telemetry.attempt import AttemptRecorder
+    from videoapi.telemetry.operation import RecordedOperation
     from videoapi.telemetry.recorder import Recorder
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Pipeline:
     options: Options
     middleware: Sequence[Middleware] = ()
     recorder: Recorder | None = None
-    operation: Recorded | None = None
+    operation: RecordedOperation | None = None
 
     @property
     def account(self) -> AccountState:
@@ -120,7 +120,7 @@ class Pipeline:
             return attrs.evolve(outcome, stream=buffered)
         raise error_from_outcome(request, outcome)
 
-    async def send(self, request: Request, record: CallRecord | None = None) -> Outcome:
+    async def send(self, request: Request, record: AttemptRecorder | None = None) -> Outcome:
         """Send a request and return its outcome, success or failure.
 
         Args:
@@ -285,7 +285,7 @@ class Pipeline:
             case _:
                 return f"a middleware did not end within {limit}" if self.middleware else f"no response within {limit}"
 
-    def begin(self, request: Request, *, all_calls: bool = False) -> Recorded | None:
+    def begin(self, request: Request, *, all_calls: bool = False) -> RecordedOperation | None:
         """Begin to record an operation that may have several calls; the caller ends it. None if nothing records it.
 
         Args:
@@ -297,11 +297,11 @@ class Pipeline:
             return None
         return recorder.operation(request.route.name, request, all_calls=all_calls)
 
-    def within(self, operation: Recorded | None) -> Pipeline:
+    def within(self, operation: RecordedOperation | None) -> Pipeline:
         """Return the pipeline for the calls of an operation."""
         return self if operation is None else attrs.evolve(self, operation=operation)
 
-    def recording(self, name: str, *, is_run: bool = False) -> AbstractContextManager[Recorded | None]:
+    def recording(self, name: str, *, is_run: bool = False) -> AbstractContextManager[RecordedOperation | None]:
         """Return a context that is recorded as one operation, with the calls made in it as its children.
 
         Args:

@@ -23,7 +23,7 @@ from videoapi.streaming.streamed_response import Prefetcher, StreamedResponse, S
 from videoapi.streaming.windows import Cursor, Window
 
 if TYPE_CHECKING:
-    from videoapi.telemetry.operation import Operation as Recorded
+    from videoapi.telemetry.operation import RecordedOperation
 
 R = TypeVar("R")
 
@@ -90,7 +90,7 @@ class WindowReader(Generic[R]):
         self._windows = windows
         self._timeout = StreamTimeout(timeout, query.request(windows[0]).route)
 
-    def begin(self) -> Recorded | None:
+    def begin(self) -> RecordedOperation | None:
         """Begin to record the pass as one operation, of which all its requests are a part; the caller ends it."""
         recorded = self._pipeline.begin(self._query.request(self._windows[0]), all_calls=True)
         self._pipeline = self._pipeline.within(recorded)

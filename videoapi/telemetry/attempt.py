@@ -16,7 +16,7 @@ from videoapi.protocol.routes import Request
 from videoapi.protocol.types import Verdict
 from videoapi.telemetry.attributes import Attributes, attempt_name, of_attempt, of_error
 from videoapi.telemetry.guard import harmless
-from videoapi.telemetry.operation import Operation
+from videoapi.telemetry.operation import RecordedOperation
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
@@ -33,14 +33,14 @@ class Progress(Protocol):
 A = TypeVar("A", bound=Progress)
 
 
-class CallRecord:
+class AttemptRecorder:
     """The record of one call.
 
     Args:
         operation: The operation that the call belongs to.
     """
 
-    def __init__(self, operation: Operation) -> None:
+    def __init__(self, operation: RecordedOperation) -> None:
         self._operation = operation
         self._sent = 0
         self._waited = 0.0
@@ -74,7 +74,7 @@ class CallRecord:
 class _Attempt:
     """One attempt in progress."""
 
-    def __init__(self, operation: Operation, request: Request, earlier: int, waited: float) -> None:
+    def __init__(self, operation: RecordedOperation, request: Request, earlier: int, waited: float) -> None:
         self._operation = operation
         self._earlier = earlier
         self._waited = waited

@@ -30,13 +30,13 @@ MOST_CHILDREN: Final = 1000
 _OPERATION: Final = otel_context.create_key("videoapi-operation")
 
 
-def enclosing() -> Operation | None:
+def enclosing() -> RecordedOperation | None:
     """Return the operation within which the current code runs."""
     found = otel_context.get_value(_OPERATION)
-    return found if isinstance(found, Operation) else None
+    return found if isinstance(found, RecordedOperation) else None
 
 
-class Operation:
+class RecordedOperation:
     """An operation in progress. As a context manager, it is current within, and ends with it.
 
     Args:
@@ -72,7 +72,7 @@ class Operation:
         self._totals: Mapping[str, Value] = {}
         self._ended = False
         self._children = 0
-        self._run: Operation | None = self if is_run else None
+        self._run: RecordedOperation | None = self if is_run else None
         self.span: Span = INVALID_SPAN
         self.context: Context = otel_context.get_current()
         self._start()

@@ -12,11 +12,11 @@ from opentelemetry.trace import NoOpTracer, Tracer
 
 from videoapi.config import BaseUrl, __version__
 from videoapi.protocol.routes import Request
-from videoapi.telemetry.attempt import CallRecord
+from videoapi.telemetry.attempt import AttemptRecorder
 from videoapi.telemetry.attributes import Attributes, Target
 from videoapi.telemetry.guard import harmless
 from videoapi.telemetry.instruments import NAME, Instruments, Watched, instruments_of
-from videoapi.telemetry.operation import Operation
+from videoapi.telemetry.operation import RecordedOperation
 from videoapi.telemetry.settings import MeterProvider, Telemetry, TracerProvider
 from videoapi.telemetry.settle import Settle
 
@@ -75,7 +75,7 @@ class Recorder:
 
     def operation(
         self, name: str, request: Request | None = None, *, all_calls: bool = False, is_run: bool = False
-    ) -> Operation:
+    ) -> RecordedOperation:
         """Begin an operation, whose span is a child of the current one.
 
         Args:
@@ -84,11 +84,11 @@ class Recorder:
             all_calls: Whether calls of other requests are part of it, too.
             is_run: Whether it is a bulk run.
         """
-        return Operation(self, name, request, all_calls=all_calls, is_run=is_run)
+        return RecordedOperation(self, name, request, all_calls=all_calls, is_run=is_run)
 
-    def call(self, operation: Operation) -> CallRecord:
-        """Begin to record a call that is part of an operation."""
-        return CallRecord(operation)
+    def call(self, operation: RecordedOperation) -> AttemptRecorder:
+        """Return the record of a call that is part of an operation."""
+        return AttemptRecorder(operation)
 
     def settling(self) -> AbstractContextManager[object]:
         """Return a context in which the client waits for proof of what became of creates."""
