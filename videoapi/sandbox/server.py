@@ -337,7 +337,7 @@ class Sandbox:
         self._changed()
 
     def clear(self) -> None:
-        """Forget everything since the start: rooms, tokens, sessions, records, the ledger, faults, plans and deliveries.
+        """Forget what came since the start: rooms, tokens, sessions, records, the ledger, faults, plans, deliveries.
 
         Generated rooms and history are as at the start. Switches stay, connections keep their numbers, and ids do not
         repeat. Pending late executions and notifications are dropped.
