@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,7 +37,7 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
+async def receiving() -> AsyncGenerator[Receiver, None]:
     """Run a receiver, on this loop."""
     receiver = Receiver()
     runner = web.ServerRunner(web.Server(receiver.handle), shutdown_timeout=0.1)
