@@ -53,6 +53,14 @@ async def test_invalid_fault_is_refused_with_its_reason(desk, values, message):
     assert desk.sandbox._faults.active() == {}
 
 
+async def test_refused_connections_are_shown_though_no_fault_is_left(desk):
+    events = await desk.events()
+    assert events.state["faults"]["refusing"] is False
+    assert (await desk.act("fault", route="*", kind="refuse", times=1, seconds=3600))[0] == 200
+    await events.until(lambda events: events.state["faults"]["refusing"])
+    assert events.state["faults"]["rows"] == []
+
+
 async def test_one_fault_or_all_faults_are_cancelled(desk):
     events = await desk.events()
     for route in ("rooms.list", "rooms.get", "rooms.users"):

@@ -457,6 +457,7 @@ class Sandbox:
             webhooks=self._webhooks,
             announcer=self._announcer,
             masking=Masking(*secret_texts),
+            refusing=lambda: self._listener.refusing,
             clock=clock,
             commit=self._state.commit,
         )

@@ -72,6 +72,7 @@ class Console:
         webhooks: The attempts to deliver notifications.
         announcer: Sends a notification on demand.
         masking: Masks the secrets of the sandbox.
+        refusing: Returns whether new connections are refused.
         clock: Returns the service's time, an aware datetime.
         commit: Writes what an action has changed to the state file.
     """
@@ -87,6 +88,7 @@ class Console:
         webhooks: WebhookSender,
         announcer: Announcer,
         masking: Masking,
+        refusing: Callable[[], bool],
         clock: Callable[[], datetime],
         commit: Callable[[], None],
     ) -> None:
@@ -98,7 +100,7 @@ class Console:
         self._commit = commit
         self._requests = RequestLog(clock, self.touch)
         self._masking = masking
-        views = Views(store, faults, webhooks, self._requests, masking)
+        views = Views(store, faults, webhooks, self._requests, masking, refusing)
         self._shown = views.request
         self._feed = Feed(self._requests, shown=views.request, state=views.state)
         self._writing: set[asyncio.Transport] = set()
