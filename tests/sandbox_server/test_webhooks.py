@@ -231,3 +231,61 @@ async def test_notify_checks_its_kind_and_needs_a_url(receiver):
         Sandbox().notify("session-ended", "r")
     with pytest.raises(ValueError, match="unknown notification 'roomdrop'"):
         Sandbox(webhook_url=receiver.url).notify("roomdrop", "r")
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://a..b/", "no valid host name"),
+        ("http://" + "a" * 300 + "/", "no valid host name"),
+        ("http://127.0.0.1:1/", "refused"),
+    ],
+)
+async def test_url_that_cannot_be_reached_is_recorded_with_a_reason(url, reason):
+    async with Sandbox(webhook_url=url) as sandbox:
+        sandbox.notify("session-ended", "r")
+        await delivered(sandbox)
+        (delivery,) = sandbox.deliveries
+    assert delivery.status is None
+    assert reason in delivery.error
+
+
+@pytest.mark.parametrize(("reply", "reason"), [(b"", "closed without an answer"), (b"garbage\r\n\r\n", "not HTTP")])
+async def test_answer_that_is_none_is_recorded_with_a_reason(reply, reason):
+    async def answer(reader, writer):
+        await reader.read(100)
+        writer.write(reply)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with Sandbox(webhook_url=url) as sandbox:
+        sandbox.notify("session-ended", "r")
+        await delivered(sandbox)
+        assert reason in sandbox.deliveries[0].error
+    server.close()
+
+
+async def test_certificate_that_is_not_trusted_is_named_as_the_reason():
+    async with Sandbox(tls=True) as secure, Sandbox(webhook_url=secure.base_url) as sandbox:
+        sandbox.notify("session-ended", "r")
+        await delivered(sandbox)
+        assert "certificate is not trusted" in sandbox.deliveries[0].error
+
+
+async def test_clear_drops_what_is_still_to_be_delivered(receiver):
+    async with Sandbox(webhook_url=receiver.url) as sandbox:
+        receiver.gate.clear()
+        for room in ("r1", "r2"):
+            sandbox.notify("session-ended", room)
+        async with asyncio.timeout(20):
+            while len(receiver.seen) < 2:
+                await asyncio.sleep(0.005)
+        sandbox.notify("session-ended", "r3")
+        sandbox.clear()
+        await delivered(sandbox)
+        receiver.gate.set()
+        sandbox.notify("session-ended", "r4")
+        await delivered(sandbox)
+        assert [fields["room_id"] for _, fields in receiver.seen] == ["r1", "r2", "r4"]
+        assert [delivery.status for delivery in sandbox.deliveries] == [200]

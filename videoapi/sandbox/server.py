@@ -100,6 +100,9 @@ class Sandbox:
         console: bool = False,
         **switches: Any,
     ) -> None:
+        target = WebhookTarget.from_arguments(webhook_url, webhook_auth)
+        # Error reporters store the variables of the frames of an error.
+        del webhook_auth
         if not allow_remote and not _loopback(host):
             raise ValueError(f"{host} can be reached from other machines; allow_remote=True if that is meant")
         if console and not _loopback(host):
@@ -118,7 +121,7 @@ class Sandbox:
             today=today or clock().astimezone(UTC).date(),
             days=days,
         )
-        self._webhooks = WebhookSender(WebhookTarget.from_arguments(webhook_url, webhook_auth), self.switches)
+        self._webhooks = WebhookSender(target, self.switches)
         self._clock = clock
         self._listener = SocketListener(host, port, tls=tls)
         self._state = State(state)
@@ -330,14 +333,15 @@ class Sandbox:
         self._changed()
 
     def clear(self) -> None:
-        """Forget everything since the start: rooms, tokens, sessions, their records, the ledger, faults and plans.
+        """Forget everything since the start: rooms, tokens, sessions, their records, ledger, deliveries, faults, plans.
 
         Generated rooms and history are as at the start. Switches stay, connections keep their numbers, and ids do not
-        repeat. Pending late executions are dropped.
+        repeat. Pending late executions and notifications are dropped.
         """
 
         def clear() -> None:
             self._exchange.drop_late()
+            self._webhooks.clear()
             self._faults.clear()
             self._store.clear()
             if self._console is not None:

@@ -111,10 +111,28 @@ class WebhookTarget:
                 status = response.status
         except TimeoutError:
             error = f"no answer within {WAIT:g} s"
-        except (aiohttp.ClientError, OSError) as failure:
-            number = getattr(failure, "errno", None)
-            error = os.strerror(number) if number else type(failure).__name__
+        # A host name that cannot be encoded is a ValueError.
+        except (aiohttp.ClientError, OSError, ValueError) as failure:
+            error = _reason(failure)
         return WebhookDelivery(at, kind, self.shown, status, error, time.monotonic() - began, attempt)
+
+
+def _reason(failure: Exception) -> str:
+    if isinstance(failure, aiohttp.ClientConnectorCertificateError):
+        return f"the certificate is not trusted: {getattr(failure.certificate_error, 'verify_message', 'not valid')}"
+    if isinstance(failure, aiohttp.ClientSSLError):
+        return "the TLS handshake failed"
+    if isinstance(failure, aiohttp.ServerDisconnectedError):
+        return "the connection was closed without an answer"
+    if isinstance(failure, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        return "the answer is not HTTP"
+    if isinstance(failure, aiohttp.InvalidURL | UnicodeError):
+        return "the URL has no valid host name"
+    number = getattr(failure, "errno", None)
+    # Errors of name resolution have numbers of their own, below 0.
+    if number is not None and number > 0:
+        return os.strerror(number)
+    return getattr(failure, "strerror", None) or type(failure).__name__
 
 
 def _is_http(url: object) -> bool:
@@ -162,6 +180,14 @@ class WebhookSender:
             for notifications in backlog:
                 self.send(notifications)
 
+    def clear(self) -> None:
+        """Forget the deliveries, and drop what is still to be delivered."""
+        self._backlog.clear()
+        # Those that are dropped are recorded nowhere.
+        self.deliveries = deque(maxlen=_MOST)
+        for task in self._tasks:
+            task.cancel()
+
     async def aclose(self) -> None:
         """End what is still to be delivered."""
         current, self._session = self._session, None
@@ -200,16 +226,14 @@ class WebhookSender:
     async def _recorded(
         self, target: WebhookTarget, session: aiohttp.ClientSession, kind: str, body: bytes, attempt: int
     ) -> WebhookDelivery:
-        at = datetime.now(UTC)
+        at, deliveries = datetime.now(UTC), self.deliveries
         try:
             delivery = await target.deliver(session, kind, body, self._switches.webhook_content_type, attempt)
         except asyncio.CancelledError:
             seconds = (datetime.now(UTC) - at).total_seconds()
-            self.deliveries.append(
-                WebhookDelivery(at, kind, target.shown, None, "the sandbox closed", seconds, attempt)
-            )
+            deliveries.append(WebhookDelivery(at, kind, target.shown, None, "the sandbox closed", seconds, attempt))
             raise
-        self.deliveries.append(delivery)
+        deliveries.append(delivery)
         return delivery
 
 
