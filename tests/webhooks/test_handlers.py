@@ -817,3 +817,24 @@ def test_event_that_ended_with_its_loop_is_handled_when_it_comes_again() -> None
 
     asyncio.run(again())
     assert got == [event()]
+
+
+async def test_events_that_a_slow_on_error_did_not_get_are_named_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(receiver, "REPORT_WITHIN", 0.05)
+
+    async def hang(event: WebhookEvent, error: BaseException) -> None:
+        await asyncio.Event().wait()
+
+    hooks = quick(on_error=hang)
+
+    @hooks.on(SessionEnded)
+    async def stalls(event: WebhookEvent) -> None:
+        await asyncio.Event().wait()
+
+    for number in range(3):
+        await hooks.submit(event(number))
+    await hooks.aclose(timeout=0.01)
+    for number in range(3):
+        assert f"room_id='{number}'" in caplog.text

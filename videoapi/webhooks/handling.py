@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
@@ -138,9 +139,9 @@ async def _in_thread(function: Callable[..., object], *arguments: object) -> obj
     # A thread of its own: in the loop's small pool a handler may wait for a thread, which would count as its own time,
     # and handlers that hang would take the threads of the whole application.
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="videoapi-webhook")
-    call = contextvars.copy_context().run
+    call = functools.partial(contextvars.copy_context().run, _run_sync, function, *arguments)
     try:
-        return await asyncio.get_running_loop().run_in_executor(thread, call, _run_sync, function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(thread, call)
     finally:
         thread.shutdown(wait=False)
 

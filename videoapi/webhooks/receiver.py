@@ -305,10 +305,7 @@ class Webhooks:
                 unhandled = await self._events.drain(left)
             finally:
                 self._forget_pending()
-        if unhandled:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REPORT_WITHIN):
-                    await self._report_unhandled(unhandled, seconds)
+        await self._report_unhandled(unhandled, seconds)
 
     async def __aenter__(self) -> Self:
         await self._start()
@@ -389,9 +386,16 @@ class Webhooks:
             log.exception("The webhook store failed to note that an event was handled: %s", described(event))
 
     async def _report_unhandled(self, events: list[WebhookEvent], seconds: float) -> None:
-        for event in events:
-            error = EventNotHandled(f"The receiver closed before the event was handled, after {seconds:g} s.")
-            await self._runner.report(event, error, "A webhook event was not handled")
+        reported = 0
+        try:
+            async with asyncio.timeout(REPORT_WITHIN):
+                for event in events:
+                    error = EventNotHandled(f"The receiver closed before the event was handled, after {seconds:g} s.")
+                    await self._runner.report(event, error, "A webhook event was not handled")
+                    reported += 1
+        except TimeoutError:
+            for event in events[reported:]:
+                log.error("A webhook event was not handled, and on_error took too long: %s", described(event))
 
     def _new_queue(self) -> EventQueue:
         return EventQueue(self._handle, size=self._size, concurrency=self._concurrency)
