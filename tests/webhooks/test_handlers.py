@@ -517,6 +517,29 @@ async def test_resume_queues_what_was_accepted_and_waits_for_places() -> None:
     assert got == [event(number) for number in range(20)]
 
 
+async def test_deliveries_find_places_while_more_is_resumed_than_the_queue_holds() -> None:
+    turn, got = asyncio.Semaphore(0), list[str | None]()
+    hooks = quick(queue_size=8, concurrency=1)
+
+    @hooks.on(SessionEnded)
+    async def handle(event: WebhookEvent) -> None:
+        await turn.acquire()
+        got.append(event.room_id)
+
+    async with hooks:
+        resuming = asyncio.create_task(hooks.resume(event(number) for number in range(50)))
+        await until(lambda: hooks.waiting == 8)
+        for _ in range(4):
+            turn.release()
+        await until(lambda: len(got) == 4 and hooks.waiting == 5)
+        for number in range(3):
+            assert await hooks.submit(event(f"new {number}"))
+        for _ in range(100):
+            turn.release()
+        assert await resuming == 50
+    assert len(got) == 53
+
+
 # The end
 
 

@@ -218,7 +218,10 @@ class Webhooks:
         return task.result()
 
     async def resume(self, events: Iterable[WebhookEvent]) -> int:
-        """Queue events that an earlier process accepted and did not handle; waits while the queue is full.
+        """Queue events that an earlier process accepted and did not handle.
+
+        As many as one process leaves behind are queued at once. The rest waits for the queue to be half empty, so that
+        deliveries find places.
 
         Args:
             events: The events that your store has accepted and that are not done.
@@ -234,7 +237,8 @@ class Webhooks:
         count = 0
         for event in events:
             _must_be_event(event)
-            await self._events.reserve()
+            at_once = count < self._size + self._concurrency
+            await (self._events.reserve() if at_once else self._events.reserve_spare())
             if self._closed:
                 self._events.release()
                 break
