@@ -220,8 +220,8 @@ class Webhooks:
     async def resume(self, events: Iterable[WebhookEvent]) -> int:
         """Queue events that an earlier process accepted and did not handle.
 
-        As many as one process leaves behind are queued at once. The rest waits for the queue to be half empty, so that
-        deliveries find places.
+        As many as a killed process can have had are queued at once. The rest waits for the queue to be half empty, so
+        that deliveries find places.
 
         Args:
             events: The events that your store has accepted and that are not done.
