@@ -181,12 +181,13 @@ def _method(function: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
 
         def method(self: Blocking, *args: Any, **kwargs: Any) -> Any:
             args, kwargs, callbacks = _adapted(function, args, kwargs, self._portal)
-            return self._form(self._portal.run(function(self._source, *args, **kwargs), callbacks), callbacks)
+            form = partial(self._form, callbacks=callbacks)
+            return self._portal.run(function(self._source, *args, **kwargs), callbacks, form)
 
     else:
 
         def method(self: Blocking, *args: Any, **kwargs: Any) -> Any:
-            return self._form(self._portal.run(function(self._source, *args, **kwargs), self._callbacks))
+            return self._portal.run(function(self._source, *args, **kwargs), self._callbacks, self._form)
 
     return _documented(method, function)
 
