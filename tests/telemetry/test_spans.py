@@ -341,7 +341,10 @@ async def test_create_that_is_cancelled_while_its_room_is_looked_for_counts_as_u
             await creating
     assert caught.value.may_have_executed  # type: ignore[attr-defined]
     assert facts(recording.one("rooms.create"))["videoapi.verdict"] == "cancelled"
-    counted = [(attributes["videoapi.operation"], point.value) for attributes, point in recording.points("videoapi.unknown_outcomes")]
+    counted = [
+        (attributes["videoapi.operation"], point.value)
+        for attributes, point in recording.points("videoapi.unknown_outcomes")
+    ]
     assert counted == [("rooms.create", 1)]
 
 

@@ -134,6 +134,8 @@ def returns_async(member: object) -> bool:
 
 def _members(kind: type) -> dict[str, Any]:
     members: dict[str, Any] = {}
+    if "__init__" in vars(kind):
+        members["__init__"] = _constructor(kind)
     for name, new_name in public_names(kind).items():
         member = vars(kind).get(name)
         if new_name in ("__enter__", "__exit__"):
@@ -174,6 +176,15 @@ class _Attribute:
                 # A namespace is wrapped once.
                 form.__dict__[self._name] = found
         return found
+
+
+def _constructor(kind: type) -> Any:
+    """Return a constructor with the signature of the async class, for `help`, notebooks and autospecs."""
+
+    def construct(self: Blocking, *args: Any, **kwargs: Any) -> None:
+        Blocking.__init__(self, *args, **kwargs)
+
+    return _documented(construct, kind.__init__)  # type: ignore[misc]
 
 
 def _method(function: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
