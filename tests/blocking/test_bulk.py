@@ -92,6 +92,17 @@ def test_failing_inputs_raise_with_the_report(client: VideoClient, error: type[E
     assert caught.value.report.counts == {"created": 3}  # type: ignore[union-attr]
 
 
+def test_progress_that_exits_each_time_raises_with_the_report(client: VideoClient) -> None:
+    def progress(report: BulkReport) -> None:
+        raise SystemExit("enough")
+
+    with pytest.raises(SystemExit, match="enough") as caught:
+        client.rooms.create_many([RoomSpec(f"Room {number}") for number in range(20)], progress=progress, audit=False)
+    report = caught.value.report  # type: ignore[attr-defined]
+    assert report.counts["created"] >= 1
+    assert report.total == 20
+
+
 def test_slow_inputs_hold_up_no_other_call(client: VideoClient) -> None:
     reading, released = threading.Event(), threading.Event()
 

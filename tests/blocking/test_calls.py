@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 import time
 import traceback
@@ -417,3 +418,23 @@ def test_second_interruption_says_that_the_call_may_have_been_executed() -> None
     error = interrupted(lasting(), callbacks)
     assert isinstance(error.__context__, Interruption)
     assert "May have been executed" in error.__notes__[0]
+
+
+def test_callback_that_exits_each_time_hides_nothing_that_the_call_says_at_its_end() -> None:
+    callbacks = Callbacks(lambda: False)
+    portal = Portal("A client", partial(asyncio.sleep, 0))
+
+    async def lasting() -> None:
+        callbacks.post(partial(sys.exit, "first"))
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as cancelled:
+            callbacks.post(partial(sys.exit, "second"))
+            await asyncio.sleep(0.3)
+            cancelled.add_note("Reference r-1.")
+            raise
+
+    with pytest.raises(SystemExit, match="first") as caught:
+        portal.run(lasting(), callbacks)
+    portal.close()
+    assert caught.value.__notes__ == ["Reference r-1."]

@@ -219,14 +219,18 @@ class LoopThread:
 
     def _interrupt(self, call: _Call[Any], error: BaseException) -> None:
         """Cancel a call, wait a limited time for its end, and note what is known about it on the exception."""
-        try:
-            with suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(call.cancel)
-            call.wait(time.monotonic() + GRACE)
-        except BaseException as second:
-            # It replaces the first, and what is known with it.
-            call.explain(second)
-            raise
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(call.cancel)
+        deadline = time.monotonic() + GRACE
+        while not call.over and time.monotonic() < deadline:
+            try:
+                # A callback that raises each time, such as `sys.exit` in `progress=`, does not end the wait.
+                with suppress(Exception, SystemExit, GeneratorExit):
+                    call.wait(deadline)
+            except BaseException as second:
+                # It replaces the first, and what is known with it.
+                call.explain(second)
+                raise
         call.explain(error)
 
     def _run(self) -> None:
