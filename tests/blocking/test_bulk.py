@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from videoapi import BulkReport, ConfigurationError, ConnectionFailed, Room, RoomSpec, TokenSpec, VideoAPIError
-from videoapi.blocking import SessionManager, VideoClient
+from videoapi.blocking import SessionManager, VideoClient, portal
 from videoapi.sandbox import Sandbox
 
 USER: ContextVar[str] = ContextVar("USER", default="none")
@@ -168,6 +168,27 @@ def test_run_that_is_left_early_keeps_every_outcome_and_closes_the_inputs(
     assert specs.closed
     assert specs.threads == {threading.current_thread()}
     assert report.counts["created"] == len(sandbox.ledger.created)
+
+
+def test_outcome_that_was_taken_when_the_consumer_was_interrupted_is_in_the_report(
+    client: VideoClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = client.rooms.create_each([RoomSpec(f"Room {number}") for number in range(5)], audit=False)
+    outcomes = iter(run)
+    seen = [next(outcomes)]
+    result = portal._Call.result
+
+    def interrupted(call: portal._Call[object]) -> object:
+        monkeypatch.setattr(portal._Call, "result", result)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(portal._Call, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(outcomes)
+    report = run.report
+    assert report.total > 1
+    kept = [*report.made, *report.failures, *report.unknown, *report.not_sent]
+    assert sorted(outcome.index for outcome in [*seen, *kept]) == list(range(report.total))
 
 
 @pytest.mark.parametrize("by", ["progress", "inputs"])

@@ -217,21 +217,38 @@ def _iteration(function: Any) -> Any:
         chunks = getattr(self._source, "_chunks", None)
         if chunks is not None:
             return _chunked_items(self._portal, chunks())
-        return _items(self._portal, aiter(self._source), self._callbacks)
+        put_back = getattr(self._source, "_put_back", None)
+        return _items(self._portal, aiter(self._source), self._callbacks, put_back)
 
     return _documented(iterate, function)
 
 
-def _items(portal: Portal, iterator: AsyncIterator[Any], callbacks: Callbacks | None) -> Iterator[Any]:
-    """Iterate in the calling thread; what is left early is closed at once."""
+def _items(
+    portal: Portal,
+    iterator: AsyncIterator[Any],
+    callbacks: Callbacks | None,
+    put_back: Callable[[Any], None] | None = None,
+) -> Iterator[Any]:
+    """Iterate in the calling thread; what is left early is closed at once.
+
+    Args:
+        portal: Where the iterator lives.
+        iterator: The iterator.
+        callbacks: User code to run in the calling thread.
+        put_back: Called with an item that was taken when the calling thread was interrupted.
+    """
     ended = False
+    taken: list[Any] = []
     try:
-        while (item := portal.run(_next(iterator), callbacks)) is not _END:
+        while portal.run(_next(iterator, taken), callbacks) is not _END:
+            # Without a call, so that no signal handler runs in between.
+            item = taken[0]
+            del taken[0]
             yield item
         ended = True
     finally:
         if not ended:
-            portal.finish(partial(_aclose, iterator), callbacks)
+            portal.finish(partial(_aclose, iterator, taken, put_back), callbacks)
 
 
 def _chunked_items(portal: Portal, iterator: AsyncIterator[Iterator[Any]]) -> Iterator[Any]:
@@ -244,11 +261,17 @@ def _chunked_items(portal: Portal, iterator: AsyncIterator[Iterator[Any]]) -> It
         chunks.close()  # type: ignore[attr-defined]
 
 
-async def _next(iterator: AsyncIterator[Any]) -> Any:
-    return await anext(iterator, _END)
+async def _next(iterator: AsyncIterator[Any], taken: list[Any]) -> Any:
+    item = await anext(iterator, _END)
+    if item is not _END:
+        taken.append(item)
+    return item
 
 
-async def _aclose(iterator: AsyncIterator[Any]) -> None:
+async def _aclose(iterator: AsyncIterator[Any], taken: list[Any], put_back: Callable[[Any], None] | None) -> None:
+    if put_back is not None:
+        for item in taken:
+            put_back(item)
     close = getattr(iterator, "aclose", None)
     if close is not None:
         await close()
