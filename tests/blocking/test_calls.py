@@ -31,7 +31,7 @@ from videoapi import (
     ValidationError,
 )
 from videoapi.blocking import SessionManager, VideoClient
-from videoapi.blocking.callbacks import Callbacks
+from videoapi.blocking.callbacks import Callbacks, _Callback
 from videoapi.blocking.portal import Portal
 from videoapi.sandbox import Sandbox
 
@@ -438,3 +438,28 @@ def test_callback_that_exits_each_time_hides_nothing_that_the_call_says_at_its_e
         portal.run(lasting(), callbacks)
     portal.close()
     assert caught.value.__notes__ == ["Reference r-1."]
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_interruption_beside_a_callback_does_not_keep_the_call_waiting(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callbacks = Callbacks(lambda: False)
+    portal = Portal("A client", partial(asyncio.sleep, 0))
+    run = _Callback.run
+
+    def interrupted(callback: _Callback, loop: asyncio.AbstractEventLoop) -> None:
+        monkeypatch.setattr(_Callback, "run", run)
+        if place == "after":
+            # Its function has run, and its end is not told.
+            callback.function()
+            callback.thread = threading.get_ident()
+        raise Interruption
+
+    monkeypatch.setattr(_Callback, "run", interrupted)
+    ran: list[int] = []
+    with pytest.raises(Interruption) as caught:
+        portal.run(callbacks.run(ran.append, 1), callbacks)
+    portal.close()
+    assert ran == ([1] if place == "after" else [])
+    assert "has not ended" not in str(getattr(caught.value, "__notes__", ""))

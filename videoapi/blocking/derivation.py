@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import suppress
 from functools import partial, update_wrapper
 from types import FunctionType, GenericAlias, TracebackType
 from typing import Any, Final, Self
@@ -274,7 +275,9 @@ async def _aclose(iterator: AsyncIterator[Any], taken: list[Any], put_back: Call
             put_back(item)
     close = getattr(iterator, "aclose", None)
     if close is not None:
-        await close()
+        # Raised if the interrupted task has not ended; it closes the iterator itself.
+        with suppress(RuntimeError):
+            await close()
 
 
 def _documented(method: Any, source: Any) -> Any:

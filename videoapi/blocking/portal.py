@@ -220,7 +220,7 @@ class LoopThread:
     def _interrupt(self, call: _Call[Any], error: BaseException) -> None:
         """Cancel a call, wait a limited time for its end, and note what is known about it on the exception."""
         with suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(call.cancel)
+            self.loop.call_soon_threadsafe(call.cancel, threading.get_ident())
         deadline = time.monotonic() + GRACE
         while not call.over and time.monotonic() < deadline:
             try:
@@ -281,7 +281,10 @@ class _Call(Generic[T]):
         self.task = self._home.loop.create_task(self.coroutine)
         self.task.add_done_callback(self._done)
 
-    def cancel(self) -> None:
+    def cancel(self, thread: int) -> None:
+        """Cancel the call for the thread that waited for it."""
+        if self._callbacks is not None:
+            self._callbacks.abandon(thread)
         if self.task is not None:
             self.task.cancel()
             if self.task.done():
