@@ -451,7 +451,7 @@ def test_interruption_beside_a_callback_does_not_keep_the_call_waiting(
     def interrupted(callback: _Callback, loop: asyncio.AbstractEventLoop) -> None:
         monkeypatch.setattr(_Callback, "run", run)
         if place == "after":
-            # Its function has run, and its end is not told.
+            # Its function has run, and the event loop does not know yet.
             callback.function()
             callback.thread = threading.get_ident()
         raise Interruption
