@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from videoapi import BulkReport, ConfigurationError, ConnectionFailed, Room, RoomSpec, TokenSpec, VideoAPIError
-from videoapi.blocking import SessionManager, VideoClient
+from videoapi.blocking import SessionManager, VideoClient, portal
 from videoapi.sandbox import Sandbox
 
 USER: ContextVar[str] = ContextVar("USER", default="none")
@@ -92,6 +92,17 @@ def test_failing_inputs_raise_with_the_report(client: VideoClient, error: type[E
     assert caught.value.report.counts == {"created": 3}  # type: ignore[union-attr]
 
 
+def test_progress_that_exits_each_time_raises_with_the_report(client: VideoClient) -> None:
+    def progress(report: BulkReport) -> None:
+        raise SystemExit("enough")
+
+    with pytest.raises(SystemExit, match="enough") as caught:
+        client.rooms.create_many([RoomSpec(f"Room {number}") for number in range(20)], progress=progress, audit=False)
+    report = caught.value.report  # type: ignore[attr-defined]
+    assert report.counts["created"] >= 1
+    assert report.total == 20
+
+
 def test_slow_inputs_hold_up_no_other_call(client: VideoClient) -> None:
     reading, released = threading.Event(), threading.Event()
 
@@ -157,6 +168,27 @@ def test_run_that_is_left_early_keeps_every_outcome_and_closes_the_inputs(
     assert specs.closed
     assert specs.threads == {threading.current_thread()}
     assert report.counts["created"] == len(sandbox.ledger.created)
+
+
+def test_outcome_that_was_taken_when_the_consumer_was_interrupted_is_in_the_report(
+    client: VideoClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = client.rooms.create_each([RoomSpec(f"Room {number}") for number in range(5)], audit=False)
+    outcomes = iter(run)
+    seen = [next(outcomes)]
+    result = portal._Call.result
+
+    def interrupted(call: portal._Call[object]) -> object:
+        monkeypatch.setattr(portal._Call, "result", result)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(portal._Call, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(outcomes)
+    report = run.report
+    assert report.total > 1
+    kept = [*report.made, *report.failures, *report.unknown, *report.not_sent]
+    assert sorted(outcome.index for outcome in [*seen, *kept]) == list(range(report.total))
 
 
 @pytest.mark.parametrize("by", ["progress", "inputs"])

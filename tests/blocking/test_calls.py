@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 import time
 import traceback
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import pytest
 from support.server import Link, serve
 
 import videoapi
-from videoapi import ConfigurationError, ConnectionFailed, NotFound, Outcome, Request, Room, Send, ValidationError
+from videoapi import (
+    BulkReport,
+    ConfigurationError,
+    ConnectionFailed,
+    CreateOutcomeUnknown,
+    NotFound,
+    Outcome,
+    Request,
+    Room,
+    Send,
+    ValidationError,
+)
 from videoapi.blocking import SessionManager, VideoClient
+from videoapi.blocking.callbacks import Callbacks, _Callback
+from videoapi.blocking.portal import Portal
 from videoapi.sandbox import Sandbox
 
 MISSING = "0123456789abcdef01234567"
@@ -195,6 +211,21 @@ def test_call_from_a_listener_or_middleware_is_refused_and_does_not_hang(sandbox
     assert "own event loop" in str(caught[0])
 
 
+def test_close_that_is_refused_in_a_listener_leaves_the_client_open(sandbox: Sandbox) -> None:
+    refused: list[Exception] = []
+
+    def listener(event: object) -> None:
+        try:
+            client.close()
+        except ConfigurationError as error:
+            refused.append(error)
+
+    with client_of(sandbox, listeners=listener) as client:
+        client.rooms.create(name="First")
+        assert client.rooms.create(name="Second").name == "Second"
+    assert refused
+
+
 def test_middleware_listeners_and_credentials_see_the_context_of_the_caller(sandbox: Sandbox) -> None:
     seen: list[tuple[str, str, bool]] = []
     caller = threading.current_thread()
@@ -319,3 +350,117 @@ async def test_portal_closes_without_waiting_for_a_call_that_ignores_its_cancell
         await asyncio.to_thread(client.close)
         with pytest.raises(ConnectionFailed, match="closed"):
             await call
+
+
+class Interruption(KeyboardInterrupt):
+    pass
+
+
+def interrupted(coroutine: Coroutine[Any, Any, object], callbacks: Callbacks, *, form: Any = None) -> Interruption:
+    """Run a coroutine whose callback or form raises an interruption, and return it."""
+    portal = Portal("A client", partial(asyncio.sleep, 0))
+    try:
+        with pytest.raises(Interruption) as caught:
+            portal.run(coroutine, callbacks, *([] if form is None else [form]))
+        return caught.value
+    finally:
+        portal.close()
+
+
+def interrupt(*_: object) -> None:
+    raise Interruption
+
+
+def test_interruption_keeps_the_report_of_a_run_that_had_completed() -> None:
+    callbacks = Callbacks(lambda: False)
+
+    async def completed() -> BulkReport:
+        callbacks.post(interrupt)
+        return BulkReport(total=7)
+
+    error: Any = interrupted(completed(), callbacks)
+    assert error.report.total == 7
+
+
+def test_interruption_hides_no_doubt_of_the_error_that_it_replaces() -> None:
+    callbacks = Callbacks(lambda: False)
+
+    async def failed() -> None:
+        callbacks.post(interrupt)
+        raise CreateOutcomeUnknown("No response. Reference r-1.", may_have_executed=True, reference="r-1")
+
+    error: Any = interrupted(failed(), callbacks)
+    assert error.may_have_executed
+    assert "Reference r-1" in error.__notes__[0]
+
+
+def test_interruption_before_the_result_is_returned_names_the_room(sandbox: Sandbox) -> None:
+    with client_of(sandbox) as client:
+        room = client.rooms.create(name="Stand-up")
+
+    async def created() -> Room:
+        return room
+
+    error = interrupted(created(), Callbacks(lambda: False), form=interrupt)
+    assert room.room_id in error.__notes__[0]
+
+
+def test_second_interruption_says_that_the_call_may_have_been_executed() -> None:
+    callbacks = Callbacks(lambda: False)
+
+    async def lasting() -> None:
+        callbacks.post(interrupt)
+        callbacks.post(interrupt)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.3)
+
+    error = interrupted(lasting(), callbacks)
+    assert isinstance(error.__context__, Interruption)
+    assert "May have been executed" in error.__notes__[0]
+
+
+def test_callback_that_exits_each_time_hides_nothing_that_the_call_says_at_its_end() -> None:
+    callbacks = Callbacks(lambda: False)
+    portal = Portal("A client", partial(asyncio.sleep, 0))
+
+    async def lasting() -> None:
+        callbacks.post(partial(sys.exit, "first"))
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as cancelled:
+            callbacks.post(partial(sys.exit, "second"))
+            await asyncio.sleep(0.3)
+            cancelled.add_note("Reference r-1.")
+            raise
+
+    with pytest.raises(SystemExit, match="first") as caught:
+        portal.run(lasting(), callbacks)
+    portal.close()
+    assert caught.value.__notes__ == ["Reference r-1."]
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_interruption_beside_a_callback_does_not_keep_the_call_waiting(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callbacks = Callbacks(lambda: False)
+    portal = Portal("A client", partial(asyncio.sleep, 0))
+    run = _Callback.run
+
+    def interrupted(callback: _Callback, loop: asyncio.AbstractEventLoop) -> None:
+        monkeypatch.setattr(_Callback, "run", run)
+        if place == "after":
+            # Its function has run, and the event loop does not know yet.
+            callback.function()
+            callback.thread = threading.get_ident()
+        raise Interruption
+
+    monkeypatch.setattr(_Callback, "run", interrupted)
+    ran: list[int] = []
+    with pytest.raises(Interruption) as caught:
+        portal.run(callbacks.run(ran.append, 1), callbacks)
+    portal.close()
+    assert ran == ([1] if place == "after" else [])
+    assert "has not ended" not in str(getattr(caught.value, "__notes__", ""))

@@ -7,6 +7,7 @@ import inspect
 import pickle
 from importlib import import_module
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from support import stubs
@@ -48,6 +49,18 @@ def test_methods_take_the_same_arguments_and_are_not_coroutines(name: str) -> No
             assert list(inspect.signature(method).parameters)[1:] == list(inspect.signature(member).parameters)[1:]
             checked += 1
     assert checked >= (1 if name == "DialIns" else 2)
+
+
+@pytest.mark.parametrize("name", ["VideoClient", "SessionManager"])
+def test_constructors_have_the_signature_of_the_async_class(name: str) -> None:
+    assert inspect.signature(getattr(blocking, name)) == inspect.signature(source_of(name))
+
+
+def test_autospec_rejects_an_unknown_argument_of_the_constructor() -> None:
+    specified = create_autospec(blocking.VideoClient)
+    specified("id", "key", timeout=5)
+    with pytest.raises(TypeError, match="api_key"):
+        specified(api_key="key")
 
 
 def test_every_async_class_that_users_meet_has_a_name() -> None:

@@ -39,9 +39,9 @@ def changes_of_threads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The coroutines that a portal has run."""
     run, seen = LoopThread.run, []
 
-    def counted(self: LoopThread, coroutine: object, callbacks: object) -> object:
+    def counted(self: LoopThread, coroutine: object, callbacks: object, form: object) -> object:
         seen.append(coroutine)
-        return run(self, coroutine, callbacks)  # type: ignore[arg-type]
+        return run(self, coroutine, callbacks, form)  # type: ignore[arg-type]
 
     monkeypatch.setattr(LoopThread, "run", counted)
     return seen

@@ -6,6 +6,7 @@ import logging
 from contextlib import suppress
 from typing import Any
 
+import attrs
 import pytest
 from opentelemetry import context, trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -184,6 +185,13 @@ async def test_tracer_that_raises_does_not_affect_calls(
     logged = [record.getMessage() for record in caplog.records if record.name == "videoapi"]
     assert 0 < len(logged) <= 4
     assert all(text == "OpenTelemetry raised RuntimeError; spans or metrics are missing." for text in logged)
+
+
+async def test_tracer_provider_that_raises_does_not_cost_the_metrics(recording: Recording) -> None:
+    telemetry = attrs.evolve(recording.telemetry, tracer_provider=NoTracers())
+    async with serve(repeating(answer(200, room()))) as server, client_for(server.base_url, telemetry=telemetry) as one:
+        await one.rooms.get(ROOM_ID)
+    assert [point.value for _, point in recording.points("videoapi.attempts")] == [1]
 
 
 async def test_telemetry_can_be_switched_off(recording: Recording) -> None:

@@ -19,6 +19,7 @@ from telemetry.conftest import Recording
 
 from videoapi import (
     AuthenticationFailed,
+    CallStarted,
     ConnectionFailed,
     CreateOutcomeUnknown,
     NotFound,
@@ -319,6 +320,32 @@ async def test_create_that_stays_unknown_says_so(sandbox: Sandbox, recording: Re
     assert facts(create)["videoapi.verdict"] == "unknown"
     assert facts(create)["error.type"] == "CreateOutcomeUnknown"
     assert [point.value for _, point in recording.points("videoapi.unknown_outcomes")] == [1]
+
+
+async def test_create_that_is_cancelled_while_its_room_is_looked_for_counts_as_unknown(
+    sandbox: Sandbox, recording: Recording
+) -> None:
+    sandbox.fault("rooms.create", "drop_after", times=1)
+    looking = asyncio.Event()
+
+    def listener(event: object) -> None:
+        if isinstance(event, CallStarted) and event.route == "rooms.list":
+            looking.set()
+
+    sandbox.fault("rooms.list", "hang", times=None)
+    async with client_of(sandbox, recording, timeout=20, listeners=listener) as client:
+        creating = asyncio.create_task(client.rooms.create(name="Stand-up"))
+        await looking.wait()
+        creating.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await creating
+    assert caught.value.may_have_executed  # type: ignore[attr-defined]
+    assert facts(recording.one("rooms.create"))["videoapi.verdict"] == "cancelled"
+    counted = [
+        (attributes["videoapi.operation"], point.value)
+        for attributes, point in recording.points("videoapi.unknown_outcomes")
+    ]
+    assert counted == [("rooms.create", 1)]
 
 
 async def test_resend_is_a_second_attempt_of_the_create(sandbox: Sandbox, recording: Recording) -> None:

@@ -43,6 +43,7 @@ class Callbacks:
     def __init__(self, is_ending: Callable[[], bool]) -> None:
         self._is_ending = is_ending
         self._queued: deque[_Callback] = deque()
+        self._awaited: set[_Callback] = set()
         self._serving: list[queue.SimpleQueue[Wake]] = []
         self._thread: int | None = None
         self._closing: Callable[[], Awaitable[object]] | None = None
@@ -59,6 +60,7 @@ class Callbacks:
             raise asyncio.CancelledError
         ended: asyncio.Future[None] = loop.create_future()
         callback = _Callback(partial(function, *args), ended)
+        self._awaited.add(callback)
         self._queue(callback)
         try:
             await ended
@@ -67,6 +69,8 @@ class Callbacks:
                 ended = callback.ended = loop.create_future()
                 await ended
             raise
+        finally:
+            self._awaited.discard(callback)
         closing, self._closing = self._closing, None
         if closing is not None:
             await closing()
@@ -76,6 +80,12 @@ class Callbacks:
     def post(self, function: Callable[[], object]) -> None:
         """Run a function in the thread that waits; what it raises ends the call."""
         self._queue(_Callback(function, None))
+
+    def abandon(self, thread: int) -> None:
+        """End the callbacks of a thread that was interrupted outside of them: as they began, or before they said so."""
+        for callback in tuple(self._awaited):
+            if callback not in self._queued and callback.thread in (None, thread):
+                callback.end(_interrupted)
 
     def _queue(self, callback: _Callback) -> None:
         self._queued.append(callback)
@@ -130,12 +140,15 @@ class _Callback:
     function: Callable[[], Any]
     ended: asyncio.Future[None] | None
     result: Callable[[], Any] | None = None
+    thread: int | None = None
+    """The thread that runs it."""
 
     def run(self, loop: asyncio.AbstractEventLoop) -> None:
         if self.ended is None:
             self.function()
             return
         result = _interrupted
+        self.thread = threading.get_ident()
         try:
             value = self.function()
             result = lambda: value  # noqa: E731
@@ -143,10 +156,11 @@ class _Callback:
             result = partial(_raised, error)
         finally:
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._end, result)
+                loop.call_soon_threadsafe(self.end, result)
 
-    def _end(self, result: Callable[[], Any]) -> None:
-        self.result = result
+    def end(self, result: Callable[[], Any]) -> None:
+        """Note the result, in the event loop; the first counts."""
+        self.result = self.result or result
         if self.ended is not None and not self.ended.done():
             self.ended.set_result(None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import suppress
 from functools import partial, update_wrapper
 from types import FunctionType, GenericAlias, TracebackType
 from typing import Any, Final, Self
@@ -134,6 +135,8 @@ def returns_async(member: object) -> bool:
 
 def _members(kind: type) -> dict[str, Any]:
     members: dict[str, Any] = {}
+    if "__init__" in vars(kind):
+        members["__init__"] = _constructor(kind)
     for name, new_name in public_names(kind).items():
         member = vars(kind).get(name)
         if new_name in ("__enter__", "__exit__"):
@@ -176,17 +179,27 @@ class _Attribute:
         return found
 
 
+def _constructor(kind: type) -> Any:
+    """Return a constructor with the signature of the async class, for `help`, notebooks and autospecs."""
+
+    def construct(self: Blocking, *args: Any, **kwargs: Any) -> None:
+        Blocking.__init__(self, *args, **kwargs)
+
+    return _documented(construct, kind.__init__)  # type: ignore[misc]
+
+
 def _method(function: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
     if adapters_of(function):
 
         def method(self: Blocking, *args: Any, **kwargs: Any) -> Any:
             args, kwargs, callbacks = _adapted(function, args, kwargs, self._portal)
-            return self._form(self._portal.run(function(self._source, *args, **kwargs), callbacks), callbacks)
+            form = partial(self._form, callbacks=callbacks)
+            return self._portal.run(function(self._source, *args, **kwargs), callbacks, form)
 
     else:
 
         def method(self: Blocking, *args: Any, **kwargs: Any) -> Any:
-            return self._form(self._portal.run(function(self._source, *args, **kwargs), self._callbacks))
+            return self._portal.run(function(self._source, *args, **kwargs), self._callbacks, self._form)
 
     return _documented(method, function)
 
@@ -205,21 +218,38 @@ def _iteration(function: Any) -> Any:
         chunks = getattr(self._source, "_chunks", None)
         if chunks is not None:
             return _chunked_items(self._portal, chunks())
-        return _items(self._portal, aiter(self._source), self._callbacks)
+        put_back = getattr(self._source, "_put_back", None)
+        return _items(self._portal, aiter(self._source), self._callbacks, put_back)
 
     return _documented(iterate, function)
 
 
-def _items(portal: Portal, iterator: AsyncIterator[Any], callbacks: Callbacks | None) -> Iterator[Any]:
-    """Iterate in the calling thread; what is left early is closed at once."""
+def _items(
+    portal: Portal,
+    iterator: AsyncIterator[Any],
+    callbacks: Callbacks | None,
+    put_back: Callable[[Any], None] | None = None,
+) -> Iterator[Any]:
+    """Iterate in the calling thread; what is left early is closed at once.
+
+    Args:
+        portal: Where the iterator lives.
+        iterator: The iterator.
+        callbacks: User code to run in the calling thread.
+        put_back: Called with an item that was taken when the calling thread was interrupted.
+    """
     ended = False
+    taken: list[Any] = []
     try:
-        while (item := portal.run(_next(iterator), callbacks)) is not _END:
+        while portal.run(_next(iterator, taken), callbacks) is not _END:
+            # Without a call, so that no signal handler runs in between.
+            item = taken[0]
+            del taken[0]
             yield item
         ended = True
     finally:
         if not ended:
-            portal.finish(partial(_aclose, iterator), callbacks)
+            portal.finish(partial(_aclose, iterator, taken, put_back), callbacks)
 
 
 def _chunked_items(portal: Portal, iterator: AsyncIterator[Iterator[Any]]) -> Iterator[Any]:
@@ -232,14 +262,22 @@ def _chunked_items(portal: Portal, iterator: AsyncIterator[Iterator[Any]]) -> It
         chunks.close()  # type: ignore[attr-defined]
 
 
-async def _next(iterator: AsyncIterator[Any]) -> Any:
-    return await anext(iterator, _END)
+async def _next(iterator: AsyncIterator[Any], taken: list[Any]) -> Any:
+    item = await anext(iterator, _END)
+    if item is not _END:
+        taken.append(item)
+    return item
 
 
-async def _aclose(iterator: AsyncIterator[Any]) -> None:
+async def _aclose(iterator: AsyncIterator[Any], taken: list[Any], put_back: Callable[[Any], None] | None) -> None:
+    if put_back is not None:
+        for item in taken:
+            put_back(item)
     close = getattr(iterator, "aclose", None)
     if close is not None:
-        await close()
+        # Raised if the interrupted task has not ended; it closes the iterator itself.
+        with suppress(RuntimeError):
+            await close()
 
 
 def _documented(method: Any, source: Any) -> Any:

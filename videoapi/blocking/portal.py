@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any, Final, Generic, TypeVar
 
 from videoapi.blocking.callbacks import Callbacks, Wake
+from videoapi.bulk import BulkReport
 from videoapi.errors import ConfigurationError, ConnectionFailed
 
 T = TypeVar("T")
@@ -73,7 +74,12 @@ class Portal:
         """Return whether the event loop no longer waits for callbacks."""
         return self._running is not None and self._running.ending
 
-    def run(self, coroutine: Coroutine[Any, Any, T], callbacks: Callbacks | None = None) -> T:
+    def run(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        callbacks: Callbacks | None = None,
+        form: Callable[[T], Any] = lambda result: result,
+    ) -> Any:
         """Run a coroutine in the event loop, and wait for it.
 
         If an exception interrupts the wait, such as that of Ctrl-C, the coroutine is cancelled first.
@@ -81,6 +87,7 @@ class Portal:
         Args:
             coroutine: The coroutine.
             callbacks: User code to run in this thread while it waits.
+            form: Makes what is returned of the result.
 
         Raises:
             ConfigurationError: If the portal is closed or of a parent process, or this thread must not wait.
@@ -91,7 +98,7 @@ class Portal:
         except BaseException:
             coroutine.close()
             raise
-        return running.run(coroutine, callbacks)
+        return running.run(coroutine, callbacks, form)
 
     def finish(self, closing: Callable[[], Coroutine[Any, Any, object]], callbacks: Callbacks | None) -> None:
         """Close something that lives in the event loop; wait for it if this thread may wait.
@@ -105,7 +112,7 @@ class Portal:
             running.loop.create_task(closing())
             return
         with suppress(ConfigurationError):
-            running.run(closing(), callbacks)
+            running.run(closing(), callbacks, lambda result: result)
 
     def close(self) -> None:
         """Close what lives in the event loop, and wait until its thread has ended. Safe to call twice.
@@ -115,11 +122,11 @@ class Portal:
         if self._pid != os.getpid():
             return
         with self._lock:
-            self._closed = True
             running = self._running
-        if running is not None:
-            if running.is_current:
+            if running is not None and running.is_current:
                 raise ConfigurationError(_IN_ITS_LOOP.format(self._name))
+            self._closed = True
+        if running is not None:
             running.stop()
             running.thread.join()
 
@@ -175,17 +182,20 @@ class LoopThread:
     def is_current(self) -> bool:
         return threading.current_thread() is self.thread
 
-    def run(self, coroutine: Coroutine[Any, Any, T], callbacks: Callbacks | None) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T], callbacks: Callbacks | None, form: Callable[[T], Any]) -> Any:
         """Run a coroutine, wait for it, and serve callbacks in the calling thread."""
         call = _Call(self, coroutine, callbacks)
         try:
             self._submit(call)
             call.wait(None)
+            # Within `try`: an exception between here and the caller must not lose what was done.
+            return form(call.result())
         except BaseException as error:
             if not call.over:
                 self._interrupt(call, error)
+            elif call.task is not None:
+                call.explain(error)
             raise
-        return call.result()
 
     def stop(self) -> None:
         """Begin to close; later calls are refused."""
@@ -210,8 +220,17 @@ class LoopThread:
     def _interrupt(self, call: _Call[Any], error: BaseException) -> None:
         """Cancel a call, wait a limited time for its end, and note what is known about it on the exception."""
         with suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(call.cancel)
-        call.wait(time.monotonic() + GRACE)
+            self.loop.call_soon_threadsafe(call.cancel, threading.get_ident())
+        deadline = time.monotonic() + GRACE
+        while not call.over and time.monotonic() < deadline:
+            try:
+                # A callback that raises each time, such as `sys.exit` in `progress=`, does not end the wait.
+                with suppress(Exception, SystemExit, GeneratorExit):
+                    call.wait(deadline)
+            except BaseException as second:
+                # It replaces the first, and what is known with it.
+                call.explain(second)
+                raise
         call.explain(error)
 
     def _run(self) -> None:
@@ -262,7 +281,10 @@ class _Call(Generic[T]):
         self.task = self._home.loop.create_task(self.coroutine)
         self.task.add_done_callback(self._done)
 
-    def cancel(self) -> None:
+    def cancel(self, thread: int) -> None:
+        """Cancel the call for the thread that waited for it."""
+        if self._callbacks is not None:
+            self._callbacks.abandon(thread)
         if self.task is not None:
             self.task.cancel()
             if self.task.done():
@@ -307,7 +329,10 @@ class _Call(Generic[T]):
 
     def result(self) -> T:
         """Return the result of a call that is over, or raise its error."""
-        task, self.task = self.task, None
+        task = self.task
+        if task is not None and task.done() and not task.cancelled() and task.exception() is None:
+            return task.result()
+        self.task = None
         if task is None:
             self.coroutine.close()
         if task is None or not task.done():
@@ -327,19 +352,37 @@ class _Call(Generic[T]):
     def explain(self, error: BaseException) -> None:
         """Note on the exception that interrupted a call what the call's own cancellation says."""
         task = self.task
+        if task is None and self.over:
+            # It had not begun.
+            return
         if task is None or not task.done():
-            error.add_note(f"The call was cancelled, but has not ended within {GRACE:g} s.")
-        elif task.cancelled():
+            error.add_note("The call was cancelled, but has not ended yet. May have been executed.")
+        elif task.cancelled() or task.exception() is not None:
             try:
                 task.result()
-            except asyncio.CancelledError as cancelled:
-                # Notes, such as the reference of a create, and `report` of a bulk run.
-                with suppress(AttributeError):
-                    vars(error).update(vars(cancelled))
-        elif task.exception() is None:
-            room_id = getattr(task.result(), "room_id", None)
+            except BaseException as ended:
+                _take_over(ended, error)
+        else:
+            result = task.result()
+            if isinstance(result, BulkReport):
+                error.report = result  # type: ignore[attr-defined]
+            room_id = getattr(result, "room_id", None)
             done = "" if room_id is None else f" of room {room_id}"
             error.add_note(f"The call{done} had completed when it was interrupted.")
+
+
+def _take_over(ended: BaseException, error: BaseException) -> None:
+    """Note on an exception what another says that it hides, such as the reference of a create, and its `report`."""
+    known = {name: value for name, value in vars(ended).items() if name != "__notes__"}
+    if isinstance(ended, asyncio.CancelledError):
+        vars(error).update(known)
+    else:
+        error.add_note(f"When it was interrupted, the call had failed with {type(ended).__name__}: {ended}")
+        for name in ("may_have_executed", "report"):
+            if name in known:
+                setattr(error, name, known[name])
+    for note in getattr(ended, "__notes__", ()):
+        error.add_note(note)
 
 
 def _ended(name: str, cancelled: asyncio.CancelledError) -> ConnectionFailed:

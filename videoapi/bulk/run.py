@@ -117,6 +117,10 @@ class BulkRun(Generic[S]):
         if error is not None:
             raise _with_report(error, self.report)
 
+    def _put_back(self, outcome: BulkOutcome) -> None:
+        """Keep an outcome that was taken, but did not reach the consumer."""
+        self.report.keep(outcome)
+
     async def run_to_completion(self) -> BulkReport:
         """Run to completion and return the report, with a row per input.
 

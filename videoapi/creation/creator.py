@@ -93,6 +93,8 @@ class Creator:
             try:
                 settled = await self._settle(pipeline, request, outcome, began, on_unknown)
             except asyncio.CancelledError as error:
+                # Also if the request that looked for the room was not.
+                error.may_have_executed = True  # type: ignore[attr-defined]
                 error.add_note(f"{_where(request)}: may have been executed. Reference: {request.reference}.")
                 raise
             except Exception as error:

@@ -55,23 +55,33 @@ class Recorder:
             self._look()
         return self.tracer is not None or self.instruments is not None
 
-    @harmless
     def _look(self) -> None:
         self._next_look = time.monotonic() + _RECHECK
-        if self.tracer is None:
-            tracers = self._settings.tracer_provider or trace.get_tracer_provider()
-            # An API without an SDK passes the caller's span on, for its `traceparent`.
-            if self.traceparent or _records(tracers):
-                tracer = tracers.get_tracer(NAME, __version__)
-                self.tracer = tracer if self.traceparent or not isinstance(tracer, NoOpTracer) else None
-        if self.instruments is None:
-            meters = self._settings.meter_provider or metrics.get_meter_provider()
-            if _records(meters):
-                self.instruments = instruments_of(meters)
-                client = None if self._client is None else self._client()
-                if client is not None:
-                    self.instruments.watch(client, self.target.server)
+        # One that raises does not stop the other.
+        self._look_for_tracer()
+        self._look_for_meter()
         self._complete = self.tracer is not None and self.instruments is not None
+
+    @harmless
+    def _look_for_tracer(self) -> None:
+        if self.tracer is not None:
+            return
+        tracers = self._settings.tracer_provider or trace.get_tracer_provider()
+        # An API without an SDK passes the caller's span on, for its `traceparent`.
+        if self.traceparent or _records(tracers):
+            tracer = tracers.get_tracer(NAME, __version__)
+            self.tracer = tracer if self.traceparent or not isinstance(tracer, NoOpTracer) else None
+
+    @harmless
+    def _look_for_meter(self) -> None:
+        if self.instruments is not None:
+            return
+        meters = self._settings.meter_provider or metrics.get_meter_provider()
+        if _records(meters):
+            self.instruments = instruments_of(meters)
+            client = None if self._client is None else self._client()
+            if client is not None:
+                self.instruments.watch(client, self.target.server)
 
     def operation(
         self, name: str, request: Request | None = None, *, all_calls: bool = False, is_run: bool = False
