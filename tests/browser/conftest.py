@@ -1,6 +1,7 @@
 """The console in the system's Chromium, driven by playwright, which downloads nothing."""
 
 import asyncio
+import json
 import os
 import shutil
 import threading
@@ -33,6 +34,15 @@ class Browsed:
         """Fill the dialog that asks for the credentials."""
         self.page.get_by_label("APP_KEY").fill(self.sandbox.app_key if credentials else "wrong")
         self.page.keyboard.press("Enter")
+
+
+@attrs.define
+class Hooks:
+    """A receiver of webhooks: what it answers, and the bodies and credentials that it was sent."""
+
+    url: str
+    status: int = 200
+    received: list[tuple[dict[str, Any], str | None]] = attrs.field(factory=list)
 
 
 # Not for the session: while playwright runs, its loop is the running one of this thread, and async tests would fail.
@@ -93,6 +103,31 @@ def on_a_loop(work: Callable[[], Any]) -> None:
     thread.join()
     if errors:
         raise errors[0]
+
+
+@pytest.fixture
+def hooks() -> Iterator[Hooks]:
+    """A receiver of webhooks on this machine."""
+    found: list[Hooks] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            found[0].received.append((body, self.headers.get("Authorization")))
+            self.send_response(found[0].status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        found.append(Hooks(f"http://127.0.0.1:{server.server_port}/hooks"))
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield found[0]
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture

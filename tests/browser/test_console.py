@@ -1,5 +1,6 @@
 """The sandbox's console as people see it: requests, actions, the keyboard, phones, and dark mode."""
 
+import asyncio
 import re
 
 import pytest
@@ -24,7 +25,12 @@ def create(sandbox, *names):
     on_a_loop(work)
 
 
-def traffic(sandbox):
+async def loop_of(sandbox, work):
+    """Run a coroutine on the sandbox's own loop."""
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, sandbox._loop))
+
+
+def traffic(sandbox, hooks):
     """Every table and every tone of a badge."""
 
     async def work():
@@ -43,6 +49,12 @@ def traffic(sandbox):
             sandbox.conference(rooms[0].room_id, users=3, recorded=True)
             await client.cdr.by_period("2026-11-01", "2026-11-07").to_list()
             sandbox.fault("cdr.*", "throttle", times=3)
+            announcer = sandbox._announcer
+            for hooks.status, kind in ((200, "session-ended"), (204, "transcoded"), (503, "file-transfer")):
+                await loop_of(sandbox, announcer.send(kind, rooms[0].room_id, "6a18c7e4", f"{hooks.url}?key=canary"))
+            await loop_of(
+                sandbox, announcer.send("recording-ready", rooms[0].room_id, "6a18c7e4", "http://127.0.0.1:9/")
+            )
 
     on_a_loop(work)
 
@@ -188,9 +200,9 @@ def test_fault_is_injected_with_the_keyboard_alone(browse, sandbox):
     assert (fault.kind, fault.routes) == ("throttle", {"rooms.list"})
 
 
-def test_every_control_has_a_name_and_every_id_is_used_once(browse, sandbox):
+def test_every_control_has_a_name_and_every_id_is_used_once(browse, sandbox, hooks):
     seen = browse()
-    traffic(sandbox)
+    traffic(sandbox, hooks)
     expect(seen.row("sessions", "script")).to_be_visible()
     nameless = seen.page.evaluate(
         "() => [...document.querySelectorAll('button, input, select, a')]"
@@ -201,6 +213,55 @@ def test_every_control_has_a_name_and_every_id_is_used_once(browse, sandbox):
     assert nameless == []
     ids = seen.page.evaluate("() => [...document.querySelectorAll('[id]')].map(element => element.id)")
     assert len(ids) == len(set(ids))
+
+
+def test_webhook_is_sent_and_its_delivery_shown(browse, sandbox, hooks):
+    seen = browse()
+    page = seen.page
+    expect(page.locator("#webhooks")).to_be_hidden()
+    expect(page.get_by_role("link", name="Webhooks")).to_be_hidden()
+    create(sandbox, "Board meeting")
+    (room_id,) = sandbox.ledger.rooms
+    expect(page.locator("#room-ids option")).to_have_attribute("value", room_id)
+    page.get_by_text("Send a webhook").click()
+    form = page.locator("form[data-action=webhook]")
+    form.get_by_label("Kind").select_option("recording-ready")
+    form.get_by_label("Room").fill(room_id)
+    # Without a URL, the browser refuses to submit.
+    form.get_by_role("button", name="Send").click()
+    assert page.evaluate("() => document.activeElement.id") == "webhook-url"
+    form.get_by_label("URL").fill(f"{hooks.url}?key=canary")
+    form.get_by_role("button", name="Send").click()
+    seen.allow()
+    expect(page.get_by_role("status")).to_contain_text("HTTP 200 after")
+    row = seen.row("webhooks", "recording")
+    expect(row).to_contain_text("200")
+    expect(row).to_contain_text(hooks.url)
+    expect(page.get_by_role("link", name="Webhooks")).to_be_visible()
+    assert "canary" not in page.locator("#webhooks").inner_html()
+    ((body, authorization),) = hooks.received
+    assert (body["type"], body["room_id"], authorization) == ("recording", room_id, None)
+
+    hooks.status = 500
+    form.get_by_label("Room").fill("typed-id")
+    form.get_by_role("button", name="Send").click()
+    expect(seen.row("webhooks", "500")).to_be_visible()
+    assert hooks.received[1][0]["room_id"] == "typed-id"
+    expect(page.locator("#webhooks-count")).to_have_text("2")
+
+    sandbox.clear()
+    expect(page.locator("#webhooks")).to_be_hidden()
+
+
+def test_document_of_the_service_is_opened_from_the_page(browse, sandbox):
+    seen = browse()
+    with seen.page.context.expect_page() as opened:
+        seen.page.get_by_role("link", name="OpenAPI document").click()
+    opened.value.wait_for_load_state()
+    assert opened.value.url == f"{sandbox.console_url}openapi.json"
+    assert '"openapi":"3.1.0"' in opened.value.content().replace(" ", "")
+    # The page keeps its stream, and the credentials that were typed into it.
+    expect(seen.page.locator("#connection")).to_have_text("Live")
 
 
 def test_filter_and_pause(browse, sandbox):
@@ -276,8 +337,8 @@ def test_page_of_another_origin_cannot_drive_or_read_the_console(browser, sandbo
 
 
 @pytest.mark.parametrize("width", [320, 400])
-def test_phone_scrolls_tables_within_themselves(browse, sandbox, width):
-    traffic(sandbox)
+def test_phone_scrolls_tables_within_themselves(browse, sandbox, hooks, width):
+    traffic(sandbox, hooks)
     seen = browse(width=width, height=800, is_mobile=True, has_touch=True)
     expect(seen.row("requests", "unknown")).to_be_visible()
     assert seen.page.evaluate("document.documentElement.scrollWidth") == width
@@ -296,8 +357,8 @@ def luminance(page, selector, name):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_follow_the_system_and_have_contrast(browse, sandbox, scheme):
-    traffic(sandbox)
+def test_colours_follow_the_system_and_have_contrast(browse, sandbox, hooks, scheme):
+    traffic(sandbox, hooks)
     seen = browse(scheme=scheme)
     expect(seen.row("requests", "503")).to_be_visible()
     assert (luminance(seen.page, "body", "backgroundColor") < 0.1) == (scheme == "dark")
@@ -317,12 +378,13 @@ def test_colours_follow_the_system_and_have_contrast(browse, sandbox, scheme):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_screenshots(browse, sandbox, screenshots, scheme, width):
-    traffic(sandbox)
+def test_screenshots(browse, sandbox, hooks, screenshots, scheme, width):
+    traffic(sandbox, hooks)
     phone = width < 500
     seen = browse(width=width, height=844 if phone else 900, scheme=scheme, is_mobile=phone, has_touch=phone)
     expect(seen.row("requests", "unknown")).to_be_visible()
     expect(seen.row("calls", "Weekly stand-up")).to_be_visible()
+    expect(seen.row("webhooks", "Connection refused")).to_be_visible()
     for name, full_page in (("", False), ("-full", True)):
         path = screenshots / f"console-{scheme}-{width}{name}.png"
         seen.page.screenshot(path=path, full_page=full_page)

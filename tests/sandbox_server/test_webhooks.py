@@ -2,50 +2,12 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from aiohttp import web
+from support.webhook_receiver import receiving
 
 from videoapi.sandbox import Sandbox
-
-
-class Receiver:
-    """Answers `status` to each request, and keeps what it was sent; `check` runs before the answer."""
-
-    def __init__(self):
-        self.status = 200
-        self.seen = []
-        self.check = None
-        self.url = ""
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def handle(self, request):
-        body = await request.read()
-        self.seen.append((request, json.loads(body)))
-        await self.gate.wait()
-        if self.check is not None:
-            await self.check(self.seen[-1][1])
-        return web.Response(status=self.status)
-
-    @property
-    def types(self):
-        return [fields["type"] for _, fields in self.seen]
-
-
-@asynccontextmanager
-async def receiving():
-    receiver = Receiver()
-    runner = web.ServerRunner(web.Server(receiver.handle), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hooks"
-    try:
-        yield receiver
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture
@@ -212,7 +174,22 @@ async def test_methods_work_from_another_thread(receiver):
     assert receiver.types == ["recording"]
 
 
-@pytest.mark.parametrize("url", ["", "ftp://h/", "h", "http://", "http://u:p@h/", "http://h:0/", 7, "http://[::1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://h/",
+        "h",
+        "http://",
+        "http://u:p@h/",
+        "http://h:0/",
+        7,
+        "http://[::1",
+        "http://h /",
+        "http://h/\n",
+        "http://\ud800/",
+    ],
+)
 def test_url_is_checked(url):
     with pytest.raises(ValueError, match="webhook URL"):
         Sandbox(webhook_url=url)
@@ -231,3 +208,68 @@ async def test_notify_checks_its_kind_and_needs_a_url(receiver):
         Sandbox().notify("session-ended", "r")
     with pytest.raises(ValueError, match="unknown notification 'roomdrop'"):
         Sandbox(webhook_url=receiver.url).notify("roomdrop", "r")
+
+
+async def test_clear_forgets_deliveries_and_what_is_still_to_be_delivered(receiver):
+    sandbox = Sandbox(webhook_url=receiver.url)
+    sandbox.notify("session-ended", "never")
+    sandbox.clear()
+    async with sandbox:
+        sandbox.notify("session-ended", "sent")
+        await delivered(sandbox)
+        receiver.gate.clear()
+        sandbox.notify("session-ended", "dropped")
+        async with asyncio.timeout(20):
+            while len(receiver.seen) < 2:
+                await asyncio.sleep(0.005)
+        sandbox.clear()
+        assert (sandbox.undelivered, list(sandbox.deliveries)) == (0, [])
+        receiver.gate.set()
+    assert list(sandbox.deliveries) == []
+    assert [fields["room_id"] for _, fields in receiver.seen] == ["sent", "dropped"]
+
+
+@pytest.mark.parametrize("kind", ["recording-ready", "transcoded", "file-transfer"])
+async def test_notification_of_a_session_without_files_names_one_that_does_not_exist(serve, receiver, kind):
+    bare = await serve(webhook_url=receiver.url)
+    bare.sandbox.notify(kind, "a room/", "c")
+    await delivered(bare.sandbox)
+    assert "https://files.example.com/a%20room%2F/c/" in json.dumps(receiver.seen[0][1])
+
+
+async def hang_up(_, writer):
+    writer.close()
+
+
+async def talk(reader, writer):
+    await reader.read(10)
+    writer.write(b"220 another protocol\r\n\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "server", "error"),
+    [
+        ("http://127.0.0.1:9/", None, "Connection refused"),
+        ("http://localhost:9/", None, "Connection refused"),
+        ("http://a..b/", None, "the host of the URL is not a valid name"),
+        ("http://127.0.0.1:{port}/", hang_up, "the connection was closed without an answer"),
+        ("http://127.0.0.1:{port}/", talk, "the answer is not HTTP"),
+        ("https://127.0.0.1:{port}/", talk, "no TLS: wrong version number"),
+    ],
+)
+async def test_missing_answer_has_a_reason_in_words(url, server, error):
+    listening = await asyncio.start_server(server or hang_up, "127.0.0.1", 0)
+    async with listening, Sandbox(webhook_url=url.format(port=listening.sockets[0].getsockname()[1])) as sandbox:
+        sandbox.notify("session-ended", "r")
+        await delivered(sandbox)
+        (delivery,) = sandbox.deliveries
+    assert (delivery.status, delivery.error, delivery.outcome) == (None, error, error)
+
+
+async def test_certificate_that_is_not_trusted_is_the_reason():
+    async with Sandbox(tls=True) as secure, Sandbox(webhook_url=secure.base_url) as sandbox:
+        sandbox.notify("session-ended", "r")
+        await delivered(sandbox)
+        (delivery,) = sandbox.deliveries
+    assert delivery.error.startswith("the certificate is not trusted: ")

@@ -31,9 +31,9 @@ def webhook_auth() -> tuple[str, str] | None:
 
 @click.command()
 @click.argument("kind", type=click.Choice(KINDS))
-@click.option("--room", required=True, metavar="ROOM_ID", help="The room; it need not exist.")
+@click.option("--room", "room_id", required=True, metavar="ROOM_ID", help="The room; it need not exist.")
 @click.option("--conference", "conf_num", metavar="CONF_NUM", help="The session; made up without.")
-@click.option("--file", "files", multiple=True, metavar="URL", help="A file of the session; repeatable.")
+@click.option("--file", "urls", multiple=True, metavar="URL", help="A file of the session; repeatable.")
 @click.option(
     "--url", envvar="VIDEOAPI_WEBHOOK_URL", required=True, metavar="URL", help="Where to post; VIDEOAPI_WEBHOOK_URL."
 )
@@ -46,7 +46,10 @@ def trigger(url: str, pairs: tuple[str, ...], as_json: bool, **fields: Any) -> N
     Sends VIDEOAPI_WEBHOOK_USER and VIDEOAPI_WEBHOOK_PASSWORD if they are set. Exits with 0 if the answer is 200, with
     1 if it is another status, and with 5 without an answer.
     """
+    from datetime import UTC, datetime
+
     from videoapi.cli.running import run
+    from videoapi.sandbox.notifications import on_demand
     from videoapi.sandbox.switches import Switches
     from videoapi.sandbox.webhook_sender import WebhookTarget
 
@@ -55,7 +58,9 @@ def trigger(url: str, pairs: tuple[str, ...], as_json: bool, **fields: Any) -> N
         switches = Switches.of(dict(_split(pair) for pair in pairs))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    run(_send(target, _notification(**fields), switches, as_json))
+    conf_num = fields.pop("conf_num") or secrets.token_hex(12)
+    notification = on_demand(conf_num=conf_num, at=datetime.now(UTC), **fields)
+    run(_send(target, notification, switches, as_json))
 
 
 async def _send(target: WebhookTarget, notification: Notification, switches: Switches, as_json: bool) -> int:
@@ -83,23 +88,11 @@ def _show(delivery: WebhookDelivery, notification: Notification, as_json: bool) 
         }
         click.echo(json.dumps(shown))
     else:
-        result = delivery.error if delivery.status is None else f"HTTP {delivery.status}"
         about = f"{delivery.type} of room {notification.room_id}, session {notification.conf_num}"
-        click.echo(clean(f"{about} to {delivery.url}: {result} after {delivery.seconds:.2f} s"))
+        click.echo(clean(f"{about} to {delivery.url}: {delivery.outcome} after {delivery.seconds:.2f} s"))
     if delivery.status is None:
         return exit_codes.NO_ACCESS
     return exit_codes.DONE if delivery.accepted else exit_codes.FAILED
-
-
-def _notification(kind: str, room: str, conf_num: str | None, files: tuple[str, ...], app_id: str) -> Notification:
-    from datetime import UTC, datetime
-
-    from videoapi.sandbox.notifications import TYPES, Notification
-
-    session = conf_num or secrets.token_hex(12)
-    name = "stream-1.mkv" if kind == "recording-ready" else f"{session}.mp4"
-    urls = files or (f"https://files.example.com/{room}/{session}/{name}",)
-    return Notification(TYPES[kind], app_id, room, session, datetime.now(UTC), urls=urls, size=1_000_000)
 
 
 def _split(pair: str) -> tuple[str, str]:

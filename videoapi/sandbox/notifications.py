@@ -5,6 +5,7 @@ Source: docs/contract.md 6 and 10.8.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from urllib.parse import quote
 
 import attrs
 
@@ -65,6 +66,25 @@ class Notification:
 
 def _value(number: int, switches: Switches) -> object:
     return str(number) if switches.webhook_values == "string" else number
+
+
+def on_demand(
+    kind: str, *, app_id: str, room_id: str, conf_num: str, at: datetime, urls: Sequence[str] = ()
+) -> Notification:
+    """Return a notification of a room and a session that need not exist.
+
+    Args:
+        kind: A key of `TYPES`.
+        app_id: The project.
+        room_id: The room.
+        conf_num: The session.
+        at: When it is sent.
+        urls: The URLs of its files; one of a reserved domain by default.
+    """
+    name = "stream-1.mkv" if kind == "recording-ready" else f"{conf_num}.mp4"
+    example = "/".join(quote(part, safe="", errors="replace") for part in (room_id, conf_num, name))
+    urls = urls or (f"https://files.example.com/{example}",)
+    return Notification(TYPES[kind], app_id, room_id, conf_num, at, urls=urls, size=1_000_000)
 
 
 def announcements(

@@ -155,6 +155,14 @@ class Records:
         """Return the archive of a session, if it has one."""
         return next(iter(self.recordings(RecordQuery(conf_num=conf_num), "ascending")), None)
 
+    def latest_session(self, room_id: str, *, recorded: bool = False) -> str | None:
+        """Return the `conf_num` of the latest session of a room that has ended, or of the latest that was recorded."""
+        query = RecordQuery(room_id=room_id)
+        found: Iterator[CallRow | ArchiveRow]
+        found = iter(self.recordings(query, "descending") if recorded else self.calls(query, "descending"))
+        newest = next(found, None)
+        return None if newest is None else newest.conf_num
+
     def calls(self, query: RecordQuery, order: str) -> "MatchedRecords[CallRow]":
         """Return the call records that match a query, in an order of the `cdr_order` switch."""
         generated = self._generated

@@ -11,12 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from videoapi.sandbox.announcer import Announcer
 from videoapi.sandbox.app import Service
 from videoapi.sandbox.faults import Fault, FaultOptions, Faults, FaultStep, planned, scripted
 from videoapi.sandbox.files import Files
@@ -24,9 +23,7 @@ from videoapi.sandbox.handler import SandboxHandler
 from videoapi.sandbox.history import Generated
 from videoapi.sandbox.ledger import Ledger
 from videoapi.sandbox.listener import SocketListener
-from videoapi.sandbox.notifications import TYPES, Notification, announcements
 from videoapi.sandbox.persistence import State
-from videoapi.sandbox.record_templates import file_urls
 from videoapi.sandbox.records import Records
 from videoapi.sandbox.reports import ReportService
 from videoapi.sandbox.routing import selected
@@ -118,7 +115,8 @@ class Sandbox:
             today=today or clock().astimezone(UTC).date(),
             days=days,
         )
-        self._webhooks = WebhookSender(WebhookTarget.from_arguments(webhook_url, webhook_auth), self.switches)
+        target = WebhookTarget.from_arguments(webhook_url, webhook_auth)
+        self._webhooks = WebhookSender(target, self.switches, self._changed)
         self._clock = clock
         self._listener = SocketListener(host, port, tls=tls)
         self._state = State(state)
@@ -130,11 +128,19 @@ class Sandbox:
             generated=past,
             host=self._address,
             state=self._state,
-            ended=self._announce,
+            ended=lambda room_id, conf_num: self._announcer.session_ended(room_id, conf_num),
         )
         self._faults = Faults(rng)
         reports = ReportService(self._store.records, self.switches, clock, self.app_id, self._origin)
         self._files = Files(self._store.records, self.switches, clock, self.recording_auth)
+        self._announcer = Announcer(
+            self.app_id,
+            records=self._store.records,
+            files=self._files,
+            sender=self._webhooks,
+            clock=clock,
+            origin=self._origin,
+        )
         self._exchange = SandboxHandler(
             service=Service(
                 self._store,
@@ -150,7 +156,8 @@ class Sandbox:
             switches=self.switches,
             state=self._state,
         )
-        self._console = self._with_console(clock) if console else None
+        secret_texts = (self.app_key, self.recording_auth[1], *(webhook_auth or ())[1:])
+        self._console = self._with_console(clock, secret_texts) if console else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: web.Server | None = None
 
@@ -330,16 +337,17 @@ class Sandbox:
         self._changed()
 
     def clear(self) -> None:
-        """Forget everything since the start: rooms, tokens, sessions, their records, the ledger, faults and plans.
+        """Forget what came since the start: rooms, tokens, sessions, records, the ledger, faults, plans, deliveries.
 
         Generated rooms and history are as at the start. Switches stay, connections keep their numbers, and ids do not
-        repeat. Pending late executions are dropped.
+        repeat. Pending late executions and notifications are dropped.
         """
 
         def clear() -> None:
             self._exchange.drop_late()
             self._faults.clear()
             self._store.clear()
+            self._webhooks.clear()
             if self._console is not None:
                 self._console.clear()
 
@@ -399,37 +407,13 @@ class Sandbox:
         Args:
             kind: `session-ended`, `recording-ready`, `transcoded` or `file-transfer`.
             room_id: The room; it need not exist.
-            conf_num: The session; a new one by default. If it was recorded, its files are named.
+            conf_num: The session; a new one by default. If it was recorded, its files are named, otherwise a file
+                that does not exist.
 
         Raises:
             ValueError: If the kind is unknown, or the sandbox has no `webhook_url`.
         """
-        if kind not in TYPES:
-            raise ValueError(f"unknown notification {kind!r}; known are {', '.join(TYPES)}")
-        if not self._webhooks.enabled:
-            raise ValueError("the sandbox has no webhook_url")
-
-        def send() -> None:
-            session = conf_num or self._store.new_id()
-            announced = {one.type: one for one in self._announcements(room_id, session)}
-            made = announced.get(TYPES[kind]) or self._notification(room_id, session, TYPES[kind])
-            self._webhooks.send([made])
-
-        self._step(send)
-
-    def _announce(self, room_id: str, conf_num: str) -> None:
-        if self._webhooks.enabled:
-            self._webhooks.send(self._announcements(room_id, conf_num))
-
-    def _announcements(self, room_id: str, conf_num: str) -> list[Notification]:
-        item = self._store.records.item(conf_num)
-        urls = [] if item is None else file_urls(item, self._origin())
-        return announcements(
-            partial(self._notification, room_id, conf_num), urls, lambda url: self._files.size(urlsplit(url).path)
-        )
-
-    def _notification(self, room_id: str, conf_num: str, kind: str, **files: Any) -> Notification:
-        return Notification(kind, self.app_id, room_id, conf_num, self._clock(), **files)
+        self._step(lambda: self._announcer.notify(kind, room_id, conf_num or self._store.new_id()))
 
     def _step(self, step: Callable[[], T]) -> T:
         """Run a function on the sandbox's loop, from any thread, and commit its changes."""
@@ -460,8 +444,9 @@ class Sandbox:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._console.touch)
 
-    def _with_console(self, clock: Callable[[], datetime]) -> "Console":
+    def _with_console(self, clock: Callable[[], datetime], secret_texts: Iterable[str]) -> "Console":
         from videoapi.sandbox.console import Console
+        from videoapi.sandbox.console.masking import Masking
 
         return Console(
             self,
@@ -469,6 +454,9 @@ class Sandbox:
             origin=self._origin,
             store=self._store,
             faults=self._faults,
+            webhooks=self._webhooks,
+            announcer=self._announcer,
+            masking=Masking(*secret_texts),
             clock=clock,
             commit=self._state.commit,
         )

@@ -5,11 +5,14 @@ Source: docs/contract.md 10.8.
 
 import asyncio
 import os
+import socket
+import ssl
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -23,6 +26,7 @@ WAIT = 5.0
 _AGAIN = 1.0
 _MOST = 10_000
 _AT_ONCE = 32
+T = TypeVar("T")
 _TYPES = {"text/plain": "text/plain; charset=utf-8", "application/json": "application/json"}
 
 
@@ -52,6 +56,11 @@ class WebhookDelivery:
     def accepted(self) -> bool:
         """Whether the answer was 200, as the service requires."""
         return self.status == 200
+
+    @property
+    def outcome(self) -> str:
+        """The status of the answer, or why it is missing, for people."""
+        return f"HTTP {self.status}" if self.error is None else self.error
 
 
 @attrs.frozen
@@ -111,13 +120,33 @@ class WebhookTarget:
                 status = response.status
         except TimeoutError:
             error = f"no answer within {WAIT:g} s"
-        except (aiohttp.ClientError, OSError) as failure:
-            number = getattr(failure, "errno", None)
-            error = os.strerror(number) if number else type(failure).__name__
+        except (aiohttp.ClientError, OSError, UnicodeError) as failure:
+            error = _reason(failure)
         return WebhookDelivery(at, kind, self.shown, status, error, time.monotonic() - began, attempt)
 
 
+def _reason(failure: Exception) -> str:
+    cause: Exception = failure.os_error if isinstance(failure, aiohttp.ClientConnectorError) else failure
+    if isinstance(failure, aiohttp.ClientConnectorCertificateError):
+        cause = failure.certificate_error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError):
+        return f"no TLS: {(cause.reason or 'unknown reason').replace('_', ' ').lower()}"
+    if isinstance(cause, socket.gaierror):
+        return f"the host was not found: {cause.strerror}"
+    if isinstance(cause, aiohttp.InvalidURL | UnicodeError):
+        return "the host of the URL is not a valid name"
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno)
+    if isinstance(cause, aiohttp.ServerDisconnectedError | ConnectionError):
+        return "the connection was closed without an answer"
+    return "the answer is not HTTP" if isinstance(cause, aiohttp.ClientResponseError) else type(failure).__name__
+
+
 def _is_http(url: object) -> bool:
+    if not str(url).isprintable() or " " in str(url):
+        return False
     try:
         split = urlsplit(str(url))
         known = split.scheme in ("http", "https") and bool(split.hostname) and split.port != 0
@@ -132,16 +161,23 @@ class WebhookSender:
     Args:
         target: Where to deliver to; None sends nothing.
         switches: The switches, read for each notification.
+        changed: Called after each attempt.
     """
 
-    def __init__(self, target: WebhookTarget | None, switches: Switches) -> None:
+    def __init__(
+        self, target: WebhookTarget | None, switches: Switches, changed: Callable[[], None] = lambda: None
+    ) -> None:
         self.deliveries: deque[WebhookDelivery] = deque(maxlen=_MOST)
-        self._target = target
+        self.total = 0
+        self.target = target
         self._switches = switches
+        self._changed = changed
+        self._open = False
         self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._backlog: list[Sequence[Notification]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._dropped: set[asyncio.Task[Any]] = set()
 
     @property
     def pending(self) -> int:
@@ -151,66 +187,114 @@ class WebhookSender:
     @property
     def enabled(self) -> bool:
         """Whether there is a target."""
-        return self._target is not None
+        return self.target is not None
+
+    def latest(self, at_most: int) -> list[tuple[int, WebhookDelivery]]:
+        """Return the latest attempts with their numbers, newest first."""
+        newest = islice(reversed(self.deliveries), at_most)
+        return [(self.total - place, delivery) for place, delivery in enumerate(newest)]
 
     def open(self) -> None:
         """Start delivering, on this loop."""
-        if self._target is not None:
-            self._session = session()
-            self._slots = asyncio.Semaphore(_AT_ONCE)
-            backlog, self._backlog = self._backlog, []
-            for notifications in backlog:
-                self.send(notifications)
+        self._open = True
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        backlog, self._backlog = self._backlog, []
+        for notifications in backlog:
+            self.send(notifications)
 
     async def aclose(self) -> None:
         """End what is still to be delivered."""
-        current, self._session = self._session, None
-        tasks = set(self._tasks)
-        for task in tasks:
+        self._open = False
+        for task in self._tasks:
             task.cancel()
-        if tasks:
+        if tasks := self._tasks | self._dropped:
             await asyncio.wait(tasks)
+        current, self._session = self._session, None
         if current is not None:
             await current.close()
 
     def send(self, notifications: Sequence[Notification]) -> None:
         """Deliver notifications in order, each one after the answer to the one before; nothing without a target."""
-        if self._target is None:
+        if self.target is None:
             return
-        if self._session is None:
+        if not self._open:
             self._backlog.append(notifications)
             return
-        task = asyncio.get_running_loop().create_task(self._deliver(self._target, self._session, notifications))
+        self._start(self._deliver(self.target, notifications))
+
+    async def post(self, notification: Notification, url: str | None = None) -> WebhookDelivery:
+        """Deliver a notification once, and return what became of it.
+
+        Args:
+            notification: The notification.
+            url: Where to; the target by default. Its credentials are sent to no other URL.
+
+        Raises:
+            ValueError: If the URL is not usable, or the sandbox does not run, or ceased to before the answer.
+        """
+        target = self._target_at(url)
+        if not self._open:
+            raise ValueError("the sandbox is not running")
+        task = self._start(self._attempt(target, notification.type, notification.body(self._switches), 1))
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise ValueError("the sandbox was closed or cleared before the answer")
+        return task.result()
+
+    def clear(self) -> None:
+        """Forget all attempts, and drop what is still to be delivered. Call it on the loop."""
+        self._backlog.clear()
+        for task in self._tasks:
+            task.cancel()
+        self._dropped |= self._tasks
+        self._tasks.clear()
+        self.deliveries.clear()
+        self.total = 0
+
+    def _target_at(self, url: str | None) -> WebhookTarget:
+        own = self.target
+        if own is not None and url in (None, own.url):
+            return own
+        if url is None:
+            raise ValueError("the sandbox has no webhook_url: a URL is missing")
+        return WebhookTarget.of(url, None)
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._dropped.discard)
+        return task
 
-    async def _deliver(
-        self, target: WebhookTarget, session: aiohttp.ClientSession, notifications: Sequence[Notification]
-    ) -> None:
+    async def _deliver(self, target: WebhookTarget, notifications: Sequence[Notification]) -> None:
         for notification in notifications:
             body = notification.body(self._switches)
             for attempt in range(1, int(self._switches.webhook_retry) + 2):
                 if attempt > 1:
                     await asyncio.sleep(_AGAIN)
-                async with self._slots:
-                    delivery = await self._recorded(target, session, notification.type, body, attempt)
+                delivery = await self._attempt(target, notification.type, body, attempt)
                 if delivery.accepted:
                     break
 
-    async def _recorded(
-        self, target: WebhookTarget, session: aiohttp.ClientSession, kind: str, body: bytes, attempt: int
-    ) -> WebhookDelivery:
-        at = datetime.now(UTC)
-        try:
-            delivery = await target.deliver(session, kind, body, self._switches.webhook_content_type, attempt)
-        except asyncio.CancelledError:
-            seconds = (datetime.now(UTC) - at).total_seconds()
-            self.deliveries.append(
-                WebhookDelivery(at, kind, target.shown, None, "the sandbox closed", seconds, attempt)
-            )
-            raise
-        self.deliveries.append(delivery)
+    async def _attempt(self, target: WebhookTarget, kind: str, body: bytes, attempt: int) -> WebhookDelivery:
+        async with self._slots:
+            at = datetime.now(UTC)
+            if self._session is None:
+                self._session = session()
+            try:
+                delivery = await target.deliver(self._session, kind, body, self._switches.webhook_content_type, attempt)
+            except asyncio.CancelledError:
+                if asyncio.current_task() in self._tasks:
+                    seconds = (datetime.now(UTC) - at).total_seconds()
+                    self._record(WebhookDelivery(at, kind, target.shown, None, "the sandbox closed", seconds, attempt))
+                raise
+            self._record(delivery)
         return delivery
+
+    def _record(self, delivery: WebhookDelivery) -> None:
+        self.deliveries.append(delivery)
+        self.total += 1
+        self._changed()
 
 
 def session() -> aiohttp.ClientSession:

@@ -11,7 +11,7 @@ import attrs
 
 from videoapi.sandbox.settings import Json
 
-Kind = Literal["text", "number", "choice", "toggle", "room"]
+Kind = Literal["text", "number", "choice", "toggle", "room", "room-id", "url"]
 
 
 @attrs.frozen
@@ -21,7 +21,8 @@ class Field:
     Args:
         name: The argument of the action.
         label: What the page shows.
-        kind: `room` is the id of a room, chosen from those that exist, or None for a new one.
+        kind: `room` is the id of a room, chosen from those that exist, or None for a new one; `room-id` is any id, for
+            which the page suggests those that exist.
         default: The value at first; None leaves the field empty.
         choices: The values of a `choice`, each with its explanation, which may be empty.
         minimum: The smallest `number`.

@@ -28,12 +28,14 @@ class SandboxActions:
         sandbox: The sandbox that they act on.
         store: Its rooms and sessions.
         faults: Its active faults.
+        webhook: The action that sends a webhook.
     """
 
-    def __init__(self, sandbox: "Sandbox", store: Store, faults: Faults) -> None:
+    def __init__(self, sandbox: "Sandbox", store: Store, faults: Faults, webhook: Action) -> None:
         self._sandbox = sandbox
         self._store = store
         self._faults = faults
+        self._webhook = webhook
         self._recorded: dict[str, bool] = {}
 
     def all(self) -> tuple[Action, ...]:
@@ -65,12 +67,13 @@ class SandboxActions:
                 self._conference,
                 (_ROOM, _USERS, _MINUTES, _RECORDED),
             ),
+            self._webhook,
             Action(
                 "clear",
                 "Clear the sandbox",
                 "Clear",
                 self._clear,
-                confirm="Forget all rooms, tokens, sessions, call records, faults and the ledger? "
+                confirm="Forget all rooms, tokens, sessions, call records, webhooks, faults and the ledger? "
                 "Generated history and rooms stay.",
             ),
         )

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
+from videoapi.sandbox.announcer import Announcer
 from videoapi.sandbox.console.access import Access, Denial
 from videoapi.sandbox.console.actions import Actions
 from videoapi.sandbox.console.feed import Feed, event
@@ -18,11 +19,13 @@ from videoapi.sandbox.console.masking import Masking
 from videoapi.sandbox.console.request_log import RequestLog
 from videoapi.sandbox.console.sandbox_actions import SandboxActions
 from videoapi.sandbox.console.views import Views
+from videoapi.sandbox.console.webhook_action import webhook_action
 from videoapi.sandbox.faults import Faults
 from videoapi.sandbox.handler import FAULT
 from videoapi.sandbox.responses import JSON, dump
 from videoapi.sandbox.routing import match
 from videoapi.sandbox.store import Store
+from videoapi.sandbox.webhook_sender import WebhookSender
 
 if TYPE_CHECKING:
     from videoapi.sandbox.server import Sandbox
@@ -66,6 +69,9 @@ class Console:
         origin: Returns the sandbox's scheme, host and port.
         store: The rooms, tokens, sessions, records and ledger.
         faults: The active faults.
+        webhooks: The attempts to deliver notifications.
+        announcer: Sends a notification on demand.
+        masking: Masks the secrets of the sandbox.
         clock: Returns the service's time, an aware datetime.
         commit: Writes what an action has changed to the state file.
     """
@@ -78,17 +84,21 @@ class Console:
         origin: Callable[[], str],
         store: Store,
         faults: Faults,
+        webhooks: WebhookSender,
+        announcer: Announcer,
+        masking: Masking,
         clock: Callable[[], datetime],
         commit: Callable[[], None],
     ) -> None:
-        self.actions = Actions(SandboxActions(sandbox, store, faults).all())
+        webhook = webhook_action(store, webhooks, announcer)
+        self.actions = Actions(SandboxActions(sandbox, store, faults, webhook).all())
         self._sandbox = sandbox
         self._handle = handle
         self._origin = origin
         self._commit = commit
         self._requests = RequestLog(clock, self.touch)
-        self._masking = Masking(sandbox.app_key, sandbox.recording_auth[1])
-        views = Views(store, faults, self._requests, self._masking)
+        self._masking = masking
+        views = Views(store, faults, webhooks, self._requests, masking)
         self._shown = views.request
         self._feed = Feed(self._requests, shown=views.request, state=views.state)
         self._writing: set[asyncio.Transport] = set()

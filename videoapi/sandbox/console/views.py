@@ -15,6 +15,7 @@ from videoapi.sandbox.routing import ROUTES
 from videoapi.sandbox.sessions import Session
 from videoapi.sandbox.settings import Json
 from videoapi.sandbox.store import Store
+from videoapi.sandbox.webhook_sender import WebhookDelivery, WebhookSender
 
 # Rows per table, and users per session.
 ROWS = 100
@@ -27,13 +28,17 @@ class Views:
     Args:
         store: The rooms, tokens, sessions, records and ledger.
         faults: The active faults.
+        webhooks: The attempts to deliver notifications.
         requests: The log of requests.
         masking: Masks secrets in texts that clients sent.
     """
 
-    def __init__(self, store: Store, faults: Faults, requests: RequestLog, masking: Masking) -> None:
+    def __init__(
+        self, store: Store, faults: Faults, webhooks: WebhookSender, requests: RequestLog, masking: Masking
+    ) -> None:
         self._store = store
         self._faults = faults
+        self._webhooks = webhooks
         self._requests = requests
         self._text = masking.text
         self._references = _References()
@@ -60,6 +65,10 @@ class Views:
             },
             **self._records,
             "tokens": {"total": store.ledger.count("tokens.create"), "rows": self._tokens()},
+            "webhooks": {
+                "total": self._webhooks.total,
+                "rows": [self._delivery(number, delivery) for number, delivery in self._webhooks.latest(ROWS)],
+            },
         }
 
     def request(self, request: LoggedRequest) -> Json:
@@ -111,6 +120,18 @@ class Views:
             "share": fault.rate,
             "status": fault.status,
             "seconds": fault.seconds,
+        }
+
+    def _delivery(self, number: int, delivery: WebhookDelivery) -> Json:
+        return {
+            "number": number,
+            "at": _moment(delivery.at),
+            "type": delivery.type,
+            "url": self._text(delivery.url),
+            "status": delivery.status,
+            "error": delivery.error,
+            "seconds": round(delivery.seconds, 3),
+            "attempt": delivery.attempt,
         }
 
     def _room(self, room: StoredRoom) -> Json:

@@ -107,6 +107,25 @@ const sections = {
       "No archives: record a conference to get one",
     );
   },
+  webhooks({ total, rows }) {
+    count("webhooks", total, rows.length);
+    for (const element of document.querySelectorAll("[data-shows=webhooks]")) element.hidden = rows.length === 0;
+    show(
+      "webhooks",
+      rows.map((delivery) => ({
+        key: delivery.number,
+        cells: [
+          time(delivery.at),
+          deliveryResult(delivery),
+          mono(delivery.type),
+          cell(delivery.url, { mono: true, wide: true }),
+          number(delivery.attempt),
+          number(delivery.seconds),
+        ],
+      })),
+      "Nothing was sent yet",
+    );
+  },
   tokens({ total, rows }) {
     count("tokens", total, rows.length);
     const tones = { unused: "wait", "in session": "ok", spent: "plain" };
@@ -206,6 +225,11 @@ function requestRow(request) {
 function status({ outcome, status: code }) {
   if (outcome !== "answered") return badge(outcome, outcome === "waiting" ? "wait" : "bad");
   return badge(String(code), code < 300 ? "ok" : code < 400 ? "plain" : code < 500 ? "warn" : "bad");
+}
+
+// The service repeats nothing, but it takes only 200 for an acceptance.
+function deliveryResult({ status: code, error }) {
+  return error ? badge(error, "bad") : badge(String(code), code === 200 ? "ok" : code < 500 ? "warn" : "bad");
 }
 
 function faultItem(fault) {

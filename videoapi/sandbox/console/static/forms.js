@@ -22,6 +22,7 @@ export function setUp(appId, actions) {
 export function setRooms(rows) {
   rooms = rows;
   document.querySelectorAll("select[data-rooms]").forEach(fillRooms);
+  fill(byId("room-ids"), rooms.map((room) => [room.id, room.name]));
 }
 
 /** Run an action; returns whether it was done. */
@@ -198,7 +199,8 @@ function control(field) {
   }
   const input = document.createElement("input");
   input.autocomplete = "off";
-  input.type = { toggle: "checkbox", number: "number" }[field.kind] ?? "text";
+  input.type = { toggle: "checkbox", number: "number", url: "url" }[field.kind] ?? "text";
+  if (field.kind === "room-id") input.setAttribute("list", "room-ids");
   if (field.kind === "toggle") input.checked = field.default === true;
   else if (field.default !== null) input.value = field.default;
   if (field.kind === "number") {
@@ -213,12 +215,17 @@ function control(field) {
 function fillRooms(select) {
   const chosen = select.value;
   const options = [["", "A new room"], ...rooms.map((room) => [room.id, `${room.name} (…${room.id.slice(-6)})`])];
-  const same =
-    select.options.length === options.length &&
-    options.every(([value, text], index) => select.options[index].value === value && select.options[index].text === text);
-  if (same) return;
-  select.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
+  if (!fill(select, options)) return;
   select.value = options.some(([value]) => value === chosen) ? chosen : "";
+}
+
+/** Replace the options of a list; returns whether they were others. */
+function fill(list, options) {
+  const same =
+    list.options.length === options.length &&
+    options.every(([value, text], index) => list.options[index].value === value && list.options[index].text === text);
+  if (!same) list.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
+  return !same;
 }
 
 function valuesOf(form, fields) {
