@@ -68,6 +68,7 @@ SPOKEN = (
     ("dialin", None, "For a private CA, pass ca_file=.", "For a private CA, pass --ca-file."),
     ("dialin", None, "app_id holds a colon.", "VIDEOAPI_APP_ID holds a colon."),
     ("request", "path", "Invalid path '/..': expected one.", "Invalid PATH '/..': expected one."),
+    ("rooms list", None, "Skipped a record. Further ones are logged at DEBUG.", "Skipped a record."),
     ("request", None, "a path; put a query into params.", "a path; give a query with --param."),
 )
 

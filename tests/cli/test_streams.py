@@ -160,7 +160,17 @@ def test_room_whose_description_cannot_be_written_is_named_on_stderr(sandbox: Sa
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", "--version", "rooms create --help", "dialin", "doctor", "rooms list --json"]
+    "words",
+    [
+        "--help",
+        "--version",
+        "rooms create --help",
+        "dialin",
+        "doctor",
+        "rooms list --json",
+        "sandbox trigger session-ended --room a --url http://127.0.0.1:1/",
+        "sandbox trigger session-ended --room a --url http://127.0.0.1:1/ --json",
+    ],
 )
 @pytest.mark.usefixtures("environment")
 def test_full_disk_is_named(words: str) -> None:

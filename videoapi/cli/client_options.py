@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Seconds(click.FloatRange):
-    """A number above 0. Infinity and NaN, which float() reads, are no limits."""
+    """A number above 0; refuses infinity and NaN, which float() reads."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         seconds: float = super().convert(value, param, ctx)

@@ -39,6 +39,7 @@ _PHRASES: Final = (
     (re.compile(r"`page\.cursor` or `stream\.cursor`"), "the output of an earlier run"),
     (re.compile(r"the cursor, or omit the cursor"), "the cursor, or leave out --cursor"),
     (re.compile(r" \w+(?: on)? from the error's `cursor`(?: later)?\."), ""),
+    (re.compile(r" Further ones are logged at DEBUG\."), ""),
     (re.compile(r" \((?:attempt_timeout|connect_timeout)\)"), ""),
     (re.compile(r"\bmax_connections="), "most connections: "),
     (re.compile(r"put a query into params"), "give a query with --param"),

@@ -92,7 +92,7 @@ def ask(options: LoginOptions) -> Login:
         print_status(_words(error))
         sys.exit(exit_codes.of_error(error))
     except (click.Abort, KeyboardInterrupt):
-        # The prompt has left the cursor behind it.
+        # The cursor is still in the line of the prompt.
         tell("")
         _stop(_INTERRUPTED)
     kept = {} if earlier is None else earlier.values
