@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import Result
 
+from videoapi.cli import main
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -233,6 +235,17 @@ def test_ctrl_c_during_a_create_prints_how_to_find_its_room(sandbox: Sandbox) ->
     resolved = subprocess.run(err.splitlines()[-1], shell=True, capture_output=True, text=True, timeout=60, check=False)
     assert resolved.returncode == 0, resolved.stderr
     assert resolved.stdout.strip() == sandbox.ledger.created[0].room_id
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_it_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "videoapi.cli.app", Interrupted("videoapi.cli.app"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
