@@ -106,7 +106,15 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     from videoapi.cli.terminal import print_status, visible
 
-    if not click.confirm(visible(question), err=True):
+    try:
+        agreed = click.confirm(visible(question), err=True)
+    except click.Abort as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise
+        # Ctrl-D leaves the cursor in the line of the question.
+        streams.tell("")
+        agreed = False
+    if not agreed:
         print_status("Nothing was done.")
         raise click.Abort
 
