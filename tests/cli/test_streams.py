@@ -237,6 +237,20 @@ def test_ctrl_c_during_a_create_prints_how_to_find_its_room(sandbox: Sandbox) ->
     assert resolved.stdout.strip() == sandbox.ledger.created[0].room_id
 
 
+@pytest.mark.usefixtures("environment")
+def test_argument_that_is_not_utf8_is_refused_with_the_reason(sandbox: Sandbox) -> None:
+    done = subprocess.run(
+        [*map(os.fsencode, COMMAND), b"rooms", b"create", b"--name", b"a\xff"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.decode() == "The request cannot be written as JSON: a text in it is not valid Unicode.\n"
+    assert not sandbox.ledger.created
+
+
 def test_ctrl_c_while_the_command_is_imported_ends_it_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted(ModuleType):
         def __getattr__(self, name: str) -> object:
