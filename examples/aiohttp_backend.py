@@ -32,7 +32,7 @@ async def create_meeting(request: web.Request) -> web.Response:
 @routes.post("/meetings/{room_id}/join")
 async def join(request: web.Request) -> web.Response:
     # Take the user and the role from your own session: a browser must not choose to be moderator.
-    room_id, name = request.match_info["room_id"], request.query["name"]
+    room_id, name = request.match_info["room_id"], request.query.get("name", "")
     token = await request.app[VIDEO].tokens.create(room_id, name=name, role="participant", user_ref=name)
     return web.json_response({"token": token.value})
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
+from django.views.decorators.http import require_POST
 
 from videoapi import RoomSettings, VideoAPIError, VideoClient, errors
 
@@ -33,7 +34,7 @@ async def application(scope: dict[str, Any], receive: Callable[[], Any], send: C
     await send({"type": "lifespan.shutdown.complete"})
 
 
-def explained(view: Callable[..., Awaitable[dict[str, str]]]) -> Callable[..., Awaitable[JsonResponse]]:
+def explained(view: Callable[..., Awaitable[dict[str, str]]]) -> Any:
     async def explain(request: HttpRequest, **values: str) -> JsonResponse:
         try:
             return JsonResponse(await view(request.scope["state"]["video"], request, **values))
@@ -43,16 +44,15 @@ def explained(view: Callable[..., Awaitable[dict[str, str]]]) -> Callable[..., A
             facts = {"error": type(error).__name__, "reason": getattr(error, "reason", None)}
             return JsonResponse(facts | {"reference": error.reference}, status=status, headers=headers)
 
-    return explain
+    return require_POST(explain)
 
 
 async def create_meeting(video: VideoClient, request: HttpRequest) -> dict[str, str]:
-    room = await video.rooms.create(name="Meeting", settings=RoomSettings.one_session(60))
-    return {"room_id": room.room_id}
+    return {"room_id": (await video.rooms.create(name="Meeting", settings=RoomSettings.one_session(60))).room_id}
 
 
 async def join(video: VideoClient, request: HttpRequest, room_id: str) -> dict[str, str]:
-    name = request.GET["name"]  # in production, take the user and the role from your own session
+    name = request.GET.get("name", "")  # in production, take the user and the role from your own session
     return {"token": (await video.tokens.create(room_id, name=name, role="participant", user_ref=name)).value}
 
 

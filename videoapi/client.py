@@ -21,6 +21,7 @@ from videoapi.config import (
     Credentials,
     CredentialsSource,
     Secret,
+    hidden,
     host_rules,
     one_or_more,
     positive_seconds,
@@ -158,7 +159,11 @@ class VideoClient:
         rate: str | None = None,
         telemetry: Telemetry | bool | None = None,
     ) -> None:
+        # Error reporters store the variables of the frames of an error.
+        app_key = hidden(app_key)
         credentials_source = source_of(app_id, app_key, credentials)
+        self._recording = recording_login(recording_auth)
+        del recording_auth
         if allow_http is None:
             allow_http = os.environ.get("VIDEOAPI_ALLOW_HTTP", "").lower() in _YES
         if base_url is None:
@@ -172,7 +177,6 @@ class VideoClient:
         reporter = Reporter(self._base.host, one_or_more("listeners", listeners))
         if any(_is_async(listener) for listener in reporter.listeners):
             raise ConfigurationError("listeners must be plain functions: they are not awaited.")
-        self._recording = recording_login(recording_auth)
         self._recording_hosts = host_rules(recording_hosts)
         self._settle = positive_seconds("settle", settle)
         recorder = recorder_for(telemetry, self._base)

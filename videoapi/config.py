@@ -59,6 +59,22 @@ def _secret(value: str | Secret) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
 
 
+def hidden(value: str | Secret | None) -> str | Secret | None:
+    """Return text as a secret, for a variable: error reporters store the variables of the frames of an error."""
+    return Secret(value) if isinstance(value, str) and value else value
+
+
+def _problem(text: object) -> str | None:
+    if not isinstance(text, str) or not text:
+        return "must be text that is not empty"
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        return "holds a control character, such as a line end"
+    # Check here, because Python's UnicodeEncodeError would contain the value.
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "cannot be encoded as UTF-8"
+    return None
+
+
 @attrs.frozen
 class Credentials:
     """APP_ID and APP_KEY, the user name and password for HTTP Basic. Source: docs/contract.md 1.1, RFC 7617."""
@@ -67,14 +83,9 @@ class Credentials:
     app_key: Secret = attrs.field(converter=_secret)
 
     def __attrs_post_init__(self) -> None:
-        for name, text in (("app_id", self.app_id), ("app_key", self.app_key.value)):
-            if not isinstance(text, str) or not text:
-                raise ConfigurationError(f"{name} must be text that is not empty.")
-            if any(ord(character) < 32 or ord(character) == 127 for character in text):
-                raise ConfigurationError(f"{name} holds a control character, such as a line end.")
-            # Check here, because Python's UnicodeEncodeError would contain the value.
-            if any("\ud800" <= character <= "\udfff" for character in text):
-                raise ConfigurationError(f"{name} cannot be encoded as UTF-8.")
+        for name, problem in (("app_id", _problem(self.app_id)), ("app_key", _problem(self.app_key.value))):
+            if problem is not None:
+                raise ConfigurationError(f"{name} {problem}.")
         if ":" in self.app_id:
             raise ConfigurationError("app_id holds a colon, which HTTP Basic cannot carry.")
 
@@ -97,7 +108,9 @@ def credentials_from(
         ConfigurationError: If a value is missing; the message names it.
     """
     app_id = app_id or environment.get("VIDEOAPI_APP_ID")
-    app_key = app_key or environment.get("VIDEOAPI_APP_KEY")
+    app_key = hidden(app_key or environment.get("VIDEOAPI_APP_KEY"))
+    # Error reporters store the variables of the frames of an error.
+    del environment
     missing = [
         f"{argument}= or {variable}"
         for argument, variable, value in (
@@ -136,13 +149,16 @@ def recording_login(given: tuple[str, str] | None) -> Credentials | None:
     """
     if given is None:
         user = os.environ.get("VIDEOAPI_RECORDING_USER")
-        password = os.environ.get("VIDEOAPI_RECORDING_PASSWORD")
+        password = hidden(os.environ.get("VIDEOAPI_RECORDING_PASSWORD"))
         if bool(user) != bool(password):
             raise ConfigurationError("Set both VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD, or neither.")
         return Credentials(user, password) if user and password else None
-    if not isinstance(given, tuple | list) or len(given) != 2 or not all(given):
+    usable = isinstance(given, tuple | list) and len(given) == 2 and all(given)
+    user, password = (given[0], hidden(given[1])) if usable else (None, None)
+    del given
+    if not user or not password:
         raise ConfigurationError("recording_auth must be (user, password), neither of them empty.")
-    return Credentials(*given)
+    return Credentials(user, password)
 
 
 def host_rules(given: Sequence[str] | str) -> tuple[str, ...]:

@@ -294,6 +294,16 @@ def test_focus_survives_updates(browse, sandbox):
     expect(end).to_be_focused()
 
 
+def test_focus_stays_at_the_table_when_its_row_ends(browse, sandbox):
+    seen = browse()
+    seen.page.get_by_text("Start a conference").click()
+    seen.page.get_by_role("button", name="Start", exact=True).click()
+    seen.allow()
+    seen.page.get_by_role("button", name="End the conference in Console room").press("Enter")
+    expect(seen.page.get_by_text("No session is running")).to_be_visible()
+    expect(seen.page.get_by_role("region", name="Table of sessions")).to_be_focused()
+
+
 def test_page_reconnects_when_the_sandbox_is_back(browse, sandbox):
     seen = browse()
     create(sandbox, "Stand-up")
@@ -343,6 +353,8 @@ def test_phone_scrolls_tables_within_themselves(browse, sandbox, hooks, width):
     expect(seen.row("requests", "unknown")).to_be_visible()
     assert seen.page.evaluate("document.documentElement.scrollWidth") == width
     assert seen.page.evaluate("() => document.querySelector('#requests .scroll').scrollWidth") > width
+    labels = "[...document.querySelectorAll('.figures dt')]"
+    assert seen.page.evaluate(f"{labels}.filter((label) => label.scrollWidth > label.clientWidth).length") == 0
     seen.page.get_by_role("button", name="Inject").tap()
     box = seen.page.get_by_role("dialog").bounding_box()
     assert box["x"] >= 0

@@ -408,7 +408,7 @@ async def test_paused_account_does_not_delay_another_one() -> None:
         calm = VideoClient("calm", "key", server.base_url, session=manager)
         async with busy_client, calm:
             tasks = await in_background(busy_client.rooms.get(ROOM_ID) for _ in range(200))
-            assert await slowest(calm, 50) < 2
+            assert await slowest(calm, 50) < 10
             await end(tasks)
 
 
@@ -418,7 +418,8 @@ async def test_slow_rate_of_one_account_does_not_delay_another_one() -> None:
         calm = VideoClient("calm", "key", server.base_url, session=manager)
         async with busy, calm:
             tasks = await in_background(busy.rooms.get(ROOM_ID) for _ in range(200))
-            assert await slowest(calm, 50) < 2
+            # The line of the other account takes 100 s.
+            assert await slowest(calm, 50) < 10
             await end(tasks)
 
 

@@ -1029,3 +1029,31 @@ async def test_rate_limited_call_leaves_no_secret_in_frames() -> None:
                 with pytest.raises(RateLimited) as failed:
                     await client.rooms.get(ROOM_ID)
                 assert leaks_of(failed.value) == set()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"base_url": "ftp://x"},
+        {"app_key": APP_KEY + "\n"},
+        {"app_id": "a:b"},
+        {"settle": -1},
+        {"recording_auth": ("user", APP_KEY), "settle": -1},
+    ],
+)
+def test_frames_of_a_configuration_error_hold_no_key(arguments: dict[str, Any]) -> None:
+    wrong = {"app_id": APP_ID, "app_key": APP_KEY, **arguments}
+    with pytest.raises(videoapi.ConfigurationError) as failed:
+        videoapi.VideoClient(**wrong)
+    trace = failed.value.__traceback__
+    assert trace is not None
+    # Not the frame of this test.
+    assert leaks_of(failed.value.with_traceback(trace.tb_next)) == set()
+
+
+def test_frames_of_missing_credentials_do_not_hold_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VIDEOAPI_APP_ID", raising=False)
+    monkeypatch.setenv("VIDEOAPI_APP_KEY", APP_KEY)
+    with pytest.raises(videoapi.ConfigurationError) as failed:
+        videoapi.VideoClient()
+    assert leaks_of(failed.value) == set()

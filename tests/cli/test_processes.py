@@ -18,6 +18,9 @@ from click.testing import Result
 
 from videoapi.sandbox import Ledger, Sandbox
 
+# Long, and not about the interpreter.
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., Result]
 Begin = Callable[..., subprocess.Popen[str]]
 COMMAND = (sys.executable, "-m", "videoapi.cli")

@@ -203,6 +203,29 @@ async def test_large_body_is_denied_unread(desk):
         assert response.status == 413
 
 
+async def test_body_that_cannot_be_decoded_is_denied(desk):
+    login = base64.b64encode(f"{desk.sandbox.app_id}:{KEY}".encode()).decode()
+    lines = (f"Host: 127.0.0.1:{desk.sandbox.port}", f"Authorization: Basic {login}", "Content-Type: application/json")
+    head = ("POST /console/actions/check HTTP/1.1", *lines, "Content-Encoding: gzip")
+    assert (await raw(desk, *head, body=b"{}"))[0] == 400
+
+
+async def test_client_that_leaves_within_a_body_is_no_error(desk, caplog):
+    login = base64.b64encode(f"{desk.sandbox.app_id}:{KEY}".encode()).decode()
+    _, writer = await asyncio.open_connection("127.0.0.1", desk.sandbox.port)
+    head = f"POST /console/actions/clear HTTP/1.1\r\nHost: 127.0.0.1:{desk.sandbox.port}\r\n"
+    head += f"Authorization: Basic {login}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
+    writer.write(head.encode())
+    await writer.drain()
+    # Until the action waits for the rest.
+    assert (await desk.act("check"))[0] == 200
+    writer.close()
+    await writer.wait_closed()
+    assert (await desk.act("check"))[0] == 200
+    await desk.sandbox.aclose()
+    assert [record.message for record in caplog.records if record.name == "aiohttp.server"] == []
+
+
 async def test_nothing_that_is_served_has_a_secret_or_a_token(desk):
     room_id = await desk.room(f"named {KEY}")
     token = (await desk.call("POST", f"/rooms/{room_id}/tokens", {"name": KEY, "user_ref": "u", "role": "moderator"}))[

@@ -36,6 +36,7 @@ async def test_every_kind_of_fault_can_be_injected(desk, kind):
         ({"route": "rooms.explode"}, "Route: 'rooms.explode' is not one of"),
         ({"route": None}, "Route: a value is missing"),
         ({"times": 0}, "Times: 0 is not an integer from 1"),
+        ({"times": 1_000_001}, "Times: 1000001 is not an integer from 1 to 1000000"),
         ({"times": 1.5}, "Times: 1.5 is not an integer"),
         ({"times": True}, "Times: True is not an integer"),
         ({"times": "1"}, "Times: '1' is not an integer"),
@@ -50,6 +51,14 @@ async def test_invalid_fault_is_refused_with_its_reason(desk, values, message):
     assert status == 400
     assert message in answer["error"]
     assert desk.sandbox._faults.active() == {}
+
+
+async def test_refused_connections_are_shown_though_no_fault_is_left(desk):
+    events = await desk.events()
+    assert events.state["faults"]["refusing"] is False
+    assert (await desk.act("fault", route="*", kind="refuse", times=1, seconds=3600))[0] == 200
+    await events.until(lambda events: events.state["faults"]["refusing"])
+    assert events.state["faults"]["rows"] == []
 
 
 async def test_one_fault_or_all_faults_are_cancelled(desk):

@@ -75,6 +75,14 @@ def test_backend_serves_rooms_and_tokens_and_maps_errors(browser: httpx.Client, 
     assert 20 <= int(refusals["throttled"].headers["Retry-After"]) <= 30
 
 
+def test_backend_refuses_what_a_browser_must_not_send(browser: httpx.Client, sandbox: Sandbox) -> None:
+    # A link or a prefetch must not create a room.
+    assert browser.get("/meetings").status_code == 405
+    assert browser.get(f"/meetings/{UNKNOWN}/join", params={"name": "Ann"}).status_code == 405
+    assert browser.post(f"/meetings/{UNKNOWN}/join").status_code in (400, 422)
+    assert sandbox.ledger.requests() == 0
+
+
 def test_fastapi_backend_receives_webhooks_and_reads_the_records(
     sandbox: Sandbox, serve: Callable[..., Backend]
 ) -> None:

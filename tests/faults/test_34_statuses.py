@@ -349,14 +349,14 @@ async def test_f43_concurrency_recovers_from_one(sandbox: Sandbox, monkeypatch: 
 
 async def test_f43_rate_limiter_of_a_real_gateway(sandbox: Sandbox) -> None:
     """F43 | 429 from a real rate limiter in bulk | nothing lost, no duplicates | nginx, `limit_req`"""
-    limiter = "limit_req zone=calls burst=20 nodelay; limit_req_status 429;"
+    limiter = "limit_req zone=calls burst=5 nodelay; limit_req_status 429;"
     statuses: list[int | None] = []
 
     def keep(event: object) -> None:
         if isinstance(event, AttemptEvent):
             statuses.append(event.status)
 
-    async with nginx(sandbox.port, location=limiter, rate=100) as front:
+    async with nginx(sandbox.port, location=limiter, rate=30) as front:
         async with SessionManager(clock=Clock(random=lambda: 0.1)) as manager:
             client = client_for(f"{front}/video/v2", session=manager, retry=RetryPolicy(), settle=0.3, listeners=[keep])
             report = await client.rooms.create_many(specs(80), concurrency=16)

@@ -18,6 +18,9 @@ from history.runs import Diary, client_of, truth_of
 from videoapi import RetryPolicy, RoomSpec, VideoClient
 from videoapi.sandbox import Sandbox
 
+# Long, and not about the interpreter.
+pytestmark = pytest.mark.slow
+
 EACH = 70
 """Number of loop iterations tried one by one; later ones are mostly waits, and are sampled ever more sparsely."""
 QUICK = RetryPolicy(base=0.02, throttle_base=0.02)

@@ -11,6 +11,9 @@ from videoapi import RoomSpec, VideoClient
 from videoapi.bulk import BulkReport
 from videoapi.sandbox import Sandbox
 
+# Long, and not about the interpreter.
+pytestmark = pytest.mark.slow
+
 SETTLE = 0.25
 ROOMS = 70
 TROUBLE = [None] * 6 + ["drop_after", "drop_before", ("status_after", {"status": 502}), None, "reset_after"] * 12

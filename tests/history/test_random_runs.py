@@ -16,6 +16,9 @@ from history.runs import Diary, client_of, healed, one, quiet, trouble, truth_of
 from videoapi import RoomSpec
 from videoapi.sandbox import Sandbox
 
+# Long, and not about the interpreter.
+pytestmark = pytest.mark.slow
+
 
 async def _bulk(seed: int, rooms: int) -> None:
     print(f"seed {seed}, {rooms} creates")

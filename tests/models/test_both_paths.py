@@ -20,6 +20,9 @@ from videoapi.models.rooms import Room
 from videoapi.models.strict_json import loads_record
 from videoapi.models.tokens import Participant
 
+# Long, and not about the interpreter.
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[1] / "data"
 MODELS = {
     "create_room/documented.200.json": ("room", Room),

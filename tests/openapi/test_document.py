@@ -59,6 +59,31 @@ def test_json_form_in_the_package_is_generated_from_the_yaml() -> None:
     assert GENERATED.read_text(encoding="utf-8") == as_json(source()), "run `make openapi`"
 
 
+def objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object in a part of the document."""
+    if isinstance(value, dict):
+        yield value
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from objects(child)
+
+
+def test_enums_have_values_of_one_type() -> None:
+    # A generator that makes a class of each enum leaves out the others, and with them every response that has one.
+    for schema in objects(source()["components"]["schemas"]):
+        assert len({type(value) for value in schema.get("enum", ())}) <= 1, schema
+
+
+def test_parts_of_a_schema_declare_no_property_twice() -> None:
+    # A generator that merges the parts of `allOf` cannot merge two declarations of one property.
+    schemas = source()["components"]["schemas"]
+    composed = {name: schema["allOf"] for name, schema in schemas.items() if "allOf" in schema}
+    assert len(composed) >= 4
+    for name, parts in composed.items():
+        resolved = [schemas[part["$ref"].rpartition("/")[2]] if "$ref" in part else part for part in parts]
+        properties = [key for part in resolved for key in part.get("properties", {})]
+        assert len(set(properties)) == len(properties), name
+
+
 def test_operations_are_the_routes_of_the_client() -> None:
     sent = {(route.method, route.template) for route in vars(routes).values() if isinstance(route, Route)}
     assert set(operations()) == sent

@@ -253,6 +253,7 @@ async def talk(reader, writer):
         ("http://127.0.0.1:9/", None, "Connection refused"),
         ("http://localhost:9/", None, "Connection refused"),
         ("http://a..b/", None, "the host of the URL is not a valid name"),
+        ("http://" + "a" * 300 + "/", None, "the host of the URL is not a valid name"),
         ("http://127.0.0.1:{port}/", hang_up, "the connection was closed without an answer"),
         ("http://127.0.0.1:{port}/", talk, "the answer is not HTTP"),
         ("https://127.0.0.1:{port}/", talk, "no TLS: wrong version number"),

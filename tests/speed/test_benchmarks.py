@@ -19,6 +19,9 @@ from benchmarks.speed.measure import Result, Row, against_neighbours, divided, q
 from benchmarks.speed.race import Lane, Slice
 from benchmarks.speed.worker import Target
 
+# Long, and not about the interpreter.
+pytestmark = pytest.mark.slow
+
 
 def lane(*ratios: float) -> Lane:
     return Lane([1e-4] * len(ratios), [1e-4] * len(ratios), list(ratios), list(ratios))

@@ -7,6 +7,11 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
+# Long, and not about the interpreter.
+pytestmark = pytest.mark.slow
+
 NO_ASYNC_PLUGIN = ("-p", "no:asyncio", "-p", "no:anyio")
 
 

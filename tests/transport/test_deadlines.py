@@ -88,7 +88,7 @@ async def test_deadline_that_expired_can_expire_a_second_time(timer: DeadlineTim
         assert deadline.expired()
         assert this_task().cancelling() == 0
     timer.stop(deadline)
-    assert not timer._limits
+    assert not timer.limits
 
 
 async def test_deadline_is_given_on_the_clock_of_the_timer() -> None:
@@ -148,7 +148,7 @@ async def test_cancellation_by_the_caller_propagates(timer: DeadlineTimer) -> No
 async def test_cancellation_by_the_caller_wins_over_a_simultaneous_deadline(timer: DeadlineTimer) -> None:
     task = asyncio.ensure_future(run_until(timer, loop_time() + 60))
     await asyncio.sleep(0)
-    (deadline,) = timer._limits
+    (deadline,) = timer.limits
     task.cancel()
     expire(deadline)
     with pytest.raises(asyncio.CancelledError):
@@ -160,7 +160,7 @@ async def test_cancellation_by_the_caller_wins_over_a_simultaneous_deadline(time
 async def test_cancellation_after_the_deadline_fired_is_not_swallowed(timer: DeadlineTimer) -> None:
     task = asyncio.ensure_future(run_until(timer, loop_time() + 60))
     await asyncio.sleep(0)
-    (deadline,) = timer._limits
+    (deadline,) = timer.limits
     expire(deadline)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -259,7 +259,7 @@ async def test_each_of_a_thousand_tasks_ends_at_its_own_deadline(timer: Deadline
         outcomes = await asyncio.gather(*(one(number) for number in range(2000)))
     assert outcomes == ["done", "timed out"] * 1000
     assert min(ends) >= 0
-    assert not timer._limits
+    assert not timer.limits
     timer.close()
 
 

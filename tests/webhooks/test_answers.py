@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import traceback
 from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
@@ -336,3 +337,21 @@ def test_receiver_belongs_to_one_loop_and_may_move_when_that_has_ended() -> None
             await asyncio.to_thread(other)
 
     asyncio.run(elsewhere())
+
+
+@WAYS
+async def test_unexpected_error_is_answered_500_and_its_frames_hold_no_credentials(
+    way: type[Server], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hooks, _ = collecting()
+
+    async def fails(event: WebhookEvent) -> bool:
+        raise RuntimeError
+
+    monkeypatch.setattr(hooks, "submit", fails)
+    assert (await way(hooks).post(body_of(), Authorization=HEADER))[0] == 500
+    (error,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert error.exc_info
+    shown = "".join(traceback.TracebackException(*error.exc_info, capture_locals=True).format())  # type: ignore[arg-type]
+    assert "RuntimeError" in shown
+    assert HEADER.removeprefix("Basic ") not in shown

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from videoapi import ConfigurationError, ValidationError
 from videoapi.webhooks import (
     EventNotHandled,
     ReceiverBusy,
@@ -516,6 +517,29 @@ async def test_resume_queues_what_was_accepted_and_waits_for_places() -> None:
     assert got == [event(number) for number in range(20)]
 
 
+async def test_deliveries_find_places_while_more_is_resumed_than_the_queue_holds() -> None:
+    turn, got = asyncio.Semaphore(0), list[str | None]()
+    hooks = quick(queue_size=8, concurrency=1)
+
+    @hooks.on(SessionEnded)
+    async def handle(event: WebhookEvent) -> None:
+        await turn.acquire()
+        got.append(event.room_id)
+
+    async with hooks:
+        resuming = asyncio.create_task(hooks.resume(event(number) for number in range(50)))
+        await until(lambda: hooks.waiting == 8)
+        for _ in range(4):
+            turn.release()
+        await until(lambda: len(got) == 4 and hooks.waiting == 5)
+        for number in range(3):
+            assert await hooks.submit(event(f"new {number}"))
+        for _ in range(100):
+            turn.release()
+        assert await resuming == 50
+    assert len(got) == 53
+
+
 # The end
 
 
@@ -621,3 +645,219 @@ async def test_secrets_are_in_no_log(posting: Serve, caplog: pytest.LogCaptureFi
         assert await poster(body_of("recording", recording=["http://h/f?canary"])) == 200
         await hooks.aclose()
     assert "canary" not in caplog.text
+
+
+# What users get wrong
+
+
+async def test_synchronous_handlers_do_not_wait_for_threads_that_others_hold() -> None:
+    release, ran, reported = threading.Event(), list[str | None](), list[BaseException]()
+    hooks = quick(concurrency=40, handler_timeout=0.5, on_error=lambda event, error: reported.append(error))
+
+    @hooks.on(SessionEnded)
+    def handle(event: WebhookEvent) -> None:
+        if event.room_id == "hangs":
+            release.wait(20)
+        else:
+            ran.append(event.room_id)
+
+    try:
+        async with hooks:
+            # More than the threads of an event loop's pool.
+            await hooks.resume(SessionEnded(room_id="hangs", conf_num=str(number)) for number in range(35))
+            await until(lambda: hooks.running == 35)
+            await hooks.resume(event(number) for number in range(5))
+            await until(lambda: len(ran) == 5)
+            await until(lambda: len(reported) == 35)
+    finally:
+        release.set()
+    assert {type(error) for error in reported} == {TimeoutError}
+
+
+@pytest.mark.parametrize("error", [StopIteration, type("Odd", (BaseException,), {})])
+@pytest.mark.parametrize("synchronous", [True, False])
+async def test_any_error_of_a_handler_is_tried_again_and_reported(
+    error: type[BaseException], synchronous: bool
+) -> None:
+    reported: list[BaseException] = []
+    calls: list[int] = []
+    hooks = quick(on_error=lambda event, error: reported.append(error))
+
+    def fails(event: WebhookEvent) -> None:
+        calls.append(1)
+        raise error
+
+    async def fails_on_the_loop(event: WebhookEvent) -> None:
+        fails(event)
+
+    hooks.on(SessionEnded)(fails if synchronous else fails_on_the_loop)
+    async with hooks:
+        await hooks.submit(event())
+    assert len(calls) == 3
+    assert len(reported) == 1
+
+
+async def test_generators_are_no_handlers() -> None:
+    hooks = quick()
+
+    async def asynchronous(event: WebhookEvent) -> Any:
+        yield
+
+    def plain(event: WebhookEvent) -> Any:
+        yield
+
+    for handler in (asynchronous, plain):
+        with pytest.raises(ConfigurationError, match="never run"):
+            hooks.on(SessionEnded)(handler)
+
+
+async def test_on_error_that_hangs_ends_with_the_time_of_a_handler(caplog: pytest.LogCaptureFixture) -> None:
+    got: list[str | None] = []
+
+    async def hang(event: WebhookEvent, error: BaseException) -> None:
+        await asyncio.Event().wait()
+
+    hooks = quick(concurrency=1, tries=1, handler_timeout=0.05, on_error=hang)
+
+    @hooks.on(SessionEnded)
+    async def handle(event: WebhookEvent) -> None:
+        if event.room_id == "0":
+            raise RuntimeError
+        got.append(event.room_id)
+
+    async with hooks:
+        for number in range(3):
+            await hooks.submit(event(number))
+        await until(lambda: len(got) == 2)
+    assert "on_error failed" in caplog.text
+
+
+async def test_store_that_hangs_after_the_handlers_does_not_stop_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(receiver, "NOTE_WITHIN", 0.05)
+
+    class Hangs(MemoryStore):
+        async def done(self, event: WebhookEvent) -> None:
+            await asyncio.Event().wait()
+
+    got: list[WebhookEvent] = []
+    hooks = quick(concurrency=1, store=Hangs())
+    hooks.on(SessionEnded)(got.append)
+    async with hooks:
+        for number in range(3):
+            await hooks.submit(event(number))
+    assert len(got) == 3
+    assert "failed to note" in caplog.text
+
+
+@pytest.mark.parametrize("wrong", [b'{"type":"roomdrop"}', "roomdrop", None, {"type": "roomdrop"}])
+async def test_only_events_are_queued(wrong: Any) -> None:
+    hooks = quick()
+    hooks.on(SessionEnded)(print)
+    async with hooks:
+        with pytest.raises(ValidationError, match="parse_event"):
+            await hooks.submit(wrong)
+        with pytest.raises(ValidationError, match="parse_event"):
+            await hooks.resume([wrong])
+
+
+async def test_handler_cannot_close_its_receiver() -> None:
+    got: list[str | None] = []
+    reported: list[BaseException] = []
+    hooks = quick(tries=1, on_error=lambda event, error: reported.append(error))
+
+    @hooks.on(SessionEnded)
+    async def close(event: WebhookEvent) -> None:
+        got.append(event.room_id)
+        await hooks.aclose()
+
+    async with hooks:
+        await hooks.submit(event(1))
+        await until(lambda: reported)
+        # It still receives.
+        await hooks.submit(event(2))
+    assert got == ["1", "2"]
+    assert all(isinstance(error, ConfigurationError) and "wait for itself" in str(error) for error in reported)
+
+
+async def test_receiver_is_not_closed_from_another_loop() -> None:
+    got: list[WebhookEvent] = []
+    hooks = quick()
+    hooks.on(SessionEnded)(got.append)
+
+    def elsewhere() -> None:
+        with pytest.raises(ConfigurationError, match="another event loop"):
+            asyncio.run(hooks.aclose())
+
+    async with hooks:
+        await asyncio.to_thread(elsewhere)
+        await hooks.submit(event())
+    assert len(got) == 1
+
+
+async def test_event_that_was_not_handled_before_the_end_is_handled_when_it_comes_again() -> None:
+    gate, got, reported = asyncio.Event(), list[WebhookEvent](), list[BaseException]()
+    hooks = quick(on_error=lambda event, error: reported.append(error))
+
+    @hooks.on(SessionEnded)
+    async def handle(event: WebhookEvent) -> None:
+        await gate.wait()
+        got.append(event)
+
+    await hooks.submit(event())
+    await hooks.aclose(timeout=0.01)
+    assert isinstance(reported[0], EventNotHandled)
+    gate.set()
+    async with hooks:
+        assert await hooks.submit(event())
+    async with hooks:
+        assert not await hooks.submit(event())
+    assert got == [event()]
+
+
+def test_event_that_ended_with_its_loop_is_handled_when_it_comes_again() -> None:
+    got: list[WebhookEvent] = []
+    hooks = quick()
+
+    @hooks.on(SessionEnded)
+    async def handle(event: WebhookEvent) -> None:
+        if threading.current_thread().name == "first":
+            await asyncio.Event().wait()
+        got.append(event)
+
+    async def forget_to_close() -> None:
+        await hooks.submit(event())
+        await until(lambda: hooks.running)
+
+    first = threading.Thread(target=asyncio.run, args=(forget_to_close(),), name="first")
+    first.start()
+    first.join()
+
+    async def again() -> None:
+        async with hooks:
+            assert await hooks.submit(event())
+
+    asyncio.run(again())
+    assert got == [event()]
+
+
+async def test_events_that_a_slow_on_error_did_not_get_are_named_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(receiver, "REPORT_WITHIN", 0.05)
+
+    async def hang(event: WebhookEvent, error: BaseException) -> None:
+        await asyncio.Event().wait()
+
+    hooks = quick(on_error=hang)
+
+    @hooks.on(SessionEnded)
+    async def stalls(event: WebhookEvent) -> None:
+        await asyncio.Event().wait()
+
+    for number in range(3):
+        await hooks.submit(event(number))
+    await hooks.aclose(timeout=0.01)
+    for number in range(3):
+        assert f"room_id='{number}'" in caplog.text

@@ -430,3 +430,27 @@ def test_on_checks_types_and_handlers() -> None:
     def handler(event: SessionEnded) -> None: ...
 
     assert hooks.on(SessionEnded, RecordingReady)(handler) is handler
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"auth": ("x", "canary\n")},
+        {"auth": ("a:b", "canary")},
+        {"auth": ("a", "b", "canary")},
+        {"auth": ("user", "canary"), "tries": 0},
+        {"auth": ("user", "canary"), "store": object()},
+    ],
+)
+def test_frames_of_a_configuration_error_hold_no_password(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as failed:
+        Webhooks(**arguments)
+    assert "canary" not in library_variables(failed.value)
+
+
+def test_frames_of_a_configuration_error_do_not_hold_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOMETHING_ELSE", "canary")
+    monkeypatch.setenv("VIDEOAPI_WEBHOOK_PASSWORD", "canary")
+    with pytest.raises(ConfigurationError) as failed:
+        Webhooks()
+    assert "canary" not in library_variables(failed.value)

@@ -97,6 +97,9 @@ class Sandbox:
         console: bool = False,
         **switches: Any,
     ) -> None:
+        target = WebhookTarget.from_arguments(webhook_url, webhook_auth)
+        # Error reporters store the variables of the frames of an error.
+        del webhook_auth
         if not allow_remote and not _loopback(host):
             raise ValueError(f"{host} can be reached from other machines; allow_remote=True if that is meant")
         if console and not _loopback(host):
@@ -115,7 +118,6 @@ class Sandbox:
             today=today or clock().astimezone(UTC).date(),
             days=days,
         )
-        target = WebhookTarget.from_arguments(webhook_url, webhook_auth)
         self._webhooks = WebhookSender(target, self.switches, self._changed)
         self._clock = clock
         self._listener = SocketListener(host, port, tls=tls)
@@ -156,8 +158,8 @@ class Sandbox:
             switches=self.switches,
             state=self._state,
         )
-        secret_texts = (self.app_key, self.recording_auth[1], *(webhook_auth or ())[1:])
-        self._console = self._with_console(clock, secret_texts) if console else None
+        passwords = (self.recording_auth[1], *([target.password] if target and target.password else []))
+        self._console = self._with_console(clock, (self.app_key, *passwords)) if console else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: web.Server | None = None
 
@@ -457,6 +459,7 @@ class Sandbox:
             webhooks=self._webhooks,
             announcer=self._announcer,
             masking=Masking(*secret_texts),
+            refusing=lambda: self._listener.refusing,
             clock=clock,
             commit=self._state.commit,
         )

@@ -65,10 +65,11 @@ class WebhookDelivery:
 
 @attrs.frozen
 class WebhookTarget:
-    """Where to deliver to: a URL, and the `Authorization` header if there are credentials."""
+    """Where to deliver to: a URL, and if there are credentials, the `Authorization` header and the password in it."""
 
     url: str = attrs.field(repr=False)
     authorization: str | None = attrs.field(repr=False)
+    password: str | None = attrs.field(default=None, repr=False)
 
     @classmethod
     def from_arguments(cls, url: str | None, auth: tuple[str, str] | None) -> "WebhookTarget | None":
@@ -97,7 +98,7 @@ class WebhookTarget:
         usable = isinstance(auth, tuple | list) and len(auth) == 2
         if not usable or not all(isinstance(part, str) and part.isprintable() for part in auth) or ":" in auth[0]:
             raise ValueError("the webhook credentials must be (user, password), and the user without a colon")
-        return cls(url, aiohttp.encode_basic_auth(*auth))
+        return cls(url, aiohttp.encode_basic_auth(*auth), auth[1])
 
     @property
     def shown(self) -> str:
@@ -120,7 +121,7 @@ class WebhookTarget:
                 status = response.status
         except TimeoutError:
             error = f"no answer within {WAIT:g} s"
-        except (aiohttp.ClientError, OSError, UnicodeError) as failure:
+        except (aiohttp.ClientError, OSError, ValueError) as failure:
             error = _reason(failure)
         return WebhookDelivery(at, kind, self.shown, status, error, time.monotonic() - began, attempt)
 
@@ -135,7 +136,7 @@ def _reason(failure: Exception) -> str:
         return f"no TLS: {(cause.reason or 'unknown reason').replace('_', ' ').lower()}"
     if isinstance(cause, socket.gaierror):
         return f"the host was not found: {cause.strerror}"
-    if isinstance(cause, aiohttp.InvalidURL | UnicodeError):
+    if isinstance(cause, aiohttp.InvalidURL | ValueError):
         return "the host of the URL is not a valid name"
     if isinstance(cause, OSError) and cause.errno:
         return os.strerror(cause.errno)

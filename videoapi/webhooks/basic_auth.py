@@ -32,28 +32,28 @@ class WebhookLogin:
         return same_user and same_password
 
 
-def login_from(auth: Any, environment: Mapping[str, str] = os.environ) -> WebhookLogin | None:
+def login_from(auth: Any, environment: Mapping[str, str] = os.environ) -> WebhookLogin | ConfigurationError | None:
     """Return the login from the argument or the environment, or None if neither has one.
 
-    Raises:
-        ConfigurationError: If `auth` is not a pair of texts that can be sent, or only one variable is set.
+    Returns an error for the caller to raise, so that no frame of it holds the password, if `auth` is not a pair of
+    texts that can be sent, or only one variable is set.
     """
     if auth is None:
         auth = environment.get(USER) or "", environment.get(PASSWORD) or ""
         if not any(auth):
             return None
         if not all(auth):
-            raise ConfigurationError(f"Set both {USER} and {PASSWORD}, or neither.")
+            return ConfigurationError(f"Set both {USER} and {PASSWORD}, or neither.")
     if not isinstance(auth, (tuple, list)) or len(auth) != 2:
-        raise ConfigurationError("auth must be (user, password).")
+        return ConfigurationError("auth must be (user, password).")
     user, password = (part.value if isinstance(part, Secret) else part for part in auth)
     for name, part in (("user", user), ("password", password)):
         if not isinstance(part, str) or not part:
-            raise ConfigurationError(f"auth: the {name} must be text that is not empty.")
+            return ConfigurationError(f"auth: the {name} must be text that is not empty.")
         if not part.isprintable():
-            raise ConfigurationError(f"auth: the {name} holds a character that cannot be sent, such as a line end.")
+            return ConfigurationError(f"auth: the {name} holds a character that cannot be sent, such as a line end.")
     if ":" in user:
-        raise ConfigurationError("auth: the user holds a colon, which HTTP Basic cannot carry.")
+        return ConfigurationError("auth: the user holds a colon, which HTTP Basic cannot carry.")
     return WebhookLogin(user, Secret(password))
 
 

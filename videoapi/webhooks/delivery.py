@@ -115,6 +115,8 @@ async def answer(
     try:
         # Before the body: that of a stranger is not read.
         receiver.authenticate(authorization)
+        # Error reporters store the variables of the frames of an error.
+        del authorization
         body = await read_body(chunks, length, receiver.max_body)
         await receiver.submit(parse_event(body))
     except DeliveryRejected as error:
@@ -126,6 +128,10 @@ async def answer(
     except IncompleteBody:
         rejections.rejected(400, "the body is incomplete")
         return DeliveryAnswer(400)
+    except Exception:
+        # Left to the server, its frames would hold the credentials.
+        log.exception("A webhook delivery was not accepted; answered 500.")
+        return DeliveryAnswer(500)
     return DeliveryAnswer(200)
 
 

@@ -31,6 +31,8 @@ class EventQueue:
         self._concurrency = concurrency
         self._waiting: asyncio.Queue[WebhookEvent] = asyncio.Queue()
         self._places = asyncio.Semaphore(size)
+        self._half_empty = asyncio.Event()
+        self._half_empty.set()
         self._workers: list[asyncio.Task[None]] = []
         self._running: dict[asyncio.Task[None], WebhookEvent] = {}
         # Handlers must not see the context variables of the request that happened to be the first.
@@ -55,6 +57,12 @@ class EventQueue:
         """Reserve a place; wait for one if the queue is full."""
         await self._places.acquire()
 
+    async def reserve_spare(self) -> None:
+        """Reserve a place once half of the queue is empty: for events that can wait, next to those that cannot."""
+        while not self._half_empty.is_set():
+            await self._half_empty.wait()
+        await self._places.acquire()
+
     def release(self) -> None:
         """Give a reserved place back."""
         self._places.release()
@@ -62,6 +70,7 @@ class EventQueue:
     def put(self, event: WebhookEvent) -> None:
         """Put an event on its reserved place."""
         self._waiting.put_nowait(event)
+        self._look()
         if not self._workers:
             self._stopping = False
             self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
@@ -91,7 +100,14 @@ class EventQueue:
             left.append(self._waiting.get_nowait())
             self._waiting.task_done()
             self.release()
+        self._look()
         return left
+
+    def _look(self) -> None:
+        if self.waiting <= self._size // 2:
+            self._half_empty.set()
+        else:
+            self._half_empty.clear()
 
     async def _work(self) -> None:
         try:
@@ -110,6 +126,7 @@ class EventQueue:
         while True:
             event = await self._waiting.get()
             self.release()
+            self._look()
             task: asyncio.Task[None] = asyncio.create_task(self._run(event), context=self._context.copy())
             self._running[task] = event
             task.add_done_callback(self._ended)

@@ -1,9 +1,12 @@
 """Running the handlers of an event: each one until it has succeeded, or has failed on its last try."""
 
 import asyncio
+import contextvars
+import functools
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import attrs
@@ -36,7 +39,7 @@ class HandlerRunner:
 
     Args:
         tries: How often a handler is called until it has succeeded.
-        timeout: How long one try may take, in seconds; None for no limit.
+        timeout: How long one call may take, in seconds; None for no limit.
         retry_wait: Seconds until the second try; the wait doubles.
         on_error: Called with an event and the error of a handler's last try; None to log it.
     """
@@ -47,6 +50,7 @@ class HandlerRunner:
         self._on_error = on_error
         self._retry_wait = retry_wait
         self._handlers: list[RegisteredHandler] = []
+        self._calling: set[asyncio.Task[Any]] = set()
 
     def register(self, types: tuple[type[WebhookEvent], ...], handler: EventHandler) -> None:
         """Add a handler for events of these types and of their subclasses."""
@@ -55,6 +59,10 @@ class HandlerRunner:
     def handles(self, event: WebhookEvent) -> bool:
         """Return whether any handler receives the event."""
         return any(isinstance(event, handler.types) for handler in self._handlers)
+
+    def is_calling(self, task: "asyncio.Task[Any] | None") -> bool:
+        """Return whether a task runs a handler: it must not wait for the end of its own event."""
+        return task in self._calling
 
     async def run(self, event: WebhookEvent) -> None:
         """Run the handlers of an event at the same time; each one that fails is tried again, then reported."""
@@ -66,14 +74,13 @@ class HandlerRunner:
         if self._on_error is None:
             log.error("%s: %s", what, described(event), exc_info=error)
             return
-        try:
-            await _called(self._on_error, event, error)
-        except Exception:
-            log.exception("on_error failed. %s: %s", what, described(event))
+        failure, _ = await self._failure(self._on_error, event, error)
+        if failure is not None:
+            log.error("on_error failed. %s: %s", what, described(event), exc_info=failure)
 
     async def _try(self, handler: RegisteredHandler, event: WebhookEvent) -> None:
         for attempt in range(1, self._tries + 1):
-            error, still_runs = await self._failure(handler, event)
+            error, still_runs = await self._failure(handler.call, event)
             if error is None:
                 return
             # A second thread next to one that cannot be stopped would handle the event twice at the same time.
@@ -88,19 +95,24 @@ class HandlerRunner:
             )
             await asyncio.sleep(wait)
 
-    async def _failure(self, handler: RegisteredHandler, event: WebhookEvent) -> tuple[BaseException | None, bool]:
-        limit = asyncio.timeout(self._timeout)
+    async def _failure(self, function: Callable[..., object], *arguments: object) -> tuple[BaseException | None, bool]:
+        task, limit = asyncio.current_task(), asyncio.timeout(self._timeout)
+        assert task is not None
+        self._calling.add(task)
         try:
             async with limit:
-                await _called(handler.call, event)
+                await _called(function, *arguments)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if task.cancelling():
                 raise
             # Cancelled by the handler itself, such as through a task that it awaits.
             return error, False
-        except Exception as error:
-            return error, limit.expired() and not is_async(handler.call)
+        except BaseException as error:
+            return error, limit.expired() and not is_async(function)
+        finally:
+            self._calling.discard(task)
         return None, False
 
 
@@ -118,6 +130,25 @@ def is_async(function: object) -> bool:
 
 async def _called(function: Callable[..., object], *arguments: object) -> None:
     """Await an asynchronous function, or run a synchronous one in a thread."""
-    result = function(*arguments) if is_async(function) else await asyncio.to_thread(function, *arguments)
+    result = function(*arguments) if is_async(function) else await _in_thread(function, *arguments)
     if isinstance(result, Awaitable):
         await result
+
+
+async def _in_thread(function: Callable[..., object], *arguments: object) -> object:
+    # A thread of its own: in the loop's small pool a handler may wait for a thread, which would count as its own time,
+    # and handlers that hang would take the threads of the whole application.
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="videoapi-webhook")
+    call = functools.partial(contextvars.copy_context().run, _run_sync, function, *arguments)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, call)
+    finally:
+        thread.shutdown(wait=False)
+
+
+def _run_sync(function: Callable[..., object], *arguments: object) -> object:
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        # A future cannot hold it: its task would wait forever.
+        raise RuntimeError("StopIteration left the handler") from error

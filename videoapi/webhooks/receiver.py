@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
@@ -9,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from videoapi.config import must_be_callable, positive_seconds
-from videoapi.errors import ConfigurationError
+from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.webhooks import delivery
 from videoapi.webhooks.asgi import ASGIApp, asgi_app
 from videoapi.webhooks.basic_auth import PASSWORD, USER, login_from
@@ -29,6 +30,8 @@ _H = TypeVar("_H", bound=Callable[[Any], object])
 
 ACCEPT_WITHIN: Final = 3.0
 """Seconds that a store may take before the answer is 503: the service waits 5 s for an answer."""
+NOTE_WITHIN: Final = 60.0
+"""Seconds that a store may take to note that an event was handled."""
 REPORT_WITHIN: Final = 5.0
 """Seconds for reporting the events that were not handled when the receiver closed."""
 
@@ -57,8 +60,8 @@ class Webhooks:
         concurrency: How many events are handled at a time.
         tries: How often a handler that raises is called for one event.
         retry_wait: Seconds until a handler that raised is called again; the wait doubles.
-        handler_timeout: How long one call of a handler may take, in seconds; None for no limit. A synchronous handler
-            that takes longer is reported, and continues to run.
+        handler_timeout: How long one call of a handler, or of `on_error`, may take, in seconds; None for no limit. A
+            synchronous handler that takes longer is reported, and continues to run.
         drain_timeout: How long `aclose` waits for accepted events, in seconds.
         on_error: Called with an event and an error when the last try of a handler failed, and when `aclose` ends
             before an event was handled; by default the error is logged.
@@ -82,7 +85,12 @@ class Webhooks:
         drain_timeout: float = 30,
         on_error: OnError | None = None,
     ) -> None:
-        self._login = login_from(auth)
+        login = login_from(auth)
+        # Error reporters store the variables of the frames of an error.
+        del auth
+        if isinstance(login, ConfigurationError):
+            raise login
+        self._login = login
         self.max_body = _count("max_body", max_body)
         self._dedupe = _seconds("dedupe", dedupe)
         self._store: DedupeStore = MemoryStore() if store is None else _checked_store(store)
@@ -123,7 +131,8 @@ class Webhooks:
         """Register the decorated function for events of one or more types; `WebhookEvent` for all.
 
         Raises:
-            ConfigurationError: If the types are missing, one is not a class of events, or the function is not callable.
+            ConfigurationError: If the types are missing, one is not a class of events, or the function is not callable,
+                or is a generator.
         """
         if not types:
             raise ConfigurationError("on(): name the types of the events, such as SessionEnded; WebhookEvent for all.")
@@ -134,6 +143,8 @@ class Webhooks:
 
         def register(handler: _H) -> _H:
             must_be_callable("on()", handler)
+            if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+                raise ConfigurationError("on(): a generator would never run. Remove the `yield` from the handler.")
             self._runner.register(types, handler)
             return handler
 
@@ -181,8 +192,10 @@ class Webhooks:
 
         Raises:
             ReceiverBusy: If the queue is full, the receiver is closing, or the store failed or was too slow.
+            ValidationError: If it is not an event; `parse_event` makes one of text.
             ConfigurationError: If the receiver belongs to another event loop.
         """
+        _must_be_event(event)
         self._use_loop()
         if self._closed:
             raise delivery.busy("the receiver is closing")
@@ -205,7 +218,10 @@ class Webhooks:
         return task.result()
 
     async def resume(self, events: Iterable[WebhookEvent]) -> int:
-        """Queue events that an earlier process accepted and did not handle; waits while the queue is full.
+        """Queue events that an earlier process accepted and did not handle.
+
+        As many as a killed process can have had are queued at once. The rest waits for the queue to be half empty, so
+        that deliveries find places.
 
         Args:
             events: The events that your store has accepted and that are not done.
@@ -214,12 +230,15 @@ class Webhooks:
             How many are queued; fewer than there were if the receiver closes before that.
 
         Raises:
+            ValidationError: If one is not an event; `parse_event` makes one of text. Those before it are queued.
             ConfigurationError: If the receiver belongs to another event loop.
         """
         self._use_loop()
         count = 0
         for event in events:
-            await self._events.reserve()
+            _must_be_event(event)
+            at_once = count < self._size + self._concurrency
+            await (self._events.reserve() if at_once else self._events.reserve_spare())
             if self._closed:
                 self._events.release()
                 break
@@ -264,10 +283,17 @@ class Webhooks:
         Args:
             timeout: How long to wait, in seconds; `drain_timeout` by default. Events that are not handled by then are
                 reported with an `EventNotHandled`, and their handlers cancelled.
+
+        Raises:
+            ConfigurationError: If the receiver belongs to another event loop, or a handler calls it, which would wait
+                for itself. Nothing has changed.
         """
         seconds = self._drain_timeout if timeout is None else timeout
-        self._closed = True
         loop = asyncio.get_running_loop()
+        if self._runner.is_calling(asyncio.current_task()):
+            raise ConfigurationError("aclose(): the handler that calls it would wait for itself. Call it elsewhere.")
+        self._check_loop(loop)
+        self._closed = True
         if self._loop is not loop:
             return
         ends, left = loop.time() + seconds, 0.0
@@ -279,11 +305,11 @@ class Webhooks:
             for task in self._accepting:
                 # Its delivery is answered 503.
                 task.cancel()
-            unhandled = await self._events.drain(left)
-        if unhandled:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REPORT_WITHIN):
-                    await self._report_unhandled(unhandled, seconds)
+            try:
+                unhandled = await self._events.drain(left)
+            finally:
+                self._forget_pending()
+        await self._report_unhandled(unhandled, seconds)
 
     async def __aenter__(self) -> Self:
         await self._start()
@@ -295,6 +321,9 @@ class Webhooks:
         await self.aclose()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_events"):
+            # In a traceback of its own constructor.
+            return "<Webhooks>"
         secured = "with" if self._login else "without"
         return f"<Webhooks {secured} credentials, {self.waiting} waiting, {self.running} running>"
 
@@ -355,14 +384,22 @@ class Webhooks:
     async def _handle(self, event: WebhookEvent) -> None:
         await self._runner.run(event)
         try:
-            await self._store.done(event)
+            async with asyncio.timeout(NOTE_WITHIN):
+                await self._store.done(event)
         except Exception:
             log.exception("The webhook store failed to note that an event was handled: %s", described(event))
 
     async def _report_unhandled(self, events: list[WebhookEvent], seconds: float) -> None:
-        for event in events:
-            error = EventNotHandled(f"The receiver closed before the event was handled, after {seconds:g} s.")
-            await self._runner.report(event, error, "A webhook event was not handled")
+        reported = 0
+        try:
+            async with asyncio.timeout(REPORT_WITHIN):
+                for event in events:
+                    error = EventNotHandled(f"The receiver closed before the event was handled, after {seconds:g} s.")
+                    await self._runner.report(event, error, "A webhook event was not handled")
+                    reported += 1
+        except TimeoutError:
+            for event in events[reported:]:
+                log.error("A webhook event was not handled, and on_error took too long: %s", described(event))
 
     def _new_queue(self) -> EventQueue:
         return EventQueue(self._handle, size=self._size, concurrency=self._concurrency)
@@ -371,13 +408,29 @@ class Webhooks:
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
-        if self._loop is not None and not self._loop.is_closed():
-            raise ConfigurationError("These Webhooks belong to another event loop. Make one for each loop.")
+        self._check_loop(loop)
         if self._loop is not None:
             # What was left ended with its loop.
             self._events = self._new_queue()
             self._accepting.clear()
+            self._forget_pending()
         self._loop = loop
+
+    def _check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop not in (None, loop) and not self._loop.is_closed():
+            raise ConfigurationError("These Webhooks belong to another event loop. Make one for each loop.")
+
+    def _forget_pending(self) -> None:
+        # A store of the user's own still has it, for `resume`.
+        if isinstance(self._store, MemoryStore):
+            self._store.forget_pending()
+
+
+def _must_be_event(event: object) -> None:
+    if not isinstance(event, WebhookEvent):
+        raise ValidationError(
+            f"Not an event: {type(event).__name__}. Read text or bytes with parse_event first.", field="event"
+        )
 
 
 def _count(name: str, value: object) -> int:

@@ -57,6 +57,10 @@ class MemoryStore:
         self._seconds[digest] = seconds
         return True
 
+    def forget_pending(self) -> None:
+        """Forget what was accepted and not handled: its queue has ended, and a repetition must be handled."""
+        self._seconds.clear()
+
     async def done(self, event: WebhookEvent) -> None:
         """Note that an event was handled: from now on, it is remembered for its seconds."""
         digest, now = event.digest, self._clock()

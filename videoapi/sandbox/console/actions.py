@@ -69,7 +69,7 @@ class Field:
         number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
         if number is None or not self.minimum <= number <= self.maximum or (self.whole and number != int(number)):
             kind = "an integer" if self.whole else "a number"
-            raise ValueError(f"{self.label}: {value!r} is not {kind} from {self.minimum:g} to {self.maximum:g}")
+            raise ValueError(f"{self.label}: {value!r} is not {kind} from {self.minimum} to {self.maximum}")
         return int(number) if self.whole else number
 
 

@@ -72,6 +72,7 @@ class Console:
         webhooks: The attempts to deliver notifications.
         announcer: Sends a notification on demand.
         masking: Masks the secrets of the sandbox.
+        refusing: Returns whether new connections are refused.
         clock: Returns the service's time, an aware datetime.
         commit: Writes what an action has changed to the state file.
     """
@@ -87,6 +88,7 @@ class Console:
         webhooks: WebhookSender,
         announcer: Announcer,
         masking: Masking,
+        refusing: Callable[[], bool],
         clock: Callable[[], datetime],
         commit: Callable[[], None],
     ) -> None:
@@ -98,7 +100,7 @@ class Console:
         self._commit = commit
         self._requests = RequestLog(clock, self.touch)
         self._masking = masking
-        views = Views(store, faults, webhooks, self._requests, masking)
+        views = Views(store, faults, webhooks, self._requests, masking, refusing)
         self._shown = views.request
         self._feed = Feed(self._requests, shown=views.request, state=views.state)
         self._writing: set[asyncio.Transport] = set()
@@ -156,9 +158,15 @@ class Console:
         return _response(200, self._static[name], _STATIC[name])
 
     async def _act(self, request: BaseRequest, name: str) -> web.Response:
-        body = await request.content.read(_LARGEST + 1)
-        while len(body) <= _LARGEST and (more := await request.content.read(_LARGEST)):
-            body += more
+        body = b""
+        try:
+            while len(body) <= _LARGEST and (more := await request.content.read(_LARGEST)):
+                body += more
+        except (web.RequestPayloadError, ConnectionError):
+            # It is not what its headers say, or the client has gone.
+            response = _denied(Denial(400, "The body of the action is incomplete or cannot be decoded"))
+            response.force_close()
+            return response
         if len(body) > _LARGEST:
             response = _denied(Denial(413, f"An action has at most {_LARGEST} bytes"))
             response.force_close()

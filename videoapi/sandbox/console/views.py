@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from videoapi.sandbox.console.masking import Masking, masked_token
@@ -31,16 +31,24 @@ class Views:
         webhooks: The attempts to deliver notifications.
         requests: The log of requests.
         masking: Masks secrets in texts that clients sent.
+        refusing: Returns whether new connections are refused.
     """
 
     def __init__(
-        self, store: Store, faults: Faults, webhooks: WebhookSender, requests: RequestLog, masking: Masking
+        self,
+        store: Store,
+        faults: Faults,
+        webhooks: WebhookSender,
+        requests: RequestLog,
+        masking: Masking,
+        refusing: Callable[[], bool],
     ) -> None:
         self._store = store
         self._faults = faults
         self._webhooks = webhooks
         self._requests = requests
         self._text = masking.text
+        self._refusing = refusing
         self._references = _References()
         self._changes = -1
         self._records: dict[str, object] = {}
@@ -57,6 +65,7 @@ class Views:
             "faults": {
                 "rows": [self._fault(number, fault) for number, fault in self._faults.active().items()][-ROWS:],
                 "planned": self._faults.planned(),
+                "refusing": self._refusing(),
             },
             "rooms": {"total": len(store.rooms), "rows": [*map(self._room, store.latest_rooms(ROWS))]},
             "sessions": {

@@ -31,10 +31,11 @@ const sections = {
       "Nothing was executed yet",
     );
   },
-  faults({ rows, planned }) {
+  faults({ rows, planned, refusing }) {
     const items = [...rows.map(faultItem), ...Object.entries(planned).map(plannedItem)];
     replace(byId("faults"), items);
-    byId("faults-empty").hidden = items.length > 0;
+    byId("faults-refusing").hidden = !refusing;
+    byId("faults-empty").hidden = items.length > 0 || refusing;
     byId("cancel-faults").hidden = items.length === 0;
   },
   rooms({ total, rows }) {

@@ -25,11 +25,14 @@ export function show(name, rows, empty) {
     else body.insertBefore(row, place);
     next.set(key, row);
   }
+  const focused = body.contains(document.activeElement);
   while (place) {
     const after = place.nextSibling;
     place.remove();
     place = after;
   }
+  // The row with the focus is gone: stay at its table.
+  if (focused && !body.contains(document.activeElement)) body.closest(".scroll").focus();
   if (rows.length === 0) {
     const row = body.insertRow();
     const only = row.insertCell();
