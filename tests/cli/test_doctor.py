@@ -28,8 +28,8 @@ from support.server import Link, Seen, answer, repeating, serve
 
 from videoapi.cli import exit_codes
 from videoapi.cli.app import videoapi
-from videoapi.cli.doctor import report
-from videoapi.cli.doctor.diagnosis import STEPS, print_check
+from videoapi.cli.doctor import diagnosis, report
+from videoapi.cli.doctor.diagnosis import STEPS, CheckStep, print_check
 from videoapi.sandbox import Sandbox
 
 PASSWORD = "CanaryProxyPassword"
@@ -248,6 +248,7 @@ async def test_stalled_handshake_ends_and_is_named(doctor: Doctor) -> None:
         report = await doctor(server.base_url.replace("http:", "https:"), *QUICK)
     check = report.assert_first_failure("tls")
     assert "does not complete the TLS handshake" in check["text"]
+    assert "connect_timeout" not in check["text"]
     assert report["tcp"]["status"] == "ok"
 
 
@@ -415,6 +416,8 @@ async def test_key_in_a_wrong_variable_is_not_printed(doctor: Doctor) -> None:
     # The fixture looks for the key in the output.
     report = await doctor(f"https://127.0.0.1:{closed_port()}/{APP_KEY}/v2", VIDEOAPI_PROFILE=APP_KEY)
     assert report["variables"]["facts"]["found"]["VIDEOAPI_PROFILE"] == "***"
+    report = await doctor(f"https://{APP_KEY}.invalid/video/v2")
+    assert APP_KEY.lower() not in str(report.document).lower()
 
 
 async def test_base_url_without_version_directory(doctor: Doctor) -> None:
@@ -515,7 +518,7 @@ async def test_proxy_is_used_and_its_password_is_not_shown(doctor: Doctor, autho
     assert report["fast_path"]["text"] == "not used, as calls go through a proxy"
 
 
-@pytest.mark.parametrize(("status", "remedy"), [(407, "Add user and password"), (403, "Have the proxy permit")])
+@pytest.mark.parametrize(("status", "remedy"), [(407, "instead of --proxy"), (403, "Have the proxy permit")])
 async def test_proxy_that_refuses(doctor: Doctor, status: int, remedy: str) -> None:
     async with forwarding(status) as (origin, _):
         report = await doctor("https://api.videoapi.test/video/v2", "--proxy", origin)
@@ -576,7 +579,7 @@ async def test_missing_credentials_leave_the_network_checked(doctor: Doctor) -> 
     ("variables", "failed", "words"),
     [
         ({"VIDEOAPI_CA_FILE": "/nonexistent.pem"}, "settings", "No such file"),
-        ({"VIDEOAPI_PROXY": f"socks5://ann:{PASSWORD}@host"}, "settings", "Invalid proxy"),
+        ({"VIDEOAPI_PROXY": f"socks5://ann:{PASSWORD}@host"}, "settings", "Invalid --proxy or VIDEOAPI_PROXY"),
         ({"VIDEOAPI_BASE_URL": f"https://ann:{PASSWORD}@host/video/v2"}, "base_url", "no user"),
         ({"VIDEOAPI_BASE_URL": "http://api.example.com/video/v2"}, "base_url", "unencrypted"),
         ({"VIDEOAPI_BASE_URL": f"{PASSWORD}"}, "base_url", "must begin with https://"),
@@ -623,19 +626,34 @@ def sequence(*answers: bytes) -> Callable[[Link], Awaitable[None]]:
     return script
 
 
-async def test_time_limit_covers_all_checks(doctor: Doctor) -> None:
+async def test_slow_service_is_a_warning_with_its_latency(doctor: Doctor) -> None:
     async def slow(link: Link) -> None:
         while True:
             await link.request()
-            await asyncio.sleep(0.35)
+            await asyncio.sleep(0.7)
             link.send(dated())
             await link.drain()
 
     async with serve(slow) as server:
-        report = await doctor(server.base_url, "--timeout", "1.5")
+        report = await doctor(server.base_url, "--timeout", "12")
+    assert report.exit_code == 0
+    assert report["latency"]["status"] == "warn"
+    assert report["latency"]["facts"]["min"] >= 700
+    assert report["latency"]["facts"]["calls"] < 5
+    assert "slow" in report["latency"]["remedy"]
+
+
+async def test_time_limit_covers_all_checks(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def endless(examination: object) -> report.Check:
+        await asyncio.sleep(300)
+        raise AssertionError
+
+    monkeypatch.setattr(diagnosis, "STEPS", (*STEPS[:-1], CheckStep("latency", endless, STEPS[-1].needs)))
+    async with serve(repeating(dated())) as server:
+        report = await doctor(server.base_url, "--timeout", "3")
     check = report.assert_first_failure("latency")
-    assert "no result within the 1.5 s of --timeout" in check["text"]
-    assert report.document["seconds"] < 10
+    assert "no result within the 3 s of --timeout" in check["text"]
+    assert report.document["seconds"] < 30
 
 
 def test_lines_are_wrapped_on_a_terminal_alone() -> None:

@@ -47,7 +47,7 @@ COMMANDS = {
     "dialin.get": "dialin",
     "request": "request",
 }
-NOT_CALLS = {"aclose", "with_options", "warm_up", "base_url", *NAMESPACES}
+NOT_CALLS = {"aclose", "with_options", "warm_up", "base_url", "stats", *NAMESPACES}
 # Arguments that a command sets by itself, each with its reason, or the option for it.
 BY_ITSELF = {
     "extra": "set by --json",

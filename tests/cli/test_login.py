@@ -68,6 +68,11 @@ class Terminal:
             while until not in self.shown and self._read(2):
                 pass
 
+    @property
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self._controller)[3] & termios.ECHO)
+
     def end(self) -> int:
         """Read to the end, and return the exit code."""
         while self._read():
@@ -91,6 +96,13 @@ class Terminal:
             return False
         self.shown += data.decode()
         return bool(data)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -176,6 +188,19 @@ def test_ctrl_c_leaves_nothing(
     assert "Traceback" not in login.shown
     assert not profiles.parent.exists()
     assert sandbox.ledger.requests() == 0
+
+
+@pytest.mark.slow
+def test_sigterm_at_a_prompt_leaves_a_terminal_that_echoes(terminal: Callable[..., Terminal], profiles: Path) -> None:
+    login = terminal("login", "--app-id", "app", "--base-url", "https://api.example.com/video/v2")
+    assert login.echoes
+    login.expect("APP_KEY (not shown): ")
+    wait_until(lambda: not login.echoes)
+    login.process.terminate()
+    login.expect("Nothing was written.")
+    assert login.echoes
+    assert login.end() == 128 + signal.SIGTERM
+    assert not profiles.parent.exists()
 
 
 @pytest.mark.slow
@@ -268,12 +293,12 @@ def test_wrong_usage_is_named(piped: Piped, profiles: Path, arguments: tuple[str
 @pytest.mark.parametrize(
     ("key", "arguments", "words"),
     [
-        ("", ("--app-id", "a"), "app_key must be text that is not empty"),
+        ("", ("--app-id", "a"), "APP_KEY must be text that is not empty"),
         (f"{WRONG}\n{WRONG}", ("--app-id", "a"), "control character"),
         (WRONG, ("--app-id", "a:b"), "colon"),
         (WRONG, ("--app-id", "a", "--base-url", "api.example.com"), "Invalid base URL: it must begin with https://"),
         (WRONG, ("--app-id", "a", "--base-url", "http://api.example.com/v2"), "unencrypted"),
-        (WRONG, ("--app-id", "a", "--proxy", "socks5://proxy:1080"), "Invalid proxy"),
+        (WRONG, ("--app-id", "a", "--proxy", "socks5://proxy:1080"), "Invalid --proxy"),
     ],
 )
 def test_values_that_cannot_be_used_are_not_written(

@@ -203,6 +203,24 @@ def test_mistake_in_the_file_is_named_without_its_content(
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[profiles.default]\napp_id = a\n", 'as in app_id = "..."'),
+        (table(appid="a"), "Known are app_id, app_key, base_url, proxy, ca_file"),
+    ],
+)
+def test_mistake_in_the_file_is_reported_with_its_keys_not_with_variables(
+    cli: Cli, bare: dict[str, str], profiles: Path, text: str, words: str
+) -> None:
+    write(profiles, text)
+    for command in ("dialin", "doctor"):
+        done = cli(command)
+        assert words in done.stdout + done.stderr
+    login = cli("login", "--key-stdin", "--app-id", "a")
+    assert words in login.stderr
+
+
 def test_file_that_is_not_utf8_or_too_large_is_refused(profiles: Path) -> None:
     write(profiles, "")
     profiles.write_bytes(b"[profiles.default]\n# \xff\n")

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import Result
 
+from videoapi.cli import main
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -133,6 +135,70 @@ def test_run_is_completed_when_no_reader_of_its_messages_is_left(sandbox: Sandbo
     assert len((folder / "rooms.csv.outcomes.jsonl").read_text().splitlines()) == 41
 
 
+def shell(words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the command with redirections of a shell."""
+    line = f'"$0" -m videoapi {words}'
+    return subprocess.run(["bash", "-c", line, sys.executable], capture_output=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("away", ["2>&-", "2>/dev/full"])
+@pytest.mark.usefixtures("environment")
+def test_work_does_not_depend_on_whether_messages_can_be_written(sandbox: Sandbox, folder: Path, away: str) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    assert shell(f"rooms create-many rooms.csv {away}").returncode == 0
+    assert [room.name for room in sandbox.ledger.created] == ["A", "B"]
+    assert shell(f"cdr export 2026-03-01 2026-03-31 out.jsonl {away}").returncode == 0
+    listed = shell(f"cdr export 2026-03-01 2026-03-31 - {away}")
+    assert (listed.returncode, listed.stdout) == (0, (folder / "out.jsonl").read_bytes())
+
+
+@pytest.mark.usefixtures("environment")
+def test_room_whose_description_cannot_be_written_is_named_on_stderr(sandbox: Sandbox) -> None:
+    for form in ("", "--json"):
+        done = shell(f"rooms create --name A {form} >/dev/full")
+        assert done.returncode == 1
+        assert f"Created: {sandbox.ledger.created[-1].room_id}" in done.stderr.decode()
+        assert done.stderr.decode().splitlines()[-1] == "No space left on device: stdout"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--help",
+        "--version",
+        "rooms create --help",
+        "dialin",
+        "doctor",
+        "rooms list --json",
+        "sandbox trigger session-ended --room a --url http://127.0.0.1:1/",
+        "sandbox trigger session-ended --room a --url http://127.0.0.1:1/ --json",
+    ],
+)
+@pytest.mark.usefixtures("environment")
+def test_full_disk_is_named(words: str) -> None:
+    done = shell(f"{words} >/dev/full")
+    assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (1, "No space left on device: stdout")
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("environment")
+def test_doctor_without_stdout_has_its_exit_code() -> None:
+    done = shell("doctor >&-")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.usefixtures("environment")
+def test_export_to_a_closed_stdout_is_an_error() -> None:
+    done = shell("cdr export 2026-03-01 2026-03-31 - >&-")
+    assert (done.returncode, done.stderr.decode()) == (1, "Bad file descriptor: stdout\n")
+
+
+def test_login_without_stdin_is_wrong_usage() -> None:
+    done = shell("login <&-")
+    assert done.returncode == 2
+    assert b"stdin is not a terminal" in done.stderr
+
+
 @pytest.mark.usefixtures("environment")
 def test_closed_streams_are_no_failure(sandbox: Sandbox) -> None:
     shell = '"$0" -m videoapi rooms create --name A >&- 2>&-'
@@ -169,6 +235,31 @@ def test_ctrl_c_during_a_create_prints_how_to_find_its_room(sandbox: Sandbox) ->
     resolved = subprocess.run(err.splitlines()[-1], shell=True, capture_output=True, text=True, timeout=60, check=False)
     assert resolved.returncode == 0, resolved.stderr
     assert resolved.stdout.strip() == sandbox.ledger.created[0].room_id
+
+
+@pytest.mark.usefixtures("environment")
+def test_argument_that_is_not_utf8_is_refused_with_the_reason(sandbox: Sandbox) -> None:
+    done = subprocess.run(
+        [*map(os.fsencode, COMMAND), b"rooms", b"create", b"--name", b"a\xff"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.decode() == "The request cannot be written as JSON: a text in it is not valid Unicode.\n"
+    assert not sandbox.ledger.created
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_it_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "videoapi.cli.app", Interrupted("videoapi.cli.app"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -127,11 +127,12 @@ def test_delete_asks_on_a_terminal(cli: Cli, sandbox: Sandbox) -> None:
     for _ in range(3):
         assert cli("rooms", "create", "--name", "A").exit_code == 0
     kept, deleted, unasked = sandbox.ledger.rooms
-    with terminal("rooms", "delete", kept) as shell:
-        shell.read_until("[y/N]")
-        shell.type("n\n")
-        assert "Nothing was done." in ended(shell)
-        assert shell.process.returncode == 1
+    for no in ("n\n", "\x04"):
+        with terminal("rooms", "delete", kept) as shell:
+            shell.read_until("[y/N]")
+            shell.type(no)
+            assert "Nothing was done." in ended(shell)
+            assert shell.process.returncode == 1
     with terminal("rooms", "delete", deleted) as shell:
         assert f"Delete the room {deleted}?" in shell.read_until("[y/N]")
         shell.type("y\n")

@@ -10,7 +10,7 @@ def main() -> None:
     """Run the `videoapi` command.
 
     Raises:
-        SystemExit: Always; with code 5 if the extra `cli` is not installed.
+        SystemExit: Always; with code 5 if the extra `cli` is not installed, 130 after Ctrl-C.
     """
     try:
         from videoapi.cli.app import videoapi
@@ -21,4 +21,6 @@ def main() -> None:
 
         sys.stderr.write("The command line needs the extra `cli`: pip install 'videoapi[cli]'\n")
         raise SystemExit(5) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     videoapi(prog_name="videoapi")

@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from videoapi.cli.messages import CommandError
 from videoapi.cli.profiles import Profile
 from videoapi.config import BaseUrl
 from videoapi.errors import ConfigurationError
@@ -65,7 +66,7 @@ def choose(options: Mapping[str, str | None], environment: Mapping[str, str], pr
         profile: The profile, if one is used.
 
     Raises:
-        ConfigurationError: If the environment has one half of a pair, and a profile has the other.
+        CommandError: If the environment has one half of a pair, and a profile has the other.
     """
     values = {} if profile is None else profile.values
     stored = {} if profile is None else {name: Setting(values[name], f"profile {profile.name}") for name in values}
@@ -92,7 +93,7 @@ def _must_match(
             continue
         if found[one].value == stored[one].value:
             continue
-        raise ConfigurationError(
+        raise CommandError(
             f"{VARIABLES[one]} is set, {VARIABLES[other]} is not, and {stored[other].source} has another {one} "
             f"and {other}. Halves of two accounts are not combined. Set both variables, or unset {VARIABLES[one]}."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import stat
 from collections.abc import Callable
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
     from videoapi.cli.profiles import Profile
     from videoapi.client import VideoClient
 
-SECONDS: Final = click.FloatRange(min=0, min_open=True)
+
+class _Seconds(click.FloatRange):
+    """A number above 0; refuses infinity and NaN, which float() reads."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{seconds} is not a finite number.", param, ctx)
+        return seconds
+
+
+SECONDS: Final = _Seconds(min=0, min_open=True)
 """A number of seconds above 0."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from typing import Any
 
@@ -9,6 +11,7 @@ from videoapi.cli import exit_codes
 from videoapi.cli.export import LineFormat
 from videoapi.cli.listing import tell_unshown
 from videoapi.cli.progress import display
+from videoapi.cli.streams import is_terminal
 from videoapi.cli.terminal import for_people, print_status
 from videoapi.errors import VideoAPIError
 from videoapi.streaming import RecordStream
@@ -19,12 +22,15 @@ async def export_to_stdout(stream: RecordStream[Any], lines: LineFormat, *, quie
 
     Raises:
         BrokenPipeError: If the reader of stdout has left.
+        OSError: If stdout is closed, or cannot be written.
     """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "stdout")
     out = sys.stdout.buffer
     written = 0
     try:
         # A bar on the terminal would be drawn between the records.
-        with display("records", quiet=quiet or sys.stdout.isatty()) as show:
+        with display("records", quiet=quiet or is_terminal(sys.stdout)) as show:
             out.write(lines.header)
             async with stream as records:
                 async for record in records:

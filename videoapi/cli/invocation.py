@@ -80,10 +80,15 @@ def _ended() -> Generator[None, None, None]:
     except BrokenPipeError:
         streams.abandon([sys.stdout, sys.stderr])
         sys.exit(0)
+    except OSError as error:
+        # The text of --help or --version.
+        streams.abandon([sys.stdout])
+        streams.tell(f"{error.strerror or type(error).__name__}: {error.filename or 'stdout'}")
+        sys.exit(1)
 
 
 def _interrupted() -> None:
-    streams.write_or_abandon("Interrupted.", sys.stderr)
+    streams.tell("Interrupted.")
     sys.exit(128 + signal.SIGINT)
 
 
@@ -97,11 +102,19 @@ def confirm(question: str, *, yes: bool) -> None:
     Raises:
         click.Abort: If the user declines.
     """
-    if yes or not sys.stdin or not sys.stdin.isatty():
+    if yes or not streams.is_terminal(sys.stdin):
         return
     from videoapi.cli.terminal import print_status, visible
 
-    if not click.confirm(visible(question), err=True):
+    try:
+        agreed = click.confirm(visible(question), err=True)
+    except click.Abort as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise
+        # Ctrl-D leaves the cursor in the line of the question.
+        streams.tell("")
+        agreed = False
+    if not agreed:
         print_status("Nothing was done.")
         raise click.Abort
 

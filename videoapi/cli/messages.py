@@ -13,6 +13,13 @@ from typing import Final
 
 import click
 
+from videoapi.errors import ConfigurationError
+
+
+class CommandError(ConfigurationError):
+    """An error of the command, not of the library: its message has the reader's words, such as keys of a file."""
+
+
 # Sentences that only a program can follow, or that have more than one name in them.
 _PHRASES: Final = (
     (re.compile(r" Before [^.]*, call rooms\.resolve\([^)]*\)\."), ""),
@@ -32,8 +39,10 @@ _PHRASES: Final = (
     (re.compile(r"`page\.cursor` or `stream\.cursor`"), "the output of an earlier run"),
     (re.compile(r"the cursor, or omit the cursor"), "the cursor, or leave out --cursor"),
     (re.compile(r" \w+(?: on)? from the error's `cursor`(?: later)?\."), ""),
+    (re.compile(r" Further ones are logged at DEBUG\."), ""),
     (re.compile(r" \((?:attempt_timeout|connect_timeout)\)"), ""),
     (re.compile(r"\bmax_connections="), "most connections: "),
+    (re.compile(r"put a query into params"), "give a query with --param"),
     (re.compile(r"`record\.conf_num`"), "the conf_num of a record"),
     (re.compile(r"expected the `reference` of an error or outcome"), "expected one such as vx and 26 characters"),
     (re.compile(r" or use datetime\([^)]*\)"), ""),

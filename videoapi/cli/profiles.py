@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import attrs
 
+from videoapi.cli.messages import CommandError
 from videoapi.cli.profile_text import replace_table
-from videoapi.errors import ConfigurationError
 from videoapi.files import FileTaken, PartFile
 
 DEFAULT: Final = "default"
@@ -63,7 +63,7 @@ class ProfileFile:
         """Return a profile; without a name, `default` if the file has it, else None.
 
         Raises:
-            ConfigurationError: If the file may not be used, cannot be read, or lacks the named profile.
+            CommandError: If the file may not be used, cannot be read, or lacks the named profile.
         """
         found = self._profiles(self._text())
         if name is None and DEFAULT not in found:
@@ -71,7 +71,7 @@ class ProfileFile:
         name = name or DEFAULT
         if name not in found:
             known = f"it has {', '.join(map(_shown, found))}" if found else "it has no profiles"
-            raise ConfigurationError(
+            raise CommandError(
                 f"No profile {_shown(name)} in {self.path}: {known}. "
                 f"Run: videoapi login --profile {name if _is_short(name) else 'NAME'}"
             )
@@ -81,7 +81,7 @@ class ProfileFile:
         """Return a profile by its name, or None.
 
         Raises:
-            ConfigurationError: If the file may not be used, or cannot be read.
+            CommandError: If the file may not be used, or cannot be read.
         """
         found = self._profiles(self._text())
         return Profile(name, self._checked(name, found[name])) if name in found else None
@@ -96,7 +96,7 @@ class ProfileFile:
             The path of the file.
 
         Raises:
-            ConfigurationError: If the profile exists and may not be replaced, or the file cannot be edited safely.
+            CommandError: If the profile exists and may not be replaced, or the file cannot be edited safely.
             OSError: If a file operation fails.
         """
         path = self.path.resolve()
@@ -106,11 +106,11 @@ class ProfileFile:
             text = self._text()
             found = self._profiles(text)
             if profile.name in found and not replace:
-                raise ConfigurationError(f"Profile {profile.name} exists in {self.path}. Not changed.")
+                raise CommandError(f"Profile {profile.name} exists in {self.path}. Not changed.")
             kept = self._checked(profile.name, found[profile.name]) if profile.name in found else {}
             new = replace_table(text, profile.name, {**kept, **profile.values})
             if new is None:
-                raise ConfigurationError(
+                raise CommandError(
                     f"{self.path} does not have profile {profile.name} as a table of its own with one value per line. "
                     "Not changed; edit the file."
                 )
@@ -125,32 +125,32 @@ class ProfileFile:
         except FileNotFoundError:
             return ""
         except OSError as error:
-            raise ConfigurationError(f"Cannot read {self.path}: {error.strerror}.") from None
+            raise CommandError(f"Cannot read {self.path}: {error.strerror}.") from None
         try:
             self._must_be_private(os.fstat(file))
-        except ConfigurationError:
+        except CommandError:
             os.close(file)
             raise
         with open(file, "rb") as opened:
             data = opened.read(_LARGEST + 1)
         if len(data) > _LARGEST:
-            raise ConfigurationError(f"{self.path} is larger than 1 MiB.")
+            raise CommandError(f"{self.path} is larger than 1 MiB.")
         try:
             return data.decode()
         except UnicodeDecodeError as error:
             line = data[: error.start].count(b"\n") + 1
-            raise ConfigurationError(f"{self.path} is not valid UTF-8 (line {line}).") from None
+            raise CommandError(f"{self.path} is not valid UTF-8 (line {line}).") from None
 
     def _must_be_private(self, found: os.stat_result) -> None:
         # The file that was opened, not its name: a link may lead to it, as with managed dotfiles.
         if not stat.S_ISREG(found.st_mode):
-            raise ConfigurationError(f"{self.path} is not a regular file.")
+            raise CommandError(f"{self.path} is not a regular file.")
         if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
-            raise ConfigurationError(
+            raise CommandError(
                 f"{self.path} belongs to user {found.st_uid}, not to you ({os.geteuid()}): its keys are not used."
             )
         if stat.S_IMODE(found.st_mode) & 0o077:
-            raise ConfigurationError(
+            raise CommandError(
                 f"Others can read or change {self.path} (mode {stat.S_IMODE(found.st_mode):04o}), which has keys. "
                 f"Run: chmod 600 {shlex.quote(str(self.path))}"
             )
@@ -162,31 +162,31 @@ class ProfileFile:
             # Its text may quote a part of the file, and that may be a key.
             place = _PLACE.search(str(error))
             where = f" ({place[1]})" if place is not None else ""
-            raise ConfigurationError(
+            raise CommandError(
                 f'{self.path} is not valid TOML{where}. Each value needs quotes, as in app_id = "...".'
             ) from None
         except RecursionError:
-            raise ConfigurationError(f"{self.path} is not valid TOML: it is nested too deeply.") from None
+            raise CommandError(f"{self.path} is not valid TOML: it is nested too deeply.") from None
         found = document.pop("profiles", {})
         if document:
-            raise ConfigurationError(
+            raise CommandError(
                 f"{self.path}: unknown {_shown(next(iter(document)))}. A profile begins with [profiles.NAME]."
             )
         if not isinstance(found, dict):
-            raise ConfigurationError(f"{self.path}: profiles must be tables that begin with [profiles.NAME].")
+            raise CommandError(f"{self.path}: profiles must be tables that begin with [profiles.NAME].")
         return found
 
     def _checked(self, name: str, values: object) -> Mapping[str, str]:
         where = f"{self.path}, profile {_shown(name)}"
         if not isinstance(values, dict):
-            raise ConfigurationError(f"{where}: it must be a table that begins with [profiles.NAME].")
+            raise CommandError(f"{where}: it must be a table that begins with [profiles.NAME].")
         for key, value in values.items():
             if key not in KEYS:
-                raise ConfigurationError(f"{where}: unknown key {_shown(key)}. Known are {', '.join(KEYS)}.")
+                raise CommandError(f"{where}: unknown key {_shown(key)}. Known are {', '.join(KEYS)}.")
             if not isinstance(value, str) or not value.strip():
-                raise ConfigurationError(f"{where}: {key} must be text in quotes that is not empty.")
+                raise CommandError(f"{where}: {key} must be text in quotes that is not empty.")
         if ("recording_user" in values) != ("recording_password" in values):
-            raise ConfigurationError(f"{where}: give both recording_user and recording_password, or neither.")
+            raise CommandError(f"{where}: give both recording_user and recording_password, or neither.")
         return values
 
 
@@ -199,7 +199,7 @@ def _locked(path: Path) -> Generator[PartFile, None, None]:
     except FileTaken as taken:
         part.close()
         reason = "another process is writing it" if taken.reason == "busy" else f"{taken.path} is a {taken.reason}"
-        raise ConfigurationError(f"Cannot write {path}: {reason}.") from None
+        raise CommandError(f"Cannot write {path}: {reason}.") from None
     except BaseException:
         part.close()
         raise

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
+from videoapi.cli.streams import is_terminal
 from videoapi.cli.terminal import clean, print_status
 
 Show = Callable[..., None]
@@ -29,7 +30,7 @@ def display(what: str, *, total: int | None = None, quiet: bool = False) -> Gene
         yield lambda done, note="", waits="": None
         return
     with contextlib.ExitStack() as stack:
-        bar = _bar(what, total) if sys.stderr.isatty() else None
+        bar = _bar(what, total) if is_terminal(sys.stderr) else None
         yield plain(what, total) if bar is None else stack.enter_context(bar)
 
 

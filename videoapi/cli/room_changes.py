@@ -44,7 +44,7 @@ async def _create(access: ClientOptions, as_json: bool, show_secrets: bool, opti
     from videoapi.cli import exit_codes
     from videoapi.cli.invocation import program
     from videoapi.cli.room_reads import print_room
-    from videoapi.cli.terminal import for_people, print_json, print_status
+    from videoapi.cli.terminal import clean, for_people, print_json, print_status
     from videoapi.creation.create_request import new_reference
     from videoapi.errors import VideoAPIError
 
@@ -69,7 +69,13 @@ async def _create(access: ClientOptions, as_json: bool, show_secrets: bool, opti
             print_status("Interrupted.")
             _tell_unknown(reference, resolve)
             raise
-    print_room(created, as_json=as_json, show_secrets=show_secrets)
+    try:
+        print_room(created, as_json=as_json, show_secrets=show_secrets)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        print_status(f"Created: {clean(created.room_id)}")
+        raise
     return exit_codes.DONE
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import os
+import signal
 import sys
 import warnings
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -17,7 +20,9 @@ from videoapi.cli import exit_codes
 from videoapi.cli.account import VARIABLES, Account, Setting
 from videoapi.cli.client_options import client_for
 from videoapi.cli.doctor import masking
+from videoapi.cli.messages import CommandError
 from videoapi.cli.profiles import DEFAULT, NAME, Profile, ProfileFile
+from videoapi.cli.streams import is_terminal, tell
 from videoapi.cli.terminal import for_people, print_status
 from videoapi.cli.trial import try_account
 from videoapi.config import DEFAULT_BASE_URL, BaseUrl, Credentials, proxy_url
@@ -72,20 +77,23 @@ def ask(options: LoginOptions) -> Login:
     """
     if NAME.fullmatch(options.name) is None:
         raise click.UsageError("--profile: 1 to 64 letters, digits, - and _.")
-    if not options.key_stdin and not sys.stdin.isatty():
+    if not options.key_stdin and not is_terminal(sys.stdin):
         raise click.UsageError("stdin is not a terminal. Give --key-stdin, and the APP_KEY on stdin.")
     if options.key_stdin and not options.app_id:
         raise click.UsageError("--key-stdin needs --app-id, as stdin has only the key.")
     file = ProfileFile.of()
     try:
         earlier = file.find(options.name)
-        if earlier is not None and not options.overwrite:
-            _confirm(file, earlier, options)
-        values = _values(options)
+        with _terminable():
+            if earlier is not None and not options.overwrite:
+                _confirm(file, earlier, options)
+            values = _values(options)
     except VideoAPIError as error:
         print_status(_words(error))
         sys.exit(exit_codes.of_error(error))
     except (click.Abort, KeyboardInterrupt):
+        # The cursor is still in the line of the prompt.
+        tell("")
         _stop(_INTERRUPTED)
     kept = {} if earlier is None else earlier.values
     return Login(
@@ -119,6 +127,21 @@ async def store(login: Login) -> int:
     if winning:
         print_status(f"Set in this environment, and used instead of any profile: {', '.join(winning)}.")
     return exit_codes.DONE
+
+
+@contextlib.contextmanager
+def _terminable() -> Generator[None, None, None]:
+    """End at SIGTERM as at Ctrl-C: getpass must switch the echo of the terminal on again."""
+
+    def stop(number: int, _: object) -> NoReturn:
+        tell("")
+        _stop(128 + number)
+
+    earlier = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def _stop(code: int) -> NoReturn:
@@ -177,10 +200,12 @@ def _key(options: LoginOptions) -> str:
         raise ConfigurationError("The APP_KEY is not valid text.") from None
 
 
-def _words(error: object) -> str:
+def _words(error: VideoAPIError) -> str:
     """Return an error with the words of this command, which has no variables."""
+    if isinstance(error, CommandError):
+        return str(error)
     text = str(error).replace("Invalid base_url", "Invalid base URL").replace("base_url", "the base URL")
-    return for_people(text)
+    return for_people(text.replace("app_id", "APP_ID").replace("app_key", "APP_KEY"))
 
 
 async def _trial(profile: Profile) -> VideoAPIError | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -32,11 +33,25 @@ def abandon(streams: Iterable[TextIO | None]) -> None:
 
 
 def write_or_abandon(text: str, stream: TextIO | None) -> None:
-    """Write a line that nothing depends on: if the reader has left, it is discarded."""
-    try:
+    """Write a line that may go unread: if the reader has left, it is discarded.
+
+    Raises:
+        OSError: If the line cannot be written for another reason, such as a full disk.
+    """
+    with contextlib.suppress(BrokenPipeError):
         write(text, stream)
-    except BrokenPipeError:
-        abandon([stream])
+
+
+def tell(text: str) -> None:
+    """Write a message to stderr if that is possible. What the command does never depends on it."""
+    # sys.stderr is looked up each time, because the progress bar replaces it.
+    with contextlib.suppress(OSError):
+        write(text, sys.stderr)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a stream is a terminal; one that was closed before the command started is not."""
+    return stream is not None and stream.isatty()
 
 
 def write(text: str, stream: TextIO | None) -> None:
@@ -44,8 +59,13 @@ def write(text: str, stream: TextIO | None) -> None:
 
     Raises:
         BrokenPipeError: If the reader of the stream has left.
+        OSError: If the line cannot be written for another reason; it names the stream.
     """
     if stream is None:
         return
-    stream.write(f"{text}\n")
-    stream.flush()
+    try:
+        stream.write(f"{text}\n")
+        stream.flush()
+    except OSError as error:
+        abandon([stream])
+        raise OSError(error.errno, error.strerror, "stderr" if stream is sys.stderr else "stdout") from None

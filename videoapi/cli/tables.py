@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Final, Self
 
+from videoapi.cli.streams import is_terminal
 from videoapi.cli.terminal import clean, print_line
 
 _FIRST: Final = 50
@@ -26,7 +27,7 @@ class TableWriter:
 
     def __init__(self, *header: str) -> None:
         self._header = header
-        self._on_terminal = sys.stdout is not None and sys.stdout.isatty() and find_spec("rich") is not None
+        self._on_terminal = is_terminal(sys.stdout) and find_spec("rich") is not None
         self._widths = [len(name) if self._on_terminal else 0 for name in header]
         self._waiting: list[Sequence[str]] = []
         self._printed = 0

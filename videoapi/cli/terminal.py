@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from videoapi.cli import streams
-from videoapi.cli.messages import translate
+from videoapi.cli.messages import CommandError, translate
 
 # Control and format characters (escape sequences, bidi overrides), lone surrogates, line separators.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -55,8 +55,16 @@ def print_json_line(value: Any) -> None:
 
 
 def print_result(text: str) -> None:
-    """Print the result of a command on stdout. What the command has done stays so, whether it is read or not."""
-    streams.write_or_abandon(text, sys.stdout)
+    """Print the result of a command on stdout. What the command has done stays so, whether it is read or not.
+
+    Raises:
+        OSError: If it cannot be written, such as to a full disk.
+    """
+    try:
+        streams.write_or_abandon(text, sys.stdout)
+    except OSError:
+        print_status("Carried out, but the result cannot be written.")
+        raise
 
 
 def print_json(value: Any) -> None:
@@ -67,19 +75,18 @@ def print_json(value: Any) -> None:
 def print_status(text: str, *, quiet: bool = False) -> None:
     """Print a message on stderr; stdout is for results only."""
     if not quiet:
-        # sys.stderr is looked up each time, because the progress bar replaces it.
-        streams.write_or_abandon(clean(text), sys.stderr)
+        streams.tell(clean(text))
 
 
 def print_command(words: Sequence[str]) -> None:
     """Print a command on stderr, quoted for a shell."""
     # Not shortened, so that it works when pasted.
-    streams.write_or_abandon(f"  {shlex.join(words)}", sys.stderr)
+    streams.tell(f"  {shlex.join(words)}")
 
 
 def for_people(error: object) -> str:
     """Return an error, or a text with one, with options instead of arguments, and without advice to a program."""
-    return translate(str(error), getattr(error, "field", None))
+    return str(error) if isinstance(error, CommandError) else translate(str(error), getattr(error, "field", None))
 
 
 def _json(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from typing import TYPE_CHECKING, Any, Final
@@ -74,7 +73,7 @@ async def _send(target: WebhookTarget, notification: Notification, switches: Swi
 
 def _show(delivery: WebhookDelivery, notification: Notification, as_json: bool) -> int:
     from videoapi.cli import exit_codes
-    from videoapi.cli.terminal import clean
+    from videoapi.cli.terminal import clean, print_json, print_result
 
     if as_json:
         shown = {
@@ -86,10 +85,10 @@ def _show(delivery: WebhookDelivery, notification: Notification, as_json: bool) 
             "error": delivery.error,
             "seconds": round(delivery.seconds, 3),
         }
-        click.echo(json.dumps(shown))
+        print_json(shown)
     else:
         about = f"{delivery.type} of room {notification.room_id}, session {notification.conf_num}"
-        click.echo(clean(f"{about} to {delivery.url}: {delivery.outcome} after {delivery.seconds:.2f} s"))
+        print_result(clean(f"{about} to {delivery.url}: {delivery.outcome} after {delivery.seconds:.2f} s"))
     if delivery.status is None:
         return exit_codes.NO_ACCESS
     return exit_codes.DONE if delivery.accepted else exit_codes.FAILED

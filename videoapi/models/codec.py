@@ -61,9 +61,13 @@ def encode(body: Any) -> bytes:
             body = plain(body, sys.maxsize)
             _check_numbers(body)
         return msgspec.json.encode(body)
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        kind = type(error).__name__
-    raise ValidationError(f"The request cannot be written as JSON ({kind}).")
+    except UnicodeEncodeError:
+        reason = "a text in it is not valid Unicode"
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = type(error).__name__
+    raise ValidationError(f"The request cannot be written as JSON: {reason}.")
 
 
 class ResponseDecoder(Generic[T]):

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from videoapi.cli.client_options import ClientOptions, client_options
+from videoapi.cli.client_options import SECONDS, ClientOptions, client_options
 from videoapi.cli.exit_codes import DOCTOR
 
 _MEANINGS: Final = "\b\nExit codes: 0 if no check failed, else that of the first failure:\n" + "\n".join(
@@ -17,7 +17,7 @@ _MEANINGS: Final = "\b\nExit codes: 0 if no check failed, else that of the first
 @click.command(epilog=_MEANINGS)
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=SECONDS,
     default=30.0,
     show_default=True,
     help="Seconds for all checks.",

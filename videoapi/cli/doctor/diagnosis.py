@@ -21,7 +21,8 @@ from videoapi.cli.doctor.daemon_threads import DaemonThreads
 from videoapi.cli.doctor.examination import Examination
 from videoapi.cli.doctor.report import Check, CheckStatus, document, exit_code, skipped, summary
 from videoapi.cli.exit_codes import DOCTOR
-from videoapi.cli.terminal import for_people
+from videoapi.cli.streams import is_terminal
+from videoapi.cli.terminal import for_people, print_line
 from videoapi.errors import VideoAPIError
 
 _COLORS: Final = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "bright_black"}
@@ -80,9 +81,9 @@ async def examine(access: ClientOptions, timeout: float, *, as_json: bool) -> in
         await examination.aclose()
     done = list(checks.values())
     if as_json:
-        click.echo(examination.hide(json.dumps(document(done, loop.time() - began))))
+        print_line(examination.hide(json.dumps(document(done, loop.time() - began))))
     else:
-        click.echo(summary(done))
+        print_line(summary(done))
     return exit_code(done)
 
 
@@ -120,9 +121,10 @@ def print_check(check: Check, hide: Callable[[str], str] = str) -> None:
         check: The check.
         hide: Removes secrets from a line.
     """
-    width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+    on_terminal = is_terminal(sys.stdout)
+    width = max(_NARROWEST, shutil.get_terminal_size().columns) if on_terminal else None
     first, *rest = map(hide, check.lines(width))
-    mark = click.style(check.mark, fg=_COLORS[check.status])
-    click.echo(mark + first[len(check.mark) :], color=False if os.environ.get("NO_COLOR") else None)
-    for line in rest:
-        click.echo(line)
+    colored = on_terminal and not os.environ.get("NO_COLOR")
+    mark = click.style(check.mark, fg=_COLORS[check.status]) if colored else check.mark
+    for line in (mark + first[len(check.mark) :], *rest):
+        print_line(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -38,7 +39,8 @@ def hide(text: str, secrets: Iterable[str]) -> str:
     """Return a text with secrets replaced by `***`; short ones occur only in tests, and in ordinary words."""
     for value in secrets:
         if len(value) >= _SHORTEST:
-            text = text.replace(value, "***")
+            # A host is shown in lower case.
+            text = re.sub(re.escape(value), "***", text, flags=re.IGNORECASE)
     return text
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from videoapi.cli.doctor.examination import Examination
 from videoapi.cli.doctor.report import Check
+from videoapi.cli.terminal import for_people
 from videoapi.config import address
 from videoapi.protocol.types import ErrorKind
 from videoapi.transport.probe import ConnectionProbe, PeerCertificate, probe
@@ -133,13 +134,13 @@ async def proxy(examination: Examination) -> Check:
         remedy = {
             407: f"Check user and password of {examination.target_source}."
             if with_user
-            else f"Add user and password to {examination.target_source}: http://user:password@host:port.",
+            else f"Set VIDEOAPI_PROXY=http://user:password@{where}{_instead(examination)}.",
             None: f"Check {examination.target_source}.",
         }.get(found.status, f"Have the proxy permit {examination.base.host}, or use another one.")
         return Check(
             name="proxy",
             status="fail",
-            text=f"{found.reason}{status}",
+            text=f"{for_people(found.reason)}{status}",
             remedy=remedy,
             facts={"proxy": where, "status": found.status},
         )
@@ -147,6 +148,11 @@ async def proxy(examination: Examination) -> Check:
     if examination.base.origin.startswith("http://"):
         text = f"{where} accepts connections; whether it forwards requests is shown by the response"
     return Check(name="proxy", status="ok", text=text, facts={"proxy": where, "status": None})
+
+
+def _instead(examination: Examination) -> str:
+    """Return what the variable takes the place of: arguments cannot have a password, as other users can read them."""
+    return " instead of --proxy" if examination.source("proxy") == "--proxy" else ""
 
 
 async def tls(examination: Examination) -> Check:
@@ -188,9 +194,9 @@ def _not_secured(examination: Examination, found: ConnectionProbe) -> Check:
     assert examination.base is not None
     host, url = examination.base.host, f"the base URL ({examination.source('base_url')})"
     ca_file = examination.account.value("ca_file")
-    text, code = found.reason, found.verify_code
+    text, code = for_people(found.reason), found.verify_code
     if found.kind is ErrorKind.TIMEOUT:
-        text = f"{host} accepts the connection, but does not complete the TLS handshake ({found.reason})"
+        text = f"{host} accepts the connection, but does not complete the TLS handshake ({text})"
         remedy = "Does the port serve TLS? A firewall that inspects TLS may also drop it."
     elif found.kind is not ErrorKind.CERTIFICATE:
         remedy = f"Does the port serve TLS? Check the port of {url}."
