@@ -86,7 +86,7 @@ def test_exit_codes(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("VIDEOAPI_WEBHOOK_PASSWORD", "wrong")
     refused = trigger("session-ended", "--room", "r", "--url", receiver.url)
     assert (refused.exit_code, "HTTP 401" in refused.output) == (1, True)
-    for url, reason in (("http://127.0.0.1:9/", "refused"), ("http://a..b/", "no valid host name")):
+    for url, reason in (("http://127.0.0.1:9/", "refused"), ("http://a..b/", "not a valid name")):
         unreachable = trigger("session-ended", "--room", "r", "--url", url)
         assert (unreachable.exit_code, reason in unreachable.output) == (5, True)
     monkeypatch.delenv("VIDEOAPI_WEBHOOK_PASSWORD")

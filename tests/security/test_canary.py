@@ -34,6 +34,9 @@ from videoapi.sandbox import KINDS, Sandbox
 from videoapi.transport.attempt import Attempt
 from videoapi.transport.http import Transport
 
+# Long, and not about the interpreter.
+pytestmark = pytest.mark.slow
+
 APP_KEY = "CanaryAppKey0123456789"
 PASSWORD = "CanaryPassword0123456789"
 TOKEN = "CanaryToken0123456789+/="
