@@ -2,7 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 6
+DEPENDENCY_GROUPS ?= test lint data telemetry integrations
 PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
+FAST = -m "not scale and not slow" \
+  $(addprefix --ignore tests/,faults docs browser examples_web integrations notebooks openapi)
 
 .PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo bench bench-create clean
 
@@ -10,16 +13,16 @@ PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
 test: $(VENV)/ready
 	$(PYTEST) -m "not scale" $(ARGS)
 
-# For the other interpreters in CI: everything except the fault matrix, the docs and the slow tests.
+# For the other interpreters in CI: everything except the fault matrix, the docs, the slow tests, and those that need
+# the group `integrations`.
 test-fast: $(VENV)/ready
-	$(PYTEST) -m "not scale and not slow" --ignore tests/faults --ignore tests/docs $(ARGS)
+	$(PYTEST) $(FAST) $(ARGS)
 
 # The fast part again, with the lowest versions of the dependencies that pyproject.toml allows, and without the tests of
-# the groups `data` and `integrations`.
+# the groups `data` and `telemetry`.
 test-lowest: .venv-lowest/ready
-	.venv-lowest/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q \
-	  -m "not scale and not slow" --ignore tests/faults --ignore tests/docs \
-	  $(addprefix --ignore tests/,browser examples_web frames integrations notebooks openapi telemetry) $(ARGS)
+	.venv-lowest/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q $(FAST) \
+	  --ignore tests/frames --ignore tests/telemetry $(ARGS)
 
 # The scale tests: 10,000 rooms, 300 MB bodies, jobs that are killed repeatedly.
 test-scale: $(VENV)/ready
@@ -67,7 +70,7 @@ bench-create: $(VENV)/ready .bench-create/ready
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q --upgrade pip
-	$(VENV)/bin/python -m pip install -q --group test --group lint --group data --group integrations -e '.[cli,testing]'
+	$(VENV)/bin/python -m pip install -q $(addprefix --group ,$(DEPENDENCY_GROUPS)) -e '.[cli,testing]'
 	touch $@
 
 .venv-lowest/ready: pyproject.toml tests/lowest.txt
