@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 6
 DEPENDENCY_GROUPS ?= test lint data telemetry integrations
-PYTEST = $(VENV)/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q
-FAST = -m "not scale and not slow" \
+PARALLEL = -m pytest -n $(WORKERS) --dist worksteal -q
+PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
+# Without the development mode, whose checks of the event loop take as long as the tests: `make test` has them.
+FAST = $(PARALLEL) -m "not scale and not slow" \
   $(addprefix --ignore tests/,faults docs browser examples_web integrations notebooks openapi)
 
 .PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo bench bench-create clean
@@ -16,17 +18,17 @@ test: $(VENV)/ready
 # For the other interpreters in CI: everything except the fault matrix, the docs, the slow tests, and those that need
 # the group `integrations`.
 test-fast: $(VENV)/ready
-	$(PYTEST) $(FAST) $(ARGS)
+	$(VENV)/bin/python $(FAST) $(ARGS)
 
 # The fast part again, with the lowest versions of the dependencies that pyproject.toml allows, and without the tests of
 # the groups `data` and `telemetry`.
 test-lowest: .venv-lowest/ready
-	.venv-lowest/bin/python -X dev -m pytest -n $(WORKERS) --dist worksteal -q $(FAST) \
+	.venv-lowest/bin/python $(FAST) \
 	  --ignore tests/frames --ignore tests/telemetry $(ARGS)
 
 # The scale tests: 10,000 rooms, 300 MB bodies, jobs that are killed repeatedly.
 test-scale: $(VENV)/ready
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal -q -m scale --timeout 600 $(ARGS)
+	$(VENV)/bin/python $(PARALLEL) -m scale --timeout 600 $(ARGS)
 
 # The fault matrix with aiohttp's pure Python parsers.
 test-faults-pure: $(VENV)/ready
