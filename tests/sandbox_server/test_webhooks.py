@@ -237,7 +237,10 @@ async def test_notification_of_a_session_without_files_names_one_that_does_not_e
     assert "https://files.example.com/a%20room%2F/c/" in json.dumps(receiver.seen[0][1])
 
 
-async def hang_up(_, writer):
+async def hang_up(reader, writer):
+    # What is left unread would reset the connection.
+    head = await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(int(head.partition(b"Content-Length: ")[2].split()[0]))
     writer.close()
 
 
