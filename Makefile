@@ -5,8 +5,7 @@ WORKERS ?= 6
 DEPENDENCY_GROUPS ?= test lint data telemetry integrations
 PARALLEL = -m pytest -n $(WORKERS) --dist worksteal -q
 PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
-# Without the development mode, whose checks of the event loop take as long as the tests: `make test` has them.
-FAST = $(PARALLEL) -m "not scale and not slow" \
+FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
   $(addprefix --ignore tests/,faults docs browser examples_web integrations notebooks openapi)
 
 .PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo bench bench-create clean
