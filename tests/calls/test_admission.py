@@ -385,10 +385,9 @@ async def test_time_in_line_is_reported_as_waited() -> None:
         async with VideoClient("id", "key", server.base_url, rate="4/s", listeners=[listen]) as client:
             await gets(client, 4)
     waits = sorted(event.waited for event in events)
-    assert waits[0] < 0.7
+    assert waits[0] < 0.2
     assert waits[-1] >= 0.7
-    # The time in line counts once.
-    assert all(event.seconds < 0.7 + event.waited for event in events)
+    assert all(event.seconds < 0.2 + event.waited for event in events)
 
 
 # Several accounts, and streams.
@@ -408,7 +407,7 @@ async def test_paused_account_does_not_delay_another_one() -> None:
         calm = VideoClient("calm", "key", server.base_url, session=manager)
         async with busy_client, calm:
             tasks = await in_background(busy_client.rooms.get(ROOM_ID) for _ in range(200))
-            assert await slowest(calm, 50) < 10
+            assert await slowest(calm, 50) < 2
             await end(tasks)
 
 
@@ -418,8 +417,7 @@ async def test_slow_rate_of_one_account_does_not_delay_another_one() -> None:
         calm = VideoClient("calm", "key", server.base_url, session=manager)
         async with busy, calm:
             tasks = await in_background(busy.rooms.get(ROOM_ID) for _ in range(200))
-            # The line of the other account takes 100 s.
-            assert await slowest(calm, 50) < 10
+            assert await slowest(calm, 50) < 2
             await end(tasks)
 
 

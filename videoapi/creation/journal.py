@@ -49,8 +49,8 @@ COMMIT;
 """Rows are only added, and changed soon afterwards, so that a commit writes few pages: an index of the references,
 which are random, would write one for each. Of rows with one reference, the last counts."""
 _KNOWN: Final = "CREATE TEMP TABLE known (reference TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID"
-"""The index, in memory: rows of earlier runs and of other processes. The rows of this run are not looked up, as its
-keys are unique."""
+"""The index, in a temporary database of this process: rows of earlier runs and of other processes. The rows of this run
+are not looked up, as its keys are unique."""
 _LEARN: Final = "INSERT OR REPLACE INTO known SELECT reference, id FROM creates WHERE id > ? AND job = ? ORDER BY id"
 _FIND: Final = """
 SELECT creates.reference, identity, spec, status, room_id
