@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 
 from videoapi.config import __version__
 from videoapi.telemetry.attributes import Attributes, Value
@@ -47,32 +47,24 @@ class Instruments:
     def __init__(self, meter: Meter) -> None:
         self._lock = threading.Lock()
         self._clients: WeakKeyDictionary[Watched, Attributes] = WeakKeyDictionary()
-        self.operation_duration = meter.create_histogram(
-            "videoapi.operation.duration",
-            unit="s",
-            description="Duration of calls, bulk runs and streams, waits and retries included.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
+
+        def durations(name: str, description: str, boundaries: Sequence[float] = _SECONDS) -> Histogram:
+            return meter.create_histogram(
+                name, unit="s", description=description, explicit_bucket_boundaries_advisory=boundaries
+            )
+
+        self.operation_duration = durations(
+            "videoapi.operation.duration", "Duration of calls, bulk runs and streams, waits and retries included."
         )
-        self.request_duration = meter.create_histogram(
-            "http.client.request.duration",
-            unit="s",
-            description="Duration of HTTP client requests.",
-            explicit_bucket_boundaries_advisory=_REQUEST_SECONDS,
+        self.request_duration = durations(
+            "http.client.request.duration", "Duration of HTTP client requests.", _REQUEST_SECONDS
         )
+        self.permit_wait = durations(
+            "videoapi.permit.wait", "Wait of an attempt for a permit, the account's pause and its rate."
+        )
+        self.settle_wait = durations("videoapi.settle.wait", "Wait for proof of what became of creates.")
         self.attempts = meter.create_counter(
             "videoapi.attempts", unit="{attempt}", description="Requests by what their outcome proves."
-        )
-        self.permit_wait = meter.create_histogram(
-            "videoapi.permit.wait",
-            unit="s",
-            description="Wait of an attempt for a permit, the account's pause and its rate.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-        self.settle_wait = meter.create_histogram(
-            "videoapi.settle.wait",
-            unit="s",
-            description="Wait for proof of what became of creates.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self.unknown_outcomes = meter.create_counter(
             "videoapi.unknown_outcomes", unit="{operation}", description="Writes that ended with an unknown outcome."
