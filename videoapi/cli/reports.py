@@ -50,7 +50,7 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--format",
         "form",
-        type=click.Choice(["jsonl", "csv"]),
+        type=click.Choice(["jsonl", "csv", "parquet"]),
         help="With OUT -: JSON lines (default) or CSV. A file has the format of its name.",
     )
     @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists, once the new one is complete.")
@@ -118,9 +118,11 @@ async def export_reports(
     **options: Any,
 ) -> int:
     """Export one kind of report, `cdr` or `archives`, and return the exit code."""
-    from videoapi.cli.export import ExportOptions, check_output, export, line_format
+    from videoapi.cli.export import PARQUET, ExportOptions, check_output, export, line_format
     from videoapi.cli.invocation import typed_command
 
+    if out == STDOUT and form == "parquet":
+        raise click.UsageError("Parquet cannot be written to stdout. Give OUT a name that ends in .parquet")
     path = Path(f"stdout.{form or 'jsonl'}" if out == STDOUT else out)
     if out != STDOUT:
         check_output(path, excel=excel)
@@ -130,9 +132,11 @@ async def export_reports(
         raise click.UsageError("--overwrite, --fresh and --json are for files, not for stdout")
     async with access.client() as client:
         reports = _reports(client, kind)
+        is_parquet = path.suffix.lower() == PARQUET
 
         def ask(after: str | None) -> RecordStream[Any]:
-            return query.stream(reports, cursor=after, extra=True, strict=strict, timeout=timeout)
+            # Parquet has fixed columns, and none for fields that the models do not know.
+            return query.stream(reports, cursor=after, extra=not is_parquet, strict=strict, timeout=timeout)
 
         if out == STDOUT:
             from videoapi.cli.export_stdout import export_to_stdout
@@ -150,6 +154,7 @@ async def export_reports(
         job = ExportOptions(
             out=path,
             table=table,
+            model=reports._kind.model,
             question=question,
             cursor=cursor,
             excel=excel,

@@ -354,7 +354,7 @@ class RecordStream(Generic[R]):
                     self._discarded, discarded = discarded, 0
                     yield whole
             if last is not None and (held or discarded):
-                self._move(last)
+                self._batch, self._nth = last.batch, last.nth
                 self._discarded = discarded
                 yield joined(held, schema)
 
@@ -365,6 +365,10 @@ class RecordStream(Generic[R]):
                 async for group in groups:
                     yield group
 
+    def _column_groups(self) -> AsyncIterator[ColumnGroup[R]]:
+        """Iterate as `arrow` does, but over small groups of one window each; pass each to `_move`."""
+        return self._only_once(self._groups())
+
     @property
     def _converter(self) -> tuple[Any, Any]:
         from videoapi.arrow.columns import converter
@@ -373,7 +377,11 @@ class RecordStream(Generic[R]):
 
     def _move(self, group: ColumnGroup[R]) -> None:
         """Move the cursor past the records of a group."""
-        self._batch, self._nth = group.batch, group.nth
+        if group.rows is None:
+            # The cursor stays: if the stream fails now, the one that resumes there restarts the window.
+            self._restart = group.batch
+        else:
+            self._batch, self._nth, self._restart = group.batch, group.nth, None
 
     async def _batches(self) -> AsyncGenerator[Batch[R], None]:
         self._ended = asyncio.Event()
