@@ -365,7 +365,7 @@ class RecordStream(Generic[R]):
                 async for group in groups:
                     yield group
 
-    def _column_groups(self) -> AsyncIterator[ColumnGroup[R]]:
+    def _column_groups(self) -> AsyncGenerator[ColumnGroup[R], None]:
         """Iterate as `arrow` does, but over small groups of one window each; pass each to `_move`."""
         return self._only_once(self._groups())
 
