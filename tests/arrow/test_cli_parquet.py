@@ -157,7 +157,7 @@ def test_missing_pyarrow_is_said_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     result = cli("cdr", "export", FIRST, LAST, "out.parquet")
-    assert result.exit_code == 2
+    assert result.exit_code == 5
     assert "pip install 'videoapi[data]'" in result.stderr
     assert list(folder.iterdir()) == []
 

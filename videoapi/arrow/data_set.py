@@ -16,6 +16,7 @@ import secrets
 import stat
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from io import BufferedRandom
 from pathlib import Path
@@ -31,9 +32,10 @@ from videoapi.files import lock
 MANIFEST: Final = "_manifest.json"
 _NOTES: Final = "_notes"
 _SOURCE: Final = "_source.json"
+_REJECTED: Final = ".rejected.jsonl"
 _LOCK: Final = ".lock"
 _LOCK_WAIT: Final = 60.0
-_OURS: Final = re.compile(r"\.[0-9A-Za-z_-]{1,80}\.(?:parquet|json)\.[0-9a-f]{16}\.tmp")
+_OURS: Final = re.compile(r"\.[0-9A-Za-z_-]{1,80}\.(?:parquet|json|rejected\.jsonl)\.[0-9a-f]{16}\.tmp")
 _FIELDS: Final = {"file": str, "first": str, "last": str, "rows": int, "sha256": str}
 
 Note = dict[str, Any]
@@ -149,10 +151,28 @@ class DataSet:
                 self._publish(path, target, note, stays_open=stays_open)
         return note
 
+    def note_rejected(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keep the records of a period that cannot be parsed, as JSON lines; remove those of an earlier reading."""
+        path = self._notes / f"{name}{_REJECTED}"
+        if lines := [json.dumps(row) + "\n" for row in rows]:
+            _write_whole(path, "".join(lines).encode())
+        else:
+            path.unlink(missing_ok=True)
+
+    def rejected(self) -> Counter[Path]:
+        """Return how many records of each period could not be parsed, by the file that lists them."""
+        found: Counter[Path] = Counter()
+        for path in sorted(self._notes.glob(f"[!.]*{_REJECTED}")):
+            with path.open(encoding="utf-8") as lines:
+                found[path] = sum(int(json.loads(line).get("more", 1)) for line in lines)
+        return found
+
     def write_manifest(self) -> Path:
         """Write the notes of all files as one list, in the order of time, and return its path."""
         notes = [
-            note for path in self._notes.glob("*.json") if (note := _read_note(path)) and path.stem in str(note["file"])
+            note
+            for path in self._notes.glob("*.json")
+            if (note := _read_note(path)) and note["file"] == f"{path.stem}.parquet"
         ]
         notes.sort(key=lambda note: (note["first"], note["last"], note["file"]))
         path = self.folder / MANIFEST
@@ -178,9 +198,7 @@ class DataSet:
         if self._overwrite or not os.path.lexists(path) or self._valid_note(target) is not None:
             return
         state = "has changed since it was written" if self._note(target).exists() else "exists, and has no note"
-        raise ConfigurationError(
-            f"{path} {state}. It stays as it is. Move it away, or replace it with overwrite=True."
-        )
+        raise ConfigurationError(f"{path} {state}. It stays as it is. Move it away, or replace it with overwrite=True.")
 
     def _valid_note(self, target: Target) -> Note | None:
         """Return the note of a file if it describes the file."""

@@ -18,6 +18,7 @@ from videoapi.arrow.periods import Period
 from videoapi.arrow.schema import TIME
 from videoapi.arrow.spool import Spool
 from videoapi.streaming import RecordStream
+from videoapi.streaming.record_filter import Rejected
 
 LATE_DAYS: Final = 3
 """For how many days after its last one a period is read again, because the service may add records late."""
@@ -92,6 +93,10 @@ class PeriodExport:
         with self.data_set.spool_file() as file:
             spool = Spool(file, schema)
             await self._read(stream, spool)
+            rows = [*map(_as_row, stream.rejected)]
+            if more := stream.rejected_count - len(rows):
+                rows.append({"more": more})
+            await asyncio.to_thread(self.data_set.note_rejected, f"{self.kind}-{period}", rows)
             return await asyncio.to_thread(self._write, spool, schema, found, parts)
 
     def _done(self, target: Target) -> Note | None:
@@ -127,6 +132,11 @@ class PeriodExport:
 
     def _stays_open(self, period: Period) -> bool:
         return (self.today - period.last).days <= self.late
+
+
+def _as_row(rejected: Rejected) -> dict[str, Any]:
+    place = {"window": str(rejected.window), "index": rejected.index, "offset": rejected.offset}
+    return {**place, "reason": rejected.reason, "text": rejected.text}
 
 
 def utc_today() -> date:
