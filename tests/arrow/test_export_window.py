@@ -121,7 +121,7 @@ async def test_window_that_is_recent_is_read_again(client: VideoClient, sandbox:
     assert (tmp_path / "_notes" / f"{NAME}.open").exists()
     late = {"cdr_id": "late", "trans_date": "2026-01-20T10:00:00.000Z"}
     sandbox.fault("cdr.by_period", "status", times=None, status=200, body={"result": "0", "cdr": [late]})
-    # Also if it is no longer recent, as it was when it was exported.
+    # Also if today is later, because it was recent when it was exported.
     again = await client.cdr.export_window(JANUARY, tmp_path, today=LATER)
     assert (first["rows"], again["rows"]) == (600, 1)
     assert parquet.read_table(tmp_path / f"{NAME}.parquet").column("cdr_id").to_pylist() == ["late"]

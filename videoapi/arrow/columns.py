@@ -238,7 +238,7 @@ def _quality(parts: Sequence[Any]) -> dict[str, Any]:
 
 
 def _mappings(values: Values) -> Values:
-    """Return values with an empty mapping in place of each that is none."""
+    """Return values with each that is not a mapping replaced by an empty one."""
     return values if _ONLY_DICT.issuperset(map(type, values)) else [v if type(v) is dict else _NOTHING for v in values]
 
 

@@ -43,7 +43,7 @@ Note = dict[str, Any]
 
 
 @attrs.frozen
-class Target:
+class DataFile:
     """A file of a data set.
 
     Args:
@@ -89,13 +89,13 @@ class DataSet:
                 if _OURS.fullmatch(path.name):
                     _remove_abandoned(path)
 
-    def done(self, target: Target) -> Note | None:
+    def done(self, target: DataFile) -> Note | None:
         """Return the note of a file that is complete, unchanged, and not open for late rows; None otherwise."""
         with self._locked():
             note = self._valid_note(target)
         return None if note is None or self._open_mark(target).exists() else note
 
-    def check_replaceable(self, target: Target) -> None:
+    def check_replaceable(self, target: DataFile) -> None:
         """Check, before its rows are read, that a file may be written.
 
         Raises:
@@ -112,7 +112,7 @@ class DataSet:
 
     def write(
         self,
-        target: Target,
+        target: DataFile,
         schema: Any,
         batches: Iterable[Any],
         *,
@@ -179,7 +179,7 @@ class DataSet:
         _write_whole(path, _as_json({"source": self._known_source() or self._source, "files": notes}))
         return path
 
-    def _publish(self, path: Path, target: Target, note: Note, *, stays_open: bool) -> None:
+    def _publish(self, path: Path, target: DataFile, note: Note, *, stays_open: bool) -> None:
         self._check_replaceable(target)
         intent, mark = self._intent(target), self._open_mark(target)
         _write_whole(intent, _as_json(note))
@@ -193,14 +193,14 @@ class DataSet:
             mark.unlink(missing_ok=True)
         _sync_folder(self._notes)
 
-    def _check_replaceable(self, target: Target) -> None:
+    def _check_replaceable(self, target: DataFile) -> None:
         path = self.folder / target.file
         if self._overwrite or not os.path.lexists(path) or self._valid_note(target) is not None:
             return
         state = "has changed since it was written" if self._note(target).exists() else "exists, and has no note"
         raise ConfigurationError(f"{path} {state}. It stays as it is. Move it away, or replace it with overwrite=True.")
 
-    def _valid_note(self, target: Target) -> Note | None:
+    def _valid_note(self, target: DataFile) -> Note | None:
         """Return the note of a file if it describes the file."""
         path = self.folder / target.file
         try:
@@ -260,13 +260,13 @@ class DataSet:
         finally:
             os.close(file)
 
-    def _note(self, target: Target) -> Path:
+    def _note(self, target: DataFile) -> Path:
         return self._notes / f"{target.name}.json"
 
-    def _intent(self, target: Target) -> Path:
+    def _intent(self, target: DataFile) -> Path:
         return self._notes / f".{target.name}.json"
 
-    def _open_mark(self, target: Target) -> Path:
+    def _open_mark(self, target: DataFile) -> Path:
         return self._notes / f"{target.name}.open"
 
 

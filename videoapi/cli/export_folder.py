@@ -55,7 +55,7 @@ def check_folder(out: str, *, form: str | None, others: Mapping[str, object]) ->
     """Check the options of an export to a folder.
 
     Raises:
-        click.UsageError: If OUT is no folder, or an option is for a single file.
+        click.UsageError: If OUT cannot be a folder, or an option is for a single file.
     """
     if out == "-" or (form or "parquet") != "parquet" or Path(out).suffix.lower() in _OTHER_FORMATS:
         raise click.UsageError("--partition writes a folder of Parquet files. Give the name of a folder as OUT")

@@ -165,7 +165,7 @@ class PartFile:
         """Sync the part to disk, rename it to its final name, and sync the directory.
 
         Args:
-            tail: What gets the final name: the part, or a synced file beside it, which then replaces the part.
+            tail: What gets the final name: the part, or a synced file next to it; the part is removed.
 
         Raises:
             FileTaken: If a file of that name was created since `open`, and may not be replaced.

@@ -13,7 +13,7 @@ import attrs
 import pyarrow
 from pyarrow import compute
 
-from videoapi.arrow.data_set import DataSet, Note, Target
+from videoapi.arrow.data_set import DataFile, DataSet, Note
 from videoapi.arrow.periods import Period
 from videoapi.arrow.schema import TIME
 from videoapi.arrow.spool import Spool
@@ -24,7 +24,6 @@ LATE_DAYS: Final = 3
 """For how many days after its last one a period is read again, because the service may add records late."""
 
 Source = Callable[[], Mapping[str, str]]
-Progress = Callable[[int], None]
 
 
 @attrs.frozen(kw_only=True)
@@ -49,20 +48,20 @@ class PeriodExport:
     late: int
     today: date
     overwrite: bool = False
-    progress: Progress = lambda _: None
+    progress: Callable[[int], None] = lambda _: None
 
     async def whole(self, period: Period) -> Note:
         """Export a period to one file, and return its note."""
-        target = Target(f"{self.kind}-{period}", period)
+        target = DataFile(f"{self.kind}-{period}", period)
         (note,) = await self._export(period, [target], lambda spool: [(target, spool.batches())])
         return note
 
     async def by_day(self, period: Period) -> list[Note]:
         """Export a period to one file per day, and return their notes; records without a readable day have a file."""
-        days = [Target(f"{self.kind}-{day}", day) for day in period.days()]
-        undated = Target(f"{self.kind}-undated-{period}", period)
+        days = [DataFile(f"{self.kind}-{day}", day) for day in period.days()]
+        undated = DataFile(f"{self.kind}-undated-{period}", period)
 
-        def parts(spool: Spool) -> Iterator[tuple[Target, Iterable[Any]]]:
+        def parts(spool: Spool) -> Iterator[tuple[DataFile, Iterable[Any]]]:
             # First, so that it is there if the days are.
             if any(batch.column("trans_at").null_count for batch in spool.batches()):
                 yield undated, _selected(spool, compute.is_null)
@@ -78,8 +77,8 @@ class PeriodExport:
     async def _export(
         self,
         period: Period,
-        targets: Sequence[Target],
-        parts: Callable[[Spool], Iterable[tuple[Target, Iterable[Any]]]],
+        targets: Sequence[DataFile],
+        parts: Callable[[Spool], Iterable[tuple[DataFile, Iterable[Any]]]],
     ) -> list[Note]:
         found = {target: await asyncio.to_thread(self._done, target) for target in targets}
         done = [note for note in found.values() if note is not None]
@@ -99,7 +98,7 @@ class PeriodExport:
             await asyncio.to_thread(self.data_set.note_rejected, f"{self.kind}-{period}", rows)
             return await asyncio.to_thread(self._write, spool, schema, found, parts)
 
-    def _done(self, target: Target) -> Note | None:
+    def _done(self, target: DataFile) -> Note | None:
         return None if self.overwrite else self.data_set.done(target)
 
     async def _read(self, stream: RecordStream[Any], spool: Spool) -> None:
@@ -120,8 +119,8 @@ class PeriodExport:
         self,
         spool: Spool,
         schema: Any,
-        found: Mapping[Target, Note | None],
-        parts: Callable[[Spool], Iterable[tuple[Target, Iterable[Any]]]],
+        found: Mapping[DataFile, Note | None],
+        parts: Callable[[Spool], Iterable[tuple[DataFile, Iterable[Any]]]],
     ) -> list[Note]:
         source = self.source()
         return [
