@@ -11,11 +11,12 @@ import msgspec
 import pyarrow
 from pyarrow import compute
 
+from videoapi.arrow.batches import joined
 from videoapi.arrow.schema import ARCHIVE_SCHEMA, FLAG, NUMBER, ROOM_SCHEMA, SCHEMA, TEXT, TIME
 from videoapi.models.archives import Archive
 from videoapi.models.base import plain
 from videoapi.models.cdr import CallRecord, CallRoom, CallUser, Price, PublishedTrack, SignalServer, Usage
-from videoapi.models.decoded import struct_of
+from videoapi.models.decoded import Decoded, struct_of
 from videoapi.models.flat import SOURCES, flat_row, read_number, read_reference, read_text, read_time, read_truth
 from videoapi.models.redaction import without_secrets
 from videoapi.models.rooms import Room
@@ -60,32 +61,18 @@ def converter(model: type[Any]) -> tuple[Any, Convert]:
     return kinds[model]
 
 
-def call_columns(records: Sequence[CallRecord]) -> Any:
-    """Return call records as a `pyarrow.RecordBatch` with the schema `SCHEMA`."""
-    decoded = [getattr(record, "_decoded", None) for record in records]
-    if None in decoded or not decoded:
-        # What the typed decoder rejects, and what is built in code, is checked value by value.
+def call_columns(records: Sequence[CallRecord | Decoded]) -> Any:
+    """Return call records, or what the JSON decoder builds, as a `pyarrow.RecordBatch` with the schema `SCHEMA`."""
+    decoded = [record if isinstance(record, Decoded) else getattr(record, "_decoded", None) for record in records]
+    if None not in decoded and decoded:
+        return _from_decoded(decoded)
+    # What the typed decoder rejects, and what is built in code, is checked value by value.
+    odd = [n for n, one in enumerate(decoded) if one is None]
+    if len(odd) == len(records):
         return _from_rows(records)
-    own = _by_field(decoded)
-    columns: dict[str, Any] = {}
-    found = {**own}
-    for part, empty in _PARTS:
-        found.update(
-            (f"{part}.{name}", values) for name, values in _by_field([one or empty for one in own[part]]).items()
-        )
-    details = found["room.room_details"]
-    for name, path in _PATHS.items():
-        columns[name] = _array(found[path], SCHEMA.field(name).type)
-    columns["user_minutes"] = compute.divide(columns["user_seconds"], 60.0)
-    columns["room_minutes"] = compute.divide(columns["room_seconds"], 60.0)
-    columns["owner_ref"] = _array([one.get("owner_ref") if one else None for one in details], TEXT, read_reference)
-    names = [read_text(one.get("name")) if one else None for one in details]
-    older = found["user.confName"]
-    columns["room_name"] = _array([older[n] if name is None else name for n, name in enumerate(names)], TEXT)
-    columns.update(_quality(own["stats_quality"]))
-    columns["room_details"] = _texts(_safe(details))
-    columns["stats_quality"] = _texts(own["stats_quality"])
-    return _batch(columns, SCHEMA)
+    others = [n for n, one in enumerate(decoded) if one is not None]
+    both = joined([_from_decoded([decoded[n] for n in others]), _from_rows([records[n] for n in odd])], SCHEMA)
+    return both.take(compute.array_sort_indices(pyarrow.array([*others, *odd])))
 
 
 def archive_columns(archives: Sequence[Archive]) -> Any:
@@ -144,7 +131,30 @@ def json_text(value: Any) -> str | None:
         return None
 
 
-def _from_rows(records: Sequence[CallRecord]) -> Any:
+def _from_decoded(decoded: Sequence[Any]) -> Any:
+    own = _by_field(decoded)
+    columns: dict[str, Any] = {}
+    found = {**own}
+    for part, empty in _PARTS:
+        found.update(
+            (f"{part}.{name}", values) for name, values in _by_field([one or empty for one in own[part]]).items()
+        )
+    details = found["room.room_details"]
+    for name, path in _PATHS.items():
+        columns[name] = _array(found[path], SCHEMA.field(name).type)
+    columns["user_minutes"] = compute.divide(columns["user_seconds"], 60.0)
+    columns["room_minutes"] = compute.divide(columns["room_seconds"], 60.0)
+    columns["owner_ref"] = _array([one.get("owner_ref") if one else None for one in details], TEXT, read_reference)
+    names = [read_text(one.get("name")) if one else None for one in details]
+    older = found["user.confName"]
+    columns["room_name"] = _array([older[n] if name is None else name for n, name in enumerate(names)], TEXT)
+    columns.update(_quality(own["stats_quality"]))
+    columns["room_details"] = _texts(_safe(details))
+    columns["stats_quality"] = _texts(own["stats_quality"])
+    return _batch(columns, SCHEMA)
+
+
+def _from_rows(records: Sequence[Any]) -> Any:
     rows = [flat_row(record) for record in records]
     # `flat_row` has checked the values, and its times are aware.
     columns = {name: pyarrow.array([row[name] for row in rows], SCHEMA.field(name).type) for name in CallRecord.columns}

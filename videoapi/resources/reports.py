@@ -37,6 +37,7 @@ class ReportKind(Generic[R]):
     name: str
     key: str
     model: type[R]
+    identity: Callable[[R], str | None]
     by_period: Route
     by_room: Route
     by_room_period: Route
@@ -47,6 +48,8 @@ CDR: Final = ReportKind(
     name="cdr",
     key="cdr",
     model=CallRecord,
+    # As `record.identity`, but also of what the JSON decoder builds.
+    identity=lambda record: record.cdr_id or record.call_log_id or None,
     by_period=routes.CDR_PERIOD,
     by_room=routes.CDR_ROOM,
     by_room_period=routes.CDR_ROOM_PERIOD,
@@ -56,6 +59,7 @@ ARCHIVES: Final = ReportKind(
     name="archives",
     key="archive",
     model=Archive,
+    identity=lambda record: record.identity,
     by_period=routes.ARCHIVE_PERIOD,
     by_room=routes.ARCHIVE_ROOM,
     by_room_period=routes.ARCHIVE_ROOM_PERIOD,
@@ -267,7 +271,7 @@ class Reports(Generic[R]):
             request=self._requests(route, segments),
             key=self._kind.key,
             decoder=RecordDecoder(self._kind.model, extra=extra),
-            identity=_identity,
+            identity=self._kind.identity,
             day=_day if days else None,
             # The service may return null for an account without records. Source: docs/contract.md 9, row 30.
             null_is_empty=True,
@@ -285,10 +289,6 @@ class Reports(Generic[R]):
 def cdr(pipeline: Pipeline) -> Reports[CallRecord]:
     """Return the streams of call detail records."""
     return Reports(pipeline, CDR)
-
-
-def _identity(record: CallRecord | Archive) -> str | None:
-    return record.identity
 
 
 def _day(record: CallRecord | Archive) -> date | None:

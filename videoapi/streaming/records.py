@@ -15,6 +15,7 @@ import attrs
 from videoapi.arrow.optional import require_pyarrow
 from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
+from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
@@ -329,7 +330,7 @@ class RecordStream(Generic[R]):
                 yield Page(tuple(waiting), self.cursor, discarded)
 
     async def _arrow(self, size: int) -> AsyncGenerator[pyarrow.RecordBatch, None]:
-        from videoapi.arrow.parquet import joined
+        from videoapi.arrow.batches import joined
 
         schema = self._converter[0]
         held: list[Any] = []
@@ -360,6 +361,9 @@ class RecordStream(Generic[R]):
 
     async def _groups(self, most: Callable[[], int] = lambda: GROUP) -> AsyncGenerator[ColumnGroup[R], None]:
         """Yield groups of columns; `cursor` follows only if each is passed to `_move`."""
+        if self._query.decoder.model is CallRecord:
+            # Models would only be taken apart again.
+            self._walk.decoder = RecordDecoder(CallRecord, extra=False, as_decoded=True)
         async with aclosing(self._batches()) as batches:
             async with aclosing(column_groups(batches, self._converter[1], most)) as groups:
                 async for group in groups:
