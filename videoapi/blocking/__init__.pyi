@@ -10,8 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
+import pyarrow
 from aiohttp import ClientMiddlewareType
 
+from videoapi.arrow.periods import Period
 from videoapi.bulk import BulkProgress, BulkReport
 from videoapi.bulk.report import BulkOutcome
 from videoapi.config import Credentials, CredentialsSource, Secret
@@ -225,6 +227,13 @@ class RecordStream(Generic[_RecordStreamR]):
         A window is added before its first record is yielded again. `page.discarded` says how many records to remove.
         """
 
+    @property
+    def discarded(self) -> int:
+        """How many rows before the last batch of `arrow` are yielded again: remove that many before you add it.
+
+        0 unless a window restarts, like `page.discarded`.
+        """
+
     def __iter__(self) -> Iterator[_RecordStreamR]: ...
     def pages(self, size: int) -> Iterator[Page[_RecordStreamR]]:
         """Iterate over pages instead of records.
@@ -234,6 +243,21 @@ class RecordStream(Generic[_RecordStreamR]):
 
         Raises:
             ValidationError: If `size` is not an integer of at least 1.
+        """
+
+    def arrow(self, batch: int = 10000) -> Iterator[pyarrow.RecordBatch]:
+        """Iterate over Arrow batches instead of records. Needs the extra `data`.
+
+        `cursor` points just past the last row of the last batch. If a window restarts, `discarded` says how many rows
+        to remove before you add the next batch.
+
+        Args:
+            batch: Rows per batch, 1 to 1,000,000. The last batch may be shorter; it is empty only if rows are
+                discarded and none replaces them.
+
+        Raises:
+            ValidationError: If `batch` is not an integer of that range.
+            ConfigurationError: If pyarrow is not installed.
         """
 
     def to_list(self) -> list[_RecordStreamR]:
@@ -363,6 +387,43 @@ class Reports(Generic[_ReportsR]):
             ValidationError: If `conf_num` is invalid, or the cursor belongs to another query.
 
         Source: docs/contract.md 5.2, 5.3.
+        """
+
+    def export_window(
+        self,
+        window: Period,
+        folder: Path | str,
+        *,
+        overwrite: bool = False,
+        late: int = 3,
+        today: date | None = None,
+        strict: bool = False,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Write the records of a period to one Parquet file of a folder. Needs the extra `data`.
+
+        The file appears whole or not at all. The same records give the same bytes, whenever and however often they are
+        exported, also by two processes at once. If the file is complete, nothing is requested. A window that is
+        exported before `late` days have passed since its end stays open: the next call reads it again.
+
+        Args:
+            window: One of `videoapi.windows(start, end)`.
+            folder: The folder, which is created if it does not exist. It has records of one kind and account.
+            overwrite: Whether to read complete windows again, and to replace files that have changed.
+            late: For how many days after its last day the service may still add records to a window.
+            today: The current day in UTC; by default that of the clock.
+            strict: Whether to raise on a record that cannot be parsed, instead of logging a WARNING.
+            timeout: Total seconds to wait for the service.
+
+        Returns:
+            The note of the file: `file` (its name), `first` and `last` (days), `rows` and `sha256`.
+
+        Raises:
+            ValidationError: If the window is invalid.
+            ConfigurationError: If pyarrow is missing, the folder has records of another account, or a file of that name
+                exists that is not known. It stays as it is.
+            VideoAPIError: If the records cannot be read; no file appears.
+            OSError: If a file operation fails.
         """
 
 class Rooms:
