@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
+import pyarrow
 from aiohttp import ClientMiddlewareType
 
 from videoapi.bulk import BulkProgress, BulkReport
@@ -225,6 +226,13 @@ class RecordStream(Generic[_RecordStreamR]):
         A window is added before its first record is yielded again. `page.discarded` says how many records to remove.
         """
 
+    @property
+    def discarded(self) -> int:
+        """How many rows before the last batch of `arrow` are yielded again: remove that many before you add it.
+
+        0 unless a window restarts, like `page.discarded`.
+        """
+
     def __iter__(self) -> Iterator[_RecordStreamR]: ...
     def pages(self, size: int) -> Iterator[Page[_RecordStreamR]]:
         """Iterate over pages instead of records.
@@ -234,6 +242,21 @@ class RecordStream(Generic[_RecordStreamR]):
 
         Raises:
             ValidationError: If `size` is not an integer of at least 1.
+        """
+
+    def arrow(self, batch: int = 10000) -> Iterator[pyarrow.RecordBatch]:
+        """Iterate over Arrow batches instead of records. Needs the extra `data`.
+
+        `cursor` points just past the last row of the last batch. If a window restarts, `discarded` says how many rows
+        to remove before you add the next batch.
+
+        Args:
+            batch: Rows per batch, 1 to 1,000,000. The last batch may be shorter; it is empty only if rows are
+                discarded and none replaces them.
+
+        Raises:
+            ValidationError: If `batch` is not an integer of that range.
+            ConfigurationError: If pyarrow is not installed.
         """
 
     def to_list(self) -> list[_RecordStreamR]:

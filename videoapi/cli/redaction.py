@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-_SECRETS: Final = frozenset({"app_key", "username", "password", "pin", "auth", "secret"})
+from videoapi.models.redaction import without_secrets as redact
 
-
-def redact(value: Any) -> Any:
-    """Return a JSON value with keys, passwords and PINs replaced by `***`, at any depth."""
-    if isinstance(value, Mapping):
-        return {
-            name: "***" if name in _SECRETS and inner not in (None, "") else redact(inner)
-            for name, inner in value.items()
-        }
-    return [redact(item) for item in value] if isinstance(value, list | tuple) else value
+__all__ = ["record_fields", "redact", "room_fields"]
 
 
 def record_fields(fields: Mapping[str, Any], *, show_secrets: bool) -> dict[str, Any]:

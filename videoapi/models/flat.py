@@ -51,7 +51,7 @@ def flat_row(record: object) -> dict[str, Cell]:
                     row[name] = read(value)
     if row["room_name"] is None:
         # The older records have no room details, and the name of the room next to the user's.
-        row["room_name"] = _text(_get(_get(record, "user"), "confName"))
+        row["room_name"] = read_text(_get(_get(record, "user"), "confName"))
     return row
 
 
@@ -60,18 +60,21 @@ def _get(part: Any, name: str) -> Any:
     return part.get(name) if type(part) is dict else getattr(part, name, None)
 
 
-def _text(value: Any) -> str | None:
+def read_text(value: Any) -> str | None:
+    """Return a text, or None; half a surrogate pair is replaced."""
     if type(value) is not str:
         return None
     return value if value.isascii() else _LONE_SURROGATE.sub("\ufffd", value)
 
 
-def _reference(value: Any) -> str | None:
+def read_reference(value: Any) -> str | None:
+    """Return a reference as text, or None."""
     # A sample of the service sends `owner_ref` as a number, and the service returns it as it was sent.
-    return str(value) if type(value) is int and -_INT64 < value < _INT64 else _text(value)
+    return str(value) if type(value) is int and -_INT64 < value < _INT64 else read_text(value)
 
 
-def _number(value: Any) -> float | None:
+def read_number(value: Any) -> float | None:
+    """Return a finite number as a float, or None."""
     if type(value) is int:
         return float(value) if -_INT64 < value < _INT64 else None
     # `stats_quality` is kept as received, and may have numbers as text; its models read them in the same way.
@@ -81,24 +84,26 @@ def _number(value: Any) -> float | None:
 
 
 def _minutes(seconds: Any) -> float | None:
-    number = _number(seconds)
+    number = read_number(seconds)
     return None if number is None else number / 60
 
 
-def _truth(value: Any) -> bool | None:
+def read_truth(value: Any) -> bool | None:
+    """Return a truth value, or None."""
     return value if isinstance(value, bool) else None
 
 
-def _time(value: Any) -> datetime | None:
+def read_time(value: Any) -> datetime | None:
+    """Return the time of a text, or None, also for a year that a data frame cannot hold."""
     when = parse_time(value) if isinstance(value, str) else None
     return when if when is not None and when.year in _YEARS else None
 
 
 _BY_KIND: Final[Mapping[type[Any], Callable[[Any], Cell]]] = {
-    str: _text,
-    float: _number,
-    bool: _truth,
-    datetime: _time,
+    str: read_text,
+    float: read_number,
+    bool: read_truth,
+    datetime: read_time,
 }
 
 
@@ -129,7 +134,7 @@ _COLUMNS: Final = (
     _column("room_disconnected_at", datetime, "room.disconnect_dt"),
     _column("user_connected_at", datetime, "sigserver.connect_dt"),
     _column("user_disconnected_at", datetime, "sigserver.disconnect_dt"),
-    _column("owner_ref", str, "room.room_details.owner_ref", _reference),
+    _column("owner_ref", str, "room.room_details.owner_ref", read_reference),
     _column("room_name", str, "room.room_details.name"),
     _column("room_sip", bool, "room.sip"),
     _column("user_name", str, "user.name"),
@@ -170,6 +175,9 @@ _BY_PART: Final = tuple(
 
 COLUMNS: Final[Mapping[str, type[Any]]] = MappingProxyType({column.name: column.kind for column in _COLUMNS})
 """The columns in order, each with its type: `str`, `float`, `bool` or `datetime` (aware, UTC)."""
+
+SOURCES: Final[Mapping[str, str]] = MappingProxyType({c.name: ".".join((*c.part, c.field)) for c in _COLUMNS})
+"""The dotted path of the field that each column shows."""
 
 PATHS: Final[Mapping[str, str]] = MappingProxyType({".".join((*c.part, c.field)): c.name for c in _COLUMNS})
 """The column of each field that has one, by the field's dotted path."""

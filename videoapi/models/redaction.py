@@ -1,11 +1,12 @@
-"""Redaction of secrets in reprs."""
+"""Redaction of secrets in reprs and in exported values."""
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 _SECRETS: Final = frozenset({"app_key", "auth", "password", "pin", "secret", "token", "username"})
+_EXPORTED: Final = frozenset({"app_key", "auth", "password", "pin", "secret", "username"})
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -45,3 +46,13 @@ def redact_within(value: object) -> str:
         opening, closing = "()" if isinstance(value, tuple) else "[]"
         return f"{opening}{', '.join(map(redact_within, value))}{closing}"
     return redact_url(value) if isinstance(value, str) and _URL.match(value) else repr(value)
+
+
+def without_secrets(value: Any) -> Any:
+    """Return a JSON value with keys, passwords and PINs replaced by `***`, at any depth."""
+    if isinstance(value, Mapping):
+        return {
+            name: "***" if name in _EXPORTED and inner not in (None, "") else without_secrets(inner)
+            for name, inner in value.items()
+        }
+    return [without_secrets(item) for item in value] if isinstance(value, list | tuple) else value

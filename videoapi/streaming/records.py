@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from types import AsyncGeneratorType, TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import attrs
 
+from videoapi.arrow.optional import require_pyarrow
 from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import Request
+from videoapi.streaming.column_groups import GROUP, MAX_BATCH, ColumnGroup, column_groups
 from videoapi.streaming.record_filter import Batch, Counts, Rejected
 from videoapi.streaming.window_reader import Query, WindowReader
 from videoapi.streaming.windows import UNBOUNDED, Cursor, Window, resume, since_of
+
+if TYPE_CHECKING:
+    import pyarrow
 
 R = TypeVar("R")
 
@@ -83,6 +88,7 @@ class RecordStream(Generic[R]):
         self._nth = 0
         # The restart of a window of which no record was yielded again so far.
         self._restart: Batch[R] | None = None
+        self._discarded = 0
         self._began = False
         self._ended: asyncio.Event | None = None
         self._generator: weakref.ref[AsyncGeneratorType[Any, None]] | None = None
@@ -164,6 +170,14 @@ class RecordStream(Generic[R]):
         """
         return tuple(self._walk.restarted)
 
+    @property
+    def discarded(self) -> int:
+        """How many rows before the last batch of `arrow` are yielded again: remove that many before you add it.
+
+        0 unless a window restarts, like `page.discarded`.
+        """
+        return self._discarded
+
     def __aiter__(self) -> AsyncIterator[R]:
         return self._only_once(self._records())
 
@@ -179,6 +193,25 @@ class RecordStream(Generic[R]):
         if type(size) is not int or size < 1:
             raise ValidationError(f"pages({size!r}): give a whole number from 1", field="size")
         return self._only_once(self._pages(size))
+
+    def arrow(self, batch: int = 10_000) -> AsyncIterator[pyarrow.RecordBatch]:
+        """Iterate over Arrow batches instead of records. Needs the extra `data`.
+
+        `cursor` points just past the last row of the last batch. If a window restarts, `discarded` says how many rows
+        to remove before you add the next batch.
+
+        Args:
+            batch: Rows per batch, 1 to 1,000,000. The last batch may be shorter; it is empty only if rows are
+                discarded and none replaces them.
+
+        Raises:
+            ValidationError: If `batch` is not an integer of that range.
+            ConfigurationError: If pyarrow is not installed.
+        """
+        if type(batch) is not int or not 1 <= batch <= MAX_BATCH:
+            raise ValidationError(f"arrow({batch!r}): give a whole number from 1 to {MAX_BATCH:,}", field="batch")
+        require_pyarrow()
+        return self._only_once(self._arrow(batch))
 
     async def to_list(self) -> list[R]:
         """Return all records as a list, which must fit into memory.
@@ -294,6 +327,53 @@ class RecordStream(Generic[R]):
             if last is not None and (waiting or discarded):
                 self._batch, self._nth = last, len(last.records)
                 yield Page(tuple(waiting), self.cursor, discarded)
+
+    async def _arrow(self, size: int) -> AsyncGenerator[pyarrow.RecordBatch, None]:
+        from videoapi.arrow.parquet import joined
+
+        schema = self._converter[0]
+        held: list[Any] = []
+        rows = discarded = 0
+        last: ColumnGroup[R] | None = None
+        async with aclosing(self._groups(lambda: min(GROUP, size - rows))) as groups:
+            async for group in groups:
+                last = group
+                if group.rows is None:
+                    # No group has rows of two windows, so those that come again are the last groups, or yielded.
+                    again = group.discarded
+                    while again and held:
+                        again -= held[-1].num_rows
+                        rows -= held.pop().num_rows
+                    discarded += again
+                    continue
+                held.append(group.rows)
+                rows += group.rows.num_rows
+                if rows == size:
+                    whole, held, rows = joined(held, schema), [], 0
+                    self._move(group)
+                    self._discarded, discarded = discarded, 0
+                    yield whole
+            if last is not None and (held or discarded):
+                self._move(last)
+                self._discarded = discarded
+                yield joined(held, schema)
+
+    async def _groups(self, most: Callable[[], int] = lambda: GROUP) -> AsyncGenerator[ColumnGroup[R], None]:
+        """Yield groups of columns; `cursor` follows only if each is passed to `_move`."""
+        async with aclosing(self._batches()) as batches:
+            async with aclosing(column_groups(batches, self._converter[1], most)) as groups:
+                async for group in groups:
+                    yield group
+
+    @property
+    def _converter(self) -> tuple[Any, Any]:
+        from videoapi.arrow.columns import converter
+
+        return converter(self._query.decoder.model)
+
+    def _move(self, group: ColumnGroup[R]) -> None:
+        """Move the cursor past the records of a group."""
+        self._batch, self._nth = group.batch, group.nth
 
     async def _batches(self) -> AsyncGenerator[Batch[R], None]:
         self._ended = asyncio.Event()

@@ -1,0 +1,223 @@
+"""Records as Arrow columns: one schema, the values of `flat()`, and no value that fails."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from videoapi.arrow import ARCHIVE_SCHEMA, ROOM_SCHEMA, SCHEMA
+from videoapi.arrow.columns import archive_columns, call_columns, room_columns
+from videoapi.models.archives import Archive
+from videoapi.models.cdr import CallRecord
+from videoapi.models.codec import RecordDecoder
+from videoapi.models.rooms import Room
+
+SAMPLES = Path(__file__).resolve().parents[1] / "data" / "cdr"
+DECODER = RecordDecoder(CallRecord, extra=False)
+FULL = json.loads((SAMPLES / "new.200.json").read_text(encoding="utf-8"))["cdr"][0]
+
+
+def decoded(fields: Any) -> CallRecord:
+    return DECODER.decode(json.dumps(fields).encode())
+
+
+def in_milliseconds(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.replace(microsecond=value.microsecond // 1_000 * 1_000)
+    return value
+
+
+def assert_agrees(records: list[CallRecord]) -> list[dict[str, Any]]:
+    """Check that a batch has the values of `flat()`; return its rows."""
+    batch = call_columns(records)
+    batch.validate(full=True)
+    assert batch.schema.equals(SCHEMA)
+    rows: list[dict[str, Any]] = batch.to_pylist()
+    for record, row in zip(records, rows, strict=True):
+        expected = {name: in_milliseconds(value) for name, value in record.flat().items()}
+        assert {name: row[name] for name in expected} == expected
+    return rows
+
+
+def test_schema_has_the_columns_of_flat_and_the_open_parts_as_text() -> None:
+    kinds = {str: pyarrow.string(), float: pyarrow.float64(), bool: pyarrow.bool_()}
+    expected = {name: kinds.get(kind, pyarrow.timestamp("ms", "UTC")) for name, kind in CallRecord.columns.items()}
+    expected |= {"room_details": pyarrow.string(), "stats_quality": pyarrow.string()}
+    assert {field.name: field.type for field in SCHEMA} == expected
+    for schema in (SCHEMA, ARCHIVE_SCHEMA, ROOM_SCHEMA):
+        assert not any(pyarrow.types.is_dictionary(field.type) for field in schema)
+        assert "token" not in schema.names
+
+
+@pytest.mark.parametrize("name", ["new", "room_details", "old", "number_result"])
+def test_samples_have_the_values_of_flat(name: str) -> None:
+    fields = json.loads((SAMPLES / f"{name}.200.json").read_text(encoding="utf-8"))["cdr"]
+    assert_agrees([decoded(one) for one in fields])
+    assert_agrees([CallRecord.from_dict(one) for one in fields])
+
+
+def test_no_records_are_a_batch_without_rows() -> None:
+    for columns, schema in ((call_columns, SCHEMA), (archive_columns, ARCHIVE_SCHEMA), (room_columns, ROOM_SCHEMA)):
+        batch = columns([])
+        assert (batch.num_rows, batch.schema) == (0, schema)
+
+
+ODD: list[Any] = [
+    10**400,
+    -(2**63),
+    2**53 + 1,
+    1e308,
+    "1.5",
+    "nan",
+    "\ud800",
+    "a\ud800b",
+    "\x00",
+    True,
+    [],
+    {},
+    {"send": []},
+    {"send": {"video": {"avg_bitrate": "12", "min_bitrate": 10**30, "avg_bitrate_quality": 7}}},
+    {"receive": {"audio": [1], "sharing": {"max_bitrate": False, "bitrate_good_percent": 2**60 + 1}}},
+    {"owner_ref": 17, "name": 5, "sip": {"enabled": True, "pin": "1234"}},
+    {"owner_ref": "\ud800", "name": "N\ud800", "sip": True},
+    "2026-01-31T10:00:00.999999Z",
+    "2026-01-31T10:00:60.000Z",
+    "2026-02-30T10:00:00.000Z",
+    "0001-01-01T00:00:00Z",
+    "9999-12-31T23:59:59Z",
+    "1700-01-01T00:00:00.5Z",
+    "2026-01-31 10:00:00",
+    "2026-01-31T10:00:00+05:30",
+    "2026-01-31T24:00:00Z",
+    "1769853600",
+    None,
+]
+PATHS = [
+    ("trans_date",),
+    ("cdr_id",),
+    ("sip",),
+    ("stats_quality",),
+    ("price",),
+    ("user", "name"),
+    ("user", "confName"),
+    ("room",),
+    ("room", "duration"),
+    ("room", "connect_dt"),
+    ("room", "room_details"),
+    ("sigserver", "duration"),
+    ("usage", "connect_minutes"),
+    ("published_track", "audio"),
+]
+
+
+def altered(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(json.dumps(FULL))
+    part = fields
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = value
+    return fields
+
+
+@pytest.mark.parametrize("path", PATHS, ids=".".join)
+def test_odd_values_read_as_in_flat_and_never_fail(path: tuple[str, ...]) -> None:
+    good = decoded(FULL)
+    for value in ODD:
+        record = decoded(altered(path, value))
+        rows = assert_agrees([good, record, good])
+        assert rows[0] == rows[2]
+        assert_agrees([record])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(ODD)), min_size=1, max_size=6))
+def test_any_mixture_of_odd_records_has_the_values_of_flat(changes: list[tuple[tuple[str, ...], Any]]) -> None:
+    assert_agrees([decoded(altered(path, value)) for path, value in changes])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.none(),
+            st.datetimes(datetime(1600, 1, 1), datetime(2400, 1, 1)).map(lambda when: f"{when.isoformat()}Z"),
+            st.from_regex(
+                r"[12]\d{3}-\d\d-\d\d[T ][0-3]\d:\d\d:[0-6]\d(\.\d{0,7})?(Z|[+-]\d\d:?\d\d)?", fullmatch=True
+            ),
+        ),
+        max_size=8,
+    )
+)
+def test_times_are_those_of_the_parser(texts: list[str | None]) -> None:
+    records = [decoded({"cdr_id": "a", "trans_date": text}) for text in texts]
+    assert_agrees([decoded({"trans_date": None}), *records])
+
+
+def test_times_before_1970_are_cut_to_the_millisecond_below() -> None:
+    (row,) = assert_agrees([decoded({"trans_date": "1969-12-31T23:59:59.9999Z"})])
+    assert row["trans_at"] == datetime(1969, 12, 31, 23, 59, 59, 999_000, UTC)
+
+
+def test_open_parts_are_json_text_without_secrets() -> None:
+    details = {"name": "R", "sip": {"enabled": True, "pin": "1234", "secret": "geheim"}, "settings": {"mode": "group"}}
+    for record in (
+        decoded({"user": {"token": "a-token"}, "room": {"room_details": details}, "stats_quality": {"send": {}}}),
+        CallRecord.from_dict(
+            {"user": {"token": "a-token"}, "room": {"room_details": details}, "stats_quality": {"send": {}}}
+        ),
+    ):
+        (row,) = call_columns([record]).to_pylist()
+        assert json.loads(row["stats_quality"]) == {"send": {}}
+        shown = json.loads(row["room_details"])
+        assert shown == {**details, "sip": {"enabled": True, "pin": "***", "secret": "***"}}
+        assert "a-token" not in str(row)
+        assert "geheim" not in str(row)
+
+
+def test_numbers_beyond_64_bits_stay_in_the_text_of_an_open_part() -> None:
+    (row,) = call_columns([decoded({"stats_quality": {"n": 10**30, "t": "\ud800"}})]).to_pylist()
+    assert json.loads(row["stats_quality"]) == {"n": 10**30, "t": "\ufffd"}
+
+
+def test_archives_have_their_links_as_json_text() -> None:
+    archive = Archive.from_dict(
+        {
+            "_id": "a1",
+            "trans_date": "2026-01-31T10:00:00.000Z",
+            "room_id": "r",
+            "recording": [{"url": "https://files.example/1.mkv"}],
+            "chatdata": "https://files.example/chat",
+        }
+    )
+    (row,) = archive_columns([archive]).to_pylist()
+    assert (row["archive_id"], row["trans_at"]) == ("a1", datetime(2026, 1, 31, 10, tzinfo=UTC))
+    assert json.loads(row["recording"]) == [{"url": "https://files.example/1.mkv"}]
+    assert json.loads(row["chatdata"]) == "https://files.example/chat"
+    assert row["transcoded"] is None
+
+
+def test_rooms_have_settings_and_access_as_json_text_without_pins() -> None:
+    room = Room.from_dict(
+        {
+            "room_id": "r1",
+            "name": "Standup",
+            "settings": {"mode": "group"},
+            "sip": {"enabled": True, "pin": 4321},
+            "data": {"team": "a"},
+            "created": "2026-01-31T10:00:00.000Z",
+        }
+    )
+    (row,) = room_columns([room]).to_pylist()
+    assert row["created_at"] == datetime(2026, 1, 31, 10, tzinfo=UTC)
+    assert row["sip_enabled"] is True
+    assert json.loads(row["settings"])["mode"] == "group"
+    assert json.loads(row["sip"]) == {"enabled": True, "pin": "***"}
+    assert msgspec.json.decode(row["data"]) == {"team": "a"}

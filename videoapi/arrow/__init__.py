@@ -1,0 +1,24 @@
+"""Records as Arrow columns, and the files and folders of them. Needs the extra `data`, which it imports when used.
+
+Independent of HTTP and of streams: it is given records or Arrow batches, and writes files.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_SCHEMAS: Final = ("ARCHIVE_SCHEMA", "ROOM_SCHEMA", "SCHEMA")
+
+__all__ = ["ARCHIVE_SCHEMA", "ROOM_SCHEMA", "SCHEMA"]
+
+
+def __getattr__(name: str) -> Any:
+    # `videoapi.windows` is in this package, and works without pyarrow.
+    if name not in _SCHEMAS:
+        raise AttributeError(f"module 'videoapi.arrow' has no attribute {name!r}")
+    from videoapi.arrow.optional import require_pyarrow
+
+    require_pyarrow()
+    from videoapi.arrow import schema
+
+    return getattr(schema, name)

@@ -1,0 +1,230 @@
+"""Converts records to Arrow columns; never fails for a value, and agrees with `record.flat()`. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import pyarrow
+from pyarrow import compute
+
+from videoapi.arrow.schema import ARCHIVE_SCHEMA, FLAG, NUMBER, ROOM_SCHEMA, SCHEMA, TEXT, TIME
+from videoapi.models.archives import Archive
+from videoapi.models.base import plain
+from videoapi.models.cdr import CallRecord, CallRoom, CallUser, Price, PublishedTrack, SignalServer, Usage
+from videoapi.models.decoded import struct_of
+from videoapi.models.flat import SOURCES, flat_row, read_number, read_reference, read_text, read_time, read_truth
+from videoapi.models.redaction import without_secrets
+from videoapi.models.rooms import Room
+
+Values = Sequence[Any]
+Convert = Callable[[Sequence[Any]], Any]
+"""Returns records as a `pyarrow.RecordBatch`."""
+
+# What is used for a part that a record lacks.
+_PARTS: Final[tuple[tuple[str, Any], ...]] = (
+    ("room", struct_of(CallRoom)()),
+    ("user", struct_of(CallUser)()),
+    ("sigserver", struct_of(SignalServer)()),
+    ("published_track", struct_of(PublishedTrack)()),
+    ("usage", struct_of(Usage)()),
+    ("price", struct_of(Price)()),
+)
+_FIGURES: Final = ("avg_bitrate", "min_bitrate", "max_bitrate", "bitrate_good_percent", "avg_bitrate_quality")
+# The form of most times. Arrow parses others, too, but not all in the way that `parse_time` does.
+_TIME: Final = r"^(?:1[7-9]|2[01])\d\d-\d\d-\d\dT[0-2]\d:[0-5]\d:[0-5]\d(?:\.\d{1,3})?Z$"
+_NOTHING: Final[dict[str, Any]] = {}
+# Telephone access without a PIN, as nearly all records have it.
+_HARMLESS: Final = (True, {"enabled": False}, {"enabled": True})
+_NOT_CONVERTED: Final = (pyarrow.ArrowException, ValueError, TypeError, OverflowError)
+_READERS: Final[dict[Any, Callable[[Any], Any]]] = {TEXT: read_text, NUMBER: read_number, FLAG: read_truth}
+
+_astuple: Final = msgspec.structs.astuple
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def converter(model: type[Any]) -> tuple[Any, Convert]:
+    """Return the schema of a model, and the function that converts its records."""
+    kinds: dict[type[Any], tuple[Any, Convert]] = {
+        CallRecord: (SCHEMA, call_columns),
+        Archive: (ARCHIVE_SCHEMA, archive_columns),
+        Room: (ROOM_SCHEMA, room_columns),
+    }
+    return kinds[model]
+
+
+def call_columns(records: Sequence[CallRecord]) -> Any:
+    """Return call records as a `pyarrow.RecordBatch` with the schema `SCHEMA`."""
+    decoded = [getattr(record, "_decoded", None) for record in records]
+    if None in decoded or not decoded:
+        # What the typed decoder rejects, and what is built in code, is checked value by value.
+        return _from_rows(records)
+    own = _by_field(decoded)
+    columns: dict[str, Any] = {}
+    found = {**own}
+    for part, empty in _PARTS:
+        found.update(
+            (f"{part}.{name}", values) for name, values in _by_field([one or empty for one in own[part]]).items()
+        )
+    details = found["room.room_details"]
+    for name, path in _PATHS.items():
+        columns[name] = _array(found[path], SCHEMA.field(name).type)
+    columns["user_minutes"] = compute.divide(columns["user_seconds"], 60.0)
+    columns["room_minutes"] = compute.divide(columns["room_seconds"], 60.0)
+    columns["owner_ref"] = _array([one.get("owner_ref") if one else None for one in details], TEXT, read_reference)
+    names = [read_text(one.get("name")) if one else None for one in details]
+    older = found["user.confName"]
+    columns["room_name"] = _array([older[n] if name is None else name for n, name in enumerate(names)], TEXT)
+    columns.update(_quality(own["stats_quality"]))
+    columns["room_details"] = _array(list(map(details_text, details)), TEXT)
+    columns["stats_quality"] = _array(list(map(json_text, own["stats_quality"])), TEXT)
+    return _batch(columns, SCHEMA)
+
+
+def archive_columns(archives: Sequence[Archive]) -> Any:
+    """Return archives as a `pyarrow.RecordBatch` with the schema `ARCHIVE_SCHEMA`."""
+    columns: dict[str, Values] = {
+        "archive_id": [one.archive_id for one in archives],
+        "trans_at": [one.trans_date for one in archives],
+        **{name: [getattr(one, name) for one in archives] for name in ("conf_num", "app_id", "room_id")},
+        **{
+            name: [json_text(plain(getattr(one, name))) for one in archives]
+            for name in ("recording", "transcoded", "chatdata", "metadata")
+        },
+    }
+    return _batch(
+        {name: _array(values, ARCHIVE_SCHEMA.field(name).type) for name, values in columns.items()}, ARCHIVE_SCHEMA
+    )
+
+
+def room_columns(rooms: Sequence[Room]) -> Any:
+    """Return rooms as a `pyarrow.RecordBatch` with the schema `ROOM_SCHEMA`; PINs and passwords are left out."""
+    columns: dict[str, Values] = {
+        **{
+            name: [getattr(one, name) for one in rooms]
+            for name in (
+                "room_id",
+                "name",
+                "owner_ref",
+                "service_id",
+                "configured_media_zone",
+                "media_server_available",
+                "controller_id",
+            )
+        },
+        "created_at": [one.created for one in rooms],
+        "updated_at": [one.updated for one in rooms],
+        "sip_enabled": [one.sip if isinstance(one.sip, bool) else getattr(one.sip, "enabled", None) for one in rooms],
+        "settings": [json_text(one.settings.to_dict() or None) for one in rooms],
+        "sip": [json_text(without_secrets(plain(one.sip))) for one in rooms],
+        "data": [json_text(plain(one.data)) for one in rooms],
+    }
+    return _batch({name: _array(values, ROOM_SCHEMA.field(name).type) for name, values in columns.items()}, ROOM_SCHEMA)
+
+
+def json_text(value: Any) -> str | None:
+    """Return a JSON value as text that Arrow accepts; None for None, and for what cannot be encoded."""
+    if value is None:
+        return None
+    try:
+        return _encode(value).decode()
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        pass
+    try:
+        # For integers beyond 64 bits, and for half a surrogate pair.
+        return read_text(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def details_text(details: Any) -> str | None:
+    """Return `room_details` as JSON text, without the room's PIN and passwords."""
+    if type(details) is dict and (sip := details.get("sip")) and sip not in _HARMLESS:
+        details = {**details, "sip": without_secrets(sip)}
+    return json_text(details)
+
+
+def _from_rows(records: Sequence[CallRecord]) -> Any:
+    rows = [flat_row(record) for record in records]
+    # `flat_row` has checked the values, and its times are aware.
+    columns = {name: pyarrow.array([row[name] for row in rows], SCHEMA.field(name).type) for name in CallRecord.columns}
+    columns["room_details"] = _array([details_text(_open(record.room, "room_details")) for record in records], TEXT)
+    columns["stats_quality"] = _array([json_text(_open(record, "stats_quality")) for record in records], TEXT)
+    return _batch(columns, SCHEMA)
+
+
+def _open(part: Any, name: str) -> Any:
+    value = getattr(part, name, None)
+    return value if isinstance(value, Mapping) else None
+
+
+def _batch(columns: Mapping[str, Any], schema: Any) -> Any:
+    return pyarrow.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _by_field(structs: Sequence[Any]) -> dict[str, Values]:
+    return dict(zip(structs[0].__struct_fields__, zip(*map(_astuple, structs), strict=True), strict=True))
+
+
+def _array(values: Values, kind: Any, read: Callable[[Any], Any] | None = None) -> Any:
+    """Return values as an array; one that does not fit is None."""
+    if kind == TIME:
+        return _times(values)
+    try:
+        return pyarrow.array(values, kind)
+    except _NOT_CONVERTED:
+        return pyarrow.array(list(map(read or _READERS[kind], values)), kind)
+
+
+def _open_array(values: Values, kind: Any) -> Any:
+    # Arrow takes true and false for numbers.
+    if kind == NUMBER and bool in map(type, values):
+        values = list(map(read_number, values))
+    return _array(values, kind)
+
+
+def _times(values: Values) -> Any:
+    try:
+        texts = pyarrow.array(values, TEXT)
+        # Nulls do not count; an array of nothing else has no verdict.
+        if compute.all(compute.match_substring_regex(texts, _TIME)).as_py() is not False:
+            return texts.cast(TIME)
+    except _NOT_CONVERTED:
+        pass
+    return pyarrow.array([whole_milliseconds(read_time(value)) for value in values], TIME)
+
+
+def whole_milliseconds(when: datetime | None) -> datetime | None:
+    """Return a time without its microseconds; Arrow would round some of them up."""
+    return when and when.replace(microsecond=when.microsecond // 1_000 * 1_000)
+
+
+def _quality(parts: Sequence[Any]) -> dict[str, Any]:
+    """Return the columns of `stats_quality`, whose shape is open."""
+    nulls = {kind: pyarrow.nulls(len(parts), kind) for kind in (TEXT, NUMBER)}
+    columns: dict[str, Any] = {}
+    for direction in ("send", "receive"):
+        directions = [one.get(direction) if one else None for one in parts]
+        for media in ("video", "audio", "sharing"):
+            found = [_mapping(one.get(media)) if type(one) is dict else _NOTHING for one in directions]
+            is_empty = not any(found)
+            for figure in _FIGURES:
+                kind = TEXT if figure == "avg_bitrate_quality" else NUMBER
+                name = f"{direction}_{media}_{figure}"
+                columns[name] = nulls[kind] if is_empty else _open_array([one.get(figure) for one in found], kind)
+    return columns
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if type(value) is dict else _NOTHING
+
+
+# The columns that one field of a decoded record gives as it is, with its dotted path.
+_PATHS: Final[Mapping[str, str]] = {
+    name: path
+    for name, path in SOURCES.items()
+    if path.count(".") < 2 and not name.endswith(("user_minutes", "room_minutes"))
+}
