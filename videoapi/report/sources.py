@@ -37,10 +37,16 @@ class Unread:
     """What of an export could not be read.
 
     Args:
-        records: The number of records, in the file or when it was exported.
+        records: The number of records that cannot be read, or that could not be when they were exported.
+        fields: The number of records with a field of an unexpected type.
     """
 
     records: int = 0
+    fields: int = 0
+
+    def note(self, index: int, names: tuple[str, ...]) -> None:
+        """Count a record with odd fields."""
+        self.fields += 1
 
 
 def is_export(path: Path) -> bool:
@@ -141,7 +147,7 @@ def _json_records(path: Path, model: type[Any], unread: Unread) -> Iterator[list
                 block[0], first = block[0].removeprefix(b"\xef\xbb\xbf"), False
             records = decoder.decode_list(b"[" + b",".join(block) + b"]")
             if records is None or len(records) != len(block):
-                found = decoder.decode_block(block)
+                found = decoder.decode_block(block, unread.note)
                 records = [record for record in found if not isinstance(record, DecodeError)]
                 unread.records += len(found) - len(records)
             yield records
@@ -177,7 +183,7 @@ def _call_rows_of_csv(path: Path, unread: Unread) -> Iterator[list[UsageRow]]:
     block: list[UsageRow] = []
     for cells, _ in rows:
         if len(cells) != len(header):
-            unread.records += bool(cells) or 1
+            unread.records += 1
             continue
         block.append(row_of_cells([read(cells[place]) if place >= 0 else None for place, read in places], milliseconds))
         if len(block) >= _LINES:

@@ -34,6 +34,7 @@ ODD: Final = {
     "without_owner_ref": ("Records without an owner_ref", "in the totals, and under (none) by owner_ref"),
     "without_user_ref": ("Records without a user_ref", "in the totals, but not among the users"),
     "percent_impossible": ("Records with a good share below 0 % or over 100 %", "that share left out"),
+    "odd_fields": ("Records with a field of an unexpected type", "counted, without what that field says"),
     "unreadable": ("Records that cannot be read", "in no figure"),
     "outside": ("Records of the export on other days", "in no figure"),
 }
@@ -235,6 +236,7 @@ def summarize(
     top: int = 20,
     recordings: Recordings | None = None,
     unreadable: int = 0,
+    odd_fields: int = 0,
     outside: int = 0,
 ) -> Summary:
     """Return the figures of all rows of a tally, whose sessions are closed by this.
@@ -249,6 +251,7 @@ def summarize(
         top: How many entries of a group to list; the others are summed up.
         recordings: What the archives add up to, or None if there are none to read.
         unreadable: The number of records that cannot be read.
+        odd_fields: The number of records with a field of an unexpected type.
         outside: The number of records of the source that lie outside the period.
     """
     tally.close_sessions()
@@ -257,7 +260,8 @@ def summarize(
     if period is None and known:
         period = Period(date.fromordinal(min(known)), date.fromordinal(max(known)))
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
-    odd = {**usage.odd, "repeated": tally.repeated(), "unreadable": unreadable, "outside": outside}
+    odd = {**usage.odd, "repeated": tally.repeated(), "unreadable": unreadable}
+    odd |= {"odd_fields": odd_fields, "outside": outside}
     return Summary(
         period=period,
         timezone=timezone,
