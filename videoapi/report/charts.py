@@ -21,6 +21,8 @@ _LONGEST: Final = 22
 _AXIS: Final[Chart] = {"fixedrange": True, "automargin": True, "zeroline": False}
 _AMOUNT: Final[Chart] = {**_AXIS, "rangemode": "tozero", "separatethousands": True, "nticks": 5}
 _LEGEND: Final[Chart] = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+_MARGIN: Final[Chart] = {"l": 8, "r": 8, "t": 34, "b": 8}
+_NO_LEGEND: Final[Chart] = {**_MARGIN, "t": 8}
 _GRADE_COLORS: Final = ("@good", "@bad", "@other")
 
 
@@ -44,6 +46,7 @@ def days_chart(summary: Summary) -> Chart:
         ],
         "layout": {
             "height": 460,
+            "margin": _MARGIN,
             "barmode": "group",
             "xaxis": {**_AXIS, "type": "date", "anchor": "y2", "showgrid": False},
             "yaxis": {**_AMOUNT, "domain": [0.66, 1], "title": {"text": "sessions"}},
@@ -70,7 +73,8 @@ def hours_chart(summary: Summary) -> Chart:
             }
         ],
         "layout": {
-            "height": 330,
+            "height": 300,
+            "margin": _NO_LEGEND,
             "xaxis": {**_AXIS, "dtick": 3, "ticksuffix": ":00", "showgrid": False},
             "yaxis": {**_AXIS, "autorange": "reversed", "showgrid": False},
         },
@@ -101,7 +105,8 @@ def group_chart(group: Group, *, sessions: bool) -> Chart:
     return {
         "data": data,
         "layout": {
-            "height": 110 + _BAR * max(1, len(places)),
+            "height": (84 if sessions else 58) + _BAR * max(1, len(places)),
+            "margin": _MARGIN if sessions else _NO_LEGEND,
             "barmode": "group",
             "bargap": 0.25,
             "xaxis": {**_AMOUNT, "side": "bottom"},
@@ -140,7 +145,8 @@ def quality_chart(summary: Summary) -> Chart:
     return {
         "data": data,
         "layout": {
-            "height": 120 + 44 * len(shown),
+            "height": 90 + 44 * len(shown),
+            "margin": _MARGIN,
             "barmode": "stack",
             "bargap": 0.3,
             "xaxis": {**_AMOUNT, "range": [0, 100], "ticksuffix": " %"},
@@ -164,7 +170,8 @@ def recordings_chart(days: Sequence[tuple[str, int]]) -> Chart:
             }
         ],
         "layout": {
-            "height": 260,
+            "height": 230,
+            "margin": _NO_LEGEND,
             "xaxis": {**_AXIS, "type": "date", "showgrid": False},
             "yaxis": {**_AMOUNT, "title": {"text": "archives"}},
             "showlegend": False,

@@ -42,8 +42,10 @@ from videoapi.report.tables import (
 
 _FOLDED: Final = 62
 """The number of rows over which a table is folded."""
-_TALL: Final = 40
+_TALL: Final = 12
 """The number of rows over which a table scrolls."""
+_WHOLE: Final = 30
+"""The number of rows below which a table is not divided between two sheets of paper."""
 _PARTICIPANT: Final = (
     '<a href="#minutes">Participant minutes</a> are how long users were connected (<code>sigserver.duration</code>), '
     "added up over all connections."
@@ -279,22 +281,22 @@ def _cards(summary: Summary) -> str:
     total, counted = summary.total, summary.total.counted_minutes
     records = f"{total.records:,}"
     cards = (
-        ("users", "Participant minutes", _amount(total.participant_minutes), _hours(total.participant_minutes)),
-        ("rooms", "Room minutes", _amount(total.room_minutes), _hours(total.room_minutes)),
+        ("users", "Participant minutes", total.participant_minutes, _hours(total.participant_minutes)),
+        ("rooms", "Room minutes", total.room_minutes, _hours(total.room_minutes)),
         (
             "",
             "Service-counted minutes",
-            _amount(counted),
+            counted,
             f"<code>usage.connect_minutes</code>, in {summary.counted_records:,} of {records} records",
         ),
-        ("sessions", "Sessions", _amount(total.sessions), _average(total.records, total.sessions)),
-        ("", "Connections", records, "one call record each"),
-        ("", "Users", _amount(summary.users), "different <code>user_ref</code>"),
-        ("", "Rooms", _amount(summary.rooms), "with at least one session"),
-        ("", "Owners", _amount(summary.owners), "different <code>owner_ref</code>"),
+        ("sessions", "Sessions", total.sessions, _average(total.records, total.sessions)),
+        ("", "Connections", total.records, "one call record each"),
+        ("", "Users", summary.users, "different <code>user_ref</code>"),
+        ("", "Rooms", summary.rooms, "with at least one session"),
+        ("", "Owners", summary.owners, "different <code>owner_ref</code>"),
     )
     items = (
-        f'<div class="{kind}"><dt>{name}</dt><dd class="value" data-figure="{name}">{value}</dd>'
+        f'<div class="{kind}"><dt>{name}</dt><dd class="value" data-value="{_exact(value)}">{_rounded(value)}</dd>'
         f'<dd class="hint">{hint}</dd></div>'
         for kind, name, value, hint in cards
     )
@@ -302,7 +304,7 @@ def _cards(summary: Summary) -> str:
 
 
 def _table_html(table: TableView) -> str:
-    tall = " tall" if len(table.rows) > _TALL else ""
+    tall = (" tall" if len(table.rows) > _TALL else "") + (" whole" if len(table.rows) < _WHOLE else "")
     columns = [all(not isinstance(row[place], str) for row in table.rows) for place in range(len(table.columns))]
     heads = "".join(
         f'<th scope="col"{"" if numeric else " class=text"}>{escape(name)}</th>'
@@ -326,10 +328,7 @@ def _row_html(row: Sequence[Cell]) -> str:
 def _cell_html(cell: Cell) -> str:
     if isinstance(cell, str):
         return f'<td class="text">{escape(cell)}</td>'
-    if cell is None:
-        return '<td class="none" data-value="">–</td>'
-    exact = round(cell, 3) if isinstance(cell, float) else cell
-    return f'<td data-value="{exact}">{_amount(cell)}</td>'
+    return f'<td{" class=none" if cell is None else ""} data-value="{_exact(cell)}">{_amount(cell)}</td>'
 
 
 def _minutes_html() -> str:
@@ -379,6 +378,16 @@ def _amount(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def _rounded(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _exact(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{round(value, 3)}" if isinstance(value, float) else f"{value}"
 
 
 def _hours(minutes: float | None) -> str:

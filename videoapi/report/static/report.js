@@ -5,6 +5,7 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const print = matchMedia("print");
   const PRINT_WIDTH = 690;
+  const PRINT_SCALE = 0.8;
   const HEAT = {
     light: [[0, "#eef3f8"], [0.25, "#a9cfe6"], [0.5, "#4f9fce"], [0.75, "#0072b2"], [1, "#00324f"]],
     dark: [[0, "#1c2430"], [0.25, "#17476a"], [0.5, "#1f79b3"], [0.75, "#56b4e9"], [1, "#d9f0ff"]],
@@ -31,7 +32,6 @@
     const text = color("text");
     const line = color("line");
     const made = {
-      margin: { l: 8, r: 8, t: 34, b: 8 },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: text },
@@ -39,6 +39,7 @@
       dragmode: false,
       ...themed(figure.layout),
       width,
+      height: Math.round(figure.layout.height * (printing ? PRINT_SCALE : 1)),
     };
     for (const axis of Object.keys(made).filter((key) => /^[xy]axis/.test(key))) {
       made[axis] = { gridcolor: line, linecolor: line, tickcolor: line, ...made[axis] };
@@ -57,6 +58,8 @@
   const printed = (on) => {
     if (on !== printing) {
       printing = on;
+      // Before printing, the style sheet for paper does not apply yet.
+      root.classList.toggle("printing", on);
       draw();
     }
   };
