@@ -21,7 +21,7 @@ from videoapi.sandbox.record_templates import call_record
 
 pytest.importorskip("plotly", reason="plotly is not installed (extra report)")
 
-CALLS = 3_000
+CALLS = 1_200
 LAST = date(2026, 1, 31)
 Cli = Callable[..., Result]
 
@@ -134,9 +134,7 @@ def figures_of_duckdb(export: Path, *, top: int = 20) -> dict[str, Any]:
                 "owner_refs": owners,
                 "users": users,
             },
-            "days": sorted(
-                (f"{day}", *map(float, figures)) for day, *figures in totals("wrote::DATE")
-            ),
+            "days": sorted((f"{day}", *map(float, figures)) for day, *figures in totals("wrote::DATE")),
             "hours": [[hours.get((day, hour), 0) for hour in range(24)] for day in range(7)],
             "room": totals("room_id")[:top],
             "owner_ref": totals("owner_ref")[:top],
@@ -174,7 +172,7 @@ def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert shown["rest"]["participant_minutes"] == pytest.approx(rest, abs=0.1)
 
 
-def run_command(*words: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
+def run_command(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "videoapi", *map(str, words)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)

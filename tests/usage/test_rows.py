@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from videoapi.errors import ValidationError
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.flat import flat_reader, flat_row, read_time
 from videoapi.report.calendar import Period, parse_zone
 from videoapi.report.rows import COLUMNS, QUALITY, UsageRow, milliseconds, milliseconds_of, row_of
-from videoapi.errors import ValidationError
 from videoapi.sandbox.history import Generated
 from videoapi.sandbox.record_templates import call_record
 

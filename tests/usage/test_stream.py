@@ -66,7 +66,7 @@ def test_each_record_is_added_once(windows: list[list[Step]]) -> None:
         read = 0
         with Tally(Calendar(), kept=2) as tally:
             async for read in add_stream(tally, Selection(Calendar()), Script(windows)):  # type: ignore[arg-type]
-                pass
+                assert read
             summary = summarize(tally, period=None, timezone="UTC", source="")
         return read, summary.total.records, round(60 * summary.total.participant_minutes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -174,7 +174,7 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
     return "the service"
 
 
-async def add_stream(tally: Tally, selection: Selection, stream: RecordStream[CallRecord]):
+async def add_stream(tally: Tally, selection: Selection, stream: RecordStream[CallRecord]) -> AsyncGenerator[int, None]:
     """Add the records of a stream, each once; yield how many were read.
 
     Args:
@@ -182,7 +182,8 @@ async def add_stream(tally: Tally, selection: Selection, stream: RecordStream[Ca
         selection: Which of them to add.
         stream: The records. If a window is read again with other records, what was added of it is forgotten.
     """
-    window, restarts, read, marked = None, 0, 0, 0
+    window: str | None = None
+    restarts = read = marked = 0
     async with stream as records:
         async for chunk in records._chunks():
             rows = [row_of(record) for record in chunk]

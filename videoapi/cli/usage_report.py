@@ -18,7 +18,9 @@ _PAGES: Final = (".html", ".htm")
 
 @click.command(epilog=MEANINGS)
 @click.argument("words", metavar="[PERIOD | FROM TO] [EXPORT] [OUT.html]", nargs=-1)
-@click.option("--from", "source", metavar="FILE", type=click.Path(path_type=Path), help="Read an export, not the service.")
+@click.option(
+    "--from", "source", metavar="FILE", type=click.Path(path_type=Path), help="Read an export, not the service."
+)
 @click.option(
     "--archives", metavar="FILE", type=click.Path(path_type=Path), help="With an export: the export of the archives."
 )
@@ -43,10 +45,8 @@ def report(access: ClientOptions, words: tuple[str, ...], source: Path | None, o
     """Write a report on usage that people can read: one HTML file, which needs no network.
 
     PERIOD is a month (2026-01), a year or a day; FROM and TO are two of them, both included. The records come from the
-    service, or from an EXPORT: a file .jsonl, .csv or .parquet, also .gz, or a folder of Parquet files. Without a period,
-    all records of an export are in the report.
-
-    A FROM or TO without a day counts from its first day, or to its last one.
+    service, or from an EXPORT: a file .jsonl, .csv or .parquet, also .gz, or a folder of Parquet files. Without a
+    period, all records of an export are in the report.
     """
     from videoapi.cli.report_run import ReportOptions, write_report
     from videoapi.cli.running import run

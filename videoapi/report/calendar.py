@@ -111,7 +111,9 @@ def parse_zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError):
-        raise ValidationError(f"there is no time zone {name!r}: give a name such as Europe/Berlin", field="timezone") from None
+        raise ValidationError(
+            f"there is no time zone {name[:50]!r}: give a name such as Europe/Berlin", field="timezone"
+        ) from None
 
 
 def _span(text: str) -> tuple[date, date]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from videoapi.models.decoded import Decoded
 from videoapi.models.flat import flat_reader, read_time
@@ -90,12 +90,14 @@ def row_of_cells(cells: list[Any], time: Callable[[Any], int | None]) -> UsageRo
         cells: The values.
         time: Converts a time to milliseconds since 1970.
     """
-    return UsageRow(
-        cells[0] or cells[1],
-        *cells[_IDS:_FIRST_TIME],
-        *map(time, cells[_FIRST_TIME:_FIRST_NUMBER]),
-        *cells[_FIRST_NUMBER:_FIRST_QUALITY],
-        cast("tuple[str | None, ...]", tuple(cells[_FIRST_QUALITY:])),
+    return UsageRow._make(
+        (
+            cells[0] or cells[1],
+            *cells[_IDS:_FIRST_TIME],
+            *map(time, cells[_FIRST_TIME:_FIRST_NUMBER]),
+            *cells[_FIRST_NUMBER:_FIRST_QUALITY],
+            tuple(cells[_FIRST_QUALITY:]),
+        )
     )
 
 

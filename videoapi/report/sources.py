@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 import attrs
 
@@ -54,7 +54,7 @@ def is_export(path: Path) -> bool:
     return path.is_dir() or _format(path) in FORMATS
 
 
-def call_rows(path: Path, unread: Unread) -> Iterator[list[UsageRow]]:
+def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, None]:
     """Yield the call records of an export in blocks.
 
     Args:
@@ -80,7 +80,7 @@ def call_rows(path: Path, unread: Unread) -> Iterator[list[UsageRow]]:
             raise ValidationError(_unknown(path), field="source")
 
 
-def archives(path: Path, unread: Unread) -> Iterator[Archive]:
+def archives(path: Path, unread: Unread) -> Generator[Archive, None, None]:
     """Yield the archives of an export `.jsonl` or `.csv`, also `.gz`; see `call_rows` for the errors."""
     form = _format(path)
     with _readable(path):
@@ -120,7 +120,7 @@ def _unknown(path: Path) -> str:
 
 def _open(path: Path) -> IO[bytes]:
     if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rb")
+        return cast("IO[bytes]", gzip.open(path, "rb"))
     return path.open("rb")
 
 
@@ -196,8 +196,8 @@ def _call_rows_of_csv(path: Path, unread: Unread) -> Iterator[list[UsageRow]]:
 def _places(path: Path, header: Sequence[str]) -> list[tuple[int, Callable[[str], Any]]]:
     """Return where each of the columns is, and how its cells are read; -1 for one that is missing."""
     _must_suffice(path, header)
-    readers: dict[str, Callable[[str], Any]] = {name: _text for name in COLUMNS}
-    readers |= {name: read_time for name in TIMES} | {name: _number for name in NUMBERS}
+    readers: dict[str, Callable[[str], Any]] = dict.fromkeys(COLUMNS, _text)
+    readers |= dict.fromkeys(TIMES, read_time) | dict.fromkeys(NUMBERS, _number)
     found = [(header.index(name) if name in header else -1, readers[name]) for name in COLUMNS]
     if "user_seconds" not in header:
         found[COLUMNS.index("user_seconds")] = header.index("user_minutes"), _seconds_of_minutes

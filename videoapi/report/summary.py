@@ -303,8 +303,7 @@ def _quality(usage: Usage) -> tuple[Quality, ...]:
 
 def _figures(figures: Figures) -> dict[str, Any]:
     return {
-        name: round(value, 3) if isinstance(value, float) else value
-        for name, value in attrs.asdict(figures).items()
+        name: round(value, 3) if isinstance(value, float) else value for name, value in attrs.asdict(figures).items()
     }
 
 

@@ -54,13 +54,15 @@ def months_table(summary: Summary) -> TableView:
 
 def hours_table(summary: Summary) -> TableView:
     """Return the connections begun in each hour of the week, with a row for each hour."""
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (f"{hour:02d}:00", *(row[hour] for row in summary.hours), sum(row[hour] for row in summary.hours))
         for hour in range(24)
     ]
-    total = ("Total", *map(sum, summary.hours), sum(map(sum, summary.hours)))
+    total: tuple[Cell, ...] = ("Total", *map(sum, summary.hours), sum(map(sum, summary.hours)))
     columns = ("Hour", *(name[:3] for name in WEEKDAYS), "All days")
-    return TableView("hours", f"Connections begun, by hour and weekday ({summary.timezone})", columns, tuple(rows), (total,))
+    return TableView(
+        "hours", f"Connections begun, by hour and weekday ({summary.timezone})", columns, tuple(rows), (total,)
+    )
 
 
 def group_table(summary: Summary, name: str, group: Group) -> TableView:
@@ -81,12 +83,14 @@ def group_table(summary: Summary, name: str, group: Group) -> TableView:
     head = _GROUP_TITLES[name]
     columns = (*((head, "Name") if named else (head,)), *(_FIGURES if sessions else _WITHOUT_SESSIONS), "Share, %")
     rows = (row(printable(entry.key) or "(none)", printable(entry.name), entry.figures) for entry in group.entries)
-    return TableView(name, f"Figures by {head if named else head}", columns, tuple(rows), tuple(foot))
+    return TableView(name, f"Figures by {head}", columns, tuple(rows), tuple(foot))
 
 
 def quality_table(summary: Summary) -> TableView:
     """Return the number of records by grade, for each kind of media."""
-    rows = tuple((quality_name(one.direction, one.media), *one.counts) for one in summary.quality)
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (quality_name(one.direction, one.media), *one.counts) for one in summary.quality
+    )
     columns = ("Media", "Good", "Bad", "Another word", "Not measured")
     return TableView("quality", "Records by the service's word for the average bit rate", columns, rows)
 
@@ -115,7 +119,9 @@ def odd_table(summary: Summary) -> TableView:
     """Return what is odd, with the largest numbers first."""
     rows = [(what, summary.odd[name], treatment) for name, (what, treatment) in ODD.items()]
     rows.sort(key=lambda row: -row[1])
-    return TableView("odd", "Unfinished and odd records", ("What", "Number", "How this report treats them"), tuple(rows))
+    return TableView(
+        "odd", "Unfinished and odd records", ("What", "Number", "How this report treats them"), tuple(rows)
+    )
 
 
 def figure_cells(figures: Figures) -> tuple[Cell, ...]:
@@ -140,4 +146,4 @@ def _total(summary: Summary) -> tuple[Cell, ...]:
 
 def _sum(figures: Sequence[Figures]) -> tuple[Cell, ...]:
     cells = [figure_cells(one) for one in figures]
-    return tuple(sum(value or 0 for value in column) for column in zip(*cells, strict=True))  # type: ignore[misc]
+    return tuple(sum(value or 0 for value in column) for column in zip(*cells, strict=True))

@@ -127,8 +127,8 @@ class Usage:
         rooms, owners, users, roles = (self.groups[name] for name in GROUPS)
         total, days = self.total, self.days
         for row in rows:
-            _, conf_num, room_id, room_name, owner_ref, user_ref, role, at, *rest = row
-            start, end, user_from, user_to, seconds, minutes, percent, quality = rest
+            (_, conf_num, room_id, room_name, owner_ref, user_ref, role, at, start, end, user_from, user_to, seconds,
+             minutes, percent, quality) = row  # fmt: skip
             user_ms = counted_ms = counted = 0
             if seconds is None:
                 odd["without_minutes"] += 1
