@@ -6,7 +6,7 @@ DEPENDENCY_GROUPS ?= test lint data telemetry integrations
 PARALLEL = -m pytest -n $(WORKERS) --dist worksteal -q
 PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
 FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
-  $(addprefix --ignore tests/,faults docs browser examples_web integrations notebooks openapi)
+  $(addprefix --ignore tests/,faults docs browser report examples_web integrations notebooks openapi)
 
 .PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo bench bench-create clean
 
@@ -82,7 +82,7 @@ $(VENV)/ready: pyproject.toml
 
 .demo/ready: pyproject.toml
 	$(PYTHON) -m venv .demo
-	.demo/bin/python -m pip install -q -e '.[cli,testing]'
+	.demo/bin/python -m pip install -q -e '.[cli,report,testing]'
 	touch $@
 
 # Other vendors' clients are installed one by one: packages that fail to install are reported and skipped. There are

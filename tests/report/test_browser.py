@@ -67,7 +67,7 @@ def open_page(browser: Any, report: tuple[Path, dict[str, Any]]) -> Iterator[Ope
         page.on("request", lambda request: urls.append(request.url))
         page.goto(report[0].as_uri())
         if options.get("java_script_enabled", True):
-            page.wait_for_function("document.querySelectorAll('.main-svg').length > 0")
+            page.locator("#recordings .main-svg").first.wait_for()
         return page
 
     yield opening
@@ -224,18 +224,18 @@ CONTRAST = """() => {
 
 def test_charts_follow_the_theme_and_paper_is_light(open_page: Open) -> None:
     page = open_page(scheme="dark")
-    fill = "getComputedStyle(document.querySelector('#day .xtick text')).fill"
-    dark = page.evaluate(fill)
-    # The page hears of a change with its next frame.
+    tick = page.locator("#day .xtick text").first
+    light, dark, black = "rgb(24, 32, 43)", "rgb(230, 234, 240)", "rgb(0, 0, 0)"
+    playwright.expect(tick).to_have_css("fill", dark)
     page.emulate_media(color_scheme="light")
-    page.wait_for_function(f"{fill} !== '{dark}'")
+    playwright.expect(tick).to_have_css("fill", light)
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function(f"{fill} === '{dark}'")
+    playwright.expect(tick).to_have_css("fill", dark)
     page.emulate_media(media="print")
-    page.wait_for_function(f"{fill} === 'rgb(0, 0, 0)'")
+    playwright.expect(tick).to_have_css("fill", black)
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("a.csv").first.is_hidden()
     assert page.evaluate("document.querySelector('#day .chart .main-svg').getBoundingClientRect().width") <= 700
     page.emulate_media(media="screen")
-    page.wait_for_function(f"{fill} === '{dark}'")
+    playwright.expect(tick).to_have_css("fill", dark)
     assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")

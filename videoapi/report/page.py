@@ -97,8 +97,8 @@ def _minutes_html() -> str:
         "<code>sigserver.duration</code> of each call record, divided by 60 and added up over all records. Three users "
         "in a session of 10 minutes have 30.</dd><dt>Room minutes</dt><dd>How long rooms were in use: for each "
         "session, once, the latest <code>room.disconnect_dt</code> minus the earliest <code>room.connect_dt</code> of "
-        "its records. The same session has 10.</dd><dt>Service-counted minutes</dt><dd>The service’s own count for each user: "
-        "<code>usage.connect_minutes</code>. Only newer records have it. How it is rounded is not documented.</dd>"
+        "its records. The same session has 10.</dd><dt>Service-counted minutes</dt><dd>The service’s own count for each "
+        "user: <code>usage.connect_minutes</code>. Only newer records have it. How it is rounded is not documented.</dd>"
         "<dt>What you are billed</dt><dd>No field is known to be it. Compare a month with your invoice first.</dd></dl>"
         "<p>The guide “Which field for what” (docs/explanation/which-field.md of videoapi) says more.</p></section>\n"
     )

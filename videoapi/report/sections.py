@@ -126,9 +126,8 @@ def _highlights(summary: Summary) -> Iterator[str]:
     parts = []
     if summary.days:
         day, most = max(summary.days, key=lambda one: one[1].participant_minutes)
-        parts.append(
-            f"The busiest day is <strong>{long_day(day)}</strong> with {most.participant_minutes:,.0f} participant minutes"
-        )
+        minutes = f"{most.participant_minutes:,.0f} participant minutes"
+        parts.append(f"The busiest day is <strong>{long_day(day)}</strong> with {minutes}")
     weekday, hour = max(((w, h) for w in range(7) for h in range(24)), key=lambda at: summary.hours[at[0]][at[1]])
     if summary.hours[weekday][hour]:
         parts.append(
