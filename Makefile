@@ -8,7 +8,7 @@ PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
 FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
   $(addprefix --ignore tests/,faults docs browser report examples_web integrations notebooks openapi)
 
-.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo bench bench-create clean
+.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo pictures bench bench-create clean
 
 # The complete suite on one interpreter, without the scale tests.
 test: $(VENV)/ready
@@ -59,6 +59,10 @@ openapi: $(VENV)/ready
 # A thousand rooms, their tokens, a month of call records, and recordings, against the sandbox.
 demo: .demo/ready
 	.demo/bin/python -m videoapi.cli demo $(ARGS)
+
+# The pictures of the README, taken with the system's Chromium.
+pictures: $(VENV)/ready
+	PYTHONPATH=$(CURDIR) $(VENV)/bin/python tests/support/report_picture.py
 
 # The client, compared with a handwritten loop and other vendors' clients. Writes benchmarks/speed/results.
 bench: .bench/ready

@@ -76,8 +76,8 @@ def sections_of(summary: Summary) -> Iterator[PageSection]:
         "Per day",
         (
             f"{_PARTICIPANT} {_ROOM} {_COUNTED}",
-            f"A connection and its session are on the day ({escape(summary.timezone)}) on which the service wrote the "
-            "record, which is when they ended; the service selects records by that day in UTC.",
+            f"A connection is on the day ({escape(summary.timezone)}) of its record (<code>trans_date</code>), a session "
+            "on that of its latest record.",
         ),
         days_chart(summary) if summary.days else None,
         "Sessions, participant minutes and room minutes per day.",
