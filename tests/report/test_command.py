@@ -139,7 +139,7 @@ def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
 
 def test_period_without_a_record_gives_a_page(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
     assert cli("report", "2020-02", "--quiet").exit_code == 0
-    assert "There are no call records" in (folder / "usage-2020-02.html").read_text()
+    assert "This period has no call records" in (folder / "usage-2020-02.html").read_text()
     (folder / "empty.jsonl").write_text("")
     found = figures(cli("report", "empty.jsonl", "empty.html", "--json"))
     assert found["period"] is None

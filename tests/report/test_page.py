@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from videoapi.report.calendar import Calendar
 from videoapi.report.page import render
 from videoapi.report.rows import UsageRow
-from videoapi.report.summary import Summary, summarize
+from videoapi.report.summary import UsageSummary, summarize
 from videoapi.report.tally import Tally
 
 MADE = datetime(2026, 2, 1, 9, 30, tzinfo=UTC)
@@ -33,7 +33,7 @@ HOSTILE = (
 )
 
 
-def summary_of(*names: str) -> Summary:
+def summary_of(*names: str) -> UsageSummary:
     with Tally(Calendar()) as tally:
         for place, name in enumerate(names):
             row = UsageRow(

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from videoapi.report.calendar import Calendar, Period
 from videoapi.report.rows import UsageRow
 from videoapi.report.selection import Selection
-from videoapi.report.summary import Summary, summarize
+from videoapi.report.summary import UsageSummary, summarize
 from videoapi.report.tally import Tally
-from videoapi.report.usage import GRADES, MOST_MS, Usage, grades
+from videoapi.report.usage import GRADES, MOST_MS, UsageSums, grades
 
 DAY = 86_400_000
 START = 1_767_225_600_000  # 2026-01-01T00:00Z
@@ -45,13 +45,13 @@ rows = st.builds(
 )
 
 
-def usage_of(some: list[UsageRow], calendar: Calendar) -> Usage:
-    usage = Usage(calendar)
+def usage_of(some: list[UsageRow], calendar: Calendar) -> UsageSums:
+    usage = UsageSums(calendar)
     usage.add(some)
     return usage
 
 
-def summary_of(some: list[UsageRow], *, kept: int = 20_000, zone: object = UTC) -> Summary:
+def summary_of(some: list[UsageRow], *, kept: int = 20_000, zone: object = UTC) -> UsageSummary:
     with Tally(Calendar(zone), kept=kept) as tally:  # type: ignore[arg-type]
         tally.add(some)
         return summarize(
@@ -91,7 +91,7 @@ def test_rewinding_forgets_the_rows_since_the_mark(
     assert found == attrs_with(expected, groups={"room": expected.groups["room"]})
 
 
-def attrs_with(summary: Summary, **changes: object) -> Summary:
+def attrs_with(summary: UsageSummary, **changes: object) -> UsageSummary:
     import attrs
 
     return attrs.evolve(summary, **changes)

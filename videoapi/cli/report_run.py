@@ -28,7 +28,7 @@ from videoapi.report.page import render, require_plotly
 from videoapi.report.recordings import Recordings
 from videoapi.report.rows import row_of
 from videoapi.report.selection import Selection
-from videoapi.report.summary import Summary, summarize
+from videoapi.report.summary import UsageSummary, summarize
 from videoapi.report.tally import Tally
 from videoapi.streaming import RecordStream
 from videoapi.streaming.windows import since_of
@@ -201,7 +201,7 @@ async def add_stream(tally: Tally, selection: Selection, stream: RecordStream[Ca
             yield read
 
 
-def _summarize(reading: Reading, options: ReportOptions, source: str) -> Summary:
+def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSummary:
     return summarize(
         reading.tally,
         period=reading.selection.period,
@@ -277,7 +277,7 @@ def _to_stdout(text: bytes) -> None:
         sys.stdout.buffer.flush()
 
 
-def _tell(summary: Summary, options: ReportOptions, seconds: float) -> None:
+def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None:
     total = summary.total
     print_status(
         f"{total.records:,} records, {total.sessions or 0:,} sessions, {total.participant_minutes:,.0f} participant "

@@ -78,7 +78,7 @@ class Period:
             last: The same, or None for the period that `first` is.
 
         Raises:
-            ValidationError: If one is no period, or the last day is before the first.
+            ValidationError: If one is not a period, or the last day is before the first.
         """
         period = cls(_span(first)[0], _span(last or first)[1])
         if period.last < period.first:
@@ -104,7 +104,7 @@ def parse_zone(name: str) -> tzinfo:
     """Return a time zone by its IANA name.
 
     Raises:
-        ValidationError: If there is none of that name on this machine.
+        ValidationError: If this machine knows none of that name.
     """
     if name.upper() == "UTC":
         return UTC
@@ -112,7 +112,7 @@ def parse_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError):
         raise ValidationError(
-            f"there is no time zone {name[:50]!r}: give a name such as Europe/Berlin", field="timezone"
+            f"unknown time zone {name[:50]!r}: give a name such as Europe/Berlin", field="timezone"
         ) from None
 
 
@@ -128,7 +128,7 @@ def _span(text: str) -> tuple[date, date]:
         return first, first if day else _month_end(first)
     except ValueError:
         raise ValidationError(
-            f"{text!r} is no period: give a month such as 2026-01, a year, or two days such as 2026-01-01 2026-01-31",
+            f"{text!r} is not a period: give a month such as 2026-01, a year, or days such as 2026-01-01 2026-01-31",
             field="start",
         ) from None
 

@@ -10,7 +10,7 @@ import html
 from collections.abc import Sequence
 from typing import Any, Final
 
-from videoapi.report.summary import WEEKDAYS, Group, Summary
+from videoapi.report.summary import WEEKDAYS, Group, UsageSummary
 from videoapi.report.usage import GRADES
 
 Chart = dict[str, Any]
@@ -26,7 +26,7 @@ _NO_LEGEND: Final[Chart] = {**_MARGIN, "t": 8}
 _GRADE_COLORS: Final = ("@good", "@bad", "@other")
 
 
-def days_chart(summary: Summary) -> Chart:
+def days_chart(summary: UsageSummary) -> Chart:
     """Return sessions, and below them the minutes of participants and rooms, per day."""
     days = [f"{day}" for day, _ in summary.days]
     figures = [one for _, one in summary.days]
@@ -56,7 +56,7 @@ def days_chart(summary: Summary) -> Chart:
     }
 
 
-def hours_chart(summary: Summary) -> Chart:
+def hours_chart(summary: UsageSummary) -> Chart:
     """Return a heat map of the hours of the week."""
     return {
         "data": [
@@ -124,7 +124,7 @@ def group_chart(group: Group, *, sessions: bool) -> Chart:
     }
 
 
-def quality_chart(summary: Summary) -> Chart:
+def quality_chart(summary: UsageSummary) -> Chart:
     """Return the shares of good and bad connections, for each kind of media that was measured."""
     shown = [one for one in summary.quality if one.measured]
     labels = [quality_name(one.direction, one.media) for one in shown]

@@ -7,8 +7,8 @@ from datetime import date
 from html import escape
 from typing import Final
 
-from videoapi.report.summary import Summary
-from videoapi.report.tables import Cell, TableView
+from videoapi.report.summary import UsageSummary
+from videoapi.report.tables import TableCell, TableView
 
 _TALL: Final = 12
 """The number of rows over which a table scrolls."""
@@ -16,7 +16,7 @@ _WHOLE: Final = 30
 """The number of rows below which a table is not divided between two sheets of paper."""
 
 
-def cards(summary: Summary) -> str:
+def cards(summary: UsageSummary) -> str:
     """Return the totals."""
     total, counted = summary.total, summary.total.counted_minutes
     records = f"{total.records:,}"
@@ -66,11 +66,11 @@ def table_html(table: TableView) -> str:
     )
 
 
-def _row_html(row: Sequence[Cell]) -> str:
+def _row_html(row: Sequence[TableCell]) -> str:
     return f'<tr><th scope="row">{escape(str(row[0]))}</th>{"".join(map(_cell_html, row[1:]))}</tr>'
 
 
-def _cell_html(cell: Cell) -> str:
+def _cell_html(cell: TableCell) -> str:
     if isinstance(cell, str):
         return f'<td class="text">{escape(cell)}</td>'
     return f'<td{" class=none" if cell is None else ""} data-value="{_exact(cell)}">{_amount(cell)}</td>'

@@ -17,12 +17,12 @@ from videoapi.report.calendar import Period
 from videoapi.report.charts import printable
 from videoapi.report.markup import cards, long_day, table_html
 from videoapi.report.sections import PageSection, ordered, sections_of
-from videoapi.report.summary import Summary
+from videoapi.report.summary import UsageSummary
 
 _NO_SCRIPT: Final = '<p class="warning">The charts need JavaScript. The tables have the same figures.</p>'
 
 
-def render(summary: Summary, *, made: datetime, lead: str | None = None) -> str:
+def render(summary: UsageSummary, *, made: datetime, lead: str | None = None) -> str:
     """Return the page as HTML.
 
     Args:
@@ -71,7 +71,7 @@ def render(summary: Summary, *, made: datetime, lead: str | None = None) -> str:
     )
 
 
-def _section_html(section: PageSection, summary: Summary) -> str:
+def _section_html(section: PageSection, summary: UsageSummary) -> str:
     parts = [f'<section id="{section.name}" aria-labelledby="{section.name}-title">']
     parts.append(f'<h2 id="{section.name}-title">{escape(section.title)}</h2>')
     if section.name == "totals":
@@ -97,14 +97,15 @@ def _minutes_html() -> str:
         "<code>sigserver.duration</code> of each call record, divided by 60 and added up over all records. Three users "
         "in a session of 10 minutes have 30.</dd><dt>Room minutes</dt><dd>How long rooms were in use: for each "
         "session, once, the latest <code>room.disconnect_dt</code> minus the earliest <code>room.connect_dt</code> of "
-        "its records. The same session has 10.</dd><dt>Service-counted minutes</dt><dd>The service’s own count for each "
-        "user: <code>usage.connect_minutes</code>. Only newer records have it. How it is rounded is not documented.</dd>"
+        "its records. The same session has 10.</dd><dt>Service-counted minutes</dt><dd>The service’s own count for "
+        "each user: <code>usage.connect_minutes</code>. Only newer records have it. How it is rounded is not "
+        "documented.</dd>"
         "<dt>What you are billed</dt><dd>No field is known to be it. Compare a month with your invoice first.</dd></dl>"
         "<p>The guide “Which field for what” (docs/explanation/which-field.md of videoapi) says more.</p></section>\n"
     )
 
 
-def _origin(summary: Summary, made: datetime) -> str:
+def _origin(summary: UsageSummary, made: datetime) -> str:
     scope = f" Only {escape(printable(summary.scope))}." if summary.scope else ""
     zone = escape(summary.timezone)
     return (
@@ -125,7 +126,7 @@ def _spoken(period: Period | None) -> str:
     return text if len(text) == len("2026") else long_day(first)
 
 
-def _file_name(summary: Summary) -> str:
+def _file_name(summary: UsageSummary) -> str:
     return f"usage-{summary.period}".replace(" ", "-")
 
 

@@ -21,7 +21,7 @@ NUMBERS: Final = ("user_seconds", "connect_minutes", "receive_video_bitrate_good
 COLUMNS: Final = (*TEXTS, *TIMES, *NUMBERS, *QUALITY)
 """The columns of a call record that a report reads, in this order."""
 NEEDED: Final = frozenset({"conf_num", "room_id", *TIMES[:3], "user_seconds"})
-"""The columns without which there is no report."""
+"""The columns that every report needs."""
 
 
 class UsageRow(NamedTuple):

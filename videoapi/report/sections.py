@@ -10,7 +10,7 @@ import attrs
 
 from videoapi.report.charts import Chart, days_chart, group_chart, hours_chart, quality_chart, recordings_chart
 from videoapi.report.markup import long_day
-from videoapi.report.summary import WEEKDAYS, Summary
+from videoapi.report.summary import WEEKDAYS, UsageSummary
 from videoapi.report.tables import (
     TableView,
     days_table,
@@ -66,7 +66,7 @@ def ordered(sections: list[PageSection], lead: str | None) -> list[PageSection]:
     return [first, *sorted(others, key=lambda one: one.name != lead)]
 
 
-def sections_of(summary: Summary) -> Iterator[PageSection]:
+def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
     """Yield the sections in their usual order."""
     yield PageSection("totals", "Totals", tuple(_highlights(summary)))
     many = len(summary.days) > _FOLDED
@@ -76,8 +76,8 @@ def sections_of(summary: Summary) -> Iterator[PageSection]:
         "Per day",
         (
             f"{_PARTICIPANT} {_ROOM} {_COUNTED}",
-            f"A connection is on the day ({escape(summary.timezone)}) of its record (<code>trans_date</code>), a session "
-            "on that of its latest record.",
+            f"A connection is on the day ({escape(summary.timezone)}) of its record (<code>trans_date</code>), a "
+            "session on that of its latest record.",
         ),
         days_chart(summary) if summary.days else None,
         "Sessions, participant minutes and room minutes per day.",
@@ -119,9 +119,9 @@ def sections_of(summary: Summary) -> Iterator[PageSection]:
     yield PageSection("odd", "Unfinished and odd records", (verdict,), tables=(odd_table(summary),))
 
 
-def _highlights(summary: Summary) -> Iterator[str]:
+def _highlights(summary: UsageSummary) -> Iterator[str]:
     if not summary.total.records:
-        yield "There are no call records in this period."
+        yield "This period has no call records."
         return
     parts = []
     if summary.days:
@@ -143,7 +143,7 @@ def _highlights(summary: Summary) -> Iterator[str]:
         )
 
 
-def _group_notes(summary: Summary, name: str) -> Iterator[str]:
+def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:
     group = summary.groups[name]
     if name in ("room", "owner_ref"):
         yield f"{_PARTICIPANT} {_ROOM}"
@@ -157,7 +157,7 @@ def _group_notes(summary: Summary, name: str) -> Iterator[str]:
         )
 
 
-def _quality_notes(summary: Summary) -> Iterator[str]:
+def _quality_notes(summary: UsageSummary) -> Iterator[str]:
     yield (
         "What the service says about the average bit rate of each connection (<code>stats_quality</code>), as shares "
         "of the connections for which it says something. Only newer records have it."
@@ -169,7 +169,7 @@ def _quality_notes(summary: Summary) -> Iterator[str]:
         )
 
 
-def _recordings_section(summary: Summary) -> PageSection:
+def _recordings_section(summary: UsageSummary) -> PageSection:
     recordings = summary.recordings
     if recordings is None:
         note = "Not part of this report: an export of call records has no archives. Give them with --archives FILE."

@@ -62,7 +62,7 @@ def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, Non
         unread: Counts the records that cannot be read.
 
     Raises:
-        ValidationError: If the file cannot be opened, is no export of call records, lacks a column, or breaks off.
+        ValidationError: If the file cannot be opened, is not an export of call records, lacks a column, or breaks off.
         ConfigurationError: If the extra `data` is not installed, and the file is a Parquet file.
     """
     form = ".parquet" if path.is_dir() else _format(path)
@@ -236,7 +236,7 @@ def _archives_of_csv(path: Path, unread: Unread) -> Iterator[Archive]:
     rows = _csv_rows(path)
     header = next(rows, ([], 0))[0]
     if not {"_id", "trans_date", "recording", "transcoded"} <= set(header):
-        raise ValidationError(f"{path} is no export of archives", field="archives")
+        raise ValidationError(f"{path} is not an export of archives", field="archives")
     for cells, _ in rows:
         if len(cells) != len(header):
             unread.records += 1

@@ -12,7 +12,7 @@ from videoapi.report.calendar import Period
 from videoapi.report.recordings import KINDS, Recordings
 from videoapi.report.rows import QUALITY
 from videoapi.report.tally import Leaders, Tally
-from videoapi.report.usage import GRADES, Sums, Usage, grades
+from videoapi.report.usage import GRADES, Sums, UsageSums, grades
 
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ODD: Final = {
@@ -72,7 +72,7 @@ class Figures:
 
 
 @attrs.frozen
-class Entry:
+class GroupEntry:
     """One row of a group: a room, an owner, a user or a role.
 
     Args:
@@ -96,7 +96,7 @@ class Group:
         rest: What these add up to.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[GroupEntry, ...]
     others: int
     rest: Figures
 
@@ -122,7 +122,7 @@ class Quality:
 
 
 @attrs.frozen(kw_only=True)
-class Summary:
+class UsageSummary:
     """The figures of a report.
 
     Args:
@@ -141,7 +141,7 @@ class Summary:
         groups: The groups, by name.
         quality: The qualities, by direction and kind of media.
         good_percent: The mean share of the time with a good bit rate of the video received; None without any.
-        recordings: What the archives add up to, or None if there are none to read.
+        recordings: What the archives add up to, or None if they were not read.
         odd: How many records, sessions or archives are odd, by what is.
     """
 
@@ -238,7 +238,7 @@ def summarize(
     unreadable: int = 0,
     odd_fields: int = 0,
     outside: int = 0,
-) -> Summary:
+) -> UsageSummary:
     """Return the figures of all rows of a tally, whose sessions are closed by this.
 
     Args:
@@ -249,7 +249,7 @@ def summarize(
         scope: The room or the session to which they are limited.
         groups: The groups to list, of `GROUPS`.
         top: How many entries of a group to list; the others are summed up.
-        recordings: What the archives add up to, or None if there are none to read.
+        recordings: What the archives add up to, or None if they were not read.
         unreadable: The number of records that cannot be read.
         odd_fields: The number of records with a field of an unexpected type.
         outside: The number of records of the source that lie outside the period.
@@ -262,7 +262,7 @@ def summarize(
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
     odd = {**usage.odd, "repeated": tally.repeated(), "unreadable": unreadable}
     odd |= {"odd_fields": odd_fields, "outside": outside}
-    return Summary(
+    return UsageSummary(
         period=period,
         timezone=timezone,
         source=source,
@@ -287,13 +287,13 @@ def _group(leaders: Leaders, name: str) -> Group:
     # A session has several users, so its minutes cannot be added up over them.
     sessions = name in ("room", "owner_ref")
     return Group(
-        entries=tuple(Entry(key, sums.name, Figures.of(sums, sessions=sessions)) for key, sums in leaders.top),
+        entries=tuple(GroupEntry(key, sums.name, Figures.of(sums, sessions=sessions)) for key, sums in leaders.top),
         others=leaders.others,
         rest=Figures.of(leaders.rest, sessions=sessions),
     )
 
 
-def _quality(usage: Usage) -> tuple[Quality, ...]:
+def _quality(usage: UsageSums) -> tuple[Quality, ...]:
     found = []
     for column, counts in zip(QUALITY, grades(usage.quality), strict=False):
         direction, media, *_ = column.split("_")

@@ -8,9 +8,9 @@ from typing import Final
 import attrs
 
 from videoapi.report.charts import printable, quality_name
-from videoapi.report.summary import ODD, WEEKDAYS, Figures, Group, Summary
+from videoapi.report.summary import ODD, WEEKDAYS, Figures, Group, UsageSummary
 
-Cell = str | int | float | None
+TableCell = str | int | float | None
 
 _GROUP_TITLES: Final = {"room": "Room", "owner_ref": "owner_ref", "user": "user_ref", "role": "Role"}
 _FIGURES: Final = ("Connections", "Sessions", "Participant minutes", "Room minutes", "Service-counted minutes")
@@ -33,12 +33,12 @@ class TableView:
     name: str
     caption: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    foot: tuple[tuple[Cell, ...], ...] = ()
+    rows: tuple[tuple[TableCell, ...], ...]
+    foot: tuple[tuple[TableCell, ...], ...] = ()
     long: bool = False
 
 
-def days_table(summary: Summary, *, long: bool) -> TableView:
+def days_table(summary: UsageSummary, *, long: bool) -> TableView:
     """Return the figures of each day."""
     rows = [(f"{day}", *figure_cells(figures)) for day, figures in summary.days]
     foot = [("Without a date", *figure_cells(summary.undated))] if summary.undated.records else []
@@ -46,32 +46,32 @@ def days_table(summary: Summary, *, long: bool) -> TableView:
     return TableView("days", "Figures per day", ("Day", *_FIGURES), tuple(rows), tuple(foot), long)
 
 
-def months_table(summary: Summary) -> TableView:
+def months_table(summary: UsageSummary) -> TableView:
     """Return the figures of each month."""
     rows = [(month, *figure_cells(figures)) for month, figures in summary.months()]
     return TableView("months", "Figures per month", ("Month", *_FIGURES), tuple(rows), (_total(summary),))
 
 
-def hours_table(summary: Summary) -> TableView:
+def hours_table(summary: UsageSummary) -> TableView:
     """Return the connections begun in each hour of the week, with a row for each hour."""
-    rows: list[tuple[Cell, ...]] = [
+    rows: list[tuple[TableCell, ...]] = [
         (f"{hour:02d}:00", *(row[hour] for row in summary.hours), sum(row[hour] for row in summary.hours))
         for hour in range(24)
     ]
-    total: tuple[Cell, ...] = ("Total", *map(sum, summary.hours), sum(map(sum, summary.hours)))
+    total: tuple[TableCell, ...] = ("Total", *map(sum, summary.hours), sum(map(sum, summary.hours)))
     columns = ("Hour", *(name[:3] for name in WEEKDAYS), "All days")
     return TableView(
         "hours", f"Connections begun, by hour and weekday ({summary.timezone})", columns, tuple(rows), (total,)
     )
 
 
-def group_table(summary: Summary, name: str, group: Group) -> TableView:
+def group_table(summary: UsageSummary, name: str, group: Group) -> TableView:
     """Return the largest entries of a group, all others as one, and the total."""
     sessions = name in ("room", "owner_ref")
     named = name == "room"
     total = summary.total.participant_minutes
 
-    def row(head: str, label: str, figures: Figures) -> tuple[Cell, ...]:
+    def row(head: str, label: str, figures: Figures) -> tuple[TableCell, ...]:
         share = 100 * figures.participant_minutes / total if total else None
         cells = figure_cells(figures) if sessions else _without_sessions(figures)
         return (head, *((label,) if named else ()), *cells, share)
@@ -86,16 +86,16 @@ def group_table(summary: Summary, name: str, group: Group) -> TableView:
     return TableView(name, f"Figures by {head}", columns, tuple(rows), tuple(foot))
 
 
-def quality_table(summary: Summary) -> TableView:
+def quality_table(summary: UsageSummary) -> TableView:
     """Return the number of records by grade, for each kind of media."""
-    rows: tuple[tuple[Cell, ...], ...] = tuple(
+    rows: tuple[tuple[TableCell, ...], ...] = tuple(
         (quality_name(one.direction, one.media), *one.counts) for one in summary.quality
     )
     columns = ("Media", "Good", "Bad", "Another word", "Not measured")
     return TableView("quality", "Records by the service's word for the average bit rate", columns, rows)
 
 
-def files_table(summary: Summary) -> TableView:
+def files_table(summary: UsageSummary) -> TableView:
     """Return the recorded files by kind."""
     recordings = summary.recordings
     names = (
@@ -110,12 +110,12 @@ def files_table(summary: Summary) -> TableView:
 
 def recordings_table(days: Sequence[tuple[str, int]], undated: int, *, long: bool) -> TableView:
     """Return the archives of each day."""
-    foot: list[tuple[Cell, ...]] = [("Without a date", undated)] if undated else []
+    foot: list[tuple[TableCell, ...]] = [("Without a date", undated)] if undated else []
     foot.append(("Total", undated + sum(count for _, count in days)))
     return TableView("recordings", "Archives per day", ("Day", "Archives"), tuple(days), tuple(foot), long)
 
 
-def odd_table(summary: Summary) -> TableView:
+def odd_table(summary: UsageSummary) -> TableView:
     """Return what is odd, with the largest numbers first."""
     rows = [(what, summary.odd[name], treatment) for name, (what, treatment) in ODD.items()]
     rows.sort(key=lambda row: -row[1])
@@ -124,7 +124,7 @@ def odd_table(summary: Summary) -> TableView:
     )
 
 
-def figure_cells(figures: Figures) -> tuple[Cell, ...]:
+def figure_cells(figures: Figures) -> tuple[TableCell, ...]:
     """Return figures in the order of the columns."""
     return (
         figures.records,
@@ -135,15 +135,15 @@ def figure_cells(figures: Figures) -> tuple[Cell, ...]:
     )
 
 
-def _without_sessions(figures: Figures) -> tuple[Cell, ...]:
+def _without_sessions(figures: Figures) -> tuple[TableCell, ...]:
     return figures.records, figures.participant_minutes, figures.counted_minutes
 
 
-def _total(summary: Summary) -> tuple[Cell, ...]:
+def _total(summary: UsageSummary) -> tuple[TableCell, ...]:
     dated = [figures for _, figures in summary.months()]
     return ("Total", *figure_cells(summary.total)) if not summary.undated.records else ("Total", *_sum(dated))
 
 
-def _sum(figures: Sequence[Figures]) -> tuple[Cell, ...]:
+def _sum(figures: Sequence[Figures]) -> tuple[TableCell, ...]:
     cells = [figure_cells(one) for one in figures]
     return tuple(sum(value or 0 for value in column) for column in zip(*cells, strict=True))

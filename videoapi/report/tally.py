@@ -12,7 +12,7 @@ import attrs
 
 from videoapi.report.calendar import Calendar
 from videoapi.report.rows import UsageRow
-from videoapi.report.usage import GROUPS, Session, Sums, Usage
+from videoapi.report.usage import GROUPS, SessionSpan, Sums, UsageSums
 
 KEPT: Final = 20_000
 """How many sessions, and how many rooms, owners, users or roles, are in memory at most."""
@@ -69,9 +69,9 @@ class Tally:
     """
 
     def __init__(self, calendar: Calendar, *, kept: int = KEPT) -> None:
-        self.usage = Usage(calendar)
+        self.usage = UsageSums(calendar)
         self._kept = kept
-        self._marked: Usage | None = None
+        self._marked: UsageSums | None = None
         # A database without a name is a file that is deleted already; up to its cache, it stays in memory.
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.executescript(_TABLES)
@@ -107,7 +107,7 @@ class Tally:
     def rewind(self) -> None:
         """Forget what was added since the last `mark`; without one, everything."""
         if self._marked is None:
-            self.usage = Usage(self.usage.calendar)
+            self.usage = UsageSums(self.usage.calendar)
             for table in ("sessions", "sums", "seen"):
                 self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - a constant
             return
@@ -119,7 +119,7 @@ class Tally:
         self._spill(0)
         sessions = self._database.execute("SELECT start, end, at, room, owner, name FROM sessions")
         while part := sessions.fetchmany(_AT_ONCE):
-            self.usage.close(Session(*row) for row in part)
+            self.usage.close(SessionSpan(*row) for row in part)
             self._spill(self._kept)
         self._spill(0)
 

@@ -59,7 +59,7 @@ class Sums:
             self.name = other.name
 
 
-class Session(NamedTuple):
+class SessionSpan(NamedTuple):
     """A session, as far as its records show it. Times are milliseconds since 1970.
 
     Args:
@@ -78,9 +78,9 @@ class Session(NamedTuple):
     owner_ref: str
     room_name: str
 
-    def joined(self, other: Session) -> Session:
+    def joined(self, other: SessionSpan) -> SessionSpan:
         """Return the session of which both are parts."""
-        return Session(
+        return SessionSpan(
             _least(self.start, other.start),
             _most(self.end, other.end),
             _most(self.at, other.at),
@@ -91,7 +91,7 @@ class Session(NamedTuple):
 
 
 @attrs.define
-class Usage:
+class UsageSums:
     """What rows add up to.
 
     Two usages of different rows, merged, are the usage of all rows. What grows with the rows is in `sessions` and
@@ -118,7 +118,7 @@ class Usage:
     good_percent: int = 0
     good_rows: int = 0
     odd: Counter[str] = attrs.field(factory=Counter)
-    sessions: dict[str, Session] = attrs.field(factory=dict)
+    sessions: dict[str, SessionSpan] = attrs.field(factory=dict)
     groups: dict[str, dict[str, Sums]] = attrs.field(factory=lambda: {name: {} for name in GROUPS})
 
     def add(self, rows: Iterable[UsageRow]) -> None:
@@ -185,11 +185,11 @@ class Usage:
             if not conf_num:
                 odd["without_session"] += 1
                 continue
-            session = Session(start, end, at, room_id or "", owner_ref or "", room_name or "")
+            session = SessionSpan(start, end, at, room_id or "", owner_ref or "", room_name or "")
             known = sessions.get(conf_num)
             sessions[conf_num] = session if known is None else known.joined(session)
 
-    def close(self, sessions: Iterable[Session]) -> None:
+    def close(self, sessions: Iterable[SessionSpan]) -> None:
         """Add sessions of which all rows were added."""
         rooms, owners = self.groups["room"], self.groups["owner_ref"]
         for session in sessions:
@@ -209,7 +209,7 @@ class Usage:
                 sums.sessions += 1
                 sums.room_ms += length
 
-    def merge(self, other: Usage) -> None:
+    def merge(self, other: UsageSums) -> None:
         """Add the usage of other rows."""
         self.total.add(other.total)
         _add_all(self.days, other.days)
@@ -224,9 +224,9 @@ class Usage:
         for name, group in other.groups.items():
             _add_all(self.groups[name], group)
 
-    def copy(self) -> Usage:
+    def copy(self) -> UsageSums:
         """Return a usage with the same rows."""
-        copied = Usage(self.calendar)
+        copied = UsageSums(self.calendar)
         copied.merge(self)
         return copied
 
