@@ -6,9 +6,9 @@ DEPENDENCY_GROUPS ?= test lint data telemetry integrations
 PARALLEL = -m pytest -n $(WORKERS) --dist worksteal -q
 PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
 FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
-  $(addprefix --ignore tests/,faults docs browser examples_web integrations notebooks openapi dask_records)
+  $(addprefix --ignore tests/,faults docs browser report examples_web integrations notebooks openapi dask_records)
 
-.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo bench bench-create clean
+.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo pictures bench bench-create clean
 
 # The complete suite on one interpreter, without the scale tests.
 test: $(VENV)/ready
@@ -60,6 +60,10 @@ openapi: $(VENV)/ready
 demo: .demo/ready
 	.demo/bin/python -m videoapi.cli demo $(ARGS)
 
+# The pictures of the README, taken with the system's Chromium.
+pictures: $(VENV)/ready
+	PYTHONPATH=$(CURDIR) $(VENV)/bin/python tests/support/report_picture.py
+
 # The client, compared with a handwritten loop and other vendors' clients. Writes benchmarks/speed/results.
 bench: .bench/ready
 	.bench/bin/python -m benchmarks.speed $(ARGS)
@@ -82,7 +86,7 @@ $(VENV)/ready: pyproject.toml
 
 .demo/ready: pyproject.toml
 	$(PYTHON) -m venv .demo
-	.demo/bin/python -m pip install -q -e '.[cli,testing]'
+	.demo/bin/python -m pip install -q -e '.[cli,report,testing]'
 	touch $@
 
 # Other vendors' clients are installed one by one: packages that fail to install are reported and skipped. There are

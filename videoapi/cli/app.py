@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "demo": ("videoapi.cli.demo:demo", "Run the main workflow against a sandbox that injects faults."),
     "dialin": ("videoapi.cli.dialin:dialin", "Show the account's dial-in numbers."),
     "doctor": ("videoapi.cli.doctor:doctor", "Check the set-up: variables, network, TLS, clock and credentials."),
+    "report": ("videoapi.cli.usage_report:report", "Write a report on usage as one HTML page."),
     "login": ("videoapi.cli.login:login", "Store the credentials of a project in a profile."),
     "request": ("videoapi.cli.request:request", "Send a request to a route that only a white-label has."),
     "rooms": ("videoapi.cli.rooms:rooms", "Create, list, show, change and delete rooms."),

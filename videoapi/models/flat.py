@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -53,6 +53,42 @@ def flat_row(record: object) -> dict[str, Cell]:
         # The older records have no room details, and the name of the room next to the user's.
         row["room_name"] = read_text(_get(_get(record, "user"), "confName"))
     return row
+
+
+def flat_reader(names: Sequence[str]) -> Callable[[object], list[Cell]]:
+    """Return a function that reads some columns of a record: the values of `flat_row` in a fraction of its time.
+
+    Args:
+        names: The columns, in the order of the values.
+
+    Returns:
+        The function. It takes a CallRecord, or what the decoder has built.
+    """
+    columns = {column.name: column for column in _COLUMNS}
+    wanted = [columns[name] for name in names]
+    empty: list[Cell] = [None] * len(wanted)
+    by_part = tuple(
+        (part, tuple((place, one.field, one.read) for place, one in enumerate(wanted) if one.part == part))
+        for part in dict.fromkeys(one.part for one in wanted)
+    )
+    name_at = wanted.index(columns["room_name"]) if "room_name" in names else None
+
+    def read_columns(record: object) -> list[Cell]:
+        record = getattr(record, "_decoded", record)
+        row = empty.copy()
+        for path, fields in by_part:
+            part: Any = record
+            for name in path:
+                part = _get(part, name)
+            if part is not None:
+                for place, field, read in fields:
+                    if (value := _get(part, field)) is not None:
+                        row[place] = read(value)
+        if name_at is not None and row[name_at] is None:
+            row[name_at] = read_text(_get(_get(record, "user"), "confName"))
+        return row
+
+    return read_columns
 
 
 def _get(part: Any, name: str) -> Any:

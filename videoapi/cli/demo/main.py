@@ -20,11 +20,13 @@ from videoapi.cli.demo.faults import REFUSED, met, script, unanswered
 from videoapi.cli.demo.report import draw
 from videoapi.cli.demo.steps import DemoRun
 from videoapi.cli.demo.webhooks import DemoWebhooks
-from videoapi.cli.terminal import print_status
+from videoapi.cli.terminal import print_result, print_status
 from videoapi.client import VideoClient
 from videoapi.errors import VideoAPIError
 from videoapi.events import AttemptEvent, Event
 from videoapi.protocol.backoff import RetryPolicy
+from videoapi.report.calendar import Calendar
+from videoapi.report.tally import Tally
 from videoapi.sandbox import Sandbox
 from videoapi.webhooks import Webhooks
 
@@ -51,7 +53,7 @@ async def run_demo(sizes: Sizes, *, keep: Path | None, quiet: bool) -> int:
 async def _run(
     sizes: Sizes, hooks: Webhooks, webhook_url: str, auth: tuple[str, str], *, keep: Path | None, quiet: bool
 ) -> int:
-    began = time.monotonic()
+    began, page = time.monotonic(), None
     now = datetime.now(UTC)
     today = now.date()
     # Stop the clock at midnight, so that a demo that runs past it stays within the period.
@@ -68,11 +70,11 @@ async def _run(
     )
     print_status(f"Seed {sizes.seed}. The sandbox injects faults; the client survives all of them.", quiet=quiet)
     attempts: Counter[str] = Counter()
-    with _folder(keep) as folder:
+    with _folder(keep) as folder, Tally(Calendar()) as tally:
         async with _beside(sandbox), _client(sandbox, attempts) as client:
             print_status(f"Watch it at {sandbox.console_url} while it runs.", quiet=quiet)
             faults = script(sandbox, sizes.rooms)
-            job = DemoRun(client, sandbox, folder, quiet=quiet)
+            job = DemoRun(client, sandbox, folder, tally, quiet=quiet)
             received = DemoWebhooks(hooks, sandbox)
             first, last = f"{today - timedelta(days=DAYS - 1)}", f"{today}"
             try:
@@ -82,6 +84,7 @@ async def _run(
                 await job.stream_records(first, last)
                 files = await job.count_archives(first, last, conferences)
                 await job.download(files)
+                page = await job.write_report(first, last, keep)
                 await received.compare(job.found, conferences)
             except VideoAPIError as error:
                 print_status(f"{type(error).__name__}: {error}")
@@ -93,6 +96,10 @@ async def _run(
             # The sandbox counts an outage as one fault, but it refuses many attempts.
             job.found.survived[REFUSED] = attempts["refused"]
     draw(job.found, seconds=time.monotonic() - began)
+    if page is None:
+        print_status("No report was written. It needs the extra `report`: pip install 'videoapi[report]'", quiet=quiet)
+    else:
+        print_result(f"The month as a page for your browser: {page}")
     return exit_codes.DONE if job.found.agree else exit_codes.FAILED
 
 

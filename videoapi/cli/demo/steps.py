@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,6 +23,12 @@ from videoapi.models.rooms import RoomSpec
 from videoapi.models.settings import RoomSettings
 from videoapi.models.times import utc_day
 from videoapi.models.tokens import Token, TokenSpec
+from videoapi.report.calendar import Period
+from videoapi.report.page import render
+from videoapi.report.recordings import Recordings
+from videoapi.report.rows import UsageRow, row_of
+from videoapi.report.summary import summarize
+from videoapi.report.tally import Tally
 from videoapi.sandbox import Sandbox
 from videoapi.sandbox.files import content
 from videoapi.sandbox.record_templates import file_names
@@ -27,17 +37,20 @@ from videoapi.sandbox.records import RecordQuery
 TOKENS_A_ROOM: Final = 2
 LIVE: Final = 4
 PAST: Final = 8
+_ROWS: Final = 1_000
 
 
 class DemoRun:
     """The demo's workflow, whose steps share a client, a sandbox and the results."""
 
-    def __init__(self, client: VideoClient, sandbox: Sandbox, folder: Path, *, quiet: bool) -> None:
+    def __init__(self, client: VideoClient, sandbox: Sandbox, folder: Path, tally: Tally, *, quiet: bool) -> None:
         self._client = client
         self._sandbox = sandbox
         self._folder = folder
         self._quiet = quiet
         self.found = DemoResults()
+        self._tally = tally
+        self._recordings = Recordings()
 
     async def make_rooms(self, count: int) -> list[str]:
         """Create the rooms; return their IDs."""
@@ -102,14 +115,20 @@ class DemoRun:
         per_day = history.per_day()
         with self._step("records", sum(per_day.values())) as done:
             read = 0
+            rows: list[UsageRow] = []
             async with self._client.cdr.by_period(first, last) as stream:
                 async for record in stream:
                     read += 1
                     done(read)
+                    rows.append(row_of(record))
+                    if len(rows) >= _ROWS:
+                        self._tally.add(rows)
+                        rows = []
                     if (day := utc_day(record.trans_date)) is not None:
                         found.calls[day] += 1
                         found.minutes[day] += (record.sigserver.duration or 0) / 60
             rejected = stream.rejected_count
+            self._tally.add(rows)
         found.check("call records streamed", read, sum(per_day.values()))
         same = sum(found.calls[day] == count for day, count in per_day.items())
         found.check("days with the right number", same, len(per_day))
@@ -120,7 +139,8 @@ class DemoRun:
         history, files = self._sandbox.history, list[ArchiveFile]()
         read = expected = 0
         async with self._client.archives.by_period(first, last) as stream:
-            async for _ in stream:
+            async for archive in stream:
+                self._recordings.add([archive])
                 read += 1
         total = history.recordings(RecordQuery(), "ascending").size
         self.found.check("archives streamed", read, total)
@@ -131,6 +151,35 @@ class DemoRun:
             expected += len(file_names(item)) if item is not None else 0
         self.found.check("files in our archives", len(files), expected)
         return files
+
+    async def write_report(self, first: str, last: str, folder: Path | None) -> Path | None:
+        """Write the month's usage as a page, and compare its figures; return its path, or None without plotly.
+
+        Args:
+            first: The first day.
+            last: The last day.
+            folder: Where to write it; by default a new folder below that of temporary files.
+        """
+        if find_spec("plotly") is None:
+            return None
+        with self._step("report", 1) as done:
+            path = await asyncio.to_thread(self._write_page, Period.parse(first, last), folder)
+            done(1)
+        total = self._tally.usage.total
+        query = RecordQuery(date.fromisoformat(first), date.fromisoformat(last) + timedelta(days=1))
+        sessions = {row.conf_num for row in self._sandbox.history.calls(query, "ascending")}
+        self.found.check("sessions in the report", total.sessions, len(sessions))
+        minutes = round(sum(self.found.minutes.values()))
+        self.found.check("participant minutes in the report", round(total.user_ms / 60_000), minutes)
+        return path
+
+    def _write_page(self, period: Period, folder: Path | None) -> Path:
+        source = "the sandbox of the demo"
+        summary = summarize(self._tally, period=period, timezone="UTC", source=source, recordings=self._recordings)
+        page = render(summary, made=datetime.now(UTC))
+        path = (folder or Path(tempfile.mkdtemp(prefix="videoapi-report-"))) / f"usage-{period.last}.html"
+        path.write_text(page, encoding="utf-8", errors="replace")
+        return path
 
     async def download(self, files: Sequence[ArchiveFile]) -> None:
         """Download the files, and compare recordings byte for byte with those of the sandbox."""

@@ -1,0 +1,162 @@
+"""`videoapi report`: its files, its arguments, and what it says of exports that it cannot read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from report.conftest import CALLS, Cli, figures, run_command, write_history
+
+from videoapi.sandbox import Sandbox
+
+
+def test_page_has_the_name_of_its_period_and_is_not_overwritten(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    first = cli("report", "2026-01")
+    assert first.exit_code == 0, first.output
+    assert first.stdout == "usage-2026-01.html\n"
+    assert f"{CALLS:,} records" in first.stderr
+    page = folder / "usage-2026-01.html"
+    assert page.stat().st_mode & 0o077 == 0
+    page.write_text("mine")
+    again = cli("report", "2026-01")
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    assert page.read_text() == "mine"
+    assert cli("report", "2026-01", "--overwrite", "--quiet").exit_code == 0
+    assert page.read_text().startswith("<!doctype html>")
+    assert [path.name for path in folder.iterdir()] == ["usage-2026-01.html"]
+
+
+def test_page_says_nothing_of_the_account_and_its_secrets(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    cli("report", "2026-01", "page.html", "--quiet")
+    page = (folder / "page.html").read_text()
+    users = {token.value for token in sandbox.ledger.tokens}
+    for secret in (sandbox.app_id, sandbox.app_key, sandbox.recording_auth[1], sandbox.base_url, *users):
+        assert secret not in page
+    write_history(folder / "old.jsonl", 20, schema="old")
+    tokens = [json.loads(line)["user"]["token"] for line in (folder / "old.jsonl").read_text().splitlines()]
+    cli("report", "old.jsonl", "old.html", "--group-by", "user", "--quiet")
+    page = (folder / "old.html").read_text()
+    assert "u-" in page
+    assert not any(token in page for token in tokens)
+
+
+def test_json_alone_writes_no_page_and_needs_no_plotly(
+    january: Path, cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    assert figures(cli("report", january, "--json"))["totals"]["records"] == CALLS
+    assert list(folder.iterdir()) == []
+    refused = cli("report", january)
+    assert refused.exit_code == 5
+    assert "pip install 'videoapi[report]'" in refused.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_json_with_a_page_gives_both(january: Path, cli: Cli, folder: Path) -> None:
+    assert figures(cli("report", january, "page.html", "--json"))["period"]["first"] == "2026-01-01"
+    assert (folder / "page.html").is_file()
+    shown = cli("report", january, "-o", "-", "--quiet")
+    assert shown.stdout.startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["2026-13"], "period"),
+        (["2026-02", "2026-01"], "before it begins"),
+        (["2026-01", "--timezone", "Mars/Olympus"], "time zone"),
+        (["2026-01", "2026-02", "2026-03"], "one period"),
+        (["a.jsonl", "b.jsonl"], "one EXPORT"),
+        (["a.jsonl", "--from", "b.jsonl"], "each once"),
+        (["2026-01", "--archives", "a.jsonl"], "--archives is for an export"),
+        (["2026-01", "missing/page.html"], "no such folder"),
+        (["2026-01", "--json", "-o", "-"], "one of them"),
+        ([], "give FROM and TO, --room or --conference"),
+        (["nothing.jsonl"], "No such file"),
+        (["calls.xlsx"], "give an export that ends in"),
+        (["calls.jsonl.part"], "not complete"),
+        (["few.csv"], "these columns are missing: room_disconnected_at"),
+        (["cut.jsonl.gz"], "breaks off"),
+        (["plain.jsonl.gz"], "damaged"),
+        (["text.parquet"], "cannot be read"),
+        (["empty"], "no Parquet files"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_its_reason(words: list[str], why: str, cli: Cli, folder: Path) -> None:
+    (folder / "few.csv").write_text("conf_num,room_id,trans_at,room_connected_at,user_minutes\n")
+    for name in ("calls.xlsx", "calls.jsonl.part", "plain.jsonl.gz", "text.parquet", "a.jsonl"):
+        (folder / name).write_text("{}\n")
+    (folder / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"conf_num": "1"}\n' * 1000)[:-12])
+    (folder / "empty").mkdir()
+    before = sorted(path.name for path in folder.iterdir())
+    result = cli("report", *words)
+    assert result.exit_code == 2, result.output
+    assert why in result.stderr
+    assert "Traceback" not in result.stderr
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_missing_credentials_are_named_before_anything_is_written(cli: Cli, folder: Path) -> None:
+    result = cli("report", "2026-01")
+    assert result.exit_code == 5
+    assert "VIDEOAPI_APP_ID" in result.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_records_that_cannot_be_read_are_counted(cli: Cli, folder: Path) -> None:
+    write_history(folder / "some.jsonl", 10)
+    lines = (folder / "some.jsonl").read_bytes().splitlines(keepends=True)
+    odd = lines[3].replace(b'"connect_minutes":', b'"connect_minutes":"many", "was":')
+    (folder / "some.jsonl").write_bytes(
+        b"\xef\xbb\xbf" + b"".join([*lines[:3], b"not json\n\n", odd, *lines[4:], b"[]\n"])
+    )
+    (folder / "some.jsonl.rejected.jsonl").write_text('{"index": 1}\n{"more": 7}\n')
+    result = cli("report", "some.jsonl", "--json")
+    assert result.exit_code == 6
+    found = json.loads(result.stdout)
+    assert found["totals"]["records"] == 10
+    assert found["totals"]["counted_records"] == 9
+    assert found["odd"]["unreadable"] == 2 + 8
+    assert found["odd"]["odd_fields"] == 1
+    assert "10 records could not be read" in result.stderr
+
+
+def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
+    header = "conf_num;room_id;trans_at;room_connected_at;room_disconnected_at;user_minutes;owner_ref;more"
+    times = "2026-01-05T10:00:00+00:00;2026-01-05 09:00:00;2026-01-05T10:00:00Z"
+    rows = [f"'=s1;r;{times};10.5;'-x;", f"s2;r;{times};ten;a;", "s3;r"]
+    (folder / "calls.csv").write_text("\n".join([header, *rows]), encoding="utf-8-sig")
+    found = json.loads(cli("report", "calls.csv", "--json").stdout)
+    assert found["totals"]["participant_minutes"] == 10.5
+    assert found["totals"]["room_minutes"] == 120
+    assert [entry["key"] for entry in found["groups"]["owner_ref"]["entries"]] == ["-x", "a"]
+    assert (found["odd"]["unreadable"], found["odd"]["without_minutes"]) == (1, 1)
+
+
+def test_period_without_a_record_gives_a_page(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    assert cli("report", "2020-02", "--quiet").exit_code == 0
+    assert "This period has no call records" in (folder / "usage-2020-02.html").read_text()
+    (folder / "empty.jsonl").write_text("")
+    found = figures(cli("report", "empty.jsonl", "empty.html", "--json"))
+    assert found["period"] is None
+    assert found["totals"]["records"] == 0
+
+
+@pytest.mark.slow
+def test_report_imports_neither_aiohttp_nor_pyarrow_for_an_export(january: Path, folder: Path) -> None:
+    program = (
+        "import sys\nfrom videoapi.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        "print([name for name in ('aiohttp', 'pyarrow', 'pandas', 'numpy') if name in sys.modules])\n"
+    )
+    import subprocess
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "report", str(january), "--quiet"], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines()[-1] == "[]"
+    assert run_command("report", "--help", cwd=folder).returncode == 0

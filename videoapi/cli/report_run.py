@@ -1,0 +1,290 @@
+"""The run of `videoapi report`: reads call records and archives, adds them up, and writes the page."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import attrs
+import click
+
+from videoapi.cli import exit_codes
+from videoapi.cli.client_options import ClientOptions
+from videoapi.cli.progress import display
+from videoapi.cli.queries import ReportQuery
+from videoapi.cli.terminal import print_json, print_result, print_status
+from videoapi.files import FileTaken, PartFile
+from videoapi.models.archives import Archive
+from videoapi.models.cdr import CallRecord
+from videoapi.report import sources
+from videoapi.report.calendar import Calendar, Period, parse_zone
+from videoapi.report.page import render, require_plotly
+from videoapi.report.recordings import Recordings
+from videoapi.report.rows import row_of
+from videoapi.report.selection import Selection
+from videoapi.report.summary import UsageSummary, summarize
+from videoapi.report.tally import Tally
+from videoapi.streaming import RecordStream
+from videoapi.streaming.windows import since_of
+
+STDOUT: Final = "-"
+_USUAL: Final = ("owner_ref", "room")
+
+
+@attrs.frozen(kw_only=True)
+class ReportOptions:
+    """The options of a report.
+
+    Args:
+        periods: The period, or the first and the last one; empty for all records.
+        source: The export to read, or None for the service.
+        archives: The export of archives, or None.
+        out: The page to write, `-` for stdout, or None for a name of the period.
+        overwrite: Whether an existing page may be replaced.
+        timezone: The time zone of days and hours.
+        groups: What to show first.
+        top: How many entries of a group to list.
+        room_id: Only this room's, or None.
+        conf_num: Only this session's, or None.
+        timeout: Seconds to wait for the service, or None.
+        as_json: Whether to print the figures.
+        quiet: Whether to print no progress and no summary.
+    """
+
+    periods: tuple[str, ...]
+    source: Path | None
+    archives: Path | None
+    out: str | None
+    overwrite: bool
+    timezone: str
+    groups: tuple[str, ...]
+    top: int
+    room_id: str | None
+    conf_num: str | None
+    timeout: float | None
+    as_json: bool
+    quiet: bool
+
+    @property
+    def with_page(self) -> bool:
+        """Whether to write a page."""
+        return self.out is not None or not self.as_json
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The groups to list."""
+        return tuple(name for name in dict.fromkeys((*self.groups, *_USUAL)) if name != "day")
+
+    @property
+    def scope(self) -> str:
+        """The limit of the report in words; empty for none."""
+        limits = (("room", self.room_id), ("session", self.conf_num))
+        return " and ".join(f"{name} {value}" for name, value in limits if value is not None)
+
+
+@attrs.define
+class Reading:
+    """What is read for a report, so far."""
+
+    tally: Tally
+    selection: Selection
+    recordings: Recordings | None = None
+    unread: sources.Unread = attrs.field(factory=sources.Unread)
+
+
+async def write_report(access: ClientOptions, options: ReportOptions) -> int:
+    """Write a report, and return the exit code."""
+    began = time.monotonic()
+    calendar = Calendar(parse_zone(options.timezone))
+    period = Period.parse(*options.periods) if options.periods else None
+    if options.with_page:
+        require_plotly()
+    if options.out == STDOUT and options.as_json:
+        raise click.UsageError("--json and a page on stdout: give one of them")
+    with _page_file(options, period) as page, Tally(calendar) as tally:
+        reading = Reading(tally, Selection(calendar, period, options.room_id, options.conf_num))
+        if options.source is not None:
+            await _read_export(options.source, options, reading)
+            source = f"the export {options.source.name}"
+        else:
+            source = await _read_service(access, options, reading)
+        summary = await asyncio.to_thread(_summarize, reading, options, source)
+        if page is not None or options.out == STDOUT:
+            lead = options.groups[0] if options.groups else None
+            text = render(summary, made=datetime.now(calendar.zone), lead=lead).encode(errors="replace")
+            if page is None:
+                _to_stdout(text)
+            else:
+                page.write(text)
+                _finish(page)
+    if options.as_json:
+        print_json(summary.to_dict())
+    elif page is not None:
+        print_result(str(page.path))
+    _tell(summary, options, time.monotonic() - began)
+    return exit_codes.REJECTED if summary.odd["unreadable"] else exit_codes.DONE
+
+
+async def _read_export(path: Path, options: ReportOptions, reading: Reading) -> None:
+    read = 0
+    with display("records", quiet=options.quiet) as show, closing(sources.call_rows(path, reading.unread)) as blocks:
+        for block in blocks:
+            reading.tally.add(reading.selection.of(block))
+            read += len(block)
+            show(read)
+            # So that a signal ends the command.
+            await asyncio.sleep(0)
+    if options.archives is not None:
+        reading.recordings = recordings = Recordings(reading.selection.calendar)
+        with closing(sources.archives(options.archives, reading.unread)) as archives:
+            for archive in archives:
+                if _in_scope(archive, options):
+                    recordings.add([archive], *_bounds(reading.selection.period))
+
+
+async def _read_service(access: ClientOptions, options: ReportOptions, reading: Reading) -> str:
+    period, calendar = reading.selection.period, reading.selection.calendar
+    days = period.in_utc(calendar.zone) if period is not None else None
+    first, last = (None, None) if days is None else (f"{days.first}", f"{days.last}")
+    query = ReportQuery(first, last, options.room_id, options.conf_num).checked()
+    async with access.client() as client:
+        stream = query.stream(client.cdr, timeout=options.timeout)
+        with display("records", quiet=options.quiet) as show:
+            read = 0
+            async for read in add_stream(reading.tally, reading.selection, stream):
+                show(read)
+        reading.unread.records += stream.rejected_count
+        reading.unread.fields += sum(stream.odd.values())
+        # The days in UTC that contain those of the period contain others, too.
+        reading.selection.outside = 0
+        reading.recordings = recordings = Recordings(calendar)
+        found = query.stream(client.archives, timeout=options.timeout)
+        with display("archives", quiet=options.quiet) as show:
+            async with found as archives:
+                async for archive in archives:
+                    recordings.add([archive], *_bounds(period))
+                    show(recordings.archives)
+        reading.unread.records += found.rejected_count
+    return "the service"
+
+
+async def add_stream(tally: Tally, selection: Selection, stream: RecordStream[CallRecord]) -> AsyncGenerator[int, None]:
+    """Add the records of a stream, each once; yield how many were read.
+
+    Args:
+        tally: What they are added to.
+        selection: Which of them to add.
+        stream: The records. If a window is read again with other records, what was added of it is forgotten.
+    """
+    window: str | None = None
+    restarts = read = marked = 0
+    async with stream as records:
+        async for chunk in records._chunks():
+            rows = [row_of(record) for record in chunk]
+            if (restarted := records.restarted_windows[restarts:]) and window == since_of(restarted[-1]):
+                tally.rewind()
+                read = marked
+            restarts += len(restarted)
+            if not rows:
+                continue
+            if (entered := records.cursor.since) != window:
+                tally.mark()
+                window, marked = entered, read
+            tally.add(selection.of(rows))
+            read += len(rows)
+            yield read
+
+
+def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSummary:
+    return summarize(
+        reading.tally,
+        period=reading.selection.period,
+        timezone=options.timezone,
+        source=source,
+        scope=options.scope,
+        groups=options.shown,
+        top=options.top,
+        recordings=reading.recordings,
+        unreadable=reading.unread.records,
+        odd_fields=reading.unread.fields,
+        outside=reading.selection.outside,
+    )
+
+
+def _in_scope(archive: Archive, options: ReportOptions) -> bool:
+    return options.room_id in (None, archive.room_id) and options.conf_num in (None, archive.conf_num)
+
+
+def _bounds(period: Period | None) -> tuple[int, int]:
+    return (0, 1 << 32) if period is None else (period.first.toordinal(), period.last.toordinal())
+
+
+@contextmanager
+def _page_file(options: ReportOptions, period: Period | None) -> Generator[PartFile | None, None, None]:
+    """Open the page to write, before anything is read."""
+    if not options.with_page or options.out == STDOUT:
+        yield None
+        return
+    path = Path(options.out or f"{_name(options, period)}.html")
+    if not path.parent.is_dir():
+        raise click.UsageError(f"no such folder: {path.parent}")
+    page = PartFile(path.parent, path.name, overwrite=options.overwrite)
+    try:
+        try:
+            page.open()
+        except FileTaken as taken:
+            raise _taken(taken) from None
+        page.truncate(0)
+        yield page
+    finally:
+        page.close()
+
+
+def _finish(page: PartFile) -> None:
+    try:
+        page.finish()
+    except FileTaken as taken:
+        raise _taken(taken) from None
+
+
+def _taken(taken: FileTaken) -> click.UsageError:
+    advice = {
+        "exists": "exists. To replace it, give --overwrite; or give another OUT.",
+        "busy": "is being written by another process. Wait until it ends, or give another OUT.",
+        "directory": "is a directory. Give another OUT.",
+        "link": "is a link, or not a file of yours. Move it away, or give another OUT.",
+    }
+    return click.UsageError(f"{taken.path} {advice[taken.reason]}")
+
+
+def _name(options: ReportOptions, period: Period | None) -> str:
+    parts = [f"{period}".replace(" ", "-")] if period is not None else []
+    if options.source is not None and not parts:
+        parts.append(options.source.name.split(".")[0])
+    parts += [value for value in (options.room_id, options.conf_num) if value is not None]
+    return "-".join(["usage", *(part.replace("/", "_") for part in parts)])
+
+
+def _to_stdout(text: bytes) -> None:
+    if sys.stdout is not None:
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+
+
+def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None:
+    total = summary.total
+    print_status(
+        f"{total.records:,} records, {total.sessions or 0:,} sessions, {total.participant_minutes:,.0f} participant "
+        f"minutes, in {seconds:.1f} s.",
+        quiet=options.quiet,
+    )
+    if summary.odd["unreadable"]:
+        print_status(f"{summary.odd['unreadable']:,} records could not be read; they are in no figure.")
+    if summary.odd["repeated"]:
+        print_status(f"{summary.odd['repeated']:,} records have the ID of an earlier one, and are counted again.")

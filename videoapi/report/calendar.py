@@ -1,0 +1,137 @@
+"""Days and hours of a time zone, and the periods of a report. Pure."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Final, NamedTuple, Self
+from zoneinfo import ZoneInfo
+
+import attrs
+
+from videoapi.errors import ValidationError
+
+_QUARTER: Final = 900_000
+"""Milliseconds of a quarter of an hour: no time zone changes within one."""
+_MOST: Final = 100_000
+"""How many quarters of an hour are remembered: nearly three years."""
+_PERIOD: Final = re.compile(r"(?P<year>[0-9]{4})(?:-(?P<month>[0-9]{2})(?:-(?P<day>[0-9]{2}))?)?")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Place(NamedTuple):
+    """A day as its proleptic ordinal, and an hour of the week: 0 is Monday from 0:00 to 1:00."""
+
+    day: int
+    hour: int
+
+
+class Calendar:
+    """The days and hours of a time zone.
+
+    Args:
+        zone: The time zone.
+    """
+
+    def __init__(self, zone: tzinfo = UTC) -> None:
+        self.zone = zone
+        self._known: dict[int, Place] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Calendar) and str(other.zone) == str(self.zone)
+
+    def __hash__(self) -> int:
+        return hash(str(self.zone))
+
+    def place(self, at: int) -> Place:
+        """Return the day and the hour of a time in milliseconds since 1970."""
+        quarter = at // _QUARTER
+        found = self._known.get(quarter)
+        if found is None:
+            when = (_EPOCH + timedelta(milliseconds=quarter * _QUARTER)).astimezone(self.zone)
+            found = Place(when.toordinal(), when.weekday() * 24 + when.hour)
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            self._known[quarter] = found
+        return found
+
+
+@attrs.frozen
+class Period:
+    """The days of a report, both included.
+
+    Args:
+        first: The first day.
+        last: The last day.
+    """
+
+    first: date
+    last: date
+
+    @classmethod
+    def parse(cls, first: str, last: str | None = None) -> Self:
+        """Parse a year, a month or a day, or the first and the last of them.
+
+        Args:
+            first: `2026`, `2026-01` or `2026-01-31`.
+            last: The same, or None for the period that `first` is.
+
+        Raises:
+            ValidationError: If one is not a period, or the last day is before the first.
+        """
+        period = cls(_span(first)[0], _span(last or first)[1])
+        if period.last < period.first:
+            raise ValidationError(f"the period ends on {period.last}, before it begins on {period.first}", field="end")
+        return period
+
+    def in_utc(self, zone: tzinfo) -> Period:
+        """Return the days in UTC that contain these days of a time zone."""
+        start = datetime.combine(self.first, time.min, zone).astimezone(UTC).date()
+        end = datetime.combine(self.last, time.max, zone).astimezone(UTC).date()
+        return Period(start, end)
+
+    def __str__(self) -> str:
+        first, last = self.first, self.last
+        if first.day == 1 and last == _month_end(first):
+            return f"{first:%Y-%m}"
+        if (first.month, first.day) == (1, 1) and last == date(first.year, 12, 31):
+            return f"{first:%Y}"
+        return f"{first}" if first == last else f"{first} to {last}"
+
+
+def parse_zone(name: str) -> tzinfo:
+    """Return a time zone by its IANA name.
+
+    Raises:
+        ValidationError: If this machine knows none of that name.
+    """
+    if name.upper() == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        raise ValidationError(
+            f"unknown time zone {name[:50]!r}: give a name such as Europe/Berlin", field="timezone"
+        ) from None
+
+
+def _span(text: str) -> tuple[date, date]:
+    found = _PERIOD.fullmatch(text.strip())
+    try:
+        if found is None:
+            raise ValueError(text)
+        year, month, day = (int(part) if part else None for part in found.groups())
+        if year is None or month is None:
+            return date(year or 0, 1, 1), date(year or 0, 12, 31)
+        first = date(year, month, day or 1)
+        return first, first if day else _month_end(first)
+    except ValueError:
+        raise ValidationError(
+            f"{text!r} is not a period: give a month such as 2026-01, a year, or days such as 2026-01-01 2026-01-31",
+            field="start",
+        ) from None
+
+
+def _month_end(day: date) -> date:
+    return day.replace(day=calendar.monthrange(day.year, day.month)[1])

@@ -1,0 +1,189 @@
+"""The sections of the page: what each says, which chart it has, and which tables. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from typing import Final
+
+import attrs
+
+from videoapi.report.charts import Chart, days_chart, group_chart, hours_chart, quality_chart, recordings_chart
+from videoapi.report.markup import long_day
+from videoapi.report.summary import WEEKDAYS, UsageSummary
+from videoapi.report.tables import (
+    TableView,
+    days_table,
+    files_table,
+    group_table,
+    hours_table,
+    months_table,
+    odd_table,
+    quality_table,
+    recordings_table,
+)
+
+_FOLDED: Final = 62
+"""The number of rows over which a table is folded."""
+_PARTICIPANT: Final = (
+    '<a href="#minutes">Participant minutes</a> are how long users were connected (<code>sigserver.duration</code>), '
+    "added up over all connections."
+)
+_ROOM: Final = (
+    '<a href="#minutes">Room minutes</a> are how long sessions lasted, from the earliest start to the latest end, each '
+    "session once."
+)
+_COUNTED: Final = (
+    '<a href="#minutes">Service-counted minutes</a> are the service’s own figure (<code>usage.connect_minutes</code>).'
+)
+_GROUP_NAMES: Final = {"room": "room", "owner_ref": "owner_ref", "user": "user", "role": "role"}
+
+
+@attrs.frozen
+class PageSection:
+    """A section of the page.
+
+    Args:
+        name: The name of its element.
+        title: Its heading.
+        notes: What it says, as HTML.
+        chart: Its chart, or None.
+        described: What the chart shows, for those who cannot see it.
+        tables: The tables under the chart.
+    """
+
+    name: str
+    title: str
+    notes: tuple[str, ...]
+    chart: Chart | None = None
+    described: str = ""
+    tables: tuple[TableView, ...] = ()
+
+
+def ordered(sections: list[PageSection], lead: str | None) -> list[PageSection]:
+    """Return the sections with the one that leads right after the totals."""
+    first, *others = sections
+    return [first, *sorted(others, key=lambda one: one.name != lead)]
+
+
+def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
+    """Yield the sections in their usual order."""
+    yield PageSection("totals", "Totals", tuple(_highlights(summary)))
+    many = len(summary.days) > _FOLDED
+    tables = (months_table(summary), days_table(summary, long=many)) if many else (days_table(summary, long=False),)
+    yield PageSection(
+        "day",
+        "Per day",
+        (
+            f"{_PARTICIPANT} {_ROOM} {_COUNTED}",
+            f"A connection is on the day ({escape(summary.timezone)}) of its record (<code>trans_date</code>), a "
+            "session on that of its latest record.",
+        ),
+        days_chart(summary) if summary.days else None,
+        "Sessions, participant minutes and room minutes per day.",
+        tables,
+    )
+    yield PageSection(
+        "hours",
+        "Busiest hours",
+        (f"How many connections began in each hour of the week ({escape(summary.timezone)}), over the whole period.",),
+        hours_chart(summary),
+        "A heat map of the connections begun, by hour and weekday.",
+        (hours_table(summary),),
+    )
+    for name, group in summary.groups.items():
+        sessions = name in ("room", "owner_ref")
+        yield PageSection(
+            name,
+            f"By {_GROUP_NAMES[name]}",
+            tuple(_group_notes(summary, name)),
+            group_chart(group, sessions=sessions) if group.entries else None,
+            f"The minutes of each {_GROUP_NAMES[name]}.",
+            (group_table(summary, name, group),),
+        )
+    yield PageSection(
+        "quality",
+        "Call quality",
+        tuple(_quality_notes(summary)),
+        quality_chart(summary) if any(one.measured for one in summary.quality) else None,
+        "The shares of good and bad connections for each kind of media.",
+        (quality_table(summary),),
+    )
+    yield _recordings_section(summary)
+    found = sum(count for name, count in summary.odd.items() if count)
+    verdict = (
+        "Each row is one check of every record."
+        if found
+        else "Every record was checked, and nothing unusual was found."
+    )
+    yield PageSection("odd", "Unfinished and odd records", (verdict,), tables=(odd_table(summary),))
+
+
+def _highlights(summary: UsageSummary) -> Iterator[str]:
+    if not summary.total.records:
+        yield "This period has no call records."
+        return
+    parts = []
+    if summary.days:
+        day, most = max(summary.days, key=lambda one: one[1].participant_minutes)
+        minutes = f"{most.participant_minutes:,.0f} participant minutes"
+        parts.append(f"The busiest day is <strong>{long_day(day)}</strong> with {minutes}")
+    weekday, hour = max(((w, h) for w in range(7) for h in range(24)), key=lambda at: summary.hours[at[0]][at[1]])
+    if summary.hours[weekday][hour]:
+        parts.append(
+            f"most connections begin on <strong>{WEEKDAYS[weekday]}s from {hour}:00 to {hour + 1}:00</strong> "
+            f"({escape(summary.timezone)})"
+        )
+    yield "; ".join(parts) + "."
+    serious = sum(summary.odd[name] for name in ("repeated", "unreadable"))
+    if serious:
+        yield (
+            f'<span class="warning">{serious:,} records are repeated or cannot be read: '
+            '<a href="#odd">see how they are treated</a>.</span>'
+        )
+
+
+def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:
+    group = summary.groups[name]
+    if name in ("room", "owner_ref"):
+        yield f"{_PARTICIPANT} {_ROOM}"
+    else:
+        yield f"{_PARTICIPANT} Sessions and room minutes are not listed, as users share them."
+    if group.others and summary.total.participant_minutes:
+        share = 100 * group.rest.participant_minutes / summary.total.participant_minutes
+        yield (
+            f"Shown: the {len(group.entries)} with the most participant minutes. The {group.others:,} others together "
+            f"have {group.rest.participant_minutes:,.0f} ({share:.1f} %); they are a row of the table, not a bar."
+        )
+
+
+def _quality_notes(summary: UsageSummary) -> Iterator[str]:
+    yield (
+        "What the service says about the average bit rate of each connection (<code>stats_quality</code>), as shares "
+        "of the connections for which it says something. Only newer records have it."
+    )
+    if summary.good_percent is not None:
+        yield (
+            f"On average, the video that users received had a good bit rate for <strong>{summary.good_percent:.1f} %"
+            "</strong> of the time (<code>bitrate_good_percent</code>)."
+        )
+
+
+def _recordings_section(summary: UsageSummary) -> PageSection:
+    recordings = summary.recordings
+    if recordings is None:
+        note = "Not part of this report: an export of call records has no archives. Give them with --archives FILE."
+        return PageSection("recordings", "Recordings", (note,))
+    days = [(f"{day}", recordings.days[day.toordinal()]) for day, _ in summary.days]
+    note = (
+        f"<strong>{recordings.archives:,}</strong> sessions have an archive, <strong>{recordings.empty:,}</strong> of "
+        "them without a file. The service keeps files for 72 hours; their lengths and sizes are not in its records."
+    )
+    return PageSection(
+        "recordings",
+        "Recordings",
+        (note,),
+        recordings_chart(days) if recordings.archives else None,
+        "Archives per day.",
+        (files_table(summary), recordings_table(days, recordings.days[None], long=len(days) > _FOLDED)),
+    )

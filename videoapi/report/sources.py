@@ -1,0 +1,302 @@
+"""Call records and archives of an export on disk: JSON lines, CSV, or Parquet, as rows for a report."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import json
+import math
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import attrs
+
+from videoapi.errors import ConfigurationError, ValidationError
+from videoapi.models.archives import Archive
+from videoapi.models.cdr import CallRecord
+from videoapi.models.codec import DecodeError, RecordDecoder
+from videoapi.models.flat import read_time
+from videoapi.report.rows import COLUMNS, NEEDED, NUMBERS, TIMES, UsageRow, milliseconds, row_of, row_of_cells
+
+FORMATS: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
+_LINES: Final = 500
+_ROWS: Final = 10_000
+_REJECTED: Final = ".rejected.jsonl"
+_FORMULA: Final = ("'=", "'+", "'-", "'@", "'\t", "'\r", "'\n")
+# The years that `read_time` accepts.
+_LEAST_MS, _MOST_MS = -9_214_560_000_000, 9_214_646_400_000
+
+
+@attrs.define
+class Unread:
+    """What of an export could not be read.
+
+    Args:
+        records: The number of records that cannot be read, or that could not be when they were exported.
+        fields: The number of records with a field of an unexpected type.
+    """
+
+    records: int = 0
+    fields: int = 0
+
+    def note(self, index: int, names: tuple[str, ...]) -> None:
+        """Count a record with odd fields."""
+        self.fields += 1
+
+
+def is_export(path: Path) -> bool:
+    """Return whether the name of a path is that of an export, or the path is a folder."""
+    return path.is_dir() or _format(path) in FORMATS
+
+
+def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, None]:
+    """Yield the call records of an export in blocks.
+
+    Args:
+        path: A file `.jsonl`, `.csv` or `.parquet`, also `.gz`, or a folder of Parquet files.
+        unread: Counts the records that cannot be read.
+
+    Raises:
+        ValidationError: If the file cannot be opened, is not an export of call records, lacks a column, or breaks off.
+        ConfigurationError: If the extra `data` is not installed, and the file is a Parquet file.
+    """
+    form = ".parquet" if path.is_dir() else _format(path)
+    with _readable(path):
+        unread.records += _rejected_before(path)
+        if form == ".csv":
+            yield from _call_rows_of_csv(path, unread)
+        elif form == ".parquet":
+            for file in _parquet_files(path):
+                yield from _call_rows_of_parquet(file)
+        elif form in FORMATS:
+            for records in _json_records(path, CallRecord, unread):
+                yield [row_of(record) for record in records]
+        else:
+            raise ValidationError(_unknown(path), field="source")
+
+
+def archives(path: Path, unread: Unread) -> Generator[Archive, None, None]:
+    """Yield the archives of an export `.jsonl` or `.csv`, also `.gz`; see `call_rows` for the errors."""
+    form = _format(path)
+    with _readable(path):
+        unread.records += _rejected_before(path)
+        if form == ".csv":
+            yield from _archives_of_csv(path, unread)
+        elif form in (".jsonl", ".ndjson"):
+            for records in _json_records(path, Archive, unread):
+                yield from records
+        else:
+            raise ValidationError(f"{path}: archives are read from .jsonl or .csv, also .gz", field="archives")
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Generator[None, None, None]:
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValidationError(f"{path} is damaged, or breaks off: {error}", field="source") from None
+    except UnicodeDecodeError as error:
+        raise ValidationError(f"{path} is not {error.encoding.upper()}: {error.reason}", field="source") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValidationError(f"cannot read {path}: {reason}", field="source") from None
+
+
+def _format(path: Path) -> str:
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+def _unknown(path: Path) -> str:
+    if path.suffix == ".part":
+        return f"{path} is an export that is not complete. To continue it, repeat the command that began it."
+    return f"{path}: give an export that ends in .jsonl, .csv or .parquet, also .gz, or a folder of Parquet files"
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.name.lower().endswith(".gz"):
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _rejected_before(path: Path) -> int:
+    """Return how many records an export could not read from the service: they are listed next to its file."""
+    listed = path.with_name(path.name + _REJECTED)
+    if path.is_dir() or not listed.is_file():
+        return 0
+    count = 0
+    with listed.open("rb") as lines:
+        for line in lines:
+            with contextlib.suppress(ValueError, AttributeError, TypeError):
+                count += int(json.loads(line).get("more", 1))
+    return count
+
+
+def _json_records(path: Path, model: type[Any], unread: Unread) -> Iterator[list[Any]]:
+    decoder = RecordDecoder(model, extra=False)
+    with _open(path) as file:
+        lines = (line for line in file if not line.isspace())
+        first = True
+        while block := list(islice(lines, _LINES)):
+            if first:
+                block[0], first = block[0].removeprefix(b"\xef\xbb\xbf"), False
+            records = decoder.decode_list(b"[" + b",".join(block) + b"]")
+            if records is None or len(records) != len(block):
+                found = decoder.decode_block(block, unread.note)
+                records = [record for record in found if not isinstance(record, DecodeError)]
+                unread.records += len(found) - len(records)
+            yield records
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[list[str], int]]:
+    """Yield the rows of a CSV file, the header first; a row that cannot be read is empty."""
+    with _open(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        header = text.readline()
+        delimiter = max(",;\t", key=header.count)
+        rows = csv.reader(_with_first(header, text), delimiter=delimiter)
+        number = 0
+        while True:
+            number += 1
+            try:
+                cells = next(rows)
+            except StopIteration:
+                return
+            except csv.Error:
+                cells = []
+            yield [cell[1:] if cell.startswith(_FORMULA) else cell for cell in cells], number
+
+
+def _with_first(first: str, rest: Iterable[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _call_rows_of_csv(path: Path, unread: Unread) -> Iterator[list[UsageRow]]:
+    rows = _csv_rows(path)
+    header = next(rows, ([], 0))[0]
+    places = _places(path, header)
+    block: list[UsageRow] = []
+    for cells, _ in rows:
+        if len(cells) != len(header):
+            unread.records += 1
+            continue
+        block.append(row_of_cells([read(cells[place]) if place >= 0 else None for place, read in places], milliseconds))
+        if len(block) >= _LINES:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _places(path: Path, header: Sequence[str]) -> list[tuple[int, Callable[[str], Any]]]:
+    """Return where each of the columns is, and how its cells are read; -1 for one that is missing."""
+    _must_suffice(path, header)
+    readers: dict[str, Callable[[str], Any]] = dict.fromkeys(COLUMNS, _text)
+    readers |= dict.fromkeys(TIMES, read_time) | dict.fromkeys(NUMBERS, _number)
+    found = [(header.index(name) if name in header else -1, readers[name]) for name in COLUMNS]
+    if "user_seconds" not in header:
+        found[COLUMNS.index("user_seconds")] = header.index("user_minutes"), _seconds_of_minutes
+    return found
+
+
+def _must_suffice(path: Path, columns: Sequence[str]) -> None:
+    missing = sorted(NEEDED - set(columns))
+    if "user_minutes" in columns and "user_seconds" in missing:
+        missing.remove("user_seconds")
+    if missing:
+        raise ValidationError(
+            f"{path}: these columns are missing: {', '.join(missing)}. Export the records with videoapi cdr export.",
+            field="source",
+        )
+
+
+def _text(cell: str) -> str | None:
+    return cell or None
+
+
+def _number(cell: str) -> float | None:
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _seconds_of_minutes(cell: str) -> float | None:
+    minutes = _number(cell)
+    return None if minutes is None else minutes * 60
+
+
+def _archives_of_csv(path: Path, unread: Unread) -> Iterator[Archive]:
+    rows = _csv_rows(path)
+    header = next(rows, ([], 0))[0]
+    if not {"_id", "trans_date", "recording", "transcoded"} <= set(header):
+        raise ValidationError(f"{path} is not an export of archives", field="archives")
+    for cells, _ in rows:
+        if len(cells) != len(header):
+            unread.records += 1
+            continue
+        fields: dict[str, Any] = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+        for kind in ("recording", "transcoded", "chatdata", "metadata"):
+            with contextlib.suppress(ValueError, KeyError):
+                fields[kind] = json.loads(fields[kind])
+        fields.pop("extra", None)
+        try:
+            yield Archive.from_dict(fields)
+        except (ValueError, TypeError):
+            unread.records += 1
+
+
+def _parquet_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("*.parquet") if not file.name.startswith((".", "_")))
+    if not files:
+        raise ValidationError(f"{path} has no Parquet files", field="source")
+    return files
+
+
+def _call_rows_of_parquet(path: Path) -> Iterator[list[UsageRow]]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise ConfigurationError(
+            "Parquet files are read with pyarrow, which is not installed: pip install 'videoapi[data]'"
+        ) from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = list(file.schema_arrow.names)
+            _must_suffice(path, names)
+            minutes = "user_seconds" not in names
+            wanted = [name for name in COLUMNS if name in names] + ["user_minutes"] * minutes
+            for batch in file.iter_batches(_ROWS, columns=wanted):
+                yield _rows_of_batch(batch, minutes)
+    except pyarrow.ArrowException as error:
+        raise ValidationError(f"{path} cannot be read: {str(error)[:200]}", field="source") from None
+
+
+def _rows_of_batch(batch: Any, minutes: bool) -> list[UsageRow]:
+    import pyarrow
+
+    columns: list[Any] = []
+    for name in COLUMNS:
+        if name == "user_seconds" and minutes:
+            columns.append([None if value is None else value * 60 for value in batch["user_minutes"].to_pylist()])
+        elif name not in batch.schema.names:
+            columns.append([None] * batch.num_rows)
+        elif name in TIMES:
+            as_ms = batch[name].cast(pyarrow.timestamp("ms", batch[name].type.tz), safe=False).cast(pyarrow.int64())
+            columns.append(as_ms.to_pylist())
+        else:
+            columns.append(batch[name].to_pylist())
+    return [row_of_cells(list(cells), _within_years) for cells in zip(*columns, strict=True)]
+
+
+def _within_years(at: int | None) -> int | None:
+    return at if at is not None and _LEAST_MS <= at <= _MOST_MS else None

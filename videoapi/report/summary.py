@@ -1,0 +1,318 @@
+"""The figures of a report, as values: totals, days, hours, groups, quality, recordings, and what is odd. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, Final
+
+import attrs
+
+from videoapi.report.calendar import Period
+from videoapi.report.recordings import KINDS, Recordings
+from videoapi.report.rows import QUALITY
+from videoapi.report.tally import Leaders, Tally
+from videoapi.report.usage import GRADES, Sums, UsageSums, grades
+
+WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+ODD: Final = {
+    "repeated": ("Records with the ID of an earlier record", "counted again each time"),
+    "unfinished": ("Records without the time of the disconnection", "counted, with the minutes they have"),
+    "without_start": ("Records without the time of the connection", "counted, but in no hour of the heat map"),
+    "without_minutes": ("Records without a duration", "counted as records, without participant minutes"),
+    "minutes_impossible": ("Records with a negative duration, or over 31 days", "counted as records, without minutes"),
+    "counted_impossible": ("Records with service-counted minutes below 0, or over 31 days", "those minutes left out"),
+    "ends_before_start": ("Records that end before they start", "counted, with the minutes they have"),
+    "without_day": ("Records without a readable date", "in the totals, but on no day"),
+    "without_session": ("Records without a session number", "counted, but in no session"),
+    "session_without_times": ("Sessions without a start or an end", "counted as sessions, without room minutes"),
+    "session_impossible": (
+        "Sessions that end before they start, or last over 31 days",
+        "counted as sessions, without room minutes",
+    ),
+    "without_room": ("Records without a room", "in the totals, and under (none) by room"),
+    "without_owner_ref": ("Records without an owner_ref", "in the totals, and under (none) by owner_ref"),
+    "without_user_ref": ("Records without a user_ref", "in the totals, but not among the users"),
+    "percent_impossible": ("Records with a good share below 0 % or over 100 %", "that share left out"),
+    "odd_fields": ("Records with a field of an unexpected type", "counted, without what that field says"),
+    "unreadable": ("Records that cannot be read", "in no figure"),
+    "outside": ("Records of the export on other days", "in no figure"),
+}
+"""What can be odd: its name, and how the report treats it."""
+
+
+@attrs.frozen
+class Figures:
+    """What some records add up to. Figures of sessions are None where they cannot be added up.
+
+    Args:
+        records: The number of call records: connections of users.
+        participant_minutes: How long users were connected.
+        counted_minutes: The minutes that the service counts (`usage.connect_minutes`); None if no record has them.
+        sessions: The number of sessions.
+        room_minutes: How long the sessions lasted, each once.
+    """
+
+    records: int
+    participant_minutes: float
+    counted_minutes: float | None
+    sessions: int | None
+    room_minutes: float | None
+
+    @classmethod
+    def of(cls, sums: Sums, *, sessions: bool = True) -> Figures:
+        """Return sums as figures, in minutes."""
+        return cls(
+            records=sums.records,
+            participant_minutes=sums.user_ms / 60_000,
+            counted_minutes=sums.counted_ms / 60_000 if sums.counted else None,
+            sessions=sums.sessions if sessions else None,
+            room_minutes=sums.room_ms / 60_000 if sessions else None,
+        )
+
+
+@attrs.frozen
+class GroupEntry:
+    """One row of a group: a room, an owner, a user or a role.
+
+    Args:
+        key: Its ID or reference; empty for records without one.
+        name: Its name; empty if it has none.
+        figures: What its records add up to.
+    """
+
+    key: str
+    name: str
+    figures: Figures
+
+
+@attrs.frozen
+class Group:
+    """The largest entries of a group, and all others as one.
+
+    Args:
+        entries: The entries, those with the most participant minutes first.
+        others: How many other entries there are.
+        rest: What these add up to.
+    """
+
+    entries: tuple[GroupEntry, ...]
+    others: int
+    rest: Figures
+
+
+@attrs.frozen
+class Quality:
+    """The qualities of one kind of media in one direction: the number of records by grade.
+
+    Args:
+        direction: `send` or `receive`.
+        media: `video`, `audio` or `sharing`.
+        counts: The number of records by grade, in the order of `GRADES`.
+    """
+
+    direction: str
+    media: str
+    counts: tuple[int, ...]
+
+    @property
+    def measured(self) -> int:
+        """The number of records with a grade."""
+        return sum(self.counts[:-1])
+
+
+@attrs.frozen(kw_only=True)
+class UsageSummary:
+    """The figures of a report.
+
+    Args:
+        period: The days; None if no record has a readable time.
+        timezone: The time zone of days and hours.
+        source: Where the records come from.
+        scope: The room or the session to which the report is limited; empty for all.
+        total: The figures of all records.
+        counted_records: The number of records that have service-counted minutes.
+        rooms: The number of rooms with a record.
+        owners: The number of owner references with a record.
+        users: The number of user references with a record.
+        days: The figures of each day of the period, also those without a record.
+        undated: The figures of the records without a readable time.
+        hours: The number of connections begun, by weekday from Monday, and by hour.
+        groups: The groups, by name.
+        quality: The qualities, by direction and kind of media.
+        good_percent: The mean share of the time with a good bit rate of the video received; None without any.
+        recordings: What the archives add up to, or None if they were not read.
+        odd: How many records, sessions or archives are odd, by what is.
+    """
+
+    period: Period | None
+    timezone: str
+    source: str
+    scope: str
+    total: Figures
+    counted_records: int
+    rooms: int
+    owners: int
+    users: int
+    days: tuple[tuple[date, Figures], ...]
+    undated: Figures
+    hours: tuple[tuple[int, ...], ...]
+    groups: dict[str, Group]
+    quality: tuple[Quality, ...]
+    good_percent: float | None
+    recordings: Recordings | None
+    odd: dict[str, int]
+
+    def months(self) -> list[tuple[str, Figures]]:
+        """Return the figures by month, from those of the days."""
+        found: dict[str, list[Figures]] = {}
+        for day, figures in self.days:
+            found.setdefault(f"{day:%Y-%m}", []).append(figures)
+        return [(month, _total(figures)) for month, figures in found.items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as values for JSON. Minutes are rounded to a thousandth."""
+        period, recordings = self.period, self.recordings
+        return {
+            "period": None if period is None else {"first": f"{period.first}", "last": f"{period.last}"},
+            "timezone": self.timezone,
+            "source": self.source,
+            "scope": self.scope or None,
+            "totals": {
+                **_figures(self.total),
+                "counted_records": self.counted_records,
+                "rooms": self.rooms,
+                "owner_refs": self.owners,
+                "users": self.users,
+            },
+            "days": [{"day": f"{day}", **_figures(figures)} for day, figures in self.days],
+            "undated": _figures(self.undated),
+            "hours": {name: list(row) for name, row in zip(WEEKDAYS, self.hours, strict=True)},
+            "groups": {
+                name: {
+                    "entries": [
+                        {"key": entry.key or None, "name": entry.name or None, **_figures(entry.figures)}
+                        for entry in group.entries
+                    ],
+                    "others": group.others,
+                    "rest": _figures(group.rest),
+                }
+                for name, group in self.groups.items()
+            },
+            "quality": [
+                {
+                    "direction": one.direction,
+                    "media": one.media,
+                    **{grade.replace(" ", "_"): count for grade, count in zip(GRADES, one.counts, strict=True)},
+                }
+                for one in self.quality
+            ],
+            "good_percent": None if self.good_percent is None else round(self.good_percent, 3),
+            "recordings": None
+            if recordings is None
+            else {
+                "archives": recordings.archives,
+                "files": {kind: recordings.files[kind] for kind in KINDS},
+                "days": [
+                    {"day": f"{day}", "archives": recordings.days[day.toordinal()]}
+                    for day, _ in self.days
+                    if recordings.days[day.toordinal()]
+                ],
+                "without_files": recordings.empty,
+                "undated": recordings.days[None],
+            },
+            "odd": self.odd,
+        }
+
+
+def summarize(
+    tally: Tally,
+    *,
+    period: Period | None,
+    timezone: str,
+    source: str,
+    scope: str = "",
+    groups: Sequence[str] = ("owner_ref", "room"),
+    top: int = 20,
+    recordings: Recordings | None = None,
+    unreadable: int = 0,
+    odd_fields: int = 0,
+    outside: int = 0,
+) -> UsageSummary:
+    """Return the figures of all rows of a tally, whose sessions are closed by this.
+
+    Args:
+        tally: The rows.
+        period: The days of the report; None for those from the first to the last record.
+        timezone: The time zone of the tally's calendar.
+        source: Where the records come from.
+        scope: The room or the session to which they are limited.
+        groups: The groups to list, of `GROUPS`.
+        top: How many entries of a group to list; the others are summed up.
+        recordings: What the archives add up to, or None if they were not read.
+        unreadable: The number of records that cannot be read.
+        odd_fields: The number of records with a field of an unexpected type.
+        outside: The number of records of the source that lie outside the period.
+    """
+    tally.close_sessions()
+    usage = tally.usage
+    known = [day for day in usage.days if day is not None]
+    if period is None and known:
+        period = Period(date.fromordinal(min(known)), date.fromordinal(max(known)))
+    ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
+    odd = {**usage.odd, "repeated": tally.repeated(), "unreadable": unreadable}
+    odd |= {"odd_fields": odd_fields, "outside": outside}
+    return UsageSummary(
+        period=period,
+        timezone=timezone,
+        source=source,
+        scope=scope,
+        total=Figures.of(usage.total),
+        counted_records=usage.total.counted,
+        rooms=tally.count("room"),
+        owners=tally.count("owner_ref"),
+        users=tally.count("user"),
+        days=tuple((date.fromordinal(day), Figures.of(usage.days.get(day, Sums()))) for day in ordinals),
+        undated=Figures.of(usage.days.get(None, Sums())),
+        hours=tuple(tuple(usage.hours[24 * weekday : 24 * weekday + 24]) for weekday in range(7)),
+        groups={name: _group(tally.leaders(name, top), name) for name in groups},
+        quality=_quality(usage),
+        good_percent=usage.good_percent / usage.good_rows / 1000 if usage.good_rows else None,
+        recordings=recordings,
+        odd={name: odd.get(name, 0) for name in ODD},
+    )
+
+
+def _group(leaders: Leaders, name: str) -> Group:
+    # A session has several users, so its minutes cannot be added up over them.
+    sessions = name in ("room", "owner_ref")
+    return Group(
+        entries=tuple(GroupEntry(key, sums.name, Figures.of(sums, sessions=sessions)) for key, sums in leaders.top),
+        others=leaders.others,
+        rest=Figures.of(leaders.rest, sessions=sessions),
+    )
+
+
+def _quality(usage: UsageSums) -> tuple[Quality, ...]:
+    found = []
+    for column, counts in zip(QUALITY, grades(usage.quality), strict=False):
+        direction, media, *_ = column.split("_")
+        found.append(Quality(direction, media, tuple(counts[grade] for grade in range(len(GRADES)))))
+    return tuple(found)
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    return {
+        name: round(value, 3) if isinstance(value, float) else value for name, value in attrs.asdict(figures).items()
+    }
+
+
+def _total(figures: Sequence[Figures]) -> Figures:
+    counted = [one.counted_minutes for one in figures if one.counted_minutes is not None]
+    return Figures(
+        records=sum(one.records for one in figures),
+        participant_minutes=sum(one.participant_minutes for one in figures),
+        counted_minutes=sum(counted) if counted else None,
+        sessions=sum(one.sessions or 0 for one in figures),
+        room_minutes=sum(one.room_minutes or 0 for one in figures),
+    )
