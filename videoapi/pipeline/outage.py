@@ -54,7 +54,7 @@ class Outage:
                 "%s failed: %s. Until it answers, this process sends at its own part of each account's rate: "
                 "rate / (2 x %d processes).",
                 _name(self.gate),
-                reason,
+                reason.rstrip("."),
                 self.processes,
             )
         self._next_probe = now + add_jitter(self._delay, self._clock.random())

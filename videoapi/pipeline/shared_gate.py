@@ -20,6 +20,8 @@ PATIENCE: Final = 0.25
 """Longest time without an answer that can be used, in seconds."""
 _EARLY: Final = 0.001
 """Timers are not more precise."""
+_JITTER: Final = 1.5
+"""By how much the pauses of processes that were refused together differ at most, in seconds."""
 _LATE_LOOP: Final = 0.1
 _LATE_LOOPS: Final = 3
 _NO_ANSWER: Final = f"no answer within {PATIENCE:g} s"
@@ -179,9 +181,10 @@ class SharedGate:
 
     def _adopt(self, pause: float) -> None:
         """Pause as long as another process was told to."""
-        if self._local.throttle.extend(pause):
+        until = self._now() + pause
+        if self._local.throttle.extend(pause) and until > self._paused_until + _JITTER:
             log.warning("%s paused for %.1f s after HTTP 429 in another process", self._name, pause)
-        self._paused_until = max(self._paused_until, self._now() + pause)
+        self._paused_until = max(self._paused_until, until)
         self._slots.clear()
 
     async def _tell(self, seconds: float) -> None:

@@ -44,7 +44,7 @@ if paused <= now and want > 0 then
   wait = first - now
   if wait <= 1000000 then
     -- Batches are short, so that processes take turns.
-    granted = math.min(want, math.max(1, math.floor(20000 / interval)))
+    granted = math.min(want, math.max(1, math.floor(40000 / interval)))
     next = first + granted * interval
   end
 end
