@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from videoapi.config import Secret, hidden
 from videoapi.errors import ConfigurationError
-from videoapi.pipeline.gate import GateFailed, Slots
+from videoapi.pipeline.gate import Gate, GateFailed, Slots
 from videoapi.pipeline.rate_limit import parse_rate
 from videoapi.redis.connection import RedisConnections, RedisFailed
 
@@ -130,6 +130,10 @@ class RedisGate:
         """Return the gate of one account; clients call this."""
         return _AccountGate(self._connections, self._key(origin, app_id), interval)
 
+    async def release(self, gate: Gate, /) -> None:
+        """Close the connections of this event loop if no other account uses them; clients call this."""
+        await self._connections.leave(gate)
+
     async def take(self, want: int, /) -> Slots:
         """Reserve requests of this gate's own `rate`, which is none of an account's; for other uses than a client.
 
@@ -178,10 +182,6 @@ class _AccountGate:
 
     async def pause(self, seconds: float, /) -> None:
         await self._run(0, seconds)
-
-    async def release(self) -> None:
-        """Close the connections of this event loop if no other account uses them."""
-        await self._connections.leave(self)
 
     async def _run(self, want: int, pause: float) -> Slots:
         arguments = (want, self._interval() * _MICROSECONDS, pause * _MICROSECONDS)
