@@ -52,12 +52,14 @@ class RedisConnections:
             contain a password.
     """
 
+    _where = ""
+
     def __init__(self, url: str | Secret, *, timeout: float, purpose: str) -> None:
         secret = hidden(url)
         del url
         if not isinstance(secret, Secret):
             raise ConfigurationError(f"{purpose}: the URL of Redis is empty; give one such as {_EXAMPLE}.")
-        self._url, self._where = secret, ""
+        self._url = secret
         self._timeout = timeout
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
         self._users: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[Any]] = WeakKeyDictionary()

@@ -77,6 +77,9 @@ class RedisGate:
     def __init__(self, url: str | Secret, *, processes: int, rate: str | None = None, prefix: str = "videoapi") -> None:
         secret = hidden(url)
         del url
+        self.where = ""
+        """Host and port of Redis, or the path of its socket."""
+        self.processes = processes
         if type(processes) is not int or not 1 <= processes <= _MOST_PROCESSES:
             raise ConfigurationError(
                 f"processes={processes!r}: give the number of processes that share the account, 1 to {_MOST_PROCESSES}."
@@ -84,10 +87,10 @@ class RedisGate:
         if not isinstance(prefix, str) or not prefix or not prefix.isprintable() or "{" in prefix or "}" in prefix:
             raise ConfigurationError("prefix must be printable text without braces, and not empty.")
         interval = 0.0 if rate is None else parse_rate(rate)
-        self.processes = processes
         self.rate = rate
         self._prefix = prefix
         self._connections = RedisConnections(secret or "", timeout=_TIMEOUT, purpose="RedisGate")
+        self.where = self._connections.where
         self._own = _AccountGate(self._connections, self._key("", ""), lambda: interval)
 
     @classmethod
@@ -120,11 +123,6 @@ class RedisGate:
     @property
     def _identity(self) -> tuple[RedisConnections, int, str]:
         return self._connections, self.processes, self._prefix
-
-    @property
-    def where(self) -> str:
-        """Host and port of Redis, or the path of its socket."""
-        return self._connections.where
 
     def for_account(self, origin: str, app_id: str, interval: Callable[[], float], /) -> _AccountGate:
         """Return the gate of one account; clients call this."""
