@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.script import Time, ask, retries_of, wire
 from support.server import ROOM_ID, answer, repeating, room, serve
@@ -285,8 +285,8 @@ async def test_fallback_ends_when_the_gate_answers_again(caplog: pytest.LogCaptu
 
 async def test_gate_that_is_down_is_asked_rarely() -> None:
     gate = Scripted(OSError("the store is down"))
-    line = line_of(gate, interval=0.001)
-    await line.time.run(*(line.call() for _ in range(5000)))
+    line = line_of(gate, interval=0.01)
+    await line.time.run(*(line.call() for _ in range(500)))
     assert line.sent[-1] > 30
     assert len(gate.wanted) <= 3 + line.sent[-1] / 2
 
@@ -308,7 +308,8 @@ async def test_gate_that_cannot_pause_pauses_this_process() -> None:
     timer.stop(call.limit)
 
 
-@given(st.lists(st.sampled_from(["ok", "down", "late", "refuse", "pause"]), min_size=1, max_size=30))
+@settings(max_examples=30)
+@given(st.lists(st.sampled_from(["ok", "down", "late", "refuse", "pause"]), min_size=1, max_size=10))
 async def test_rate_is_held_whatever_the_gate_does(answers: list[str]) -> None:
     time = Time(0.0)
     budget = 1000.0
@@ -325,16 +326,16 @@ async def test_rate_is_held_whatever_the_gate_does(answers: list[str]) -> None:
                     return Slots(0, wait=0.3)
                 case "pause":
                     return Slots(0, pause=1.5)
-            # A faithful gate: one slot each 10 ms.
+            # A faithful gate: one slot each 20 ms.
             first = max(budget, time.now)
-            budget = first + 0.01 * want
+            budget = first + 0.02 * want
             return Slots(want, wait=first - time.now)
 
-    line = Line(time, shared(time, Any_(), interval=0.01))
-    await time.run(*(line.call() for _ in range(150)))
+    line = Line(time, shared(time, Any_(), interval=0.02))
+    await time.run(*(line.call() for _ in range(60)))
     for at in line.sent:
         # Both ends count; slots may be a tenth of a second late, and the fallback gives one at once.
-        assert sum(at <= other <= at + 1 for other in line.sent) <= 1.1 * 100 + 14
+        assert sum(at <= other <= at + 1 for other in line.sent) <= 1.1 * 50 + 14
 
 
 # With clients.
@@ -401,7 +402,7 @@ async def test_two_gates_for_one_account_are_refused() -> None:
         one = VideoClient("id", "key", session=manager, gate=Scripted(all_of), rate="5/s")
         with pytest.raises(ConfigurationError, match="different gate="):
             VideoClient("id", "key", session=manager, gate=Scripted(all_of), rate="5/s")
-        # Without the first, or for another account, there is no conflict.
+        # Neither another account nor a client that has closed conflicts.
         other = VideoClient("other", "key", session=manager, gate=Scripted(all_of), rate="5/s")
         await one.aclose()
         again = VideoClient("id", "key", session=manager, gate=Scripted(all_of), rate="5/s")

@@ -82,6 +82,10 @@ class RedisServer:
         """Send one command over a connection of its own and return the raw reply."""
         return _command(self.port, *words)
 
+    def command_as(self, password: str, *words: str) -> bytes:
+        """Send one command after a password."""
+        return _command(self.port, *words, password=password)
+
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None, "it does not run"
         self._process.send_signal(number)
@@ -100,11 +104,18 @@ class RedisServer:
         return False
 
 
-def _command(port: int, *words: str) -> bytes:
-    parts = [f"*{len(words)}\r\n", *(f"${len(word.encode())}\r\n{word}\r\n" for word in words)]
+def _command(port: int, *words: str, password: str | None = None) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as link:
-        link.sendall("".join(parts).encode())
+        if password is not None:
+            link.sendall(_encoded("AUTH", password))
+            link.recv(100)
+        link.sendall(_encoded(*words))
         return link.recv(65536)
+
+
+def _encoded(*words: str) -> bytes:
+    parts = [f"*{len(words)}\r\n", *(f"${len(word.encode())}\r\n{word}\r\n" for word in words)]
+    return "".join(parts).encode()
 
 
 def _free_port() -> int:

@@ -107,7 +107,7 @@ def checked_gate(gate: Gate | AccountGates | None, rate: str | None) -> str | No
     """Return the `rate=` of a client, which a gate may know if the client does not.
 
     Raises:
-        ConfigurationError: If `gate` is not a gate, or there is no rate that it could share.
+        ConfigurationError: If `gate` is not a gate, or neither it nor the client has a rate.
     """
     if gate is None:
         return rate

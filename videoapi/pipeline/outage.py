@@ -42,9 +42,16 @@ class Outage:
         given = getattr(self.gate, "processes", 1)
         return given if type(given) is int and given > 0 else 1
 
-    def begin(self, reason: str) -> None:
-        """Note that the gate failed; the first failure is logged."""
+    def begin(self, reason: str, asked_at: float) -> None:
+        """Note that the gate failed; the first failure is logged.
+
+        Args:
+            reason: Why, on one line and without secrets.
+            asked_at: When it was asked. What was asked before the latest change says nothing new.
+        """
         now = self._clock.now()
+        if asked_at < self._since:
+            return
         if self.away:
             self._delay = min(2 * self._delay, _LAST_PROBE)
         else:
@@ -60,16 +67,16 @@ class Outage:
             )
         self._next_probe = now + add_jitter(self._delay, self._clock.random())
 
-    def end(self) -> None:
+    def end(self, asked_at: float) -> None:
         """Note that the gate answers."""
-        if self.away:
+        if self.away and asked_at >= self._since:
             now = self._clock.now()
             log.info("%s answers again, after %.1f s: the rate is shared again.", _name(self.gate), now - self._since)
             self.away = False
             self._since = now
 
     def may_probe(self) -> bool:
-        """Return whether it is time to ask a gate that failed; one caller at a time is told so."""
+        """Return whether it is time to ask a gate that failed; of several callers, the first gets True."""
         now = self._clock.now()
         if now < self._next_probe:
             return False

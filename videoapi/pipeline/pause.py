@@ -56,7 +56,7 @@ class PauseGate:
         self._wake()
 
     def extend(self, seconds: float) -> bool:
-        """Close the gate for at least some seconds, as another process was told to; return whether it was open."""
+        """Close the gate for at least some seconds, after HTTP 429 in another process; return whether it was open."""
         now = self._clock.now()
         was_open = self.pause_left() <= 0
         self._until = max(self._until, now + min(seconds, _LONGEST)) if self.closed else now + min(seconds, _LONGEST)

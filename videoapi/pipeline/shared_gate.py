@@ -98,24 +98,24 @@ class SharedGate:
             await asyncio.wait((asking,), timeout=MOMENT)
             if not asking.done():
                 if self._now() - self._asked_at > PATIENCE + _LATE_LOOP:
-                    self._outage.begin(_NO_ANSWER)
+                    self._outage.begin(_NO_ANSWER, self._asked_at)
                     continue
                 return Slots(0, wait=2 * MOMENT)
             if asking.cancelled():
-                # By the gate: when this account is closed, nobody waits any more.
-                self._outage.begin("it was cancelled")
+                # By the gate: once this account is closed, no call waits here.
+                self._outage.begin("it was cancelled", self._asked_at)
 
     def pause(self, seconds: float | None) -> None:
-        """Pause the account here, and tell the gate."""
+        """Pause the account here, and through the gate everywhere."""
         self._local.pause(seconds)
         self._slots.clear()
         left = self._local.throttle.pause_left()
-        # Of a hundred calls that are refused at the same time, one tells it.
+        # Of a hundred calls that are refused at the same time, one announces it.
         if left > 0 and self._now() + left > self._paused_until + MOMENT:
             self._paused_until = self._now() + left
-            telling = asyncio.get_running_loop().create_task(self._tell(left))
-            self._pausing.add(telling)
-            telling.add_done_callback(self._pausing.discard)
+            announcing = asyncio.get_running_loop().create_task(self._announce(left))
+            self._pausing.add(announcing)
+            announcing.add_done_callback(self._pausing.discard)
 
     async def aclose(self) -> None:
         """End the tasks, and the gate's connections if nothing else needs them."""
@@ -154,7 +154,8 @@ class SharedGate:
 
     async def _reserve(self, want: int) -> None:
         """Ask the gate until it gives an answer that can be used, or patience ends."""
-        end, blocked = self._now() + PATIENCE, 0
+        began = self._now()
+        end, blocked = began + PATIENCE, 0
         while True:
             sent = self._now()
             try:
@@ -165,7 +166,7 @@ class SharedGate:
                     # The event loop was blocked by other code, and has not looked at the answer.
                     end, blocked = self._now() + PATIENCE, blocked + 1
                     continue
-                return self._outage.begin(_NO_ANSWER if limit.expired() else _reason(error))
+                return self._outage.begin(_NO_ANSWER if limit.expired() else _reason(error), began)
             now = self._now()
             if slots.pause > 0:
                 self._adopt(slots.pause)
@@ -175,8 +176,8 @@ class SharedGate:
             elif now < end:
                 continue
             else:
-                return self._outage.begin(f"each answer took more than {STALE:g} s")
-            return self._outage.end()
+                return self._outage.begin(f"each answer took more than {STALE:g} s", began)
+            return self._outage.end(began)
 
     def _keep(self, slots: Slots, granted: int, now: float) -> None:
         first, interval = now + slots.wait, self._local.rate.interval
@@ -184,21 +185,22 @@ class SharedGate:
         self._ask_again = -math.inf if granted else first
 
     def _adopt(self, pause: float) -> None:
-        """Pause as long as another process was told to."""
+        """Pause with the other processes."""
         until = self._now() + pause
         if self._local.throttle.extend(pause) and until > self._paused_until + _JITTER:
             log.warning("%s paused for %.1f s after HTTP 429 in another process", self._name, pause)
         self._paused_until = max(self._paused_until, until)
         self._slots.clear()
 
-    async def _tell(self, seconds: float) -> None:
+    async def _announce(self, seconds: float) -> None:
+        began = self._now()
         try:
-            telling = self._gate.pause(seconds)
-            if inspect.isawaitable(telling):
+            announcing = self._gate.pause(seconds)
+            if inspect.isawaitable(announcing):
                 async with asyncio.timeout(PATIENCE):
-                    await telling
+                    await announcing
         except Exception as error:
-            self._outage.begin(_reason(error))
+            self._outage.begin(_reason(error), began)
 
 
 def _checked(slots: object) -> Slots:

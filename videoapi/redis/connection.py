@@ -97,7 +97,7 @@ class RedisConnections:
             user: Keeps the connections of this event loop open until it calls `leave`.
 
         Raises:
-            RedisFailed: If there is none within the limit, or Redis refused.
+            RedisFailed: If Redis does not answer within the limit, or refuses.
         """
         loop = asyncio.get_running_loop()
         now = loop.time

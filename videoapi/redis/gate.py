@@ -133,7 +133,7 @@ class RedisGate:
         await self._connections.leave(gate)
 
     async def take(self, want: int, /) -> Slots:
-        """Reserve requests of this gate's own `rate`, which is none of an account's; for other uses than a client.
+        """Reserve requests of this gate's own `rate`, without a client; it is apart from the rates of accounts.
 
         Raises:
             ConfigurationError: If the gate has no `rate`.

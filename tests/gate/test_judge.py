@@ -1,0 +1,39 @@
+"""Several processes share an account under disturbances. The judge convicts a gate that does not share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gate.judge import Arrivals, Plan, Verdict, run, scaled
+from support.redis_server import BINARY
+
+
+def held(verdict: Verdict) -> None:
+    print(verdict.figures)
+    assert verdict.problems == []
+
+
+def test_judge_counts_the_worst_window() -> None:
+    arrivals = Arrivals([0.0, 0.5, 1.0, 1.2, 1.4, 5.0])
+    assert arrivals.worst(1.0, [(-1, 10)]) == 4
+    assert arrivals.worst(1.0, [(2, 10)]) == 1
+    assert arrivals.worst(0.1, [(-1, 10)]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BINARY is None, reason="redis-server is not installed")
+async def test_two_processes_share_a_rate_through_a_storm_and_an_outage(tmp_path: Path) -> None:
+    held(await run(scaled(9.0, processes=2, rate=60), tmp_path))
+
+
+@pytest.mark.slow
+async def test_judge_convicts_local_gates_of_the_full_rate(tmp_path: Path) -> None:
+    verdict = await run(Plan(processes=2, rate=40, seconds=3.0, storm=None, away=None, gate="local"), tmp_path)
+    assert [problem for problem in verdict.problems if "requests in one second" in problem]
+
+
+@pytest.mark.scale
+@pytest.mark.parametrize("how", ["stop", "pause"])
+async def test_four_processes_share_a_rate_for_a_minute(how: str, tmp_path: Path) -> None:
+    held(await run(scaled(60.0, processes=4, rate=200, how=how), tmp_path))
