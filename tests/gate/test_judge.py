@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from gate.judge import Arrivals, Plan, Verdict, run, scaled
+from gate.judge import Plan, Verdict, run, scaled, worst
 from support.redis_server import BINARY
 
 
@@ -15,10 +15,10 @@ def held(verdict: Verdict) -> None:
 
 
 def test_judge_counts_the_worst_window() -> None:
-    arrivals = Arrivals([0.0, 0.5, 1.0, 1.2, 1.4, 5.0])
-    assert arrivals.worst(1.0, [(-1, 10)]) == 4
-    assert arrivals.worst(1.0, [(2, 10)]) == 1
-    assert arrivals.worst(0.1, [(-1, 10)]) == 1
+    times = [0.0, 0.5, 1.0, 1.2, 1.4, 5.0]
+    assert worst(times, 1.0, [(-1, 10)]) == 4
+    assert worst(times, 1.0, [(2, 10)]) == 1
+    assert worst(times, 0.1, [(-1, 10)]) == 1
 
 
 @pytest.mark.slow

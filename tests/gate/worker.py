@@ -84,10 +84,12 @@ async def main(task: dict[str, Any]) -> dict[str, Any]:
     if task["redis"]:
         gate = RedisGate(task["redis"], processes=task["processes"])
     waited: list[float] = []
+    sent: list[float] = []
 
     def listen(event: object) -> None:
         if isinstance(event, AttemptEvent):
             waited.append(event.waited)
+            sent.append(time.time() - event.seconds)
 
     async with (
         SessionManager(max_connections=32) as manager,
@@ -117,6 +119,7 @@ async def main(task: dict[str, Any]) -> dict[str, Any]:
         "failed": work.failed,
         "trips": trips.seconds,
         "waited": waited,
+        "sent": sent,
         "seconds": work.seconds,
         "gate": stats.gate,
     }
