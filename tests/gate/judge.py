@@ -1,6 +1,6 @@
 """Several processes that share an account, and a judge that counts what arrives at the service.
 
-By hand: `PYTHONPATH=.:tests python -m gate.judge --seconds 60 --processes 4` (`--gate local` shows a broken gate).
+By hand: `make shared-rate`, or `make shared-rate ARGS="--gate local"` for a gate that does not share.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def judge(plan: Plan, arrivals: Arrivals, reports: Sequence[dict[str, Any]], beg
         problems.append(f"{figures['worst second, Redis away']} requests in one second while Redis was away")
     if plan.storm is not None and not arrivals.refused:
         problems.append("the storm met nothing")
-    if plan.gate == "redis" and set(figures["gate at the end"]) != {"shared"}:
+    if plan.gate == "redis" and arrivals.lag < _BUSY and set(figures["gate at the end"]) != {"shared"}:
         problems.append("not every process shares the rate again")
     if not all(done[kind] for kind in ("single", "item", "stream")):
         problems.append("not every kind of work was done")

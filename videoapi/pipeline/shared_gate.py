@@ -49,6 +49,9 @@ class SharedGate:
         self._outage = outage
         self._fallback = RateLimiter()
         self._slots: deque[float] = deque()
+        """The earliest moments for which slots may have been reserved."""
+        self._trip = 0.0
+        """How much later that may have been: how long the answer took."""
         self._ask_again = -math.inf
         self._asking: asyncio.Task[None] | None = None
         self._asked_at = -math.inf
@@ -74,7 +77,7 @@ class SharedGate:
         return f"{self._fallback} in this process, as the shared gate does not answer"
 
     async def take(self, want: int) -> Slots:
-        """Reserve one request, with those that follow it; `wait` is negative if the slot was due before."""
+        """Reserve one request, with those that follow it; `wait` is negative by how late its slot may be."""
         while True:
             pause = self._local.throttle.pause_left()
             if pause > 0:
@@ -90,8 +93,7 @@ class SharedGate:
             if due is None:
                 due = self._ask_again - self._now()
             elif due <= _EARLY:
-                self._slots.popleft()
-                return Slots(1, wait=min(due, 0.0))
+                return Slots(1, wait=min(self._slots.popleft() - self._now(), 0.0))
             if due > 0:
                 return Slots(0, wait=due)
             asking = self._asking or self._ask(want)
@@ -134,11 +136,9 @@ class SharedGate:
     def _next_slot(self) -> float | None:
         """Return the seconds until the next slot, at most 0 if it is due; None without any."""
         now = self._now()
-        while self._slots:
-            if now - self._slots[0] <= STALE:
-                return self._slots[0] - now
+        while self._slots and now - self._slots[0] > STALE:
             self._slots.popleft()
-        return None
+        return self._slots[0] + self._trip - now if self._slots else None
 
     def _set_fallback(self) -> None:
         self._fallback.set(2 * self._outage.processes * self._local.rate.interval)
@@ -158,8 +158,9 @@ class SharedGate:
         end, blocked = began + PATIENCE, 0
         while True:
             sent = self._now()
+            limit = asyncio.timeout(end - sent)
             try:
-                async with asyncio.timeout(end - sent) as limit:
+                async with limit:
                     slots = _checked(await self._gate.take(want))
             except Exception as error:
                 if limit.expired() and self._now() > end + _LATE_LOOP and blocked < _LATE_LOOPS:
@@ -172,17 +173,19 @@ class SharedGate:
                 self._adopt(slots.pause)
             elif now - sent <= STALE:
                 # A late answer is dropped: its slots would be a burst on top of those of others.
-                self._keep(slots, min(want, slots.granted), now)
+                self._keep(slots, min(want, slots.granted), sent, now - sent)
             elif now < end:
                 continue
             else:
                 return self._outage.begin(f"each answer took more than {STALE:g} s", began)
             return self._outage.end(began)
 
-    def _keep(self, slots: Slots, granted: int, now: float) -> None:
-        first, interval = now + slots.wait, self._local.rate.interval
-        self._slots.extend(first + number * interval for number in range(granted))
-        self._ask_again = -math.inf if granted else first
+    def _keep(self, slots: Slots, granted: int, sent: float, trip: float) -> None:
+        # The gate read its clock at some moment of the trip: neither earlier, nor later than the answer came.
+        first, interval = sent + slots.wait, self._local.rate.interval
+        self._trip = trip
+        self._slots = deque(first + number * interval for number in range(granted))
+        self._ask_again = -math.inf if granted else first + trip
 
     def _adopt(self, pause: float) -> None:
         """Pause with the other processes."""
