@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -205,6 +206,16 @@ async def test_wrong_password_is_named_and_not_shown(tmp_path: Path, gate_for: G
             assert QUOTED not in shown
         right = gate_for(f"redis://:another@127.0.0.1:{server.port}")
         assert (await right.take(1)).granted == 1
+
+
+async def test_documented_rules_suffice(redis_server: RedisServer, gate_for: GateFor) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "several-processes.md").read_text(encoding="utf-8")
+    (rules,) = re.findall(r"^ACL SETUSER app .*$", page, re.MULTILINE)
+    assert redis_server.command(*rules.split()) == b"+OK\r\n"
+    gate = gate_for(f"redis://app:password@127.0.0.1:{redis_server.port}")
+    assert (await gate.take(1)).granted == 1
+    redis_server.command("ACL", "SETUSER", "app", "-evalsha")
+    assert "no permissions" in await refusal(gate)
 
 
 async def test_full_server_is_a_failure(tmp_path: Path, gate_for: GateFor) -> None:
