@@ -6,9 +6,9 @@ DEPENDENCY_GROUPS ?= test lint data telemetry integrations
 PARALLEL = -m pytest -n $(WORKERS) --dist worksteal -q
 PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
 FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
-  $(addprefix --ignore tests/,faults docs browser report examples_web integrations notebooks openapi dask_records)
+  $(addprefix --ignore tests/,faults docs browser report examples_web integrations notebooks openapi dask_records gate)
 
-.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo pictures bench bench-create clean
+.PHONY: test test-fast test-lowest test-faults-pure test-scale shared-rate fault-matrix stubs openapi lint layout demo pictures bench bench-create clean
 
 # The complete suite on one interpreter, without the scale tests.
 test: $(VENV)/ready
@@ -28,6 +28,10 @@ test-lowest: .venv-lowest/ready
 # The scale tests: 10,000 rooms, 300 MB bodies, jobs that are killed repeatedly.
 test-scale: $(VENV)/ready
 	$(VENV)/bin/python $(PARALLEL) -m scale --timeout 600 $(ARGS)
+
+# Four processes with one account for a minute, with a storm of HTTP 429, and without Redis for ten seconds.
+shared-rate: $(VENV)/ready
+	PYTHONPATH=$(CURDIR):tests $(VENV)/bin/python -m gate.judge $(ARGS)
 
 # The fault matrix with aiohttp's pure Python parsers.
 test-faults-pure: $(VENV)/ready

@@ -45,12 +45,14 @@ if TYPE_CHECKING:
     from videoapi.models.dialin import DialIn, DialInNumber, DialInSip
     from videoapi.models.rooms import EffectiveSettings, Room, RoomSettings, RoomSpec, Sip
     from videoapi.models.tokens import Participant, Role, Token, TokenSpec
+    from videoapi.pipeline.gate import Gate, Slots
     from videoapi.pipeline.middleware import Middleware, Send
     from videoapi.protocol.backoff import RetryPolicy
     from videoapi.protocol.outcome import Outcome, answered
     from videoapi.protocol.response import Response
     from videoapi.protocol.routes import Request
     from videoapi.protocol.types import Verdict
+    from videoapi.redis.gate import RedisGate
     from videoapi.session import SessionManager
     from videoapi.stats import ClientStats
     from videoapi.streaming.records import Page, RecordStream
@@ -70,6 +72,7 @@ _HOMES = {
     "models.dialin": "DialIn DialInNumber DialInSip",
     "models.rooms": "EffectiveSettings Room RoomSettings RoomSpec Sip",
     "models.tokens": "Participant Role Token TokenSpec",
+    "pipeline.gate": "Gate Slots",
     "pipeline.middleware": "Middleware Send",
     "protocol.backoff": "RetryPolicy",
     "protocol.outcome": "Outcome answered",
@@ -79,6 +82,7 @@ _HOMES = {
     "protocol.response": "Response",
     "creation.create_request": "new_reference",
     "creation.references": "reference_for",
+    "redis.gate": "RedisGate",
     "session": "SessionManager",
     "stats": "ClientStats",
     "telemetry.settings": "Telemetry",
@@ -109,6 +113,7 @@ __all__ = [
     "DialInSip",
     "DownloadFailed",
     "EffectiveSettings",
+    "Gate",
     "Listener",
     "Middleware",
     "NotFound",
@@ -120,6 +125,7 @@ __all__ = [
     "ProtocolError",
     "RateLimited",
     "RecordStream",
+    "RedisGate",
     "Request",
     "RequestRejected",
     "Response",
@@ -134,6 +140,7 @@ __all__ = [
     "ServerFault",
     "SessionManager",
     "Sip",
+    "Slots",
     "Telemetry",
     "Token",
     "TokenDenied",

@@ -14,6 +14,7 @@ from benchmarks.speed.measure import Options, Result
 MODULES: Final = {
     "calls": "benchmarks.speed.calls",
     "blocking": "benchmarks.speed.blocking",
+    "gate": "benchmarks.speed.gate",
     "bulk": "benchmarks.speed.bulk",
     "decode": "benchmarks.speed.decode",
     "stream": "benchmarks.speed.stream",

@@ -253,6 +253,11 @@ PROGRAMS_ONLY = (
     "Set --ca-file or ssl_context",
     "by=0:",
     "late=0:",
+    "Another open client of this account on the same SessionManager",
+    "gate must be a RedisGate",
+    "gate= needs rate=",
+    "processes=0: give the number",
+    "This gate has no rate=",
 )
 
 
