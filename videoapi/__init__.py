@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from videoapi.bulk import BulkOutcome, BulkReport, BulkRun
+    from videoapi.bulk.job_audit import JobAudit
     from videoapi.bulk.lease import Lease
     from videoapi.client import VideoClient
     from videoapi.config import Credentials, Secret
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "bulk": "BulkOutcome BulkReport BulkRun",
+    "bulk.job_audit": "JobAudit",
     "bulk.lease": "Lease",
     "client": "VideoClient",
     "config": "Credentials Secret",
@@ -113,6 +115,7 @@ __all__ = [
     "DialInSip",
     "DownloadFailed",
     "EffectiveSettings",
+    "JobAudit",
     "Lease",
     "LeaseHeld",
     "LeaseLost",
