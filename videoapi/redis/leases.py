@@ -218,7 +218,9 @@ class RedisLeases:
                 log.warning("The lease of shard %r is gone from Redis, or another worker's", lease.shard)
                 return
             failing = False
-            lease._ends = asked + self._ttl
+            # What has ended stays ended.
+            if lease.left():
+                lease._ends = asked + self._ttl
 
     async def _release(self, lease: RedisLease) -> None:
         # Before the request: from then on, another worker may hold it.
