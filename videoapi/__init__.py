@@ -48,12 +48,14 @@ if TYPE_CHECKING:
     from videoapi.models.dialin import DialIn, DialInNumber, DialInSip
     from videoapi.models.rooms import EffectiveSettings, Room, RoomSettings, RoomSpec, Sip
     from videoapi.models.tokens import Participant, Role, Token, TokenSpec
+    from videoapi.pipeline.gate import Gate, Slots
     from videoapi.pipeline.middleware import Middleware, Send
     from videoapi.protocol.backoff import RetryPolicy
     from videoapi.protocol.outcome import Outcome, answered
     from videoapi.protocol.response import Response
     from videoapi.protocol.routes import Request
     from videoapi.protocol.types import Verdict
+    from videoapi.redis.gate import RedisGate
     from videoapi.redis.leases import RedisLeases
     from videoapi.session import SessionManager
     from videoapi.stats import ClientStats
@@ -75,6 +77,7 @@ _HOMES = {
     "models.dialin": "DialIn DialInNumber DialInSip",
     "models.rooms": "EffectiveSettings Room RoomSettings RoomSpec Sip",
     "models.tokens": "Participant Role Token TokenSpec",
+    "pipeline.gate": "Gate Slots",
     "pipeline.middleware": "Middleware Send",
     "protocol.backoff": "RetryPolicy",
     "protocol.outcome": "Outcome answered",
@@ -84,6 +87,7 @@ _HOMES = {
     "protocol.response": "Response",
     "creation.create_request": "new_reference",
     "creation.references": "reference_for",
+    "redis.gate": "RedisGate",
     "redis.leases": "RedisLeases",
     "session": "SessionManager",
     "stats": "ClientStats",
@@ -115,6 +119,7 @@ __all__ = [
     "DialInSip",
     "DownloadFailed",
     "EffectiveSettings",
+    "Gate",
     "JobAudit",
     "Lease",
     "LeaseHeld",
@@ -129,6 +134,7 @@ __all__ = [
     "ProtocolError",
     "RateLimited",
     "RecordStream",
+    "RedisGate",
     "RedisLeases",
     "Request",
     "RequestRejected",
@@ -144,6 +150,7 @@ __all__ = [
     "ServerFault",
     "SessionManager",
     "Sip",
+    "Slots",
     "Telemetry",
     "Token",
     "TokenDenied",
