@@ -1,4 +1,4 @@
-"""`rooms.audit` proves a job complete, whoever has run it."""
+"""`rooms.audit` proves a job complete, however it was run."""
 
 import asyncio
 from collections.abc import AsyncIterator

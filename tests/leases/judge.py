@@ -1,4 +1,4 @@
-"""A job on several worker processes that are stopped and killed, behind a queue that delivers again; and the judge."""
+"""A job on several worker processes that are stopped and killed, with a queue that delivers again; and the judge."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Job:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the job; the body causes trouble; at the end, all shards have ended."""
+        """Run the job during the body, and after it until all shards have ended."""
         async with RedisLeases(self.redis.url, "j", ttl=TTL) as leases:
             self._options["nonce"] = await leases.begin(new=True)
         self.workers = [Worker(self._options) for _ in range(self._count)]
@@ -194,7 +194,7 @@ class Job:
         self.kills += 1
         worker.signal(signal.SIGKILL)
 
-    async def trouble(self, seed: int, every: float) -> None:
+    async def disturb(self, seed: int, every: float) -> None:
         """Stop and kill busy workers in turn, until the job has ended."""
         chance = random.Random(seed)
         stopped: set[asyncio.Task[None]] = set()

@@ -46,14 +46,14 @@ async def test_the_judge_convicts_a_lease_without_a_fence(redis_server: RedisSer
     assert result.twice > 0
 
 
-async def _job_in_trouble(redis: RedisServer, seed: int, *, fenced: bool) -> None:
+async def _disturbed_job(redis: RedisServer, seed: int, *, fenced: bool) -> None:
     async with Sandbox(seed=seed) as sandbox:
         for kind in ("reset_after", "status_after", "drop_before"):
             sandbox.fault("rooms.create", kind, times=None, rate=0.017)
         sandbox.fault("rooms.create", "delay", times=None, seconds=0.02)
         job = Job(sandbox, redis, shards=20, size=30, workers=4, fenced=fenced)
         async with job.running():
-            await job.trouble(seed, every=1.0)
+            await job.disturb(seed, every=1.0)
         sandbox.clear_faults()
         result = await job.result()
     print(f"\nseed {seed}, fenced={fenced}: {result}")
@@ -69,9 +69,9 @@ async def _job_in_trouble(redis: RedisServer, seed: int, *, fenced: bool) -> Non
 @pytest.mark.scale
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_a_job_whose_workers_are_stopped_and_killed(redis_server: RedisServer, seed: int) -> None:
-    await _job_in_trouble(redis_server, seed, fenced=True)
+    await _disturbed_job(redis_server, seed, fenced=True)
 
 
 @pytest.mark.scale
 async def test_the_same_job_without_a_fence_is_convicted(redis_server: RedisServer) -> None:
-    await _job_in_trouble(redis_server, 1, fenced=False)
+    await _disturbed_job(redis_server, 1, fenced=False)

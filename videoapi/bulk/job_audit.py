@@ -1,4 +1,4 @@
-"""The audit of a whole job, whoever has run it: compares the list of rooms with the job's specs."""
+"""The audit of a whole job, however it was run: compares the list of rooms with the job's specs."""
 
 from __future__ import annotations
 

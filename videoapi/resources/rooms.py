@@ -375,7 +375,7 @@ class Rooms:
         """Find out whether a job is complete: whether each spec has exactly one room.
 
         Call it when no run of the job is active any more. It waits one settle time, and reads the list of rooms at
-        most twice, whoever has created the rooms. It creates no rooms of the job, and deletes self-check rooms that
+        most twice, whichever process has created the rooms. It creates no rooms of the job, and deletes self-check rooms that
         killed runs of the job have left. If no room of the job serves to prove that the list is complete, it creates
         a self-check room, and deletes it at the end.
 
