@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from videoapi.arrow.periods import Period, windows
     from videoapi.bulk import BulkOutcome, BulkReport, BulkRun
+    from videoapi.bulk.job_audit import JobAudit
+    from videoapi.bulk.lease import Lease
     from videoapi.client import VideoClient
     from videoapi.config import Credentials, Secret
     from videoapi.creation.create_request import new_reference
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
         CreateOutcomeUnknown,
         CredentialsUnavailable,
         DownloadFailed,
+        LeaseHeld,
+        LeaseLost,
         NotFound,
         PermissionDenied,
         ProtocolError,
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
     from videoapi.protocol.routes import Request
     from videoapi.protocol.types import Verdict
     from videoapi.redis.gate import RedisGate
+    from videoapi.redis.leases import RedisLeases
     from videoapi.session import SessionManager
     from videoapi.stats import ClientStats
     from videoapi.streaming.records import Page, RecordStream
@@ -60,11 +65,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "bulk": "BulkOutcome BulkReport BulkRun",
+    "bulk.job_audit": "JobAudit",
+    "bulk.lease": "Lease",
     "client": "VideoClient",
     "config": "Credentials Secret",
     "errors": "AuthenticationFailed CallTimeout ConfigurationError Conflict ConnectionFailed CreateOutcomeUnknown "
-    "CredentialsUnavailable DownloadFailed NotFound PermissionDenied ProtocolError RateLimited RequestRejected "
-    "ResultError ServerFault TokenDenied ValidationError VideoAPIError",
+    "CredentialsUnavailable DownloadFailed LeaseHeld LeaseLost NotFound PermissionDenied ProtocolError RateLimited "
+    "RequestRejected ResultError ServerFault TokenDenied ValidationError VideoAPIError",
     "events": "AttemptEvent CallEvent CallStarted Listener",
     "arrow.periods": "Period windows",
     "models.archives": "Archive ArchiveFile",
@@ -83,6 +90,7 @@ _HOMES = {
     "creation.create_request": "new_reference",
     "creation.references": "reference_for",
     "redis.gate": "RedisGate",
+    "redis.leases": "RedisLeases",
     "session": "SessionManager",
     "stats": "ClientStats",
     "telemetry.settings": "Telemetry",
@@ -114,6 +122,10 @@ __all__ = [
     "DownloadFailed",
     "EffectiveSettings",
     "Gate",
+    "JobAudit",
+    "Lease",
+    "LeaseHeld",
+    "LeaseLost",
     "Listener",
     "Middleware",
     "NotFound",
@@ -126,6 +138,7 @@ __all__ = [
     "RateLimited",
     "RecordStream",
     "RedisGate",
+    "RedisLeases",
     "Request",
     "RequestRejected",
     "Response",

@@ -258,6 +258,8 @@ PROGRAMS_ONLY = (
     "gate= needs rate=",
     "processes=0: give the number",
     "This gate has no rate=",
+    "lease= takes what",
+    "lease= needs a",
 )
 
 

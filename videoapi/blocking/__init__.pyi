@@ -15,7 +15,9 @@ from aiohttp import ClientMiddlewareType
 
 from videoapi.arrow.periods import Period
 from videoapi.bulk import BulkProgress, BulkReport
-from videoapi.bulk.report import BulkOutcome
+from videoapi.bulk.job_audit import JobAudit
+from videoapi.bulk.lease import Lease
+from videoapi.bulk.outcome import BulkOutcome
 from videoapi.config import Credentials, CredentialsSource, Secret
 from videoapi.creation.creator import OnUnknown
 from videoapi.downloads import DownloadProgress
@@ -590,6 +592,7 @@ class Rooms:
         on_unknown: Literal["resend", "strict"] = "resend",
         dedupe: Literal["report", "delete"] = "report",
         audit: bool | Literal["settled"] = True,
+        lease: Lease | None = None,
     ) -> BulkReport:
         """Create many rooms concurrently, each at most once, and report one outcome per input.
 
@@ -616,6 +619,9 @@ class Rooms:
                 deletes a room that an outcome names.
             audit: Whether to read the list of rooms again at the end, to report `duplicates` and
                 `missing` rooms. `settled` first waits one settle time, so that the list proves both to be complete.
+            lease: The lease of one shard of a job that several workers share: what `RedisLeases.hold()` yields. A
+                room is sent only while the lease outlasts `attempt_timeout`; after that the run ends with
+                `LeaseLost`. Requires `job_id`; the shard has no journal, and is not audited.
 
         Returns:
             Counts, and a small row per input, by index and key. A failed input does not affect others. If the
@@ -640,6 +646,7 @@ class Rooms:
         on_unknown: Literal["resend", "strict"] = "resend",
         dedupe: Literal["report", "delete"] = "report",
         audit: bool | Literal["settled"] = True,
+        lease: Lease | None = None,
     ) -> BulkRun[RoomSpec]:
         """Create many rooms concurrently, and yield the outcomes as they finish.
 
@@ -653,6 +660,26 @@ class Rooms:
             with client.rooms.create_each(specs) as outcomes:
                 for outcome in outcomes:
                     ...
+        """
+
+    def audit(self, job_id: str, specs: Iterable[RoomSpec], *, give_up_after: float = ...) -> JobAudit:
+        """Find out whether a job is complete: whether each spec has exactly one room.
+
+        Call it when no run of the job is active any more, in any process. It waits one settle time, and reads the
+        list of rooms at most twice. It creates no rooms of the job, and deletes self-check rooms that killed runs of
+        the job have left. If no room of the job serves to prove that the list is complete, it creates a self-check
+        room, and deletes it at the end.
+
+        Memory grows by about 120 bytes per spec, in addition to its key and the body of its request.
+
+        Args:
+            job_id: The job.
+            specs: All specs of the job, each with its key. They are read once.
+            give_up_after: For how many seconds a list that cannot be read is read again.
+
+        Raises:
+            ValidationError: If something is not a spec, or its key is missing, or appears twice.
+            VideoAPIError: If the list of rooms cannot be read.
         """
 
     def delete_many(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from typing import Final
 
 import attrs
 
 from videoapi.bulk.audit import AcknowledgedRooms, Audit
-from videoapi.bulk.report import BulkOutcome, BulkReport
+from videoapi.bulk.job_options import JobOptions
+from videoapi.bulk.lease import Fence, Lease
+from videoapi.bulk.outcome import BulkOutcome
+from videoapi.bulk.report import BulkReport
 from videoapi.bulk.sending import BulkItem, Job, failed
 from videoapi.creation.changes import Change, change_of, identity_of
 from videoapi.creation.creator import Creator
@@ -39,29 +41,6 @@ _AUDITS: Final = 2
 Emit = Callable[[BulkOutcome], Awaitable[None]]
 
 
-@attrs.frozen(kw_only=True)
-class JobOptions:
-    """Options of a run of creates.
-
-    Args:
-        job_id: Names the job, so that another process can resume it.
-        resumable: Whether the caller passed the ID, so that an earlier process may have started the job.
-        journal: Path of the journal file, or None.
-        resend: Whether a create that is proven absent is sent again.
-        dedupe: Whether duplicate rooms are deleted at the end.
-        audit: Whether the room list is read at the end; `settled` first waits one settle time.
-        keep_rooms: Whether outcomes carry their room.
-    """
-
-    job_id: str
-    resumable: bool
-    journal: str | os.PathLike[str] | None = None
-    resend: bool = True
-    dedupe: bool = False
-    audit: bool | Literal["settled"] = True
-    keep_rooms: bool = False
-
-
 class CreateJob(Job):
     """The creates of one bulk run: recalls earlier outcomes, resolves lost responses, audits the result.
 
@@ -76,6 +55,12 @@ class CreateJob(Job):
 
     def __init__(self, creator: Creator, pipeline: Pipeline, options: JobOptions) -> None:
         self._creator = creator
+        self.fence: Fence | None = None
+        """What a create must pass before it is written, if the run has a lease."""
+        if options.lease is not None:
+            self.fence = Fence(options.lease, pipeline.options.attempt_timeout)
+            fenced = attrs.evolve(pipeline.options, fence=self.fence.lets_pass)
+            pipeline = attrs.evolve(pipeline, options=fenced)
         self._pipeline = pipeline
         self._options = options
         self._references = references = JobReferences(options.job_id)
@@ -99,12 +84,13 @@ class CreateJob(Job):
 
     # Before sending
 
-    async def open(self, report: BulkReport, patience: Patience) -> None:
+    async def open(self, report: BulkReport, patience: Patience, first_key: object = None) -> None:
         """Load what an earlier process may have done.
 
         Args:
             report: Shows how many creates are in doubt, and receives the audit.
             patience: For how long to read again a list that cannot be read.
+            first_key: The key of the first item, which identifies a shard.
 
         Raises:
             ConfigurationError: If the journal cannot be opened, or belongs to another account.
@@ -117,6 +103,12 @@ class CreateJob(Job):
         self._opened_at = self._last_sent = self._clock()
         if not self._options.resumable:
             return
+        if (lease := self._options.lease) is not None:
+            # Other shards have self-check rooms, too, which this run must neither use nor delete.
+            prefix = self._references.check_prefix_of_shard(first_key)
+            self._check = SelfCheckRoom(self._creator, self._pipeline, prefix)
+            if _is_fresh(lease):
+                return
         if self._journal is None:
             await self._look_back(always=True)
             return
@@ -469,6 +461,13 @@ class CreateJob(Job):
         finally:
             if self._journal is not None:
                 await self._journal.aclose()
+
+
+def _is_fresh(lease: Lease) -> bool:
+    try:
+        return lease.fresh is True
+    except Exception:
+        return False
 
 
 def _give_up(doubts: list[Doubt], error: Exception) -> None:

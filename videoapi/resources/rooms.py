@@ -17,12 +17,16 @@ from videoapi.bulk import (
     Plan,
     key_of,
 )
-from videoapi.bulk.create_job import CreateJob, JobOptions
+from videoapi.bulk.create_job import CreateJob
+from videoapi.bulk.job_audit import JobAudit, audit_job
+from videoapi.bulk.job_options import JobOptions, check_job_id, job_options
+from videoapi.bulk.lease import Lease
+from videoapi.config import one_of, positive_seconds
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.proof import get_room
 from videoapi.creation.references import DATA_KEY, JobReferences, is_reference, reference_in
-from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
+from videoapi.errors import ValidationError, VideoAPIError
 from videoapi.models.codec import ResponseDecoder, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
 from videoapi.models.tokens import Participant
@@ -85,7 +89,7 @@ class Rooms:
 
         Source: docs/contract.md 4.2, 4.3.
         """
-        _one_of("on_unknown", on_unknown, ("look", "resend", "strict"))
+        one_of("on_unknown", on_unknown, ("look", "resend", "strict"))
         if reference is not None and not is_reference(reference):
             raise ValidationError("reference must come from new_reference() or reference_for().", field="reference")
         used = reference or new_reference()
@@ -271,6 +275,7 @@ class Rooms:
         on_unknown: Literal["resend", "strict"] = "resend",
         dedupe: Literal["report", "delete"] = "report",
         audit: bool | Literal["settled"] = True,
+        lease: Lease | None = None,
     ) -> BulkReport:
         """Create many rooms concurrently, each at most once, and report one outcome per input.
 
@@ -297,6 +302,9 @@ class Rooms:
                 deletes a room that an outcome names.
             audit: Whether to read the list of rooms again at the end, to report `duplicates` and
                 `missing` rooms. `settled` first waits one settle time, so that the list proves both to be complete.
+            lease: The lease of one shard of a job that several workers share: what `RedisLeases.hold()` yields. A
+                room is sent only while the lease outlasts `attempt_timeout`; after that the run ends with
+                `LeaseLost`. Requires `job_id`; the shard has no journal, and is not audited.
 
         Returns:
             Counts, and a small row per input, by index and key. A failed input does not affect others. If the
@@ -313,7 +321,7 @@ class Rooms:
             progress=progress,
             validate=validate,
             keep_all=True,
-            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms),
+            job=job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms, lease),
         )
         return await run.run_to_completion()
 
@@ -332,6 +340,7 @@ class Rooms:
         on_unknown: Literal["resend", "strict"] = "resend",
         dedupe: Literal["report", "delete"] = "report",
         audit: bool | Literal["settled"] = True,
+        lease: Lease | None = None,
     ) -> BulkRun[RoomSpec]:
         """Create many rooms concurrently, and yield the outcomes as they finish.
 
@@ -353,8 +362,38 @@ class Rooms:
             give_up_after=give_up_after,
             progress=progress,
             validate=validate,
-            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms),
+            job=job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms, lease),
         )
+
+    async def audit(
+        self,
+        job_id: str,
+        specs: Iterable[RoomSpec] | AsyncIterable[RoomSpec],
+        *,
+        give_up_after: float = GIVE_UP_AFTER,
+    ) -> JobAudit:
+        """Find out whether a job is complete: whether each spec has exactly one room.
+
+        Call it when no run of the job is active any more, in any process. It waits one settle time, and reads the
+        list of rooms at most twice. It creates no rooms of the job, and deletes self-check rooms that killed runs of
+        the job have left. If no room of the job serves to prove that the list is complete, it creates a self-check
+        room, and deletes it at the end.
+
+        Memory grows by about 120 bytes per spec, in addition to its key and the body of its request.
+
+        Args:
+            job_id: The job.
+            specs: All specs of the job, each with its key. They are read once.
+            give_up_after: For how many seconds a list that cannot be read is read again.
+
+        Raises:
+            ValidationError: If something is not a spec, or its key is missing, or appears twice.
+            VideoAPIError: If the list of rooms cannot be read.
+        """
+        check_job_id(job_id)
+        give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
+        with self._pipeline.recording("rooms.audit"):
+            return await audit_job(self._creator, self._pipeline, job_id, specs, give_up_after)
 
     async def delete_many(
         self,
@@ -463,45 +502,3 @@ def _changes(
     if not body or body == {"settings": {}}:
         raise ValidationError("Nothing to change: name at least one of name, owner_ref, settings, sip, data.")
     return body
-
-
-def _job_options(
-    job_id: str | None,
-    journal: str | os.PathLike[str] | None,
-    on_unknown: str,
-    dedupe: str,
-    audit: bool | Literal["settled"],
-    keep_rooms: bool,
-) -> JobOptions:
-    _one_of("on_unknown", on_unknown, ("resend", "strict"))
-    if audit not in (True, False, "settled"):
-        raise ConfigurationError(f"audit={audit!r}: give True, False or 'settled'.")
-    _one_of("dedupe", dedupe, ("report", "delete"))
-    if job_id is not None and (not isinstance(job_id, str) or not job_id):
-        raise ConfigurationError("job_id must be a text that is not empty.")
-    if job_id is not None and not _is_encodable(job_id):
-        raise ConfigurationError("job_id contains a lone surrogate, which no file can hold.")
-    if journal is not None and job_id is None:
-        raise ConfigurationError("journal= needs a job_id=, by which a later run finds what was under way.")
-    return JobOptions(
-        job_id=job_id or new_reference(),
-        resumable=job_id is not None,
-        journal=journal,
-        resend=on_unknown == "resend",
-        dedupe=dedupe == "delete",
-        audit=audit,
-        keep_rooms=keep_rooms,
-    )
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _one_of(name: str, given: str, known: tuple[str, ...]) -> None:
-    if given not in known:
-        raise ConfigurationError(f"{name}={given!r}: give one of {', '.join(known)}.")
