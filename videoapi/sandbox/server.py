@@ -497,6 +497,7 @@ class Sandbox:
             announcer=self._announcer,
             masking=Masking(*secret_texts),
             refusing=lambda: self._listener.refusing,
+            traffic=self._traffic,
             clock=clock,
             commit=self._state.commit,
         )
