@@ -64,6 +64,7 @@ class BulkRun(Generic[S]):
         self._task: asyncio.Task[None] | None = None
         self._finished: asyncio.Queue[BulkOutcome | None] = asyncio.Queue(maxsize=self._workers)
         self._working: list[asyncio.Task[None]] = []
+        self._yielding: set[asyncio.Task[None] | None] = set()
         self._iterated = self._left = False
         self.report = BulkReport()
         self._give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
@@ -76,6 +77,7 @@ class BulkRun(Generic[S]):
             timeout=positive_seconds("timeout", timeout),
             give_up_after=self._give_up_after,
             stopped=self._inputs.stop,
+            overdue=self._cut_off,
         )
         options = attrs.evolve(pipeline.options, must_stop=self._sender.must_stop)
         if plan.sends_once:
@@ -236,7 +238,8 @@ class BulkRun(Generic[S]):
             waits_until=lambda moment: setattr(self.report, "settles_at", moment),
         )
         try:
-            await job.open(self.report, patience)
+            async with asyncio.timeout_at(self._sender.latest):
+                await job.open(self.report, patience)
         except VideoAPIError as error:
             if isinstance(error, ConfigurationError) and not isinstance(error, CredentialsUnavailable):
                 raise
@@ -346,17 +349,32 @@ class BulkRun(Generic[S]):
             if self._progress is not None:
                 await self._show_progress(self._progress)
             if to_yield:
-                await self._finished.put(outcome)
+                await self._yield(outcome)
         except BaseException:
             if to_yield:
                 self.report.keep(outcome)
             raise
 
+    async def _yield(self, outcome: BulkOutcome) -> None:
+        task = asyncio.current_task()
+        self._yielding.add(task)
+        try:
+            await self._finished.put(outcome)
+        finally:
+            self._yielding.discard(task)
+
+    def _cut_off(self) -> None:
+        """Cancel the workers that a middleware or `progress=` holds up, but not those that wait for the consumer."""
+        for worker in self._working:
+            if worker not in self._yielding:
+                worker.cancel()
+
     async def _show_progress(self, progress: BulkProgress) -> None:
         try:
             shown = progress(self.report)
             if inspect.isawaitable(shown):
-                await shown
+                async with asyncio.timeout_at(self._sender.latest):
+                    await shown
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
