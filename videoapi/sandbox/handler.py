@@ -131,7 +131,11 @@ class SandboxHandler:
             self._traffic.end(call.route, begun, throttled=throttled)
 
     async def _handle(self, request: BaseRequest, call: RouteMatch) -> web.StreamResponse:
-        body = await request.content.read() if request.can_read_body else b""
+        try:
+            body = await request.content.read() if request.can_read_body else b""
+        except (web.RequestPayloadError, ConnectionError):
+            # It is not what its headers say, or the client has gone.
+            return await wire.send(request, refuse(self._switches, Refusal(10009, status=400)), close=True)
         connection = self._numbers.get(id(request.protocol))
 
         def execute() -> HttpResponse:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from aiohttp import web
 
+from videoapi.sandbox import http_log
 from videoapi.sandbox.announcer import Announcer
 from videoapi.sandbox.app import Service
 from videoapi.sandbox.control import ControlRoutes
@@ -254,7 +255,7 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self._exchange.open()
         handle = self._console.handle if self._console else self._exchange.handle
-        self._server = web.Server(handle, access_log=None)
+        self._server = web.Server(handle, access_log=None, logger=http_log.log)
         try:
             self._state.open()
             await self._listener.open(self._connected)
