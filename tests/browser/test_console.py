@@ -264,6 +264,27 @@ def test_document_of_the_service_is_opened_from_the_page(browse, sandbox):
     expect(seen.page.locator("#connection")).to_have_text("Live")
 
 
+def test_traffic_is_shown_with_its_limit(browse, sandbox):
+    sandbox.set(rate_limit="5/s")
+    seen = browse()
+    expect(seen.page.locator("#traffic-limit")).to_have_text("Limit 5/s")
+    sandbox.fault("*", "throttle", times=2, retry_after=0)
+    create(sandbox, "a", "b", "c")
+    worst = sandbox.traffic().routes["rooms.create"].worst_second
+    row = seen.row("traffic", "rooms.create")
+    expect(row.locator("td").nth(1)).to_have_text(str(worst))
+    expect(row.locator("td").nth(4)).to_have_text("5")
+    expect(row.locator(".badge.warn")).to_have_text("2")
+    expect(seen.row("traffic", "All routes")).to_be_visible()
+    chart = seen.page.locator("#traffic-chart")
+    expect(chart.locator("rect")).to_have_count(60)
+    assert max(float(bar.get_attribute("height")) for bar in chart.locator("rect").all()) > 10
+    expect(chart.locator("line")).to_have_count(1)
+    sandbox.clear()
+    expect(seen.page.locator("#traffic-recent")).to_contain_text("at most 0")
+    expect(seen.page.locator("table[data-table=traffic]")).to_contain_text("No requests yet")
+
+
 def test_filter_and_pause(browse, sandbox):
     seen = browse()
     page = seen.page

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.jobs import client_of, keyed
 
-from videoapi import BulkReport, ConfigurationError, Outcome, Request, RoomSpec, Send, VideoClient
+from videoapi import BulkReport, CallTimeout, ConfigurationError, Outcome, Request, RoomSpec, Send, VideoClient
 from videoapi.sandbox import Sandbox
 
 pytestmark = pytest.mark.timeout(40)
@@ -159,3 +159,40 @@ async def test_job_without_a_valid_input_ends(client: VideoClient, sandbox: Sand
 
         assert report.counts == ({"failed": 1} if given else {})
     assert sandbox.ledger.requests("rooms.create") == 0
+
+
+@pytest.mark.parametrize("where", ["middleware", "progress"])
+@pytest.mark.parametrize("job_id", [None, "job-1"])
+async def test_timeout_ends_a_run_that_user_code_holds_up(sandbox: Sandbox, where: str, job_id: str | None) -> None:
+    async def hang_in_middleware(request: Request, send: Send) -> Outcome:
+        await asyncio.Event().wait()
+        return await send(request)
+
+    async def hang_in_progress(report: BulkReport) -> None:
+        await asyncio.Event().wait()
+
+    middleware = [hang_in_middleware] if where == "middleware" else []
+    progress = hang_in_progress if where == "progress" else None
+    async with client_of(sandbox, middleware=middleware, attempt_timeout=0.1) as client, asyncio.timeout(20):
+        report = await client.rooms.create_many(
+            keyed(40), concurrency=4, timeout=0.8, progress=progress, job_id=job_id, audit=False
+        )
+
+    assert report.stopped is not None
+    assert "timeout of 0.8 s" in str(report.stopped)
+    assert rows(report) == list(range(report.total))
+    if where == "progress" and job_id is None:
+        assert sandbox.ledger.count("rooms.create") == len(report.made) == 4
+
+
+async def test_timeout_of_a_run_loses_no_outcome_to_a_slow_consumer(sandbox: Sandbox) -> None:
+    seen: list[int] = []
+    async with client_of(sandbox, attempt_timeout=0.1) as client, asyncio.timeout(30):
+        run = client.rooms.create_each(keyed(40), concurrency=4, timeout=0.2, audit=False)
+        with pytest.raises(CallTimeout):
+            async for outcome in run:
+                seen.append(outcome.index)
+                # Longer than the run may wait for its attempts.
+                await asyncio.sleep(1.5 if len(seen) == 1 else 0)
+    assert sorted(seen) == list(range(run.report.total))
+    assert len(seen) > 4

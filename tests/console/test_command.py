@@ -71,3 +71,27 @@ async def test_command_without_console_has_no_page(begin):
     async with aiohttp.ClientSession() as session, session.get(f"{base[1]}/", headers=login) as response:
         assert response.status == 404
         assert (await response.json())["result"] == 40001
+
+
+@pytest.mark.slow
+async def test_command_limits_the_rate_and_prints_the_traffic_at_its_end(begin):
+    process, _ = begin("--no-console", "--app-id", "a" * 24, "--app-key", "key", "--rate-limit", "2/h")
+    base = re.search(r"VIDEOAPI_BASE_URL=(\S+)", process.stdout.readline())
+    login = {"Authorization": aiohttp.encode_basic_auth("a" * 24, "key")}
+    async with aiohttp.ClientSession(headers=login) as session:
+        for status in (200, 200, 429):
+            async with session.get(f"{base[1]}/rooms") as response:
+                assert response.status == status
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.to_thread(process.wait, 20) == 0
+    printed = process.stderr.read()
+    assert re.search(r"^route +requests +429 +worst second +worst 0.1 s +at once$", printed, re.MULTILINE), printed
+    assert re.search(r"^rooms.list +3 +1 +\d +\d +1$", printed, re.MULTILINE), printed
+    assert "The rate limit is 2/h." in printed
+
+
+def test_wrong_rate_limit_names_the_flag():
+    done = subprocess.run([*COMMAND, "--rate-limit", "2/day"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "--rate-limit" in done.stderr
+    assert "'2/day' is not a rate such as '20/s'" in done.stderr

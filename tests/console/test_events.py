@@ -70,6 +70,20 @@ async def test_request_is_shown_while_it_waits(desk):
     assert events.requests[1]["outcome"] == "no response"
 
 
+async def test_traffic_is_shown_and_reading_it_is_no_request(open_desk):
+    desk = await open_desk(rate_limit="9/s")
+    events = await desk.events()
+    await desk.room()
+    async with desk.session.get(f"{desk.url}_sandbox/traffic") as response:
+        served = await response.json()
+    await events.until(lambda events: events.answered(1))
+    shown = events.state["traffic"]
+    assert shown["total"] == {"route": "", **served["total"]}
+    assert shown["routes"] == [{"route": "rooms.create", **served["routes"]["rooms.create"]}]
+    assert (shown["rate_limit"], sum(shown["recent"]), len(shown["recent"])) == ("9/s", 1, 60)
+    assert [request["path"] for request in events.requests.values()] == ["/video/v2/rooms"]
+
+
 async def test_streamed_bodies_have_their_result(open_desk):
     desk = await open_desk(calls=3000)
     events = await desk.events()

@@ -65,6 +65,7 @@ class BulkRun(Generic[S]):
         self._task: asyncio.Task[None] | None = None
         self._finished: asyncio.Queue[BulkOutcome | None] = asyncio.Queue(maxsize=self._workers)
         self._working: list[asyncio.Task[None]] = []
+        self._yielding: set[asyncio.Task[None] | None] = set()
         self._iterated = self._left = False
         self.report = BulkReport()
         fence = None if job is None else job.fence
@@ -79,6 +80,7 @@ class BulkRun(Generic[S]):
             give_up_after=self._give_up_after,
             stopped=self._inputs.stop,
             fence=fence,
+            overdue=self._cut_off,
         )
         must_pass = None if fence is None else fence.lets_pass
         options = attrs.evolve(pipeline.options, must_stop=self._sender.must_stop, fence=must_pass)
@@ -240,7 +242,8 @@ class BulkRun(Generic[S]):
             waits_until=lambda moment: setattr(self.report, "settles_at", moment),
         )
         try:
-            await job.open(self.report, patience, self._first_key())
+            async with asyncio.timeout_at(self._sender.latest):
+                await job.open(self.report, patience, self._first_key())
         except VideoAPIError as error:
             if isinstance(error, ConfigurationError) and not isinstance(error, CredentialsUnavailable):
                 raise
@@ -358,17 +361,32 @@ class BulkRun(Generic[S]):
             if self._progress is not None:
                 await self._show_progress(self._progress)
             if to_yield:
-                await self._finished.put(outcome)
+                await self._yield(outcome)
         except BaseException:
             if to_yield:
                 self.report.keep(outcome)
             raise
 
+    async def _yield(self, outcome: BulkOutcome) -> None:
+        task = asyncio.current_task()
+        self._yielding.add(task)
+        try:
+            await self._finished.put(outcome)
+        finally:
+            self._yielding.discard(task)
+
+    def _cut_off(self) -> None:
+        """Cancel the workers that a middleware or `progress=` holds up, but not those that wait for the consumer."""
+        for worker in self._working:
+            if worker not in self._yielding:
+                worker.cancel()
+
     async def _show_progress(self, progress: BulkProgress) -> None:
         try:
             shown = progress(self.report)
             if inspect.isawaitable(shown):
-                await shown
+                async with asyncio.timeout_at(self._sender.latest):
+                    await shown
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise

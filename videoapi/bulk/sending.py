@@ -25,6 +25,8 @@ from videoapi.protocol.types import NEVER, Classification, ErrorKind, Operation,
 
 S = TypeVar("S")
 DEFAULT_CONCURRENCY: Final = 32
+_GRACE: Final = 1.0
+"""How much later than its last attempt a run may end at its timeout, in seconds."""
 
 
 class BulkItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,7 @@ class Sender:
         timeout: Limit of the whole run, in seconds, or None.
         give_up_after: Seconds for which items may be refused, without any other response, before the run ends.
         stopped: Called once, when the run ends early.
+        overdue: Called when a run has not ended although its timeout is over and every attempt has reached its own.
         fence: What each create must pass, if the run has a lease.
     """
 
@@ -109,6 +112,7 @@ class Sender:
         timeout: float | None,
         give_up_after: float,
         stopped: Callable[[], object],
+        overdue: Callable[[], object],
         fence: Fence | None = None,
     ) -> None:
         self._pipeline = pipeline
@@ -120,7 +124,10 @@ class Sender:
         self._give_up_after = give_up_after
         self._stopped = stopped
         self._fence = fence
-        self._timer: asyncio.TimerHandle | None = None
+        self._overdue = overdue
+        self._timers: list[asyncio.TimerHandle] = []
+        self.latest: float | None = None
+        """When user code may hold up the run no longer, on the loop's clock."""
         self._limits: set[AIMDLimit] = set()
         self._refused = 0
         self._refused_since = 0.0
@@ -134,12 +141,17 @@ class Sender:
         """Start the run's timeout."""
         if self._timeout is not None:
             error = CallTimeout(f"The run's timeout of {self._timeout:g} s ended.", retryable=True)
-            self._timer = asyncio.get_running_loop().call_later(self._timeout, self.stop, error)
+            loop, longest = asyncio.get_running_loop(), self._pipeline.options.attempt_timeout
+            self.latest = loop.time() + self._timeout + longest + _GRACE
+            self._timers = [
+                loop.call_later(self._timeout, self.stop, error),
+                loop.call_at(self.latest, self._overdue),
+            ]
 
     def end(self) -> None:
-        """Stop the timer of a run that has ended."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """Stop the timers of a run that has ended."""
+        for timer in self._timers:
+            timer.cancel()
 
     def stop(self, error: VideoAPIError | None = None) -> None:
         """Send nothing more, and end all waits; `report.stopped` keeps the first error."""

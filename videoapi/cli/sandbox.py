@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from videoapi.sandbox import Sandbox
 
 
+def _rate(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    from videoapi.sandbox.rate_limit import RateLimit
+
+    try:
+        return None if value is None else str(RateLimit.parse(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.group(invoke_without_command=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any free one.")
@@ -33,6 +42,9 @@ if TYPE_CHECKING:
 @click.option("--tls", is_flag=True, help="Serve https with a made certificate; needs the extra testing.")
 @click.option("--state", type=click.Path(dir_okay=False), help="A file that keeps rooms and ledger; resumes from it.")
 @click.option("--console/--no-console", default=True, show_default=True, help="Serve the console at /.")
+@click.option(
+    "--rate-limit", metavar="RATE", callback=_rate, help="Refuse requests beyond this rate with HTTP 429, such as 20/s."
+)
 @click.option(
     "--webhook-url",
     metavar="URL",
@@ -53,7 +65,8 @@ def sandbox(ctx: click.Context, /, switches: tuple[str, ...], today: datetime | 
     at exit, unless --state names a file: started again with the same file, port and credentials, the sandbox
     resumes, even after it was killed.
 
-    Also prints the address of the console, a page that shows what the sandbox receives and holds.
+    Also prints the address of the console, a page that shows what the sandbox receives and holds, and at the end how
+    many requests came in the worst second, in the worst tenth of a second, and at the same time.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -83,6 +96,7 @@ async def _serve(sandbox: Sandbox) -> int:
 
     from videoapi.cli import exit_codes
     from videoapi.cli.terminal import print_result, print_status
+    from videoapi.cli.traffic import traffic_lines
 
     try:
         await sandbox.start()
@@ -105,6 +119,8 @@ async def _serve(sandbox: Sandbox) -> int:
         pass
     finally:
         await sandbox.aclose()
+        for line in traffic_lines(sandbox.traffic()):
+            print_status(line)
     return exit_codes.DONE
 
 

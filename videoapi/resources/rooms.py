@@ -282,7 +282,8 @@ class Rooms:
         Args:
             specs: The rooms to create; read lazily, as slots free up.
             concurrency: Rooms in flight at once; by default 32, at most the pool's `max_connections`.
-            timeout: Limit for the whole run, in seconds; requests in flight still finish. None by default.
+            timeout: Limit for the whole run, in seconds; none by default. Requests in flight still finish, within their
+                `attempt_timeout`; after that, a middleware or `progress` that still waits is cancelled.
             give_up_after: Seconds after which the run stops if the service is unreachable or only throttles.
             progress: Function or coroutine function, called with the report after each outcome.
             validate: False skips client-side validation, for a white-label's own keys and values.

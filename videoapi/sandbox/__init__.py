@@ -7,6 +7,17 @@ from videoapi.sandbox.faults import KINDS, Fault
 from videoapi.sandbox.ledger import Ledger, LedgerEntry
 from videoapi.sandbox.server import Sandbox
 from videoapi.sandbox.switches import Switches
+from videoapi.sandbox.traffic import RouteTraffic, Traffic
 from videoapi.sandbox.webhook_sender import WebhookDelivery
 
-__all__ = ["KINDS", "Fault", "Ledger", "LedgerEntry", "Sandbox", "Switches", "WebhookDelivery"]
+__all__ = [
+    "KINDS",
+    "Fault",
+    "Ledger",
+    "LedgerEntry",
+    "RouteTraffic",
+    "Sandbox",
+    "Switches",
+    "Traffic",
+    "WebhookDelivery",
+]

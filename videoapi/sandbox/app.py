@@ -2,17 +2,19 @@
 
 import base64
 import json
+import math
 import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from itertools import chain, islice
 
 import attrs
 
 from videoapi.sandbox import serializers
+from videoapi.sandbox.rate_limit import SlidingLimiter
 from videoapi.sandbox.responses import HttpResponse, Refusal, dump, refuse, unauthorised
 from videoapi.sandbox.rooms import StoredRoom
 from videoapi.sandbox.routing import RouteMatch
@@ -36,6 +38,7 @@ class Service:
         app_id: The expected user name.
         app_key: The expected password.
         reports: The handler of CDR and archive requests.
+        limiter: Decides which requests exceed the switch `rate_limit`.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Service:
         app_id: str,
         app_key: str,
         reports: Callable[[str, tuple[str, ...]], HttpResponse],
+        limiter: SlidingLimiter,
     ) -> None:
         self._store = store
         self._switches = switches
@@ -54,8 +58,7 @@ class Service:
         self._login = base64.b64encode(f"{app_id}:{app_key}".encode()).decode()
         self._reports = reports
         self._dialin_password = secrets.token_urlsafe(12)
-        self._second = 0
-        self._in_second = 0
+        self._limiter = limiter
         self._routes: dict[str, Callable[[tuple[str, ...], Json], HttpResponse]] = {
             "rooms.create": self._create,
             "rooms.list": self._list,
@@ -69,13 +72,18 @@ class Service:
 
     def answer(self, call: RouteMatch, authorization: str | None, body: bytes) -> HttpResponse:
         """Execute a request and return its response, which may be a refusal."""
-        if not self._known(authorization):
+        if not self.authorized(authorization):
             return unauthorised(self._switches)
         limited = self._limited()
         if limited is not None and not self._switches.limited_executes:
             return limited
         answer = self._done(call, body)
         return answer if limited is None else limited
+
+    def authorized(self, authorization: str | None) -> bool:
+        """Return whether an `Authorization` header has the project's credentials."""
+        scheme, _, login = (authorization or "").partition(" ")
+        return scheme.lower() == "basic" and login.strip() == self._login
 
     def _done(self, call: RouteMatch, body: bytes) -> HttpResponse:
         try:
@@ -92,25 +100,20 @@ class Service:
         route = self._routes.get(call.route)
         return route(call.args, _object(body)) if route else self._reports(call.route, call.args)
 
-    def _known(self, authorization: str | None) -> bool:
-        scheme, _, login = (authorization or "").partition(" ")
-        return scheme.lower() == "basic" and login.strip() == self._login
-
     def _limited(self) -> HttpResponse | None:
         limit = self._switches.rate_limit
         if limit is None:
             return None
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._in_second = second, 0
-        self._in_second += 1
-        if self._in_second <= limit:
+        wait = self._limiter.refuse(limit)
+        if wait is None:
             return None
         headers = {}
         if self._switches.retry_after == "seconds":
-            headers = {"Retry-After": "1"}
+            headers = {"Retry-After": str(math.ceil(wait))}
         elif self._switches.retry_after == "date":
-            headers = {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)}
+            # The header has whole seconds, and a client that comes too early is refused again.
+            then = datetime.fromtimestamp(math.ceil(time.time() + wait), UTC)
+            headers = {"Retry-After": format_datetime(then, usegmt=True)}
         return HttpResponse(b"Too Many Requests", 429, "text/plain; charset=utf-8", headers)
 
     def _create(self, args: tuple[str, ...], body: Json) -> HttpResponse:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from videoapi.sandbox import faults, openapi, wire
+from videoapi.sandbox import control, faults, openapi, wire
 from videoapi.sandbox.app import Service
+from videoapi.sandbox.control import ControlRoutes
 from videoapi.sandbox.faults import Fault, Faults
 from videoapi.sandbox.files import Files
 from videoapi.sandbox.ledger import Ledger
@@ -17,7 +18,9 @@ from videoapi.sandbox.listener import SocketListener
 from videoapi.sandbox.persistence import State
 from videoapi.sandbox.responses import HttpResponse, Refusal, contradicted, refuse
 from videoapi.sandbox.routing import RouteMatch, match
+from videoapi.sandbox.stalls import StallMeter
 from videoapi.sandbox.switches import Switches
+from videoapi.sandbox.traffic import TrafficRecorder
 
 log = logging.getLogger("videoapi.sandbox")
 
@@ -41,6 +44,10 @@ class SandboxHandler:
         listener: Closed for a while by the fault `refuse`.
         switches: The switches, read when the service itself fails.
         state: Changes are committed to it before the response is sent.
+        traffic: Counts each request while it is handled.
+        stalls: Measures how late they are handled.
+        control: The handler of requests to the sandbox itself.
+        connections: Returns how many connections are open.
     """
 
     def __init__(
@@ -53,6 +60,10 @@ class SandboxHandler:
         listener: SocketListener,
         switches: Switches,
         state: State,
+        traffic: TrafficRecorder,
+        stalls: StallMeter,
+        control: ControlRoutes,
+        connections: Callable[[], int],
     ) -> None:
         self._service = service
         self._files = files
@@ -62,6 +73,10 @@ class SandboxHandler:
         self._switches = switches
         self._closing: asyncio.Event | None = None
         self._state = state
+        self._traffic = traffic
+        self._stalls = stalls
+        self._control = control
+        self._connections = connections
         self._numbers: dict[int, int] = {}
         self._late: set[asyncio.TimerHandle] = set()
 
@@ -83,6 +98,7 @@ class SandboxHandler:
         """Release waiting requests and drop pending late executions."""
         if self._closing is not None:
             self._closing.set()
+        self._stalls.close()
         self.drop_late()
 
     def drop_late(self) -> None:
@@ -93,12 +109,33 @@ class SandboxHandler:
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Handle one request."""
-        if openapi.is_request_for_document(request.method, request.rel_url.raw_path):
+        path = request.rel_url.raw_path
+        if openapi.is_request_for_document(request.method, path):
             origin = "" if self._listener.is_on_every_address else self._listener.origin
             return await self._send(request, openapi.document_response(origin))
-        call = match(request.method, request.rel_url.raw_path)
+        if path.startswith(control.PREFIX):
+            return await self._send(request, self._control.answer(request.method, path, request.headers))
+        call = match(request.method, path)
         self._ledger.saw(call.route)
-        body = await request.content.read() if request.can_read_body else b""
+        self._stalls.watch()
+        begun = self._traffic.begin(call.route)
+        throttled = False
+        try:
+            if self._connections() > 1:
+                # The others of this moment are counted first: they are handled one by one, but arrived together.
+                await asyncio.sleep(0)
+            response = await self._handle(request, call)
+            throttled = response.status == 429
+            return response
+        finally:
+            self._traffic.end(call.route, begun, throttled=throttled)
+
+    async def _handle(self, request: BaseRequest, call: RouteMatch) -> web.StreamResponse:
+        try:
+            body = await request.content.read() if request.can_read_body else b""
+        except (web.RequestPayloadError, ConnectionError):
+            # It is not what its headers say, or the client has gone.
+            return await wire.send(request, refuse(self._switches, Refusal(10009, status=400)), close=True)
         connection = self._numbers.get(id(request.protocol))
 
         def execute() -> HttpResponse:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from aiohttp import web
 
+from videoapi.sandbox import http_log
 from videoapi.sandbox.announcer import Announcer
 from videoapi.sandbox.app import Service
+from videoapi.sandbox.control import ControlRoutes
 from videoapi.sandbox.faults import Fault, FaultOptions, Faults, FaultStep, planned, scripted
 from videoapi.sandbox.files import Files
 from videoapi.sandbox.handler import SandboxHandler
@@ -24,12 +26,15 @@ from videoapi.sandbox.history import Generated
 from videoapi.sandbox.ledger import Ledger
 from videoapi.sandbox.listener import SocketListener
 from videoapi.sandbox.persistence import State
+from videoapi.sandbox.rate_limit import SlidingLimiter
 from videoapi.sandbox.records import Records
 from videoapi.sandbox.reports import ReportService
 from videoapi.sandbox.routing import selected
+from videoapi.sandbox.stalls import StallMeter
 from videoapi.sandbox.store import Store
 from videoapi.sandbox.switches import Switches
 from videoapi.sandbox.threads import in_thread
+from videoapi.sandbox.traffic import Traffic, TrafficRecorder
 from videoapi.sandbox.webhook_sender import WebhookDelivery, WebhookSender, WebhookTarget
 
 if TYPE_CHECKING:
@@ -63,6 +68,8 @@ class Sandbox:
             resumes from it. Tokens, sessions, call records, faults and switches are not stored.
         webhook_url: Where to post a notification of each session that has ended, and of its files.
         webhook_auth: The user and password to send with them, if the receiver demands any.
+        rate_limit: Refuse requests with HTTP 429 beyond this rate, such as `20/s`, `600/min` or a number per second: no
+            second, minute or hour has more, whenever it begins. It is a switch: `set(rate_limit=None)` ends it.
         console: Serve the console at `/`, a page that shows what the sandbox receives and holds. Without it, `/` is a
             path that the service does not have. It needs a loopback address.
         switches: Switches by name, such as `status_mode="legacy200"`.
@@ -94,6 +101,7 @@ class Sandbox:
         state: str | os.PathLike[str] | None = None,
         webhook_url: str | None = None,
         webhook_auth: tuple[str, str] | None = None,
+        rate_limit: str | float | None = None,
         console: bool = False,
         **switches: Any,
     ) -> None:
@@ -106,7 +114,7 @@ class Sandbox:
             raise ValueError(f"{host} can be reached from other machines; the console needs a loopback address")
         self.app_key = app_key or _word(36)
         self.recording_auth = (recording_user or "recordings", recording_password or _word(16))
-        self.switches = Switches.of(switches)
+        self.switches = Switches.of({**switches, "rate_limit": rate_limit})
         clock = clock or _now
         rng = random.Random(seed)  # noqa: S311 - made-up ids and scripted faults, no secrets
         self.app_id = app_id or f"{rng.getrandbits(96):024x}"
@@ -143,20 +151,29 @@ class Sandbox:
             clock=clock,
             origin=self._origin,
         )
+        self._limiter = SlidingLimiter()
+        self._traffic = TrafficRecorder()
+        self._stalls = StallMeter()
+        service = Service(
+            self._store,
+            switches=self.switches,
+            app_id=self.app_id,
+            app_key=self.app_key,
+            reports=reports.answer,
+            limiter=self._limiter,
+        )
         self._exchange = SandboxHandler(
-            service=Service(
-                self._store,
-                switches=self.switches,
-                app_id=self.app_id,
-                app_key=self.app_key,
-                reports=reports.answer,
-            ),
+            service=service,
             files=self._files,
             scripted=self._faults,
             ledger=self.ledger,
             listener=self._listener,
             switches=self.switches,
             state=self._state,
+            traffic=self._traffic,
+            stalls=self._stalls,
+            control=ControlRoutes(self.traffic, self.clear_traffic, service.authorized),
+            connections=lambda: len(self._server.connections) if self._server else 0,
         )
         passwords = (self.recording_auth[1], *([target.password] if target and target.password else []))
         self._console = self._with_console(clock, (self.app_key, *passwords)) if console else None
@@ -198,6 +215,24 @@ class Sandbox:
         """How many executions delayed by `late` or `late_status` are still pending."""
         return self._exchange.late
 
+    def traffic(self) -> Traffic:
+        """Return what has arrived: per route and in total, the worst second, tenth of a second, and concurrency.
+
+        The seconds slide: none is missed because it spans two seconds of the clock. Processes that have no `Sandbox`
+        object read the same at `GET /_sandbox/traffic`. It may be called from any thread.
+        """
+        limit = self.switches.rate_limit
+        return self._traffic.read(stalled=self._stalls.longest, rate_limit=None if limit is None else str(limit))
+
+    def clear_traffic(self) -> None:
+        """Count the traffic from 0 again; everything else stays."""
+
+        def clear() -> None:
+            self._traffic.clear()
+            self._stalls.clear()
+
+        self._step(clear)
+
     @property
     def deliveries(self) -> deque[WebhookDelivery]:
         """The latest attempts to deliver notifications, oldest first, with their answers."""
@@ -220,7 +255,7 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self._exchange.open()
         handle = self._console.handle if self._console else self._exchange.handle
-        self._server = web.Server(handle, access_log=None)
+        self._server = web.Server(handle, access_log=None, logger=http_log.log)
         try:
             self._state.open()
             await self._listener.open(self._connected)
@@ -339,7 +374,8 @@ class Sandbox:
         self._changed()
 
     def clear(self) -> None:
-        """Forget what came since the start: rooms, tokens, sessions, records, the ledger, faults, plans, deliveries.
+        """Forget what came since the start: rooms, tokens, sessions, records, the ledger, faults, plans, deliveries,
+        the traffic, and the requests that `rate_limit` has accepted.
 
         Generated rooms and history are as at the start. Switches stay, connections keep their numbers, and ids do not
         repeat. Pending late executions and notifications are dropped.
@@ -350,6 +386,8 @@ class Sandbox:
             self._faults.clear()
             self._store.clear()
             self._webhooks.clear()
+            self._limiter.clear()
+            self.clear_traffic()
             if self._console is not None:
                 self._console.clear()
 
@@ -460,6 +498,7 @@ class Sandbox:
             announcer=self._announcer,
             masking=Masking(*secret_texts),
             refusing=lambda: self._listener.refusing,
+            traffic=self._traffic,
             clock=clock,
             commit=self._state.commit,
         )

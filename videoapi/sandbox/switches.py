@@ -5,6 +5,8 @@ from typing import Any
 
 import attrs
 
+from videoapi.sandbox.rate_limit import RateLimit
+
 SwitchCheck = Callable[[object, "attrs.Attribute[Any]"], object]
 
 
@@ -30,6 +32,15 @@ def _amount(value: object, field: "attrs.Attribute[Any]") -> object:
     return int(number) if number.is_integer() else number
 
 
+def _rate(value: object, field: "attrs.Attribute[Any]") -> object:
+    if value is None or str(value).strip().lower() == "none":
+        return None
+    try:
+        return RateLimit.parse(value)
+    except ValueError as error:
+        raise ValueError(f"switch {field.name}: {error}") from None
+
+
 def _convert(value: object, _: object, field: "attrs.Attribute[Any]") -> object:
     check: SwitchCheck = field.metadata["check"]
     return check(value, field)
@@ -43,11 +54,11 @@ def _one_of(*choices: object) -> Any:
     )
 
 
-def _number(default: float | None = None) -> Any:
+def _number(default: float | None = None, check: SwitchCheck = _amount) -> Any:
     return attrs.field(
         default=default,
         converter=attrs.Converter(_convert, takes_self=True, takes_field=True),
-        metadata={"check": _amount},
+        metadata={"check": check},
     )
 
 
@@ -88,8 +99,8 @@ class Switches:
     webhook_values: str = _one_of("string", "number")
     webhook_time: str = _one_of("s", "ms")
     webhook_retry: int = _number(0)
-    rate_limit: float | None = _number()
-    retry_after: str = _one_of("absent", "seconds", "date")
+    rate_limit: RateLimit | None = _number(check=_rate)  # noqa: RUF009 - an attrs field
+    retry_after: str = _one_of("seconds", "date", "absent")
     limited_executes: bool = _one_of(False, True)
     # Not in the documented table: size of recordings in bytes (None: it varies), and hours they are kept.
     file_size: int | None = _number()

@@ -20,11 +20,13 @@ from videoapi.sandbox.console.request_log import RequestLog
 from videoapi.sandbox.console.sandbox_actions import SandboxActions
 from videoapi.sandbox.console.views import Views
 from videoapi.sandbox.console.webhook_action import webhook_action
+from videoapi.sandbox.control import PREFIX as CONTROL
 from videoapi.sandbox.faults import Faults
 from videoapi.sandbox.handler import FAULT
 from videoapi.sandbox.responses import JSON, dump
 from videoapi.sandbox.routing import match
 from videoapi.sandbox.store import Store
+from videoapi.sandbox.traffic import TrafficRecorder
 from videoapi.sandbox.webhook_sender import WebhookSender
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ _STATIC = {
     "console.css": "text/css; charset=utf-8",
     "console.js": "text/javascript; charset=utf-8",
     "forms.js": "text/javascript; charset=utf-8",
+    "traffic.js": "text/javascript; charset=utf-8",
     "tables.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
@@ -73,6 +76,7 @@ class Console:
         announcer: Sends a notification on demand.
         masking: Masks the secrets of the sandbox.
         refusing: Returns whether new connections are refused.
+        traffic: Counts what arrives.
         clock: Returns the service's time, an aware datetime.
         commit: Writes what an action has changed to the state file.
     """
@@ -89,6 +93,7 @@ class Console:
         announcer: Announcer,
         masking: Masking,
         refusing: Callable[[], bool],
+        traffic: TrafficRecorder,
         clock: Callable[[], datetime],
         commit: Callable[[], None],
     ) -> None:
@@ -100,7 +105,7 @@ class Console:
         self._commit = commit
         self._requests = RequestLog(clock, self.touch)
         self._masking = masking
-        views = Views(store, faults, webhooks, self._requests, masking, refusing)
+        views = Views(store, faults, webhooks, self._requests, masking, refusing, sandbox.traffic, traffic.recent)
         self._shown = views.request
         self._feed = Feed(self._requests, shown=views.request, state=views.state)
         self._writing: set[asyncio.Transport] = set()
@@ -129,6 +134,8 @@ class Console:
             return await self._serve(request, "index.html")
         if path.startswith(_PREFIX):
             return await self._serve(request, path.removeprefix(_PREFIX))
+        if path.startswith(CONTROL):
+            return await self._handle(request)
         entry = self._requests.begin(request.method, path, match(request.method, path).route)
         try:
             response = await self._handle(request)

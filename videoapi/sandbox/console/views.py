@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+import attrs
+
 from videoapi.sandbox.console.masking import Masking, masked_token
 from videoapi.sandbox.console.request_log import LoggedRequest, RequestLog
 from videoapi.sandbox.faults import KINDS, Fault, Faults
@@ -15,6 +17,7 @@ from videoapi.sandbox.routing import ROUTES
 from videoapi.sandbox.sessions import Session
 from videoapi.sandbox.settings import Json
 from videoapi.sandbox.store import Store
+from videoapi.sandbox.traffic import RouteTraffic, Traffic
 from videoapi.sandbox.webhook_sender import WebhookDelivery, WebhookSender
 
 # Rows per table, and users per session.
@@ -32,6 +35,8 @@ class Views:
         requests: The log of requests.
         masking: Masks secrets in texts that clients sent.
         refusing: Returns whether new connections are refused.
+        traffic: Returns what has arrived.
+        recent: Returns the most requests in a second for each of the last seconds.
     """
 
     def __init__(
@@ -42,6 +47,8 @@ class Views:
         requests: RequestLog,
         masking: Masking,
         refusing: Callable[[], bool],
+        traffic: Callable[[], Traffic],
+        recent: Callable[[], list[int]],
     ) -> None:
         self._store = store
         self._faults = faults
@@ -49,6 +56,8 @@ class Views:
         self._requests = requests
         self._text = masking.text
         self._refusing = refusing
+        self._traffic = traffic
+        self._recent = recent
         self._references = _References()
         self._changes = -1
         self._records: dict[str, object] = {}
@@ -61,6 +70,7 @@ class Views:
             self._records = self._latest_records()
         return {
             "log": {"forgotten": self._requests.forgotten},
+            "traffic": self._arrived(self._traffic()),
             "ledger": self._ledger(store.ledger),
             "faults": {
                 "rows": [self._fault(number, fault) for number, fault in self._faults.active().items()][-ROWS:],
@@ -101,6 +111,18 @@ class Views:
         return {
             "calls": {"total": calls, "rows": [*map(self._call, records.latest_calls(ROWS))]},
             "archives": {"total": archives, "rows": [*map(self._archive, records.latest_archives(ROWS))]},
+        }
+
+    def _arrived(self, traffic: Traffic) -> Json:
+        def row(route: str, counts: RouteTraffic) -> Json:
+            return {"route": route, **attrs.asdict(counts)}
+
+        return {
+            "recent": self._recent(),
+            "total": row("", traffic.total),
+            "routes": [row(route, counts) for route, counts in traffic.routes.items()],
+            "stalled": round(traffic.stalled, 2),
+            "rate_limit": traffic.rate_limit,
         }
 
     def _ledger(self, ledger: Ledger) -> Json:

@@ -2,6 +2,7 @@
 
 import { act, say, setRooms, setUp } from "/console/forms.js";
 import { badge, button, cell, moment, mono, number, pill, show, time } from "/console/tables.js";
+import { showTraffic } from "/console/traffic.js";
 
 const byId = (id) => document.getElementById(id);
 const KEPT = 500;
@@ -17,6 +18,7 @@ const sections = {
     for (const key of requests.keys()) if (key <= forgotten) requests.delete(key);
     draw();
   },
+  traffic: showTraffic,
   ledger(ledger) {
     for (const name of ["requests", "created", "tokens", "connections", "duplicates"]) {
       byId(`figure-${name}`).textContent = ledger[name].toLocaleString("en");
