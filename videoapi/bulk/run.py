@@ -114,8 +114,8 @@ class BulkRun(Generic[S]):
                 if outcome is None:
                     break
                 yield outcome
-        except asyncio.CancelledError as error:
-            raise _with_report(error, self.report) from None
+        except asyncio.CancelledError as cancelled:
+            raise _with_report(cancelled, self.report) from None
         finally:
             await self.aclose()
         error = self._inputs.error or (None if self.report.exhausted else self.report.stopped)
