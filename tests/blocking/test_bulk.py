@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 import time
 from collections import Counter
@@ -278,6 +279,42 @@ def test_client_closed_by_progress_says_that_rooms_were_created(sandbox: Sandbox
     assert caught.value.may_have_executed
     assert caught.value.report is not None
     assert caught.value.report.counts["created"] >= 5
+
+
+@pytest.mark.parametrize("by", ["inputs", "progress"])
+@pytest.mark.parametrize("kind", ["function", "method", "object"])
+def test_time_limit_that_a_signal_raises_in_a_callback_ends_the_run(client: VideoClient, by: str, kind: str) -> None:
+    """As the soft time limit of Celery does; an error of `progress=` itself is only logged."""
+
+    class TimeLimit(Exception):
+        pass
+
+    class Handler:
+        def __call__(self, *_: object) -> None:
+            raise TimeLimit
+
+    def handler(*_: object) -> None:
+        raise TimeLimit
+
+    def specs() -> Iterator[RoomSpec]:
+        for number in range(500):
+            if by == "inputs" and number == 5:
+                signal.raise_signal(signal.SIGUSR1)
+            yield RoomSpec(f"Room {number}")
+
+    def progress(report: BulkReport) -> None:
+        if by == "progress" and report.total == 5:
+            signal.raise_signal(signal.SIGUSR1)
+
+    handlers: dict[str, Any] = {"function": handler, "method": Handler().__call__, "object": Handler()}
+    before = signal.signal(signal.SIGUSR1, handlers[kind])
+    try:
+        with pytest.raises(TimeLimit) as caught:
+            client.rooms.create_many(specs(), progress=progress, concurrency=2, audit=False)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    report: BulkReport = caught.value.report  # type: ignore[attr-defined]
+    assert 3 <= report.counts["created"] < 20
 
 
 def test_streams_are_inputs_of_the_same_and_of_another_client(client: VideoClient, sandbox: Sandbox) -> None:
