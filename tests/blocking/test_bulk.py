@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -234,6 +236,85 @@ def test_client_closed_by_a_callback_of_its_run_does_not_hang(sandbox: Sandbox, 
     with pytest.raises((ConfigurationError, ConnectionFailed)):
         run()
     assert len(sandbox.ledger.created) < 20
+
+
+def test_client_closed_by_another_thread_keeps_the_outcomes_that_were_not_taken(sandbox: Sandbox) -> None:
+    client = VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url)
+    taken: list[str | None] = []
+    enough, closing = threading.Event(), threading.Event()
+
+    def consume() -> None:
+        for outcome in run:
+            taken.append(outcome.reference)
+            if len(taken) == 3:
+                enough.set()
+                closing.wait(20)
+
+    run = client.rooms.create_each((RoomSpec(f"Room {number}") for number in range(10_000)), concurrency=4)
+    with ThreadPoolExecutor(2) as threads:
+        consumer = threads.submit(consume)
+        assert enough.wait(20)
+        while sandbox.ledger.requests("rooms.create") < 3 + 4:
+            time.sleep(0.01)
+        closed = threads.submit(client.close)
+        closed.result(20)
+        closing.set()
+        with pytest.raises(ConfigurationError, match="closed"):
+            consumer.result(20)
+    assert {*taken, *(outcome.reference for outcome in (*run.report.made, *run.report.unknown))} >= {
+        entry.reference for entry in sandbox.ledger.created
+    }
+
+
+def test_client_closed_by_progress_says_that_rooms_were_created(sandbox: Sandbox) -> None:
+    client = VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url)
+
+    def progress(report: BulkReport) -> None:
+        if report.counts["created"] == 5:
+            client.close()
+
+    specs = [RoomSpec(f"Room {number}") for number in range(100)]
+    with pytest.raises(ConnectionFailed, match=r"May have been executed\.") as caught:
+        client.rooms.create_many(specs, progress=progress, concurrency=2, audit=False)
+    assert caught.value.may_have_executed
+    assert caught.value.report is not None
+    assert caught.value.report.counts["created"] >= 5
+
+
+@pytest.mark.parametrize("by", ["inputs", "progress"])
+@pytest.mark.parametrize("kind", ["function", "method", "object"])
+def test_time_limit_that_a_signal_raises_in_a_callback_ends_the_run(client: VideoClient, by: str, kind: str) -> None:
+    """As the soft time limit of Celery does; an error of `progress=` itself is only logged."""
+
+    class TimeLimit(Exception):
+        pass
+
+    class Handler:
+        def __call__(self, *_: object) -> None:
+            raise TimeLimit
+
+    def handler(*_: object) -> None:
+        raise TimeLimit
+
+    def specs() -> Iterator[RoomSpec]:
+        for number in range(500):
+            if by == "inputs" and number == 5:
+                signal.raise_signal(signal.SIGUSR1)
+            yield RoomSpec(f"Room {number}")
+
+    def progress(report: BulkReport) -> None:
+        if by == "progress" and report.total == 5:
+            signal.raise_signal(signal.SIGUSR1)
+
+    handlers: dict[str, Any] = {"function": handler, "method": Handler().__call__, "object": Handler()}
+    before = signal.signal(signal.SIGUSR1, handlers[kind])
+    try:
+        with pytest.raises(TimeLimit) as caught:
+            client.rooms.create_many(specs(), progress=progress, concurrency=2, audit=False)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    report: BulkReport = caught.value.report  # type: ignore[attr-defined]
+    assert 3 <= report.counts["created"] < 20
 
 
 def test_streams_are_inputs_of_the_same_and_of_another_client(client: VideoClient, sandbox: Sandbox) -> None:

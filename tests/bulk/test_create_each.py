@@ -1,7 +1,9 @@
 """`create_each` yields outcomes as they finish; leaving early loses none."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -97,3 +99,25 @@ async def test_cancelled_consumer_still_gets_the_report(client: VideoClient, san
         await task
 
     assert run.report.counts == {"created": len(sandbox.ledger.created)}
+
+
+def test_run_whose_consumer_stopped_reading_ends_with_its_loop() -> None:
+    kept: list[Any] = []
+
+    async def leave() -> None:
+        async with Sandbox() as sandbox, VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url) as client:
+            run = client.rooms.create_each(specs(10_000), concurrency=2)
+            # Held, so that the generator is not closed.
+            outcomes = aiter(run)
+            kept.extend((run, outcomes, await anext(outcomes), sandbox.ledger))
+            while sandbox.ledger.requests("rooms.create") < 5:
+                await asyncio.sleep(0.01)
+
+    ended = threading.Thread(target=asyncio.run, args=(leave(),), daemon=True)
+    ended.start()
+    ended.join(20)
+    assert not ended.is_alive()
+    run, _, first, ledger = kept
+    assert {first.reference, *(outcome.reference for outcome in run.report.made)} == {
+        entry.reference for entry in ledger.created
+    }

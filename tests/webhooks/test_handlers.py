@@ -517,6 +517,28 @@ async def test_resume_queues_what_was_accepted_and_waits_for_places() -> None:
     assert got == [event(number) for number in range(20)]
 
 
+async def test_delivery_of_an_event_that_is_or_was_resumed_is_a_repetition() -> None:
+    handled: list[WebhookEvent] = []
+    release = asyncio.Event()
+    hooks = quick()
+
+    @hooks.on(SessionEnded)
+    async def handle(event: WebhookEvent) -> None:
+        handled.append(event)
+        await release.wait()
+
+    async with hooks:
+        # Of an earlier process; then of this one, after it was handled.
+        for _ in range(2):
+            release.clear()
+            await hooks.resume([event()])
+            assert not await hooks.submit(event())
+            release.set()
+            await until(lambda: not hooks.waiting and not hooks.running)
+            assert not await hooks.submit(event())
+    assert len(handled) == 2
+
+
 async def test_deliveries_find_places_while_more_is_resumed_than_the_queue_holds() -> None:
     turn, got = asyncio.Semaphore(0), list[str | None]()
     hooks = quick(queue_size=8, concurrency=1)
@@ -674,7 +696,7 @@ async def test_synchronous_handlers_do_not_wait_for_threads_that_others_hold() -
     assert {type(error) for error in reported} == {TimeoutError}
 
 
-@pytest.mark.parametrize("error", [StopIteration, type("Odd", (BaseException,), {})])
+@pytest.mark.parametrize("error", [StopIteration, SystemExit, type("Odd", (BaseException,), {})])
 @pytest.mark.parametrize("synchronous", [True, False])
 async def test_any_error_of_a_handler_is_tried_again_and_reported(
     error: type[BaseException], synchronous: bool
@@ -695,6 +717,49 @@ async def test_any_error_of_a_handler_is_tried_again_and_reported(
         await hooks.submit(event())
     assert len(calls) == 3
     assert len(reported) == 1
+
+
+@pytest.mark.parametrize("catches", [True, False])
+async def test_handler_that_cancels_its_task_is_tried_again_and_reported(catches: bool) -> None:
+    reported: list[BaseException] = []
+    hooks = quick(tries=2, on_error=lambda event, error: reported.append(error))
+
+    @hooks.on(SessionEnded)
+    async def cancels(event: WebhookEvent) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if not catches:
+                raise
+        other = asyncio.create_task(asyncio.sleep(20))
+        other.cancel()
+        await other
+
+    async with hooks:
+        await hooks.submit(event())
+    assert [type(error) for error in reported] == [asyncio.CancelledError]
+
+
+async def test_handler_that_fails_when_it_is_cancelled_is_not_tried_again_after_the_end() -> None:
+    calls: list[int] = []
+    hooks = quick(drain_timeout=0.05)
+
+    @hooks.on(SessionEnded)
+    async def fails(event: WebhookEvent) -> None:
+        calls.append(1)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError
+
+    async with hooks:
+        await hooks.submit(event())
+        await until(lambda: calls)
+    assert hooks.running == 0
+    assert len(calls) == 1
 
 
 async def test_generators_are_no_handlers() -> None:

@@ -7,8 +7,11 @@ variables. The thread that makes the call waits anyway, so it runs them.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import queue
+import signal
 import threading
+import traceback
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -153,6 +156,9 @@ class _Callback:
             value = self.function()
             result = lambda: value  # noqa: E731
         except Exception as error:
+            if raised_by_signal(error):
+                # It is not an error of the callback, which the call may log or keep: it ends the call.
+                raise
             result = partial(_raised, error)
         finally:
             with suppress(RuntimeError):
@@ -163,6 +169,14 @@ class _Callback:
         self.result = self.result or result
         if self.ended is not None and not self.ended.done():
             self.ended.set_result(None)
+
+
+def raised_by_signal(error: Exception) -> bool:
+    """Return whether a signal handler raised an exception, such as that of a time limit of Celery."""
+    handlers = map(signal.getsignal, signal.valid_signals())
+    calls = (handler if inspect.isroutine(handler) else getattr(handler, "__call__", None) for handler in handlers)  # noqa: B004
+    codes = {code for call in calls if (code := getattr(call, "__code__", None)) is not None}
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _raised(error: Exception) -> None:

@@ -66,7 +66,7 @@ class BulkRun(Generic[S]):
         self._finished: asyncio.Queue[BulkOutcome | None] = asyncio.Queue(maxsize=self._workers)
         self._working: list[asyncio.Task[None]] = []
         self._yielding: set[asyncio.Task[None] | None] = set()
-        self._iterated = self._left = False
+        self._iterated = self._left = self._over = False
         self.report = BulkReport()
         fence = None if job is None else job.fence
         self._give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
@@ -115,8 +115,13 @@ class BulkRun(Generic[S]):
     async def _outcomes(self) -> AsyncGenerator[BulkOutcome, None]:
         self._start()
         try:
-            while (outcome := await self._finished.get()) is not None:
+            while not (self._over and self._finished.empty()):
+                outcome = await self._finished.get()
+                if outcome is None:
+                    break
                 yield outcome
+        except asyncio.CancelledError as cancelled:
+            raise _with_report(cancelled, self.report) from None
         finally:
             await self.aclose()
         error = self._inputs.error or (None if self.report.exhausted else self.report.stopped)
@@ -167,7 +172,7 @@ class BulkRun(Generic[S]):
             self._drain()
             self.report.sort()
             # A consumer may wait in another task, or iterate on.
-            self._finished.put_nowait(None)
+            self._end()
 
     def _start(self) -> None:
         if self._left:
@@ -184,6 +189,12 @@ class BulkRun(Generic[S]):
         with self._pipeline.recording(name, is_run=True) as recorded:
             try:
                 await self._run_to_end()
+            except asyncio.CancelledError:
+                # The consumer has left, or the event loop ends.
+                self._left = True
+                self._drain()
+                self._end()
+                raise
             finally:
                 if recorded is not None:
                     error = self._inputs.error or self.report.stopped
@@ -225,8 +236,13 @@ class BulkRun(Generic[S]):
                         self.report.count(outcome)
                     await self._close_job(job)
             finally:
-                if not self._left:
-                    await self._finished.put(None)
+                self._end()
+
+    def _end(self) -> None:
+        # Without waiting for a place: a consumer that never reads on must not keep the run from ending.
+        self._over = True
+        if not self._finished.full():
+            self._finished.put_nowait(None)
 
     async def _close_job(self, job: CreateJob) -> None:
         try:

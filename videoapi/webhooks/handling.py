@@ -98,21 +98,18 @@ class HandlerRunner:
     async def _failure(self, function: Callable[..., object], *arguments: object) -> tuple[BaseException | None, bool]:
         task, limit = asyncio.current_task(), asyncio.timeout(self._timeout)
         assert task is not None
-        self._calling.add(task)
+        # A task of its own: a handler that cancels its task must not cancel the handling of its event.
+        call = asyncio.create_task(_called(function, *arguments))
+        self._calling.add(call)
         try:
             async with limit:
-                await _called(function, *arguments)
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            raise
-        except asyncio.CancelledError as error:
-            if task.cancelling():
-                raise
-            # Cancelled by the handler itself, such as through a task that it awaits.
-            return error, False
+                await call
         except BaseException as error:
+            if not call.done() or task.cancelling():
+                raise
             return error, limit.expired() and not is_async(function)
         finally:
-            self._calling.discard(task)
+            self._calling.discard(call)
         return None, False
 
 
@@ -130,9 +127,13 @@ def is_async(function: object) -> bool:
 
 async def _called(function: Callable[..., object], *arguments: object) -> None:
     """Await an asynchronous function, or run a synchronous one in a thread."""
-    result = function(*arguments) if is_async(function) else await _in_thread(function, *arguments)
-    if isinstance(result, Awaitable):
-        await result
+    try:
+        result = function(*arguments) if is_async(function) else await _in_thread(function, *arguments)
+        if isinstance(result, Awaitable):
+            await result
+    except SystemExit as error:
+        # It would end the event loop, and with it all events that wait.
+        raise RuntimeError("SystemExit left the handler") from error
 
 
 async def _in_thread(function: Callable[..., object], *arguments: object) -> object:
@@ -149,6 +150,6 @@ async def _in_thread(function: Callable[..., object], *arguments: object) -> obj
 def _run_sync(function: Callable[..., object], *arguments: object) -> object:
     try:
         return function(*arguments)
-    except StopIteration as error:
-        # A future cannot hold it: its task would wait forever.
-        raise RuntimeError("StopIteration left the handler") from error
+    except (StopIteration, KeyboardInterrupt) as error:
+        # A future cannot hold the first: its task would wait forever. The second would end the event loop.
+        raise RuntimeError(f"{type(error).__name__} left the handler") from error

@@ -242,6 +242,8 @@ class Webhooks:
             if self._closed:
                 self._events.release()
                 break
+            if isinstance(self._store, MemoryStore):
+                self._store.resume(event, self._dedupe)
             self._events.put(event)
             count += 1
         return count

@@ -57,6 +57,10 @@ class MemoryStore:
         self._seconds[digest] = seconds
         return True
 
+    def resume(self, event: WebhookEvent, seconds: float) -> None:
+        """Remember an event that is handled again, whatever became of it before."""
+        self._seconds[event.digest] = seconds
+
     def forget_pending(self) -> None:
         """Forget what was accepted and not handled: its queue has ended, and a repetition must be handled."""
         self._seconds.clear()
