@@ -1,14 +1,15 @@
 # Everything runs in a virtual environment, created on first use.
 PYTHON ?= python3
 VENV ?= .venv
+DOCS_VENV ?= .venv-docs
 WORKERS ?= 6
-DEPENDENCY_GROUPS ?= test lint data telemetry integrations
+DEPENDENCY_GROUPS ?= test lint data telemetry integrations docs release
 PARALLEL = -m pytest -n $(WORKERS) --dist worksteal -q
 PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
 FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
   $(addprefix --ignore tests/,faults docs browser examples_web integrations notebooks openapi)
 
-.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo bench bench-create clean
+.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout docs demo bench bench-create clean
 
 # The complete suite on one interpreter, without the scale tests.
 test: $(VENV)/ready
@@ -52,6 +53,10 @@ lint: $(VENV)/ready
 layout: $(VENV)/ready
 	$(VENV)/bin/python tests/support/layout.py $(ROOT)
 
+# The site, in docs/_build/html. A warning is an error, as is a reference to a name that does not exist.
+docs: $(DOCS_VENV)/ready
+	$(DOCS_VENV)/bin/python -m sphinx -b html -n -W --keep-going -q docs docs/_build/html $(ARGS)
+
 # The JSON form of docs/openapi.yaml, which the sandbox serves at /openapi.json.
 openapi: $(VENV)/ready
 	$(VENV)/bin/python tests/support/openapi_json.py
@@ -80,6 +85,12 @@ $(VENV)/ready: pyproject.toml
 	.venv-lowest/bin/python -m pip install -q -c tests/lowest.txt --group test -e '.[cli,testing]'
 	touch $@
 
+.venv-docs/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install -q --upgrade pip
+	.venv-docs/bin/python -m pip install -q --group docs -e '.[cli,testing]'
+	touch $@
+
 .demo/ready: pyproject.toml
 	$(PYTHON) -m venv .demo
 	.demo/bin/python -m pip install -q -e '.[cli,testing]'
@@ -100,4 +111,4 @@ $(VENV)/ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* .demo .bench .bench-create dist build
+	rm -rf .venv .venv-* .demo .bench .bench-create dist build docs/_build docs/reference/api
