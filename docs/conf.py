@@ -65,6 +65,16 @@ intersphinx_mapping = {
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
+autodoc_type_aliases = {
+    name: f"videoapi.{home}"
+    for name, home in {
+        "BulkProgress": "bulk.report.BulkProgress",
+        "CredentialsSource": "config.CredentialsSource",
+        "Listener": "Listener",
+        "Middleware": "Middleware",
+        "Send": "Send",
+    }.items()
+}
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100

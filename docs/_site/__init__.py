@@ -13,6 +13,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the parts to the events of a build."""
     app.add_config_value("repository", "", "env", str)
     app.connect("builder-inited", api.write_pages)
+    app.connect("env-get-outdated", api.outdated)
     app.connect("source-read", navigation.add_toctrees)
     app.connect("source-read", links.rewrite)
     # Before napoleon, which has the priority 500.

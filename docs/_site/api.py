@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-import attrs
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.typing import stringify_annotation
 
+from _site.docstrings import LITERAL, bases_of
 from _site.names import Name, documentation, public_names
 from videoapi.client import VideoClient, _Namespace
 from videoapi.models.base import Model
@@ -46,21 +48,15 @@ def _directive(name: Name) -> str:
         return _class(name)
     if inspect.isfunction(name.value):
         return f".. autofunction:: {name.full}\n"
-    text = "\n   ".join(documentation(name).splitlines())
-    kind = "type" if name.home != name.module or name.name.istitle() else "data"
-    if kind == "type":
-        return f".. py:data:: {name.full}\n   :type: {_alias(name)}\n\n   {text}\n"
-    return f".. py:data:: {name.full}\n   :type: {type(name.value).__name__}\n\n   {text}\n"
-
-
-def _alias(name: Name) -> str:
-    from sphinx.util.typing import stringify_annotation
-
-    return stringify_annotation(name.value, "smart")
+    text = "\n   ".join(LITERAL.sub(r"``\1``", documentation(name)).splitlines())
+    if name.name.isupper():
+        return f".. py:data:: {name.full}\n   :type: {type(name.value).__name__}\n\n   {text}\n"
+    alias = stringify_annotation(name.value, "smart")
+    return f".. py:type:: {name.full}\n   :canonical: {alias}\n\n   {text}\n"
 
 
 def _class(name: Name) -> str:
-    options = [":members:", ":show-inheritance:"]
+    options = [":members:", *([":show-inheritance:"] if bases_of(name.value) else [])]
     if issubclass(name.value, Model) and name.value is not Model:
         options.append(":inherited-members: object")
     namespaces = [key for key, value in vars(VideoClient).items() if isinstance(value, _Namespace)]
@@ -79,6 +75,6 @@ def _class(name: Name) -> str:
     return "\n".join(lines) + "\n"
 
 
-def is_value(cls: type) -> bool:
-    """Return whether the fields of a class are documented as attributes."""
-    return attrs.has(cls) or issubclass(cls, BaseException)
+def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Return the pages that depend on the public names, which are read again in each build."""
+    return ["index", "reference/api"]

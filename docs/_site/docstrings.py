@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from contextlib import suppress
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, Generic, get_type_hints
 
 import attrs
 from sphinx.application import Sphinx
@@ -13,54 +13,59 @@ from sphinx.util.typing import stringify_annotation
 
 from videoapi.models.base import Model
 
-_LITERAL: Final = re.compile(r"(?<![`\w:])`([^`\n]+)`(?!`)")
+LITERAL: Final = re.compile(r"(?<![`\w:])`([^`\n]+)`(?!`)")
 _SECTION: Final = re.compile(r"^(Args|Attributes|Example|Returns|Raises|Yields)[^\n]*:$")
 _SOURCE: Final = re.compile(r"^Source: docs/contract\.md (.*)$")
 _FIELD: Final = re.compile(r"^    (\w+): ")
 _CONTRACT: Final = re.compile(r"\bdocs/contract\.md\b")
+# As Sphinx 9.0 shows the aliases of `autodoc_type_aliases` inside of unions.
+_ALIAS: Final = re.compile(r"TypeAliasForwardRef\('([\w.]+)'\)")
 _HIDDEN_MEMBERS: Final = {"composed", "envelope"}
 
 
 def convert(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
     """Turn literals into ReST literals, and the fields of a value class into attributes with types."""
-    fields = _types(value) if what in ("class", "exception") and inspect.isclass(value) else None
-    section, code, moved = "", False, False
-    converted: list[str] = []
+    fields = _types(value) if what in ("class", "exception") and inspect.isclass(value) else {}
     # napoleon takes what precedes a colon in the first line of a property for its type.
     if what in ("property", "attribute", "data") and lines:
         lines[0] = lines[0].replace(": ", " – ")
+    section, in_field = "", False
+    converted: list[str] = []
+    arguments: list[str] = []
     for line in lines:
         if heading := _SECTION.match(line):
-            section = heading[1]
+            section, in_field = heading[1], False
             if section == "Example":
                 converted += [".. rubric:: Example", "", ".. code-block:: python", ""]
-                code = True
-                continue
-            if section == "Raises":
-                line = "Raises:"
-            if section == "Args" and fields is not None:
-                line = "Attributes:"
-        elif line and not line.startswith(" "):
-            section, code = "", False
-        if code:
+            elif section not in ("Args", "Attributes") or not fields:
+                converted.append(f"{section}:")
+            continue
+        if line and not line.startswith(" "):
+            section = ""
+        if section == "Example":
             converted.append(line)
             continue
-        if section in ("Args", "Attributes") and fields and (field := _FIELD.match(line)):
-            if field[1] in fields:
-                line = f"    {field[1]} ({fields[field[1]]}): {line[field.end() :]}"
-            elif not moved:
-                # An argument that is not a field, such as the last one of RoomSettings.
-                moved = True
-                converted += ["", "Args:"]
         if source := _SOURCE.match(line):
             line = f"Source: :doc:`contract </contract>` {source[1]}"
-        converted.append(_LITERAL.sub(r"``\1``", line))
-    lines[:] = converted
+        line = LITERAL.sub(r"``\1``", line)
+        if fields and section in ("Args", "Attributes"):
+            if field := _FIELD.match(line):
+                in_field = field[1] in fields
+                if in_field:
+                    converted += ["", f".. py:attribute:: {field[1]}", f"   :type: {fields[field[1]]}", ""]
+                    line = "   " + line[field.end() :]
+            elif in_field and line:
+                line = "   " + line.strip()
+            (converted if in_field or not line else arguments).append(line)
+        else:
+            converted.append(line)
+    # What is an argument but not a field, such as the last one of RoomSettings.
+    lines[:] = [*converted, "", *(["Args:", *arguments, ""] if arguments else [])]
 
 
-def _types(cls: type[Any]) -> dict[str, str] | None:
+def _types(cls: type[Any]) -> dict[str, str]:
     if not attrs.has(cls):
-        return {} if issubclass(cls, BaseException) else None
+        return {}
     hints: dict[str, Any] = {field.name: field.type for field in attrs.fields(cls)}
     # Some names are imported for type checkers only.
     with suppress(NameError):
@@ -73,20 +78,32 @@ def _types(cls: type[Any]) -> dict[str, str] | None:
 def signature(
     app: Sphinx, what: str, name: str, value: Any, options: Any, given: str | None, returned: str | None
 ) -> tuple[str | None, str | None] | None:
-    """Leave out the signature of classes that only the library constructs."""
+    """Leave out the signature of classes that only the library constructs; name type aliases by their names."""
+    given, returned = (text and _ALIAS.sub(r"~\1", text) for text in (given, returned))
     if what not in ("class", "exception") or not inspect.isclass(value):
-        return None
+        return given, returned
     constructed = not issubclass(value, BaseException) and "Args:" in (value.__doc__ or "")
     if issubclass(value, Model) and value.__name__ not in ("RoomSettings", "Sip"):
         constructed = False
     if value.__module__ in ("videoapi.events", "videoapi.stats", "videoapi.bulk.report"):
         constructed = False
-    return None if constructed else ("", None)
+    return (given, returned) if constructed else ("", None)
 
 
 def public_bases(app: Sphinx, name: str, value: Any, options: Any, bases: list[Any]) -> None:
-    """Leave out base classes that are private."""
-    bases[:] = [base for base in bases if not getattr(base, "__name__", "").startswith("_")] or [object]
+    """Replace private base classes by their own bases."""
+    bases[:] = bases_of(value)
+
+
+def bases_of(cls: type[Any]) -> list[type[Any]]:
+    """Return the nearest public base classes other than `object`."""
+    found: list[type[Any]] = []
+    for base in cls.__bases__:
+        if base.__name__.startswith("_"):
+            found += bases_of(base)
+        elif base not in (object, Generic):
+            found.append(base)
+    return list(dict.fromkeys(found))
 
 
 def skip(app: Sphinx, what: str, name: str, value: Any, skipped: bool, options: Any) -> bool | None:

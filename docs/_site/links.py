@@ -111,7 +111,7 @@ def resolve_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content
         node["reftarget"] = f"aiohttp.{target.rpartition('.')[2]}"
         return resolve_reference_detect_inventory(env, node, content)
     name = by_home().get(target) or by_short().get(target)
-    if name is not None and name.full != target:
+    if name is not None:
         found = env.domains.python_domain.resolve_xref(
             env, node["refdoc"], app.builder, "obj", name.full, node, content
         )

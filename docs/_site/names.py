@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from functools import cache
 from importlib import import_module
 from typing import Any, Final
@@ -13,6 +14,8 @@ MODULES: Final = ("videoapi", "videoapi.webhooks", "videoapi.blocking", "videoap
 
 # Reached through public names, but not exported by a package.
 REACHED: Final = (
+    "videoapi.bulk.report.BulkProgress",
+    "videoapi.config.CredentialsSource",
     "videoapi.models.base.Model",
     "videoapi.resources.rooms.Rooms",
     "videoapi.resources.tokens.Tokens",
@@ -95,8 +98,8 @@ class Name:
     @property
     def summary(self) -> str:
         """The first sentence of its documentation."""
-        text = documentation(self)
-        return " ".join(text.split("\n\n")[0].split())
+        paragraph = " ".join(documentation(self).split("\n\n")[0].split())
+        return re.split(r"(?<=\.) (?=[A-Z])", paragraph)[0]
 
 
 @cache

@@ -49,9 +49,13 @@ def _groups() -> list[str]:
     found = []
     for group in ORDER:
         names = [name for name in public_names() if name.group == group]
+        # The class with which everything begins.
+        names.sort(key=lambda name: name.name != "VideoClient")
         if not names:
             continue
         rows = "".join(f"| [{name.name}](api/{name.page}.rst) | {_cell(name.summary)} |\n" for name in names)
         pages = "\n".join(f"api/{name.page}" for name in names)
-        found.append(f"\n\n## {group}\n\n| Name | |\n|---|---|\n{rows}\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n")
+        found.append(
+            f"\n\n## {group}\n\n| Name | What it is |\n|---|---|\n{rows}\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
+        )
     return found
