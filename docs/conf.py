@@ -75,7 +75,7 @@ autodoc_type_aliases = {
         "Send": "Send",
     }.items()
 }
-autodoc_preserve_defaults = True
+# Defaults of attrs classes would be names of the generated constructor.
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 napoleon_numpy_docstring = False

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from functools import cache
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Final
 
 import attrs
@@ -111,12 +113,19 @@ def public_names() -> tuple[Name, ...]:
         homes = getattr(package, "_HOME", {})
         for name in package.__all__:
             value = getattr(package, name)
-            home = f"videoapi.{homes[name]}" if name in homes else getattr(value, "__module__", module)
-            found.append(Name(module, name, value, home if home.startswith("videoapi") else module))
+            home = f"videoapi.{homes[name]}" if name in homes else getattr(value, "__module__", "")
+            found.append(Name(module, name, value, home if home.startswith("videoapi") else _source(package, name)))
     for full in REACHED:
         module, _, name = full.rpartition(".")
         found.append(Name(module, name, getattr(import_module(module), name), module))
     return tuple(found)
+
+
+def _source(package: ModuleType, name: str) -> str:
+    """Return the module from which a package imports a constant; the package itself, if it defines it."""
+    imports = [node for node in ast.parse(inspect.getsource(package)).body if isinstance(node, ast.ImportFrom)]
+    homes = [node.module for node in imports if any(alias.name == name for alias in node.names)]
+    return homes[0] or package.__name__ if homes else package.__name__
 
 
 def documentation(name: Name) -> str:

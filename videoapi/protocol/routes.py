@@ -95,6 +95,19 @@ class Request:
     `headers` are added to the client's own; add some with `request.with_headers({…})`.
     A request does not contain the credentials. The class is not frozen because every call creates a
     request, and creating a frozen one costs twice as much.
+
+    Args:
+        route: The route: its name, method and path template.
+        path: The actual path below the base URL.
+        options: The limits of the call.
+        body: The encoded body, or None.
+        decoder: Turns the payload of a success into the value that the call returns.
+        accepts: Returns whether a decoded success belongs to this request.
+        reference: The reference of a room create.
+        reference_in_data: Whether the reference is in `data`, not in `owner_ref`.
+        stream: Whether the body is read as a stream.
+        headers: Headers of this request.
+        reserved_time: Seconds at the end of the call's timeout that are not available for sending.
     """
 
     route: Route
@@ -103,18 +116,18 @@ class Request:
     body: bytes | None = attrs.field(default=None, repr=False)
     decoder: Decoder | None = attrs.field(default=None, repr=False)
     accepts: Callable[[Any], bool] | None = attrs.field(default=None, repr=False)
-    """Returns whether a decoded success belongs to this request."""
     reference: str | None = None
-    """The reference of a room create."""
     reference_in_data: bool = False
-    """Whether the reference is in `data`, not in `owner_ref`."""
     stream: bool = False
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
     reserved_time: float = 0.0
-    """Seconds at the end of the call's timeout that are not available for sending."""
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
-        """Return a copy with headers added to those that it has."""
+        """Return a copy with headers added to those that it has.
+
+        Args:
+            headers: The headers to add.
+        """
         # Not by `attrs.evolve`, which takes more than twice as long.
         return Request(
             route=self.route,
@@ -132,6 +145,7 @@ class Request:
 
     @property
     def method(self) -> str:
+        """HTTP method."""
         return self.route.method
 
     @property

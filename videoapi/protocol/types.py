@@ -12,10 +12,15 @@ class Verdict(enum.Enum):
     """What one attempt proves about its request."""
 
     DONE = "done"
+    """The service executed it."""
     REJECTED = "rejected"
+    """The service did not execute it, and would not if it were repeated unchanged."""
     NOT_SENT = "not_sent"
+    """It never reached the service."""
     THROTTLED = "throttled"
+    """The service did not execute it now, and may later."""
     UNKNOWN = "unknown"
+    """The service may have executed it."""
 
 
 class Scope(enum.Enum):
