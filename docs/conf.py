@@ -85,6 +85,7 @@ toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_title = "videoapi"
+html_favicon = "_site/static/icon.svg"
 html_static_path = ["_site/static"]
 html_css_files = ["site.css"]
 html_copy_source = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from os.path import relpath
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,16 +34,16 @@ def rewrite(app: Sphinx, page: str, source: list[str]) -> None:
 
     A page of docs/ that shows a page of the repository holds nothing but its path.
     """
-    path = Path(app.env.doc2path(page)).resolve()
+    shown = path = Path(app.env.doc2path(page)).resolve()
     if path.suffix == ".txt":
         path = (path.parent / source[0].strip()).resolve()
         app.env.note_dependency(str(path))
         source[0] = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
-        source[0] = _rewritten(source[0], path, app)
+        source[0] = _rewritten(source[0], path, shown, app)
 
 
-def _rewritten(text: str, original: Path, app: Sphinx) -> str:
+def _rewritten(text: str, original: Path, shown: Path, app: Sphinx) -> str:
     docs = Path(app.srcdir).resolve()
 
     def moved(link: re.Match[str]) -> str:
@@ -52,6 +53,8 @@ def _rewritten(text: str, original: Path, app: Sphinx) -> str:
             path = f"/{page}"
         elif target.is_relative_to(docs):
             path = f"/{target.relative_to(docs).as_posix()}"
+        elif target.suffix in (".svg", ".png"):
+            path = relpath(target, shown.parent)
         else:
             kind = "tree" if target.is_dir() else "blob"
             path = f"{app.config.repository}/{kind}/main/{target.relative_to(docs.parent).as_posix()}"

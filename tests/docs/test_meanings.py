@@ -8,6 +8,7 @@ import inspect
 import re
 import sys
 import textwrap
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def inline_meanings(cls: type[Any]) -> set[str]:
     """Return the names that a text follows in the body of a class."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body  # type: ignore[attr-defined]
     found = set()
-    for statement, text in zip(body, body[1:], strict=False):
+    for statement, text in pairwise(body):
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
             target = getattr(statement, "target", None) or getattr(statement, "targets", [None])[0]
             found.add(getattr(target, "id", ""))

@@ -24,11 +24,19 @@ class Decoder(Protocol):
     """The key in quotes, as in a body."""
 
     def fast(self, body: bytes, /) -> tuple[object, Any]:
-        """Decode a body in one pass into (`result`, payload); raise ValueError if it needs `tolerant`."""
+        """Decode a body in one pass into (`result`, payload); raise ValueError if it needs `tolerant`.
+
+        Args:
+            body: The complete body.
+        """
         ...
 
     def tolerant(self, payload: Any, /) -> Any:
-        """Build the value from the parsed JSON payload; raise ValueError if it does not match the model."""
+        """Build the value from the parsed JSON payload; raise ValueError if it does not match the model.
+
+        Args:
+            payload: The payload.
+        """
         ...
 
 
@@ -56,7 +64,20 @@ def _timeout_of(operation: Operation) -> float:
 
 @attrs.frozen
 class Route:
-    """An endpoint: how to call it, and whether it may be repeated."""
+    """An endpoint: how to call it, and whether it may be repeated.
+
+    Args:
+        name: Its name, such as `rooms.create`.
+        method: HTTP method.
+        template: Path template, such as `/rooms/{room_id}`.
+        operation: How harmful a repetition is.
+        result_optional: Whether a success may lack `result`.
+        custom: Whether only a white-label has it: a 2xx without an error code is a success, whatever its body.
+        short_stream: Whether its stream is short and likely to be opened while another one is read.
+        inner_stream: Whether its stream is opened by another stream, and closed before that one yields its next
+            record.
+        timeout: The default `timeout` of a call, in seconds.
+    """
 
     name: str
     method: str
@@ -64,15 +85,11 @@ class Route:
     operation: Operation
     result_optional: bool = False
     custom: bool = False
-    """Whether only a white-label has it: a 2xx without an error code is a success, whatever its body."""
     short_stream: bool = False
-    """Whether its stream is short and likely to be opened while another one is read."""
     inner_stream: bool = False
-    """Whether its stream is opened by another stream, and closed before that one yields its next record."""
     timeout: float = attrs.field(
         init=False, default=attrs.Factory(lambda route: _timeout_of(route.operation), takes_self=True)
     )
-    """The default `timeout` of a call, in seconds."""
 
     @property
     def names_object(self) -> bool:
@@ -80,7 +97,11 @@ class Route:
         return self.custom or "{room_id}" in self.template or "{conf_num}" in self.template
 
     def path(self, *segments: str) -> str:
-        """Return the path: the template with its fields replaced by the percent-encoded segments."""
+        """Return the path: the template with its fields replaced by the percent-encoded segments.
+
+        Args:
+            segments: The IDs and dates, in the order of the template.
+        """
         path = self.template
         for segment in segments:
             before, _, rest = path.partition("{")
