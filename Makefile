@@ -9,7 +9,7 @@ PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
 FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
   $(addprefix --ignore tests/,faults docs browser examples_web integrations notebooks openapi)
 
-.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout docs demo bench bench-create clean
+.PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout docs pictures dist sbom demo bench bench-create clean
 
 # The complete suite on one interpreter, without the scale tests.
 test: $(VENV)/ready
@@ -56,6 +56,24 @@ layout: $(VENV)/ready
 # The site, in docs/_build/html. A warning is an error, as is a reference to a name that does not exist.
 docs: $(DOCS_VENV)/ready
 	$(DOCS_VENV)/bin/python -m sphinx -b html -n -W --keep-going -q docs docs/_build/html $(ARGS)
+
+# The picture of the console in README.
+pictures: $(VENV)/ready
+	PYTHONPATH=$(CURDIR) $(VENV)/bin/python tests/support/console_picture.py
+
+# The wheel and the sdist. The same commit gives the same bytes.
+dist: $(VENV)/ready
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(VENV)/bin/python -m build -q --no-isolation --outdir dist .
+	$(VENV)/bin/python -m twine check --strict dist/*.whl dist/*.tar.gz
+	cd dist && sha256sum *.whl *.tar.gz
+
+# The dependencies of an installed wheel, as a CycloneDX document.
+sbom: $(VENV)/ready dist
+	rm -rf .venv-sbom && $(PYTHON) -m venv --without-pip .venv-sbom
+	$(VENV)/bin/python -m pip --python .venv-sbom/bin/python install -q dist/*.whl
+	$(VENV)/bin/python -m cyclonedx_py environment --output-reproducible --pyproject pyproject.toml \
+	  --output-file dist/videoapi.cdx.json .venv-sbom/bin/python
 
 # The JSON form of docs/openapi.yaml, which the sandbox serves at /openapi.json.
 openapi: $(VENV)/ready

@@ -40,7 +40,7 @@ def site(source: Path) -> Path:
         cwd=source,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

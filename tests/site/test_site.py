@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(1_000),
     # One process builds the site once, for all tests of this file.
     pytest.mark.xdist_group("site"),
 ]
