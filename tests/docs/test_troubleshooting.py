@@ -45,7 +45,7 @@ def tidy(text: str) -> str:
 
 @cache
 def modules() -> tuple[ast.Module, ...]:
-    paths = [path for path in sorted((ROOT / "videoapi").rglob("*.py"))]
+    paths = sorted((ROOT / "videoapi").rglob("*.py"))
     own = [path for path in paths if path.relative_to(ROOT / "videoapi").parts[0] not in NOT_OF_THE_LIBRARY]
     return tuple(ast.parse(path.read_text(encoding="utf-8")) for path in own)
 
