@@ -1,14 +1,15 @@
 # Everything runs in a virtual environment, created on first use.
 PYTHON ?= python3
 VENV ?= .venv
+DOCS_VENV ?= .venv-docs
 WORKERS ?= 6
-DEPENDENCY_GROUPS ?= test lint data telemetry integrations
+DEPENDENCY_GROUPS ?= test lint data telemetry integrations docs release
 PARALLEL = -m pytest -n $(WORKERS) --dist worksteal -q
 PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
 FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
   $(addprefix --ignore tests/,faults docs browser report examples_web integrations notebooks openapi dask_records gate)
 
-.PHONY: test test-fast test-lowest test-faults-pure test-scale shared-rate fault-matrix stubs openapi lint layout demo pictures bench bench-create clean
+.PHONY: test test-fast test-lowest test-faults-pure test-scale shared-rate fault-matrix stubs openapi lint layout docs pictures dist sbom demo bench bench-create clean
 
 # The complete suite on one interpreter, without the scale tests.
 test: $(VENV)/ready
@@ -56,6 +57,24 @@ lint: $(VENV)/ready
 layout: $(VENV)/ready
 	$(VENV)/bin/python tests/support/layout.py $(ROOT)
 
+# The site, in docs/_build/html. A warning is an error, as is a reference to a name that does not exist.
+docs: $(DOCS_VENV)/ready
+	$(DOCS_VENV)/bin/python -m sphinx -b html -n -W --keep-going -q docs docs/_build/html $(ARGS)
+
+# The wheel and the sdist. The same commit gives the same bytes.
+dist: $(VENV)/ready
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(VENV)/bin/python -m build -q --no-isolation --outdir dist .
+	$(VENV)/bin/python -m twine check --strict dist/*.whl dist/*.tar.gz
+	cd dist && sha256sum *.whl *.tar.gz
+
+# The dependencies of an installed wheel, as a CycloneDX document.
+sbom: $(VENV)/ready dist
+	rm -rf .venv-sbom && $(PYTHON) -m venv --without-pip .venv-sbom
+	$(VENV)/bin/python -m pip --python .venv-sbom/bin/python install -q dist/*.whl
+	$(VENV)/bin/python -m cyclonedx_py environment --output-reproducible --pyproject pyproject.toml \
+	  --output-file dist/videoapi.cdx.json .venv-sbom/bin/python
+
 # The JSON form of docs/openapi.yaml, which the sandbox serves at /openapi.json.
 openapi: $(VENV)/ready
 	$(VENV)/bin/python tests/support/openapi_json.py
@@ -66,6 +85,7 @@ demo: .demo/ready
 
 # The pictures of the README, taken with the system's Chromium.
 pictures: $(VENV)/ready
+	PYTHONPATH=$(CURDIR) $(VENV)/bin/python tests/support/console_picture.py
 	PYTHONPATH=$(CURDIR) $(VENV)/bin/python tests/support/report_picture.py
 
 # The client, compared with a handwritten loop and other vendors' clients. Writes benchmarks/speed/results.
@@ -88,6 +108,12 @@ $(VENV)/ready: pyproject.toml
 	.venv-lowest/bin/python -m pip install -q -c tests/lowest.txt --group test -e '.[cli,testing]'
 	touch $@
 
+.venv-docs/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install -q --upgrade pip
+	.venv-docs/bin/python -m pip install -q --group docs -e '.[cli,testing]'
+	touch $@
+
 .demo/ready: pyproject.toml
 	$(PYTHON) -m venv .demo
 	.demo/bin/python -m pip install -q -e '.[cli,report,testing]'
@@ -108,4 +134,4 @@ $(VENV)/ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* .demo .bench .bench-create dist build
+	rm -rf .venv .venv-* .demo .bench .bench-create dist build docs/_build docs/reference/api

@@ -20,7 +20,11 @@ _LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re
 
 
 class Secret:
-    """A string that only `.value` reveals; repr, str and format hide it, and it cannot be pickled."""
+    """A string that only `.value` reveals; repr, str and format hide it, and it cannot be pickled.
+
+    Args:
+        value: The text to hide.
+    """
 
     __slots__ = ("_value",)
 
@@ -29,6 +33,7 @@ class Secret:
 
     @property
     def value(self) -> str:
+        """The hidden text."""
         return self._value
 
     def __repr__(self) -> str:
@@ -77,7 +82,14 @@ def _problem(text: object) -> str | None:
 
 @attrs.frozen
 class Credentials:
-    """APP_ID and APP_KEY, the user name and password for HTTP Basic. Source: docs/contract.md 1.1, RFC 7617."""
+    """APP_ID and APP_KEY, the user name and password for HTTP Basic.
+
+    Args:
+        app_id: The user name: the project's APP_ID. A colon is invalid.
+        app_key: The password: the project's APP_KEY. Text becomes a `Secret`.
+
+    Source: docs/contract.md 1.1.
+    """
 
     app_id: str = attrs.field(converter=exact_text)
     app_key: Secret = attrs.field(converter=_secret)

@@ -151,8 +151,11 @@ class CredentialsUnavailable(ConfigurationError):
 class ValidationError(VideoAPIError, ValueError):
     """The service would reject this request; nothing was sent.
 
-    `field` names the invalid field. `code` is the service's result code for it (contract 8.1), if it
-    defines one, otherwise None. `room_id` is the room that already has the key of an item of a job, else None.
+    `code` is the service's result code for the field (contract 8.1), if it defines one, otherwise None.
+
+    Attributes:
+        field: The name of the invalid field, or None.
+        room_id: The room that already has the key of an item of a job, else None.
     """
 
     _own = ("field", "room_id")
@@ -201,10 +204,13 @@ class CreateOutcomeUnknown(VideoAPIError):
 class DownloadFailed(VideoAPIError):
     """A download is incomplete; the final file was not written.
 
-    The same call resumes from the bytes kept in the `.part` file if the server allows it. `received`
-    counts those bytes. `reason` is `refused`, `credentials`, `incomplete`, `changed`, `host`,
-    `disk`, or what has the file's name: `exists` (a complete file), `busy` (another download is writing it),
-    `directory`, or `link` (a link, or anything but a regular file of yours).
+    The same call resumes from the bytes kept in the `.part` file if the server allows it.
+
+    Attributes:
+        reason: `refused`, `credentials`, `incomplete`, `changed`, `host`, `disk`, or what has the file's name:
+            `exists` (a complete file), `busy` (another download is writing it), `directory`, or `link` (a link, or
+            anything but a regular file of yours).
+        received: The bytes kept in the `.part` file.
     """
 
     _own = ("reason", "received")
@@ -263,8 +269,9 @@ class RateLimited(ResultError):
 class TokenDenied(ResultError):
     """The service does not issue a token for this room now.
 
-    `reason` is `over` (10111), `cut_off` (10112), `not_active` (10113), `full` (10114) or
-    `unauthorized` (40002). Contract 8.1.
+    Attributes:
+        reason: `over` (10111), `cut_off` (10112), `not_active` (10113), `full` (10114) or `unauthorized` (40002).
+            Contract 8.1.
     """
 
     _own = ("reason",)

@@ -94,6 +94,7 @@ class SessionManager:
 
     @property
     def closed(self) -> bool:
+        """Whether it was closed."""
         return self.pool.closed
 
     async def aclose(self) -> None:

@@ -83,7 +83,13 @@ def canned_room(room_id: str = ROOM_ID, *, name: str | None = None, **fields: An
 
 
 def canned_token(text: str = "canned-token") -> dict[str, Any]:
-    """Return the response body of a token create, for `payload=`. Source: docs/contract.md 5.1."""
+    """Return the response body of a token create, for `payload=`.
+
+    Args:
+        text: The token.
+
+    Source: docs/contract.md 5.1.
+    """
     return {"result": 0, "token": text}
 
 

@@ -149,14 +149,23 @@ class BulkReport:
         return merged
 
     def count(self, outcome: BulkOutcome, *, keep: bool = True) -> None:
-        """Count an outcome, and keep its row unless it is yielded instead."""
+        """Count an outcome.
+
+        Args:
+            outcome: The outcome.
+            keep: Whether to keep its row; not if it is yielded instead.
+        """
         self.total += 1
         self.counts[outcome.status] += 1
         if keep:
             self.keep(outcome)
 
     def keep(self, outcome: BulkOutcome) -> None:
-        """Keep an outcome's row."""
+        """Keep an outcome's row.
+
+        Args:
+            outcome: The outcome.
+        """
         match outcome.status:
             case "created" | "deleted":
                 self.made.append(outcome)

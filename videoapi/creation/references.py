@@ -40,6 +40,10 @@ _PLAIN_KEYS: Final = frozenset({int, bool, float, Decimal, UUID})
 def reference_for(job_id: str, key: Key) -> str:
     """Return the reference of one item of a job. It depends only on the two arguments.
 
+    Args:
+        job_id: Name of the job.
+        key: What identifies the item in the job: text, a number, a date, a UUID, bytes, or a tuple of these.
+
     Raises:
         ValidationError: If another process would not recognize the key: it is of a type of your own, for example.
 

@@ -15,9 +15,13 @@ class Role(enum.StrEnum):
 
     # Source: docs/contract.md 5.1.
     MODERATOR = "moderator"
+    """The only role that publishes in a lecture, and that admits users if the room has `knock`. [doc]"""
     PARTICIPANT = "participant"
+    """An ordinary user of a group room. [doc]"""
     VIEWER = "viewer"
+    """Documented by its name only. [unknown]"""
     AUDIENCE = "audience"
+    """A user that `RoomSettings.audiences` counts; requires a subscription. [doc]"""
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -111,6 +115,9 @@ class Token(Model):
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Build a token from the result of `to_dict`.
+
+        Args:
+            fields: Values by API field name.
 
         Raises:
             ValidationError: If `token` is missing, or a field is not text.

@@ -37,9 +37,13 @@ class Stream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Close the connection unless the body has ended, and release what it holds. Safe to call twice."""
+        ...
 
-    def discard(self) -> None: ...
+    def discard(self) -> None:
+        """Keep the connection from being reused, even after the end of the body; for invalid responses."""
+        ...
 
 
 class BodyInterrupted(Exception):
@@ -73,7 +77,14 @@ class BufferedStream:
 
 @attrs.frozen
 class ErrorDetails:
-    """The error details of a response, as sent by the service."""
+    """The error details of a response, as sent by the service.
+
+    Args:
+        code: Result code: an int, or a name in the newer envelope.
+        error: The service's own error text.
+        desc: The service's own description.
+        request_id: The service's ID of the request.
+    """
 
     code: int | str | None = None
     error: str | None = None
@@ -88,6 +99,23 @@ class Outcome:
     A middleware receives one from `send` and may return another; to respond without sending, build
     one with `answered(request, status, headers, body)`. The class is not frozen because every call
     creates an outcome, and creating a frozen one costs three times as much.
+
+    Args:
+        classification: The verdict, the kind of error, and how often it may be repeated.
+        phase: How far the last attempt got.
+        status: HTTP status, or None without a response.
+        headers: Response headers.
+        body: The complete body, or empty for a stream.
+        stream: The open body of a stream, or None.
+        value: The decoded payload of a success.
+        details: The service's own details of an error, or None.
+        retry_after: Seconds the service requested to wait, or None.
+        reason: The cause of a failure without a result code, free of secrets.
+        advice: What to do about it, if the kind of failure does not say that already.
+        waited: Seconds spent waiting for a connection, the account's pause and its rate limit.
+        attempts: Number of attempts.
+        may_have_executed: Whether the service may have executed the request.
+        cause: The error after which the outcome stayed unknown.
     """
 
     classification: Classification
@@ -97,26 +125,23 @@ class Outcome:
     body: bytes = attrs.field(default=b"", repr=False)
     stream: Stream | None = attrs.field(default=None, repr=False)
     value: Any = attrs.field(default=None, repr=False)
-    """The decoded payload of a success."""
     details: ErrorDetails | None = None
     retry_after: float | None = None
     reason: str = ""
-    """The cause of a failure without a result code, free of secrets."""
     advice: str = ""
-    """What to do about it, if the kind of failure does not say that already."""
     waited: float = 0.0
-    """Seconds spent waiting for a connection, the account's pause and its rate limit."""
     attempts: int = 1
     may_have_executed: bool = False
     cause: Exception | None = attrs.field(default=None, repr=False)
-    """The error after which the outcome stayed unknown."""
 
     @property
     def verdict(self) -> Verdict:
+        """What the last attempt proves about the request."""
         return self.classification.verdict
 
     @property
     def code(self) -> int | str | None:
+        """The result code of a failure, or None."""
         return self.details.code if self.details is not None else None
 
 
@@ -124,7 +149,14 @@ _LONGEST_URL: Final = 200
 
 
 def answered(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
-    """Classify and decode a complete response. Never raises, whatever the bytes."""
+    """Classify and decode a complete response. Never raises, whatever the bytes.
+
+    Args:
+        request: The request that it responds to.
+        status: HTTP status.
+        headers: Response headers.
+        body: The complete body.
+    """
     if status in (200, 201) and request.decoder is not None:
         value = _decode_fast(request, body)
         if value is not None:

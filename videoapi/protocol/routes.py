@@ -24,11 +24,19 @@ class Decoder(Protocol):
     """The key in quotes, as in a body."""
 
     def fast(self, body: bytes, /) -> tuple[object, Any]:
-        """Decode a body in one pass into (`result`, payload); raise ValueError if it needs `tolerant`."""
+        """Decode a body in one pass into (`result`, payload); raise ValueError if it needs `tolerant`.
+
+        Args:
+            body: The complete body.
+        """
         ...
 
     def tolerant(self, payload: Any, /) -> Any:
-        """Build the value from the parsed JSON payload; raise ValueError if it does not match the model."""
+        """Build the value from the parsed JSON payload; raise ValueError if it does not match the model.
+
+        Args:
+            payload: The payload.
+        """
         ...
 
 
@@ -59,7 +67,20 @@ def _timeout_of(operation: Operation) -> float:
 
 @attrs.frozen
 class Route:
-    """An endpoint: how to call it, and whether it may be repeated."""
+    """An endpoint: how to call it, and whether it may be repeated.
+
+    Args:
+        name: Its name, such as `rooms.create`.
+        method: HTTP method.
+        template: Path template, such as `/rooms/{room_id}`.
+        operation: How harmful a repetition is.
+        result_optional: Whether a success may lack `result`.
+        custom: Whether only a white-label has it: a 2xx without an error code is a success, whatever its body.
+        short_stream: Whether its stream is short and likely to be opened while another one is read.
+        inner_stream: Whether its stream is opened by another stream, and closed before that one yields its next
+            record.
+        timeout: The default `timeout` of a call, in seconds.
+    """
 
     name: str
     method: str
@@ -67,15 +88,11 @@ class Route:
     operation: Operation
     result_optional: bool = False
     custom: bool = False
-    """Whether only a white-label has it: a 2xx without an error code is a success, whatever its body."""
     short_stream: bool = False
-    """Whether its stream is short and likely to be opened while another one is read."""
     inner_stream: bool = False
-    """Whether its stream is opened by another stream, and closed before that one yields its next record."""
     timeout: float = attrs.field(
         init=False, default=attrs.Factory(lambda route: _timeout_of(route.operation), takes_self=True)
     )
-    """The default `timeout` of a call, in seconds."""
 
     @property
     def names_object(self) -> bool:
@@ -83,7 +100,11 @@ class Route:
         return self.custom or "{room_id}" in self.template or "{conf_num}" in self.template
 
     def path(self, *segments: str) -> str:
-        """Return the path: the template with its fields replaced by the percent-encoded segments."""
+        """Return the path: the template with its fields replaced by the percent-encoded segments.
+
+        Args:
+            segments: The IDs and dates, in the order of the template.
+        """
         path = self.template
         for segment in segments:
             before, _, rest = path.partition("{")
@@ -98,6 +119,19 @@ class Request:
     `headers` are added to the client's own; add some with `request.with_headers({…})`.
     A request does not contain the credentials. The class is not frozen because every call creates a
     request, and creating a frozen one costs twice as much.
+
+    Args:
+        route: The route: its name, method and path template.
+        path: The actual path below the base URL.
+        options: The limits of the call.
+        body: The encoded body, or None.
+        decoder: Turns the payload of a success into the value that the call returns.
+        accepts: Returns whether a decoded success belongs to this request.
+        reference: The reference of a room create.
+        reference_in_data: Whether the reference is in `data`, not in `owner_ref`.
+        stream: Whether the body is read as a stream.
+        headers: Headers of this request.
+        reserved_time: Seconds at the end of the call's timeout that are not available for sending.
     """
 
     route: Route
@@ -106,18 +140,18 @@ class Request:
     body: bytes | None = attrs.field(default=None, repr=False)
     decoder: Decoder | None = attrs.field(default=None, repr=False)
     accepts: Callable[[Any], bool] | None = attrs.field(default=None, repr=False)
-    """Returns whether a decoded success belongs to this request."""
     reference: str | None = None
-    """The reference of a room create."""
     reference_in_data: bool = False
-    """Whether the reference is in `data`, not in `owner_ref`."""
     stream: bool = False
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
     reserved_time: float = 0.0
-    """Seconds at the end of the call's timeout that are not available for sending."""
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
-        """Return a copy with headers added to those that it has."""
+        """Return a copy with headers added to those that it has.
+
+        Args:
+            headers: The headers to add.
+        """
         # Not by `attrs.evolve`, which takes more than twice as long.
         return Request(
             route=self.route,
@@ -135,6 +169,7 @@ class Request:
 
     @property
     def method(self) -> str:
+        """HTTP method."""
         return self.route.method
 
     @property

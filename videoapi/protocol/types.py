@@ -12,17 +12,24 @@ class Verdict(enum.Enum):
     """What one attempt proves about its request."""
 
     DONE = "done"
+    """The service executed it."""
     REJECTED = "rejected"
+    """The service did not execute it, and would not if it were repeated unchanged."""
     NOT_SENT = "not_sent"
+    """It never reached the service."""
     THROTTLED = "throttled"
+    """The service did not execute it now, and may later."""
     UNKNOWN = "unknown"
+    """The service may have executed it."""
 
 
 class Scope(enum.Enum):
     """The scope of a rejection: this item, or every request of the account."""
 
     ITEM = "item"
+    """This item."""
     ACCOUNT = "account"
+    """Every request of the account."""
 
 
 class Operation(enum.Enum):
@@ -53,21 +60,37 @@ class ErrorKind(enum.Enum):
     """The kind of an error, which selects the exception class."""
 
     NONE = "none"
+    """No error."""
     CONNECTION = "connection"
+    """`ConnectionFailed`."""
     CERTIFICATE = "certificate"
+    """`ConnectionFailed`: the certificate is not trusted."""
     TIMEOUT = "timeout"
+    """`CallTimeout`."""
     PROTOCOL = "protocol"
+    """`ProtocolError`."""
     BASE_URL = "base URL"
+    """`ProtocolError`: the base URL is probably wrong."""
     PROXY = "proxy"
+    """`ConnectionFailed`: the proxy refused."""
     AUTHENTICATION = "authentication"
+    """`AuthenticationFailed`."""
     PERMISSION = "permission"
+    """`PermissionDenied`."""
     NOT_FOUND = "not found"
+    """`NotFound`."""
     CONFLICT = "conflict"
+    """`Conflict`."""
     RATE = "rate"
+    """`RateLimited`."""
     TOKEN = "token"  # noqa: S105 - not a secret
+    """`TokenDenied`."""
     REQUEST = "request"
+    """`RequestRejected`."""
     FAULT = "fault"
+    """`ServerFault`."""
     UNLISTED = "unlisted"
+    """A code that no table lists: the status selects the class."""
 
 
 NEVER: Final = 0
@@ -102,7 +125,15 @@ class Rule:
 
 @attrs.frozen
 class Classification:
-    """The classification of one attempt: verdict, error kind, scope and retry limit."""
+    """The classification of one attempt.
+
+    Args:
+        verdict: What the attempt proves about the request.
+        kind: The kind of the error, which selects the exception class.
+        scope: Whether a rejection is about this item, or about every request of the account.
+        max_retries: How often the request may be repeated.
+        worth_waiting: Whether the same request may succeed later.
+    """
 
     verdict: Verdict
     kind: ErrorKind = ErrorKind.NONE

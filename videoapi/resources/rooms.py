@@ -234,6 +234,9 @@ class Rooms:
     async def delete(self, room_id: str | None) -> None:
         """Delete a room that has no running session.
 
+        Args:
+            room_id: The room's ID.
+
         Raises:
             NotFound: If the room does not exist.
             ServerFault: If the service refuses, as it does while a session is running (contract 4.7).
@@ -246,6 +249,9 @@ class Rooms:
 
     async def users(self, room_id: str | None) -> builtins.list[Participant]:
         """Return the current participants of the room's session; an idle room has an empty list.
+
+        Args:
+            room_id: The room's ID.
 
         Raises:
             NotFound: If the room does not exist.
@@ -405,11 +411,14 @@ class Rooms:
         give_up_after: float = GIVE_UP_AFTER,
         progress: BulkProgress | None = None,
     ) -> BulkReport:
-        """Delete many rooms concurrently, and report one outcome per input; see `create_many`.
+        """Delete many rooms concurrently, and report one outcome per input.
 
         Args:
             room_ids: IDs or rooms, also `rooms.list()`. Each is retried as `delete` is.
-            concurrency: As in `create_many`, like the other arguments.
+            concurrency: Rooms in flight at once; by default 32, at most the pool's `max_connections`.
+            timeout: Limit for the whole run, in seconds; requests in flight still finish. None by default.
+            give_up_after: Seconds after which the run stops if the service is unreachable or only throttles.
+            progress: Function or coroutine function, called with the report after each outcome.
         """
         run = self._delete(
             room_ids,

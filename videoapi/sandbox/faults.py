@@ -35,6 +35,7 @@ KINDS: dict[str, str] = {
     "stray": "executes and responds, then writes an unsolicited response to the connection",
     "refuse": "executes, but closes the listening socket for a while",
 }
+"""The kinds of faults, each with what the sandbox does to a request that meets it."""
 # The client gets no response to a request that meets one of these.
 UNANSWERED = frozenset(("hang", "drop_before", "reset_before", "drop_after", "reset_after", "late"))
 _ALIASES = {"drop": "drop_before", "reset": "reset_before", "429": "throttle", "page": "html"}
@@ -50,7 +51,23 @@ def _bytes(body: Mapping[str, object] | str | bytes | None) -> bytes | None:
 
 @attrs.define
 class Fault:
-    """A scripted fault, as returned by `Sandbox.fault`. `hits` counts the requests that met it."""
+    """A scripted fault, as returned by `Sandbox.fault`.
+
+    Args:
+        kind: One of `KINDS`.
+        routes: The names of the routes that it is for.
+        times: How many requests meet it; None for all.
+        rate: The probability, from 0 to 1, with which a request meets it; None for every request.
+        seconds: The duration or delay of the kinds that have one; None for the kind's own.
+        status: The HTTP status, for kinds that respond with one.
+        retry_after: The `Retry-After` header, in seconds or as text.
+        code: The `result` in the body, for kinds that have one.
+        body: The complete body in place of the kind's own.
+        at: Where `cut` and `truncated` cut: below 1 a fraction of the body, otherwise bytes.
+        after: How many requests pass before the first one meets it.
+        location: The URL that `redirect` points to.
+        hits: How many requests have met it.
+    """
 
     kind: str
     routes: frozenset[str]
@@ -77,7 +94,12 @@ class Fault:
         return self._cancelled or (self.times is not None and self.hits >= self.times)
 
     def meets(self, route: str, rng: random.Random) -> bool:
-        """Return whether a request to this route meets the fault, and count it if so."""
+        """Return whether a request to this route meets the fault, and count it if so.
+
+        Args:
+            route: The name of the request's route.
+            rng: The source of the sandbox's probabilities.
+        """
         if self.spent or route not in self.routes:
             return False
         if self.rate is not None and rng.random() >= self.rate:

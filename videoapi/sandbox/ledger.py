@@ -18,10 +18,17 @@ _ENTRY = "ledger"
 
 @attrs.frozen
 class LedgerEntry:
-    """An executed write: `reference` identifies a create, `name` and `owner_ref` are the values sent.
+    """An executed write.
 
-    For a token, `name` is the user's name and `owner_ref` the user's reference. `connection` is the number of the
-    connection that carried the request, counted from 1 since the sandbox was started.
+    Args:
+        seq: Its position among the writes, from 1.
+        at: When it was executed (aware, UTC).
+        route: Name of the route, such as `rooms.create`.
+        room_id: The room that was written, or that the token is for.
+        reference: The reference of a create, else None.
+        name: The name that was sent; for a token, the user's.
+        owner_ref: The `owner_ref` that was sent; for a token, the user's reference.
+        connection: The number of the connection that carried the request, from 1 since the sandbox was started.
     """
 
     seq: int
@@ -104,7 +111,11 @@ class Ledger:
         return sum(self._executed[name] for name in selected(route))
 
     def requests(self, route: str | None = None) -> int:
-        """Return how many HTTP requests to a route (by default, to any) arrived, executed or not."""
+        """Return how many HTTP requests arrived, executed or not.
+
+        Args:
+            route: A route's name or a glob, as in `count`; None for all routes.
+        """
         if route is None:
             return sum(list(self._seen.values()))
         return sum(self._seen[name] for name in selected(route))
@@ -118,7 +129,11 @@ class Ledger:
         return {reference: tuple(ids) for reference, ids in made.items() if len(ids) > 1}
 
     def entries_from(self, first: LedgerEntry | None) -> list[LedgerEntry]:
-        """Return an entry and those after it, without a copy of the earlier ones; all entries for None."""
+        """Return an entry and those after it, without a copy of the earlier ones.
+
+        Args:
+            first: The entry, or None for all of them.
+        """
         return self._entries[first.seq - 1 :] if first else list(self._entries)
 
     def clear(self) -> None:
@@ -133,15 +148,27 @@ class Ledger:
         return self._connections
 
     def serving(self, connection: int | None) -> None:
-        """Set the connection to which the next writes are attributed."""
+        """Set the connection to which the next writes are attributed.
+
+        Args:
+            connection: Its number, or None.
+        """
         self._connection = connection
 
     def saw(self, route: str) -> None:
-        """Count a received request."""
+        """Count a received request.
+
+        Args:
+            route: Name of the route.
+        """
         self._seen[route] += 1
 
     def executed(self, route: str) -> None:
-        """Count an executed read."""
+        """Count an executed read.
+
+        Args:
+            route: Name of the route.
+        """
         self._executed[route] += 1
 
     def wrote(
@@ -154,7 +181,16 @@ class Ledger:
         name: object = None,
         owner_ref: object = None,
     ) -> None:
-        """Record an executed write."""
+        """Record an executed write; the arguments are the fields of its `LedgerEntry`.
+
+        Args:
+            route: Name of the route.
+            at: When it was executed.
+            room_id: The room.
+            reference: The reference of a create.
+            name: The name that was sent.
+            owner_ref: The `owner_ref` that was sent.
+        """
         self._executed[route] += 1
         seq = len(self._entries) + 1
         entry = LedgerEntry(seq, at, route, room_id, reference, _text(name), _text(owner_ref), self._connection)

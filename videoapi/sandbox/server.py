@@ -295,6 +295,9 @@ class Sandbox:
     def set(self, **switches: Any) -> None:
         """Change switches, also while the sandbox is running.
 
+        Args:
+            switches: Values by the name of the switch; see `Switches`.
+
         Raises:
             ValueError: If a switch or value is unknown; nothing was changed.
         """
@@ -396,6 +399,9 @@ class Sandbox:
     def join(self, token: str) -> str:
         """Add a token's user to its room; return the session's `conf_num`.
 
+        Args:
+            token: The text of a token, `token.value`.
+
         Raises:
             ValueError: If the token is invalid, unknown, used up or too old, or its room no longer exists.
         """
@@ -403,6 +409,9 @@ class Sandbox:
 
     def leave(self, token: str) -> None:
         """Remove a token's user from its room. The last one ends the session, whose call records are then available.
+
+        Args:
+            token: The text of the token with which the user joined.
 
         Raises:
             ValueError: If the user is not in the room, or the token is invalid.

@@ -64,7 +64,50 @@ def _number(default: float | None = None, check: SwitchCheck = _amount) -> Any:
 
 @attrs.define(kw_only=True)
 class Switches:
-    """The sandbox's switches; assigning an unknown value raises `ValueError`. Source: docs/contract.md 10."""
+    """The sandbox's switches; assigning an unknown value raises `ValueError`.
+
+    Args:
+        result_as: The type of `result` in errors: `number` or `string`.
+        cdr_result: The type of `result` in lists of records: `string` or `number`.
+        dialin_result: Whether the dial-in numbers come without a `result` (`absent`) or with `0`.
+        envelope: The form of all errors: `result`, or the newer `status`.
+        status_mode: `real` HTTP statuses, or 200 on everything (`legacy200`).
+        create_status: The HTTP status of a create: 200 or 201.
+        auth_failure_body: The body of a refused login: `result`, `sms`, `status` or `empty`.
+        strict: Whether numbers as text, and other leniences, are rejected.
+        unknown_settings: Whether unknown settings are rejected (`reject`) or ignored (`drop`).
+        unknown_room: The result code for a room that does not exist: 40001 or 50007.
+        delete_active: The result code for deleting a room with a running session: 50004 or 10030.
+        adhoc_rule: When an ad hoc room ends: after its `duration`, or always after one session (`single`).
+        seats: Whether only users in the session take a seat (`present`), or valid tokens too (`issued`).
+        room_keys: The year whose keys a room has: `2021`, `2018`, or those of `v2`.
+        sip_ids: The type of the SIP IDs: `number` or `string`.
+        project_quality: The project's highest quality: `HD`, `SD` or `LD`.
+        echo: How `owner_ref` and `data` come back: `exact`, `lower`, `truncate` or `no_data`.
+        list_omits: What the room list leaves out: `nothing`, `data` or `owner_ref`.
+        list_echo: The same as `echo`, for the room list only.
+        list_cap: The most rooms that the list has; None for all.
+        list_keeps: Which rooms a capped list has: the `oldest` or the `newest`.
+        list_lag: Seconds until a new room is in the list.
+        get_lag: Seconds until a new room can be read.
+        idle_users: The users of an idle room: `null`, `[]` or `absent`.
+        period_end: Whether the last day of a period is `inclusive` or `exclusive`.
+        cdr_schema: The shape of call records: `new` or `old`.
+        cdr_order: Their order: `ascending`, `descending` or `shuffled`.
+        empty_archive: An archive without files: `[]`, `null`, or an item without files (`bare`).
+        file_refusal: The HTTP status of a refused file: 403 or 401.
+        webhook_content_type: The `Content-Type` of notifications: `text/plain`, `application/json` or `none`.
+        webhook_values: The type of the numbers in notifications: `string` or `number`.
+        webhook_time: The unit of their `trans_date`: `s` or `ms`.
+        webhook_retry: How often a notification is repeated until the answer is 200.
+        rate_limit: The most requests per second; None for no limit.
+        retry_after: The `Retry-After` of a 429: `absent`, `seconds` or `date`.
+        limited_executes: Whether the service executes a request that it answers with 429.
+        file_size: The size of each recording in bytes; None varies it.
+        file_hours: How long files are kept, in hours.
+
+    Source: docs/contract.md 10.
+    """
 
     result_as: str = _one_of("number", "string")
     cdr_result: str = _one_of("string", "number")
@@ -110,6 +153,9 @@ class Switches:
     def of(cls, values: Mapping[str, object]) -> "Switches":
         """Build the switches from names and values.
 
+        Args:
+            values: Values by the name of the switch.
+
         Raises:
             ValueError: If a name or value is unknown; the message lists the known ones.
         """
@@ -119,6 +165,9 @@ class Switches:
 
     def set(self, values: Mapping[str, object]) -> None:
         """Change switches, all of the given ones or none.
+
+        Args:
+            values: Values by the name of the switch.
 
         Raises:
             ValueError: If a name or value is unknown; nothing was changed.

@@ -26,10 +26,14 @@ _NO_ODD_FIELDS: Final[Mapping[int, tuple[str, ...]]] = {}
 
 @attrs.frozen
 class Rejected:
-    """A record that cannot be parsed: its window, its position in the response, the reason, and its text.
+    """A record that could not be parsed.
 
-    `index` counts the records of the window's response from 0, `offset` its bytes. `text` is at most 1,000
-    characters; the repr omits it.
+    Args:
+        window: The part of the query whose response contains it.
+        index: Its position among the records of that response, from 0.
+        offset: Its position in that response, in bytes.
+        reason: Why it could not be parsed.
+        text: Its text, at most 1,000 characters; the repr omits it.
     """
 
     window: Window
@@ -41,7 +45,15 @@ class Rejected:
 
 @attrs.define
 class Counts:
-    """The counters of a stream."""
+    """The counters of a stream.
+
+    Args:
+        received: Records that were yielded.
+        outside: Records outside the period, which were skipped.
+        undated: Yielded records of a period whose day is unknown.
+        rejected: Records that could not be parsed.
+        odd: Fields with a value that they cannot have, by name; their records were yielded.
+    """
 
     received: int = 0
     outside: int = 0
@@ -50,10 +62,16 @@ class Counts:
     odd: Counter[str] = attrs.field(factory=Counter)
 
     def copy(self) -> Counts:
+        """Return an independent copy."""
         return attrs.evolve(self, odd=Counter(self.odd))
 
     def add(self, counter: str, field: str = "") -> None:
-        """Add 1 to a counter; `field` is the name of an odd field."""
+        """Add 1 to a counter.
+
+        Args:
+            counter: The name of the counter.
+            field: The name of the field, for `odd`.
+        """
         if counter == "odd":
             self.odd[field] += 1
         else:

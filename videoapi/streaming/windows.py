@@ -31,16 +31,26 @@ class Ownership(enum.Enum):
     """Where a record belongs, relative to the window that returned it."""
 
     OWN = "here"
+    """It belongs to this window."""
     NEIGHBOUR = "in another window of the period"
+    """Another window of the period yields it."""
     OUTSIDE = "outside the period"
+    """No window of the period yields it."""
 
 
 @attrs.frozen
 class Window:
     """The part of a query that one request covers.
 
-    `first` to `last` are the UTC days it owns, `until` is the last day it requests; `start` and
-    `end` are the first and last day of the full period. A query without a period has none of these.
+    A query without a period has one window, without days.
+
+    Args:
+        index: Its position in the query, from 0.
+        first: The first UTC day that it owns.
+        last: The last UTC day that it owns.
+        until: The last day that it requests, one after `last`.
+        start: The first day of the full period.
+        end: The last day of the full period.
     """
 
     index: int = 0
@@ -54,7 +64,11 @@ class Window:
         return f"{self.first}..{self.last}" if self.first else "all"
 
     def ownership(self, day: date | None) -> Ownership:
-        """Return where a record of this day belongs; a record without a valid day belongs here."""
+        """Return where a record of this day belongs; a record without a valid day belongs here.
+
+        Args:
+            day: The UTC day of the record, or None.
+        """
         if day is None or self.first is None or self.last is None:
             return Ownership.OWN
         if self.first <= day <= self.last:
@@ -130,6 +144,9 @@ class Cursor:
     @classmethod
     def parse(cls, text: str) -> Cursor:
         """Parse a cursor's text.
+
+        Args:
+            text: The result of `str(cursor)`.
 
         Raises:
             ValidationError: If the text is not a cursor; take it from `page.cursor` or `stream.cursor`.

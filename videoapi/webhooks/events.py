@@ -39,7 +39,11 @@ class TransferDestination(Model):
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Build the destination from the result of `to_dict`; a value that it cannot have goes to `extra`."""
+        """Build the destination from the result of `to_dict`; a value that it cannot have goes to `extra`.
+
+        Args:
+            fields: Values by API field name; unknown ones go to `extra`.
+        """
         return _build(cls, _cleaned(fields, cls))
 
 
@@ -114,7 +118,14 @@ class WebhookEvent(Model):
 class SessionEnded(WebhookEvent):
     """A session has ended (`roomdrop`): its call records exist.
 
-    Read them with `client.cdr.by_conference(event.conf_num)`. The fields are those of `WebhookEvent`.
+    Read them with `client.cdr.by_conference(event.conf_num)`.
+
+    Args:
+        type: `roomdrop`. [doc]
+        trans_date: When it happened, an aware datetime in UTC. [doc]
+        app_id: The APP_ID of your project. [doc]
+        room_id: The ID of the room. [doc]
+        conf_num: The session; the same as in its call records and archive. [doc]
 
     Source: docs/contract.md 6.
     """
@@ -127,6 +138,11 @@ class RecordingReady(WebhookEvent):
     """The recordings of a session exist (`recording`).
 
     Args:
+        type: `recording`. [doc]
+        trans_date: When it happened, an aware datetime in UTC. [doc]
+        app_id: The APP_ID of your project. [doc]
+        room_id: The ID of the room. [doc]
+        conf_num: The session; the same as in its call records and archive. [doc]
         recording: The URLs of the files. Their queries may be secrets, and the repr omits them. [doc]
 
     Source: docs/contract.md 6.
@@ -141,6 +157,11 @@ class Transcoded(WebhookEvent):
     """A converted recording of a session exists (`transcoded`).
 
     Args:
+        type: `transcoded`. [doc]
+        trans_date: When it happened, an aware datetime in UTC. [doc]
+        app_id: The APP_ID of your project. [doc]
+        room_id: The ID of the room. [doc]
+        conf_num: The session; the same as in its call records and archive. [doc]
         recording: The URLs of the files; the service documents a single one. The repr omits their queries. [doc]
         stage: The sequence number of the file: a number, or text if it is not a number. [doc]
         file_size: The size in bytes: a number, or text if it is not a number. [doc]
@@ -159,6 +180,11 @@ class FileTransferred(WebhookEvent):
     """The service has delivered the files of a session to your storage (`file-transfer`).
 
     Args:
+        type: `file-transfer`. [doc]
+        trans_date: When it happened, an aware datetime in UTC. [doc]
+        app_id: The APP_ID of your project. [doc]
+        room_id: The ID of the room. [doc]
+        conf_num: The session; the same as in its call records and archive. [doc]
         destination: Where they were delivered to. [doc]
         files: The URLs of the files; what else the service says of a file is in `extra["files"]`. The repr omits
             their queries. [doc]
@@ -175,7 +201,14 @@ class FileTransferred(WebhookEvent):
 class UnknownEvent(WebhookEvent):
     """An event of a type that this version does not know; its own fields are in `extra`.
 
-    The fields are those of `WebhookEvent`. Source: docs/contract.md 6.
+    Args:
+        type: The type, which is not one of the other classes.
+        trans_date: When it happened, an aware datetime in UTC. [doc]
+        app_id: The APP_ID of your project. [doc]
+        room_id: The ID of the room. [doc]
+        conf_num: The session; the same as in its call records and archive. [doc]
+
+    Source: docs/contract.md 6.
     """
 
 

@@ -130,6 +130,9 @@ class Webhooks:
     def on(self, *types: type[WebhookEvent]) -> Callable[[_H], _H]:
         """Register the decorated function for events of one or more types; `WebhookEvent` for all.
 
+        Args:
+            types: Classes of events.
+
         Raises:
             ConfigurationError: If the types are missing, one is not a class of events, or the function is not callable,
                 or is a generator.
@@ -152,6 +155,9 @@ class Webhooks:
 
     def authenticate(self, authorization: str | bytes | None) -> None:
         """Check the value of a header `Authorization`; anything passes if no credentials are set.
+
+        Args:
+            authorization: The value, or None without the header.
 
         Raises:
             InvalidCredentials: If it is missing, or its user or password is wrong.
@@ -186,6 +192,9 @@ class Webhooks:
 
     async def submit(self, event: WebhookEvent) -> bool:
         """Accept an event: it is in the store and in the queue, and its handlers will run.
+
+        Args:
+            event: The event, such as one of `parse_event`.
 
         Returns:
             False if it repeats an event that was accepted already.
@@ -275,7 +284,11 @@ class Webhooks:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
-        """Drain when an application stops: `FastAPI(lifespan=hooks.lifespan)`, or aiohttp's `cleanup_ctx`."""
+        """Drain when an application stops: `FastAPI(lifespan=hooks.lifespan)`, or aiohttp's `cleanup_ctx`.
+
+        Args:
+            app: The application that the framework passes; unused.
+        """
         async with self:
             yield
 

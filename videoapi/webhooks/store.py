@@ -33,7 +33,11 @@ class DedupeStore(Protocol):
         ...
 
     async def done(self, event: WebhookEvent) -> None:
-        """Note that the handlers have finished, or that their failure was reported."""
+        """Note that the handlers have finished, or that their failure was reported.
+
+        Args:
+            event: The event, as it was accepted.
+        """
         ...
 
 
