@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from videoapi.bulk import BulkOutcome, BulkReport, BulkRun
+    from videoapi.bulk.lease import Lease
     from videoapi.client import VideoClient
     from videoapi.config import Credentials, Secret
     from videoapi.creation.create_request import new_reference
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         CreateOutcomeUnknown,
         CredentialsUnavailable,
         DownloadFailed,
+        LeaseHeld,
+        LeaseLost,
         NotFound,
         PermissionDenied,
         ProtocolError,
@@ -57,11 +60,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "bulk": "BulkOutcome BulkReport BulkRun",
+    "bulk.lease": "Lease",
     "client": "VideoClient",
     "config": "Credentials Secret",
     "errors": "AuthenticationFailed CallTimeout ConfigurationError Conflict ConnectionFailed CreateOutcomeUnknown "
-    "CredentialsUnavailable DownloadFailed NotFound PermissionDenied ProtocolError RateLimited RequestRejected "
-    "ResultError ServerFault TokenDenied ValidationError VideoAPIError",
+    "CredentialsUnavailable DownloadFailed LeaseHeld LeaseLost NotFound PermissionDenied ProtocolError RateLimited "
+    "RequestRejected ResultError ServerFault TokenDenied ValidationError VideoAPIError",
     "events": "AttemptEvent CallEvent CallStarted Listener",
     "models.archives": "Archive ArchiveFile",
     "models.cdr": "CallRecord",
@@ -107,6 +111,9 @@ __all__ = [
     "DialInSip",
     "DownloadFailed",
     "EffectiveSettings",
+    "Lease",
+    "LeaseHeld",
+    "LeaseLost",
     "Listener",
     "Middleware",
     "NotFound",

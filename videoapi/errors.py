@@ -9,6 +9,8 @@
     ├─ ProtocolError             the response did not come from the Video API (also: unexpected redirects)
     ├─ CreateOutcomeUnknown      the room may or may not have been created           reference
     ├─ DownloadFailed            a file is incomplete                                reason, received
+    ├─ LeaseLost                 the lease of a run ends too soon to send more
+    ├─ LeaseHeld                 another worker holds the lease                      shard, retry_after
     └─ ResultError               the service returned an error
        ├─ AuthenticationFailed   the credentials are wrong, expired or of another project
        ├─ PermissionDenied       the account is not allowed to do this
@@ -207,6 +209,27 @@ class DownloadFailed(VideoAPIError):
         super().__init__(message, **facts)
         self.reason = reason
         self.received = received
+
+
+class LeaseLost(VideoAPIError):
+    """The lease of a run ends before another create could; the run has sent nothing since.
+
+    Its items are `not_sent`, or `unknown` if they were in flight. Run the same specs again, under the same
+    `job_id`, as soon as their lease can be had.
+    """
+
+
+class LeaseHeld(VideoAPIError):
+    """Another worker holds the lease of this shard, so nothing was done.
+
+    `retry_after` is after how many seconds its lease ends if it is not renewed. `shard` names the shard.
+    """
+
+    _own = ("shard",)
+
+    def __init__(self, message: str = "", *, shard: str | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.shard = shard
 
 
 class ResultError(VideoAPIError):

@@ -13,6 +13,7 @@ from typing import Final, Literal
 import attrs
 
 from videoapi.bulk.audit import AcknowledgedRooms, Audit
+from videoapi.bulk.lease import Fence, Lease
 from videoapi.bulk.report import BulkOutcome, BulkReport
 from videoapi.bulk.sending import BulkItem, Job, failed
 from videoapi.creation.changes import Change, change_of, identity_of
@@ -51,6 +52,7 @@ class JobOptions:
         dedupe: Whether duplicate rooms are deleted at the end.
         audit: Whether the room list is read at the end; `settled` first waits one settle time.
         keep_rooms: Whether outcomes carry their room.
+        lease: The lease of the shard of the job that this run creates, or None if it creates the whole job.
     """
 
     job_id: str
@@ -60,6 +62,7 @@ class JobOptions:
     dedupe: bool = False
     audit: bool | Literal["settled"] = True
     keep_rooms: bool = False
+    lease: Lease | None = None
 
 
 class CreateJob(Job):
@@ -76,6 +79,12 @@ class CreateJob(Job):
 
     def __init__(self, creator: Creator, pipeline: Pipeline, options: JobOptions) -> None:
         self._creator = creator
+        self.fence: Fence | None = None
+        """What a create must pass before it is written, if the run has a lease."""
+        if options.lease is not None:
+            self.fence = Fence(options.lease, pipeline.options.attempt_timeout)
+            fenced = attrs.evolve(pipeline.options, fence=self.fence.lets_pass)
+            pipeline = attrs.evolve(pipeline, options=fenced)
         self._pipeline = pipeline
         self._options = options
         self._references = references = JobReferences(options.job_id)
@@ -99,12 +108,13 @@ class CreateJob(Job):
 
     # Before sending
 
-    async def open(self, report: BulkReport, patience: Patience) -> None:
+    async def open(self, report: BulkReport, patience: Patience, first_key: object = None) -> None:
         """Load what an earlier process may have done.
 
         Args:
             report: Shows how many creates are in doubt, and receives the audit.
             patience: For how long to read again a list that cannot be read.
+            first_key: The key of the first item, which identifies a shard.
 
         Raises:
             ConfigurationError: If the journal cannot be opened, or belongs to another account.
@@ -117,6 +127,12 @@ class CreateJob(Job):
         self._opened_at = self._last_sent = self._clock()
         if not self._options.resumable:
             return
+        if (lease := self._options.lease) is not None:
+            # Other shards have self-check rooms, too, which this run must neither use nor delete.
+            prefix = self._references.check_prefix_of_shard(first_key)
+            self._check = SelfCheckRoom(self._creator, self._pipeline, prefix)
+            if _is_fresh(lease):
+                return
         if self._journal is None:
             await self._look_back(always=True)
             return
@@ -469,6 +485,13 @@ class CreateJob(Job):
         finally:
             if self._journal is not None:
                 await self._journal.aclose()
+
+
+def _is_fresh(lease: Lease) -> bool:
+    try:
+        return lease.fresh is True
+    except Exception:
+        return False
 
 
 def _give_up(doubts: list[Doubt], error: Exception) -> None:

@@ -59,6 +59,11 @@ class Inputs(Generic[S]):
         self._first = self.next_at_once() if self.at_once else await self.next()
         return self._first is not None
 
+    @property
+    def first(self) -> S | None:
+        """The input that `peek` has found."""
+        return None if self._first is None else self._first[1]
+
     def next_at_once(self) -> tuple[int, S] | None:
         """Return the next input of a synchronous iterable as `next` does."""
         if self._first is not None:

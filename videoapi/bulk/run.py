@@ -66,6 +66,7 @@ class BulkRun(Generic[S]):
         self._working: list[asyncio.Task[None]] = []
         self._iterated = self._left = False
         self.report = BulkReport()
+        fence = None if job is None else job.fence
         self._give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
         self._sender = Sender(
             pipeline,
@@ -76,8 +77,10 @@ class BulkRun(Generic[S]):
             timeout=positive_seconds("timeout", timeout),
             give_up_after=self._give_up_after,
             stopped=self._inputs.stop,
+            fence=fence,
         )
-        options = attrs.evolve(pipeline.options, must_stop=self._sender.must_stop)
+        must_pass = None if fence is None else fence.lets_pass
+        options = attrs.evolve(pipeline.options, must_stop=self._sender.must_stop, fence=must_pass)
         if plan.sends_once:
             options = attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))
         self._options = options
@@ -236,7 +239,7 @@ class BulkRun(Generic[S]):
             waits_until=lambda moment: setattr(self.report, "settles_at", moment),
         )
         try:
-            await job.open(self.report, patience)
+            await job.open(self.report, patience, self._first_key())
         except VideoAPIError as error:
             if isinstance(error, ConfigurationError) and not isinstance(error, CredentialsUnavailable):
                 raise
@@ -249,6 +252,14 @@ class BulkRun(Generic[S]):
             self._sender.stop(stopped)
             return False
         return True
+
+    def _first_key(self) -> object:
+        first = self._inputs.first
+        try:
+            return None if first is None else self._plan.key_of(first)
+        except Exception:
+            # The failure of its item.
+            return None
 
     async def _pass(self) -> None:
         """Send what is to be sent again, then read on, until the inputs or the run end or too many are in doubt."""

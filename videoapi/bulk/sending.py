@@ -11,6 +11,7 @@ import attrs
 import msgspec
 
 from videoapi.bulk.concurrency import AIMDLimit
+from videoapi.bulk.lease import Fence
 from videoapi.bulk.report import BulkOutcome, BulkReport, Status
 from videoapi.errors import CallTimeout, ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import AccountState
@@ -93,6 +94,7 @@ class Sender:
         timeout: Limit of the whole run, in seconds, or None.
         give_up_after: Seconds for which items may be refused, without any other response, before the run ends.
         stopped: Called once, when the run ends early.
+        fence: What each create must pass, if the run has a lease.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Sender:
         timeout: float | None,
         give_up_after: float,
         stopped: Callable[[], object],
+        fence: Fence | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._finish = finish
@@ -115,6 +118,7 @@ class Sender:
         self._timeout = timeout
         self._give_up_after = give_up_after
         self._stopped = stopped
+        self._fence = fence
         self._timer: asyncio.TimerHandle | None = None
         self._limits: set[AIMDLimit] = set()
         self._refused = 0
@@ -151,6 +155,8 @@ class Sender:
         # Only what waits to be sent counts: neither a slow source of inputs nor a settle time is a refusal.
         # Nor is a wait for the account's own rate: with a rate, only a pause counts, and the next refusal.
         account = self._pipeline.account
+        if self._fence is not None and not self._fence.stands():
+            self.stop(self._fence.error)
         if not self.stopping and self._refused:
             paused = account.throttle.pause_left() or account.connect.pause_left()
             if paused or not account.gate.rate.interval:
@@ -240,7 +246,7 @@ class Sender:
         if not limit.acquire_nowait() and not await limit.acquire(self, self.must_stop):
             return None
         try:
-            if self.must_stop():
+            if self.must_stop() or not self._passes():
                 return None
             try:
                 outcome = await self._pipeline.send(item.request)
@@ -253,6 +259,13 @@ class Sender:
         finally:
             limit.release()
         return outcome
+
+    def _passes(self) -> bool:
+        """Return whether the lease, if there is one, outlasts another create; end the run if it does not."""
+        if self._fence is None or self._fence.lets_pass():
+            return True
+        self.stop(self._fence.error)
+        return False
 
     def _limit(self) -> AIMDLimit:
         """Return the limit of the account, which all its runs share."""
@@ -291,6 +304,8 @@ class Sender:
             if classification.scope is Scope.ACCOUNT:
                 self.stop(error)
             return failed(item, "failed", error)
+        if self._fence is not None and self._fence.error is not None:
+            error = self._fence.error
         self.stop(error)
         self._job.not_sent(item)
         return failed(item, "not_sent", error)

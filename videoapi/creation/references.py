@@ -25,6 +25,7 @@ ENTROPY_BYTES: Final = 26
 _LENGTH: Final = 28
 _CHECK_PREFIX: Final = 15
 """Leaves 13 letters to be random; an item has such a prefix by chance in one of 10**12 cases."""
+_SHARD_LETTERS: Final = 6
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _IN_DATA: Final = _LETTERS[:16]
 _ALPHABET: Final = bytes(ord(_LETTERS[byte % 32]) for byte in range(256))
@@ -51,7 +52,7 @@ def reference_for(job_id: str, key: Key) -> str:
 class JobReferences:
     """The references of one job; the part common to all items is computed once.
 
-    UTF-8 contains no byte from 0xFD on, so no text is mistaken for a number, a position or a self-check room.
+    UTF-8 contains no byte from 0xFC on, so no text is mistaken for a number, a position or a self-check room.
     """
 
     __slots__ = ("_job_hash", "prefix", "self_check_prefix")
@@ -63,6 +64,18 @@ class JobReferences:
         self._job_hash = _hash(f"{len(job_id)}:{job_id}")
         self.self_check_prefix = self._of(b"\xfd")[:_CHECK_PREFIX]
         """The start of the references of the job's self-check rooms."""
+
+    def check_prefix_of_shard(self, key: object) -> str:
+        """Return the start of the references of a shard's self-check rooms, within that of the job's.
+
+        Args:
+            key: The key of the first item of the shard, by which a later run of the shard finds them.
+        """
+        try:
+            first = key_bytes(key)
+        except ValidationError:
+            first = b""
+        return self.self_check_prefix + self._of(b"\xfc" + first)[-_SHARD_LETTERS:]
 
     def of_key(self, key: Key) -> str:
         """Return the reference of the item with this key.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 import attrs
@@ -18,13 +19,14 @@ from videoapi.protocol.backoff import FINAL, GiveUp, Retry, decide
 from videoapi.protocol.classify import DONE
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
-from videoapi.protocol.types import ErrorKind, Phase, Verdict
+from videoapi.protocol.types import Classification, ErrorKind, Phase, Verdict
 from videoapi.transport.attempt import Attempt
 from videoapi.transport.permits import Permits
 
 _POLL: Final = 0.5
 _EXPIRIES: Final = 3
 """How often connecting may outlast a slot before the attempt is sent anyway."""
+_FENCED: Final = Classification(Verdict.NOT_SENT, ErrorKind.CONNECTION)
 
 
 class AttemptSender(Protocol):
@@ -68,7 +70,7 @@ class Retries:
             ConfigurationError: If the client is closed, or its credentials callable fails.
         """
         now = self.clock.now
-        record = call.record
+        record, fence = call.record, request.options.fence
         attempt = unknown = 0
         spent = 0.0
         expired = 0
@@ -92,6 +94,8 @@ class Retries:
                     permits.release()
                     raise ConfigurationError("A middleware's call ended before its request was sent. Not sent.")
                 may_write = ready if expired < _EXPIRIES else None
+                if fence is not None:
+                    may_write = partial(_may_write, may_write, fence)
                 this = Attempt(credentials, call.limit, call.deadline, began, permits, may_write)
                 if record is None:
                     outcome = await self.transport.send(request, call.begin(this))
@@ -111,6 +115,9 @@ class Retries:
                 # Connecting took so long that the account was paused, or the slot of its rate passed.
                 expired += 1
                 call.attempt = None
+                if fence is not None and not fence():
+                    lost = Outcome(classification=_FENCED, phase=Phase.NOT_SENT, reason="the lease of the run ended")
+                    return attrs.evolve(lost, attempts=attempt, may_have_executed=unknown > 0)
                 continue
             attempt += 1
             verdict = outcome.classification.verdict
@@ -194,6 +201,11 @@ class Retries:
             account.connect.resume(began)
             if outcome.verdict is not Verdict.UNKNOWN:
                 account.throttle.resume(began)
+
+
+def _may_write(ready: Callable[[], bool] | None, fence: Callable[[], bool]) -> bool:
+    # The fence last, so that nothing comes between it and the write.
+    return (ready is None or ready()) and fence()
 
 
 def _with_history(outcome: Outcome, request: Request, attempt: int, unknown: int) -> Outcome:

@@ -42,12 +42,15 @@ class Options:
         retry: The retry policy.
         must_stop: Polled while waiting for the account's rate or pause, which then does not count against
             `timeout`; true ends the wait. None for single calls.
+        fence: Called just before an attempt is written, with no `await` in between; false means that nothing is
+            sent any more. None without a lease.
     """
 
     timeout: float | None = None
     attempt_timeout: float = 30.0
     retry: RetryPolicy = attrs.Factory(RetryPolicy)
     must_stop: Callable[[], bool] | None = None
+    fence: Callable[[], bool] | None = None
 
 
 def _timeout_of(operation: Operation) -> float:

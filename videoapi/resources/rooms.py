@@ -18,6 +18,7 @@ from videoapi.bulk import (
     key_of,
 )
 from videoapi.bulk.create_job import CreateJob, JobOptions
+from videoapi.bulk.lease import Lease
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.proof import get_room
@@ -271,6 +272,7 @@ class Rooms:
         on_unknown: Literal["resend", "strict"] = "resend",
         dedupe: Literal["report", "delete"] = "report",
         audit: bool | Literal["settled"] = True,
+        lease: Lease | None = None,
     ) -> BulkReport:
         """Create many rooms concurrently, each at most once, and report one outcome per input.
 
@@ -297,6 +299,9 @@ class Rooms:
                 deletes a room that an outcome names.
             audit: Whether to read the list of rooms again at the end, to report `duplicates` and
                 `missing` rooms. `settled` first waits one settle time, so that the list proves both to be complete.
+            lease: The lease of one shard of a job that several workers share: what `RedisLeases.hold()` yields. A
+                room is sent only while the lease outlasts `attempt_timeout`; after that the run ends with
+                `LeaseLost`. Requires `job_id`; the shard has no journal, and is not audited.
 
         Returns:
             Counts, and a small row per input, by index and key. A failed input does not affect others. If the
@@ -313,7 +318,7 @@ class Rooms:
             progress=progress,
             validate=validate,
             keep_all=True,
-            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms),
+            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms, lease),
         )
         return await run.run_to_completion()
 
@@ -332,6 +337,7 @@ class Rooms:
         on_unknown: Literal["resend", "strict"] = "resend",
         dedupe: Literal["report", "delete"] = "report",
         audit: bool | Literal["settled"] = True,
+        lease: Lease | None = None,
     ) -> BulkRun[RoomSpec]:
         """Create many rooms concurrently, and yield the outcomes as they finish.
 
@@ -353,7 +359,7 @@ class Rooms:
             give_up_after=give_up_after,
             progress=progress,
             validate=validate,
-            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms),
+            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms, lease),
         )
 
     async def delete_many(
@@ -472,6 +478,7 @@ def _job_options(
     dedupe: str,
     audit: bool | Literal["settled"],
     keep_rooms: bool,
+    lease: Lease | None,
 ) -> JobOptions:
     _one_of("on_unknown", on_unknown, ("resend", "strict"))
     if audit not in (True, False, "settled"):
@@ -483,15 +490,39 @@ def _job_options(
         raise ConfigurationError("job_id contains a lone surrogate, which no file can hold.")
     if journal is not None and job_id is None:
         raise ConfigurationError("journal= needs a job_id=, by which a later run finds what was under way.")
+    if lease is not None:
+        _check_shard(lease, job_id, journal, dedupe, audit)
     return JobOptions(
         job_id=job_id or new_reference(),
         resumable=job_id is not None,
         journal=journal,
         resend=on_unknown == "resend",
         dedupe=dedupe == "delete",
-        audit=audit,
+        audit=audit and lease is None,
         keep_rooms=keep_rooms,
+        lease=lease,
     )
+
+
+def _check_shard(
+    lease: Lease, job_id: str | None, journal: object, dedupe: str, audit: bool | Literal["settled"]
+) -> None:
+    if not callable(getattr(lease, "left", None)):
+        raise ConfigurationError(
+            "lease= takes what RedisLeases.hold() yields, or any object with `fresh` and `left()`."
+        )
+    if job_id is None:
+        raise ConfigurationError(
+            "lease= needs a job_id=, which all shards of the job have in common."
+        )
+    if journal is not None:
+        raise ConfigurationError(
+            "journal= is a file of one machine, and another worker may have had the lease before: leave it out."
+        )
+    if dedupe == "delete":
+        raise ConfigurationError("dedupe='delete' could delete a room that another worker has just reported.")
+    if audit == "settled":
+        raise ConfigurationError("A shard is not audited. Call rooms.audit(job_id, specs) after the last one.")
 
 
 def _is_encodable(text: str) -> bool:

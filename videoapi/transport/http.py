@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Final
 
@@ -37,6 +38,8 @@ from videoapi.transport.pool import ConnectionPool
 from videoapi.transport.request_headers import RequestWriter
 from videoapi.transport.response_body import ResponseBody, read_bounded
 
+log = logging.getLogger(__name__)
+
 _CLOSED: Final = "The client is closed. Open a new one, or call it before aclose()."
 MAX_BODY: Final = 16 * 1024 * 1024
 """Maximum size of a decompressed response body of a single call, in bytes."""
@@ -61,6 +64,7 @@ class Transport:
         self._writer = RequestWriter(self._base, headers)
         self._target: aiohttp.ClientRequest | None = None
         self._urls: dict[str, URL] = {}
+        self._warned = False
 
     def check(self) -> aiohttp.ClientSession:
         """Return the session; raise ConfigurationError if the client is closed or belongs to another event loop."""
@@ -124,6 +128,8 @@ class Transport:
                 origin, limit = self._origin_at(session), self.pool.connect_timeout
                 response = await fast_path.send(self.pool.connector, origin, limit, message, attempt)
             else:
+                if request.options.fence is not None:
+                    self._warn_of_weak_fence()
                 response = await self._send_through_session(session, request, attempt)
         except SlotExpired:
             attempt.expired = True
@@ -152,6 +158,15 @@ class Transport:
         elif 300 <= response.status <= 399:
             outcome = attrs.evolve(outcome, reason=redirect_reason(response.headers, self._url(request)))
         return outcome if outcome.details is None else redact_outcome(outcome, attempt.credentials.authorization)
+
+    def _warn_of_weak_fence(self) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "The lease of this run is checked before aiohttp's session writes a create, not as it is written: the "
+                "calls do not use the fast path (because of a proxy, aiohttp middlewares, tracing or a patched "
+                "session). If this process is stopped in between for longer than its lease, a room can exist twice."
+            )
 
     async def _send_through_session(
         self, session: aiohttp.ClientSession, request: Request, attempt: Attempt

@@ -1,0 +1,84 @@
+"""The lease of a shard, and the fence that it puts around the creates of a run."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from videoapi.errors import LeaseLost
+
+MARGIN: Final = 1.0
+"""Seconds by which a lease must outlast an attempt: by as much, a blocked event loop extends a deadline."""
+
+
+class Lease(Protocol):
+    """The right to create the rooms of one shard of a job, which others do not have at the same time.
+
+    `RedisLeases` makes such leases; any object with these two members is one.
+    """
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it is certain that nobody has had a lease of this shard before, so that no room of it exists."""
+        ...
+
+    def left(self) -> float:
+        """Return for how many seconds it is still held, on a monotonic clock.
+
+        The time counts from before the request that took or renewed it was sent. Called before each create, and
+        while the run waits: it must return at once, from any thread.
+        """
+        ...
+
+
+class Fence:
+    """Lets creates pass as long as their lease outlasts them; once it does not, none passes any more.
+
+    Args:
+        lease: The lease of the run.
+        attempt_timeout: Limit of one attempt, in seconds.
+    """
+
+    __slots__ = ("_attempt", "_lease", "error")
+
+    def __init__(self, lease: Lease, attempt_timeout: float) -> None:
+        self._lease = lease
+        self._attempt = attempt_timeout
+        self.error: LeaseLost | None = None
+        """Why nothing passes any more; None as long as the lease is held."""
+
+    def lets_pass(self) -> bool:
+        """Return whether a create may be written now."""
+        return self._lasts(self._attempt + MARGIN)
+
+    def stands(self) -> bool:
+        """Return whether the lease is still held, and nothing was refused."""
+        return self._lasts(0.0)
+
+    def _lasts(self, seconds: float) -> bool:
+        if self.error is not None:
+            return False
+        try:
+            left = self._lease.left()
+            # False for NaN, too.
+            lasts = left >= seconds and left > 0
+        except Exception as error:
+            self.error = _lost(f"does not say how long it is held: it raised {type(error).__name__}")
+            self.error.__cause__ = error
+            return False
+        if not lasts:
+            self.error = _lost(self._lack(left))
+        return lasts
+
+    def _lack(self, left: float) -> str:
+        needed = f"{self._attempt:g} s (attempt_timeout) and {MARGIN:g} s more"
+        if left > 0:
+            return f"ends in {left:.1f} s, and a create may take {needed}"
+        return f"has ended; a create may take {needed}"
+
+
+def _lost(what: str) -> LeaseLost:
+    return LeaseLost(
+        f"The lease of this run {what}. Nothing more is sent. "
+        "Run the same specs again as soon as their lease can be had.",
+        retryable=True,
+    )

@@ -1,0 +1,274 @@
+"""Leases of the shards of one job, kept in Redis: at most one worker holds each at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Self
+
+from videoapi.config import Secret, positive_seconds
+from videoapi.errors import ConfigurationError, ConnectionFailed, LeaseHeld, LeaseLost
+from videoapi.redis.connection import RedisConnections, RedisFailed
+from videoapi.redis.scripts import BEGIN, RELEASE, RENEW, TAKE
+
+log = logging.getLogger(__name__)
+
+TTL: Final = 90.0
+_KEPT: Final = 7 * 86_400.0
+"""For how long Redis remembers a job that nobody works on, in seconds."""
+_RENEWALS: Final = 6
+"""How often a lease is renewed within its ttl."""
+_LONGEST_TRIP: Final = 5.0
+_TRIES: Final = 4
+_PAUSE: Final = 0.25
+_LONGEST_NAME: Final = 512
+# It goes on while the machine is suspended, where Linux has such a clock; on macOS, the usual one does.
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)
+
+
+class RedisLease:
+    """The lease of one shard; `RedisLeases.hold()` makes it, renews it and gives it back.
+
+    Args:
+        shard: The name of the shard.
+        token: Distinguishes this holder from all others.
+        fresh: Whether nobody has had a lease of this shard before.
+        ends: When it ends, in seconds of a monotonic clock.
+    """
+
+    __slots__ = ("_ends", "_token", "fresh", "shard")
+
+    def __init__(self, shard: str, token: str, *, fresh: bool = False, ends: float = 0.0) -> None:
+        self.shard = shard
+        self.fresh = fresh
+        self._token = token
+        self._ends = ends
+
+    def __repr__(self) -> str:
+        return f"<RedisLease {self.shard!r}, {self.left():.1f} s left{', fresh' if self.fresh else ''}>"
+
+    def left(self) -> float:
+        """Return for how many seconds it is still held; 0 once it has ended, or was given back."""
+        return max(0.0, self._ends - _now())
+
+
+class RedisLeases:
+    """Leases of the shards of one job, for the workers that share a Redis server.
+
+    The coordinator calls `begin()` once, before any worker starts. A worker holds a lease while it runs the shard:
+    `async with leases.hold(shard) as lease: await client.rooms.create_many(specs, job_id=…, lease=lease)`.
+
+    Args:
+        url: `redis://…`, `rediss://…` or `unix://…`, with all that redis-py's `from_url` accepts.
+        job_id: The job, as `create_many` gets it. Jobs of different accounts need different ones.
+        ttl: After how many seconds a lease ends that is not renewed. It must exceed the client's `attempt_timeout`
+            by several seconds: a create is sent only while the lease outlasts an attempt. All workers of a job need
+            the same.
+        nonce: What `begin()` returned to the coordinator. With it, a worker of an earlier beginning of the job takes
+            nothing for certain that Redis says about a later one.
+
+    Raises:
+        ConfigurationError: If redis-py is not installed, or an argument is invalid.
+    """
+
+    def __init__(self, url: str | Secret, job_id: str, *, ttl: float = TTL, nonce: str | None = None) -> None:
+        self._ttl = positive_seconds("ttl", ttl) or TTL
+        self._key = f"videoapi:leases:{_checked('job_id', job_id)}"
+        self._nonce = nonce or ""
+        limit = min(_LONGEST_TRIP, self._ttl / _RENEWALS)
+        self._connections = RedisConnections(url, timeout=limit, purpose="RedisLeases")
+
+    def __repr__(self) -> str:
+        return f"<RedisLeases of {self._key.rpartition(':')[2]!r} at {self._connections.where}, ttl {self._ttl:g} s>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections to Redis. Leases that are held end by themselves."""
+        await self._connections.aclose()
+
+    @property
+    def ttl(self) -> float:
+        """After how many seconds a lease ends that is not renewed."""
+        return self._ttl
+
+    async def begin(self, *, new: bool = False) -> str:
+        """Begin the job, as its coordinator, before any worker starts; also to resume it.
+
+        Args:
+            new: Whether this `job_id` was never used before, so that no room of the job can exist. Only then are
+                leases `fresh`. Ignored if Redis knows the job already. If you are not certain, leave it out: each
+                shard then looks at the list of rooms before it creates any.
+
+        Returns:
+            The nonce of the job, for the `nonce` of its workers.
+
+        Raises:
+            ConnectionFailed: If Redis cannot be used.
+        """
+        args = [secrets.token_hex(8), int(new is True), _milliseconds(_KEPT)]
+        nonce, can_be_certain = await self._persist(BEGIN, args)
+        if not can_be_certain:
+            log.warning(
+                "Redis at %s does not permit INFO, by which a restart is noticed: no lease is fresh, and every shard "
+                "waits %.0f s before it begins. Permit it with the ACL rule +info.",
+                self._connections.where,
+                self._ttl,
+            )
+        return _text(nonce)
+
+    def hold(self, shard: str | int) -> AbstractAsyncContextManager[RedisLease]:
+        """Hold the lease of a shard: taken here, renewed in the background, and given back at the end.
+
+        If Redis may have forgotten a lease (it was restarted, or emptied), this waits for as long as a lease
+        lasts, so that an earlier holder sends nothing any more.
+
+        Args:
+            shard: The name or number of the shard within the job.
+
+        Raises:
+            LeaseHeld: If another worker holds it; `retry_after` says for how long at most, if it has died.
+            ConnectionFailed: If Redis cannot be used.
+            LeaseLost: If the lease was lost during the wait.
+        """
+        if isinstance(shard, int) and not isinstance(shard, bool):
+            shard = str(shard)
+        return self._held(_checked("shard", shard))
+
+    @asynccontextmanager
+    async def _held(self, shard: str) -> AsyncGenerator[RedisLease, None]:
+        lease = RedisLease(shard, secrets.token_hex(16))
+        try:
+            wait = await self._take(lease)
+            renewal = asyncio.get_running_loop().create_task(self._renew(lease))
+            try:
+                if wait > 0:
+                    await self._outlast(lease, wait)
+                yield lease
+            finally:
+                renewal.cancel()
+                await asyncio.wait([renewal])
+        finally:
+            await self._release(lease)
+
+    async def _take(self, lease: RedisLease) -> float:
+        """Take a lease; return for how many seconds an earlier holder may still send."""
+        arguments = [lease.shard, lease._token, _milliseconds(self._ttl), _milliseconds(_KEPT), self._nonce]
+        taken, wait, fresh = await self._persist(TAKE, arguments, lease)
+        if not taken:
+            left = wait / 1000
+            raise LeaseHeld(
+                f"Another worker holds shard {lease.shard!r} of this job, for {left:.1f} s more unless it renews its "
+                "lease. Nothing was done.",
+                shard=lease.shard,
+                retry_after=left,
+                retryable=True,
+            )
+        lease.fresh = bool(fresh)
+        return float(wait) / 1000
+
+    async def _outlast(self, lease: RedisLease, seconds: float) -> None:
+        log.warning(
+            "Redis at %s may have forgotten who held shard %r: waiting %.1f s, until such a lease has ended",
+            self._connections.where,
+            lease.shard,
+            seconds,
+        )
+        end = _now() + seconds
+        while (left := end - _now()) > 0 and lease.left():
+            await asyncio.sleep(min(left, self._ttl / _RENEWALS))
+        if not lease.left():
+            raise LeaseLost(f"The lease of shard {lease.shard!r} was lost. Nothing was sent.", retryable=True)
+
+    async def _renew(self, lease: RedisLease) -> None:
+        pause, failing = self._ttl / _RENEWALS, False
+        while True:
+            await asyncio.sleep(min(_PAUSE, pause) if failing else pause)
+            if not lease.left():
+                log.warning("The lease of shard %r ended before it was renewed", lease.shard)
+                return
+            asked = _now()
+            try:
+                arguments = [lease.shard, lease._token, _milliseconds(self._ttl), _milliseconds(_KEPT)]
+                renewed = await self._run(RENEW, arguments)
+            except RedisFailed as error:
+                if not failing:
+                    where, left = self._connections.where, lease.left()
+                    log.warning(
+                        "The lease of shard %r cannot be renewed (Redis at %s: %s); it ends in %.1f s",
+                        lease.shard,
+                        where,
+                        error,
+                        left,
+                    )
+                failing = True
+                continue
+            if not renewed:
+                lease._ends = 0.0
+                log.warning("The lease of shard %r is gone from Redis, or another worker's", lease.shard)
+                return
+            failing = False
+            lease._ends = asked + self._ttl
+
+    async def _release(self, lease: RedisLease) -> None:
+        # Before the request: from then on, another worker may hold it.
+        lease._ends = 0.0
+        try:
+            await self._run(RELEASE, [lease.shard, lease._token])
+        except RedisFailed as error:
+            log.info("the lease of shard %r was not given back, and ends by itself: %s", lease.shard, error)
+
+    async def _persist(self, script: str, arguments: list[Any], lease: RedisLease | None = None) -> Any:
+        """Run a script that may be repeated, until Redis answers."""
+        tries = 0
+        while True:
+            asked = _now()
+            try:
+                answer = await self._run(script, arguments)
+            except RedisFailed as error:
+                tries += 1
+                reason = str(error)
+            else:
+                if lease is not None:
+                    lease._ends = asked + self._ttl
+                return answer
+            if tries >= _TRIES:
+                raise ConnectionFailed(
+                    f"Redis at {self._connections.where}: {reason} ({tries} attempts). Nothing was sent to the service.",
+                    attempts=tries,
+                    retryable=True,
+                )
+            await asyncio.sleep(_PAUSE * tries)
+
+    async def _run(self, script: str, arguments: list[Any]) -> Any:
+        return await self._connections.run(lambda redis: redis.register_script(script)(keys=[self._key], args=arguments))
+
+
+def _checked(what: str, name: object) -> str:
+    if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME:
+        raise ConfigurationError(f"{what} must be a text of 1 to {_LONGEST_NAME} characters.")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{what} contains a lone surrogate, which Redis cannot store.") from None
+    return name
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _text(answer: Any) -> str:
+    return answer.decode() if isinstance(answer, bytes) else str(answer)
