@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from videoapi.config import Secret, positive_seconds
 from videoapi.errors import ConfigurationError, ConnectionFailed, LeaseHeld, LeaseLost
 from videoapi.redis.connection import RedisConnections, RedisFailed
-from videoapi.redis.scripts import BEGIN, RELEASE, RENEW, TAKE
+from videoapi.redis.scripts import BEGIN, RELEASE, RENEW, SHARDS, TAKE
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +128,17 @@ class RedisLeases:
                 self._ttl,
             )
         return _text(nonce)
+
+    async def divided(self, shards: int) -> int:
+        """Return into how many shards the job is divided: what the first coordinator said, else `shards`.
+
+        Call it after `begin()`. As long as the number stays, and the key of a spec alone decides about its shard, a
+        lease protects the same specs in every run of the job.
+
+        Raises:
+            ConnectionFailed: If Redis cannot be used.
+        """
+        return int(await self._persist(SHARDS, [shards]))
 
     def hold(self, shard: str | int) -> AbstractAsyncContextManager[RedisLease]:
         """Hold the lease of a shard: taken here, renewed in the background, and given back at the end.

@@ -47,7 +47,9 @@ def specs_to_json(specs: Iterable[RoomSpec]) -> str:
         ValidationError: If a value cannot be represented in JSON.
     """
     # Each body as it is sent, so that a change of it is recognized wherever it was written.
-    items = (f'{{"key":{json.dumps(_key_to_json(spec.key))},"body":{encode(spec.to_wire()).decode()}}}' for spec in specs)
+    items = (
+        f'{{"key":{json.dumps(_key_to_json(spec.key))},"body":{encode(spec.to_wire()).decode()}}}' for spec in specs
+    )
     return f"[{','.join(items)}]"
 
 

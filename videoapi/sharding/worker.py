@@ -1,0 +1,114 @@
+"""One shard in a worker."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import attrs
+
+from videoapi.bulk.lease import MARGIN
+from videoapi.client import VideoClient
+from videoapi.config import Secret
+from videoapi.errors import ConfigurationError, LeaseLost
+from videoapi.redis.leases import RedisLeases
+from videoapi.sharding.spec_json import specs_from_json
+
+REFUSED: Final = "refused"
+
+
+@attrs.frozen(kw_only=True)
+class ShardTask:
+    """What a queue carries: a shard, and nothing that is secret.
+
+    Args:
+        job_id: The job.
+        nonce: What the coordinator got when it began the job.
+        shard: The name of the shard.
+        specs: Its specs as JSON text.
+        ttl: After how many seconds a lease ends that is not renewed.
+        on_unknown: As in `rooms.create_many`.
+    """
+
+    job_id: str
+    nonce: str
+    shard: str
+    specs: str = attrs.field(repr=False)
+    ttl: float
+    on_unknown: Literal["resend", "strict"] = "resend"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a mapping of JSON values."""
+        return attrs.asdict(self)
+
+
+async def run_shard(client: VideoClient, leases: RedisLeases, task: ShardTask) -> dict[str, Any]:
+    """Create the rooms of a shard, and return its report as a mapping of JSON values.
+
+    Args:
+        client: The client of this process.
+        leases: The leases of the job.
+        task: The shard.
+
+    Raises:
+        LeaseHeld: If another worker has the shard; nothing was sent.
+        LeaseLost: If the lease ended first; the shard is to be run again.
+        ConnectionFailed: If Redis cannot be used; nothing was sent.
+        ConfigurationError: If no create could be sent in the time that a lease lasts.
+    """
+    check_ttl(client, task.ttl)
+    async with leases.hold(task.shard) as lease:
+        report = await client.rooms.create_many(
+            specs_from_json(task.specs),
+            job_id=task.job_id,
+            lease=lease,
+            on_unknown=task.on_unknown,
+            # The coordinator has checked the specs, with settings that mappings no longer show.
+            validate=False,
+            audit=False,
+        )
+    if isinstance(report.stopped, LeaseLost):
+        raise report.stopped
+    return report.to_dict()
+
+
+def check_ttl(client: VideoClient, ttl: float) -> None:
+    """Check that a lease outlasts an attempt.
+
+    Raises:
+        ConfigurationError: If it does not: every shard would end before its first create.
+    """
+    attempt = client._pipeline.options.attempt_timeout
+    if ttl <= attempt + MARGIN:
+        raise ConfigurationError(
+            f"lease_ttl={ttl:g} must exceed attempt_timeout={attempt:g} by more than {MARGIN:g} s, as a create is sent "
+            "only while the lease outlasts it. Not sent."
+        )
+
+
+class ShardWorker:
+    """What a worker process has: one client, and the URL under which Redis keeps the leases.
+
+    Args:
+        client: The client of the process.
+        url: The URL of Redis.
+    """
+
+    def __init__(self, client: VideoClient, url: Secret) -> None:
+        self._client = client
+        self._url = url
+
+    async def run(self, task: ShardTask) -> dict[str, Any]:
+        """Run a shard; see `run_shard`.
+
+        Returns:
+            The report, or `{"refused": reason}` if this worker can run no shard of the job.
+        """
+        try:
+            async with RedisLeases(self._url, task.job_id, ttl=task.ttl, nonce=task.nonce) as leases:
+                return await run_shard(self._client, leases, task)
+        except ConfigurationError as error:
+            return {REFUSED: str(error)}
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        await self._client.aclose()
