@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from videoapi.protocol.response import Response
     from videoapi.protocol.routes import Request
     from videoapi.protocol.types import Verdict
+    from videoapi.redis.leases import RedisLeases
     from videoapi.session import SessionManager
     from videoapi.stats import ClientStats
     from videoapi.streaming.records import Page, RecordStream
@@ -81,6 +82,7 @@ _HOMES = {
     "protocol.response": "Response",
     "creation.create_request": "new_reference",
     "creation.references": "reference_for",
+    "redis.leases": "RedisLeases",
     "session": "SessionManager",
     "stats": "ClientStats",
     "telemetry.settings": "Telemetry",
@@ -124,6 +126,7 @@ __all__ = [
     "ProtocolError",
     "RateLimited",
     "RecordStream",
+    "RedisLeases",
     "Request",
     "RequestRejected",
     "Response",

@@ -317,3 +317,9 @@ def must_be_callable(name: str, *values: object) -> None:
     for value in values:
         if not callable(value):
             raise ConfigurationError(f"{name}: {type(value).__name__} is not callable.")
+
+
+def one_of(name: str, given: str, known: tuple[str, ...]) -> None:
+    """Raise ConfigurationError if a value is not one of those known."""
+    if given not in known:
+        raise ConfigurationError(f"{name}={given!r}: give one of {', '.join(known)}.")

@@ -54,6 +54,8 @@ def test_error_tree() -> None:
         "ProtocolError": "VideoAPIError",
         "CreateOutcomeUnknown": "VideoAPIError",
         "DownloadFailed": "VideoAPIError",
+        "LeaseLost": "VideoAPIError",
+        "LeaseHeld": "VideoAPIError",
         "ResultError": "VideoAPIError",
         **dict.fromkeys((*below, "RequestRejected", "ServerFault"), "ResultError"),
     }

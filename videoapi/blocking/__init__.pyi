@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 from aiohttp import ClientMiddlewareType
 
 from videoapi.bulk import BulkProgress, BulkReport
+from videoapi.bulk.lease import Lease
 from videoapi.bulk.report import BulkOutcome
 from videoapi.config import Credentials, CredentialsSource, Secret
 from videoapi.creation.creator import OnUnknown
@@ -528,6 +529,7 @@ class Rooms:
         on_unknown: Literal["resend", "strict"] = "resend",
         dedupe: Literal["report", "delete"] = "report",
         audit: bool | Literal["settled"] = True,
+        lease: Lease | None = None,
     ) -> BulkReport:
         """Create many rooms concurrently, each at most once, and report one outcome per input.
 
@@ -554,6 +556,9 @@ class Rooms:
                 deletes a room that an outcome names.
             audit: Whether to read the list of rooms again at the end, to report `duplicates` and
                 `missing` rooms. `settled` first waits one settle time, so that the list proves both to be complete.
+            lease: The lease of one shard of a job that several workers share: what `RedisLeases.hold()` yields. A
+                room is sent only while the lease outlasts `attempt_timeout`; after that the run ends with
+                `LeaseLost`. Requires `job_id`; the shard has no journal, and is not audited.
 
         Returns:
             Counts, and a small row per input, by index and key. A failed input does not affect others. If the
@@ -578,6 +583,7 @@ class Rooms:
         on_unknown: Literal["resend", "strict"] = "resend",
         dedupe: Literal["report", "delete"] = "report",
         audit: bool | Literal["settled"] = True,
+        lease: Lease | None = None,
     ) -> BulkRun[RoomSpec]:
         """Create many rooms concurrently, and yield the outcomes as they finish.
 

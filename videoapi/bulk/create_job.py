@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from typing import Final
 
 import attrs
 
 from videoapi.bulk.audit import AcknowledgedRooms, Audit
+from videoapi.bulk.job_options import JobOptions
 from videoapi.bulk.lease import Fence, Lease
 from videoapi.bulk.report import BulkOutcome, BulkReport
 from videoapi.bulk.sending import BulkItem, Job, failed
@@ -38,31 +38,6 @@ MOST_DOUBTS: Final = 1000
 """How many creates may be in doubt before the run settles them, and only then reads on."""
 _AUDITS: Final = 2
 Emit = Callable[[BulkOutcome], Awaitable[None]]
-
-
-@attrs.frozen(kw_only=True)
-class JobOptions:
-    """Options of a run of creates.
-
-    Args:
-        job_id: Names the job, so that another process can resume it.
-        resumable: Whether the caller passed the ID, so that an earlier process may have started the job.
-        journal: Path of the journal file, or None.
-        resend: Whether a create that is proven absent is sent again.
-        dedupe: Whether duplicate rooms are deleted at the end.
-        audit: Whether the room list is read at the end; `settled` first waits one settle time.
-        keep_rooms: Whether outcomes carry their room.
-        lease: The lease of the shard of the job that this run creates, or None if it creates the whole job.
-    """
-
-    job_id: str
-    resumable: bool
-    journal: str | os.PathLike[str] | None = None
-    resend: bool = True
-    dedupe: bool = False
-    audit: bool | Literal["settled"] = True
-    keep_rooms: bool = False
-    lease: Lease | None = None
 
 
 class CreateJob(Job):

@@ -18,7 +18,7 @@ class Lease(Protocol):
 
     @property
     def fresh(self) -> bool:
-        """Whether it is certain that nobody has had a lease of this shard before, so that no room of it exists."""
+        """Whether it is certain that this shard was never leased before, so that no room of it exists."""
         ...
 
     def left(self) -> float:

@@ -70,7 +70,7 @@ class Retries:
             ConfigurationError: If the client is closed, or its credentials callable fails.
         """
         now = self.clock.now
-        record, fence = call.record, request.options.fence
+        record, fence = call.record, request.fence
         attempt = unknown = 0
         spent = 0.0
         expired = 0

@@ -42,8 +42,8 @@ class Options:
         retry: The retry policy.
         must_stop: Polled while waiting for the account's rate or pause, which then does not count against
             `timeout`; true ends the wait. None for single calls.
-        fence: Called just before an attempt is written, with no `await` in between; false means that nothing is
-            sent any more. None without a lease.
+        fence: Called just before a create is written, with no `await` in between; false means that it must not be,
+            nor any later one. None without a lease.
     """
 
     timeout: float | None = None
@@ -136,6 +136,11 @@ class Request:
     @property
     def method(self) -> str:
         return self.route.method
+
+    @property
+    def fence(self) -> Callable[[], bool] | None:
+        """What a create must pass as it is written; reads and deletes are harmless."""
+        return self.options.fence if self.route.operation is Operation.NON_REPEATABLE else None
 
     @property
     def timeout(self) -> float:

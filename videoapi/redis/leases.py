@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 TTL: Final = 90.0
 _KEPT: Final = 7 * 86_400.0
-"""For how long Redis remembers a job that nobody works on, in seconds."""
+"""For how long Redis remembers a job after its last lease was taken or renewed, in seconds."""
 _RENEWALS: Final = 6
 """How often a lease is renewed within its ttl."""
 _LONGEST_TRIP: Final = 5.0
 _TRIES: Final = 4
 _PAUSE: Final = 0.25
 _LONGEST_NAME: Final = 512
-# It goes on while the machine is suspended, where Linux has such a clock; on macOS, the usual one does.
+# It counts while the machine is suspended; where it is missing, on macOS, the monotonic one does.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -40,7 +40,7 @@ class RedisLease:
     Args:
         shard: The name of the shard.
         token: Distinguishes this holder from all others.
-        fresh: Whether nobody has had a lease of this shard before.
+        fresh: Whether this shard was certainly never leased before.
         ends: When it ends, in seconds of a monotonic clock.
     """
 
@@ -166,7 +166,7 @@ class RedisLeases:
             renewal = asyncio.get_running_loop().create_task(self._renew(lease))
             try:
                 if wait > 0:
-                    await self._outlast(lease, wait)
+                    await self._outlast(lease, wait, renewal)
                 yield lease
             finally:
                 renewal.cancel()
@@ -190,16 +190,14 @@ class RedisLeases:
         lease.fresh = bool(fresh)
         return float(wait) / 1000
 
-    async def _outlast(self, lease: RedisLease, seconds: float) -> None:
+    async def _outlast(self, lease: RedisLease, seconds: float, renewal: asyncio.Task[None]) -> None:
         log.warning(
             "Redis at %s may have forgotten who held shard %r: waiting %.1f s, until such a lease has ended",
             self._connections.where,
             lease.shard,
             seconds,
         )
-        end = _now() + seconds
-        while (left := end - _now()) > 0 and lease.left():
-            await asyncio.sleep(min(left, self._ttl / _RENEWALS))
+        await asyncio.wait([renewal], timeout=seconds)
         if not lease.left():
             raise LeaseLost(f"The lease of shard {lease.shard!r} was lost. Nothing was sent.", retryable=True)
 
@@ -257,14 +255,16 @@ class RedisLeases:
                 return answer
             if tries >= _TRIES:
                 raise ConnectionFailed(
-                    f"Redis at {self._connections.where}: {reason} ({tries} attempts). Nothing was sent to the service.",
+                    f"Redis at {self._connections.where}: {reason} ({tries} attempts). Nothing was created.",
                     attempts=tries,
                     retryable=True,
                 )
             await asyncio.sleep(_PAUSE * tries)
 
     async def _run(self, script: str, arguments: list[Any]) -> Any:
-        return await self._connections.run(lambda redis: redis.register_script(script)(keys=[self._key], args=arguments))
+        return await self._connections.run(
+            lambda redis: redis.register_script(script)(keys=[self._key], args=arguments)
+        )
 
 
 def _checked(what: str, name: object) -> str:

@@ -17,13 +17,15 @@ from videoapi.bulk import (
     Plan,
     key_of,
 )
-from videoapi.bulk.create_job import CreateJob, JobOptions
+from videoapi.bulk.create_job import CreateJob
+from videoapi.bulk.job_options import JobOptions, job_options
 from videoapi.bulk.lease import Lease
+from videoapi.config import one_of
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.proof import get_room
 from videoapi.creation.references import DATA_KEY, JobReferences, is_reference, reference_in
-from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
+from videoapi.errors import ValidationError, VideoAPIError
 from videoapi.models.codec import ResponseDecoder, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
 from videoapi.models.tokens import Participant
@@ -86,7 +88,7 @@ class Rooms:
 
         Source: docs/contract.md 4.2, 4.3.
         """
-        _one_of("on_unknown", on_unknown, ("look", "resend", "strict"))
+        one_of("on_unknown", on_unknown, ("look", "resend", "strict"))
         if reference is not None and not is_reference(reference):
             raise ValidationError("reference must come from new_reference() or reference_for().", field="reference")
         used = reference or new_reference()
@@ -318,7 +320,7 @@ class Rooms:
             progress=progress,
             validate=validate,
             keep_all=True,
-            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms, lease),
+            job=job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms, lease),
         )
         return await run.run_to_completion()
 
@@ -359,7 +361,7 @@ class Rooms:
             give_up_after=give_up_after,
             progress=progress,
             validate=validate,
-            job=_job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms, lease),
+            job=job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms, lease),
         )
 
     async def delete_many(
@@ -469,70 +471,3 @@ def _changes(
     if not body or body == {"settings": {}}:
         raise ValidationError("Nothing to change: name at least one of name, owner_ref, settings, sip, data.")
     return body
-
-
-def _job_options(
-    job_id: str | None,
-    journal: str | os.PathLike[str] | None,
-    on_unknown: str,
-    dedupe: str,
-    audit: bool | Literal["settled"],
-    keep_rooms: bool,
-    lease: Lease | None,
-) -> JobOptions:
-    _one_of("on_unknown", on_unknown, ("resend", "strict"))
-    if audit not in (True, False, "settled"):
-        raise ConfigurationError(f"audit={audit!r}: give True, False or 'settled'.")
-    _one_of("dedupe", dedupe, ("report", "delete"))
-    if job_id is not None and (not isinstance(job_id, str) or not job_id):
-        raise ConfigurationError("job_id must be a text that is not empty.")
-    if job_id is not None and not _is_encodable(job_id):
-        raise ConfigurationError("job_id contains a lone surrogate, which no file can hold.")
-    if journal is not None and job_id is None:
-        raise ConfigurationError("journal= needs a job_id=, by which a later run finds what was under way.")
-    if lease is not None:
-        _check_shard(lease, job_id, journal, dedupe, audit)
-    return JobOptions(
-        job_id=job_id or new_reference(),
-        resumable=job_id is not None,
-        journal=journal,
-        resend=on_unknown == "resend",
-        dedupe=dedupe == "delete",
-        audit=audit and lease is None,
-        keep_rooms=keep_rooms,
-        lease=lease,
-    )
-
-
-def _check_shard(
-    lease: Lease, job_id: str | None, journal: object, dedupe: str, audit: bool | Literal["settled"]
-) -> None:
-    if not callable(getattr(lease, "left", None)):
-        raise ConfigurationError(
-            "lease= takes what RedisLeases.hold() yields, or any object with `fresh` and `left()`."
-        )
-    if job_id is None:
-        raise ConfigurationError(
-            "lease= needs a job_id=, which all shards of the job have in common."
-        )
-    if journal is not None:
-        raise ConfigurationError(
-            "journal= is a file of one machine, and another worker may have had the lease before: leave it out."
-        )
-    if dedupe == "delete":
-        raise ConfigurationError("dedupe='delete' could delete a room that another worker has just reported.")
-    if audit == "settled":
-        raise ConfigurationError("A shard is not audited. Call rooms.audit(job_id, specs) after the last one.")
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _one_of(name: str, given: str, known: tuple[str, ...]) -> None:
-    if given not in known:
-        raise ConfigurationError(f"{name}={given!r}: give one of {', '.join(known)}.")

@@ -128,7 +128,7 @@ class Transport:
                 origin, limit = self._origin_at(session), self.pool.connect_timeout
                 response = await fast_path.send(self.pool.connector, origin, limit, message, attempt)
             else:
-                if request.options.fence is not None:
+                if request.fence is not None:
                     self._warn_of_weak_fence()
                 response = await self._send_through_session(session, request, attempt)
         except SlotExpired:
