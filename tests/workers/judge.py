@@ -21,7 +21,7 @@ import attrs
 from support.redis_server import running_redis
 from workers.chaos import Chaos, children, unleashed
 from workers.sandbox_process import sandbox_process
-from workers.settings import LEASE, REDELIVERY, STOPPED, worker_client
+from workers.settings import LEASE, STOPPED, worker_client
 from workers.verdict import Verdict, judge
 
 from videoapi import BulkReport, RoomSpec, VideoClient
@@ -102,7 +102,8 @@ def _on_taskiq(trial: Trial, specs: Sequence[RoomSpec], job_id: str, folder: Pat
     from videoapi.taskiq import create_rooms_on_taskiq, rooms_broker
 
     async def coordinate() -> BulkReport:
-        broker = rooms_broker(redelivery=REDELIVERY)
+        # As long as a shard may take. The workers are impatient, so that shards are delivered while they run.
+        broker = rooms_broker(redelivery=60.0)
         async with coordinator_client() as client:
             try:
                 return await create_rooms_on_taskiq(

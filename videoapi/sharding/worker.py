@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final, Literal
 
 import attrs
@@ -10,6 +11,7 @@ from videoapi.bulk.lease import MARGIN
 from videoapi.client import VideoClient
 from videoapi.config import Secret
 from videoapi.errors import ConfigurationError, LeaseLost
+from videoapi.redis.gate import RedisGate
 from videoapi.redis.leases import RedisLeases
 from videoapi.sharding.spec_json import specs_from_json
 
@@ -112,3 +114,23 @@ class ShardWorker:
     async def aclose(self) -> None:
         """Close the client."""
         await self._client.aclose()
+
+
+def redis_url(url: str | None = None) -> Secret:
+    """Return the URL of Redis, by default VIDEOAPI_REDIS.
+
+    Raises:
+        ConfigurationError: If neither is given.
+    """
+    found = url or os.environ.get("VIDEOAPI_REDIS")
+    if not found:
+        raise ConfigurationError("Set VIDEOAPI_REDIS to the URL of Redis, such as redis://redis.example.com:6379/0.")
+    return Secret(found)
+
+
+def worker_client() -> VideoClient:
+    """Return the client of a worker, as its environment describes it: with the shared rate, if VIDEOAPI_RATE is set."""
+    rate = os.environ.get("VIDEOAPI_RATE")
+    if not rate:
+        return VideoClient()
+    return VideoClient(rate=rate, gate=RedisGate.from_env())
