@@ -119,8 +119,12 @@ class VideoAPIError(Exception):
         return self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        facts = {name: getattr(self, name) for name in (*_FACTS, *self._own)}
-        return _rebuild, (type(self), self.message, facts, getattr(self, "__notes__", ()))
+        return _rebuild, (type(self), self.message, facts_of(self), getattr(self, "__notes__", ()))
+
+
+def facts_of(error: VideoAPIError) -> dict[str, Any]:
+    """Return the facts of an error, by the names of their arguments."""
+    return {name: getattr(error, name) for name in (*_FACTS, *error._own)}
 
 
 def _rebuild(kind: type[VideoAPIError], message: str, facts: dict[str, Any], notes: Sequence[str]) -> VideoAPIError:

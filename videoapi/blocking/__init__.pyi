@@ -14,7 +14,7 @@ from aiohttp import ClientMiddlewareType
 
 from videoapi.bulk import BulkProgress, BulkReport
 from videoapi.bulk.lease import Lease
-from videoapi.bulk.report import BulkOutcome
+from videoapi.bulk.outcome import BulkOutcome
 from videoapi.config import Credentials, CredentialsSource, Secret
 from videoapi.creation.creator import OnUnknown
 from videoapi.downloads import DownloadProgress

@@ -3,7 +3,8 @@
 Independent of HTTP, and of files other than the journal.
 """
 
-from videoapi.bulk.report import BulkOutcome, BulkProgress, BulkReport
+from videoapi.bulk.outcome import BulkOutcome
+from videoapi.bulk.report import BulkProgress, BulkReport
 from videoapi.bulk.run import GIVE_UP_AFTER, BulkRun
 from videoapi.bulk.sending import BulkItem, Plan, key_of
 

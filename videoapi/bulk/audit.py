@@ -9,7 +9,8 @@ from itertools import islice
 from typing import Final
 
 from videoapi.bulk.compact import CompactMap
-from videoapi.bulk.report import BulkOutcome, BulkReport
+from videoapi.bulk.outcome import BulkOutcome
+from videoapi.bulk.report import BulkReport
 from videoapi.creation.creator import Creator
 from videoapi.creation.patience import Patience
 from videoapi.creation.proof import Scan, get_room

@@ -14,7 +14,8 @@ import attrs
 from videoapi.bulk.audit import AcknowledgedRooms, Audit
 from videoapi.bulk.job_options import JobOptions
 from videoapi.bulk.lease import Fence, Lease
-from videoapi.bulk.report import BulkOutcome, BulkReport
+from videoapi.bulk.outcome import BulkOutcome
+from videoapi.bulk.report import BulkReport
 from videoapi.bulk.sending import BulkItem, Job, failed
 from videoapi.creation.changes import Change, change_of, identity_of
 from videoapi.creation.creator import Creator

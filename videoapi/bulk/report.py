@@ -1,48 +1,17 @@
-"""The outcomes and the report of a bulk run."""
+"""The report of a bulk run."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Self
 
 import attrs
 
-from videoapi.errors import VideoAPIError
-
-Status = Literal["created", "deleted", "failed", "unknown", "not_sent"]
-
-
-@attrs.frozen(kw_only=True)
-class BulkOutcome:
-    """The outcome of one input of a bulk run.
-
-    Args:
-        index: The input's position, from 0.
-        key: The input's key as given, or None if it has none; for a delete, the room ID.
-        spec: The input as given, so that you can run the failures again; None if the input succeeded.
-        reference: The reference of a create; the room carries it if it exists.
-        status: `created`, `deleted`, `failed` (definitely not done), `unknown` (may be done) or
-            `not_sent`.
-        room_id: ID of the room that was created or deleted, or that the token is for.
-        token: The issued token; only `.value` reveals its text.
-        error: The error of an input that did not succeed, or None.
-        room: The created room, if the run keeps rooms.
-        changed: Whether the room was created by an earlier run of the job, and its settings or data differ from
-            the spec; the room was not updated.
-    """
-
-    index: int
-    key: Any = None
-    reference: str | None = None
-    status: Status
-    room_id: str | None = None
-    token: Any = None
-    error: VideoAPIError | None = None
-    room: Any = None
-    changed: bool = False
-    spec: Any = attrs.field(default=None, repr=False)
+from videoapi.bulk.outcome import BulkOutcome
+from videoapi.bulk.report_document import ReportDocument, document_from, error_document, outcome_document
+from videoapi.errors import ConfigurationError, VideoAPIError
 
 
 @attrs.define(kw_only=True)
@@ -97,6 +66,88 @@ class BulkReport:
             "exhausted": self.exhausted,
         }
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as a dictionary that JSON can hold, for `from_dict` in another process.
+
+        Outcomes keep their index, key, reference, status, room ID, error and `changed`. Not kept are specs, rooms,
+        tokens, and the `__cause__` of an error. A key of a type that no job accepts becomes its text.
+        """
+        return ReportDocument(
+            total=self.total,
+            counts=dict(self.counts),
+            made=[outcome_document(outcome) for outcome in self.made],
+            failures=[outcome_document(outcome) for outcome in self.failures],
+            unknown=[outcome_document(outcome) for outcome in self.unknown],
+            not_sent=[outcome_document(outcome) for outcome in self.not_sent],
+            exhausted=self.exhausted,
+            stopped=error_document(self.stopped),
+            concurrency=self.concurrency,
+            in_doubt=self.in_doubt,
+            audited=self.audited,
+            duplicates={reference: list(rooms) for reference, rooms in self.duplicates.items()},
+            missing=[outcome_document(outcome) for outcome in self.missing],
+            removed=self.removed,
+        ).to_dict()
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """Return the report that `to_dict` has made a dictionary of; fields of later versions are ignored.
+
+        Raises:
+            ConfigurationError: If it is no such dictionary, or contradicts itself.
+        """
+        read = document_from(document)
+        report = cls(
+            total=read.total,
+            made=[row.outcome() for row in read.made],
+            failures=[row.outcome() for row in read.failures],
+            unknown=[row.outcome() for row in read.unknown],
+            not_sent=[row.outcome() for row in read.not_sent],
+            exhausted=read.exhausted,
+            stopped=None if read.stopped is None else read.stopped.error(),
+            concurrency=read.concurrency,
+            in_doubt=read.in_doubt,
+            audited=read.audited,
+            duplicates={reference: tuple(rooms) for reference, rooms in read.duplicates.items()},
+            missing=[row.outcome() for row in read.missing],
+            removed=read.removed,
+        )
+        report.counts.update(read.counts)
+        return report
+
+    def merge(*reports: BulkReport | Iterable[BulkReport]) -> BulkReport:
+        """Return one report of several runs that had different inputs, such as the shards of a job.
+
+        `BulkReport.merge(reports)`, `report.merge(other)`. Counts are added. The inputs of each report follow those
+        of the one before it, so its indexes grow by the totals of all before. `stopped` is the first error,
+        `exhausted` whether all inputs of all runs were read, `audited` the earliest moment if all have one.
+
+        Raises:
+            ConfigurationError: If one of them is not a report.
+        """
+        merged = BulkReport(exhausted=True)
+        audited: list[datetime | None] = []
+        for report in _flat(reports):
+            first = merged.total
+            merged.total += report.total
+            merged.counts.update(report.counts)
+            for name in ("made", "failures", "unknown", "not_sent", "missing"):
+                rows: list[BulkOutcome] = getattr(report, name)
+                moved = rows if first == 0 else [attrs.evolve(row, index=row.index + first) for row in rows]
+                getattr(merged, name).extend(moved)
+            merged.exhausted = merged.exhausted and report.exhausted
+            merged.stopped = merged.stopped or report.stopped
+            merged.concurrency = max(merged.concurrency, report.concurrency)
+            merged.in_doubt += report.in_doubt
+            audited.append(report.audited)
+            for reference, rooms in report.duplicates.items():
+                known = merged.duplicates.get(reference, ())
+                merged.duplicates[reference] = tuple(dict.fromkeys((*known, *rooms)))
+            merged.removed.extend(report.removed)
+        moments = [moment for moment in audited if moment is not None]
+        merged.audited = min(moments) if moments and len(moments) == len(audited) else None
+        return merged
+
     def count(self, outcome: BulkOutcome, *, keep: bool = True) -> None:
         """Count an outcome, and keep its row unless it is yielded instead."""
         self.total += 1
@@ -120,6 +171,17 @@ class BulkReport:
         """Sort the rows by input order."""
         for rows in (self.made, self.failures, self.unknown, self.not_sent):
             rows.sort(key=lambda outcome: outcome.index)
+
+
+def _flat(reports: Iterable[BulkReport | Iterable[BulkReport]]) -> Iterator[BulkReport]:
+    for given in reports:
+        several: Iterable[object] = (given,) if isinstance(given, BulkReport) else given
+        if isinstance(given, str | Mapping) or not isinstance(several, Iterable):
+            raise ConfigurationError(f"A merged report is one of reports, not of {type(given).__name__}.")
+        for report in several:
+            if not isinstance(report, BulkReport):
+                raise ConfigurationError(f"A merged report is one of reports, not of {type(report).__name__}.")
+            yield report
 
 
 BulkProgress = Callable[[BulkReport], Awaitable[object] | object]

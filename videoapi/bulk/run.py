@@ -16,7 +16,8 @@ import attrs
 from videoapi.bulk.compact import SeenKeys
 from videoapi.bulk.create_job import CreateJob
 from videoapi.bulk.inputs import Inputs
-from videoapi.bulk.report import BulkOutcome, BulkProgress, BulkReport
+from videoapi.bulk.outcome import BulkOutcome
+from videoapi.bulk.report import BulkProgress, BulkReport
 from videoapi.bulk.sending import BulkItem, Job, Plan, Sender, checked_concurrency, failed, is_cancelled
 from videoapi.config import positive_seconds
 from videoapi.creation.patience import Patience

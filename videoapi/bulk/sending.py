@@ -12,7 +12,8 @@ import msgspec
 
 from videoapi.bulk.concurrency import AIMDLimit
 from videoapi.bulk.lease import Fence
-from videoapi.bulk.report import BulkOutcome, BulkReport, Status
+from videoapi.bulk.outcome import BulkOutcome, Status
+from videoapi.bulk.report import BulkReport
 from videoapi.errors import CallTimeout, ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import AccountState
 from videoapi.pipeline.pause import PauseGate
