@@ -47,12 +47,14 @@ if TYPE_CHECKING:
     from videoapi.models.dialin import DialIn, DialInNumber, DialInSip
     from videoapi.models.rooms import EffectiveSettings, Room, RoomSettings, RoomSpec, Sip
     from videoapi.models.tokens import Participant, Role, Token, TokenSpec
+    from videoapi.pipeline.gate import Gate, Slots
     from videoapi.pipeline.middleware import Middleware, Send
     from videoapi.protocol.backoff import RetryPolicy
     from videoapi.protocol.outcome import Outcome, answered
     from videoapi.protocol.response import Response
     from videoapi.protocol.routes import Request
     from videoapi.protocol.types import Verdict
+    from videoapi.redis.gate import RedisGate
     from videoapi.redis.leases import RedisLeases
     from videoapi.session import SessionManager
     from videoapi.stats import ClientStats
@@ -73,6 +75,7 @@ _HOMES = {
     "models.dialin": "DialIn DialInNumber DialInSip",
     "models.rooms": "EffectiveSettings Room RoomSettings RoomSpec Sip",
     "models.tokens": "Participant Role Token TokenSpec",
+    "pipeline.gate": "Gate Slots",
     "pipeline.middleware": "Middleware Send",
     "protocol.backoff": "RetryPolicy",
     "protocol.outcome": "Outcome answered",
@@ -83,6 +86,7 @@ _HOMES = {
     "creation.create_request": "new_reference",
     "creation.references": "reference_for",
     "redis.leases": "RedisLeases",
+    "redis.gate": "RedisGate",
     "session": "SessionManager",
     "stats": "ClientStats",
     "telemetry.settings": "Telemetry",
@@ -113,6 +117,7 @@ __all__ = [
     "DialInSip",
     "DownloadFailed",
     "EffectiveSettings",
+    "Gate",
     "Lease",
     "LeaseHeld",
     "LeaseLost",
@@ -126,6 +131,7 @@ __all__ = [
     "ProtocolError",
     "RateLimited",
     "RecordStream",
+    "RedisGate",
     "RedisLeases",
     "Request",
     "RequestRejected",
@@ -141,6 +147,7 @@ __all__ = [
     "ServerFault",
     "SessionManager",
     "Sip",
+    "Slots",
     "Telemetry",
     "Token",
     "TokenDenied",

@@ -32,6 +32,7 @@ from videoapi.errors import ConfigurationError, ConnectionFailed
 from videoapi.events import Listener
 from videoapi.pipeline.accounts import ClientAccounts
 from videoapi.pipeline.credentials import CredentialsProvider
+from videoapi.pipeline.gate import AccountGates, Gate, checked_gate
 from videoapi.pipeline.middleware import Middleware
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.pipeline.rate_limit import parse_rate
@@ -124,7 +125,9 @@ class VideoClient:
         settle: Settle time in seconds, 75 by default: how long a request can still take effect after its
             connection broke, and the room list can take to show it. Until then, a missing room proves
             nothing. Set a lower value only if you know the service's limit.
-        rate: Maximum rate of requests to this account in this process, such as `600/min`; by default none.
+        rate: Maximum rate of requests to this account in this process, such as `600/min`; by default none. With
+            `gate`, in all processes together.
+        gate: Shares `rate`, and pauses after HTTP 429, with other processes: a `RedisGate`, or a `Gate` of your own.
         telemetry: Whether to report spans and metrics to OpenTelemetry, or a `Telemetry` that says how; by default
             if the extra `videoapi[otel]` is installed.
 
@@ -157,6 +160,7 @@ class VideoClient:
         allow_http: bool | None = None,
         settle: float | None = None,
         rate: str | None = None,
+        gate: Gate | AccountGates | None = None,
         telemetry: Telemetry | bool | None = None,
     ) -> None:
         # Error reporters store the variables of the frames of an error.
@@ -179,6 +183,7 @@ class VideoClient:
             raise ConfigurationError("listeners must be plain functions: they are not awaited.")
         self._recording_hosts = host_rules(recording_hosts)
         self._settle = positive_seconds("settle", settle)
+        rate = checked_gate(gate, rate)
         recorder = recorder_for(telemetry, self._base)
         self._owned = session is None
         self._manager = session or SessionManager(
@@ -186,7 +191,7 @@ class VideoClient:
         )
         self._timer = self._manager.new_timer()
         self._accounts = ClientAccounts(
-            self._manager.accounts, self._base.origin, 0.0 if rate is None else parse_rate(rate)
+            self._manager.accounts, self._base.origin, 0.0 if rate is None else parse_rate(rate), gate
         )
         provider = CredentialsProvider(credentials_source)
         if provider.fixed is not None:
@@ -376,9 +381,13 @@ class VideoClient:
         if self._is_view:
             return
         self._timer.close()
-        self._accounts.leave()
-        if self._owned:
-            await self._manager.aclose()
+        gates = self._accounts.leave()
+        try:
+            for gate in gates:
+                await gate.aclose()
+        finally:
+            if self._owned:
+                await self._manager.aclose()
 
     async def __aenter__(self) -> Self:
         self._pipeline.retries.transport.check()

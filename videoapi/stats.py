@@ -33,6 +33,8 @@ class ClientStats:
         retry_budget_left: What is left of the account's retry budget of 500; a retry costs 10, or 5 after HTTP 429.
         pause_left: Seconds until the account's pause after HTTP 429 ends; 0 without a pause.
         doubts: Creates of this client that may have been executed, and of which nothing has been proved since.
+        gate: `shared` if the account's rate is shared with other processes, `fallback` while the gate does not answer
+            and this process has a rate of its own, `none` without `gate=`.
     """
 
     state: Literal["idle", "open", "closed"]
@@ -47,6 +49,7 @@ class ClientStats:
     retry_budget_left: float = 0.0
     pause_left: float = attrs.field(default=0.0, repr=lambda seconds: f"{seconds:.1f}")
     doubts: int = 0
+    gate: Literal["none", "shared", "fallback"] = "none"
 
 
 def stats_of(pipeline: Pipeline, pool: ConnectionPool, doubts: int) -> ClientStats:
@@ -62,6 +65,7 @@ def stats_of(pipeline: Pipeline, pool: ConnectionPool, doubts: int) -> ClientSta
     # A copy, because another thread may ask while calls begin and end.
     waits = [_wait_of(call) for call in tuple(pipeline.timer.limits.values()) if isinstance(call, Call)]
     usage, account = pool.usage, pipeline.account
+    shared = account.shared_gate
     return ClientStats(
         state="open" if pool.state == "open" else "idle",
         connections_open=usage.connections,
@@ -75,6 +79,7 @@ def stats_of(pipeline: Pipeline, pool: ConnectionPool, doubts: int) -> ClientSta
         retry_budget_left=account.budget.left,
         pause_left=account.throttle.pause_left(),
         doubts=doubts,
+        gate="none" if shared is None else "fallback" if shared.away else "shared",
     )
 
 

@@ -19,7 +19,8 @@ from support.server import ROOM_ID, Link, answer, repeating, room, serve
 
 from videoapi import AttemptEvent, CallTimeout, RateLimited, RoomSpec, SessionManager, VideoClient
 from videoapi.pipeline.accounts import AccountState
-from videoapi.pipeline.admission import Admission, LocalGate, Slots
+from videoapi.pipeline.admission import Admission
+from videoapi.pipeline.gate import LocalGate, Slots
 from videoapi.pipeline.call import Call
 from videoapi.protocol.types import Verdict
 from videoapi.transport.deadlines import DeadlineTimer

@@ -16,9 +16,10 @@ from support.script import ScriptedTransport, Time, ask, retries_of
 
 from videoapi import CallTimeout, RateLimited, SessionManager, VideoAPIError, VideoClient
 from videoapi.pipeline.accounts import AccountRegistry
-from videoapi.pipeline.admission import MOMENT, Admission, LocalGate, Slots
+from videoapi.pipeline.admission import Admission
 from videoapi.pipeline.call import Call, Wait
 from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.gate import MOMENT, LocalGate, Slots
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.pipeline.retry import Retries
 from videoapi.protocol.outcome import Outcome, answered, no_response

@@ -25,6 +25,7 @@ from videoapi.models.dialin import DialIn
 from videoapi.models.rooms import Room, RoomSpec, Sip
 from videoapi.models.tokens import Participant, Role, Token, TokenSpec
 from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.gate import AccountGates, Gate
 from videoapi.pipeline.middleware import Middleware
 from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.response import OperationName, Response
@@ -778,7 +779,9 @@ class VideoClient:
         settle: Settle time in seconds, 75 by default: how long a request can still take effect after its
             connection broke, and the room list can take to show it. Until then, a missing room proves
             nothing. Set a lower value only if you know the service's limit.
-        rate: Maximum rate of requests to this account in this process, such as `600/min`; by default none.
+        rate: Maximum rate of requests to this account in this process, such as `600/min`; by default none. With
+            `gate`, in all processes together.
+        gate: Shares `rate`, and pauses after HTTP 429, with other processes: a `RedisGate`, or a `Gate` of your own.
         telemetry: Whether to report spans and metrics to OpenTelemetry, or a `Telemetry` that says how; by default
             if the extra `videoapi[otel]` is installed.
 
@@ -811,6 +814,7 @@ class VideoClient:
         allow_http: bool | None = None,
         settle: float | None = None,
         rate: str | None = None,
+        gate: Gate | AccountGates | None = None,
         telemetry: Telemetry | bool | None = None,
     ) -> None: ...
     @property

@@ -10,9 +10,13 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import attrs
 
-from videoapi.pipeline.admission import Admission, LocalGate
+from videoapi.errors import ConfigurationError
+from videoapi.pipeline.admission import Admission
 from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.gate import AccountGates, Gate, LocalGate
+from videoapi.pipeline.outage import Outage
 from videoapi.pipeline.pause import PauseGate
+from videoapi.pipeline.shared_gate import SharedGate
 from videoapi.protocol.types import Verdict
 
 _CAPACITY: Final = 500.0
@@ -57,7 +61,7 @@ class AccountState:
         clock: Time, sleep and randomness.
         connect: Pauses the bulk runs of an origin that cannot be reached; all its accounts share it.
         budget: Limits retries.
-        gate: Pauses and spaces the account's requests.
+        gate: The account's pause and rate within this process.
         admission: The line in which attempts wait for both.
         users: The open clients of the account, each with the interval of its `rate=`.
         shared: What other packages keep per account, by its type.
@@ -85,9 +89,29 @@ class AccountState:
         if self.connect.closed:
             self.connect.resume(began)
 
+    @property
+    def shared_gate(self) -> SharedGate | None:
+        """The gate that other processes share, if a client has one."""
+        gate = self.admission.gate
+        return gate if isinstance(gate, SharedGate) else None
+
+    @property
+    def rate(self) -> str:
+        """The rate that counts now, to show."""
+        shared = self.shared_gate
+        return str(self.gate.rate) if shared is None else shared.rate
+
     def update_rate(self) -> None:
         """Apply the strictest rate of the clients that are open."""
         self.gate.rate.set(max(self.users.values(), default=0.0))
+
+    def stop_sharing(self) -> SharedGate | None:
+        """Return the shared gate, used no more, if no open client has it."""
+        shared = self.shared_gate
+        if shared is None or any(user.gate is not None for user in self.users):
+            return None
+        self.admission.gate = self.gate
+        return shared
 
 
 class AccountRegistry:
@@ -104,17 +128,25 @@ class AccountRegistry:
         self._ends: list[tuple[float, tuple[str, str]]] = []
         self._paused: set[tuple[str, str]] = set()
         self._connects: WeakValueDictionary[str, PauseGate] = WeakValueDictionary()
+        # By identity, as a gate of the user's may not be hashable; the value keeps it alive.
+        self._outages: WeakValueDictionary[int, Outage] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._accounts)
 
     def join(self, client: ClientAccounts, app_id: str) -> AccountState:
-        """Return the account of an APP_ID at the client's origin, kept until the client leaves."""
+        """Return the account of an APP_ID at the client's origin, kept until the client leaves.
+
+        Raises:
+            ConfigurationError: If another client of the account has another gate.
+        """
         self._drop_unused()
         key = (client.origin, app_id)
         account = self._accounts.get(key)
         if account is None:
             account = self._accounts[key] = self.new_account(client.origin)
+        if client.gate is not None:
+            self._share(account, client.gate, key)
         # In case the client is never closed.
         weakref.finalize(client, self._unchecked.add, key).atexit = False
         account.users[client] = client.interval
@@ -122,12 +154,40 @@ class AccountRegistry:
         rate.set(max(rate.interval, client.interval))
         return account
 
-    def leave(self, client: ClientAccounts, app_ids: Iterable[str]) -> None:
-        """Forget a client, and those of its accounts that no other client uses."""
+    def leave(self, client: ClientAccounts, app_ids: Iterable[str]) -> list[SharedGate]:
+        """Forget a client, and those of its accounts that no other client uses.
+
+        Returns:
+            The gates that nothing uses any more, to be closed.
+        """
         keys = [(client.origin, app_id) for app_id in app_ids]
+        gates: list[SharedGate] = []
         for key in keys:
-            self._accounts[key].users.pop(client, None)
+            account = self._accounts[key]
+            account.users.pop(client, None)
+            if (gate := account.stop_sharing()) is not None:
+                gates.append(gate)
         self._drop_unused(keys)
+        return gates
+
+    def _share(self, account: AccountState, gate: Gate | AccountGates, key: tuple[str, str]) -> None:
+        """Let a gate admit the requests of an account."""
+        shared = account.shared_gate
+        if shared is not None:
+            if shared.user_gate is gate or shared.user_gate == gate:
+                return
+            raise ConfigurationError(
+                "Another open client of this account on the same SessionManager has a different gate=. "
+                "Give both the same one."
+            )
+        outage = self._outages.get(id(gate))
+        if outage is None:
+            outage = self._outages[id(gate)] = Outage(self._clock, gate)
+        origin, app_id = key
+        rate = account.gate.rate
+        own = gate.for_account(origin, app_id, lambda: rate.interval) if isinstance(gate, AccountGates) else gate
+        name = f"account {app_id} at {origin.partition('://')[2]}"
+        account.admission.gate = SharedGate(self._clock, name, account.gate, own, outage)
 
     def new_account(self, origin: str) -> AccountState:
         """Return the initial state of an account."""
@@ -151,6 +211,7 @@ class AccountRegistry:
                 continue
             if account.gate.rate.interval:
                 account.update_rate()
+                account.stop_sharing()
             if account.users or key in self._paused:
                 continue
             pause = max(account.throttle.pause_left(), account.connect.pause_left())
@@ -168,14 +229,18 @@ class ClientAccounts:
         registry: Where accounts are shared with other clients.
         origin: Scheme, host and port of the API.
         interval: Seconds between two requests of an account; 0 for no limit.
+        gate: Shares the rate with other processes; None if this one has it alone.
     """
 
-    def __init__(self, registry: AccountRegistry, origin: str, interval: float = 0.0) -> None:
+    def __init__(
+        self, registry: AccountRegistry, origin: str, interval: float = 0.0, gate: Gate | AccountGates | None = None
+    ) -> None:
         self._registry = registry
         self._joined: dict[str, AccountState] = {}
         self._left = False
         self.origin = origin
         self.interval = interval
+        self.gate = gate
         self.current = registry.new_account(origin)
         """The account of the latest attempt."""
 
@@ -190,8 +255,9 @@ class ClientAccounts:
         self.current = account
         return account
 
-    def leave(self) -> None:
-        """End the client's use of its accounts."""
+    def leave(self) -> list[SharedGate]:
+        """End the client's use of its accounts; return the gates that nothing uses any more, to be closed."""
         self._left = True
-        self._registry.leave(self, self._joined)
+        gates = self._registry.leave(self, self._joined)
         self._joined.clear()
+        return gates

@@ -3,54 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 from weakref import WeakKeyDictionary
+
+import attrs
 
 from videoapi.pipeline.call import Call, Wait
 from videoapi.pipeline.clock import Clock
-from videoapi.pipeline.pause import PauseGate
-from videoapi.pipeline.rate_limit import RateLimiter
+from videoapi.pipeline.gate import MOMENT, STALE, Slots
 from videoapi.protocol.backoff import add_jitter
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
 from videoapi.protocol.types import ALWAYS, Classification, ErrorKind, Phase, Verdict
 from videoapi.transport.permits import Permits
 
-log = logging.getLogger(__name__)
-
-MOMENT: Final = 0.05
-"""Longest wait with a permit held, in seconds."""
 _RECHECK: Final = 1.0
-_STALE: Final = 0.1
-"""How long a slot may wait for its connection, in seconds."""
 Ready = Callable[[], bool]
 _PAUSED: Final = Classification(Verdict.THROTTLED, ErrorKind.RATE, max_retries=ALWAYS)
 _STOPPED: Final = Classification(Verdict.NOT_SENT, ErrorKind.RATE, max_retries=ALWAYS)
 
 
-class Slots(NamedTuple):
-    """The answer of a gate.
-
-    Args:
-        granted: How many requests may be sent now.
-        wait: Seconds until the rate allows the next one.
-        pause: Seconds until the account's pause ends.
-    """
-
-    granted: int
-    wait: float = 0.0
-    pause: float = 0.0
-
-
-class Gate(Protocol):
-    """What decides when an account may send: its rate, and its pause after HTTP 429."""
+class Admitting(Protocol):
+    """The gate of an account as its line sees it: local, or shared with other processes."""
 
     async def take(self, want: int) -> Slots:
-        """Reserve up to `want` requests that are sent at once."""
+        """Reserve a request that is sent at once; up to `want` will follow."""
         ...
 
     def pause(self, seconds: float | None) -> None:
@@ -58,29 +38,13 @@ class Gate(Protocol):
         ...
 
 
-class LocalGate:
-    """The gate of an account within one process."""
+@attrs.define(eq=False)
+class _Line:
+    """The attempts that wait for one kind of permit."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.throttle = PauseGate(clock, base=1.0, cap=20.0)
-        self.rate = RateLimiter()
-
-    def is_open(self) -> bool:
-        """Return whether requests may be sent without asking."""
-        return not (self.throttle.closed or self.rate.interval)
-
-    async def take(self, want: int) -> Slots:
-        """Reserve one request, unless the account is paused or its rate used up."""
-        pause = self.throttle.pause_left()
-        if pause > 0:
-            return Slots(0, pause=pause)
-        wait = self.rate.reserve(self._clock.now())
-        return Slots(0, wait=wait) if wait > 0 else Slots(min(want, 1))
-
-    def pause(self, seconds: float | None) -> None:
-        """Pause the account."""
-        self.throttle.pause(seconds)
+    turn: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    length: int = 0
+    head: Call | None = None
 
 
 class Admission:
@@ -95,13 +59,11 @@ class Admission:
         gate: Grants slots.
     """
 
-    def __init__(self, clock: Clock, gate: Gate) -> None:
+    def __init__(self, clock: Clock, gate: Admitting) -> None:
+        self.gate = gate
         self._clock = clock
-        self._gate = gate
         # One line per kind of permit: a call must not wait for a free stream.
-        self._lines: WeakKeyDictionary[Permits, asyncio.Lock] = WeakKeyDictionary()
-        self._heads: WeakKeyDictionary[Permits, Call] = WeakKeyDictionary()
-        self._failed = False
+        self._lines: WeakKeyDictionary[Permits, _Line] = WeakKeyDictionary()
 
     async def enter(self, permits: Permits, call: Call, request: Request) -> Outcome | Ready:
         """Wait for a permit and a slot.
@@ -116,11 +78,15 @@ class Admission:
             call.limit.at = math.inf
         line = self._lines.get(permits)
         if line is None:
-            line = self._lines[permits] = asyncio.Lock()
+            line = self._lines[permits] = _Line()
         while True:
             call.wait_for(Wait.TURN)
-            async with line:
-                slots = await self._in_line(permits, call, must_stop or _never)
+            line.length += 1
+            try:
+                async with line.turn:
+                    slots = await self._in_line(line, permits, call, must_stop or _never)
+            finally:
+                line.length -= 1
             if slots is None:
                 return Outcome(classification=_STOPPED, phase=Phase.NOT_SENT, reason="the run ended")
             if slots.granted:
@@ -135,11 +101,12 @@ class Admission:
         now = self._clock.now()
         if must_stop is not None:
             call.deadline += now - began
-        return partial(self._is_fresh, now)
+        # A slot may have been due some time ago.
+        return partial(self._is_fresh, now + slots.wait)
 
-    async def _in_line(self, permits: Permits, call: Call, must_stop: Callable[[], bool]) -> Slots | None:
+    async def _in_line(self, line: _Line, permits: Permits, call: Call, must_stop: Callable[[], bool]) -> Slots | None:
         """Return granted slots with the permit held, or a pause without it; None if the wait must end."""
-        self._heads[permits] = call
+        line.head = call
         while not must_stop():
             call.wait_for(Wait.CONNECTION)
             await permits.acquire()
@@ -147,10 +114,10 @@ class Admission:
             try:
                 if must_stop():
                     return None
-                slots = await self._take(call)
+                slots = await self._take(line, permits, call)
                 while not slots.granted and not slots.pause and 0 < slots.wait <= MOMENT:
                     await self._clock.sleep(slots.wait)
-                    slots = await self._take(call)
+                    slots = await self._take(line, permits, call)
                 held = slots.granted > 0
             finally:
                 if not held:
@@ -162,35 +129,23 @@ class Admission:
             await self._clock.sleep(min(max(slots.wait, MOMENT), _RECHECK))
         return None
 
-    async def _take(self, call: Call) -> Slots:
+    async def _take(self, line: _Line, permits: Permits, call: Call) -> Slots:
         call.wait_for(Wait.GATE)
-        try:
-            return await self._gate.take(1)
-        except Exception as error:
-            self.report_failure(error)
-            return Slots(1)
-
-    def report_failure(self, error: Exception) -> None:
-        """Log that the gate failed, once; it must not fail a call."""
-        if not self._failed:
-            self._failed = True
-            log.warning("The rate gate failed (%s); requests are sent without it.", type(error).__name__)
+        # More than can be sent now would expire while they wait for permits.
+        return await self.gate.take(min(line.length, permits.free + 1))
 
     def pause(self, seconds: float | None) -> None:
         """Pause the account, for as long as the service asked."""
-        try:
-            self._gate.pause(seconds)
-        except Exception as error:
-            self.report_failure(error)
+        self.gate.pause(seconds)
 
     def _is_fresh(self, granted_at: float) -> bool:
         """Return whether a slot may still be used: connecting can take long, and late slots would be a burst."""
-        return self._clock.now() - granted_at <= _STALE
+        return self._clock.now() - granted_at <= STALE
 
     def head_waits(self, permits: Permits) -> Wait:
         """Return what the first in line waits for."""
-        head = self._heads.get(permits)
-        return Wait.CONNECTION if head is None else head.waiting
+        line = self._lines.get(permits)
+        return Wait.CONNECTION if line is None or line.head is None else line.head.waiting
 
     def _refuse(self, pause: float, request: Request, left: float) -> Outcome | None:
         """Return the outcome of an attempt for which the pause is too long."""

@@ -55,6 +55,16 @@ class PauseGate:
         self._since = now
         self._wake()
 
+    def extend(self, seconds: float) -> bool:
+        """Close the gate for at least some seconds, as another process was told to; return whether it was open."""
+        now = self._clock.now()
+        was_open = self.pause_left() <= 0
+        self._until = max(self._until, now + min(seconds, _LONGEST)) if self.closed else now + min(seconds, _LONGEST)
+        self.closed = True
+        self._since = now
+        self._wake()
+        return was_open
+
     def resume(self, began: float) -> None:
         """Open the gate, unless the attempt that succeeded began before the failure, and so proves nothing.
 

@@ -264,19 +264,19 @@ class Pipeline:
         return attrs.evolve(outcome, classification=classification, attempts=call.sent)
 
     def _timeout_reason(self, call: Call) -> str:
-        limit, gate = call.request.timeout_text, self.account.gate
+        limit, account = call.request.timeout_text, self.account
         waiting = call.waiting
         if waiting is Wait.TURN:
-            waiting = self.account.admission.head_waits(self.retries.transport.permits_for(call.request))
+            waiting = account.admission.head_waits(self.retries.transport.permits_for(call.request))
         match waiting:
             case Wait.CREDENTIALS:
                 return f"the credentials callable did not return within {limit}"
             case Wait.GATE:
                 return f"the rate gate did not respond within {limit}"
             case Wait.RATE:
-                return f"waited {limit} for the rate limit of {gate.rate}"
+                return f"waited {limit} for the rate limit of {account.rate}"
             case Wait.PAUSE:
-                left = gate.throttle.pause_left()
+                left = account.throttle.pause_left()
                 return f"waited {limit} while the account is paused after HTTP 429, for another {left:.1f} s"
             case Wait.CONNECTION:
                 if call.request.stream:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from videoapi.config import Secret, address, hidden
 from videoapi.errors import ConfigurationError
@@ -60,6 +60,7 @@ class RedisConnections:
         self._url, self._where = secret, ""
         self._timeout = timeout
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
+        self._users: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[Any]] = WeakKeyDictionary()
         problem = _problem_of(self)
         if problem is not None:
             raise ConfigurationError(f"{purpose}: {problem}")
@@ -86,14 +87,21 @@ class RedisConnections:
             client = self._clients[loop] = self._new_client()
         return client
 
-    async def run(self, command: Callable[[Redis], Awaitable[T]]) -> T:
+    async def run(self, command: Callable[[Redis], Awaitable[T]], user: object = None) -> T:
         """Return the answer to a command, which is sent at most once.
+
+        Args:
+            command: Sends it.
+            user: Keeps the connections of this event loop open until it calls `leave`.
 
         Raises:
             RedisFailed: If there is none within the limit, or Redis refused.
         """
-        now = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        now = loop.time
         began = now()
+        if user is not None:
+            self._users.setdefault(loop, WeakSet()).add(user)
         limit = asyncio.timeout(self._timeout)
         reason = ""
         try:
@@ -107,6 +115,16 @@ class RedisConnections:
         lasted = now() - began
         # Outside of the handler: the frames of redis-py's errors hold the password.
         raise RedisFailed(reason or f"no answer within {self._timeout:g} s", timed_out=not reason, lasted=lasted)
+
+    async def leave(self, user: object) -> None:
+        """Close the connections of the running event loop if no other user needs them."""
+        loop = asyncio.get_running_loop()
+        users = self._users.get(loop)
+        if users is not None:
+            users.discard(user)
+        if not users:
+            self._users.pop(loop, None)
+            await self.aclose()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. They are opened again if they are needed."""

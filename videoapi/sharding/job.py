@@ -160,10 +160,16 @@ class ShardedJob:
         found = self._open.pop(shard, None)
         if found is None:
             return
-        report = BulkReport.from_dict(fields)
-        for rows in (report.made, report.failures, report.unknown, report.not_sent, report.missing):
-            rows[:] = [self._in_job(outcome, found.indices) for outcome in rows]
-        self._report.merge(report)
+        report, merged = BulkReport.from_dict(fields), self._report
+        unread = set(range(len(found.indices)))
+        for outcome in (*report.made, *report.failures, *report.unknown, *report.not_sent):
+            merged.count(self._in_job(outcome, found.indices))
+            unread.discard(outcome.index)
+        for position in sorted(unread):
+            # Of a run that ended early.
+            outcome = BulkOutcome(index=position, status="not_sent", error=report.stopped)
+            merged.count(self._in_job(outcome, found.indices))
+        merged.stopped = merged.stopped or report.stopped
 
     def _in_job(self, outcome: BulkOutcome, indices: Sequence[int]) -> BulkOutcome:
         index = indices[outcome.index]

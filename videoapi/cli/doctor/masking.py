@@ -35,6 +35,12 @@ def url(value: str) -> str:
     return f"{bare} (with a user)" if at and user else bare
 
 
+def redis(value: str) -> str:
+    """Return the URL of a Redis server without user, password and options."""
+    scheme, _, rest = value.partition("://")
+    return f"unix:{rest.rpartition('@')[2].partition('?')[0][:_LONGEST]}" if scheme == "unix" else url(value)
+
+
 def hide(text: str, secrets: Iterable[str]) -> str:
     """Return a text with secrets replaced by `***`; short ones occur only in tests, and in ordinary words."""
     for value in secrets:
@@ -59,6 +65,9 @@ SHOWN: Final[Mapping[str, Callable[[str], str]]] = {
     "VIDEOAPI_ALLOW_HTTP": plain,
     "VIDEOAPI_RECORDING_USER": app_id,
     "VIDEOAPI_RECORDING_PASSWORD": secret,
+    "VIDEOAPI_REDIS": redis,
+    "VIDEOAPI_PROCESSES": plain,
+    "VIDEOAPI_RATE": plain,
     "VIDEOAPI_WEBHOOK_USER": app_id,
     "VIDEOAPI_WEBHOOK_PASSWORD": secret,
 }

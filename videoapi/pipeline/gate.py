@@ -1,0 +1,119 @@
+"""What decides when an account may send: the protocol, and the gate of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, runtime_checkable
+
+import attrs
+
+from videoapi.errors import ConfigurationError
+from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.pause import PauseGate
+from videoapi.pipeline.rate_limit import RateLimiter
+
+MOMENT: Final = 0.05
+"""Longest wait with a permit held, in seconds."""
+STALE: Final = 0.1
+"""How late a slot may be used, and how late the answer that grants it may come, in seconds."""
+
+
+class GateFailed(Exception):
+    """Raised by a gate that cannot answer. Its text is logged as it is, so it must be one line without secrets."""
+
+
+@attrs.frozen
+class Slots:
+    """The answer of a gate. All times are seconds from now.
+
+    Args:
+        granted: How many requests are reserved.
+        wait: Until the first of them may be sent; the others follow at the account's rate. If none is granted, until
+            it makes sense to ask again.
+        pause: Until the account's pause ends; nothing is granted before that.
+    """
+
+    granted: int
+    wait: float = 0.0
+    pause: float = 0.0
+
+
+@runtime_checkable
+class Gate(Protocol):
+    """Decides when the requests of an account may be sent, for all processes that share it.
+
+    The client calls it only for what is about to be sent. It queues the calls, asks for several at a time, ignores
+    errors of the gate and answers that come late, and uses a rate of its own until the gate answers again.
+    """
+
+    async def take(self, want: int, /) -> Slots:
+        """Reserve up to `want` requests, at least 1.
+
+        What is granted and not used within 0.1 s is lost: it is not given back.
+        """
+        ...
+
+    def pause(self, seconds: float, /) -> Awaitable[None] | None:
+        """Pause the account everywhere, because the service answered HTTP 429; may be a coroutine function."""
+        ...
+
+
+@runtime_checkable
+class AccountGates(Protocol):
+    """A gate for any number of accounts, such as `RedisGate`."""
+
+    def for_account(self, origin: str, app_id: str, interval: Callable[[], float], /) -> Gate:
+        """Return the gate of one account.
+
+        Args:
+            origin: Scheme, host and port of the API.
+            app_id: The account's APP_ID.
+            interval: Returns the seconds between two requests, which change as clients open and close.
+        """
+        ...
+
+
+class LocalGate:
+    """The gate of an account within one process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.throttle = PauseGate(clock, base=1.0, cap=20.0)
+        self.rate = RateLimiter()
+
+    def is_open(self) -> bool:
+        """Return whether requests may be sent without asking."""
+        return not (self.throttle.closed or self.rate.interval)
+
+    async def take(self, want: int) -> Slots:
+        """Reserve one request, unless the account is paused or its rate used up."""
+        pause = self.throttle.pause_left()
+        if pause > 0:
+            return Slots(0, pause=pause)
+        wait = self.rate.reserve(self._clock.now())
+        return Slots(0, wait=wait) if wait > 0 else Slots(min(want, 1))
+
+    def pause(self, seconds: float | None) -> None:
+        """Pause the account, or back off if the service named no time."""
+        self.throttle.pause(seconds)
+
+
+def checked_gate(gate: Gate | AccountGates | None, rate: str | None) -> str | None:
+    """Return the `rate=` of a client, which a gate may know if the client does not.
+
+    Raises:
+        ConfigurationError: If `gate` is not a gate, or there is no rate that it could share.
+    """
+    if gate is None:
+        return rate
+    given: object = gate
+    if isinstance(given, type) or not isinstance(given, Gate | AccountGates):
+        raise ConfigurationError(
+            f"gate must be a RedisGate, or have the methods take(want) and pause(seconds), not {type(given).__name__}."
+        )
+    rate = getattr(gate, "rate", None) if rate is None else rate
+    if rate is None:
+        raise ConfigurationError(
+            "gate= needs rate=: the limit of the account, in all processes together, such as '200/s'."
+        )
+    return rate

@@ -1,0 +1,196 @@
+"""The rate and the pause of accounts, shared by processes through Redis."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Final, Self
+
+from videoapi.config import Secret, hidden
+from videoapi.errors import ConfigurationError
+from videoapi.pipeline.gate import GateFailed, Slots
+from videoapi.pipeline.rate_limit import parse_rate
+from videoapi.redis.connection import RedisConnections, RedisFailed
+
+_TIMEOUT: Final = 0.2
+_MOST_PROCESSES: Final = 10_000
+_MICROSECONDS: Final = 1e6
+
+# GCRA: `next` is when the next request is due. All times are microseconds on the clock of Redis.
+SCRIPT: Final = """
+local want, interval, pause = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local kept = redis.call('HMGET', KEYS[1], 'now', 'next', 'paused', 'interval', 'strict')
+for i = 1, 5 do kept[i] = tonumber(kept[i]) or 0 end
+
+-- If the clock stepped back, everything moves with it, as if no time had passed.
+local back = math.max(0, kept[1] - now)
+local next, paused, strict = kept[2] - back, kept[3] - back, kept[5] - back
+
+-- The lowest of the rates that processes have used of late counts.
+if kept[4] > interval and strict > now then
+  interval = kept[4]
+else
+  strict = now + math.max(10000000, 2 * interval)
+end
+
+local granted, wait = 0, 0
+paused = math.max(paused, now + pause)
+if paused <= now and want > 0 then
+  -- Fast rates make up for timers that wake up late. Idle time earns no burst.
+  local first = math.max(next, now - (interval < 20000 and 20000 or 0))
+  wait = first - now
+  if wait <= 1000000 then
+    -- Batches are short, so that processes take turns.
+    granted = math.min(want, math.max(1, math.floor(40000 / interval)))
+    next = first + granted * interval
+  end
+end
+
+redis.call('HSET', KEYS[1], 'now', now, 'next', next, 'paused', paused, 'interval', interval, 'strict', strict)
+redis.call('PEXPIRE', KEYS[1], math.ceil(math.max(60000000, 2 * (math.max(next, paused, strict) - now)) / 1000))
+return {granted, math.floor(wait), math.max(0, math.ceil(paused - now))}
+"""
+
+
+class RedisGate:
+    """Shares the rate of an account, and its pauses after HTTP 429, among all processes that use the same Redis.
+
+    Pass it as `VideoClient(rate="200/s", gate=…)`. One gate serves any number of clients, accounts, threads and event
+    loops; each account has its own rate in Redis, under a key that is a hash of the API's origin and the APP_ID. While
+    Redis does not answer, each process sends at `rate / (2 x processes)`. Connections are opened at first use, and
+    closed with the last client of their event loop.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, with all that redis-py's `from_url` accepts.
+        processes: How many processes share the account, 1 to 10,000; more only matters while Redis is away.
+        rate: Used by clients that have no `rate=` of their own.
+        prefix: The first part of the keys in Redis.
+
+    Raises:
+        ConfigurationError: If redis-py is not installed, or an argument is invalid. The message omits the URL, as it
+            may contain a password.
+    """
+
+    def __init__(self, url: str | Secret, *, processes: int, rate: str | None = None, prefix: str = "videoapi") -> None:
+        secret = hidden(url)
+        del url
+        if type(processes) is not int or not 1 <= processes <= _MOST_PROCESSES:
+            raise ConfigurationError(
+                f"processes={processes!r}: give the number of processes that share the account, 1 to {_MOST_PROCESSES}."
+            )
+        if not isinstance(prefix, str) or not prefix or not prefix.isprintable() or "{" in prefix or "}" in prefix:
+            raise ConfigurationError("prefix must be printable text without braces, and not empty.")
+        interval = 0.0 if rate is None else parse_rate(rate)
+        self.processes = processes
+        self.rate = rate
+        self._prefix = prefix
+        self._connections = RedisConnections(secret or "", timeout=_TIMEOUT, purpose="RedisGate")
+        self._own = _AccountGate(self._connections, self._key("", ""), lambda: interval)
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Return the gate that VIDEOAPI_REDIS, VIDEOAPI_PROCESSES and VIDEOAPI_RATE describe, for workers.
+
+        Raises:
+            ConfigurationError: If a variable is missing or invalid; the message names it.
+        """
+        names = ("VIDEOAPI_REDIS", "VIDEOAPI_PROCESSES", "VIDEOAPI_RATE")
+        missing = [name for name in names if not environment.get(name)]
+        url, processes, rate = hidden(environment.get(names[0])), environment.get(names[1]), environment.get(names[2])
+        # Error reporters store the variables of the frames of an error.
+        del environment
+        if missing or url is None or processes is None:
+            raise ConfigurationError(f"Set {', '.join(missing)} to share an account's rate through Redis.")
+        if not (processes.isascii() and processes.isdecimal()):
+            raise ConfigurationError(f"VIDEOAPI_PROCESSES={processes!r} is not a number of processes.")
+        return cls(url, processes=int(processes), rate=rate)
+
+    def __repr__(self) -> str:
+        return f"<RedisGate {self.where}, processes={self.processes}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RedisGate) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[RedisConnections, int, str]:
+        return self._connections, self.processes, self._prefix
+
+    @property
+    def where(self) -> str:
+        """Host and port of Redis, or the path of its socket."""
+        return self._connections.where
+
+    def for_account(self, origin: str, app_id: str, interval: Callable[[], float], /) -> _AccountGate:
+        """Return the gate of one account; clients call this."""
+        return _AccountGate(self._connections, self._key(origin, app_id), interval)
+
+    async def take(self, want: int, /) -> Slots:
+        """Reserve requests of this gate's own `rate`, which is none of an account's; for other uses than a client.
+
+        Raises:
+            ConfigurationError: If the gate has no `rate`.
+            GateFailed: If Redis does not answer within 0.2 s, or refuses.
+        """
+        if self.rate is None:
+            raise ConfigurationError("This gate has no rate=. A VideoClient brings its own.")
+        return await self._own.take(want)
+
+    async def pause(self, seconds: float, /) -> None:
+        """Pause this gate's own rate.
+
+        Raises:
+            GateFailed: If Redis does not answer within 0.2 s, or refuses.
+        """
+        await self._own.pause(seconds)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop. Only needed for a gate that is used without a client."""
+        await self._connections.aclose()
+
+    def _key(self, origin: str, app_id: str) -> str:
+        digest = hashlib.sha256(f"{origin}\n{app_id}".encode()).hexdigest()[:32]
+        # In Redis Cluster, the braces keep all keys of an account on one node.
+        return f"{self._prefix}:{{{digest}}}:rate"
+
+
+class _AccountGate:
+    """The gate of one account.
+
+    Args:
+        connections: To Redis.
+        key: Of the account.
+        interval: Returns the seconds between two requests.
+    """
+
+    def __init__(self, connections: RedisConnections, key: str, interval: Callable[[], float]) -> None:
+        self._connections = connections
+        self._key = key
+        self._interval = interval
+
+    async def take(self, want: int, /) -> Slots:
+        return await self._run(want, 0.0)
+
+    async def pause(self, seconds: float, /) -> None:
+        await self._run(0, seconds)
+
+    async def release(self) -> None:
+        """Close the connections of this event loop if no other account uses them."""
+        await self._connections.leave(self)
+
+    async def _run(self, want: int, pause: float) -> Slots:
+        arguments = (want, self._interval() * _MICROSECONDS, pause * _MICROSECONDS)
+        try:
+            granted, wait, paused = await self._connections.run(
+                lambda redis: redis.register_script(SCRIPT)(keys=[self._key], args=arguments), user=self
+            )
+        except RedisFailed as error:
+            reason = str(error)
+        else:
+            return Slots(granted, wait / _MICROSECONDS, paused / _MICROSECONDS)
+        raise GateFailed(reason)
