@@ -14,14 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import attrs
 from support.redis_server import running_redis
 from workers.chaos import Chaos, children, unleashed
 from workers.sandbox_process import sandbox_process
-from workers.settings import LEASE, STOPPED, worker_client
+from workers.settings import LEASE, REDELIVERY, STOPPED, worker_client
 from workers.verdict import Verdict, judge
 
 from videoapi import BulkReport, RoomSpec, VideoClient
@@ -65,9 +65,7 @@ class Result:
     stops: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.verdict}; {self.report!r}; {self.seconds:.0f} s, {self.kills} kills, {self.stops} stops"
-        )
+        return f"{self.verdict}; {self.report!r}; {self.seconds:.0f} s, {self.kills} kills, {self.stops} stops"
 
 
 def run(trial: Trial, folder: Path) -> Result:
@@ -127,8 +125,45 @@ def _on_taskiq(trial: Trial, specs: Sequence[RoomSpec], job_id: str, folder: Pat
         return asyncio.run(coordinate()), done
 
 
+def _on_dask(trial: Trial, specs: Sequence[RoomSpec], job_id: str, folder: Path) -> tuple[BulkReport, dict[str, int]]:
+    import dask
+    from distributed import Client, LocalCluster
+
+    from videoapi.dask.rooms import create_rooms_on_dask
+
+    async def coordinate(cluster: Client) -> BulkReport:
+        async with coordinator_client() as client:
+            return await create_rooms_on_dask(
+                client,
+                cluster,
+                specs,
+                worker=worker_client,
+                job_id=job_id,
+                new=True,
+                shard_size=shard_size(trial),
+                processes=trial.workers,
+                redelivery=60.0,
+                lease_ttl=LEASE,
+                timeout=1800,
+                progress=lambda report: print(report, flush=True),
+            )
+
+    # A worker that is stopped counts as dead, and its shards are given to another one.
+    dask.config.set(
+        {"distributed.scheduler.worker-ttl": f"{REDELIVERY:g}s", "distributed.admin.log-format": "%(message)s"}
+    )
+    with (
+        LocalCluster(
+            n_workers=trial.workers, threads_per_worker=1, dashboard_address=None, local_directory=str(folder)
+        ) as local,
+        Client(local) as cluster,
+        chaos_of(trial, lambda: [nanny.pid for nanny in list(local.workers.values()) if nanny.pid]) as done,
+    ):
+        return asyncio.run(coordinate(cluster)), done
+
+
 def shard_size(trial: Trial) -> int:
-    return max(1, trial.rooms // (10 * trial.workers))
+    return max(1, min(250, trial.rooms // (5 * trial.workers)))
 
 
 def coordinator_client() -> VideoClient:
@@ -171,7 +206,7 @@ def _environment(variables: dict[str, str]) -> Generator[None, None, None]:
         os.environ.update(before)
 
 
-ENGINES = {"taskiq": _on_taskiq}
+ENGINES = {"taskiq": _on_taskiq, "dask": _on_dask}
 
 
 def main() -> None:

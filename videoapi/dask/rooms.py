@@ -7,10 +7,10 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol, cast
 
 import attrs
-from distributed import Client, Future, get_worker
+from distributed import Client, get_worker
 
 from videoapi.bulk import BulkProgress, BulkReport
 from videoapi.client import VideoClient
@@ -111,11 +111,23 @@ async def create_shard(task: dict[str, Any], client: Callable[[], VideoClient]) 
         return {_LATER: str(error)}
 
 
+class _Future(Protocol):
+    """What is used of Dask's futures, which have no types."""
+
+    status: str
+
+    def done(self) -> bool: ...
+
+    def cancel(self) -> object: ...
+
+    def result(self) -> Any: ...
+
+
 @attrs.define
 class _Submitted:
     """A shard at the cluster: its future, or when it is submitted again."""
 
-    future: Future | None = None
+    future: _Future | None = None
     again_at: float = 0.0
 
 
@@ -177,7 +189,8 @@ class _Run:
             if submitted.future is None and now >= submitted.again_at:
                 # A key of its own: Dask remembers the failure of a key.
                 key = f"videoapi-{task.shard}-{secrets.token_hex(8)}"
-                submitted.future = self._cluster.submit(create_shard, task.to_dict(), self._worker, key=key, pure=False)
+                future = self._cluster.submit(create_shard, task.to_dict(), self._worker, key=key, pure=False)
+                submitted.future = cast(_Future, future)
 
     async def _collect(self) -> int:
         found = 0
@@ -195,15 +208,13 @@ class _Run:
             found += 1
         return found
 
-    async def _result(self, shard: str, future: Future) -> dict[str, Any]:
+    async def _result(self, shard: str, future: _Future) -> dict[str, Any]:
         if future.status != "finished":
             # Such as that too many workers died with it.
             return {_LATER: f"the cluster says {future.status}"}
         try:
-            if self._cluster.asynchronous:
-                result: dict[str, Any] = await future.result()
-            else:
-                result = await asyncio.to_thread(future.result)
+            found = future.result() if self._cluster.asynchronous else asyncio.to_thread(future.result)
+            result: dict[str, Any] = await found
         except Exception as error:
             # Its worker died with the result.
             return {_LATER: type(error).__name__}

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final, Literal
 
 from redis.exceptions import RedisError
+from taskiq.abc.result_backend import AsyncResultBackend
 from taskiq.exceptions import TaskiqError
 from taskiq.kicker import AsyncKicker
 from taskiq_redis import RedisStreamBroker
@@ -198,7 +199,7 @@ class _Run:
 
     async def _collect(self) -> int:
         found = 0
-        results = self._broker.result_backend
+        results: AsyncResultBackend[Any] = self._broker.result_backend
         for task in self._job.tasks:
             if await results.is_result_ready(self._id(task.shard)):
                 self._job.add(task.shard, (await results.get_result(self._id(task.shard))).return_value)
