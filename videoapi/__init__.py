@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from videoapi.bulk import BulkOutcome, BulkReport, BulkRun
+    from videoapi.bulk.job_audit import JobAudit
     from videoapi.bulk.lease import Lease
     from videoapi.client import VideoClient
     from videoapi.config import Credentials, Secret
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "bulk": "BulkOutcome BulkReport BulkRun",
+    "bulk.job_audit": "JobAudit",
     "bulk.lease": "Lease",
     "client": "VideoClient",
     "config": "Credentials Secret",
@@ -118,6 +120,7 @@ __all__ = [
     "DownloadFailed",
     "EffectiveSettings",
     "Gate",
+    "JobAudit",
     "Lease",
     "LeaseHeld",
     "LeaseLost",

@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 from aiohttp import ClientMiddlewareType
 
 from videoapi.bulk import BulkProgress, BulkReport
+from videoapi.bulk.job_audit import JobAudit
 from videoapi.bulk.lease import Lease
 from videoapi.bulk.outcome import BulkOutcome
 from videoapi.config import Credentials, CredentialsSource, Secret
@@ -598,6 +599,26 @@ class Rooms:
             with client.rooms.create_each(specs) as outcomes:
                 for outcome in outcomes:
                     ...
+        """
+
+    def audit(self, job_id: str, specs: Iterable[RoomSpec], *, give_up_after: float = ...) -> JobAudit:
+        """Find out whether a job is complete: whether each spec has exactly one room.
+
+        Call it when no run of the job is active any more. It waits one settle time, and reads the list of rooms at
+        most twice, whoever has created the rooms. It creates no rooms of the job, and deletes self-check rooms that
+        killed runs of the job have left. If no room of the job serves to prove that the list is complete, it creates
+        a self-check room, and deletes it at the end.
+
+        Memory grows by about 120 bytes per spec, in addition to its key and the body of its request.
+
+        Args:
+            job_id: The job.
+            specs: All specs of the job, each with its key. They are read once.
+            give_up_after: For how many seconds a list that cannot be read is read again.
+
+        Raises:
+            ValidationError: If something is not a spec, or its key is missing, or appears twice.
+            VideoAPIError: If the list of rooms cannot be read.
         """
 
     def delete_many(

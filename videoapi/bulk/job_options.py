@@ -56,10 +56,8 @@ def job_options(
     if audit not in (True, False, "settled"):
         raise ConfigurationError(f"audit={audit!r}: give True, False or 'settled'.")
     one_of("dedupe", dedupe, ("report", "delete"))
-    if job_id is not None and (not isinstance(job_id, str) or not job_id):
-        raise ConfigurationError("job_id must be a text that is not empty.")
-    if job_id is not None and not _is_encodable(job_id):
-        raise ConfigurationError("job_id contains a lone surrogate, which no file can hold.")
+    if job_id is not None:
+        check_job_id(job_id)
     if journal is not None and job_id is None:
         raise ConfigurationError("journal= needs a job_id=, by which a later run finds what was under way.")
     if lease is not None:
@@ -74,6 +72,14 @@ def job_options(
         keep_rooms=keep_rooms,
         lease=lease,
     )
+
+
+def check_job_id(job_id: object) -> None:
+    """Raise ConfigurationError if this cannot name a job."""
+    if not isinstance(job_id, str) or not job_id:
+        raise ConfigurationError("job_id must be a text that is not empty.")
+    if not _is_encodable(job_id):
+        raise ConfigurationError("job_id contains a lone surrogate, which no file can hold.")
 
 
 def _check_shard(

@@ -18,9 +18,10 @@ from videoapi.bulk import (
     key_of,
 )
 from videoapi.bulk.create_job import CreateJob
-from videoapi.bulk.job_options import JobOptions, job_options
+from videoapi.bulk.job_audit import JobAudit, audit_job
+from videoapi.bulk.job_options import JobOptions, check_job_id, job_options
 from videoapi.bulk.lease import Lease
-from videoapi.config import one_of
+from videoapi.config import one_of, positive_seconds
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.proof import get_room
@@ -363,6 +364,36 @@ class Rooms:
             validate=validate,
             job=job_options(job_id, journal, on_unknown, dedupe, audit, keep_rooms, lease),
         )
+
+    async def audit(
+        self,
+        job_id: str,
+        specs: Iterable[RoomSpec] | AsyncIterable[RoomSpec],
+        *,
+        give_up_after: float = GIVE_UP_AFTER,
+    ) -> JobAudit:
+        """Find out whether a job is complete: whether each spec has exactly one room.
+
+        Call it when no run of the job is active any more. It waits one settle time, and reads the list of rooms at
+        most twice, whoever has created the rooms. It creates no rooms of the job, and deletes self-check rooms that
+        killed runs of the job have left. If no room of the job serves to prove that the list is complete, it creates
+        a self-check room, and deletes it at the end.
+
+        Memory grows by about 120 bytes per spec, in addition to its key and the body of its request.
+
+        Args:
+            job_id: The job.
+            specs: All specs of the job, each with its key. They are read once.
+            give_up_after: For how many seconds a list that cannot be read is read again.
+
+        Raises:
+            ValidationError: If something is not a spec, or its key is missing, or appears twice.
+            VideoAPIError: If the list of rooms cannot be read.
+        """
+        check_job_id(job_id)
+        give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
+        with self._pipeline.recording("rooms.audit"):
+            return await audit_job(self._creator, self._pipeline, job_id, specs, give_up_after)
 
     async def delete_many(
         self,

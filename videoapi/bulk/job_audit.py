@@ -1,0 +1,239 @@
+"""The audit of a whole job, whoever has run it: compares the list of rooms with the job's specs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterable, Iterable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+import attrs
+
+from videoapi.bulk.compact import CompactMap
+from videoapi.bulk.inputs import Inputs
+from videoapi.creation.changes import Change, change_of
+from videoapi.creation.create_request import create_request
+from videoapi.creation.creator import Creator
+from videoapi.creation.patience import Patience
+from videoapi.creation.references import JobReferences, with_location
+from videoapi.creation.scan import ListedRoom, ListedRooms
+from videoapi.creation.self_check import SelfCheckRoom
+from videoapi.errors import ValidationError
+from videoapi.models.rooms import RoomSpec
+from videoapi.pipeline.pipeline import Pipeline
+from videoapi.protocol.envelope import parse
+
+_READINGS: Final = 2
+_MOST_KNOWN: Final = 1000
+_YIELD_EVERY: Final = 1000
+_KEY: Final = 12
+
+
+@attrs.frozen(kw_only=True)
+class AuditedSpec:
+    """A spec of an audited job.
+
+    Args:
+        index: The spec's position, from 0.
+        key: Its key.
+        reference: The reference that its room carries, or would.
+        room_id: ID of its room, or None if it has none.
+    """
+
+    index: int
+    key: Any
+    reference: str
+    room_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class JobAudit:
+    """The result of `rooms.audit`.
+
+    Args:
+        total: Number of specs.
+        found: How many of them have a room.
+        missing: The specs without a room, in input order.
+        changed: The specs whose room differs: another name or `owner_ref`, or other settings or data.
+        duplicates: IDs of the rooms that carry the same reference, by reference.
+        unexpected: IDs of rooms of the job that belong to none of the specs.
+        audited: The moment for which the list proves all of this. None if it does not: it lacks a known room, or lags.
+            Then `missing` and `duplicates` name only what was seen.
+    """
+
+    total: int
+    found: int
+    missing: list[AuditedSpec] = attrs.field(repr=False)
+    changed: list[AuditedSpec] = attrs.field(repr=False)
+    duplicates: dict[str, tuple[str, ...]] = attrs.field(repr=False)
+    unexpected: list[str] = attrs.field(repr=False)
+    audited: datetime | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is proven that each spec has exactly one room."""
+        return self.audited is not None and not self.missing and not self.duplicates
+
+
+class _SpecRooms(ListedRooms):
+    """The specs of a job, and which rooms of a list are theirs."""
+
+    def __init__(self, references: JobReferences, pipeline: Pipeline) -> None:
+        super().__init__(lambda reference: reference.startswith(references.prefix), whole=True)
+        self._references = references
+        self._options = pipeline.options
+        self._index_of = CompactMap()
+        self._keys: list[Any] = []
+        self._bodies: list[bytes] = []
+        self.forms: set[bool] = set()
+        self.restart()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, spec: RoomSpec) -> None:
+        """Add the next spec.
+
+        Raises:
+            ValidationError: If it is not a spec, or its key is missing, invalid or not the only one.
+        """
+        index, key = len(self._keys), getattr(spec, "key", None)
+        if key is None:
+            raise ValidationError(f"The spec at index {index} has no key.", field="key")
+        reference = self._references.of_key(key)
+        request = create_request(spec, reference, self._options, validate=False)
+        if not self._index_of.add(_digest(reference), index):
+            raise ValidationError(f"The key {key!r} appears twice (the second time at index {index}).", field="key")
+        self._keys.append(key)
+        self._bodies.append(request.body or b"{}")
+        self.forms.add(request.reference_in_data)
+
+    # What the list shows
+
+    def restart(self) -> None:
+        """Forget what was seen."""
+        super().restart()
+        self._room_ids: dict[int, str] = {}
+        self._changed: list[int] = []
+        self.duplicates: dict[str, tuple[str, ...]] = {}
+        self.unexpected: list[str] = []
+        self.checks: list[ListedRoom] = []
+        self.sample: list[ListedRoom] = []
+
+    def visit(self, room: ListedRoom) -> None:
+        """Note whose room this is."""
+        if not self._accepts(room.reference):
+            return
+        if room.reference.startswith(self._references.self_check_prefix):
+            self.checks.append(room)
+            return
+        if len(self.sample) < _MOST_KNOWN:
+            self.sample.append(room)
+        index = self._index_of.get(_digest(room.reference))
+        if index is None:
+            self.unexpected.append(room.room_id)
+        elif index in self._room_ids:
+            reference = with_location(room.reference, in_data=False)
+            known = self.duplicates.get(reference, (self._room_ids[index],))
+            self.duplicates[reference] = (*known, room.room_id)
+        else:
+            self._room_ids[index] = room.room_id
+            if _differs(self._bodies[index], room.raw or b"{}"):
+                self._changed.append(index)
+
+    def result(self, audited: datetime | None) -> JobAudit:
+        """Return what the latest reading has shown."""
+        return JobAudit(
+            total=len(self),
+            found=len(self._room_ids),
+            missing=[self._spec(index) for index in range(len(self)) if index not in self._room_ids],
+            changed=[self._spec(index) for index in sorted(self._changed)],
+            duplicates=self.duplicates,
+            unexpected=self.unexpected,
+            audited=audited,
+        )
+
+    def _spec(self, index: int) -> AuditedSpec:
+        key = self._keys[index]
+        reference = self._references.of_key(key)
+        return AuditedSpec(index=index, key=key, reference=reference, room_id=self._room_ids.get(index))
+
+
+async def audit_job(
+    creator: Creator,
+    pipeline: Pipeline,
+    job_id: str,
+    specs: Iterable[RoomSpec] | AsyncIterable[RoomSpec],
+    give_up_after: float,
+) -> JobAudit:
+    """Compare the list of rooms with the specs of a job, in at most two readings.
+
+    The first one finds rooms that a complete list must show, unless the client knows some. The second one begins one
+    settle time after this call, because until then another process may have sent a create of the job.
+
+    Raises:
+        ValidationError: If a spec is invalid.
+        VideoAPIError: If the list cannot be read.
+    """
+    clock = asyncio.get_running_loop().time
+    asked_at = clock()
+    references = JobReferences(job_id)
+    rooms = _SpecRooms(references, pipeline)
+    await _read(specs, rooms)
+    forms = rooms.forms or {False}
+    patience = Patience(give_up_after=give_up_after)
+    check = SelfCheckRoom(creator, pipeline, references.self_check_prefix)
+    look = partial(creator.scanner.look, pipeline, visitor=rooms, patience=patience)
+    readings = 0
+    try:
+        if any(creator.memory.oldest_for(form) is None for form in forms):
+            readings += 1
+            if (error := (await look()).error) is not None:
+                raise error
+            for room in rooms.sample:
+                creator.know_listed(room)
+            await check.ensure(forms, patience)
+        audited: datetime | None = None
+        while audited is None and readings < _READINGS:
+            readings += 1
+            await creator.wait_for_proof(pipeline, asked_at, forms, patience, "audit of a job")
+            scan = await look()
+            if scan.error is not None:
+                raise scan.error
+            settled = scan.began >= asked_at + creator.scanner.settle
+            if settled and all(scan.proves_absence(form) for form in forms):
+                audited = datetime.now(UTC) - timedelta(seconds=clock() - scan.began)
+        return rooms.result(audited)
+    finally:
+        for room in rooms.checks:
+            check.adopt(room)
+        await check.delete(Patience())
+
+
+async def _read(specs: Iterable[RoomSpec] | AsyncIterable[RoomSpec], rooms: _SpecRooms) -> None:
+    inputs = Inputs(specs)
+    try:
+        while (given := inputs.next_at_once() if inputs.at_once else await inputs.next()) is not None:
+            rooms.add(given[1])
+            if len(rooms) % _YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+    finally:
+        await inputs.aclose()
+    if inputs.error is not None:
+        raise inputs.error
+
+
+def _digest(reference: str) -> bytes:
+    # The location is that of the spec as it was sent, which may have had, or lacked, an owner_ref.
+    text = with_location(reference, in_data=False)
+    return hashlib.blake2s(text.encode(), digest_size=_KEY).digest()
+
+
+def _differs(body: bytes, room: bytes) -> bool:
+    try:
+        return change_of(parse(body), parse(room)) is not Change.NONE
+    except (ValueError, RecursionError):
+        # Such as a number of thousands of digits.
+        return False
