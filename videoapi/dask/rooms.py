@@ -47,7 +47,7 @@ async def create_rooms_on_dask(
     timeout: float | None = None,
     validate: bool = True,
     on_unknown: Literal["resend", "strict"] = "resend",
-    audit: bool | Literal["settled"] = "settled",
+    audit: bool = True,
     progress: BulkProgress | None = None,
 ) -> BulkReport:
     """Create many rooms on Dask workers, each at most once, and report one outcome per input.

@@ -177,23 +177,39 @@ class ShardedJob:
         succeeded = outcome.status == "created"
         return attrs.evolve(outcome, index=index, key=spec.key, spec=None if succeeded else spec)
 
-    async def finish(self, *, audit: bool | Literal["settled"]) -> BulkReport:
-        """Return the report of the whole job: shards without a report are `not_sent`.
+    async def finish(self, *, audit: bool) -> BulkReport:
+        """Return the report of the whole job; the rooms of shards without a report are `unknown`.
 
         Args:
             audit: Whether to read the list of rooms, and report rooms that exist twice or are missing.
-
-        Raises:
-            VideoAPIError: If the list cannot be read; the error carries the report as `.report`.
         """
         report = self._report
         for shard in self._open.values():
             for index in shard.indices:
                 spec = self._specs[index]
-                report.count(BulkOutcome(index=index, key=spec.key, spec=spec, status="unknown"))
-        report.exhausted = not self._open
+                reference = self._references.of_key(spec.key)
+                outcome = BulkOutcome(
+                    index=index, key=spec.key, reference=reference, spec=spec, status="unknown", error=report.stopped
+                )
+                report.count(outcome)
+        report.exhausted = not self._open and report.stopped is None
         report.sort()
+        if audit and self._valid:
+            try:
+                await self._audit()
+            except VideoAPIError as error:
+                # The outcomes are complete without it.
+                log.warning("the rooms of the job were not audited: %s", error)
         return report
+
+    async def _audit(self) -> None:
+        report = self._report
+        found = await self._client.rooms.audit(self._settings.job_id, (spec for _, spec in self._valid))
+        report.duplicates = found.duplicates
+        report.audited = found.audited
+        positions = [index for index, _ in self._valid]
+        gone = {positions[spec.index] for spec in found.missing}
+        report.missing = [outcome for outcome in report.made if outcome.index in gone]
 
     def _checked(self) -> list[tuple[int, RoomSpec]]:
         """Return the specs that can be sent; the report receives the others."""

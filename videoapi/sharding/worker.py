@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import attrs
 
+from videoapi.bulk import BulkOutcome, BulkRun
 from videoapi.bulk.lease import MARGIN
 from videoapi.client import VideoClient
 from videoapi.config import Secret
-from videoapi.errors import ConfigurationError, LeaseLost
+from videoapi.errors import ConfigurationError, LeaseLost, VideoAPIError
+from videoapi.models.rooms import RoomSpec
 from videoapi.redis.gate import RedisGate
 from videoapi.redis.leases import RedisLeases
 from videoapi.sharding.spec_json import specs_from_json
@@ -43,13 +46,22 @@ class ShardTask:
         return attrs.asdict(self)
 
 
-async def run_shard(client: VideoClient, leases: RedisLeases, task: ShardTask) -> dict[str, Any]:
+async def run_shard(
+    client: VideoClient,
+    leases: RedisLeases,
+    task: ShardTask,
+    *,
+    started: Callable[[BulkRun[RoomSpec]], object] | None = None,
+    **limits: Any,
+) -> dict[str, Any]:
     """Create the rooms of a shard, and return its report as a mapping of JSON values.
 
     Args:
         client: The client of this process.
         leases: The leases of the job.
         task: The shard.
+        started: Called with the run, which `aclose()` stops early.
+        **limits: `concurrency` and `give_up_after`, as in `rooms.create_many`.
 
     Raises:
         LeaseHeld: If another worker has the shard; nothing was sent.
@@ -59,18 +71,34 @@ async def run_shard(client: VideoClient, leases: RedisLeases, task: ShardTask) -
     """
     check_ttl(client, task.ttl)
     async with leases.hold(task.shard) as lease:
-        report = await client.rooms.create_many(
+        run = client.rooms.create_each(
             specs_from_json(task.specs),
             job_id=task.job_id,
             lease=lease,
             on_unknown=task.on_unknown,
             # The coordinator has checked the specs, with settings that mappings no longer show.
             validate=False,
+            keep_rooms=False,
             audit=False,
+            **limits,
         )
-    if isinstance(report.stopped, LeaseLost):
-        raise report.stopped
-    return report.to_dict()
+        if started is not None:
+            started(run)
+        outcomes: list[BulkOutcome] = []
+        try:
+            async with run:
+                async for outcome in run:
+                    # One by one: the error of a run that ends early comes after its outcomes.
+                    outcomes.append(outcome)  # noqa: PERF401
+        except VideoAPIError as error:
+            if error is not run.report.stopped:
+                raise
+        if isinstance(run.report.stopped, LeaseLost):
+            raise run.report.stopped
+        for outcome in outcomes:
+            run.report.keep(outcome)
+        run.report.sort()
+        return run.report.to_dict()
 
 
 def check_ttl(client: VideoClient, ttl: float) -> None:
@@ -99,7 +127,9 @@ class ShardWorker:
         self._client = client
         self._url = url
 
-    async def run(self, task: ShardTask) -> dict[str, Any]:
+    async def run(
+        self, task: ShardTask, *, started: Callable[[BulkRun[RoomSpec]], object] | None = None, **limits: Any
+    ) -> dict[str, Any]:
         """Run a shard; see `run_shard`.
 
         Returns:
@@ -107,7 +137,7 @@ class ShardWorker:
         """
         try:
             async with RedisLeases(self._url, task.job_id, ttl=task.ttl, nonce=task.nonce) as leases:
-                return await run_shard(self._client, leases, task)
+                return await run_shard(self._client, leases, task, started=started, **limits)
         except ConfigurationError as error:
             return {REFUSED: str(error)}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -22,7 +21,7 @@ from videoapi.client import VideoClient
 from videoapi.config import Secret, positive_seconds
 from videoapi.errors import ConfigurationError, LeaseHeld, LeaseLost
 from videoapi.redis.connection import RedisConnections
-from videoapi.sharding.worker import ShardTask, ShardWorker
+from videoapi.sharding.worker import ShardTask, ShardWorker, redis_url, worker_client
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class QueueSettings:
 def rooms_broker(
     url: str | None = None,
     *,
-    client: Callable[[], VideoClient] = VideoClient,
+    client: Callable[[], VideoClient] = worker_client,
     queue: str = QUEUE,
     redelivery: float = REDELIVERY,
 ) -> RedisStreamBroker:
@@ -69,7 +68,7 @@ def rooms_broker(
     Raises:
         ConfigurationError: If an argument is invalid.
     """
-    secret = Secret(url or os.environ.get("VIDEOAPI_REDIS", ""))
+    secret = redis_url(url)
     # Checks the URL, with an error that does not show it.
     RedisConnections(secret, timeout=1.0, purpose="rooms_broker")
     seconds = positive_seconds("redelivery", redelivery) or REDELIVERY

@@ -48,7 +48,7 @@ async def create_rooms_on_taskiq(
     timeout: float | None = None,
     validate: bool = True,
     on_unknown: Literal["resend", "strict"] = "resend",
-    audit: bool | Literal["settled"] = "settled",
+    audit: bool = True,
     progress: BulkProgress | None = None,
 ) -> BulkReport:
     """Create many rooms on Taskiq workers, each at most once, and report one outcome per input.
@@ -71,7 +71,8 @@ async def create_rooms_on_taskiq(
         timeout: Limit for the whole job, in seconds; none by default. The workers go on after it.
         validate: False skips client-side validation, for a white-label's own keys and values.
         on_unknown: As in `rooms.create_many`.
-        audit: Whether to read the list of rooms at the end; `settled` first waits one settle time.
+        audit: Whether to prove the job complete at the end, with `rooms.audit`: one settle time, and at most two
+            readings of the list of rooms.
         progress: Function or coroutine function, called with the merged report after each shard.
 
     Returns:
