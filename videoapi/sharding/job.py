@@ -6,13 +6,14 @@ import contextlib
 import inspect
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
 
 from videoapi.bulk import BulkOutcome, BulkProgress, BulkReport, key_of
 from videoapi.bulk.compact import SeenKeys
+from videoapi.bulk.outcome import Status
 from videoapi.client import VideoClient
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.references import JobReferences
@@ -73,17 +74,26 @@ class ShardedJob:
         client: Checks and audits; it creates nothing.
         specs: The rooms to create, each with a key of its own.
         settings: The settings of the job.
+        report: Receives the outcomes; its rows may be taken out of it.
 
     Raises:
         ConfigurationError: If no create could be sent within a lease, or a shard would outlive the redelivery time.
     """
 
-    def __init__(self, client: VideoClient, specs: Iterable[RoomSpec], settings: JobSettings) -> None:
+    def __init__(
+        self,
+        client: VideoClient,
+        specs: Iterable[RoomSpec],
+        settings: JobSettings,
+        *,
+        report: BulkReport | None = None,
+    ) -> None:
         check_ttl(client, settings.ttl)
         self._client = client
         self._settings = settings
         self._specs = list(specs)
-        self._report = BulkReport()
+        self._report = BulkReport() if report is None else report
+        self._room_ids: dict[int, str] = {}
         self._pace = settings.pace(client._creator.scanner.settle)
         self._references = JobReferences(settings.job_id)
         self._valid = self._checked()
@@ -91,6 +101,7 @@ class ShardedJob:
         self._pace.check(self._size)
         self._nonce, self._count = "", 0
         self._open: dict[str, Shard] = {}
+        self._is_finished = False
 
     @property
     def report(self) -> BulkReport:
@@ -174,25 +185,33 @@ class ShardedJob:
     def _in_job(self, outcome: BulkOutcome, indices: Sequence[int]) -> BulkOutcome:
         index = indices[outcome.index]
         spec = self._specs[index]
-        succeeded = outcome.status == "created"
-        return attrs.evolve(outcome, index=index, key=spec.key, spec=None if succeeded else spec)
+        if outcome.status == "created" and outcome.room_id is not None:
+            self._room_ids[index] = outcome.room_id
+            return attrs.evolve(outcome, index=index, key=spec.key)
+        return attrs.evolve(outcome, index=index, key=spec.key, spec=spec)
 
-    async def finish(self, *, audit: bool) -> BulkReport:
+    async def finish(self, *, audit: bool, unsent: Collection[str] = ()) -> BulkReport:
         """Return the report of the whole job; the rooms of shards without a report are `unknown`.
 
         Args:
             audit: Whether to read the list of rooms, and report rooms that exist twice or are missing.
+            unsent: The shards that no worker was given: their rooms are `not_sent`.
         """
         report = self._report
+        if self._is_finished:
+            return report
+        self._is_finished = True
+        report.exhausted = not self._open and report.stopped is None
         for shard in self._open.values():
+            status: Status = "not_sent" if shard.name in unsent else "unknown"
             for index in shard.indices:
                 spec = self._specs[index]
                 reference = self._references.of_key(spec.key)
                 outcome = BulkOutcome(
-                    index=index, key=spec.key, reference=reference, spec=spec, status="unknown", error=report.stopped
+                    index=index, key=spec.key, reference=reference, spec=spec, status=status, error=report.stopped
                 )
                 report.count(outcome)
-        report.exhausted = not self._open and report.stopped is None
+        self._open = {}
         report.sort()
         if audit and self._valid:
             try:
@@ -208,8 +227,12 @@ class ShardedJob:
         report.duplicates = found.duplicates
         report.audited = found.audited
         positions = [index for index, _ in self._valid]
-        gone = {positions[spec.index] for spec in found.missing}
-        report.missing = [outcome for outcome in report.made if outcome.index in gone]
+        report.missing = [
+            BulkOutcome(index=index, key=spec.key, reference=spec.reference, status="created", room_id=room_id)
+            for spec in found.missing
+            for index in [positions[spec.index]]
+            if (room_id := self._room_ids.get(index)) is not None
+        ]
 
     def _checked(self) -> list[tuple[int, RoomSpec]]:
         """Return the specs that can be sent; the report receives the others."""

@@ -10,6 +10,7 @@ import attrs
 from videoapi.errors import ConfigurationError
 
 _USUAL: Final = 250
+_MOST: Final = 1e6
 _SHARDS_PER_PROCESS: Final = 4
 _UNLIMITED: Final = 10.0
 """Rooms per second that one process creates at least, if no rate is set."""
@@ -48,7 +49,7 @@ class ShardPace:
     @property
     def largest(self) -> int:
         """The most rooms that a shard may have, 0 if the waits alone take too long."""
-        return max(0, math.floor((self.redelivery - self.waits) * self.per_process))
+        return max(0, math.floor(min((self.redelivery - self.waits) * self.per_process, _MOST)))
 
     def seconds(self, size: int) -> float:
         """Return how long a shard may take, waits included."""
