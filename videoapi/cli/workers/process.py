@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from videoapi.bulk import BulkRun
+from videoapi.cli.attempts import PER_ITEM
 from videoapi.cli.bulk import settle_wait
 from videoapi.cli.notices import handled_by
 from videoapi.client import VideoClient
@@ -41,7 +42,8 @@ class _Warnings(logging.Handler):
         self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._write({"warning": record.getMessage()})
+        if record.funcName not in PER_ITEM:
+            self._write({"warning": record.getMessage()})
 
 
 class _Shard:
