@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import secrets
@@ -94,7 +95,7 @@ async def create_rooms_on_dask(
         except BaseException as error:
             raise with_report(error, job.report) from None
         finally:
-            run.release()
+            await run.release()
 
 
 async def create_shard(task: dict[str, Any], client: Callable[[], VideoClient]) -> dict[str, Any]:
@@ -117,8 +118,6 @@ class _Future(Protocol):
     status: str
 
     def done(self) -> bool: ...
-
-    def cancel(self) -> object: ...
 
     def result(self) -> Any: ...
 
@@ -176,11 +175,12 @@ class _Run:
                 raise
             self._job.report.stopped = CallTimeout(f"The job's timeout of {timeout:g} s ended.", retryable=True)
 
-    def release(self) -> None:
+    async def release(self) -> None:
         """Cancel what is not done."""
-        for submitted in self._submitted.values():
-            if submitted.future is not None and not submitted.future.done():
-                submitted.future.cancel()
+        futures = [submitted.future for submitted in self._submitted.values() if submitted.future is not None]
+        cancelled = self._cluster.cancel(futures)
+        if inspect.isawaitable(cancelled):
+            await cancelled
 
     def _submit(self) -> None:
         now = asyncio.get_running_loop().time()
