@@ -173,7 +173,7 @@ def test_fields_and_errors_of_a_later_version_are_ignored() -> None:
     [
         ({"total": "3"}, "total"),
         ({"total": 5}, "add up to 1, not to the total of 5"),
-        ({"counts": {"made": 1}}, "no status 'made'"),
+        ({"counts": {"made": 1}}, "unknown status, 'made'"),
         ({"counts": {"failed": 1}}, "`made` has more outcomes"),
         ({"made": [{"index": 0, "status": "failed"}]}, "another status"),
         ({"made": [{"index": -1, "status": "created"}]}, "index"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -18,11 +17,7 @@ from support.script import Time, ask, retries_of, wire
 from support.server import ROOM_ID, Link, answer, repeating, room, serve
 
 from videoapi import AttemptEvent, CallTimeout, RateLimited, RoomSpec, SessionManager, VideoClient
-from videoapi.pipeline.accounts import AccountState
-from videoapi.pipeline.admission import Admission
-from videoapi.pipeline.gate import LocalGate, Slots
 from videoapi.pipeline.call import Call
-from videoapi.protocol.types import Verdict
 from videoapi.transport.deadlines import DeadlineTimer
 
 TOLERANCE = 1.1
@@ -561,73 +556,6 @@ async def test_closing_the_client_ends_its_line_at_once() -> None:
         assert manager.pool.permits.free == 2
         async with other, asyncio.timeout(5):
             await other.rooms.get(ROOM_ID)
-
-
-# A gate that fails.
-
-
-class FailingGate(LocalGate):
-    """A gate whose store cannot be reached."""
-
-    def is_open(self) -> bool:
-        return False
-
-    async def take(self, want: int) -> Slots:
-        raise ConnectionRefusedError("the store of the gate is down")
-
-
-class FailingPause(LocalGate):
-    """A gate that grants slots, but cannot record a pause."""
-
-    def pause(self, seconds: float | None) -> None:
-        raise ConnectionRefusedError("the store of the gate is down")
-
-
-def use_gate(account: AccountState, gate: LocalGate) -> AccountState:
-    return attrs.evolve(account, gate=gate, admission=Admission(account.clock, gate))
-
-
-async def test_gate_that_fails_lets_requests_pass_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
-    time = Time()
-    account = use_gate(time.account(), FailingGate(time.clock()))
-    transport = wire(time, "ok")
-    retries = retries_of(transport, account)
-    with caplog.at_level(logging.WARNING):
-        outcomes = await time.run(*(send(retries, time) for _ in range(20)))
-    assert {outcome.verdict for outcome in outcomes} == {Verdict.DONE}
-    assert transport.count == 20
-    assert len([record for record in caplog.records if "gate" in record.getMessage()]) == 1
-    assert retries.transport.permits.free == 10_000  # type: ignore[attr-defined]
-
-
-async def test_gate_that_cannot_pause_is_not_the_error_of_the_call() -> None:
-    time = Time()
-    account = use_gate(time.account(), FailingPause(time.clock()))
-    transport = wire(time, "429@7 ok")
-    (outcome,) = await time.run(send(retries_of(transport, account), time))
-    assert outcome.verdict is Verdict.DONE
-    assert transport.count == 2
-
-
-async def test_gate_that_hangs_ends_with_the_deadline_of_the_call() -> None:
-    class HangingGate(FailingGate):
-        async def take(self, want: int) -> Slots:
-            await asyncio.Event().wait()
-            raise AssertionError
-
-    async with serve(Arrivals()) as server, SessionManager(max_connections=2) as manager:
-        stuck = VideoClient("id", "key", server.base_url, session=manager, timeout=0.5)
-        other = VideoClient("other", "key", server.base_url, session=manager)
-        async with stuck, other:
-            accounts = stuck._accounts
-            accounts._joined["id"] = use_gate(accounts.current, HangingGate(manager.clock))
-            tasks = await in_background(stuck.rooms.get(ROOM_ID) for _ in range(20))
-            assert await slowest(other, 20) < 3
-            async with asyncio.timeout(10):
-                ends = await asyncio.gather(*tasks, return_exceptions=True)
-            assert {type(each) for each in ends} == {CallTimeout}
-            assert manager.pool.permits.free == 2
-            assert not [each for each in ends if "no free connection" in str(each)]
 
 
 # Bulk.

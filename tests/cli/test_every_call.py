@@ -21,6 +21,7 @@ from videoapi.resources.tokens import Tokens
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "command-line.md"
 NAMESPACES = {"rooms": Rooms, "tokens": Tokens, "cdr": Reports, "archives": Archives, "dialin": DialIns}
 COMMANDS = {
+    "rooms.audit": "rooms audit",
     "rooms.create": "rooms create",
     "rooms.create_each": "rooms create-many",
     "rooms.create_many": "rooms create-many",
@@ -55,6 +56,7 @@ BY_ITSELF = {
     "progress": "shown unless --quiet",
     "keep_rooms": "a room of an outcome file is its ID",
     "specs": "the lines of FILE",
+    "lease": "taken for each shard",
     "room_ids": "the lines of FILE",
     "settings": "--setting and an option for each common one",
     "reference": "generated, and printed if it is needed",

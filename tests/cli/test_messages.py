@@ -251,6 +251,13 @@ PROGRAMS_ONLY = (
     "reference must come from new_reference()",
     "ssl_context must be",
     "Set --ca-file or ssl_context",
+    "Another open client of this account on the same SessionManager",
+    "gate must be a RedisGate",
+    "gate= needs rate=",
+    "processes=0: give the number",
+    "This gate has no rate=",
+    "lease= takes what",
+    "lease= needs a",
 )
 
 

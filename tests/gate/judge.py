@@ -181,7 +181,9 @@ def judge(plan: Plan, arrivals: Arrivals, reports: Sequence[dict[str, Any]], beg
     trips = sorted(second for report in reports for second in report["trips"])
     waited = sorted(second for report in reports for second in report["waited"])
     sent = len(arrivals.times)
-    calm = [at for at in arrivals.times if begins + 1 <= at < begins + min(plan.storm[0] if plan.storm else math.inf, 20)]
+    calm = [
+        at for at in arrivals.times if begins + 1 <= at < begins + min(plan.storm[0] if plan.storm else math.inf, 20)
+    ]
     figures = {
         "limit": plan.rate,
         "worst second": arrivals.worst(1.0, there),

@@ -54,7 +54,9 @@ class Work:
 
     async def bulk(self) -> None:
         while time.time() < self.ends:
-            specs = [TokenSpec(self.room_id, name=f"User {n}", role="participant", user_ref=f"u-{n}") for n in range(50)]
+            specs = [
+                TokenSpec(self.room_id, name=f"User {n}", role="participant", user_ref=f"u-{n}") for n in range(50)
+            ]
             report = await self._try("bulk", self.client.tokens.create_many(specs, concurrency=16))
             if report is not None:
                 self.done["item"] += report.counts["created"]

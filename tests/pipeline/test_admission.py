@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -548,31 +547,7 @@ async def test_timeout_without_a_free_connection_does_not_name_the_rate(before: 
     assert "rate limit" not in str(error)
 
 
-# A gate that fails.
-
-
-class BrokenGate:
-    """A gate whose store cannot be reached."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    async def take(self, want: int) -> Slots:
-        self.asked += 1
-        raise OSError("the store is down")
-
-    def pause(self, seconds: float | None) -> None:
-        raise OSError("the store is down")
-
-
-async def test_failing_gate_admits_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    time = Watched()
-    line = Line(time, BrokenGate())
-    with caplog.at_level(logging.WARNING):
-        assert await time.run(*(line.call() for _ in range(5))) == [None] * 5
-    assert line.sent == [1000.0] * 5
-    assert line.gate.asked == 5
-    assert ["OSError" in record.getMessage() for record in caplog.records] == [True]
+# What the line asks its gate.
 
 
 class Granting:

@@ -604,10 +604,10 @@ class Rooms:
     def audit(self, job_id: str, specs: Iterable[RoomSpec], *, give_up_after: float = ...) -> JobAudit:
         """Find out whether a job is complete: whether each spec has exactly one room.
 
-        Call it when no run of the job is active any more. It waits one settle time, and reads the list of rooms at
-        most twice, whoever has created the rooms. It creates no rooms of the job, and deletes self-check rooms that
-        killed runs of the job have left. If no room of the job serves to prove that the list is complete, it creates
-        a self-check room, and deletes it at the end.
+        Call it when no run of the job is active any more, in any process. It waits one settle time, and reads the
+        list of rooms at most twice. It creates no rooms of the job, and deletes self-check rooms that killed runs of
+        the job have left. If no room of the job serves to prove that the list is complete, it creates a self-check
+        room, and deletes it at the end.
 
         Memory grows by about 120 bytes per spec, in addition to its key and the body of its request.
 

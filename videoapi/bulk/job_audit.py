@@ -1,4 +1,4 @@
-"""The audit of a whole job, whoever has run it: compares the list of rooms with the job's specs."""
+"""The audit of a whole job, however it was run: compares the list of rooms with the job's specs."""
 
 from __future__ import annotations
 
@@ -87,6 +87,7 @@ class _SpecRooms(ListedRooms):
         self._index_of = CompactMap()
         self._keys: list[Any] = []
         self._bodies: list[bytes] = []
+        self._in_data = bytearray()
         self.forms: set[bool] = set()
         self.restart()
 
@@ -108,6 +109,7 @@ class _SpecRooms(ListedRooms):
             raise ValidationError(f"The key {key!r} appears twice (the second time at index {index}).", field="key")
         self._keys.append(key)
         self._bodies.append(request.body or b"{}")
+        self._in_data.append(request.reference_in_data)
         self.forms.add(request.reference_in_data)
 
     # What the list shows
@@ -157,7 +159,7 @@ class _SpecRooms(ListedRooms):
 
     def _spec(self, index: int) -> AuditedSpec:
         key = self._keys[index]
-        reference = self._references.of_key(key)
+        reference = with_location(self._references.of_key(key), in_data=bool(self._in_data[index]))
         return AuditedSpec(index=index, key=key, reference=reference, room_id=self._room_ids.get(index))
 
 

@@ -94,7 +94,7 @@ class BulkReport:
         """Return the report that `to_dict` has made a dictionary of; fields of later versions are ignored.
 
         Raises:
-            ConfigurationError: If it is no such dictionary, or contradicts itself.
+            ConfigurationError: If it is not such a dictionary, or contradicts itself.
         """
         read = document_from(document)
         report = cls(

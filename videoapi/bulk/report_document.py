@@ -143,7 +143,7 @@ def _not_a_report(problem: str) -> ConfigurationError:
 
 def _contradiction(read: ReportDocument) -> str:
     if unknown := read.counts.keys() - set(get_args(Status)):
-        return f"there is no status {min(unknown)!r}"
+        return f"`counts` has an unknown status, {min(unknown)!r}"
     if sum(read.counts.values()) != read.total:
         return f"the counts add up to {sum(read.counts.values())}, not to the total of {read.total}"
     for name, statuses in _BY_STATUS.items():

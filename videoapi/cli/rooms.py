@@ -9,6 +9,7 @@ import click
 from videoapi.cli.invocation import LazyGroup
 
 COMMANDS: Final = {
+    "audit": ("videoapi.cli.room_audit:audit", "Find out whether a job is complete."),
     "create": ("videoapi.cli.room_changes:create", "Create a room at most once."),
     "create-many": (
         "videoapi.cli.room_runs:create_many",

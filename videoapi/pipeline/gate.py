@@ -43,7 +43,8 @@ class Gate(Protocol):
     """Decides when the requests of an account may be sent, for all processes that share it.
 
     The client calls it only for what is about to be sent. It queues the calls, asks for several at a time, ignores
-    errors of the gate and answers that come late, and uses a rate of its own until the gate answers again.
+    errors of the gate and answers that come late, and uses a rate of its own until the gate answers again:
+    `rate / (2 x processes)`, where a gate may have an attribute `processes`, 1 by default.
     """
 
     async def take(self, want: int, /) -> Slots:
@@ -70,6 +71,10 @@ class AccountGates(Protocol):
             app_id: The account's APP_ID.
             interval: Returns the seconds between two requests, which change as clients open and close.
         """
+        ...
+
+    async def release(self, gate: Gate, /) -> None:
+        """Close what only this account of the running event loop needs."""
         ...
 
 
@@ -111,7 +116,8 @@ def checked_gate(gate: Gate | AccountGates | None, rate: str | None) -> str | No
         raise ConfigurationError(
             f"gate must be a RedisGate, or have the methods take(want) and pause(seconds), not {type(given).__name__}."
         )
-    rate = getattr(gate, "rate", None) if rate is None else rate
+    if rate is None and isinstance(gate, AccountGates):
+        rate = getattr(gate, "rate", None)
     if rate is None:
         raise ConfigurationError(
             "gate= needs rate=: the limit of the account, in all processes together, such as '200/s'."

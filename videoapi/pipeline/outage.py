@@ -7,6 +7,7 @@ import math
 from typing import Any, Final
 
 from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.gate import AccountGates
 from videoapi.protocol.backoff import add_jitter
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,6 @@ class Outage:
 
 def _name(gate: Any) -> str:
     """Return what to call a gate in the log; a class of the user's may show anything in its repr."""
-    where = getattr(gate, "where", None)
+    where = getattr(gate, "where", None) if isinstance(gate, AccountGates) else None
     kind = type(gate).__name__
     return f"{kind} at {where}" if isinstance(where, str) else kind

@@ -10,7 +10,7 @@ from collections import deque
 from typing import Final
 
 from videoapi.pipeline.clock import Clock
-from videoapi.pipeline.gate import MOMENT, STALE, Gate, GateFailed, LocalGate, Slots
+from videoapi.pipeline.gate import MOMENT, STALE, AccountGates, Gate, GateFailed, LocalGate, Slots
 from videoapi.pipeline.outage import Outage
 from videoapi.pipeline.rate_limit import RateLimiter
 
@@ -123,9 +123,13 @@ class SharedGate:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        release = getattr(self._gate, "release", None)
-        if release is not None:
-            await release()
+        gates = self._outage.gate
+        if isinstance(gates, AccountGates):
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await gates.release(self._gate)
+            except Exception as error:
+                log.debug("a gate could not be released: %s", _reason(error))
 
     def _next_slot(self) -> float | None:
         """Return the seconds until the next slot, at most 0 if it is due; None without any."""

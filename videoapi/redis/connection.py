@@ -52,12 +52,14 @@ class RedisConnections:
             contain a password.
     """
 
+    _where = ""
+
     def __init__(self, url: str | Secret, *, timeout: float, purpose: str) -> None:
         secret = hidden(url)
         del url
         if not isinstance(secret, Secret):
             raise ConfigurationError(f"{purpose}: the URL of Redis is empty; give one such as {_EXAMPLE}.")
-        self._url, self._where = secret, ""
+        self._url = secret
         self._timeout = timeout
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
         self._users: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[Any]] = WeakKeyDictionary()
@@ -102,11 +104,15 @@ class RedisConnections:
         began = now()
         if user is not None:
             self._users.setdefault(loop, WeakSet()).add(user)
-        limit = asyncio.timeout(self._timeout)
+        limit, cancelling = asyncio.timeout(self._timeout), _cancellations()
         reason = ""
         try:
             async with limit:
-                return await command(self.client())
+                answer = await command(self.client())
+            if _cancellations() > cancelling:
+                # redis-py 8.1 ignores a cancellation, and returns the answer.
+                raise asyncio.CancelledError
+            return answer
         except TimeoutError:
             if not limit.expired():
                 reason = "a time limit of the URL passed"
@@ -167,6 +173,12 @@ class RedisConnections:
             text = text.replace(part, "…")
         shown = "".join(character if character.isprintable() else "?" for character in text[:_LONGEST_REASON])
         return shown if len(text) <= _LONGEST_REASON else shown + "…"
+
+
+def _cancellations() -> int:
+    """Return how often the current task was cancelled."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 def _problem_of(connections: RedisConnections) -> str | None:

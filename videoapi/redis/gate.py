@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from videoapi.config import Secret, hidden
 from videoapi.errors import ConfigurationError
-from videoapi.pipeline.gate import GateFailed, Slots
+from videoapi.pipeline.gate import Gate, GateFailed, Slots
 from videoapi.pipeline.rate_limit import parse_rate
 from videoapi.redis.connection import RedisConnections, RedisFailed
 
@@ -77,6 +77,9 @@ class RedisGate:
     def __init__(self, url: str | Secret, *, processes: int, rate: str | None = None, prefix: str = "videoapi") -> None:
         secret = hidden(url)
         del url
+        self.where = ""
+        """Host and port of Redis, or the path of its socket."""
+        self.processes = processes
         if type(processes) is not int or not 1 <= processes <= _MOST_PROCESSES:
             raise ConfigurationError(
                 f"processes={processes!r}: give the number of processes that share the account, 1 to {_MOST_PROCESSES}."
@@ -84,10 +87,10 @@ class RedisGate:
         if not isinstance(prefix, str) or not prefix or not prefix.isprintable() or "{" in prefix or "}" in prefix:
             raise ConfigurationError("prefix must be printable text without braces, and not empty.")
         interval = 0.0 if rate is None else parse_rate(rate)
-        self.processes = processes
         self.rate = rate
         self._prefix = prefix
         self._connections = RedisConnections(secret or "", timeout=_TIMEOUT, purpose="RedisGate")
+        self.where = self._connections.where
         self._own = _AccountGate(self._connections, self._key("", ""), lambda: interval)
 
     @classmethod
@@ -121,14 +124,13 @@ class RedisGate:
     def _identity(self) -> tuple[RedisConnections, int, str]:
         return self._connections, self.processes, self._prefix
 
-    @property
-    def where(self) -> str:
-        """Host and port of Redis, or the path of its socket."""
-        return self._connections.where
-
     def for_account(self, origin: str, app_id: str, interval: Callable[[], float], /) -> _AccountGate:
         """Return the gate of one account; clients call this."""
         return _AccountGate(self._connections, self._key(origin, app_id), interval)
+
+    async def release(self, gate: Gate, /) -> None:
+        """Close the connections of this event loop if no other account uses them; clients call this."""
+        await self._connections.leave(gate)
 
     async def take(self, want: int, /) -> Slots:
         """Reserve requests of this gate's own `rate`, which is none of an account's; for other uses than a client.
@@ -178,10 +180,6 @@ class _AccountGate:
 
     async def pause(self, seconds: float, /) -> None:
         await self._run(0, seconds)
-
-    async def release(self) -> None:
-        """Close the connections of this event loop if no other account uses them."""
-        await self._connections.leave(self)
 
     async def _run(self, want: int, pause: float) -> Slots:
         arguments = (want, self._interval() * _MICROSECONDS, pause * _MICROSECONDS)

@@ -169,8 +169,7 @@ class RedisLeases:
                     await self._outlast(lease, wait, renewal)
                 yield lease
             finally:
-                renewal.cancel()
-                await asyncio.wait([renewal])
+                await _ended(renewal)
         finally:
             await self._release(lease)
 
@@ -229,7 +228,9 @@ class RedisLeases:
                 log.warning("The lease of shard %r is gone from Redis, or another worker's", lease.shard)
                 return
             failing = False
-            lease._ends = asked + self._ttl
+            # What has ended stays ended.
+            if lease.left():
+                lease._ends = asked + self._ttl
 
     async def _release(self, lease: RedisLease) -> None:
         # Before the request: from then on, another worker may hold it.
@@ -265,6 +266,13 @@ class RedisLeases:
         return await self._connections.run(
             lambda redis: redis.register_script(script)(keys=[self._key], args=arguments)
         )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: redis-py can lose a cancellation that comes while it reads an answer."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_PAUSE)
 
 
 def _checked(what: str, name: object) -> str:

@@ -51,7 +51,7 @@ if not nonce then
   redis.call('HSET', key, 'nonce', nonce)
   if not known then
     redis.call('HSET', key, 'run', run, 'since', string.format('%.0f', now))
-    -- There is no lease that this hash does not know.
+    -- This hash knows every lease of the job.
     if ARGV[2] == '1' and run ~= '' then redis.call('HSET', key, 'certain', run) end
   end
 end

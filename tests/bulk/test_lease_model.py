@@ -1,0 +1,251 @@
+"""Leases, fence and look back in a small model: workers stopped at any await, a slow service, a Redis that forgets.
+
+The fence is the real one; Redis, service and run are models of a few lines. With every part of the protocol, no
+schedule creates a room twice; without any one part, some schedule does.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from videoapi.bulk.lease import MARGIN, Fence
+
+ROOMS = ("a", "b")
+SETTLE = 4
+TTL = 8
+ATTEMPT = 2
+WORKERS = 3
+Steps = Generator[None, None, None]
+
+
+@attrs.frozen
+class Protocol:
+    """Which parts of the protocol are kept."""
+
+    fence: bool = True
+    counted_from_before: bool = True
+    look_back: bool = True
+    certain_freshness: bool = True
+    outlasts_the_forgotten: bool = True
+
+
+class ModelRedis:
+    """What `videoapi/redis/scripts.py` does."""
+
+    def __init__(self) -> None:
+        self.server = 1
+        self.certain: int | None = 1
+        self.run = 1
+        self.since = 0
+        self.token: object = None
+        self.ends = 0
+        self.leased = False
+
+    def forget(self, now: int) -> None:
+        """Restart with empty memory."""
+        self.server += 1
+        self.certain, self.run, self.token, self.leased = None, 0, None, False
+
+    def take(self, token: object, now: int, protocol: Protocol) -> tuple[bool, int, bool]:
+        if self.run != self.server:
+            self.run, self.since = self.server, now
+        if self.token is not None and self.ends > now:
+            return False, 0, False
+        certain = self.certain == self.server
+        fresh = not self.leased and (certain or not protocol.certain_freshness)
+        self.token, self.ends, self.leased = token, now + TTL, True
+        wait = 0 if certain or not protocol.outlasts_the_forgotten else max(0, self.since + TTL - now)
+        return True, wait, fresh
+
+    def renew(self, token: object, now: int) -> bool:
+        if self.token is not token:
+            return False
+        self.ends = now + TTL
+        return True
+
+    def release(self, token: object) -> None:
+        if self.token is token:
+            self.token = None
+
+
+class World:
+    """Time, the service, and the workers; `step` and `pass_time` move them."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self.now = 0
+        self.redis = ModelRedis()
+        self.rooms: list[str] = []
+        self.under_way: list[tuple[str, int]] = []
+        self.running: list[Steps | None] = [None] * WORKERS
+        self.renewing: list[Steps | None] = [None] * WORKERS
+
+    @property
+    def twice(self) -> bool:
+        return len(self.rooms) > len(set(self.rooms))
+
+    def pass_time(self, ticks: int) -> None:
+        self.now += ticks
+        # A request takes effect within the settle time.
+        for room, sent in [entry for entry in self.under_way if entry[1] + SETTLE <= self.now]:
+            self.under_way.remove((room, sent))
+            self.rooms.append(room)
+
+    def take_effect(self, number: int) -> None:
+        if self.under_way:
+            self.rooms.append(self.under_way.pop(number % len(self.under_way))[0])
+
+    def step(self, worker: int) -> None:
+        """Run a worker to its next await; one that has ended gets the shard again."""
+        if self.running[worker] is None:
+            self.running[worker] = self.shard(worker)
+        self.running[worker] = self._advanced(self.running[worker])
+
+    def renew(self, worker: int) -> None:
+        self.renewing[worker] = self._advanced(self.renewing[worker])
+
+    def kill(self, worker: int) -> None:
+        self.running[worker] = self.renewing[worker] = None
+
+    @staticmethod
+    def _advanced(steps: Steps | None) -> Steps | None:
+        if steps is not None:
+            try:
+                next(steps)
+            except StopIteration:
+                return None
+        return steps
+
+    def shard(self, worker: int) -> Steps:
+        token, asked = object(), self.now
+        yield
+        taken, wait, fresh = self.redis.take(token, self.now, self.protocol)
+        yield
+        counted = asked if self.protocol.counted_from_before else self.now
+        if not taken:
+            return
+        lease = ModelLease(self, token, counted + TTL)
+        fence = Fence(lease, ATTEMPT)
+        self.renewing[worker] = self.renewal(lease)
+        end = self.now + wait
+        while self.now < end:
+            yield
+        seen: set[str] = set()
+        if not fresh:
+            end = self.now + (SETTLE if self.protocol.look_back else 0)
+            while self.now < end and fence.stands():
+                yield
+            # A reading takes time, and what it shows is of its beginning.
+            seen = set(self.rooms)
+            yield
+        for room in ROOMS:
+            if room in seen:
+                continue
+            passes = fence.lets_pass()
+            yield
+            if self.protocol.fence:
+                passes = fence.lets_pass()
+            if not passes:
+                break
+            self.under_way.append((room, self.now))
+            yield
+        self.renewing[worker] = None
+        yield
+        self.redis.release(token)
+
+    def renewal(self, lease: ModelLease) -> Steps:
+        while lease.left() > 0:
+            asked = self.now
+            yield
+            if not self.redis.renew(lease.token, self.now):
+                lease.ends = 0
+                return
+            yield
+            if lease.left() > 0:
+                lease.ends = (asked if self.protocol.counted_from_before else self.now) + TTL
+
+
+@attrs.define(eq=False)
+class ModelLease:
+    world: World
+    token: object
+    ends: int
+    fresh: bool = False
+
+    def left(self) -> float:
+        return self.ends - self.world.now
+
+
+def happens(world: World, what: str, number: int) -> None:
+    match what:
+        case "step":
+            world.step(number % WORKERS)
+        case "renew":
+            world.renew(number % WORKERS)
+        case "time":
+            world.pass_time(1 + number)
+        case "effect":
+            world.take_effect(number)
+        case "kill":
+            world.kill(number % WORKERS)
+        case "forget":
+            world.redis.forget(world.now)
+
+
+KINDS = ("step", "renew", "time", "effect", "kill", "forget")
+WEIGHTS = (60, 6, 24, 4, 1, 4)
+
+
+def random_schedule(chance: random.Random) -> list[tuple[str, int]]:
+    # Mostly one worker at a time, as the others are stopped.
+    worker, schedule = 0, []
+    for what in chance.choices(KINDS, WEIGHTS, k=90):
+        if chance.random() < 0.08:
+            worker = chance.randrange(WORKERS)
+        schedule.append((what, chance.choice((0, 0, 1, 3, 7)) if what == "time" else worker))
+    return schedule
+
+
+def runs_twice(protocol: Protocol, schedule: list[tuple[str, int]]) -> bool:
+    world = World(protocol)
+    for what, number in schedule:
+        happens(world, what, number)
+    world.pass_time(SETTLE)
+    return world.twice
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 8)), max_size=120))
+def test_no_schedule_creates_a_room_twice(schedule: list[tuple[str, int]]) -> None:
+    assert not runs_twice(Protocol(), schedule)
+
+
+def test_no_random_schedule_creates_a_room_twice_and_most_create_all() -> None:
+    chance, complete = random.Random(1), 0
+    for _ in range(1500):
+        world = World(Protocol())
+        for what, number in random_schedule(chance):
+            happens(world, what, number)
+            assert not world.twice
+        world.pass_time(SETTLE)
+        assert not world.twice
+        complete += set(world.rooms) == set(ROOMS)
+    assert complete > 500
+
+
+@pytest.mark.parametrize("missing", [field.name for field in attrs.fields(Protocol)])
+def test_without_any_part_of_the_protocol_some_schedule_creates_a_room_twice(missing: str) -> None:
+    parts: dict[str, Any] = {missing: False}
+    chance = random.Random(2)
+    assert any(runs_twice(Protocol(**parts), random_schedule(chance)) for _ in range(60_000))
+
+
+def test_the_model_has_times_in_which_the_parts_matter() -> None:
+    assert ATTEMPT + MARGIN < TTL

@@ -1,0 +1,54 @@
+"""`videoapi rooms audit` finds out whether a job is complete."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import Result
+
+from videoapi.sandbox import Sandbox
+
+Cli = Callable[..., Result]
+SETTLE = ("--settle", 0.3)
+
+
+def make(cli: Cli, folder: Path, rooms: int = 4) -> None:
+    (folder / "rooms.csv").write_text("name\n" + "".join(f"A{number}\n" for number in range(rooms)))
+    assert cli("rooms", "create-many", "rooms.csv", "--job-id", "j", *SETTLE).exit_code == 0
+
+
+def test_a_complete_job(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    make(cli, folder)
+    result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == ["4 of 4 lines have a room.", "Complete: each line has exactly one room."]
+    assert "settle time" in result.stderr
+    assert len(sandbox.ledger.rooms) == 4
+
+
+def test_missing_rooms_are_named(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    make(cli, folder)
+    with (folder / "rooms.csv").open("a") as file:
+        file.write("".join(f"B{number}\n" for number in range(7)))
+    result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
+    assert result.exit_code == 1, result.output
+    assert result.stdout.count("missing: B") == 5
+    assert "missing: 2 more; --json has all" in result.stdout
+    document = json.loads(cli("rooms", "audit", "j", "rooms.csv", "--json", *SETTLE).stdout)
+    assert [row["key"] for row in document["missing"]] == [f"B{number}" for number in range(7)]
+    assert (document["complete"], document["found"], document["total"]) == (False, 4, 11)
+
+
+def test_a_list_that_lags_proves_nothing(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    make(cli, folder)
+    sandbox.set(list_lag=60.0)
+    result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
+    assert result.exit_code in (1, 3), result.output
+    assert "Not proven" in result.stdout
+
+
+def test_a_line_that_cannot_be_read_is_named(cli: Cli, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,key\nA,1\n,2\n")
+    result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
+    assert result.exit_code == 2
+    assert "line 3" in result.stderr

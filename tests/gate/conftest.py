@@ -1,0 +1,25 @@
+"""Redis, and connections to it that are closed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from support.redis_server import redis_server  # noqa: F401
+
+from videoapi import RedisGate
+
+
+@pytest.fixture
+async def gate_for() -> AsyncIterator[Callable[..., RedisGate]]:
+    """Return a gate with a rate of its own, closed at the end of the test."""
+    gates: list[RedisGate] = []
+
+    def make(url: str, **options: Any) -> RedisGate:
+        gates.append(RedisGate(url, **{"processes": 4, "rate": "100/s"} | options))
+        return gates[-1]
+
+    yield make
+    for gate in gates:
+        await gate.aclose()

@@ -1,0 +1,140 @@
+"""`videoapi rooms audit`: whether a job is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from videoapi.cli.bulk_options import INPUT, readable
+from videoapi.cli.client_options import SECONDS, ClientOptions, client_options
+from videoapi.cli.exit_codes import MEANINGS
+from videoapi.cli.output_options import json_option
+
+if TYPE_CHECKING:
+    from videoapi.bulk.job_audit import JobAudit
+    from videoapi.cli.inputs import InputFile
+    from videoapi.models.rooms import RoomSpec
+
+_SHOWN: Final = 5
+
+
+@click.command("audit", epilog=MEANINGS)
+@click.argument("job_id")
+@click.argument("file", type=INPUT)
+@click.option("--key-column", help="Column or field whose values name the lines; `key` if there is one, else `name`.")
+@click.option("--settle", type=SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
+@click.option(
+    "--give-up-after",
+    type=SECONDS,
+    default=120.0,
+    show_default=True,
+    help="Seconds for which a list that cannot be read is read again.",
+)
+@json_option("Print the result as JSON, with every line that is missing or differs.")
+@client_options
+def audit(
+    job_id: str,
+    file: Path,
+    key_column: str | None,
+    settle: float | None,
+    give_up_after: float,
+    as_json: bool,
+    access: ClientOptions,
+) -> None:
+    """Find out whether each line of FILE has exactly one room that the job JOB_ID created.
+
+    JOB_ID is in the .job file next to the outcome file, unless you gave it. Use the same --key-column as the job. It
+    waits one settle time, and reads the list of rooms at most twice. Nothing may work on the job.
+
+    Exit code 0: proven. Exit code 1: rooms are missing, or exist twice. Exit code 3: the list proves nothing.
+    """
+    from videoapi.cli.inputs import room_specs
+    from videoapi.cli.running import run
+
+    specs = readable(lambda path: room_specs(path, key_column), file)
+    if specs.repeated:
+        raise click.UsageError(f"{file.name}: {specs.repeated}")
+    run(_audit(access, job_id, specs, settle, give_up_after, as_json=as_json))
+
+
+async def _audit(
+    access: ClientOptions,
+    job_id: str,
+    specs: InputFile[RoomSpec],
+    settle: float | None,
+    give_up_after: float,
+    *,
+    as_json: bool,
+) -> int:
+    from videoapi.cli.terminal import print_json, print_status
+    from videoapi.creation.creator import DEFAULT_SETTLE
+
+    async with access.client(settle=settle) as client:
+        print_status(
+            f"Waiting {settle or DEFAULT_SETTLE:,.0f} s for proof (settle time), then reading the list of rooms."
+        )
+        result = await client.rooms.audit(job_id, _readable(specs), give_up_after=give_up_after)
+    if as_json:
+        print_json(_document(result))
+    else:
+        _show(result)
+    return _code(result)
+
+
+def _readable(specs: InputFile[RoomSpec]) -> Iterator[RoomSpec]:
+    for line in specs.lines:
+        if line.given is None:
+            raise click.UsageError(f"line {line.number}: {line.error}")
+        yield line.given
+
+
+def _code(result: JobAudit) -> int:
+    from videoapi.cli import exit_codes
+
+    if result.missing or result.duplicates:
+        return exit_codes.FAILED
+    return exit_codes.DONE if result.audited is not None else exit_codes.UNKNOWN
+
+
+def _document(result: JobAudit) -> dict[str, Any]:
+    def rows(found: Iterable[Any]) -> list[dict[str, Any]]:
+        return [
+            {"index": one.index, "key": one.key, "reference": one.reference, "room_id": one.room_id} for one in found
+        ]
+
+    return {
+        "complete": result.complete,
+        "audited": None if result.audited is None else result.audited.isoformat(),
+        "total": result.total,
+        "found": result.found,
+        "missing": rows(result.missing),
+        "changed": rows(result.changed),
+        "duplicates": {reference: list(rooms) for reference, rooms in result.duplicates.items()},
+        "unexpected": result.unexpected,
+    }
+
+
+def _show(result: JobAudit) -> None:
+    from videoapi.cli.terminal import print_result
+
+    print_result(f"{result.found:,} of {result.total:,} lines have a room.")
+    _some("missing", [f"{one.key} ({one.reference})" for one in result.missing])
+    _some("changed", [f"{one.key} (room {one.room_id})" for one in result.changed])
+    _some("twice", [f"{reference}: {', '.join(rooms)}" for reference, rooms in result.duplicates.items()])
+    _some("of no line", result.unexpected)
+    if result.audited is None:
+        print_result("Not proven: the list of rooms lags, or lacks rooms that exist.")
+    elif result.complete:
+        print_result("Complete: each line has exactly one room.")
+
+
+def _some(what: str, texts: Sequence[str]) -> None:
+    from videoapi.cli.terminal import print_result, visible
+
+    for text in texts[:_SHOWN]:
+        print_result(f"{what}: {visible(text)}")
+    if len(texts) > _SHOWN:
+        print_result(f"{what}: {len(texts) - _SHOWN:,} more; --json has all")
