@@ -14,7 +14,7 @@ from videoapi.events import AttemptEvent, Event
 
 _RETRY: Final = "the list of rooms could not be read"
 # Pauses and unknown outcomes: the progress and the outcome file show them.
-_PER_ITEM: Final = frozenset({"paused", "log_unknown"})
+PER_ITEM: Final = frozenset({"paused", "log_unknown"})
 
 
 class AttemptLog:
@@ -59,7 +59,7 @@ class AttemptLog:
         text = for_people(record.getMessage())
         if text.startswith(_RETRY):
             self._retry = text
-        elif record.levelno >= logging.WARNING and record.funcName not in _PER_ITEM and text not in self.warnings:
+        elif record.levelno >= logging.WARNING and record.funcName not in PER_ITEM and text not in self.warnings:
             self.warnings.append(text)
 
     def waits(self) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
-from typing import Any, Final, TypeVar
+from types import TracebackType
+from typing import Any, Final, Protocol, TypeVar
 
-from videoapi.bulk import BulkOutcome, BulkReport, BulkRun
+from videoapi.bulk import BulkOutcome, BulkReport
 from videoapi.cli import exit_codes
 from videoapi.cli.attempts import AttemptLog
 from videoapi.cli.inputs import InputFile, InputLine
@@ -20,6 +21,20 @@ from videoapi.cli.terminal import print_status
 from videoapi.errors import VideoAPIError
 
 T = TypeVar("T")
+
+
+class Run(Protocol):
+    """A run that yields outcomes as they finish, as `BulkRun` does."""
+
+    report: BulkReport
+
+    async def __aenter__(self) -> AsyncIterable[BulkOutcome]: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
 _TICK: Final = 0.5
 
 
@@ -27,7 +42,7 @@ async def run_bulk(
     options: BulkOptions,
     given: InputFile[T],
     attempts: AttemptLog,
-    start: Callable[[AsyncIterator[T]], BulkRun[T]],
+    start: Callable[[AsyncIterator[T]], Run],
     *,
     what: str = "rooms",
 ) -> int:

@@ -99,6 +99,11 @@ class ClientOptions:
         }
         return [word for name, value in given.items() if value is not None for word in (name, str(value))]
 
+    def worker_options(self) -> dict[str, Any]:
+        """Return the arguments of a client for the same account in another process, as JSON values."""
+        names = ("app_id", "app_key", "base_url", "proxy", "ca_file")
+        return {name: self.account.value(name) for name in names}
+
     def client(self, **more: Any) -> VideoClient:
         """Return a client that is not open yet.
 
@@ -181,7 +186,8 @@ def timeout_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def without_password(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
-    """Return the URL of a proxy; refuse one with a user, as other users of the machine can read arguments."""
+    """Return a URL; refuse one with a user, as other users of the machine can read arguments."""
     if url is not None and "@" in url:
-        raise click.BadParameter("a user and password belong into VIDEOAPI_PROXY, not on the command line.")
+        variable = f"VIDEOAPI_{(parameter.name or '').upper()}"
+        raise click.BadParameter(f"a user and password belong into {variable}, not on the command line.")
     return url

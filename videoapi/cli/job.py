@@ -28,10 +28,14 @@ _TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", ".part", ""
 
 @attrs.frozen
 class JobFiles:
-    """The job of a run: its ID and its journal; neither if they cannot be kept."""
+    """The job of a run: its ID and its journal; neither if they cannot be kept.
+
+    `is_new` says that its ID was generated just now, so that it has no rooms.
+    """
 
     job_id: str | None = None
     journal: Path | None = None
+    is_new: bool = False
 
 
 @contextlib.contextmanager
@@ -42,6 +46,7 @@ def open_job(
     job_id: str | None = None,
     journal: Path | None = None,
     fresh: bool = False,
+    shared: bool = False,
     quiet: bool = False,
 ) -> Generator[JobFiles, None, None]:
     """Continue the job of an outcome file, or begin one; until the end, no other process can do so.
@@ -52,6 +57,7 @@ def open_job(
         job_id: An ID of the user's own; not another one than that of the job there.
         journal: A journal elsewhere; by default the one that the job there has.
         fresh: Whether to begin a new job; the files of the job there are renamed.
+        shared: Whether worker processes share the job, which then has no journal.
         quiet: Whether to print nothing.
 
     Raises:
@@ -71,14 +77,22 @@ def open_job(
     elif known:
         _check(note, known, about if job_id is None else {**about, "file": known["file"]})
         _check_names(out, known, job_id, journal)
+        if shared and "shared" not in known:
+            raise click.UsageError(
+                f"{note} belongs to a job with a journal, which worker processes would not keep up. Continue it "
+                "without --workers, or start over with --fresh."
+            )
     elif job_id is None:
         _refuse_to_guess(out, note)
     with _locked(note) as file:
         if _read(note) != known:
             raise ConfigurationError(f"{note}: {_RUNNING}")
-        path = journal or _journal_of(out, known)
+        path = None if shared or "shared" in known else journal or _journal_of(out, known)
+        is_new = not known and job_id is None
         if known:
-            missing = "" if path.exists() else f" Its journal {path} is missing, so the list of rooms is read instead."
+            missing = f" Its journal {path} is missing, so the list of rooms is read instead."
+            if path is None or path.exists():
+                missing = ""
             print_status(
                 f"Continuing the job of {known['began']}: what it has created is not created again. "
                 f"To start over: --fresh.{missing}",
@@ -86,13 +100,15 @@ def open_job(
             )
         else:
             known = {**about, "job_id": job_id or secrets.token_hex(10), "began": _now()}
+            if shared:
+                known["shared"] = "redis"
             if journal is not None:
                 # Relative, so that the folder can be moved.
                 known["journal"] = os.path.relpath(journal, out.parent)
             file.truncate()
             file.write(json.dumps(known).encode() + b"\n")
             os.fsync(file.fileno())
-        yield JobFiles(known["job_id"], path)
+        yield JobFiles(known["job_id"], path, is_new)
 
 
 def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import click
 
 from videoapi.cli.bulk_options import INPUT, bulk_options, output_of, readable
-from videoapi.cli.client_options import SECONDS, ClientOptions
+from videoapi.cli.client_options import SECONDS, ClientOptions, without_password
 from videoapi.cli.exit_codes import MEANINGS
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ if TYPE_CHECKING:
     help="Whether to look for rooms that exist twice or are missing at the end; settled: once the list can prove it.",
 )
 @click.option("--settle", type=SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Create in so many processes, which share a Redis server.")
+@click.option(
+    "--redis", callback=without_password, metavar="URL", help="The Redis server of --workers; else VIDEOAPI_REDIS."
+)
 @bulk_options
 def create_many(
     file: Path,
@@ -103,6 +108,12 @@ def create_many(
         resolve=[*program(), "rooms", "resolve", *access.words(), *settle],
     )
     bound_to = {"file": os.path.relpath(file, output.out.parent), "keys": specs.keys}
+    if options["workers"] is not None:
+        _check_shared(**options)
+        run(_create_shared(access, specs, bound_to, output, validate=not no_validate, **options), interrupted="")
+    if options["redis"] is not None:
+        raise click.UsageError("--redis needs --workers")
+    del options["workers"], options["redis"]
     run(_create(access, specs, bound_to, output, validate=not no_validate, **options), interrupted="")
 
 
@@ -135,6 +146,88 @@ async def _create(
             if job.job_id is None:
                 output = attrs.evolve(output, again=())
             return await run_bulk(output, specs, attempts, lambda given: client.rooms.create_each(given, **limits))
+
+
+def _check_shared(*, journal: Path | None, dedupe: str, redis: str | None, **_: Any) -> None:
+    """Refuse what worker processes cannot do."""
+    if journal is not None:
+        raise click.UsageError("--journal is a file of one process: leave it out with --workers")
+    if dedupe == "delete":
+        raise click.UsageError("--dedupe delete could delete what another process has just created: not with --workers")
+    if not (redis or os.environ.get("VIDEOAPI_REDIS")):
+        raise click.UsageError("--workers needs --redis URL, or VIDEOAPI_REDIS")
+
+
+async def _create_shared(
+    access: ClientOptions,
+    specs: InputFile[RoomSpec],
+    bound_to: dict[str, str],
+    output: BulkOptions,
+    *,
+    workers: int,
+    redis: str | None,
+    validate: bool,
+    settle: float | None,
+    fresh: bool,
+    job_id: str | None,
+    audit: str,
+    on_unknown: Literal["resend", "strict"],
+    timeout: float | None,
+    concurrency: int | None,
+    give_up_after: float,
+    **_: Any,
+) -> int:
+    import attrs
+
+    from videoapi.cli.bulk import run_bulk
+    from videoapi.cli.job import open_job
+    from videoapi.cli.workers.run import WorkerLog, WorkersRun
+    from videoapi.creation.create_request import new_reference
+    from videoapi.redis.leases import TTL, RedisLeases
+    from videoapi.sharding.job import JobSettings
+    from videoapi.sharding.worker import redis_url
+
+    url, messages = redis_url(redis), WorkerLog()
+    rate = os.environ.get("VIDEOAPI_RATE") or None
+    async with access.client(settle=settle) as client:
+        bound_to |= {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": access.app_id}
+        with open_job(output.out, bound_to, job_id=job_id, fresh=fresh, shared=True, quiet=output.quiet) as job:
+            if job.job_id is None:
+                output = attrs.evolve(output, again=())
+            # A process of ours that does not answer is replaced, and no queue delivers its shard again.
+            settings = JobSettings(
+                job_id=job.job_id or new_reference(),
+                new=job.is_new,
+                rate=rate,
+                processes=workers,
+                redelivery=math.inf,
+                ttl=TTL,
+                validate=validate,
+                on_unknown=on_unknown,
+            )
+            account = {
+                "client": {**access.worker_options(), "settle": settle},
+                "redis": url.value,
+                "rate": rate,
+                "processes": workers,
+                "limits": {"concurrency": concurrency, "give_up_after": give_up_after},
+            }
+            async with RedisLeases(url, settings.job_id, ttl=TTL) as leases:
+                return await run_bulk(
+                    output,
+                    specs,
+                    messages,
+                    lambda given: WorkersRun(
+                        client,
+                        leases,
+                        given,
+                        settings,
+                        account,
+                        messages,
+                        audit=audit != "no",
+                        timeout=timeout,
+                    ),
+                )
 
 
 @click.command("delete-many", epilog=MEANINGS)

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from videoapi.config import Secret, positive_seconds
 from videoapi.errors import ConfigurationError, ConnectionFailed, LeaseHeld, LeaseLost
 from videoapi.redis.connection import RedisConnections, RedisFailed
-from videoapi.redis.scripts import BEGIN, RELEASE, RENEW, TAKE
+from videoapi.redis.scripts import BEGIN, RELEASE, RENEW, SHARDS, TAKE
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +129,17 @@ class RedisLeases:
             )
         return _text(nonce)
 
+    async def divided(self, shards: int) -> int:
+        """Return into how many shards the job is divided: what the first coordinator said, else `shards`.
+
+        Call it after `begin()`. As long as the number stays, and the key of a spec alone decides about its shard, a
+        lease protects the same specs in every run of the job.
+
+        Raises:
+            ConnectionFailed: If Redis cannot be used.
+        """
+        return int(await self._persist(SHARDS, [shards]))
+
     def hold(self, shard: str | int) -> AbstractAsyncContextManager[RedisLease]:
         """Hold the lease of a shard: taken here, renewed in the background, and given back at the end.
 
@@ -158,8 +169,7 @@ class RedisLeases:
                     await self._outlast(lease, wait, renewal)
                 yield lease
             finally:
-                renewal.cancel()
-                await asyncio.wait([renewal])
+                await _ended(renewal)
         finally:
             await self._release(lease)
 
@@ -256,6 +266,13 @@ class RedisLeases:
         return await self._connections.run(
             lambda redis: redis.register_script(script)(keys=[self._key], args=arguments)
         )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: redis-py can lose a cancellation that comes while it reads an answer."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_PAUSE)
 
 
 def _checked(what: str, name: object) -> str:

@@ -7,6 +7,7 @@ keys. Its fields:
     run       the run ID of the Redis server that has written this
     since     since when that server has the hash, without a gap, in milliseconds of its clock
     certain   the run ID of the server in whose memory every lease of the job is, from the very first; or absent
+    shards    into how many shards the job is divided, in all its runs
     s:<name>  a shard: token of the holder (none once it was given back), end, ttl, whether the lease was fresh
 
 A server that was restarted, or that took over from another one, has another run ID. What it knows may be old: a lease
@@ -58,6 +59,11 @@ redis.call('PEXPIRE', key, ARGV[3])
 return {nonce, run ~= '' and 1 or 0}
 """
 )
+
+SHARDS: Final = """
+redis.call('HSETNX', KEYS[1], 'shards', ARGV[1])
+return tonumber(redis.call('HGET', KEYS[1], 'shards'))
+"""
 
 TAKE: Final = (
     _COMMON

@@ -1,0 +1,159 @@
+"""`rooms create-many --workers`: the command with processes of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from support.jobs import created
+from support.programs import free_port
+from support.redis_server import RedisServer
+from workers.chaos import children
+
+from videoapi.sandbox import Sandbox
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as running:
+        yield running
+
+
+def rooms_csv(folder: Path, count: int) -> Path:
+    file = folder / "rooms.csv"
+    file.write_text("name,key\n" + "".join(f"Room {number},k{number}\n" for number in range(count)))
+    return file
+
+
+async def start(sandbox: Sandbox, file: Path, *words: str, **variables: str) -> asyncio.subprocess.Process:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VIDEOAPI_")}
+    environment |= {
+        "VIDEOAPI_APP_ID": sandbox.app_id,
+        "VIDEOAPI_APP_KEY": sandbox.app_key,
+        "VIDEOAPI_BASE_URL": sandbox.base_url,
+        **variables,
+    }
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "videoapi", "rooms", "create-many", str(file), "--settle", "0.5", *words),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
+        cwd=file.parent,
+        start_new_session=True,
+    )
+
+
+def outcomes(file: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in file.with_name(f"{file.name}.outcomes.jsonl").read_text().splitlines()]
+
+
+async def test_a_killed_worker_is_replaced_and_nothing_is_created_twice(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    file = rooms_csv(tmp_path, 40)
+    # The first creates take long, so that the worker is killed with them in flight.
+    sandbox.fault("rooms.create", "delay", seconds=2.0, times=4)
+    process = await start(sandbox, file, "--workers", "1", "--redis", redis_server.url, "--json", "--audit", "no")
+    while not sandbox.ledger.requests("rooms.create"):
+        assert process.returncode is None
+        await asyncio.sleep(0.02)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    await _end_leases(redis_server)
+    stdout, stderr = await process.communicate()
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout)["counts"] == {"created": 40}
+    assert b"its shard is taken up again" in stderr
+    rows = outcomes(file)
+    assert sorted(int(str(row["line"])) for row in rows) == list(range(2, 42))
+    assert await created(sandbox) == sorted(f"Room {number}" for number in range(40))
+
+
+async def test_ctrl_c_writes_what_was_done_and_the_same_command_continues(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    file = rooms_csv(tmp_path, 60)
+    sandbox.fault("rooms.create", "delay", seconds=0.3, times=None)
+    words = ("--workers", "2", "--redis", redis_server.url, "--concurrency", "2")
+    process = await start(sandbox, file, *words)
+    while len(sandbox.ledger.created) < 4:
+        assert process.returncode is None
+        await asyncio.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = await process.communicate()
+    assert process.returncode == 130, stderr
+    assert b"Interrupted" in stderr
+    first = outcomes(file)
+    assert len(first) == 60
+    assert {row["status"] for row in first} == {"created", "not_sent"}
+    sandbox.clear_faults()
+    process = await start(sandbox, file, *words)
+    _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr
+    assert {row["status"] for row in outcomes(file)} == {"created"}
+    assert await created(sandbox) == sorted(f"Room {number}" for number in range(60))
+    # Its shards keep no journal, so one process continues it from the list of rooms.
+    process = await start(sandbox, file)
+    _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr
+    assert len(await created(sandbox)) == 60
+
+
+async def test_without_redis_nothing_is_sent(sandbox: Sandbox, tmp_path: Path) -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    process = await start(sandbox, rooms_csv(tmp_path, 3), "--workers", "2", "--redis", url)
+    _, stderr = await process.communicate()
+    assert process.returncode == 5
+    assert url.removeprefix("redis://").removesuffix("/0").encode() in stderr
+    assert b"Traceback" not in stderr
+    assert not sandbox.ledger.requests()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--workers", "2"), "--workers needs --redis"),
+        (("--redis", "redis://127.0.0.1"), "--redis needs --workers"),
+        (("--workers", "2", "--redis", "redis://:hush-hush@127.0.0.1"), "VIDEOAPI_REDIS"),
+        (("--workers", "2", "--redis", "redis://127.0.0.1", "--journal", "j"), "--journal is a file of one process"),
+        (("--workers", "2", "--redis", "redis://127.0.0.1", "--dedupe", "delete"), "not with --workers"),
+    ],
+)
+async def test_what_workers_cannot_do_is_refused(
+    sandbox: Sandbox, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    process = await start(sandbox, rooms_csv(tmp_path, 3), *words)
+    _, stderr = await process.communicate()
+    assert process.returncode == 2
+    assert message in stderr.decode()
+    assert b"hush-hush" not in stderr
+    assert not sandbox.ledger.requests()
+
+
+async def test_a_job_with_a_journal_is_not_continued_by_workers(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    file = rooms_csv(tmp_path, 3)
+    process = await start(sandbox, file)
+    await process.communicate()
+    process = await start(sandbox, file, "--workers", "2", "--redis", redis_server.url)
+    _, stderr = await process.communicate()
+    assert process.returncode == 2
+    assert b"job with a journal" in stderr
+
+
+async def _end_leases(redis_server: RedisServer) -> None:
+    """End all leases, as time would."""
+    async with Redis.from_url(redis_server.url, decode_responses=True) as redis:
+        async for key in redis.scan_iter("videoapi:leases:*"):
+            for field, value in (await redis.hgetall(key)).items():
+                if field.startswith("s:"):
+                    await redis.hset(key, field, f":{value.partition(':')[2]}")

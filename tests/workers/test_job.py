@@ -1,0 +1,173 @@
+"""A job in shards, with workers in this process and no queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from support.jobs import created
+from support.redis_server import RedisServer
+
+from videoapi import BulkReport, ConfigurationError, ConnectionFailed, RedisLeases, RoomSpec, VideoClient
+from videoapi.config import Secret
+from videoapi.sandbox import Sandbox
+from videoapi.sharding.job import JobSettings, ShardedJob
+from videoapi.sharding.worker import ShardTask, ShardWorker
+
+SETTLE = 0.3
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as running:
+        yield running
+
+
+def client_of(sandbox: Sandbox, **options: Any) -> VideoClient:
+    return VideoClient(
+        sandbox.app_id, sandbox.app_key, sandbox.base_url, **{"settle": SETTLE, "attempt_timeout": 1.0, **options}
+    )
+
+
+def settings(**given: Any) -> JobSettings:
+    return JobSettings(**{"job_id": "job", "redelivery": 60.0, "ttl": 3.0, "shard_size": 5, **given})
+
+
+def keyed(count: int) -> list[RoomSpec]:
+    return [RoomSpec(f"Room {number}", key=number) for number in range(count)]
+
+
+async def run(
+    sandbox: Sandbox, redis: RedisServer, specs: list[Any], *, audit: bool = True, **given: Any
+) -> BulkReport:
+    """Run a job, one shard after the other."""
+    async with client_of(sandbox) as client, RedisLeases(redis.url, "job", ttl=3.0) as leases:
+        job = ShardedJob(client, specs, settings(**given))
+        await job.begin(leases)
+        worker = ShardWorker(client_of(sandbox), Secret(redis.url))
+        for task in job.tasks:
+            # As a queue would.
+            received = ShardTask(**json.loads(json.dumps(task.to_dict())))
+            job.add(task.shard, json.loads(json.dumps(await worker.run(received))))
+        await worker.aclose()
+        return await job.finish(audit=audit)
+
+
+async def test_the_merged_report_has_one_outcome_per_spec_in_their_order(
+    sandbox: Sandbox, redis_server: RedisServer
+) -> None:
+    report = await run(sandbox, redis_server, keyed(23), new=True)
+    assert report.counts == {"created": 23}
+    assert [(outcome.index, outcome.key) for outcome in report.made] == [(number, number) for number in range(23)]
+    rooms = sandbox.ledger.rooms
+    assert [rooms[outcome.room_id or ""]["name"] for outcome in report.made] == [f"Room {n}" for n in range(23)]
+    assert report.exhausted
+    assert report.audited is not None
+    assert (report.duplicates, report.missing) == ({}, [])
+
+
+async def test_invalid_specs_fail_alone_and_keep_their_place(sandbox: Sandbox, redis_server: RedisServer) -> None:
+    specs: list[Any] = keyed(6)
+    specs[1] = RoomSpec("No key")
+    specs[2] = RoomSpec("Twice", key=0)
+    specs[3] = "no spec"
+    specs[4] = RoomSpec("Secret", sip={"enabled": True, "secret": "x"}, key="s")
+    report = await run(sandbox, redis_server, specs, new=True)
+    assert report.counts == {"created": 2, "failed": 4}
+    assert [outcome.index for outcome in report.failures] == [1, 2, 3, 4]
+    assert [outcome.spec for outcome in report.failures] == specs[1:5]
+    assert [outcome.index for outcome in report.made] == [0, 5]
+
+
+async def test_a_job_that_is_divided_differently_later_creates_nothing_twice(
+    sandbox: Sandbox, redis_server: RedisServer
+) -> None:
+    await run(sandbox, redis_server, keyed(20), new=True, audit=False)
+    # Some specs are gone, others are new, and the shards are to be larger: Redis still says which job it is.
+    report = await run(sandbox, redis_server, keyed(26)[3:], new=True, shard_size=9)
+    assert report.counts == {"created": 23}
+    assert await created(sandbox) == sorted(f"Room {number}" for number in range(26))
+    assert report.audited is not None
+
+
+async def test_a_job_that_has_outgrown_its_shards_is_refused(sandbox: Sandbox, redis_server: RedisServer) -> None:
+    limits = {"rate": "1/s", "redelivery": 19.0}
+    await run(sandbox, redis_server, keyed(4), new=True, audit=False, **limits)
+    with pytest.raises(ConfigurationError, match="the queue delivers it again after 19 s"):
+        await run(sandbox, redis_server, keyed(40), **limits)
+    assert len(sandbox.ledger.created) == 4
+
+
+async def test_a_restart_of_redis_is_noticed_and_nothing_is_fresh_after_it(
+    sandbox: Sandbox, redis_server: RedisServer
+) -> None:
+    async with client_of(sandbox) as client, RedisLeases(redis_server.url, "job", ttl=3.0) as leases:
+        job = ShardedJob(client, keyed(10), settings(new=True))
+        await job.begin(leases)
+        assert not await job.is_forgotten(leases)
+        before = job.tasks
+        worker = ShardWorker(client, Secret(redis_server.url))
+        # Done, but its report was lost with the queue.
+        await worker.run(before[0])
+        await asyncio.to_thread(redis_server.stop)
+        await asyncio.to_thread(redis_server.start)
+        assert await job.is_forgotten(leases)
+        assert not await job.is_forgotten(leases)
+        assert [task.shard for task in job.tasks] == [task.shard for task in before]
+        assert all(task.nonce != before[0].nonce for task in job.tasks)
+        for task in job.tasks:
+            job.add(task.shard, await worker.run(task))
+        report = await job.finish(audit=True)
+    assert report.counts == {"created": 10}
+    assert await created(sandbox) == sorted(f"Room {number}" for number in range(10))
+
+
+async def test_a_worker_with_a_longer_attempt_than_the_lease_refuses_the_job(
+    sandbox: Sandbox, redis_server: RedisServer
+) -> None:
+    async with client_of(sandbox) as client, RedisLeases(redis_server.url, "job", ttl=3.0) as leases:
+        job = ShardedJob(client, keyed(3), settings(new=True))
+        await job.begin(leases)
+        worker = ShardWorker(client_of(sandbox, attempt_timeout=2.5), Secret(redis_server.url))
+        (task,) = job.tasks[:1]
+        with pytest.raises(ConfigurationError, match="A worker cannot run the job: lease_ttl=3 must exceed"):
+            job.add(task.shard, await worker.run(task))
+        await worker.aclose()
+    assert not sandbox.ledger.created
+    with pytest.raises(ConfigurationError, match="lease_ttl=3 must exceed attempt_timeout=3 by more than 1 s"):
+        ShardedJob(client_of(sandbox, attempt_timeout=3.0), keyed(3), settings())
+
+
+async def test_rooms_of_shards_without_a_report_are_unknown_unless_no_worker_had_them(
+    sandbox: Sandbox, redis_server: RedisServer
+) -> None:
+    async with client_of(sandbox) as client, RedisLeases(redis_server.url, "job", ttl=3.0) as leases:
+        job = ShardedJob(client, keyed(20), settings(new=True))
+        await job.begin(leases)
+        unsent = job.tasks[0].shard
+        report = await job.finish(audit=False, unsent=[unsent])
+    assert report.counts["not_sent"] > 0
+    assert report.counts["unknown"] + report.counts["not_sent"] == 20
+    assert not report.exhausted
+    assert all(outcome.reference is not None for outcome in report.unknown)
+
+
+async def test_an_error_of_the_account_ends_the_job_with_what_was_not_sent(
+    sandbox: Sandbox, redis_server: RedisServer
+) -> None:
+    sandbox.fault("rooms.create", "suspended", times=None)
+    report = await run(sandbox, redis_server, keyed(20), new=True, audit=False)
+    assert report.total == 20
+    assert report.stopped is not None
+    assert not report.exhausted
+    assert not sandbox.ledger.created
+
+
+async def test_without_redis_nothing_is_sent(sandbox: Sandbox, redis_server: RedisServer) -> None:
+    await asyncio.to_thread(redis_server.stop)
+    with pytest.raises(ConnectionFailed, match="Nothing was created"):
+        await run(sandbox, redis_server, keyed(3), new=True)
+    assert not sandbox.ledger.requests()

@@ -1,0 +1,1 @@
+"""`rooms create-many --workers`: worker processes of the command, which share its job through leases in Redis."""

@@ -1,0 +1,187 @@
+"""The worker processes of a command: started, given shards, replaced when they die or give no sign of life."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from videoapi.cli.workers.process import LONGEST_LINE
+from videoapi.errors import ConnectionFailed
+from videoapi.sharding.worker import ShardTask
+
+SILENT: Final = 30.0
+"""After how many seconds without a sign of life a process counts as stopped."""
+_MOST_DEATHS: Final = 5
+"""How often a process may die in succession before it has reported anything."""
+
+
+class WorkerGone(Exception):
+    """A worker process has died, or gives no sign of life."""
+
+
+class WorkerProcess:
+    """One worker process.
+
+    Args:
+        account: Its first line: what it needs to make its client.
+        warn: Called with what the library logs there.
+    """
+
+    def __init__(self, account: Mapping[str, Any], warn: Callable[[str], object]) -> None:
+        self._account = account
+        self._warn = warn
+        self._process: asyncio.subprocess.Process | None = None
+        self.waits = ""
+        """What it waits for."""
+
+    async def run(self, task: ShardTask) -> dict[str, Any]:
+        """Run a shard, and return `report` or `later`.
+
+        Raises:
+            WorkerGone: If the process has died, or gives no sign of life.
+        """
+        process = await self._running()
+        self._send(process, task.to_dict())
+        assert process.stdout is not None
+        while True:
+            try:
+                async with asyncio.timeout(SILENT):
+                    line = await process.stdout.readline()
+            except TimeoutError:
+                await self.kill()
+                raise WorkerGone(f"gave no sign of life for {SILENT:g} s") from None
+            if not line.endswith(b"\n"):
+                code = await process.wait()
+                self._process = None
+                raise WorkerGone(f"ended with {code}")
+            message: dict[str, Any] = json.loads(line)
+            self.waits = message.get("waits", "")
+            if "warning" in message:
+                self._warn(message["warning"])
+            elif "alive" not in message:
+                return message
+
+    def stop(self) -> None:
+        """Have it send nothing more, wait for what is in flight, and report."""
+        if self._process is not None:
+            self._send(self._process, {"stop": True})
+
+    async def aclose(self) -> None:
+        """End the process once its shard is done."""
+        process = self._process
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SILENT):
+                    await process.wait()
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End the process at once."""
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _running(self) -> asyncio.subprocess.Process:
+        if self._process is None or self._process.returncode is not None:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "videoapi.cli.workers.process"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=LONGEST_LINE,
+            )
+            self._send(self._process, self._account)
+        return self._process
+
+    def _send(self, process: asyncio.subprocess.Process, message: Mapping[str, Any]) -> None:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(message).encode() + b"\n")
+
+
+class WorkerPool:
+    """Worker processes that work through shards.
+
+    Args:
+        account: As in `WorkerProcess`.
+        workers: Number of processes.
+        warn: As in `WorkerProcess`.
+        report: Called with the name of a shard and its report.
+    """
+
+    def __init__(
+        self,
+        account: Mapping[str, Any],
+        workers: int,
+        warn: Callable[[str], object],
+        report: Callable[[str, Mapping[str, Any]], object],
+    ) -> None:
+        self._processes = [WorkerProcess(account, warn) for _ in range(workers)]
+        self._warn = warn
+        self._report = report
+        self._left: deque[ShardTask] = deque()
+        self._given: set[str] = set()
+        self._stopping = False
+
+    @property
+    def never_given(self) -> list[str]:
+        """The shards that no process was given."""
+        return [task.shard for task in self._left if task.shard not in self._given]
+
+    @property
+    def waits(self) -> str:
+        """What a process waits for; empty if none does."""
+        return next((process.waits for process in self._processes if process.waits), "")
+
+    async def run(self, tasks: Sequence[ShardTask]) -> None:
+        """Run all shards.
+
+        Raises:
+            ConnectionFailed: If processes die again and again.
+        """
+        self._left = deque(tasks)
+        async with asyncio.TaskGroup() as group:
+            for process in self._processes[: len(tasks)]:
+                group.create_task(self._work(process))
+
+    def stop(self) -> None:
+        """Begin no more shards, and have each process report what it has done."""
+        self._stopping = True
+        for process in self._processes:
+            process.stop()
+
+    async def aclose(self) -> None:
+        """End the processes."""
+        await asyncio.gather(*(process.aclose() for process in self._processes))
+
+    async def kill(self) -> None:
+        """End the processes at once."""
+        await asyncio.gather(*(process.kill() for process in self._processes))
+
+    async def _work(self, process: WorkerProcess) -> None:
+        deaths = 0
+        while self._left and not self._stopping:
+            task = self._left.popleft()
+            self._given.add(task.shard)
+            try:
+                answer = await process.run(task)
+            except WorkerGone as gone:
+                self._left.append(task)
+                self._warn(f"A worker process {gone}; its shard is taken up again.")
+                deaths += 1
+                if deaths >= _MOST_DEATHS:
+                    raise ConnectionFailed(f"A worker process {gone}, {deaths} times in succession.") from None
+                continue
+            deaths = 0
+            if "report" in answer:
+                self._report(task.shard, answer["report"])
+            else:
+                # Another process may have left it a moment ago: it is tried again when its lease has ended.
+                self._left.append(task)
+                await asyncio.sleep(0 if self._stopping else answer["seconds"])

@@ -1,0 +1,153 @@
+"""A worker process of a command: `python -m videoapi.cli.workers.process`, which only the command starts.
+
+It reads JSON lines from stdin: first the account, then shards, one at a time, each once the one before is done; and
+`{"stop": true}` to end a shard early. It writes JSON lines to stdout: `alive` every second, `warning` for what the
+library logs, and for each shard `report` or `later`. It ends with its stdin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from videoapi.bulk import BulkRun
+from videoapi.cli.attempts import PER_ITEM
+from videoapi.cli.bulk import settle_wait
+from videoapi.cli.notices import handled_by
+from videoapi.client import VideoClient
+from videoapi.config import Secret
+from videoapi.errors import ConnectionFailed, LeaseHeld, LeaseLost, VideoAPIError
+from videoapi.models.rooms import RoomSpec
+from videoapi.redis.gate import RedisGate
+from videoapi.sharding.worker import ShardTask, ShardWorker
+
+ALIVE: Final = 1.0
+LONGEST_LINE: Final = 1 << 26
+"""Bytes of a shard, or of its report."""
+_LATER: Final = 3.0
+Write = Callable[[dict[str, Any]], None]
+
+
+class _Warnings(logging.Handler):
+    """A handler that gives warnings to the command."""
+
+    def __init__(self, write: Write) -> None:
+        super().__init__(logging.WARNING)
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.funcName not in PER_ITEM:
+            self._write({"warning": record.getMessage()})
+
+
+class _Shard:
+    """The shard that the process works on.
+
+    Args:
+        worker: Runs it.
+        task: The shard.
+        limits: As in `run_shard`.
+    """
+
+    def __init__(self, worker: ShardWorker, task: ShardTask, limits: dict[str, Any]) -> None:
+        self._run: BulkRun[RoomSpec] | None = None
+        self.task = asyncio.ensure_future(worker.run(task, started=self._started, **limits))
+
+    def _started(self, run: BulkRun[RoomSpec]) -> None:
+        self._run = run
+
+    def waits(self) -> str:
+        """Return what it waits for; empty if it does not."""
+        return "" if self._run is None else settle_wait(self._run.report, asyncio.get_running_loop().time())
+
+    async def stop(self) -> None:
+        """Send nothing more, and wait for what is in flight."""
+        if self._run is None:
+            self.task.cancel()
+        else:
+            await self._run.aclose()
+
+
+async def serve(lines: asyncio.StreamReader, write: Write) -> None:
+    """Work on shards until stdin ends."""
+    account = json.loads(await lines.readline())
+    client = _client(account)
+    worker, limits = ShardWorker(client, Secret(account["redis"])), account["limits"]
+    shard: _Shard | None = None
+
+    async def report(current: _Shard) -> None:
+        write(await _answer(current))
+
+    async def show_life() -> None:
+        while True:
+            waits = "" if shard is None or shard.task.done() else shard.waits()
+            write({"alive": True, "waits": waits})
+            await asyncio.sleep(ALIVE)
+
+    reporting: asyncio.Task[None] | None = None
+    life = asyncio.create_task(show_life())
+    try:
+        with handled_by(_Warnings(write)):
+            while line := await lines.readline():
+                told = json.loads(line)
+                if "stop" in told:
+                    if shard is not None:
+                        await shard.stop()
+                    continue
+                shard = _Shard(worker, ShardTask(**told), limits)
+                reporting = asyncio.create_task(report(shard))
+            # The command is gone.
+            if shard is not None and reporting is not None:
+                await shard.stop()
+                await reporting
+    finally:
+        life.cancel()
+        await worker.aclose()
+
+
+async def _answer(shard: _Shard) -> dict[str, Any]:
+    try:
+        return {"report": await shard.task}
+    except LeaseHeld as error:
+        return {"later": str(error), "seconds": min(_LATER, error.retry_after or _LATER)}
+    except (LeaseLost, ConnectionFailed) as error:
+        return {"later": str(error), "seconds": _LATER}
+    except VideoAPIError as error:
+        return {"report": {"refused": str(error)}}
+    except asyncio.CancelledError:
+        return {"later": "stopped", "seconds": 0.0}
+
+
+def _client(account: dict[str, Any]) -> VideoClient:
+    options = dict(account["client"])
+    if account["rate"] is not None:
+        gate = RedisGate(account["redis"], processes=account["processes"], rate=account["rate"])
+        options |= {"rate": account["rate"], "gate": gate}
+    return VideoClient(**options)
+
+
+async def _main() -> None:
+    # Ctrl-C reaches the whole group of processes; the command decides what it means.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    lines = asyncio.StreamReader(limit=LONGEST_LINE)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+
+    def write(message: dict[str, Any]) -> None:
+        # Without a command to read it, nobody needs it.
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.write(json.dumps(message) + "\n")
+            sys.stdout.flush()
+
+    await serve(lines, write)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())

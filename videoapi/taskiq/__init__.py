@@ -1,0 +1,19 @@
+"""Creates of one job on Taskiq workers; installed by the extra `videoapi[taskiq]`.
+
+Both sides use one broker. Workers: `taskiq worker videoapi.taskiq:rooms_broker --max-async-tasks 1`. The coordinator:
+`await create_rooms_on_taskiq(client, rooms_broker(), specs)`.
+"""
+
+from __future__ import annotations
+
+from videoapi.errors import ConfigurationError
+
+try:
+    from videoapi.taskiq.broker import rooms_broker
+    from videoapi.taskiq.coordinator import create_rooms_on_taskiq
+except ModuleNotFoundError as missing:
+    if missing.name is None or missing.name.partition(".")[0] not in ("redis", "taskiq", "taskiq_redis"):
+        raise
+    raise ConfigurationError("videoapi.taskiq needs Taskiq and Redis: pip install 'videoapi[taskiq]'.") from None
+
+__all__ = ["create_rooms_on_taskiq", "rooms_broker"]
