@@ -719,6 +719,29 @@ async def test_any_error_of_a_handler_is_tried_again_and_reported(
     assert len(reported) == 1
 
 
+def test_receiver_does_not_wait_for_handlers_that_ended_with_their_loop() -> None:
+    reported: list[str] = []
+    hooks = quick(on_error=lambda event, error: reported.append(type(error).__name__), drain_timeout=1000)
+
+    @hooks.on(SessionEnded)
+    async def stalls(event: WebhookEvent) -> None:
+        await asyncio.Event().wait()
+
+    async def other() -> None:
+        await until(lambda: hooks.running)
+        raise SystemExit
+
+    async def main() -> None:
+        async with hooks, asyncio.TaskGroup() as tasks:
+            tasks.create_task(other())
+            await hooks.submit(event())
+            await asyncio.Event().wait()
+
+    with pytest.raises(SystemExit):
+        asyncio.run(main())
+    assert reported == ["EventNotHandled"]
+
+
 @pytest.mark.parametrize("catches", [True, False])
 async def test_handler_that_cancels_its_task_is_tried_again_and_reported(catches: bool) -> None:
     reported: list[BaseException] = []

@@ -79,7 +79,8 @@ class EventQueue:
         """Wait until all events are handled, then stop. Returns those that were not handled in time."""
         join = asyncio.create_task(self._waiting.join())
         try:
-            await asyncio.wait({join}, timeout=seconds)
+            # Workers end early only if the event loop ends, too.
+            await asyncio.wait({join, *self._workers}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping = True
             join.cancel()

@@ -311,11 +311,11 @@ class Webhooks:
         self._closed = True
         if self._loop is not loop:
             return
-        ends, left = loop.time() + seconds, 0.0
+        began, left = loop.time(), 0.0
         try:
             if self._accepting:
                 await asyncio.wait(set(self._accepting), timeout=seconds)
-            left = max(0.0, ends - loop.time())
+            left = max(0.0, began + seconds - loop.time())
         finally:
             for task in self._accepting:
                 # Its delivery is answered 503.
@@ -324,7 +324,7 @@ class Webhooks:
                 unhandled = await self._events.drain(left)
             finally:
                 self._forget_pending()
-        await self._report_unhandled(unhandled, seconds)
+        await self._report_unhandled(unhandled, loop.time() - began)
 
     async def __aenter__(self) -> Self:
         await self._start()
@@ -409,7 +409,7 @@ class Webhooks:
         try:
             async with asyncio.timeout(REPORT_WITHIN):
                 for event in events:
-                    error = EventNotHandled(f"The receiver closed before the event was handled, after {seconds:g} s.")
+                    error = EventNotHandled(f"The receiver closed before the event was handled, after {seconds:.1f} s.")
                     await self._runner.report(event, error, "A webhook event was not handled")
                     reported += 1
         except TimeoutError:
