@@ -474,3 +474,16 @@ async def test_closing_ends_a_trip_to_the_gate() -> None:
         assert "closed" in str(error)
     shared_gate = client._accounts.current.admission.gate
     assert not isinstance(shared_gate, SharedGate)
+
+
+async def test_pause_that_the_gate_does_not_confirm_is_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    class Mute(Scripted):
+        async def pause(self, seconds: float) -> None:
+            await asyncio.Event().wait()
+
+    account = shared(Time(0.0), Mute(all_of))
+    account.admission.pause(3.0)
+    async with asyncio.timeout(20):
+        while account.shared_gate is not None and not account.shared_gate.away:
+            await asyncio.sleep(0.01)
+    assert "Mute failed: no answer within 0.25 s." in caplog.text

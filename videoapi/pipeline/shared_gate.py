@@ -197,13 +197,14 @@ class SharedGate:
 
     async def _announce(self, seconds: float) -> None:
         began = self._now()
+        limit = asyncio.timeout(PATIENCE)
         try:
-            announcing = self._gate.pause(seconds)
-            if inspect.isawaitable(announcing):
-                async with asyncio.timeout(PATIENCE):
+            async with limit:
+                announcing = self._gate.pause(seconds)
+                if inspect.isawaitable(announcing):
                     await announcing
         except Exception as error:
-            self._outage.begin(_reason(error), began)
+            self._outage.begin(_NO_ANSWER if limit.expired() else _reason(error), began)
 
 
 def _checked(slots: object) -> Slots:
