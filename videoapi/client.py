@@ -214,6 +214,9 @@ class VideoClient:
             recorder.watch(self)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_base"):
+            # In a traceback of its own constructor.
+            return "<VideoClient>"
         return f"<VideoClient {self._base}>"
 
     @property

@@ -90,6 +90,9 @@ class SessionManager:
         self._timers: WeakSet[DeadlineTimer] = WeakSet()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "pool"):
+            # In a traceback of its own constructor.
+            return "<SessionManager>"
         return f"<SessionManager {self.pool.state}, max_connections={self.pool.max_connections}>"
 
     @property

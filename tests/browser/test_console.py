@@ -336,6 +336,71 @@ def test_page_reconnects_when_the_sandbox_is_back(browse, sandbox):
     expect(seen.page.locator("#connection")).to_have_text("Live")
 
 
+def hide(page, hidden):
+    """Put a page into the background, which headless Chromium does with none of its own."""
+    page.evaluate(
+        """(hidden) => {
+          Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+def test_page_in_the_background_keeps_no_connection(browse, sandbox):
+    seen = browse()
+    viewers = sandbox._console._feed._viewers
+    assert len(viewers) == 1
+    seen.page.get_by_label("HTTP status").fill("418")
+    hide(seen.page, True)
+    expect(seen.page.locator("#connection")).to_have_text("Paused")
+    create(sandbox, "Created in the background")
+    # The end of a stream is noticed with the next change.
+    for _ in range(100):
+        if not viewers:
+            break
+        seen.page.wait_for_timeout(50)
+    assert not viewers
+    hide(seen.page, False)
+    expect(seen.page.locator("#connection")).to_have_text("Live")
+    expect(seen.row("rooms", "Created in the background")).to_be_visible()
+    expect(seen.row("requests", "/video/v2/rooms")).to_be_visible()
+    expect(seen.page.get_by_label("HTTP status")).to_have_value("418")
+    assert len(viewers) == 1
+
+
+def test_seven_pages_of_one_browser_work_if_one_is_seen(browse, sandbox):
+    first = browse()
+    for _ in range(6):
+        page = first.page.context.new_page()
+        page.goto(sandbox.console_url)
+        expect(page.locator("#connection")).to_have_text("Live")
+        hide(page, True)
+    create(sandbox, "Seen")
+    expect(first.row("rooms", "Seen")).to_be_visible()
+    first.page.get_by_role("button", name="Enter credentials").click()
+    first.allow()
+    expect(first.page.get_by_role("status")).to_contain_text("are right")
+
+
+def test_phone_shows_the_path_of_a_request_without_scrolling(browse, sandbox):
+    create(sandbox, "Stand-up")
+    seen = browse(width=390, height=844, is_mobile=True, has_touch=True)
+    with pytest.raises(VideoAPIError):
+        on_a_loop(lambda: _get(sandbox, "6b0a2ac5c3cd613e30081504"))
+    row = seen.row("requests", "6b0a2ac5c3cd613e30081504")
+    expect(row).to_be_visible()
+    path = row.locator("td.wide")
+    box, region = path.bounding_box(), seen.page.get_by_role("region", name="Table of requests").bounding_box()
+    assert box["x"] + box["width"] <= region["x"] + region["width"]
+    assert path.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
+
+
+async def _get(sandbox, room_id):
+    async with client_of(sandbox) as client:
+        await client.rooms.get(room_id)
+
+
 def test_page_of_another_origin_cannot_drive_or_read_the_console(browser, sandbox, other_page):
     page = browser.new_context().new_page()
     page.goto(other_page)

@@ -420,6 +420,25 @@ async def test_key_in_a_wrong_variable_is_not_printed(doctor: Doctor) -> None:
     assert APP_KEY.lower() not in str(report.document).lower()
 
 
+@pytest.mark.parametrize(
+    "key", ['Quote"And\\Backslash-0123456789', "Schlüssel-mit-Umlaut-äöü", "DEL\x7fete-0123456789"]
+)
+async def test_key_that_json_writes_in_another_way_is_not_printed(doctor: Doctor, key: str) -> None:
+    report = await doctor("https://127.0.0.1:1/video/v2", VIDEOAPI_PROFILE=key, VIDEOAPI_APP_KEY=key)
+    assert report["variables"]["facts"]["found"]["VIDEOAPI_PROFILE"] == "***"
+    assert key not in str(report.document)
+    assert key not in json.dumps(report.document, ensure_ascii=False)
+
+
+def test_key_that_is_wrapped_over_two_lines_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    key = "two words of a password"
+    check = report.Check(name="tcp", status="fail", text=f"{'x ' * 30}{key}", remedy=f"{'y ' * 30}{key}")
+    print_check(check, lambda text: text.replace(key, "***"))
+    printed = capsys.readouterr().out
+    assert "password" not in printed
+    assert printed.count("***") == 2
+
+
 async def test_base_url_without_version_directory(doctor: Doctor) -> None:
     async with serve(repeating(dated(404, b"<html>not here</html>"))) as server:
         report = await doctor(server.origin)
@@ -579,7 +598,7 @@ async def test_missing_credentials_leave_the_network_checked(doctor: Doctor) -> 
     ("variables", "failed", "words"),
     [
         ({"VIDEOAPI_CA_FILE": "/nonexistent.pem"}, "settings", "No such file"),
-        ({"VIDEOAPI_PROXY": f"socks5://ann:{PASSWORD}@host"}, "settings", "Invalid --proxy or VIDEOAPI_PROXY"),
+        ({"VIDEOAPI_PROXY": f"socks5://ann:{PASSWORD}@host"}, "settings", "Invalid VIDEOAPI_PROXY: "),
         ({"VIDEOAPI_BASE_URL": f"https://ann:{PASSWORD}@host/video/v2"}, "base_url", "no user"),
         ({"VIDEOAPI_BASE_URL": "http://api.example.com/video/v2"}, "base_url", "unencrypted"),
         ({"VIDEOAPI_BASE_URL": f"{PASSWORD}"}, "base_url", "must begin with https://"),

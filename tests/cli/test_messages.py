@@ -100,10 +100,10 @@ def test_options_are_named_by_their_longest_spelling() -> None:
         ({"BASE_URL": "https://u:p@x"}, (), "VIDEOAPI_BASE_URL"),
         ({"BASE_URL": "https://x:0"}, (), "VIDEOAPI_BASE_URL"),
         ({"RECORDING_PASSWORD": ""}, (), "VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD"),
-        ({"PROXY": "no proxy"}, (), "Invalid --proxy"),
+        ({"PROXY": "no proxy"}, (), "Invalid VIDEOAPI_PROXY: expected the URL of an HTTP proxy"),
         ({}, ("--proxy", "no proxy"), "Invalid --proxy"),
         ({}, ("--ca-file", "missing.pem"), "--ca-file 'missing.pem'"),
-        ({"CA_FILE": "missing.pem"}, (), "--ca-file 'missing.pem'"),
+        ({"CA_FILE": "missing.pem"}, (), "from VIDEOAPI_CA_FILE 'missing.pem'"),
         ({}, ("--app-key-file", "missing"), "The key file missing cannot be read"),
     ],
 )

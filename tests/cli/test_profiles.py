@@ -188,7 +188,7 @@ def test_anything_but_a_regular_file_is_refused_without_waiting(profiles: Path, 
         (f'app_key = "{CANARY}"\n', "unknown app_key. A profile begins with [profiles.NAME]"),
         (f'profiles = "{CANARY}"\n', "profiles must be tables"),
         (f'[profiles]\ndefault = "{CANARY}"\n', "it must be a table that begins with [profiles.NAME]"),
-        (f'[profiles.default]\nbase_url = "{CANARY}"\n', "base URL of profile default: "),
+        (table(app_id="a", app_key="b", base_url=CANARY), "Invalid base URL of profile default: "),
         ("x = " + "[" * 5_000, "not valid TOML"),
     ],
 )
@@ -201,6 +201,37 @@ def test_mistake_in_the_file_is_named_without_its_content(
     assert words in result.stderr
     assert CANARY not in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("proxy", "socks5://proxy:1080", "Invalid proxy of profile default: expected"),
+        ("ca_file", "missing.pem", "from CA file of profile default 'missing.pem'"),
+        ("base_url", "ftp://x", "Invalid base URL of profile default: it must begin"),
+        ("base_url", "http://api.example.com", "base URL of profile default http://api.example.com would send"),
+        ("app_id", "a:b", "APP_ID of profile default holds a colon"),
+        ("app_key", "a\\nb", "APP_KEY of profile default holds a control character"),
+    ],
+)
+def test_value_of_a_profile_that_cannot_be_used_is_named_as_such(
+    cli: Cli, bare: dict[str, str], profiles: Path, key: str, value: str, words: str
+) -> None:
+    write(profiles, table(**(bare | {key: value})))
+    result = cli("rooms", "list")
+    assert result.exit_code == 5, result.output
+    assert words in result.stderr
+    assert "--" not in result.stderr
+    assert VARIABLES[key] not in result.stderr
+
+
+def test_file_may_begin_with_a_byte_order_mark(cli: Cli, bare: dict[str, str], profiles: Path) -> None:
+    write(profiles, f"\ufeff{table(**bare)}")
+    assert cli("rooms", "list").exit_code == 0
+    assert ProfileFile(profiles).read("default") == Profile("default", bare)
+    ProfileFile(profiles).write(Profile("work", bare), replace=False)
+    assert ProfileFile(profiles).read("work") == Profile("work", bare)
+    assert ProfileFile(profiles).read("default") == Profile("default", bare)
 
 
 @pytest.mark.parametrize(

@@ -636,6 +636,27 @@ async def test_cancelled_aclose_still_stops_the_handlers(caplog: pytest.LogCaptu
     await asyncio.wait({closing})
     await until(lambda: ended)
     assert "1 events that were not handled" in caplog.text
+    assert f"digest={event().digest[:12]}" in caplog.text
+
+
+async def test_cancelled_aclose_names_the_first_events_and_says_how_many_more(caplog: pytest.LogCaptureFixture) -> None:
+    hooks = quick(concurrency=2)
+
+    @hooks.on(SessionEnded)
+    async def stalls(event: WebhookEvent) -> None:
+        await asyncio.Event().wait()
+
+    events = [event(number) for number in range(50)]
+    for one in events:
+        await hooks.submit(one)
+    await until(lambda: hooks.running == 2)
+    closing = asyncio.create_task(hooks.aclose())
+    await asyncio.sleep(0.01)
+    closing.cancel()
+    await asyncio.wait({closing})
+    [line] = [record.getMessage() for record in caplog.records if "events that were not handled" in record.getMessage()]
+    assert [one.digest[:12] in line for one in events] == [True] * 20 + [False] * 30
+    assert line.endswith("; and 30 more")
 
 
 def test_events_that_end_with_their_loop_are_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -9,7 +10,6 @@ import attrs
 
 from videoapi.cli.messages import CommandError
 from videoapi.cli.profiles import Profile
-from videoapi.config import BaseUrl
 from videoapi.errors import ConfigurationError
 
 VARIABLES: Final[Mapping[str, str]] = {
@@ -22,6 +22,17 @@ VARIABLES: Final[Mapping[str, str]] = {
     "recording_password": "VIDEOAPI_RECORDING_PASSWORD",
 }
 OPTIONS: Final[Mapping[str, str]] = {"app_key": "--app-key-file", "proxy": "--proxy", "ca_file": "--ca-file"}
+_WORDS: Final = {
+    "base_url": "base URL",
+    "proxy": "proxy",
+    "ca_file": "CA file",
+    "app_id": "APP_ID",
+    "app_key": "APP_KEY",
+    "recording_user": "recording user",
+    "recording_password": "recording password",
+}
+_ARGUMENT: Final = re.compile(rf"(?<![\w./])({'|'.join(_WORDS)})(?!\w)=?")
+_ALLOW_HTTP: Final = re.compile(r"allow_http=True \(VIDEOAPI_ALLOW_HTTP=1\)")
 _PAIRS: Final = (("app_id", "app_key"), ("recording_user", "recording_password"))
 
 
@@ -99,21 +110,21 @@ def _must_match(
         )
 
 
-def check_base_url(account: Account) -> None:
-    """Check the base URL of a profile, as the library's message names only the variable.
+def named(error: ConfigurationError, account: Account) -> ConfigurationError:
+    """Return an error about a setting with where that setting comes from: a flag, a variable, or a profile.
 
-    Raises:
-        ConfigurationError: If it cannot be used; the message names the profile.
+    Args:
+        error: The library's error, which names its argument; one that names another or none is returned as it is.
+        account: The settings that the client was given.
     """
-    base_url = account.settings.get("base_url")
-    if base_url is None or not base_url.source.startswith("profile "):
-        return
-    try:
-        # Plain http depends on VIDEOAPI_ALLOW_HTTP, which the client checks.
-        BaseUrl.parse(base_url.value, allow_http=True)
-    except ConfigurationError as error:
-        reason = str(error).replace("base_url", "URL")
-        raise ConfigurationError(f"base URL of {base_url.source}: {reason}") from None
+    about = _ARGUMENT.search(str(error))
+    setting = account.settings.get(about[1]) if about is not None else None
+    if about is None or setting is None:
+        return error
+    is_profile = setting.source.startswith("profile ")
+    name = f"{_WORDS[about[1]]} of {setting.source}" if is_profile else setting.source
+    text = _ARGUMENT.sub(f"{name} " if about[0].endswith("=") else name, str(error), count=1)
+    return CommandError(_ALLOW_HTTP.sub("VIDEOAPI_ALLOW_HTTP=1", text))
 
 
 def overruled(account: Account) -> Iterator[str]:

@@ -110,28 +110,36 @@ class ClientOptions:
         Raises:
             ConfigurationError: If credentials are missing, or the profile or the key file cannot be used.
         """
-        from videoapi.cli.account import check_base_url, overruled
+        from videoapi.cli.account import overruled
         from videoapi.cli.terminal import print_status
 
-        check_base_url(self.account)
         if self.profile_name is not None and (names := list(overruled(self.account))):
             print_status(f"Set in the environment, and used instead of the profile's: {', '.join(names)}.")
         return client_for(self.account, **more)
 
 
 def client_for(account: Account, **more: Any) -> VideoClient:
-    """Return a client for an account; a `session` brings its own proxy and CA file."""
+    """Return a client for an account; a `session` brings its own proxy and CA file.
+
+    Raises:
+        ConfigurationError: If a value cannot be used; the message names where it comes from.
+    """
+    from videoapi.cli.account import named
     from videoapi.client import VideoClient
+    from videoapi.errors import ConfigurationError
 
     if "session" not in more:
         more = {"proxy": account.value("proxy"), "ca_file": account.value("ca_file"), **more}
-    return VideoClient(
-        account.value("app_id"),
-        account.value("app_key"),
-        account.value("base_url"),
-        recording_auth=account.recording_auth,
-        **more,
-    )
+    try:
+        return VideoClient(
+            account.value("app_id"),
+            account.value("app_key"),
+            account.value("base_url"),
+            recording_auth=account.recording_auth,
+            **more,
+        )
+    except ConfigurationError as error:
+        raise named(error, account) from None
 
 
 def read_key(path: Path) -> str:

@@ -136,7 +136,8 @@ class ProfileFile:
         if len(data) > _LARGEST:
             raise CommandError(f"{self.path} is larger than 1 MiB.")
         try:
-            return data.decode()
+            # Some editors begin a file with a byte order mark, which TOML does not allow.
+            return data.decode().removeprefix("\ufeff")
         except UnicodeDecodeError as error:
             line = data[: error.start].count(b"\n") + 1
             raise CommandError(f"{self.path} is not valid UTF-8 (line {line}).") from None

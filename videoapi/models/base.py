@@ -153,7 +153,8 @@ class Model:
     def __repr__(self) -> str:
         shown: list[str] = []
         for field in attrs.fields(cast(Any, type(self))):
-            value = getattr(self, field.name)
+            # Missing in a traceback of its own constructor.
+            value = getattr(self, field.name, None)
             if value is None or field.repr is False:
                 continue
             show = field.repr if callable(field.repr) else repr

@@ -3,15 +3,18 @@
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from videoapi.webhooks.events import WebhookEvent
+from videoapi.webhooks.handling import described
 
 log = logging.getLogger("videoapi.webhooks")
 
 # How long cancelled handlers may take to end, in seconds.
 _PATIENCE = 2.0
+# How many events a message names.
+_LISTED = 20
 
 
 class EventQueue:
@@ -90,7 +93,10 @@ class EventQueue:
             for task in stopped:
                 task.cancel()
             if unhandled:
-                log.error("The webhook receiver closed with %d events that were not handled.", len(unhandled))
+                log.error(
+                    "The webhook receiver closed with %d events that were not handled: %s",
+                    *(len(unhandled), _listed(unhandled)),
+                )
         if stopped:
             await asyncio.wait(stopped, timeout=_PATIENCE)
         return unhandled
@@ -104,6 +110,15 @@ class EventQueue:
         self._look()
         return left
 
+    def _still_waiting(self) -> list[WebhookEvent]:
+        """Return the events that wait, and leave them there."""
+        waiting: list[WebhookEvent] = []
+        for _ in range(self.waiting):
+            waiting.append(self._waiting.get_nowait())
+            self._waiting.put_nowait(waiting[-1])
+            self._waiting.task_done()
+        return waiting
+
     def _look(self) -> None:
         if self.waiting <= self._size // 2:
             self._half_empty.set()
@@ -114,13 +129,13 @@ class EventQueue:
         try:
             await self._handle_all()
         finally:
-            unhandled = self.waiting + self.running
-            if unhandled and not self._stopping:
+            if (self.waiting or self.running) and not self._stopping:
                 self._stopping = True
+                unhandled = [*self._running.values(), *self._still_waiting()]
                 log.error(
                     "The event loop ended with %d webhook events that were not handled: "
-                    "close the receiver first, with `async with hooks`, hooks.lifespan or hooks.aclose().",
-                    unhandled,
+                    "close the receiver first, with `async with hooks`, hooks.lifespan or hooks.aclose(). %s",
+                    *(len(unhandled), _listed(unhandled)),
                 )
 
     async def _handle_all(self) -> None:
@@ -141,3 +156,9 @@ class EventQueue:
         self._waiting.task_done()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("Handling a webhook failed.", exc_info=error)
+
+
+def _listed(events: Sequence[WebhookEvent]) -> str:
+    """Return what identifies the first events, and how many more there are."""
+    more = f"; and {len(events) - _LISTED} more" if len(events) > _LISTED else ""
+    return "; ".join(map(described, events[:_LISTED])) + more

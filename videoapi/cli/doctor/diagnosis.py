@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import click
@@ -81,7 +81,8 @@ async def examine(access: ClientOptions, timeout: float, *, as_json: bool) -> in
         await examination.aclose()
     done = list(checks.values())
     if as_json:
-        print_line(examination.hide(json.dumps(document(done, loop.time() - began))))
+        # Hidden before it is encoded: JSON writes some characters of a key in another way.
+        print_line(json.dumps(hidden(document(done, loop.time() - began), examination.hide)))
     else:
         print_line(summary(done))
     return exit_code(done)
@@ -114,16 +115,28 @@ def _blocked(step: CheckStep, checks: Mapping[str, Check]) -> Iterator[str]:
             yield failed
 
 
+def hidden(value: Any, hide: Callable[[str], str]) -> Any:
+    """Return a JSON value with secrets removed from every text in it, also from those that are keys."""
+    if isinstance(value, str):
+        return hide(value)
+    if isinstance(value, Mapping):
+        return {hidden(key, hide): hidden(one, hide) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [hidden(one, hide) for one in value]
+    return value
+
+
 def print_check(check: Check, hide: Callable[[str], str] = str) -> None:
     """Print a check: on a terminal wrapped, and with a mark in color unless NO_COLOR is set.
 
     Args:
         check: The check.
-        hide: Removes secrets from a line.
+        hide: Removes secrets from a text.
     """
     on_terminal = is_terminal(sys.stdout)
     width = max(_NARROWEST, shutil.get_terminal_size().columns) if on_terminal else None
-    first, *rest = map(hide, check.lines(width))
+    shown = attrs.evolve(check, text=hide(check.text), remedy=hide(check.remedy))
+    first, *rest = shown.lines(width)
     colored = on_terminal and not os.environ.get("NO_COLOR")
     mark = click.style(check.mark, fg=_COLORS[check.status]) if colored else check.mark
     for line in (mark + first[len(check.mark) :], *rest):

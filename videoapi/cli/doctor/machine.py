@@ -9,6 +9,7 @@ import ssl
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
+from videoapi.cli.account import named
 from videoapi.cli.doctor import masking
 from videoapi.cli.doctor.examination import Examination
 from videoapi.cli.doctor.report import Check
@@ -175,9 +176,9 @@ async def settings(examination: Examination) -> Check:
     try:
         examination.manager = SessionManager(connect_timeout=examination.patience, ca_file=ca_file, proxy=proxy)
     except ConfigurationError as error:
-        named = "the proxy" if "proxy" in str(error) else "the CA file"
-        source = examination.source("proxy" if named == "the proxy" else "ca_file")
-        remedy = f"Correct {named} ({source})."
-        return Check(name="settings", status="fail", text=for_people(error), remedy=remedy, facts=facts)
+        text = for_people(named(error, examination.account))
+        wrong = "proxy" if "proxy" in str(error) else "ca_file"
+        remedy = f"Correct the {'proxy' if wrong == 'proxy' else 'CA file'} ({examination.source(wrong)})."
+        return Check(name="settings", status="fail", text=text, remedy=remedy, facts=facts)
     examination.manager.pool.bind()
     return Check(name="settings", status="ok", text=f"{shown}, trusts {trusted}", facts=facts)

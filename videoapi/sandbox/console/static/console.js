@@ -150,10 +150,24 @@ const sections = {
   },
 };
 
+let events = null;
+
 connect();
 
+// A browser allows six connections to a host, and a page that nobody looks at needs none.
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) connect();
+  else if (events) {
+    events.close();
+    events = null;
+    connection("waiting", "Paused");
+  }
+});
+
 function connect() {
-  const events = new EventSource("/console/events");
+  if (events || document.hidden) return;
+  const opened = new EventSource("/console/events");
+  events = opened;
   events.addEventListener("hello", ({ data }) => {
     const hello = JSON.parse(data);
     baseUrl = hello.base_url;
@@ -175,7 +189,9 @@ function connect() {
   events.addEventListener("error", () => {
     connection("lost", "Reconnecting");
     // The browser reconnects by itself unless it was refused.
-    if (events.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
+    if (opened.readyState !== EventSource.CLOSED || events !== opened) return;
+    events = null;
+    setTimeout(connect, 2000);
   });
 }
 

@@ -5,11 +5,16 @@ const message = byId("message");
 const confirmations = new Map();
 let credentials = null;
 let knownAppId = "";
+let built = "";
 let rooms = [];
 let fading = 0;
 
 export function setUp(appId, actions) {
   knownAppId = appId;
+  // After a reconnect, what was typed stays.
+  const described = JSON.stringify(actions);
+  if (described === built) return;
+  built = described;
   const forms = byId("forms");
   forms.replaceChildren();
   for (const action of actions) {
