@@ -178,3 +178,17 @@ def test_odd_fields_and_unreadable_records_are_counted(cli: Cli, sandbox: Sandbo
 def test_archives_are_exported(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     assert cli("archives", "export", FIRST, LAST, "out.parquet").exit_code == 0
     assert parquet.read_table(folder / "out.parquet").num_rows == sandbox.history.archives(FIRST, LAST)
+
+
+def test_rooms_are_exported_without_pins(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    for n in range(3):
+        assert cli("rooms", "create", "--name", f"Room {n}", "--sip").exit_code == 0
+    result = cli("rooms", "export", "rooms.parquet", "--json")
+    assert result.exit_code == 0, result.output
+    table = parquet.read_table(folder / "rooms.parquet")
+    assert json.loads(result.stdout)["records"] == table.num_rows >= 3
+    assert set(table.column("name").to_pylist()) >= {"Room 0", "Room 1", "Room 2"}
+    for text in filter(None, table.column("sip").to_pylist()):
+        assert json.loads(text).get("pin") in (None, "***")
+    assert "is complete" in cli("rooms", "export", "rooms.parquet").stderr
+    assert cli("rooms", "export", "rooms.csv").exit_code == 2

@@ -38,6 +38,8 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     with Sandbox(seed=7, calls=600, today=date(2026, 1, 31), days=31).in_thread() as running:
         for name in ("BASE_URL", "APP_ID", "APP_KEY"):
             monkeypatch.setenv(f"VIDEOAPI_{name}", getattr(running, name.lower()))
+        # Another test of this process may have left the client of its sandbox.
+        worker.close()
         yield running
         worker.close()
 

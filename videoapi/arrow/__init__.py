@@ -5,7 +5,10 @@ Independent of HTTP and of streams: it is given records or Arrow batches, and wr
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from videoapi.arrow.schema import ARCHIVE_SCHEMA, ROOM_SCHEMA, SCHEMA
 
 _SCHEMAS: Final = ("ARCHIVE_SCHEMA", "ROOM_SCHEMA", "SCHEMA")
 

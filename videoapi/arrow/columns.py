@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 import pyarrow
-from pyarrow import compute
+import pyarrow.compute
 
 from videoapi.arrow.batches import joined
 from videoapi.arrow.schema import ARCHIVE_SCHEMA, FLAG, NUMBER, ROOM_SCHEMA, SCHEMA, TEXT, TIME
@@ -20,6 +20,9 @@ from videoapi.models.decoded import Decoded, struct_of
 from videoapi.models.flat import SOURCES, flat_row, read_number, read_reference, read_text, read_time, read_truth
 from videoapi.models.redaction import without_secrets
 from videoapi.models.rooms import Room
+
+# Its functions are made when it is imported, which type checkers do not see.
+compute: Final[Any] = pyarrow.compute
 
 Values = Sequence[Any]
 Convert = Callable[[Sequence[Any]], Any]

@@ -17,7 +17,7 @@ import stat
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -244,7 +244,7 @@ class DataSet:
         return found
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> Generator[None, None, None]:
         """Hold the lock of the folder, for as long as it takes to look at a file or to rename one."""
         file = os.open(self._notes / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
@@ -293,7 +293,7 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _temporary(path: Path) -> Iterator[tuple[BufferedRandom, Path]]:
+def _temporary(path: Path) -> Generator[tuple[BufferedRandom, Path], None, None]:
     """Yield a locked file with a name of its own, next to a path; remove it at the end unless it was renamed."""
     while True:
         temporary = path.with_name(f".{path.name.lstrip('.')}.{secrets.token_hex(8)}.tmp")
@@ -317,7 +317,7 @@ def _is_same(path: Path, file: int) -> bool:
         return False
 
 
-def _remove_abandoned(path: Path, now: Callable[[], float] = time.time) -> None:
+def _remove_abandoned(path: Path) -> None:
     """Remove a temporary file unless a process is writing it."""
     try:
         file = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))

@@ -589,10 +589,18 @@ class Rooms:
         Source: docs/contract.md 4.5.
         """
 
-    def list(self, *, extra: bool = False, strict: bool = False, timeout: float | None = None) -> RecordStream[Room]:
+    def list(
+        self,
+        *,
+        cursor: Cursor | str | None = None,
+        extra: bool = False,
+        strict: bool = False,
+        timeout: float | None = None,
+    ) -> RecordStream[Room]:
         """Stream all rooms of the project. The service returns them in one response without pages.
 
         Args:
+            cursor: The position of an earlier stream; the stream resumes after it, or restarts if the list has changed.
             extra: Whether to keep unknown fields, for `room.extra`.
             strict: Whether to raise on a room that cannot be parsed, instead of adding it to `stream.rejected`.
             timeout: Total seconds to wait for the service; none by default.

@@ -20,11 +20,12 @@ from videoapi.cli.terminal import for_people, print_command, print_json, print_s
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
+from videoapi.models.rooms import Room
 from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Counts
 from videoapi.streaming.windows import Cursor, since_of
 
-R = TypeVar("R", bound=CallRecord | Archive)
+R = TypeVar("R", bound=CallRecord | Archive | Room)
 
 BOM: Final = "\ufeff"
 PARQUET: Final = ".parquet"

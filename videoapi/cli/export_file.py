@@ -216,7 +216,7 @@ class ExportFile:
                 raise self._refusal(taken) from None
             self._check_finished(self._found())
             return
-        if self._fresh or self._is_left_over(self._found()):
+        if self._part.size and (self._fresh or self._is_left_over(self._found())):
             self._part.truncate(0)
         if self._part.size:
             self._continue(self._found())

@@ -150,7 +150,7 @@ async def export_reports(
 
             return await export_to_stdout(ask(cursor), line_format(path, table, excel=excel), quiet=options["quiet"])
         question = {
-            **_source(kind, access, client),
+            **source_of(kind, access, client),
             "from": (query.start or "").strip(),
             "to": (query.end or "").strip(),
             "room": query.room_id or "",
@@ -199,7 +199,7 @@ async def _export_folder(
         job = FolderOptions(
             folder=Path(out),
             kind=kind,
-            source={**_source(kind, access, client), **({"room": query.room_id} if query.room_id else {})},
+            source={**source_of(kind, access, client), **({"room": query.room_id} if query.room_id else {})},
             period=period,
             strict=strict,
             again=typed_command(),
@@ -215,7 +215,8 @@ async def _export_folder(
         return await export_folder(job, ask)
 
 
-def _source(kind: str, access: ClientOptions, client: VideoClient) -> dict[str, str]:
+def source_of(kind: str, access: ClientOptions, client: VideoClient) -> dict[str, str]:
+    """Return what is exported, and for which account."""
     origin = urlsplit(client.base_url)._replace(path="").geturl()
     return {"app_id": access.app_id, "origin": origin, "records": kind}
 

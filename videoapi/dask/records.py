@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,11 +73,10 @@ def export_cdr(
         OSError: If a file operation fails.
     """
     worker.require_dask()
-    import dask
-
     from videoapi.arrow.data_set import DataSet
     from videoapi.resources.window_export import utc_today
 
+    dask: Any = import_module("dask")
     export = dask.delayed(_export, pure=False)
     day = today or utc_today()
     # As an absolute path: the working directories of the workers may be others.

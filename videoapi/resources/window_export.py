@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import attrs
 import pyarrow
-from pyarrow import compute
 
+from videoapi.arrow.columns import compute
 from videoapi.arrow.data_set import DataFile, DataSet, Note
 from videoapi.arrow.periods import Period
 from videoapi.arrow.schema import TIME

@@ -409,13 +409,20 @@ class RecordStream(Generic[R]):
 
 
 def room_list(
-    pipeline: Pipeline, request: Request, *, extra: bool, strict: bool, timeout: float | None
+    pipeline: Pipeline,
+    request: Request,
+    *,
+    cursor: Cursor | str | None = None,
+    extra: bool,
+    strict: bool,
+    timeout: float | None,
 ) -> RecordStream[Room]:
     """Return the stream of all rooms. Source: docs/contract.md 4.4.
 
     Args:
         pipeline: Opens and classifies the response.
         request: The request for the list.
+        cursor: The position of an earlier stream, or None.
         extra: Whether to keep unknown fields for `room.extra`.
         strict: Whether a room that cannot be parsed ends the stream with an error.
         timeout: Total seconds to wait for the service, or None for no limit.
@@ -428,7 +435,7 @@ def room_list(
         decoder=RecordDecoder(Room, extra=extra),
         identity=_room_id,
     )
-    return RecordStream(pipeline, query, strict=strict, timeout=timeout)
+    return RecordStream(pipeline, query, cursor=cursor, strict=strict, timeout=timeout)
 
 
 def _room_id(room: Room) -> str | None:
