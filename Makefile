@@ -6,7 +6,7 @@ DEPENDENCY_GROUPS ?= test lint data telemetry integrations
 PARALLEL = -m pytest -n $(WORKERS) --dist worksteal -q
 PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
 FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
-  $(addprefix --ignore tests/,faults docs browser report examples_web integrations notebooks openapi)
+  $(addprefix --ignore tests/,faults docs browser report examples_web integrations notebooks openapi dask_records)
 
 .PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo pictures bench bench-create clean
 
@@ -23,7 +23,7 @@ test-fast: $(VENV)/ready
 # the groups `data` and `telemetry`.
 test-lowest: .venv-lowest/ready
 	.venv-lowest/bin/python $(FAST) \
-	  --ignore tests/frames --ignore tests/telemetry $(ARGS)
+	  --ignore tests/arrow --ignore tests/frames --ignore tests/telemetry $(ARGS)
 
 # The scale tests: 10,000 rooms, 300 MB bodies, jobs that are killed repeatedly.
 test-scale: $(VENV)/ready

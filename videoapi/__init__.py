@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from videoapi.arrow.periods import Period, windows
     from videoapi.bulk import BulkOutcome, BulkReport, BulkRun
     from videoapi.client import VideoClient
     from videoapi.config import Credentials, Secret
@@ -63,6 +64,7 @@ _HOMES = {
     "CredentialsUnavailable DownloadFailed NotFound PermissionDenied ProtocolError RateLimited RequestRejected "
     "ResultError ServerFault TokenDenied ValidationError VideoAPIError",
     "events": "AttemptEvent CallEvent CallStarted Listener",
+    "arrow.periods": "Period windows",
     "models.archives": "Archive ArchiveFile",
     "models.cdr": "CallRecord",
     "models.dialin": "DialIn DialInNumber DialInSip",
@@ -113,6 +115,7 @@ __all__ = [
     "Outcome",
     "Page",
     "Participant",
+    "Period",
     "PermissionDenied",
     "ProtocolError",
     "RateLimited",
@@ -142,6 +145,7 @@ __all__ = [
     "answered",
     "new_reference",
     "reference_for",
+    "windows",
 ]
 
 

@@ -17,6 +17,7 @@ MODULES: Final = {
     "bulk": "benchmarks.speed.bulk",
     "decode": "benchmarks.speed.decode",
     "stream": "benchmarks.speed.stream",
+    "arrow": "benchmarks.speed.arrow",
     "memory": "benchmarks.speed.memory",
     "imports": "benchmarks.speed.imports",
     "growth": "benchmarks.speed.growth",

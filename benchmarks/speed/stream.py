@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from benchmarks.speed.children import child
@@ -46,8 +47,9 @@ class Chunks:
         release()
 
 
-async def consume(answer: bytes, size: int, extra: bool = False) -> int:
-    """Stream a body from memory through the complete path of `client.cdr.by_period`; return the number of records."""
+@asynccontextmanager
+async def serving(answer: bytes, size: int) -> AsyncIterator[VideoClient]:
+    """Yield a client that gets a body from memory, through the complete path of a stream."""
     async with SessionManager(max_connections=4, clock=Clock()) as manager:
         manager.pool.api()
 
@@ -55,7 +57,12 @@ async def consume(answer: bytes, size: int, extra: bool = False) -> int:
             await manager.pool.stream_permits.acquire()
             return streaming(200, {}, Chunks(answer, size, manager.pool.stream_permits.release))
 
-        client = VideoClient("app", "key", "https://service.example", session=manager, middleware=respond)
+        yield VideoClient("app", "key", "https://service.example", session=manager, middleware=respond)
+
+
+async def consume(answer: bytes, size: int, extra: bool = False) -> int:
+    """Stream a body from memory through the complete path of `client.cdr.by_period`; return the number of records."""
+    async with serving(answer, size) as client:
         count = 0
         async for _ in client.cdr.by_period(*PERIOD, extra=extra):
             count += 1

@@ -15,8 +15,9 @@ from pyarrow import parquet
 
 from videoapi.arrow import SCHEMA
 from videoapi.arrow import parquet as parquet_module
+from videoapi.arrow.batches import joined
 from videoapi.arrow.columns import call_columns
-from videoapi.arrow.parquet import ParquetFile, joined
+from videoapi.arrow.parquet import ParquetFile
 from videoapi.models.cdr import CallRecord
 
 ROWS = 97

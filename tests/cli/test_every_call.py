@@ -44,6 +44,8 @@ COMMANDS = {
     "archives.by_room": "archives list",
     "archives.by_room_period": "archives list",
     "archives.download": "archives download",
+    "cdr.export_window": "cdr export",
+    "archives.export_window": "archives export",
     "dialin.get": "dialin",
     "request": "request",
 }
@@ -60,6 +62,10 @@ BY_ITSELF = {
     "reference": "generated, and printed if it is needed",
     "file": "the files of the query",
     "to": "DIR",
+    "window": "the weeks from FROM to TO, with --partition",
+    "folder": "OUT, with --partition",
+    "late": "as in the library",
+    "today": "the current day",
     "name": "of a download: from the archive, so that no two files share one",
     "timeout": "of a download: files have no common end",
 }

@@ -251,6 +251,8 @@ PROGRAMS_ONLY = (
     "reference must come from new_reference()",
     "ssl_context must be",
     "Set --ca-file or ssl_context",
+    "by=0:",
+    "late=0:",
 )
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 import pyarrow
 from pyarrow import compute
 
+from videoapi.arrow.batches import joined
 from videoapi.arrow.schema import ARCHIVE_SCHEMA, FLAG, NUMBER, ROOM_SCHEMA, SCHEMA, TEXT, TIME
 from videoapi.models.archives import Archive
 from videoapi.models.base import plain
 from videoapi.models.cdr import CallRecord, CallRoom, CallUser, Price, PublishedTrack, SignalServer, Usage
-from videoapi.models.decoded import struct_of
+from videoapi.models.decoded import Decoded, struct_of
 from videoapi.models.flat import SOURCES, flat_row, read_number, read_reference, read_text, read_time, read_truth
 from videoapi.models.redaction import without_secrets
 from videoapi.models.rooms import Room
@@ -34,16 +35,20 @@ _PARTS: Final[tuple[tuple[str, Any], ...]] = (
     ("price", struct_of(Price)()),
 )
 _FIGURES: Final = ("avg_bitrate", "min_bitrate", "max_bitrate", "bitrate_good_percent", "avg_bitrate_quality")
-# The form of most times. Arrow parses others, too, but not all in the way that `parse_time` does.
-_TIME: Final = r"^(?:1[7-9]|2[01])\d\d-\d\d-\d\dT[0-2]\d:[0-5]\d:[0-5]\d(?:\.\d{1,3})?Z$"
+# The years that `flat()` has.
+_FIRST: Final = datetime(1678, 1, 1, tzinfo=UTC)
+_END: Final = datetime(2262, 1, 1, tzinfo=UTC)
+_ONLY_DICT: Final = frozenset({dict})
 _NOTHING: Final[dict[str, Any]] = {}
 # Telephone access without a PIN, as nearly all records have it.
-_HARMLESS: Final = (True, {"enabled": False}, {"enabled": True})
+_HARMLESS: Final = (None, True, False, {"enabled": False}, {"enabled": True})
+_NOT_ENCODED: Final = (ValueError, TypeError, OverflowError, RecursionError)
 _NOT_CONVERTED: Final = (pyarrow.ArrowException, ValueError, TypeError, OverflowError)
 _READERS: Final[dict[Any, Callable[[Any], Any]]] = {TEXT: read_text, NUMBER: read_number, FLAG: read_truth}
 
 _astuple: Final = msgspec.structs.astuple
 _encode: Final = msgspec.json.Encoder().encode
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
 def converter(model: type[Any]) -> tuple[Any, Convert]:
@@ -56,32 +61,18 @@ def converter(model: type[Any]) -> tuple[Any, Convert]:
     return kinds[model]
 
 
-def call_columns(records: Sequence[CallRecord]) -> Any:
-    """Return call records as a `pyarrow.RecordBatch` with the schema `SCHEMA`."""
-    decoded = [getattr(record, "_decoded", None) for record in records]
-    if None in decoded or not decoded:
-        # What the typed decoder rejects, and what is built in code, is checked value by value.
+def call_columns(records: Sequence[CallRecord | Decoded]) -> Any:
+    """Return call records, or what the JSON decoder builds, as a `pyarrow.RecordBatch` with the schema `SCHEMA`."""
+    decoded = [record if isinstance(record, Decoded) else getattr(record, "_decoded", None) for record in records]
+    if None not in decoded and decoded:
+        return _from_decoded(decoded)
+    # What the typed decoder rejects, and what is built in code, is checked value by value.
+    odd = [n for n, one in enumerate(decoded) if one is None]
+    if len(odd) == len(records):
         return _from_rows(records)
-    own = _by_field(decoded)
-    columns: dict[str, Any] = {}
-    found = {**own}
-    for part, empty in _PARTS:
-        found.update(
-            (f"{part}.{name}", values) for name, values in _by_field([one or empty for one in own[part]]).items()
-        )
-    details = found["room.room_details"]
-    for name, path in _PATHS.items():
-        columns[name] = _array(found[path], SCHEMA.field(name).type)
-    columns["user_minutes"] = compute.divide(columns["user_seconds"], 60.0)
-    columns["room_minutes"] = compute.divide(columns["room_seconds"], 60.0)
-    columns["owner_ref"] = _array([one.get("owner_ref") if one else None for one in details], TEXT, read_reference)
-    names = [read_text(one.get("name")) if one else None for one in details]
-    older = found["user.confName"]
-    columns["room_name"] = _array([older[n] if name is None else name for n, name in enumerate(names)], TEXT)
-    columns.update(_quality(own["stats_quality"]))
-    columns["room_details"] = _array(list(map(details_text, details)), TEXT)
-    columns["stats_quality"] = _array(list(map(json_text, own["stats_quality"])), TEXT)
-    return _batch(columns, SCHEMA)
+    others = [n for n, one in enumerate(decoded) if one is not None]
+    both = joined([_from_decoded([decoded[n] for n in others]), _from_rows([records[n] for n in odd])], SCHEMA)
+    return both.take(compute.array_sort_indices(pyarrow.array([*others, *odd])))
 
 
 def archive_columns(archives: Sequence[Archive]) -> Any:
@@ -131,28 +122,44 @@ def json_text(value: Any) -> str | None:
         return None
     try:
         return _encode(value).decode()
-    except (ValueError, TypeError, OverflowError, RecursionError):
+    except _NOT_ENCODED:
         pass
     try:
         # For integers beyond 64 bits, and for half a surrogate pair.
         return read_text(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
-    except (ValueError, TypeError, RecursionError):
+    except _NOT_ENCODED:
         return None
 
 
-def details_text(details: Any) -> str | None:
-    """Return `room_details` as JSON text, without the room's PIN and passwords."""
-    if type(details) is dict and (sip := details.get("sip")) and sip not in _HARMLESS:
-        details = {**details, "sip": without_secrets(sip)}
-    return json_text(details)
+def _from_decoded(decoded: Sequence[Any]) -> Any:
+    own = _by_field(decoded)
+    columns: dict[str, Any] = {}
+    found = {**own}
+    for part, empty in _PARTS:
+        found.update(
+            (f"{part}.{name}", values) for name, values in _by_field([one or empty for one in own[part]]).items()
+        )
+    details = found["room.room_details"]
+    for name, path in _PATHS.items():
+        columns[name] = _array(found[path], SCHEMA.field(name).type)
+    columns["user_minutes"] = compute.divide(columns["user_seconds"], 60.0)
+    columns["room_minutes"] = compute.divide(columns["room_seconds"], 60.0)
+    columns["owner_ref"] = _array([one.get("owner_ref") if one else None for one in details], TEXT, read_reference)
+    names = [read_text(one.get("name")) if one else None for one in details]
+    older = found["user.confName"]
+    columns["room_name"] = _array([older[n] if name is None else name for n, name in enumerate(names)], TEXT)
+    columns.update(_quality(own["stats_quality"]))
+    columns["room_details"] = _texts(_safe(details))
+    columns["stats_quality"] = _texts(own["stats_quality"])
+    return _batch(columns, SCHEMA)
 
 
-def _from_rows(records: Sequence[CallRecord]) -> Any:
+def _from_rows(records: Sequence[Any]) -> Any:
     rows = [flat_row(record) for record in records]
     # `flat_row` has checked the values, and its times are aware.
     columns = {name: pyarrow.array([row[name] for row in rows], SCHEMA.field(name).type) for name in CallRecord.columns}
-    columns["room_details"] = _array([details_text(_open(record.room, "room_details")) for record in records], TEXT)
-    columns["stats_quality"] = _array([json_text(_open(record, "stats_quality")) for record in records], TEXT)
+    columns["room_details"] = _texts(_safe([_open(record.room, "room_details") for record in records]))
+    columns["stats_quality"] = _texts([_open(record, "stats_quality") for record in records])
     return _batch(columns, SCHEMA)
 
 
@@ -179,6 +186,24 @@ def _array(values: Values, kind: Any, read: Callable[[Any], Any] | None = None) 
         return pyarrow.array(list(map(read or _READERS[kind], values)), kind)
 
 
+def _safe(details: Values) -> Values:
+    """Return each `room_details` without the room's PIN and passwords."""
+    return [
+        one if one is None or one.get("sip") in _HARMLESS else {**one, "sip": without_secrets(one["sip"])}
+        for one in details
+    ]
+
+
+def _texts(values: Values) -> Any:
+    """Return JSON values as an array of text."""
+    try:
+        # All at once: JSON text has no line breaks of its own.
+        texts = _encode_lines(values).decode().split("\n")
+    except _NOT_ENCODED:
+        return pyarrow.array(list(map(json_text, values)), TEXT)
+    return pyarrow.array([None if text == "null" else text for text in texts[: len(values)]], TEXT)
+
+
 def _open_array(values: Values, kind: Any) -> Any:
     # Arrow takes true and false for numbers.
     if kind == NUMBER and bool in map(type, values):
@@ -189,9 +214,12 @@ def _open_array(values: Values, kind: Any) -> Any:
 def _times(values: Values) -> Any:
     try:
         texts = pyarrow.array(values, TEXT)
-        # Nulls do not count; an array of nothing else has no verdict.
-        if compute.all(compute.match_substring_regex(texts, _TIME)).as_py() is not False:
-            return texts.cast(TIME)
+        # Arrow reads this form as `parse_time` does, and rejects what is not in it. Nulls have no say.
+        if compute.all(compute.ends_with(texts, "Z")).as_py() is not False:
+            times = texts.cast(TIME)
+            bounds = compute.min_max(times).as_py()
+            if bounds["min"] is None or (bounds["min"] >= _FIRST and bounds["max"] < _END):
+                return times
     except _NOT_CONVERTED:
         pass
     return pyarrow.array([whole_milliseconds(read_time(value)) for value in values], TIME)
@@ -206,10 +234,11 @@ def _quality(parts: Sequence[Any]) -> dict[str, Any]:
     """Return the columns of `stats_quality`, whose shape is open."""
     nulls = {kind: pyarrow.nulls(len(parts), kind) for kind in (TEXT, NUMBER)}
     columns: dict[str, Any] = {}
+    parts = _mappings(parts)
     for direction in ("send", "receive"):
-        directions = [one.get(direction) if one else None for one in parts]
+        directions = _mappings([one.get(direction, _NOTHING) for one in parts])
         for media in ("video", "audio", "sharing"):
-            found = [_mapping(one.get(media)) if type(one) is dict else _NOTHING for one in directions]
+            found = _mappings([one.get(media, _NOTHING) for one in directions])
             is_empty = not any(found)
             for figure in _FIGURES:
                 kind = TEXT if figure == "avg_bitrate_quality" else NUMBER
@@ -218,8 +247,9 @@ def _quality(parts: Sequence[Any]) -> dict[str, Any]:
     return columns
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if type(value) is dict else _NOTHING
+def _mappings(values: Values) -> Values:
+    """Return values with each that is not a mapping replaced by an empty one."""
+    return values if _ONLY_DICT.issuperset(map(type, values)) else [v if type(v) is dict else _NOTHING for v in values]
 
 
 # The columns that one field of a decoded record gives as it is, with its dotted path.

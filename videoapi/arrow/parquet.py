@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 import pyarrow
@@ -60,14 +59,3 @@ class ParquetFile:
         table = pyarrow.Table.from_batches(self._held, self._schema).combine_chunks()
         self._held, self._count = [], 0
         self._writer.write_table(table, row_group_size=ROW_GROUP)
-
-
-def joined(batches: Iterable[Any], schema: Any) -> Any:
-    """Return batches as one `pyarrow.RecordBatch`."""
-    parts = list(batches)
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        return pyarrow.RecordBatch.from_pylist([], schema)
-    table = pyarrow.Table.from_batches(parts, schema).combine_chunks()
-    return table.to_batches()[0]

@@ -1,7 +1,7 @@
 """The Arrow schemas of call records, archives and rooms.
 
-Times are `timestamp[ms, UTC]`, and nested parts are JSON text. There are no Arrow dictionaries, because pandas and Dask
-refuse them where the values of two files differ; a Parquet file is no larger without.
+Times are `timestamp[ms, UTC]`, and nested parts are JSON text. Arrow dictionaries are not used: pandas and Dask reject
+them where the values of two files differ, and they do not make a Parquet file smaller.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 import pyarrow
 from aiohttp import ClientMiddlewareType
 
+from videoapi.arrow.periods import Period
 from videoapi.bulk import BulkProgress, BulkReport
 from videoapi.bulk.report import BulkOutcome
 from videoapi.config import Credentials, CredentialsSource, Secret
@@ -388,6 +389,43 @@ class Reports(Generic[_ReportsR]):
         Source: docs/contract.md 5.2, 5.3.
         """
 
+    def export_window(
+        self,
+        window: Period,
+        folder: Path | str,
+        *,
+        overwrite: bool = False,
+        late: int = 3,
+        today: date | None = None,
+        strict: bool = False,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Write the records of a period to one Parquet file of a folder. Needs the extra `data`.
+
+        The file appears whole or not at all. The same records give the same bytes, whenever and however often they are
+        exported, also by two processes at once. If the file is complete, nothing is requested. A window that is
+        exported before `late` days have passed since its end stays open: the next call reads it again.
+
+        Args:
+            window: One of `videoapi.windows(start, end)`.
+            folder: The folder, which is created if it does not exist. It has records of one kind and account.
+            overwrite: Whether to read complete windows again, and to replace files that have changed.
+            late: For how many days after its last day the service may still add records to a window.
+            today: The current day in UTC; by default that of the clock.
+            strict: Whether to raise on a record that cannot be parsed, instead of logging a WARNING.
+            timeout: Total seconds to wait for the service.
+
+        Returns:
+            The note of the file: `file` (its name), `first` and `last` (days), `rows` and `sha256`.
+
+        Raises:
+            ValidationError: If the window is invalid.
+            ConfigurationError: If pyarrow is missing, the folder has records of another account, or a file of that name
+                exists that is not known. It stays as it is.
+            VideoAPIError: If the records cannot be read; no file appears.
+            OSError: If a file operation fails.
+        """
+
 class Rooms:
     """The project's rooms."""
 
@@ -464,10 +502,18 @@ class Rooms:
         Source: docs/contract.md 4.5.
         """
 
-    def list(self, *, extra: bool = False, strict: bool = False, timeout: float | None = None) -> RecordStream[Room]:
+    def list(
+        self,
+        *,
+        cursor: Cursor | str | None = None,
+        extra: bool = False,
+        strict: bool = False,
+        timeout: float | None = None,
+    ) -> RecordStream[Room]:
         """Stream all rooms of the project. The service returns them in one response without pages.
 
         Args:
+            cursor: The position of an earlier stream; the stream resumes after it, or restarts if the list has changed.
             extra: Whether to keep unknown fields, for `room.extra`.
             strict: Whether to raise on a room that cannot be parsed, instead of adding it to `stream.rejected`.
             timeout: Total seconds to wait for the service; none by default.

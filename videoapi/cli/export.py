@@ -6,11 +6,12 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 import attrs
 import click
 
+from videoapi.arrow.optional import require_pyarrow
 from videoapi.cli import exit_codes
 from videoapi.cli.csv_rows import EXTRA, Table, csv_line
 from videoapi.cli.export_file import RESTARTED, ExportFile
@@ -19,13 +20,17 @@ from videoapi.cli.terminal import for_people, print_command, print_json, print_s
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
+from videoapi.models.rooms import Room
 from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Counts
-from videoapi.streaming.windows import since_of
+from videoapi.streaming.windows import Cursor, since_of
 
-R = TypeVar("R", bound=CallRecord | Archive)
+R = TypeVar("R", bound=CallRecord | Archive | Room)
 
 BOM: Final = "\ufeff"
+PARQUET: Final = ".parquet"
+_SLOW_CONVERSION: Final = 100_000
+"""From how many records on the end of an export takes long enough to be announced."""
 _SHOWN: Final = 2_000
 """How many characters of a record that cannot be written are listed."""
 
@@ -35,8 +40,9 @@ class ExportOptions:
     """The options of an export.
 
     Args:
-        out: The file to write, `.jsonl` or `.csv`.
+        out: The file to write, `.jsonl`, `.csv` or `.parquet`.
         table: The columns of a CSV file.
+        model: The class of the records.
         question: What is exported, and for which account.
         cursor: Where to begin or continue, or None.
         overwrite: Whether an existing file may be replaced.
@@ -50,6 +56,7 @@ class ExportOptions:
 
     out: Path
     table: Table
+    model: type[Any] = CallRecord
     question: Mapping[str, str]
     cursor: str | None
     overwrite: bool
@@ -70,14 +77,30 @@ class LineFormat:
     line_of: Callable[[Any], bytes]
 
 
+@attrs.frozen
+class ColumnFormat:
+    """How groups of columns become a part: names for the state, the bytes before the first group, and functions.
+
+    Parquet cannot be cut in the middle, so the part is another format, and the final file is converted from it.
+    """
+
+    names: Mapping[str, str]
+    header: bytes
+    group_of: Callable[[Any], bytes]
+    convert: Callable[[Path, BinaryIO], None]
+
+
 def check_output(out: Path, *, excel: bool) -> None:
     """Check that the output has a supported extension.
 
     Raises:
-        click.UsageError: If it does not, if its folder does not exist, or if a JSON lines file is meant for Excel.
+        click.UsageError: If it does not, if its folder does not exist, or if a file is meant for Excel and no CSV.
+        ConfigurationError: If it is a Parquet file, and pyarrow is not installed.
     """
-    if out.suffix.lower() not in (".jsonl", ".csv"):
-        raise click.UsageError(f"{out.name}: give an output that ends in .jsonl or .csv")
+    if out.suffix.lower() not in (".jsonl", ".csv", PARQUET):
+        raise click.UsageError(f"{out.name}: give an output that ends in .jsonl, .csv or .parquet")
+    if out.suffix.lower() == PARQUET:
+        require_pyarrow()
     if not out.parent.is_dir():
         raise click.UsageError(f"no such folder: {out.parent}")
     if excel and out.suffix.lower() != ".csv":
@@ -98,6 +121,20 @@ def line_format(out: Path, table: Table, *, excel: bool) -> LineFormat:
     )
 
 
+def column_format(model: type[Any]) -> ColumnFormat:
+    """Return the format of a Parquet file of the records of a model."""
+    from videoapi.arrow.columns import converter
+    from videoapi.arrow.spool import convert, group_bytes, header_bytes
+
+    schema, _ = converter(model)
+    return ColumnFormat(
+        {"format": "parquet", "columns": ",".join(schema.names)},
+        header_bytes(schema),
+        group_bytes,
+        convert,
+    )
+
+
 async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]]) -> int:
     """Write all records of a stream, and return the exit code.
 
@@ -110,11 +147,16 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
     began = time.monotonic()
     # A cursor that does not belong to the question is an error before a file is made.
     ask(job.cursor)
-    lines = line_format(job.out, job.table, excel=job.excel)
+    form: LineFormat | ColumnFormat
+    if job.out.suffix.lower() == PARQUET:
+        form = column_format(job.model)
+    else:
+        form = line_format(job.out, job.table, excel=job.excel)
     file = ExportFile(
         job.out,
-        {**job.question, **lines.names},
-        lines.header,
+        {**job.question, **form.names},
+        form.header,
+        convert=form.convert if isinstance(form, ColumnFormat) else None,
         cursor=job.cursor,
         overwrite=job.overwrite,
         fresh=job.fresh,
@@ -124,7 +166,7 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
         if not file.state.complete:
             _tell_continued(job, file)
             stream = ask(file.cursor)
-            writer = ExportWriter(job, lines, stream, file)
+            writer = ExportWriter(job, form, stream, file)
             try:
                 await writer.write()
             except BrokenPipeError:
@@ -139,6 +181,8 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
                     return exit_codes.REJECTED
                 raise
         if not file.exists:
+            if isinstance(form, ColumnFormat) and file.state.records >= _SLOW_CONVERSION:
+                print_status(f"Writing {file.state.records:,} records to {job.out}", quiet=job.quiet)
             file.finish()
     finally:
         file.close()
@@ -151,14 +195,16 @@ class ExportWriter:
 
     Args:
         job: The options.
-        lines: The format.
+        form: The format.
         stream: The records.
         file: The open file.
     """
 
-    def __init__(self, job: ExportOptions, lines: LineFormat, stream: RecordStream[Any], file: ExportFile) -> None:
+    def __init__(
+        self, job: ExportOptions, form: LineFormat | ColumnFormat, stream: RecordStream[Any], file: ExportFile
+    ) -> None:
         self._job = job
-        self._line_of = lines.line_of
+        self._form = form
         self._stream = stream
         self._file = file
         self._restarts = 0
@@ -176,21 +222,43 @@ class ExportWriter:
         """
         with display("records", quiet=self._job.quiet) as show:
             async with self._stream as stream:
-                async for record in stream:
-                    self._write(record, show)
+                if isinstance(self._form, LineFormat):
+                    async for record in stream:
+                        self._write(record, self._form.line_of, show)
+                else:
+                    async for group in stream._column_groups():
+                        self._write_group(group, self._form.group_of, show)
         self._restart()
         self._collect(self._stream.total_counts)
 
-    def _write(self, record: Any, show: Show) -> None:
+    def _write_group(self, group: Any, group_of: Callable[[Any], bytes], show: Show) -> None:
+        self._restart()
+        self._stream._move(group)
+        if group.rows is not None:
+            position = self._enter()
+            self._file.add(group_of(group.rows), position, group.rows.num_rows)
+            self._save_if_due(show)
+
+    def _enter(self) -> Cursor:
+        position = self._stream.cursor
+        if position.since != self._file.since:
+            self._collect(self._stream.window_counts)
+            self._file.enter(position)
+        return position
+
+    def _save_if_due(self, show: Show) -> None:
+        show(self._file.state.records)
+        if self._file.is_due:
+            self._collect(self._stream.counts())
+            self._file.save()
+
+    def _write(self, record: Any, line_of: Callable[[Any], bytes], show: Show) -> None:
         file = self._file
         self._restart()
         self._in_hand = True
-        position = self._stream.cursor
-        if position.since != file.since:
-            self._collect(self._stream.window_counts)
-            file.enter(position)
+        position = self._enter()
         try:
-            line = self._line_of(record)
+            line = line_of(record)
         except Exception as error:
             # Whatever is wrong with one record must not cost the others.
             row = _unwritable(record, position.since, error)
@@ -201,10 +269,7 @@ class ExportWriter:
         else:
             file.add(line, position)
         self._in_hand = False
-        show(file.state.records)
-        if file.is_due:
-            self._collect(self._stream.counts())
-            file.save()
+        self._save_if_due(show)
 
     def stop(self) -> None:
         """Save what there is, and print how to continue."""
@@ -287,7 +352,8 @@ def _tell(job: ExportOptions, file: ExportFile, seconds: float) -> None:
         print_status(f"{state.rejected:,} records could not be read or written; see {rejected}")
     if odd:
         fields = ", ".join(f"{name} ({count:,})" for name, count in odd.items())
-        print_status(f"Fields of an unexpected type, whose values are in extra: {fields}", quiet=job.quiet)
+        where = "which are null" if job.out.suffix.lower() == PARQUET else "whose values are in extra"
+        print_status(f"Fields of an unexpected type, {where}: {fields}", quiet=job.quiet)
     if undated:
         print_status(f"{undated:,} records have no readable date.", quiet=job.quiet)
     if restarted:
@@ -306,7 +372,7 @@ def _tell(job: ExportOptions, file: ExportFile, seconds: float) -> None:
             "continued": file.continued,
             "file": str(job.out),
             "rejected_file": None if rejected is None else str(rejected),
-            "sha256": state.sha256,
+            "sha256": state.final_sha256,
             "cursor": state.cursor,
             "seconds": round(seconds, 3),
         }

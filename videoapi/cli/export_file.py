@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 import attrs
 import click
 
 from videoapi.errors import ConfigurationError
-from videoapi.files import FileTaken, PartFile
+from videoapi.files import PART, FileTaken, PartFile
 
 SAVE_EVERY: Final = 3.0
 """Seconds between two writes of the state, unless they take long."""
@@ -28,6 +29,7 @@ RESTARTED: Final = "restarted"
 """The count of restarts, which stays when a window restarts."""
 
 _STATE: Final = ".state"
+_CONVERTED: Final = ".converted"
 _REJECTED: Final = ".rejected.jsonl"
 _VERSION: Final = 1
 _MAX_STATE: Final = 1 << 26
@@ -87,6 +89,8 @@ class ExportState:
         rows: The first of them.
         counts: Other counts, by name.
         complete: Whether no row is missing.
+        result_size: The number of bytes of the final file, if it was converted from these.
+        result_sha256: The digest of the final file, if it was converted from these.
     """
 
     question: dict[str, str]
@@ -101,6 +105,18 @@ class ExportState:
     rows: list[dict[str, Any]] = attrs.field(factory=list)
     counts: dict[str, int] = attrs.field(factory=dict)
     complete: bool = False
+    result_size: int | None = None
+    result_sha256: str = ""
+
+    @property
+    def final_size(self) -> int:
+        """The number of bytes of the final file."""
+        return self.size if self.result_size is None else self.result_size
+
+    @property
+    def final_sha256(self) -> str:
+        """The digest of the final file."""
+        return self.result_sha256 or self.sha256
 
     def to_json(self) -> bytes:
         """Return the state as JSON."""
@@ -129,6 +145,8 @@ class ExportFile:
         cursor: Where the user wants to begin or continue, or None.
         overwrite: Whether an existing file may be replaced.
         fresh: Whether to discard what an earlier process has left in the part.
+        convert: Writes the final file from the complete part; None if the part is the final file. The result depends
+            on the part alone.
         clock: The time in seconds.
     """
 
@@ -141,6 +159,7 @@ class ExportFile:
         cursor: str | None = None,
         overwrite: bool = False,
         fresh: bool = False,
+        convert: Callable[[Path, BinaryIO], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.out = out
@@ -155,6 +174,7 @@ class ExportFile:
         self._asked = cursor
         self._overwrite = overwrite
         self._fresh = fresh
+        self._convert = convert
         self._clock = clock
         self._part = PartFile(out.parent, out.name, overwrite=overwrite)
         self._buffer = bytearray()
@@ -196,7 +216,7 @@ class ExportFile:
                 raise self._refusal(taken) from None
             self._check_finished(self._found())
             return
-        if self._fresh:
+        if self._fresh or self._is_left_over(self._found()):
             self._part.truncate(0)
         if self._part.size:
             self._continue(self._found())
@@ -254,11 +274,11 @@ class ExportFile:
         )
         self._digests[position.since] = self._digest.copy()
 
-    def add(self, line: bytes, position: Position) -> None:
-        """Append a row; `position` is the cursor just past it."""
+    def add(self, rows: bytes, position: Position, count: int = 1) -> None:
+        """Append rows; `position` is the cursor just past them."""
         self._position = position
-        self._buffer += line
-        self.state.records += 1
+        self._buffer += rows
+        self.state.records += count
         if len(self._buffer) >= _BLOCK:
             self._flush()
 
@@ -308,8 +328,10 @@ class ExportFile:
             self._part.write_beside(_REJECTED, "".join(json.dumps(row) + "\n" for row in rows).encode())
         else:
             self._part.remove_beside(_REJECTED)
+        if self._convert is not None:
+            self._write_result(self._convert)
         try:
-            self._part.finish()
+            self._part.finish(PART if self._convert is None else _CONVERTED)
         except FileTaken as taken:
             raise click.UsageError(
                 f"{taken.path} was created during the export, which is complete in {self.part}. "
@@ -324,6 +346,23 @@ class ExportFile:
     def rejected_path(self) -> Path | None:
         """The list of the records that were rejected, once complete; None if no record was rejected."""
         return self.out.with_name(self.out.name + _REJECTED) if self.state.rejected else None
+
+    def _write_result(self, convert: Callable[[Path, BinaryIO], None]) -> None:
+        with self._part.new_beside(_CONVERTED) as file:
+            convert(self.part, file)
+            file.flush()
+            os.fsync(file.fileno())
+            self.state.result_size = file.tell()
+            file.seek(0)
+            self.state.result_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self._write_state()
+
+    def _is_left_over(self, found: ExportState | None) -> bool:
+        """Return whether the existing file was made from the part: `finish` was killed before it removed the part."""
+        if found is None or not found.complete or found.result_size is None or not self.out.is_file():
+            return False
+        with self.out.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == found.result_sha256
 
     def _found(self) -> ExportState | None:
         return ExportState.parse(self._part.read_beside(_STATE, _MAX_STATE))
@@ -343,7 +382,7 @@ class ExportFile:
                 f"{self.out} exists, and {self.part} was begun to replace it. To continue that, give --overwrite; "
                 "or give another OUT."
             )
-        if found is None or not found.complete or found.size != self.out.stat().st_size:
+        if found is None or not found.complete or found.final_size != self.out.stat().st_size:
             raise click.UsageError(
                 f"{self.out} exists, and it is not known which question it answers. "
                 "To replace it, give --overwrite; or give another OUT."
@@ -354,7 +393,7 @@ class ExportFile:
                 "To replace it, give --overwrite; or give another OUT."
             )
         with self.out.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != found.sha256:
+            if hashlib.file_digest(file, "sha256").hexdigest() != found.final_sha256:
                 raise click.UsageError(
                     f"{self.out} is complete, but was changed since. "
                     "To replace it, give --overwrite; or give another OUT."

@@ -50,9 +50,10 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--format",
         "form",
-        type=click.Choice(["jsonl", "csv"]),
+        type=click.Choice(["jsonl", "csv", "parquet"]),
         help="With OUT -: JSON lines (default) or CSV. A file has the format of its name.",
     )
+    @click.option("--partition", type=click.Choice(["day"]), help="Write a folder with one Parquet file per UTC day.")
     @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists, once the new one is complete.")
     @click.option("--fresh", is_flag=True, help="Start over, and discard OUT.part.")
     @click.option("--excel", is_flag=True, help="Begin a .csv with a byte order mark, which Excel needs.")
@@ -111,6 +112,7 @@ async def export_reports(
     *,
     cursor: str | None,
     form: str | None,
+    partition: str | None,
     strict: bool,
     timeout: float | None,
     excel: bool,
@@ -118,9 +120,16 @@ async def export_reports(
     **options: Any,
 ) -> int:
     """Export one kind of report, `cdr` or `archives`, and return the exit code."""
-    from videoapi.cli.export import ExportOptions, check_output, export, line_format
+    from videoapi.cli.export import PARQUET, ExportOptions, check_output, export, line_format
     from videoapi.cli.invocation import typed_command
 
+    if partition is not None:
+        others = {"--cursor": cursor, "--fresh": options.pop("fresh"), "--excel": excel}
+        return await _export_folder(
+            kind, access, query, out, form, others, strict=strict, timeout=timeout, as_json=as_json, **options
+        )
+    if out == STDOUT and form == "parquet":
+        raise click.UsageError("Parquet cannot be written to stdout. Give OUT a name that ends in .parquet")
     path = Path(f"stdout.{form or 'jsonl'}" if out == STDOUT else out)
     if out != STDOUT:
         check_output(path, excel=excel)
@@ -130,18 +139,18 @@ async def export_reports(
         raise click.UsageError("--overwrite, --fresh and --json are for files, not for stdout")
     async with access.client() as client:
         reports = _reports(client, kind)
+        is_parquet = path.suffix.lower() == PARQUET
 
         def ask(after: str | None) -> RecordStream[Any]:
-            return query.stream(reports, cursor=after, extra=True, strict=strict, timeout=timeout)
+            # Parquet has fixed columns, and none for fields that the models do not know.
+            return query.stream(reports, cursor=after, extra=not is_parquet, strict=strict, timeout=timeout)
 
         if out == STDOUT:
             from videoapi.cli.export_stdout import export_to_stdout
 
             return await export_to_stdout(ask(cursor), line_format(path, table, excel=excel), quiet=options["quiet"])
         question = {
-            "app_id": access.app_id,
-            "origin": urlsplit(client.base_url)._replace(path="").geturl(),
-            "records": kind,
+            **source_of(kind, access, client),
             "from": (query.start or "").strip(),
             "to": (query.end or "").strip(),
             "room": query.room_id or "",
@@ -150,6 +159,7 @@ async def export_reports(
         job = ExportOptions(
             out=path,
             table=table,
+            model=reports._kind.model,
             question=question,
             cursor=cursor,
             excel=excel,
@@ -159,6 +169,56 @@ async def export_reports(
             **options,
         )
         return await export(job, ask)
+
+
+async def _export_folder(
+    kind: str,
+    access: ClientOptions,
+    query: ReportQuery,
+    out: str,
+    form: str | None,
+    others: Mapping[str, object],
+    *,
+    strict: bool,
+    timeout: float | None,
+    **options: Any,
+) -> int:
+    from videoapi.arrow.optional import require_pyarrow
+    from videoapi.arrow.periods import Period
+    from videoapi.cli.export_folder import FolderOptions, check_folder, export_folder
+    from videoapi.cli.invocation import typed_command
+    from videoapi.models.validation import period_day
+
+    check_folder(out, form=form, others=others)
+    if not (query.start and query.end):
+        raise click.UsageError("--partition needs the days FROM and TO")
+    require_pyarrow()
+    period = Period(period_day(query.start, field="start"), period_day(query.end, field="end"))
+    async with access.client() as client:
+        reports = _reports(client, kind)
+        job = FolderOptions(
+            folder=Path(out),
+            kind=kind,
+            source={**source_of(kind, access, client), **({"room": query.room_id} if query.room_id else {})},
+            period=period,
+            strict=strict,
+            again=typed_command(),
+            **options,
+        )
+        # Checks the query before a folder is made.
+        query.stream(reports)
+
+        def ask(one: Period) -> RecordStream[Any]:
+            part = ReportQuery(f"{one.first}", f"{one.last}", query.room_id, None)
+            return part.stream(reports, strict=strict, timeout=timeout)
+
+        return await export_folder(job, ask)
+
+
+def source_of(kind: str, access: ClientOptions, client: VideoClient) -> dict[str, str]:
+    """Return what is exported, and for which account."""
+    origin = urlsplit(client.base_url)._replace(path="").geturl()
+    return {"app_id": access.app_id, "origin": origin, "records": kind}
 
 
 def _reports(client: VideoClient, kind: str) -> Reports[Any]:

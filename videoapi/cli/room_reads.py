@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,34 +17,41 @@ if TYPE_CHECKING:
 @click.command("list", epilog=MEANINGS)
 @json_option("Print JSON lines: one object per room, with every field.")
 @secrets_option
+@click.option("--cursor", help="Begin at this cursor, which a listing that ended early prints.")
 @click.option("--strict", is_flag=True, help="End at the first room that cannot be read.")
 @click.option("--timeout", type=SECONDS, help="Seconds to wait in all; no limit by default.")
 @client_options
-def list_rooms(as_json: bool, show_secrets: bool, strict: bool, timeout: float | None, access: ClientOptions) -> None:
+def list_rooms(access: ClientOptions, as_json: bool, show_secrets: bool, **limits: Any) -> None:
     """List all rooms of the project as they arrive.
 
     Columns: ID, kind, name, and your own reference.
     """
     from videoapi.cli.running import run
 
-    run(_list(access, as_json, show_secrets, strict=strict, timeout=timeout))
+    run(_list(access, as_json, show_secrets, **limits))
 
 
-async def _list(
-    access: ClientOptions, as_json: bool, show_secrets: bool, *, strict: bool, timeout: float | None
-) -> int:
+async def _list(access: ClientOptions, as_json: bool, show_secrets: bool, **limits: Any) -> int:
+    from videoapi.cli import exit_codes
     from videoapi.cli.listing import print_listing
     from videoapi.cli.redaction import room_fields
+    from videoapi.cli.terminal import for_people, print_status
+    from videoapi.errors import VideoAPIError
 
     async with access.client() as client:
-        rooms = client.rooms.list(extra=as_json, strict=strict, timeout=timeout)
-        return await print_listing(
-            rooms,
-            ("room_id", "kind", "name", "owner_ref"),
-            lambda room: (room.room_id, kind_of(room), room.name, room.owner_ref),
-            as_json=(lambda room: room_fields(room.to_dict(), show_secrets=show_secrets)) if as_json else None,
-            what="rooms",
-        )
+        rooms = client.rooms.list(extra=as_json, **limits)
+        try:
+            return await print_listing(
+                rooms,
+                ("room_id", "kind", "name", "owner_ref"),
+                lambda room: (room.room_id, kind_of(room), room.name, room.owner_ref),
+                as_json=(lambda room: room_fields(room.to_dict(), show_secrets=show_secrets)) if as_json else None,
+                what="rooms",
+            )
+        except VideoAPIError as error:
+            print_status(for_people(error))
+            print_status(f"To list only the rooms after these, repeat the command with --cursor {rooms.cursor}")
+            return exit_codes.of_error(error)
 
 
 @click.command("get", epilog=MEANINGS)

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     ),
     "delete": ("videoapi.cli.room_changes:delete", "Delete a room that has no running session."),
     "delete-many": ("videoapi.cli.room_runs:delete_many", "Delete the rooms listed in a file."),
+    "export": ("videoapi.cli.room_export:export_rooms", "Write all rooms of the project to a Parquet file."),
     "get": ("videoapi.cli.room_reads:get", "Show one room."),
     "list": ("videoapi.cli.room_reads:list_rooms", "List all rooms of the project as they arrive."),
     "resolve": ("videoapi.cli.room_reads:resolve", "Find the room of a create with unknown outcome."),

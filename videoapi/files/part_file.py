@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from io import BufferedRandom
 from pathlib import Path
 from typing import Final, Literal
 
@@ -21,6 +22,9 @@ _DIRECTORY: Final[int] = sum(getattr(os, name, 0) for name in ("O_DIRECTORY", "O
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 _NOT_A_FILE: Final = frozenset({errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO})
 _BLOCK: Final = 1 << 20
+
+PART: Final = ".part"
+"""How the name of an incomplete file ends."""
 
 TakenReason = Literal["exists", "busy", "directory", "link"]
 
@@ -147,8 +151,21 @@ class PartFile:
         """Remove the file `<name><tail>`, if it exists."""
         self._unlink(self.name + tail)
 
-    def finish(self) -> Path:
+    def new_beside(self, tail: str) -> BufferedRandom:
+        """Return a new, empty file `<name><tail>`, open for writing; what an earlier process has left is removed.
+
+        Raises:
+            OSError: If it cannot be created.
+        """
+        self._unlink(self.name + tail)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINKS
+        return open(os.open(self.name + tail, flags, 0o600, dir_fd=self._folder), "w+b")
+
+    def finish(self, tail: str = PART) -> Path:
         """Sync the part to disk, rename it to its final name, and sync the directory.
+
+        Args:
+            tail: What gets the final name: the part, or a synced file next to it; the part is removed.
 
         Raises:
             FileTaken: If a file of that name was created since `open`, and may not be replaced.
@@ -158,10 +175,13 @@ class PartFile:
         if not self._is_ours(self._file):
             # Another process may have begun a new one, and its bytes must not get the final name.
             raise OSError(errno.ENOENT, "it was removed while it was written", str(self.part))
+        source = self.name + tail
         if self._overwrite:
-            self._replace(self._part, self.name)
+            self._replace(source, self.name)
         else:
-            self._link()
+            self._link(source)
+        if tail != PART and self._is_ours(self._file):
+            self._unlink(self._part)
         os.fsync(self._folder)
         return self.path
 
@@ -178,7 +198,7 @@ class PartFile:
 
     @property
     def _part(self) -> str:
-        return f"{self.name}.part"
+        return self.name + PART
 
     def _must_be_free(self, *, late: bool = False) -> None:
         found = self._stat(self.name)
@@ -241,10 +261,10 @@ class PartFile:
         there = self._stat(self._part)
         return there is not None and os.path.samestat(there, os.fstat(file))
 
-    def _link(self) -> None:
+    def _link(self, source: str) -> None:
         """Link the final name only if it is free; a rename would replace a file created since `open`."""
         try:
-            os.link(self._part, self.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            os.link(source, self.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except FileExistsError:
             self._must_be_free(late=True)
             raise
@@ -252,11 +272,11 @@ class PartFile:
             if error.errno not in _NO_HARD_LINKS:
                 raise
             self._must_be_free(late=True)
-            self._replace(self._part, self.name)
+            self._replace(source, self.name)
         else:
             # Another process may have removed it already, and begun a new one.
             if self._is_ours(self._file):
-                self._unlink(self._part)
+                self._unlink(source)
 
     def _replace(self, old: str, new: str) -> None:
         os.replace(old, new, src_dir_fd=self._folder, dst_dir_fd=self._folder)

@@ -191,11 +191,13 @@ class RecordDecoder(Generic[M]):
     Args:
         model: The class of the records.
         extra: Whether unknown fields are kept for `record.extra`.
+        as_decoded: Whether `decode_list` returns what the JSON decoder builds, without models.
     """
 
-    def __init__(self, model: type[M], *, extra: bool) -> None:
+    def __init__(self, model: type[M], *, extra: bool, as_decoded: bool = False) -> None:
         self.model = model
         self.extra = extra
+        self._as_decoded = as_decoded
         self._named = issubclass(model, Room)
 
     def decode(self, raw: bytes | msgspec.Raw) -> M:
@@ -224,6 +226,8 @@ class RecordDecoder(Generic[M]):
             raws = self._raws(text) if self.extra else None
         except _UNREADABLE:
             return None
+        if self._as_decoded:
+            return cast("list[M]", decoded)
         records: list[M] = [build(one) for one in decoded]
         if self._named and not all(is_id(cast("Room", record).room_id) for record in records):
             return None

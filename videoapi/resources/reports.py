@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import date
-from typing import Final, Generic, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
+from videoapi.arrow.optional import require_pyarrow
+from videoapi.arrow.periods import Period, period_of
+from videoapi.errors import ValidationError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
@@ -19,6 +24,9 @@ from videoapi.protocol.routes import Request, Route
 from videoapi.streaming import Query, RecordStream
 from videoapi.streaming.windows import UNBOUNDED, Cursor, Window, split_period
 
+if TYPE_CHECKING:
+    from videoapi.arrow.data_set import DataSet
+
 R = TypeVar("R", bound=CallRecord | Archive)
 
 
@@ -26,8 +34,10 @@ R = TypeVar("R", bound=CallRecord | Archive)
 class ReportKind(Generic[R]):
     """One path prefix of the service: its routes, and the records they return."""
 
+    name: str
     key: str
     model: type[R]
+    identity: Callable[[R], str | None]
     by_period: Route
     by_room: Route
     by_room_period: Route
@@ -35,16 +45,21 @@ class ReportKind(Generic[R]):
 
 
 CDR: Final = ReportKind(
+    name="cdr",
     key="cdr",
     model=CallRecord,
+    # As `record.identity`, but also of what the JSON decoder builds.
+    identity=lambda record: record.cdr_id or record.call_log_id or None,
     by_period=routes.CDR_PERIOD,
     by_room=routes.CDR_ROOM,
     by_room_period=routes.CDR_ROOM_PERIOD,
     by_conference=routes.CDR_CONFERENCE,
 )
 ARCHIVES: Final = ReportKind(
+    name="archives",
     key="archive",
     model=Archive,
+    identity=lambda record: record.identity,
     by_period=routes.ARCHIVE_PERIOD,
     by_room=routes.ARCHIVE_ROOM,
     by_room_period=routes.ARCHIVE_ROOM_PERIOD,
@@ -174,6 +189,70 @@ class Reports(Generic[R]):
         segments = (check_conf_num(conf_num),)
         return self._stream(self._kind.by_conference, segments, (UNBOUNDED,), cursor, extra, strict, timeout)
 
+    async def export_window(
+        self,
+        window: Period,
+        folder: Path | str,
+        *,
+        overwrite: bool = False,
+        late: int = 3,
+        today: date | None = None,
+        strict: bool = False,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Write the records of a period to one Parquet file of a folder. Needs the extra `data`.
+
+        The file appears whole or not at all. The same records give the same bytes, whenever and however often they are
+        exported, also by two processes at once. If the file is complete, nothing is requested. A window that is
+        exported before `late` days have passed since its end stays open: the next call reads it again.
+
+        Args:
+            window: One of `videoapi.windows(start, end)`.
+            folder: The folder, which is created if it does not exist. It has records of one kind and account.
+            overwrite: Whether to read complete windows again, and to replace files that have changed.
+            late: For how many days after its last day the service may still add records to a window.
+            today: The current day in UTC; by default that of the clock.
+            strict: Whether to raise on a record that cannot be parsed, instead of logging a WARNING.
+            timeout: Total seconds to wait for the service.
+
+        Returns:
+            The note of the file: `file` (its name), `first` and `last` (days), `rows` and `sha256`.
+
+        Raises:
+            ValidationError: If the window is invalid.
+            ConfigurationError: If pyarrow is missing, the folder has records of another account, or a file of that name
+                exists that is not known. It stays as it is.
+            VideoAPIError: If the records cannot be read; no file appears.
+            OSError: If a file operation fails.
+        """
+        period = period_of(window)
+        if type(late) is not int or late < 0:
+            raise ValidationError(f"late={late!r}: give a number of days from 0", field="late")
+        require_pyarrow()
+        from videoapi.resources.window_export import PeriodExport, utc_today
+
+        job = PeriodExport(
+            kind=self._kind.name,
+            data_set=await self._data_set(Path(folder), overwrite=overwrite),
+            source=self._source,
+            ask=lambda one: self.by_period(one.first, one.last, strict=strict, timeout=timeout),
+            late=late,
+            today=today or utc_today(),
+            overwrite=overwrite,
+        )
+        return await job.whole(period)
+
+    async def _data_set(self, folder: Path, *, overwrite: bool) -> DataSet:
+        from videoapi.arrow.data_set import DataSet
+
+        found = DataSet(folder, self._source(), overwrite=overwrite)
+        await asyncio.to_thread(found.open)
+        return found
+
+    def _source(self) -> dict[str, str]:
+        pipeline = self._pipeline
+        return {"app_id": pipeline.app_id or "", "origin": pipeline.origin, "records": self._kind.name}
+
     def _stream(
         self,
         route: Route,
@@ -192,7 +271,7 @@ class Reports(Generic[R]):
             request=self._requests(route, segments),
             key=self._kind.key,
             decoder=RecordDecoder(self._kind.model, extra=extra),
-            identity=_identity,
+            identity=self._kind.identity,
             day=_day if days else None,
             # The service may return null for an account without records. Source: docs/contract.md 9, row 30.
             null_is_empty=True,
@@ -210,10 +289,6 @@ class Reports(Generic[R]):
 def cdr(pipeline: Pipeline) -> Reports[CallRecord]:
     """Return the streams of call detail records."""
     return Reports(pipeline, CDR)
-
-
-def _identity(record: CallRecord | Archive) -> str | None:
-    return record.identity
 
 
 def _day(record: CallRecord | Archive) -> date | None:

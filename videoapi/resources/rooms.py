@@ -31,6 +31,7 @@ from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol import routes
 from videoapi.protocol.routes import Options, Request
 from videoapi.streaming import RecordStream
+from videoapi.streaming.windows import Cursor
 
 USERS: Final[ResponseDecoder[Participant]] = ResponseDecoder("users", Participant, many=True)
 
@@ -133,10 +134,18 @@ class Rooms:
         """
         return cast(Room, await self._pipeline.run(get_room(self._pipeline, check_room_id(room_id))))
 
-    def list(self, *, extra: bool = False, strict: bool = False, timeout: float | None = None) -> RecordStream[Room]:
+    def list(
+        self,
+        *,
+        cursor: Cursor | str | None = None,
+        extra: bool = False,
+        strict: bool = False,
+        timeout: float | None = None,
+    ) -> RecordStream[Room]:
         """Stream all rooms of the project. The service returns them in one response without pages.
 
         Args:
+            cursor: The position of an earlier stream; the stream resumes after it, or restarts if the list has changed.
             extra: Whether to keep unknown fields, for `room.extra`.
             strict: Whether to raise on a room that cannot be parsed, instead of adding it to `stream.rejected`.
             timeout: Total seconds to wait for the service; none by default.
@@ -155,7 +164,7 @@ class Rooms:
         )
         from videoapi.streaming.records import room_list
 
-        return room_list(self._pipeline, request, extra=extra, strict=strict, timeout=timeout)
+        return room_list(self._pipeline, request, cursor=cursor, extra=extra, strict=strict, timeout=timeout)
 
     async def update(
         self,

@@ -15,6 +15,7 @@ import attrs
 from videoapi.arrow.optional import require_pyarrow
 from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
+from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
@@ -329,7 +330,7 @@ class RecordStream(Generic[R]):
                 yield Page(tuple(waiting), self.cursor, discarded)
 
     async def _arrow(self, size: int) -> AsyncGenerator[pyarrow.RecordBatch, None]:
-        from videoapi.arrow.parquet import joined
+        from videoapi.arrow.batches import joined
 
         schema = self._converter[0]
         held: list[Any] = []
@@ -354,16 +355,23 @@ class RecordStream(Generic[R]):
                     self._discarded, discarded = discarded, 0
                     yield whole
             if last is not None and (held or discarded):
-                self._move(last)
+                self._batch, self._nth = last.batch, last.nth
                 self._discarded = discarded
                 yield joined(held, schema)
 
     async def _groups(self, most: Callable[[], int] = lambda: GROUP) -> AsyncGenerator[ColumnGroup[R], None]:
         """Yield groups of columns; `cursor` follows only if each is passed to `_move`."""
+        if self._query.decoder.model is CallRecord:
+            # Models would only be taken apart again.
+            self._walk.decoder = RecordDecoder(CallRecord, extra=False, as_decoded=True)
         async with aclosing(self._batches()) as batches:
             async with aclosing(column_groups(batches, self._converter[1], most)) as groups:
                 async for group in groups:
                     yield group
+
+    def _column_groups(self) -> AsyncGenerator[ColumnGroup[R], None]:
+        """Iterate as `arrow` does, but over small groups of one window each; pass each to `_move`."""
+        return self._only_once(self._groups())
 
     @property
     def _converter(self) -> tuple[Any, Any]:
@@ -373,7 +381,11 @@ class RecordStream(Generic[R]):
 
     def _move(self, group: ColumnGroup[R]) -> None:
         """Move the cursor past the records of a group."""
-        self._batch, self._nth = group.batch, group.nth
+        if group.rows is None:
+            # The cursor stays: if the stream fails now, the one that resumes there restarts the window.
+            self._restart = group.batch
+        else:
+            self._batch, self._nth, self._restart = group.batch, group.nth, None
 
     async def _batches(self) -> AsyncGenerator[Batch[R], None]:
         self._ended = asyncio.Event()
@@ -397,13 +409,20 @@ class RecordStream(Generic[R]):
 
 
 def room_list(
-    pipeline: Pipeline, request: Request, *, extra: bool, strict: bool, timeout: float | None
+    pipeline: Pipeline,
+    request: Request,
+    *,
+    cursor: Cursor | str | None = None,
+    extra: bool,
+    strict: bool,
+    timeout: float | None,
 ) -> RecordStream[Room]:
     """Return the stream of all rooms. Source: docs/contract.md 4.4.
 
     Args:
         pipeline: Opens and classifies the response.
         request: The request for the list.
+        cursor: The position of an earlier stream, or None.
         extra: Whether to keep unknown fields for `room.extra`.
         strict: Whether a room that cannot be parsed ends the stream with an error.
         timeout: Total seconds to wait for the service, or None for no limit.
@@ -416,7 +435,7 @@ def room_list(
         decoder=RecordDecoder(Room, extra=extra),
         identity=_room_id,
     )
-    return RecordStream(pipeline, query, strict=strict, timeout=timeout)
+    return RecordStream(pipeline, query, cursor=cursor, strict=strict, timeout=timeout)
 
 
 def _room_id(room: Room) -> str | None:

@@ -86,6 +86,7 @@ class WindowReader(Generic[R]):
         )
         self._pipeline = pipeline
         self._query = query
+        self.decoder = query.decoder
         self._start = start
         self._windows = windows
         self._timeout = StreamTimeout(timeout, query.request(windows[0]).route)
@@ -169,7 +170,7 @@ class WindowReader(Generic[R]):
     def _response(self, request: Request) -> StreamedResponse:
         query = self._query
         return StreamedResponse(
-            self._pipeline, request, query.key, query.null_is_empty, self._timeout, query.decoder.decode_list
+            self._pipeline, request, query.key, query.null_is_empty, self._timeout, self.decoder.decode_list
         )
 
     async def _read(
@@ -191,7 +192,7 @@ class WindowReader(Generic[R]):
         async with aclosing(response.blocks(opening)) as blocks:
             async for block in blocks:
                 odd: dict[int, tuple[str, ...]] = {}
-                rows = self.filter.unread(block, self._query.decoder.decode_block(block.items, odd.__setitem__))
+                rows = self.filter.unread(block, self.decoder.decode_block(block.items, odd.__setitem__))
                 if self.filter.has_moved:
                     return
                 for day in self.filter.days_needed(rows):
@@ -215,7 +216,7 @@ class WindowReader(Generic[R]):
             try:
                 async with aclosing(response.blocks(partial(self._pipeline.open_stream, response.request))) as blocks:
                     async for block in blocks:
-                        rows.update(self.filter.undated(block, self._query.decoder.decode_block(block.items)))
+                        rows.update(self.filter.undated(block, self.decoder.decode_block(block.items)))
             except (RequestRejected, NotFound):
                 # A period of one day is valid unless its end is exclusive.
                 return RowSet()

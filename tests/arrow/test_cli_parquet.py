@@ -1,0 +1,194 @@
+"""`videoapi cdr export out.parquet`: all options of an export, and sums equal to those of the other formats."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from pyarrow import parquet
+
+from videoapi.cli import export_file
+from videoapi.cli.export_file import ExportFile
+from videoapi.sandbox import Sandbox
+
+Cli = Callable[..., Result]
+FIRST, LAST = date(2026, 1, 1), date(2026, 1, 31)
+SUMMED = ("user_minutes", "room_seconds", "connect_minutes", "send_video_avg_bitrate")
+
+
+def export(cli: Cli, out: str, *more: object, code: int = 0) -> Result:
+    result = cli("cdr", "export", FIRST, LAST, out, *more)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_three_formats_have_equal_counts_and_sums(cli: Cli, folder: Path) -> None:
+    for name in ("out.jsonl", "out.csv", "out.parquet"):
+        export(cli, name, "--quiet")
+    table = parquet.read_table(folder / "out.parquet")
+    with (folder / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    records = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert table.num_rows == len(rows) == len(records) == 600
+    for name in SUMMED:
+        values = table.column(name).to_pylist()
+        assert sum(value or 0 for value in values) == sum(float(row[name] or 0) for row in rows)
+    seconds = sum(record["sigserver"].get("duration") or 0 for record in records)
+    assert sum(table.column("user_seconds").to_pylist()) == pytest.approx(seconds)
+    assert table.column("cdr_id").to_pylist() == [record["cdr_id"] for record in records]
+
+
+def test_report_has_the_digest_of_the_file_and_a_repetition_keeps_it(cli: Cli, folder: Path) -> None:
+    import hashlib
+
+    report = json.loads(export(cli, "out.parquet", "--json").stdout)
+    assert report["records"] == 600
+    data = (folder / "out.parquet").read_bytes()
+    assert report["sha256"] == hashlib.sha256(data).hexdigest()
+    assert sorted(path.name for path in folder.iterdir()) == ["out.parquet", "out.parquet.state"]
+    assert "is complete" in export(cli, "out.parquet").stderr
+    (folder / "out.parquet").write_bytes(data[:-1] + b"x")
+    assert "was changed since" in export(cli, "out.parquet", code=2).stderr
+
+
+def test_failed_export_resumes_and_has_the_same_bytes(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(cli, "whole.parquet", "--quiet")
+    monkeypatch.setattr(export_file, "SAVE_EVERY", 0.0)
+    sandbox.fault("cdr.by_period", "suspended", times=None, after=2)
+    result = export(cli, "out.parquet", code=5)
+    assert "To continue, repeat the command" in result.stderr
+    assert not (folder / "out.parquet").exists()
+    assert (folder / "out.parquet.part").stat().st_size > 0
+    sandbox.clear_faults()
+    assert "Continuing after" in export(cli, "out.parquet").stderr
+    assert (folder / "out.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
+    assert not (folder / "out.parquet.part").exists()
+
+
+def test_rest_after_a_cursor_can_be_written_to_another_file(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    sandbox.fault("cdr.by_period", "suspended", times=None, after=2)
+    cursor = re.search(r"--cursor (\S+)", export(cli, "out.parquet", code=5).stderr)
+    assert cursor is not None
+    state = json.loads((folder / "out.parquet.state").read_text())
+    sandbox.clear_faults()
+    export(cli, "rest.parquet", "--cursor", cursor[1])
+    assert parquet.read_table(folder / "rest.parquet").num_rows == 600 - state["records"]
+
+
+def test_cut_bodies_do_not_change_the_bytes(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    export(cli, "whole.parquet", "--quiet")
+    sandbox.fault("cdr.by_period", "cut", times=3, at=0.6)
+    export(cli, "out.parquet", "--quiet")
+    assert (folder / "out.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_kill_while_the_part_is_converted_costs_nothing(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    export(cli, "whole.parquet", "--quiet")
+    real = ExportFile._write_result
+
+    def killed(self: ExportFile, convert: Any) -> None:
+        if where == "after":
+            real(self, convert)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ExportFile, "_write_result", killed)
+        assert cli("cdr", "export", FIRST, LAST, "out.parquet").exit_code != 0
+    assert not (folder / "out.parquet").exists()
+    sandbox.fault("cdr.by_period", "suspended", times=None)
+    export(cli, "out.parquet", "--quiet")
+    assert (folder / "out.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
+    assert sorted(path.name for path in folder.glob("out*")) == ["out.parquet", "out.parquet.state"]
+
+
+def test_part_that_was_converted_already_does_not_stand_for_a_new_export(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("videoapi.files.part_file.PartFile._is_ours", lambda self, file: True)
+    with monkeypatch.context() as patch:
+        # As if killed after the rename.
+        patch.setattr("videoapi.files.part_file.PartFile._unlink", lambda self, name: None)
+        export(cli, "out.parquet", "--quiet")
+    assert (folder / "out.parquet.part").exists()
+    empty = {"result": "0", "cdr": []}
+    sandbox.fault("cdr.by_period", "status", times=None, status=200, body=empty)
+    export(cli, "out.parquet", "--quiet", "--overwrite")
+    assert parquet.read_table(folder / "out.parquet").num_rows == 0
+
+
+def test_existing_file_is_not_replaced_unasked(cli: Cli, folder: Path) -> None:
+    (folder / "out.parquet").write_bytes(b"mine")
+    export(cli, "out.parquet", code=2)
+    assert (folder / "out.parquet").read_bytes() == b"mine"
+    export(cli, "out.parquet", "--overwrite")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-", "--format", "parquet"), "Parquet cannot be written to stdout"),
+        (("out.parquet", "--excel"), "--excel is for .csv files"),
+        (("out.parquet", "--format", "csv"), "contradicts the name"),
+        (("out.csv", "--format", "parquet"), "contradicts the name"),
+        (("out.feather",), ".jsonl, .csv or .parquet"),
+    ],
+)
+def test_wrong_options_are_refused(cli: Cli, folder: Path, arguments: tuple[str, ...], said: str) -> None:
+    result = cli("cdr", "export", FIRST, LAST, *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_missing_pyarrow_is_said_before_anything_is_written(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = cli("cdr", "export", FIRST, LAST, "out.parquet")
+    assert result.exit_code == 5
+    assert "pip install 'videoapi[data]'" in result.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_odd_fields_and_unreadable_records_are_counted(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    good = {"cdr_id": "a", "trans_date": f"{LAST}T10:00:00.000Z", "sip": [1], "user": {"token": "secret-token"}}
+    body = {"result": "0", "cdr": [good, 17, {**good, "cdr_id": "b"}]}
+    sandbox.plan([("status", {"status": 200, "body": body})], "cdr.by_period")
+    result = cli("cdr", "export", LAST, LAST, "out.parquet")
+    assert result.exit_code == 6
+    assert "which are null: sip (2)" in result.stderr
+    table = parquet.read_table(folder / "out.parquet")
+    assert table.column("sip").to_pylist() == [None, None]
+    assert b"secret-token" not in (folder / "out.parquet").read_bytes()
+    assert len((folder / "out.parquet.rejected.jsonl").read_text().splitlines()) == 1
+
+
+def test_archives_are_exported(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    assert cli("archives", "export", FIRST, LAST, "out.parquet").exit_code == 0
+    assert parquet.read_table(folder / "out.parquet").num_rows == sandbox.history.archives(FIRST, LAST)
+
+
+def test_rooms_are_exported_without_pins(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    for n in range(3):
+        assert cli("rooms", "create", "--name", f"Room {n}", "--sip").exit_code == 0
+    result = cli("rooms", "export", "rooms.parquet", "--json")
+    assert result.exit_code == 0, result.output
+    table = parquet.read_table(folder / "rooms.parquet")
+    assert json.loads(result.stdout)["records"] == table.num_rows >= 3
+    assert set(table.column("name").to_pylist()) >= {"Room 0", "Room 1", "Room 2"}
+    for text in filter(None, table.column("sip").to_pylist()):
+        assert json.loads(text).get("pin") in (None, "***")
+    assert "is complete" in cli("rooms", "export", "rooms.parquet").stderr
+    assert cli("rooms", "export", "rooms.csv").exit_code == 2

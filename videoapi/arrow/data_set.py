@@ -1,0 +1,340 @@
+"""A folder of Parquet files, each whole or absent, each with a note of its rows and digest. Blocking.
+
+A file is written under a temporary name, synced, and renamed; then its note is. Several processes may write the same
+file at once: each has a temporary file of its own, and file and note change together, under a lock. What begins with
+`_` or `.` is not data, which readers of Parquet folders respect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+import stat
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from io import BufferedRandom
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import attrs
+
+from videoapi.arrow.parquet import ParquetFile
+from videoapi.arrow.periods import Period
+from videoapi.errors import ConfigurationError
+from videoapi.files import lock
+
+MANIFEST: Final = "_manifest.json"
+_NOTES: Final = "_notes"
+_SOURCE: Final = "_source.json"
+_REJECTED: Final = ".rejected.jsonl"
+_LOCK: Final = ".lock"
+_LOCK_WAIT: Final = 60.0
+_OURS: Final = re.compile(r"\.[0-9A-Za-z_-]{1,80}\.(?:parquet|json|rejected\.jsonl)\.[0-9a-f]{16}\.tmp")
+_FIELDS: Final = {"file": str, "first": str, "last": str, "rows": int, "sha256": str}
+
+Note = dict[str, Any]
+"""`{file, first, last, rows, sha256}`: a file, its first and last day, its number of rows, and its digest."""
+
+
+@attrs.frozen
+class DataFile:
+    """A file of a data set.
+
+    Args:
+        name: Its name without the extension.
+        period: Its days.
+    """
+
+    name: str
+    period: Period
+
+    @property
+    def file(self) -> str:
+        """The name of the file."""
+        return f"{self.name}.parquet"
+
+
+class DataSet:
+    """A folder of Parquet files.
+
+    Args:
+        folder: The folder, which is created if it does not exist.
+        source: What the records are, and of which account.
+        overwrite: Whether files may be replaced that are not known to be of this data set, or have changed.
+    """
+
+    def __init__(self, folder: Path, source: Mapping[str, str], *, overwrite: bool = False) -> None:
+        self.folder = folder
+        self._source = dict(source)
+        self._overwrite = overwrite
+        self._notes = folder / _NOTES
+
+    def open(self) -> None:
+        """Create the folder if necessary, and remove the temporary files of processes that have ended.
+
+        Raises:
+            ConfigurationError: If the folder has records of another kind or account.
+            OSError: If a file operation fails.
+        """
+        self._notes.mkdir(parents=True, exist_ok=True)
+        self._check_source(self._source)
+        for folder in (self.folder, self._notes):
+            for path in folder.iterdir():
+                if _OURS.fullmatch(path.name):
+                    _remove_abandoned(path)
+
+    def done(self, target: DataFile) -> Note | None:
+        """Return the note of a file that is complete, unchanged, and not open for late rows; None otherwise."""
+        with self._locked():
+            note = self._valid_note(target)
+        return None if note is None or self._open_mark(target).exists() else note
+
+    def check_replaceable(self, target: DataFile) -> None:
+        """Check, before its rows are read, that a file may be written.
+
+        Raises:
+            ConfigurationError: If a file of that name exists that is not known, or has changed since.
+        """
+        with self._locked():
+            self._check_replaceable(target)
+
+    @contextlib.contextmanager
+    def spool_file(self) -> Generator[BinaryIO, None, None]:
+        """Yield an empty file without a name, on the same disk."""
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            yield file
+
+    def write(
+        self,
+        target: DataFile,
+        schema: Any,
+        batches: Iterable[Any],
+        *,
+        source: Mapping[str, str],
+        stays_open: bool,
+    ) -> Note:
+        """Write a file and its note.
+
+        Args:
+            target: The file.
+            schema: The schema of the rows.
+            batches: The rows.
+            source: What the records are, and of which account, as known now.
+            stays_open: Whether late rows are expected, so that the file is to be read again.
+
+        Raises:
+            ConfigurationError: If the folder is of another account, or a file of that name exists that is not known.
+            OSError: If a file operation fails.
+        """
+        self._check_source(source)
+        with _temporary(self.folder / target.file) as (file, path):
+            with ParquetFile(file, schema) as parquet:
+                for batch in batches:
+                    parquet.write(batch)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            note: Note = {
+                "file": target.file,
+                "first": f"{target.period.first}",
+                "last": f"{target.period.last}",
+                "rows": parquet.rows,
+                "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+            }
+            with self._locked():
+                self._publish(path, target, note, stays_open=stays_open)
+        return note
+
+    def note_rejected(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keep the records of a period that cannot be parsed, as JSON lines; remove those of an earlier reading."""
+        path = self._notes / f"{name}{_REJECTED}"
+        if lines := [json.dumps(row) + "\n" for row in rows]:
+            _write_whole(path, "".join(lines).encode())
+        else:
+            path.unlink(missing_ok=True)
+
+    def rejected(self) -> Counter[Path]:
+        """Return how many records of each period could not be parsed, by the file that lists them."""
+        found: Counter[Path] = Counter()
+        for path in sorted(self._notes.glob(f"[!.]*{_REJECTED}")):
+            with path.open(encoding="utf-8") as lines:
+                found[path] = sum(int(json.loads(line).get("more", 1)) for line in lines)
+        return found
+
+    def write_manifest(self) -> Path:
+        """Write the notes of all files as one list, in the order of time, and return its path."""
+        notes = [
+            note
+            for path in self._notes.glob("*.json")
+            if (note := _read_note(path)) and note["file"] == f"{path.stem}.parquet"
+        ]
+        notes.sort(key=lambda note: (note["first"], note["last"], note["file"]))
+        path = self.folder / MANIFEST
+        _write_whole(path, _as_json({"source": self._known_source() or self._source, "files": notes}))
+        return path
+
+    def _publish(self, path: Path, target: DataFile, note: Note, *, stays_open: bool) -> None:
+        self._check_replaceable(target)
+        intent, mark = self._intent(target), self._open_mark(target)
+        _write_whole(intent, _as_json(note))
+        if stays_open:
+            mark.touch()
+        # If this process is killed from here on, the intent shows that the file is this one.
+        os.replace(path, self.folder / target.file)
+        _sync_folder(self.folder)
+        os.replace(intent, self._note(target))
+        if not stays_open:
+            mark.unlink(missing_ok=True)
+        _sync_folder(self._notes)
+
+    def _check_replaceable(self, target: DataFile) -> None:
+        path = self.folder / target.file
+        if self._overwrite or not os.path.lexists(path) or self._valid_note(target) is not None:
+            return
+        state = "has changed since it was written" if self._note(target).exists() else "exists, and has no note"
+        raise ConfigurationError(f"{path} {state}. It stays as it is. Move it away, or replace it with overwrite=True.")
+
+    def _valid_note(self, target: DataFile) -> Note | None:
+        """Return the note of a file if it describes the file."""
+        path = self.folder / target.file
+        try:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                return None
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
+        for kept in (self._note(target), self._intent(target)):
+            note = _read_note(kept)
+            if note is not None and note["sha256"] == digest and note["file"] == target.file:
+                if kept != self._note(target):
+                    os.replace(kept, self._note(target))
+                return note
+        return None
+
+    def _check_source(self, source: Mapping[str, str]) -> None:
+        """Compare what the records are with what the folder has; an unknown account is not compared."""
+        found = self._known_source()
+        if found is None:
+            if source.get("app_id"):
+                _write_whole(self.folder / _SOURCE, _as_json(dict(source)))
+            return
+        names = [name for name in {**found, **source} if name != "app_id" or source.get(name)]
+        if differing := [name for name in names if found.get(name) != source.get(name)]:
+            what = ", ".join(
+                f"{name} {found.get(name) or 'none'}, not {source.get(name) or 'none'}" for name in differing
+            )
+            raise ConfigurationError(f"{self.folder} has other records: {what}. Give another folder.")
+
+    def _known_source(self) -> dict[str, str] | None:
+        try:
+            found = json.loads((self.folder / _SOURCE).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ConfigurationError(f"{self.folder / _SOURCE} cannot be read. Give another folder.")
+        return found
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of the folder, for as long as it takes to look at a file or to rename one."""
+        file = os.open(self._notes / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            give_up = time.monotonic() + _LOCK_WAIT
+            while not lock(file):
+                if time.monotonic() > give_up:
+                    raise ConfigurationError(
+                        f"{self._notes / _LOCK}: another process holds the lock of this folder for more than "
+                        f"{_LOCK_WAIT:.0f} s. Is it stopped?"
+                    )
+                time.sleep(0.01)
+            yield
+        finally:
+            os.close(file)
+
+    def _note(self, target: DataFile) -> Path:
+        return self._notes / f"{target.name}.json"
+
+    def _intent(self, target: DataFile) -> Path:
+        return self._notes / f".{target.name}.json"
+
+    def _open_mark(self, target: DataFile) -> Path:
+        return self._notes / f"{target.name}.open"
+
+
+def _read_note(path: Path) -> Note | None:
+    try:
+        note = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    fits = isinstance(note, dict) and all(type(note.get(name)) is kind for name, kind in _FIELDS.items())
+    return note if fits else None
+
+
+def _as_json(value: Any) -> bytes:
+    return json.dumps(value, indent=1).encode() + b"\n"
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    with _temporary(path) as (file, temporary):
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[tuple[BufferedRandom, Path]]:
+    """Yield a locked file with a name of its own, next to a path; remove it at the end unless it was renamed."""
+    while True:
+        temporary = path.with_name(f".{path.name.lstrip('.')}.{secrets.token_hex(8)}.tmp")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        with open(os.open(temporary, flags, 0o600), "w+b") as file:
+            # Another process may take it for abandoned before it is locked.
+            if not lock(file.fileno()) or not _is_same(temporary, file.fileno()):
+                continue
+            try:
+                yield file, temporary
+            finally:
+                if _is_same(temporary, file.fileno()):
+                    temporary.unlink(missing_ok=True)
+        return
+
+
+def _is_same(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_abandoned(path: Path, now: Callable[[], float] = time.time) -> None:
+    """Remove a temporary file unless a process is writing it."""
+    try:
+        file = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return
+    try:
+        found = os.fstat(file)
+        is_own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
+        if is_own and lock(file) and _is_same(path, file):
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(file)
+
+
+def _sync_folder(folder: Path) -> None:
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,91 @@
+"""Periods of an export: the days, weeks, months or years between two dates. Pure; works without pyarrow."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any, Final, Literal
+
+import attrs
+
+from videoapi.errors import ValidationError
+from videoapi.models.validation import period_day
+
+By = Literal["day", "week", "month", "year"]
+
+_DAY: Final = timedelta(days=1)
+
+
+@attrs.frozen(order=True)
+class Period:
+    """Consecutive UTC days.
+
+    Args:
+        first: The first day, inclusive.
+        last: The last day, inclusive.
+    """
+
+    first: date
+    last: date
+
+    def __str__(self) -> str:
+        return f"{self.first}" if self.first == self.last else f"{self.first}_{self.last}"
+
+    def days(self) -> tuple[Period, ...]:
+        """Return each day as a period."""
+        return tuple(
+            Period(day, day) for day in (self.first + n * _DAY for n in range((self.last - self.first).days + 1))
+        )
+
+
+def windows(start: date | str, end: date | str, by: By = "month") -> tuple[Period, ...]:
+    """Split a period into days, weeks (from Monday), calendar months or years.
+
+    The first and the last may be shorter. Together they have each day of the period once.
+
+    Args:
+        start: First day in UTC, inclusive: a date, or `YYYY-MM-DD`.
+        end: Last day in UTC, inclusive.
+        by: `day`, `week`, `month` or `year`.
+
+    Raises:
+        ValidationError: If a day or `by` is invalid, or the period ends before it starts.
+    """
+    first, last = period_day(start, field="start"), period_day(end, field="end")
+    if last < first:
+        raise ValidationError(f"the period ends ({last}) before it starts ({first})", field="end")
+    if by not in ("day", "week", "month", "year"):
+        raise ValidationError(f"by={by!r}: give day, week, month or year", field="by")
+    found: list[Period] = []
+    while first <= last:
+        stop = min(_last_of(first, by), last)
+        found.append(Period(first, stop))
+        if stop == last:
+            break
+        first = stop + _DAY
+    return tuple(found)
+
+
+def period_of(window: Any) -> Period:
+    """Return a window of `windows` as a period; anything with the dates `first` and `last` is one.
+
+    Raises:
+        ValidationError: If it lacks them, or ends before it starts.
+    """
+    first, last = getattr(window, "first", None), getattr(window, "last", None)
+    if first is None or last is None:
+        raise ValidationError(f"window {window!r}: give one of videoapi.windows(start, end)", field="window")
+    period = Period(period_day(first, field="window"), period_day(last, field="window"))
+    if period.last < period.first:
+        raise ValidationError(f"the window ends ({last}) before it starts ({first})", field="window")
+    return period
+
+
+def _last_of(day: date, by: By) -> date:
+    """Return the last day of the day, week, month or year that a day is in."""
+    if by == "day":
+        return day
+    if by == "week":
+        return min(day, date.max - 6 * _DAY) + (6 - day.weekday()) * _DAY
+    if by == "year" or day.month == 12:
+        return date(day.year, 12, 31)
+    return date(day.year, day.month + 1, 1) - _DAY

@@ -1,0 +1,154 @@
+"""Exports periods of a stream to a folder of Parquet files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+import attrs
+import pyarrow
+from pyarrow import compute
+
+from videoapi.arrow.data_set import DataFile, DataSet, Note
+from videoapi.arrow.periods import Period
+from videoapi.arrow.schema import TIME
+from videoapi.arrow.spool import Spool
+from videoapi.streaming import RecordStream
+from videoapi.streaming.record_filter import Rejected
+
+LATE_DAYS: Final = 3
+"""For how many days after its last one a period is read again, because the service may add records late."""
+
+Source = Callable[[], Mapping[str, str]]
+
+
+@attrs.frozen(kw_only=True)
+class PeriodExport:
+    """What is exported, and where to.
+
+    Args:
+        kind: How the names of files begin.
+        data_set: The folder.
+        source: Returns what the records are, and of which account.
+        ask: Returns the stream of a period.
+        late: For how many days after its last one a file stays open for late rows.
+        today: The current day in UTC.
+        overwrite: Whether to read complete files again.
+        progress: Called with the number of records of the period read so far.
+    """
+
+    kind: str
+    data_set: DataSet
+    source: Source
+    ask: Callable[[Period], RecordStream[Any]]
+    late: int
+    today: date
+    overwrite: bool = False
+    progress: Callable[[int], None] = lambda _: None
+
+    async def whole(self, period: Period) -> Note:
+        """Export a period to one file, and return its note."""
+        target = DataFile(f"{self.kind}-{period}", period)
+        (note,) = await self._export(period, [target], lambda spool: [(target, spool.batches())])
+        return note
+
+    async def by_day(self, period: Period) -> list[Note]:
+        """Export a period to one file per day, and return their notes; records without a readable day have a file."""
+        days = [DataFile(f"{self.kind}-{day}", day) for day in period.days()]
+        undated = DataFile(f"{self.kind}-undated-{period}", period)
+
+        def parts(spool: Spool) -> Iterator[tuple[DataFile, Iterable[Any]]]:
+            # First, so that it is there if the days are.
+            if any(batch.column("trans_at").null_count for batch in spool.batches()):
+                yield undated, _selected(spool, compute.is_null)
+            for day in days:
+                yield day, _selected(spool, partial(_is_on, day.period.first))
+
+        notes = await self._export(period, days, parts)
+        if all(note["file"] != undated.file for note in notes):
+            found = await asyncio.to_thread(self.data_set.done, undated)
+            notes = [found, *notes] if found else notes
+        return notes
+
+    async def _export(
+        self,
+        period: Period,
+        targets: Sequence[DataFile],
+        parts: Callable[[Spool], Iterable[tuple[DataFile, Iterable[Any]]]],
+    ) -> list[Note]:
+        found = {target: await asyncio.to_thread(self._done, target) for target in targets}
+        done = [note for note in found.values() if note is not None]
+        if len(done) == len(targets):
+            return done
+        for target, note in found.items():
+            if note is None:
+                await asyncio.to_thread(self.data_set.check_replaceable, target)
+        stream = self.ask(period)
+        schema = stream._converter[0]
+        with self.data_set.spool_file() as file:
+            spool = Spool(file, schema)
+            await self._read(stream, spool)
+            rows = [*map(_as_row, stream.rejected)]
+            if more := stream.rejected_count - len(rows):
+                rows.append({"more": more})
+            await asyncio.to_thread(self.data_set.note_rejected, f"{self.kind}-{period}", rows)
+            return await asyncio.to_thread(self._write, spool, schema, found, parts)
+
+    def _done(self, target: DataFile) -> Note | None:
+        return None if self.overwrite else self.data_set.done(target)
+
+    async def _read(self, stream: RecordStream[Any], spool: Spool) -> None:
+        window = None
+        async with stream, aclosing(stream._column_groups()) as groups:
+            async for group in groups:
+                stream._move(group)
+                if group.batch.window is not window:
+                    window = group.batch.window
+                    spool.begin_window()
+                if group.rows is None:
+                    spool.restart_window()
+                else:
+                    spool.add(group.rows)
+                self.progress(spool.rows)
+
+    def _write(
+        self,
+        spool: Spool,
+        schema: Any,
+        found: Mapping[DataFile, Note | None],
+        parts: Callable[[Spool], Iterable[tuple[DataFile, Iterable[Any]]]],
+    ) -> list[Note]:
+        source = self.source()
+        return [
+            found.get(target)
+            or self.data_set.write(target, schema, batches, source=source, stays_open=self._stays_open(target.period))
+            for target, batches in parts(spool)
+        ]
+
+    def _stays_open(self, period: Period) -> bool:
+        return (self.today - period.last).days <= self.late
+
+
+def _as_row(rejected: Rejected) -> dict[str, Any]:
+    place = {"window": str(rejected.window), "index": rejected.index, "offset": rejected.offset}
+    return {**place, "reason": rejected.reason, "text": rejected.text}
+
+
+def utc_today() -> date:
+    """Return the current day in UTC."""
+    return datetime.now(UTC).date()
+
+
+def _is_on(day: date, times: Any) -> Any:
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    first, end = (pyarrow.scalar(when, TIME) for when in (start, start + timedelta(days=1)))
+    return compute.and_(compute.greater_equal(times, first), compute.less(times, end))
+
+
+def _selected(spool: Spool, mask: Callable[[Any], Any]) -> Iterator[Any]:
+    for batch in spool.batches():
+        yield batch.filter(mask(batch.column("trans_at")))
