@@ -80,6 +80,27 @@ def test_folder_of_parquet_files_is_one_export(january: Path, cli: Cli, folder: 
     assert found | {"source": ""} == expected | {"source": ""}
 
 
+def test_data_set_is_read_as_its_manifest_says(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    pytest.importorskip("pyarrow")
+    for kind in ("cdr", "archives"):
+        done = cli(kind, "export", "2026-01-01", "2026-01-09", kind, "--partition", "day", "--quiet")
+        assert done.exit_code == 0, done.output
+    live = figures(cli("report", "2026-01-01", "2026-01-09", "--json"))
+    found = figures(cli("report", "cdr", "--archives", "archives", "2026-01-01", "2026-01-09", "--json"))
+    assert found | {"source": ""} == live | {"source": ""}
+    assert found["recordings"]["archives"] > 10
+    (first, *_, last) = sorted((folder / "cdr").glob("*.parquet"))
+    last.rename(folder / "away.parquet")
+    assert f"{last.name} is missing" in cli("report", "cdr", "--json").stderr
+    (folder / "away.parquet").rename(last)
+    last.with_name("copy.parquet").write_bytes(first.read_bytes())
+    assert "copy.parquet is not in _manifest.json" in cli("report", "cdr", "--json").stderr
+    last.with_name("copy.parquet").rename(last)
+    refused = cli("report", "cdr", "--json")
+    assert refused.exit_code == 2
+    assert "rows, and _manifest.json says" in refused.stderr
+
+
 def test_records_of_the_older_shape_have_no_counted_minutes_and_no_quality(cli: Cli, folder: Path) -> None:
     write_history(folder / "old.jsonl", 50, schema="old")
     found = figures(cli("report", "old.jsonl", "--json"))

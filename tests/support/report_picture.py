@@ -15,7 +15,7 @@ from pathlib import Path
 
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
-from videoapi.report.calendar import Calendar, Period
+from videoapi.report.calendar import Calendar, ReportPeriod
 from videoapi.report.page import render
 from videoapi.report.rows import row_of
 from videoapi.report.summary import summarize
@@ -34,7 +34,7 @@ def page() -> str:
     with Tally(Calendar()) as tally:
         for session in generated.sessions:
             tally.add(row_of(decode(call_record(row, "0" * 24, "new"))) for row in generated.rows(session))
-        summary = summarize(tally, period=Period.parse("2026-01"), timezone="UTC", source="the service")
+        summary = summarize(tally, period=ReportPeriod.parse("2026-01"), timezone="UTC", source="the service")
     return render(summary, made=datetime(2026, 2, 1, 9, tzinfo=UTC))
 
 

@@ -14,7 +14,7 @@ from videoapi.errors import ValidationError
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.flat import flat_reader, flat_row, read_time
-from videoapi.report.calendar import Period, parse_zone
+from videoapi.report.calendar import ReportPeriod, parse_zone
 from videoapi.report.rows import COLUMNS, QUALITY, UsageRow, milliseconds, milliseconds_of, row_of
 from videoapi.sandbox.history import Generated
 from videoapi.sandbox.record_templates import call_record
@@ -98,20 +98,20 @@ def test_milliseconds_are_those_of_the_parsed_time(text: str) -> None:
     ],
 )
 def test_period_is_parsed(words: list[str], first: str, last: str, shown: str) -> None:
-    period = Period.parse(*words)
+    period = ReportPeriod.parse(*words)
     assert (f"{period.first}", f"{period.last}", f"{period}") == (first, last, shown)
 
 
 @pytest.mark.parametrize("words", [["2026-13"], ["2026-02-30"], ["0000"], ["january"], ["2026-02", "2026-01"], ["26"]])
 def test_period_that_is_none_is_refused(words: list[str]) -> None:
     with pytest.raises(ValidationError, match="period"):
-        Period.parse(*words)
+        ReportPeriod.parse(*words)
 
 
 def test_days_in_utc_contain_those_of_the_time_zone() -> None:
-    january = Period.parse("2026-01")
-    assert january.in_utc(parse_zone("Europe/Berlin")) == Period.parse("2025-12-31", "2026-01-31")
-    assert january.in_utc(parse_zone("America/New_York")) == Period.parse("2026-01-01", "2026-02-01")
+    january = ReportPeriod.parse("2026-01")
+    assert january.in_utc(parse_zone("Europe/Berlin")) == ReportPeriod.parse("2025-12-31", "2026-01-31")
+    assert january.in_utc(parse_zone("America/New_York")) == ReportPeriod.parse("2026-01-01", "2026-02-01")
     assert january.in_utc(parse_zone("utc")) == january
 
 

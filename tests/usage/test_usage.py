@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videoapi.report.calendar import Calendar, Period
+from videoapi.report.calendar import Calendar, ReportPeriod
 from videoapi.report.rows import UsageRow
 from videoapi.report.selection import Selection
 from videoapi.report.summary import UsageSummary, summarize
@@ -182,7 +182,7 @@ def test_days_and_hours_are_those_of_the_time_zone() -> None:
     # 2025-12-31 23:50 in New York.
     at = START + 5 * 3_600_000 - 600_000
     place = Calendar(ZoneInfo("America/New_York")).place(at)
-    assert place == (Period.parse("2025-12-31").first.toordinal(), 2 * 24 + 23)
+    assert place == (ReportPeriod.parse("2025-12-31").first.toordinal(), 2 * 24 + 23)
     # A zone of five hours and three quarters: 2026-01-01 05:44:59 and 05:45.
     kathmandu = Calendar(ZoneInfo("Asia/Kathmandu"))
     assert [kathmandu.place(START + shift).hour for shift in (-1, 0)] == [3 * 24 + 5, 3 * 24 + 5]
@@ -195,7 +195,7 @@ def test_day_without_a_record_is_a_day_of_the_period() -> None:
 
 
 def test_selection_leaves_out_other_days_and_counts_them() -> None:
-    selection = Selection(Calendar(), Period.parse("2026-01-02"))
+    selection = Selection(Calendar(), ReportPeriod.parse("2026-01-02"))
     some = [row(), row(at=START), row(at=None), row(at=START + 2 * DAY)]
     assert selection.of(some) == [some[0], some[2]]
     assert selection.outside == 2

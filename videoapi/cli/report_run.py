@@ -23,7 +23,7 @@ from videoapi.files import FileTaken, PartFile
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.report import sources
-from videoapi.report.calendar import Calendar, Period, parse_zone
+from videoapi.report.calendar import Calendar, ReportPeriod, parse_zone
 from videoapi.report.page import render, require_plotly
 from videoapi.report.recordings import Recordings
 from videoapi.report.rows import row_of
@@ -102,7 +102,7 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
     """Write a report, and return the exit code."""
     began = time.monotonic()
     calendar = Calendar(parse_zone(options.timezone))
-    period = Period.parse(*options.periods) if options.periods else None
+    period = ReportPeriod.parse(*options.periods) if options.periods else None
     if options.with_page:
         require_plotly()
     if options.out == STDOUT and options.as_json:
@@ -221,12 +221,12 @@ def _in_scope(archive: Archive, options: ReportOptions) -> bool:
     return options.room_id in (None, archive.room_id) and options.conf_num in (None, archive.conf_num)
 
 
-def _bounds(period: Period | None) -> tuple[int, int]:
+def _bounds(period: ReportPeriod | None) -> tuple[int, int]:
     return (0, 1 << 32) if period is None else (period.first.toordinal(), period.last.toordinal())
 
 
 @contextmanager
-def _page_file(options: ReportOptions, period: Period | None) -> Generator[PartFile | None, None, None]:
+def _page_file(options: ReportOptions, period: ReportPeriod | None) -> Generator[PartFile | None, None, None]:
     """Open the page to write, before anything is read."""
     if not options.with_page or options.out == STDOUT:
         yield None
@@ -263,7 +263,7 @@ def _taken(taken: FileTaken) -> click.UsageError:
     return click.UsageError(f"{taken.path} {advice[taken.reason]}")
 
 
-def _name(options: ReportOptions, period: Period | None) -> str:
+def _name(options: ReportOptions, period: ReportPeriod | None) -> str:
     parts = [f"{period}".replace(" ", "-")] if period is not None else []
     if options.source is not None and not parts:
         parts.append(options.source.name.split(".")[0])

@@ -58,7 +58,7 @@ class Calendar:
 
 
 @attrs.frozen
-class Period:
+class ReportPeriod:
     """The days of a report, both included.
 
     Args:
@@ -85,11 +85,11 @@ class Period:
             raise ValidationError(f"the period ends on {period.last}, before it begins on {period.first}", field="end")
         return period
 
-    def in_utc(self, zone: tzinfo) -> Period:
+    def in_utc(self, zone: tzinfo) -> ReportPeriod:
         """Return the days in UTC that contain these days of a time zone."""
         start = datetime.combine(self.first, time.min, zone).astimezone(UTC).date()
         end = datetime.combine(self.last, time.max, zone).astimezone(UTC).date()
-        return Period(start, end)
+        return ReportPeriod(start, end)
 
     def __str__(self) -> str:
         first, last = self.first, self.last

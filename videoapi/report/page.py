@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from videoapi.errors import ConfigurationError
-from videoapi.report.calendar import Period
+from videoapi.report.calendar import ReportPeriod
 from videoapi.report.charts import printable
 from videoapi.report.markup import cards, long_day, table_html
 from videoapi.report.sections import PageSection, ordered, sections_of
@@ -114,7 +114,7 @@ def _origin(summary: UsageSummary, made: datetime) -> str:
     )
 
 
-def _spoken(period: Period | None) -> str:
+def _spoken(period: ReportPeriod | None) -> str:
     if period is None:
         return "no records"
     first, last = period.first, period.last

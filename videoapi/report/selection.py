@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from videoapi.report.calendar import Calendar, Period
+from videoapi.report.calendar import Calendar, ReportPeriod
 from videoapi.report.rows import UsageRow
 
 
@@ -23,7 +23,7 @@ class Selection:
     """
 
     calendar: Calendar
-    period: Period | None = None
+    period: ReportPeriod | None = None
     room_id: str | None = None
     conf_num: str | None = None
     outside: int = 0

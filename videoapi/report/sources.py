@@ -21,12 +21,14 @@ from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError, RecordDecoder
 from videoapi.models.flat import read_time
+from videoapi.report.recordings import KINDS
 from videoapi.report.rows import COLUMNS, NEEDED, NUMBERS, TIMES, UsageRow, milliseconds, row_of, row_of_cells
 
 FORMATS: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
 _LINES: Final = 500
 _ROWS: Final = 10_000
 _REJECTED: Final = ".rejected.jsonl"
+_MANIFEST: Final = "_manifest.json"
 _FORMULA: Final = ("'=", "'+", "'-", "'@", "'\t", "'\r", "'\n")
 # The years that `read_time` accepts.
 _LEAST_MS, _MOST_MS = -9_214_560_000_000, 9_214_646_400_000
@@ -67,7 +69,7 @@ def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, Non
     """
     form = ".parquet" if path.is_dir() else _format(path)
     with _readable(path):
-        unread.records += _rejected_before(path)
+        unread.records += sum(map(_listed, _rejected_lists(path)))
         if form == ".csv":
             yield from _call_rows_of_csv(path, unread)
         elif form == ".parquet":
@@ -81,17 +83,21 @@ def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, Non
 
 
 def archives(path: Path, unread: Unread) -> Generator[Archive, None, None]:
-    """Yield the archives of an export `.jsonl` or `.csv`, also `.gz`; see `call_rows` for the errors."""
-    form = _format(path)
+    """Yield the archives of an export; see `call_rows` for the formats and the errors."""
+    form = ".parquet" if path.is_dir() else _format(path)
     with _readable(path):
-        unread.records += _rejected_before(path)
+        unread.records += sum(map(_listed, _rejected_lists(path)))
         if form == ".csv":
             yield from _archives_of_csv(path, unread)
-        elif form in (".jsonl", ".ndjson"):
+        elif form == ".parquet":
+            for file in _parquet_files(path):
+                for batch in _batches(file, _archive_columns):
+                    yield from _archives_of(batch.to_pylist(), unread)
+        elif form in FORMATS:
             for records in _json_records(path, Archive, unread):
                 yield from records
         else:
-            raise ValidationError(f"{path}: archives are read from .jsonl or .csv, also .gz", field="archives")
+            raise ValidationError(_unknown(path), field="archives")
 
 
 @contextlib.contextmanager
@@ -124,13 +130,17 @@ def _open(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _rejected_before(path: Path) -> int:
-    """Return how many records an export could not read from the service: they are listed next to its file."""
+def _rejected_lists(path: Path) -> list[Path]:
+    """Return the lists of the records that an export could not read from the service."""
+    if path.is_dir():
+        return sorted(path.glob(f"_notes/[!.]*{_REJECTED}"))
     listed = path.with_name(path.name + _REJECTED)
-    if path.is_dir() or not listed.is_file():
-        return 0
+    return [listed] if listed.is_file() else []
+
+
+def _listed(path: Path) -> int:
     count = 0
-    with listed.open("rb") as lines:
+    with path.open("rb") as lines:
         for line in lines:
             with contextlib.suppress(ValueError, AttributeError, TypeError):
                 count += int(json.loads(line).get("more", 1))
@@ -241,11 +251,20 @@ def _archives_of_csv(path: Path, unread: Unread) -> Iterator[Archive]:
         if len(cells) != len(header):
             unread.records += 1
             continue
-        fields: dict[str, Any] = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
-        for kind in ("recording", "transcoded", "chatdata", "metadata"):
+        yield from _archives_of([dict(zip(header, cells, strict=True))], unread)
+
+
+def _archives_of(rows: Iterable[dict[str, Any]], unread: Unread) -> Iterator[Archive]:
+    """Yield the archives of rows whose links are JSON text."""
+    for row in rows:
+        fields = {name: value for name, value in row.items() if value and name != "extra"}
+        if "archive_id" in fields:
+            fields["_id"] = fields.pop("archive_id")
+        if (at := fields.pop("trans_at", None)) is not None:
+            fields["trans_date"] = at.isoformat()
+        for kind in KINDS:
             with contextlib.suppress(ValueError, KeyError):
                 fields[kind] = json.loads(fields[kind])
-        fields.pop("extra", None)
         try:
             yield Archive.from_dict(fields)
         except (ValueError, TypeError):
@@ -258,10 +277,35 @@ def _parquet_files(path: Path) -> list[Path]:
     files = sorted(file for file in path.rglob("*.parquet") if not file.name.startswith((".", "_")))
     if not files:
         raise ValidationError(f"{path} has no Parquet files", field="source")
+    if (path / _MANIFEST).is_file():
+        _check_manifest(path, files)
     return files
 
 
-def _call_rows_of_parquet(path: Path) -> Iterator[list[UsageRow]]:
+def _check_manifest(folder: Path, files: Sequence[Path]) -> None:
+    """Check that a folder has the files of its manifest, with as many rows, and no others."""
+    pyarrow, parquet = _pyarrow()
+    try:
+        notes = {str(note["file"]): note["rows"] for note in json.loads((folder / _MANIFEST).read_bytes())["files"]}
+    except (ValueError, KeyError, TypeError):
+        raise ValidationError(f"{folder / _MANIFEST} cannot be read", field="source") from None
+    found = {file.name: file for file in files}
+    if differing := sorted(notes.keys() ^ found.keys()):
+        what = "is missing" if differing[0] in notes else f"is not in {_MANIFEST}"
+        raise ValidationError(f"{folder / differing[0]} {what}. Repeat the export of {folder}.", field="source")
+    for name, file in found.items():
+        try:
+            rows = parquet.read_metadata(file).num_rows
+        except pyarrow.ArrowException as error:
+            raise ValidationError(f"{file} cannot be read: {str(error)[:200]}", field="source") from None
+        if rows != notes[name]:
+            raise ValidationError(
+                f"{file} has {rows:,} rows, and {_MANIFEST} says {notes[name]:,}. Repeat the export of {folder}.",
+                field="source",
+            )
+
+
+def _pyarrow() -> tuple[Any, Any]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -269,16 +313,33 @@ def _call_rows_of_parquet(path: Path) -> Iterator[list[UsageRow]]:
         raise ConfigurationError(
             "Parquet files are read with pyarrow, which is not installed: pip install 'videoapi[data]'"
         ) from None
+    return pyarrow, parquet
+
+
+def _batches(path: Path, columns: Callable[[Sequence[str]], Sequence[str]]) -> Iterator[Any]:
+    """Yield a Parquet file in batches of the columns that a function selects."""
+    pyarrow, parquet = _pyarrow()
     try:
         with parquet.ParquetFile(path) as file:
-            names = list(file.schema_arrow.names)
-            _must_suffice(path, names)
-            minutes = "user_seconds" not in names
-            wanted = [name for name in COLUMNS if name in names] + ["user_minutes"] * minutes
-            for batch in file.iter_batches(_ROWS, columns=wanted):
-                yield _rows_of_batch(batch, minutes)
+            yield from file.iter_batches(_ROWS, columns=list(columns(file.schema_arrow.names)))
     except pyarrow.ArrowException as error:
         raise ValidationError(f"{path} cannot be read: {str(error)[:200]}", field="source") from None
+
+
+def _call_rows_of_parquet(path: Path) -> Iterator[list[UsageRow]]:
+    def columns(names: Sequence[str]) -> list[str]:
+        _must_suffice(path, names)
+        minutes = [] if "user_seconds" in names else ["user_minutes"]
+        return [*(name for name in COLUMNS if name in names), *minutes]
+
+    for batch in _batches(path, columns):
+        yield _rows_of_batch(batch, "user_seconds" not in batch.schema.names)
+
+
+def _archive_columns(names: Sequence[str]) -> list[str]:
+    if not {"archive_id", "trans_at", *KINDS} <= set(names):
+        raise ValidationError("a Parquet file of --archives is not an export of archives", field="archives")
+    return ["archive_id", "trans_at", "conf_num", "room_id", *KINDS]
 
 
 def _rows_of_batch(batch: Any, minutes: bool) -> list[UsageRow]:

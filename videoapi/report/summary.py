@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from videoapi.report.calendar import Period
+from videoapi.report.calendar import ReportPeriod
 from videoapi.report.recordings import KINDS, Recordings
 from videoapi.report.rows import QUALITY
 from videoapi.report.tally import Leaders, Tally
@@ -145,7 +145,7 @@ class UsageSummary:
         odd: How many records, sessions or archives are odd, by what is.
     """
 
-    period: Period | None
+    period: ReportPeriod | None
     timezone: str
     source: str
     scope: str
@@ -228,7 +228,7 @@ class UsageSummary:
 def summarize(
     tally: Tally,
     *,
-    period: Period | None,
+    period: ReportPeriod | None,
     timezone: str,
     source: str,
     scope: str = "",
@@ -258,7 +258,7 @@ def summarize(
     usage = tally.usage
     known = [day for day in usage.days if day is not None]
     if period is None and known:
-        period = Period(date.fromordinal(min(known)), date.fromordinal(max(known)))
+        period = ReportPeriod(date.fromordinal(min(known)), date.fromordinal(max(known)))
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
     odd = {**usage.odd, "repeated": tally.repeated(), "unreadable": unreadable}
     odd |= {"odd_fields": odd_fields, "outside": outside}

@@ -23,7 +23,7 @@ from videoapi.models.rooms import RoomSpec
 from videoapi.models.settings import RoomSettings
 from videoapi.models.times import utc_day
 from videoapi.models.tokens import Token, TokenSpec
-from videoapi.report.calendar import Period
+from videoapi.report.calendar import ReportPeriod
 from videoapi.report.page import render
 from videoapi.report.recordings import Recordings
 from videoapi.report.rows import UsageRow, row_of
@@ -163,7 +163,7 @@ class DemoRun:
         if find_spec("plotly") is None:
             return None
         with self._step("report", 1) as done:
-            path = await asyncio.to_thread(self._write_page, Period.parse(first, last), folder)
+            path = await asyncio.to_thread(self._write_page, ReportPeriod.parse(first, last), folder)
             done(1)
         total = self._tally.usage.total
         query = RecordQuery(date.fromisoformat(first), date.fromisoformat(last) + timedelta(days=1))
@@ -173,7 +173,7 @@ class DemoRun:
         self.found.check("participant minutes in the report", round(total.user_ms / 60_000), minutes)
         return path
 
-    def _write_page(self, period: Period, folder: Path | None) -> Path:
+    def _write_page(self, period: ReportPeriod, folder: Path | None) -> Path:
         source = "the sandbox of the demo"
         summary = summarize(self._tally, period=period, timezone="UTC", source=source, recordings=self._recordings)
         page = render(summary, made=datetime.now(UTC))
