@@ -17,5 +17,5 @@ def test_columns_that_are_whole_fit(columns: list[tuple[str, int]], limit: int) 
         width if name == "room_id" else min(width, max(len(name), 6))
         for name, width in zip(header, widths, strict=True)
     )
-    assert (whole is None) == (sum(least) + 2 * len(header) > limit)
+    assert (whole is None) == (least + 2 * len(header) > limit)
     assert whole is None or "room_id" in whole or "room_id" not in header
