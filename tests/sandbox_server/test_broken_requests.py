@@ -1,4 +1,4 @@
-"""Requests whose body is cut off or cannot be decoded, and bytes that are no HTTP: refused, and nothing is logged."""
+"""Requests whose body is cut off or cannot be decoded, and bytes that are not HTTP: refused, and nothing is logged."""
 
 import asyncio
 import json

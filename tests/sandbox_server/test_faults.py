@@ -312,3 +312,16 @@ async def test_connections_in_the_backlog_are_served_before_a_refuse(bare):
         writer.close()
         await writer.wait_closed()
     assert bare.sandbox.ledger.count("dialin.get") == 5
+
+
+@pytest.mark.parametrize("clear", ["clear_faults", "clear"])
+async def test_refusal_ends_with_all_other_faults(clear):
+    async with Sandbox() as sandbox:
+        sandbox.fault("*", "refuse", seconds=60)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", sandbox.port)
+        getattr(sandbox, clear)()
+        _, writer = await asyncio.open_connection("127.0.0.1", sandbox.port)
+        writer.close()
+        # The end that was planned does not come on top.
+        assert sandbox._listener._again is None

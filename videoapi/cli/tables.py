@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Final, Self
@@ -16,10 +16,17 @@ _FIRST: Final = 50
 """Rows that decide on the widths of the columns."""
 _BLOCK: Final = 1_000
 _GAP: Final = 2
+_NARROWEST: Final = 6
+"""Characters that a folded column has at least, or as many as its name."""
+_IDS: Final = frozenset({"room_id", "conf_num", "cdr_id", "archive_id"})
+_REFERENCES: Final = frozenset({"owner_ref", "user_ref"})
+"""Columns to be copied: IDs are never folded, references only if they do not fit."""
 
 
 class TableWriter:
     """Rows under a header; without a terminal only the rows, one on each line.
+
+    No ID is folded: on a terminal that is too narrow, each row is a block of lines, one per field.
 
     Args:
         header: The names of the columns.
@@ -87,15 +94,46 @@ class TableWriter:
             pad_edge=False,
             padding=(0, 1, 0, 0),
         )
-        # The columns of one block are those of the next, unless the terminal is too narrow for them.
-        fits = sum(self._widths) + _GAP * len(self._widths) <= console.width
+        whole = whole_columns(self._header, self._widths, console.width)
+        if whole is None:
+            self._list()
+            return
         for name, width in zip(self._header, self._widths, strict=True):
-            table.add_column(name, min_width=width if fits else None, overflow="fold")
+            table.add_column(name, min_width=width if name in whole else None, no_wrap=name in whole, overflow="fold")
         for row in self._waiting:
             # As Text, so that brackets of a name are not taken for markup.
             table.add_row(*(Text(cell) for cell in row))
         console.print(table)
         sys.stdout.flush()
+
+    def _list(self) -> None:
+        longest = max(map(len, self._header))
+        for number, row in enumerate(self._waiting):
+            if number or self._printed:
+                print_line("")
+            for name, cell in zip(self._header, row, strict=True):
+                print_line(f"{name.ljust(longest)}  {cell}".rstrip())
+
+
+def whole_columns(header: Sequence[str], widths: Sequence[int], limit: int) -> Set[str] | None:
+    """Return the columns that are not folded; None if the IDs do not fit next to all others, however narrow.
+
+    Args:
+        header: The names of the columns.
+        widths: Their widths, in characters.
+        limit: The width of the terminal.
+    """
+
+    def fits(whole: Set[str]) -> bool:
+        needed = (
+            width if name in whole else min(width, max(len(name), _NARROWEST))
+            for name, width in zip(header, widths, strict=True)
+        )
+        return sum(needed) + _GAP * len(widths) <= limit
+
+    # The columns of one block are those of the next, if the terminal is wide enough for all.
+    candidates: tuple[Set[str], ...] = (frozenset(header), _IDS | _REFERENCES, _IDS)
+    return next((whole for whole in candidates if fits(whole)), None)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

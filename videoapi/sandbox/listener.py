@@ -92,6 +92,16 @@ class SocketListener:
         self._socket = self._bound()
         self._again = asyncio.get_running_loop().create_task(self._reopen(self._socket, seconds))
 
+    def accept(self) -> None:
+        """End `refuse` before its time."""
+        if not self.refusing or self._socket is None:
+            return
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        self.refusing = False
+        self._listen(self._socket)
+
     async def _reopen(self, bound: socket.socket, seconds: float) -> None:
         await asyncio.sleep(seconds)
         self.refusing = False

@@ -372,9 +372,13 @@ class Sandbox:
         self._step(lambda: self._store.rooms.add_foreign(item))
 
     def clear_faults(self) -> None:
-        """Cancel every fault and every plan."""
-        self._faults.clear()
-        self._changed()
+        """Cancel every fault and every plan; `refuse` ends at once."""
+
+        def clear() -> None:
+            self._faults.clear()
+            self._listener.accept()
+
+        self._step(clear)
 
     def clear(self) -> None:
         """Forget what came since the start: rooms, tokens, sessions, records, the ledger, faults, plans, deliveries,
@@ -386,7 +390,7 @@ class Sandbox:
 
         def clear() -> None:
             self._exchange.drop_late()
-            self._faults.clear()
+            self.clear_faults()
             self._store.clear()
             self._webhooks.clear()
             self._limiter.clear()
