@@ -176,7 +176,7 @@ class ClientAccounts:
         self._left = False
         self.origin = origin
         self.interval = interval
-        self.current = registry.new_account(origin)
+        self.current: AccountState = registry.new_account(origin)
         """The account of the latest attempt."""
 
     def use(self, app_id: str) -> AccountState:

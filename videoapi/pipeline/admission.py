@@ -20,7 +20,7 @@ from videoapi.protocol.routes import Request
 from videoapi.protocol.types import ALWAYS, Classification, ErrorKind, Phase, Verdict
 from videoapi.transport.permits import Permits
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 MOMENT: Final = 0.05
 """Longest wait with a permit held, in seconds."""
@@ -63,8 +63,8 @@ class LocalGate:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.throttle = PauseGate(clock, base=1.0, cap=20.0)
-        self.rate = RateLimiter()
+        self.throttle: PauseGate = PauseGate(clock, base=1.0, cap=20.0)
+        self.rate: RateLimiter = RateLimiter()
 
     def is_open(self) -> bool:
         """Return whether requests may be sent without asking."""

@@ -19,7 +19,7 @@ from videoapi.sandbox.responses import HttpResponse, Refusal, contradicted, refu
 from videoapi.sandbox.routing import RouteMatch, match
 from videoapi.sandbox.switches import Switches
 
-log = logging.getLogger("videoapi.sandbox")
+log: logging.Logger = logging.getLogger("videoapi.sandbox")
 
 FAULT = web.RequestKey("fault", Fault)
 """Where a request keeps the fault that it met."""

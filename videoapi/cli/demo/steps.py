@@ -37,7 +37,7 @@ class DemoRun:
         self._sandbox = sandbox
         self._folder = folder
         self._quiet = quiet
-        self.found = DemoResults()
+        self.found: DemoResults = DemoResults()
 
     async def make_rooms(self, count: int) -> list[str]:
         """Create the rooms; return their IDs."""
