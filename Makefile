@@ -48,6 +48,9 @@ lint: $(VENV)/ready
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/lint-imports
+	PATH="$(abspath $(VENV))/bin:$$PATH" PYTHONPATH=$(CURDIR) $(VENV)/bin/pyright --verifytypes videoapi --ignoreexternal > .pyright.txt \
+	  || { tail -n 60 .pyright.txt; exit 1; }
+	tail -n 4 .pyright.txt && rm .pyright.txt
 
 # Each package with its purpose, size and imports; ROOT is another checkout to look at.
 layout: $(VENV)/ready

@@ -115,7 +115,8 @@ class Attempt(AttemptState):
     ) -> None:
         # Not by `super`: one of these is created for every request.
         self.started = self.connect_called = self.expired = False
-        self.protocol = self._state = None
+        self.protocol: ResponseHandler | None = None
+        self._state = None
         self._use = 0
         self.ready = ready
         self.credentials: Credentials = credentials
