@@ -7,7 +7,7 @@ DEPENDENCY_GROUPS ?= test lint data telemetry integrations docs release
 PARALLEL = -m pytest -n $(WORKERS) --dist worksteal -q
 PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
 FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
-  $(addprefix --ignore tests/,faults docs browser examples_web integrations notebooks openapi)
+  $(addprefix --ignore tests/,faults docs browser examples_web integrations notebooks openapi release site)
 
 .PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout docs pictures dist sbom demo bench bench-create clean
 
