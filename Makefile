@@ -7,7 +7,7 @@ DEPENDENCY_GROUPS ?= test lint data telemetry integrations docs release
 PARALLEL = -m pytest -n $(WORKERS) --dist worksteal -q
 PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
 FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
-  $(addprefix --ignore tests/,faults docs browser report examples_web integrations leases notebooks openapi dask_records gate)
+  $(addprefix --ignore tests/,faults docs browser report examples_web integrations leases notebooks openapi dask_records gate release site)
 
 .PHONY: test test-fast test-lowest test-faults-pure test-scale shared-rate fault-matrix stubs openapi lint layout docs pictures dist sbom demo bench bench-create clean
 
@@ -52,6 +52,9 @@ lint: $(VENV)/ready
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/lint-imports
+	PATH="$(abspath $(VENV))/bin:$$PATH" PYTHONPATH=$(CURDIR) $(VENV)/bin/pyright --verifytypes videoapi --ignoreexternal > .pyright.txt \
+	  || { tail -n 60 .pyright.txt; exit 1; }
+	tail -n 4 .pyright.txt && rm .pyright.txt
 
 # Each package with its purpose, size and imports; ROOT is another checkout to look at.
 layout: $(VENV)/ready

@@ -69,7 +69,7 @@ class SessionManager:
             ca_file = os.environ.get("VIDEOAPI_CA_FILE") or None
         if proxy is None:
             proxy = os.environ.get("VIDEOAPI_PROXY") or None
-        self.pool = ConnectionPool(
+        self.pool: ConnectionPool = ConnectionPool(
             max_connections=max_connections,
             keepalive=keepalive,
             connect_timeout=connect_timeout,
@@ -85,8 +85,8 @@ class SessionManager:
         if not isinstance(clock, Clock):
             raise ConfigurationError(f"clock must be a Clock, not {type(clock).__name__}.")
         # A separate LoopClock per manager, because it is bound to one event loop.
-        self.clock = attrs.evolve(clock, now=LoopClock()) if isinstance(clock.now, LoopClock) else clock
-        self.accounts = AccountRegistry(self.clock)
+        self.clock: Clock = attrs.evolve(clock, now=LoopClock()) if isinstance(clock.now, LoopClock) else clock
+        self.accounts: AccountRegistry = AccountRegistry(self.clock)
         self._timers: WeakSet[DeadlineTimer] = WeakSet()
 
     def __repr__(self) -> str:

@@ -135,6 +135,12 @@ def test_minutes_of_all_documents_agree(
     assert written == pytest.approx(minutes, abs=0.05 * len(rows))  # each is rounded to a tenth
 
 
+def test_tutorial_runs_twice_in_one_folder(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        run_document(ROOT / "docs" / "tutorial.md", tmp_path)
+
+
 def test_readme_begins_with_a_program_that_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first block is a script: saved as a file, it runs without an account, and prints a room and records."""
     monkeypatch.chdir(tmp_path)

@@ -54,7 +54,9 @@ class Blocking:
     def __reduce__(self) -> Any:
         raise TypeError(f"{type(self).__name__} cannot be pickled: create one in each process.")
 
-    __class_getitem__: Final = classmethod(GenericAlias)  # type: ignore[var-annotated]
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> GenericAlias:
+        return GenericAlias(cls, item)
 
     def _form(self, value: Any, callbacks: Callbacks | None = None) -> Any:
         """Return the blocking form of an object of the async client, or any other value unchanged."""

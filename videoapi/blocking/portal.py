@@ -169,13 +169,13 @@ class LoopThread:
         self._on_close = on_close
         self._lock = threading.RLock()
         self._stop = asyncio.Event()
-        self.stopping = False
-        self.ending = False
+        self.stopping: bool = False
+        self.ending: bool = False
         """Whether nothing waits for callbacks any more."""
         self._calls: set[_Call[Any]] = set()
         # Created here, so that calls can be queued before the thread runs.
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self._run, name="videoapi-blocking", daemon=True)
+        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self.thread: threading.Thread = threading.Thread(target=self._run, name="videoapi-blocking", daemon=True)
         self.thread.start()
 
     @property
@@ -273,7 +273,7 @@ class _Call(Generic[T]):
         self._callbacks = callbacks
         self._messages: queue.SimpleQueue[Wake] = queue.SimpleQueue()
         self.task: asyncio.Task[T] | None = None
-        self.over = False
+        self.over: bool = False
 
     # In the event loop
 

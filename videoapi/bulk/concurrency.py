@@ -28,7 +28,7 @@ class AIMDLimit:
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
         self._most = most
         self._clock = clock
-        self.limit = min(_START, most)
+        self.limit: int = min(_START, most)
         """The number of items that may be in flight now."""
         self._exact = float(self.limit)
         self._in_flight = 0

@@ -35,7 +35,7 @@ class Inputs(Generic[S]):
         if not isinstance(inputs, AsyncIterable | Iterable) or isinstance(inputs, str | bytes):
             raise ConfigurationError("A bulk run reads an iterable or async iterable of inputs.")
         self._inputs = inputs
-        self.at_once = not isinstance(inputs, AsyncIterable)
+        self.at_once: bool = not isinstance(inputs, AsyncIterable)
         """Whether the iterable is synchronous, so that `next_at_once` reads it."""
         self._iterator: Iterator[S] | None = None
         self._context: Context | None = None
@@ -47,7 +47,7 @@ class Inputs(Generic[S]):
         """The task that reads an async iterable."""
         self._stopped = False
         self._ended = False
-        self.exhausted = False
+        self.exhausted: bool = False
         """Whether the inputs were read to the end."""
         self.error: Exception | None = None
         """What the iterator raised."""

@@ -24,7 +24,7 @@ from videoapi.creation.patience import Patience
 from videoapi.errors import ConfigurationError, ConnectionFailed, CredentialsUnavailable, ValidationError, VideoAPIError
 from videoapi.pipeline.pipeline import Pipeline
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 S = TypeVar("S")
 GIVE_UP_AFTER: Final = 120.0

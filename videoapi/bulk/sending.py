@@ -133,7 +133,7 @@ class Sender:
         self._refused_since = 0.0
         self._refusal: VideoAPIError | None = None
         self._cut_off: set[int] = set()
-        self.stopping = False
+        self.stopping: bool = False
 
     # The end of the run
 

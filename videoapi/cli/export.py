@@ -210,7 +210,7 @@ class ExportWriter:
         self._restarts = 0
         # Whether the last record of the stream is not in the file.
         self._in_hand = False
-        self.refused = False
+        self.refused: bool = False
         """Whether a record could not be written, and the export is strict."""
 
     async def write(self) -> None:

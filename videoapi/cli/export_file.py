@@ -163,12 +163,12 @@ class ExportFile:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.out = out
-        self.state = ExportState(question=dict(question), first=cursor, cursor=cursor or "")
-        self.continued = 0
+        self.state: ExportState = ExportState(question=dict(question), first=cursor, cursor=cursor or "")
+        self.continued: int = 0
         """The number of rows that earlier processes have written."""
-        self.saved = 0
+        self.saved: int = 0
         """The number of rows that the state on disk knows of."""
-        self.exists = False
+        self.exists: bool = False
         """Whether the file has its final name already, and is this export."""
         self._header = header
         self._asked = cursor

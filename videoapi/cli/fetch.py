@@ -131,7 +131,7 @@ class DownloadQueue:
         self._folder = folder
         self._refused: list[VideoAPIError] = []
         self.counts: Counter[str] = Counter()
-        self.bytes = 0
+        self.bytes: int = 0
 
     @property
     def only_refusals(self) -> VideoAPIError | None:

@@ -47,7 +47,7 @@ class Summary:
     """
 
     def __init__(self, options: BulkOptions, given: InputFile[Any], file: OutcomeFile) -> None:
-        self.report = BulkReport()
+        self.report: BulkReport = BulkReport()
         self.stopped: str | None = ""
         """Why the run ended early, unless its report says it; None if it never began."""
         self.to_continue = "To continue:"

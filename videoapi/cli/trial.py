@@ -25,7 +25,8 @@ class LastOutcome:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self.outcome: Outcome | None = None
-        self.sent = self.arrived = 0.0
+        self.sent: float = 0.0
+        self.arrived: float = 0.0
 
     async def __call__(self, request: Request, send: Callable[[Request], Awaitable[Outcome]]) -> Outcome:
         self.outcome, self.sent = None, self._now()

@@ -47,10 +47,10 @@ class Creator:
 
     def __init__(self, settle: float) -> None:
         self._clock = LoopClock()
-        self.memory = Memory()
-        self.self_check_turn = asyncio.Lock()
+        self.memory: Memory = Memory()
+        self.self_check_turn: asyncio.Lock = asyncio.Lock()
         self._sending: Counter[str] = Counter()
-        self.scanner = Scanner(self.memory, settle)
+        self.scanner: Scanner = Scanner(self.memory, settle)
 
     # One create
 

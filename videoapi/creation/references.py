@@ -62,11 +62,11 @@ class JobReferences:
     __slots__ = ("_job_hash", "prefix", "self_check_prefix")
 
     def __init__(self, job_id: str) -> None:
-        self.prefix = job_prefix(job_id)
+        self.prefix: str = job_prefix(job_id)
         """The common prefix, by which a scan recognizes the job's rooms."""
         # The length distinguishes ("a", "bc") from ("ab", "c").
         self._job_hash = _hash(f"{len(job_id)}:{job_id}")
-        self.self_check_prefix = self._of(b"\xfd")[:_CHECK_PREFIX]
+        self.self_check_prefix: str = self._of(b"\xfd")[:_CHECK_PREFIX]
         """The start of the references of the job's self-check rooms."""
 
     def check_prefix_of_shard(self, key: object) -> str:

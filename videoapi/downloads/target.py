@@ -50,8 +50,8 @@ class DownloadTarget:
         self._source = source
         self._overwrite = overwrite
         self._file: PartFile | None = None
-        self.received = 0
-        self.version = Version()
+        self.received: int = 0
+        self.version: Version = Version()
 
     def open(self) -> None:
         """Open and lock the `.part` file, and load the state that an earlier download left.

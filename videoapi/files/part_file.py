@@ -63,7 +63,7 @@ class PartFile:
         self._folder = -1
         self._file = -1
         self.name = name
-        self.size = 0
+        self.size: int = 0
         """Number of bytes written, and the offset of the next write."""
 
     @property

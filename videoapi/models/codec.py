@@ -85,7 +85,7 @@ class ResponseDecoder(Generic[T]):
         self.model = model
         self.many = many
         self._where: tuple[str, ...] = () if key is None else (key,)
-        self.quoted = f'"{once or key or "result"}"'.encode()
+        self.quoted: bytes = f'"{once or key or "result"}"'.encode()
 
     def fast(self, body: bytes) -> tuple[object, T | list[T] | None]:
         """Decode a complete body with the typed decoder.

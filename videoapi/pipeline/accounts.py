@@ -241,7 +241,7 @@ class ClientAccounts:
         self.origin = origin
         self.interval = interval
         self.gate = gate
-        self.current = registry.new_account(origin)
+        self.current: AccountState = registry.new_account(origin)
         """The account of the latest attempt."""
 
     def use(self, app_id: str) -> AccountState:

@@ -19,7 +19,7 @@ class CredentialsProvider:
 
     def __init__(self, source: Credentials | CredentialsSource) -> None:
         self._source = source
-        self.fixed = source if isinstance(source, Credentials) else None
+        self.fixed: Credentials | None = source if isinstance(source, Credentials) else None
         self.latest = self.fixed
 
     async def ask(self, call: Call) -> Credentials:

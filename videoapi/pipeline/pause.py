@@ -27,7 +27,7 @@ class PauseGate:
         self._cap = cap
         self._until = 0.0
         self._since = 0.0
-        self.closed = False
+        self.closed: bool = False
         self._probing = False
         self._owner: object = None
         self._streak = 0

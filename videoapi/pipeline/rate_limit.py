@@ -37,7 +37,7 @@ class RateLimiter:
     __slots__ = ("_latest", "_next", "interval")
 
     def __init__(self) -> None:
-        self.interval = 0.0
+        self.interval: float = 0.0
         """Seconds between two requests; 0 for no limit."""
         self._latest = -math.inf
         self._next = 0.0

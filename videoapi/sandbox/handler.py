@@ -22,7 +22,7 @@ from videoapi.sandbox.stalls import StallMeter
 from videoapi.sandbox.switches import Switches
 from videoapi.sandbox.traffic import TrafficRecorder
 
-log = logging.getLogger("videoapi.sandbox")
+log: logging.Logger = logging.getLogger("videoapi.sandbox")
 
 FAULT = web.RequestKey("fault", Fault)
 """Where a request keeps the fault that it met."""

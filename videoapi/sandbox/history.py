@@ -49,12 +49,12 @@ class Generated:
         digest = hashlib.blake2s(f"history of {seed}".encode()).digest()
         self.calls = calls
         self.rooms = rooms
-        self.first_day = today - timedelta(days=days - 1)
+        self.first_day: date = today - timedelta(days=days - 1)
         self._salt = int.from_bytes(digest[:8], "big")
         self._tag = digest[8:14].hex()
         self._app_id = app_id
         self._places = rooms or -(-calls // 200)
-        self.sessions = range(self._session_at(calls - 1) + 1 if calls else 0)
+        self.sessions: range = range(self._session_at(calls - 1) + 1 if calls else 0)
         weights = [
             _WEEK[(self.first_day + timedelta(days=day)).weekday()] * (85 + self._random_bits(day) % 31)
             for day in range(days)

@@ -25,8 +25,8 @@ class SocketListener:
 
     def __init__(self, host: str, port: int, *, tls: bool) -> None:
         self.host = host
-        self.port = port
-        self.refusing = False
+        self.port: int = port
+        self.refusing: bool = False
         self._tls = tls
         self._certificate: Certificate | None = None
         self._factory: Callable[[], asyncio.Protocol] | None = None

@@ -30,7 +30,7 @@ class State:
         self._path = None if path is None else Path(path)
         self._pending: list[tuple[str, tuple[str, ...]]] = []
         self._db: sqlite3.Connection | None = None
-        self.starts = len(self.load(_START))
+        self.starts: int = len(self.load(_START))
         self.put(_START, str(self.starts), None)
 
     def load(self, kind: str) -> dict[str, object]:

@@ -52,7 +52,7 @@ class Records:
 
     def __init__(self, generated: Generated) -> None:
         self._generated = generated
-        self.changes = 0
+        self.changes: int = 0
         self._rows: list[CallRow] = []
         self._items: list[ArchiveRow] = []
 

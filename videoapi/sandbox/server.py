@@ -112,12 +112,12 @@ class Sandbox:
             raise ValueError(f"{host} can be reached from other machines; allow_remote=True if that is meant")
         if console and not _loopback(host):
             raise ValueError(f"{host} can be reached from other machines; the console needs a loopback address")
-        self.app_key = app_key or _word(36)
-        self.recording_auth = (recording_user or "recordings", recording_password or _word(16))
-        self.switches = Switches.of({**switches, "rate_limit": rate_limit})
+        self.app_key: str = app_key or _word(36)
+        self.recording_auth: tuple[str, str] = (recording_user or "recordings", recording_password or _word(16))
+        self.switches: Switches = Switches.of({**switches, "rate_limit": rate_limit})
         clock = clock or _now
         rng = random.Random(seed)  # noqa: S311 - made-up ids and scripted faults, no secrets
-        self.app_id = app_id or f"{rng.getrandbits(96):024x}"
+        self.app_id: str = app_id or f"{rng.getrandbits(96):024x}"
         past = Generated(
             self.app_id,
             seed=secrets.token_hex(8) if seed is None else repr(seed),

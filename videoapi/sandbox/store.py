@@ -51,9 +51,9 @@ class Store:
         ended: Callable[[str, str], None],
     ) -> None:
         self.app_id = app_id
-        self.ledger = Ledger(self._bodies, state)
-        self.records = Records(generated)
-        self.sessions = Sessions()
+        self.ledger: Ledger = Ledger(self._bodies, state)
+        self.records: Records = Records(generated)
+        self.sessions: Sessions = Sessions()
         self._switches = switches
         self._clock = clock
         self._dice = dice
@@ -62,7 +62,7 @@ class Store:
         # A different machine part at each start, so that no id repeats.
         self._machine = f"{(dice.getrandbits(40) + state.starts) % 2**40:010x}"
         self._counter = dice.getrandbits(23)
-        self.rooms = RoomTable(generated, state)
+        self.rooms: RoomTable = RoomTable(generated, state)
         self._state = state
         self._issued: dict[str, User] = {}
         self._latest: deque[tuple[str, User]] = deque(maxlen=_SHOWN)

@@ -27,8 +27,8 @@ class Certificate:
         self._folder = Path(tempfile.mkdtemp(prefix="videoapi-sandbox-"))
         file = self._folder / "ca.pem"
         authority.cert_pem.write_to_path(file)
-        self.ca_file = str(file)
-        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.ca_file: str = str(file)
+        self.context: ssl.SSLContext = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert(*dict.fromkeys((*_NAMES, host))).configure_cert(self.context)
 
     def remove(self) -> None:

@@ -169,7 +169,7 @@ class WebhookSender:
         self, target: WebhookTarget | None, switches: Switches, changed: Callable[[], None] = lambda: None
     ) -> None:
         self.deliveries: deque[WebhookDelivery] = deque(maxlen=_MOST)
-        self.total = 0
+        self.total: int = 0
         self.target = target
         self._switches = switches
         self._changed = changed

@@ -29,7 +29,7 @@ class ValueScanner:
     __slots__ = ("_bare", "_begun", "_depth", "_quoted", "length")
 
     def __init__(self) -> None:
-        self.length = 0
+        self.length: int = 0
         self._depth = 0
         self._quoted = self._bare = self._begun = False
 

@@ -17,11 +17,11 @@ class Readings:
     """
 
     def __init__(self, count: int = 0, check: int = 0) -> None:
-        self.count = 0
+        self.count: int = 0
         """The number of rows read."""
-        self.check = 0
+        self.check: int = 0
         """The checksum of the rows read, in the order of reading."""
-        self.seen = RowSet()
+        self.seen: RowSet = RowSet()
         """The rows of this response that were read, in it or before."""
         self._cursor = count, check
         self._expected = count

@@ -166,7 +166,7 @@ class RecordFilter(Generic[R]):
         strict: bool,
         on_rejected: Callable[[Rejected], None],
     ) -> None:
-        self.counts = Counts()
+        self.counts: Counts = Counts()
         self.rejected: list[Rejected] = []
         self.stopped_at: Rejected | None = None
         self._identity = identity

@@ -124,8 +124,8 @@ class Splitter:
     """
 
     def __init__(self, key: str, read: Read | None = None) -> None:
-        self.found = ListValue.NOTHING
-        self.complete = False
+        self.found: ListValue = ListValue.NOTHING
+        self.complete: bool = False
         self.broken: str | None = None
         self._key = key
         self._read = read

@@ -30,7 +30,7 @@ R = TypeVar("R")
 MAX_PREFETCHED: Final = 2
 """Maximum number of windows opened ahead while one is read."""
 
-log = logging.getLogger("videoapi.streaming")
+log: logging.Logger = logging.getLogger("videoapi.streaming")
 
 
 @attrs.frozen(kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation
 
 from videoapi.config import __version__
 from videoapi.telemetry.attributes import Attributes, Value
@@ -53,20 +53,20 @@ class Instruments:
                 name, unit="s", description=description, explicit_bucket_boundaries_advisory=boundaries
             )
 
-        self.operation_duration = durations(
+        self.operation_duration: Histogram = durations(
             "videoapi.operation.duration", "Duration of calls, bulk runs and streams, waits and retries included."
         )
-        self.request_duration = durations(
+        self.request_duration: Histogram = durations(
             "http.client.request.duration", "Duration of HTTP client requests.", _REQUEST_SECONDS
         )
-        self.permit_wait = durations(
+        self.permit_wait: Histogram = durations(
             "videoapi.permit.wait", "Wait of an attempt for a permit, the account's pause and its rate."
         )
-        self.settle_wait = durations("videoapi.settle.wait", "Wait for proof of what became of creates.")
-        self.attempts = meter.create_counter(
+        self.settle_wait: Histogram = durations("videoapi.settle.wait", "Wait for proof of what became of creates.")
+        self.attempts: Counter = meter.create_counter(
             "videoapi.attempts", unit="{attempt}", description="Requests by what their outcome proves."
         )
-        self.unknown_outcomes = meter.create_counter(
+        self.unknown_outcomes: Counter = meter.create_counter(
             "videoapi.unknown_outcomes", unit="{operation}", description="Writes that ended with an unknown outcome."
         )
         meter.create_observable_up_down_counter(

@@ -35,8 +35,8 @@ class Recorder:
     """
 
     def __init__(self, base: BaseUrl, settings: Telemetry) -> None:
-        self.target = Target(base.origin, base.prefix)
-        self.traceparent = settings.traceparent
+        self.target: Target = Target(base.origin, base.prefix)
+        self.traceparent: bool = settings.traceparent
         self.tracer: Tracer | None = None
         self.instruments: Instruments | None = None
         self._settings = settings

@@ -22,8 +22,8 @@ class ConnectionState:
     __slots__ = ("_poll", "opened_at", "uses")
 
     def __init__(self, opened_at: float) -> None:
-        self.opened_at = opened_at
-        self.uses = 0
+        self.opened_at: float = opened_at
+        self.uses: int = 0
         self._poll: select.poll | None = None
 
     def is_stale(self, connection: Connection) -> bool:
@@ -49,9 +49,9 @@ class AttemptState:
     __slots__ = ("_state", "_use", "connect_called", "expired", "protocol", "ready", "started")
 
     def __init__(self) -> None:
-        self.started = False
+        self.started: bool = False
         """Whether a connection was requested, from the pool or through aiohttp's session."""
-        self.connect_called = False
+        self.connect_called: bool = False
         """Whether the connector was called at all; a replacement of the session never calls it."""
         self.protocol: ResponseHandler | None = None
         """The connection; from here on, bytes may have been sent."""
@@ -59,7 +59,7 @@ class AttemptState:
         self._use = 0
         self.ready: Callable[[], bool] | None = None
         """Returns whether the request may be written now."""
-        self.expired = False
+        self.expired: bool = False
         """Whether it could not be written, and nothing was sent."""
 
     @property
@@ -115,14 +115,15 @@ class Attempt(AttemptState):
     ) -> None:
         # Not by `super`: one of these is created for every request.
         self.started = self.connect_called = self.expired = False
-        self.protocol = self._state = None
+        self.protocol: ResponseHandler | None = None
+        self._state = None
         self._use = 0
         self.ready = ready
-        self.credentials = credentials
-        self.limit = limit
-        self.deadline = deadline
-        self.began = began
-        self.permits = permits
+        self.credentials: Credentials = credentials
+        self.limit: Deadline = limit
+        self.deadline: float = deadline
+        self.began: float = began
+        self.permits: Permits = permits
 
 
 current_attempt: Final[ContextVar[AttemptState | None]] = ContextVar("videoapi_attempt", default=None)

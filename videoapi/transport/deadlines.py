@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 CLOSED: Final = "the client was closed"
 _GRAIN: Final = 0.01
@@ -29,9 +29,9 @@ class Deadline:
     __slots__ = ("_cancelling", "at", "fired", "task")
 
     def __init__(self, task: asyncio.Task[object], at: float) -> None:
-        self.task = task
-        self.at = at
-        self.fired = False
+        self.task: asyncio.Task[object] = task
+        self.at: float = at
+        self.fired: bool = False
         self._cancelling = task.cancelling()
 
     def expired(self) -> bool:
@@ -70,7 +70,7 @@ class DeadlineTimer:
     __slots__ = ("__weakref__", "_loop", "_postponed", "_timer", "_wakes_at", "closed", "limits", "now")
 
     def __init__(self, now: Callable[[], float]) -> None:
-        self.now = now
+        self.now: Callable[[], float] = now
         self.limits: dict[Deadline, object] = {}
         """The registered deadlines, each with what it limits, as far as that was noted."""
         # Kept, because finding the running loop costs a system call on Python 3.11.
@@ -78,7 +78,7 @@ class DeadlineTimer:
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         self._postponed = False
-        self.closed = False
+        self.closed: bool = False
 
     def start(self, at: float = math.inf) -> Deadline:
         """Register a deadline of the current task until `stop`; without `at`, only closing ends it."""

@@ -50,9 +50,9 @@ class FastResponse:
     def __init__(
         self, connection: Connection, status: int, headers: CIMultiDictProxy[str], content: aiohttp.StreamReader
     ):
-        self.status = status
-        self.headers = headers
-        self.content = content
+        self.status: int = status
+        self.headers: Any = headers
+        self.content: Any = content
         self._connection = connection
 
     def release(self) -> None:

@@ -59,7 +59,7 @@ class Transport:
         self.pool = pool
         self._base = str(base)
         self._origin = base.origin
-        self.host = base.host
+        self.host: str = base.host
         self._timer = timer
         self._writer = RequestWriter(self._base, headers)
         self._target: aiohttp.ClientRequest | None = None

@@ -93,12 +93,12 @@ class ConnectionPool:
         positive_seconds("connect_timeout", connect_timeout)
         positive_seconds("max_connection_age", max_connection_age)
         self.max_connections = max_connections
-        self.max_streams = max(1, max_connections // 4)
-        self.proxy = proxy_url(proxy)
+        self.max_streams: int = max(1, max_connections // 4)
+        self.proxy: str | None = proxy_url(proxy)
         self.trust_env = trust_env
         self._keepalive = keepalive
         self._max_age = max_connection_age
-        self.connect_timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
+        self.connect_timeout: Any = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
         self._tls = _tls_context(ca_file, ssl_context)
         self.connect_seconds = connect_timeout
         self._middlewares = one_or_more("http_middlewares", http_middlewares)

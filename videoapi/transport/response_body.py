@@ -33,7 +33,7 @@ class ResponseBody:
         permits: asyncio.Semaphore | None = None,
         read_timeout: float = READ_TIMEOUT,
     ) -> None:
-        self.status = response.status
+        self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._attempt = attempt

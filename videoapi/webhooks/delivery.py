@@ -13,7 +13,7 @@ from videoapi.webhooks.errors import DeliveryRejected, EventTooLarge, ReceiverBu
 from videoapi.webhooks.events import WebhookEvent
 from videoapi.webhooks.parsing import parse_event
 
-log = logging.getLogger("videoapi.webhooks")
+log: logging.Logger = logging.getLogger("videoapi.webhooks")
 
 READ_WITHIN: Final = 5.0
 """Seconds for the body to arrive: the service waits no longer for its answer. Source: docs/contract.md 6."""

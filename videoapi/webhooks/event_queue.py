@@ -9,7 +9,7 @@ from typing import Any
 from videoapi.webhooks.events import WebhookEvent
 from videoapi.webhooks.handling import described
 
-log = logging.getLogger("videoapi.webhooks")
+log: logging.Logger = logging.getLogger("videoapi.webhooks")
 
 # How long cancelled handlers may take to end, in seconds.
 _PATIENCE = 2.0

@@ -13,7 +13,7 @@ import attrs
 
 from videoapi.webhooks.events import WebhookEvent
 
-log = logging.getLogger("videoapi.webhooks")
+log: logging.Logger = logging.getLogger("videoapi.webhooks")
 
 _LONGEST: Final = 100
 

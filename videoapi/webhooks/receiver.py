@@ -24,7 +24,7 @@ from videoapi.webhooks.store import DedupeStore, MemoryStore
 if TYPE_CHECKING:
     from videoapi.webhooks.aiohttp_server import AioHandler
 
-log = logging.getLogger("videoapi.webhooks")
+log: logging.Logger = logging.getLogger("videoapi.webhooks")
 
 _H = TypeVar("_H", bound=Callable[[Any], object])
 
@@ -91,7 +91,7 @@ class Webhooks:
         if isinstance(login, ConfigurationError):
             raise login
         self._login = login
-        self.max_body = _count("max_body", max_body)
+        self.max_body: int = _count("max_body", max_body)
         self._dedupe = _seconds("dedupe", dedupe)
         self._store: DedupeStore = MemoryStore() if store is None else _checked_store(store)
         self._size = _count("queue_size", queue_size)

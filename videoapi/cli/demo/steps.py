@@ -48,9 +48,9 @@ class DemoRun:
         self._sandbox = sandbox
         self._folder = folder
         self._quiet = quiet
-        self.found = DemoResults()
         self._tally = tally
         self._recordings = Recordings()
+        self.found: DemoResults = DemoResults()
 
     async def make_rooms(self, count: int) -> list[str]:
         """Create the rooms; return their IDs."""

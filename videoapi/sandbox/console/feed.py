@@ -15,7 +15,7 @@ import attrs
 from videoapi.sandbox.console.request_log import LoggedRequest, RequestLog
 from videoapi.sandbox.responses import dump
 
-log = logging.getLogger("videoapi.sandbox")
+log: logging.Logger = logging.getLogger("videoapi.sandbox")
 
 # How often viewers are sent changes, in seconds.
 INTERVAL = 0.2
@@ -43,7 +43,7 @@ class Viewer:
     """
 
     def __init__(self, state: Mapping[str, bytes], connected: Callable[[], bool]) -> None:
-        self.closed = False
+        self.closed: bool = False
         self.connected = connected
         self._state = dict(state)
         self._batches: deque[RequestBatch] = deque()

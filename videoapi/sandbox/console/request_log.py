@@ -46,7 +46,7 @@ class RequestLog:
 
     def __init__(self, clock: Callable[[], datetime], changed: Callable[[], None]) -> None:
         self.requests: deque[LoggedRequest] = deque(maxlen=KEPT)
-        self.forgotten = 0
+        self.forgotten: int = 0
         self._clock = clock
         self._changed = changed
         self._number = 0

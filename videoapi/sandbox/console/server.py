@@ -32,7 +32,7 @@ from videoapi.sandbox.webhook_sender import WebhookSender
 if TYPE_CHECKING:
     from videoapi.sandbox.server import Sandbox
 
-log = logging.getLogger("videoapi.sandbox")
+log: logging.Logger = logging.getLogger("videoapi.sandbox")
 
 _PREFIX = "/console/"
 _ACTIONS = "actions/"
@@ -98,7 +98,7 @@ class Console:
         commit: Callable[[], None],
     ) -> None:
         webhook = webhook_action(store, webhooks, announcer)
-        self.actions = Actions(SandboxActions(sandbox, store, faults, webhook).all())
+        self.actions: Actions = Actions(SandboxActions(sandbox, store, faults, webhook).all())
         self._sandbox = sandbox
         self._handle = handle
         self._origin = origin
