@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -153,13 +154,36 @@ def _on_dask(trial: Trial, specs: Sequence[RoomSpec], job_id: str, folder: Path)
         {"distributed.scheduler.worker-ttl": f"{REDELIVERY:g}s", "distributed.admin.log-format": "%(message)s"}
     )
     with (
-        LocalCluster(
-            n_workers=trial.workers, threads_per_worker=1, dashboard_address=None, local_directory=str(folder)
-        ) as local,
+        LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address=None, silence_logs=40) as local,
         Client(local) as cluster,
-        chaos_of(trial, lambda: [nanny.pid for nanny in list(local.workers.values()) if nanny.pid]) as done,
     ):
-        return asyncio.run(coordinate(cluster)), done
+        address = local.scheduler_address
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
+        command += ["--no-dashboard", "--local-directory", str(folder)]
+        with supervised(command, trial.workers, folder) as pids, chaos_of(trial, pids) as done:
+            return asyncio.run(coordinate(cluster)), done
+
+
+@contextlib.contextmanager
+def supervised(command: Sequence[str], count: int, folder: Path) -> Generator[Callable[[], list[int]], None, None]:
+    """Run processes, and start those again that end, as a service manager does; yield a function for their IDs."""
+    with contextlib.ExitStack() as programs:
+        running = [programs.enter_context(process(command, folder / f"worker-{n}.log")) for n in range(count)]
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(0.2):
+                for number, program in enumerate(running):
+                    if program.poll() is not None:
+                        running[number] = programs.enter_context(process(command, folder / f"worker-{number}.log"))
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield lambda: [program.pid for program in running if program.poll() is None]
+        finally:
+            ended.set()
+            thread.join()
 
 
 def shard_size(trial: Trial) -> int:
@@ -184,14 +208,15 @@ def chaos_of(trial: Trial, pids: Callable[[], Sequence[int]]) -> Generator[dict[
 def process(command: Sequence[str], log: Path) -> Generator[subprocess.Popen[bytes], None, None]:
     """Run a program and its children, which are killed at the end."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))}
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         program = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
     try:
         yield program
     finally:
-        os.killpg(program.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
         program.wait()
 
 

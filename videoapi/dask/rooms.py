@@ -178,7 +178,7 @@ class _Run:
     async def release(self) -> None:
         """Cancel what is not done."""
         futures = [submitted.future for submitted in self._submitted.values() if submitted.future is not None]
-        cancelled = self._cluster.cancel(futures)
+        cancelled = cast(Any, self._cluster).cancel(futures)
         if inspect.isawaitable(cancelled):
             await cancelled
 
