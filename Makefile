@@ -6,7 +6,7 @@ DEPENDENCY_GROUPS ?= test lint data telemetry integrations
 PARALLEL = -m pytest -n $(WORKERS) --dist worksteal -q
 PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
 FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
-  $(addprefix --ignore tests/,faults docs browser examples_web integrations notebooks openapi)
+  $(addprefix --ignore tests/,faults docs browser examples_web integrations leases notebooks openapi)
 
 .PHONY: test test-fast test-lowest test-faults-pure test-scale fault-matrix stubs openapi lint layout demo bench bench-create clean
 

@@ -47,6 +47,8 @@ __all__ = [
     "BulkRun",
     "DialIns",
     "RecordStream",
+    "RedisLease",
+    "RedisLeases",
     "Reports",
     "Rooms",
     "SessionManager",
@@ -258,6 +260,88 @@ class RecordStream(Generic[_RecordStreamR]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+class RedisLease:
+    """The lease of one shard, from `RedisLeases.hold()`: held from the start of `with` to its end.
+
+    Args:
+        shard: The name of the shard.
+        token: Distinguishes this holder from all others.
+        hold: Takes the lease and renews it until it is closed.
+    """
+
+    shard: str
+    fresh: bool
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def close(self) -> None:
+        """Give the lease back."""
+
+    def left(self) -> float:
+        """Return for how many seconds it is still held; 0 once it has ended, or was given back."""
+
+class RedisLeases:
+    """Leases of the shards of one job, for the workers that share a Redis server.
+
+    The coordinator calls `begin()` once, before any worker starts. A worker holds a lease while it runs the shard:
+    `with leases.hold(shard) as lease: client.rooms.create_many(specs, job_id=…, lease=lease)`.
+
+    Args:
+        url: `redis://…`, `rediss://…` or `unix://…`, with all that redis-py's `from_url` accepts.
+        job_id: The job, as `create_many` gets it. Jobs of different accounts need different ones.
+        ttl: After how many seconds a lease ends that is not renewed. It must exceed the client's `attempt_timeout`
+            by several seconds: a create is sent only while the lease outlasts an attempt. All workers of a job need
+            the same.
+        nonce: What `begin()` returned to the coordinator. With it, a worker of an earlier beginning of the job takes
+            nothing for certain that Redis says about a later one.
+
+    Raises:
+        ConfigurationError: If redis-py is not installed, or an argument is invalid.
+    """
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def close(self) -> None:
+        """Close the connections to Redis. Leases that are held end by themselves."""
+
+    @property
+    def ttl(self) -> float:
+        """After how many seconds a lease ends that is not renewed."""
+
+    def begin(self, *, new: bool = False) -> str:
+        """Begin the job, as its coordinator, before any worker starts; also to resume it.
+
+        Args:
+            new: Whether this `job_id` was never used before, so that no room of the job can exist. Only then are
+                leases `fresh`. Ignored if Redis knows the job already. If you are not certain, leave it out: each
+                shard then looks at the list of rooms before it creates any.
+
+        Returns:
+            The nonce of the job, for the `nonce` of its workers.
+
+        Raises:
+            ConnectionFailed: If Redis cannot be used.
+        """
+
+    def hold(self, shard: str | int) -> RedisLease:
+        """Hold the lease of a shard: taken here, renewed in the background, and given back at the end.
+
+        If Redis may have forgotten a lease (it was restarted, or emptied), this waits for as long as a lease
+        lasts, so that an earlier holder sends nothing any more.
+
+        Args:
+            shard: The name or number of the shard within the job.
+
+        Raises, as the lease is taken:
+            LeaseHeld: If another worker holds it; `retry_after` says for how long at most, if it has died.
+            ConnectionFailed: If Redis cannot be used.
+            LeaseLost: If the lease was lost during the wait.
+        """
 
 class Reports(Generic[_ReportsR]):
     """Streams of records about sessions that have ended.

@@ -130,7 +130,7 @@ def returns_async(member: object) -> bool:
     if not isinstance(member, FunctionType):
         return False
     annotation = str(member.__annotations__.get("return", ""))
-    return re.match(r"RecordStream|BulkRun|AsyncIterator", annotation) is not None
+    return re.match(r"RecordStream|BulkRun|RedisLease|AsyncIterator", annotation) is not None
 
 
 def _members(kind: type) -> dict[str, Any]:
@@ -336,6 +336,11 @@ def _session(session: Any, callbacks: Callbacks) -> Any:
     return session
 
 
+def _lease(lease: Any, callbacks: Callbacks) -> Any:
+    # Asked before each request, in the event loop of the client: without a change of threads.
+    return lease._source if isinstance(lease, Blocking) else lease
+
+
 _END: Final = object()
 _FORMS: Final[dict[type, Any]] = {}
 _IS_ASYNC: Final[dict[type, bool]] = {}
@@ -345,5 +350,6 @@ _ADAPTERS: Final[dict[str, Adapter]] = {
     "BulkProgress": served,
     "DownloadProgress": latest,
     "CredentialsSource": threaded,
+    "Lease": _lease,
     "SessionManager": _session,
 }

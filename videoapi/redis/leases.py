@@ -6,8 +6,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 from typing import Any, Final, Self
 
 from videoapi.config import Secret, positive_seconds
@@ -35,25 +36,41 @@ def _now() -> float:
 
 
 class RedisLease:
-    """The lease of one shard; `RedisLeases.hold()` makes it, renews it and gives it back.
+    """The lease of one shard, from `RedisLeases.hold()`: held from the start of `async with` to its end.
 
     Args:
         shard: The name of the shard.
         token: Distinguishes this holder from all others.
-        fresh: Whether this shard was certainly never leased before.
-        ends: When it ends, in seconds of a monotonic clock.
+        hold: Takes the lease and renews it until it is closed.
     """
 
-    __slots__ = ("_ends", "_token", "fresh", "shard")
+    shard: str
+    """The name of the shard."""
+    fresh: bool
+    """Whether this shard was certainly never leased before."""
 
-    def __init__(self, shard: str, token: str, *, fresh: bool = False, ends: float = 0.0) -> None:
+    def __init__(self, shard: str, token: str, hold: Callable[[RedisLease], AbstractAsyncContextManager[None]]) -> None:
         self.shard = shard
-        self.fresh = fresh
+        self.fresh = False
         self._token = token
-        self._ends = ends
+        self._ends = 0.0
+        self._hold = hold(self)
 
     def __repr__(self) -> str:
         return f"<RedisLease {self.shard!r}, {self.left():.1f} s left{', fresh' if self.fresh else ''}>"
+
+    async def __aenter__(self) -> Self:
+        await self._hold.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give the lease back."""
+        await self._hold.__aexit__(None, None, None)
 
     def left(self) -> float:
         """Return for how many seconds it is still held; 0 once it has ended, or was given back."""
@@ -92,7 +109,9 @@ class RedisLeases:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *error: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -140,7 +159,7 @@ class RedisLeases:
         """
         return int(await self._persist(SHARDS, [shards]))
 
-    def hold(self, shard: str | int) -> AbstractAsyncContextManager[RedisLease]:
+    def hold(self, shard: str | int) -> RedisLease:
         """Hold the lease of a shard: taken here, renewed in the background, and given back at the end.
 
         If Redis may have forgotten a lease (it was restarted, or emptied), this waits for as long as a lease
@@ -149,25 +168,24 @@ class RedisLeases:
         Args:
             shard: The name or number of the shard within the job.
 
-        Raises:
+        Raises, as the lease is taken:
             LeaseHeld: If another worker holds it; `retry_after` says for how long at most, if it has died.
             ConnectionFailed: If Redis cannot be used.
             LeaseLost: If the lease was lost during the wait.
         """
         if isinstance(shard, int) and not isinstance(shard, bool):
             shard = str(shard)
-        return self._held(_checked("shard", shard))
+        return RedisLease(_checked("shard", shard), secrets.token_hex(16), self._held)
 
     @asynccontextmanager
-    async def _held(self, shard: str) -> AsyncGenerator[RedisLease, None]:
-        lease = RedisLease(shard, secrets.token_hex(16))
+    async def _held(self, lease: RedisLease) -> AsyncGenerator[None, None]:
         try:
             wait = await self._take(lease)
             renewal = asyncio.get_running_loop().create_task(self._renew(lease))
             try:
                 if wait > 0:
                     await self._outlast(lease, wait, renewal)
-                yield lease
+                yield
             finally:
                 await _ended(renewal)
         finally:
