@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -157,33 +156,13 @@ def _on_dask(trial: Trial, specs: Sequence[RoomSpec], job_id: str, folder: Path)
         LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address=None, silence_logs=40) as local,
         Client(local) as cluster,
     ):
-        address = local.scheduler_address
-        command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
-        command += ["--no-dashboard", "--local-directory", str(folder)]
-        with supervised(command, trial.workers, folder) as pids, chaos_of(trial, pids) as done:
+        program = str(TESTS / "workers" / "dask_workers.py")
+        command = [sys.executable, program, local.scheduler_address, str(trial.workers), str(folder)]
+        with (
+            process(command, folder / "workers.log") as manager,
+            chaos_of(trial, lambda: children(manager.pid)) as done,
+        ):
             return asyncio.run(coordinate(cluster)), done
-
-
-@contextlib.contextmanager
-def supervised(command: Sequence[str], count: int, folder: Path) -> Generator[Callable[[], list[int]], None, None]:
-    """Run processes, and start those again that end, as a service manager does; yield a function for their IDs."""
-    with contextlib.ExitStack() as programs:
-        running = [programs.enter_context(process(command, folder / f"worker-{n}.log")) for n in range(count)]
-        ended = threading.Event()
-
-        def watch() -> None:
-            while not ended.wait(0.2):
-                for number, program in enumerate(running):
-                    if program.poll() is not None:
-                        running[number] = programs.enter_context(process(command, folder / f"worker-{number}.log"))
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
-            yield lambda: [program.pid for program in running if program.poll() is None]
-        finally:
-            ended.set()
-            thread.join()
 
 
 def shard_size(trial: Trial) -> int:

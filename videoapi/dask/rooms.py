@@ -88,7 +88,7 @@ async def create_rooms_on_dask(
     job = ShardedJob(client, specs, settings)
     async with RedisLeases(redis_url(redis), settings.job_id, ttl=lease_ttl) as leases:
         await job.begin(leases)
-        run = _Run(cluster, worker, leases, job, progress)
+        run = _DaskRun(cluster, worker, leases, job, progress)
         try:
             await run.to_end(timeout)
             return await job.finish(audit=audit)
@@ -130,7 +130,7 @@ class _Submitted:
     again_at: float = 0.0
 
 
-class _Run:
+class _DaskRun:
     """The cluster's part of one run of a coordinator.
 
     Args:
