@@ -162,8 +162,9 @@ class _DaskRun:
         Raises:
             ConfigurationError: If a worker cannot run the job.
         """
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 while self._job.is_open:
                     self._submit()
                     if await self._collect():

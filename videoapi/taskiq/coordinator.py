@@ -134,8 +134,9 @@ class _TaskiqRun:
             ConnectionFailed: If Redis could not be used for two minutes.
             ConfigurationError: If a worker cannot run the job.
         """
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 while self._job.is_open:
                     found = await self._look_again()
                     if found:
