@@ -7,9 +7,9 @@ DEPENDENCY_GROUPS ?= test lint data telemetry integrations docs release
 PARALLEL = -m pytest -n $(WORKERS) --dist worksteal -q
 PYTEST = $(VENV)/bin/python -X dev $(PARALLEL)
 FAST = -X dev $(PARALLEL) -m "not scale and not slow" \
-  $(addprefix --ignore tests/,faults docs browser report examples_web integrations leases notebooks openapi dask_records gate release site)
+  $(addprefix --ignore tests/,faults docs browser report examples_web integrations leases notebooks openapi dask_records gate release site workers)
 
-.PHONY: test test-fast test-lowest test-faults-pure test-scale shared-rate fault-matrix stubs openapi lint layout docs pictures dist sbom demo bench bench-create clean
+.PHONY: test test-fast test-lowest test-faults-pure test-scale test-byhand shared-rate fault-matrix stubs openapi lint layout docs pictures dist sbom demo bench bench-create clean
 
 # The complete suite on one interpreter, without the scale tests.
 test: $(VENV)/ready
@@ -28,7 +28,11 @@ test-lowest: .venv-lowest/ready
 
 # The scale tests: 10,000 rooms, 300 MB bodies, jobs that are killed repeatedly.
 test-scale: $(VENV)/ready
-	$(VENV)/bin/python $(PARALLEL) -m scale --timeout 600 $(ARGS)
+	$(VENV)/bin/python $(PARALLEL) -m "scale and not byhand" --timeout 600 $(ARGS)
+
+# The longest runs: 10,000 rooms on workers that are killed and stopped all the time. About half an hour each.
+test-byhand: $(VENV)/ready
+	$(VENV)/bin/python -m pytest -q -m byhand --timeout 5400 $(ARGS)
 
 # Four processes with one account for a minute, with a storm of HTTP 429, and without Redis for ten seconds.
 shared-rate: $(VENV)/ready

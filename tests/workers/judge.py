@@ -153,13 +153,16 @@ def _on_dask(trial: Trial, specs: Sequence[RoomSpec], job_id: str, folder: Path)
         {"distributed.scheduler.worker-ttl": f"{REDELIVERY:g}s", "distributed.admin.log-format": "%(message)s"}
     )
     with (
-        LocalCluster(
-            n_workers=trial.workers, threads_per_worker=1, dashboard_address=None, local_directory=str(folder)
-        ) as local,
+        LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address=None, silence_logs=40) as local,
         Client(local) as cluster,
-        chaos_of(trial, lambda: [nanny.pid for nanny in list(local.workers.values()) if nanny.pid]) as done,
     ):
-        return asyncio.run(coordinate(cluster)), done
+        program = str(TESTS / "workers" / "dask_workers.py")
+        command = [sys.executable, program, local.scheduler_address, str(trial.workers), str(folder)]
+        with (
+            process(command, folder / "workers.log") as manager,
+            chaos_of(trial, lambda: children(manager.pid)) as done,
+        ):
+            return asyncio.run(coordinate(cluster)), done
 
 
 def shard_size(trial: Trial) -> int:
@@ -184,14 +187,15 @@ def chaos_of(trial: Trial, pids: Callable[[], Sequence[int]]) -> Generator[dict[
 def process(command: Sequence[str], log: Path) -> Generator[subprocess.Popen[bytes], None, None]:
     """Run a program and its children, which are killed at the end."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))}
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         program = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
     try:
         yield program
     finally:
-        os.killpg(program.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
         program.wait()
 
 

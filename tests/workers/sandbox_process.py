@@ -23,7 +23,7 @@ FAULTS = (
     ("drop_before", {}),
     ("late_status", {"status": 502, "seconds": LATE}),
 )
-"""Executed without an answer, executed later, and not executed at all: a client cannot tell them apart."""
+"""Executed without an answer, executed later, and not executed at all: to a client, they look the same."""
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ def pace(**given: object) -> ShardPace:
 
 
 def test_a_shard_ends_before_it_is_delivered_again() -> None:
-    # 330 s are left beside three waits of 90 s, at 50 rooms/s.
+    # Three waits of 90 s leave 330 s, at 50 rooms/s.
     assert pace().largest == 16_500
     assert pace().seconds(pace().largest) <= 600
     assert pace().seconds(pace().largest + 1) > 600

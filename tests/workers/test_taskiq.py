@@ -204,7 +204,7 @@ def test_the_broker_is_set_right() -> None:
     assert broker.unacknowledged_batch_size == 1
     assert broker.idle_timeout == 120_000
     options = broker.connection_pool.connection_kwargs
-    # Between a blocking read and its timeout there is no race.
+    # A blocking read and a timeout would race.
     assert options["socket_timeout"] is None
     assert options["retry"]._retries == -1
     assert "hush-hush" not in repr(broker.state.videoapi_queue)

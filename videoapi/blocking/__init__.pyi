@@ -352,6 +352,16 @@ class RedisLeases:
             ConnectionFailed: If Redis cannot be used.
         """
 
+    def divided(self, shards: int) -> int:
+        """Return into how many shards the job is divided: what the first coordinator said, else `shards`.
+
+        Call it after `begin()`. As long as the number stays, and the key of a spec alone decides about its shard, a
+        lease protects the same specs in every run of the job.
+
+        Raises:
+            ConnectionFailed: If Redis cannot be used.
+        """
+
     def hold(self, shard: str | int) -> RedisLease:
         """Hold the lease of a shard: taken here, renewed in the background, and given back at the end.
 

@@ -1,10 +1,32 @@
-"""Call records on a Dask cluster. Needs the extra `dask`, which it imports when used.
+"""Work on a Dask cluster. Needs the extra `dask`, which it imports when used.
 
-Each worker process has one client, with the credentials of its own environment: no task has any.
+Each worker process has clients with the credentials of its own environment: no task has any.
 """
 
 from __future__ import annotations
 
-from videoapi.dask.records import export_cdr, read_cdr
+from importlib import import_module
 
-__all__ = ["export_cdr", "read_cdr"]
+from videoapi.dask.records import export_cdr, read_cdr
+from videoapi.errors import ConfigurationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from videoapi.dask.rooms import create_rooms_on_dask
+
+__all__ = ["create_rooms_on_dask", "export_cdr", "read_cdr"]
+
+
+def __getattr__(name: str) -> Any:
+    # Only the creates need Redis, too.
+    if name != "create_rooms_on_dask":
+        raise AttributeError(f"module 'videoapi.dask' has no attribute {name!r}")
+    try:
+        return import_module("videoapi.dask.rooms").create_rooms_on_dask
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("dask", "distributed"):
+            raise
+        message = "create_rooms_on_dask needs Dask and Redis. Install them: pip install 'videoapi[dask,redis]'"
+        raise ConfigurationError(message) from None

@@ -88,7 +88,7 @@ async def create_rooms_on_dask(
     job = ShardedJob(client, specs, settings)
     async with RedisLeases(redis_url(redis), settings.job_id, ttl=lease_ttl) as leases:
         await job.begin(leases)
-        run = _Run(cluster, worker, leases, job, progress)
+        run = _DaskRun(cluster, worker, leases, job, progress)
         try:
             await run.to_end(timeout)
             return await job.finish(audit=audit)
@@ -130,7 +130,7 @@ class _Submitted:
     again_at: float = 0.0
 
 
-class _Run:
+class _DaskRun:
     """The cluster's part of one run of a coordinator.
 
     Args:
@@ -162,8 +162,9 @@ class _Run:
         Raises:
             ConfigurationError: If a worker cannot run the job.
         """
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 while self._job.is_open:
                     self._submit()
                     if await self._collect():
@@ -178,7 +179,7 @@ class _Run:
     async def release(self) -> None:
         """Cancel what is not done."""
         futures = [submitted.future for submitted in self._submitted.values() if submitted.future is not None]
-        cancelled = self._cluster.cancel(futures)
+        cancelled = cast(Any, self._cluster).cancel(futures)
         if inspect.isawaitable(cancelled):
             await cancelled
 

@@ -117,7 +117,7 @@ async def trim(broker: RedisStreamBroker) -> None:
     async with Redis(connection_pool=broker.connection_pool) as redis:
         groups = await redis.xinfo_groups(broker.queue_name)
         if len(groups) != 1:
-            # Somebody else reads it, too.
+            # The stream has other readers, too.
             return
         # In this order: what is delivered in between is later than the last one here.
         milliseconds, number = _entry_id(groups[0]["last-delivered-id"])

@@ -68,7 +68,7 @@ async def create_rooms_on_taskiq(
         processes: Number of worker processes; by default VIDEOAPI_PROCESSES, or 1.
         shard_size: Rooms per shard; by default at most 250, and as many as rate and redelivery time allow.
         lease_ttl: After how many seconds another worker may take up the shard of one that gives no sign of life.
-        timeout: Limit for the whole job, in seconds; none by default. The workers go on after it.
+        timeout: Limit for the whole job, in seconds; none by default. The workers continue after it.
         validate: False skips client-side validation, for a white-label's own keys and values.
         on_unknown: As in `rooms.create_many`.
         audit: Whether to prove the job complete at the end, with `rooms.audit`: one settle time, and at most two
@@ -99,13 +99,13 @@ async def create_rooms_on_taskiq(
     async with RedisLeases(queue.url, settings.job_id, ttl=lease_ttl) as leases:
         await job.begin(leases)
         try:
-            await _Run(broker, leases, job, progress).to_end(timeout)
+            await _TaskiqRun(broker, leases, job, progress).to_end(timeout)
             return await job.finish(audit=audit)
         except BaseException as error:
             raise with_report(error, job.report) from None
 
 
-class _Run:
+class _TaskiqRun:
     """The queue's part of one run of a coordinator.
 
     Args:
@@ -134,8 +134,9 @@ class _Run:
             ConnectionFailed: If Redis could not be used for two minutes.
             ConfigurationError: If a worker cannot run the job.
         """
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 while self._job.is_open:
                     found = await self._look_again()
                     if found:
@@ -145,7 +146,7 @@ class _Run:
         except TimeoutError:
             if not limit.expired():
                 raise
-            error = CallTimeout(f"The job's timeout of {timeout:g} s ended. Its workers go on.", retryable=True)
+            error = CallTimeout(f"The job's timeout of {timeout:g} s ended. Its workers continue.", retryable=True)
             self._job.report.stopped = error
 
     async def _look_again(self) -> int:
@@ -165,7 +166,7 @@ class _Run:
             if now() - began > _AWAY:
                 # Without its cause, whose frames have the URL of Redis.
                 raise ConnectionFailed(
-                    f"Redis could not be used for {_AWAY:g} s ({reason}). The workers may go on with the shards that "
+                    f"Redis could not be used for {_AWAY:g} s ({reason}). The workers may still finish the shards that "
                     "they have. Call this again with the same job_id.",
                     retryable=True,
                 )

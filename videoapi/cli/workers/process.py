@@ -141,7 +141,7 @@ async def _main() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
 
     def write(message: dict[str, Any]) -> None:
-        # Without a command to read it, nobody needs it.
+        # If the command is gone, the message has no reader.
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.write(json.dumps(message) + "\n")
             sys.stdout.flush()
