@@ -44,6 +44,16 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         worker.close()
 
 
+def test_workers_share_the_rate_that_their_environment_describes(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert worker.client().stats().gate == "none"
+    worker.close()
+    for name, value in (("REDIS", "redis://127.0.0.1:1"), ("PROCESSES", "2"), ("RATE", "1000/s")):
+        monkeypatch.setenv(f"VIDEOAPI_{name}", value)
+    assert worker.client().stats().gate == "shared"
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}

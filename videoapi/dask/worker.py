@@ -19,19 +19,22 @@ _clients: dict[int, VideoClient] = {}
 def client() -> VideoClient:
     """Return the client of this process, configured by the environment: `VIDEOAPI_APP_ID`, `VIDEOAPI_APP_KEY`, ….
 
-    It has one event loop, in a thread of its own, and is closed when the process ends.
+    It has one event loop, in a thread of its own, and is closed when the process ends. With `VIDEOAPI_RATE`,
+    `VIDEOAPI_REDIS` and `VIDEOAPI_PROCESSES`, all workers share the rate of the account.
 
     Raises:
-        ConfigurationError: If the environment of this process has no credentials.
+        ConfigurationError: If the environment of this process has no credentials, or describes half a shared rate.
     """
     from videoapi.blocking import VideoClient
+    from videoapi.redis.gate import RedisGate
 
     with _lock:
         # By process: a fork has the parent's client, but not the thread of its event loop.
         found = _clients.get(os.getpid())
         if found is None:
             _clients.clear()
-            found = _clients[os.getpid()] = VideoClient()
+            gate = RedisGate.from_env() if os.environ.get("VIDEOAPI_RATE") else None
+            found = _clients[os.getpid()] = VideoClient(gate=gate)
             atexit.register(close)
         return found
 
