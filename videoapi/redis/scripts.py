@@ -6,7 +6,8 @@ keys. Its fields:
     nonce     who began the job
     run       the run ID of the Redis server that has written this
     since     since when that server has the hash, without a gap, in milliseconds of its clock
-    certain   the run ID of the server in whose memory every lease of the job is, from the very first; or absent
+    certain   the run ID of the server in whose memory every lease of the job is, from the very first; absent if that
+              is not so, or the job was begun again
     shards    into how many shards the job is divided, in all its runs
     s:<name>  a shard: token of the holder (none once it was given back), end, ttl, whether the lease was fresh
 
@@ -54,6 +55,9 @@ if not nonce then
     -- This hash knows every lease of the job.
     if ARGV[2] == '1' and run ~= '' then redis.call('HSET', key, 'certain', run) end
   end
+elseif nonce ~= ARGV[1] and nonce ~= ARGV[4] then
+  -- Since the first beginning, rooms may have been created without a lease, or under that of another shard.
+  redis.call('HDEL', key, 'certain')
 end
 redis.call('PEXPIRE', key, ARGV[3])
 return {nonce, run ~= '' and 1 or 0}
