@@ -164,6 +164,15 @@ async def test_folder_of_another_account_is_refused(client: VideoClient, sandbox
         await client.archives.export_window(JANUARY, tmp_path, today=LATER)
 
 
+async def test_files_of_an_unknown_account_are_not_taken_for_ours(client: VideoClient, tmp_path: Path) -> None:
+    await client.cdr.export_window(JANUARY, tmp_path, today=LATER)
+    (tmp_path / "_source.json").unlink()
+    before = contents(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"no _source\.json"):
+        await client.cdr.export_window(JANUARY, tmp_path, today=LATER)
+    assert contents(tmp_path) == before
+
+
 async def test_abandoned_temporary_files_are_removed_and_others_stay(client: VideoClient, tmp_path: Path) -> None:
     ours = tmp_path / f".{NAME}.parquet.0123456789abcdef.tmp"
     ours.write_bytes(b"abandoned")

@@ -281,6 +281,11 @@ class DataSet:
         """Compare what the records are with what the folder has; an unknown account is not compared."""
         found = self._known_source()
         if found is None:
+            if any(self._notes.glob("[!.]*.json")):
+                raise ConfigurationError(
+                    f"{self.folder} has files, but no {_SOURCE}, which says of which account they are. "
+                    "Give another folder."
+                )
             if source.get("app_id"):
                 _write_whole(self.folder / _SOURCE, _as_json(dict(source)))
             return
