@@ -47,7 +47,7 @@ def fallback_rate(account: str, clock: Clock) -> FallbackRate:
         account: The account's name, with its origin.
         clock: That of the caller. The clocks of all event loops are one; one of a test is its own.
     """
-    # By process: a fork begins anew.
+    # By process: a fork has none of its parent.
     key = (os.getpid(), account, None if isinstance(clock.now, LoopClock) else clock.now)
     with _lock:
         found = _rates.get(key)
