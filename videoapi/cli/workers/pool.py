@@ -190,8 +190,10 @@ class WorkerPool:
                 continue
             deaths = 0
             if "away" not in answer:
-                away_since: float | None = None
-            elif now() - answered > _AWAY:
+                away_since = None
+            elif away_since is None:
+                away_since = now()
+            elif now() - away_since > _AWAY:
                 raise ConnectionFailed(answer["later"], retryable=True)
             if "report" in answer:
                 self._report(task.shard, answer["report"])
