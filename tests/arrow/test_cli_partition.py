@@ -81,6 +81,17 @@ def test_records_without_a_readable_date_have_files_of_their_own(cli: Cli, sandb
     assert json.loads(again.stdout)["files"] == report["files"]
 
 
+def test_records_without_a_date_or_form_are_there_once_though_the_period_grows(
+    cli: Cli, sandbox: Sandbox, folder: Path
+) -> None:
+    rows = [{"cdr_id": "b", "trans_date": "31/01/2026"}, 17]
+    for last in ("2026-01-06", "2026-01-07"):
+        sandbox.plan([("status", {"status": 200, "body": {"result": "0", "cdr": rows}})], "cdr.by_period")
+        result = cli("cdr", "export", "2026-01-05", last, "data", "--partition", "day", "--overwrite", "--json")
+        assert json.loads(result.stdout)["rejected"] == 1
+    assert [path.name for path in (folder / "data").glob("*undated*")] == ["cdr-undated-2026-01-05_2026-01-07.parquet"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -22,6 +22,7 @@ from streaming.conftest import Service
 import videoapi
 from videoapi import Period, VideoClient
 from videoapi.arrow import SCHEMA, data_set
+from videoapi.arrow.data_set import DataSet
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
 from videoapi.protocol.outcome import BodyInterrupted
 from videoapi.resources.reports import cdr
@@ -163,6 +164,15 @@ async def test_folder_of_another_account_is_refused(client: VideoClient, sandbox
         await client.archives.export_window(JANUARY, tmp_path, today=LATER)
 
 
+async def test_files_of_an_unknown_account_are_not_taken_for_ours(client: VideoClient, tmp_path: Path) -> None:
+    await client.cdr.export_window(JANUARY, tmp_path, today=LATER)
+    (tmp_path / "_source.json").unlink()
+    before = contents(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"no _source\.json"):
+        await client.cdr.export_window(JANUARY, tmp_path, today=LATER)
+    assert contents(tmp_path) == before
+
+
 async def test_abandoned_temporary_files_are_removed_and_others_stay(client: VideoClient, tmp_path: Path) -> None:
     ours = tmp_path / f".{NAME}.parquet.0123456789abcdef.tmp"
     ours.write_bytes(b"abandoned")
@@ -181,11 +191,11 @@ class Killed(BaseException):
 
 
 @contextlib.contextmanager
-def killed_at(patch: pytest.MonkeyPatch, count: int) -> Iterator[None]:
-    """Stop at a rename, as if the process were killed there."""
-    real, calls = os.replace, 0
+def killed_at(patch: pytest.MonkeyPatch, count: int, name: str = "replace") -> Iterator[None]:
+    """Stop at a rename or another step, as if the process were killed there."""
+    real, calls = getattr(os, name), 0
 
-    def replace(*args: Any, **options: Any) -> None:
+    def step(*args: Any, **options: Any) -> None:
         nonlocal calls
         if calls == count:
             raise Killed
@@ -193,7 +203,7 @@ def killed_at(patch: pytest.MonkeyPatch, count: int) -> Iterator[None]:
         real(*args, **options)
 
     with patch.context() as context:
-        context.setattr(data_set.os, "replace", replace)
+        context.setattr(data_set.os, name, step)
         with contextlib.suppress(Killed):
             yield
 
@@ -266,3 +276,70 @@ def test_time_of_export_is_nowhere_in_the_folder(tmp_path: Path, sandbox: Sandbo
     asyncio.run(export())
     now = datetime.now(UTC)
     assert not any(f"{now:%Y-%m-%d}".encode() in data for data in contents(tmp_path).values())
+
+
+def files_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("*.parquet")]
+
+
+def rows_in(folder: Path) -> int:
+    return sum(parquet.read_metadata(path).num_rows for path in folder.glob("*.parquet"))
+
+
+@pytest.mark.parametrize("late", [3, 10])
+async def test_month_that_grows_has_each_row_once(client: VideoClient, tmp_path: Path, late: int) -> None:
+    for end in ("2026-01-10", "2026-01-15", "2026-01-16"):
+        for window in videoapi.windows("2026-01-01", end):
+            note = await client.cdr.export_window(window, tmp_path, late=late, today=date.fromisoformat(end))
+        assert files_in(tmp_path) == [note["file"]]
+        assert rows_in(tmp_path) == note["rows"]
+    assert sorted(path.name for path in (tmp_path / "_notes").iterdir()) == [
+        ".lock",
+        "cdr-2026-01-01_2026-01-16.json",
+        "cdr-2026-01-01_2026-01-16.open",
+    ]
+
+
+async def test_days_of_another_file_are_not_written_a_second_time(
+    client: VideoClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    (first, second, *_) = videoapi.windows("2026-01-05", "2026-01-18", by="week")
+    for window in (first, second):
+        await client.cdr.export_window(window, tmp_path, today=LATER)
+    before = contents(tmp_path)
+    across = Period(date(2026, 1, 11), date(2026, 1, 12))
+    sandbox.fault("cdr.by_period", "suspended", times=None)
+    for window, overwrite in ((JANUARY, False), (first.days()[0], False), (across, False), (across, True)):
+        with pytest.raises(ConfigurationError, match="twice"):
+            await client.cdr.export_window(window, tmp_path, today=LATER, overwrite=overwrite)
+    assert contents(tmp_path) == before
+    sandbox.clear_faults()
+    note = await client.cdr.export_window(JANUARY, tmp_path, today=LATER, overwrite=True)
+    assert files_in(tmp_path) == [note["file"]]
+
+
+async def test_file_that_a_longer_window_replaces_stays_if_it_was_changed(client: VideoClient, tmp_path: Path) -> None:
+    note = await client.cdr.export_window(Period(date(2026, 1, 1), date(2026, 1, 9)), tmp_path, today=date(2026, 1, 9))
+    (tmp_path / note["file"]).write_bytes(b"mine")
+    with pytest.raises(ConfigurationError, match="twice"):
+        await client.cdr.export_window(JANUARY, tmp_path, today=LATER)
+    assert (tmp_path / note["file"]).read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("count", range(9))
+@pytest.mark.parametrize("name", ["replace", "unlink"])
+async def test_kill_while_a_file_is_replaced_leaves_each_row_once(
+    client: VideoClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int
+) -> None:
+    earlier, later = Period(date(2026, 1, 1), date(2026, 1, 2)), Period(date(2026, 1, 1), date(2026, 1, 3))
+    await client.cdr.export_window(earlier, tmp_path, today=earlier.last)
+    with killed_at(monkeypatch, count, name):
+        await client.cdr.export_window(later, tmp_path, today=LATER)
+    files = set(files_in(tmp_path))
+    listed = {note["file"] for note in json.loads(DataSet(tmp_path, {}).write_manifest().read_bytes())["files"]}
+    assert len(files) <= 1
+    assert listed <= files
+    note = await client.cdr.export_window(later, tmp_path, today=LATER)
+    assert files_in(tmp_path) == [note["file"]]
+    (listed,) = json.loads(DataSet(tmp_path, {}).write_manifest().read_bytes())["files"]
+    assert listed == note

@@ -256,3 +256,22 @@ async def test_closing_while_redis_hangs_takes_a_moment(redis_server: RedisServe
         await client.aclose()
     (ended,) = await asyncio.gather(call, return_exceptions=True)
     assert "closed" in str(ended)
+
+
+def test_threads_share_the_part_of_their_process(sandbox: Sandbox) -> None:
+    gate = RedisGate("redis://127.0.0.1:1", processes=1)
+
+    def work() -> None:
+        with blocking.VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, rate="40/s", gate=gate) as client:
+            for _ in range(8):
+                client.rooms.create(name="Stand-up")
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    traffic = sandbox.traffic().total
+    assert traffic.requests == 32
+    # Half of the rate. Each at its own would send all within 0.4 s.
+    assert traffic.worst_second <= 26

@@ -210,10 +210,25 @@ class TestRedisForgets:
 async def test_begin_is_the_same_for_every_coordinator(redis_server: RedisServer) -> None:
     async with leases_of(redis_server) as leases, leases_of(redis_server) as others:
         nonce = await leases.begin(new=True)
-        assert await others.begin() == nonce
-        assert await leases.begin(new=True) == nonce
+        assert await leases.begin() == nonce
         async with others.hold(1) as lease:
             assert lease.fresh
+        assert await others.begin() == nonce
+        assert await leases.begin(new=True) == nonce
+
+
+@pytest.mark.parametrize("new", [False, True])
+async def test_a_job_that_is_resumed_takes_no_shard_for_new(redis_server: RedisServer, new: bool) -> None:
+    # Its rooms may have been created by one process since, without a lease.
+    async with leases_of(redis_server) as leases:
+        nonce = await leases.begin(new=True)
+    async with leases_of(redis_server) as leases:
+        await leases.begin(new=new)
+        await leases.begin(new=new)
+    fresh, took = await held(redis_server, 1, nonce=nonce, ttl=60.0)
+    assert not fresh
+    # Redis has forgotten no lease.
+    assert took < 30
 
 
 async def test_a_clock_of_redis_that_was_set_back_delays_only_for_a_ttl(redis_server: RedisServer) -> None:

@@ -269,6 +269,21 @@ async def test_gate_that_fails_is_replaced_by_a_part_of_the_rate(
     assert line.permits.free == 100
 
 
+async def test_session_managers_of_a_process_share_its_part_of_the_rate() -> None:
+    time = Time(0.0)
+    clock, lines = time.clock(), []
+    for _ in range(3):
+        client = ClientAccounts(AccountRegistry(clock), ORIGIN, 0.1, Scripted(OSError("the store is down")))
+        lines.append((client, Line(time, client.use("id"))))
+    other = ClientAccounts(AccountRegistry(clock), ORIGIN, 0.1, Scripted(OSError("the store is down")))
+    lines.append((other, Line(time, other.use("another id"))))
+    await time.run(*(line.call() for _, line in lines for _ in range(5)))
+    *ours, (_, apart) = lines
+    # As one session manager has them.
+    assert sorted(at for _, line in ours for at in line.sent) == [pytest.approx(0.8 * number) for number in range(15)]
+    assert apart.sent == [pytest.approx(0.8 * number) for number in range(5)]
+
+
 async def test_fallback_ends_when_the_gate_answers_again(caplog: pytest.LogCaptureFixture) -> None:
     gate = Scripted(OSError("the store is down"), OSError("still down"), all_of)
     line = line_of(gate, interval=0.1)

@@ -101,6 +101,38 @@ def test_data_set_is_read_as_its_manifest_says(sandbox: Sandbox, cli: Cli, folde
     assert "rows, and _manifest.json says" in refused.stderr
 
 
+def test_days_that_a_data_set_does_not_have_are_named(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    pytest.importorskip("pyarrow")
+    room = sandbox.history.room_ids(1)[0]
+    for kind, first, last in (
+        ("cdr", "2026-01-05", "2026-01-09"),
+        ("cdr", "2026-01-12", "2026-01-20"),
+        ("archives", "2026-01-01", "2026-01-30"),
+    ):
+        limit = ("--room", room) if kind == "cdr" else ()
+        done = cli(kind, "export", first, last, kind, "--partition", "day", "--quiet", *limit)
+        assert done.exit_code == 0, done.output
+    missing = [
+        {"records": "cdr", "first": "2026-01-01", "last": "2026-01-04"},
+        {"records": "cdr", "first": "2026-01-10", "last": "2026-01-11"},
+        {"records": "cdr", "first": "2026-01-21", "last": "2026-01-31"},
+        {"records": "archives", "first": "2026-01-31", "last": "2026-01-31"},
+    ]
+    command = ("report", "cdr", "--archives", "archives", "2026-01")
+    found = figures(cli(*command, "--json"))
+    assert (found["missing_days"], found["scope"]) == (missing, f"room {room}")
+    told = cli(*command)
+    assert "no call records of 2026-01-10 to 2026-01-11 (UTC)" in told.stderr
+    page = (folder / "usage-2026-01.html").read_text()
+    assert "no archives of 31 January 2026 (UTC): they are in no figure" in page
+    assert figures(cli("report", "cdr", "2026-01-05", "2026-01-09", "--json"))["missing_days"] == []
+    shifted = cli("report", "cdr", "2026-01-05", "2026-01-08", "--timezone", "Asia/Kolkata", "--json")
+    assert figures(shifted)["missing_days"] == [{"records": "cdr", "first": "2026-01-04", "last": "2026-01-04"}]
+    # Before there is a manifest, such as after a kill.
+    (folder / "cdr" / "_manifest.json").unlink()
+    assert figures(cli(*command, "--json"))["missing_days"] == missing
+
+
 def test_records_of_the_older_shape_have_no_counted_minutes_and_no_quality(cli: Cli, folder: Path) -> None:
     write_history(folder / "old.jsonl", 50, schema="old")
     found = figures(cli("report", "old.jsonl", "--json"))

@@ -171,3 +171,35 @@ async def test_without_redis_nothing_is_sent(sandbox: Sandbox, redis_server: Red
     with pytest.raises(ConnectionFailed, match="Nothing was created"):
         await run(sandbox, redis_server, keyed(3), new=True)
     assert not sandbox.ledger.requests()
+
+
+async def test_rooms_that_one_process_created_between_two_runs_are_found(
+    sandbox: Sandbox, redis_server: RedisServer
+) -> None:
+    specs = keyed(10)
+    async with client_of(sandbox) as client, RedisLeases(redis_server.url, "job", ttl=3.0) as leases:
+        # A coordinator that was killed before any worker had a shard.
+        await ShardedJob(client, specs, settings(new=True)).begin(leases)
+        await client.rooms.create_many(specs, job_id="job", audit=False)
+    report = await run(sandbox, redis_server, specs)
+    assert report.counts == {"created": 10}
+    assert report.duplicates == {}
+    assert len(await created(sandbox)) == 10
+
+
+async def test_a_worker_of_another_account_creates_nothing(sandbox: Sandbox, redis_server: RedisServer) -> None:
+    async with (
+        Sandbox() as production,
+        client_of(sandbox) as client,
+        RedisLeases(redis_server.url, "job", ttl=3.0) as leases,
+        VideoClient("another", sandbox.app_key, sandbox.base_url, attempt_timeout=1.0) as other,
+    ):
+        job = ShardedJob(client, keyed(3), settings())
+        await job.begin(leases)
+        for theirs in (client_of(production), other):
+            answer = await ShardWorker(theirs, Secret(redis_server.url)).run(job.tasks[0])
+            with pytest.raises(ConfigurationError, match=f"{sandbox.app_id} at {sandbox.base_url[:16]}"):
+                job.add(job.tasks[0].shard, answer)
+            await theirs.aclose()
+        assert production.ledger.rooms == {}
+    assert sandbox.ledger.rooms == {}

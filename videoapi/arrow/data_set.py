@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
+from datetime import date
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -36,6 +37,7 @@ _REJECTED: Final = ".rejected.jsonl"
 _LOCK: Final = ".lock"
 _LOCK_WAIT: Final = 60.0
 _OURS: Final = re.compile(r"\.[0-9A-Za-z_-]{1,80}\.(?:parquet|json|rejected\.jsonl)\.[0-9a-f]{16}\.tmp")
+_PERIOD: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:_([0-9]{4}-[0-9]{2}-[0-9]{2}))?")
 _FIELDS: Final = {"file": str, "first": str, "last": str, "rows": int, "sha256": str}
 
 Note = dict[str, Any]
@@ -47,17 +49,37 @@ class DataFile:
     """A file of a data set.
 
     Args:
-        name: Its name without the extension.
+        name: Its name without the extension, which ends with the period.
         period: Its days.
+        dated: Whether no other file may have rows of these days; not if its rows have no day.
     """
 
     name: str
     period: Period
+    dated: bool = True
 
     @property
     def file(self) -> str:
         """The name of the file."""
         return f"{self.name}.parquet"
+
+    def contains(self, other: DataFile) -> bool:
+        """Return whether it has all days of another file."""
+        return self.period.first <= other.period.first and other.period.last <= self.period.last
+
+    def others(self, folder: Path, ending: str = ".parquet") -> list[DataFile]:
+        """Return the other files of a folder with the same kind of rows, and with some of its days."""
+        kind = self.name.removesuffix(f"{self.period}")
+        names = (path.name.removesuffix(ending) for path in sorted(folder.glob(f"{kind}*{ending}")))
+        periods = (_period_in(name.removeprefix(kind)) for name in names)
+        return [
+            DataFile(f"{kind}{period}", period, self.dated)
+            for period in periods
+            if period is not None
+            and period != self.period
+            and period.first <= self.period.last
+            and self.period.first <= period.last
+        ]
 
 
 class DataSet:
@@ -83,7 +105,8 @@ class DataSet:
             OSError: If a file operation fails.
         """
         self._notes.mkdir(parents=True, exist_ok=True)
-        self._check_source(self._source)
+        with self._locked():
+            self._check_source(self._source)
         for folder in (self.folder, self._notes):
             for path in folder.iterdir():
                 if _OURS.fullmatch(path.name):
@@ -99,10 +122,12 @@ class DataSet:
         """Check, before its rows are read, that a file may be written.
 
         Raises:
-            ConfigurationError: If a file of that name exists that is not known, or has changed since.
+            ConfigurationError: If a file of that name exists that is not known, or has changed since, or another file
+                has some of its days and is not replaced by it.
         """
         with self._locked():
             self._check_replaceable(target)
+            self._replaced(target)
 
     @contextlib.contextmanager
     def spool_file(self) -> Generator[BinaryIO, None, None]:
@@ -129,10 +154,12 @@ class DataSet:
             stays_open: Whether late rows are expected, so that the file is to be read again.
 
         Raises:
-            ConfigurationError: If the folder is of another account, or a file of that name exists that is not known.
+            ConfigurationError: If the folder is of another account, a file of that name exists that is not known, or
+                another file has some of its days and is not replaced by it.
             OSError: If a file operation fails.
         """
-        self._check_source(source)
+        with self._locked():
+            self._check_source(source)
         with _temporary(self.folder / target.file) as (file, path):
             with ParquetFile(file, schema) as parquet:
                 for batch in batches:
@@ -151,9 +178,12 @@ class DataSet:
                 self._publish(path, target, note, stays_open=stays_open)
         return note
 
-    def note_rejected(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Keep the records of a period that cannot be parsed, as JSON lines; remove those of an earlier reading."""
-        path = self._notes / f"{name}{_REJECTED}"
+    def note_rejected(self, target: DataFile, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keep the records of a period that cannot be parsed, as JSON lines; remove those of earlier readings."""
+        for other in target.others(self._notes, _REJECTED):
+            if target.contains(other):
+                (self._notes / f"{other.name}{_REJECTED}").unlink(missing_ok=True)
+        path = self._notes / f"{target.name}{_REJECTED}"
         if lines := [json.dumps(row) + "\n" for row in rows]:
             _write_whole(path, "".join(lines).encode())
         else:
@@ -181,10 +211,15 @@ class DataSet:
 
     def _publish(self, path: Path, target: DataFile, note: Note, *, stays_open: bool) -> None:
         self._check_replaceable(target)
+        replaced = self._replaced(target)
         intent, mark = self._intent(target), self._open_mark(target)
         _write_whole(intent, _as_json(note))
         if stays_open:
             mark.touch()
+        # First: a row that is missing for a moment, or until the export is repeated, is better than one that is there
+        # twice.
+        for other in replaced:
+            self._remove(other)
         # If this process is killed from here on, the intent shows that the file is this one.
         os.replace(path, self.folder / target.file)
         _sync_folder(self.folder)
@@ -199,6 +234,30 @@ class DataSet:
             return
         state = "has changed since it was written" if self._note(target).exists() else "exists, and has no note"
         raise ConfigurationError(f"{path} {state}. It stays as it is. Move it away, or replace it with overwrite=True.")
+
+    def _replaced(self, target: DataFile) -> list[DataFile]:
+        """Return the files that a new one replaces: it has all of their days, and they are to be read again."""
+        replaced: list[DataFile] = []
+        for other in target.others(self.folder):
+            contained = target.contains(other)
+            is_open = self._valid_note(other) is not None and (self._open_mark(other).exists() or not target.dated)
+            if contained and (is_open or self._overwrite):
+                replaced.append(other)
+            elif target.dated:
+                advice = ", or replace that file with overwrite=True" if contained else ""
+                raise ConfigurationError(
+                    f"{self.folder / other.file} has days of {target.period}, whose rows would be in the folder twice. "
+                    f"It stays as it is. Export the windows of before, or give another folder{advice}."
+                )
+        return replaced
+
+    def _remove(self, other: DataFile) -> None:
+        # At any moment, the note and the file are both there, or the manifest has neither.
+        if self._note(other).exists():
+            os.replace(self._note(other), self._intent(other))
+        (self.folder / other.file).unlink(missing_ok=True)
+        self._intent(other).unlink(missing_ok=True)
+        self._open_mark(other).unlink(missing_ok=True)
 
     def _valid_note(self, target: DataFile) -> Note | None:
         """Return the note of a file if it describes the file."""
@@ -222,6 +281,11 @@ class DataSet:
         """Compare what the records are with what the folder has; an unknown account is not compared."""
         found = self._known_source()
         if found is None:
+            if any(self._notes.glob("[!.]*.json")):
+                raise ConfigurationError(
+                    f"{self.folder} has files, but no {_SOURCE}, which says of which account they are. "
+                    "Give another folder."
+                )
             if source.get("app_id"):
                 _write_whole(self.folder / _SOURCE, _as_json(dict(source)))
             return
@@ -268,6 +332,14 @@ class DataSet:
 
     def _open_mark(self, target: DataFile) -> Path:
         return self._notes / f"{target.name}.open"
+
+
+def _period_in(text: str) -> Period | None:
+    days = _PERIOD.fullmatch(text)
+    try:
+        return Period(date.fromisoformat(days[1]), date.fromisoformat(days[2] or days[1])) if days else None
+    except ValueError:
+        return None
 
 
 def _read_note(path: Path) -> Note | None:

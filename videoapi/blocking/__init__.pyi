@@ -340,6 +340,9 @@ class RedisLeases:
     def begin(self, *, new: bool = False) -> str:
         """Begin the job, as its coordinator, before any worker starts; also to resume it.
 
+        A job that is resumed has no `fresh` leases: since its first beginning, its rooms may have been created in
+        another way, or divided into other shards. Calling this again on the same object resumes nothing.
+
         Args:
             new: Whether this `job_id` was never used before, so that no room of the job can exist. Only then are
                 leases `fresh`. Ignored if Redis knows the job already. If you are not certain, leave it out: each
@@ -501,12 +504,14 @@ class Reports(Generic[_ReportsR]):
 
         The file appears whole or not at all. The same records give the same bytes, whenever and however often they are
         exported, also by two processes at once. If the file is complete, nothing is requested. A window that is
-        exported before `late` days have passed since its end stays open: the next call reads it again.
+        exported before `late` days have passed since its end stays open: the next call reads it again. An open file is
+        replaced by that of a window that has all of its days. Otherwise, no two files have the same days.
 
         Args:
             window: One of `videoapi.windows(start, end)`.
             folder: The folder, which is created if it does not exist. It has records of one kind and account.
-            overwrite: Whether to read complete windows again, and to replace files that have changed.
+            overwrite: Whether to read complete windows again, and to replace files that have changed, or that have only
+                days of this window.
             late: For how many days after its last day the service may still add records to a window.
             today: The current day in UTC; by default that of the clock.
             strict: Whether to raise on a record that cannot be parsed, instead of logging a WARNING.
@@ -517,8 +522,8 @@ class Reports(Generic[_ReportsR]):
 
         Raises:
             ValidationError: If the window is invalid.
-            ConfigurationError: If pyarrow is missing, the folder has records of another account, or a file of that name
-                exists that is not known. It stays as it is.
+            ConfigurationError: If pyarrow is missing, the folder has records of another account, a file of that name
+                exists that is not known, or another file has some of these days. It stays as it is.
             VideoAPIError: If the records cannot be read; no file appears.
             OSError: If a file operation fails.
         """

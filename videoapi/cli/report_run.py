@@ -28,7 +28,7 @@ from videoapi.report.page import render, require_plotly
 from videoapi.report.recordings import Recordings
 from videoapi.report.rows import row_of
 from videoapi.report.selection import Selection
-from videoapi.report.summary import UsageSummary, summarize
+from videoapi.report.summary import MissingDays, UsageSummary, summarize
 from videoapi.report.tally import Tally
 from videoapi.streaming import RecordStream
 from videoapi.streaming.windows import since_of
@@ -96,6 +96,7 @@ class Reading:
     selection: Selection
     recordings: Recordings | None = None
     unread: sources.Unread = attrs.field(factory=sources.Unread)
+    missing: list[MissingDays] = attrs.field(factory=list)
 
 
 async def write_report(access: ClientOptions, options: ReportOptions) -> int:
@@ -146,6 +147,12 @@ async def _read_export(path: Path, options: ReportOptions, reading: Reading) -> 
             for archive in archives:
                 if _in_scope(archive, options):
                     recordings.add([archive], *_bounds(reading.selection.period))
+    if (period := reading.selection.period) is not None:
+        days = period.in_utc(reading.selection.calendar.zone)
+        for kind, export in (("cdr", path), ("archives", options.archives)):
+            if export is not None:
+                missing = sources.missing_days(export, days.first, days.last)
+                reading.missing += [MissingDays(kind, *span) for span in missing]
 
 
 async def _read_service(access: ClientOptions, options: ReportOptions, reading: Reading) -> str:
@@ -207,14 +214,21 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
         period=reading.selection.period,
         timezone=options.timezone,
         source=source,
-        scope=options.scope,
+        scope=_scope(options),
         groups=options.shown,
         top=options.top,
         recordings=reading.recordings,
         unreadable=reading.unread.records,
         odd_fields=reading.unread.fields,
         outside=reading.selection.outside,
+        missing=reading.missing,
     )
+
+
+def _scope(options: ReportOptions) -> str:
+    if options.source is not None and options.room_id is None:
+        options = attrs.evolve(options, room_id=sources.room_of(options.source))
+    return options.scope
 
 
 def _in_scope(archive: Archive, options: ReportOptions) -> bool:
@@ -284,6 +298,10 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
         f"minutes, in {seconds:.1f} s.",
         quiet=options.quiet,
     )
+    for days in summary.missing:
+        what = "call records" if days.records == "cdr" else "archives"
+        span = f"{days.first}" if days.first == days.last else f"{days.first} to {days.last}"
+        print_status(f"The export has no {what} of {span} (UTC): they are in no figure.")
     if summary.odd["unreadable"]:
         print_status(f"{summary.odd['unreadable']:,} records could not be read; they are in no figure.")
     if summary.odd["repeated"]:

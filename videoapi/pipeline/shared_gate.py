@@ -10,9 +10,9 @@ from collections import deque
 from typing import Final
 
 from videoapi.pipeline.clock import Clock
+from videoapi.pipeline.fallback import fallback_rate
 from videoapi.pipeline.gate import MOMENT, STALE, AccountGates, Gate, GateFailed, LocalGate, Slots
 from videoapi.pipeline.outage import Outage
-from videoapi.pipeline.rate_limit import RateLimiter
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class SharedGate:
         self._local = local
         self._gate = gate
         self._outage = outage
-        self._fallback = RateLimiter()
+        self._fallback = fallback_rate(name, clock)
         self._slots: deque[float] = deque()
         """The earliest moments for which slots may have been reserved."""
         self._trip = 0.0

@@ -100,6 +100,7 @@ class RedisLeases:
         self._ttl = positive_seconds("ttl", ttl) or TTL
         self._key = f"videoapi:leases:{_checked('job_id', job_id)}"
         self._nonce = nonce or ""
+        self._begun = ""
         limit = min(_LONGEST_TRIP, self._ttl / _RENEWALS)
         self._connections = RedisConnections(url, timeout=limit, purpose="RedisLeases")
 
@@ -126,6 +127,9 @@ class RedisLeases:
     async def begin(self, *, new: bool = False) -> str:
         """Begin the job, as its coordinator, before any worker starts; also to resume it.
 
+        A job that is resumed has no `fresh` leases: since its first beginning, its rooms may have been created in
+        another way, or divided into other shards. Calling this again on the same object resumes nothing.
+
         Args:
             new: Whether this `job_id` was never used before, so that no room of the job can exist. Only then are
                 leases `fresh`. Ignored if Redis knows the job already. If you are not certain, leave it out: each
@@ -137,8 +141,9 @@ class RedisLeases:
         Raises:
             ConnectionFailed: If Redis cannot be used.
         """
-        args = [secrets.token_hex(8), int(new is True), _milliseconds(_KEPT)]
+        args = [secrets.token_hex(8), int(new is True), _milliseconds(_KEPT), self._begun]
         nonce, can_be_certain = await self._persist(BEGIN, args)
+        self._begun = _text(nonce)
         if not can_be_certain:
             log.warning(
                 "Redis at %s does not permit INFO, by which a restart is noticed: no lease is fresh, and every shard "
@@ -146,7 +151,7 @@ class RedisLeases:
                 self._connections.where,
                 self._ttl,
             )
-        return _text(nonce)
+        return self._begun
 
     async def divided(self, shards: int) -> int:
         """Return into how many shards the job is divided: what the first coordinator said, else `shards`.

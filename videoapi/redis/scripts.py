@@ -7,6 +7,7 @@ keys. Its fields:
     run       the run ID of the Redis server that has written this
     since     since when that server has the hash, without a gap, in milliseconds of its clock
     certain   the run ID of the server in whose memory every lease of the job is, from the very first; or absent
+    resumed   whether the job was begun again, by another process
     shards    into how many shards the job is divided, in all its runs
     s:<name>  a shard: token of the holder (none once it was given back), end, ttl, whether the lease was fresh
 
@@ -54,6 +55,9 @@ if not nonce then
     -- This hash knows every lease of the job.
     if ARGV[2] == '1' and run ~= '' then redis.call('HSET', key, 'certain', run) end
   end
+elseif nonce ~= ARGV[1] and nonce ~= ARGV[4] then
+  -- Since the first beginning, rooms may have been created without a lease, or under that of another shard.
+  redis.call('HSET', key, 'resumed', 1)
 end
 redis.call('PEXPIRE', key, ARGV[3])
 return {nonce, run ~= '' and 1 or 0}
@@ -70,7 +74,7 @@ TAKE: Final = (
     + """
 local name, token, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local run = run_id()
-local job = redis.call('HMGET', key, 'run', 'since', 'nonce', 'certain')
+local job = redis.call('HMGET', key, 'run', 'since', 'nonce', 'certain', 'resumed')
 local since = tonumber(job[2] or nil)
 if run == '' or job[1] ~= run or not since or since > now then
   since = now
@@ -80,7 +84,7 @@ local certain = run ~= '' and job[1] == run and job[4] == run and (ARGV[5] == ''
 local fresh = 0
 local shard = shard_of(name)
 if not shard then
-  fresh = certain and 1 or 0
+  fresh = certain and not job[5] and 1 or 0
 elseif shard.token == token then
   fresh = shard.fresh
 elseif shard.token ~= '' then

@@ -8,7 +8,15 @@ from typing import Final
 
 import attrs
 
-from videoapi.report.charts import Chart, days_chart, group_chart, hours_chart, quality_chart, recordings_chart
+from videoapi.report.charts import (
+    Chart,
+    days_chart,
+    group_chart,
+    hours_chart,
+    printable,
+    quality_chart,
+    recordings_chart,
+)
 from videoapi.report.markup import long_day
 from videoapi.report.summary import WEEKDAYS, UsageSummary
 from videoapi.report.tables import (
@@ -120,8 +128,12 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
 
 
 def _highlights(summary: UsageSummary) -> Iterator[str]:
+    for days in summary.missing:
+        what = "call records" if days.records == "cdr" else "archives"
+        span = long_day(days.first) if days.first == days.last else f"{long_day(days.first)} to {long_day(days.last)}"
+        yield f'<span class="warning">The export has no {what} of {span} (UTC): they are in no figure.</span>'
     if not summary.total.records:
-        yield "This period has no call records."
+        yield f"This period has no call records in {escape(printable(summary.source))}."
         return
     parts = []
     if summary.days:

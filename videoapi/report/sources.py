@@ -10,6 +10,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -54,6 +55,41 @@ class Unread:
 def is_export(path: Path) -> bool:
     """Return whether the name of a path is that of an export, or the path is a folder."""
     return path.is_dir() or _format(path) in FORMATS
+
+
+def missing_days(path: Path, first: date, last: date) -> list[tuple[date, date]]:
+    """Return the periods between two days in UTC that a folder has no files of, by its manifest or its notes.
+
+    Nothing is known of single files, and of folders that have neither.
+    """
+    known: list[tuple[date, date]] = []
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known += [
+            (date.fromisoformat(note["first"]), date.fromisoformat(note["last"]))
+            for note in _notes(path)
+            if "-undated-" not in note["file"]
+        ]
+    missing: list[tuple[date, date]] = []
+    if not known:
+        return missing
+    day = timedelta(days=1)
+    for begin, end in sorted(known):
+        if begin > last:
+            break
+        if begin > first:
+            missing.append((first, begin - day))
+        if end >= last:
+            return missing
+        first = max(first, end + day)
+    return [*missing, (first, last)]
+
+
+def room_of(path: Path) -> str | None:
+    """Return the room to which the records of a folder are limited, or None."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        room = json.loads((path / "_source.json").read_bytes()).get("room")
+        return room if isinstance(room, str) else None
+    return None
 
 
 def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, None]:
@@ -282,11 +318,20 @@ def _parquet_files(path: Path) -> list[Path]:
     return files
 
 
+def _notes(folder: Path) -> list[dict[str, Any]]:
+    """Return what a folder says about its files: its manifest, or their notes before there is one."""
+    manifest = folder / _MANIFEST
+    if not manifest.is_file():
+        return [json.loads(path.read_bytes()) for path in sorted(folder.glob("_notes/[!.]*.json"))]
+    notes: list[dict[str, Any]] = json.loads(manifest.read_bytes())["files"]
+    return notes
+
+
 def _check_manifest(folder: Path, files: Sequence[Path]) -> None:
     """Check that a folder has the files of its manifest, with as many rows, and no others."""
     pyarrow, parquet = _pyarrow()
     try:
-        notes = {str(note["file"]): note["rows"] for note in json.loads((folder / _MANIFEST).read_bytes())["files"]}
+        notes = {str(note["file"]): note["rows"] for note in _notes(folder)}
     except (ValueError, KeyError, TypeError):
         raise ValidationError(f"{folder / _MANIFEST} cannot be read", field="source") from None
     found = {file.name: file for file in files}

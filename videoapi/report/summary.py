@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -121,6 +121,21 @@ class Quality:
         return sum(self.counts[:-1])
 
 
+@attrs.frozen
+class MissingDays:
+    """Days in UTC of the period that an export does not have, as its folder says.
+
+    Args:
+        records: `cdr` or `archives`.
+        first: The first of them.
+        last: The last of them.
+    """
+
+    records: str
+    first: date
+    last: date
+
+
 @attrs.frozen(kw_only=True)
 class UsageSummary:
     """The figures of a report.
@@ -143,6 +158,7 @@ class UsageSummary:
         good_percent: The mean share of the time with a good bit rate of the video received; None without any.
         recordings: What the archives add up to, or None if they were not read.
         odd: How many records, sessions or archives are odd, by what is.
+        missing: The days in UTC that the exports do not have.
     """
 
     period: ReportPeriod | None
@@ -162,6 +178,7 @@ class UsageSummary:
     good_percent: float | None
     recordings: Recordings | None
     odd: dict[str, int]
+    missing: tuple[MissingDays, ...] = ()
 
     def months(self) -> list[tuple[str, Figures]]:
         """Return the figures by month, from those of the days."""
@@ -178,6 +195,9 @@ class UsageSummary:
             "timezone": self.timezone,
             "source": self.source,
             "scope": self.scope or None,
+            "missing_days": [
+                {"records": days.records, "first": f"{days.first}", "last": f"{days.last}"} for days in self.missing
+            ],
             "totals": {
                 **_figures(self.total),
                 "counted_records": self.counted_records,
@@ -238,6 +258,7 @@ def summarize(
     unreadable: int = 0,
     odd_fields: int = 0,
     outside: int = 0,
+    missing: Iterable[MissingDays] = (),
 ) -> UsageSummary:
     """Return the figures of all rows of a tally, whose sessions are closed by this.
 
@@ -253,6 +274,7 @@ def summarize(
         unreadable: The number of records that cannot be read.
         odd_fields: The number of records with a field of an unexpected type.
         outside: The number of records of the source that lie outside the period.
+        missing: The days in UTC that the exports do not have.
     """
     tally.close_sessions()
     usage = tally.usage
@@ -280,6 +302,7 @@ def summarize(
         good_percent=usage.good_percent / usage.good_rows / 1000 if usage.good_rows else None,
         recordings=recordings,
         odd={name: odd.get(name, 0) for name in ODD},
+        missing=tuple(missing),
     )
 
 

@@ -204,12 +204,14 @@ class Reports(Generic[R]):
 
         The file appears whole or not at all. The same records give the same bytes, whenever and however often they are
         exported, also by two processes at once. If the file is complete, nothing is requested. A window that is
-        exported before `late` days have passed since its end stays open: the next call reads it again.
+        exported before `late` days have passed since its end stays open: the next call reads it again. An open file is
+        replaced by that of a window that has all of its days. Otherwise, no two files have the same days.
 
         Args:
             window: One of `videoapi.windows(start, end)`.
             folder: The folder, which is created if it does not exist. It has records of one kind and account.
-            overwrite: Whether to read complete windows again, and to replace files that have changed.
+            overwrite: Whether to read complete windows again, and to replace files that have changed, or that have only
+                days of this window.
             late: For how many days after its last day the service may still add records to a window.
             today: The current day in UTC; by default that of the clock.
             strict: Whether to raise on a record that cannot be parsed, instead of logging a WARNING.
@@ -220,8 +222,8 @@ class Reports(Generic[R]):
 
         Raises:
             ValidationError: If the window is invalid.
-            ConfigurationError: If pyarrow is missing, the folder has records of another account, or a file of that name
-                exists that is not known. It stays as it is.
+            ConfigurationError: If pyarrow is missing, the folder has records of another account, a file of that name
+                exists that is not known, or another file has some of these days. It stays as it is.
             VideoAPIError: If the records cannot be read; no file appears.
             OSError: If a file operation fails.
         """

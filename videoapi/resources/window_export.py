@@ -59,7 +59,7 @@ class PeriodExport:
     async def by_day(self, period: Period) -> list[Note]:
         """Export a period to one file per day, and return their notes; records without a readable day have a file."""
         days = [DataFile(f"{self.kind}-{day}", day) for day in period.days()]
-        undated = DataFile(f"{self.kind}-undated-{period}", period)
+        undated = DataFile(f"{self.kind}-undated-{period}", period, dated=False)
 
         def parts(spool: Spool) -> Iterator[tuple[DataFile, Iterable[Any]]]:
             # First, so that it is there if the days are.
@@ -95,7 +95,7 @@ class PeriodExport:
             rows = [*map(_as_row, stream.rejected)]
             if more := stream.rejected_count - len(rows):
                 rows.append({"more": more})
-            await asyncio.to_thread(self.data_set.note_rejected, f"{self.kind}-{period}", rows)
+            await asyncio.to_thread(self.data_set.note_rejected, DataFile(f"{self.kind}-{period}", period), rows)
             return await asyncio.to_thread(self._write, spool, schema, found, parts)
 
     def _done(self, target: DataFile) -> Note | None:

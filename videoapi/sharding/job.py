@@ -116,10 +116,12 @@ class ShardedJob:
     @property
     def tasks(self) -> list[ShardTask]:
         """The shards whose reports are missing."""
-        settings = self._settings
+        settings, pipeline = self._settings, self._client._pipeline
         return [
             ShardTask(
                 job_id=settings.job_id,
+                origin=pipeline.origin,
+                app_id=pipeline.app_id,
                 nonce=self._nonce,
                 shard=shard.name,
                 specs=shard.specs,

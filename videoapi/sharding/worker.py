@@ -27,6 +27,8 @@ class ShardTask:
 
     Args:
         job_id: The job.
+        origin: Scheme, host and port of the API.
+        app_id: The account's APP_ID; None if the coordinator does not know it yet.
         nonce: What the coordinator got when it began the job.
         shard: The name of the shard.
         specs: Its specs as JSON text.
@@ -35,6 +37,8 @@ class ShardTask:
     """
 
     job_id: str
+    origin: str
+    app_id: str | None
     nonce: str
     shard: str
     specs: str = attrs.field(repr=False)
@@ -67,9 +71,11 @@ async def run_shard(
         LeaseHeld: If another worker has the shard; nothing was sent.
         LeaseLost: If the lease ended first; the shard is to be run again.
         ConnectionFailed: If Redis cannot be used; nothing was sent.
-        ConfigurationError: If no create could be sent in the time that a lease lasts.
+        ConfigurationError: If the client is of another account, or no create could be sent in the time that a lease
+            lasts.
     """
     check_ttl(client, task.ttl)
+    _check_account(client, task)
     async with leases.hold(task.shard) as lease:
         run = client.rooms.create_each(
             specs_from_json(task.specs),
@@ -113,6 +119,14 @@ def check_ttl(client: VideoClient, ttl: float) -> None:
             f"lease_ttl={ttl:g} must exceed attempt_timeout={attempt:g} by more than {MARGIN:g} s, as a create is sent "
             "only while the lease outlasts it. Not sent."
         )
+
+
+def _check_account(client: VideoClient, task: ShardTask) -> None:
+    origin, app_id = client._pipeline.origin, client._pipeline.app_id
+    # Credentials that a callable returns are known from the first request on.
+    if origin != task.origin or (app_id and task.app_id and app_id != task.app_id):
+        theirs = f"{task.app_id} at {task.origin}"
+        raise ConfigurationError(f"its client is of account {app_id} at {origin}, and the job of {theirs}. Not sent.")
 
 
 class ShardWorker:

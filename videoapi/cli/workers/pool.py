@@ -17,6 +17,8 @@ from videoapi.sharding.worker import ShardTask
 SILENT: Final = 30.0
 """After how many seconds without a sign of life a process counts as stopped."""
 _MOST_DEATHS: Final = 5
+_AWAY: Final = 120.0
+"""For how long Redis may be away before the run ends, in seconds."""
 """How often a process may die in succession before it has reported anything."""
 
 
@@ -143,12 +145,18 @@ class WorkerPool:
         """Run all shards.
 
         Raises:
-            ConnectionFailed: If processes die again and again.
+            ConnectionFailed: If processes die again and again, or Redis could not be used for two minutes.
         """
         self._left = deque(tasks)
-        async with asyncio.TaskGroup() as group:
-            for process in self._processes[: len(tasks)]:
-                group.create_task(self._work(process))
+        failure: Exception | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for process in self._processes[: len(tasks)]:
+                    group.create_task(self._work(process))
+        except* ConnectionFailed as failures:
+            failure = failures.exceptions[0]
+        if failure is not None:
+            raise failure
 
     def stop(self) -> None:
         """Begin no more shards, and have each process report what it has done."""
@@ -166,6 +174,8 @@ class WorkerPool:
 
     async def _work(self, process: WorkerProcess) -> None:
         deaths = 0
+        now = asyncio.get_running_loop().time
+        away_since: float | None = None
         while self._left and not self._stopping:
             task = self._left.popleft()
             self._given.add(task.shard)
@@ -179,6 +189,12 @@ class WorkerPool:
                     raise ConnectionFailed(f"A worker process {gone}, {deaths} times in succession.") from None
                 continue
             deaths = 0
+            if "away" not in answer:
+                away_since = None
+            elif away_since is None:
+                away_since = now()
+            elif now() - away_since > _AWAY:
+                raise ConnectionFailed(answer["later"], retryable=True)
             if "report" in answer:
                 self._report(task.shard, answer["report"])
             else:

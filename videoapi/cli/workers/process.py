@@ -116,8 +116,10 @@ async def _answer(shard: _Shard) -> dict[str, Any]:
         return {"report": await shard.task}
     except LeaseHeld as error:
         return {"later": str(error), "seconds": min(_LATER, error.retry_after or _LATER)}
-    except (LeaseLost, ConnectionFailed) as error:
+    except LeaseLost as error:
         return {"later": str(error), "seconds": _LATER}
+    except ConnectionFailed as error:
+        return {"later": str(error), "seconds": _LATER, "away": True}
     except VideoAPIError as error:
         return {"report": {"refused": str(error)}}
     except asyncio.CancelledError:
