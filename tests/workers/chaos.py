@@ -32,7 +32,7 @@ class Chaos:
 
 @contextlib.contextmanager
 def unleashed(chaos: Chaos, pids: Callable[[], Sequence[int]]) -> Generator[Counter[str], None, None]:
-    """Kill and stop processes while the block runs; yield how many were.
+    """Kill and stop processes while the block runs, never more than half of them at a time; yield how many were.
 
     Args:
         chaos: When.
@@ -53,8 +53,10 @@ def unleashed(chaos: Chaos, pids: Callable[[], Sequence[int]]) -> Generator[Coun
         while not ended.wait(0.05):
             now = time.monotonic()
             resume(now)
-            running = [pid for pid in pids() if pid not in stopped]
-            if now >= stop_at and running:
+            exist = pids()
+            running = [pid for pid in exist if pid not in stopped]
+            # Of two workers, one is left.
+            if now >= stop_at and 2 * len(stopped) < len(exist) and running:
                 stop_at += chaos.every
                 pid = chosen.choice(running)
                 done["stops"] += _send(pid, signal.SIGSTOP)

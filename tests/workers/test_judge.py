@@ -22,7 +22,7 @@ def test_the_times_of_the_judge_bring_about_what_they_must() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_no_room_is_lost_or_created_twice(tmp_path: Path) -> None:
-    result = run(Trial(engine="taskiq", rooms=300, workers=2, rate="30/s", every=4.0), tmp_path)
+    result = run(Trial(engine="taskiq", rooms=300, workers=2, rate="60/s", every=6.0), tmp_path)
     assert result.kills
     assert result.verdict.innocent, result
 

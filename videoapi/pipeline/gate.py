@@ -51,11 +51,18 @@ class Gate(Protocol):
         """Reserve up to `want` requests, at least 1.
 
         What is granted and not used within 0.1 s is lost: it is not given back.
+
+        Args:
+            want: How many requests wait to be sent.
         """
         ...
 
     def pause(self, seconds: float, /) -> Awaitable[None] | None:
-        """Pause the account everywhere, because the service answered HTTP 429; may be a coroutine function."""
+        """Pause the account everywhere, because the service answered HTTP 429; may be a coroutine function.
+
+        Args:
+            seconds: How long, from now on.
+        """
         ...
 
 
