@@ -81,7 +81,11 @@ class AccountGates(Protocol):
         ...
 
     async def release(self, gate: Gate, /) -> None:
-        """Close what only this account of the running event loop needs."""
+        """Close what only this account of the running event loop needs.
+
+        Args:
+            gate: What `for_account` returned.
+        """
         ...
 
 
