@@ -118,7 +118,7 @@ $(VENV)/ready: pyproject.toml
 .venv-docs/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip install -q --upgrade pip
-	.venv-docs/bin/python -m pip install -q --group docs -e '.[cli,testing]'
+	.venv-docs/bin/python -m pip install -q --group docs -e '.[cli,dask,data,redis,taskiq,testing]'
 	touch $@
 
 .demo/ready: pyproject.toml

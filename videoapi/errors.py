@@ -232,7 +232,10 @@ class LeaseLost(VideoAPIError):
 class LeaseHeld(VideoAPIError):
     """Another worker holds the lease of this shard, so nothing was done.
 
-    `retry_after` is after how many seconds its lease ends if it is not renewed. `shard` names the shard.
+    `retry_after` is after how many seconds its lease ends if it is not renewed.
+
+    Attributes:
+        shard: The name of the shard.
     """
 
     _own = ("shard",)

@@ -22,7 +22,7 @@ from sybil import Document, Example, Sybil
 from sybil.evaluators.python import pad
 from sybil.parsers.markdown import CodeBlockParser
 
-from videoapi import VideoClient
+from videoapi import VideoClient, blocking
 from videoapi.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,9 +96,21 @@ def run_document(path: Path, folder: Path) -> dict[str, Any]:
     with asyncio.Runner() as runner:
         document = parsed(path, Program(runner, folder))
         document.namespace["__name__"] = "page"
-        for example in document.examples():
-            example.evaluate()
+        try:
+            for example in document.examples():
+                example.evaluate()
+        finally:
+            close_clients(document.namespace)
     return document.namespace
+
+
+def close_clients(namespace: dict[str, Any]) -> None:
+    """Close the blocking clients that a page keeps until its process ends: their threads would outlive the test."""
+    for value in namespace.values():
+        if isinstance(value, blocking.VideoClient):
+            value.close()
+    if (dask_worker := sys.modules.get("videoapi.dask.worker")) is not None:
+        dask_worker.close()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -11,9 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOWTO = ROOT / "docs" / "howto"
 # Their own layouts say the same.
 OTHERS = {"troubleshooting.md"}
-LATER = {"bulk.md", "data-frames.md", "usage-report.md", "several-processes.md", "bulk-workers.md", "parquet.md"}
-"""Guides whose section is not written yet."""
-GUIDES = [path for path in sorted(HOWTO.glob("*.md")) if path.name not in OTHERS | LATER]
+GUIDES = [path for path in sorted(HOWTO.glob("*.md")) if path.name not in OTHERS]
 ROW = re.compile(r"^\| .+ \| .+ \| .+ \|$", re.MULTILINE)
 
 

@@ -146,8 +146,8 @@ def _class(source: Source, annotations: Annotations) -> ast.ClassDef:
 
 def _is_public(node: ast.FunctionDef | ast.AsyncFunctionDef, source: Source) -> bool:
     if node.name == "__init__":
-        # The others are returned by the client.
-        return source.name in ("VideoClient", "SessionManager")
+        # The others are returned by these.
+        return source.name in ("RedisLeases", "SessionManager", "VideoClient")
     return node.name in NAMES or not node.name.startswith("_")
 
 

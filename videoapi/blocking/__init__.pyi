@@ -326,6 +326,7 @@ class RedisLeases:
         ConfigurationError: If redis-py is not installed, or an argument is invalid.
     """
 
+    def __init__(self, url: str | Secret, job_id: str, *, ttl: float = ..., nonce: str | None = None) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -360,6 +361,9 @@ class RedisLeases:
 
         Call it after `begin()`. As long as the number stays, and the key of a spec alone decides about its shard, a
         lease protects the same specs in every run of the job.
+
+        Args:
+            shards: The number for a job that is not divided yet.
 
         Raises:
             ConnectionFailed: If Redis cannot be used.

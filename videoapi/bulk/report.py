@@ -93,6 +93,9 @@ class BulkReport:
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
         """Return the report that `to_dict` has made a dictionary of; fields of later versions are ignored.
 
+        Args:
+            document: What `to_dict` returned, also after a trip through JSON.
+
         Raises:
             ConfigurationError: If it is not such a dictionary, or contradicts itself.
         """
@@ -121,6 +124,9 @@ class BulkReport:
         `BulkReport.merge(reports)`, `report.merge(other)`. Counts are added. The inputs of each report follow those
         of the one before it, so its indexes grow by the totals of all before. `stopped` is the first error,
         `exhausted` whether all inputs of all runs were read, `audited` the earliest moment if all have one.
+
+        Args:
+            reports: Reports, or iterables of reports, in the order of their inputs.
 
         Raises:
             ConfigurationError: If one of them is not a report.

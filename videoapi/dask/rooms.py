@@ -64,8 +64,21 @@ async def create_rooms_on_dask(
         redis: URL of the Redis server, for this process; by default VIDEOAPI_REDIS.
         worker: Returns the client of a worker process; called once in each. A function of a module that the workers
             have.
+        job_id: Name of the job, as in `rooms.create_many`; by default a new one.
+        new: Whether this `job_id` was never used before. If it is left out, each shard waits one settle time, and
+            looks for rooms of an earlier run, before it creates any.
+        rate: Rate of the account for all processes together, such as `200/s`; by default VIDEOAPI_RATE. It decides
+            how large a shard may be.
+        processes: Number of worker processes; by default VIDEOAPI_PROCESSES, or 1.
+        shard_size: Rooms per shard; by default at most 250, and as many as rate and `redelivery` allow.
         redelivery: How long a shard may take, in seconds.
-        job_id: As in `create_rooms_on_taskiq`, like the other arguments.
+        lease_ttl: After how many seconds another worker may take up the shard of one that gives no sign of life.
+        timeout: Limit for the whole job, in seconds; none by default.
+        validate: False skips client-side validation, for a white-label's own keys and values.
+        on_unknown: As in `rooms.create_many`.
+        audit: Whether to prove the job complete at the end, with `rooms.audit`: one settle time, and at most two
+            readings of the list of rooms.
+        progress: Function or coroutine function, called with the merged report after each shard.
 
     Returns:
         The merged report of all shards. What was not reported within `timeout` is `unknown`.

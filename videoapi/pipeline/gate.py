@@ -51,11 +51,18 @@ class Gate(Protocol):
         """Reserve up to `want` requests, at least 1.
 
         What is granted and not used within 0.1 s is lost: it is not given back.
+
+        Args:
+            want: How many requests wait to be sent.
         """
         ...
 
     def pause(self, seconds: float, /) -> Awaitable[None] | None:
-        """Pause the account everywhere, because the service answered HTTP 429; may be a coroutine function."""
+        """Pause the account everywhere, because the service answered HTTP 429; may be a coroutine function.
+
+        Args:
+            seconds: How long, from now on.
+        """
         ...
 
 
@@ -74,7 +81,11 @@ class AccountGates(Protocol):
         ...
 
     async def release(self, gate: Gate, /) -> None:
-        """Close what only this account of the running event loop needs."""
+        """Close what only this account of the running event loop needs.
+
+        Args:
+            gate: What `for_account` returned.
+        """
         ...
 
 

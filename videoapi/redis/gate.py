@@ -97,6 +97,9 @@ class RedisGate:
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Return the gate that VIDEOAPI_REDIS, VIDEOAPI_PROCESSES and VIDEOAPI_RATE describe, for workers.
 
+        Args:
+            environment: Where to read them, by default the environment of the process.
+
         Raises:
             ConfigurationError: If a variable is missing or invalid; the message names it.
         """
@@ -125,15 +128,28 @@ class RedisGate:
         return self._connections, self.processes, self._prefix
 
     def for_account(self, origin: str, app_id: str, interval: Callable[[], float], /) -> _AccountGate:
-        """Return the gate of one account; clients call this."""
+        """Return the gate of one account; clients call this.
+
+        Args:
+            origin: Scheme, host and port of the API.
+            app_id: The account's APP_ID.
+            interval: Returns the seconds between two requests, 0 for no limit.
+        """
         return _AccountGate(self._connections, self._key(origin, app_id), interval)
 
     async def release(self, gate: Gate, /) -> None:
-        """Close the connections of this event loop if no other account uses them; clients call this."""
+        """Close the connections of this event loop if no other account uses them; clients call this.
+
+        Args:
+            gate: What `for_account` returned.
+        """
         await self._connections.leave(gate)
 
     async def take(self, want: int, /) -> Slots:
         """Reserve requests of this gate's own `rate`, without a client; it is apart from the rates of accounts.
+
+        Args:
+            want: How many requests wait to be sent, at least 1. Fewer may be granted.
 
         Raises:
             ConfigurationError: If the gate has no `rate`.
@@ -145,6 +161,9 @@ class RedisGate:
 
     async def pause(self, seconds: float, /) -> None:
         """Pause this gate's own rate.
+
+        Args:
+            seconds: How long, from now on.
 
         Raises:
             GateFailed: If Redis does not answer within 0.2 s, or refuses.

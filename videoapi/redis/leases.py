@@ -159,6 +159,9 @@ class RedisLeases:
         Call it after `begin()`. As long as the number stays, and the key of a spec alone decides about its shard, a
         lease protects the same specs in every run of the job.
 
+        Args:
+            shards: The number for a job that is not divided yet.
+
         Raises:
             ConnectionFailed: If Redis cannot be used.
         """

@@ -29,6 +29,9 @@ class RateLimit:
     def parse(cls, value: object) -> "RateLimit":
         """Read `20/s`, `600/min`, `5000/h`, or a number of requests per second.
 
+        Args:
+            value: The text or number; a `RateLimit` is returned as it is.
+
         Raises:
             ValueError: If it is nothing of this.
         """
