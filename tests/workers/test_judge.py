@@ -12,7 +12,7 @@ from workers.settings import ATTEMPT, LEASE, REDELIVERY, SETTLE, STOPPED, WORKER
 
 from videoapi.bulk.lease import MARGIN
 
-# Dask's scheduler tells a worker that it has dismissed to close, and a worker that wakes up reads this within
+# Dask's scheduler closes a worker that it has dismissed. One that wakes up reads the message to do so within
 # milliseconds. Until then it has read the responses that came while it was stopped, and each of them lets another
 # create go: so creates take a while, and no rate holds them back.
 ON_DASK = Trial(engine="dask", rooms=10_000, workers=8, rate=None, takes=0.5, stopped=20.0)
