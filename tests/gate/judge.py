@@ -1,6 +1,7 @@
 """Several processes that share an account, and a judge that counts what arrives at the service.
 
-By hand: `make shared-rate`, or `make shared-rate ARGS="--gate local"` for a gate that does not share.
+By hand: `make shared-rate`, or `make shared-rate ARGS="--gate local"` for a gate that does not share, and
+`make shared-rate ARGS="--demand 0.25"` for how long calls wait that no queue holds up.
 """
 
 from __future__ import annotations
@@ -92,7 +93,11 @@ class Verdict:
 
 @attrs.frozen
 class Plan:
-    """What happens in a run. Times are seconds from its start; `away` is when Redis is dead."""
+    """What happens in a run.
+
+    Times are seconds from its start; `away` is when Redis is dead. With a `demand`, there are only single calls, which
+    ask for that share of the rate; otherwise for more than all of it.
+    """
 
     processes: int = 4
     rate: int = 200
@@ -101,6 +106,7 @@ class Plan:
     away: tuple[float, float] | None = (35.0, 45.0)
     how: str = "stop"
     gate: str = "redis"
+    demand: float | None = None
 
 
 async def run(plan: Plan, folder: Path) -> Verdict:
@@ -121,6 +127,7 @@ async def run(plan: Plan, folder: Path) -> Verdict:
                 "redis": redis.url if redis is not None else None,
                 "processes": plan.processes,
                 "seconds": plan.seconds,
+                "calls": None if plan.demand is None else plan.demand * plan.rate / plan.processes,
             }
             workers = [
                 await stack.enter_async_context(_worker(task | {"seed": number}, sandbox.app_key))
@@ -226,7 +233,7 @@ def judge(plan: Plan, arrivals: Arrivals, reports: Sequence[dict[str, Any]], beg
         problems.append("the storm met nothing")
     if plan.gate == "redis" and arrivals.lag < _BUSY and set(figures["gate at the end"]) != {"shared"}:
         problems.append("not every process shares the rate again")
-    if not all(done[kind] for kind in ("single", "item", "stream")):
+    if not all(done[kind] for kind in ("single", "item", "stream") if plan.demand is None or kind == "single"):
         problems.append("not every kind of work was done")
     return Verdict(problems, figures)
 
@@ -242,6 +249,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=200)
     parser.add_argument("--gate", choices=("redis", "local"), default="redis")
     parser.add_argument("--how", choices=("stop", "pause"), default="stop")
+    parser.add_argument("--demand", type=float)
     return parser.parse_args()
 
 
@@ -253,7 +261,11 @@ def scaled(seconds: float, **options: Any) -> Plan:
 
 if __name__ == "__main__":
     given = _arguments()
-    plan = scaled(given.seconds, processes=given.processes, rate=given.rate, gate=given.gate, how=given.how)
+    options = {"processes": given.processes, "rate": given.rate, "gate": given.gate}
+    if given.demand is None:
+        plan = scaled(given.seconds, how=given.how, **options)
+    else:
+        plan = Plan(seconds=given.seconds, storm=None, away=None, demand=given.demand, **options)
     with tempfile.TemporaryDirectory() as temporary:
         verdict = asyncio.run(run(plan, Path(temporary)))
     for name, value in verdict.figures.items():

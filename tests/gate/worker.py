@@ -52,6 +52,13 @@ class Work:
             self.seconds.append(time.perf_counter() - began)
             await asyncio.sleep(self.random.uniform(0, 0.05))
 
+    async def steady(self, calls: float) -> None:
+        """Call this often a second on average, whatever the earlier calls do."""
+        async with asyncio.TaskGroup() as group:
+            while time.time() < self.ends:
+                group.create_task(self._try("single", self.client.rooms.get(self.room_id)))
+                await asyncio.sleep(self.random.expovariate(calls))
+
     async def bulk(self) -> None:
         while time.time() < self.ends:
             specs = [
@@ -109,10 +116,13 @@ async def main(task: dict[str, Any]) -> dict[str, Any]:
         await asyncio.sleep(max(0.0, begins - time.time()))
         work = Work(client, task["room_id"], begins + task["seconds"], task["seed"])
         async with asyncio.TaskGroup() as group:
-            for _ in range(4):
-                group.create_task(work.singles())
-            for kind in (work.bulk, work.streams):
-                group.create_task(kind())
+            if task["calls"] is not None:
+                group.create_task(work.steady(task["calls"]))
+            else:
+                for _ in range(4):
+                    group.create_task(work.singles())
+                for kind in (work.bulk, work.streams):
+                    group.create_task(kind())
         stats = client.stats()
     return {
         "done": work.done,

@@ -7,6 +7,7 @@ start.
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import sys
 import time
@@ -25,6 +26,7 @@ def work(address: str, folder: str) -> None:
 
 
 def main(address: str, count: str, folder: str) -> None:
+    logging.basicConfig(format="%(asctime)s - %(process)d - %(message)s")
     fork = multiprocessing.get_context("fork")
 
     def start() -> multiprocessing.process.BaseProcess:

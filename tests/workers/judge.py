@@ -22,7 +22,7 @@ import attrs
 from support.redis_server import running_redis
 from workers.chaos import Chaos, children, unleashed
 from workers.sandbox_process import sandbox_process
-from workers.settings import LEASE, REDELIVERY, STOPPED, worker_client
+from workers.settings import LEASE, STOPPED, WORKER_TTL, worker_client
 from workers.verdict import Verdict, judge
 
 from videoapi import BulkReport, RoomSpec, VideoClient
@@ -38,7 +38,9 @@ class Trial:
         engine: `taskiq`, `dask` or `cli`.
         rooms: Number of rooms.
         workers: Number of worker processes.
-        rate: Rate of each worker, so that the job lasts.
+        rate: Rate of each worker, so that the job lasts; None for no limit.
+        takes: How long the service takes for a create, in seconds.
+        stopped: For how many seconds a worker is stopped.
         every: Seconds between two kills, and between two stops; 0 for neither.
         most: How many kills, and how many stops, at most.
         faults: Share of the creates that meet a fault.
@@ -49,7 +51,9 @@ class Trial:
     engine: str
     rooms: int
     workers: int
-    rate: str
+    rate: str | None
+    takes: float = 0.0
+    stopped: float = STOPPED
     every: float = 5.0
     most: float = math.inf
     faults: float = 0.05
@@ -81,11 +85,13 @@ def run(trial: Trial, folder: Path) -> Result:
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(running_redis(folder))
-        credentials = stack.enter_context(sandbox_process(ledger, share=trial.faults, seed=trial.seed))
+        credentials = stack.enter_context(
+            sandbox_process(ledger, share=trial.faults, seed=trial.seed, takes=trial.takes)
+        )
         environment = {
             **credentials,
             "VIDEOAPI_REDIS": redis.url,
-            "JUDGE_RATE": trial.rate,
+            "JUDGE_RATE": trial.rate or "",
             "JUDGE_FENCE": "yes" if trial.fence else "no",
         }
         stack.enter_context(_environment(environment))
@@ -153,7 +159,7 @@ def _on_dask(trial: Trial, specs: Sequence[RoomSpec], job_id: str, folder: Path)
 
     # A worker that is stopped counts as dead, and its shards are given to another one.
     dask.config.set(
-        {"distributed.scheduler.worker-ttl": f"{REDELIVERY:g}s", "distributed.admin.log-format": "%(message)s"}
+        {"distributed.scheduler.worker-ttl": f"{WORKER_TTL:g}s", "distributed.admin.log-format": "%(message)s"}
     )
     with (
         LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address=":0", silence_logs=40) as local,
@@ -182,7 +188,7 @@ def chaos_of(trial: Trial, pids: Callable[[], Sequence[int]]) -> Generator[dict[
     if not trial.every:
         yield {"kills": 0, "stops": 0}
         return
-    with unleashed(Chaos(every=trial.every, stopped=STOPPED, most=trial.most, seed=trial.seed), pids) as done:
+    with unleashed(Chaos(every=trial.every, stopped=trial.stopped, most=trial.most, seed=trial.seed), pids) as done:
         yield done
 
 
@@ -221,7 +227,9 @@ def main() -> None:
     parser.add_argument("engine", choices=sorted(ENGINES))
     parser.add_argument("--rooms", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--rate", default="40/s")
+    parser.add_argument("--rate")
+    parser.add_argument("--takes", type=float, default=0.0)
+    parser.add_argument("--stopped", type=float, default=STOPPED)
     parser.add_argument("--every", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-fence", action="store_true")

@@ -1,4 +1,6 @@
-"""A sandbox in its own process, some of whose creates meet faults. Run as `sandbox_process.py STATE SHARE SEED`.
+"""A sandbox in its own process, some of whose creates meet faults.
+
+Run as `sandbox_process.py STATE SHARE SEED SECONDS`.
 
 Prints its URL and credentials as JSON, and ends when stdin is closed.
 """
@@ -27,15 +29,18 @@ FAULTS = (
 
 
 @contextlib.contextmanager
-def sandbox_process(state: Path, *, share: float, seed: int) -> Generator[dict[str, str], None, None]:
+def sandbox_process(
+    state: Path, *, share: float, seed: int, takes: float = 0.0
+) -> Generator[dict[str, str], None, None]:
     """Run a sandbox; yield the environment variables of its clients.
 
     Args:
         state: The file of its ledger.
         share: Share of the creates that meet a fault.
         seed: Of its random choices.
+        takes: How long the other creates take, in seconds.
     """
-    arguments = [sys.executable, __file__, str(state), str(share), str(seed)]
+    arguments = [sys.executable, __file__, str(state), str(share), str(seed), str(takes)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -46,10 +51,12 @@ def sandbox_process(state: Path, *, share: float, seed: int) -> Generator[dict[s
             process.wait(30)
 
 
-async def main(state: str, share: str, seed: str) -> None:
+async def main(state: str, share: str, seed: str, takes: str) -> None:
     async with Sandbox(state=state, seed=int(seed)) as sandbox:
         for kind, options in FAULTS:
             sandbox.fault("rooms.create", kind, times=None, rate=float(share) / len(FAULTS), **options)
+        if float(takes):
+            sandbox.fault("rooms.create", "delay", times=None, seconds=float(takes))
         credentials = {
             "VIDEOAPI_APP_ID": sandbox.app_id,
             "VIDEOAPI_APP_KEY": sandbox.app_key,

@@ -136,7 +136,7 @@ def _entry_id(text: bytes | str) -> tuple[int, int]:
 def _connection_options() -> dict[str, Any]:
     """Return options with which a worker outlasts a restart of Redis, and being stopped itself."""
     return {
-        # The default of redis-py 8, 5 s, ends the receiver of a worker that was stopped for longer.
+        # The default of redis-py 8, 5 s, may end the receiver of a worker that was stopped for longer.
         "socket_timeout": None,
         "socket_connect_timeout": 5.0,
         "socket_keepalive": True,
