@@ -29,6 +29,7 @@ _LINES: Final = 500
 _ROWS: Final = 10_000
 _REJECTED: Final = ".rejected.jsonl"
 _MANIFEST: Final = "_manifest.json"
+_LONGEST_CELL: Final = 1 << 24
 _FORMULA: Final = ("'=", "'+", "'-", "'@", "'\t", "'\r", "'\n")
 # The years that `read_time` accepts.
 _LEAST_MS, _MOST_MS = -9_214_560_000_000, 9_214_646_400_000
@@ -40,15 +41,16 @@ class Unread:
 
     Args:
         records: The number of records that cannot be read, or that could not be when they were exported.
-        fields: The number of records with a field of an unexpected type.
+        fields: The number of fields of an unexpected type; None if the export does not show it.
     """
 
     records: int = 0
-    fields: int = 0
+    fields: int | None = None
 
     def note(self, index: int, names: tuple[str, ...]) -> None:
-        """Count a record with odd fields."""
-        self.fields += 1
+        """Count the odd fields of a record."""
+        if self.fields is not None:
+            self.fields += len(names)
 
 
 def is_export(path: Path) -> bool:
@@ -76,6 +78,7 @@ def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, Non
             for file in _parquet_files(path):
                 yield from _call_rows_of_parquet(file)
         elif form in FORMATS:
+            unread.fields = 0
             for records in _json_records(path, CallRecord, unread):
                 yield [row_of(record) for record in records]
         else:
@@ -168,6 +171,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[list[str], int]]:
     with _open(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         header = text.readline()
         delimiter = max(",;\t", key=header.count)
+        # The default, 128 KiB, is less than a record may have.
+        csv.field_size_limit(_LONGEST_CELL)
         rows = csv.reader(_with_first(header, text), delimiter=delimiter)
         number = 0
         while True:
