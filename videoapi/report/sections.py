@@ -129,10 +129,10 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
         minutes = f"{most.participant_minutes:,.0f} participant minutes"
         parts.append(f"The busiest day is <strong>{long_day(day)}</strong> with {minutes}")
     weekday, hour = max(((w, h) for w in range(7) for h in range(24)), key=lambda at: summary.hours[at[0]][at[1]])
-    if summary.hours[weekday][hour]:
+    if begun := summary.hours[weekday][hour]:
         parts.append(
             f"{'the' if parts else 'The'} busiest hour of the week is <strong>{WEEKDAYS[weekday]} from {hour}:00 to "
-            f"{hour + 1}:00</strong> ({escape(summary.timezone)}) with {summary.hours[weekday][hour]:,} connections begun"
+            f"{hour + 1}:00</strong> ({escape(summary.timezone)}) with {begun:,} connections begun"
         )
     if parts:
         yield "; ".join(parts) + "."

@@ -158,12 +158,26 @@ def _json_records(path: Path, model: type[Any], unread: Unread) -> Iterator[list
         while block := list(islice(lines, _LINES)):
             if first:
                 block[0], first = block[0].removeprefix(b"\xef\xbb\xbf"), False
+                _check_kind(path, block[0], model)
             records = decoder.decode_list(b"[" + b",".join(block) + b"]")
             if records is None or len(records) != len(block):
                 found = decoder.decode_block(block, unread.note)
                 records = [record for record in found if not isinstance(record, DecodeError)]
                 unread.records += len(found) - len(records)
             yield records
+
+
+def _check_kind(path: Path, line: bytes, model: type[Any]) -> None:
+    """Check that the first line of a file is not of another export."""
+    try:
+        names = json.loads(line).keys()
+    except (ValueError, RecursionError, AttributeError):
+        return
+    parts = {"room", "user", "sigserver"} & names
+    if model is CallRecord and not parts and names & {"_id", "room_id", "owner_ref"}:
+        raise ValidationError(f"{path} is not an export of call records", field="source")
+    if model is Archive and parts:
+        raise ValidationError(f"{path} is not an export of archives", field="archives")
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[list[str], int]]:
@@ -225,7 +239,8 @@ def _must_suffice(path: Path, columns: Sequence[str]) -> None:
         missing.remove("user_seconds")
     if missing:
         raise ValidationError(
-            f"{path}: these columns are missing: {', '.join(missing)}. Export the records with videoapi cdr export.",
+            f"{path}: these columns are missing: {', '.join(map(repr, missing))}. Export the records with videoapi cdr "
+            "export.",
             field="source",
         )
 
@@ -321,28 +336,50 @@ def _pyarrow() -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-def _batches(path: Path, columns: Callable[[Sequence[str]], Sequence[str]]) -> Iterator[Any]:
-    """Yield a Parquet file in batches of the columns that a function selects."""
+def _batches(path: Path, columns: Callable[[Any], Sequence[str]]) -> Iterator[Any]:
+    """Yield a Parquet file in batches of the columns that a function selects from its schema."""
     pyarrow, parquet = _pyarrow()
     try:
         with parquet.ParquetFile(path) as file:
-            yield from file.iter_batches(_ROWS, columns=list(columns(file.schema_arrow.names)))
+            yield from file.iter_batches(_ROWS, columns=list(columns(file.schema_arrow)))
     except pyarrow.ArrowException as error:
         raise ValidationError(f"{path} cannot be read: {str(error)[:200]}", field="source") from None
 
 
 def _call_rows_of_parquet(path: Path) -> Iterator[list[UsageRow]]:
-    def columns(names: Sequence[str]) -> list[str]:
+    def columns(schema: Any) -> list[str]:
+        names = schema.names
         _must_suffice(path, names)
         minutes = [] if "user_seconds" in names else ["user_minutes"]
-        return [*(name for name in COLUMNS if name in names), *minutes]
+        wanted = [*(name for name in COLUMNS if name in names), *minutes]
+        _must_fit(path, schema, wanted)
+        return wanted
 
     for batch in _batches(path, columns):
         yield _rows_of_batch(batch, "user_seconds" not in batch.schema.names)
 
 
-def _archive_columns(names: Sequence[str]) -> list[str]:
-    if not {"archive_id", "trans_at", *KINDS} <= set(names):
+def _must_fit(path: Path, schema: Any, names: Sequence[str]) -> None:
+    """Check the types of columns."""
+    from pyarrow import types
+
+    for name in names:
+        kind = schema.field(name).type
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        wanted, fits = (
+            ("a timestamp", types.is_timestamp(kind))
+            if name in TIMES
+            else ("a number", types.is_floating(kind) or types.is_integer(kind))
+            if name in NUMBERS or name == "user_minutes"
+            else ("text", types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+        )
+        if not (fits or types.is_null(kind)):
+            raise ValidationError(f"{path}: the column {name!r} is of the type {kind}, not {wanted}", field="source")
+
+
+def _archive_columns(schema: Any) -> list[str]:
+    if not {"archive_id", "trans_at", *KINDS} <= set(schema.names):
         raise ValidationError("a Parquet file of --archives is not an export of archives", field="archives")
     return ["archive_id", "trans_at", "conf_num", "room_id", *KINDS]
 
@@ -357,7 +394,11 @@ def _rows_of_batch(batch: Any, minutes: bool) -> list[UsageRow]:
         elif name not in batch.schema.names:
             columns.append([None] * batch.num_rows)
         elif name in TIMES:
-            as_ms = batch[name].cast(pyarrow.timestamp("ms", batch[name].type.tz), safe=False).cast(pyarrow.int64())
+            as_ms = (
+                batch[name]
+                .cast(pyarrow.timestamp("ms", getattr(batch[name].type, "tz", None)), safe=False)
+                .cast(pyarrow.int64())
+            )
             columns.append(as_ms.to_pylist())
         else:
             columns.append(batch[name].to_pylist())
