@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from videoapi.arrow import ARCHIVE_SCHEMA, ROOM_SCHEMA, SCHEMA
 from videoapi.arrow.columns import archive_columns, call_columns, room_columns
+from videoapi.cli.redaction import record_fields, room_fields
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
@@ -180,6 +181,22 @@ def test_open_parts_are_json_text_without_secrets() -> None:
         assert shown == {**details, "sip": {"enabled": True, "pin": "***", "secret": "***"}}
         assert "a-token" not in str(row)
         assert "geheim" not in str(row)
+
+
+def test_telephone_secrets_within_settings_are_masked_too() -> None:
+    settings = {"mode": "group", "sip": {"enabled": True, "pin": "9753"}}
+    for record in (
+        decoded({"room": {"room_details": {"settings": settings}}}),
+        CallRecord.from_dict({"room": {"room_details": {"settings": settings}}}),
+    ):
+        (row,) = call_columns([record]).to_pylist()
+        assert json.loads(row["room_details"]) == {"settings": {**settings, "sip": {"enabled": True, "pin": "***"}}}
+    (row,) = room_columns([Room.from_dict({"room_id": "r", "settings": settings})]).to_pylist()
+    assert "9753" not in str(row)
+    shown = record_fields({"room": {"room_details": {"settings": settings, "sip": True}}}, show_secrets=False)
+    assert "9753" not in str(shown)
+    assert "9753" not in str(room_fields({"settings": settings}, show_secrets=False))
+    assert room_fields({"settings": settings}, show_secrets=True) == {"settings": settings}
 
 
 def test_numbers_beyond_64_bits_stay_in_the_text_of_an_open_part() -> None:

@@ -56,3 +56,8 @@ def without_secrets(value: Any) -> Any:
             for name, inner in value.items()
         }
     return [without_secrets(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def room_without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a room's fields without its telephone secrets; responses have `sip` at the top, or within `settings`."""
+    return {**fields, **{name: without_secrets(fields[name]) for name in ("sip", "settings") if name in fields}}
