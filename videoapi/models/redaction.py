@@ -61,3 +61,23 @@ def without_secrets(value: Any) -> Any:
 def room_without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return a room's fields without its telephone secrets; responses have `sip` at the top, or within `settings`."""
     return {**fields, **{name: without_secrets(fields[name]) for name in ("sip", "settings") if name in fields}}
+
+
+def secret_in(value: Any, path: str) -> str | None:
+    """Return the dotted name of the first key, password or PIN in a JSON value; None if it has none.
+
+    Args:
+        value: The value.
+        path: Its own name.
+    """
+    if isinstance(value, list | tuple):
+        return next((found for item in value if (found := secret_in(item, path))), None)
+    if not isinstance(value, Mapping):
+        return None
+    for name, inner in value.items():
+        where = f"{path}.{name}"
+        if name in _EXPORTED and inner not in (None, ""):
+            return where
+        if found := secret_in(inner, where):
+            return found
+    return None
