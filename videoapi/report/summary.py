@@ -17,15 +17,15 @@ from videoapi.report.usage import GRADES, Sums, UsageSums, grades
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ODD: Final = {
     "repeated": ("Records with the ID of an earlier record", "counted again each time"),
-    "unfinished": ("Records without the time of the disconnection", "counted, with the minutes they have"),
-    "without_start": ("Records without the time of the connection", "counted, but in no hour of the heat map"),
-    "without_minutes": ("Records without a duration", "counted as records, without participant minutes"),
+    "unfinished": ("Records without a readable time of the disconnection", "counted, with the minutes they have"),
+    "without_start": ("Records without a readable time of the connection", "counted, but in no hour of the heat map"),
+    "without_minutes": ("Records without a readable duration", "counted as records, without participant minutes"),
     "minutes_impossible": ("Records with a negative duration, or over 31 days", "counted as records, without minutes"),
     "counted_impossible": ("Records with service-counted minutes below 0, or over 31 days", "those minutes left out"),
     "ends_before_start": ("Records that end before they start", "counted, with the minutes they have"),
     "without_day": ("Records without a readable date", "in the totals, but on no day"),
     "without_session": ("Records without a session number", "counted, but in no session"),
-    "session_without_times": ("Sessions without a start or an end", "counted as sessions, without room minutes"),
+    "session_without_times": ("Sessions without a readable start or end", "counted as sessions, without room minutes"),
     "session_impossible": (
         "Sessions that end before they start, or last over 31 days",
         "counted as sessions, without room minutes",
