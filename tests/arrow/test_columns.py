@@ -19,6 +19,7 @@ from videoapi.cli.redaction import record_fields, room_fields
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
+from videoapi.models.redaction import text_without_secrets
 from videoapi.models.rooms import Room
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "cdr"
@@ -238,3 +239,12 @@ def test_rooms_have_settings_and_access_as_json_text_without_pins() -> None:
     assert json.loads(row["settings"])["mode"] == "group"
     assert json.loads(row["sip"]) == {"enabled": True, "pin": "***"}
     assert msgspec.json.decode(row["data"]) == {"team": "a"}
+
+
+@pytest.mark.parametrize("end", ['", "x": NaN}', "", "\\", '\\"q", "x": NaN}'])
+def test_text_of_a_record_that_cannot_be_read_has_no_secrets(end: str) -> None:
+    text = '{"a": "token", "sip": {"pin": 9753, "password" : "geheim", "secret":null}, "user": {"token": "a-token' + end
+    shown = text_without_secrets(text)
+    assert not any(secret in shown for secret in ("9753", "geheim", "a-token"))
+    assert shown.startswith('{"a": "token", "sip": {"pin": "***", "password" : "***", "secret":')
+    assert ("NaN" in shown) == ("NaN" in end)

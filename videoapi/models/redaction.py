@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 _SECRETS: Final = frozenset({"app_key", "auth", "password", "pin", "secret", "token", "username"})
 _EXPORTED: Final = frozenset({"app_key", "auth", "password", "pin", "secret", "username"})
+# The end may be missing, in a text that was cut.
+_FIELD: Final = re.compile(rf'("(?:{"|".join(sorted(_SECRETS))})"\s*:\s*)("(?:[^"\\]|\\.?)*"?|[^\s",{{}}\[\]]+)')
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -61,6 +63,11 @@ def without_secrets(value: Any) -> Any:
 def room_without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return a room's fields without its telephone secrets; responses have `sip` at the top, or within `settings`."""
     return {**fields, **{name: without_secrets(fields[name]) for name in ("sip", "settings") if name in fields}}
+
+
+def text_without_secrets(text: str) -> str:
+    """Return JSON text, valid or not, with keys, passwords, PINs and tokens replaced by `***`."""
+    return _FIELD.sub(r'\1"***"', text)
 
 
 def secret_in(value: Any, path: str) -> str | None:
