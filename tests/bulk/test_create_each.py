@@ -118,6 +118,8 @@ def test_run_whose_consumer_stopped_reading_ends_with_its_loop() -> None:
     ended.join(20)
     assert not ended.is_alive()
     run, _, first, ledger = kept
-    assert {first.reference, *(outcome.reference for outcome in run.report.made)} == {
-        entry.reference for entry in ledger.created
-    }
+    executed = {entry.reference for entry in ledger.created}
+    made = {first.reference, *(outcome.reference for outcome in run.report.made)}
+    # The loop may end before the last responses are read.
+    in_doubt = {outcome.reference for outcome in run.report.unknown}
+    assert made <= executed <= made | in_doubt

@@ -10,6 +10,9 @@ from pyarrow import parquet
 ROW_GROUP: Final = 50_000
 """Rows per row group, which are also the rows held in memory."""
 
+_DICTIONARY: Final = 128 * 1024
+"""The largest dictionary of a column in a row group, in bytes. More would be for columns without repeated values."""
+
 
 class ParquetFile:
     """A Parquet file that is being written; use it in a `with` statement. Blocking.
@@ -27,7 +30,7 @@ class ParquetFile:
         self._schema = schema
         self._held: list[Any] = []
         self._count = 0
-        self._writer = parquet.ParquetWriter(file, schema, compression="zstd")
+        self._writer = parquet.ParquetWriter(file, schema, compression="zstd", dictionary_pagesize_limit=_DICTIONARY)
 
     def write(self, batch: Any) -> None:
         """Append a `pyarrow.RecordBatch`.
