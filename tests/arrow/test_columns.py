@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from videoapi.arrow import ARCHIVE_SCHEMA, ROOM_SCHEMA, SCHEMA
 from videoapi.arrow.columns import archive_columns, call_columns, room_columns
+from videoapi.cli.redaction import record_fields, room_fields
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
+from videoapi.models.redaction import text_without_secrets
 from videoapi.models.rooms import Room
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "cdr"
@@ -182,6 +184,22 @@ def test_open_parts_are_json_text_without_secrets() -> None:
         assert "geheim" not in str(row)
 
 
+def test_telephone_secrets_within_settings_are_masked_too() -> None:
+    settings = {"mode": "group", "sip": {"enabled": True, "pin": "9753"}}
+    for record in (
+        decoded({"room": {"room_details": {"settings": settings}}}),
+        CallRecord.from_dict({"room": {"room_details": {"settings": settings}}}),
+    ):
+        (row,) = call_columns([record]).to_pylist()
+        assert json.loads(row["room_details"]) == {"settings": {**settings, "sip": {"enabled": True, "pin": "***"}}}
+    (row,) = room_columns([Room.from_dict({"room_id": "r", "settings": settings})]).to_pylist()
+    assert "9753" not in str(row)
+    shown = record_fields({"room": {"room_details": {"settings": settings, "sip": True}}}, show_secrets=False)
+    assert "9753" not in str(shown)
+    assert "9753" not in str(room_fields({"settings": settings}, show_secrets=False))
+    assert room_fields({"settings": settings}, show_secrets=True) == {"settings": settings}
+
+
 def test_numbers_beyond_64_bits_stay_in_the_text_of_an_open_part() -> None:
     (row,) = call_columns([decoded({"stats_quality": {"n": 10**30, "t": "\ud800"}})]).to_pylist()
     assert json.loads(row["stats_quality"]) == {"n": 10**30, "t": "\ufffd"}
@@ -221,3 +239,12 @@ def test_rooms_have_settings_and_access_as_json_text_without_pins() -> None:
     assert json.loads(row["settings"])["mode"] == "group"
     assert json.loads(row["sip"]) == {"enabled": True, "pin": "***"}
     assert msgspec.json.decode(row["data"]) == {"team": "a"}
+
+
+@pytest.mark.parametrize("end", ['", "x": NaN}', "", "\\", '\\"q", "x": NaN}'])
+def test_text_of_a_record_that_cannot_be_read_has_no_secrets(end: str) -> None:
+    text = '{"a": "token", "sip": {"pin": 9753, "password" : "geheim", "secret":null}, "user": {"token": "a-token' + end
+    shown = text_without_secrets(text)
+    assert not any(secret in shown for secret in ("9753", "geheim", "a-token"))
+    assert shown.startswith('{"a": "token", "sip": {"pin": "***", "password" : "***", "secret":')
+    assert ("NaN" in shown) == ("NaN" in end)

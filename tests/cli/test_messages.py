@@ -49,6 +49,15 @@ SPOKEN = (
     ("rooms create-many", "settings.moderators", "settings.moderators must be 1.", "settings.moderators must be 1."),
     ("rooms create-many", "name", "name is missing.", "name is missing."),
     ("rooms create-many", None, "journal= needs a job_id=, by which", "--journal needs a --job-id, by which"),
+    ("rooms create-many", None, "RedisLeases: invalid URL of Redis", "--redis or VIDEOAPI_REDIS: invalid URL of Redis"),
+    ("rooms create-many", None, "RedisGate: redis-py is not installed", "redis-py is not installed"),
+    (
+        "rooms create-many",
+        None,
+        "sip.pin is a secret, which anyone who can read the queue could read. Create it in one "
+        "process, without a queue.",
+        "sip.pin is a secret, which worker processes are not given. Create it without --workers.",
+    ),
     ("rooms get", "room_id", "room_id is not an ID.", "ROOM_ID is not an ID."),
     ("rooms get", None, "GET /rooms/{room_id}: Room not found.", "GET /rooms/{room_id}: Room not found."),
     ("cdr list", "room_id", "room_id is not an ID.", "--room is not an ID."),

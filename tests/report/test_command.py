@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from report.conftest import CALLS, Cli, figures, run_command, write_history
 
 from videoapi.sandbox import Sandbox
+
+MADE = datetime(2026, 1, 5, 10, tzinfo=UTC)
 
 
 def test_page_has_the_name_of_its_period_and_is_not_overwritten(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
@@ -79,7 +82,7 @@ def test_json_with_a_page_gives_both(january: Path, cli: Cli, folder: Path) -> N
         (["nothing.jsonl"], "No such file"),
         (["calls.xlsx"], "give an export that ends in"),
         (["calls.jsonl.part"], "not complete"),
-        (["few.csv"], "these columns are missing: room_disconnected_at"),
+        (["few.csv"], "these columns are missing: 'room_disconnected_at'"),
         (["cut.jsonl.gz"], "breaks off"),
         (["plain.jsonl.gz"], "damaged"),
         (["text.parquet"], "cannot be read"),
@@ -160,3 +163,28 @@ def test_report_imports_neither_aiohttp_nor_pyarrow_for_an_export(january: Path,
     )
     assert ended.stdout.splitlines()[-1] == "[]"
     assert run_command("report", "--help", cwd=folder).returncode == 0
+
+
+def test_export_of_another_kind_is_refused(cli: Cli, folder: Path) -> None:
+    (folder / "calls.jsonl").write_text('{"conf_num": "c", "room": {}, "user": {}}\n')
+    (folder / "archives.jsonl").write_text('{"_id": "a", "conf_num": "c", "recording": []}\n')
+    (folder / "some.csv").write_text("name,user_seconds\n")
+    refused = cli("report", "calls.jsonl", "--archives", "calls.jsonl", "--json")
+    assert refused.exit_code == 2
+    assert "calls.jsonl is not an export of archives" in refused.stderr
+    assert "archives.jsonl is not an export of call records" in cli("report", "archives.jsonl", "--json").stderr
+    # As the reader finds them in the file, not as options of the command.
+    assert "are missing: 'conf_num', 'room_connected_at'" in cli("report", "some.csv", "--json").stderr
+
+
+@pytest.mark.parametrize(("name", "value", "why"), [("trans_at", "soon", "timestamp"), ("user_seconds", "5", "number")])
+def test_parquet_column_of_another_type_is_named(name: str, value: str, why: str, cli: Cli, folder: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    times = ("trans_at", "room_connected_at", "room_disconnected_at")
+    row = {"conf_num": "c", "room_id": "r", "user_seconds": 5.0, **dict.fromkeys(times, MADE), name: value}
+    parquet.write_table(pyarrow.Table.from_pylist([row]), folder / "calls.parquet")
+    refused = cli("report", "calls.parquet", "--json")
+    assert refused.exit_code == 2
+    assert f"the column '{name}' is of the type string, not a {why}" in refused.stderr

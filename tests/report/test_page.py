@@ -159,3 +159,20 @@ def test_long_table_is_folded_after_one_of_months(days: int) -> None:
     assert ("<details>" in page) == (days > 62)
     assert ('id="months-table"' in page) == (days > 62)
     assert page.count('<th scope="row">2026-01-05</th>') == 1
+
+
+def test_records_without_a_date_are_not_called_no_records() -> None:
+    with Tally(Calendar()) as tally:
+        tally.add([UsageRow(conf_num="1", user_seconds=60.0)])
+        page = render(summarize(tally, period=None, timezone="UTC", source="x"), made=MADE)
+    assert "Usage report: records without a date" in page
+    assert "<p>.</p>" not in page
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+def test_room_has_its_latest_name(kept: int) -> None:
+    with Tally(Calendar(), kept=kept) as tally:
+        for at, room_id, name in ((2, "r", "Daily"), (3, "r", "Acme"), (1, "r", "Zebra"), (9, None, "Lost")):
+            tally.add([UsageRow(conf_num=f"{at}", room_id=room_id, room_name=name, at=AT + at)])
+        rooms = summarize(tally, period=None, timezone="UTC", source="x").groups["room"]
+    assert {entry.key: entry.name for entry in rooms.entries} == {"r": "Acme", "": ""}

@@ -123,6 +123,7 @@ async def test_without_redis_nothing_is_sent(sandbox: Sandbox, tmp_path: Path) -
         (("--workers", "2"), "--workers needs --redis"),
         (("--redis", "redis://127.0.0.1"), "--redis needs --workers"),
         (("--workers", "2", "--redis", "redis://:hush-hush@127.0.0.1"), "VIDEOAPI_REDIS"),
+        (("--workers", "2", "--redis", "redis://127.0.0.1?password=hush-hush"), "VIDEOAPI_REDIS"),
         (("--workers", "2", "--redis", "redis://127.0.0.1", "--journal", "j"), "--journal is a file of one process"),
         (("--workers", "2", "--redis", "redis://127.0.0.1", "--dedupe", "delete"), "not with --workers"),
     ],

@@ -68,3 +68,16 @@ def test_a_secret_does_not_enter_the_queue(field: str) -> None:
         check_no_secret(RoomSpec("Room", sip={"enabled": True, field: "hush-hush"}))
     assert "hush-hush" not in str(refused.value)
     check_no_secret(RoomSpec("Room", sip={"enabled": True, "name": "desk"}))
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        (RoomSpec("Room", settings={"sip": {"enabled": True, "pin": "hush-hush"}}), "settings.sip.pin"),
+        (RoomSpec("Room", sip={"enabled": True, "password": "hush-hush"}), "sip.password"),
+        (RoomSpec("Room", sip={"lines": [{"password": "hush-hush"}]}), "sip.lines.password"),
+    ],
+)
+def test_a_secret_is_found_at_any_depth(spec: RoomSpec, name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name} is a secret"):
+        check_no_secret(spec)

@@ -18,7 +18,7 @@ from videoapi.models.base import plain
 from videoapi.models.cdr import CallRecord, CallRoom, CallUser, Price, PublishedTrack, SignalServer, Usage
 from videoapi.models.decoded import Decoded, struct_of
 from videoapi.models.flat import SOURCES, flat_row, read_number, read_reference, read_text, read_time, read_truth
-from videoapi.models.redaction import without_secrets
+from videoapi.models.redaction import room_without_secrets, without_secrets
 from videoapi.models.rooms import Room
 
 # Its functions are made when it is imported, which type checkers do not see.
@@ -112,7 +112,7 @@ def room_columns(rooms: Sequence[Room]) -> Any:
         "created_at": [one.created for one in rooms],
         "updated_at": [one.updated for one in rooms],
         "sip_enabled": [one.sip if isinstance(one.sip, bool) else getattr(one.sip, "enabled", None) for one in rooms],
-        "settings": [json_text(one.settings.to_dict() or None) for one in rooms],
+        "settings": [json_text(without_secrets(one.settings.to_dict()) or None) for one in rooms],
         "sip": [json_text(without_secrets(plain(one.sip))) for one in rooms],
         "data": [json_text(plain(one.data)) for one in rooms],
     }
@@ -191,10 +191,12 @@ def _array(values: Values, kind: Any, read: Callable[[Any], Any] | None = None) 
 
 def _safe(details: Values) -> Values:
     """Return each `room_details` without the room's PIN and passwords."""
-    return [
-        one if one is None or one.get("sip") in _HARMLESS else {**one, "sip": without_secrets(one["sip"])}
-        for one in details
-    ]
+    return [one if one is None or _is_harmless(one) else room_without_secrets(one) for one in details]
+
+
+def _is_harmless(details: Any) -> bool:
+    settings = details.get("settings")
+    return details.get("sip") in _HARMLESS and (type(settings) is not dict or "sip" not in settings)
 
 
 def _texts(values: Values) -> Any:

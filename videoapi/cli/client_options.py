@@ -194,8 +194,8 @@ def timeout_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def without_password(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
-    """Return a URL; refuse one with a user, as other users of the machine can read arguments."""
-    if url is not None and "@" in url:
+    """Return a URL; refuse one with a user or password, as other users of the machine can read arguments."""
+    if url is not None and ("@" in url or "password=" in url.lower()):
         variable = f"VIDEOAPI_{(parameter.name or '').upper()}"
         raise click.BadParameter(f"a user and password belong into {variable}, not on the command line.")
     return url

@@ -20,6 +20,7 @@ from videoapi.cli.terminal import for_people, print_command, print_json, print_s
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
+from videoapi.models.redaction import text_without_secrets
 from videoapi.models.rooms import Room
 from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Counts
@@ -309,7 +310,7 @@ def _unreadable(rejected: Any) -> dict[str, Any]:
         "offset": rejected.offset,
         "reason": rejected.reason,
     }
-    text = getattr(rejected, "text", "")
+    text = text_without_secrets(getattr(rejected, "text", ""))
     return {**row, "text": text} if text else row
 
 

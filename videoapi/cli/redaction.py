@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from videoapi.models.redaction import room_without_secrets
 from videoapi.models.redaction import without_secrets as redact
 
 __all__ = ["record_fields", "redact", "room_fields"]
@@ -24,7 +25,4 @@ def record_fields(fields: Mapping[str, Any], *, show_secrets: bool) -> dict[str,
 
 def room_fields(fields: Mapping[str, Any], *, show_secrets: bool) -> dict[str, Any]:
     """Return a room's fields, with its telephone secrets redacted unless `show_secrets` is set."""
-    sip = fields.get("sip")
-    if show_secrets or not isinstance(sip, Mapping):
-        return dict(fields)
-    return {**fields, "sip": redact(sip)}
+    return dict(fields) if show_secrets else room_without_secrets(fields)

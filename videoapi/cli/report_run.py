@@ -167,7 +167,7 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
             async for read in add_stream(reading.tally, reading.selection, stream):
                 show(read)
         reading.unread.records += stream.rejected_count
-        reading.unread.fields += sum(stream.odd.values())
+        reading.unread.fields = sum(stream.odd.values())
         # The days in UTC that contain those of the period contain others, too.
         reading.selection.outside = 0
         reading.recordings = recordings = Recordings(calendar)

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 _SECRETS: Final = frozenset({"app_key", "auth", "password", "pin", "secret", "token", "username"})
 _EXPORTED: Final = frozenset({"app_key", "auth", "password", "pin", "secret", "username"})
+# The end may be missing, in a text that was cut.
+_FIELD: Final = re.compile(rf'("(?:{"|".join(sorted(_SECRETS))})"\s*:\s*)("(?:[^"\\]|\\.?)*"?|[^\s",{{}}\[\]]+)')
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -56,3 +58,33 @@ def without_secrets(value: Any) -> Any:
             for name, inner in value.items()
         }
     return [without_secrets(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def room_without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a room's fields without its telephone secrets; responses have `sip` at the top, or within `settings`."""
+    return {**fields, **{name: without_secrets(fields[name]) for name in ("sip", "settings") if name in fields}}
+
+
+def text_without_secrets(text: str) -> str:
+    """Return JSON text, valid or not, with keys, passwords, PINs and tokens replaced by `***`."""
+    return _FIELD.sub(r'\1"***"', text)
+
+
+def secret_in(value: Any, path: str) -> str | None:
+    """Return the dotted name of the first key, password or PIN in a JSON value; None if it has none.
+
+    Args:
+        value: The value.
+        path: Its own name.
+    """
+    if isinstance(value, list | tuple):
+        return next((found for item in value if (found := secret_in(item, path))), None)
+    if not isinstance(value, Mapping):
+        return None
+    for name, inner in value.items():
+        where = f"{path}.{name}"
+        if name in _EXPORTED and inner not in (None, ""):
+            return where
+        if found := secret_in(inner, where):
+            return found
+    return None

@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from videoapi.errors import ConfigurationError
-from videoapi.report.calendar import ReportPeriod
 from videoapi.report.charts import printable
 from videoapi.report.markup import cards, long_day, table_html
 from videoapi.report.sections import PageSection, ordered, sections_of
@@ -47,7 +46,7 @@ def render(summary: UsageSummary, *, made: datetime, lead: str | None = None) ->
             "form-action 'none'",
         )
     )
-    title = f"Usage report: {_spoken(summary.period)}"
+    title = f"Usage report: {_spoken(summary)}"
     links = "".join(f'<li><a href="#{one.name}">{escape(one.title)}</a></li>' for one in sections)
     return "".join(
         (
@@ -114,9 +113,10 @@ def _origin(summary: UsageSummary, made: datetime) -> str:
     )
 
 
-def _spoken(period: ReportPeriod | None) -> str:
+def _spoken(summary: UsageSummary) -> str:
+    period = summary.period
     if period is None:
-        return "no records"
+        return "records without a date" if summary.total.records else "no records"
     first, last = period.first, period.last
     text = f"{period}"
     if len(text) == len("2026-01"):
@@ -127,7 +127,7 @@ def _spoken(period: ReportPeriod | None) -> str:
 
 
 def _file_name(summary: UsageSummary) -> str:
-    return f"usage-{summary.period}".replace(" ", "-")
+    return f"usage-{summary.period or 'undated'}".replace(" ", "-")
 
 
 def _in_script(value: Any) -> str:

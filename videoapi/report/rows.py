@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from videoapi.models.decoded import Decoded
-from videoapi.models.flat import flat_reader, read_time
+from videoapi.models.flat import flat_reader, read_number, read_time
 
 QUALITY: Final = tuple(
     f"{direction}_{media}_avg_bitrate_quality"
@@ -64,6 +64,8 @@ class UsageRow(NamedTuple):
     quality: tuple[str | None, ...] = (None,) * len(QUALITY)
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _IDS: Final = 2
 _FIRST_TIME: Final = len(TEXTS)
 _FIRST_NUMBER: Final = _FIRST_TIME + len(TIMES)
@@ -102,8 +104,8 @@ def row_of_cells(cells: list[Any], time: Callable[[Any], int | None]) -> UsageRo
 
 
 def milliseconds(when: datetime | None) -> int | None:
-    """Return an aware datetime in milliseconds since 1970."""
-    return None if when is None else round(when.timestamp() * 1000)
+    """Return an aware datetime in whole milliseconds since 1970, so that none is moved to the next day."""
+    return None if when is None else (when - _EPOCH) // _MILLISECOND
 
 
 def milliseconds_of(text: str | None) -> int | None:
@@ -143,6 +145,8 @@ def _row_of_decoded(record: Any) -> UsageRow | None:
             shown = [direction.get(media) or _NONE for direction in (send, receive) for media in _MEDIA]
             quality = tuple([media.get("avg_bitrate_quality") for media in shown])
             percent = shown[3].get("bitrate_good_percent")
+            if type(percent) is int:
+                percent = read_number(percent)
         except AttributeError:
             return None
         if not _TEXT_OR_NONE.issuperset(map(type, quality)) or type(percent) not in _NUMBER_OR_NONE:
@@ -169,4 +173,4 @@ def _row_of_decoded(record: Any) -> UsageRow | None:
 
 _NOTHING: Final = (None,) * len(QUALITY)
 _TEXT_OR_NONE: Final = frozenset({str, type(None)})
-_NUMBER_OR_NONE: Final = frozenset({int, float, type(None)})
+_NUMBER_OR_NONE: Final = frozenset({float, type(None)})

@@ -118,7 +118,7 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
         (quality_table(summary),),
     )
     yield _recordings_section(summary)
-    found = sum(summary.odd.values())
+    found = any(summary.odd.values())
     verdict = (
         "Each row is one check of every record."
         if found
@@ -141,13 +141,14 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
         minutes = f"{most.participant_minutes:,.0f} participant minutes"
         parts.append(f"The busiest day is <strong>{long_day(day)}</strong> with {minutes}")
     weekday, hour = max(((w, h) for w in range(7) for h in range(24)), key=lambda at: summary.hours[at[0]][at[1]])
-    if summary.hours[weekday][hour]:
+    if begun := summary.hours[weekday][hour]:
         parts.append(
-            f"most connections begin on <strong>{WEEKDAYS[weekday]}s from {hour}:00 to {hour + 1}:00</strong> "
-            f"({escape(summary.timezone)})"
+            f"{'the' if parts else 'The'} busiest hour of the week is <strong>{WEEKDAYS[weekday]} from {hour}:00 to "
+            f"{hour + 1}:00</strong> ({escape(summary.timezone)}) with {begun:,} connections begun"
         )
-    yield "; ".join(parts) + "."
-    serious = sum(summary.odd[name] for name in ("repeated", "unreadable"))
+    if parts:
+        yield "; ".join(parts) + "."
+    serious = sum(summary.odd[name] or 0 for name in ("repeated", "unreadable"))
     if serious:
         yield (
             f'<span class="warning">{serious:,} records are repeated or cannot be read: '
@@ -188,7 +189,7 @@ def _recordings_section(summary: UsageSummary) -> PageSection:
         return PageSection("recordings", "Recordings", (note,))
     days = [(f"{day}", recordings.days[day.toordinal()]) for day, _ in summary.days]
     note = (
-        f"<strong>{recordings.archives:,}</strong> sessions have an archive, <strong>{recordings.empty:,}</strong> of "
+        f"<strong>{recordings.archives:,}</strong> archives, <strong>{recordings.empty:,}</strong> of "
         "them without a file. The service keeps files for 72 hours; their lengths and sizes are not in its records."
     )
     return PageSection(

@@ -30,6 +30,7 @@ _LINES: Final = 500
 _ROWS: Final = 10_000
 _REJECTED: Final = ".rejected.jsonl"
 _MANIFEST: Final = "_manifest.json"
+_LONGEST_CELL: Final = 1 << 24
 _FORMULA: Final = ("'=", "'+", "'-", "'@", "'\t", "'\r", "'\n")
 # The years that `read_time` accepts.
 _LEAST_MS, _MOST_MS = -9_214_560_000_000, 9_214_646_400_000
@@ -41,15 +42,16 @@ class Unread:
 
     Args:
         records: The number of records that cannot be read, or that could not be when they were exported.
-        fields: The number of records with a field of an unexpected type.
+        fields: The number of fields of an unexpected type; None if the export does not show it.
     """
 
     records: int = 0
-    fields: int = 0
+    fields: int | None = None
 
     def note(self, index: int, names: tuple[str, ...]) -> None:
-        """Count a record with odd fields."""
-        self.fields += 1
+        """Count the odd fields of a record."""
+        if self.fields is not None:
+            self.fields += len(names)
 
 
 def is_export(path: Path) -> bool:
@@ -112,6 +114,7 @@ def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, Non
             for file in _parquet_files(path):
                 yield from _call_rows_of_parquet(file)
         elif form in FORMATS:
+            unread.fields = 0
             for records in _json_records(path, CallRecord, unread):
                 yield [row_of(record) for record in records]
         else:
@@ -191,6 +194,7 @@ def _json_records(path: Path, model: type[Any], unread: Unread) -> Iterator[list
         while block := list(islice(lines, _LINES)):
             if first:
                 block[0], first = block[0].removeprefix(b"\xef\xbb\xbf"), False
+                _check_kind(path, block[0], model)
             records = decoder.decode_list(b"[" + b",".join(block) + b"]")
             if records is None or len(records) != len(block):
                 found = decoder.decode_block(block, unread.note)
@@ -199,11 +203,26 @@ def _json_records(path: Path, model: type[Any], unread: Unread) -> Iterator[list
             yield records
 
 
+def _check_kind(path: Path, line: bytes, model: type[Any]) -> None:
+    """Check that the first line of a file is not of another export."""
+    try:
+        names = json.loads(line).keys()
+    except (ValueError, RecursionError, AttributeError):
+        return
+    parts = {"room", "user", "sigserver"} & names
+    if model is CallRecord and not parts and names & {"_id", "room_id", "owner_ref"}:
+        raise ValidationError(f"{path} is not an export of call records", field="source")
+    if model is Archive and parts:
+        raise ValidationError(f"{path} is not an export of archives", field="archives")
+
+
 def _csv_rows(path: Path) -> Iterator[tuple[list[str], int]]:
     """Yield the rows of a CSV file, the header first; a row that cannot be read is empty."""
     with _open(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         header = text.readline()
         delimiter = max(",;\t", key=header.count)
+        # The default, 128 KiB, is less than a record may have.
+        csv.field_size_limit(_LONGEST_CELL)
         rows = csv.reader(_with_first(header, text), delimiter=delimiter)
         number = 0
         while True:
@@ -256,7 +275,8 @@ def _must_suffice(path: Path, columns: Sequence[str]) -> None:
         missing.remove("user_seconds")
     if missing:
         raise ValidationError(
-            f"{path}: these columns are missing: {', '.join(missing)}. Export the records with videoapi cdr export.",
+            f"{path}: these columns are missing: {', '.join(map(repr, missing))}. Export the records with videoapi cdr "
+            "export.",
             field="source",
         )
 
@@ -361,28 +381,50 @@ def _pyarrow() -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-def _batches(path: Path, columns: Callable[[Sequence[str]], Sequence[str]]) -> Iterator[Any]:
-    """Yield a Parquet file in batches of the columns that a function selects."""
+def _batches(path: Path, columns: Callable[[Any], Sequence[str]]) -> Iterator[Any]:
+    """Yield a Parquet file in batches of the columns that a function selects from its schema."""
     pyarrow, parquet = _pyarrow()
     try:
         with parquet.ParquetFile(path) as file:
-            yield from file.iter_batches(_ROWS, columns=list(columns(file.schema_arrow.names)))
+            yield from file.iter_batches(_ROWS, columns=list(columns(file.schema_arrow)))
     except pyarrow.ArrowException as error:
         raise ValidationError(f"{path} cannot be read: {str(error)[:200]}", field="source") from None
 
 
 def _call_rows_of_parquet(path: Path) -> Iterator[list[UsageRow]]:
-    def columns(names: Sequence[str]) -> list[str]:
+    def columns(schema: Any) -> list[str]:
+        names = schema.names
         _must_suffice(path, names)
         minutes = [] if "user_seconds" in names else ["user_minutes"]
-        return [*(name for name in COLUMNS if name in names), *minutes]
+        wanted = [*(name for name in COLUMNS if name in names), *minutes]
+        _must_fit(path, schema, wanted)
+        return wanted
 
     for batch in _batches(path, columns):
         yield _rows_of_batch(batch, "user_seconds" not in batch.schema.names)
 
 
-def _archive_columns(names: Sequence[str]) -> list[str]:
-    if not {"archive_id", "trans_at", *KINDS} <= set(names):
+def _must_fit(path: Path, schema: Any, names: Sequence[str]) -> None:
+    """Check the types of columns."""
+    from pyarrow import types
+
+    for name in names:
+        kind = schema.field(name).type
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        wanted, fits = (
+            ("a timestamp", types.is_timestamp(kind))
+            if name in TIMES
+            else ("a number", types.is_floating(kind) or types.is_integer(kind))
+            if name in NUMBERS or name == "user_minutes"
+            else ("text", types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+        )
+        if not (fits or types.is_null(kind)):
+            raise ValidationError(f"{path}: the column {name!r} is of the type {kind}, not {wanted}", field="source")
+
+
+def _archive_columns(schema: Any) -> list[str]:
+    if not {"archive_id", "trans_at", *KINDS} <= set(schema.names):
         raise ValidationError("a Parquet file of --archives is not an export of archives", field="archives")
     return ["archive_id", "trans_at", "conf_num", "room_id", *KINDS]
 
@@ -397,7 +439,11 @@ def _rows_of_batch(batch: Any, minutes: bool) -> list[UsageRow]:
         elif name not in batch.schema.names:
             columns.append([None] * batch.num_rows)
         elif name in TIMES:
-            as_ms = batch[name].cast(pyarrow.timestamp("ms", batch[name].type.tz), safe=False).cast(pyarrow.int64())
+            as_ms = (
+                batch[name]
+                .cast(pyarrow.timestamp("ms", getattr(batch[name].type, "tz", None)), safe=False)
+                .cast(pyarrow.int64())
+            )
             columns.append(as_ms.to_pylist())
         else:
             columns.append(batch[name].to_pylist())

@@ -17,15 +17,15 @@ from videoapi.report.usage import GRADES, Sums, UsageSums, grades
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ODD: Final = {
     "repeated": ("Records with the ID of an earlier record", "counted again each time"),
-    "unfinished": ("Records without the time of the disconnection", "counted, with the minutes they have"),
-    "without_start": ("Records without the time of the connection", "counted, but in no hour of the heat map"),
-    "without_minutes": ("Records without a duration", "counted as records, without participant minutes"),
+    "unfinished": ("Records without a readable time of the disconnection", "counted, with the minutes they have"),
+    "without_start": ("Records without a readable time of the connection", "counted, but in no hour of the heat map"),
+    "without_minutes": ("Records without a readable duration", "counted as records, without participant minutes"),
     "minutes_impossible": ("Records with a negative duration, or over 31 days", "counted as records, without minutes"),
     "counted_impossible": ("Records with service-counted minutes below 0, or over 31 days", "those minutes left out"),
     "ends_before_start": ("Records that end before they start", "counted, with the minutes they have"),
     "without_day": ("Records without a readable date", "in the totals, but on no day"),
     "without_session": ("Records without a session number", "counted, but in no session"),
-    "session_without_times": ("Sessions without a start or an end", "counted as sessions, without room minutes"),
+    "session_without_times": ("Sessions without a readable start or end", "counted as sessions, without room minutes"),
     "session_impossible": (
         "Sessions that end before they start, or last over 31 days",
         "counted as sessions, without room minutes",
@@ -34,7 +34,10 @@ ODD: Final = {
     "without_owner_ref": ("Records without an owner_ref", "in the totals, and under (none) by owner_ref"),
     "without_user_ref": ("Records without a user_ref", "in the totals, but not among the users"),
     "percent_impossible": ("Records with a good share below 0 % or over 100 %", "that share left out"),
-    "odd_fields": ("Records with a field of an unexpected type", "counted, without what that field says"),
+    "odd_fields": (
+        "Fields of an unexpected type",
+        "their records counted, without what they say; not known from CSV and Parquet files",
+    ),
     "unreadable": ("Records that cannot be read", "in no figure"),
     "outside": ("Records of the export on other days", "in no figure"),
 }
@@ -157,7 +160,7 @@ class UsageSummary:
         quality: The qualities, by direction and kind of media.
         good_percent: The mean share of the time with a good bit rate of the video received; None without any.
         recordings: What the archives add up to, or None if they were not read.
-        odd: How many records, sessions or archives are odd, by what is.
+        odd: How many records, sessions, archives or fields are odd, by what is; None if the source does not show it.
         missing: The days in UTC that the exports do not have.
     """
 
@@ -177,7 +180,7 @@ class UsageSummary:
     quality: tuple[Quality, ...]
     good_percent: float | None
     recordings: Recordings | None
-    odd: dict[str, int]
+    odd: dict[str, int | None]
     missing: tuple[MissingDays, ...] = ()
 
     def months(self) -> list[tuple[str, Figures]]:
@@ -256,7 +259,7 @@ def summarize(
     top: int = 20,
     recordings: Recordings | None = None,
     unreadable: int = 0,
-    odd_fields: int = 0,
+    odd_fields: int | None = 0,
     outside: int = 0,
     missing: Iterable[MissingDays] = (),
 ) -> UsageSummary:
@@ -264,7 +267,7 @@ def summarize(
 
     Args:
         tally: The rows.
-        period: The days of the report; None for those from the first to the last record.
+        period: The days of the report; None for those from the first to the last record or archive.
         timezone: The time zone of the tally's calendar.
         source: Where the records come from.
         scope: The room or the session to which they are limited.
@@ -272,17 +275,17 @@ def summarize(
         top: How many entries of a group to list; the others are summed up.
         recordings: What the archives add up to, or None if they were not read.
         unreadable: The number of records that cannot be read.
-        odd_fields: The number of records with a field of an unexpected type.
+        odd_fields: The number of fields of an unexpected type; None if the source does not show it.
         outside: The number of records of the source that lie outside the period.
         missing: The days in UTC that the exports do not have.
     """
     tally.close_sessions()
     usage = tally.usage
-    known = [day for day in usage.days if day is not None]
+    known = [day for day in (*usage.days, *(recordings.days if recordings else ())) if day is not None]
     if period is None and known:
         period = ReportPeriod(date.fromordinal(min(known)), date.fromordinal(max(known)))
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
-    odd = {**usage.odd, "repeated": tally.repeated(), "unreadable": unreadable}
+    odd: dict[str, int | None] = {**usage.odd, "repeated": tally.repeated(), "unreadable": unreadable}
     odd |= {"odd_fields": odd_fields, "outside": outside}
     return UsageSummary(
         period=period,

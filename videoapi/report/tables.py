@@ -118,7 +118,7 @@ def recordings_table(days: Sequence[tuple[str, int]], undated: int, *, long: boo
 def odd_table(summary: UsageSummary) -> TableView:
     """Return what is odd, with the largest numbers first."""
     rows = [(what, summary.odd[name], treatment) for name, (what, treatment) in ODD.items()]
-    rows.sort(key=lambda row: -row[1])
+    rows.sort(key=lambda row: -(row[1] or 0))
     return TableView(
         "odd", "Unfinished and odd records", ("What", "Number", "How this report treats them"), tuple(rows)
     )

@@ -24,7 +24,7 @@ CREATE TABLE sessions (
 ) WITHOUT ROWID;
 CREATE TABLE sums (
   kind TEXT, key TEXT, records INTEGER, user_ms INTEGER, counted_ms INTEGER, counted INTEGER, sessions INTEGER,
-  room_ms INTEGER, name TEXT, PRIMARY KEY (kind, key)
+  room_ms INTEGER, name TEXT, named INTEGER, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
 CREATE TABLE seen (digest INTEGER);
 """
@@ -37,12 +37,14 @@ INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
   room = max(room, excluded.room), owner = max(owner, excluded.owner), name = max(name, excluded.name)
 """
 _ADD: Final = """
-INSERT INTO sums VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+INSERT INTO sums VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
   records = records + excluded.records, user_ms = user_ms + excluded.user_ms,
   counted_ms = counted_ms + excluded.counted_ms, counted = counted + excluded.counted,
-  sessions = sessions + excluded.sessions, room_ms = room_ms + excluded.room_ms, name = max(name, excluded.name)
+  sessions = sessions + excluded.sessions, room_ms = room_ms + excluded.room_ms,
+  name = CASE WHEN (excluded.named, excluded.name) > (named, name) THEN excluded.name ELSE name END,
+  named = max(named, excluded.named)
 """
-_SUMS: Final = "records, user_ms, counted_ms, counted, sessions, room_ms, name"
+_SUMS: Final = "records, user_ms, counted_ms, counted, sessions, room_ms, name, named"
 
 
 @attrs.frozen
@@ -177,5 +179,5 @@ def _rows(kind: str, group: dict[str, Sums]) -> Iterator[tuple[object, ...]]:
     for key, sums in group.items():
         yield (
             *(kind, key, sums.records, sums.user_ms, sums.counted_ms, sums.counted),
-            *(sums.sessions, sums.room_ms, sums.name),
+            *(sums.sessions, sums.room_ms, sums.name, sums.named),
         )

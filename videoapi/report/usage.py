@@ -36,7 +36,8 @@ class Sums:
         counted: The number of records with such minutes.
         sessions: The number of sessions.
         room_ms: How long the sessions lasted, in milliseconds.
-        name: A name for them, such as that of a room: the last of the alphabet, if there are several.
+        name: A name for them, such as that of a room: the latest, if there are several.
+        named: When it was the name, in milliseconds since 1970.
     """
 
     records: int = 0
@@ -46,6 +47,7 @@ class Sums:
     sessions: int = 0
     room_ms: int = 0
     name: str = ""
+    named: int = -1
 
     def add(self, other: Sums) -> None:
         """Add the others."""
@@ -55,8 +57,12 @@ class Sums:
         self.counted += other.counted
         self.sessions += other.sessions
         self.room_ms += other.room_ms
-        if other.name > self.name:
-            self.name = other.name
+        self.call(other.name, other.named)
+
+    def call(self, name: str, at: int) -> None:
+        """Set the name that they had at a time, unless a later one is known."""
+        if (at, name) > (self.named, self.name):
+            self.name, self.named = name, at
 
 
 class SessionSpan(NamedTuple):
@@ -160,8 +166,8 @@ class UsageSums:
             total.user_ms += user_ms
             total.counted_ms += counted_ms
             total.counted += counted
-            if room_name and room_name > (room := rooms[room_id or ""]).name:
-                room.name = room_name
+            if room_name and room_id:
+                rooms[room_id].call(room_name, at or 0)
             if user_from is None:
                 odd["without_start"] += 1
             else:

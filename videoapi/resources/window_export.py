@@ -17,6 +17,7 @@ from videoapi.arrow.data_set import DataFile, DataSet, Note
 from videoapi.arrow.periods import Period
 from videoapi.arrow.schema import TIME
 from videoapi.arrow.spool import Spool
+from videoapi.models.redaction import text_without_secrets
 from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Rejected
 
@@ -135,7 +136,7 @@ class PeriodExport:
 
 def _as_row(rejected: Rejected) -> dict[str, Any]:
     place = {"window": str(rejected.window), "index": rejected.index, "offset": rejected.offset}
-    return {**place, "reason": rejected.reason, "text": rejected.text}
+    return {**place, "reason": rejected.reason, "text": text_without_secrets(rejected.text)}
 
 
 def utc_today() -> date:

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from videoapi.errors import ValidationError
 from videoapi.models.codec import encode
+from videoapi.models.redaction import secret_in
 from videoapi.models.rooms import RoomSpec
 
-_SECRETS: Final = frozenset({"auth", "pin", "secret"})
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "Decimal": Decimal,
     "UUID": UUID,
@@ -28,15 +28,15 @@ def check_no_secret(spec: RoomSpec) -> None:
     """Check that a spec has no secret, as everyone who can read the queue can read the spec.
 
     Raises:
-        ValidationError: If `sip` has a PIN or a password.
+        ValidationError: If `sip`, or `settings`, has a PIN or a password.
     """
-    sip = spec.to_wire().get("sip")
-    found = sorted(_SECRETS & sip.keys()) if isinstance(sip, Mapping) else []
-    if found:
+    body = spec.to_wire()
+    found = next((found for part in ("sip", "settings") if (found := secret_in(body.get(part), part))), None)
+    if found is not None:
         raise ValidationError(
-            f"sip.{found[0]} is a secret, which anyone who can read the queue could read. Not sent. Create this room "
-            "in one process, without a queue.",
-            field=f"sip.{found[0]}",
+            f"{found} is a secret, which anyone who can read the queue could read. Not sent. Create this room in one "
+            "process, without a queue.",
+            field=found,
         )
 
 
