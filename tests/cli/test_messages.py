@@ -260,6 +260,9 @@ PROGRAMS_ONLY = (
     "This gate has no rate=",
     "lease= takes what",
     "lease= needs a",
+    "lease_ttl=",
+    "shard_size=0 takes",
+    "Give the broker",
 )
 
 

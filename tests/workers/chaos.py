@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import signal
@@ -22,17 +23,19 @@ class Chaos:
     Args:
         every: Seconds between two kills, and between two stops.
         stopped: For how many seconds a process is stopped.
+        most: How many are killed, and how many are stopped, at most.
         seed: Of the choice of processes.
     """
 
     every: float
     stopped: float
+    most: float = math.inf
     seed: int = 1
 
 
 @contextlib.contextmanager
 def unleashed(chaos: Chaos, pids: Callable[[], Sequence[int]]) -> Generator[Counter[str], None, None]:
-    """Kill and stop processes while the block runs; yield how many were.
+    """Kill and stop processes while the block runs, never more than half of them at a time; yield how many were.
 
     Args:
         chaos: When.
@@ -53,13 +56,15 @@ def unleashed(chaos: Chaos, pids: Callable[[], Sequence[int]]) -> Generator[Coun
         while not ended.wait(0.05):
             now = time.monotonic()
             resume(now)
-            running = [pid for pid in pids() if pid not in stopped]
-            if now >= stop_at and running:
+            exist = pids()
+            running = [pid for pid in exist if pid not in stopped]
+            # Of two workers, one is left.
+            if now >= stop_at and done["stops"] < chaos.most and 2 * len(stopped) < len(exist) and running:
                 stop_at += chaos.every
                 pid = chosen.choice(running)
                 done["stops"] += _send(pid, signal.SIGSTOP)
                 stopped[pid] = now + chaos.stopped
-            if now >= kill_at and running:
+            if now >= kill_at and done["kills"] < chaos.most and running:
                 kill_at += chaos.every
                 done["kills"] += _send(chosen.choice(running), signal.SIGKILL)
         resume(float("inf"))

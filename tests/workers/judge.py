@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -39,6 +40,7 @@ class Trial:
         workers: Number of worker processes.
         rate: Rate of each worker, so that the job lasts.
         every: Seconds between two kills, and between two stops; 0 for neither.
+        most: How many kills, and how many stops, at most.
         faults: Share of the creates that meet a fault.
         fence: Whether the fence is there.
         seed: Of all random choices.
@@ -49,6 +51,7 @@ class Trial:
     workers: int
     rate: str
     every: float = 5.0
+    most: float = math.inf
     faults: float = 0.05
     fence: bool = True
     seed: int = 1
@@ -153,7 +156,7 @@ def _on_dask(trial: Trial, specs: Sequence[RoomSpec], job_id: str, folder: Path)
         {"distributed.scheduler.worker-ttl": f"{REDELIVERY:g}s", "distributed.admin.log-format": "%(message)s"}
     )
     with (
-        LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address=None, silence_logs=40) as local,
+        LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address=":0", silence_logs=40) as local,
         Client(local) as cluster,
     ):
         program = str(TESTS / "workers" / "dask_workers.py")
@@ -179,7 +182,7 @@ def chaos_of(trial: Trial, pids: Callable[[], Sequence[int]]) -> Generator[dict[
     if not trial.every:
         yield {"kills": 0, "stops": 0}
         return
-    with unleashed(Chaos(every=trial.every, stopped=STOPPED, seed=trial.seed), pids) as done:
+    with unleashed(Chaos(every=trial.every, stopped=STOPPED, most=trial.most, seed=trial.seed), pids) as done:
         yield done
 
 

@@ -37,7 +37,7 @@ async def sandbox(monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer) ->
 @pytest.fixture
 async def cluster() -> AsyncIterator[Any]:
     local = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, asynchronous=True
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0", asynchronous=True
     )
     async with local, distributed.Client(local, asynchronous=True) as client:
         yield client

@@ -22,7 +22,7 @@ def test_the_times_of_the_judge_bring_about_what_they_must() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_no_room_is_lost_or_created_twice(tmp_path: Path) -> None:
-    result = run(Trial(engine="taskiq", rooms=300, workers=2, rate="30/s", every=4.0), tmp_path)
+    result = run(Trial(engine="taskiq", rooms=300, workers=2, rate="60/s", every=4.0, most=3), tmp_path)
     assert result.kills
     assert result.verdict.innocent, result
 
@@ -40,8 +40,8 @@ def test_ten_thousand_rooms(engine: str, tmp_path: Path) -> None:
 
 @pytest.mark.scale
 @pytest.mark.byhand
-@pytest.mark.parametrize("engine", ["taskiq", "dask"])
-def test_without_the_fence_the_judge_finds_rooms_that_were_created_twice(engine: str, tmp_path: Path) -> None:
-    result = run(Trial(engine=engine, rooms=10_000, workers=8, rate="200/s", fence=False), tmp_path)
+def test_without_the_fence_the_judge_finds_rooms_that_were_created_twice(tmp_path: Path) -> None:
+    # Not on Dask: its scheduler closes a worker that was stopped before that sends much.
+    result = run(Trial(engine="taskiq", rooms=10_000, workers=8, rate="200/s", fence=False), tmp_path)
     print(result)
     assert result.verdict.twice

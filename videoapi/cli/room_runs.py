@@ -156,6 +156,14 @@ def _check_shared(*, journal: Path | None, dedupe: str, redis: str | None, **_: 
         raise click.UsageError("--dedupe delete could delete what another process has just created: not with --workers")
     if not (redis or os.environ.get("VIDEOAPI_REDIS")):
         raise click.UsageError("--workers needs --redis URL, or VIDEOAPI_REDIS")
+    if rate := os.environ.get("VIDEOAPI_RATE"):
+        from videoapi.errors import ConfigurationError
+        from videoapi.pipeline.rate_limit import parse_rate
+
+        try:
+            parse_rate(rate)
+        except ConfigurationError:
+            raise click.UsageError(f"VIDEOAPI_RATE {rate!r}: give a text such as 600/min or 10/s") from None
 
 
 async def _create_shared(

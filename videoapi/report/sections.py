@@ -110,7 +110,7 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
         (quality_table(summary),),
     )
     yield _recordings_section(summary)
-    found = sum(count for name, count in summary.odd.items() if count)
+    found = sum(summary.odd.values())
     verdict = (
         "Each row is one check of every record."
         if found

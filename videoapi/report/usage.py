@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import attrs
 
@@ -124,8 +124,8 @@ class UsageSums:
     def add(self, rows: Iterable[UsageRow]) -> None:
         """Add rows."""
         place, odd, hours, sessions = self.calendar.place, self.odd, self.hours, self.sessions
-        rooms, owners, users, roles = (self.groups[name] for name in GROUPS)
-        total, days = self.total, self.days
+        groups = cast("tuple[dict[Any, Sums], ...]", (self.days, *(self.groups[name] for name in GROUPS)))
+        rooms, total = self.groups["room"], self.total
         for row in rows:
             (_, conf_num, room_id, room_name, owner_ref, user_ref, role, at, start, end, user_from, user_to, seconds,
              minutes, percent, quality) = row  # fmt: skip
@@ -146,14 +146,9 @@ class UsageSums:
                 day = None
             else:
                 day = place(at).day
-            keyed: tuple[tuple[dict[Any, Sums], Any], ...] = (
-                (days, day),
-                (rooms, room_id or ""),
-                (owners, owner_ref or ""),
-                (users, user_ref or ""),
-                (roles, role or ""),
-            )
-            for group, key in keyed:
+            for group, key in zip(
+                groups, (day, room_id or "", owner_ref or "", user_ref or "", role or ""), strict=True
+            ):
                 sums = group.get(key)
                 if sums is None:
                     group[key] = sums = Sums()

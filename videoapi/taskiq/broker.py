@@ -170,6 +170,7 @@ def _add_tasks(broker: RedisStreamBroker, worker: Callable[[], ShardWorker]) -> 
         saved = TaskiqResult[Any](is_err=False, return_value=report, execution_time=0.0)
         await results.set_result(message.task_id, saved)
         await context.ack()
+        await trim(broker)
         return report
 
     async def tick() -> None:

@@ -22,7 +22,7 @@ from videoapi.errors import CallTimeout, ConnectionFailed
 from videoapi.models.rooms import RoomSpec
 from videoapi.redis.leases import TTL, RedisLeases
 from videoapi.sharding.job import JobSettings, ShardedJob, processes_from_environment, show_progress, with_report
-from videoapi.taskiq.broker import CREATE_SHARD, TICK, queue_settings, trim
+from videoapi.taskiq.broker import CREATE_SHARD, TICK, queue_settings
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +197,6 @@ class _TaskiqRun:
         if now >= self._next_tick:
             self._next_tick = now + max(_LOOK, queue_settings(self._broker).redelivery / _TICKS)
             await AsyncKicker[Any, Any](TICK, self._broker, {}).with_task_id(self._id("tick")).kiq()
-            await trim(self._broker)
 
     async def _collect(self) -> int:
         found = 0
