@@ -36,6 +36,7 @@ class WorkerProcess:
         self._account = account
         self._warn = warn
         self._process: asyncio.subprocess.Process | None = None
+        self._stopped = False
         self.waits = ""
         """What it waits for."""
 
@@ -46,6 +47,8 @@ class WorkerProcess:
             WorkerGone: If the process has died, or gives no sign of life.
         """
         process = await self._running()
+        if self._stopped:
+            return {"later": "stopped", "seconds": 0.0, "sent": False}
         self._send(process, task.to_dict())
         assert process.stdout is not None
         while True:
@@ -68,6 +71,7 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """Have it send nothing more, wait for what is in flight, and report."""
+        self._stopped = True
         if self._process is not None:
             self._send(self._process, {"stop": True})
 
@@ -96,6 +100,8 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=LONGEST_LINE,
+                # Ctrl-C reaches all of a process group; the command decides what it means.
+                process_group=0,
             )
             self._send(self._process, self._account)
         return self._process
@@ -126,13 +132,14 @@ class WorkerPool:
         self._warn = warn
         self._report = report
         self._left: deque[ShardTask] = deque()
-        self._given: set[str] = set()
+        self._sent: set[str] = set()
         self._stopping = False
+        self._error: ConnectionFailed | None = None
 
     @property
-    def never_given(self) -> list[str]:
-        """The shards that no process was given."""
-        return [task.shard for task in self._left if task.shard not in self._given]
+    def unsent(self) -> list[str]:
+        """The shards of which no process has sent anything."""
+        return [task.shard for task in self._left if task.shard not in self._sent]
 
     @property
     def waits(self) -> str:
@@ -149,6 +156,8 @@ class WorkerPool:
         async with asyncio.TaskGroup() as group:
             for process in self._processes[: len(tasks)]:
                 group.create_task(self._work(process))
+        if self._error is not None:
+            raise self._error
 
     def stop(self) -> None:
         """Begin no more shards, and have each process report what it has done."""
@@ -168,15 +177,17 @@ class WorkerPool:
         deaths = 0
         while self._left and not self._stopping:
             task = self._left.popleft()
-            self._given.add(task.shard)
             try:
                 answer = await process.run(task)
             except WorkerGone as gone:
                 self._left.append(task)
+                self._sent.add(task.shard)
                 self._warn(f"A worker process {gone}; its shard is taken up again.")
                 deaths += 1
                 if deaths >= _MOST_DEATHS:
-                    raise ConnectionFailed(f"A worker process {gone}, {deaths} times in succession.") from None
+                    # The others report first.
+                    self._error = ConnectionFailed(f"A worker process {gone}, {deaths} times in succession.")
+                    self.stop()
                 continue
             deaths = 0
             if "report" in answer:
@@ -184,4 +195,6 @@ class WorkerPool:
             else:
                 # Another process may have left it a moment ago: it is tried again when its lease has ended.
                 self._left.append(task)
+                if answer["sent"]:
+                    self._sent.add(task.shard)
                 await asyncio.sleep(0 if self._stopping else answer["seconds"])
