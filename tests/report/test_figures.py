@@ -101,6 +101,20 @@ def test_data_set_is_read_as_its_manifest_says(sandbox: Sandbox, cli: Cli, folde
     assert "rows, and _manifest.json says" in refused.stderr
 
 
+def test_data_set_that_lacks_days_is_said_to(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    pytest.importorskip("pyarrow")
+    done = cli("cdr", "export", "2026-01-01", "2026-01-09", "cdr", "--partition", "day", "--quiet")
+    assert done.exit_code == 0, done.output
+    asked = cli("report", "cdr", "2026-01-08", "2026-01-12", "--json", "--quiet")
+    assert figures(asked)["source"] == "the export cdr, which has no file for 3 days of the period, from 2026-01-10"
+    assert "cdr has no file for 3 days" in asked.stderr
+    # An export that was interrupted.
+    (folder / "cdr" / "_manifest.json").unlink()
+    assert "no _manifest.json, so it may be incomplete" in figures(cli("report", "cdr", "--json"))["source"]
+    assert "may be incomplete" in cli("report", "cdr", "--quiet").stderr
+    assert "may be incomplete" in (folder / "usage-cdr.html").read_text()
+
+
 def test_records_of_the_older_shape_have_no_counted_minutes_and_no_quality(cli: Cli, folder: Path) -> None:
     write_history(folder / "old.jsonl", 50, schema="old")
     found = figures(cli("report", "old.jsonl", "--json"))

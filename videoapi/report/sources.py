@@ -10,6 +10,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -29,6 +30,7 @@ _LINES: Final = 500
 _ROWS: Final = 10_000
 _REJECTED: Final = ".rejected.jsonl"
 _MANIFEST: Final = "_manifest.json"
+_NOTES: Final = "_notes"
 _FORMULA: Final = ("'=", "'+", "'-", "'@", "'\t", "'\r", "'\n")
 # The years that `read_time` accepts.
 _LEAST_MS, _MOST_MS = -9_214_560_000_000, 9_214_646_400_000
@@ -80,6 +82,30 @@ def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, Non
                 yield [row_of(record) for record in records]
         else:
             raise ValidationError(_unknown(path), field="source")
+
+
+def lacks(path: Path, first: date | None, last: date | None) -> str:
+    """Return what a folder lacks that the library has exported, in words; empty if nothing.
+
+    Args:
+        path: The export.
+        first: The first day in UTC that is asked for, or None for all that is there.
+        last: The last day in UTC.
+    """
+    if not (path / _NOTES).is_dir():
+        return ""
+    parts = [] if (path / _MANIFEST).is_file() else [f"has no {_MANIFEST}, so it may be incomplete"]
+    if first is not None and last is not None:
+        days = set(range(first.toordinal(), last.toordinal() + 1))
+        for note in (path / _NOTES).glob("[!.]*.json"):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                found = json.loads(note.read_bytes())
+                if "-undated-" not in note.name and (path / str(found["file"])).is_file():
+                    since, until = (date.fromisoformat(found[name]).toordinal() for name in ("first", "last"))
+                    days.difference_update(range(since, until + 1))
+        if days:
+            parts.append(f"has no file for {len(days):,} days of the period, from {date.fromordinal(min(days))}")
+    return " and ".join(parts)
 
 
 def archives(path: Path, unread: Unread) -> Generator[Archive, None, None]:

@@ -2,7 +2,8 @@
 
 It reads JSON lines from stdin: first the account, then shards, one at a time, each once the one before is done; and
 `{"stop": true}` to end a shard early. It writes JSON lines to stdout: `alive` every second, `warning` for what the
-library logs, and for each shard `report` or `later`, with whether anything may have been `sent`. It ends with its stdin.
+library logs, and for each shard `report` or `later`, whether anything may have been `sent`.
+It ends with its stdin.
 """
 
 from __future__ import annotations
