@@ -112,8 +112,8 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         if options.source is not None:
             await _read_export(options.source, options, reading)
             source = f"the export {options.source.name}"
-            days = None if period is None else period.in_utc(calendar.zone)
-            if lacking := sources.lacks(options.source, days and days.first, days and days.last):
+            days = () if period is None else attrs.astuple(period.in_utc(calendar.zone))
+            if lacking := sources.lacks(options.source, *days):
                 source += f", which {lacking}"
                 print_status(f"{options.source} {lacking}.")
         else:

@@ -84,7 +84,7 @@ def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, Non
             raise ValidationError(_unknown(path), field="source")
 
 
-def lacks(path: Path, first: date | None, last: date | None) -> str:
+def lacks(path: Path, first: date | None = None, last: date | None = None) -> str:
     """Return what a folder lacks that the library has exported, in words; empty if nothing.
 
     Args:
