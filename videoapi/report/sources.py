@@ -89,7 +89,7 @@ def lacks(path: Path, first: date | None = None, last: date | None = None) -> st
 
     Args:
         path: The export.
-        first: The first day in UTC that is asked for, or None for all that is there.
+        first: The first day of the report in UTC, or None if it is of all records.
         last: The last day in UTC.
     """
     if not (path / _NOTES).is_dir():
