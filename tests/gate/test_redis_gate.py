@@ -363,8 +363,8 @@ async def test_many_commands_share_few_connections(redis_server: RedisServer, ga
     slots = await asyncio.gather(*(gate.take(1) for _ in range(200)), return_exceptions=True)
     # Not each of them in time on a busy machine.
     assert any(isinstance(each, Slots) for each in slots)
-    clients = redis_server.command("CLIENT", "LIST").count(b"name=videoapi")
-    assert 1 <= clients <= 8
+    # None, if the last commands were late: a command that is given up closes its connection.
+    assert redis_server.command("CLIENT", "LIST").count(b"name=videoapi") <= 8
 
 
 async def test_connections_close_with_their_last_user(redis_server: RedisServer) -> None:

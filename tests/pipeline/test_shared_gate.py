@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -502,3 +503,59 @@ async def test_pause_that_the_gate_does_not_confirm_is_an_outage(caplog: pytest.
         while account.shared_gate is not None and not account.shared_gate.away:
             await asyncio.sleep(0.01)
     assert "Mute failed: no answer within 0.25 s." in caplog.text
+
+
+async def test_gate_that_grants_nothing_is_not_asked_in_a_loop() -> None:
+    gate = Scripted(*[Slots(0)] * 20, Slots(1))
+    line = line_of(gate)
+    await line.time.run(line.call())
+    assert line.sent[0] >= 20 * 0.04
+
+
+@pytest.mark.parametrize("nonsense", [Slots(1, wait=-1.0), Slots(0, wait=-60.0)])
+async def test_slots_of_the_past_are_no_answer(nonsense: Slots, caplog: pytest.LogCaptureFixture) -> None:
+    gate = Scripted(nonsense)
+    line = line_of(gate)
+    await line.time.run(line.call())
+    assert len(line.sent) == len(gate.wanted) == 1
+    assert "due more than 0.1 s ago" in caplog.text
+
+
+class Stubborn(Scripted):
+    """A gate that ignores its cancellation, and never answers."""
+
+    rate = "100/s"
+
+    def __init__(self, hangs: str) -> None:
+        super().__init__(all_of)
+        self.hangs = hangs
+        self.end = asyncio.Event()
+
+    def for_account(self, origin: str, app_id: str, interval: Callable[[], float]) -> Gate:
+        return self
+
+    async def take(self, want: int) -> Slots:
+        await self._hang("take")
+        return await super().take(want)
+
+    async def release(self, gate: Gate) -> None:
+        await self._hang("release")
+
+    async def _hang(self, where: str) -> None:
+        while where == self.hangs and not self.end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.end.wait()
+
+
+@pytest.mark.parametrize("hangs", ["take", "release"])
+async def test_client_closes_although_the_gate_ignores_its_cancellation(hangs: str) -> None:
+    gate = Stubborn(hangs)
+    async with serve(repeating(answer(200, room()))) as server:
+        client = VideoClient("id", "made-up-key", server.base_url, gate=gate)
+        await client.rooms.get(ROOM_ID)
+        async with asyncio.timeout(10):
+            closing = asyncio.create_task(client.aclose())
+            await asyncio.wait((closing,))
+        gate.end.set()
+        await asyncio.sleep(0.01)
+    assert closing.done()

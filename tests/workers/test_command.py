@@ -107,6 +107,37 @@ async def test_ctrl_c_writes_what_was_done_and_the_same_command_continues(
     assert len(await created(sandbox)) == 60
 
 
+async def test_ctrl_c_while_the_processes_start_says_that_nothing_was_sent(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    process = await start(sandbox, rooms_csv(tmp_path, 60), "--workers", "2", "--redis", redis_server.url)
+    while not children(process.pid):
+        assert process.returncode is None
+        await asyncio.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = await process.communicate()
+    assert process.returncode == 130, stderr
+    assert b"Traceback" not in stderr
+    assert b"unknown" not in stderr
+    assert {row["status"] for row in outcomes(tmp_path / "rooms.csv")} == {"not_sent"}
+    assert not sandbox.ledger.requests("rooms.create")
+
+
+async def test_processes_that_cannot_start_end_the_command_with_an_error(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif sys.argv[0] == '-m' and 'workers.process' in ' '.join(sys.orig_argv): os._exit(7)\n"
+    )
+    words = ("--workers", "2", "--redis", redis_server.url)
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    process = await start(sandbox, rooms_csv(tmp_path, 60), *words, PYTHONPATH=path)
+    _, stderr = await process.communicate()
+    assert process.returncode == 5, stderr
+    assert b"A worker process ended with 7, 5 times in succession" in stderr
+    assert b"Traceback" not in stderr
+
+
 async def test_without_redis_nothing_is_sent(sandbox: Sandbox, tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
     process = await start(sandbox, rooms_csv(tmp_path, 3), "--workers", "2", "--redis", url)

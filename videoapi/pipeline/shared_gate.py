@@ -124,14 +124,19 @@ class SharedGate:
         tasks = [*self._pausing, *([self._asking] if self._asking is not None else [])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         gates = self._outage.gate
         if isinstance(gates, AccountGates):
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await gates.release(self._gate)
-            except Exception as error:
-                log.debug("a gate could not be released: %s", _reason(error))
+            tasks.append(asyncio.create_task(self._release(gates)))
+        if tasks:
+            # A gate that ignores its cancellation must not keep the client open.
+            await asyncio.wait(tasks, timeout=2 * PATIENCE)
+
+    async def _release(self, gates: AccountGates) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await gates.release(self._gate)
+        except Exception as error:
+            log.debug("a gate could not be released: %s", _reason(error))
 
     def _next_slot(self) -> float | None:
         """Return the seconds until the next slot, at most 0 if it is due; None without any."""
@@ -185,7 +190,7 @@ class SharedGate:
         first, interval = sent + slots.wait, self._local.rate.interval
         self._trip = trip
         self._slots = deque(first + number * interval for number in range(granted))
-        self._ask_again = -math.inf if granted else first + trip
+        self._ask_again = -math.inf if granted else sent + trip + max(slots.wait, MOMENT)
 
     def _adopt(self, pause: float) -> None:
         """Pause with the other processes."""
@@ -221,6 +226,8 @@ def _checked(slots: object) -> Slots:
         seconds = getattr(slots, name)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
             raise TypeError(f"take() returned Slots whose `{name}` is not a number of seconds")
+    if slots.wait < -STALE:
+        raise TypeError(f"take() returned Slots that were due more than {STALE:g} s ago")
     return slots
 
 

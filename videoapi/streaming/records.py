@@ -350,14 +350,17 @@ class RecordStream(Generic[R]):
                 held.append(group.rows)
                 rows += group.rows.num_rows
                 if rows == size:
-                    whole, held, rows = joined(held, schema), [], 0
+                    # A large batch would hold the event loop for seconds.
+                    whole = await asyncio.to_thread(joined, held, schema)
+                    held, rows = [], 0
                     self._move(group)
                     self._discarded, discarded = discarded, 0
                     yield whole
             if last is not None and (held or discarded):
+                rest = await asyncio.to_thread(joined, held, schema)
                 self._batch, self._nth = last.batch, last.nth
                 self._discarded = discarded
-                yield joined(held, schema)
+                yield rest
 
     async def _groups(self, most: Callable[[], int] = lambda: GROUP) -> AsyncGenerator[ColumnGroup[R], None]:
         """Yield groups of columns; `cursor` follows only if each is passed to `_move`."""

@@ -38,6 +38,7 @@ class WorkerProcess:
         self._account = account
         self._warn = warn
         self._process: asyncio.subprocess.Process | None = None
+        self._stopped = False
         self.waits = ""
         """What it waits for."""
 
@@ -48,6 +49,8 @@ class WorkerProcess:
             WorkerGone: If the process has died, or gives no sign of life.
         """
         process = await self._running()
+        if self._stopped:
+            return {"later": "stopped", "seconds": 0.0, "sent": False}
         self._send(process, task.to_dict())
         assert process.stdout is not None
         while True:
@@ -70,6 +73,7 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """Have it send nothing more, wait for what is in flight, and report."""
+        self._stopped = True
         if self._process is not None:
             self._send(self._process, {"stop": True})
 
@@ -98,6 +102,8 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=LONGEST_LINE,
+                # Ctrl-C reaches all of a process group; the command decides what it means.
+                process_group=0,
             )
             self._send(self._process, self._account)
         return self._process
@@ -128,13 +134,14 @@ class WorkerPool:
         self._warn = warn
         self._report = report
         self._left: deque[ShardTask] = deque()
-        self._given: set[str] = set()
+        self._sent: set[str] = set()
         self._stopping = False
+        self._error: ConnectionFailed | None = None
 
     @property
-    def never_given(self) -> list[str]:
-        """The shards that no process was given."""
-        return [task.shard for task in self._left if task.shard not in self._given]
+    def unsent(self) -> list[str]:
+        """The shards of which no process has sent anything."""
+        return [task.shard for task in self._left if task.shard not in self._sent]
 
     @property
     def waits(self) -> str:
@@ -148,15 +155,11 @@ class WorkerPool:
             ConnectionFailed: If processes die again and again, or Redis could not be used for two minutes.
         """
         self._left = deque(tasks)
-        failure: Exception | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                for process in self._processes[: len(tasks)]:
-                    group.create_task(self._work(process))
-        except* ConnectionFailed as failures:
-            failure = failures.exceptions[0]
-        if failure is not None:
-            raise failure
+        async with asyncio.TaskGroup() as group:
+            for process in self._processes[: len(tasks)]:
+                group.create_task(self._work(process))
+        if self._error is not None:
+            raise self._error
 
     def stop(self) -> None:
         """Begin no more shards, and have each process report what it has done."""
@@ -172,21 +175,26 @@ class WorkerPool:
         """End the processes at once."""
         await asyncio.gather(*(process.kill() for process in self._processes))
 
+    def _fail(self, error: ConnectionFailed) -> None:
+        # Raised by `run`, once the other processes have reported.
+        self._error = self._error or error
+        self.stop()
+
     async def _work(self, process: WorkerProcess) -> None:
         deaths = 0
         now = asyncio.get_running_loop().time
         away_since: float | None = None
         while self._left and not self._stopping:
             task = self._left.popleft()
-            self._given.add(task.shard)
             try:
                 answer = await process.run(task)
             except WorkerGone as gone:
                 self._left.append(task)
+                self._sent.add(task.shard)
                 self._warn(f"A worker process {gone}; its shard is taken up again.")
                 deaths += 1
                 if deaths >= _MOST_DEATHS:
-                    raise ConnectionFailed(f"A worker process {gone}, {deaths} times in succession.") from None
+                    self._fail(ConnectionFailed(f"A worker process {gone}, {deaths} times in succession."))
                 continue
             deaths = 0
             if "away" not in answer:
@@ -194,10 +202,12 @@ class WorkerPool:
             elif away_since is None:
                 away_since = now()
             elif now() - away_since > _AWAY:
-                raise ConnectionFailed(answer["later"], retryable=True)
+                self._fail(ConnectionFailed(answer["later"], retryable=True))
             if "report" in answer:
                 self._report(task.shard, answer["report"])
             else:
                 # Another process may have left it a moment ago: it is tried again when its lease has ended.
                 self._left.append(task)
+                if answer["sent"]:
+                    self._sent.add(task.shard)
                 await asyncio.sleep(0 if self._stopping else answer["seconds"])

@@ -2,7 +2,8 @@
 
 It reads JSON lines from stdin: first the account, then shards, one at a time, each once the one before is done; and
 `{"stop": true}` to end a shard early. It writes JSON lines to stdout: `alive` every second, `warning` for what the
-library logs, and for each shard `report` or `later`. It ends with its stdin.
+library logs, and for each shard `report` or `later`, whether anything may have been `sent`.
+It ends with its stdin.
 """
 
 from __future__ import annotations
@@ -62,6 +63,11 @@ class _Shard:
     def _started(self, run: BulkRun[RoomSpec]) -> None:
         self._run = run
 
+    @property
+    def began(self) -> bool:
+        """Whether a create may have been sent."""
+        return self._run is not None
+
     def waits(self) -> str:
         """Return what it waits for; empty if it does not."""
         return "" if self._run is None else settle_wait(self._run.report, asyncio.get_running_loop().time())
@@ -115,15 +121,15 @@ async def _answer(shard: _Shard) -> dict[str, Any]:
     try:
         return {"report": await shard.task}
     except LeaseHeld as error:
-        return {"later": str(error), "seconds": min(_LATER, error.retry_after or _LATER)}
+        return {"later": str(error), "seconds": min(_LATER, error.retry_after or _LATER), "sent": False}
     except LeaseLost as error:
-        return {"later": str(error), "seconds": _LATER}
+        return {"later": str(error), "seconds": _LATER, "sent": shard.began}
     except ConnectionFailed as error:
-        return {"later": str(error), "seconds": _LATER, "away": True}
+        return {"later": str(error), "seconds": _LATER, "sent": shard.began, "away": True}
     except VideoAPIError as error:
         return {"report": {"refused": str(error)}}
     except asyncio.CancelledError:
-        return {"later": "stopped", "seconds": 0.0}
+        return {"later": "stopped", "seconds": 0.0, "sent": shard.began}
 
 
 def _client(account: dict[str, Any]) -> VideoClient:

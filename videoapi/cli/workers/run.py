@@ -102,7 +102,7 @@ class WorkersRun:
                 self._pool.stop()
                 await asyncio.shield(self._work)
             if self._job is not None:
-                await self._job.finish(audit=False, unsent=self._pool.never_given)
+                await self._job.finish(audit=False, unsent=self._pool.unsent)
             await self._pool.aclose()
         finally:
             await self._pool.kill()
@@ -126,7 +126,7 @@ class WorkersRun:
         finally:
             if timer is not None:
                 timer.cancel()
-        await job.finish(audit=self._audit and self.report.stopped is None, unsent=self._pool.never_given)
+        await job.finish(audit=self._audit and self.report.stopped is None, unsent=self._pool.unsent)
         for outcome in self._taken():
             yield outcome
         if self.report.stopped is not None and not self.report.exhausted:
