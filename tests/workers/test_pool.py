@@ -16,7 +16,7 @@ TASK = ShardTask(job_id="job", origin="https://api.example.com", app_id="id", no
 
 async def test_run_ends_if_redis_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
     async def away(self: pool.WorkerProcess, task: ShardTask) -> dict[str, Any]:
-        return {"later": "Redis at 127.0.0.1:1: refused", "seconds": 0.01, "away": True}
+        return {"later": "Redis at 127.0.0.1:1: refused", "seconds": 0.01, "sent": False, "away": True}
 
     monkeypatch.setattr(pool.WorkerProcess, "run", away)
     monkeypatch.setattr(pool, "_AWAY", 0.1)
