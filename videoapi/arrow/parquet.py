@@ -25,7 +25,7 @@ class ParquetFile:
     """
 
     def __init__(self, file: Any, schema: Any) -> None:
-        self.rows = 0
+        self.rows: int = 0
         """The number of rows written, those that are held included."""
         self._schema = schema
         self._held: list[Any] = []

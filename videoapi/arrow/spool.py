@@ -45,7 +45,7 @@ class Spool:
     """
 
     def __init__(self, file: BinaryIO, schema: Any) -> None:
-        self.rows = 0
+        self.rows: int = 0
         """The number of rows."""
         self._file = file
         self._mark = (0, 0)

@@ -22,7 +22,7 @@ from videoapi.redis.leases import TTL, RedisLeases
 from videoapi.sharding.job import JobSettings, ShardedJob, processes_from_environment, show_progress, with_report
 from videoapi.sharding.worker import ShardTask, ShardWorker, redis_url, worker_client
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 REDELIVERY: Final = 600.0
 _LOOK: Final = 0.5

@@ -94,8 +94,8 @@ class LocalGate:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.throttle = PauseGate(clock, base=1.0, cap=20.0)
-        self.rate = RateLimiter()
+        self.throttle: PauseGate = PauseGate(clock, base=1.0, cap=20.0)
+        self.rate: RateLimiter = RateLimiter()
 
     def is_open(self) -> bool:
         """Return whether requests may be sent without asking."""

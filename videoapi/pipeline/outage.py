@@ -10,7 +10,7 @@ from videoapi.pipeline.clock import Clock
 from videoapi.pipeline.gate import AccountGates
 from videoapi.protocol.backoff import add_jitter
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 _FIRST_PROBE: Final = 0.5
 _LAST_PROBE: Final = 2.0
@@ -29,7 +29,7 @@ class Outage:
 
     def __init__(self, clock: Clock, gate: Any) -> None:
         self.gate = gate
-        self.away = False
+        self.away: bool = False
         """Whether the gate cannot be used, and each account has its local rate."""
         self._clock = clock
         self._next_probe = 0.0

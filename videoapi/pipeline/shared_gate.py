@@ -14,7 +14,7 @@ from videoapi.pipeline.fallback import fallback_rate
 from videoapi.pipeline.gate import MOMENT, STALE, AccountGates, Gate, GateFailed, LocalGate, Slots
 from videoapi.pipeline.outage import Outage
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 PATIENCE: Final = 0.25
 """Longest time without an answer that can be used, in seconds."""

@@ -77,7 +77,7 @@ class RedisGate:
     def __init__(self, url: str | Secret, *, processes: int, rate: str | None = None, prefix: str = "videoapi") -> None:
         secret = hidden(url)
         del url
-        self.where = ""
+        self.where: str = ""
         """Host and port of Redis, or the path of its socket."""
         self.processes = processes
         if type(processes) is not int or not 1 <= processes <= _MOST_PROCESSES:

@@ -16,7 +16,7 @@ from videoapi.errors import ConfigurationError, ConnectionFailed, LeaseHeld, Lea
 from videoapi.redis.connection import RedisConnections, RedisFailed
 from videoapi.redis.scripts import BEGIN, RELEASE, RENEW, SHARDS, TAKE
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 TTL: Final = 90.0
 _KEPT: Final = 7 * 86_400.0

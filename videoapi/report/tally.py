@@ -71,7 +71,7 @@ class Tally:
     """
 
     def __init__(self, calendar: Calendar, *, kept: int = KEPT) -> None:
-        self.usage = UsageSums(calendar)
+        self.usage: UsageSums = UsageSums(calendar)
         self._kept = kept
         self._marked: UsageSums | None = None
         # A database without a name is a file that is deleted already; up to its cache, it stays in memory.

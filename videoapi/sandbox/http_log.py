@@ -5,7 +5,7 @@ import logging
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-log = logging.getLogger("videoapi.sandbox.http")
+log: logging.Logger = logging.getLogger("videoapi.sandbox.http")
 
 _CLIENT_ERRORS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
 

@@ -11,7 +11,7 @@ class StallMeter:
     """Finds the longest delay of a timer while requests are coming. It costs nothing without requests."""
 
     def __init__(self) -> None:
-        self.longest = 0.0
+        self.longest: float = 0.0
         self._left = 0
         self._timer: asyncio.TimerHandle | None = None
 

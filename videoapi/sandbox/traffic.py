@@ -69,7 +69,7 @@ class SlidingWindow:
     __slots__ = ("_length", "_times", "worst")
 
     def __init__(self, length: int) -> None:
-        self.worst = 0
+        self.worst: int = 0
         self._length = length
         self._times: deque[int] = deque()
 

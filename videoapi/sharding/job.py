@@ -27,7 +27,7 @@ from videoapi.sharding.plan import Shard, shards_of
 from videoapi.sharding.spec_json import check_no_secret
 from videoapi.sharding.worker import REFUSED, ShardTask, check_ttl
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(kw_only=True)

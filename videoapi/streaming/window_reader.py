@@ -86,7 +86,7 @@ class WindowReader(Generic[R]):
         )
         self._pipeline = pipeline
         self._query = query
-        self.decoder = query.decoder
+        self.decoder: RecordDecoder[Any] = query.decoder
         self._start = start
         self._windows = windows
         self._timeout = StreamTimeout(timeout, query.request(windows[0]).route)

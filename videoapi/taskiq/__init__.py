@@ -11,8 +11,8 @@ from videoapi.errors import ConfigurationError
 try:
     from videoapi.taskiq.broker import rooms_broker
     from videoapi.taskiq.coordinator import create_rooms_on_taskiq
-except ModuleNotFoundError as missing:
-    if missing.name is None or missing.name.partition(".")[0] not in ("redis", "taskiq", "taskiq_redis"):
+except ModuleNotFoundError as _missing:
+    if _missing.name is None or _missing.name.partition(".")[0] not in ("redis", "taskiq", "taskiq_redis"):
         raise
     raise ConfigurationError("videoapi.taskiq needs Taskiq and Redis: pip install 'videoapi[taskiq]'.") from None
 

@@ -23,7 +23,7 @@ from videoapi.errors import ConfigurationError, LeaseHeld, LeaseLost
 from videoapi.redis.connection import RedisConnections
 from videoapi.sharding.worker import ShardTask, ShardWorker, redis_url, worker_client
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 CREATE_SHARD: Final = "videoapi.create_shard"
 TICK: Final = "videoapi.tick"

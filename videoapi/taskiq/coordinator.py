@@ -24,7 +24,7 @@ from videoapi.redis.leases import TTL, RedisLeases
 from videoapi.sharding.job import JobSettings, ShardedJob, processes_from_environment, show_progress, with_report
 from videoapi.taskiq.broker import CREATE_SHARD, TICK, queue_settings
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 _LOOK: Final = 0.5
 _TICKS: Final = 20

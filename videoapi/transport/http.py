@@ -38,7 +38,7 @@ from videoapi.transport.pool import ConnectionPool
 from videoapi.transport.request_headers import RequestWriter
 from videoapi.transport.response_body import ResponseBody, read_bounded
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 _CLOSED: Final = "The client is closed. Open a new one, or call it before aclose()."
 MAX_BODY: Final = 16 * 1024 * 1024

@@ -39,7 +39,7 @@ class WorkerProcess:
         self._warn = warn
         self._process: asyncio.subprocess.Process | None = None
         self._stopped = False
-        self.waits = ""
+        self.waits: str = ""
         """What it waits for."""
 
     async def run(self, task: ShardTask) -> dict[str, Any]:

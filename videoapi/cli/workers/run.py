@@ -66,7 +66,7 @@ class WorkersRun:
         audit: bool,
         timeout: float | None,
     ) -> None:
-        self.report = BulkReport()
+        self.report: BulkReport = BulkReport()
         """The report, updated while the run proceeds."""
         self._client = client
         self._leases = leases
