@@ -121,6 +121,12 @@ class VideoAPIError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, facts_of(self), getattr(self, "__notes__", ()))
 
+    def __copy__(self) -> Self:
+        # Importing Dask registers a reducer for all errors, whose copies share their list of notes.
+        rebuild, arguments = self.__reduce__()
+        copied: Self = rebuild(*arguments)
+        return copied
+
 
 def facts_of(error: VideoAPIError) -> dict[str, Any]:
     """Return the facts of an error, by the names of their arguments."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import signal
@@ -42,6 +43,14 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         worker.close()
         yield running
         worker.close()
+
+
+def test_copy_of_an_error_has_notes_of_its_own_although_dask_changes_how_errors_are_copied() -> None:
+    error = ValidationError("It did not work.", field="name")
+    error.add_note("first")
+    copied = copy.copy(error)
+    copied.add_note("second")
+    assert (error.__notes__, copied.__notes__, copied.field) == (["first"], ["first", "second"], "name")
 
 
 def test_workers_share_the_rate_that_their_environment_describes(
