@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import inspect
 import json
 import os
-import pkgutil
 import ssl
 import subprocess
 import sys
@@ -810,12 +808,6 @@ def test_module_runs_the_command() -> None:
         [sys.executable, "-m", "videoapi.cli", "--help"], capture_output=True, text=True, timeout=60
     )
     assert done.stdout.replace("videoapi.cli", "videoapi") == version.stdout.replace("videoapi.cli", "videoapi")
-
-
-def test_importing_every_module_runs_nothing() -> None:
-    for module in pkgutil.walk_packages(videoapi.__path__, "videoapi."):
-        if not module.name.endswith("pytest_plugin"):
-            importlib.import_module(module.name)
 
 
 # Fixed references
