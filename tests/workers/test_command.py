@@ -121,6 +121,12 @@ async def test_ctrl_c_while_the_processes_start_says_that_nothing_was_sent(
     assert b"unknown" not in stderr
     assert {row["status"] for row in outcomes(tmp_path / "rooms.csv")} == {"not_sent"}
     assert not sandbox.ledger.requests("rooms.create")
+    # Nothing is there to be continued.
+    process = await start(sandbox, tmp_path / "rooms.csv", "--workers", "2", "--redis", redis_server.url)
+    _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr
+    assert b"Continuing" not in stderr
+    assert await created(sandbox) == sorted(f"Room {number}" for number in range(60))
 
 
 async def test_processes_that_cannot_start_end_the_command_with_an_error(
@@ -138,14 +144,32 @@ async def test_processes_that_cannot_start_end_the_command_with_an_error(
     assert b"Traceback" not in stderr
 
 
-async def test_without_redis_nothing_is_sent(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_without_redis_nothing_is_sent_and_no_job_begins(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
-    process = await start(sandbox, rooms_csv(tmp_path, 3), "--workers", "2", "--redis", url)
+    file = rooms_csv(tmp_path, 3)
+    process = await start(sandbox, file, "--workers", "2", "--redis", url)
     _, stderr = await process.communicate()
     assert process.returncode == 5
     assert url.removeprefix("redis://").removesuffix("/0").encode() in stderr
     assert b"Traceback" not in stderr
     assert not sandbox.ledger.requests()
+    assert not file.with_name("rooms.csv.outcomes.jsonl.job").exists()
+    process = await start(sandbox, file, "--workers", "2", "--redis", redis_server.url)
+    _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr
+    assert b"Continuing" not in stderr
+
+
+@pytest.mark.parametrize("url", ["localhost:16431", "http://127.0.0.1:6"])
+async def test_a_mistyped_url_begins_no_job(sandbox: Sandbox, tmp_path: Path, url: str) -> None:
+    file = rooms_csv(tmp_path, 3)
+    process = await start(sandbox, file, "--workers", "2", "--redis", url)
+    _, stderr = await process.communicate()
+    assert process.returncode == 5
+    assert b"--redis or VIDEOAPI_REDIS: invalid URL" in stderr
+    assert not file.with_name("rooms.csv.outcomes.jsonl.job").exists()
 
 
 @pytest.mark.parametrize(

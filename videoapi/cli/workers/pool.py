@@ -17,9 +17,9 @@ from videoapi.sharding.worker import ShardTask
 SILENT: Final = 30.0
 """After how many seconds without a sign of life a process counts as stopped."""
 _MOST_DEATHS: Final = 5
+"""How often a process may die in succession before it has reported anything."""
 _AWAY: Final = 120.0
 """For how long Redis may be away before the run ends, in seconds."""
-"""How often a process may die in succession before it has reported anything."""
 
 
 class WorkerGone(Exception):
@@ -39,6 +39,8 @@ class WorkerProcess:
         self._warn = warn
         self._process: asyncio.subprocess.Process | None = None
         self._stopped = False
+        self.is_used = False
+        """Whether it may have sent anything."""
         self.waits: str = ""
         """What it waits for."""
 
@@ -51,6 +53,7 @@ class WorkerProcess:
         process = await self._running()
         if self._stopped:
             return {"later": "stopped", "seconds": 0.0, "sent": False}
+        was_used, self.is_used = self.is_used, True
         self._send(process, task.to_dict())
         assert process.stdout is not None
         while True:
@@ -69,6 +72,7 @@ class WorkerProcess:
             if "warning" in message:
                 self._warn(message["warning"])
             elif "alive" not in message:
+                self.is_used = was_used or message.get("sent", True)
                 return message
 
     def stop(self) -> None:
@@ -142,6 +146,11 @@ class WorkerPool:
     def unsent(self) -> list[str]:
         """The shards of which no process has sent anything."""
         return [task.shard for task in self._left if task.shard not in self._sent]
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any process may have sent anything."""
+        return any(process.is_used for process in self._processes)
 
     @property
     def waits(self) -> str:

@@ -31,6 +31,10 @@ class WorkerLog(AttemptLog):
         if text not in self.warnings:
             self.warnings.append(text)
 
+    def used(self) -> bool:
+        """Return whether a process may have sent anything."""
+        return self.pool is not None and self.pool.is_used
+
     def waits(self) -> str:
         """Return what a worker process waits for."""
         return self.pool.waits if self.pool is not None else ""
