@@ -141,7 +141,41 @@ async def test_processes_that_cannot_start_end_the_command_with_an_error(
     _, stderr = await process.communicate()
     assert process.returncode == 5, stderr
     assert b"A worker process ended with 7, 5 times in succession" in stderr
+    assert b"unknown" not in stderr
     assert b"Traceback" not in stderr
+
+
+async def test_a_run_that_loses_redis_says_so_when_it_happens_and_what_stopped_it(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'create-many' in sys.orig_argv:\n"
+        "    from videoapi.cli.workers import pool\n"
+        "    pool._AWAY = 2.0\n"
+        "    from videoapi.redis import leases\n"
+        "    leases.TTL = 34.0\n"
+    )
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    sandbox.fault("rooms.create", "delay", seconds=0.3, times=None)
+    words = ("--workers", "1", "--redis", redis_server.url, "--concurrency", "2")
+    variables = {"PYTHONPATH": path, "VIDEOAPI_RATE": "200/s"}
+    process = await start(sandbox, rooms_csv(tmp_path, 600), *words, **variables)
+    while len(sandbox.ledger.created) < 4:
+        assert process.returncode is None
+        await asyncio.sleep(0.02)
+    redis_server.stop()
+    assert process.stderr is not None
+    seen = b""
+    async with asyncio.timeout(30):
+        while b"Warning: " not in seen:
+            seen += await process.stderr.readline()
+    assert b"Until it answers" in seen
+    assert process.returncode is None
+    _, rest = await process.communicate()
+    assert process.returncode == 4, rest
+    assert b"Stopped before the end: Redis could not be used for 2 s (Redis at 127.0.0.1" in rest
+    assert b"Nothing was created" not in rest
 
 
 async def test_without_redis_nothing_is_sent_and_no_job_begins(
