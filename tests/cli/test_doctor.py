@@ -616,9 +616,9 @@ async def test_settings_that_cannot_be_used(doctor: Doctor, variables: dict[str,
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"VIDEOAPI_RATE": "fast"}, "VIDEOAPI_RATE is no rate"),
-        ({"VIDEOAPI_PROCESSES": "0"}, "VIDEOAPI_PROCESSES is no number"),
-        ({"VIDEOAPI_PROCESSES": "9" * 5000}, "VIDEOAPI_PROCESSES is no number"),
+        ({"VIDEOAPI_RATE": "fast"}, "VIDEOAPI_RATE must be a rate"),
+        ({"VIDEOAPI_PROCESSES": "0"}, "VIDEOAPI_PROCESSES must be a number"),
+        ({"VIDEOAPI_PROCESSES": "9" * 5000}, "VIDEOAPI_PROCESSES must be a number"),
     ],
 )
 async def test_variables_of_workers_that_are_wrong_are_a_warning(

@@ -130,7 +130,7 @@ def _write(file: IO[bytes], known: Mapping[str, str]) -> None:
 def _forget(out: Path, note: Path, file: IO[bytes], known: Mapping[str, str]) -> None:
     """Have the next run begin a job of its own."""
     if out.exists() and out.stat().st_size:
-        # Without the note, outcomes would be of a job that nobody knows.
+        # Without a note, the next run would refuse to guess which job these outcomes are of.
         _write(file, {**known, _UNUSED: "yes"})
     else:
         note.unlink()

@@ -41,12 +41,12 @@ def _rate_problems(rate: str | None) -> Iterator[str]:
         if rate:
             parse_rate(rate)
     except ConfigurationError:
-        yield "VIDEOAPI_RATE is no rate, such as 200/s"
+        yield "VIDEOAPI_RATE must be a rate such as 200/s"
 
 
 def _processes_problems(processes: str | None) -> Iterator[str]:
     if processes and not (processes.isascii() and processes.isdecimal() and 1 <= int(processes[:9]) <= _MOST_PROCESSES):
-        yield f"VIDEOAPI_PROCESSES is no number from 1 to {_MOST_PROCESSES:,}"
+        yield f"VIDEOAPI_PROCESSES must be a number from 1 to {_MOST_PROCESSES:,}"
 
 
 async def _redis(examination: Examination) -> tuple[str, str]:
