@@ -53,6 +53,8 @@ class WorkerProcess:
         """Whether it may have sent anything."""
         self.waits: str = ""
         """What it waits for."""
+        self.away: str = ""
+        """Why it could not use Redis when it last tried to begin a shard."""
 
     async def run(self, task: ShardTask) -> dict[str, Any]:
         """Run a shard, and return `report` or `later`.
@@ -80,6 +82,8 @@ class WorkerProcess:
             self._lives = True
             message: dict[str, Any] = json.loads(line)
             self.waits = message.get("waits", "")
+            if message.get("began"):
+                self.away = ""
             if "warning" in message:
                 self._warn(message["warning"])
             elif "alive" not in message:
@@ -159,7 +163,6 @@ class WorkerPool:
         self._stopping = False
         self._total = 0
         self._reported = 0
-        self._away = ""
         self._error: ConnectionFailed | None = None
 
     @property
@@ -175,7 +178,8 @@ class WorkerPool:
     @property
     def waits(self) -> str:
         """What the processes wait for, and how many shards are done; empty if they wait for nothing."""
-        found = next((process.waits for process in self._processes if process.waits), self._away)
+        away = next((f"waiting for {process.away}" for process in self._processes if process.away), "")
+        found = next((process.waits for process in self._processes if process.waits), away)
         return f"{found}; {self._reported:,} of {self._total:,} shards done" if found and self._total > 1 else found
 
     async def run(self, tasks: Sequence[ShardTask]) -> None:
@@ -230,12 +234,12 @@ class WorkerPool:
             deaths = 0
             if reason := answer.get("away"):
                 away_since = now() if away_since is None else away_since
-                self._away = f"waiting for {reason}"
+                process.away = reason
                 if now() - away_since > _AWAY:
                     text = f"Redis could not be used for {_AWAY:g} s ({reason}). Nothing more is sent."
                     self._fail(ConnectionFailed(text, retryable=True))
             else:
-                away_since, self._away = None, ""
+                away_since, process.away = None, ""
             if "report" in answer:
                 self._reported += 1
                 self._report(task.shard, answer["report"])

@@ -92,8 +92,9 @@ async def serve(lines: asyncio.StreamReader, write: Write) -> None:
 
     async def show_life() -> None:
         while True:
-            waits = "" if shard is None or shard.task.done() else shard.waits()
-            write({"alive": True, "waits": waits})
+            current = None if shard is None or shard.task.done() else shard
+            began, waits = (False, "") if current is None else (current.began, current.waits())
+            write({"alive": True, "waits": waits, "began": began})
             await asyncio.sleep(ALIVE)
 
     reporting: asyncio.Task[None] | None = None
