@@ -159,6 +159,7 @@ async def test_good_set_up_passes_every_check(doctor: Doctor) -> None:
     assert report.document["ok"]
     assert set(report.statuses.values()) == {"ok", "skipped"}
     assert {name for name, status in report.statuses.items() if status == "skipped"} == {
+        "sharing",
         "profile",
         "dns",
         "proxy",
@@ -612,6 +613,22 @@ async def test_settings_that_cannot_be_used(doctor: Doctor, variables: dict[str,
     assert words in report.assert_first_failure(failed)["text"]
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"VIDEOAPI_RATE": "fast"}, "VIDEOAPI_RATE must be a rate"),
+        ({"VIDEOAPI_PROCESSES": "0"}, "VIDEOAPI_PROCESSES must be a number"),
+        ({"VIDEOAPI_PROCESSES": "9" * 5000}, "VIDEOAPI_PROCESSES must be a number"),
+    ],
+)
+async def test_variables_of_workers_that_are_wrong_are_a_warning(
+    doctor: Doctor, variables: dict[str, str], words: str
+) -> None:
+    report = await doctor(f"https://127.0.0.1:{closed_port()}/video/v2", **variables)
+    assert report["sharing"]["status"] == "warn"
+    assert words in report["sharing"]["text"]
+
+
 @pytest.mark.parametrize("value", [f" {APP_KEY}", f'"{APP_KEY}"'])
 async def test_spaces_and_quotes_around_a_value_are_noted(doctor: Doctor, value: str) -> None:
     async with serve(repeating(dated())) as server:
@@ -695,7 +712,7 @@ def test_reasons_are_free_of_control_characters() -> None:
 def test_every_check_that_can_fail_has_a_documented_exit_code() -> None:
     codes = list(exit_codes.DOCTOR.values())
     assert len(set(codes)) == len(codes)
-    assert {step.name for step in STEPS} - set(exit_codes.DOCTOR) == {"versions", "variables", "fast_path"}
+    assert {step.name for step in STEPS} - set(exit_codes.DOCTOR) == {"versions", "variables", "sharing", "fast_path"}
     # Those of other commands mean something else.
     assert min(codes) > 6
     section = DOCS.read_text(encoding="utf-8").split("## Doctor")[1].split("\n## ")[0]

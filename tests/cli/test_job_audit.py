@@ -39,6 +39,21 @@ def test_missing_rooms_are_named(cli: Cli, sandbox: Sandbox, folder: Path) -> No
     assert (document["complete"], document["found"], document["total"]) == (False, 4, 11)
 
 
+def test_an_id_that_no_room_has_is_said_first(cli: Cli, folder: Path) -> None:
+    make(cli, folder)
+    result = cli("rooms", "audit", "other", "rooms.csv", *SETTLE)
+    assert result.exit_code == 1, result.output
+    first, second, *_ = result.stdout.splitlines()
+    assert first.startswith("No room has the job ID other.")
+    assert second == "0 of 4 lines have a room."
+
+
+def test_a_job_whose_rooms_belong_to_other_lines_has_rooms(cli: Cli, folder: Path) -> None:
+    make(cli, folder)
+    (folder / "rooms.csv").write_text("name\nB\n")
+    assert "No room has" not in cli("rooms", "audit", "j", "rooms.csv", *SETTLE).stdout
+
+
 def test_a_list_that_lags_proves_nothing(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     make(cli, folder)
     sandbox.set(list_lag=60.0)

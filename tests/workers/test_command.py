@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
@@ -17,7 +18,11 @@ from support.programs import free_port
 from support.redis_server import RedisServer
 from workers.chaos import children
 
+from videoapi import RedisLeases, RoomSpec
+from videoapi.cli.workers.pool import WorkerProcess
 from videoapi.sandbox import Sandbox
+from videoapi.sharding.spec_json import specs_to_json
+from videoapi.sharding.worker import ShardTask
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +67,9 @@ async def test_a_killed_worker_is_replaced_and_nothing_is_created_twice(
     file = rooms_csv(tmp_path, 40)
     # The first creates take long, so that the worker is killed with them in flight.
     sandbox.fault("rooms.create", "delay", seconds=2.0, times=4)
-    process = await start(sandbox, file, "--workers", "1", "--redis", redis_server.url, "--json", "--audit", "no")
+    # The settle time exceeds what the service takes for a create, as it must.
+    words = ("--workers", "1", "--redis", redis_server.url, "--json", "--audit", "no", "--settle", "5")
+    process = await start(sandbox, file, *words)
     while not sandbox.ledger.requests("rooms.create"):
         assert process.returncode is None
         await asyncio.sleep(0.02)
@@ -121,6 +128,12 @@ async def test_ctrl_c_while_the_processes_start_says_that_nothing_was_sent(
     assert b"unknown" not in stderr
     assert {row["status"] for row in outcomes(tmp_path / "rooms.csv")} == {"not_sent"}
     assert not sandbox.ledger.requests("rooms.create")
+    # Nothing is there to be continued.
+    process = await start(sandbox, tmp_path / "rooms.csv", "--workers", "2", "--redis", redis_server.url)
+    _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr
+    assert b"Continuing" not in stderr
+    assert await created(sandbox) == sorted(f"Room {number}" for number in range(60))
 
 
 async def test_processes_that_cannot_start_end_the_command_with_an_error(
@@ -135,17 +148,105 @@ async def test_processes_that_cannot_start_end_the_command_with_an_error(
     _, stderr = await process.communicate()
     assert process.returncode == 5, stderr
     assert b"A worker process ended with 7, 5 times in succession" in stderr
+    assert b"unknown" not in stderr
     assert b"Traceback" not in stderr
 
 
-async def test_without_redis_nothing_is_sent(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_run_that_loses_redis_says_so_when_it_happens_and_what_stopped_it(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'create-many' in sys.orig_argv:\n"
+        "    from videoapi.cli.workers import pool\n"
+        "    pool._AWAY = 2.0\n"
+        "    from videoapi.redis import leases\n"
+        "    leases.TTL = 34.0\n"
+    )
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    sandbox.fault("rooms.create", "delay", seconds=0.3, times=None)
+    words = ("--workers", "1", "--redis", redis_server.url, "--concurrency", "2")
+    variables = {"PYTHONPATH": path, "VIDEOAPI_RATE": "200/s"}
+    process = await start(sandbox, rooms_csv(tmp_path, 600), *words, **variables)
+    while len(sandbox.ledger.created) < 4:
+        assert process.returncode is None
+        await asyncio.sleep(0.02)
+    redis_server.stop()
+    assert process.stderr is not None
+    seen = b""
+    async with asyncio.timeout(30):
+        while b"Warning: " not in seen:
+            seen += await process.stderr.readline()
+    assert b"Until it answers" in seen
+    assert process.returncode is None
+    _, rest = await process.communicate()
+    assert process.returncode == 4, rest
+    assert b"Stopped before the end: Redis could not be used for 2 s (Redis at 127.0.0.1" in rest
+    assert b"Nothing was created" not in rest
+
+
+async def test_a_process_that_reaches_redis_again_does_not_wait_for_it(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with RedisLeases(redis_server.url, "job") as leases:
+        nonce = await leases.begin(new=True)
+    specs = specs_to_json([RoomSpec(name="Room", key="k")])
+    task = ShardTask(
+        job_id="job",
+        origin=urlsplit(sandbox.base_url)._replace(path="").geturl(),
+        app_id=sandbox.app_id,
+        nonce=nonce,
+        shard="1/1",
+        specs=specs,
+        ttl=90.0,
+    )
+    account = {
+        "client": {"app_id": sandbox.app_id, "app_key": sandbox.app_key, "base_url": sandbox.base_url},
+        "redis": redis_server.url,
+        "rate": None,
+        "processes": 1,
+        "limits": {},
+    }
+    sandbox.fault("rooms.create", "delay", seconds=3.0, times=1)
+    process = WorkerProcess(account, print)
+    process.away = "Redis at 127.0.0.1: refused"
+    run = asyncio.create_task(process.run(task))
+    try:
+        async with asyncio.timeout(30):
+            while process.away:
+                await asyncio.sleep(0.02)
+        assert not run.done()
+        assert "report" in await run
+    finally:
+        await process.aclose()
+
+
+async def test_without_redis_nothing_is_sent_and_no_job_begins(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
-    process = await start(sandbox, rooms_csv(tmp_path, 3), "--workers", "2", "--redis", url)
+    file = rooms_csv(tmp_path, 3)
+    process = await start(sandbox, file, "--workers", "2", "--redis", url)
     _, stderr = await process.communicate()
     assert process.returncode == 5
     assert url.removeprefix("redis://").removesuffix("/0").encode() in stderr
     assert b"Traceback" not in stderr
     assert not sandbox.ledger.requests()
+    assert not file.with_name("rooms.csv.outcomes.jsonl.job").exists()
+    process = await start(sandbox, file, "--workers", "2", "--redis", redis_server.url)
+    _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr
+    assert b"Continuing" not in stderr
+
+
+@pytest.mark.parametrize("url", ["localhost:16431", "http://127.0.0.1:6"])
+async def test_a_mistyped_url_begins_no_job(sandbox: Sandbox, tmp_path: Path, url: str) -> None:
+    file = rooms_csv(tmp_path, 3)
+    process = await start(sandbox, file, "--workers", "2", "--redis", url)
+    _, stderr = await process.communicate()
+    assert process.returncode == 5
+    assert b"--redis or VIDEOAPI_REDIS: invalid URL" in stderr
+    assert not file.with_name("rooms.csv.outcomes.jsonl.job").exists()
 
 
 @pytest.mark.parametrize(

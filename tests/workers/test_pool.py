@@ -16,10 +16,31 @@ TASK = ShardTask(job_id="job", origin="https://api.example.com", app_id="id", no
 
 async def test_run_ends_if_redis_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
     async def away(self: pool.WorkerProcess, task: ShardTask) -> dict[str, Any]:
-        return {"later": "Redis at 127.0.0.1:1: refused", "seconds": 0.01, "sent": False, "away": True}
+        seen.append(workers.waits)
+        return {"later": "…", "seconds": 0.01, "sent": False, "away": "Redis at 127.0.0.1:1: refused"}
 
+    seen: list[str] = []
     monkeypatch.setattr(pool.WorkerProcess, "run", away)
     monkeypatch.setattr(pool, "_AWAY", 0.1)
+    workers = pool.WorkerPool({}, 2, print, print)
     async with asyncio.timeout(20):
-        with pytest.raises(ConnectionFailed, match="Redis at 127"):
-            await pool.WorkerPool({}, 2, print, print).run([TASK, TASK])
+        with pytest.raises(ConnectionFailed, match=r"for 0.1 s \(Redis at 127.0.0.1:1: refused\)"):
+            await workers.run([TASK, TASK])
+    assert seen[-1] == "waiting for Redis at 127.0.0.1:1: refused; 0 of 2 shards done"
+
+
+async def test_progress_says_how_many_shards_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    async def waits(self: pool.WorkerProcess, task: ShardTask) -> dict[str, Any]:
+        self.waits = "waiting 74 s for proof (settle time)"
+        seen.append(workers.waits)
+        self.waits = ""
+        return {"report": {}}
+
+    monkeypatch.setattr(pool.WorkerProcess, "run", waits)
+    workers = pool.WorkerPool({}, 1, print, lambda shard, report: None)
+    async with asyncio.timeout(20):
+        await workers.run([TASK, TASK])
+    assert seen == [f"waiting 74 s for proof (settle time); {done} of 2 shards done" for done in (0, 1)]
+    assert workers.waits == ""

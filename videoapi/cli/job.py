@@ -9,10 +9,10 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import attrs
 import click
@@ -23,6 +23,8 @@ from videoapi.files import lock
 
 # Renamed in this order: after a crash in between, no journal is used without its log, and no job without its note.
 _RUNNING: Final = "another process works on this job. Wait until it ends."
+_UNUSED: Final = "unused"
+"""In the note of a job of which nothing was sent, so that the next run begins another one."""
 _TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", ".part", "")
 
 
@@ -48,6 +50,7 @@ def open_job(
     fresh: bool = False,
     shared: bool = False,
     quiet: bool = False,
+    used: Callable[[], bool] = lambda: True,
 ) -> Generator[JobFiles, None, None]:
     """Continue the job of an outcome file, or begin one; until the end, no other process can do so.
 
@@ -59,6 +62,7 @@ def open_job(
         fresh: Whether to begin a new job; the files of the job there are renamed.
         shared: Whether worker processes share the job, which then has no journal.
         quiet: Whether to print nothing.
+        used: Asked at the end whether anything of a new job may have been sent. If not, the job is forgotten.
 
     Raises:
         ConfigurationError: If the job belongs to another account, or runs in another process.
@@ -70,9 +74,11 @@ def open_job(
         yield JobFiles(job_id, journal)
         return
     note = _beside(out, ".job")
-    known = _read(note)
+    found = known = _read(note)
     if fresh:
         _keep(out, note, quiet=quiet)
+        found = known = {}
+    elif _UNUSED in known:
         known = {}
     elif known:
         _check(note, known, about if job_id is None else {**about, "file": known["file"]})
@@ -85,10 +91,11 @@ def open_job(
     elif job_id is None:
         _refuse_to_guess(out, note)
     with _locked(note) as file:
-        if _read(note) != known:
+        if _read(note) != found:
             raise ConfigurationError(f"{note}: {_RUNNING}")
         path = None if shared or "shared" in known else journal or _journal_of(out, known)
-        is_new = not known and job_id is None
+        begins = not known
+        is_new = begins and job_id is None
         if known:
             missing = f" Its journal {path} is missing, so the list of rooms is read instead."
             if path is None or path.exists():
@@ -105,10 +112,28 @@ def open_job(
             if journal is not None:
                 # Relative, so that the folder can be moved.
                 known["journal"] = os.path.relpath(journal, out.parent)
-            file.truncate()
-            file.write(json.dumps(known).encode() + b"\n")
-            os.fsync(file.fileno())
-        yield JobFiles(known["job_id"], path, is_new)
+            _write(file, known)
+        try:
+            yield JobFiles(known["job_id"], path, is_new)
+        finally:
+            if begins and not used():
+                _forget(out, note, file, known)
+
+
+def _write(file: IO[bytes], known: Mapping[str, str]) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(json.dumps(known).encode() + b"\n")
+    os.fsync(file.fileno())
+
+
+def _forget(out: Path, note: Path, file: IO[bytes], known: Mapping[str, str]) -> None:
+    """Have the next run begin a job of its own."""
+    if out.exists() and out.stat().st_size:
+        # Without a note, the next run would refuse to guess which job these outcomes are of.
+        _write(file, {**known, _UNUSED: "yes"})
+    else:
+        note.unlink()
 
 
 def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:

@@ -80,7 +80,7 @@ async def _audit(
     if as_json:
         print_json(_document(result))
     else:
-        _show(result)
+        _show(result, job_id)
     return _code(result)
 
 
@@ -117,9 +117,11 @@ def _document(result: JobAudit) -> dict[str, Any]:
     }
 
 
-def _show(result: JobAudit) -> None:
-    from videoapi.cli.terminal import print_result
+def _show(result: JobAudit, job_id: str) -> None:
+    from videoapi.cli.terminal import print_result, visible
 
+    if not (result.found or result.unexpected or result.duplicates):
+        print_result(f"No room has the job ID {visible(job_id)}. It is in the .job file next to the outcome file.")
     print_result(f"{result.found:,} of {result.total:,} lines have a room.")
     _some("missing", [f"{one.key} ({one.reference})" for one in result.missing])
     _some("changed", [f"{one.key} (room {one.room_id})" for one in result.changed])

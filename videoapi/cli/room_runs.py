@@ -199,7 +199,9 @@ async def _create_shared(
     rate = os.environ.get("VIDEOAPI_RATE") or None
     async with access.client(settle=settle) as client:
         bound_to |= {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": access.app_id}
-        with open_job(output.out, bound_to, job_id=job_id, fresh=fresh, shared=True, quiet=output.quiet) as job:
+        with open_job(
+            output.out, bound_to, job_id=job_id, fresh=fresh, shared=True, quiet=output.quiet, used=messages.used
+        ) as job:
             if job.job_id is None:
                 output = attrs.evolve(output, again=())
             # A process of ours that does not answer is replaced, and no queue delivers its shard again.

@@ -16,7 +16,7 @@ import click
 
 from videoapi.cli.attempts import AttemptLog
 from videoapi.cli.client_options import ClientOptions
-from videoapi.cli.doctor import machine, network, service
+from videoapi.cli.doctor import machine, network, service, sharing
 from videoapi.cli.doctor.daemon_threads import DaemonThreads
 from videoapi.cli.doctor.examination import Examination
 from videoapi.cli.doctor.report import Check, CheckStatus, document, exit_code, skipped, summary
@@ -41,6 +41,7 @@ class CheckStep:
 STEPS: Final = (
     CheckStep("versions", machine.versions),
     CheckStep("variables", machine.variables),
+    CheckStep("sharing", sharing.sharing),
     CheckStep("profile", machine.profile),
     CheckStep("account", machine.account, ("profile",)),
     CheckStep("base_url", machine.base_url, ("profile",)),

@@ -17,13 +17,22 @@ from videoapi.sharding.worker import ShardTask
 SILENT: Final = 30.0
 """After how many seconds without a sign of life a process counts as stopped."""
 _MOST_DEATHS: Final = 5
+"""How often a process may die in succession before it has reported anything."""
 _AWAY: Final = 120.0
 """For how long Redis may be away before the run ends, in seconds."""
-"""How often a process may die in succession before it has reported anything."""
 
 
 class WorkerGone(Exception):
-    """A worker process has died, or gives no sign of life."""
+    """A worker process has died, or gives no sign of life.
+
+    Args:
+        how: What happened to it.
+        sent: Whether it may have sent anything of its shard.
+    """
+
+    def __init__(self, how: str, *, sent: bool) -> None:
+        super().__init__(how)
+        self.sent = sent
 
 
 class WorkerProcess:
@@ -39,8 +48,13 @@ class WorkerProcess:
         self._warn = warn
         self._process: asyncio.subprocess.Process | None = None
         self._stopped = False
+        self._lives = False
+        self.is_used = False
+        """Whether it may have sent anything."""
         self.waits: str = ""
         """What it waits for."""
+        self.away: str = ""
+        """Why it could not use Redis when it last tried to begin a shard."""
 
     async def run(self, task: ShardTask) -> dict[str, Any]:
         """Run a shard, and return `report` or `later`.
@@ -51,6 +65,7 @@ class WorkerProcess:
         process = await self._running()
         if self._stopped:
             return {"later": "stopped", "seconds": 0.0, "sent": False}
+        was_used, self.is_used = self.is_used, True
         self._send(process, task.to_dict())
         assert process.stdout is not None
         while True:
@@ -59,16 +74,20 @@ class WorkerProcess:
                     line = await process.stdout.readline()
             except TimeoutError:
                 await self.kill()
-                raise WorkerGone(f"gave no sign of life for {SILENT:g} s") from None
+                raise self._gone(f"gave no sign of life for {SILENT:g} s", was_used) from None
             if not line.endswith(b"\n"):
                 code = await process.wait()
                 self._process = None
-                raise WorkerGone(f"ended with {code}")
+                raise self._gone(f"ended with {code}", was_used)
+            self._lives = True
             message: dict[str, Any] = json.loads(line)
             self.waits = message.get("waits", "")
+            if message.get("began"):
+                self.away = ""
             if "warning" in message:
                 self._warn(message["warning"])
             elif "alive" not in message:
+                self.is_used = was_used or message.get("sent", True)
                 return message
 
     def stop(self) -> None:
@@ -105,8 +124,14 @@ class WorkerProcess:
                 # Ctrl-C reaches all of a process group; the command decides what it means.
                 process_group=0,
             )
+            self._lives = False
             self._send(self._process, self._account)
         return self._process
+
+    def _gone(self, how: str, was_used: bool) -> WorkerGone:
+        # A process gives a sign of life before it begins a shard.
+        self.is_used = was_used or self._lives
+        return WorkerGone(how, sent=self._lives)
 
     def _send(self, process: asyncio.subprocess.Process, message: Mapping[str, Any]) -> None:
         assert process.stdin is not None
@@ -136,6 +161,8 @@ class WorkerPool:
         self._left: deque[ShardTask] = deque()
         self._sent: set[str] = set()
         self._stopping = False
+        self._total = 0
+        self._reported = 0
         self._error: ConnectionFailed | None = None
 
     @property
@@ -144,9 +171,16 @@ class WorkerPool:
         return [task.shard for task in self._left if task.shard not in self._sent]
 
     @property
+    def is_used(self) -> bool:
+        """Whether any process may have sent anything."""
+        return any(process.is_used for process in self._processes)
+
+    @property
     def waits(self) -> str:
-        """What a process waits for; empty if none does."""
-        return next((process.waits for process in self._processes if process.waits), "")
+        """What the processes wait for, and how many shards are done; empty if they wait for nothing."""
+        away = next((f"waiting for {process.away}" for process in self._processes if process.away), "")
+        found = next((process.waits for process in self._processes if process.waits), away)
+        return f"{found}; {self._reported:,} of {self._total:,} shards done" if found and self._total > 1 else found
 
     async def run(self, tasks: Sequence[ShardTask]) -> None:
         """Run all shards.
@@ -154,7 +188,7 @@ class WorkerPool:
         Raises:
             ConnectionFailed: If processes die again and again, or Redis could not be used for two minutes.
         """
-        self._left = deque(tasks)
+        self._left, self._total = deque(tasks), len(tasks)
         async with asyncio.TaskGroup() as group:
             for process in self._processes[: len(tasks)]:
                 group.create_task(self._work(process))
@@ -190,20 +224,24 @@ class WorkerPool:
                 answer = await process.run(task)
             except WorkerGone as gone:
                 self._left.append(task)
-                self._sent.add(task.shard)
+                if gone.sent:
+                    self._sent.add(task.shard)
                 self._warn(f"A worker process {gone}; its shard is taken up again.")
                 deaths += 1
                 if deaths >= _MOST_DEATHS:
                     self._fail(ConnectionFailed(f"A worker process {gone}, {deaths} times in succession."))
                 continue
             deaths = 0
-            if "away" not in answer:
-                away_since = None
-            elif away_since is None:
-                away_since = now()
-            elif now() - away_since > _AWAY:
-                self._fail(ConnectionFailed(answer["later"], retryable=True))
+            if reason := answer.get("away"):
+                away_since = now() if away_since is None else away_since
+                process.away = reason
+                if now() - away_since > _AWAY:
+                    text = f"Redis could not be used for {_AWAY:g} s ({reason}). Nothing more is sent."
+                    self._fail(ConnectionFailed(text, retryable=True))
+            else:
+                away_since, process.away = None, ""
             if "report" in answer:
+                self._reported += 1
                 self._report(task.shard, answer["report"])
             else:
                 # Another process may have left it a moment ago: it is tried again when its lease has ended.

@@ -92,8 +92,9 @@ async def serve(lines: asyncio.StreamReader, write: Write) -> None:
 
     async def show_life() -> None:
         while True:
-            waits = "" if shard is None or shard.task.done() else shard.waits()
-            write({"alive": True, "waits": waits})
+            current = None if shard is None or shard.task.done() else shard
+            began, waits = (False, "") if current is None else (current.began, current.waits())
+            write({"alive": True, "waits": waits, "began": began})
             await asyncio.sleep(ALIVE)
 
     reporting: asyncio.Task[None] | None = None
@@ -125,11 +126,16 @@ async def _answer(shard: _Shard) -> dict[str, Any]:
     except LeaseLost as error:
         return {"later": str(error), "seconds": _LATER, "sent": shard.began}
     except ConnectionFailed as error:
-        return {"later": str(error), "seconds": _LATER, "sent": shard.began, "away": True}
+        return {"later": str(error), "seconds": _LATER, "sent": shard.began, "away": _reason(error)}
     except VideoAPIError as error:
         return {"report": {"refused": str(error)}}
     except asyncio.CancelledError:
         return {"later": "stopped", "seconds": 0.0, "sent": shard.began}
+
+
+def _reason(error: ConnectionFailed) -> str:
+    """Return why Redis cannot be used. That nothing was created is said of the shard, not of the job."""
+    return str(error).removesuffix(" Nothing was created.")
 
 
 def _client(account: dict[str, Any]) -> VideoClient:

@@ -9,10 +9,10 @@ from typing import Any, Self
 
 from videoapi.bulk import BulkOutcome, BulkReport
 from videoapi.cli.attempts import AttemptLog
-from videoapi.cli.terminal import for_people
+from videoapi.cli.terminal import for_people, print_status
 from videoapi.cli.workers.pool import WorkerPool
 from videoapi.client import VideoClient
-from videoapi.errors import CallTimeout, VideoAPIError
+from videoapi.errors import CallTimeout, ConnectionFailed, VideoAPIError
 from videoapi.models.rooms import RoomSpec
 from videoapi.redis.leases import RedisLeases
 from videoapi.sharding.job import JobSettings, ShardedJob
@@ -24,12 +24,18 @@ class WorkerLog(AttemptLog):
     def __init__(self) -> None:
         super().__init__()
         self.pool: WorkerPool | None = None
+        self._warned: set[str] = set()
 
     def warn(self, text: str) -> None:
-        """Keep a warning for the summary, each text once."""
+        """Print a warning, each text once."""
         text = for_people(text)
-        if text not in self.warnings:
-            self.warnings.append(text)
+        if text not in self._warned:
+            self._warned.add(text)
+            print_status(f"Warning: {text}")
+
+    def used(self) -> bool:
+        """Return whether a process may have sent anything."""
+        return self.pool is not None and self.pool.is_used
 
     def waits(self) -> str:
         """Return what a worker process waits for."""
@@ -123,6 +129,8 @@ class WorkersRun:
                 for outcome in self._taken():
                     yield outcome
             await work
+        except ConnectionFailed as error:
+            self.report.stopped = self.report.stopped or error
         finally:
             if timer is not None:
                 timer.cancel()
