@@ -184,6 +184,9 @@ async def _export_folder(
     **options: Any,
 ) -> int:
     from videoapi.arrow.optional import require_pyarrow
+
+    # Before the modules that import it.
+    require_pyarrow()
     from videoapi.arrow.periods import Period
     from videoapi.cli.export_folder import FolderOptions, check_folder, export_folder
     from videoapi.cli.invocation import typed_command
@@ -192,7 +195,6 @@ async def _export_folder(
     check_folder(out, form=form, others=others)
     if not (query.start and query.end):
         raise click.UsageError("--partition needs the days FROM and TO")
-    require_pyarrow()
     period = Period(period_day(query.start, field="start"), period_day(query.end, field="end"))
     async with access.client() as client:
         reports = _reports(client, kind)
