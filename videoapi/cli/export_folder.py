@@ -12,12 +12,12 @@ import attrs
 import click
 
 from videoapi.arrow.data_set import DataSet, Note
-from videoapi.arrow.periods import Period, windows
+from videoapi.arrow.periods import LATE_DAYS, Period, utc_today, windows
 from videoapi.cli import exit_codes
 from videoapi.cli.progress import display
 from videoapi.cli.terminal import for_people, print_command, print_json, print_status
 from videoapi.errors import VideoAPIError
-from videoapi.resources.window_export import LATE_DAYS, PeriodExport, utc_today
+from videoapi.resources.window_export import PeriodExport
 from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Counts
 

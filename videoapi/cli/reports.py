@@ -122,6 +122,7 @@ async def export_reports(
     """Export one kind of report, `cdr` or `archives`, and return the exit code."""
     from videoapi.cli.export import PARQUET, ExportOptions, check_output, export, line_format
     from videoapi.cli.invocation import typed_command
+    from videoapi.models.validation import period_day
 
     if partition is not None:
         others = {"--cursor": cursor, "--fresh": options.pop("fresh"), "--excel": excel}
@@ -161,6 +162,7 @@ async def export_reports(
             table=table,
             model=reports._kind.model,
             question=question,
+            last=None if query.end is None else period_day(query.end, field="end"),
             cursor=cursor,
             excel=excel,
             strict=strict,
