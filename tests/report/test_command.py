@@ -188,3 +188,41 @@ def test_parquet_column_of_another_type_is_named(name: str, value: str, why: str
     refused = cli("report", "calls.parquet", "--json")
     assert refused.exit_code == 2
     assert f"the column '{name}' is of the type string, not a {why}" in refused.stderr
+
+
+@pytest.fixture
+def midmonth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 28th of January, 23:30 in UTC, when it is the 29th in Berlin."""
+    at = datetime(2026, 1, 28, 23, 30, tzinfo=UTC)
+    monkeypatch.setattr("videoapi.cli.report_run.now", at.astimezone)
+
+
+@pytest.mark.parametrize(
+    ("words", "first"), [((), "2026-01-28"), (("--timezone", "Europe/Berlin"), "2026-01-29")], ids=["UTC", "Berlin"]
+)
+@pytest.mark.usefixtures("midmonth")
+def test_report_of_a_period_that_has_not_ended_says_so(
+    sandbox: Sandbox, cli: Cli, folder: Path, words: tuple[str, ...], first: str
+) -> None:
+    result = cli("report", "2026-01", "page.html", "--json", "--quiet", *words)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["unfinished_days"] == {"first": first, "last": "2026-01-31"}
+    assert f"The period has not ended: of {first} to 2026-01-31 (" in result.stderr
+    day = f"{int(first[-2:])} January 2026"
+    assert f"The period has not ended: of {day} to 31 January 2026 (" in (folder / "page.html").read_text()
+
+
+@pytest.mark.usefixtures("midmonth")
+def test_report_of_days_that_have_ended_says_nothing_of_it(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    result = cli("report", "2026-01-01", "2026-01-27", "page.html", "--json", "--quiet")
+    assert json.loads(result.stdout)["unfinished_days"] is None
+    assert "has not ended" not in result.stderr + (folder / "page.html").read_text()
+
+
+@pytest.mark.usefixtures("midmonth")
+def test_report_of_the_future_is_refused_before_anything_is_sent(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    result = cli("report", "2026-02")
+    assert result.exit_code == 2
+    assert "2026-02 is in the future: today is 2026-01-28 (UTC)" in result.stderr
+    assert sandbox.ledger.requests() == 0
+    assert list(folder.iterdir()) == []

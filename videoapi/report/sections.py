@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from html import escape
 from typing import Final
 
@@ -130,8 +131,14 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
 def _highlights(summary: UsageSummary) -> Iterator[str]:
     for days in summary.missing:
         what = "call records" if days.records == "cdr" else "archives"
-        span = long_day(days.first) if days.first == days.last else f"{long_day(days.first)} to {long_day(days.last)}"
+        span = _span(days.first, days.last)
         yield f'<span class="warning">The export has no {what} of {span} (UTC): they are in no figure.</span>'
+    if (rest := summary.unfinished) is not None:
+        span = f"{_span(rest.first, rest.last)} ({escape(summary.timezone)})"
+        yield (
+            f'<span class="warning">The period has not ended: of {span}, only the records that exist so far are in the '
+            "figures.</span>"
+        )
     if not summary.total.records:
         yield f"This period has no call records in {escape(printable(summary.source))}."
         return
@@ -154,6 +161,10 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
             f'<span class="warning">{serious:,} records are repeated or cannot be read: '
             '<a href="#odd">see how they are treated</a>.</span>'
         )
+
+
+def _span(first: date, last: date) -> str:
+    return long_day(first) if first == last else f"{long_day(first)} to {long_day(last)}"
 
 
 def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:
