@@ -198,3 +198,9 @@ def test_rooms_are_exported_without_pins(cli: Cli, sandbox: Sandbox, folder: Pat
         assert json.loads(text).get("pin") in (None, "***")
     assert "is complete" in cli("rooms", "export", "rooms.parquet").stderr
     assert cli("rooms", "export", "rooms.csv").exit_code == 2
+
+
+def test_help_names_the_format_and_its_extra(cli: Cli) -> None:
+    said = " ".join(cli("cdr", "export", "--help").stdout.split())
+    assert ".parquet" in said
+    assert "pip install 'videoapi[data]'" in said
