@@ -77,7 +77,7 @@ def test_records_without_a_readable_date_have_files_of_their_own(cli: Cli, sandb
         ("cdr-2026-01-31.parquet", 1),
     ]
     assert (report["undated"], report["rejected"]) == (1, 1)
-    assert "1 records could not be read" in result.stderr
+    assert "1 record could not be read" in result.stderr
     # Known without another reading, too.
     again = cli("cdr", "export", LAST, LAST, "data", "--partition", "day", "--json")
     assert (again.exit_code, json.loads(again.stdout)["rejected"]) == (6, 1)

@@ -81,6 +81,10 @@ def test_json_with_a_page_gives_both(january: Path, cli: Cli, folder: Path) -> N
         ([], "give FROM and TO, --room or --conference"),
         (["nothing.jsonl"], "No such file"),
         (["calls.xlsx"], "give an export that ends in"),
+        (["2026-01", "out.pdf"], "OUT ends in .html"),
+        (["a.jsonl", "out.pdf"], "OUT ends in .html"),
+        (["Jan-2026"], "A period is a month (2026-01), a year (2026) or a day (2026-01-31)"),
+        (["Jan-2026", "page.html"], "Jan-2026: neither a period, nor an export"),
         (["calls.jsonl.part"], "not complete"),
         (["few.csv"], "these columns are missing: 'room_disconnected_at'"),
         (["cut.jsonl.gz"], "breaks off"),
@@ -226,3 +230,19 @@ def test_report_of_the_future_is_refused_before_anything_is_sent(sandbox: Sandbo
     assert "2026-02 is in the future: today is 2026-01-28 (UTC)" in result.stderr
     assert sandbox.ledger.requests() == 0
     assert list(folder.iterdir()) == []
+
+
+def test_one_record_that_cannot_be_read_is_one(january: Path, cli: Cli, folder: Path) -> None:
+    lines = january.read_text().splitlines(keepends=True)
+    (folder / "one.jsonl").write_text("".join([lines[0], "17\n"]))
+    result = cli("report", "one.jsonl", "page.html")
+    assert result.exit_code == 6
+    assert result.stderr.startswith("1 record, 1 session, ")
+    assert "1 record could not be read. " in result.stderr
+    assert "1 record is repeated or cannot be read" in (folder / "page.html").read_text()
+
+
+def test_one_other_entry_of_a_group_is_one(january: Path, cli: Cli, folder: Path) -> None:
+    rooms = figures(cli("report", january, "--json"))["totals"]["rooms"]
+    assert cli("report", january, "page.html", "--top", rooms - 1).exit_code == 0
+    assert "The other one has" in (folder / "page.html").read_text()

@@ -19,7 +19,7 @@ from videoapi.cli.csv_rows import EXTRA, Table, csv_line
 from videoapi.cli.export_ending import Ending
 from videoapi.cli.export_file import RESTARTED, ExportFile
 from videoapi.cli.progress import Show, display
-from videoapi.cli.terminal import for_people, print_command, print_json, print_status
+from videoapi.cli.terminal import counted, for_people, print_command, print_json, print_status
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
@@ -293,7 +293,10 @@ class ExportWriter:
         except OSError as error:
             _tell_disk(self._job, file, error)
             return
-        print_status(f"{file.state.records:,} records are in {file.part}. To continue, repeat the command:")
+        print_status(
+            f"{counted(file.state.records, 'record is', 'records are')} in {file.part}. To continue, repeat the "
+            "command:"
+        )
         print_command(self._job.again)
         print_status(f"To write only the records after these, give another OUT and --cursor {file.state.cursor}")
 
@@ -336,14 +339,17 @@ def _unwritable(record: Any, since: str, error: Exception) -> dict[str, Any]:
 
 def _tell_continued(job: ExportOptions, file: ExportFile) -> None:
     if file.continued:
-        print_status(f"Continuing after {file.continued:,} records. To start over: --fresh.", quiet=job.quiet)
+        print_status(
+            f"Continuing after {counted(file.continued, 'record', 'records')}. To start over: --fresh.", quiet=job.quiet
+        )
 
 
 def _tell_disk(job: ExportOptions, file: ExportFile, error: OSError) -> None:
     """Print what is left after an error of the disk."""
     print_status(f"Cannot write {error.filename or file.part}: {error.strerror or type(error).__name__}")
     print_status(
-        f"{file.saved:,} records are saved in {file.part}. Free some space, and repeat the command to continue:"
+        f"{counted(file.saved, 'record is', 'records are')} saved in {file.part}. Free some space, "
+        "and repeat the command to continue:"
     )
     print_command(job.again)
 
@@ -353,25 +359,27 @@ def _tell(job: ExportOptions, file: ExportFile, ending: Ending | None, seconds: 
     odd = {name.removeprefix("odd "): count for name, count in state.counts.items() if name.startswith("odd ")}
     undated = state.counts.get("undated", 0)
     restarted = state.counts.get("restarted", 0)
+    records = counted(state.records, "record", "records")
     if file.exists:
-        done = f"{job.out} is complete: {state.records:,} records. It stays as it is; to export again: --overwrite."
+        done = f"{job.out} is complete: {records}. It stays as it is; to export again: --overwrite."
     else:
-        done = f"{state.records:,} records in {seconds:.1f} s: {job.out}"
+        done = f"{records} in {seconds:.1f} s: {job.out}"
     print_status(done, quiet=job.quiet)
     if ending is not None and ending.is_open:
         notice = ending.verdict(job.out) if file.continued else ending.notice(job.out)
         print_status(notice, quiet=job.quiet and not ending.in_future)
     if rejected is not None:
-        print_status(f"{state.rejected:,} records could not be read or written; see {rejected}")
+        print_status(f"{counted(state.rejected, 'record', 'records')} could not be read or written; see {rejected}")
     if odd:
         fields = ", ".join(f"{name} ({count:,})" for name, count in odd.items())
         where = "which are null" if job.out.suffix.lower() == PARQUET else "whose values are in extra"
         print_status(f"Fields of an unexpected type, {where}: {fields}", quiet=job.quiet)
     if undated:
-        print_status(f"{undated:,} records have no readable date.", quiet=job.quiet)
+        print_status(f"{counted(undated, 'record has', 'records have')} no readable date.", quiet=job.quiet)
     if restarted:
         print_status(
-            f"Rows came in another order {restarted:,} times; those weeks were written again from their start.",
+            f"Rows came in another order {counted(restarted, 'time', 'times')}; each such week was written again "
+            "from its start.",
             quiet=job.quiet,
         )
     if job.as_json:

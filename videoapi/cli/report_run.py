@@ -18,7 +18,7 @@ from videoapi.cli import exit_codes
 from videoapi.cli.client_options import ClientOptions
 from videoapi.cli.progress import display
 from videoapi.cli.queries import ReportQuery
-from videoapi.cli.terminal import print_json, print_result, print_status
+from videoapi.cli.terminal import counted, print_json, print_result, print_status
 from videoapi.files import FileTaken, PartFile
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
@@ -309,8 +309,9 @@ def _span(first: date, last: date) -> str:
 def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None:
     total = summary.total
     print_status(
-        f"{total.records:,} records, {total.sessions or 0:,} sessions, {total.participant_minutes:,.0f} participant "
-        f"minutes, in {seconds:.1f} s.",
+        f"{counted(total.records, 'record', 'records')}, {counted(total.sessions or 0, 'session', 'sessions')}, "
+        f"{counted(round(total.participant_minutes), 'participant minute', 'participant minutes')}, "
+        f"in {seconds:.1f} s.",
         quiet=options.quiet,
     )
     for days in summary.missing:
@@ -320,7 +321,12 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
     if (rest := summary.unfinished) is not None:
         span = f"{_span(rest.first, rest.last)} ({summary.timezone})"
         print_status(f"The period has not ended: of {span}, only the records that exist so far are in the figures.")
-    if summary.odd["unreadable"]:
-        print_status(f"{summary.odd['unreadable']:,} records could not be read; they are in no figure.")
-    if summary.odd["repeated"]:
-        print_status(f"{summary.odd['repeated']:,} records have the ID of an earlier one, and are counted again.")
+    if unreadable := summary.odd["unreadable"]:
+        print_status(
+            f"{counted(unreadable, 'record', 'records')} could not be read. Unreadable records are in no figure."
+        )
+    if repeated := summary.odd["repeated"]:
+        print_status(
+            f"{counted(repeated, 'record has', 'records have')} the ID of an earlier one. Such records "
+            "are counted again."
+        )

@@ -158,8 +158,8 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
     serious = sum(summary.odd[name] or 0 for name in ("repeated", "unreadable"))
     if serious:
         yield (
-            f'<span class="warning">{serious:,} records are repeated or cannot be read: '
-            '<a href="#odd">see how they are treated</a>.</span>'
+            f'<span class="warning">{serious:,} record{" is" if serious == 1 else "s are"} repeated or cannot be read: '
+            '<a href="#odd">see how the report treats such records</a>.</span>'
         )
 
 
@@ -174,10 +174,12 @@ def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:
     else:
         yield f"{_PARTICIPANT} Sessions and room minutes are not listed, as users share them."
     if group.others and summary.total.participant_minutes:
+        others = "The other one has" if group.others == 1 else f"The {group.others:,} others together have"
         share = 100 * group.rest.participant_minutes / summary.total.participant_minutes
         yield (
-            f"Shown: the {len(group.entries)} with the most participant minutes. The {group.others:,} others together "
-            f"have {group.rest.participant_minutes:,.0f} ({share:.1f} %); they are a row of the table, not a bar."
+            f"Shown: the {len(group.entries)} with the most participant minutes. {others} "
+            f"{group.rest.participant_minutes:,.0f} ({share:.1f} %); "
+            f"{'it is' if group.others == 1 else 'they are'} a row of the table, not a bar."
         )
 
 
