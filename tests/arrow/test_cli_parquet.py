@@ -162,6 +162,12 @@ def test_missing_pyarrow_is_said_before_anything_is_written(
     assert list(folder.iterdir()) == []
 
 
+def test_repetition_says_that_the_period_had_not_ended(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("videoapi.cli.export.utc_today", lambda: date(2026, 1, 28))
+    assert "The period has not ended, its last day is 2026-01-31" in export(cli, "out.parquet").stderr
+    assert "was exported on 2026-01-28, before its period had ended" in export(cli, "out.parquet", code=2).stderr
+
+
 def test_odd_fields_and_unreadable_records_are_counted(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     good = {"cdr_id": "a", "trans_date": f"{LAST}T10:00:00.000Z", "sip": [1], "user": {"token": "secret-token"}}
     body = {"result": "0", "cdr": [good, 17, {**good, "cdr_id": "b"}]}
@@ -192,3 +198,9 @@ def test_rooms_are_exported_without_pins(cli: Cli, sandbox: Sandbox, folder: Pat
         assert json.loads(text).get("pin") in (None, "***")
     assert "is complete" in cli("rooms", "export", "rooms.parquet").stderr
     assert cli("rooms", "export", "rooms.csv").exit_code == 2
+
+
+def test_help_names_the_format_and_its_extra(cli: Cli) -> None:
+    said = " ".join(cli("cdr", "export", "--help").stdout.split())
+    assert ".parquet" in said
+    assert "pip install 'videoapi[data]'" in said

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -74,7 +77,7 @@ def test_records_without_a_readable_date_have_files_of_their_own(cli: Cli, sandb
         ("cdr-2026-01-31.parquet", 1),
     ]
     assert (report["undated"], report["rejected"]) == (1, 1)
-    assert "1 records could not be read" in result.stderr
+    assert "1 record could not be read" in result.stderr
     # Known without another reading, too.
     again = cli("cdr", "export", LAST, LAST, "data", "--partition", "day", "--json")
     assert (again.exit_code, json.loads(again.stdout)["rejected"]) == (6, 1)
@@ -128,3 +131,40 @@ def test_folder_of_another_room_is_refused(cli: Cli, sandbox: Sandbox, folder: P
 def test_archives_are_partitioned(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     assert cli("archives", "export", FIRST, LAST, "data", "--partition", "day").exit_code == 0
     assert parquet.read_table(folder / "data").num_rows == sandbox.history.archives(FIRST, LAST)
+
+
+_WITHOUT_EXTRAS = """
+import importlib.util, sys
+
+missing = ("pyarrow", "plotly", "redis", "taskiq", "dask")
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name in missing else find(name, *more)
+sys.modules |= dict.fromkeys(missing)
+
+from videoapi.cli import main
+
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cdr", "export", "2026-01-01", "2026-01-02", "data", "--partition", "day"),
+        ("archives", "export", "2026-01-01", "2026-01-02", "data", "--partition", "day"),
+        ("archives", "export", "2026-01-01", "2026-01-02", "out.parquet"),
+        ("rooms", "export", "out.parquet"),
+        ("report", "calls.parquet", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_missing_extra_is_named_by_each_command(
+    environment: dict[str, str], folder: Path, words: Sequence[str]
+) -> None:
+    (folder / "calls.parquet").touch()
+    command = [sys.executable, "-c", _WITHOUT_EXTRAS, *words]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+    assert done.returncode == 5, done.stderr
+    assert "pip install 'videoapi[data]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "data").exists()

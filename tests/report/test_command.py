@@ -81,6 +81,10 @@ def test_json_with_a_page_gives_both(january: Path, cli: Cli, folder: Path) -> N
         ([], "give FROM and TO, --room or --conference"),
         (["nothing.jsonl"], "No such file"),
         (["calls.xlsx"], "give an export that ends in"),
+        (["2026-01", "out.pdf"], "OUT ends in .html"),
+        (["a.jsonl", "out.pdf"], "OUT ends in .html"),
+        (["Jan-2026"], "A period is a month (2026-01), a year (2026) or a day (2026-01-31)"),
+        (["Jan-2026", "page.html"], "Jan-2026: neither a period, nor an export"),
         (["calls.jsonl.part"], "not complete"),
         (["few.csv"], "these columns are missing: 'room_disconnected_at'"),
         (["cut.jsonl.gz"], "breaks off"),
@@ -188,3 +192,57 @@ def test_parquet_column_of_another_type_is_named(name: str, value: str, why: str
     refused = cli("report", "calls.parquet", "--json")
     assert refused.exit_code == 2
     assert f"the column '{name}' is of the type string, not a {why}" in refused.stderr
+
+
+@pytest.fixture
+def midmonth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 28th of January, 23:30 in UTC, when it is the 29th in Berlin."""
+    at = datetime(2026, 1, 28, 23, 30, tzinfo=UTC)
+    monkeypatch.setattr("videoapi.cli.report_run.now", at.astimezone)
+
+
+@pytest.mark.parametrize(
+    ("words", "first"), [((), "2026-01-28"), (("--timezone", "Europe/Berlin"), "2026-01-29")], ids=["UTC", "Berlin"]
+)
+@pytest.mark.usefixtures("midmonth")
+def test_report_of_a_period_that_has_not_ended_says_so(
+    sandbox: Sandbox, cli: Cli, folder: Path, words: tuple[str, ...], first: str
+) -> None:
+    result = cli("report", "2026-01", "page.html", "--json", "--quiet", *words)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["unfinished_days"] == {"first": first, "last": "2026-01-31"}
+    assert f"The period has not ended: of {first} to 2026-01-31 (" in result.stderr
+    day = f"{int(first[-2:])} January 2026"
+    assert f"The period has not ended: of {day} to 31 January 2026 (" in (folder / "page.html").read_text()
+
+
+@pytest.mark.usefixtures("midmonth")
+def test_report_of_days_that_have_ended_says_nothing_of_it(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    result = cli("report", "2026-01-01", "2026-01-27", "page.html", "--json", "--quiet")
+    assert json.loads(result.stdout)["unfinished_days"] is None
+    assert "has not ended" not in result.stderr + (folder / "page.html").read_text()
+
+
+@pytest.mark.usefixtures("midmonth")
+def test_report_of_the_future_is_refused_before_anything_is_sent(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    result = cli("report", "2026-02")
+    assert result.exit_code == 2
+    assert "2026-02 is in the future: today is 2026-01-28 (UTC)" in result.stderr
+    assert sandbox.ledger.requests() == 0
+    assert list(folder.iterdir()) == []
+
+
+def test_one_record_that_cannot_be_read_is_one(january: Path, cli: Cli, folder: Path) -> None:
+    lines = january.read_text().splitlines(keepends=True)
+    (folder / "one.jsonl").write_text("".join([lines[0], "17\n"]))
+    result = cli("report", "one.jsonl", "page.html")
+    assert result.exit_code == 6
+    assert result.stderr.startswith("1 record, 1 session, ")
+    assert "1 record could not be read. " in result.stderr
+    assert "1 record is repeated or cannot be read" in (folder / "page.html").read_text()
+
+
+def test_one_other_entry_of_a_group_is_one(january: Path, cli: Cli, folder: Path) -> None:
+    rooms = figures(cli("report", january, "--json"))["totals"]["rooms"]
+    assert cli("report", january, "page.html", "--top", rooms - 1).exit_code == 0
+    assert "The other one has" in (folder / "page.html").read_text()

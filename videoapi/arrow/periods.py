@@ -1,8 +1,8 @@
-"""Periods of an export: the days, weeks, months or years between two dates. Pure; works without pyarrow."""
+"""Periods of an export: the days, weeks, months or years between two dates. Works without pyarrow."""
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal
 
 import attrs
@@ -11,6 +11,9 @@ from videoapi.errors import ValidationError
 from videoapi.models.validation import period_day
 
 By = Literal["day", "week", "month", "year"]
+
+LATE_DAYS: Final = 3
+"""For how many days after its last one a period is read again, because the service may add records late."""
 
 _DAY: Final = timedelta(days=1)
 
@@ -63,6 +66,22 @@ def windows(start: date | str, end: date | str, by: By = "month") -> tuple[Perio
             break
         first = stop + _DAY
     return tuple(found)
+
+
+def stays_open(last: date, exported: date, late: int = LATE_DAYS) -> bool:
+    """Return whether the service may add records to a period after its export.
+
+    Args:
+        last: The last day of the period.
+        exported: The day of the export.
+        late: For how many days after its last one a period is open.
+    """
+    return (exported - last).days <= late
+
+
+def utc_today() -> date:
+    """Return the current day in UTC."""
+    return datetime.now(UTC).date()
 
 
 def period_of(window: Any) -> Period:

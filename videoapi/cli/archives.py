@@ -54,7 +54,8 @@ def _row(archive: Archive) -> tuple[object, ...]:
 def export(access: ClientOptions, query: ReportQuery, out: str, **options: Any) -> None:
     """Write archives to OUT: those of the days FROM to TO (inclusive, UTC), of --room, or of --conference.
 
-    Includes the URLs of the files. Otherwise works like `videoapi cdr export`.
+    Includes the URLs of the files. Otherwise works like `videoapi cdr export`: OUT ends in .jsonl, .csv or .parquet,
+    which needs the extra `data`.
     """
     from videoapi.cli.csv_rows import archive_table
     from videoapi.cli.reports import export_reports

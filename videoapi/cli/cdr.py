@@ -60,8 +60,9 @@ def _row(record: CallRecord) -> tuple[object, ...]:
 def export(access: ClientOptions, query: ReportQuery, out: str, **options: Any) -> None:
     """Write call records to OUT: those of the days FROM to TO (inclusive, UTC), of --room, or of --conference.
 
-    OUT ends in .jsonl (every field as returned by the service) or .csv (one row per record; fields
-    without a column of their own go to the last column, extra). Until it is complete, the file is named
+    OUT ends in .jsonl (every field as returned by the service), .csv (one row per record; fields without a column
+    of their own go to the last column, extra) or .parquet (columns with types; needs the extra `data`, as --partition
+    does: pip install 'videoapi[data]'). Until it is complete, the file is named
     OUT.part. To continue an export that was stopped or killed, repeat the command; a complete one stays as it is.
 
     If OUT is -, the records go to stdout, and nothing is kept to continue from.

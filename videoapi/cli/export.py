@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 
@@ -12,11 +13,13 @@ import attrs
 import click
 
 from videoapi.arrow.optional import require_pyarrow
+from videoapi.arrow.periods import utc_today
 from videoapi.cli import exit_codes
 from videoapi.cli.csv_rows import EXTRA, Table, csv_line
+from videoapi.cli.export_ending import Ending
 from videoapi.cli.export_file import RESTARTED, ExportFile
 from videoapi.cli.progress import Show, display
-from videoapi.cli.terminal import for_people, print_command, print_json, print_status
+from videoapi.cli.terminal import counted, for_people, print_command, print_json, print_status
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
@@ -45,6 +48,7 @@ class ExportOptions:
         table: The columns of a CSV file.
         model: The class of the records.
         question: What is exported, and for which account.
+        last: The last day of the period in UTC, or None without a period.
         cursor: Where to begin or continue, or None.
         overwrite: Whether an existing file may be replaced.
         fresh: Whether to start over.
@@ -59,6 +63,7 @@ class ExportOptions:
     table: Table
     model: type[Any] = CallRecord
     question: Mapping[str, str]
+    last: date | None = None
     cursor: str | None
     overwrite: bool
     fresh: bool
@@ -161,9 +166,13 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
         cursor=job.cursor,
         overwrite=job.overwrite,
         fresh=job.fresh,
+        exported=None if job.last is None else f"{utc_today()}",
     )
     try:
         file.open()
+        ending = Ending.of(job.last, file.state.exported)
+        if file.exists and ending is not None and ending.is_open:
+            raise click.UsageError(ending.verdict(job.out))
         if not file.state.complete:
             _tell_continued(job, file)
             stream = ask(file.cursor)
@@ -187,7 +196,7 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
             file.finish()
     finally:
         file.close()
-    _tell(job, file, time.monotonic() - began)
+    _tell(job, file, ending, time.monotonic() - began)
     return exit_codes.REJECTED if file.state.rejected else exit_codes.DONE
 
 
@@ -284,7 +293,10 @@ class ExportWriter:
         except OSError as error:
             _tell_disk(self._job, file, error)
             return
-        print_status(f"{file.state.records:,} records are in {file.part}. To continue, repeat the command:")
+        print_status(
+            f"{counted(file.state.records, 'record is', 'records are')} in {file.part}. To continue, repeat the "
+            "command:"
+        )
         print_command(self._job.again)
         print_status(f"To write only the records after these, give another OUT and --cursor {file.state.cursor}")
 
@@ -327,39 +339,47 @@ def _unwritable(record: Any, since: str, error: Exception) -> dict[str, Any]:
 
 def _tell_continued(job: ExportOptions, file: ExportFile) -> None:
     if file.continued:
-        print_status(f"Continuing after {file.continued:,} records. To start over: --fresh.", quiet=job.quiet)
+        print_status(
+            f"Continuing after {counted(file.continued, 'record', 'records')}. To start over: --fresh.", quiet=job.quiet
+        )
 
 
 def _tell_disk(job: ExportOptions, file: ExportFile, error: OSError) -> None:
     """Print what is left after an error of the disk."""
     print_status(f"Cannot write {error.filename or file.part}: {error.strerror or type(error).__name__}")
     print_status(
-        f"{file.saved:,} records are saved in {file.part}. Free some space, and repeat the command to continue:"
+        f"{counted(file.saved, 'record is', 'records are')} saved in {file.part}. Free some space, "
+        "and repeat the command to continue:"
     )
     print_command(job.again)
 
 
-def _tell(job: ExportOptions, file: ExportFile, seconds: float) -> None:
+def _tell(job: ExportOptions, file: ExportFile, ending: Ending | None, seconds: float) -> None:
     state, rejected = file.state, file.rejected_path
     odd = {name.removeprefix("odd "): count for name, count in state.counts.items() if name.startswith("odd ")}
     undated = state.counts.get("undated", 0)
     restarted = state.counts.get("restarted", 0)
+    records = counted(state.records, "record", "records")
     if file.exists:
-        done = f"{job.out} is complete: {state.records:,} records. It stays as it is; to export again: --overwrite."
+        done = f"{job.out} is complete: {records}. It stays as it is; to export again: --overwrite."
     else:
-        done = f"{state.records:,} records in {seconds:.1f} s: {job.out}"
+        done = f"{records} in {seconds:.1f} s: {job.out}"
     print_status(done, quiet=job.quiet)
+    if ending is not None and ending.is_open:
+        notice = ending.verdict(job.out) if file.continued else ending.notice(job.out)
+        print_status(notice, quiet=job.quiet and not ending.in_future)
     if rejected is not None:
-        print_status(f"{state.rejected:,} records could not be read or written; see {rejected}")
+        print_status(f"{counted(state.rejected, 'record', 'records')} could not be read or written; see {rejected}")
     if odd:
         fields = ", ".join(f"{name} ({count:,})" for name, count in odd.items())
         where = "which are null" if job.out.suffix.lower() == PARQUET else "whose values are in extra"
         print_status(f"Fields of an unexpected type, {where}: {fields}", quiet=job.quiet)
     if undated:
-        print_status(f"{undated:,} records have no readable date.", quiet=job.quiet)
+        print_status(f"{counted(undated, 'record has', 'records have')} no readable date.", quiet=job.quiet)
     if restarted:
         print_status(
-            f"Rows came in another order {restarted:,} times; those weeks were written again from their start.",
+            f"Rows came in another order {counted(restarted, 'time', 'times')}; each such week was written again "
+            "from its start.",
             quiet=job.quiet,
         )
     if job.as_json:
@@ -375,6 +395,8 @@ def _tell(job: ExportOptions, file: ExportFile, seconds: float) -> None:
             "rejected_file": None if rejected is None else str(rejected),
             "sha256": state.final_sha256,
             "cursor": state.cursor,
+            "exported": state.exported,
+            "open": ending is not None and ending.is_open,
             "seconds": round(seconds, 3),
         }
         print_json(summary)

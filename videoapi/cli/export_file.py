@@ -89,6 +89,7 @@ class ExportState:
         rows: The first of them.
         counts: Other counts, by name.
         complete: Whether no row is missing.
+        exported: The day in UTC on which the export began.
         result_size: The number of bytes of the final file, if it was converted from these.
         result_sha256: The digest of the final file, if it was converted from these.
     """
@@ -105,6 +106,7 @@ class ExportState:
     rows: list[dict[str, Any]] = attrs.field(factory=list)
     counts: dict[str, int] = attrs.field(factory=dict)
     complete: bool = False
+    exported: str | None = None
     result_size: int | None = None
     result_sha256: str = ""
 
@@ -147,6 +149,7 @@ class ExportFile:
         fresh: Whether to discard what an earlier process has left in the part.
         convert: Writes the final file from the complete part; None if the part is the final file. The result depends
             on the part alone.
+        exported: The current day in UTC, or None if what is exported has no period.
         clock: The time in seconds.
     """
 
@@ -160,10 +163,13 @@ class ExportFile:
         overwrite: bool = False,
         fresh: bool = False,
         convert: Callable[[Path, BinaryIO], None] | None = None,
+        exported: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.out = out
-        self.state: ExportState = ExportState(question=dict(question), first=cursor, cursor=cursor or "")
+        self.state: ExportState = ExportState(
+            question=dict(question), first=cursor, cursor=cursor or "", exported=exported
+        )
         self.continued: int = 0
         """The number of rows that earlier processes have written."""
         self.saved: int = 0
@@ -489,7 +495,8 @@ class ExportFile:
         self.state.size += len(data)
 
     def _write_empty_state(self) -> None:
-        state = ExportState(question=self.state.question, first=self.state.first, cursor=self.state.first or "")
+        ours = self.state
+        state = ExportState(question=ours.question, first=ours.first, cursor=ours.first or "", exported=ours.exported)
         state.sha256 = hashlib.sha256().hexdigest()
         self._part.write_beside(_STATE, state.to_json())
         self._has_state = True

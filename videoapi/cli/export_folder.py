@@ -12,12 +12,12 @@ import attrs
 import click
 
 from videoapi.arrow.data_set import DataSet, Note
-from videoapi.arrow.periods import Period, windows
+from videoapi.arrow.periods import LATE_DAYS, Period, utc_today, windows
 from videoapi.cli import exit_codes
 from videoapi.cli.progress import display
-from videoapi.cli.terminal import for_people, print_command, print_json, print_status
+from videoapi.cli.terminal import counted, for_people, print_command, print_json, print_status
 from videoapi.errors import VideoAPIError
-from videoapi.resources.window_export import LATE_DAYS, PeriodExport, utc_today
+from videoapi.resources.window_export import PeriodExport
 from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Counts
 
@@ -121,7 +121,9 @@ def _sum(streams: Sequence[RecordStream[Any]]) -> Counts:
 
 def _tell_stopped(job: FolderOptions, notes: Sequence[Note]) -> None:
     if notes:
-        print_status(f"{len(notes):,} files are complete in {job.folder}. To continue, repeat the command:")
+        print_status(
+            f"{counted(len(notes), 'file is', 'files are')} complete in {job.folder}. To continue, repeat the command:"
+        )
         print_command(job.again)
 
 
@@ -134,15 +136,18 @@ def _tell(
     seconds: float,
 ) -> None:
     records = sum(note["rows"] for note in notes)
-    print_status(f"{records:,} records of {len(notes):,} files in {seconds:.1f} s: {job.folder}", quiet=job.quiet)
+    rows, files = counted(records, "record", "records"), counted(len(notes), "file", "files")
+    print_status(f"{rows} of {files} in {seconds:.1f} s: {job.folder}", quiet=job.quiet)
     for path, count in rejected.items():
-        print_status(f"{count:,} records could not be read; see {path}")
+        print_status(f"{counted(count, 'record', 'records')} could not be read; see {path}")
     if counts.odd:
         fields = ", ".join(f"{name} ({count:,})" for name, count in counts.odd.items())
         print_status(f"Fields of an unexpected type, which are null: {fields}", quiet=job.quiet)
     if counts.undated:
         print_status(
-            f"{counts.undated:,} records have no readable date; they are in files of their own.", quiet=job.quiet
+            f"{counted(counts.undated, 'record has', 'records have')} no readable date. Such records are in files "
+            "of their own.",
+            quiet=job.quiet,
         )
     if job.as_json:
         print_json(

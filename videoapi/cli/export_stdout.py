@@ -12,7 +12,7 @@ from videoapi.cli.export import LineFormat
 from videoapi.cli.listing import tell_unshown
 from videoapi.cli.progress import display
 from videoapi.cli.streams import is_terminal
-from videoapi.cli.terminal import for_people, print_status
+from videoapi.cli.terminal import counted, for_people, print_status
 from videoapi.errors import VideoAPIError
 from videoapi.streaming import RecordStream
 
@@ -40,7 +40,10 @@ async def export_to_stdout(stream: RecordStream[Any], lines: LineFormat, *, quie
     except VideoAPIError as error:
         out.flush()
         print_status(for_people(error))
-        print_status(f"{written:,} records were written. To write those after them: --cursor {stream.cursor}")
+        print_status(
+            f"{counted(written, 'record was', 'records were')} written. To write those after them: "
+            f"--cursor {stream.cursor}"
+        )
         return exit_codes.of_error(error)
     out.flush()
     return exit_codes.REJECTED if tell_unshown(stream) else exit_codes.DONE

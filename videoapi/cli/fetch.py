@@ -15,7 +15,7 @@ import attrs
 
 from videoapi.cli import exit_codes
 from videoapi.cli.progress import Show, display
-from videoapi.cli.terminal import for_people, print_json, print_status
+from videoapi.cli.terminal import counted, for_people, print_json, print_status
 from videoapi.downloads.filenames import extension_of, fingerprint, name_from_id
 from videoapi.errors import AuthenticationFailed, DownloadFailed, PermissionDenied, VideoAPIError
 from videoapi.models.archives import Archive, ArchiveFile
@@ -73,7 +73,7 @@ async def fetch(
     finally:
         queue.tell(as_json, quiet, time.monotonic() - began, complete=complete)
     if stream.rejected_count:
-        print_status(f"{stream.rejected_count:,} archives could not be read")
+        print_status(f"{counted(stream.rejected_count, 'archive', 'archives')} could not be read")
         return exit_codes.REJECTED
     return exit_codes.FAILED if queue.counts["failed"] else exit_codes.DONE
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import date, datetime, tzinfo
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from videoapi.cli import exit_codes
 from videoapi.cli.client_options import ClientOptions
 from videoapi.cli.progress import display
 from videoapi.cli.queries import ReportQuery
-from videoapi.cli.terminal import print_json, print_result, print_status
+from videoapi.cli.terminal import counted, print_json, print_result, print_status
 from videoapi.files import FileTaken, PartFile
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
@@ -97,6 +97,7 @@ class Reading:
     recordings: Recordings | None = None
     unread: sources.Unread = attrs.field(factory=sources.Unread)
     missing: list[MissingDays] = attrs.field(factory=list)
+    unfinished: ReportPeriod | None = None
 
 
 async def write_report(access: ClientOptions, options: ReportOptions) -> int:
@@ -104,12 +105,16 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
     began = time.monotonic()
     calendar = Calendar(parse_zone(options.timezone))
     period = ReportPeriod.parse(*options.periods) if options.periods else None
+    today = now(calendar.zone).date()
+    if period is not None and options.source is None and period.first > today:
+        raise click.UsageError(f"{period} is in the future: today is {today} ({options.timezone})")
     if options.with_page:
         require_plotly()
     if options.out == STDOUT and options.as_json:
         raise click.UsageError("--json and a page on stdout: give one of them")
     with _page_file(options, period) as page, Tally(calendar) as tally:
         reading = Reading(tally, Selection(calendar, period, options.room_id, options.conf_num))
+        reading.unfinished = None if period is None else period.unfinished(today)
         if options.source is not None:
             await _read_export(options.source, options, reading)
             source = f"the export {options.source.name}"
@@ -118,7 +123,7 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         summary = await asyncio.to_thread(_summarize, reading, options, source)
         if page is not None or options.out == STDOUT:
             lead = options.groups[0] if options.groups else None
-            text = render(summary, made=datetime.now(calendar.zone), lead=lead).encode(errors="replace")
+            text = render(summary, made=now(calendar.zone), lead=lead).encode(errors="replace")
             if page is None:
                 _to_stdout(text)
             else:
@@ -130,6 +135,11 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         print_result(str(page.path))
     _tell(summary, options, time.monotonic() - began)
     return exit_codes.REJECTED if summary.odd["unreadable"] else exit_codes.DONE
+
+
+def now(zone: tzinfo) -> datetime:
+    """Return the current time in a time zone."""
+    return datetime.now(zone)
 
 
 async def _read_export(path: Path, options: ReportOptions, reading: Reading) -> None:
@@ -222,6 +232,7 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
         odd_fields=reading.unread.fields,
         outside=reading.selection.outside,
         missing=reading.missing,
+        unfinished=reading.unfinished,
     )
 
 
@@ -291,18 +302,31 @@ def _to_stdout(text: bytes) -> None:
         sys.stdout.buffer.flush()
 
 
+def _span(first: date, last: date) -> str:
+    return f"{first}" if first == last else f"{first} to {last}"
+
+
 def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None:
     total = summary.total
     print_status(
-        f"{total.records:,} records, {total.sessions or 0:,} sessions, {total.participant_minutes:,.0f} participant "
-        f"minutes, in {seconds:.1f} s.",
+        f"{counted(total.records, 'record', 'records')}, {counted(total.sessions or 0, 'session', 'sessions')}, "
+        f"{counted(round(total.participant_minutes), 'participant minute', 'participant minutes')}, "
+        f"in {seconds:.1f} s.",
         quiet=options.quiet,
     )
     for days in summary.missing:
         what = "call records" if days.records == "cdr" else "archives"
-        span = f"{days.first}" if days.first == days.last else f"{days.first} to {days.last}"
+        span = _span(days.first, days.last)
         print_status(f"The export has no {what} of {span} (UTC): they are in no figure.")
-    if summary.odd["unreadable"]:
-        print_status(f"{summary.odd['unreadable']:,} records could not be read; they are in no figure.")
-    if summary.odd["repeated"]:
-        print_status(f"{summary.odd['repeated']:,} records have the ID of an earlier one, and are counted again.")
+    if (rest := summary.unfinished) is not None:
+        span = f"{_span(rest.first, rest.last)} ({summary.timezone})"
+        print_status(f"The period has not ended: of {span}, only the records that exist so far are in the figures.")
+    if unreadable := summary.odd["unreadable"]:
+        print_status(
+            f"{counted(unreadable, 'record', 'records')} could not be read. Unreadable records are in no figure."
+        )
+    if repeated := summary.odd["repeated"]:
+        print_status(
+            f"{counted(repeated, 'record has', 'records have')} the ID of an earlier one. Such records "
+            "are counted again."
+        )

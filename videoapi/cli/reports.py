@@ -122,6 +122,7 @@ async def export_reports(
     """Export one kind of report, `cdr` or `archives`, and return the exit code."""
     from videoapi.cli.export import PARQUET, ExportOptions, check_output, export, line_format
     from videoapi.cli.invocation import typed_command
+    from videoapi.models.validation import period_day
 
     if partition is not None:
         others = {"--cursor": cursor, "--fresh": options.pop("fresh"), "--excel": excel}
@@ -161,6 +162,7 @@ async def export_reports(
             table=table,
             model=reports._kind.model,
             question=question,
+            last=None if query.end is None else period_day(query.end, field="end"),
             cursor=cursor,
             excel=excel,
             strict=strict,
@@ -184,6 +186,9 @@ async def _export_folder(
     **options: Any,
 ) -> int:
     from videoapi.arrow.optional import require_pyarrow
+
+    # Before the modules that import it.
+    require_pyarrow()
     from videoapi.arrow.periods import Period
     from videoapi.cli.export_folder import FolderOptions, check_folder, export_folder
     from videoapi.cli.invocation import typed_command
@@ -192,7 +197,6 @@ async def _export_folder(
     check_folder(out, form=form, others=others)
     if not (query.start and query.end):
         raise click.UsageError("--partition needs the days FROM and TO")
-    require_pyarrow()
     period = Period(period_day(query.start, field="start"), period_day(query.end, field="end"))
     async with access.client() as client:
         reports = _reports(client, kind)

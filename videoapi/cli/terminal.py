@@ -24,6 +24,11 @@ def clean(value: object) -> str:
     return "" if value is None else visible(str(value)[:_LONGEST])
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """Return a number with the words that fit it, such as `1 record is` or `2,000 records are`."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def visible(text: str) -> str:
     """Return a text as one line without control characters, of any length."""
     if _PRINTABLE.fullmatch(text):

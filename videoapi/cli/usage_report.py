@@ -50,10 +50,17 @@ def report(access: ClientOptions, words: tuple[str, ...], source: Path | None, o
     """
     from videoapi.cli.report_run import ReportOptions, write_report
     from videoapi.cli.running import run
+    from videoapi.report.sources import is_export
 
     periods = [word for word in words if _PERIOD.fullmatch(word)]
     pages = [word for word in words if word.lower().endswith(_PAGES)]
     exports = [word for word in words if word not in periods and word not in pages]
+    for word in exports:
+        if not (is_export(Path(word)) or Path(word).exists()):
+            raise click.UsageError(
+                f"{word}: neither a period, nor an export that exists. A period is a month (2026-01), a year (2026) "
+                "or a day (2026-01-31); OUT ends in .html"
+            )
     if len(periods) > 2 or len(pages) > 1 or len(exports) > 1:
         raise click.UsageError("give one period, or FROM and TO; one EXPORT; and one OUT")
     if (exports and source is not None) or (pages and out is not None):

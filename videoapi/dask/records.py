@@ -74,7 +74,7 @@ def export_cdr(
     """
     worker.require_dask()
     from videoapi.arrow.data_set import DataSet
-    from videoapi.resources.window_export import utc_today
+    from videoapi.arrow.periods import utc_today
 
     dask: Any = import_module("dask")
     export = dask.delayed(_export, pure=False)

@@ -91,6 +91,10 @@ class ReportPeriod:
         end = datetime.combine(self.last, time.max, zone).astimezone(UTC).date()
         return ReportPeriod(start, end)
 
+    def unfinished(self, today: date) -> ReportPeriod | None:
+        """Return the days that have not ended, of which today is the first; None if all have."""
+        return None if self.last < today else ReportPeriod(max(self.first, today), self.last)
+
     def __str__(self) -> str:
         first, last = self.first, self.last
         if first.day == 1 and last == _month_end(first):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from html import escape
 from typing import Final
 
@@ -130,8 +131,14 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
 def _highlights(summary: UsageSummary) -> Iterator[str]:
     for days in summary.missing:
         what = "call records" if days.records == "cdr" else "archives"
-        span = long_day(days.first) if days.first == days.last else f"{long_day(days.first)} to {long_day(days.last)}"
+        span = _span(days.first, days.last)
         yield f'<span class="warning">The export has no {what} of {span} (UTC): they are in no figure.</span>'
+    if (rest := summary.unfinished) is not None:
+        span = f"{_span(rest.first, rest.last)} ({escape(summary.timezone)})"
+        yield (
+            f'<span class="warning">The period has not ended: of {span}, only the records that exist so far are in the '
+            "figures.</span>"
+        )
     if not summary.total.records:
         yield f"This period has no call records in {escape(printable(summary.source))}."
         return
@@ -151,9 +158,13 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
     serious = sum(summary.odd[name] or 0 for name in ("repeated", "unreadable"))
     if serious:
         yield (
-            f'<span class="warning">{serious:,} records are repeated or cannot be read: '
-            '<a href="#odd">see how they are treated</a>.</span>'
+            f'<span class="warning">{serious:,} record{" is" if serious == 1 else "s are"} repeated or cannot be read: '
+            '<a href="#odd">see how the report treats such records</a>.</span>'
         )
+
+
+def _span(first: date, last: date) -> str:
+    return long_day(first) if first == last else f"{long_day(first)} to {long_day(last)}"
 
 
 def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:
@@ -163,10 +174,12 @@ def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:
     else:
         yield f"{_PARTICIPANT} Sessions and room minutes are not listed, as users share them."
     if group.others and summary.total.participant_minutes:
+        others = "The other one has" if group.others == 1 else f"The {group.others:,} others together have"
         share = 100 * group.rest.participant_minutes / summary.total.participant_minutes
         yield (
-            f"Shown: the {len(group.entries)} with the most participant minutes. The {group.others:,} others together "
-            f"have {group.rest.participant_minutes:,.0f} ({share:.1f} %); they are a row of the table, not a bar."
+            f"Shown: the {len(group.entries)} with the most participant minutes. {others} "
+            f"{group.rest.participant_minutes:,.0f} ({share:.1f} %); "
+            f"{'it is' if group.others == 1 else 'they are'} a row of the table, not a bar."
         )
 
 

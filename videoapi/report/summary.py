@@ -162,6 +162,7 @@ class UsageSummary:
         recordings: What the archives add up to, or None if they were not read.
         odd: How many records, sessions, archives or fields are odd, by what is; None if the source does not show it.
         missing: The days in UTC that the exports do not have.
+        unfinished: The days of the period that had not ended when the records were read; None if all had.
     """
 
     period: ReportPeriod | None
@@ -182,6 +183,7 @@ class UsageSummary:
     recordings: Recordings | None
     odd: dict[str, int | None]
     missing: tuple[MissingDays, ...] = ()
+    unfinished: ReportPeriod | None = None
 
     def months(self) -> list[tuple[str, Figures]]:
         """Return the figures by month, from those of the days."""
@@ -192,9 +194,10 @@ class UsageSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as values for JSON. Minutes are rounded to a thousandth."""
-        period, recordings = self.period, self.recordings
+        recordings = self.recordings
         return {
-            "period": None if period is None else {"first": f"{period.first}", "last": f"{period.last}"},
+            "period": _span(self.period),
+            "unfinished_days": _span(self.unfinished),
             "timezone": self.timezone,
             "source": self.source,
             "scope": self.scope or None,
@@ -262,6 +265,7 @@ def summarize(
     odd_fields: int | None = 0,
     outside: int = 0,
     missing: Iterable[MissingDays] = (),
+    unfinished: ReportPeriod | None = None,
 ) -> UsageSummary:
     """Return the figures of all rows of a tally, whose sessions are closed by this.
 
@@ -278,6 +282,7 @@ def summarize(
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
         outside: The number of records of the source that lie outside the period.
         missing: The days in UTC that the exports do not have.
+        unfinished: The days of the period that had not ended when the records were read.
     """
     tally.close_sessions()
     usage = tally.usage
@@ -306,6 +311,7 @@ def summarize(
         recordings=recordings,
         odd={name: odd.get(name, 0) for name in ODD},
         missing=tuple(missing),
+        unfinished=unfinished,
     )
 
 
@@ -325,6 +331,10 @@ def _quality(usage: UsageSums) -> tuple[Quality, ...]:
         direction, media, *_ = column.split("_")
         found.append(Quality(direction, media, tuple(counts[grade] for grade in range(len(GRADES)))))
     return tuple(found)
+
+
+def _span(period: ReportPeriod | None) -> dict[str, str] | None:
+    return None if period is None else {"first": f"{period.first}", "last": f"{period.last}"}
 
 
 def _figures(figures: Figures) -> dict[str, Any]:

@@ -231,7 +231,8 @@ class Reports(Generic[R]):
         if type(late) is not int or late < 0:
             raise ValidationError(f"late={late!r}: give a number of days from 0", field="late")
         require_pyarrow()
-        from videoapi.resources.window_export import PeriodExport, utc_today
+        from videoapi.arrow.periods import utc_today
+        from videoapi.resources.window_export import PeriodExport
 
         job = PeriodExport(
             kind=self._kind.name,

@@ -7,22 +7,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import pyarrow
 
 from videoapi.arrow.columns import compute
 from videoapi.arrow.data_set import DataFile, DataSet, Note
-from videoapi.arrow.periods import Period
+from videoapi.arrow.periods import Period, stays_open
 from videoapi.arrow.schema import TIME
 from videoapi.arrow.spool import Spool
 from videoapi.models.redaction import text_without_secrets
 from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Rejected
-
-LATE_DAYS: Final = 3
-"""For how many days after its last one a period is read again, because the service may add records late."""
 
 Source = Callable[[], Mapping[str, str]]
 
@@ -131,17 +128,12 @@ class PeriodExport:
         ]
 
     def _stays_open(self, period: Period) -> bool:
-        return (self.today - period.last).days <= self.late
+        return stays_open(period.last, self.today, self.late)
 
 
 def _as_row(rejected: Rejected) -> dict[str, Any]:
     place = {"window": str(rejected.window), "index": rejected.index, "offset": rejected.offset}
     return {**place, "reason": rejected.reason, "text": text_without_secrets(rejected.text)}
-
-
-def utc_today() -> date:
-    """Return the current day in UTC."""
-    return datetime.now(UTC).date()
 
 
 def _is_on(day: date, times: Any) -> Any:
