@@ -50,9 +50,9 @@ def test_repetition_says_that_the_period_had_not_ended(
     requests = sandbox.ledger.requests()
     for day in (date(2026, 3, 28), date(2026, 4, 8)):
         today(day)
-        again = export(cli, name, code=2)
+        again = export(cli, name)
         assert f"{name} was exported on 2026-03-28, before its period had ended (on 2026-03-31)" in again.stderr
-        assert "To export it again, give --overwrite" in again.stderr
+        assert "It stays as it is" in again.stderr
         assert "is complete" not in again.stderr
     assert (folder / name).read_bytes() == before
     assert sandbox.ledger.requests() == requests
@@ -66,7 +66,7 @@ def test_repetition_says_that_records_may_have_come_late(cli: Cli, folder: Path,
     assert "The period ended on 2026-03-31, and the service may still add records" in first.stderr
     assert json.loads(first.stdout)["exported"] == "2026-04-03"
     assert json.loads(first.stdout)["open"] is True
-    assert "the service may have added records since" in export(cli, "out.jsonl", code=2).stderr
+    assert "the service may have added records since" in export(cli, "out.jsonl").stderr
     assert export(cli, "out.jsonl", "--overwrite", "--quiet").stderr == ""
 
 

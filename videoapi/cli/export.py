@@ -171,8 +171,6 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
     try:
         file.open()
         ending = Ending.of(job.last, file.state.exported)
-        if file.exists and ending is not None and ending.is_open:
-            raise click.UsageError(ending.verdict(job.out))
         if not file.state.complete:
             _tell_continued(job, file)
             stream = ask(file.cursor)
@@ -360,14 +358,17 @@ def _tell(job: ExportOptions, file: ExportFile, ending: Ending | None, seconds: 
     undated = state.counts.get("undated", 0)
     restarted = state.counts.get("restarted", 0)
     records = counted(state.records, "record", "records")
+    is_open = ending is not None and ending.is_open
     if file.exists:
-        done = f"{job.out} is complete: {records}. It stays as it is; to export again: --overwrite."
+        what = "has" if is_open else "is complete:"
+        done = f"{job.out} {what} {records}. It stays as it is; to export again: --overwrite."
     else:
         done = f"{records} in {seconds:.1f} s: {job.out}"
     print_status(done, quiet=job.quiet)
     if ending is not None and ending.is_open:
-        notice = ending.verdict(job.out) if file.continued else ending.notice(job.out)
-        print_status(notice, quiet=job.quiet and not ending.in_future)
+        earlier = file.exists or file.continued
+        notice = ending.verdict(job.out) if earlier else ending.notice(job.out)
+        print_status(notice, quiet=job.quiet and not ending.in_future and not file.exists)
     if rejected is not None:
         print_status(f"{counted(state.rejected, 'record', 'records')} could not be read or written; see {rejected}")
     if odd:
@@ -396,7 +397,7 @@ def _tell(job: ExportOptions, file: ExportFile, ending: Ending | None, seconds: 
             "sha256": state.final_sha256,
             "cursor": state.cursor,
             "exported": state.exported,
-            "open": ending is not None and ending.is_open,
+            "open": is_open,
             "seconds": round(seconds, 3),
         }
         print_json(summary)
