@@ -49,7 +49,7 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._stopped = False
         self._lives = False
-        self.is_used = False
+        self.is_used: bool = False
         """Whether it may have sent anything."""
         self.waits: str = ""
         """What it waits for."""
