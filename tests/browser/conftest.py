@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
+from support.browser import browser  # noqa: F401
 
 from videoapi.sandbox import Sandbox
 
@@ -45,18 +45,6 @@ class Hooks:
     received: list[tuple[dict[str, Any], str | None]] = attrs.field(factory=list)
 
 
-# Not for the session: while playwright runs, its loop is the running one of this thread, and async tests would fail.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox(console=True, seed=1, calls=250).in_thread() as running:
@@ -64,7 +52,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def browse(browser: Any, sandbox: Sandbox) -> Iterator[Callable[..., Browsed]]:
+def browse(browser: Any, sandbox: Sandbox) -> Iterator[Callable[..., Browsed]]:  # noqa: F811
     """A function that opens the console. At the end, no page had an error or a request to anywhere else."""
     opened: list[Browsed] = []
 

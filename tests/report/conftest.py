@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from support.browser import browser  # noqa: F401
 
 from videoapi.cli.app import videoapi
 from videoapi.sandbox import Sandbox
