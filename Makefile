@@ -64,9 +64,10 @@ lint: $(VENV)/ready
 layout: $(VENV)/ready
 	$(VENV)/bin/python tests/support/layout.py $(ROOT)
 
-# The site, in docs/_build/html. A warning is an error, as is a reference to a name that does not exist.
+# The site, in docs/_build/html. A warning is an error, as is a reference to a name that does not exist. All pages are
+# read anew, as one that is not read again would not warn again.
 docs: $(DOCS_VENV)/ready
-	$(DOCS_VENV)/bin/python -m sphinx -b html -n -W --keep-going -q docs docs/_build/html $(ARGS)
+	$(DOCS_VENV)/bin/python -m sphinx -E -b html -n -W -q docs docs/_build/html $(ARGS)
 
 # The wheel and the sdist. The same commit gives the same bytes.
 dist: $(VENV)/ready

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from videoapi.models.dialin import DialIn, DialInNumber, DialInSip
     from videoapi.models.rooms import EffectiveSettings, Room, RoomSettings, RoomSpec, Sip
     from videoapi.models.tokens import Participant, Role, Token, TokenSpec
-    from videoapi.pipeline.gate import Gate, Slots
+    from videoapi.pipeline.gate import Gate, GateFailed, Slots
     from videoapi.pipeline.middleware import Middleware, Send
     from videoapi.protocol.backoff import RetryPolicy
     from videoapi.protocol.outcome import Outcome, answered
@@ -79,7 +79,7 @@ _HOMES = {
     "models.dialin": "DialIn DialInNumber DialInSip",
     "models.rooms": "EffectiveSettings Room RoomSettings RoomSpec Sip",
     "models.tokens": "Participant Role Token TokenSpec",
-    "pipeline.gate": "Gate Slots",
+    "pipeline.gate": "Gate GateFailed Slots",
     "pipeline.middleware": "Middleware Send",
     "protocol.backoff": "RetryPolicy",
     "protocol.outcome": "Outcome answered",
@@ -122,6 +122,7 @@ __all__ = [
     "DownloadFailed",
     "EffectiveSettings",
     "Gate",
+    "GateFailed",
     "JobAudit",
     "Lease",
     "LeaseHeld",

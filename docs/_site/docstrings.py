@@ -80,6 +80,8 @@ def signature(
 ) -> tuple[str | None, str | None] | None:
     """Leave out the signature of classes that only the library constructs; name type aliases by their names."""
     given, returned = (text and _ALIAS.sub(r"~\1", text) for text in (given, returned))
+    if given is None:
+        return None
     if what not in ("class", "exception") or not inspect.isclass(value):
         return given, returned
     constructed = not issubclass(value, BaseException) and "Args:" in (value.__doc__ or "")

@@ -180,7 +180,7 @@ async def test_paused_server_is_given_up_and_its_answer_is_not_taken_for_another
     gate = gate_for(redis_server.url)
     await gate.take(1)
     redis_server.pause()
-    assert "no answer within 0.2 s" in await refusal(gate)
+    assert "no answer within 5 s" in await refusal(gate)
     redis_server.resume()
     assert (await gate.take(1)).granted == 1
 
@@ -244,10 +244,12 @@ async def test_unreachable_server_is_a_failure(url: str, gate_for: GateFor) -> N
     assert await refusal(gate_for(url))
 
 
-async def test_server_that_accepts_and_says_nothing_is_given_up(gate_for: GateFor) -> None:
+async def test_server_that_accepts_and_says_nothing_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        gate = gate_for(f"redis://127.0.0.1:{silent.getsockname()[1]}?socket_timeout=30&retry_on_timeout=1")
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}?socket_timeout=30&retry_on_timeout=1"
+        gate = RedisGate(url, rate="1/s", processes=1)
         assert "no answer within 0.2 s" in await refusal(gate)
+        await gate.aclose()
 
 
 async def test_unix_socket_is_used(tmp_path: Path, gate_for: GateFor) -> None:
@@ -368,7 +370,7 @@ async def test_many_commands_share_few_connections(redis_server: RedisServer, ga
 
 
 async def test_connections_close_with_their_last_user(redis_server: RedisServer) -> None:
-    connections = RedisConnections(redis_server.url, timeout=0.2, purpose="test")
+    connections = RedisConnections(redis_server.url, timeout=5, purpose="test")
     users = [object.__new__(type("User", (), {})) for _ in range(2)]
     for user in users:
         await connections.run(lambda redis: redis.ping(), user=user)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,8 +13,6 @@ import pytest
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1_000),
-    # One process builds the site once, for all tests of this file.
-    pytest.mark.xdist_group("site"),
 ]
 SECTIONS = ["Get started", "Guides", "Recipes", "Concepts", "Reference", "Contributing"]
 
@@ -90,22 +87,10 @@ def test_names_in_the_text_of_a_guide_link_to_the_reference(site: Path) -> None:
     assert "../reference/api/Room.html#videoapi.Room" in guide
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api")
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("chromium is not installed")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(params=[1280, 390], ids=["wide", "narrow"])
-def view(request: pytest.FixtureRequest, chromium: Any, address: str) -> Iterator[Any]:
+def view(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Any]:
     """Yield a page of a browser; console errors, failed requests and requests to elsewhere fail the test."""
-    context = chromium.new_context(viewport={"width": request.param, "height": 900})
+    context = browser.new_context(viewport={"width": request.param, "height": 900})
     page = context.new_page()
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)

@@ -129,17 +129,28 @@ async def store(login: Login) -> int:
     return exit_codes.DONE
 
 
+class _Terminated(BaseException):
+    """SIGTERM at a prompt."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 @contextlib.contextmanager
 def _terminable() -> Generator[None, None, None]:
     """End at SIGTERM as at Ctrl-C: getpass must switch the echo of the terminal on again."""
 
     def stop(number: int, _: object) -> NoReturn:
-        tell("")
-        _stop(128 + number)
+        raise _Terminated(number)
 
     earlier = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except _Terminated as error:
+        # Only here: in the handler, the echo is still off.
+        tell("")
+        _stop(128 + error.number)
     finally:
         signal.signal(signal.SIGTERM, earlier)
 

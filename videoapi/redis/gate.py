@@ -127,7 +127,7 @@ class RedisGate:
     def _identity(self) -> tuple[RedisConnections, int, str]:
         return self._connections, self.processes, self._prefix
 
-    def for_account(self, origin: str, app_id: str, interval: Callable[[], float], /) -> _AccountGate:
+    def for_account(self, origin: str, app_id: str, interval: Callable[[], float], /) -> Gate:
         """Return the gate of one account; clients call this.
 
         Args:
