@@ -43,6 +43,7 @@ async def test_every_kind_of_fault_can_be_injected(desk, kind):
         ({"status": 99}, "HTTP status: 99 is not an integer from 200 to 599"),
         ({"share": 101}, "Share in percent: 101 is not a number from 0 to 100"),
         ({"seconds": 3601}, "Seconds: 3601 is not a number from 0 to 3600"),
+        ({"kind": "refuse", "seconds": 61}, "refuse lasts at most 60 s here"),
         ({"body": "x"}, "unknown fields: body"),
     ],
 )
@@ -56,7 +57,7 @@ async def test_invalid_fault_is_refused_with_its_reason(desk, values, message):
 async def test_refused_connections_are_shown_though_no_fault_is_left(desk):
     events = await desk.events()
     assert events.state["faults"]["refusing"] is False
-    assert (await desk.act("fault", route="*", kind="refuse", times=1, seconds=3600))[0] == 200
+    assert (await desk.act("fault", route="*", kind="refuse", times=1, seconds=60))[0] == 200
     await events.until(lambda events: events.state["faults"]["refusing"])
     assert events.state["faults"]["rows"] == []
 

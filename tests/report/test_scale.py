@@ -69,7 +69,7 @@ def test_year_has_the_figures_of_duckdb_in_memory_that_does_not_grow(year: Path,
     assert peak - before < 48 * 2**20
 
 
-def test_adding_up_costs_less_than_decoding_and_reading(year: Path) -> None:
+def test_each_step_of_a_report_takes_processor_time(year: Path) -> None:
     """Print what a record costs in each step; the stream of the service costs as much as decoding, and more."""
     decoder = RecordDecoder(CallRecord, extra=False)
     clock = time.process_time

@@ -1,6 +1,6 @@
 """The actions that every sandbox offers: faults, simulated conferences, and clearing its state."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from videoapi.protocol.codes import TEXTS
 from videoapi.sandbox.console.actions import Action, Field
@@ -18,6 +18,7 @@ _ROUTES = {**_PATTERNS, **{name: f"{route.method} {route.template}" for name, ro
 _ROOM = Field("room_id", "Room", "room")
 _USERS = Field("users", "Users", "number", default=2, minimum=1, maximum=200, whole=True, required=True)
 _MINUTES = Field("minutes", "Minutes", "number", default=30, minimum=1, maximum=10_000, required=True)
+_LONGEST_REFUSAL: Final = 60
 _RECORDED = Field("recorded", "Record it", "toggle", default=True)
 
 
@@ -83,6 +84,8 @@ class SandboxActions:
 
     def _fault(self, route: str, kind: str, times: int | None, share: float | None, **options: Any) -> str:
         given = {name: value for name, value in options.items() if value is not None}
+        if kind == "refuse" and given.get("seconds", 0) > _LONGEST_REFUSAL:
+            raise ValueError(f"refuse lasts at most {_LONGEST_REFUSAL} s here, as this page cannot end it")
         rate = None if share is None else share / 100
         self._sandbox.fault(route, kind, times, rate=rate, **given)
         return f"{kind} on {_ROUTES[route] if route == '*' else route}: {KINDS[kind]}"
