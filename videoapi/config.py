@@ -108,7 +108,7 @@ class Credentials:
 
 
 CredentialsSource = Callable[[], Credentials | tuple[str, str] | Awaitable[Credentials | tuple[str, str]]]
-"""Called for each attempt, so that a rotated key does not require a new client."""
+"""A callable that returns credentials, called for each attempt: a rotated key does not require a new client."""
 
 
 def credentials_from(

@@ -78,7 +78,7 @@ class Tokens:
     ) -> BulkReport:
         """Issue many tokens concurrently, and report one outcome per input.
 
-        If a response is lost, the token is issued once again at most; a second token is harmless.
+        If a response is lost, the client requests the token at most once again; a second token is harmless.
         The arguments are those of `rooms.create_many`; outcomes carry `token`.
         """
         run = self._run(
