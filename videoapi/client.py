@@ -297,6 +297,9 @@ class VideoClient:
             operation: `read`, `update`, `delete` or `create`. The client repeats a `create` only if it was certainly
                 not executed.
 
+        Returns:
+            The successful response.
+
         Raises:
             ValidationError: If the path leaves the base URL, or the operation or the body is invalid.
             VideoAPIError: If the call fails. The class says how, `retryable` whether a retry can succeed.

@@ -50,6 +50,9 @@ def windows(start: date | str, end: date | str, by: By = "month") -> tuple[Perio
         end: Last day in UTC, inclusive.
         by: `day`, `week`, `month` or `year`.
 
+    Returns:
+        The windows, in order of time.
+
     Raises:
         ValidationError: If a day or `by` is invalid, or the period ends before it starts.
     """

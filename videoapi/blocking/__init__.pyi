@@ -411,6 +411,9 @@ class Reports(Generic[_ReportsR]):
             strict: Whether to raise on a record that cannot be parsed, instead of adding it to `stream.rejected`.
             timeout: Total seconds to wait for the service; your own processing time does not count.
 
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
+
         Raises:
             ValidationError: If the period is invalid, or the cursor belongs to another query.
 
@@ -435,6 +438,9 @@ class Reports(Generic[_ReportsR]):
             extra: Whether to keep unknown fields.
             strict: Whether to raise on a record that cannot be parsed.
             timeout: Total seconds to wait for the service.
+
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
 
         Raises:
             ValidationError: If `room_id` is invalid, or the cursor belongs to another query.
@@ -464,6 +470,9 @@ class Reports(Generic[_ReportsR]):
             strict: Whether to raise on a record that cannot be parsed.
             timeout: Total seconds to wait for the service.
 
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
+
         Raises:
             ValidationError: If `room_id` or the period is invalid, or the cursor belongs to another query.
 
@@ -487,6 +496,9 @@ class Reports(Generic[_ReportsR]):
             extra: Whether to keep unknown fields.
             strict: Whether to raise on a record that cannot be parsed.
             timeout: Total seconds to wait for the service.
+
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
 
         Raises:
             ValidationError: If `conf_num` is invalid, or the cursor belongs to another query.
@@ -796,6 +808,9 @@ class Rooms:
             specs: All specs of the job, each with its key; read once.
             give_up_after: Seconds for which reading the list is retried.
 
+        Returns:
+            Missing and changed specs, duplicate and unexpected rooms; `complete` says whether the job is proven complete.
+
         Raises:
             ValidationError: If an item is not a spec, or its key is missing or appears twice.
             VideoAPIError: If the list of rooms cannot be read; call it again later.
@@ -818,6 +833,9 @@ class Rooms:
             timeout: Limit for the whole run, in seconds; requests in flight still finish. None by default.
             give_up_after: Seconds after which the run stops if the service is unreachable or only throttles.
             progress: Function or coroutine function, called with the report after each outcome.
+
+        Returns:
+            The report: counts, and a small row per input.
         """
 
     def delete_each(
@@ -912,6 +930,9 @@ class Tokens:
             user_ref: Your own reference for the user, included in call records.
             data: At most five keys of your own, visible in the session.
             validate: False skips client-side validation, for a white-label's own roles and keys.
+
+        Returns:
+            The issued token.
 
         Raises:
             ValidationError: If the service would reject the token; nothing was sent.
@@ -1068,6 +1089,9 @@ class VideoClient:
             headers: Headers for this request.
             operation: `read`, `update`, `delete` or `create`. The client repeats a `create` only if it was certainly
                 not executed.
+
+        Returns:
+            The successful response.
 
         Raises:
             ValidationError: If the path leaves the base URL, or the operation or the body is invalid.

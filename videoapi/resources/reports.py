@@ -97,6 +97,9 @@ class Reports(Generic[R]):
             strict: Whether to raise on a record that cannot be parsed, instead of adding it to `stream.rejected`.
             timeout: Total seconds to wait for the service; your own processing time does not count.
 
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
+
         Raises:
             ValidationError: If the period is invalid, or the cursor belongs to another query.
 
@@ -123,6 +126,9 @@ class Reports(Generic[R]):
             extra: Whether to keep unknown fields.
             strict: Whether to raise on a record that cannot be parsed.
             timeout: Total seconds to wait for the service.
+
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
 
         Raises:
             ValidationError: If `room_id` is invalid, or the cursor belongs to another query.
@@ -154,6 +160,9 @@ class Reports(Generic[R]):
             strict: Whether to raise on a record that cannot be parsed.
             timeout: Total seconds to wait for the service.
 
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
+
         Raises:
             ValidationError: If `room_id` or the period is invalid, or the cursor belongs to another query.
 
@@ -180,6 +189,9 @@ class Reports(Generic[R]):
             extra: Whether to keep unknown fields.
             strict: Whether to raise on a record that cannot be parsed.
             timeout: Total seconds to wait for the service.
+
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
 
         Raises:
             ValidationError: If `conf_num` is invalid, or the cursor belongs to another query.

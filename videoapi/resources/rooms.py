@@ -402,6 +402,9 @@ class Rooms:
             specs: All specs of the job, each with its key; read once.
             give_up_after: Seconds for which reading the list is retried.
 
+        Returns:
+            Missing and changed specs, duplicate and unexpected rooms; `complete` says whether the job is proven complete.
+
         Raises:
             ValidationError: If an item is not a spec, or its key is missing or appears twice.
             VideoAPIError: If the list of rooms cannot be read; call it again later.
@@ -428,6 +431,9 @@ class Rooms:
             timeout: Limit for the whole run, in seconds; requests in flight still finish. None by default.
             give_up_after: Seconds after which the run stops if the service is unreachable or only throttles.
             progress: Function or coroutine function, called with the report after each outcome.
+
+        Returns:
+            The report: counts, and a small row per input.
         """
         run = self._delete(
             room_ids,

@@ -55,6 +55,9 @@ class Tokens:
             data: At most five keys of your own, visible in the session.
             validate: False skips client-side validation, for a white-label's own roles and keys.
 
+        Returns:
+            The issued token.
+
         Raises:
             ValidationError: If the service would reject the token; nothing was sent.
             TokenDenied: If the room is full, has ended or is not open yet; see `reason` and `retryable`.

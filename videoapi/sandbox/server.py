@@ -331,6 +331,9 @@ class Sandbox:
         If the sandbox is running, `refuse` on `*` without `rate` and `after` starts immediately. Otherwise it starts
         with the request that meets it, which gets its normal response. Until it ends, responses close the connection.
 
+        Returns:
+            The fault, with the number of requests that have met it in `hits`.
+
         Raises:
             ValueError: If the route or kind is unknown, or a number is out of range.
         """
