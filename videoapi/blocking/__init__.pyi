@@ -809,7 +809,7 @@ class Rooms:
             give_up_after: Seconds for which reading the list is retried.
 
         Returns:
-            Missing and changed specs, duplicate and unexpected rooms; `complete` says whether the job is proven complete.
+            Missing and changed specs, duplicate and unexpected rooms. `complete` is true if the job is proven complete.
 
         Raises:
             ValidationError: If an item is not a spec, or its key is missing or appears twice.
