@@ -170,9 +170,9 @@ class RecordStream(Generic[_RecordStreamR]):
     too.
 
     Example:
-        with client.cdr.by_period("2026-01-01", "2026-01-31") as records:
+        with client.cdr.by_period(first_day, last_day) as records:
             for record in records:
-                ...
+                print(record.trans_at, record.user.name)
     """
 
     @property
@@ -790,7 +790,7 @@ class Rooms:
         Example:
             with client.rooms.create_each(specs) as outcomes:
                 for outcome in outcomes:
-                    ...
+                    print(outcome.key, outcome.status)
         """
 
     def audit(self, job_id: str, specs: Iterable[RoomSpec], *, give_up_after: float = ...) -> JobAudit:

@@ -369,7 +369,7 @@ class Rooms:
         Example:
             async with client.rooms.create_each(specs) as outcomes:
                 async for outcome in outcomes:
-                    ...
+                    print(outcome.key, outcome.status)
         """
         return self._create(
             specs,

@@ -59,9 +59,9 @@ class RecordStream(Generic[R]):
     they are closed a few event loop iterations later.
 
     Example:
-        async with client.cdr.by_period("2026-01-01", "2026-01-31") as records:
+        async with client.cdr.by_period(first_day, last_day) as records:
             async for record in records:
-                ...
+                print(record.trans_at, record.user.name)
     """
 
     def __init__(
