@@ -82,7 +82,7 @@ def _problem(text: object) -> str | None:
 
 @attrs.frozen
 class Credentials:
-    """APP_ID and APP_KEY, the user name and password for HTTP Basic.
+    """An APP_ID and its APP_KEY: user name and password for HTTP Basic.
 
     Args:
         app_id: The user name: the project's APP_ID. A colon is invalid.

@@ -40,7 +40,7 @@ class Slots:
 
 @runtime_checkable
 class Gate(Protocol):
-    """A gate: decides when the requests of an account may be sent, for all processes that share the account.
+    """A gate, which decides when the requests of an account may be sent, for all processes that share the account.
 
     The client calls it only for requests that are about to be sent, and reserves several at a time. It ignores errors
     and late responses of the gate. Until the gate responds again, it uses a rate of its own, `rate / (2 x processes)`;

@@ -102,7 +102,7 @@ class Outcome:
 
     Args:
         classification: The verdict, the kind of error, and how often it may be repeated.
-        phase: How far the last attempt got.
+        phase: The phase that the last attempt reached.
         status: HTTP status, or None without a response.
         headers: Response headers.
         body: The complete body, or empty for a stream.

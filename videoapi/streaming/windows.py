@@ -28,7 +28,7 @@ _DAY: Final = timedelta(days=1)
 
 
 class Ownership(enum.Enum):
-    """Where a record belongs, relative to the window that returned it."""
+    """The place of a record, relative to the window that returned it."""
 
     OWN = "here"
     """It belongs to this window."""
