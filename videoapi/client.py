@@ -127,9 +127,10 @@ class VideoClient:
             nothing. Set a lower value only if you know the service's limit.
         rate: Maximum rate of requests to this account in this process, such as `600/min`; by default none. With
             `gate`, in all processes together.
-        gate: Shares `rate`, and pauses after HTTP 429, with other processes: a `RedisGate`, or a `Gate` of your own.
-        telemetry: Whether to report spans and metrics to OpenTelemetry, or a `Telemetry` that says how; by default
-            if the extra `videoapi[otel]` is installed.
+        gate: A gate that shares `rate`, and the pauses after HTTP 429, with other processes: a `RedisGate`, or a `Gate`
+            of your own.
+        telemetry: Whether to report spans and metrics to OpenTelemetry, or a `Telemetry` with the settings; by default
+            true if the extra `videoapi[otel]` is installed.
 
     Raises:
         ConfigurationError: If an argument is missing, invalid or contradicts another; the message names it.
@@ -285,7 +286,7 @@ class VideoClient:
         headers: Mapping[str, str] | None = None,
         operation: OperationName,
     ) -> Response:
-        """Send a request to a route that only a white-label has; all else is as in every call.
+        """Send a request to a route that only a white-label has, with the retries, limits and events of every call.
 
         Args:
             method: HTTP method.
@@ -293,12 +294,15 @@ class VideoClient:
             json: The body, encoded as JSON; None for no body.
             params: Query parameters.
             headers: Headers for this request.
-            operation: What a repetition would do: `read`, `update` and `delete` may be repeated, a `create`
-                never is once it may have been executed.
+            operation: `read`, `update`, `delete` or `create`. The client repeats a `create` only if it was certainly
+                not executed.
+
+        Returns:
+            The successful response.
 
         Raises:
             ValidationError: If the path leaves the base URL, or the operation or the body is invalid.
-            VideoAPIError: If the call fails; the class says how.
+            VideoAPIError: If the call fails. The class says how, `retryable` whether a retry can succeed.
         """
         from videoapi.resources import custom
 
@@ -307,9 +311,9 @@ class VideoClient:
         )
 
     def stats(self) -> ClientStats:
-        """Return what the client is doing now: connections, permits, waits, retry budget, unresolved creates.
+        """Return the current state of the client: connections, permits, waits, retry budget, creates in doubt.
 
-        It sends nothing, and works before the first call and after `aclose()`. Any thread may call it.
+        Nothing is sent. You can call it before the first call, after `aclose()`, and from any thread.
         """
         creator: Creator | None = self.__dict__.get("_creator")
         return stats_of(self._pipeline, self._manager.pool, 0 if creator is None else creator.memory.in_doubt)

@@ -82,7 +82,7 @@ def _problem(text: object) -> str | None:
 
 @attrs.frozen
 class Credentials:
-    """APP_ID and APP_KEY, the user name and password for HTTP Basic.
+    """An APP_ID and its APP_KEY: user name and password for HTTP Basic.
 
     Args:
         app_id: The user name: the project's APP_ID. A colon is invalid.
@@ -108,7 +108,7 @@ class Credentials:
 
 
 CredentialsSource = Callable[[], Credentials | tuple[str, str] | Awaitable[Credentials | tuple[str, str]]]
-"""Called for each attempt, so that a rotated key does not require a new client."""
+"""A callable that returns credentials, called for each attempt: a rotated key does not require a new client."""
 
 
 def credentials_from(

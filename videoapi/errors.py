@@ -157,11 +157,11 @@ class CredentialsUnavailable(ConfigurationError):
 class ValidationError(VideoAPIError, ValueError):
     """The service would reject this request; nothing was sent.
 
-    `code` is the service's result code for the field (contract 8.1), if it defines one, otherwise None.
+    Fix the value of `field`. `code` is the service's result code for it, or None if the service defines none.
 
     Attributes:
         field: The name of the invalid field, or None.
-        room_id: The room that already has the key of an item of a job, else None.
+        room_id: The room that already has the key of a job's item, otherwise None.
     """
 
     _own = ("field", "room_id")
@@ -202,8 +202,8 @@ class ProtocolError(VideoAPIError):
 class CreateOutcomeUnknown(VideoAPIError):
     """The room may or may not have been created.
 
-    `reference` identifies the room if it exists: it is in `owner_ref` if the call did not set one,
-    otherwise in `data.videoapi_ref`. Look for it before creating the room again.
+    `reference` identifies the room if it exists: it is in `owner_ref` if the call did not set one, otherwise in
+    `data.videoapi_ref`. Call `rooms.resolve(error.reference)` before you create the room again.
     """
 
 
@@ -213,10 +213,10 @@ class DownloadFailed(VideoAPIError):
     The same call resumes from the bytes kept in the `.part` file if the server allows it.
 
     Attributes:
-        reason: `refused`, `credentials`, `incomplete`, `changed`, `host`, `disk`, or what has the file's name:
-            `exists` (a complete file), `busy` (another download is writing it), `directory`, or `link` (a link, or
-            anything but a regular file of yours).
-        received: The bytes kept in the `.part` file.
+        reason: `refused`, `credentials`, `incomplete`, `changed`, `host` or `disk`; or, if something else has the name
+            of the file, `exists` (a complete file), `busy` (another download is writing it), `directory`, or `link` (a
+            link, or anything but a regular file of yours).
+        received: The number of bytes kept in the `.part` file.
     """
 
     _own = ("reason", "received")
@@ -228,17 +228,17 @@ class DownloadFailed(VideoAPIError):
 
 
 class LeaseLost(VideoAPIError):
-    """The lease of a run ends before another create could; the run has sent nothing since.
+    """The lease of a run ends too soon to send another create; the run has sent nothing since.
 
-    Its items are `not_sent`, or `unknown` if they were in flight. Run the same specs again, under the same
-    `job_id`, as soon as their lease can be had.
+    Its items are `not_sent`, or `unknown` if they were in flight. Take the lease again, and run the same specs with the
+    same `job_id`.
     """
 
 
 class LeaseHeld(VideoAPIError):
     """Another worker holds the lease of this shard, so nothing was done.
 
-    `retry_after` is after how many seconds its lease ends if it is not renewed.
+    Retry after `retry_after` seconds: the lease ends then unless the other worker renews it.
 
     Attributes:
         shard: The name of the shard.
@@ -256,11 +256,17 @@ class ResultError(VideoAPIError):
 
 
 class AuthenticationFailed(ResultError):
-    """The APP_ID and APP_KEY are wrong, expired, or of another project."""
+    """The APP_ID and APP_KEY are wrong, expired, or of another project.
+
+    Fix the credentials before you retry.
+    """
 
 
 class PermissionDenied(ResultError):
-    """The account is not allowed to do this, or the project is suspended."""
+    """The account is not allowed to do this, or the project is suspended.
+
+    Ask the operator of the service.
+    """
 
 
 class NotFound(ResultError):
@@ -268,19 +274,28 @@ class NotFound(ResultError):
 
 
 class Conflict(ResultError):
-    """The room's state does not allow the request, such as a change while a session is running."""
+    """The room's state does not allow the request, such as a change while a session is running.
+
+    Retry when the session has ended.
+    """
 
 
 class RateLimited(ResultError):
-    """Too many requests; not executed. `retry_after` is the wait in seconds if the service sent one."""
+    """Too many requests; not executed.
+
+    Retry after `retry_after` seconds if it is set, otherwise later.
+    """
 
 
 class TokenDenied(ResultError):
     """The service does not issue a token for this room now.
 
+    `retryable` says whether a later attempt may succeed.
+
     Attributes:
         reason: `over` (10111), `cut_off` (10112), `not_active` (10113), `full` (10114) or `unauthorized` (40002).
-            Contract 8.1.
+
+    Source: docs/contract.md 8.1.
     """
 
     _own = ("reason",)
@@ -291,8 +306,11 @@ class TokenDenied(ResultError):
 
 
 class RequestRejected(ResultError):
-    """The service rejected the request; repeating it unchanged cannot succeed."""
+    """The service rejected the request; repeating it unchanged cannot succeed. Fix the request."""
 
 
 class ServerFault(ResultError):
-    """The service failed. `may_have_executed` states whether the request may have been executed."""
+    """The service failed. `may_have_executed` says whether the request may have been executed.
+
+    Retry later if `retryable` is true.
+    """

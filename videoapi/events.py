@@ -19,7 +19,7 @@ def log_unknown(route: str, reference: str | None) -> None:
 
 @attrs.frozen(kw_only=True)
 class CallStarted:
-    """The start of a call, before anything is waited for.
+    """The start of a call, before any wait.
 
     Args:
         call_id: Distinguishes concurrent calls in this process.
@@ -27,7 +27,7 @@ class CallStarted:
         method: HTTP method.
         path: Path template.
         host: Host and port of the API.
-        reference: The reference of a create, else None.
+        reference: The reference of a create, otherwise None.
     """
 
     call_id: str
@@ -40,10 +40,10 @@ class CallStarted:
 
 @attrs.frozen(kw_only=True)
 class AttemptEvent:
-    """One request on the wire, or one that could not be sent.
+    """The end of one attempt: a request that was sent, or that could not be sent.
 
     Args:
-        call_id: The call that it belongs to.
+        call_id: The ID of its call, as in `CallStarted`.
         route: Name of the route, such as `rooms.create`.
         method: HTTP method.
         path: Path template.
@@ -54,12 +54,12 @@ class AttemptEvent:
         code: Result code of a failure.
         verdict: `done`, `rejected`, `not_sent`, `throttled` or `unknown`.
         reason: What failed, or an empty text.
-        seconds: From the start of the attempt to its verdict; for a stream, to its response headers.
-        waited: Seconds spent before it on a free connection, the account's pause and its rate limit.
+        seconds: Seconds from the start of the attempt to its verdict; for a stream, to its response headers.
+        waited: Seconds spent waiting for a free connection, the account's pause and its rate limit.
         retry_in: Seconds until the next attempt, or None after the last one.
         request_id: The service's ID of the request, if it sent one.
         headers: Response headers about the request's ID, rate limits and Retry-After, by lowercase name.
-        reference: The reference of a create, else None.
+        reference: The reference of a create, otherwise None.
     """
 
     call_id: str
@@ -97,10 +97,10 @@ class CallEvent:
         code: Result code of a failure.
         verdict: The verdict on the last attempt, or `cancelled` if your code cancelled the call.
         reason: What failed, or an empty text.
-        seconds: The whole call, waits included; for a stream, to its response headers.
+        seconds: Duration of the whole call in seconds, waits included; for a stream, to its response headers.
         request_id: The service's ID of the last request, if it sent one.
         headers: Headers of the last response, as in `AttemptEvent`.
-        reference: The reference of a create, else None.
+        reference: The reference of a create, otherwise None.
     """
 
     call_id: str
@@ -122,7 +122,8 @@ class CallEvent:
 
 Event = CallStarted | AttemptEvent | CallEvent
 Listener = Callable[[Event], object]
-"""Called with each event, in the event loop: it must not block. Its errors are logged; `SystemExit` passes."""
+"""A function that receives each event, in the event loop: it must not block. Its errors are logged, except
+`SystemExit`."""
 
 
 def emit(listeners: Sequence[Listener], event: Event) -> None:

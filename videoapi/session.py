@@ -97,7 +97,7 @@ class SessionManager:
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether the manager was closed."""
         return self.pool.closed
 
     async def aclose(self) -> None:

@@ -28,13 +28,14 @@ class ClientStats:
         permits_in_use: Permits held by calls.
         streams_open: Permits held by streams.
         calls_in_flight: Calls of this client that have not ended, waits included.
-        waiting: Those of them that wait for a permit, the account's pause or its rate.
-        backing_off: Those of them that wait between two attempts.
-        retry_budget_left: What is left of the account's retry budget of 500; a retry costs 10, or 5 after HTTP 429.
+        waiting: Calls in flight that wait for a permit, the account's pause or its rate.
+        backing_off: Calls in flight that wait between two attempts.
+        retry_budget_left: The remaining part of the account's retry budget of 500; a retry costs 10, or 5 after HTTP
+            429.
         pause_left: Seconds until the account's pause after HTTP 429 ends; 0 without a pause.
-        doubts: Creates of this client that may have been executed, and of which nothing has been proved since.
-        gate: `shared` if the account's rate is shared with other processes, `fallback` while the gate does not answer
-            and this process has a rate of its own, `none` without `gate=`.
+        doubts: Creates of this client that are in doubt: they may have been executed, and nothing is proven yet.
+        gate: `shared` if the account's rate is shared with other processes, `fallback` while the gate does not respond
+            and this process uses a rate of its own, `none` without `gate=`.
     """
 
     state: Literal["idle", "open", "closed"]

@@ -1,6 +1,6 @@
-"""Records as Arrow columns, and the files and folders of them. Needs the extra `data`, which it imports when used.
+"""Records as Arrow columns, and Parquet files and folders of them. Requires the extra `data`, imported when used.
 
-Independent of HTTP and of streams: it is given records or Arrow batches, and writes files.
+Independent of HTTP and of streams: it receives records or Arrow batches, and writes files.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _DAY: Final = timedelta(days=1)
 
 @attrs.frozen(order=True)
 class Period:
-    """Consecutive UTC days.
+    """A period of consecutive UTC days.
 
     Args:
         first: The first day, inclusive.
@@ -43,12 +43,15 @@ class Period:
 def windows(start: date | str, end: date | str, by: By = "month") -> tuple[Period, ...]:
     """Split a period into days, weeks (from Monday), calendar months or years.
 
-    The first and the last may be shorter. Together they have each day of the period once.
+    The first and the last window may be shorter. Together, the windows contain each day of the period once.
 
     Args:
         start: First day in UTC, inclusive: a date, or `YYYY-MM-DD`.
         end: Last day in UTC, inclusive.
         by: `day`, `week`, `month` or `year`.
+
+    Returns:
+        The windows, in order of time.
 
     Raises:
         ValidationError: If a day or `by` is invalid, or the period ends before it starts.

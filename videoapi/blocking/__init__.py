@@ -1,6 +1,6 @@
 """The blocking client, for Flask, Django, Celery, scripts and notebooks: the async client without `async` and `await`.
 
-It has no calls, retries or decoding of its own: every class is derived from the async one of the same name.
+It implements no calls, retries or decoding of its own: every class is derived from the async one of the same name.
 """
 
 # pyright: reportUnsupportedDunderAll=false

@@ -162,17 +162,17 @@ class RecordStream(Generic[_RecordStreamR]):
     """A stream of records as they arrive. Iterate over it once, by record or by `pages(n)`.
 
     Memory use is about 10 bytes per record of the window being read, and twice that while a window is read again; a
-    slow consumer slows the service down. If a response breaks off, the window is read again, in any order, and each
-    record is still yielded once. If the records themselves have changed, their window is yielded from its start; see
-    `restarted_windows`.
+    slow consumer slows the service down. If a response is interrupted, the client reads the window again and still
+    yields each record once, in whatever order the service sends them. If the records themselves have changed, it yields
+    their window from the start; see `restarted_windows`.
 
     To stop early, use `with` or call `close()`; a `break` closes the connections,
     too.
 
     Example:
-        with client.cdr.by_period("2026-01-01", "2026-01-31") as records:
+        with client.cdr.by_period(first_day, last_day) as records:
             for record in records:
-                ...
+                print(record.trans_at, record.user.name)
     """
 
     @property
@@ -180,7 +180,7 @@ class RecordStream(Generic[_RecordStreamR]):
         """The position just past the last yielded record. Pass it to the same query to resume there."""
 
     def counts(self, *, without_last: bool = False) -> Counts:
-        """Return the counters of the records up to `cursor`; the properties count records that were read ahead, too.
+        """Return the counters of the records up to `cursor`; the properties also count records that were read ahead.
 
         Args:
             without_last: Whether to leave out the last record.
@@ -223,18 +223,18 @@ class RecordStream(Generic[_RecordStreamR]):
 
     @property
     def restarted(self) -> bool:
-        """Whether a window was yielded from its start again; see `restarted_windows`."""
+        """Whether any window was yielded from its start again; see `restarted_windows`."""
 
     @property
     def restarted_windows(self) -> tuple[Window, ...]:
-        """The windows that were yielded from their start again, because the service sent other records than before.
+        """The windows that were yielded from their start again, because their records have changed.
 
         A window is added before its first record is yielded again. `page.discarded` says how many records to remove.
         """
 
     @property
     def discarded(self) -> int:
-        """How many rows before the last batch of `arrow` are yielded again: remove that many before you add it.
+        """The number of rows before the last batch of `arrow` that are yielded again: remove them before you add it.
 
         0 unless a window restarts, like `page.discarded`.
         """
@@ -251,7 +251,7 @@ class RecordStream(Generic[_RecordStreamR]):
         """
 
     def arrow(self, batch: int = 10000) -> Iterator[pyarrow.RecordBatch]:
-        """Iterate over Arrow batches instead of records. Needs the extra `data`.
+        """Iterate over Arrow batches instead of records. Requires the extra `data`.
 
         `cursor` points just past the last row of the last batch. If a window restarts, `discarded` says how many rows
         to remove before you add the next batch.
@@ -286,7 +286,7 @@ class RecordStream(Generic[_RecordStreamR]):
     ) -> None: ...
 
 class RedisLease:
-    """The lease of one shard, from `RedisLeases.hold()`: held from the start of `with` to its end.
+    """The lease of one shard, from `RedisLeases.hold()`, held from the start of `with` to its end.
 
     Args:
         shard: The name of the shard.
@@ -302,10 +302,10 @@ class RedisLease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
     def close(self) -> None:
-        """Give the lease back."""
+        """Release the lease."""
 
     def left(self) -> float:
-        """Return for how many seconds it is still held; 0 once it has ended, or was given back."""
+        """Return the seconds for which the lease is still held; 0 if it has ended or was released."""
 
 class RedisLeases:
     """Leases of the shards of one job, for the workers that share a Redis server.
@@ -314,13 +314,13 @@ class RedisLeases:
     `with leases.hold(shard) as lease: client.rooms.create_many(specs, job_id=…, lease=lease)`.
 
     Args:
-        url: `redis://…`, `rediss://…` or `unix://…`, with all that redis-py's `from_url` accepts.
-        job_id: The job, as `create_many` gets it. Jobs of different accounts need different ones.
-        ttl: After how many seconds a lease ends that is not renewed. It must exceed the client's `attempt_timeout`
-            by several seconds: a create is sent only while the lease outlasts an attempt. All workers of a job need
-            the same.
-        nonce: What `begin()` returned to the coordinator. With it, a worker of an earlier beginning of the job takes
-            nothing for certain that Redis says about a later one.
+        url: A `redis://`, `rediss://` or `unix://` URL, as for redis-py's `from_url`.
+        job_id: Name of the job, as in `create_many`. Jobs of different accounts need different names.
+        ttl: Seconds after which a lease that is not renewed ends. It must exceed the client's `attempt_timeout` by
+            several seconds, because a create is sent only while the lease outlasts an attempt. All workers of a job
+            must use the same value.
+        nonce: The nonce that `begin()` returned to the coordinator. It keeps a worker that was started for an earlier
+            `begin()` from trusting the data of a later one.
 
     Raises:
         ConfigurationError: If redis-py is not installed, or an argument is invalid.
@@ -332,62 +332,63 @@ class RedisLeases:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
     def close(self) -> None:
-        """Close the connections to Redis. Leases that are held end by themselves."""
+        """Close the connections to Redis. Leases that are still held expire."""
 
     @property
     def ttl(self) -> float:
-        """After how many seconds a lease ends that is not renewed."""
+        """The seconds after which a lease that is not renewed ends."""
 
     def begin(self, *, new: bool = False) -> str:
-        """Begin the job, as its coordinator, before any worker starts; also to resume it.
+        """Begin or resume the job, as its coordinator, before any worker starts.
 
-        A job that is resumed has no `fresh` leases: since its first beginning, its rooms may have been created in
-        another way, or divided into other shards. Calling this again on the same object resumes nothing.
+        The leases of a resumed job are not `fresh`: since it was begun, its rooms may have been created in another way
+        or divided into other shards. A second call on the same object does not resume the job again.
 
         Args:
-            new: Whether this `job_id` was never used before, so that no room of the job can exist. Only then are
-                leases `fresh`. Ignored if Redis knows the job already. If you are not certain, leave it out: each
-                shard then looks at the list of rooms before it creates any.
+            new: Whether this `job_id` was never used before, so that no room of the job can exist. Only then are leases
+                `fresh`. Ignored if Redis knows the job already. If you are not certain, omit it: each shard then reads
+                the list of rooms before it creates any.
 
         Returns:
-            The nonce of the job, for the `nonce` of its workers.
+            The nonce of the job; pass it to its workers.
 
         Raises:
             ConnectionFailed: If Redis cannot be used.
         """
 
     def divided(self, shards: int) -> int:
-        """Return into how many shards the job is divided: what the first coordinator said, else `shards`.
+        """Return the number of shards of the job: that of its first coordinator, otherwise `shards`.
 
-        Call it after `begin()`. As long as the number stays, and the key of a spec alone decides about its shard, a
+        Call it after `begin()`. If the number is always the same, and the shard of a spec depends only on its key, a
         lease protects the same specs in every run of the job.
 
         Args:
-            shards: The number for a job that is not divided yet.
+            shards: The number of shards of a job that is not divided yet.
 
         Raises:
             ConnectionFailed: If Redis cannot be used.
         """
 
     def hold(self, shard: str | int) -> RedisLease:
-        """Hold the lease of a shard: taken here, renewed in the background, and given back at the end.
+        """Hold the lease of a shard: take it, renew it in the background, and release it at the end.
 
-        If Redis may have forgotten a lease (it was restarted, or emptied), this waits for as long as a lease
-        lasts, so that an earlier holder sends nothing any more.
+        If Redis may have forgotten a lease, because it was restarted or emptied, this first waits for as long as a
+        lease lasts. After that, no earlier holder sends anything.
 
         Args:
             shard: The name or number of the shard within the job.
 
         Raises, as the lease is taken:
-            LeaseHeld: If another worker holds it; `retry_after` says for how long at most, if it has died.
+            LeaseHeld: If another worker holds it; `retry_after` is the longest time until it ends if that worker has
+                died.
             ConnectionFailed: If Redis cannot be used.
-            LeaseLost: If the lease was lost during the wait.
+            LeaseLost: If the lease was lost during the wait; call this again.
         """
 
 class Reports(Generic[_ReportsR]):
     """Streams of records about sessions that have ended.
 
-    Records appear after a session; to find those that the service adds later, read their days again.
+    Records appear after a session has ended. To find records that the service adds later, read the same days again.
     """
 
     def by_period(
@@ -409,6 +410,9 @@ class Reports(Generic[_ReportsR]):
             extra: Whether to keep fields that the models do not define, for `record.extra`.
             strict: Whether to raise on a record that cannot be parsed, instead of adding it to `stream.rejected`.
             timeout: Total seconds to wait for the service; your own processing time does not count.
+
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
 
         Raises:
             ValidationError: If the period is invalid, or the cursor belongs to another query.
@@ -434,6 +438,9 @@ class Reports(Generic[_ReportsR]):
             extra: Whether to keep unknown fields.
             strict: Whether to raise on a record that cannot be parsed.
             timeout: Total seconds to wait for the service.
+
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
 
         Raises:
             ValidationError: If `room_id` is invalid, or the cursor belongs to another query.
@@ -463,6 +470,9 @@ class Reports(Generic[_ReportsR]):
             strict: Whether to raise on a record that cannot be parsed.
             timeout: Total seconds to wait for the service.
 
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
+
         Raises:
             ValidationError: If `room_id` or the period is invalid, or the cursor belongs to another query.
 
@@ -487,6 +497,9 @@ class Reports(Generic[_ReportsR]):
             strict: Whether to raise on a record that cannot be parsed.
             timeout: Total seconds to wait for the service.
 
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
+
         Raises:
             ValidationError: If `conf_num` is invalid, or the cursor belongs to another query.
 
@@ -504,30 +517,30 @@ class Reports(Generic[_ReportsR]):
         strict: bool = False,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Write the records of a period to one Parquet file of a folder. Needs the extra `data`.
+        """Write the records of a period to one Parquet file of a folder. Requires the extra `data`.
 
-        The file appears whole or not at all. The same records give the same bytes, whenever and however often they are
-        exported, also by two processes at once. If the file is complete, nothing is requested. A window that is
-        exported before `late` days have passed since its end stays open: the next call reads it again. An open file is
-        replaced by that of a window that has all of its days. Otherwise, no two files have the same days.
+        The file appears only when it is complete. The same records result in the same bytes, even if two processes
+        export them at once. If the file exists and its window is closed, nothing is requested. A window stays open
+        until `late` days have passed since its end: the next call reads it again. The file of an open window is
+        replaced by that of a window with all of its days. Otherwise, no two files contain the same days.
 
         Args:
             window: One of `videoapi.windows(start, end)`.
-            folder: The folder, which is created if it does not exist. It has records of one kind and account.
-            overwrite: Whether to read complete windows again, and to replace files that have changed, or that have only
-                days of this window.
-            late: For how many days after its last day the service may still add records to a window.
-            today: The current day in UTC; by default that of the clock.
+            folder: The folder, which is created if it does not exist. It contains records of one kind and account.
+            overwrite: Whether to read closed windows again, and to replace files that have changed, or that contain
+                only days of this window.
+            late: Number of days after its last day for which a window stays open for late records.
+            today: The current day in UTC; by default, that of the system clock.
             strict: Whether to raise on a record that cannot be parsed, instead of logging a WARNING.
             timeout: Total seconds to wait for the service.
 
         Returns:
-            The note of the file: `file` (its name), `first` and `last` (days), `rows` and `sha256`.
+            The manifest entry of the file: `file` (its name), `first` and `last` (days), `rows` and `sha256`.
 
         Raises:
             ValidationError: If the window is invalid.
-            ConfigurationError: If pyarrow is missing, the folder has records of another account, a file of that name
-                exists that is not known, or another file has some of these days. It stays as it is.
+            ConfigurationError: If pyarrow is not installed, the folder has records of another account, an unknown file
+                has this name, or another file contains some of these days. The folder is unchanged.
             VideoAPIError: If the records cannot be read; no file appears.
             OSError: If a file operation fails.
         """
@@ -562,8 +575,8 @@ class Rooms:
                 quarter of the `timeout`, at most 10 s, and never resends. `resend` waits for proof, and
                 resends, at most twice, if the room is proven absent; the default `timeout` is extended
                 by these waits. `strict` does neither.
-            reference: A reference of your own making, from `new_reference()` or `reference_for(job_id, key)`,
-                so that `resolve(reference)` works after any ending, a cancellation included.
+            reference: A reference from `new_reference()` or `reference_for(job_id, key)`. If you store it first, you
+                can call `resolve(reference)` later, even after a cancellation or a crash.
 
         Returns:
             The created room.
@@ -571,7 +584,8 @@ class Rooms:
         Raises:
             ValidationError: If the service would reject the room; nothing was sent.
             CreateOutcomeUnknown: If the room may exist; call `resolve(error.reference)` to find out.
-            RequestRejected, RateLimited, ConnectionFailed: If the room was definitely not created.
+            RequestRejected, RateLimited, ConnectionFailed: If the room was not created; `retryable` says whether a
+                retry can succeed.
 
         Source: docs/contract.md 4.2, 4.3.
         """
@@ -647,16 +661,16 @@ class Rooms:
     ) -> None:
         """Update a room; omitted fields are unchanged. Takes effect for later sessions only.
 
-        A room that this client created keeps its reference. If another client created it, keep
-        `data.videoapi_ref` (and an `owner_ref` that begins with `vx`) yourself: without its reference, a job that
-        is run again no longer finds the room, and creates it a second time.
+        A room that this client created keeps its reference. If another client created it, keep `data.videoapi_ref` (and
+        an `owner_ref` that begins with `vx`) yourself: without the reference, a later run of the job does not find the
+        room, and creates it a second time.
 
         Args:
             room_id: The ID returned by `create`.
             name: A new name.
             owner_ref: A new reference of your own.
-            settings: The settings to change. A room's kind and mode cannot be changed: if they are given, the room
-                is read first, and they are not sent if they are those of the room.
+            settings: The settings to change. A room's kind and mode cannot be changed: if you pass them, the client
+                reads the room first, and does not send them if they are those of the room.
             sip: Whether the room can be joined by telephone.
             data: Your own new keys.
             validate: False skips client-side validation, for a white-label's own keys and values.
@@ -677,7 +691,7 @@ class Rooms:
 
         Raises:
             NotFound: If the room does not exist.
-            ServerFault: If the service refuses, as it does while a session is running (contract 4.7).
+            ServerFault: If the service refuses, as it does while a session is running; retry when it has ended.
 
         Source: docs/contract.md 4.7.
         """
@@ -723,27 +737,26 @@ class Rooms:
             validate: False skips client-side validation, for a white-label's own keys and values.
             keep_rooms: Whether to keep each room in its outcome's `room`; otherwise only its ID is kept. Rooms
                 of an earlier run of the job are read again, one request each.
-            job_id: Name of the job. A run with the same ID resumes where an earlier one stopped, even after
-                a crash: the room list shows what is done. References derive from it and from each spec's
-                `key`, which every spec then needs: text, a number, a date, a UUID, bytes or a tuple of these.
-                Without a journal, such a run first waits one settle time. Only one run of a job may be active
-                at a time.
-            journal: An SQLite file in which the job records what it is about to send, so that only requests
-                in flight have to be looked up. It belongs to one account. Requires `job_id`.
-            on_unknown: `resend` settles unknown outcomes at the end of the run: it waits one settle time,
-                reads the list of rooms, and resends, at most twice, what is proven absent. `strict` never
+            job_id: Name of the job. A run with the same ID resumes where an earlier one stopped, even after a crash:
+                the room list shows which rooms exist. References derive from the ID and from the `key` of each spec,
+                which is then required: text, a number, a date, a UUID, bytes or a tuple of these. Without a journal,
+                such a run first waits one settle time. Only one run of a job may be active at a time.
+            journal: An SQLite file in which the job records what it is about to send, so that a later run looks up only
+                the requests that were in flight. It belongs to one account. Requires `job_id`.
+            on_unknown: `resend` settles unknown outcomes at the end of the run: it waits one settle time, reads the
+                list of rooms, and resends, at most twice, the creates whose rooms are proven absent. `strict` never
                 resends.
             dedupe: Whether the audit deletes surplus rooms (`delete`) or only reports them (`report`). It never
                 deletes a room that an outcome names.
             audit: Whether to read the list of rooms again at the end, to report `duplicates` and
                 `missing` rooms. `settled` first waits one settle time, so that the list proves both to be complete.
-            lease: The lease of one shard of a job that several workers share: what `RedisLeases.hold()` yields. A
-                room is sent only while the lease outlasts `attempt_timeout`; after that the run ends with
-                `LeaseLost`. Requires `job_id`; the shard has no journal, and is not audited.
+            lease: The lease of one shard of a job that several workers share, from `RedisLeases.hold()`. The run sends
+                a create only while the lease outlasts `attempt_timeout`; after that it ends with `LeaseLost`. Requires
+                `job_id`; the shard has no journal, and is not audited.
 
         Returns:
-            Counts, and a small row per input, by index and key. A failed input does not affect others. If the
-            run ended early, `stopped` says why.
+            The report: counts, and a small row per input. A failed input does not affect the others. If the run ended
+            early, `stopped` says why.
 
         Raises:
             Exception: If the iterator of `specs` raises; the error carries the report as `.report`.
@@ -768,36 +781,39 @@ class Rooms:
     ) -> BulkRun[RoomSpec]:
         """Create many rooms concurrently, and yield the outcomes as they finish.
 
-        Memory use is nearly constant: the audit and the keys of the specs need about 18 bytes each. Unknown
-        outcomes come last, once they are settled. The arguments are those of `create_many`.
+        Memory use is nearly constant: about 18 bytes per spec for the audit, and 18 for its key. Unknown outcomes come
+        last, when they are settled. The arguments are those of `create_many`.
 
         Raises, at the end of the iteration:
-            VideoAPIError: What stopped the run before all inputs were read; it carries the report as `.report`.
+            VideoAPIError: If the run stopped before all inputs were read; the error carries the report as `.report`.
 
         Example:
             with client.rooms.create_each(specs) as outcomes:
                 for outcome in outcomes:
-                    ...
+                    print(outcome.key, outcome.status)
         """
 
     def audit(self, job_id: str, specs: Iterable[RoomSpec], *, give_up_after: float = ...) -> JobAudit:
-        """Find out whether a job is complete: whether each spec has exactly one room.
+        """Check whether a job is complete: each spec has exactly one room.
 
-        Call it when no run of the job is active any more, in any process. It waits one settle time, and reads the
-        list of rooms at most twice. It creates no rooms of the job, and deletes self-check rooms that killed runs of
-        the job have left. If no room of the job serves to prove that the list is complete, it creates a self-check
-        room, and deletes it at the end.
+        Call it when no run of the job is active any more, in any process. It waits one settle time, and reads the list
+        of rooms at most twice. It never creates a room of the job, and it deletes the self-check rooms that killed runs
+        of the job have left. If no room of the job can prove that the list is complete, it creates a self-check room
+        and deletes it at the end.
 
         Memory grows by about 120 bytes per spec, in addition to its key and the body of its request.
 
         Args:
-            job_id: The job.
-            specs: All specs of the job, each with its key. They are read once.
-            give_up_after: For how many seconds a list that cannot be read is read again.
+            job_id: Name of the job.
+            specs: All specs of the job, each with its key; read once.
+            give_up_after: Seconds for which reading the list is retried.
+
+        Returns:
+            Missing and changed specs, duplicate and unexpected rooms. `complete` is true if the job is proven complete.
 
         Raises:
-            ValidationError: If something is not a spec, or its key is missing, or appears twice.
-            VideoAPIError: If the list of rooms cannot be read.
+            ValidationError: If an item is not a spec, or its key is missing or appears twice.
+            VideoAPIError: If the list of rooms cannot be read; call it again later.
         """
 
     def delete_many(
@@ -812,11 +828,14 @@ class Rooms:
         """Delete many rooms concurrently, and report one outcome per input.
 
         Args:
-            room_ids: IDs or rooms, also `rooms.list()`. Each is retried as `delete` is.
+            room_ids: IDs or rooms, such as `rooms.list()`. Each delete is retried as in `delete`.
             concurrency: Rooms in flight at once; by default 32, at most the pool's `max_connections`.
             timeout: Limit for the whole run, in seconds; requests in flight still finish. None by default.
             give_up_after: Seconds after which the run stops if the service is unreachable or only throttles.
             progress: Function or coroutine function, called with the report after each outcome.
+
+        Returns:
+            The report: counts, and a small row per input.
         """
 
     def delete_each(
@@ -874,7 +893,7 @@ class SessionManager:
     ) -> None: ...
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether the manager was closed."""
 
     def close(self) -> None:
         """Close all connections; calls in progress fail. Safe to call twice."""
@@ -912,6 +931,9 @@ class Tokens:
             data: At most five keys of your own, visible in the session.
             validate: False skips client-side validation, for a white-label's own roles and keys.
 
+        Returns:
+            The issued token.
+
         Raises:
             ValidationError: If the service would reject the token; nothing was sent.
             TokenDenied: If the room is full, has ended or is not open yet; see `reason` and `retryable`.
@@ -932,7 +954,7 @@ class Tokens:
     ) -> BulkReport:
         """Issue many tokens concurrently, and report one outcome per input.
 
-        If a response is lost, the token is issued once again at most; a second token is harmless.
+        If a response is lost, the client requests the token at most once again; a second token is harmless.
         The arguments are those of `rooms.create_many`; outcomes carry `token`.
         """
 
@@ -986,9 +1008,10 @@ class VideoClient:
             nothing. Set a lower value only if you know the service's limit.
         rate: Maximum rate of requests to this account in this process, such as `600/min`; by default none. With
             `gate`, in all processes together.
-        gate: Shares `rate`, and pauses after HTTP 429, with other processes: a `RedisGate`, or a `Gate` of your own.
-        telemetry: Whether to report spans and metrics to OpenTelemetry, or a `Telemetry` that says how; by default
-            if the extra `videoapi[otel]` is installed.
+        gate: A gate that shares `rate`, and the pauses after HTTP 429, with other processes: a `RedisGate`, or a `Gate`
+            of your own.
+        telemetry: Whether to report spans and metrics to OpenTelemetry, or a `Telemetry` with the settings; by default
+            true if the extra `videoapi[otel]` is installed.
 
     Raises:
         ConfigurationError: If an argument is missing, invalid or contradicts another; the message names it.
@@ -1056,7 +1079,7 @@ class VideoClient:
         headers: Mapping[str, str] | None = None,
         operation: OperationName,
     ) -> Response:
-        """Send a request to a route that only a white-label has; all else is as in every call.
+        """Send a request to a route that only a white-label has, with the retries, limits and events of every call.
 
         Args:
             method: HTTP method.
@@ -1064,18 +1087,21 @@ class VideoClient:
             json: The body, encoded as JSON; None for no body.
             params: Query parameters.
             headers: Headers for this request.
-            operation: What a repetition would do: `read`, `update` and `delete` may be repeated, a `create`
-                never is once it may have been executed.
+            operation: `read`, `update`, `delete` or `create`. The client repeats a `create` only if it was certainly
+                not executed.
+
+        Returns:
+            The successful response.
 
         Raises:
             ValidationError: If the path leaves the base URL, or the operation or the body is invalid.
-            VideoAPIError: If the call fails; the class says how.
+            VideoAPIError: If the call fails. The class says how, `retryable` whether a retry can succeed.
         """
 
     def stats(self) -> ClientStats:
-        """Return what the client is doing now: connections, permits, waits, retry budget, unresolved creates.
+        """Return the current state of the client: connections, permits, waits, retry budget, creates in doubt.
 
-        It sends nothing, and works before the first call and after `close()`. Any thread may call it.
+        Nothing is sent. You can call it before the first call, after `close()`, and from any thread.
         """
 
     def with_options(

@@ -38,7 +38,7 @@ class AuditedSpec:
     Args:
         index: The spec's position, from 0.
         key: Its key.
-        reference: The reference that its room carries, or would.
+        reference: The reference that its room carries, or would carry if it existed.
         room_id: ID of its room, or None if it has none.
     """
 
@@ -54,13 +54,13 @@ class JobAudit:
 
     Args:
         total: Number of specs.
-        found: How many of them have a room.
+        found: Number of specs that have a room.
         missing: The specs without a room, in input order.
         changed: The specs whose room differs: another name or `owner_ref`, or other settings or data.
         duplicates: IDs of the rooms that carry the same reference, by reference.
         unexpected: IDs of rooms of the job that belong to none of the specs.
-        audited: The moment for which the list proves all of this. None if it does not: it lacks a known room, or lags.
-            Then `missing` and `duplicates` name only what was seen.
+        audited: The moment for which the list proves this result. None without proof, because the list lacks a known
+            room or lags; then `missing` and `duplicates` contain only what was seen.
     """
 
     total: int

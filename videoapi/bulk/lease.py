@@ -11,21 +11,21 @@ MARGIN: Final = 1.0
 
 
 class Lease(Protocol):
-    """The right to create the rooms of one shard of a job, which others do not have at the same time.
+    """The right to create the rooms of one shard of a job, held by one worker at a time.
 
-    `RedisLeases` makes such leases; any object with these two members is one.
+    `RedisLeases` provides leases; any object with these two members is a lease.
     """
 
     @property
     def fresh(self) -> bool:
-        """Whether it is certain that this shard was never leased before, so that no room of it exists."""
+        """Whether it is certain that this shard was never leased before, so that it has no rooms."""
         ...
 
     def left(self) -> float:
-        """Return for how many seconds it is still held, on a monotonic clock.
+        """Return the seconds for which the lease is still held, by a monotonic clock.
 
-        The time counts from before the request that took or renewed it was sent. Called before each create, and
-        while the run waits: it must return at once, from any thread.
+        The time is measured from before the request that took or renewed the lease. The run calls this before each
+        create and while it waits: it must return at once, from any thread.
         """
         ...
 

@@ -29,7 +29,8 @@ class BulkReport:
         stopped: The error that stopped the run early, or None.
         concurrency: Number of items that may be in flight now; decreases when the service is overloaded.
         in_doubt: Number of creates that wait for proof now.
-        settles_at: While the run waits for proof: when the settle time ends, in seconds of the event loop's clock.
+        settles_at: When the settle time ends, in seconds of the event loop's clock; None unless the run waits for
+            proof.
         audited: The moment for which the room list proves that `duplicates` and `missing` are complete. None if it
             was not read, could not be read, does not show the known rooms, or was read less than a settle time
             after the last create: then `duplicates` and `missing` name only what was found.
@@ -57,7 +58,7 @@ class BulkReport:
 
     @property
     def totals(self) -> dict[str, int | bool]:
-        """The numbers of a run, without what identifies its rooms."""
+        """The numbers of a run, without the IDs of its rooms."""
         return {
             "total": self.total,
             **self.counts,
@@ -67,10 +68,10 @@ class BulkReport:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as a dictionary that JSON can hold, for `from_dict` in another process.
+        """Return the report as a dictionary of JSON values, for `from_dict` in another process.
 
-        Outcomes keep their index, key, reference, status, room ID, error and `changed`. Not kept are specs, rooms,
-        tokens, and the `__cause__` of an error. A key of a type that no job accepts becomes its text.
+        Outcomes keep their index, key, reference, status, room ID, error and `changed`. They lose specs, rooms, tokens,
+        and the `__cause__` of errors. A key of a type that no job accepts becomes text.
         """
         return ReportDocument(
             total=self.total,
@@ -91,10 +92,10 @@ class BulkReport:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
-        """Return the report that `to_dict` has made a dictionary of; fields of later versions are ignored.
+        """Return the report from the result of `to_dict`; fields of later versions are ignored.
 
         Args:
-            document: What `to_dict` returned, also after a trip through JSON.
+            document: The result of `to_dict`, even if it was encoded as JSON and decoded in between.
 
         Raises:
             ConfigurationError: If it is not such a dictionary, or contradicts itself.
@@ -119,11 +120,11 @@ class BulkReport:
         return report
 
     def merge(*reports: BulkReport | Iterable[BulkReport]) -> BulkReport:
-        """Return one report of several runs that had different inputs, such as the shards of a job.
+        """Merge the reports of several runs with different inputs, such as the shards of a job, into one.
 
-        `BulkReport.merge(reports)`, `report.merge(other)`. Counts are added. The inputs of each report follow those
-        of the one before it, so its indexes grow by the totals of all before. `stopped` is the first error,
-        `exhausted` whether all inputs of all runs were read, `audited` the earliest moment if all have one.
+        Call `BulkReport.merge(reports)` or `report.merge(other)`. Counts are added up. The inputs of each report follow
+        those of the report before it, so its indexes increase by the totals of all earlier ones. `stopped` is the first
+        error, `exhausted` is true if it is true in all reports, and `audited` is the earliest moment if all have one.
 
         Args:
             reports: Reports, or iterables of reports, in the order of their inputs.
@@ -159,7 +160,7 @@ class BulkReport:
 
         Args:
             outcome: The outcome.
-            keep: Whether to keep its row; not if it is yielded instead.
+            keep: Whether to keep its row; false if it is yielded instead.
         """
         self.total += 1
         self.counts[outcome.status] += 1
@@ -200,4 +201,4 @@ def _flat(reports: Iterable[BulkReport | Iterable[BulkReport]]) -> Iterator[Bulk
 
 
 BulkProgress = Callable[[BulkReport], Awaitable[object] | object]
-"""Callback or coroutine function that receives the report after each outcome. What it raises is logged."""
+"""A function or coroutine function that receives the report after each outcome. Its errors are logged."""

@@ -42,10 +42,11 @@ def reference_for(job_id: str, key: Key) -> str:
 
     Args:
         job_id: Name of the job.
-        key: What identifies the item in the job: text, a number, a date, a UUID, bytes, or a tuple of these.
+        key: The key of the item in the job: text, a number, a date, a UUID, bytes, or a tuple of these.
 
     Raises:
-        ValidationError: If another process would not recognize the key: it is of a type of your own, for example.
+        ValidationError: If another process would not recognize the key, for example because it is of a type of your
+            own.
 
     >>> reference_for("import-7", "row-1") == reference_for("import-7", "row-1")
     True

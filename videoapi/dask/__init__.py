@@ -1,6 +1,6 @@
-"""Work on a Dask cluster. Needs the extra `dask`, which it imports when used.
+"""Call records and bulk creates on a Dask cluster. Requires the extra `dask`, imported when used.
 
-Each worker process has clients with the credentials of its own environment: no task has any.
+Each worker process reads its credentials from its own environment; no task contains them.
 """
 
 from __future__ import annotations

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 def read_cdr(start: date | str, end: date | str, *, by: By = "week") -> dataframe.DataFrame:
     """Return the call records of a period as a `dask.dataframe`, read by the workers when it is computed.
 
-    The columns and their types are those of `videoapi.arrow.SCHEMA`, whatever the records hold. Each computation reads
-    the records from the service; to compute more than once, export them first.
+    The columns and their types are always those of `videoapi.arrow.SCHEMA`. Each computation reads the records from the
+    service; to compute more than once, export them first.
 
     Args:
         start: First day in UTC, inclusive.
         end: Last day in UTC, inclusive.
-        by: The size of a partition: `day`, `week`, `month` or `year`. One must fit into a worker's memory.
+        by: The size of a partition: `day`, `week`, `month` or `year`. A partition must fit into the memory of a worker.
 
     Raises:
         ValidationError: If the period is invalid.
@@ -51,8 +51,8 @@ def export_cdr(
 ) -> list[dict[str, Any]]:
     """Export the call records of a period to a folder, one file per window, by the workers of the current cluster.
 
-    The folder must be on a disk that all workers and this process share. If a worker or this process is killed, call it
-    again: complete windows are not requested again, and the folder ends up the same, byte for byte.
+    The folder must be on a disk that all workers and this process share. If a worker or this process is killed, call
+    the function again: it does not request complete windows again, and the files are the same, byte for byte.
 
     Args:
         start: First day in UTC, inclusive.
@@ -60,11 +60,11 @@ def export_cdr(
         folder: The folder, which is created if it does not exist.
         by: The size of a window: `day`, `week`, `month` or `year`.
         overwrite: As in `client.cdr.export_window`, like the arguments that follow.
-        late: For how many days a window stays open for late records.
+        late: Number of days for which a window stays open for late records.
         today: The current day in UTC.
 
     Returns:
-        The notes of all windows, as in `_manifest.json`: `file`, `first`, `last`, `rows` and `sha256`.
+        The manifest entries of all windows, as in `_manifest.json`: `file`, `first`, `last`, `rows` and `sha256`.
 
     Raises:
         ValidationError: If the period is invalid.

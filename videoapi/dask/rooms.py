@@ -53,35 +53,35 @@ async def create_rooms_on_dask(
 ) -> BulkReport:
     """Create many rooms on Dask workers, each at most once, and report one outcome per input.
 
-    A shard whose worker dies, or is taken for dead by the scheduler, is taken up by another one. If the coordinator
-    itself dies, call this again with the same `job_id`. Workers take their credentials, and VIDEOAPI_REDIS, from their
-    own environment; no task contains them.
+    If a worker dies, or the scheduler considers it dead, another worker takes over its shard. If the coordinator itself
+    dies, call this again with the same `job_id`. Workers read their credentials, and VIDEOAPI_REDIS, from their own
+    environment; no task contains them.
 
     Args:
         client: Checks the specs, and audits the result.
         cluster: A Dask client of the cluster.
         specs: The rooms to create, each with a `key` of its own.
         redis: URL of the Redis server, for this process; by default VIDEOAPI_REDIS.
-        worker: Returns the client of a worker process; called once in each. A function of a module that the workers
-            have.
+        worker: A function that returns the client of a worker process, called once in each. The workers must be able to
+            import it.
         job_id: Name of the job, as in `rooms.create_many`; by default a new one.
-        new: Whether this `job_id` was never used before. If it is left out, each shard waits one settle time, and
-            looks for rooms of an earlier run, before it creates any.
-        rate: Rate of the account for all processes together, such as `200/s`; by default VIDEOAPI_RATE. It decides
-            how large a shard may be.
+        new: Whether this `job_id` was never used before. If false, each shard first waits one settle time and looks for
+            rooms of an earlier run.
+        rate: Rate of the account for all processes together, such as `200/s`; by default VIDEOAPI_RATE. It limits the
+            size of a shard.
         processes: Number of worker processes; by default VIDEOAPI_PROCESSES, or 1.
         shard_size: Rooms per shard; by default at most 250, and as many as rate and `redelivery` allow.
-        redelivery: How long a shard may take, in seconds.
-        lease_ttl: After how many seconds another worker may take up the shard of one that gives no sign of life.
+        redelivery: Longest duration of a shard, in seconds.
+        lease_ttl: Seconds after which another worker may take over the shard of a worker that no longer responds.
         timeout: Limit for the whole job, in seconds; none by default.
         validate: False skips client-side validation, for a white-label's own keys and values.
         on_unknown: As in `rooms.create_many`.
-        audit: Whether to prove the job complete at the end, with `rooms.audit`: one settle time, and at most two
-            readings of the list of rooms.
+        audit: Whether to call `rooms.audit` at the end: it waits one settle time, and reads the list of rooms at most
+            twice.
         progress: Function or coroutine function, called with the merged report after each shard.
 
     Returns:
-        The merged report of all shards. What was not reported within `timeout` is `unknown`.
+        The merged report of all shards. Inputs that were not reported within `timeout` are `unknown`.
 
     Raises:
         ConfigurationError: If a shard would take too long, a lease is too short, or a worker has other settings.

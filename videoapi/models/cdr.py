@@ -266,7 +266,7 @@ class Price(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class CallRecord(Model):
-    """One connection of one user to a finished session, in either schema of the service.
+    """The record of one user's connection to a finished session, in either schema of the service.
 
     A part that is missing from the record is still present here, with every field None. The contract leaves
     the shape of `room.room_details` and `stats_quality` open: both are kept as received, and `room.details`

@@ -47,7 +47,7 @@ class LiveTranscription(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class RoleBasedRecording(Model):
-    """What is recorded per role.
+    """The media that are recorded per role.
 
     Brackets say how a field is known: see `RoomSettings`.
 

@@ -19,18 +19,18 @@ STALE: Final = 0.1
 
 
 class GateFailed(Exception):
-    """Raised by a gate that cannot answer. Its text is logged as it is, so it must be one line without secrets."""
+    """The error of a gate that cannot respond. The client logs its text unchanged: use one line without secrets."""
 
 
 @attrs.frozen
 class Slots:
-    """The answer of a gate. All times are seconds from now.
+    """The response of a gate. All times are in seconds from now.
 
     Args:
-        granted: How many requests are reserved.
-        wait: Until the first of them may be sent; the others follow at the account's rate. If none is granted, until
-            it makes sense to ask again.
-        pause: Until the account's pause ends; nothing is granted before that.
+        granted: Number of requests that are reserved.
+        wait: Time until the first of them may be sent; the others follow at the account's rate. If none is granted, the
+            time until the client should ask again.
+        pause: Time until the account's pause ends; nothing is granted before that.
     """
 
     granted: int
@@ -40,28 +40,28 @@ class Slots:
 
 @runtime_checkable
 class Gate(Protocol):
-    """Decides when the requests of an account may be sent, for all processes that share it.
+    """A gate, which decides when the requests of an account may be sent, for all processes that share the account.
 
-    The client calls it only for what is about to be sent. It queues the calls, asks for several at a time, ignores
-    errors of the gate and answers that come late, and uses a rate of its own until the gate answers again:
-    `rate / (2 x processes)`, where a gate may have an attribute `processes`, 1 by default.
+    The client calls it only for requests that are about to be sent, and reserves several at a time. It ignores errors
+    and late responses of the gate. Until the gate responds again, it uses a rate of its own, `rate / (2 x processes)`;
+    `processes` is an optional attribute of the gate, 1 by default.
     """
 
     async def take(self, want: int, /) -> Slots:
         """Reserve up to `want` requests, at least 1.
 
-        What is granted and not used within 0.1 s is lost: it is not given back.
+        A reservation that the client does not use within 0.1 s expires; the client does not return it.
 
         Args:
-            want: How many requests wait to be sent.
+            want: Number of requests that wait to be sent.
         """
         ...
 
     def pause(self, seconds: float, /) -> Awaitable[None] | None:
-        """Pause the account everywhere, because the service answered HTTP 429; may be a coroutine function.
+        """Pause the account in all processes, after an HTTP 429. This may be a coroutine function.
 
         Args:
-            seconds: How long, from now on.
+            seconds: Length of the pause in seconds, from now.
         """
         ...
 
@@ -81,10 +81,10 @@ class AccountGates(Protocol):
         ...
 
     async def release(self, gate: Gate, /) -> None:
-        """Close what only this account of the running event loop needs.
+        """Close the connections that only this account of the running event loop needs.
 
         Args:
-            gate: What `for_account` returned.
+            gate: The gate that `for_account` returned.
         """
         ...
 

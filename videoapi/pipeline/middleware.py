@@ -17,10 +17,10 @@ from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
 
 Send = Callable[[Request], Awaitable[Outcome]]
-"""Sends a request and returns its outcome."""
+"""A function that sends a request and returns its outcome."""
 
 Middleware = Callable[[Request, Send], Awaitable[Outcome]]
-"""Wraps a `Send`; users add theirs with `VideoClient(middleware=[…])`."""
+"""A function that wraps each call: it gets the request and a `Send`, and returns an outcome."""
 
 
 def chain(middlewares: Sequence[Middleware], send: Send) -> Send:

@@ -102,7 +102,7 @@ class Outcome:
 
     Args:
         classification: The verdict, the kind of error, and how often it may be repeated.
-        phase: How far the last attempt got.
+        phase: The phase that the last attempt reached.
         status: HTTP status, or None without a response.
         headers: Response headers.
         body: The complete body, or empty for a stream.
@@ -111,7 +111,7 @@ class Outcome:
         details: The service's own details of an error, or None.
         retry_after: Seconds the service requested to wait, or None.
         reason: The cause of a failure without a result code, free of secrets.
-        advice: What to do about it, if the kind of failure does not say that already.
+        advice: What to do about the failure, if its kind does not say that already.
         waited: Seconds spent waiting for a connection, the account's pause and its rate limit.
         attempts: Number of attempts.
         may_have_executed: Whether the service may have executed the request.

@@ -50,8 +50,8 @@ class Options:
         retry: The retry policy.
         must_stop: Polled while waiting for the account's rate or pause, which then does not count against
             `timeout`; true ends the wait. None for single calls.
-        fence: Called just before a create is written, with no `await` in between; false means that it must not be,
-            nor any later one. None without a lease.
+        fence: Called right before a create is written, with no `await` in between; false means that neither this create
+            nor a later one may be sent. None without a lease.
     """
 
     timeout: float | None = None

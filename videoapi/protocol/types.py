@@ -9,7 +9,7 @@ import attrs
 
 
 class Verdict(enum.Enum):
-    """What one attempt proves about its request."""
+    """The verdict on one attempt: what it proves about its request."""
 
     DONE = "done"
     """The service executed it."""
@@ -46,7 +46,7 @@ class Operation(enum.Enum):
 
 
 class Phase(enum.Enum):
-    """How far an attempt got."""
+    """The phase that an attempt reached."""
 
     NOT_SENT = "not sent"
     """No connection was ready, so no byte of the request was sent."""

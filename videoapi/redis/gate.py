@@ -56,18 +56,18 @@ return {granted, math.floor(wait), math.max(0, math.ceil(paused - now))}
 
 
 class RedisGate:
-    """Shares the rate of an account, and its pauses after HTTP 429, among all processes that use the same Redis.
+    """A gate that shares an account's rate, and its pauses after HTTP 429, among all processes with the same Redis.
 
-    Pass it as `VideoClient(rate="200/s", gate=…)`. One gate serves any number of clients, accounts, threads and event
-    loops; each account has its own rate in Redis, under a key that is a hash of the API's origin and the APP_ID. While
-    Redis does not answer, each process sends at `rate / (2 x processes)`. Connections are opened at first use, and
-    closed with the last client of their event loop.
+    Pass it as `VideoClient(rate="200/s", gate=…)`. You can share one gate among any number of clients, accounts,
+    threads and event loops. Each account has its own rate in Redis, under a key that is a hash of the API's origin and
+    the APP_ID. While Redis does not respond, each process sends at `rate / (2 x processes)`. Connections are opened on
+    first use, and closed with the last client of their event loop.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`, with all that redis-py's `from_url` accepts.
-        processes: How many processes share the account, 1 to 10,000; more only matters while Redis is away.
-        rate: Used by clients that have no `rate=` of their own.
-        prefix: The first part of the keys in Redis.
+        url: A `redis://`, `rediss://` or `unix://` URL, as for redis-py's `from_url`.
+        processes: Number of processes that share the account, 1 to 10,000; used only while Redis does not respond.
+        rate: The rate of clients without a `rate=` of their own, such as `200/s`.
+        prefix: First part of the keys in Redis.
 
     Raises:
         ConfigurationError: If redis-py is not installed, or an argument is invalid. The message omits the URL, as it
@@ -95,10 +95,10 @@ class RedisGate:
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Return the gate that VIDEOAPI_REDIS, VIDEOAPI_PROCESSES and VIDEOAPI_RATE describe, for workers.
+        """Return a gate with the values of VIDEOAPI_REDIS, VIDEOAPI_PROCESSES and VIDEOAPI_RATE, for workers.
 
         Args:
-            environment: Where to read them, by default the environment of the process.
+            environment: The variables; by default those of the process.
 
         Raises:
             ConfigurationError: If a variable is missing or invalid; the message names it.
@@ -141,19 +141,19 @@ class RedisGate:
         """Close the connections of this event loop if no other account uses them; clients call this.
 
         Args:
-            gate: What `for_account` returned.
+            gate: The gate that `for_account` returned.
         """
         await self._connections.leave(gate)
 
     async def take(self, want: int, /) -> Slots:
-        """Reserve requests of this gate's own `rate`, without a client; it is apart from the rates of accounts.
+        """Reserve requests of this gate's own `rate`, without a client. The rates of accounts are separate.
 
         Args:
-            want: How many requests wait to be sent, at least 1. Fewer may be granted.
+            want: Number of requests that wait to be sent, at least 1. The gate may grant fewer.
 
         Raises:
             ConfigurationError: If the gate has no `rate`.
-            GateFailed: If Redis does not answer within 0.2 s, or refuses.
+            GateFailed: If Redis does not respond within 0.2 s, or refuses.
         """
         if self.rate is None:
             raise ConfigurationError("This gate has no rate=. A VideoClient brings its own.")
@@ -163,15 +163,15 @@ class RedisGate:
         """Pause this gate's own rate.
 
         Args:
-            seconds: How long, from now on.
+            seconds: Length of the pause in seconds, from now.
 
         Raises:
-            GateFailed: If Redis does not answer within 0.2 s, or refuses.
+            GateFailed: If Redis does not respond within 0.2 s, or refuses.
         """
         await self._own.pause(seconds)
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop. Only needed for a gate that is used without a client."""
+        """Close the connections of this event loop; required only for a gate that is used without a client."""
         await self._connections.aclose()
 
     def _key(self, origin: str, app_id: str) -> str:

@@ -36,7 +36,7 @@ def _now() -> float:
 
 
 class RedisLease:
-    """The lease of one shard, from `RedisLeases.hold()`: held from the start of `async with` to its end.
+    """The lease of one shard, from `RedisLeases.hold()`, held from the start of `async with` to its end.
 
     Args:
         shard: The name of the shard.
@@ -69,11 +69,11 @@ class RedisLease:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Give the lease back."""
+        """Release the lease."""
         await self._hold.__aexit__(None, None, None)
 
     def left(self) -> float:
-        """Return for how many seconds it is still held; 0 once it has ended, or was given back."""
+        """Return the seconds for which the lease is still held; 0 if it has ended or was released."""
         return max(0.0, self._ends - _now())
 
 
@@ -84,13 +84,13 @@ class RedisLeases:
     `async with leases.hold(shard) as lease: await client.rooms.create_many(specs, job_id=…, lease=lease)`.
 
     Args:
-        url: `redis://…`, `rediss://…` or `unix://…`, with all that redis-py's `from_url` accepts.
-        job_id: The job, as `create_many` gets it. Jobs of different accounts need different ones.
-        ttl: After how many seconds a lease ends that is not renewed. It must exceed the client's `attempt_timeout`
-            by several seconds: a create is sent only while the lease outlasts an attempt. All workers of a job need
-            the same.
-        nonce: What `begin()` returned to the coordinator. With it, a worker of an earlier beginning of the job takes
-            nothing for certain that Redis says about a later one.
+        url: A `redis://`, `rediss://` or `unix://` URL, as for redis-py's `from_url`.
+        job_id: Name of the job, as in `create_many`. Jobs of different accounts need different names.
+        ttl: Seconds after which a lease that is not renewed ends. It must exceed the client's `attempt_timeout` by
+            several seconds, because a create is sent only while the lease outlasts an attempt. All workers of a job
+            must use the same value.
+        nonce: The nonce that `begin()` returned to the coordinator. It keeps a worker that was started for an earlier
+            `begin()` from trusting the data of a later one.
 
     Raises:
         ConfigurationError: If redis-py is not installed, or an argument is invalid.
@@ -116,27 +116,27 @@ class RedisLeases:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections to Redis. Leases that are held end by themselves."""
+        """Close the connections to Redis. Leases that are still held expire."""
         await self._connections.aclose()
 
     @property
     def ttl(self) -> float:
-        """After how many seconds a lease ends that is not renewed."""
+        """The seconds after which a lease that is not renewed ends."""
         return self._ttl
 
     async def begin(self, *, new: bool = False) -> str:
-        """Begin the job, as its coordinator, before any worker starts; also to resume it.
+        """Begin or resume the job, as its coordinator, before any worker starts.
 
-        A job that is resumed has no `fresh` leases: since its first beginning, its rooms may have been created in
-        another way, or divided into other shards. Calling this again on the same object resumes nothing.
+        The leases of a resumed job are not `fresh`: since it was begun, its rooms may have been created in another way
+        or divided into other shards. A second call on the same object does not resume the job again.
 
         Args:
-            new: Whether this `job_id` was never used before, so that no room of the job can exist. Only then are
-                leases `fresh`. Ignored if Redis knows the job already. If you are not certain, leave it out: each
-                shard then looks at the list of rooms before it creates any.
+            new: Whether this `job_id` was never used before, so that no room of the job can exist. Only then are leases
+                `fresh`. Ignored if Redis knows the job already. If you are not certain, omit it: each shard then reads
+                the list of rooms before it creates any.
 
         Returns:
-            The nonce of the job, for the `nonce` of its workers.
+            The nonce of the job; pass it to its workers.
 
         Raises:
             ConnectionFailed: If Redis cannot be used.
@@ -154,13 +154,13 @@ class RedisLeases:
         return self._begun
 
     async def divided(self, shards: int) -> int:
-        """Return into how many shards the job is divided: what the first coordinator said, else `shards`.
+        """Return the number of shards of the job: that of its first coordinator, otherwise `shards`.
 
-        Call it after `begin()`. As long as the number stays, and the key of a spec alone decides about its shard, a
+        Call it after `begin()`. If the number is always the same, and the shard of a spec depends only on its key, a
         lease protects the same specs in every run of the job.
 
         Args:
-            shards: The number for a job that is not divided yet.
+            shards: The number of shards of a job that is not divided yet.
 
         Raises:
             ConnectionFailed: If Redis cannot be used.
@@ -168,18 +168,19 @@ class RedisLeases:
         return int(await self._persist(SHARDS, [shards]))
 
     def hold(self, shard: str | int) -> RedisLease:
-        """Hold the lease of a shard: taken here, renewed in the background, and given back at the end.
+        """Hold the lease of a shard: take it, renew it in the background, and release it at the end.
 
-        If Redis may have forgotten a lease (it was restarted, or emptied), this waits for as long as a lease
-        lasts, so that an earlier holder sends nothing any more.
+        If Redis may have forgotten a lease, because it was restarted or emptied, this first waits for as long as a
+        lease lasts. After that, no earlier holder sends anything.
 
         Args:
             shard: The name or number of the shard within the job.
 
         Raises, as the lease is taken:
-            LeaseHeld: If another worker holds it; `retry_after` says for how long at most, if it has died.
+            LeaseHeld: If another worker holds it; `retry_after` is the longest time until it ends if that worker has
+                died.
             ConnectionFailed: If Redis cannot be used.
-            LeaseLost: If the lease was lost during the wait.
+            LeaseLost: If the lease was lost during the wait; call this again.
         """
         if isinstance(shard, int) and not isinstance(shard, bool):
             shard = str(shard)

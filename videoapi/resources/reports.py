@@ -70,7 +70,7 @@ ARCHIVES: Final = ReportKind(
 class Reports(Generic[R]):
     """Streams of records about sessions that have ended.
 
-    Records appear after a session; to find those that the service adds later, read their days again.
+    Records appear after a session has ended. To find records that the service adds later, read the same days again.
     """
 
     def __init__(self, pipeline: Pipeline, kind: ReportKind[R]) -> None:
@@ -96,6 +96,9 @@ class Reports(Generic[R]):
             extra: Whether to keep fields that the models do not define, for `record.extra`.
             strict: Whether to raise on a record that cannot be parsed, instead of adding it to `stream.rejected`.
             timeout: Total seconds to wait for the service; your own processing time does not count.
+
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
 
         Raises:
             ValidationError: If the period is invalid, or the cursor belongs to another query.
@@ -123,6 +126,9 @@ class Reports(Generic[R]):
             extra: Whether to keep unknown fields.
             strict: Whether to raise on a record that cannot be parsed.
             timeout: Total seconds to wait for the service.
+
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
 
         Raises:
             ValidationError: If `room_id` is invalid, or the cursor belongs to another query.
@@ -154,6 +160,9 @@ class Reports(Generic[R]):
             strict: Whether to raise on a record that cannot be parsed.
             timeout: Total seconds to wait for the service.
 
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
+
         Raises:
             ValidationError: If `room_id` or the period is invalid, or the cursor belongs to another query.
 
@@ -181,6 +190,9 @@ class Reports(Generic[R]):
             strict: Whether to raise on a record that cannot be parsed.
             timeout: Total seconds to wait for the service.
 
+        Returns:
+            A stream of records; no request is sent until you iterate over it.
+
         Raises:
             ValidationError: If `conf_num` is invalid, or the cursor belongs to another query.
 
@@ -200,30 +212,30 @@ class Reports(Generic[R]):
         strict: bool = False,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Write the records of a period to one Parquet file of a folder. Needs the extra `data`.
+        """Write the records of a period to one Parquet file of a folder. Requires the extra `data`.
 
-        The file appears whole or not at all. The same records give the same bytes, whenever and however often they are
-        exported, also by two processes at once. If the file is complete, nothing is requested. A window that is
-        exported before `late` days have passed since its end stays open: the next call reads it again. An open file is
-        replaced by that of a window that has all of its days. Otherwise, no two files have the same days.
+        The file appears only when it is complete. The same records result in the same bytes, even if two processes
+        export them at once. If the file exists and its window is closed, nothing is requested. A window stays open
+        until `late` days have passed since its end: the next call reads it again. The file of an open window is
+        replaced by that of a window with all of its days. Otherwise, no two files contain the same days.
 
         Args:
             window: One of `videoapi.windows(start, end)`.
-            folder: The folder, which is created if it does not exist. It has records of one kind and account.
-            overwrite: Whether to read complete windows again, and to replace files that have changed, or that have only
-                days of this window.
-            late: For how many days after its last day the service may still add records to a window.
-            today: The current day in UTC; by default that of the clock.
+            folder: The folder, which is created if it does not exist. It contains records of one kind and account.
+            overwrite: Whether to read closed windows again, and to replace files that have changed, or that contain
+                only days of this window.
+            late: Number of days after its last day for which a window stays open for late records.
+            today: The current day in UTC; by default, that of the system clock.
             strict: Whether to raise on a record that cannot be parsed, instead of logging a WARNING.
             timeout: Total seconds to wait for the service.
 
         Returns:
-            The note of the file: `file` (its name), `first` and `last` (days), `rows` and `sha256`.
+            The manifest entry of the file: `file` (its name), `first` and `last` (days), `rows` and `sha256`.
 
         Raises:
             ValidationError: If the window is invalid.
-            ConfigurationError: If pyarrow is missing, the folder has records of another account, a file of that name
-                exists that is not known, or another file has some of these days. It stays as it is.
+            ConfigurationError: If pyarrow is not installed, the folder has records of another account, an unknown file
+                has this name, or another file contains some of these days. The folder is unchanged.
             VideoAPIError: If the records cannot be read; no file appears.
             OSError: If a file operation fails.
         """

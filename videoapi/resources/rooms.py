@@ -77,8 +77,8 @@ class Rooms:
                 quarter of the `timeout`, at most 10 s, and never resends. `resend` waits for proof, and
                 resends, at most twice, if the room is proven absent; the default `timeout` is extended
                 by these waits. `strict` does neither.
-            reference: A reference of your own making, from `new_reference()` or `reference_for(job_id, key)`,
-                so that `resolve(reference)` works after any ending, a cancellation included.
+            reference: A reference from `new_reference()` or `reference_for(job_id, key)`. If you store it first, you
+                can call `resolve(reference)` later, even after a cancellation or a crash.
 
         Returns:
             The created room.
@@ -86,7 +86,8 @@ class Rooms:
         Raises:
             ValidationError: If the service would reject the room; nothing was sent.
             CreateOutcomeUnknown: If the room may exist; call `resolve(error.reference)` to find out.
-            RequestRejected, RateLimited, ConnectionFailed: If the room was definitely not created.
+            RequestRejected, RateLimited, ConnectionFailed: If the room was not created; `retryable` says whether a
+                retry can succeed.
 
         Source: docs/contract.md 4.2, 4.3.
         """
@@ -183,16 +184,16 @@ class Rooms:
     ) -> None:
         """Update a room; omitted fields are unchanged. Takes effect for later sessions only.
 
-        A room that this client created keeps its reference. If another client created it, keep
-        `data.videoapi_ref` (and an `owner_ref` that begins with `vx`) yourself: without its reference, a job that
-        is run again no longer finds the room, and creates it a second time.
+        A room that this client created keeps its reference. If another client created it, keep `data.videoapi_ref` (and
+        an `owner_ref` that begins with `vx`) yourself: without the reference, a later run of the job does not find the
+        room, and creates it a second time.
 
         Args:
             room_id: The ID returned by `create`.
             name: A new name.
             owner_ref: A new reference of your own.
-            settings: The settings to change. A room's kind and mode cannot be changed: if they are given, the room
-                is read first, and they are not sent if they are those of the room.
+            settings: The settings to change. A room's kind and mode cannot be changed: if you pass them, the client
+                reads the room first, and does not send them if they are those of the room.
             sip: Whether the room can be joined by telephone.
             data: Your own new keys.
             validate: False skips client-side validation, for a white-label's own keys and values.
@@ -248,7 +249,7 @@ class Rooms:
 
         Raises:
             NotFound: If the room does not exist.
-            ServerFault: If the service refuses, as it does while a session is running (contract 4.7).
+            ServerFault: If the service refuses, as it does while a session is running; retry when it has ended.
 
         Source: docs/contract.md 4.7.
         """
@@ -304,27 +305,26 @@ class Rooms:
             validate: False skips client-side validation, for a white-label's own keys and values.
             keep_rooms: Whether to keep each room in its outcome's `room`; otherwise only its ID is kept. Rooms
                 of an earlier run of the job are read again, one request each.
-            job_id: Name of the job. A run with the same ID resumes where an earlier one stopped, even after
-                a crash: the room list shows what is done. References derive from it and from each spec's
-                `key`, which every spec then needs: text, a number, a date, a UUID, bytes or a tuple of these.
-                Without a journal, such a run first waits one settle time. Only one run of a job may be active
-                at a time.
-            journal: An SQLite file in which the job records what it is about to send, so that only requests
-                in flight have to be looked up. It belongs to one account. Requires `job_id`.
-            on_unknown: `resend` settles unknown outcomes at the end of the run: it waits one settle time,
-                reads the list of rooms, and resends, at most twice, what is proven absent. `strict` never
+            job_id: Name of the job. A run with the same ID resumes where an earlier one stopped, even after a crash:
+                the room list shows which rooms exist. References derive from the ID and from the `key` of each spec,
+                which is then required: text, a number, a date, a UUID, bytes or a tuple of these. Without a journal,
+                such a run first waits one settle time. Only one run of a job may be active at a time.
+            journal: An SQLite file in which the job records what it is about to send, so that a later run looks up only
+                the requests that were in flight. It belongs to one account. Requires `job_id`.
+            on_unknown: `resend` settles unknown outcomes at the end of the run: it waits one settle time, reads the
+                list of rooms, and resends, at most twice, the creates whose rooms are proven absent. `strict` never
                 resends.
             dedupe: Whether the audit deletes surplus rooms (`delete`) or only reports them (`report`). It never
                 deletes a room that an outcome names.
             audit: Whether to read the list of rooms again at the end, to report `duplicates` and
                 `missing` rooms. `settled` first waits one settle time, so that the list proves both to be complete.
-            lease: The lease of one shard of a job that several workers share: what `RedisLeases.hold()` yields. A
-                room is sent only while the lease outlasts `attempt_timeout`; after that the run ends with
-                `LeaseLost`. Requires `job_id`; the shard has no journal, and is not audited.
+            lease: The lease of one shard of a job that several workers share, from `RedisLeases.hold()`. The run sends
+                a create only while the lease outlasts `attempt_timeout`; after that it ends with `LeaseLost`. Requires
+                `job_id`; the shard has no journal, and is not audited.
 
         Returns:
-            Counts, and a small row per input, by index and key. A failed input does not affect others. If the
-            run ended early, `stopped` says why.
+            The report: counts, and a small row per input. A failed input does not affect the others. If the run ended
+            early, `stopped` says why.
 
         Raises:
             Exception: If the iterator of `specs` raises; the error carries the report as `.report`.
@@ -360,16 +360,16 @@ class Rooms:
     ) -> BulkRun[RoomSpec]:
         """Create many rooms concurrently, and yield the outcomes as they finish.
 
-        Memory use is nearly constant: the audit and the keys of the specs need about 18 bytes each. Unknown
-        outcomes come last, once they are settled. The arguments are those of `create_many`.
+        Memory use is nearly constant: about 18 bytes per spec for the audit, and 18 for its key. Unknown outcomes come
+        last, when they are settled. The arguments are those of `create_many`.
 
         Raises, at the end of the iteration:
-            VideoAPIError: What stopped the run before all inputs were read; it carries the report as `.report`.
+            VideoAPIError: If the run stopped before all inputs were read; the error carries the report as `.report`.
 
         Example:
             async with client.rooms.create_each(specs) as outcomes:
                 async for outcome in outcomes:
-                    ...
+                    print(outcome.key, outcome.status)
         """
         return self._create(
             specs,
@@ -388,23 +388,26 @@ class Rooms:
         *,
         give_up_after: float = GIVE_UP_AFTER,
     ) -> JobAudit:
-        """Find out whether a job is complete: whether each spec has exactly one room.
+        """Check whether a job is complete: each spec has exactly one room.
 
-        Call it when no run of the job is active any more, in any process. It waits one settle time, and reads the
-        list of rooms at most twice. It creates no rooms of the job, and deletes self-check rooms that killed runs of
-        the job have left. If no room of the job serves to prove that the list is complete, it creates a self-check
-        room, and deletes it at the end.
+        Call it when no run of the job is active any more, in any process. It waits one settle time, and reads the list
+        of rooms at most twice. It never creates a room of the job, and it deletes the self-check rooms that killed runs
+        of the job have left. If no room of the job can prove that the list is complete, it creates a self-check room
+        and deletes it at the end.
 
         Memory grows by about 120 bytes per spec, in addition to its key and the body of its request.
 
         Args:
-            job_id: The job.
-            specs: All specs of the job, each with its key. They are read once.
-            give_up_after: For how many seconds a list that cannot be read is read again.
+            job_id: Name of the job.
+            specs: All specs of the job, each with its key; read once.
+            give_up_after: Seconds for which reading the list is retried.
+
+        Returns:
+            Missing and changed specs, duplicate and unexpected rooms. `complete` is true if the job is proven complete.
 
         Raises:
-            ValidationError: If something is not a spec, or its key is missing, or appears twice.
-            VideoAPIError: If the list of rooms cannot be read.
+            ValidationError: If an item is not a spec, or its key is missing or appears twice.
+            VideoAPIError: If the list of rooms cannot be read; call it again later.
         """
         check_job_id(job_id)
         give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
@@ -423,11 +426,14 @@ class Rooms:
         """Delete many rooms concurrently, and report one outcome per input.
 
         Args:
-            room_ids: IDs or rooms, also `rooms.list()`. Each is retried as `delete` is.
+            room_ids: IDs or rooms, such as `rooms.list()`. Each delete is retried as in `delete`.
             concurrency: Rooms in flight at once; by default 32, at most the pool's `max_connections`.
             timeout: Limit for the whole run, in seconds; requests in flight still finish. None by default.
             give_up_after: Seconds after which the run stops if the service is unreachable or only throttles.
             progress: Function or coroutine function, called with the report after each outcome.
+
+        Returns:
+            The report: counts, and a small row per input.
         """
         run = self._delete(
             room_ids,

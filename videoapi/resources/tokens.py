@@ -55,6 +55,9 @@ class Tokens:
             data: At most five keys of your own, visible in the session.
             validate: False skips client-side validation, for a white-label's own roles and keys.
 
+        Returns:
+            The issued token.
+
         Raises:
             ValidationError: If the service would reject the token; nothing was sent.
             TokenDenied: If the room is full, has ended or is not open yet; see `reason` and `retryable`.
@@ -78,7 +81,7 @@ class Tokens:
     ) -> BulkReport:
         """Issue many tokens concurrently, and report one outcome per input.
 
-        If a response is lost, the token is issued once again at most; a second token is harmless.
+        If a response is lost, the client requests the token at most once again; a second token is harmless.
         The arguments are those of `rooms.create_many`; outcomes carry `token`.
         """
         run = self._run(

@@ -35,7 +35,7 @@ KINDS: dict[str, str] = {
     "stray": "executes and responds, then writes an unsolicited response to the connection",
     "refuse": "executes, but closes the listening socket for a while",
 }
-"""The kinds of faults, each with what the sandbox does to a request that meets it."""
+"""The kinds of faults, and for each what the sandbox does with a request that meets it."""
 # The client gets no response to a request that meets one of these.
 UNANSWERED = frozenset(("hang", "drop_before", "reset_before", "drop_after", "reset_after", "late"))
 _ALIASES = {"drop": "drop_before", "reset": "reset_before", "429": "throttle", "page": "html"}
@@ -55,8 +55,8 @@ class Fault:
 
     Args:
         kind: One of `KINDS`.
-        routes: The names of the routes that it is for.
-        times: How many requests meet it; None for all.
+        routes: Names of the routes to which it applies.
+        times: Number of requests that meet it; None for all.
         rate: The probability, from 0 to 1, with which a request meets it; None for every request.
         seconds: The duration or delay of the kinds that have one; None for the kind's own.
         status: The HTTP status, for kinds that respond with one.
@@ -64,9 +64,9 @@ class Fault:
         code: The `result` in the body, for kinds that have one.
         body: The complete body in place of the kind's own.
         at: Where `cut` and `truncated` cut: below 1 a fraction of the body, otherwise bytes.
-        after: How many requests pass before the first one meets it.
+        after: Number of requests that pass before the first one meets it.
         location: The URL that `redirect` points to.
-        hits: How many requests have met it.
+        hits: Number of requests that have met it.
     """
 
     kind: str
@@ -98,7 +98,7 @@ class Fault:
 
         Args:
             route: The name of the request's route.
-            rng: The source of the sandbox's probabilities.
+            rng: The random source of the sandbox.
         """
         if self.spent or route not in self.routes:
             return False

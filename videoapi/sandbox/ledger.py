@@ -25,7 +25,7 @@ class LedgerEntry:
         at: When it was executed (aware, UTC).
         route: Name of the route, such as `rooms.create`.
         room_id: The room that was written, or that the token is for.
-        reference: The reference of a create, else None.
+        reference: The reference of a create, otherwise None.
         name: The name that was sent; for a token, the user's.
         owner_ref: The `owner_ref` that was sent; for a token, the user's reference.
         connection: The number of the connection that carried the request, from 1 since the sandbox was started.
@@ -44,8 +44,8 @@ class LedgerEntry:
 class Ledger:
     """The requests that the sandbox received and executed.
 
-    Writes are stored individually; reads are only counted, so that they use no memory.
-    Everything here may be read from any thread.
+    Writes are stored individually; reads are only counted, so that they use no memory. You can read all of it from any
+    thread.
     """
 
     def __init__(self, rooms: Callable[[], Mapping[str, dict[str, object]]], state: State) -> None:
@@ -94,12 +94,12 @@ class Ledger:
 
     @property
     def rooms(self) -> dict[str, dict[str, object]]:
-        """The rooms that exist now, by id, as the service stores them; without unmodified generated rooms."""
+        """The rooms that exist now, by ID, as the service stores them; without unmodified generated rooms."""
         return dict(self._rooms())
 
     @property
     def connections(self) -> int:
-        """How many TCP connections were accepted so far."""
+        """The number of TCP connections that were accepted so far."""
         return self._connections
 
     def count(self, route: str) -> int:
@@ -111,7 +111,7 @@ class Ledger:
         return sum(self._executed[name] for name in selected(route))
 
     def requests(self, route: str | None = None) -> int:
-        """Return how many HTTP requests arrived, executed or not.
+        """Return the number of HTTP requests that arrived, executed or not.
 
         Args:
             route: A route's name or a glob, as in `count`; None for all routes.
@@ -121,7 +121,7 @@ class Ledger:
         return sum(self._seen[name] for name in selected(route))
 
     def duplicates(self) -> dict[str, tuple[str, ...]]:
-        """Return the references that were executed more than once, each with the ids of its rooms."""
+        """Return the references that were executed more than once, each with the IDs of its rooms."""
         made: dict[str, list[str]] = {}
         for entry in self.created:
             if entry.reference is not None:

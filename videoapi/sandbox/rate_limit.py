@@ -15,11 +15,11 @@ _NANOSECONDS = 1_000_000_000
 
 @attrs.frozen
 class RateLimit:
-    """At most so many requests within any period of this length.
+    """A limit on the number of requests within any period of a given length.
 
     Args:
-        requests: The number; 0 refuses all.
-        unit: The period: `s`, `min` or `h`.
+        requests: Maximum number of requests; 0 rejects all.
+        unit: The length of the period: `s`, `min` or `h`.
     """
 
     requests: int
@@ -27,13 +27,13 @@ class RateLimit:
 
     @classmethod
     def parse(cls, value: object) -> "RateLimit":
-        """Read `20/s`, `600/min`, `5000/h`, or a number of requests per second.
+        """Parse `20/s`, `600/min`, `5000/h`, or a number of requests per second.
 
         Args:
-            value: The text or number; a `RateLimit` is returned as it is.
+            value: The text or number; a `RateLimit` is returned unchanged.
 
         Raises:
-            ValueError: If it is nothing of this.
+            ValueError: If the value has another form.
         """
         if isinstance(value, cls):
             return value
@@ -48,7 +48,7 @@ class RateLimit:
 
     @property
     def nanoseconds(self) -> int:
-        """The length of the period."""
+        """The length of the period in nanoseconds."""
         return _SECONDS[self.unit] * _NANOSECONDS
 
 

@@ -69,12 +69,12 @@ class Switches:
     Args:
         result_as: The type of `result` in errors: `number` or `string`.
         cdr_result: The type of `result` in lists of records: `string` or `number`.
-        dialin_result: Whether the dial-in numbers come without a `result` (`absent`) or with `0`.
+        dialin_result: Whether the response with the dial-in numbers has no `result` (`absent`) or `0`.
         envelope: The form of all errors: `result`, or the newer `status`.
         status_mode: `real` HTTP statuses, or 200 on everything (`legacy200`).
         create_status: The HTTP status of a create: 200 or 201.
         auth_failure_body: The body of a refused login: `result`, `sms`, `status` or `empty`.
-        strict: Whether numbers as text, and other leniences, are rejected.
+        strict: Whether numbers as text, and similar deviations, are rejected.
         unknown_settings: Whether unknown settings are rejected (`reject`) or ignored (`drop`).
         unknown_room: The result code for a room that does not exist: 40001 or 50007.
         delete_active: The result code for deleting a room with a running session: 50004 or 10030.
@@ -83,10 +83,10 @@ class Switches:
         room_keys: The year whose keys a room has: `2021`, `2018`, or those of `v2`.
         sip_ids: The type of the SIP IDs: `number` or `string`.
         project_quality: The project's highest quality: `HD`, `SD` or `LD`.
-        echo: How `owner_ref` and `data` come back: `exact`, `lower`, `truncate` or `no_data`.
+        echo: How responses contain `owner_ref` and `data`: `exact`, `lower`, `truncate` or `no_data`.
         list_omits: What the room list leaves out: `nothing`, `data` or `owner_ref`.
         list_echo: The same as `echo`, for the room list only.
-        list_cap: The most rooms that the list has; None for all.
+        list_cap: Maximum number of rooms in the list; None for all.
         list_keeps: Which rooms a capped list has: the `oldest` or the `newest`.
         list_lag: Seconds until a new room is in the list.
         get_lag: Seconds until a new room can be read.
@@ -99,10 +99,10 @@ class Switches:
         webhook_content_type: The `Content-Type` of notifications: `text/plain`, `application/json` or `none`.
         webhook_values: The type of the numbers in notifications: `string` or `number`.
         webhook_time: The unit of their `trans_date`: `s` or `ms`.
-        webhook_retry: How often a notification is repeated until the answer is 200.
-        rate_limit: The most requests per second; None for no limit.
+        webhook_retry: How often a notification is repeated until the response is 200.
+        rate_limit: Maximum number of requests per second; None for no limit.
         retry_after: The `Retry-After` of a 429: `absent`, `seconds` or `date`.
-        limited_executes: Whether the service executes a request that it answers with 429.
+        limited_executes: Whether the service executes a request to which it responds with 429.
         file_size: The size of each recording in bytes; None varies it.
         file_hours: How long files are kept, in hours.
 

@@ -21,11 +21,11 @@ class RouteTraffic:
     """The requests to one route, or to all routes of the API.
 
     Args:
-        requests: How many arrived, whatever became of them.
-        throttled: How many of them got HTTP 429, from `rate_limit` or a fault.
-        worst_second: The most that arrived within one second, whenever it began.
-        worst_tenth: The most that arrived within a tenth of a second.
-        concurrency: The most that were being handled at the same time.
+        requests: Number of requests that arrived, executed or not.
+        throttled: Number of requests with the response HTTP 429, from `rate_limit` or a fault.
+        worst_second: Most requests that arrived within one second, whenever it began.
+        worst_tenth: Most requests that arrived within a tenth of a second.
+        concurrency: Most requests that were handled at the same time.
     """
 
     requests: int = 0
@@ -37,14 +37,14 @@ class RouteTraffic:
 
 @attrs.frozen(kw_only=True)
 class Traffic:
-    """What arrived at a sandbox, from any number of clients.
+    """The traffic of a sandbox, from any number of clients.
 
     Args:
         total: All routes of the API together, without `files.get`.
         routes: Each route that had a request, by name; `unknown` for other paths and methods.
-        seconds: How long this has been counted, in seconds.
-        stalled: The longest time for which the sandbox itself was too busy to accept requests, in seconds. Those that
-            waited for it arrive together, so that `worst_tenth`, and to a lesser extent `worst_second`, are too high.
+        seconds: Seconds for which the traffic was counted.
+        stalled: Longest time, in seconds, for which the sandbox itself was too busy to accept requests. Requests that
+            waited for it arrive together, so `worst_tenth`, and to a lesser extent `worst_second`, are too high.
         rate_limit: The limit that the sandbox enforces, such as `20/s`; None for no limit.
     """
 

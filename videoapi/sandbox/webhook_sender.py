@@ -38,10 +38,10 @@ class WebhookDelivery:
         at: When it was sent (aware, UTC).
         type: The type of the notification.
         url: Where it was sent to, without a query.
-        status: The HTTP status of the answer, or None without one.
-        error: Why the answer is missing, or None.
-        seconds: How long the answer took.
-        attempt: 1, or more for a repetition.
+        status: The HTTP status of the response, or None without one.
+        error: Why the response is missing, or None.
+        seconds: Time until the response, in seconds.
+        attempt: Number of the attempt, from 1.
     """
 
     at: datetime
@@ -54,12 +54,12 @@ class WebhookDelivery:
 
     @property
     def accepted(self) -> bool:
-        """Whether the answer was 200, as the service requires."""
+        """Whether the response was 200, as the service requires."""
         return self.status == 200
 
     @property
     def outcome(self) -> str:
-        """The status of the answer, or why it is missing, for people."""
+        """The status of the response, or why it is missing, as text."""
         return f"HTTP {self.status}" if self.error is None else self.error
 
 

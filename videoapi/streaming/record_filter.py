@@ -52,7 +52,7 @@ class Counts:
         outside: Records outside the period, which were skipped.
         undated: Yielded records of a period whose day is unknown.
         rejected: Records that could not be parsed.
-        odd: Fields with a value that they cannot have, by name; their records were yielded.
+        odd: Fields with a value of an unexpected type, by name; their records were yielded.
     """
 
     received: int = 0

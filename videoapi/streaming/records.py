@@ -38,8 +38,8 @@ class Page(Generic[R]):
     Args:
         records: The records.
         cursor: The position just past the last record.
-        discarded: How many records before this page are yielded again: remove that many from the end of what you
-            have stored before you add this page. 0 unless a window restarts.
+        discarded: Number of records before this page that are yielded again: remove that many from the end of your
+            stored records before you add this page. 0 unless a window restarts.
     """
 
     records: tuple[R, ...]
@@ -51,17 +51,17 @@ class RecordStream(Generic[R]):
     """A stream of records as they arrive. Iterate over it once, by record or by `pages(n)`.
 
     Memory use is about 10 bytes per record of the window being read, and twice that while a window is read again; a
-    slow consumer slows the service down. If a response breaks off, the window is read again, in any order, and each
-    record is still yielded once. If the records themselves have changed, their window is yielded from its start; see
-    `restarted_windows`.
+    slow consumer slows the service down. If a response is interrupted, the client reads the window again and still
+    yields each record once, in whatever order the service sends them. If the records themselves have changed, it yields
+    their window from the start; see `restarted_windows`.
 
     To stop early, use `async with` or call `aclose()`, which close the connections immediately; after a bare `break`
     they are closed a few event loop iterations later.
 
     Example:
-        async with client.cdr.by_period("2026-01-01", "2026-01-31") as records:
+        async with client.cdr.by_period(first_day, last_day) as records:
             async for record in records:
-                ...
+                print(record.trans_at, record.user.name)
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class RecordStream(Generic[R]):
         return Cursor(self._query.name, since_of(batch.window), *batch.place(self._nth), restarted)
 
     def counts(self, *, without_last: bool = False) -> Counts:
-        """Return the counters of the records up to `cursor`; the properties count records that were read ahead, too.
+        """Return the counters of the records up to `cursor`; the properties also count records that were read ahead.
 
         Args:
             without_last: Whether to leave out the last record.
@@ -160,12 +160,12 @@ class RecordStream(Generic[R]):
 
     @property
     def restarted(self) -> bool:
-        """Whether a window was yielded from its start again; see `restarted_windows`."""
+        """Whether any window was yielded from its start again; see `restarted_windows`."""
         return bool(self._walk.restarted)
 
     @property
     def restarted_windows(self) -> tuple[Window, ...]:
-        """The windows that were yielded from their start again, because the service sent other records than before.
+        """The windows that were yielded from their start again, because their records have changed.
 
         A window is added before its first record is yielded again. `page.discarded` says how many records to remove.
         """
@@ -173,7 +173,7 @@ class RecordStream(Generic[R]):
 
     @property
     def discarded(self) -> int:
-        """How many rows before the last batch of `arrow` are yielded again: remove that many before you add it.
+        """The number of rows before the last batch of `arrow` that are yielded again: remove them before you add it.
 
         0 unless a window restarts, like `page.discarded`.
         """
@@ -196,7 +196,7 @@ class RecordStream(Generic[R]):
         return self._only_once(self._pages(size))
 
     def arrow(self, batch: int = 10_000) -> AsyncIterator[pyarrow.RecordBatch]:
-        """Iterate over Arrow batches instead of records. Needs the extra `data`.
+        """Iterate over Arrow batches instead of records. Requires the extra `data`.
 
         `cursor` points just past the last row of the last batch. If a window restarts, `discarded` says how many rows
         to remove before you add the next batch.

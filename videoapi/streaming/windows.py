@@ -28,7 +28,7 @@ _DAY: Final = timedelta(days=1)
 
 
 class Ownership(enum.Enum):
-    """Where a record belongs, relative to the window that returned it."""
+    """The place of a record, relative to the window that returned it."""
 
     OWN = "here"
     """It belongs to this window."""
@@ -112,9 +112,9 @@ def split_period(start: date, end: date) -> tuple[Window, ...]:
 class Cursor:
     """A position in a stream: a window, and the rows of it that were read.
 
-    `str(cursor)` is text that you can store. Pass it, or the cursor itself, to the same query, and the
-    stream resumes after those rows if the service sends the same rows first again. Otherwise it yields their window
-    from its start, and says so in `restarted`.
+    `str(cursor)` is text that you can store. Pass it, or the cursor itself, to the same query. The stream resumes after
+    these rows if the service sends the same rows first again; otherwise it yields the window from its start, and
+    `stream.restarted` is true.
 
     Args:
         query: The query in words.

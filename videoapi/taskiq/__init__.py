@@ -1,7 +1,7 @@
-"""Creates of one job on Taskiq workers; installed by the extra `videoapi[taskiq]`.
+"""Bulk creates on Taskiq workers. Requires the extra `videoapi[taskiq]`.
 
-Both sides use one broker. Workers: `taskiq worker videoapi.taskiq:rooms_broker --max-async-tasks 1`. The coordinator:
-`await create_rooms_on_taskiq(client, rooms_broker(), specs)`.
+Both sides use the same broker. Start workers with `taskiq worker videoapi.taskiq:rooms_broker --max-async-tasks 1`.
+The coordinator calls `await create_rooms_on_taskiq(client, rooms_broker(), specs)`.
 """
 
 from __future__ import annotations

@@ -56,14 +56,14 @@ def rooms_broker(
 ) -> RedisStreamBroker:
     """Return a broker for `create_rooms_on_taskiq` and its workers, which both need the same arguments.
 
-    Start workers with `--max-async-tasks 1`: a process that takes several shards at once keeps them from the others.
-    Workers take their credentials from their own environment; no task contains them.
+    Start workers with `--max-async-tasks 1`: otherwise a process takes shards that other processes could run. Workers
+    read their credentials from their own environment; no task contains them.
 
     Args:
-        url: `redis://…`, `rediss://…` or `unix://…`; by default VIDEOAPI_REDIS.
-        client: Returns the client of a worker process; called once in each.
-        queue: Name of the stream. Workers of different accounts need different ones.
-        redelivery: After how many seconds a shard is delivered to another worker, if its report is not saved yet.
+        url: A `redis://`, `rediss://` or `unix://` URL; by default VIDEOAPI_REDIS.
+        client: A function that returns the client of a worker process, called once in each.
+        queue: Name of the stream in Redis. Workers of different accounts need different names.
+        redelivery: Seconds after which a shard is delivered to another worker if its report is not saved yet.
 
     Raises:
         ConfigurationError: If an argument is invalid.

@@ -53,35 +53,36 @@ async def create_rooms_on_taskiq(
 ) -> BulkReport:
     """Create many rooms on Taskiq workers, each at most once, and report one outcome per input.
 
-    A shard whose worker dies, or is stopped, is taken up by another one. If the coordinator itself dies, call this
-    again with the same `job_id`.
+    If a worker dies or is stopped, another worker takes over its shard. If the coordinator itself dies, call this again
+    with the same `job_id`.
 
     Args:
         client: Checks the specs, and audits the result.
-        broker: What `rooms_broker()` returns, with the same arguments as in the workers.
+        broker: The result of `rooms_broker()`, with the same arguments as in the workers.
         specs: The rooms to create, each with a `key` of its own.
         job_id: Name of the job, as in `rooms.create_many`; by default a new one.
-        new: Whether this `job_id` was never used before. If it is left out, each shard waits one settle time, and
-            looks for rooms of an earlier run, before it creates any.
-        rate: Rate of the account for all processes together, such as `200/s`; by default VIDEOAPI_RATE. It decides
-            how large a shard may be.
+        new: Whether this `job_id` was never used before. If false, each shard first waits one settle time and looks for
+            rooms of an earlier run.
+        rate: Rate of the account for all processes together, such as `200/s`; by default VIDEOAPI_RATE. It limits the
+            size of a shard.
         processes: Number of worker processes; by default VIDEOAPI_PROCESSES, or 1.
         shard_size: Rooms per shard; by default at most 250, and as many as rate and redelivery time allow.
-        lease_ttl: After how many seconds another worker may take up the shard of one that gives no sign of life.
+        lease_ttl: Seconds after which another worker may take over the shard of a worker that no longer responds.
         timeout: Limit for the whole job, in seconds; none by default. The workers continue after it.
         validate: False skips client-side validation, for a white-label's own keys and values.
         on_unknown: As in `rooms.create_many`.
-        audit: Whether to prove the job complete at the end, with `rooms.audit`: one settle time, and at most two
-            readings of the list of rooms.
+        audit: Whether to call `rooms.audit` at the end: it waits one settle time, and reads the list of rooms at most
+            twice.
         progress: Function or coroutine function, called with the merged report after each shard.
 
     Returns:
-        The merged report of all shards. What was not reported within `timeout` is `unknown`.
+        The merged report of all shards. Inputs that were not reported within `timeout` are `unknown`.
 
     Raises:
-        ConfigurationError: If a shard would outlive the redelivery time, a lease is too short, or a worker has other
-            settings. The message says so.
-        ConnectionFailed: If Redis could not be used for two minutes. The error carries the report as `.report`.
+        ConfigurationError: If a shard would take longer than the redelivery time, a lease is too short, or a worker has
+            other settings; the message says which.
+        ConnectionFailed: If Redis did not respond for two minutes. The error carries the report as `.report`; call this
+            again with the same `job_id`.
     """
     queue = queue_settings(broker)
     settings = JobSettings(

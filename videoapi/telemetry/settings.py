@@ -27,11 +27,11 @@ class MeterProvider(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Telemetry:
-    """How a client reports to OpenTelemetry.
+    """The OpenTelemetry settings of a client.
 
     Args:
-        tracer_provider: Receives the spans; by default the global provider, also one that is set later.
-        meter_provider: Receives the metrics; by default the global provider, also one that is set later.
+        tracer_provider: The provider of the spans' tracer; by default the global provider, even if it is set later.
+        meter_provider: The provider of the metrics' meter; by default the global provider, even if it is set later.
         traceparent: Whether each attempt carries the W3C headers `traceparent` and `tracestate` of its span.
 
     Example:

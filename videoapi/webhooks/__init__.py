@@ -1,6 +1,6 @@
 """Webhooks: typed events of the service, received in any framework and passed to your handlers.
 
-Independent of the client and of any web framework: it knows ASGI, and imports aiohttp only when you ask for it.
+Independent of the client and of any web framework: it supports ASGI, and imports aiohttp only if you use its adapter.
 """
 
 from videoapi.webhooks.errors import (

@@ -7,9 +7,9 @@ from videoapi.errors import VideoAPIError
 
 
 class DeliveryRejected(VideoAPIError):
-    """The base class of the errors for which a delivery is not accepted.
+    """The base class of the errors that reject a delivery.
 
-    Answer the request with `status` and `headers`. The message contains nothing of the body, nor of the credentials.
+    Respond with `status` and `headers`. The message contains nothing of the body and no credentials.
     """
 
     # Always given, so that a view can return it.
@@ -23,24 +23,24 @@ class DeliveryRejected(VideoAPIError):
 
 
 class InvalidEvent(DeliveryRejected, ValueError):
-    """The body is not an event: not JSON, not an object, or without a `type`. Answer 400."""
+    """The body is not an event: not JSON, not an object, or without a `type`. Respond with 400."""
 
 
 class InvalidCredentials(DeliveryRejected):
-    """The user or the password is missing or wrong. Answer 401."""
+    """The user or the password is missing or wrong. Respond with 401."""
 
     answer = 401
     headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Basic realm="webhooks", charset="UTF-8"'}
 
 
 class EventTooLarge(DeliveryRejected, ValueError):
-    """The body is larger than `max_body`. Answer 413."""
+    """The body is larger than `max_body`. Respond with 413."""
 
     answer = 413
 
 
 class ReceiverBusy(DeliveryRejected):
-    """The event was not accepted: the queue is full, the receiver is closing, or its store failed. Answer 503."""
+    """The event was not accepted: the queue is full, the receiver is closing, or its store failed. Respond with 503."""
 
     answer = 503
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "5"}
@@ -49,5 +49,5 @@ class ReceiverBusy(DeliveryRejected):
 class EventNotHandled(VideoAPIError):
     """The receiver closed before the handlers of an accepted event had finished.
 
-    With a store of your own, the event is still in it: pass it to `resume` when you start again.
+    A store of your own still contains the event: pass it to `resume` when you start again.
     """

@@ -20,7 +20,7 @@ _M = TypeVar("_M", bound=Model)
 
 @attrs.frozen(repr=False, kw_only=True)
 class TransferDestination(Model):
-    """Where the service has delivered files to.
+    """The storage to which the service has delivered files.
 
     Args:
         name: The kind of storage: `awss3`, `ftp`, `sftp`, `ssh`, or another one. [doc]
@@ -59,8 +59,8 @@ def _read_destination(value: Any) -> TransferDestination:
 class WebhookEvent(Model):
     """An event of the service. A handler of this class receives the events of every type.
 
-    Nothing in an event is proven except that its sender knew your credentials, if you set any: read the record that
-    it refers to before you act on it.
+    An event proves only that its sender knew your credentials, if you set any. Read the record that it refers to before
+    you act on it.
 
     Args:
         type: The type, such as `roomdrop`. [doc]
@@ -83,7 +83,7 @@ class WebhookEvent(Model):
 
     @property
     def digest(self) -> str:
-        """What identifies the event: 64 hexadecimal digits, the same for equal content in whatever order."""
+        """The identity of the event: 64 hexadecimal digits, derived from its content in whatever order."""
         content = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -185,9 +185,9 @@ class FileTransferred(WebhookEvent):
         app_id: The APP_ID of your project. [doc]
         room_id: The ID of the room. [doc]
         conf_num: The session; the same as in its call records and archive. [doc]
-        destination: Where they were delivered to. [doc]
-        files: The URLs of the files; what else the service says of a file is in `extra["files"]`. The repr omits
-            their queries. [doc]
+        destination: The storage to which they were delivered. [doc]
+        files: The URLs of the files; other facts about a file are in `extra["files"]`. The repr omits the queries.
+            [doc]
 
     Source: docs/contract.md 6.
     """

@@ -14,13 +14,13 @@ def parse_event(body: bytes | str) -> WebhookEvent:
     """Parse the body of a delivery, or the result of an event's `to_json`. No credentials are checked.
 
     Args:
-        body: JSON, whatever its content type was.
+        body: The JSON text; its content type does not matter.
 
     Returns:
         An event of the class that belongs to its type; `UnknownEvent` for an unknown one.
 
     Raises:
-        InvalidEvent: If it is not JSON, not an object, or has no `type`. The message contains nothing of the body.
+        InvalidEvent: If the body is not JSON, not an object, or has no `type`. The message contains nothing of it.
     """
     found = read_event(body)
     # Error reporters store the variables of the frames of an error.

@@ -37,37 +37,38 @@ REPORT_WITHIN: Final = 5.0
 
 
 class Webhooks:
-    """Receives the events of the service, and passes them to your handlers.
+    """A receiver of the service's events, which passes them to your handlers.
 
         hooks = Webhooks(auth=("user", "password"))
 
         @hooks.on(SessionEnded)
         async def fetch_records(event): ...
 
-    A delivery is answered 200 once its event is in the queue; handlers run afterwards, several events at a time and
-    in any order. A handler that raises is called again, then reported. An asynchronous handler runs on the event
-    loop, a synchronous one in a thread. A receiver belongs to the event loop that it is first used on.
+    The response to a delivery is 200 as soon as its event is in the queue. Handlers run afterwards, for several events
+    at a time and in any order. A handler that raises is called again; after the last try, its error is reported. An
+    async handler runs on the event loop, a synchronous one in a thread. A receiver belongs to the event loop on which
+    it is first used.
 
     Args:
         auth: The user and password that the sender must know; by default VIDEOAPI_WEBHOOK_USER and
             VIDEOAPI_WEBHOOK_PASSWORD. Without either, anyone who knows the URL can post events, and the receiver
             logs a WARNING.
         max_body: The largest body to accept, in bytes.
-        dedupe: How long an equal delivery counts as a repetition after its event was handled, in seconds; 0: only
-            until it was handled.
-        store: What has been accepted; in memory by default. One of your own survives a crash.
-        queue_size: How many events may wait for a handler. When it is full, the answer is 503.
-        concurrency: How many events are handled at a time.
-        tries: How often a handler that raises is called for one event.
+        dedupe: Seconds for which an equal delivery counts as a repetition after its event was handled; 0 for only until
+            it was handled.
+        store: The store of accepted events; in memory by default. One of your own can survive a crash.
+        queue_size: Maximum number of events that wait for a handler. When the queue is full, the response is 503.
+        concurrency: Maximum number of events that are handled at once.
+        tries: Maximum number of calls of a handler for one event, if it raises.
         retry_wait: Seconds until a handler that raised is called again; the wait doubles.
-        handler_timeout: How long one call of a handler, or of `on_error`, may take, in seconds; None for no limit. A
-            synchronous handler that takes longer is reported, and continues to run.
-        drain_timeout: How long `aclose` waits for accepted events, in seconds.
+        handler_timeout: Limit for one call of a handler, or of `on_error`, in seconds; None for no limit. A synchronous
+            handler that takes longer is reported, and continues to run.
+        drain_timeout: Seconds for which `aclose` waits for accepted events.
         on_error: Called with an event and an error when the last try of a handler failed, and when `aclose` ends
             before an event was handled; by default the error is logged.
 
     Raises:
-        ConfigurationError: If an argument or a variable is not usable.
+        ConfigurationError: If an argument or a variable is invalid.
     """
 
     def __init__(
@@ -119,23 +120,23 @@ class Webhooks:
 
     @property
     def waiting(self) -> int:
-        """How many accepted events wait for a handler."""
+        """The number of accepted events that wait for a handler."""
         return self._events.waiting
 
     @property
     def running(self) -> int:
-        """How many events are being handled."""
+        """The number of events that are being handled."""
         return self._events.running
 
     def on(self, *types: type[WebhookEvent]) -> Callable[[_H], _H]:
         """Register the decorated function for events of one or more types; `WebhookEvent` for all.
 
         Args:
-            types: Classes of events.
+            types: Event classes.
 
         Raises:
-            ConfigurationError: If the types are missing, one is not a class of events, or the function is not callable,
-                or is a generator.
+            ConfigurationError: If the types are missing, one is not an event class, or the function is not callable or
+                is a generator.
         """
         if not types:
             raise ConfigurationError("on(): name the types of the events, such as SessionEnded; WebhookEvent for all.")
@@ -154,7 +155,7 @@ class Webhooks:
         return register
 
     def authenticate(self, authorization: str | bytes | None) -> None:
-        """Check the value of a header `Authorization`; anything passes if no credentials are set.
+        """Check the value of an `Authorization` header; any value passes if no credentials are set.
 
         Args:
             authorization: The value, or None without the header.
@@ -169,11 +170,15 @@ class Webhooks:
             raise refusal
 
     def parse(self, body: bytes | str, authorization: str | bytes | None = None) -> WebhookEvent:
-        """Check the credentials of a delivery and parse its body; it is neither queued nor recognized as a repetition.
+        """Check the credentials of a delivery and parse its body.
+
+        The event is not queued, nor compared with earlier ones.
+
+
 
         Args:
             body: The body, whatever its content type.
-            authorization: The value of the header `Authorization`, or None if the request has none.
+            authorization: The value of the `Authorization` header, or None without one.
 
         Returns:
             An event of the class that belongs to its type.
@@ -191,17 +196,17 @@ class Webhooks:
         return found
 
     async def submit(self, event: WebhookEvent) -> bool:
-        """Accept an event: it is in the store and in the queue, and its handlers will run.
+        """Accept an event: put it into the store and the queue, so that its handlers run.
 
         Args:
-            event: The event, such as one of `parse_event`.
+            event: The event, for example from `parse_event`.
 
         Returns:
-            False if it repeats an event that was accepted already.
+            False if the event is a repetition of one that was accepted before.
 
         Raises:
             ReceiverBusy: If the queue is full, the receiver is closing, or the store failed or was too slow.
-            ValidationError: If it is not an event; `parse_event` makes one of text.
+            ValidationError: If it is not an event; use `parse_event` for text.
             ConfigurationError: If the receiver belongs to another event loop.
         """
         _must_be_event(event)
@@ -229,17 +234,17 @@ class Webhooks:
     async def resume(self, events: Iterable[WebhookEvent]) -> int:
         """Queue events that an earlier process accepted and did not handle.
 
-        As many as a killed process can have had are queued at once. The rest waits for the queue to be half empty, so
-        that deliveries find places.
+        Up to as many as a killed process can have had are queued at once. The others wait until the queue is half
+        empty, so that it has space for deliveries.
 
         Args:
-            events: The events that your store has accepted and that are not done.
+            events: The events that your store has accepted and that are not done yet.
 
         Returns:
-            How many are queued; fewer than there were if the receiver closes before that.
+            The number of queued events; fewer than you passed if the receiver closes first.
 
         Raises:
-            ValidationError: If one is not an event; `parse_event` makes one of text. Those before it are queued.
+            ValidationError: If an item is not an event; use `parse_event` for text. The events before it are queued.
             ConfigurationError: If the receiver belongs to another event loop.
         """
         self._use_loop()
@@ -260,8 +265,8 @@ class Webhooks:
     def asgi(self) -> ASGIApp:
         """Return an ASGI application for any path: mount it, or serve it alone.
 
-        Served alone, it drains when the server stops. Mounted, use `lifespan` or `async with hooks` in the
-        application that it is mounted in.
+        If you serve it alone, it drains when the server stops. If you mount it, use `lifespan` or `async with hooks` in
+        the outer application.
         """
         return asgi_app(self._answer, self._start, self.aclose)
 
@@ -272,9 +277,9 @@ class Webhooks:
         return handler_of(self._answer)
 
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> AbstractAsyncContextManager[str]:
-        """Receive without a framework: `async with hooks.serve() as url`. Plain HTTP: for development and tests.
+        """Receive without a framework, over plain HTTP, for development and tests: `async with hooks.serve() as url`.
 
-        Leaving the block stops listening, and drains.
+        At the end of the block, the server stops and the receiver drains.
 
         Args:
             host: The address to listen on.
@@ -293,15 +298,15 @@ class Webhooks:
             yield
 
     async def aclose(self, timeout: float | None = None) -> None:
-        """Answer 503 from now on, and wait until all accepted events are handled; safe to call twice.
+        """Respond with 503 from now on, and wait until all accepted events are handled. Safe to call twice.
 
         Args:
-            timeout: How long to wait, in seconds; `drain_timeout` by default. Events that are not handled by then are
-                reported with an `EventNotHandled`, and their handlers cancelled.
+            timeout: Seconds to wait; `drain_timeout` by default. Events that are not handled by then are reported with
+                an `EventNotHandled`, and their handlers are cancelled.
 
         Raises:
-            ConfigurationError: If the receiver belongs to another event loop, or a handler calls it, which would wait
-                for itself. Nothing has changed.
+            ConfigurationError: If the receiver belongs to another event loop, or if a handler calls this, which would
+                wait for itself. Nothing has changed.
         """
         seconds = self._drain_timeout if timeout is None else timeout
         loop = asyncio.get_running_loop()

@@ -12,28 +12,28 @@ MOST: Final = 100_000
 
 
 class DedupeStore(Protocol):
-    """Remembers events. The default is in memory; one of your own may survive a crash, and serve several processes.
+    """A store of accepted events. The default is in memory; your own may survive a crash and serve several processes.
 
-    `event.digest` identifies an event, and `event.to_json()` is all of it: `parse_event` reads it again.
+    `event.digest` identifies an event. To store it, use `event.to_json()`; `parse_event` reads it again.
     """
 
     async def accept(self, event: WebhookEvent, seconds: float) -> bool:
-        """Store an event before its delivery is answered; atomic, as equal events may arrive at once.
+        """Store an event before the response to its delivery. This must be atomic: equal events may arrive at once.
 
-        Once it has returned true, the delivery is answered 200, and the event must not be lost. If it raises, the
-        answer is 503: then it must not have stored the event.
+        If it returns true, the response is 200, and the event must not be lost. If it raises, the response is 503, and
+        the event must not be stored.
 
         Args:
             event: The event.
-            seconds: How long to recognize repetitions, counted from `done`.
+            seconds: Seconds after `done` for which to recognize repetitions.
 
         Returns:
-            False for a repetition: the event was accepted and is not done, or was done at most `seconds` ago.
+            False for a repetition: the event was accepted and is not done yet, or was done at most `seconds` ago.
         """
         ...
 
     async def done(self, event: WebhookEvent) -> None:
-        """Note that the handlers have finished, or that their failure was reported.
+        """Record that the handlers have finished, or that their failure was reported.
 
         Args:
             event: The event, as it was accepted.
