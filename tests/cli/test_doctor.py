@@ -386,7 +386,7 @@ async def test_page_of_a_portal(doctor: Doctor) -> None:
 @pytest.mark.parametrize(
     ("status", "headers", "remedy"),
     [
-        (503, {}, "if it lasts, contact the operator"),
+        (503, {}, "give the operator of the service the time"),
         (429, {"Retry-After": "7"}, "run doctor again in 7 s"),
         (511, {}, "sign in to this network"),
     ],

@@ -52,7 +52,7 @@ class StreamTimeout:
             if limit.expired():
                 raise CallTimeout(
                     f"{self._route.method} {self._route.template}: the stream's timeout of {self._limit:g} s "
-                    "ended. Go on from the error's `cursor`.",
+                    "ended. Resume from the error's `cursor`.",
                     method=self._route.method,
                     path=self._route.template,
                     retryable=True,
@@ -209,7 +209,7 @@ class StreamedResponse:
             return outcome
         if splitter.found is ListValue.NULL and self.null_is_empty:
             return outcome
-        return self._malformed(status, opened, f"{splitter.found.value} stands where {self.key!r} should")
+        return self._malformed(status, opened, f"{self.key!r} is {splitter.found.value}, not a list")
 
     def _malformed(self, status: int, opened: Outcome, reason: str) -> Outcome:
         outcome = self.pipeline.classify(self.request, status, opened.headers, b"")
