@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from videoapi.client import VideoClient
 
 
-class _Seconds(click.ParamType):
+# Generic in later versions of click only.
+class _Seconds(click.ParamType):  # type: ignore[type-arg]
     """A number above 0; refuses infinity and NaN, which float() reads."""
 
     name = "seconds"
