@@ -379,7 +379,7 @@ async def test_page_of_a_portal(doctor: Doctor) -> None:
     async with serve(repeating(dated(200, b"<html>Sign in</html>", **{"Content-Type": "text/html"}))) as server:
         report = await doctor(server.base_url)
     check = report.assert_first_failure("response")
-    assert "wants a sign-in" in check["remedy"]
+    assert "requires a sign-in" in check["remedy"]
     assert report["clock"]["status"] == "ok"
 
 

@@ -44,7 +44,7 @@ def test_repetition_says_that_the_period_had_not_ended(
     today(date(2026, 3, 28))
     first = export(cli, name, "--quiet")
     assert first.stderr.count("\n") == 1
-    assert "The period has not ended, its last day is 2026-03-31" in first.stderr
+    assert "The period has not ended (its last day is 2026-03-31)" in first.stderr
     assert "from 2026-04-04 on, with --overwrite" in first.stderr
     before = (folder / name).read_bytes()
     requests = sandbox.ledger.requests()

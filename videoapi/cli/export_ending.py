@@ -49,7 +49,7 @@ class Ending:
         """Return the notice of an export whose period is open."""
         again = f"Export it again {self.settles}, with --overwrite."
         if self.in_future:
-            return f"The period has not ended (its last day is {self.last}: {out} lacks later records. {again}"
+            return f"The period has not ended (its last day is {self.last}): {out} lacks later records. {again}"
         return f"The period ended on {self.last}, and the service may still add records. {again}"
 
     def verdict(self, out: Path) -> str:
