@@ -203,7 +203,7 @@ class StreamedResponse:
         if splitter.broken is not None:
             return self._malformed(status, opened, splitter.broken)
         if splitter.begun and not splitter.complete:
-            return self.pipeline.interrupted(self.request, "the answer ends too early", False, status)
+            return self.pipeline.interrupted(self.request, "the response ends too early", False, status)
         outcome = self.pipeline.classify(self.request, status, opened.headers, splitter.envelope)
         if outcome.verdict is not Verdict.DONE or splitter.found is ListValue.LIST:
             return outcome
@@ -217,7 +217,7 @@ class StreamedResponse:
 
     def _too_large(self, status: int) -> ProtocolError:
         return ProtocolError(
-            f"{self.request.method} {self.request.route.template}: the answer is larger than "
+            f"{self.request.method} {self.request.route.template}: the response is larger than "
             + (f"{self.max_bytes // 1024**3} GiB." if self.max_bytes else "1 GiB. Ask for a shorter period."),
             method=self.request.method,
             path=self.request.route.template,
