@@ -14,7 +14,7 @@ COMMANDS: Final = {
     "cdr": ("videoapi.cli.cdr:cdr", "List and export call detail records."),
     "demo": ("videoapi.cli.demo:demo", "Run the main workflow against a sandbox that injects faults."),
     "dialin": ("videoapi.cli.dialin:dialin", "Show the account's dial-in numbers."),
-    "doctor": ("videoapi.cli.doctor:doctor", "Check the set-up: variables, network, TLS, clock and credentials."),
+    "doctor": ("videoapi.cli.doctor:doctor", "Check the setup: variables, network, TLS, clock and credentials."),
     "report": ("videoapi.cli.usage_report:report", "Write a usage report as one HTML page."),
     "login": ("videoapi.cli.login:login", "Store the credentials of a project in a profile."),
     "request": ("videoapi.cli.request:request", "Send a request to a route that only a white-label has."),
