@@ -1,4 +1,4 @@
-"""The terminal session of README gives what it shows, when it is run as it is written in an empty folder."""
+"""The terminal sessions of the pages give what they show, when they are run as written in an empty folder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ("README.md", "docs/reference/command-line.md")
+SANDBOX = re.compile(r"^videoapi (sandbox --seed .+?)(?: > sandbox\.env)?$", re.MULTILINE)
 SECONDS = re.compile(r"\d+\.\d s\b")
 # The command of this checkout, whether or not it is installed.
-COMMAND = 'videoapi() { "$PYTHON" -m videoapi "$@"; }\nexec 2>&1\n'
+COMMAND = 'videoapi() { "$PYTHON" -m videoapi "$@"; }\nexec 2>&1\n. ./sandbox.env\n'
+
+
+@pytest.fixture(params=PAGES)
+def page(request: pytest.FixtureRequest) -> str:
+    return (ROOT / request.param).read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -29,12 +35,12 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def serving(tmp_path: Path, environment: dict[str, str]) -> Iterator[None]:
-    """Run the sandbox as README does, on any free port."""
-    line = re.search(r"^videoapi (sandbox .+) > (sandbox\.env)$", README, re.MULTILINE)
+def serving(page: str, tmp_path: Path, environment: dict[str, str]) -> Iterator[None]:
+    """Run the sandbox as the page does, on any free port."""
+    line = SANDBOX.search(page)
     assert line is not None
     log = tmp_path / "sandbox.log"
-    with (tmp_path / line[2]).open("wb") as out, log.open("wb") as errors:
+    with (tmp_path / "sandbox.env").open("wb") as out, log.open("wb") as errors:
         words = [sys.executable, "-m", "videoapi", *shlex.split(line[1]), "--port", "0"]
         process = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=out, stderr=errors)
         try:
@@ -50,11 +56,9 @@ def serving(tmp_path: Path, environment: dict[str, str]) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("serving")
-def test_terminal_session_of_readme_gives_what_it_shows(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_terminal_session_gives_what_it_shows(page: str, tmp_path: Path, environment: dict[str, str]) -> None:
     pytest.importorskip("plotly")
-    found = re.search(r"```console\n(.+?)```", README, re.DOTALL)
-    assert found is not None
-    session = found[1]
+    session = "".join(re.findall(r"```console\n(.+?)```", page, re.DOTALL))
     lines = re.findall(r"^\$ (.+)$", session, re.MULTILINE)
     assert len(lines) > 5
     script = COMMAND + "".join(f"echo {shlex.quote(f'$ {line}')}\n{line}\n" for line in lines)
