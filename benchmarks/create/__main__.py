@@ -26,16 +26,16 @@ def main() -> None:
     if args.only != "peers":
         rows = asyncio.run(policies.measure(args.seed, args.creates))
         text = (
-            f"{args.creates} creates, {policies.CONCURRENCY} in flight, trouble for 40 % of them, seed {args.seed}.\n"
-            "Each cell: duplicates / rooms that nobody knows of / lost / failures that were none. Seconds for late "
-            "execution and lag of the list.\n\n" + policies.table(rows)
+            f"{args.creates} creates, {policies.CONCURRENCY} in flight, faults for 40 % of them, seed {args.seed}.\n"
+            "Each cell: duplicates / rooms without an outcome / lost / executed creates reported as failed. Late "
+            "execution and the lag of the list are in seconds.\n\n" + policies.table(rows)
         )
         _write("policies", text, {"seed": args.seed, "rows": [attrs.asdict(row) for row in rows]})
     if args.only != "policies":
         cells = asyncio.run(peers.measure(args.peers_python))
         installed = peers.versions(args.peers_python)
         text = (
-            "One create to a server that executes it and then fails; each client's own defaults, a time-out of "
+            "One create to a server that executes it and then fails; each client's own defaults, a timeout of "
             f"{peers.TIMEOUT:g} s.\nEach cell: how often it was executed, and what the caller gets.\n\n"
             + peers.table(cells)
             + "\n\n"

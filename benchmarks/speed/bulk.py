@@ -10,7 +10,7 @@ from benchmarks.speed.loopback import Server, serving
 from benchmarks.speed.measure import Options, Result, Row
 
 AT_ONCE: Final = 64
-GATHERED: Final = "bare gather behind a semaphore"
+GATHERED: Final = "bare gather with a semaphore"
 _HERE: Final = "benchmarks.speed.batches:"
 VARIANTS: Final = {
     GATHERED: _HERE + "gathered",
@@ -36,9 +36,9 @@ def _throughput(options: Options, server: Server) -> Result:
     rounds = min(options.rounds, 3 if options.quick else _ENOUGH)
     rows: list[Row] = []
     notes = [
-        "Each run is a job of its own: it opens its connections, makes the rooms and closes.",
-        "`create_many` also reads the list of rooms at the end, to tell of rooms that stand there twice or are gone; "
-        "`audit=False` leaves that out.",
+        "Each run is a job of its own: it opens its connections, creates the rooms and closes.",
+        "`create_many` also reads the list of rooms at the end, to report rooms that exist twice or are missing; "
+        "`audit=False` skips that.",
     ]
     for loop in ("asyncio", "uvloop"):
         setting = f"{rooms:,} rooms, {AT_ONCE} at a time, {loop}, plain"
@@ -59,8 +59,8 @@ def _throughput(options: Options, server: Server) -> Result:
             rows.append(Row(name, setting, "µs CPU/room", [value * 1e6 for value in lane.cpu], lane.cpu_ratios))
     return Result(
         slug="bulk-create",
-        title="Bulk create: rooms a second",
-        reference="a gather behind a semaphore of 64, which has none of the guarantees, in the same setting",
+        title="Bulk create: rooms per second",
+        reference="a gather with a semaphore of 64, which gives none of the guarantees, in the same setting",
         rows=rows,
         notes=notes,
     )
@@ -82,13 +82,13 @@ def _growth(options: Options, server: Server) -> Result:
     rows = [_grown(size, costs[size], base) for size in sizes]
     return Result(
         slug="bulk-growth",
-        title="create_many: cost a room, by the number of rooms",
-        reference="the cost a room of a job of 1,000 in the same round",
+        title="create_many: cost per room, by the number of rooms",
+        reference="the cost per room of a job of 1,000 in the same round",
         rows=rows,
         notes=["With the audit at the end, which reads all rooms; the specs come from a generator."],
         points={
             "x": "rooms in the job",
-            "y": "µs CPU a room",
+            "y": "µs CPU per room",
             "log": "x",
             "series": [{"name": "create_many", "x": sizes, "y": [median(row.values) for row in rows]}],
         },

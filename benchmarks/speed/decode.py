@@ -85,8 +85,8 @@ def run(options: Options) -> Result:
             "The processor time of reading and of letting go what was read; higher is better.",
             "An odd record has a number where text belongs: the typed decoder refuses it and cattrs reads it.",
             "With the collector on, `orjson` pays for collections while thousands of dictionaries pile up, and so "
-            "does whoever keeps records: so it is judged, as it is what a program has. With it off, only the decoding "
-            "is compared, which is told beside it.",
+            "does any program that keeps records: so this is the figure that is judged. With it off, only the decoding "
+            "is compared; that figure is reported as well.",
         ],
     )
 

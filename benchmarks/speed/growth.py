@@ -208,7 +208,9 @@ def _errors(server: Server, rounds: int, quick: bool) -> Part:
         ),
         *(curve.off_row("formula") for curve in curves),
     ]
-    return rows, [_panel(f"Requests by error rate, {calls:,} calls", "share of errors", "requests a call", curves, "")]
+    return rows, [
+        _panel(f"Requests by error rate, {calls:,} calls", "share of errors", "requests per call", curves, "")
+    ]
 
 
 def _requests(
@@ -240,9 +242,9 @@ def _memory(server: Server, rounds: int, quick: bool) -> Part:
     records = [4000, 8000, 16_000] if quick else [4000, 16_000, 64_000, 256_000]
     jobs = (
         ("create_many", "create_many", rooms, "a room, in the report", None),
-        ("create_each", "create_each", rooms, "a room, handed out", None),
+        ("create_each", "create_each", rooms, "a room, yielded", None),
         ("to_list", "cdr, to_list", records[:3], "a record, held", 4096.0),
-        ("stream", "cdr, streamed", records, "a record, handed out", None),
+        ("stream", "cdr, streamed", records, "a record, yielded", None),
     )
     rows: list[Row] = []
     curves: dict[str, Curve] = {}

@@ -90,8 +90,8 @@ def _from_memory(options: Options) -> Result:
         "`orjson.loads` of the same body",
         measured,
         notes=[
-            "The processor time of `async for record in client.cdr.by_period(...)` from bytes in hand to records "
-            "handed out, with the client's own loop and session: splitter, reader, sieve and generators.",
+            "The processor time of `async for record in client.cdr.by_period(...)` from bytes in memory to records "
+            "yielded, with the client's own loop and session: splitter, reader, sieve and generators.",
             f"Bodies of {COUNT:,} records, fed in chunks of 64 and of 256 KiB; higher is better.",
         ],
     )
@@ -137,7 +137,7 @@ def _over_sockets(options: Options) -> tuple[Result, Result]:
                 "Every callback of the loop is timed from the first record on; the consumer does nothing. p99 is held "
                 "against p99, the longest against the longest; the collector is on and its pauses count on both sides.",
                 "In processor time, as by the clock a callback during which the system ran something else counts in "
-                "full; these rows are told as well.",
+                "full; these rows are reported as well.",
             ],
         ),
     )

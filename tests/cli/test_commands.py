@@ -134,9 +134,9 @@ def test_plain_progress_prints_every_five_seconds(capsys: pytest.CaptureFixture[
 def test_documented_exit_codes_match_the_help() -> None:
     page = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
     documented = dict(re.findall(r"^\| ([0-9]) \| (.+) \|$", page, re.MULTILINE))
-    shown = dict(re.findall(r"^  ([0-9])    (.+)$", exit_codes.MEANINGS, re.MULTILINE))
+    unwrapped = exit_codes.MEANINGS.replace("\n" + " " * 7, " ")
+    assert documented == dict(re.findall(r"^  ([0-9])    (.+)$", unwrapped, re.MULTILINE))
     assert set(documented) == {"0", "1", "2", "3", "4", "5", "6"}
-    assert all(shown[code].startswith(meaning) for code, meaning in documented.items())
 
 
 @pytest.mark.parametrize(

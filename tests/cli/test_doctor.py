@@ -379,14 +379,14 @@ async def test_page_of_a_portal(doctor: Doctor) -> None:
     async with serve(repeating(dated(200, b"<html>Sign in</html>", **{"Content-Type": "text/html"}))) as server:
         report = await doctor(server.base_url)
     check = report.assert_first_failure("response")
-    assert "wants a sign-in" in check["remedy"]
+    assert "requires a sign-in" in check["remedy"]
     assert report["clock"]["status"] == "ok"
 
 
 @pytest.mark.parametrize(
     ("status", "headers", "remedy"),
     [
-        (503, {}, "if it lasts, contact the operator"),
+        (503, {}, "give the operator of the service the time"),
         (429, {"Retry-After": "7"}, "run doctor again in 7 s"),
         (511, {}, "sign in to this network"),
     ],

@@ -503,7 +503,7 @@ def test_missing_file_does_not_stop_the_other_downloads(cli: Cli, sandbox: Sandb
 def test_period_without_files_is_reported_as_such(cli: Cli, folder: Path) -> None:
     result = cli("archives", "download", "2020-01-01", "2020-01-02", "files")
     assert result.exit_code == 0
-    assert "No files in this period." in result.stderr
+    assert "No files found." in result.stderr
 
 
 def test_failures_that_are_not_shown_are_mentioned(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

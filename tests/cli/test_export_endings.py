@@ -44,7 +44,7 @@ def test_repetition_says_that_the_period_had_not_ended(
     today(date(2026, 3, 28))
     first = export(cli, name, "--quiet")
     assert first.stderr.count("\n") == 1
-    assert "The period has not ended, its last day is 2026-03-31" in first.stderr
+    assert "The period has not ended (its last day is 2026-03-31)" in first.stderr
     assert "from 2026-04-04 on, with --overwrite" in first.stderr
     before = (folder / name).read_bytes()
     requests = sandbox.ledger.requests()
@@ -66,7 +66,7 @@ def test_repetition_says_that_records_may_have_come_late(cli: Cli, folder: Path,
     assert "The period ended on 2026-03-31, and the service may still add records" in first.stderr
     assert json.loads(first.stdout)["exported"] == "2026-04-03"
     assert json.loads(first.stdout)["open"] is True
-    assert "the service may have added records since" in export(cli, "out.jsonl").stderr
+    assert "The service may have added records since" in export(cli, "out.jsonl").stderr
     assert export(cli, "out.jsonl", "--overwrite", "--quiet").stderr == ""
 
 

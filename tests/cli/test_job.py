@@ -42,7 +42,7 @@ def names(sandbox: Sandbox) -> list[str]:
 def test_repeated_command_creates_only_what_is_missing(cli: Cli, sandbox: Sandbox, rooms: Path) -> None:
     first = cli(*CREATE)
     assert first.exit_code == 0, first.output
-    assert "the names serve as keys" in first.stderr
+    assert "the names are used as keys" in first.stderr
     made = {row["key"]: row["room_id"] for row in rows(rooms.with_name(OUT))}
     rooms.write_text("name\nB\nC\nA\n")
     again = cli(*CREATE)
@@ -207,7 +207,7 @@ def test_unusable_journal_is_one_message(cli: Cli, sandbox: Sandbox, folder: Pat
     (folder / "jobs.db").write_text("no database " * 100)
     result = cli(*CREATE, "--journal", "jobs.db")
     assert result.exit_code == 5
-    assert [line for line in result.stderr.splitlines() if "names serve as keys" not in line] == [
+    assert [line for line in result.stderr.splitlines() if "names are used as keys" not in line] == [
         line for line in result.stderr.splitlines() if "jobs.db" in line
     ]
     assert sandbox.ledger.requests() == 0

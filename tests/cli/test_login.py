@@ -279,7 +279,7 @@ def test_unreachable_service_names_the_way_without_a_check(piped: Piped, bare: d
         (("--key-stdin",), "--key-stdin needs --app-id"),
         (("--key-stdin", "--app-id", "a", "--profile", "a b"), "--profile: 1 to 64 letters"),
         (("--key-stdin", "--app-id", "a", "--profile", "[x]"), "--profile: 1 to 64 letters"),
-        (("--key-stdin", "--app-id", "a", "--proxy", f"http://ann:{WRONG}@h"), "belong into VIDEOAPI_PROXY"),
+        (("--key-stdin", "--app-id", "a", "--proxy", f"http://ann:{WRONG}@h"), "into VIDEOAPI_PROXY"),
     ],
 )
 def test_wrong_usage_is_named(piped: Piped, profiles: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -359,7 +359,7 @@ def test_variables_do_not_take_part_and_their_precedence_is_noted(
     result = piped(bare["VIDEOAPI_APP_KEY"], *given(bare))
     assert result.exit_code == 0, result.stderr
     assert stored(profiles)["app_id"] == bare["VIDEOAPI_APP_ID"]
-    assert "used instead of any profile: VIDEOAPI_APP_ID, VIDEOAPI_BASE_URL." in result.stderr
+    assert "The environment overrides every profile: VIDEOAPI_APP_ID, VIDEOAPI_BASE_URL." in result.stderr
 
 
 def test_public_file_is_refused_before_any_prompt(piped: Piped, bare: dict[str, str], profiles: Path) -> None:

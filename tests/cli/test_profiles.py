@@ -120,7 +120,7 @@ def test_variable_that_wins_over_a_named_profile_is_reported(
     result = cli("dialin", "--profile", "work")
     assert result.exit_code == 0
     names = "VIDEOAPI_APP_ID, VIDEOAPI_APP_KEY, VIDEOAPI_BASE_URL"
-    assert result.stderr == f"Set in the environment, and used instead of the profile's: {names}.\n"
+    assert result.stderr == f"The environment overrides the profile: {names}.\n"
 
 
 def test_messages_with_commands_name_the_profile() -> None:

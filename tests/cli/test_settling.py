@@ -57,7 +57,7 @@ def test_changed_line_keeps_its_room_and_is_counted(cli: Cli, sandbox: Sandbox, 
     (folder / "rooms.csv").write_text("name,data.team\nA,red\nB,blue\n")
     again = cli(*CREATE)
     assert again.exit_code == 0, again.output
-    assert "lines that changed since: 1." in again.stderr
+    assert "Lines that changed since their room was created: 1." in again.stderr
     assert {row["key"]: row["changed"] for row in rows(folder / OUT)} == {"A": False, "B": True}
     assert names(sandbox) == ["A", "B"]
 

@@ -147,10 +147,15 @@ def test_minutes_of_all_documents_agree(
     assert written == pytest.approx(minutes, abs=0.05 * len(rows))  # each is rounded to a tenth
 
 
-def test_tutorial_runs_twice_in_one_folder(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tutorial_runs_twice_in_one_folder_and_prints_what_it_says(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         run_document(ROOT / "docs" / "tutorial.md", tmp_path)
+        printed = capsys.readouterr().out
+        for line in ("['Ann']", "Retro 20", "{'knock': True, 'description': None}", "Retro after 2 failures"):
+            assert f"{line}\n" in printed
 
 
 def test_readme_begins_with_a_program_that_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,26 @@
-"""Comments, docstrings and messages use the plain words that CONTRIBUTING asks for."""
+"""Code, pages, help texts and messages use the plain words that CONTRIBUTING asks contributors to use."""
 
 from __future__ import annotations
 
 import ast
-import io
 import re
-import tokenize
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import click
+import pytest
+from support.prose import Passage, of_file, of_markdown, of_python
+
+from tests.docs.test_troubleshooting import raised
+from videoapi.cli.app import videoapi as command
+from videoapi.cli.messages import translate
+
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("videoapi", "tests", "benchmarks", "examples")
+# What the service is known to do, and what was tested, in the words of their sources.
+NOT_READ = ("docs/contract.md", "docs/reference/fault-matrix.md")
 BANNED = re.compile(
     r"\b(?:stands?(?!-)|stood|told|tells?|mend(?:s|ed)?|at hand|anew|whither|once more|all the same"
     r"|go(?:es)? on|went on|going on|(?:is|are) (?:no|(?-i:none))|(?:some|no|every)body|whoever|trouble|come back later"
@@ -21,66 +30,94 @@ BANNED = re.compile(
     r" an? (?:input|attempt|call|room|row|session|day|item|join|request|line|page|kind))\b",
     re.IGNORECASE,
 )
-# From Python 3.12 on, an f-string is several tokens.
-TEXT = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
-ALLOWED = Path(__file__).with_name("style_allowed.txt")
-"""Messages that await their rewriting: a file and a line of its text, separated by a tab."""
+ALLOWED: dict[tuple[str, str], str] = {}
+"""Where such a phrase is right: a file and the phrase as it is found there, with the reason."""
 
 
 class Hit(NamedTuple):
     path: str
     phrase: str
-    line: str
+    text: str
 
 
-def hits(path: Path) -> list[Hit]:
-    source = path.read_text(encoding="utf-8")
-    lines = source.splitlines()
-    name = str(path.relative_to(ROOT))
-    found: list[Hit] = []
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type in TEXT:
-            for match in BANNED.finditer(token.string):
-                row = token.start[0] + token.string[: match.start()].count("\n")
-                found.append(Hit(name, match[0], lines[row - 1].strip()))
-    return found
+def hits(path: str, passages: Iterable[Passage]) -> Iterator[Hit]:
+    for passage in passages:
+        # A phrase may be broken between two lines.
+        text = " ".join(passage.text.split())
+        for match in BANNED.finditer(text):
+            yield Hit(f"{path}:{passage.line}", match[0], text[max(0, match.start() - 60) : match.end() + 60])
 
 
-def files() -> list[Path]:
+def pages() -> list[Path]:
+    top = [*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md"]
+    written = [path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts]
+    # The pages of the API are made from docstrings, which are read in the modules.
+    return sorted(path for path in [*top, *written] if str(path.relative_to(ROOT)) not in NOT_READ)
+
+
+def modules() -> list[Path]:
     paths = (path for folder in CODE for path in sorted((ROOT / folder).rglob("*.py")))
     # This file spells the pattern out.
     return [path for path in paths if path != Path(__file__).resolve()]
 
 
-def allowed() -> set[tuple[str, str]]:
-    entries = ALLOWED.read_text(encoding="utf-8").splitlines()
-    return {(path, line) for path, _, line in (entry.partition("\t") for entry in entries if entry)}
+def found(paths: Iterable[Path]) -> list[Hit]:
+    return [hit for path in paths for hit in hits(str(path.relative_to(ROOT)), of_file(path))]
+
+
+def not_allowed(found: Iterable[Hit]) -> list[Hit]:
+    return [hit for hit in found if (hit.path.partition(":")[0], hit.phrase) not in ALLOWED]
+
+
+def commands(group: click.Command, parent: click.Context | None, name: str) -> Iterator[click.Context]:
+    """Yield the context of a command and of all commands below it, on a terminal of 80 columns."""
+    context = click.Context(group, parent=parent, info_name=name, terminal_width=80, max_content_width=80)
+    yield context
+    if isinstance(group, click.Group):
+        for below in group.list_commands(context):
+            found = group.get_command(context, below)
+            assert found is not None
+            yield from commands(found, context, below)
+
+
+COMMANDS = list(commands(command, None, "videoapi"))
+each_command = pytest.mark.parametrize("context", COMMANDS, ids=[context.command_path for context in COMMANDS])
 
 
 def test_code_uses_plain_words() -> None:
-    found = [hit for path in files() for hit in hits(path)]
-    assert [hit for hit in found if (hit.path, hit.line) not in allowed()] == []
+    assert not_allowed(found(modules())) == []
 
 
-def test_the_allow_list_holds_only_messages_that_are_still_there() -> None:
-    found = {(hit.path, hit.line) for path in files() for hit in hits(path)}
-    assert allowed() - found == set()
+def test_pages_use_plain_words() -> None:
+    assert {"README.md", "CHANGELOG.md", "SECURITY.md", "tutorial.md", "bulk.md"} <= {path.name for path in pages()}
+    assert not_allowed(found(pages())) == []
 
 
-def test_the_allow_list_holds_no_comments_and_no_docstrings() -> None:
-    entries = allowed()
-    prose = {(name, line) for name, line in entries if line.startswith("#") or line in docstring_lines(ROOT / name)}
-    assert prose == set()
+@each_command
+def test_help_uses_plain_words_as_it_is_shown(context: click.Context) -> None:
+    help_text = context.get_help()
+    assert help_text.startswith(f"Usage: {context.command_path}")
+    assert list(hits("help", [Passage(1, help_text)])) == []
 
 
-def docstring_lines(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    bare = (
-        node.value.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-    )
-    return {line.strip().strip('"') for text in bare for line in text.splitlines() if line.strip()}
+@each_command
+def test_messages_of_the_library_use_plain_words_as_a_command_shows_them(context: click.Context) -> None:
+    with context:
+        shown = [Passage(1, translate(message)) for message in sorted(raised())]
+    assert list(hits("message", shown)) == []
+
+
+def test_phrase_is_found_in_prose_across_lines_but_not_in_code() -> None:
+    page = "# Page\n\n- It goes\n  on.\n\n```sh\nstands\n```\n\n| told | x |\n"
+    assert [(hit.path, hit.phrase) for hit in hits("p", of_markdown(page))] == [("p:3", "goes on"), ("p:10", "told")]
+    module = 'x = 1  # it stood\ny = f"{x} once " "more"\n'
+    assert {hit.phrase for hit in hits("m", of_python(module))} == {"once more", "stood"}
+
+
+def test_allow_list_holds_only_phrases_that_are_still_there() -> None:
+    there = {(hit.path.partition(":")[0], hit.phrase) for hit in found([*modules(), *pages()])}
+    assert set(ALLOWED) - there == set()
+    assert all(ALLOWED.values())
 
 
 def test_each_type_name_is_defined_once() -> None:

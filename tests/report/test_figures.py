@@ -129,7 +129,7 @@ def test_days_that_a_data_set_does_not_have_are_named(sandbox: Sandbox, cli: Cli
     told = cli(*command)
     assert "no call records of 2026-01-10 to 2026-01-11 (UTC)" in told.stderr
     page = (folder / "usage-2026-01.html").read_text()
-    assert "no archives of 31 January 2026 (UTC): they are in no figure" in page
+    assert "no archives of 31 January 2026 (UTC): they are not in any figure" in page
     assert figures(cli("report", "cdr", "2026-01-05", "2026-01-09", "--json"))["missing_days"] == []
     shifted = cli("report", "cdr", "2026-01-05", "2026-01-08", "--timezone", "Asia/Kolkata", "--json")
     assert figures(shifted)["missing_days"] == [{"records": "cdr", "first": "2026-01-04", "last": "2026-01-04"}]

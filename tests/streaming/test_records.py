@@ -111,8 +111,8 @@ async def test_empty_list_or_null_is_an_empty_stream(service: Service, answer: b
 @pytest.mark.parametrize(
     ("answer", "error", "words"),
     [
-        (b'{"result":"0"}', ProtocolError, "nothing stands where 'cdr'"),
-        (b'{"result":"0","cdr":{}}', ProtocolError, "something else stands"),
+        (b'{"result":"0"}', ProtocolError, "'cdr' is missing, not a list"),
+        (b'{"result":"0","cdr":{}}', ProtocolError, "'cdr' is something else"),
         (b'{"result":"0","cdr":[],"cdr":[]}', ProtocolError, "twice"),
         (b'{"result":"0","cdr":[]} {}', ProtocolError, "follow the document"),
         (b'{"result":false,"cdr":[]}', ProtocolError, "without a result"),
@@ -142,7 +142,7 @@ async def test_error_status_is_raised_at_the_first_record(service: Service, refu
 
 async def test_null_in_place_of_rooms_is_an_error(service: Service) -> None:
     service.answers["/rooms"] = [[b'{"result":0,"rooms":null}']]
-    with pytest.raises(ProtocolError, match="null stands where 'rooms'"):
+    with pytest.raises(ProtocolError, match="'rooms' is null, not a list"):
         await rooms(service).to_list()
 
 

@@ -242,7 +242,7 @@ def test_item_split_across_chunks_joins_the_next_block() -> None:
 
 def test_envelope_size_is_limited() -> None:
     splitter, _ = split(b'{"a":"' + b"x" * MAX_ENVELOPE + b'","cdr":[]}')
-    assert splitter.broken == "too many bytes beside the list"
+    assert splitter.broken == "too many bytes outside the list"
     page, _ = split(b"<" * (2 * MAX_ENVELOPE))
     assert len(page.envelope) == MAX_ENVELOPE
 

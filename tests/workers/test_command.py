@@ -78,7 +78,7 @@ async def test_a_killed_worker_is_replaced_and_nothing_is_created_twice(
     stdout, stderr = await process.communicate()
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["counts"] == {"created": 40}
-    assert b"its shard is taken up again" in stderr
+    assert b"its shard is assigned again" in stderr
     rows = outcomes(file)
     assert sorted(int(str(row["line"])) for row in rows) == list(range(2, 42))
     assert await created(sandbox) == sorted(f"Room {number}" for number in range(40))
@@ -147,7 +147,7 @@ async def test_processes_that_cannot_start_end_the_command_with_an_error(
     process = await start(sandbox, rooms_csv(tmp_path, 60), *words, PYTHONPATH=path)
     _, stderr = await process.communicate()
     assert process.returncode == 5, stderr
-    assert b"A worker process ended with 7, 5 times in succession" in stderr
+    assert b"A worker process ended with 7, 5 times in a row" in stderr
     assert b"unknown" not in stderr
     assert b"Traceback" not in stderr
 

@@ -14,8 +14,8 @@ COMMANDS: Final = {
     "cdr": ("videoapi.cli.cdr:cdr", "List and export call detail records."),
     "demo": ("videoapi.cli.demo:demo", "Run the main workflow against a sandbox that injects faults."),
     "dialin": ("videoapi.cli.dialin:dialin", "Show the account's dial-in numbers."),
-    "doctor": ("videoapi.cli.doctor:doctor", "Check the set-up: variables, network, TLS, clock and credentials."),
-    "report": ("videoapi.cli.usage_report:report", "Write a report on usage as one HTML page."),
+    "doctor": ("videoapi.cli.doctor:doctor", "Check the setup: variables, network, TLS, clock and credentials."),
+    "report": ("videoapi.cli.usage_report:report", "Write a usage report as one HTML page."),
     "login": ("videoapi.cli.login:login", "Store the credentials of a project in a profile."),
     "request": ("videoapi.cli.request:request", "Send a request to a route that only a white-label has."),
     "rooms": ("videoapi.cli.rooms:rooms", "Create, list, show, change and delete rooms."),
@@ -29,7 +29,7 @@ COMMANDS: Final = {
 def videoapi() -> None:
     """Manage rooms, join tokens, call records and recordings of the Video API.
 
-    Set VIDEOAPI_APP_ID and VIDEOAPI_APP_KEY (or pass --app-key-file) and, for a host other than the
-    default, VIDEOAPI_BASE_URL. `videoapi sandbox` prints all three. Or store them with `videoapi login`.
-    If something does not work, run `videoapi doctor`.
+    Store the credentials of your project with `videoapi login`, or set VIDEOAPI_APP_ID and VIDEOAPI_APP_KEY, and
+    VIDEOAPI_BASE_URL for a host other than the default. To try without an account, run `videoapi sandbox`, which
+    prints all three. If something does not work, run `videoapi doctor`.
     """

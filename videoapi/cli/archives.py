@@ -29,10 +29,10 @@ def archives() -> None:
 @archives.command("list", epilog=MEANINGS)
 @list_options
 def list_archives(access: ClientOptions, query: ReportQuery, as_json: bool, **limits: Any) -> None:
-    """List archives as they arrive, one for each session with files.
+    """List archives, one for each session with files.
 
     Give the days FROM and TO (inclusive, UTC), --room, both, or --conference. Columns: time, archive ID, room ID,
-    conference number, and files. With --json, the URLs of the files are included.
+    conference number, files. --json adds the URLs of the files.
     """
     from videoapi.cli.reports import print_reports
     from videoapi.cli.running import run
@@ -52,10 +52,10 @@ def _row(archive: Archive) -> tuple[object, ...]:
 @archives.command("export", epilog=MEANINGS)
 @export_options
 def export(access: ClientOptions, query: ReportQuery, out: str, **options: Any) -> None:
-    """Write archives to OUT: those of the days FROM to TO (inclusive, UTC), of --room, or of --conference.
+    """Write archives, with the URLs of their files, to OUT.
 
-    Includes the URLs of the files. Otherwise works like `videoapi cdr export`: OUT ends in .jsonl, .csv or .parquet,
-    which needs the extra `data`.
+    Give the days FROM and TO (inclusive, UTC), --room, both, or --conference. OUT ends in .jsonl, .csv or .parquet
+    (needs the extra `data`), and is written as by `videoapi cdr export`.
     """
     from videoapi.cli.csv_rows import archive_table
     from videoapi.cli.reports import export_reports
@@ -67,12 +67,25 @@ def export(access: ClientOptions, query: ReportQuery, out: str, **options: Any) 
 @archives.command("download", epilog=MEANINGS)
 @query_options
 @click.argument("folder", metavar="DIR", required=False)
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(_KINDS), help="Only these; repeatable.")
-@click.option("--concurrency", type=click.IntRange(1, 16), default=4, show_default=True, help="Files at once.")
-@click.option("--overwrite", is_flag=True, help="Download files again that are there already.")
-@click.option("--recording-host", "recording_hosts", multiple=True, help="Host to fetch from besides the API's own.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(_KINDS), help="Only files of this kind. Repeatable.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 16),
+    metavar="N",
+    default=4,
+    show_default=True,
+    help="Files at once.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option(
+    "--recording-host",
+    "recording_hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Another host to fetch files from. Repeatable.",
+)
 @json_option("Print a report as JSON on stdout.")
-@click.option("--quiet", is_flag=True, help="No progress and no summary.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no summary.")
 @client_options
 def download(
     access: ClientOptions,
@@ -84,11 +97,12 @@ def download(
     recording_hosts: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Download files to DIR/<session>/: those of the days FROM to TO (inclusive, UTC), of --room, or of --conference.
+    """Download recordings and other files to DIR.
 
-    Needs VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD. Existing files are skipped; a file that
-    cannot be written for any other reason counts as failed. Repeat the command to resume interrupted downloads. The
-    service keeps files for 72 hours.
+    Each session gets a folder of its own. Give the days FROM and TO (inclusive, UTC), --room, both, or --conference.
+
+    Set VIDEOAPI_RECORDING_USER and VIDEOAPI_RECORDING_PASSWORD. Files that exist are skipped. To resume interrupted
+    downloads, repeat the command. The service keeps files for 72 hours.
     """
     from videoapi.cli.running import run
 

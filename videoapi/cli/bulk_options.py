@@ -18,18 +18,25 @@ INPUT: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 def bulk_options(command: Any) -> Any:
     """Decorate a command that works through a file, and writes an outcome for each line."""
     for option in (
-        click.option("--quiet", is_flag=True, help="No progress and no summary."),
+        click.option("--quiet", is_flag=True, help="Show no progress and no summary."),
         json_option("Print the report as JSON on stdout."),
         click.option(
             "--give-up-after",
             type=SECONDS,
             default=120.0,
             show_default=True,
-            help="Seconds of refusals alone after which the run ends.",
+            help="Stop if all requests are refused for this long.",
         ),
-        click.option("--timeout", type=SECONDS, help="Seconds for the whole run; none by default."),
-        click.option("--concurrency", type=click.IntRange(1, 64), help="In flight at once; 32 by default."),
-        click.option("--out", type=click.Path(path_type=Path), help="Outcome file; else <input>.outcomes.jsonl."),
+        click.option("--timeout", type=SECONDS, help="Time limit for the whole run; none by default."),
+        click.option(
+            "--concurrency", type=click.IntRange(1, 64), metavar="N", help="Requests in flight; 32 by default."
+        ),
+        click.option(
+            "--out",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="Outcome file. [default: FILE.outcomes.jsonl]",
+        ),
     ):
         command = option(command)
     return client_options(command)
@@ -39,11 +46,11 @@ def output_of(file: Path, out: Path | None) -> Path:
     """Return the outcome file of an input file.
 
     Raises:
-        click.UsageError: If it is the input itself.
+        click.UsageError: If it is the input file.
     """
     path = out or file.with_name(f"{file.name}.outcomes.jsonl")
     if path.exists() and path.samefile(file):
-        raise click.UsageError(f"--out {path} is the input itself")
+        raise click.UsageError(f"--out {path} is the input file")
     return path
 
 

@@ -27,10 +27,10 @@ def cdr() -> None:
 @list_options
 @secrets_option
 def list_records(access: ClientOptions, query: ReportQuery, as_json: bool, show_secrets: bool, **limits: Any) -> None:
-    """List call records as they arrive, one for each connection of a user.
+    """List call records, one for each connection of a user.
 
     Give the days FROM and TO (inclusive, UTC), --room, both, or --conference. Columns: time, room ID,
-    conference number, user, role, and minutes of the user.
+    conference number, user, role, minutes of the user.
     """
     from videoapi.cli.redaction import record_fields
     from videoapi.cli.reports import print_reports
@@ -58,14 +58,16 @@ def _row(record: CallRecord) -> tuple[object, ...]:
 @cdr.command("export", epilog=MEANINGS)
 @export_options
 def export(access: ClientOptions, query: ReportQuery, out: str, **options: Any) -> None:
-    """Write call records to OUT: those of the days FROM to TO (inclusive, UTC), of --room, or of --conference.
+    """Write call records to OUT.
 
-    OUT ends in .jsonl (every field as returned by the service), .csv (one row per record; fields without a column
-    of their own go to the last column, extra) or .parquet (columns with types; needs the extra `data`, as --partition
-    does: pip install 'videoapi[data]'). Until it is complete, the file is named
-    OUT.part. To continue an export that was stopped or killed, repeat the command; a complete one stays as it is.
+    Give the days FROM and TO (inclusive, UTC), --room, both, or --conference. OUT ends in .jsonl (every field as
+    returned by the service), .csv (one row per record; fields without a column go to the last column, extra) or
+    .parquet (typed columns). Parquet and --partition need the extra `data`: pip install 'videoapi[data]'.
 
-    If OUT is -, the records go to stdout, and nothing is kept to continue from.
+    Until the export is complete, the file is named OUT.part. To continue an export that was stopped or killed, repeat
+    the command. A complete file stays as it is.
+
+    If OUT is -, the records go to stdout, and a repeated command starts over.
     """
     from videoapi.cli.csv_rows import call_table
     from videoapi.cli.reports import export_reports

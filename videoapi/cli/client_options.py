@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import shlex
 import stat
 from collections.abc import Callable
 from functools import cached_property
@@ -19,17 +20,23 @@ if TYPE_CHECKING:
     from videoapi.client import VideoClient
 
 
-class _Seconds(click.FloatRange):
+# Generic in later versions of click only.
+class _Seconds(click.ParamType):  # type: ignore[type-arg]
     """A number above 0; refuses infinity and NaN, which float() reads."""
 
+    name = "seconds"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        seconds: float = super().convert(value, param, ctx)
-        if not math.isfinite(seconds):
-            self.fail(f"{seconds} is not a finite number.", param, ctx)
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            self.fail(f"{str(value)!r} is not a number above 0.", param, ctx)
         return seconds
 
 
-SECONDS: Final = _Seconds(min=0, min_open=True)
+SECONDS: Final = _Seconds()
 """A number of seconds above 0."""
 
 
@@ -114,7 +121,7 @@ class ClientOptions:
         from videoapi.cli.terminal import print_status
 
         if self.profile_name is not None and (names := list(overruled(self.account))):
-            print_status(f"Set in the environment, and used instead of the profile's: {', '.join(names)}.")
+            print_status(f"The environment overrides the profile: {', '.join(names)}.")
         return client_for(self.account, **more)
 
 
@@ -157,7 +164,7 @@ def read_key(path: Path) -> str:
     except (OSError, UnicodeDecodeError):
         raise ConfigurationError(f"The key file {path} cannot be read.") from None
     if mode & 0o077:
-        raise ConfigurationError(f"Others can read the key file {path}; chmod 600 it.")
+        raise ConfigurationError(f"Other users can read the key file {path}. Run: chmod 600 {shlex.quote(str(path))}")
     if not key:
         raise ConfigurationError(f"The key file {path} is empty.")
     return key
@@ -166,14 +173,16 @@ def read_key(path: Path) -> str:
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command that works on an account; it receives its `ClientOptions` as `access`."""
 
-    @click.option("--profile", metavar="NAME", help="Profile of `videoapi login`; VIDEOAPI_PROFILE, else default.")
+    @click.option(
+        "--profile", metavar="NAME", help="Profile of `videoapi login`. [default: VIDEOAPI_PROFILE, or `default`]"
+    )
     @click.option(
         "--app-key-file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="File with the APP_KEY, mode 600; else VIDEOAPI_APP_KEY.",
+        help="File of mode 600 with the APP_KEY. [default: VIDEOAPI_APP_KEY]",
     )
-    @click.option("--ca-file", metavar="FILE", help="PEM file of authorities to trust; else VIDEOAPI_CA_FILE.")
-    @click.option("--proxy", callback=without_password, metavar="URL", help="HTTP proxy; else VIDEOAPI_PROXY.")
+    @click.option("--ca-file", metavar="FILE", help="PEM file of the authorities to trust. [default: VIDEOAPI_CA_FILE]")
+    @click.option("--proxy", callback=without_password, metavar="URL", help="HTTP proxy. [default: VIDEOAPI_PROXY]")
     @functools.wraps(command)
     def with_access(
         *args: Any,
@@ -190,12 +199,18 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def timeout_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command that makes a single call; it receives `timeout`."""
-    return click.option("--timeout", type=SECONDS, help="Seconds for the call, retries included.")(command)
+    return click.option("--timeout", type=SECONDS, help="Time limit for the call, including its retries.")(command)
+
+
+def settle_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command that looks for rooms of lost creates; it receives `settle`."""
+    words = "How long a request whose response was lost may still take effect; 75 by default."
+    return click.option("--settle", type=SECONDS, help=words)(command)
 
 
 def without_password(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
     """Return a URL; refuse one with a user or password, as other users of the machine can read arguments."""
     if url is not None and ("@" in url or "password=" in url.lower()):
         variable = f"VIDEOAPI_{(parameter.name or '').upper()}"
-        raise click.BadParameter(f"a user and password belong into {variable}, not on the command line.")
+        raise click.BadParameter(f"put the user and password into {variable}: other users can read the command line.")
     return url

@@ -18,13 +18,17 @@ REJECTED: Final = 6
 MEANINGS: Final = """\b
 Exit codes:
   0    all done
-  1    some failed, the service refused, or you declined; rooms exist twice or are missing
-  2    wrong usage: an argument, an option or a date; a file that exists, or has another export
-  3    some creates, updates or deletes may or may not have been carried out
-  4    stopped before all were sent: an account verdict, a time limit, no success for too long, an open quote
-  5    no access: configuration, credentials, connection, or no such service there; no room was created or deleted
-  6    listed or exported, but some records could not be read, or were listed twice
-  130  ended by Ctrl-C, 143 ended by SIGTERM; what was in flight has been waited for"""
+  1    some inputs failed, the service refused, or you declined; rooms exist
+       twice or are missing
+  2    wrong usage: an argument, an option or a date; OUT exists, or has
+       another export
+  3    some creates, updates or deletes may have been carried out
+  4    stopped before everything was sent: an error of the whole account, a
+       time limit, no success for too long, an open quote
+  5    no access: configuration, credentials, connection, or not the Video
+       API; no room was created or deleted
+  6    done, but some records could not be read, or were listed twice
+  130  stopped by Ctrl-C (143: by SIGTERM), after the requests in flight ended"""
 
 DOCTOR: Final[Mapping[str, int]] = {
     "profile": 10,

@@ -104,7 +104,7 @@ def check_output(out: Path, *, excel: bool) -> None:
         ConfigurationError: If it is a Parquet file, and pyarrow is not installed.
     """
     if out.suffix.lower() not in (".jsonl", ".csv", PARQUET):
-        raise click.UsageError(f"{out.name}: give an output that ends in .jsonl, .csv or .parquet")
+        raise click.UsageError(f"{out.name}: give a name that ends in .jsonl, .csv or .parquet")
     if out.suffix.lower() == PARQUET:
         require_pyarrow()
     if not out.parent.is_dir():
@@ -338,7 +338,8 @@ def _unwritable(record: Any, since: str, error: Exception) -> dict[str, Any]:
 def _tell_continued(job: ExportOptions, file: ExportFile) -> None:
     if file.continued:
         print_status(
-            f"Continuing after {counted(file.continued, 'record', 'records')}. To start over: --fresh.", quiet=job.quiet
+            f"Continuing after {counted(file.continued, 'record', 'records')}. To start over, give --fresh.",
+            quiet=job.quiet,
         )
 
 
@@ -361,7 +362,7 @@ def _tell(job: ExportOptions, file: ExportFile, ending: Ending | None, seconds: 
     is_open = ending is not None and ending.is_open
     if file.exists:
         what = "has" if is_open else "is complete:"
-        done = f"{job.out} {what} {records}. It stays as it is; to export again: --overwrite."
+        done = f"{job.out} {what} {records}. It stays as it is. To export again, give --overwrite."
     else:
         done = f"{records} in {seconds:.1f} s: {job.out}"
     print_status(done, quiet=job.quiet)
@@ -379,8 +380,8 @@ def _tell(job: ExportOptions, file: ExportFile, ending: Ending | None, seconds: 
         print_status(f"{counted(undated, 'record has', 'records have')} no readable date.", quiet=job.quiet)
     if restarted:
         print_status(
-            f"Rows came in another order {counted(restarted, 'time', 'times')}; each such week was written again "
-            "from its start.",
+            f"The service sent rows in another order {counted(restarted, 'time', 'times')}. Each of these "
+            "weeks was written again from its start.",
             quiet=job.quiet,
         )
     if job.as_json:

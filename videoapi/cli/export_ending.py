@@ -49,7 +49,7 @@ class Ending:
         """Return the notice of an export whose period is open."""
         again = f"Export it again {self.settles}, with --overwrite."
         if self.in_future:
-            return f"The period has not ended, its last day is {self.last}: {out} lacks what is still to come. {again}"
+            return f"The period has not ended (its last day is {self.last}): {out} lacks later records. {again}"
         return f"The period ended on {self.last}, and the service may still add records. {again}"
 
     def verdict(self, out: Path) -> str:
@@ -58,6 +58,6 @@ class Ending:
         if self.in_future:
             return f"{out} was exported on {self.exported}, before its period had ended (on {self.last}). {again}"
         return (
-            f"{out} was exported on {self.exported}, soon after its period had ended (on {self.last}): the service may "
+            f"{out} was exported on {self.exported}, soon after its period had ended (on {self.last}). The service may "
             f"have added records since. {again}"
         )

@@ -212,7 +212,7 @@ class ExportFile:
         Raises:
             ConfigurationError: If another process writes the file, it belongs to another account, or the part is not
                 what the state describes.
-            click.UsageError: If the file exists, or answers another question.
+            click.UsageError: If the file exists, or is the export of another query.
             OSError: If a file operation fails.
         """
         try:
@@ -390,12 +390,12 @@ class ExportFile:
             )
         if found is None or not found.complete or found.final_size != self.out.stat().st_size:
             raise click.UsageError(
-                f"{self.out} exists, and it is not known which question it answers. "
+                f"{self.out} exists, and nothing says which export it is. "
                 "To replace it, give --overwrite; or give another OUT."
             )
         if differs := self._difference(found):
             raise click.UsageError(
-                f"{self.out} is complete, and answers another question: {differs}. "
+                f"{self.out} is complete, but belongs to another query: {differs}. "
                 "To replace it, give --overwrite; or give another OUT."
             )
         with self.out.open("rb") as file:
@@ -406,7 +406,7 @@ class ExportFile:
                 )
         if self._asked is None and found.first is not None:
             raise click.UsageError(
-                f"{self.out} is complete, and begins at a cursor. To replace it by all records, give --overwrite; "
+                f"{self.out} is complete, and begins at a cursor. To replace it with all records, give --overwrite; "
                 "or give another OUT."
             )
         if self._asked is not None and self._asked not in _cursors(found):
@@ -432,7 +432,7 @@ class ExportFile:
         if any(found.question.get(name) != self.state.question.get(name) for name in _ACCOUNT):
             raise ConfigurationError(f"{self.part} belongs to another account: {self._difference(found)}. {_FRESH}")
         if differs := self._difference(found):
-            raise click.UsageError(f"{self.part} answers another question: {differs}. {_FRESH}")
+            raise click.UsageError(f"{self.part} belongs to another query: {differs}. {_FRESH}")
         if self._asked is None and found.first is not None:
             raise click.UsageError(f"{self.part} begins at a cursor. Give --cursor {found.first}, or --fresh.")
         if self._asked is not None and self._asked not in _cursors(found):

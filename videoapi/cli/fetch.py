@@ -188,7 +188,7 @@ class DownloadQueue:
         if done:
             print_status(f"{done}, {self.bytes / 1e6:,.1f} MB in {seconds:.1f} s: {self._folder}", quiet=quiet)
         elif complete:
-            print_status("No files in this period.", quiet=quiet)
+            print_status("No files found.", quiet=quiet)
         if self.counts["failed"] > MOST_SHOWN:
             print_status(f"Only the first {MOST_SHOWN} failures are shown.")
         if as_json:

@@ -214,7 +214,7 @@ def _specs(
 
 def _same_name(first: int, second: int) -> str:
     return (
-        f"Lines {first} and {second} have the same name, so the names cannot serve as keys. Add a column `key` with a "
+        f"Lines {first} and {second} have the same name, so names cannot be used as keys. Add a column `key` with a "
         "different text in each line, or name a column that has one with --key-column."
     )
 

@@ -22,7 +22,7 @@ from videoapi.errors import ConfigurationError
 from videoapi.files import lock
 
 # Renamed in this order: after a crash in between, no journal is used without its log, and no job without its note.
-_RUNNING: Final = "another process works on this job. Wait until it ends."
+_RUNNING: Final = "another process is working on this job. Wait until it ends."
 _UNUSED: Final = "unused"
 """In the note of a job of which nothing was sent, so that the next run begins another one."""
 _TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", ".part", "")
@@ -85,7 +85,7 @@ def open_job(
         _check_names(out, known, job_id, journal)
         if shared and "shared" not in known:
             raise click.UsageError(
-                f"{note} belongs to a job with a journal, which worker processes would not keep up. Continue it "
+                f"{note} belongs to a job with a journal, which worker processes do not use. Continue it "
                 "without --workers, or start over with --fresh."
             )
     elif job_id is None:
@@ -101,8 +101,8 @@ def open_job(
             if path is None or path.exists():
                 missing = ""
             print_status(
-                f"Continuing the job of {known['began']}: what it has created is not created again. "
-                f"To start over: --fresh.{missing}",
+                f"Continuing the job of {known['began']}: rooms that it has created are not created "
+                f"again. To start over, give --fresh.{missing}",
                 quiet=quiet,
             )
         else:
@@ -183,8 +183,8 @@ def _refuse_to_guess(out: Path, note: Path) -> None:
     )
     if there is not None:
         raise click.UsageError(
-            f"{there} is of an earlier run, and {note}, which names its job, is missing or empty. To create the rooms "
-            "again, start over with --fresh; to continue a job whose ID you know, give --job-id."
+            f"{there} is from an earlier run, but {note}, which names its job, is missing or empty. To create the "
+            "rooms again, start over with --fresh. To continue a job whose ID you know, give --job-id."
         )
 
 

@@ -51,10 +51,10 @@ def tell_unshown(stream: RecordStream[Any]) -> bool:
     """Print how a stream that went to stdout differs from the records of the service; return whether it does."""
     rejected, restarted = stream.rejected_count, len(stream.restarted_windows)
     if rejected:
-        print_status(f"Records that could not be read, and are left out: {rejected:,}.")
+        print_status(f"Records that could not be read and were left out: {rejected:,}.")
     if restarted:
         print_status(
-            f"The service sent other records when it was read again, so {restarted:,} weeks are there twice. "
-            "An export to a file has each record once."
+            f"Records changed while they were read, so {restarted:,} weeks are listed twice. "
+            "In an export to a file, each record appears once."
         )
     return bool(rejected or restarted)

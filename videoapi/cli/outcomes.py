@@ -20,7 +20,7 @@ MOST_SHOWN: Final = 5
 _WHY: Final = {
     "busy": "another process is writing these outcomes. Wait until it ends, or give another --out.",
     "directory": "this is a directory. Give another --out.",
-    "link": "this is a link, or no file of yours. Remove it, or give another --out.",
+    "link": "this is a link, or not a file of yours. Remove it, or give another --out.",
 }
 
 

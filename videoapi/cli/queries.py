@@ -65,8 +65,8 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in (
         click.argument("start", metavar="[FROM", required=False),
         click.argument("end", metavar="TO]", required=False),
-        click.option("--room", "room_id", metavar="ROOM_ID", help="Only this room's."),
-        click.option("--conference", "conf_num", metavar="NUMBER", help="Only those of one session."),
+        click.option("--room", "room_id", metavar="ROOM_ID", help="Only records of this room."),
+        click.option("--conference", "conf_num", metavar="NUMBER", help="Only records of this session."),
     )[::-1]:
         command = decorate(command)
     return command

@@ -317,13 +317,13 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
     for days in summary.missing:
         what = "call records" if days.records == "cdr" else "archives"
         span = _span(days.first, days.last)
-        print_status(f"The export has no {what} of {span} (UTC): they are in no figure.")
+        print_status(f"The export has no {what} of {span} (UTC): they are not in any figure.")
     if (rest := summary.unfinished) is not None:
         span = f"{_span(rest.first, rest.last)} ({summary.timezone})"
         print_status(f"The period has not ended: of {span}, only the records that exist so far are in the figures.")
     if unreadable := summary.odd["unreadable"]:
         print_status(
-            f"{counted(unreadable, 'record', 'records')} could not be read. Unreadable records are in no figure."
+            f"{counted(unreadable, 'record', 'records')} could not be read. Unreadable records are not in any figure."
         )
     if repeated := summary.odd["repeated"]:
         print_status(

@@ -27,9 +27,9 @@ def list_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command that lists records; it receives `query`, `as_json` and the limits of a stream."""
 
     @query_options
-    @click.option("--cursor", help="Begin at this cursor, which a listing that ended early prints.")
-    @click.option("--strict", is_flag=True, help="End at the first record that cannot be read.")
-    @click.option("--timeout", type=SECONDS, help="Seconds to wait in all; no limit by default.")
+    @click.option("--cursor", metavar="CURSOR", help="Continue a list that ended early; it has printed its cursor.")
+    @click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read.")
+    @click.option("--timeout", type=SECONDS, help="Time limit for the whole list; none by default.")
     @json_option("Print JSON lines: one object per record, with every field.")
     @client_options
     @functools.wraps(command)
@@ -46,21 +46,23 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @query_options
     @click.argument("out", required=False)
-    @click.option("--cursor", help="Begin, or continue, at this cursor of an earlier export.")
+    @click.option("--cursor", metavar="CURSOR", help="Begin or continue at this cursor of an earlier export.")
     @click.option(
         "--format",
         "form",
         type=click.Choice(["jsonl", "csv", "parquet"]),
-        help="With OUT -: JSON lines (default) or CSV. A file has the format of its name.",
+        help="Format of stdout (OUT is -): JSON lines (default) or CSV. A file's name gives its format.",
     )
     @click.option("--partition", type=click.Choice(["day"]), help="Write a folder with one Parquet file per UTC day.")
     @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists, once the new one is complete.")
     @click.option("--fresh", is_flag=True, help="Start over, and discard OUT.part.")
-    @click.option("--excel", is_flag=True, help="Begin a .csv with a byte order mark, which Excel needs.")
-    @click.option("--strict", is_flag=True, help="End at the first record that cannot be read.")
-    @click.option("--timeout", type=SECONDS, help="Seconds to wait in all.")
+    @click.option(
+        "--excel", is_flag=True, help="Begin a .csv file with a byte order mark, so that Excel reads it as UTF-8."
+    )
+    @click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read.")
+    @click.option("--timeout", type=SECONDS, help="Time limit for the whole export; none by default.")
     @json_option("Print a report as JSON on stdout.")
-    @click.option("--quiet", is_flag=True, help="No progress and no summary.")
+    @click.option("--quiet", is_flag=True, help="Show no progress and no summary.")
     @client_options
     @functools.wraps(command)
     def with_query(

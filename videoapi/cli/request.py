@@ -17,19 +17,24 @@ from videoapi.cli.exit_codes import MEANINGS
     "--operation",
     type=click.Choice(["read", "update", "create", "delete"]),
     required=True,
-    help="What a repetition would do: a create is never repeated once it may have been executed.",
+    help="What the request does, which decides about retries: a create that may have been executed is never repeated.",
 )
 @click.option(
-    "--body", "json", multiple=True, metavar="KEY=VALUE", help="Body: KEY=VALUE, a JSON object, or @FILE. Repeatable."
+    "--body",
+    "json",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Body: KEY=VALUE, a JSON object, or @FILE with one. Repeatable.",
 )
-@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="Parameter of the query. Repeatable.")
-@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="Header of the request. Repeatable.")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="Query parameter. Repeatable.")
+@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="Request header. Repeatable.")
 @timeout_option
 @client_options
 def request(access: ClientOptions, timeout: float | None, **options: Any) -> None:
-    """Send a request to PATH below the base URL, a route that only a white-label has, and print the response.
+    """Send a request to a route that only a white-label has, and print the response.
 
-    Retries, limits and errors are those of every other command. Nothing in the response is redacted.
+    PATH is relative to the base URL. Retries, limits and errors are those of the other commands. The response is
+    printed in full, including any secrets.
     """
     from videoapi.cli.running import run
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from videoapi.cli.bulk_options import INPUT, readable
-from videoapi.cli.client_options import SECONDS, ClientOptions, client_options
+from videoapi.cli.client_options import SECONDS, ClientOptions, client_options, settle_option
 from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.output_options import json_option
 
@@ -24,16 +24,20 @@ _SHOWN: Final = 5
 @click.command("audit", epilog=MEANINGS)
 @click.argument("job_id")
 @click.argument("file", type=INPUT)
-@click.option("--key-column", help="Column or field whose values name the lines; `key` if there is one, else `name`.")
-@click.option("--settle", type=SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
+@click.option(
+    "--key-column",
+    metavar="COLUMN",
+    help="Column or field with the key of each line. [default: `key` if there is one, or `name`]",
+)
+@settle_option
 @click.option(
     "--give-up-after",
     type=SECONDS,
     default=120.0,
     show_default=True,
-    help="Seconds for which a list that cannot be read is read again.",
+    help="How long to retry if the list cannot be read.",
 )
-@json_option("Print the result as JSON, with every line that is missing or differs.")
+@json_option("Print the result as JSON, with every line whose room is missing or differs.")
 @client_options
 def audit(
     job_id: str,
@@ -44,10 +48,11 @@ def audit(
     as_json: bool,
     access: ClientOptions,
 ) -> None:
-    """Find out whether each line of FILE has exactly one room that the job JOB_ID created.
+    """Check that each line of FILE has exactly one room that the job JOB_ID created.
 
-    JOB_ID is in the .job file next to the outcome file, unless you gave it. Use the same --key-column as the job. It
-    waits one settle time, and reads the list of rooms at most twice. Nothing may work on the job.
+    If you did not choose the JOB_ID, it is in the .job file next to the outcome file. Use the same --key-column as the
+    job, and run this while no process works on the job. It waits one settle time, and reads the list of rooms at most
+    twice.
 
     Exit code 0: proven. Exit code 1: rooms are missing, or exist twice. Exit code 3: the list proves nothing.
     """
@@ -126,7 +131,7 @@ def _show(result: JobAudit, job_id: str) -> None:
     _some("missing", [f"{one.key} ({one.reference})" for one in result.missing])
     _some("changed", [f"{one.key} (room {one.room_id})" for one in result.changed])
     _some("twice", [f"{reference}: {', '.join(rooms)}" for reference, rooms in result.duplicates.items()])
-    _some("of no line", result.unexpected)
+    _some("without a line", result.unexpected)
     if result.audited is None:
         print_result("Not proven: the list of rooms lags, or lacks rooms that exist.")
     elif result.complete:

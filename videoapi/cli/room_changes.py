@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from videoapi.cli.client_options import SECONDS, ClientOptions, client_options, timeout_option
+from videoapi.cli.client_options import ClientOptions, client_options, settle_option, timeout_option
 from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.output_options import json_option, secrets_option
 from videoapi.cli.room_settings import room_arguments, room_options
@@ -20,9 +20,9 @@ from videoapi.cli.room_settings import room_arguments, room_options
     type=click.Choice(["look", "resend", "strict"]),
     default="look",
     show_default=True,
-    help="If the response is lost: look for the room; wait for proof of its absence, and send again; or neither.",
+    help="If the response is lost: `look` for the room; `resend` once it provably does not exist; `strict`: neither.",
 )
-@click.option("--settle", type=SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
+@settle_option
 @json_option("Print the room as JSON, with every field.")
 @secrets_option
 @timeout_option
@@ -30,8 +30,8 @@ from videoapi.cli.room_settings import room_arguments, room_options
 def create(access: ClientOptions, as_json: bool, show_secrets: bool, **options: Any) -> None:
     """Create a room at most once.
 
-    The room is permanent unless --starts-at or --one-session is given. Exit code 3: the room may exist; the
-    command that is printed finds it.
+    The room is permanent unless you give --starts-at or --one-session. Exit code 3: the room may exist; the printed
+    command finds it.
     """
     from videoapi.cli.running import run
 
@@ -93,9 +93,9 @@ def _tell_unknown(reference: str, resolve: Sequence[str]) -> None:
 @timeout_option
 @client_options
 def update(access: ClientOptions, room_id: str, as_json: bool, timeout: float | None, **options: Any) -> None:
-    """Change a room, for later sessions. What is not given stays as it is.
+    """Change a room, for later sessions. Settings that you do not give stay as they are.
 
-    --data replaces the data of the room as a whole.
+    --data replaces all data of the room.
     """
     from videoapi.cli.running import run
 
@@ -118,12 +118,12 @@ def update(access: ClientOptions, room_id: str, as_json: bool, timeout: float | 
 
 @click.command("delete", epilog=MEANINGS)
 @click.argument("room_id")
-@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option("Print a JSON object with the room's ID.")
 @timeout_option
 @client_options
 def delete(access: ClientOptions, room_id: str, yes: bool, as_json: bool, timeout: float | None) -> None:
-    """Delete a room that has no running session. Asks first on a terminal."""
+    """Delete a room that has no running session. Asks for confirmation on a terminal."""
     from videoapi.cli.invocation import confirm
     from videoapi.cli.running import run
 

@@ -15,10 +15,10 @@ from videoapi.cli.output_options import json_option
 @click.argument("out")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists, once the new one is complete.")
 @click.option("--fresh", is_flag=True, help="Start over, and discard OUT.part.")
-@click.option("--strict", is_flag=True, help="End at the first room that cannot be read.")
-@click.option("--timeout", type=SECONDS, help="Seconds to wait in all.")
+@click.option("--strict", is_flag=True, help="Stop at the first room that cannot be read.")
+@click.option("--timeout", type=SECONDS, help="Time limit for the whole export; none by default.")
 @json_option("Print a report as JSON on stdout.")
-@click.option("--quiet", is_flag=True, help="No progress and no summary.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no summary.")
 @client_options
 def export_rooms(
     out: str,
@@ -62,9 +62,7 @@ async def _export(
 
     path = Path(out)
     if path.suffix.lower() != PARQUET:
-        raise click.UsageError(
-            f"{out}: give an output that ends in .parquet; for JSON lines: videoapi rooms list --json"
-        )
+        raise click.UsageError(f"{out}: give a name that ends in .parquet; for JSON lines: videoapi rooms list --json")
     check_output(path, excel=False)
     async with access.client() as client:
         job = ExportOptions(

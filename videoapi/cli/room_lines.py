@@ -99,7 +99,7 @@ def _put(settings: dict[str, Any], path: list[str], value: Any) -> None:
     for step in outer:
         inner = settings.setdefault(step, {})
         if not isinstance(inner, dict):
-            raise ValidationError(f"{step} is given twice, whole and in parts.", field=f"settings.{step}")
+            raise ValidationError(f"{step} is given twice: as a whole and in parts.", field=f"settings.{step}")
         settings = inner
     settings[name] = value
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from videoapi.cli.client_options import SECONDS, ClientOptions, client_options, timeout_option
+from videoapi.cli.client_options import SECONDS, ClientOptions, client_options, settle_option, timeout_option
 from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.output_options import json_option, secrets_option
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @click.command("list", epilog=MEANINGS)
 @json_option("Print JSON lines: one object per room, with every field.")
 @secrets_option
-@click.option("--cursor", help="Begin at this cursor, which a listing that ended early prints.")
-@click.option("--strict", is_flag=True, help="End at the first room that cannot be read.")
-@click.option("--timeout", type=SECONDS, help="Seconds to wait in all; no limit by default.")
+@click.option("--cursor", metavar="CURSOR", help="Continue a list that ended early; it has printed its cursor.")
+@click.option("--strict", is_flag=True, help="Stop at the first room that cannot be read.")
+@click.option("--timeout", type=SECONDS, help="Time limit for the whole list; none by default.")
 @client_options
 def list_rooms(access: ClientOptions, as_json: bool, show_secrets: bool, **limits: Any) -> None:
     """List all rooms of the project as they arrive.
@@ -80,7 +80,7 @@ async def _get(access: ClientOptions, room_id: str, as_json: bool, show_secrets:
 @timeout_option
 @client_options
 def users(room_id: str, as_json: bool, timeout: float | None, access: ClientOptions) -> None:
-    """Show who is in the session of a room; empty if none is running.
+    """Show the users in the session of a room. The list is empty if no session is running.
 
     Columns: name, role, and your own reference of the user.
     """
@@ -107,8 +107,10 @@ async def _users(access: ClientOptions, room_id: str, as_json: bool, timeout: fl
 
 @click.command("resolve", epilog=MEANINGS)
 @click.argument("reference")
-@click.option("--control", help="ID of an existing room that this program created.")
-@click.option("--settle", type=SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
+@click.option(
+    "--control", metavar="ROOM_ID", help="An existing room that videoapi created, to prove that the list is complete."
+)
+@settle_option
 @json_option("Print the room as JSON, with every field.")
 @secrets_option
 @client_options
@@ -122,8 +124,8 @@ def resolve(
 ) -> None:
     """Find the room of a create with unknown outcome by its REFERENCE. Never creates a room.
 
-    Prints the room ID. Exit code 1: the room provably does not exist. Exit code 3: still unknown. A room that
-    is not listed proves nothing without --control.
+    Prints the room ID. Exit code 1: the room provably does not exist. Exit code 3: still unknown. Without --control,
+    a room that is not in the list may exist.
     """
     from videoapi.cli.running import run
 
@@ -146,19 +148,19 @@ async def _resolve(
     async with access.client(settle=settle) as client:
         if control is not None:
             print_status(
-                "Looking for the room. If the list of rooms lacks it, this waits at most "
+                "Looking for the room. If the list of rooms does not show it, this waits at most "
                 f"{settle or DEFAULT_SETTLE:,.0f} s for proof (settle time), and reads the list again."
             )
         try:
             room = await client.rooms.resolve(reference, control=control)
         except VideoAPIError as error:
-            lost = f"--control {control}: no such room. Name another. " if isinstance(error, NotFound) else ""
+            lost = f"--control {control}: no such room. Give another one. " if isinstance(error, NotFound) else ""
             print_status(f"{lost}{for_people(error)}")
             code = exit_codes.of_error(error)
             # Only a proven absence is a failure.
             return exit_codes.UNKNOWN if code == exit_codes.FAILED else code
     if room is None:
-        print_status("No such room, and there will be none.")
+        print_status("The room does not exist, and the lost request can no longer create it.")
         return exit_codes.FAILED
     if as_json:
         print_room(room, as_json=True, show_secrets=show_secrets)

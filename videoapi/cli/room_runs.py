@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from videoapi.cli.bulk_options import INPUT, bulk_options, output_of, readable
-from videoapi.cli.client_options import SECONDS, ClientOptions, without_password
+from videoapi.cli.client_options import ClientOptions, settle_option, without_password
 from videoapi.cli.exit_codes import MEANINGS
 
 if TYPE_CHECKING:
@@ -23,41 +23,50 @@ if TYPE_CHECKING:
 
 @click.command("create-many", epilog=MEANINGS)
 @click.argument("file", type=INPUT)
-@click.option("--key-column", help="Column or field whose values name the lines; `key` if there is one, else `name`.")
+@click.option(
+    "--key-column",
+    metavar="COLUMN",
+    help="Column or field with the key of each line. [default: `key` if there is one, or `name`]",
+)
 @click.option("--dry-run", is_flag=True, help="Check every line of FILE, and send nothing.")
-@click.option("--fresh", is_flag=True, help="Start over; the files of the earlier job are kept under a number.")
-@click.option("--no-validate", is_flag=True, help="Let a white-label's own values through unchecked.")
-@click.option("--job-id", help="ID of a new job; by default it is generated, and kept next to the outcome file.")
+@click.option("--fresh", is_flag=True, help="Start over. Files of the earlier job are renamed, not deleted.")
+@click.option("--no-validate", is_flag=True, help="Skip client-side validation, for settings of a white-label.")
+@click.option("--job-id", metavar="ID", help="ID of a new job. [default: generated, and kept next to the outcome file]")
 @click.option(
     "--journal",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Journal of a new job, an SQLite file; by default next to the outcome file. Use one for all its runs.",
+    help="Journal of a new job, an SQLite file that all runs of the job share. [default: next to the outcome file]",
 )
 @click.option(
     "--on-unknown",
     type=click.Choice(["resend", "strict"]),
     default="resend",
     show_default=True,
-    help="Whether a room that is proven absent is sent again.",
+    help="If a response is lost: `resend` once the room provably does not exist, or `strict`: never.",
 )
 @click.option(
     "--dedupe",
     type=click.Choice(["report", "delete"]),
     default="report",
     show_default=True,
-    help="What to do with surplus rooms at the end.",
+    help="Report rooms that exist twice, or delete the surplus ones.",
 )
 @click.option(
     "--audit",
     type=click.Choice(["yes", "no", "settled"]),
     default="yes",
     show_default=True,
-    help="Whether to look for rooms that exist twice or are missing at the end; settled: once the list can prove it.",
+    help="Look for rooms that exist twice or are missing at the end. `settled` waits until the list can prove it.",
 )
-@click.option("--settle", type=SECONDS, help="Seconds before absence of a room proves anything; 75 by default.")
-@click.option("--workers", type=click.IntRange(1, 64), help="Create in so many processes, which share a Redis server.")
+@settle_option
 @click.option(
-    "--redis", callback=without_password, metavar="URL", help="The Redis server of --workers; else VIDEOAPI_REDIS."
+    "--workers",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Number of processes, which share a Redis server.",
+)
+@click.option(
+    "--redis", callback=without_password, metavar="URL", help="Redis server for --workers. [default: VIDEOAPI_REDIS]"
 )
 @bulk_options
 def create_many(
@@ -98,7 +107,7 @@ def create_many(
     if specs.repeated:
         raise click.UsageError(f"{file.name}: {specs.repeated} Nothing was sent.")
     if specs.keys == "name" and key_column is None:
-        print_status("No line has a key, so the names serve as keys.", quiet=quiet)
+        print_status("No line has a key, so the names are used as keys.", quiet=quiet)
     settle = () if options["settle"] is None else ("--settle", str(options["settle"]))
     output = BulkOptions(
         out=output_of(file, out),
@@ -153,7 +162,9 @@ def _check_shared(*, journal: Path | None, dedupe: str, redis: str | None, **_: 
     if journal is not None:
         raise click.UsageError("--journal is a file of one process: leave it out with --workers")
     if dedupe == "delete":
-        raise click.UsageError("--dedupe delete could delete what another process has just created: not with --workers")
+        raise click.UsageError(
+            "--dedupe delete could delete rooms that another process has just created: leave it out with --workers"
+        )
     if not (redis or os.environ.get("VIDEOAPI_REDIS")):
         raise click.UsageError("--workers needs --redis URL, or VIDEOAPI_REDIS")
     if rate := os.environ.get("VIDEOAPI_RATE"):
@@ -242,7 +253,7 @@ async def _create_shared(
 
 @click.command("delete-many", epilog=MEANINGS)
 @click.argument("file", type=INPUT)
-@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @bulk_options
 def delete_many(
     file: Path, yes: bool, access: ClientOptions, out: Path | None, as_json: bool, quiet: bool, **limits: Any

@@ -16,6 +16,7 @@ class SettingFlag(NamedTuple):
     name: str
     kind: Any
     help: str
+    metavar: str | None = None
 
 
 _MODES: Final = click.Choice(["group", "lecture"])
@@ -23,28 +24,28 @@ _QUALITIES: Final = click.Choice(["HD", "SD", "LD"])
 
 FLAGS: Final = (
     SettingFlag("description", str, "Free text."),
-    SettingFlag("moderators", int, "Most moderators at once, 1 to 5."),
-    SettingFlag("participants", int, "Most participants at once; 0 is unlimited."),
-    SettingFlag("audiences", int, "Most users of the role audience."),
+    SettingFlag("moderators", int, "Maximum number of moderators, 1 to 5.", "N"),
+    SettingFlag("participants", int, "Maximum number of participants; 0 is unlimited.", "N"),
+    SettingFlag("audiences", int, "Maximum number of users with the role audience.", "N"),
     SettingFlag("quality", _QUALITIES, "Highest video quality."),
-    SettingFlag("auto_recording", bool, "Start recording with the session."),
+    SettingFlag("auto_recording", bool, "Record each session from its start."),
     SettingFlag("single_file_recording", bool, "Record each session to a single file."),
     SettingFlag("screen_share", bool, "Let users share their screen."),
     SettingFlag("canvas", bool, "Let users share a canvas."),
-    SettingFlag("knock", bool, "Let a moderator admit each user."),
-    SettingFlag("wait_for_moderator", bool, "Let others wait until a moderator joins."),
-    SettingFlag("max_active_talkers", int, "Most talking users that are shown at once, 1 to 16."),
+    SettingFlag("knock", bool, "Let users wait until a moderator admits them."),
+    SettingFlag("wait_for_moderator", bool, "Let other users wait until a moderator joins."),
+    SettingFlag("max_active_talkers", int, "Maximum number of talking users shown, 1 to 16.", "N"),
     SettingFlag("watermark", bool, "Show a watermark."),
-    SettingFlag("media_zone", str, "Region of the media servers: IN, SG, US, or XX (the service decides)."),
-    SettingFlag("billing_code", str, "Your own code for billing."),
+    SettingFlag("media_zone", str, "Region of the media servers: IN, SG, US, or XX (the service decides).", "ZONE"),
+    SettingFlag("billing_code", str, "Your own code for billing.", "CODE"),
 )
 ONLY_NEW: Final = (
     SettingFlag("mode", _MODES, "In a lecture, only moderators publish. Cannot be changed later."),
     SettingFlag("adhoc", bool, "Delete the room after use, or --minutes after its first session has started."),
 )
 SCHEDULE: Final = (
-    SettingFlag("scheduled_time", str, "Start of a scheduled room, such as 2026-01-31T10:00+00:00."),
-    SettingFlag("duration", int, "Minutes that a scheduled room is open."),
+    SettingFlag("scheduled_time", str, "Start of a scheduled room, such as 2030-01-31T10:00+01:00.", "TIME"),
+    SettingFlag("duration", int, "Minutes for which a scheduled room is open.", "N"),
 )
 _OPTION: Final = {"adhoc": "--one-session", "scheduled_time": "--starts-at", "duration": "--minutes"}
 ROOM_FIELDS: Final = ("name", "owner_ref", "sip", "data", "setting", "no_validate")
@@ -59,9 +60,9 @@ def room_options(*, new: bool) -> Callable[[Callable[..., Any]], Callable[..., A
     flags = (*FLAGS, *SCHEDULE, *(ONLY_NEW if new else ()))
     options: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         click.option("--name", required=new, help="Name of the room."),
-        click.option("--owner-ref", help="Your own reference of the room; call records carry it."),
+        click.option("--owner-ref", help="Your own reference for the room; call records carry it."),
         *map(_option, flags),
-        click.option("--sip/--no-sip", default=None, help="Whether the room can be joined by telephone."),
+        click.option("--sip/--no-sip", default=None, help="Let users join by telephone."),
         click.option(
             "--data",
             multiple=True,
@@ -75,7 +76,7 @@ def room_options(*, new: bool) -> Callable[[Callable[..., Any]], Callable[..., A
             help="Any other setting, such as live_recording.auto_recording=true, a JSON object of settings, or @FILE "
             "with one. Repeatable.",
         ),
-        click.option("--no-validate", is_flag=True, help="Let a white-label's own settings and values through."),
+        click.option("--no-validate", is_flag=True, help="Skip client-side validation, for settings of a white-label."),
     )
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,7 +90,7 @@ def room_options(*, new: bool) -> Callable[[Callable[..., Any]], Callable[..., A
 def _option(flag: SettingFlag) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     name = _OPTION.get(flag.name, f"--{flag.name.replace('_', '-')}")
     if flag.kind is not bool:
-        return click.option(name, flag.name, type=flag.kind, help=flag.help)
+        return click.option(name, flag.name, type=flag.kind, metavar=flag.metavar, help=flag.help)
     if flag.name == "adhoc":
         return click.option(name, flag.name, is_flag=True, default=None, help=flag.help)
     return click.option(f"{name}/--no-{name.removeprefix('--')}", flag.name, default=None, help=flag.help)

@@ -9,7 +9,7 @@ import click
 from videoapi.cli.invocation import LazyGroup
 
 COMMANDS: Final = {
-    "audit": ("videoapi.cli.room_audit:audit", "Find out whether a job is complete."),
+    "audit": ("videoapi.cli.room_audit:audit", "Check that a job is complete."),
     "create": ("videoapi.cli.room_changes:create", "Create a room at most once."),
     "create-many": (
         "videoapi.cli.room_runs:create_many",
@@ -22,7 +22,7 @@ COMMANDS: Final = {
     "list": ("videoapi.cli.room_reads:list_rooms", "List all rooms of the project as they arrive."),
     "resolve": ("videoapi.cli.room_reads:resolve", "Find the room of a create with unknown outcome."),
     "update": ("videoapi.cli.room_changes:update", "Change a room, for later sessions."),
-    "users": ("videoapi.cli.room_reads:users", "Show who is in the session of a room."),
+    "users": ("videoapi.cli.room_reads:users", "Show the users in the session of a room."),
 }
 
 

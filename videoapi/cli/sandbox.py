@@ -25,48 +25,71 @@ def _rate(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 
 
 @click.group(invoke_without_command=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any free one.")
-@click.option("--app-id", help="The project's APP_ID; made up without.")
-@click.option("--app-key", help="The project's APP_KEY; made up without. Not that of a real account.")
-@click.option("--seed", help="Makes ids and history repeatable.")
-@click.option("--calls", type=click.IntRange(0), default=0, help="Call records in the generated history.")
-@click.option("--rooms", type=click.IntRange(0), default=0, help="Generated rooms in the list.")
-@click.option("--days", type=click.IntRange(1), default=31, show_default=True, help="Days of history.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Loopback address to listen on."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    default=8080,
+    show_default=True,
+    help="Port to listen on; 0 chooses a free one.",
+)
+@click.option("--app-id", metavar="ID", help="APP_ID of the project. [default: random]")
+@click.option("--app-key", metavar="KEY", help="APP_KEY of the project. Never give a real one. [default: random]")
+@click.option("--seed", help="Make IDs and history the same in each run.")
+@click.option("--calls", type=click.IntRange(0), metavar="N", default=0, help="Number of generated call records.")
+@click.option("--rooms", type=click.IntRange(0), metavar="N", default=0, help="Number of generated rooms.")
+@click.option(
+    "--days",
+    type=click.IntRange(1),
+    metavar="N",
+    default=31,
+    show_default=True,
+    help="Days over which the call records are spread.",
+)
 @click.option(
     "--today",
     type=click.DateTime(["%Y-%m-%d"]),
     metavar="YYYY-MM-DD",
-    help="The day of the service, UTC, and the last one of history; the current day without.",
+    help="Current day of the sandbox, UTC, and last day of its history. [default: today]",
 )
-@click.option("--tls", is_flag=True, help="Serve https with a made certificate; needs the extra testing.")
-@click.option("--state", type=click.Path(dir_okay=False), help="A file that keeps rooms and ledger; resumes from it.")
-@click.option("--console/--no-console", default=True, show_default=True, help="Serve the console at /.")
+@click.option("--tls", is_flag=True, help="Serve HTTPS with a generated certificate; needs the extra `testing`.")
 @click.option(
-    "--rate-limit", metavar="RATE", callback=_rate, help="Refuse requests beyond this rate with HTTP 429, such as 20/s."
+    "--state", type=click.Path(dir_okay=False), help="Keep rooms and ledger in this file, and continue from it."
+)
+@click.option(
+    "--console/--no-console", default=True, show_default=True, help="Serve a page at / that shows what happens."
+)
+@click.option(
+    "--rate-limit",
+    metavar="RATE",
+    callback=_rate,
+    help="Respond with HTTP 429 to requests beyond this rate, such as 20/s.",
 )
 @click.option(
     "--webhook-url",
     metavar="URL",
-    help="Post notifications of sessions there, with VIDEOAPI_WEBHOOK_USER and VIDEOAPI_WEBHOOK_PASSWORD if set.",
+    help="Where to post webhooks, with VIDEOAPI_WEBHOOK_USER and VIDEOAPI_WEBHOOK_PASSWORD if they are set.",
 )
 @click.option(
     "--switch",
     "switches",
     multiple=True,
     metavar="NAME=VALUE",
-    help="How the service behaves, such as cdr_schema=old; repeatable. All are in docs/reference/sandbox.md.",
+    help="Change how the service behaves, such as cdr_schema=old. Repeatable. See docs/reference/sandbox.md.",
 )
 @click.pass_context
 def sandbox(ctx: click.Context, /, switches: tuple[str, ...], today: datetime | None, **options: Any) -> None:
     """Serve the Video API on this machine until Ctrl-C.
 
-    Prints the environment variables that point a client at it: copy them to another terminal. All data is lost
-    at exit, unless --state names a file: started again with the same file, port and credentials, the sandbox
-    resumes, even after it was killed.
+    Prints the environment variables that a client needs: copy them to another terminal. Also prints the address of the
+    console, a page that shows requests, rooms and faults. At the end it prints the highest request rate that it has
+    seen.
 
-    Also prints the address of the console, a page that shows what the sandbox receives and holds, and at the end how
-    many requests came in the worst second, in the worst tenth of a second, and at the same time.
+    All data is lost at exit, unless you give --state. Start it again with the same file, port and credentials, and it
+    continues, even after it was killed.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -141,6 +164,6 @@ def _pairs(switches: tuple[str, ...]) -> dict[str, Any]:
     for switch in switches:
         name, equals, value = switch.partition("=")
         if not equals:
-            raise click.UsageError(f"--switch {switch}: write NAME=VALUE")
+            raise click.UsageError(f"--switch {switch}: give NAME=VALUE")
         pairs[name] = value
     return pairs

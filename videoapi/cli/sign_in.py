@@ -125,7 +125,7 @@ async def store(login: Login) -> int:
             print_status(f"Kept from the earlier project: {', '.join(kept)}. Edit the file if they do not fit.")
     winning = [VARIABLES[key] for key in ("app_id", "app_key", "base_url") if os.environ.get(VARIABLES[key])]
     if winning:
-        print_status(f"Set in this environment, and used instead of any profile: {', '.join(winning)}.")
+        print_status(f"The environment overrides every profile: {', '.join(winning)}.")
     return exit_codes.DONE
 
 

@@ -95,7 +95,7 @@ class Summary:
             print_status(f"Warning: {warning}")
         if self._changed:
             print_status(
-                f"Created earlier from lines that changed since: {self._changed:,}. Their rooms stay as they are.",
+                f"Lines that changed since their room was created: {self._changed:,}. The rooms stay as they are.",
                 quiet=options.quiet,
             )
         if stopped:
@@ -146,8 +146,8 @@ class Summary:
             print_status(f"Duplicate rooms deleted: {len(report.removed):,}.")
         if left := self._left_twice():
             print_status(
-                f"References with more than one room: {len(left):,}. --dedupe delete would delete the surplus rooms of "
-                "creates that the same run sends; delete those of earlier runs with rooms delete-many."
+                f"References with more than one room: {len(left):,}. --dedupe delete deletes only the surplus rooms of "
+                "creates that its own run sends. Delete those of earlier runs with rooms delete-many."
             )
             _tell_first([f"reference {reference}: rooms {', '.join(ids)}" for reference, ids in left.items()])
         if report.missing:
@@ -159,7 +159,7 @@ class Summary:
     def _advise(self) -> None:
         """Print the commands that continue the run, and that find an unknown room."""
         if not self._options.again:
-            print_status("This run cannot be continued, as no job is kept next to its output.")
+            print_status("This run cannot be continued: no job files are next to its outcome file.")
             return
         print_status(self.to_continue)
         print_command(self._options.again)

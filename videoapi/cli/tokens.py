@@ -33,22 +33,30 @@ def _roles(context: click.Context, parameter: click.Parameter, incomplete: str) 
 @tokens.command("create", epilog=MEANINGS)
 @click.argument("room_id")
 @click.option("--name", required=True, help="The user's name, shown in the session.")
-@click.option("--role", default="participant", show_default=True, shell_complete=_roles, help=f"{', '.join(ROLES)}.")
-@click.option("--user-ref", required=True, help="Your own reference of the user; call records carry it.")
+@click.option(
+    "--role",
+    default="participant",
+    show_default=True,
+    shell_complete=_roles,
+    metavar="ROLE",
+    help=f"{', '.join(ROLES)}.",
+)
+@click.option("--user-ref", required=True, help="Your own reference for the user; call records carry it.")
 @click.option(
     "--data",
     multiple=True,
     metavar="KEY=VALUE",
     help="Your own data, visible in the session: KEY=VALUE, a JSON object, or @FILE with one. Repeatable.",
 )
-@click.option("--no-validate", is_flag=True, help="Let a white-label's own roles and keys through.")
-@json_option("Print an object instead of the bare token.")
+@click.option("--no-validate", is_flag=True, help="Skip client-side validation, for roles of a white-label.")
+@json_option("Print the token as JSON, with its room, role and user.")
 @timeout_option
 @client_options
 def create(access: ClientOptions, as_json: bool, timeout: float | None, **options: Any) -> None:
-    """Print a token that admits one user to ROOM_ID once, within 15 minutes.
+    """Print a join token for one user of ROOM_ID.
 
-    Nothing else goes to stdout. The token lets its holder join: keep it out of logs.
+    It is valid for one join within 15 minutes. Anyone who has it can join: keep it out of logs. Nothing else goes to
+    stdout.
     """
     from videoapi.cli.running import run
 
@@ -87,7 +95,7 @@ async def _create(
 
 @tokens.command("create-many", epilog=MEANINGS)
 @click.argument("file", type=INPUT)
-@click.option("--no-validate", is_flag=True, help="Let a white-label's own roles and keys through.")
+@click.option("--no-validate", is_flag=True, help="Skip client-side validation, for roles of a white-label.")
 @bulk_options
 def create_many(
     file: Path,
@@ -100,12 +108,11 @@ def create_many(
 ) -> None:
     """Issue a token for each line of FILE, a .csv, .tsv or .jsonl.
 
-    \b
-    CSV columns: room_id, name, user_ref and, optionally, role, key and data.* (your own fields).
-    JSONL: one object per line with these fields.
+    CSV columns: room_id, name, user_ref and, optionally, role, key and data.* (your own fields). JSONL: one object per
+    line with these fields.
 
-    Each input produces one line in the outcome file, with its token, which only its owner can read. Repeated, the
-    command issues new tokens for all lines.
+    Each input produces one line in the outcome file, with its token; only you can read the file. A repeated command
+    issues new tokens for all lines.
     """
     from videoapi.cli.inputs import token_specs
     from videoapi.cli.running import run

@@ -30,20 +30,37 @@ def webhook_auth() -> tuple[str, str] | None:
 
 @click.command()
 @click.argument("kind", type=click.Choice(KINDS))
-@click.option("--room", "room_id", required=True, metavar="ROOM_ID", help="The room; it need not exist.")
-@click.option("--conference", "conf_num", metavar="CONF_NUM", help="The session; made up without.")
-@click.option("--file", "urls", multiple=True, metavar="URL", help="A file of the session; repeatable.")
+@click.option("--room", "room_id", required=True, metavar="ROOM_ID", help="Room of the session; it need not exist.")
+@click.option("--conference", "conf_num", metavar="NUMBER", help="Conference number of the session. [default: random]")
+@click.option("--file", "urls", multiple=True, metavar="URL", help="A file of the session. Repeatable.")
 @click.option(
-    "--url", envvar="VIDEOAPI_WEBHOOK_URL", required=True, metavar="URL", help="Where to post; VIDEOAPI_WEBHOOK_URL."
+    "--url",
+    envvar="VIDEOAPI_WEBHOOK_URL",
+    required=True,
+    metavar="URL",
+    help="Where to post. [default: VIDEOAPI_WEBHOOK_URL]",
 )
-@click.option("--app-id", envvar="VIDEOAPI_APP_ID", default="0" * 24, help="The project; VIDEOAPI_APP_ID.")
-@click.option("--switch", "pairs", multiple=True, metavar="NAME=VALUE", help="Such as webhook_time=ms; repeatable.")
+@click.option(
+    "--app-id",
+    envvar="VIDEOAPI_APP_ID",
+    default="0" * 24,
+    metavar="ID",
+    help="APP_ID of the project. [default: VIDEOAPI_APP_ID]",
+)
+@click.option(
+    "--switch",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A switch of the sandbox, such as webhook_time=ms. Repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the delivery as a JSON object.")
 def trigger(url: str, pairs: tuple[str, ...], as_json: bool, **fields: Any) -> None:
     """Post one notification to a URL, as the service would.
 
-    Sends VIDEOAPI_WEBHOOK_USER and VIDEOAPI_WEBHOOK_PASSWORD if they are set. Exits with 0 if the answer is 200, with
-    1 if it is another status, and with 5 without an answer.
+    Sends VIDEOAPI_WEBHOOK_USER and VIDEOAPI_WEBHOOK_PASSWORD if they are set.
+
+    Exit code 0: the response has status 200. Exit code 1: it has another status. Exit code 5: no response.
     """
     from datetime import UTC, datetime
 
@@ -97,5 +114,5 @@ def _show(delivery: WebhookDelivery, notification: Notification, as_json: bool) 
 def _split(pair: str) -> tuple[str, str]:
     name, equals, value = pair.partition("=")
     if not equals:
-        raise click.UsageError(f"--switch {pair}: write NAME=VALUE")
+        raise click.UsageError(f"--switch {pair}: give NAME=VALUE")
     return name, value

@@ -19,34 +19,50 @@ _PAGES: Final = (".html", ".htm")
 @click.command(epilog=MEANINGS)
 @click.argument("words", metavar="[PERIOD | FROM TO] [EXPORT] [OUT.html]", nargs=-1)
 @click.option(
-    "--from", "source", metavar="FILE", type=click.Path(path_type=Path), help="Read an export, not the service."
+    "--from", "source", metavar="FILE", type=click.Path(path_type=Path), help="Read an export instead of the service."
 )
 @click.option(
-    "--archives", metavar="FILE", type=click.Path(path_type=Path), help="With an export: the export of the archives."
+    "--archives",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The export of the archives that goes with an export of call records.",
 )
-@click.option("-o", "--out", metavar="FILE", help="The page to write, or - for stdout; usage-PERIOD.html by default.")
+@click.option("-o", "--out", metavar="FILE", help="The page to write, or - for stdout. [default: usage-PERIOD.html]")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists, once the new one is complete.")
-@click.option("--timezone", metavar="NAME", default="UTC", show_default=True, help="Of days and hours: Europe/Berlin.")
+@click.option(
+    "--timezone",
+    metavar="NAME",
+    default="UTC",
+    show_default=True,
+    help="Time zone of days and hours, such as Europe/Berlin.",
+)
 @click.option(
     "--group-by",
     "groups",
     multiple=True,
     type=click.Choice(["day", "room", "owner_ref", "user", "role"]),
-    help="Show this first; user and role are shown only then. Repeatable.",
+    help="Show this group first; users and roles are shown only if you give them. Repeatable.",
 )
-@click.option("--top", type=click.IntRange(1, 500), default=20, show_default=True, help="How many of a group to list.")
-@click.option("--room", "room_id", metavar="ROOM_ID", help="Only this room's.")
-@click.option("--conference", "conf_num", metavar="NUMBER", help="Only those of one session.")
-@click.option("--timeout", type=SECONDS, help="Seconds to wait for the service in all.")
+@click.option(
+    "--top",
+    type=click.IntRange(1, 500),
+    metavar="N",
+    default=20,
+    show_default=True,
+    help="Maximum number of entries per group.",
+)
+@click.option("--room", "room_id", metavar="ROOM_ID", help="Only records of this room.")
+@click.option("--conference", "conf_num", metavar="NUMBER", help="Only records of this session.")
+@click.option("--timeout", type=SECONDS, help="Time limit for reading from the service.")
 @json_option("Print the figures as JSON on stdout; write a page only if OUT is given.")
-@click.option("--quiet", is_flag=True, help="No progress and no summary.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no summary.")
 @client_options
 def report(access: ClientOptions, words: tuple[str, ...], source: Path | None, out: str | None, **options: Any) -> None:
-    """Write a report on usage that people can read: one HTML file, which needs no network.
+    """Write a usage report: one HTML file that works without a network.
 
-    PERIOD is a month (2026-01), a year or a day; FROM and TO are two of them, both included. The records come from the
-    service, or from an EXPORT: a file .jsonl, .csv or .parquet, also .gz, or a folder of Parquet files. Without a
-    period, all records of an export are in the report.
+    PERIOD is a month (2026-01), a year (2026) or a day (2026-01-31). FROM and TO are the first and the last one. The
+    records come from the service or from an EXPORT: a .jsonl, .csv or .parquet file, optionally with .gz, or a folder
+    of Parquet files. Without a period, the report covers all records of the export.
     """
     from videoapi.cli.report_run import ReportOptions, write_report
     from videoapi.cli.running import run
@@ -62,12 +78,12 @@ def report(access: ClientOptions, words: tuple[str, ...], source: Path | None, o
                 "or a day (2026-01-31); OUT ends in .html"
             )
     if len(periods) > 2 or len(pages) > 1 or len(exports) > 1:
-        raise click.UsageError("give one period, or FROM and TO; one EXPORT; and one OUT")
+        raise click.UsageError("give one PERIOD or FROM and TO, at most one EXPORT, and at most one OUT")
     if (exports and source is not None) or (pages and out is not None):
-        raise click.UsageError("EXPORT or --from, and OUT or --out: give each once")
+        raise click.UsageError("give the export once, as EXPORT or --from, and the page once, as OUT or --out")
     source = Path(exports[0]) if exports else source
     if options["archives"] is not None and source is None:
-        raise click.UsageError("--archives is for an export; from the service, the archives are read as well")
+        raise click.UsageError("--archives needs an export; a report from the service reads the archives itself")
     run(
         write_report(
             access,

@@ -132,7 +132,7 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
     for days in summary.missing:
         what = "call records" if days.records == "cdr" else "archives"
         span = _span(days.first, days.last)
-        yield f'<span class="warning">The export has no {what} of {span} (UTC): they are in no figure.</span>'
+        yield f'<span class="warning">The export has no {what} of {span} (UTC): they are not in any figure.</span>'
     if (rest := summary.unfinished) is not None:
         span = f"{_span(rest.first, rest.last)} ({escape(summary.timezone)})"
         yield (

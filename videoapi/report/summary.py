@@ -38,8 +38,8 @@ ODD: Final = {
         "Fields of an unexpected type",
         "their records counted, without what they say; not known from CSV and Parquet files",
     ),
-    "unreadable": ("Records that cannot be read", "in no figure"),
-    "outside": ("Records of the export on other days", "in no figure"),
+    "unreadable": ("Records that cannot be read", "not in any figure"),
+    "outside": ("Records of the export on other days", "not in any figure"),
 }
 """What can be odd: its name, and how the report treats it."""
 

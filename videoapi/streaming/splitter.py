@@ -43,7 +43,7 @@ _items: Final = msgspec.json.Decoder(list[msgspec.Raw])
 class ListValue(enum.Enum):
     """The kind of value found under the key of the list."""
 
-    NOTHING = "nothing"
+    NOTHING = "missing"
     LIST = "a list"
     NULL = "null"
     OTHER = "something else"
@@ -204,7 +204,7 @@ class Splitter:
         self._keep(1)
         byte = yield from self._next()
         if named and self.found is not ListValue.NOTHING:
-            raise _Broken(f"the list stands twice, again at byte {self._where}")
+            raise _Broken(f"the list appears twice, again at byte {self._where}")
         if named and byte == _OPEN_LIST:
             self.found = ListValue.LIST
             self._kept += b"[]"
@@ -260,7 +260,7 @@ class Splitter:
         scan = ValueScanner()
         while not scan.advance(self._buffer, self._at):
             if scan.length > MAX_ENVELOPE:
-                raise _Broken("too many bytes beside the list")
+                raise _Broken("too many bytes outside the list")
             yield
         if not scan.length:
             raise _Broken(f"no value at byte {self._where}")
@@ -304,7 +304,7 @@ class Splitter:
 
     def _keep(self, length: int) -> None:
         if len(self._kept) + length > MAX_ENVELOPE:
-            raise _Broken("too many bytes beside the list")
+            raise _Broken("too many bytes outside the list")
         self._kept += self._buffer[self._at : self._at + length]
         self._at += length
 

@@ -52,7 +52,7 @@ class StreamTimeout:
             if limit.expired():
                 raise CallTimeout(
                     f"{self._route.method} {self._route.template}: the stream's timeout of {self._limit:g} s "
-                    "ended. Go on from the error's `cursor`.",
+                    "ended. Resume from the error's `cursor`.",
                     method=self._route.method,
                     path=self._route.template,
                     retryable=True,
@@ -203,13 +203,13 @@ class StreamedResponse:
         if splitter.broken is not None:
             return self._malformed(status, opened, splitter.broken)
         if splitter.begun and not splitter.complete:
-            return self.pipeline.interrupted(self.request, "the answer ends too early", False, status)
+            return self.pipeline.interrupted(self.request, "the response ends too early", False, status)
         outcome = self.pipeline.classify(self.request, status, opened.headers, splitter.envelope)
         if outcome.verdict is not Verdict.DONE or splitter.found is ListValue.LIST:
             return outcome
         if splitter.found is ListValue.NULL and self.null_is_empty:
             return outcome
-        return self._malformed(status, opened, f"{splitter.found.value} stands where {self.key!r} should")
+        return self._malformed(status, opened, f"{self.key!r} is {splitter.found.value}, not a list")
 
     def _malformed(self, status: int, opened: Outcome, reason: str) -> Outcome:
         outcome = self.pipeline.classify(self.request, status, opened.headers, b"")
@@ -217,7 +217,7 @@ class StreamedResponse:
 
     def _too_large(self, status: int) -> ProtocolError:
         return ProtocolError(
-            f"{self.request.method} {self.request.route.template}: the answer is larger than "
+            f"{self.request.method} {self.request.route.template}: the response is larger than "
             + (f"{self.max_bytes // 1024**3} GiB." if self.max_bytes else "1 GiB. Ask for a shorter period."),
             method=self.request.method,
             path=self.request.route.template,

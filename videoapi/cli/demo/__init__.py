@@ -9,17 +9,33 @@ import click
 
 
 @click.command()
-@click.option("--rooms", type=click.IntRange(1, 100_000), default=1_000, show_default=True)
-@click.option("--records", type=click.IntRange(1, 10_000_000), default=50_000, show_default=True)
-@click.option("--seed", type=int, default=2026, show_default=True, help="The same history and the same luck.")
-@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Leave the recordings there.")
-@click.option("--quiet", is_flag=True, help="No progress, only the report.")
+@click.option(
+    "--rooms", type=click.IntRange(1, 100_000), metavar="N", default=1_000, show_default=True, help="Rooms to create."
+)
+@click.option(
+    "--records",
+    type=click.IntRange(1, 10_000_000),
+    metavar="N",
+    default=50_000,
+    show_default=True,
+    help="Call records.",
+)
+@click.option(
+    "--seed", type=int, metavar="N", default=2026, show_default=True, help="Seed of the history and the faults."
+)
+@click.option(
+    "--keep",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the recordings in this folder.",
+)
+@click.option("--quiet", is_flag=True, help="Show no progress, only the report.")
 def demo(rooms: int, records: int, seed: int, keep: Path | None, quiet: bool) -> None:
     """Run the main workflow against a sandbox that injects faults.
 
-    Creates rooms and tokens, holds conferences, streams a month of call records and downloads
-    recordings, despite throttling, refused and dropped connections, truncated bodies and error pages.
-    Exits with 0 only if every count of the client matches the ledger of the sandbox.
+    Creates rooms and tokens, simulates conferences, streams a month of call records and downloads recordings, despite
+    throttling, refused and dropped connections, truncated bodies and error pages. Exit code 0: every count of the
+    client matches the ledger of the sandbox.
     """
     from importlib.util import find_spec
 

@@ -68,7 +68,7 @@ async def _run(
         webhook_auth=auth,
         console=True,
     )
-    print_status(f"Seed {sizes.seed}. The sandbox injects faults; the client survives all of them.", quiet=quiet)
+    print_status(f"Seed {sizes.seed}. The sandbox injects faults; the client handles all of them.", quiet=quiet)
     attempts: Counter[str] = Counter()
     with _folder(keep) as folder, Tally(Calendar()) as tally:
         async with _beside(sandbox), _client(sandbox, attempts) as client:
@@ -91,7 +91,7 @@ async def _run(
                 job.found.check("errors that ended the demo", 1, 0)
             ledger = sandbox.ledger
             api = ledger.requests() - ledger.requests("files.get") - unanswered(faults)
-            job.found.check("API requests answered", attempts["answered"], api)
+            job.found.check("API requests", attempts["answered"], api)
             job.found.survived = met(faults)
             # The sandbox counts an outage as one fault, but it refuses many attempts.
             job.found.survived[REFUSED] = attempts["refused"]

@@ -79,7 +79,7 @@ def _style(check: DemoCheck) -> str:
 
 
 def _survived(found: DemoResults) -> Table:
-    table = Table(title="Faults survived", title_justify="left")
+    table = Table(title="Faults handled", title_justify="left")
     table.add_column("kind")
     table.add_column("requests", justify="right")
     for kind, count in found.survived.most_common():

@@ -197,7 +197,7 @@ class DemoRun:
                 done(whole, f"{size / 1e6:,.1f} MB")
         self.found.steps.append(DemoStep("downloaded", round(size / 1e6), "MB", time.monotonic() - began))
         self.found.check("files downloaded", whole, len(files))
-        self.found.check("recordings right to the last byte", right, media)
+        self.found.check("recordings identical to the last byte", right, media)
 
     @contextmanager
     def _step(self, what: str, total: int) -> Generator[Any, None, None]:

@@ -20,15 +20,15 @@ _MEANINGS: Final = "\b\nExit codes: 0 if no check failed, else that of the first
     type=SECONDS,
     default=30.0,
     show_default=True,
-    help="Seconds for all checks.",
+    help="Time limit for all checks.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a report as JSON on stdout, instead of lines.")
+@click.option("--json", "as_json", is_flag=True, help="Print a report as JSON on stdout.")
 @client_options
 def doctor(timeout: float, as_json: bool, access: ClientOptions) -> None:
-    """Check the set-up: variables, profile, network, TLS, clock, base URL, credentials.
+    """Check the setup: variables, profile, network, TLS, clock, base URL, credentials.
 
-    Sends up to six requests that only read. Prints one line per check: ok, warn, FAIL or skipped, and for a failure
-    what to do. No key and no password is printed.
+    Sends up to six requests that only read. Prints one line per check (ok, warn, FAIL or skipped), and says what to do
+    about a failure. Never prints a key or a password.
     """
     from videoapi.cli.doctor.diagnosis import examine
     from videoapi.cli.running import run

@@ -58,7 +58,7 @@ async def variables(examination: Examination) -> Check:
     return Check(
         name="variables",
         status="warn" if notes else "ok",
-        text=text or "none of VIDEOAPI_... is set",
+        text=text or "no VIDEOAPI_ variable is set",
         remedy=" ".join(notes),
         facts=facts,
     )
@@ -102,7 +102,7 @@ async def profile(examination: Examination) -> Check:
     facts = {"file": path, "profile": stored.name, "keys": sorted(stored.values)}
     text = f"{stored.name} of {path}: {', '.join(sorted(stored.values))}"
     if variables := list(overruled(examination.account)):
-        remedy = f"These variables win over it: {', '.join(variables)}. Unset them to use the profile."
+        remedy = f"These variables override it: {', '.join(variables)}. Unset them to use the profile."
         return Check(name="profile", status="warn", text=text, remedy=remedy, facts={**facts, "overridden": variables})
     return Check(name="profile", status="ok", text=text, facts=facts)
 

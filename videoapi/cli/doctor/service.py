@@ -85,15 +85,15 @@ def _remedy(examination: Examination, error: VideoAPIError) -> str:
     if kind is ErrorKind.PROXY:
         return f"Check {examination.target_source}, or sign in to this network."
     if 300 <= status <= 399:
-        return f"If you trust that address, make it {url}. Redirects are not followed, as requests carry the APP_KEY."
+        return f"If you trust that address, set {url} to it. Redirects are not followed, as requests carry the APP_KEY."
     if status == 429:
         wait = f" in {error.retry_after:.0f} s" if error.retry_after else " later"
         return f"The account sends too many requests; run doctor again{wait}."
     if status >= 500:
-        return "Run doctor again; if it lasts, contact the operator of the service, with the time of the request."
+        return "Run doctor again. If the error persists, give the operator of the service the time of the request."
     if status == 0:
-        return f"Check that {url} is that of the Video API; a firewall or proxy may also swallow requests."
-    return f"Something else than the Video API responds: check {url}, and whether this network wants a sign-in."
+        return f"Check that {url} is that of the Video API; a firewall or proxy may also drop requests."
+    return f"Something other than the Video API responds: check {url}, and whether this network requires a sign-in."
 
 
 async def clock(examination: Examination) -> Check:

@@ -28,7 +28,9 @@ async def sharing(examination: Examination) -> Check:
     answer, trouble = await _redis(examination)
     problems += [trouble] if trouble else []
     if problems:
-        remedy = "Workers and --workers need these variables. Correct them, or start Redis; other commands do not care."
+        remedy = (
+            "Workers and --workers need these variables. Correct them, or start Redis; other commands do not use them."
+        )
         return Check(name="sharing", status="warn", text="; ".join(problems), remedy=remedy)
     shown = [answer] if answer else []
     shown += [f"rate {rate}"] if rate else []

@@ -74,7 +74,7 @@ class WorkerProcess:
                     line = await process.stdout.readline()
             except TimeoutError:
                 await self.kill()
-                raise self._gone(f"gave no sign of life for {SILENT:g} s", was_used) from None
+                raise self._gone(f"did not respond for {SILENT:g} s", was_used) from None
             if not line.endswith(b"\n"):
                 code = await process.wait()
                 self._process = None
@@ -226,10 +226,10 @@ class WorkerPool:
                 self._left.append(task)
                 if gone.sent:
                     self._sent.add(task.shard)
-                self._warn(f"A worker process {gone}; its shard is taken up again.")
+                self._warn(f"A worker process {gone}; its shard is assigned again.")
                 deaths += 1
                 if deaths >= _MOST_DEATHS:
-                    self._fail(ConnectionFailed(f"A worker process {gone}, {deaths} times in succession."))
+                    self._fail(ConnectionFailed(f"A worker process {gone}, {deaths} times in a row."))
                 continue
             deaths = 0
             if reason := answer.get("away"):

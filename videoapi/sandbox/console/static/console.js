@@ -154,7 +154,7 @@ let events = null;
 
 connect();
 
-// A browser allows six connections to a host, and a page that nobody looks at needs none.
+// A browser allows six connections to a host, and a page in the background needs none.
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) connect();
   else if (events) {
