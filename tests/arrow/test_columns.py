@@ -101,6 +101,9 @@ ODD: list[Any] = [
     {},
     {"send": []},
     {"send": {"video": {"avg_bitrate": "12", "min_bitrate": 10**30, "avg_bitrate_quality": 7}}},
+    {"send": None, "receive": {"video": None, "sharing": {}}},
+    {"send": {"video": {"avg_bitrate": 3, "jitter": [1, {"a": None}]}, "new": "\ud800"}, "new": 10**30},
+    {"send": {"video": {"avg_bitrate": False, "max_bitrate": [1], "avg_bitrate_quality": ""}}},
     {"receive": {"audio": [1], "sharing": {"max_bitrate": False, "bitrate_good_percent": 2**60 + 1}}},
     {"owner_ref": 17, "name": 5, "sip": {"enabled": True, "pin": "1234"}},
     {"owner_ref": "\ud800", "name": "N\ud800", "sip": True},
@@ -209,6 +212,40 @@ def test_telephone_secrets_within_settings_are_masked_too() -> None:
 def test_numbers_beyond_64_bits_stay_in_the_text_of_an_open_part() -> None:
     (row,) = assert_agrees([{"stats_quality": {"n": 10**30, "t": "\ud800"}}])
     assert json.loads(row["stats_quality"]) == {"n": 10**30, "t": "\ufffd"}
+
+
+@pytest.mark.parametrize("neighbor", [b'{"cdr_id":"a"}', b'{"cdr_id":7}', b'{"stats_quality":{"send":[]}}'])
+def test_stats_quality_is_the_text_as_received_whatever_the_other_records_are(neighbor: bytes) -> None:
+    text = b'{"send": {"video":{"max_bitrate":1.50e2,"new":"\\u00e9"}}, "new":"\xc3\xa9"}'
+    raw, decoder = b'{"cdr_id":"b","stats_quality":%b}' % text, ColumnDecoder()
+    for records in (decoder.decode_list(b"[%b,%b]" % (neighbor, raw)), decoder.decode_block([neighbor, raw])):
+        if records is not None:
+            row = call_columns(records).to_pylist()[1]
+            assert (row["stats_quality"], row["send_video_max_bitrate"]) == (text.decode(), 150)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rb'{"new":"\ud800"}',
+        b'{"new":"\xff"}',
+        b'{"new":1e999}',
+        b'{"new":' + b"[" * 70 + b"]" * 70 + b"}",
+        b'{"send":{"video":{"new":"\xff"}}}',
+        b'{"send":{"video":{"avg_bitrate":1e999}}}',
+        b"[]",
+        b'"text"',
+    ],
+)
+def test_odd_stats_quality_is_found_as_in_other_streams(text: bytes) -> None:
+    raw = b'{"cdr_id":"a","stats_quality":%b}' % text
+    found: list[dict[int, tuple[str, ...]]] = [{}, {}]
+    ours, theirs = (
+        decoder.decode_block([raw], names.__setitem__) for decoder, names in zip(DECODERS, found, strict=True)
+    )
+    assert list(map(repr, ours)) == list(map(repr, theirs))
+    assert found[0] == found[1]
+    assert DECODERS[0].decode_list(b"[%b]" % raw) is None
 
 
 def test_archives_have_their_links_as_json_text() -> None:
