@@ -195,6 +195,12 @@ def test_open_parts_are_json_text_without_secrets() -> None:
         assert "geheim" not in str(row)
 
 
+def test_repr_of_a_record_for_columns_has_no_values() -> None:
+    record = ColumnDecoder().decode(b'{"user":{"token":"a-token"},"stats_quality":{"send":{}}}')
+    assert record.user.token == "a-token"
+    assert "a-token" not in repr([record, record.user])
+
+
 def test_telephone_secrets_within_settings_are_masked_too() -> None:
     settings = {"mode": "group", "sip": {"enabled": True, "pin": "9753"}}
     fields = {"room": {"room_details": {"settings": settings}}}
