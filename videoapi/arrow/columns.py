@@ -175,7 +175,7 @@ def _batch(columns: Mapping[str, Any], schema: Any) -> Any:
 
 
 def _by_field(structs: Values, empty: Any) -> dict[str, Values]:
-    """Return the values of each field; those of `empty` where there is no struct."""
+    """Return the values of each field; those of `empty` in place of None."""
     rows = map(_astuple, [one or empty for one in structs])
     return dict(zip(empty.__struct_fields__, zip(*rows, strict=True), strict=True))
 

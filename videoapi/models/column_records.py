@@ -15,7 +15,7 @@ _MEDIA: Final = ("video", "audio", "sharing")
 _DIRECTIONS: Final = ("send", "receive")
 
 
-class Quality(msgspec.Struct, gc=False, frozen=True):
+class ReceivedQuality(msgspec.Struct, gc=False, frozen=True):
     """The `stats_quality` of a record: its JSON text as received, and a struct with the values that have columns."""
 
     text: bytes
@@ -23,7 +23,7 @@ class Quality(msgspec.Struct, gc=False, frozen=True):
 
 
 class ColumnDecoder(RecordDecoder[CallRecord]):
-    """A decoder of call records that returns what the JSON decoder builds, with `stats_quality` as a `Quality`.
+    """A decoder of call records that returns what the JSON decoder builds, with `stats_quality` as a `ReceivedQuality`.
 
     A record that the typed decoder rejects is a model, as it is for other decoders.
     """
@@ -39,7 +39,7 @@ class ColumnDecoder(RecordDecoder[CallRecord]):
         except UNREADABLE:
             return None
         for one, found in zip(decoded, figures, strict=True):
-            one.stats_quality = None if found is None else Quality(bytes(one.stats_quality), found)
+            one.stats_quality = None if found is None else ReceivedQuality(bytes(one.stats_quality), found)
         return cast("list[CallRecord]", decoded)
 
     def _decode_one(self, raw: bytes | msgspec.Raw) -> tuple[CallRecord, tuple[str, ...]]:
@@ -75,7 +75,7 @@ def _list_decoder(kind: Any, *, strict: bool = True) -> Any:
 _KNOWN: Final = _structs(forbid_unknown_fields=True)
 _SOME: Final = _structs(forbid_unknown_fields=False)
 NO_MEDIA, NO_DIRECTION, NO_FIGURES = (struct() for struct in _KNOWN)
-"""What is used for a missing part of a `Quality`."""
+"""What is used for a missing part of a `ReceivedQuality`."""
 
 _RECORD: Final[Any] = struct_of(CallRecord)
 _COLUMN_RECORD: Final = msgspec.defstruct(
