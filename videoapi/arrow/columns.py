@@ -167,11 +167,7 @@ def _open(part: Any, name: str) -> Any:
 
 
 def _batch(columns: Mapping[str, Any], schema: Any) -> Any:
-    """Return columns as a `pyarrow.RecordBatch`; those that are missing have no values."""
-    rows = len(next(iter(columns.values())))
-    nulls = {kind: pyarrow.nulls(rows, kind) for kind in (TEXT, NUMBER, FLAG, TIME)}
-    arrays = [columns.get(name, nulls[kind]) for name, kind in zip(schema.names, schema.types, strict=True)]
-    return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
+    return pyarrow.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 def _by_field(structs: Values, empty: Any) -> dict[str, Values]:
@@ -248,14 +244,17 @@ def whole_milliseconds(when: datetime | None) -> datetime | None:
 
 
 def _figures(parts: Values) -> dict[str, Any]:
-    """Return the columns of `stats_quality` that have a value."""
+    """Return the columns of `stats_quality`, most of which are often empty."""
+    nulls = {kind: pyarrow.nulls(len(parts), kind) for kind in (TEXT, NUMBER)}
     columns: dict[str, Any] = {}
     for direction, directions in _by_field(parts, NO_FIGURES).items():
         for media, found in _by_field(directions, NO_DIRECTION).items():
-            if any(one is not None and one != NO_MEDIA for one in found):
-                for figure, values in _by_field(found, NO_MEDIA).items():
-                    name = f"{direction}_{media}_{figure}"
-                    columns[name] = _array(values, SCHEMA.field(name).type)
+            is_empty = all(one is None or one == NO_MEDIA for one in found)
+            values = {} if is_empty else _by_field(found, NO_MEDIA)
+            for figure in NO_MEDIA.__struct_fields__:
+                name = f"{direction}_{media}_{figure}"
+                kind = SCHEMA.field(name).type
+                columns[name] = nulls[kind] if is_empty else _array(values[figure], kind)
     return columns
 
 
