@@ -220,6 +220,11 @@ def test_numbers_beyond_64_bits_stay_in_the_text_of_an_open_part() -> None:
     assert json.loads(row["stats_quality"]) == {"n": 10**30, "t": "\ufffd"}
 
 
+def test_empty_stats_quality_stays_empty_next_to_unknown_fields() -> None:
+    rows = assert_agrees([{"stats_quality": one} for one in ({}, {"new": 1}, None)])
+    assert [row["stats_quality"] for row in rows][::2] == ["{}", None]
+
+
 @pytest.mark.parametrize("neighbor", [b'{"cdr_id":"a"}', b'{"cdr_id":7}', b'{"stats_quality":{"send":[]}}'])
 def test_stats_quality_is_the_text_as_received_whatever_the_other_records_are(neighbor: bytes) -> None:
     text = b'{"send": {"video":{"max_bitrate":1.50e2,"new":"\\u00e9"}}, "new":"\xc3\xa9"}'

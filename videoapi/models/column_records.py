@@ -32,14 +32,14 @@ class ColumnDecoder(RecordDecoder[CallRecord]):
         super().__init__(CallRecord, extra=False)
 
     def decode_list(self, text: bytes) -> list[CallRecord] | None:
-        """Decode as other decoders do, but return None also if a known part of `stats_quality` is not an object."""
         try:
             decoded = _decode_records(text)
             figures = _decode_figures(b"[%b]" % b",".join([one.stats_quality for one in decoded]))
         except UNREADABLE:
             return None
         for one, found in zip(decoded, figures, strict=True):
-            one.stats_quality = None if found is None else ReceivedQuality(bytes(one.stats_quality), found)
+            received = bytes(one.stats_quality)
+            one.stats_quality = None if received == b"null" else ReceivedQuality(received, found)
         return cast("list[CallRecord]", decoded)
 
     def _decode_one(self, raw: bytes | msgspec.Raw) -> tuple[CallRecord, tuple[str, ...]]:
@@ -51,31 +51,36 @@ def _decode_figures(texts: bytes) -> list[Any]:
     try:
         return cast("list[Any]", _decode_known(texts))
     except msgspec.ValidationError:
-        # What a struct has no field for is skipped unchecked, but must be as good as in other streams.
-        _check(texts)
-        return cast("list[Any]", _decode_some(texts))
+        # As other streams decode it: a struct decoder would skip unknown fields unchecked.
+        return [_read(value, _KINDS) for value in _decode_open(texts)]
 
 
-def _structs(*, forbid_unknown_fields: bool) -> tuple[Any, Any, Any]:
-    """Return the structs of one kind of media, of one direction, and of both directions."""
+def _read(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """Return a part of `stats_quality` as a struct of the first kind; None if it is empty, or not an object."""
+    if type(value) is not dict or not value:
+        return None
+    kind, inner = kinds[0], kinds[1:]
+    values = [value.get(name) for name in kind.__struct_fields__]
+    if inner:
+        return kind(*[_read(one, inner) for one in values])
+    return kind(*[one if type(one) in _SCALARS else None for one in values])
 
-    def struct(names: tuple[str, ...], kind: Any) -> Any:
-        fields = [(name, kind | None, None) for name in names]
-        return msgspec.defstruct("_Figures", fields, gc=False, forbid_unknown_fields=forbid_unknown_fields)
 
-    media = struct(_FIGURES, str | int | float)
-    direction = struct(_MEDIA, media)
-    return media, direction, struct(_DIRECTIONS, direction)
+def _struct(names: tuple[str, ...], kind: Any) -> Any:
+    fields = [(name, kind | None, None) for name in names]
+    return msgspec.defstruct("_Figures", fields, gc=False, forbid_unknown_fields=True)
 
 
 def _list_decoder(kind: Any, *, strict: bool = True) -> Any:
     return msgspec.json.Decoder(list[kind], strict=strict).decode
 
 
-_KNOWN: Final = _structs(forbid_unknown_fields=True)
-_SOME: Final = _structs(forbid_unknown_fields=False)
-NO_MEDIA, NO_DIRECTION, NO_FIGURES = (struct() for struct in _KNOWN)
-"""What is used for a missing part of a `ReceivedQuality`."""
+_SCALARS: Final = (str, int, float)
+_MEDIUM: Final = _struct(_FIGURES, str | int | float)
+_DIRECTION: Final = _struct(_MEDIA, _MEDIUM)
+_KINDS: Final = (_struct(_DIRECTIONS, _DIRECTION), _DIRECTION, _MEDIUM)
+NO_FIGURES, NO_DIRECTION, NO_MEDIA = (kind() for kind in _KINDS)
+"""What is used for a missing part of `stats_quality`."""
 
 _RECORD: Final[Any] = struct_of(CallRecord)
 _COLUMN_RECORD: Final = msgspec.defstruct(
@@ -83,6 +88,5 @@ _COLUMN_RECORD: Final = msgspec.defstruct(
 )
 _OPEN: Final = next(field.type for field in msgspec.structs.fields(_RECORD) if field.name == "stats_quality")
 _decode_records: Final = _list_decoder(_COLUMN_RECORD, strict=False)
-_decode_known: Final = _list_decoder(_KNOWN[-1] | None)
-_decode_some: Final = _list_decoder(_SOME[-1] | None)
-_check: Final = _list_decoder(_OPEN, strict=False)
+_decode_known: Final = _list_decoder(_KINDS[0] | None)
+_decode_open: Final = _list_decoder(_OPEN, strict=False)
