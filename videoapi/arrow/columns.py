@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,8 @@ from videoapi.arrow.schema import ARCHIVE_SCHEMA, FLAG, NUMBER, ROOM_SCHEMA, SCH
 from videoapi.models.archives import Archive
 from videoapi.models.base import plain
 from videoapi.models.cdr import CallRecord, CallRoom, CallUser, Price, PublishedTrack, SignalServer, Usage
-from videoapi.models.decoded import Decoded, struct_of
+from videoapi.models.column_records import NO_DIRECTION, NO_FIGURES, NO_MEDIA
+from videoapi.models.decoded import struct_of
 from videoapi.models.flat import SOURCES, flat_row, read_number, read_reference, read_text, read_time, read_truth
 from videoapi.models.redaction import room_without_secrets, without_secrets
 from videoapi.models.rooms import Room
@@ -37,12 +39,8 @@ _PARTS: Final[tuple[tuple[str, Any], ...]] = (
     ("usage", struct_of(Usage)()),
     ("price", struct_of(Price)()),
 )
-_FIGURES: Final = ("avg_bitrate", "min_bitrate", "max_bitrate", "bitrate_good_percent", "avg_bitrate_quality")
-# The years that `flat()` has.
-_FIRST: Final = datetime(1678, 1, 1, tzinfo=UTC)
-_END: Final = datetime(2262, 1, 1, tzinfo=UTC)
-_ONLY_DICT: Final = frozenset({dict})
-_NOTHING: Final[dict[str, Any]] = {}
+# The years that `flat()` has, in milliseconds.
+_FIRST, _END = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000 for year in (1678, 2262))
 # Telephone access without a PIN, as nearly all records have it.
 _HARMLESS: Final = (None, True, False, {"enabled": False}, {"enabled": True})
 _NOT_ENCODED: Final = (ValueError, TypeError, OverflowError, RecursionError)
@@ -64,17 +62,16 @@ def converter(model: type[Any]) -> tuple[Any, Convert]:
     return kinds[model]
 
 
-def call_columns(records: Sequence[CallRecord | Decoded]) -> Any:
-    """Return call records, or what the JSON decoder builds, as a `pyarrow.RecordBatch` with the schema `SCHEMA`."""
-    decoded = [record if isinstance(record, Decoded) else getattr(record, "_decoded", None) for record in records]
-    if None not in decoded and decoded:
-        return _from_decoded(decoded)
+def call_columns(records: Sequence[Any]) -> Any:
+    """Return call records, models or of a `ColumnDecoder`, as a `pyarrow.RecordBatch` with the schema `SCHEMA`."""
+    if records and CallRecord not in set(map(type, records)):
+        return _from_decoded(records)
     # What the typed decoder rejects, and what is built in code, is checked value by value.
-    odd = [n for n, one in enumerate(decoded) if one is None]
+    odd = [n for n, one in enumerate(records) if isinstance(one, CallRecord)]
     if len(odd) == len(records):
         return _from_rows(records)
-    others = [n for n, one in enumerate(decoded) if one is not None]
-    both = joined([_from_decoded([decoded[n] for n in others]), _from_rows([records[n] for n in odd])], SCHEMA)
+    others = [n for n, one in enumerate(records) if not isinstance(one, CallRecord)]
+    both = joined([_from_decoded([records[n] for n in others]), _from_rows([records[n] for n in odd])], SCHEMA)
     return both.take(compute.array_sort_indices(pyarrow.array([*others, *odd])))
 
 
@@ -135,25 +132,23 @@ def json_text(value: Any) -> str | None:
 
 
 def _from_decoded(decoded: Sequence[Any]) -> Any:
-    own = _by_field(decoded)
-    columns: dict[str, Any] = {}
-    found = {**own}
+    own = _by_field(decoded, decoded[0])
+    found = dict(own)
     for part, empty in _PARTS:
-        found.update(
-            (f"{part}.{name}", values) for name, values in _by_field([one or empty for one in own[part]]).items()
-        )
-    details = found["room.room_details"]
-    for name, path in _PATHS.items():
-        columns[name] = _array(found[path], SCHEMA.field(name).type)
+        found.update((f"{part}.{name}", values) for name, values in _by_field(own[part], empty).items())
+    columns: dict[str, Any] = {name: _array(found[path], kind) for name, path, kind in _PATHS}
+    columns.update(zip(_TIME_PATHS, _time_arrays([found[path] for path in _TIME_PATHS.values()]), strict=True))
     columns["user_minutes"] = compute.divide(columns["user_seconds"], 60.0)
     columns["room_minutes"] = compute.divide(columns["room_seconds"], 60.0)
+    details = found["room.room_details"]
     columns["owner_ref"] = _array([one.get("owner_ref") if one else None for one in details], TEXT, read_reference)
     names = [read_text(one.get("name")) if one else None for one in details]
     older = found["user.confName"]
     columns["room_name"] = _array([older[n] if name is None else name for n, name in enumerate(names)], TEXT)
-    columns.update(_quality(own["stats_quality"]))
     columns["room_details"] = _texts(_safe(details))
-    columns["stats_quality"] = _texts(own["stats_quality"])
+    quality = own["stats_quality"]
+    columns["stats_quality"] = pyarrow.array([one and one.text for one in quality], TEXT)
+    columns.update(_figures([one and one.figures for one in quality]))
     return _batch(columns, SCHEMA)
 
 
@@ -175,8 +170,10 @@ def _batch(columns: Mapping[str, Any], schema: Any) -> Any:
     return pyarrow.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def _by_field(structs: Sequence[Any]) -> dict[str, Values]:
-    return dict(zip(structs[0].__struct_fields__, zip(*map(_astuple, structs), strict=True), strict=True))
+def _by_field(structs: Values, empty: Any) -> dict[str, Values]:
+    """Return the values of each field; those of `empty` in place of None."""
+    rows = map(_astuple, [one or empty for one in structs])
+    return dict(zip(empty.__struct_fields__, zip(*rows, strict=True), strict=True))
 
 
 def _array(values: Values, kind: Any, read: Callable[[Any], Any] | None = None) -> Any:
@@ -209,25 +206,36 @@ def _texts(values: Values) -> Any:
     return pyarrow.array([None if text == "null" else text for text in texts[: len(values)]], TEXT)
 
 
-def _open_array(values: Values, kind: Any) -> Any:
-    # Arrow takes true and false for numbers.
-    if kind == NUMBER and bool in map(type, values):
-        values = list(map(read_number, values))
-    return _array(values, kind)
+def _time_arrays(columns: Sequence[Values]) -> list[Any]:
+    """Return the times of columns of the same length."""
+    # At once, because the calls of Arrow cost more than the values.
+    times = _fast_times(list(chain.from_iterable(columns)))
+    if times is None:
+        return [_times(values) for values in columns]
+    rows = len(columns[0])
+    return [times.slice(start, rows) for start in range(0, len(times), rows)]
 
 
 def _times(values: Values) -> Any:
+    times = _fast_times(values)
+    if times is not None:
+        return times
+    return pyarrow.array([whole_milliseconds(read_time(value)) for value in values], TIME)
+
+
+def _fast_times(values: Values) -> Any:
+    """Return times as an array; None if one of them has to be read by `read_time`."""
     try:
         texts = pyarrow.array(values, TEXT)
         # Arrow reads this form as `parse_time` does, and rejects what is not in it. Nulls have no say.
-        if compute.all(compute.ends_with(texts, "Z")).as_py() is not False:
-            times = texts.cast(TIME)
-            bounds = compute.min_max(times).as_py()
-            if bounds["min"] is None or (bounds["min"] >= _FIRST and bounds["max"] < _END):
-                return times
+        if compute.all(compute.ends_with(texts, "Z")).as_py() is False:
+            return None
+        times = texts.cast(TIME)
     except _NOT_CONVERTED:
-        pass
-    return pyarrow.array([whole_milliseconds(read_time(value)) for value in values], TIME)
+        return None
+    bounds = compute.min_max(times.view(pyarrow.int64())).as_py()
+    fits = bounds["min"] is None or (bounds["min"] >= _FIRST and bounds["max"] < _END)
+    return times if fits else None
 
 
 def whole_milliseconds(when: datetime | None) -> datetime | None:
@@ -235,31 +243,28 @@ def whole_milliseconds(when: datetime | None) -> datetime | None:
     return when and when.replace(microsecond=when.microsecond // 1_000 * 1_000)
 
 
-def _quality(parts: Sequence[Any]) -> dict[str, Any]:
-    """Return the columns of `stats_quality`, whose shape is open."""
+def _figures(parts: Values) -> dict[str, Any]:
+    """Return the columns of `stats_quality`, most of which are often empty."""
     nulls = {kind: pyarrow.nulls(len(parts), kind) for kind in (TEXT, NUMBER)}
     columns: dict[str, Any] = {}
-    parts = _mappings(parts)
-    for direction in ("send", "receive"):
-        directions = _mappings([one.get(direction, _NOTHING) for one in parts])
-        for media in ("video", "audio", "sharing"):
-            found = _mappings([one.get(media, _NOTHING) for one in directions])
-            is_empty = not any(found)
-            for figure in _FIGURES:
-                kind = TEXT if figure == "avg_bitrate_quality" else NUMBER
+    for direction, directions in _by_field(parts, NO_FIGURES).items():
+        for media, found in _by_field(directions, NO_DIRECTION).items():
+            is_empty = all(one is None or one == NO_MEDIA for one in found)
+            values = {} if is_empty else _by_field(found, NO_MEDIA)
+            for figure in NO_MEDIA.__struct_fields__:
                 name = f"{direction}_{media}_{figure}"
-                columns[name] = nulls[kind] if is_empty else _open_array([one.get(figure) for one in found], kind)
+                kind = SCHEMA.field(name).type
+                columns[name] = nulls[kind] if is_empty else _array(values[figure], kind)
     return columns
 
 
-def _mappings(values: Values) -> Values:
-    """Return values with each that is not a mapping replaced by an empty one."""
-    return values if _ONLY_DICT.issuperset(map(type, values)) else [v if type(v) is dict else _NOTHING for v in values]
-
-
-# The columns that one field of a decoded record gives as it is, with its dotted path.
-_PATHS: Final[Mapping[str, str]] = {
+# The columns that one field of a decoded record gives as it is, and the dotted path of the field.
+_SIMPLE: Final = {
     name: path
     for name, path in SOURCES.items()
     if path.count(".") < 2 and not name.endswith(("user_minutes", "room_minutes"))
 }
+_TIME_PATHS: Final = {name: path for name, path in _SIMPLE.items() if SCHEMA.field(name).type == TIME}
+_PATHS: Final = tuple(
+    (name, path, SCHEMA.field(name).type) for name, path in _SIMPLE.items() if name not in _TIME_PATHS
+)

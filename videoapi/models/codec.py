@@ -44,7 +44,7 @@ class Missing(enum.Enum):
 MISSING: Final = Missing.MISSING
 """The `result` of a body without one."""
 
-_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def encode(body: Any) -> bytes:
@@ -108,7 +108,7 @@ class ResponseDecoder(Generic[T]):
                 # The `status` envelope, or a mixture of both envelopes.
                 return MISSING, None
             payload: Any = self._whole.decode(body) if self.key is None else envelope.payload
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise DecodeError(_reason(error)) from None
         if isinstance(payload, Decoded):
             payload = build(payload)
@@ -191,13 +191,11 @@ class RecordDecoder(Generic[M]):
     Args:
         model: The class of the records.
         extra: Whether unknown fields are kept for `record.extra`.
-        as_decoded: Whether `decode_list` returns what the JSON decoder builds, without models.
     """
 
-    def __init__(self, model: type[M], *, extra: bool, as_decoded: bool = False) -> None:
+    def __init__(self, model: type[M], *, extra: bool) -> None:
         self.model = model
         self.extra = extra
-        self._as_decoded = as_decoded
         self._named = issubclass(model, Room)
 
     def decode(self, raw: bytes | msgspec.Raw) -> M:
@@ -224,10 +222,8 @@ class RecordDecoder(Generic[M]):
         try:
             decoded = self._decode_list(text)
             raws = self._raws(text) if self.extra else None
-        except _UNREADABLE:
+        except UNREADABLE:
             return None
-        if self._as_decoded:
-            return cast("list[M]", decoded)
         records: list[M] = [build(one) for one in decoded]
         if self._named and not all(is_id(cast("Room", record).room_id) for record in records):
             return None
@@ -264,7 +260,7 @@ class RecordDecoder(Generic[M]):
             decoded = self._decode(raw)
             if self.extra:
                 _check_text(bytes(raw))
-        except _UNREADABLE:
+        except UNREADABLE:
             from videoapi.models.converter import structure_record
 
             record, names = structure_record(*loads_record(bytes(raw)), self.model, kept=self.extra)

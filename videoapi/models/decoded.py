@@ -28,6 +28,10 @@ class Decoded(msgspec.Struct, gc=False):
 
     model: ClassVar[Callable[..., Any]]
 
+    def __repr__(self) -> str:
+        # The fields may be secrets, such as a user's token.
+        return f"<{type(self).__name__}>"
+
 
 @cached_per_class
 def struct_of(cls: Any) -> type[Decoded]:

@@ -17,6 +17,7 @@ from videoapi.config import positive_seconds
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
+from videoapi.models.column_records import ColumnDecoder
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import Request
@@ -365,8 +366,7 @@ class RecordStream(Generic[R]):
     async def _groups(self, most: Callable[[], int] = lambda: GROUP) -> AsyncGenerator[ColumnGroup[R], None]:
         """Yield groups of columns; `cursor` follows only if each is passed to `_move`."""
         if self._query.decoder.model is CallRecord:
-            # Models would only be taken apart again.
-            self._walk.decoder = RecordDecoder(CallRecord, extra=False, as_decoded=True)
+            self._walk.decoder = ColumnDecoder()
         async with aclosing(self._batches()) as batches:
             async with aclosing(column_groups(batches, self._converter[1], most)) as groups:
                 async for group in groups:
