@@ -38,6 +38,7 @@ class Scan:
         error: Why it is incomplete; None if it is complete.
         contradiction: Which known room it should have shown but did not; empty if none.
         standing: Known rooms, older than the settle time, that it showed.
+        shown: Known rooms of any age that it showed.
     """
 
     began: float
@@ -45,15 +46,18 @@ class Scan:
     error: VideoAPIError | None = None
     contradiction: str = ""
     standing: tuple[KnownRoom, ...] = ()
+    shown: tuple[KnownRoom, ...] = ()
 
-    def proves_absence(self, in_data: bool | None) -> bool:
+    def proves_absence(self, in_data: bool | None, *, of_any_age: bool = False) -> bool:
         """Return whether a reference that it does not show is on no room.
 
         Args:
             in_data: Location of the reference: in `data`, in `owner_ref`, or None if that is not known.
+            of_any_age: Whether known rooms younger than the settle time serve, too.
         """
+        rooms = self.shown if of_any_age else self.standing
         forms = (True, False) if in_data is None else (in_data,)
-        shown = all(any(room.serves(form) for room in self.standing) for form in forms)
+        shown = all(any(room.serves(form) for room in rooms) for form in forms)
         return self.error is None and not self.contradiction and shown
 
 
@@ -119,20 +123,20 @@ class Scanner:
             return Scan(began, found, error)
         settled = began - self.settle
         unseen: list[KnownRoom] = []
-        standing: list[KnownRoom] = []
+        shown: list[KnownRoom] = []
         for room in rooms:
-            if not _shows(found, room):
-                if room.made_at <= began:
-                    unseen.append(room)
-            elif room.made_at <= settled:
-                standing.append(room)
+            if _shows(found, room):
+                shown.append(room)
+            elif room.made_at <= began:
+                unseen.append(room)
+        standing = tuple(room for room in shown if room.made_at <= settled)
         if references and all(reference in found for reference in references):
             # Nothing is absent that was looked for, so nothing is to be proved.
-            return Scan(began, found, None, "", tuple(standing))
+            return Scan(began, found, None, "", standing, tuple(shown))
         contradiction = await self._contradiction(pipeline, [room for room in unseen if room.made_at <= settled])
         young = sorted((room for room in unseen if room.made_at > settled), key=lambda room: room.made_at)
         await self._learn_lag(pipeline, young, began)
-        return Scan(began, found, None, contradiction, tuple(standing))
+        return Scan(began, found, None, contradiction, standing, tuple(shown))
 
     async def _contradiction(self, pipeline: Pipeline, unseen: list[KnownRoom]) -> str:
         """Return which of the rooms that the list lacks exists; forget those that were deleted or overwritten."""

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 from videoapi.config import Secret, positive_seconds
 from videoapi.errors import ConfigurationError, ConnectionFailed, LeaseHeld, LeaseLost
 from videoapi.redis.connection import RedisConnections, RedisFailed
+from videoapi.redis.contacts import Contacts
 from videoapi.redis.scripts import BEGIN, RELEASE, RENEW, SHARDS, TAKE
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ _PAUSE: Final = 0.25
 _LONGEST_NAME: Final = 512
 # It counts while the machine is suspended; where it is missing, on macOS, the monotonic one does.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_CONTACTS: Final = Contacts()
+"""Of the whole process: a worker may have a `RedisLeases` for each shard."""
 
 
 def _now() -> float:
@@ -54,6 +57,7 @@ class RedisLease:
         self.fresh = False
         self._token = token
         self._ends = 0.0
+        self._idle_since: float | None = None
         self._hold = hold(self)
 
     def __repr__(self) -> str:
@@ -75,6 +79,16 @@ class RedisLease:
     def left(self) -> float:
         """Return for how many seconds it is still held; 0 once it has ended, or was given back."""
         return max(0.0, self._ends - _now())
+
+    @property
+    def idle(self) -> float:
+        """For how many seconds no earlier holder can have sent anything; 0 if that is unknown, or the lease has ended.
+
+        It counts by the clock of this process, from when it first heard from Redis about the job.
+        """
+        if self._idle_since is None or not self.left():
+            return 0.0
+        return max(0.0, _now() - self._idle_since)
 
 
 class RedisLeases:
@@ -202,7 +216,9 @@ class RedisLeases:
     async def _take(self, lease: RedisLease) -> float:
         """Take a lease; return for how many seconds an earlier holder may still send."""
         arguments = [lease.shard, lease._token, _milliseconds(self._ttl), _milliseconds(_KEPT), self._nonce]
-        taken, wait, fresh = await self._persist(TAKE, arguments, lease)
+        taken, wait, fresh, counter, change, before, tail = await self._persist(TAKE, arguments, lease)
+        name = _text(counter)
+        _CONTACTS.note(name, change, _now())
         if not taken:
             left = wait / 1000
             raise LeaseHeld(
@@ -213,6 +229,9 @@ class RedisLeases:
                 retryable=True,
             )
         lease.fresh = bool(fresh)
+        quiet = _CONTACTS.happened_by(name, before)
+        # A holder that did not give its lease back may have sent until it ended.
+        lease._idle_since = None if quiet is None else quiet + tail / 1000
         return float(wait) / 1000
 
     async def _outlast(self, lease: RedisLease, seconds: float, renewal: asyncio.Task[None]) -> None:
@@ -272,7 +291,8 @@ class RedisLeases:
         while True:
             asked = _now()
             try:
-                answer = await self._run(script, arguments)
+                # Never the same name twice for what counts the changes: Redis may have lost the first one.
+                answer = await self._run(script, [*arguments, secrets.token_hex(8)])
             except RedisFailed as error:
                 tries += 1
                 reason = str(error)
