@@ -51,13 +51,19 @@ class RedisLease:
     """The name of the shard."""
     fresh: bool
     """Whether this shard was certainly never leased before."""
+    idle: float
+    """For how many seconds, when it was taken, certainly no earlier holder of this shard had sent anything.
+
+    It counts by the clock of this process, from when the process first heard from Redis about the job; 0 if nothing
+    is certain.
+    """
 
     def __init__(self, shard: str, token: str, hold: Callable[[RedisLease], AbstractAsyncContextManager[None]]) -> None:
         self.shard = shard
         self.fresh = False
+        self.idle = 0.0
         self._token = token
         self._ends = 0.0
-        self._idle_since: float | None = None
         self._hold = hold(self)
 
     def __repr__(self) -> str:
@@ -79,16 +85,6 @@ class RedisLease:
     def left(self) -> float:
         """Return for how many seconds it is still held; 0 once it has ended, or was given back."""
         return max(0.0, self._ends - _now())
-
-    @property
-    def idle(self) -> float:
-        """For how many seconds no earlier holder can have sent anything; 0 if that is unknown, or the lease has ended.
-
-        It counts by the clock of this process, from when it first heard from Redis about the job.
-        """
-        if self._idle_since is None or not self.left():
-            return 0.0
-        return max(0.0, _now() - self._idle_since)
 
 
 class RedisLeases:
@@ -202,23 +198,29 @@ class RedisLeases:
     @asynccontextmanager
     async def _held(self, lease: RedisLease) -> AsyncGenerator[None, None]:
         try:
-            wait = await self._take(lease)
+            wait, quiet_from = await self._take(lease)
             renewal = asyncio.get_running_loop().create_task(self._renew(lease))
             try:
                 if wait > 0:
                     await self._outlast(lease, wait, renewal)
+                lease.idle = max(0.0, _now() - quiet_from)
                 yield
             finally:
                 await _ended(renewal)
         finally:
             await self._release(lease)
 
-    async def _take(self, lease: RedisLease) -> float:
-        """Take a lease; return for how many seconds an earlier holder may still send."""
+    async def _take(self, lease: RedisLease) -> tuple[float, float]:
+        """Take a lease.
+
+        Returns:
+            For how many seconds a holder that Redis has forgotten may still send; and from when on, by the clock of
+            this process, no earlier holder can have sent anything.
+        """
         arguments = [lease.shard, lease._token, _milliseconds(self._ttl), _milliseconds(_KEPT), self._nonce]
         taken, wait, fresh, counter, change, before, tail = await self._persist(TAKE, arguments, lease)
-        name = _text(counter)
-        _CONTACTS.note(name, change, _now())
+        name, now = _text(counter), _now()
+        _CONTACTS.note(name, change, now)
         if not taken:
             left = wait / 1000
             raise LeaseHeld(
@@ -229,10 +231,9 @@ class RedisLeases:
                 retryable=True,
             )
         lease.fresh = bool(fresh)
-        quiet = _CONTACTS.happened_by(name, before)
+        changed_by = _CONTACTS.happened_by(name, before)
         # A holder that did not give its lease back may have sent until it ended.
-        lease._idle_since = None if quiet is None else quiet + tail / 1000
-        return float(wait) / 1000
+        return wait / 1000, (now if changed_by is None else changed_by) + tail / 1000
 
     async def _outlast(self, lease: RedisLease, seconds: float, renewal: asyncio.Task[None]) -> None:
         log.warning(
