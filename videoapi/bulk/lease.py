@@ -18,8 +18,8 @@ class Lease(Protocol):
     `RedisLeases` makes such leases; any object with these two members is one. What a lease says about earlier holders
     counts for the first run under it: a later one takes it for neither `fresh` nor `idle`.
 
-    A lease may also have `idle`, a float: for how many seconds it is certain that no earlier holder of the shard has
-    sent anything. If it is missing or 0, the run takes it that one may have sent until the run began.
+    A lease may also have `idle`, a float: for how many seconds, when it was taken, certainly no earlier holder of the
+    shard had sent anything. If it is missing or 0, one may have sent until the run begins.
     """
 
     @property

@@ -95,7 +95,7 @@ class LookBack:
         """Look for the rooms of earlier holders of a shard.
 
         Once a settle time has passed since they may have sent, what is to be found is in the list. To show that the
-        list is complete, any known room then serves that it shows, also one that is younger than the settle time.
+        list is complete, known rooms younger than the settle time then serve, too, if it shows all that are known.
 
         Args:
             sent_until: When an earlier holder may have sent its last create, on the event loop's clock.
