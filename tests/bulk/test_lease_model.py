@@ -208,6 +208,9 @@ class World:
         token, asked = object(), self.now
         yield
         answer = self.redis.take(token, self.now)
+        if answer.taken:
+            # It may count from now on, also if the answer arrives late.
+            self.leases[worker] = ModelLease(self, token, self.now + TTL)
         yield
         counted = asked if self.protocol.counted_from_before else self.now
         contacts = self.contacts[worker]
