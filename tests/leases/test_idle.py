@@ -196,7 +196,7 @@ async def test_an_answer_that_was_lost_changes_nothing(redis_server: RedisServer
         await asyncio.sleep(TTL + 0.4)
         lease = leases.hold(1)
         await leases._take(lease)
-        # The same request once more.
+        # As after an answer that was lost.
         _, quiet_from = await leases._take(lease)
         assert 0.2 < leases_module._now() - quiet_from <= time.monotonic() - taken - TTL
         await leases._release(lease)

@@ -22,7 +22,7 @@ _PAUSES: Final = (1.0, 4.0)
 """Seconds until a list that does not show a new self-check room is read again."""
 _NEARLY: Final = 0.1
 """By which part of a settle time a wait may be longer, so that the known rooms are older than it."""
-Rooms = dict[str, list[ListedRoom]]
+RoomsByReference = dict[str, list[ListedRoom]]
 
 
 @attrs.frozen
@@ -34,14 +34,14 @@ class Survey:
         scan: What the reading proves.
     """
 
-    rooms: Rooms
+    rooms: RoomsByReference
     scan: Scan
 
 
 class LookBack:
     """Reads the list once no request of an earlier process can take effect any more.
 
-    Each look returns the rooms, and whether the list proves that there are no others.
+    Each look returns the rooms that it shows, and whether it proves that no others exist.
 
     Args:
         creator: The client's create protocol.
@@ -80,7 +80,7 @@ class LookBack:
                 self._check.adopt(room)
         return Survey(listed.rooms, scan)
 
-    async def at_a_run(self, sent_until: float) -> tuple[Rooms, bool]:
+    async def at_a_run(self, sent_until: float) -> tuple[RoomsByReference, bool]:
         """Look for the rooms of an earlier run of the whole job.
 
         Args:
@@ -91,7 +91,7 @@ class LookBack:
         survey = await self.survey()
         return survey.rooms, survey.scan.proves_absence(None)
 
-    async def at_a_shard(self, sent_until: float) -> tuple[Rooms, bool]:
+    async def at_a_shard(self, sent_until: float) -> tuple[RoomsByReference, bool]:
         """Look for the rooms of earlier holders of a shard.
 
         Once a settle time has passed since they may have sent, what is to be found is in the list. To show that the
