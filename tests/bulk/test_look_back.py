@@ -47,10 +47,10 @@ async def in_one_process(sandbox: Sandbox, lease: Any, specs: list[RoomSpec], **
 async def killed_with_a_create_in_flight(sandbox: Sandbox, spec: RoomSpec, takes_effect_after: float) -> float:
     """Send a create as an earlier holder of the shard, and return when it was sent."""
     sandbox.plan([("late", {"seconds": takes_effect_after})])
-    lease = HeldLease(AGO, fresh=True)
+    lease, before = HeldLease(AGO, fresh=True), sandbox.ledger.requests("rooms.create")
     async with client_of(sandbox, attempt_timeout=ATTEMPT, settle=LONG) as client:
         sending = asyncio.ensure_future(run(client, lease, [spec]))
-        while not sandbox.ledger.requests("rooms.create"):
+        while sandbox.ledger.requests("rooms.create") == before:
             await asyncio.sleep(0.01)
         sent = time.monotonic()
         lease.until = 0.0
@@ -91,6 +91,17 @@ async def test_a_create_that_is_still_in_flight_is_found(sandbox: Sandbox) -> No
     report = await in_one_process(sandbox, HeldLease(idle), keyed(2), settle=3.0)
     assert report.counts == {"created": 2}
     assert await created(sandbox) == ["Room 0", "Room 1"]
+
+
+async def test_known_rooms_do_not_replace_the_wait(sandbox: Sandbox) -> None:
+    async with client_of(sandbox, attempt_timeout=ATTEMPT, settle=3.0) as client:
+        # They show that the list has references in both places.
+        known = [RoomSpec("Known", key="known"), RoomSpec("Owned", "ann", key="owned")]
+        await run(client, HeldLease(fresh=True), known)
+        sent = await killed_with_a_create_in_flight(sandbox, keyed(1)[0], takes_effect_after=2.0)
+        report = await run(client, HeldLease(time.monotonic() - sent), keyed(2))
+    assert report.counts == {"created": 2}
+    assert await created(sandbox) == ["Known", "Owned", "Room 0", "Room 1"]
 
 
 async def test_a_lease_that_overstates_it_creates_the_room_twice(sandbox: Sandbox) -> None:

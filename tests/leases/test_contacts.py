@@ -32,12 +32,6 @@ def test_each_counter_counts_for_itself() -> None:
     assert contacts.happened_by("c", 1) is None
 
 
-def test_a_counter_without_a_name_proves_nothing() -> None:
-    contacts = Contacts()
-    contacts.note("", 3, 10.0)
-    assert contacts.happened_by("", 3) is None
-
-
 def test_what_is_forgotten_only_makes_moments_later() -> None:
     contacts = Contacts()
     for number in range(2 * _MOST_ANSWERS):

@@ -14,6 +14,7 @@ from videoapi import LeaseHeld, RedisLeases
 from videoapi.redis import leases as leases_module
 from videoapi.redis.contacts import Contacts
 from videoapi.redis.leases import RedisLease
+from videoapi.redis.scripts import RENEW
 from videoapi.sandbox import Sandbox
 
 TTL = 1.2
@@ -39,9 +40,9 @@ def first_process() -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def job(server: RedisServer, *, new: bool = True) -> AsyncIterator[RedisLeases]:
+async def job(server: RedisServer, *, new: bool = True, ttl: float = TTL) -> AsyncIterator[RedisLeases]:
     """Begin a job, or resume it."""
-    async with RedisLeases(server.url, "j", ttl=TTL) as leases:
+    async with RedisLeases(server.url, "j", ttl=ttl) as leases:
         await leases.begin(new=new)
         yield leases
 
@@ -84,12 +85,12 @@ async def test_it_does_not_count_while_another_holder_has_the_shard(redis_server
 
 
 async def test_a_shard_that_was_refused_counts_from_after_its_holder(redis_server: RedisServer) -> None:
-    async with job(redis_server) as leases:
+    # So long that no lease is renewed here.
+    async with job(redis_server, ttl=60.0) as leases:
         async with leases.hold(1):
-            for _ in range(3):
-                await asyncio.sleep(0.3)
-                with pytest.raises(LeaseHeld):
-                    await idle(leases, 1)
+            with pytest.raises(LeaseHeld):
+                await idle(leases, 1)
+            await asyncio.sleep(2 * BRIEF)
         assert await idle(leases, 1) < BRIEF
 
 
@@ -104,6 +105,19 @@ async def test_a_lease_that_was_not_given_back_may_have_been_used_until_it_ended
         await idle(leases, 2)
         await asyncio.sleep(0.4)
         assert 0.4 <= await idle(leases, 1) < 0.4 + BRIEF
+
+
+async def test_a_renewal_is_a_sign_of_life(redis_server: RedisServer) -> None:
+    async with job(redis_server) as leases:
+        lease = left_behind(leases, 1)
+        await take(leases, lease)
+        await idle(leases, 2)
+        await asyncio.sleep(0.8 * TTL)
+        renewed = time.monotonic()
+        assert await leases._run(RENEW, [lease.shard, lease._token, int(TTL * 1000), 60_000])
+        await idle(leases, 2)
+        await asyncio.sleep(TTL + 0.5)
+        assert 0 < await idle(leases, 1) <= time.monotonic() - renewed - TTL
 
 
 async def test_a_clock_of_redis_that_was_set_makes_nothing_older(redis_server: RedisServer) -> None:

@@ -27,15 +27,14 @@ class Contacts:
         """Add an answer.
 
         Args:
-            counter: Names what counts. What could go back unnoticed has no name, and proves nothing.
+            counter: Names what counts: another name as soon as the count may have gone back.
             change: How many changes it had counted.
             now: A moment after the answer was here.
         """
         answers = self._counters.pop(counter, ())
-        if counter and (not answers or (change > answers[-1][0] and now >= answers[-1][1])):
+        if not answers or (change > answers[-1][0] and now >= answers[-1][1]):
             answers = (*answers[1 - _MOST_ANSWERS :], (change, now))
-        if answers:
-            self._counters[counter] = answers
+        self._counters[counter] = answers
         for oldest in list(self._counters)[:-_MOST_COUNTERS]:
             self._counters.pop(oldest, None)
 

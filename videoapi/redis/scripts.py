@@ -112,11 +112,10 @@ if not is_same_server or not since or since > now then
   redis.call('HSET', key, 'run', run, 'since', string.format('%.0f', now))
 end
 if not is_same_server or not counter then
+  -- With each request, if the server does not say its run ID.
   counter = ARGV[6]
   redis.call('HSET', key, 'counter', counter)
 end
--- Without a run ID, it could go back unnoticed.
-if run == '' then counter = '' end
 local certain = is_same_server and job[4] == run and (ARGV[5] == '' or ARGV[5] == job[3])
 local fresh, before, tail = 0, 0, 0
 local shard = shard_of(name)
