@@ -114,6 +114,32 @@ async def test_ctrl_c_writes_what_was_done_and_the_same_command_continues(
     assert len(await created(sandbox)) == 60
 
 
+async def test_a_continued_job_waits_for_one_settle_time_in_each_process(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    settle = 4
+    file = rooms_csv(tmp_path, 80)
+    sandbox.fault("rooms.create", "delay", seconds=0.3, times=None)
+    words = ("--workers", "2", "--redis", redis_server.url, "--audit", "no", "--settle", str(settle))
+    process = await start(sandbox, file, *words, "--concurrency", "1")
+    while len(sandbox.ledger.created) < 4:
+        assert process.returncode is None
+        await asyncio.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    await process.communicate()
+    sandbox.clear_faults()
+    before = len(sandbox.ledger.created)
+    process = await start(sandbox, file, *words)
+    _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr
+    # Self-check rooms are the first that a process creates, before it waits.
+    since = [entry.at for entry in sandbox.ledger.created[before:]]
+    waited = (since[-1] - since[0]).total_seconds()
+    # Each has four shards.
+    assert settle <= waited < 3 * settle
+    assert await created(sandbox) == sorted(f"Room {number}" for number in range(80))
+
+
 async def test_ctrl_c_while_the_processes_start_says_that_nothing_was_sent(
     sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
 ) -> None:

@@ -296,6 +296,7 @@ class RedisLease:
 
     shard: str
     fresh: bool
+    idle: float
 
     def __enter__(self) -> Self: ...
     def __exit__(

@@ -13,7 +13,8 @@ import attrs
 
 from videoapi.bulk.audit import AcknowledgedRooms, Audit
 from videoapi.bulk.job_options import JobOptions
-from videoapi.bulk.lease import Fence, Lease
+from videoapi.bulk.lease import Fence, Lease, Leases, idle_of, is_fresh
+from videoapi.bulk.look_back import LookBack
 from videoapi.bulk.outcome import BulkOutcome
 from videoapi.bulk.report import BulkReport
 from videoapi.bulk.sending import BulkItem, Job, failed
@@ -24,7 +25,7 @@ from videoapi.creation.journal import SENT, TAKEN_OVER, Entry, EntryStatus, Jour
 from videoapi.creation.patience import Patience
 from videoapi.creation.proof import get_room
 from videoapi.creation.references import JobReferences, variants, with_location
-from videoapi.creation.scan import ListedRoom, ListedRooms
+from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, Step, attempted, given_up, inherited
 from videoapi.errors import ConfigurationError, ValidationError
@@ -38,6 +39,7 @@ from videoapi.protocol.types import Verdict
 MOST_DOUBTS: Final = 1000
 """How many creates may be in doubt before the run settles them, and only then reads on."""
 _AUDITS: Final = 2
+_LEASES: Final = Leases()
 Emit = Callable[[BulkOutcome], Awaitable[None]]
 
 
@@ -75,7 +77,7 @@ class CreateJob(Job):
         self._app_id: str | None = None
         self._survey: dict[str, list[ListedRoom]] | None = None
         self._trusted = True
-        self._opened_at = 0.0
+        self._others_until = 0.0
         self._last_sent = 0.0
         self._forms: set[bool] = set()
         self._inherited: set[str] = set()
@@ -100,69 +102,50 @@ class CreateJob(Job):
         self._ending.enter_context(self._creator.sending(self._prefix))
         self._pipeline = patience.applied_to(self._pipeline)
         # Another process may have sent its last create just now.
-        self._opened_at = self._last_sent = self._clock()
+        self._others_until = self._last_sent = self._clock()
         if not self._options.resumable:
             return
-        if (lease := self._options.lease) is not None:
-            # Other shards have self-check rooms, too, which this run must neither use nor delete.
-            prefix = self._references.check_prefix_of_shard(first_key)
-            self._check = SelfCheckRoom(self._creator, self._pipeline, prefix)
-            if _is_fresh(lease):
-                return
+        if self._options.lease is not None:
+            await self._open_shard(self._options.lease, first_key)
+            return
+        look_back = LookBack(self._creator, self._pipeline, self._check, self._is_of_job, patience)
         if self._journal is None:
-            await self._look_back(always=True)
+            # A new job looks the same as a crashed one.
+            await look_back.survey()
+            self._survey, self._trusted = await look_back.at_a_run(self._others_until)
             return
         if self._pipeline.app_id is None:
             # Credentials that a callable returns are known from the first request on.
-            await self._survey_now()
+            await look_back.survey()
         self._app_id = self._pipeline.app_id
         if await self._journal.open(self._pipeline.origin, self._app_id or ""):
             if await self._journal.has_rooms(self._check_prefix):
                 self._check.expect()
         else:
             # Whether the job is new, or its journal was lost or added later, only the list can show.
-            await self._look_back(always=False)
+            if (await look_back.survey()).rooms or self._check.adopted:
+                self._survey, self._trusted = await look_back.at_a_run(self._others_until)
             if self._trusted:
                 # All of them: another run may have other inputs.
                 await self._journal.take_over([_row(rooms[0]) for rooms in (self._survey or {}).values()])
+
+    async def _open_shard(self, lease: Lease, first_key: object) -> None:
+        # Other shards have self-check rooms, too, which this run must neither use nor delete.
+        prefix = self._references.check_prefix_of_shard(first_key)
+        self._check = SelfCheckRoom(self._creator, self._pipeline, prefix)
+        is_first = _LEASES.is_first_run(lease)
+        if is_first is not False and is_fresh(lease):
+            return
+        if is_first:
+            self._others_until -= idle_of(lease)
+        look_back = LookBack(self._creator, self._pipeline, self._check, self._is_of_job, self._patience)
+        self._survey, self._trusted = await look_back.at_a_shard(self._others_until)
 
     def _clock(self) -> float:
         return asyncio.get_running_loop().time()
 
     def _is_of_job(self, reference: str) -> bool:
         return reference.startswith(self._prefix)
-
-    async def _survey_now(self) -> tuple[dict[str, list[ListedRoom]], bool]:
-        """Read the list; return the job's rooms in it, and whether it proves that the job has no other rooms.
-
-        Self-check rooms of the job show that it has run, and are adopted.
-        """
-        survey = ListedRooms(self._is_of_job, whole=True)
-        scan = await self._creator.scanner.look(self._pipeline, visitor=survey, patience=self._patience)
-        if scan.error is not None:
-            raise scan.error
-        for reference in [reference for reference in survey.rooms if self._check.owns(reference)]:
-            for room in survey.rooms.pop(reference):
-                self._check.adopt(room)
-        return survey.rooms, scan.proves_absence(None)
-
-    async def _look_back(self, *, always: bool) -> None:
-        """Read the room list once no request of an earlier process can take effect any more.
-
-        Without a journal, a new job looks the same as a crashed one, so every job waits. Items that the
-        list does not show may then be sent, if the list can be trusted.
-
-        Args:
-            always: Whether to wait also if the list does not show any room of the job yet.
-        """
-        survey, _ = await self._survey_now()
-        if not always and not survey and not self._check.adopted:
-            return
-        await self._check.ensure({False, True}, self._patience)
-        await self._creator.wait_for_proof(
-            self._pipeline, self._opened_at, (False, True), self._patience, "job resumed from the list of rooms"
-        )
-        self._survey, self._trusted = await self._survey_now()
 
     async def _note_check(self, reference: str) -> None:
         if self._journal is not None:
@@ -187,7 +170,7 @@ class CreateJob(Job):
             return self._existing(item, listed)
         if entry is not None or (self._survey is not None and not self._trusted):
             self._inherited.add(_reference(item))
-            self._put_in_doubt(item, inherited(self._opened_at), None)
+            self._put_in_doubt(item, inherited(self._others_until), None)
         return None
 
     async def recall_invalid(self, outcome: BulkOutcome) -> BulkOutcome:
@@ -461,13 +444,6 @@ class CreateJob(Job):
         finally:
             if self._journal is not None:
                 await self._journal.aclose()
-
-
-def _is_fresh(lease: Lease) -> bool:
-    try:
-        return lease.fresh is True
-    except Exception:
-        return False
 
 
 def _give_up(doubts: list[Doubt], error: Exception) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import weakref
 from typing import Final, Protocol
 
 from videoapi.errors import LeaseLost
@@ -13,7 +15,11 @@ MARGIN: Final = 1.0
 class Lease(Protocol):
     """The right to create the rooms of one shard of a job, held by one worker at a time.
 
-    `RedisLeases` provides leases; any object with these two members is a lease.
+    `RedisLeases` provides leases; any object with these two members is a lease. What a lease says about earlier holders
+    applies to the first run under it: a later run treats it as neither `fresh` nor `idle`.
+
+    A lease may also have `idle`, a float: the seconds, when the lease was taken, for which certainly no earlier holder
+    of the shard had sent anything. If it is missing or 0, an earlier holder may have sent until the run begins.
     """
 
     @property
@@ -28,6 +34,54 @@ class Lease(Protocol):
         create and while it waits: it must return at once, from any thread.
         """
         ...
+
+
+class Leases:
+    """The leases under which runs of this process have begun."""
+
+    def __init__(self) -> None:
+        self._used: dict[int, weakref.ref[Lease]] = {}
+
+    def is_first_run(self, lease: Lease) -> bool | None:
+        """Return whether no run has begun under a lease before, and record that one begins; None if that is unknown.
+
+        An earlier run under the same lease may have sent creates, too, of which the lease knows nothing.
+        """
+        key = id(lease)
+        found = self._used.get(key)
+        if found is not None and found() is lease:
+            return False
+
+        def forget(gone: weakref.ref[Lease]) -> None:
+            # Another object may have the same ID since.
+            if self._used.get(key) is gone:
+                del self._used[key]
+
+        try:
+            self._used[key] = weakref.ref(lease, forget)
+        except TypeError:
+            # Such as an object with slots.
+            return None
+        return True
+
+
+def is_fresh(lease: Lease) -> bool:
+    """Return whether a lease says that its shard was never leased before."""
+    try:
+        return lease.fresh is True
+    except Exception:
+        return False
+
+
+def idle_of(lease: Lease) -> float:
+    """Return for how many seconds no earlier holder of a lease can have sent anything; 0 if it does not say."""
+    try:
+        idle: object = getattr(lease, "idle", 0.0)
+    except Exception:
+        return 0.0
+    if isinstance(idle, bool) or not isinstance(idle, int | float):
+        return 0.0
+    return max(0.0, float(idle)) if math.isfinite(idle) else 0.0
 
 
 class Fence:

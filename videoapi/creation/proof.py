@@ -38,6 +38,8 @@ class Scan:
         error: Why it is incomplete; None if it is complete.
         contradiction: Which known room it should have shown but did not; empty if none.
         standing: Known rooms, older than the settle time, that it showed.
+        shown: Known rooms of any age that it showed.
+        lags: Whether it lacked a known room younger than the settle time, which exists.
     """
 
     began: float
@@ -45,16 +47,21 @@ class Scan:
     error: VideoAPIError | None = None
     contradiction: str = ""
     standing: tuple[KnownRoom, ...] = ()
+    shown: tuple[KnownRoom, ...] = ()
+    lags: bool = False
 
-    def proves_absence(self, in_data: bool | None) -> bool:
+    def proves_absence(self, in_data: bool | None, *, of_any_age: bool = False) -> bool:
         """Return whether a reference that it does not show is on no room.
 
         Args:
             in_data: Location of the reference: in `data`, in `owner_ref`, or None if that is not known.
+            of_any_age: Whether known rooms younger than the settle time serve, too. The list must then show all of
+                them: a list that shows only some may lag, or be cut.
         """
+        rooms = self.shown if of_any_age else self.standing
         forms = (True, False) if in_data is None else (in_data,)
-        shown = all(any(room.serves(form) for room in self.standing) for form in forms)
-        return self.error is None and not self.contradiction and shown
+        shown = all(any(room.serves(form) for room in rooms) for form in forms)
+        return self.error is None and not self.contradiction and shown and not (of_any_age and self.lags)
 
 
 class Scanner:
@@ -119,20 +126,20 @@ class Scanner:
             return Scan(began, found, error)
         settled = began - self.settle
         unseen: list[KnownRoom] = []
-        standing: list[KnownRoom] = []
+        shown: list[KnownRoom] = []
         for room in rooms:
-            if not _shows(found, room):
-                if room.made_at <= began:
-                    unseen.append(room)
-            elif room.made_at <= settled:
-                standing.append(room)
+            if _shows(found, room):
+                shown.append(room)
+            elif room.made_at <= began:
+                unseen.append(room)
+        standing = tuple(room for room in shown if room.made_at <= settled)
         if references and all(reference in found for reference in references):
             # Nothing is absent that was looked for, so nothing is to be proved.
-            return Scan(began, found, None, "", tuple(standing))
+            return Scan(began, found, None, "", standing, tuple(shown), bool(unseen))
         contradiction = await self._contradiction(pipeline, [room for room in unseen if room.made_at <= settled])
         young = sorted((room for room in unseen if room.made_at > settled), key=lambda room: room.made_at)
-        await self._learn_lag(pipeline, young, began)
-        return Scan(began, found, None, contradiction, tuple(standing))
+        lags = await self._learn_lag(pipeline, young, began)
+        return Scan(began, found, None, contradiction, standing, tuple(shown), lags)
 
     async def _contradiction(self, pipeline: Pipeline, unseen: list[KnownRoom]) -> str:
         """Return which of the rooms that the list lacks exists; forget those that were deleted or overwritten."""
@@ -144,12 +151,17 @@ class Scanner:
                     return f"the list does not show room {room.room_id}, which {reason}"
         return ""
 
-    async def _learn_lag(self, pipeline: Pipeline, unseen: list[KnownRoom], began: float) -> None:
-        """Note the age of the oldest room that exists and that the list does not show yet."""
+    async def _learn_lag(self, pipeline: Pipeline, unseen: list[KnownRoom], began: float) -> bool:
+        """Note the age of the oldest room that exists and that the list does not show yet.
+
+        Returns:
+            Whether there is one, as far as was looked.
+        """
         for room in unseen[:_AT_ONCE]:
             if await self._exists(pipeline, room):
                 self._lag = max(self._lag, began - room.made_at)
-                return
+                return True
+        return len(unseen) > _AT_ONCE
 
     async def _exists(self, pipeline: Pipeline, room: KnownRoom) -> str:
         """Return what is known of a room that the list should show; empty if it is gone, or was overwritten."""

@@ -65,8 +65,8 @@ async def create_rooms_on_dask(
         worker: A function that returns the client of a worker process, called once in each. The workers must be able to
             import it.
         job_id: Name of the job, as in `rooms.create_many`; by default a new one.
-        new: Whether this `job_id` was never used before. If false, each shard first waits one settle time and looks for
-            rooms of an earlier run.
+        new: Whether this `job_id` was never used before. If false, each shard looks for rooms of an earlier run before
+            it creates any, and each worker process first waits one settle time.
         rate: Rate of the account for all processes together, such as `200/s`; by default VIDEOAPI_RATE. It limits the
             size of a shard.
         processes: Number of worker processes; by default VIDEOAPI_PROCESSES, or 1.

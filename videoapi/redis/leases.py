@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 from videoapi.config import Secret, positive_seconds
 from videoapi.errors import ConfigurationError, ConnectionFailed, LeaseHeld, LeaseLost
 from videoapi.redis.connection import RedisConnections, RedisFailed
+from videoapi.redis.contacts import Contacts
 from videoapi.redis.scripts import BEGIN, RELEASE, RENEW, SHARDS, TAKE
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ _PAUSE: Final = 0.25
 _LONGEST_NAME: Final = 512
 # It counts while the machine is suspended; where it is missing, on macOS, the monotonic one does.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_CONTACTS: Final = Contacts()
+"""Of the whole process: a worker may have a `RedisLeases` for each shard."""
 
 
 def _now() -> float:
@@ -48,10 +51,17 @@ class RedisLease:
     """The name of the shard."""
     fresh: bool
     """Whether this shard was certainly never leased before."""
+    idle: float
+    """For how many seconds, when it was taken, certainly no earlier holder of this shard had sent anything.
+
+    It counts by the clock of this process, from when the process first heard from Redis about the job; 0 if nothing
+    is certain.
+    """
 
     def __init__(self, shard: str, token: str, hold: Callable[[RedisLease], AbstractAsyncContextManager[None]]) -> None:
         self.shard = shard
         self.fresh = False
+        self.idle = 0.0
         self._token = token
         self._ends = 0.0
         self._hold = hold(self)
@@ -189,21 +199,29 @@ class RedisLeases:
     @asynccontextmanager
     async def _held(self, lease: RedisLease) -> AsyncGenerator[None, None]:
         try:
-            wait = await self._take(lease)
+            wait, quiet_from = await self._take(lease)
             renewal = asyncio.get_running_loop().create_task(self._renew(lease))
             try:
                 if wait > 0:
                     await self._outlast(lease, wait, renewal)
+                lease.idle = max(0.0, _now() - quiet_from)
                 yield
             finally:
                 await _ended(renewal)
         finally:
             await self._release(lease)
 
-    async def _take(self, lease: RedisLease) -> float:
-        """Take a lease; return for how many seconds an earlier holder may still send."""
+    async def _take(self, lease: RedisLease) -> tuple[float, float]:
+        """Take a lease.
+
+        Returns:
+            For how many seconds a holder that Redis has forgotten may still send; and from when on, by the clock of
+            this process, no earlier holder can have sent anything.
+        """
         arguments = [lease.shard, lease._token, _milliseconds(self._ttl), _milliseconds(_KEPT), self._nonce]
-        taken, wait, fresh = await self._persist(TAKE, arguments, lease)
+        taken, wait, fresh, counter, change, before, tail = await self._persist(TAKE, arguments, lease)
+        name, now = _text(counter), _now()
+        _CONTACTS.note(name, change, now)
         if not taken:
             left = wait / 1000
             raise LeaseHeld(
@@ -214,7 +232,9 @@ class RedisLeases:
                 retryable=True,
             )
         lease.fresh = bool(fresh)
-        return float(wait) / 1000
+        changed_by = _CONTACTS.happened_by(name, before)
+        # A holder that did not give its lease back may have sent until it ended.
+        return wait / 1000, (now if changed_by is None else changed_by) + tail / 1000
 
     async def _outlast(self, lease: RedisLease, seconds: float, renewal: asyncio.Task[None]) -> None:
         log.warning(
@@ -273,7 +293,8 @@ class RedisLeases:
         while True:
             asked = _now()
             try:
-                answer = await self._run(script, arguments)
+                # Never the same name twice for what counts the changes: Redis may have lost the first one.
+                answer = await self._run(script, [*arguments, secrets.token_hex(8)])
             except RedisFailed as error:
                 tries += 1
                 reason = str(error)

@@ -61,8 +61,8 @@ async def create_rooms_on_taskiq(
         broker: The result of `rooms_broker()`, with the same arguments as in the workers.
         specs: The rooms to create, each with a `key` of its own.
         job_id: Name of the job, as in `rooms.create_many`; by default a new one.
-        new: Whether this `job_id` was never used before. If false, each shard first waits one settle time and looks for
-            rooms of an earlier run.
+        new: Whether this `job_id` was never used before. If false, each shard looks for rooms of an earlier run before
+            it creates any, and each worker process first waits one settle time.
         rate: Rate of the account for all processes together, such as `200/s`; by default VIDEOAPI_RATE. It limits the
             size of a shard.
         processes: Number of worker processes; by default VIDEOAPI_PROCESSES, or 1.

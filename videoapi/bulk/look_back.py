@@ -1,0 +1,139 @@
+"""What earlier runs of a job, or earlier holders of a shard, have created: read from the list of rooms, with proof."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from videoapi.creation.creator import Creator
+from videoapi.creation.patience import Patience
+from videoapi.creation.proof import Scan
+from videoapi.creation.scan import ListedRoom, ListedRooms
+from videoapi.creation.self_check import SelfCheckRoom
+from videoapi.pipeline.pipeline import Pipeline
+
+_FORMS: Final = (False, True)
+"""Specs may have gained or lost their `owner_ref` since."""
+_PAUSES: Final = (1.0, 4.0)
+"""Seconds until a list that does not show a new self-check room is read again."""
+_NEARLY: Final = 0.1
+"""By which part of a settle time a wait may be longer, so that the known rooms are older than it."""
+RoomsByReference = dict[str, list[ListedRoom]]
+
+
+@attrs.frozen
+class Survey:
+    """One reading of the list of rooms.
+
+    Args:
+        rooms: The rooms of the job, by reference, without self-check rooms.
+        scan: What the reading proves.
+    """
+
+    rooms: RoomsByReference
+    scan: Scan
+
+
+class LookBack:
+    """Reads the list once no request of an earlier process can take effect any more.
+
+    Each look returns the rooms that it shows, and whether it proves that no others exist.
+
+    Args:
+        creator: The client's create protocol.
+        pipeline: Streams the list.
+        check: Creates a self-check room if no known room proves that a list is complete; adopts those of the job.
+        accepts: Returns whether a reference is one of the job.
+        patience: For how long to read again a list that cannot be read.
+    """
+
+    def __init__(
+        self,
+        creator: Creator,
+        pipeline: Pipeline,
+        check: SelfCheckRoom,
+        accepts: Callable[[str], bool],
+        patience: Patience,
+    ) -> None:
+        self._creator = creator
+        self._pipeline = pipeline
+        self._check = check
+        self._accepts = accepts
+        self._patience = patience
+
+    async def survey(self) -> Survey:
+        """Read the list once; self-check rooms in it show that the job has run, and are adopted.
+
+        Raises:
+            VideoAPIError: If it cannot be read.
+        """
+        listed = ListedRooms(self._accepts, whole=True)
+        scan = await self._creator.scanner.look(self._pipeline, visitor=listed, patience=self._patience)
+        if scan.error is not None:
+            raise scan.error
+        for reference in [reference for reference in listed.rooms if self._check.owns(reference)]:
+            for room in listed.rooms.pop(reference):
+                self._check.adopt(room)
+        return Survey(listed.rooms, scan)
+
+    async def at_a_run(self, sent_until: float) -> tuple[RoomsByReference, bool]:
+        """Look for the rooms of an earlier run of the whole job.
+
+        Args:
+            sent_until: When another process may have sent its last create, on the event loop's clock.
+        """
+        await self._check.ensure(set(_FORMS), self._patience)
+        await self._wait(sent_until, _FORMS, "job resumed from the list of rooms")
+        survey = await self.survey()
+        return survey.rooms, survey.scan.proves_absence(None)
+
+    async def at_a_shard(self, sent_until: float) -> tuple[RoomsByReference, bool]:
+        """Look for the rooms of earlier holders of a shard.
+
+        Once a settle time has passed since they may have sent, what is to be found is in the list. To show that the
+        list is complete, known rooms younger than the settle time then serve, too, if it shows all that are known.
+
+        Args:
+            sent_until: When an earlier holder may have sent its last create, on the event loop's clock.
+        """
+        survey = await self.survey()
+        if self._proves(survey, sent_until):
+            return survey.rooms, True
+        await self._check.ensure(set(_FORMS), self._patience)
+        nearly = self._known_since() - sent_until <= _NEARLY * self._creator.scanner.settle
+        # A list that lacks a known room of that age is not complete; of a younger one, it says nothing yet.
+        forms = _FORMS if nearly else ()
+        await self._wait(sent_until, forms, "shard that was leased before")
+        survey = await self.survey()
+        for pause in (*_PAUSES, None):
+            if self._proves(survey, sent_until) or survey.scan.contradiction or self._known_since() == math.inf:
+                break
+            if pause is None:
+                await self._wait(sent_until, _FORMS, "list of rooms that lacks a new room")
+            else:
+                await self._pause(pause)
+            survey = await self.survey()
+        return survey.rooms, self._proves(survey, sent_until)
+
+    def _known_since(self) -> float:
+        """Return since when known rooms serve both forms; infinity if none do."""
+        since = [self._creator.memory.oldest_for(form) for form in _FORMS]
+        return max(math.inf if moment is None else moment for moment in since)
+
+    def _proves(self, survey: Survey, sent_until: float) -> bool:
+        settled = survey.scan.began >= sent_until + self._creator.scanner.settle
+        return settled and survey.scan.proves_absence(None, of_any_age=True)
+
+    async def _wait(self, sent_until: float, forms: tuple[bool, ...], what: str) -> None:
+        await self._creator.wait_for_proof(self._pipeline, sent_until, forms, self._patience, what)
+
+    async def _pause(self, seconds: float) -> None:
+        self._patience.waits_until(asyncio.get_running_loop().time() + seconds)
+        try:
+            await self._patience.sleep(self._pipeline, seconds)
+        finally:
+            self._patience.waits_until(None)
