@@ -6,6 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from videoapi import __version__
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -30,3 +32,9 @@ def test_every_interpreter_of_the_makefile_installs_the_data_frames() -> None:
     for installed in (default, others):
         assert installed is not None
         assert "data" in installed[1].split()
+
+
+def test_changelog_has_a_dated_section_for_the_version() -> None:
+    sections = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    released = [name for name in sections if name != "Unreleased"]
+    assert re.fullmatch(rf"{re.escape(__version__)} - \d{{4}}-\d\d-\d\d", released[0])
