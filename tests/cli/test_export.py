@@ -126,6 +126,26 @@ def test_failed_export_resumes_from_its_cursor(cli: Cli, sandbox: Sandbox, folde
     assert sorted(path.name for path in folder.iterdir()) == names
 
 
+@pytest.mark.parametrize("kind", ["cdr", "archives"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
+@pytest.mark.parametrize("after", [0, 2])
+def test_export_continues_after_its_time_limit(
+    cli: Cli, sandbox: Sandbox, folder: Path, kind: str, name: str, after: int
+) -> None:
+    assert cli(kind, "export", FIRST, LAST, f"once-{name}").exit_code == 0
+    sandbox.fault(f"{kind}.by_period", "hang", times=None, after=after)
+    failed = cli(kind, "export", FIRST, LAST, name, "--timeout", 1)
+    assert failed.exit_code == 5, failed.output
+    assert "the stream's timeout of 1 s ended" in failed.stderr
+    assert "Cannot write" not in failed.stderr
+    assert ("To continue, repeat the command" in failed.stderr) == bool(after)
+    sandbox.clear_faults()
+    repeated = cli(kind, "export", FIRST, LAST, name, "--json")
+    assert repeated.exit_code == 0, repeated.output
+    assert bool(json.loads(repeated.stdout)["continued"]) == bool(after)
+    assert (folder / name).read_bytes() == (folder / f"once-{name}").read_bytes()
+
+
 def test_resumed_csv_export_has_one_header(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     assert cli("cdr", "export", FIRST, LAST, "whole.csv", "--quiet").exit_code == 0
     sandbox.fault("cdr.by_period", "suspended", times=None, after=1)
