@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 from html import escape
 from typing import Final
 
@@ -19,6 +18,7 @@ from videoapi.report.charts import (
     recordings_chart,
 )
 from videoapi.report.markup import long_day
+from videoapi.report.notices import notices_of
 from videoapi.report.summary import WEEKDAYS, UsageSummary
 from videoapi.report.tables import (
     TableView,
@@ -129,16 +129,8 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
 
 
 def _highlights(summary: UsageSummary) -> Iterator[str]:
-    for days in summary.missing:
-        what = "call records" if days.records == "cdr" else "archives"
-        span = _span(days.first, days.last)
-        yield f'<span class="warning">The export has no {what} of {span} (UTC): they are not in any figure.</span>'
-    if (rest := summary.unfinished) is not None:
-        span = f"{_span(rest.first, rest.last)} ({escape(summary.timezone)})"
-        yield (
-            f'<span class="warning">The period has not ended: of {span}, only the records that exist so far are in the '
-            "figures.</span>"
-        )
+    for notice in notices_of(summary, long_day):
+        yield f'<span class="warning">{escape(notice)}</span>'
     if not summary.total.records:
         yield f"This period has no call records in {escape(printable(summary.source))}."
         return
@@ -161,10 +153,6 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
             f'<span class="warning">{serious:,} record{" is" if serious == 1 else "s are"} repeated or cannot be read: '
             '<a href="#odd">see how the report treats such records</a>.</span>'
         )
-
-
-def _span(first: date, last: date) -> str:
-    return long_day(first) if first == last else f"{long_day(first)} to {long_day(last)}"
 
 
 def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:
