@@ -107,6 +107,19 @@ def test_strict_stops_at_the_first_unreadable_record(cli: Cli, sandbox: Sandbox,
     result = cli("cdr", "export", LAST, LAST, "out.jsonl", "--strict")
     assert result.exit_code == 6, result.output
     assert not (folder / "out.jsonl").exists()
+    for command in (("export", LAST, LAST, "-"), ("list", LAST, LAST)):
+        _broken(sandbox)
+        result = cli("cdr", *command, "--strict")
+        assert result.exit_code == 6, result.output
+        assert "--cursor" in result.stderr
+
+
+def test_strict_command_that_fails_otherwise_has_the_code_of_its_error(
+    cli: Cli, sandbox: Sandbox, folder: Path
+) -> None:
+    sandbox.fault("cdr.by_period", "suspended", times=None)
+    for command in (("export", LAST, LAST, "out.jsonl"), ("export", LAST, LAST, "-"), ("list", LAST, LAST)):
+        assert cli("cdr", *command, "--strict").exit_code == 5
 
 
 def test_failed_export_resumes_from_its_cursor(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

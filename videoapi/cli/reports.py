@@ -90,8 +90,7 @@ async def print_reports(
     **limits: Any,
 ) -> int:
     """List one kind of report, `cdr` or `archives`, and return the exit code."""
-    from videoapi.cli import exit_codes
-    from videoapi.cli.listing import print_listing
+    from videoapi.cli.listing import code_of_failed, print_listing
     from videoapi.cli.terminal import for_people, print_status
     from videoapi.errors import VideoAPIError
 
@@ -102,7 +101,7 @@ async def print_reports(
         except VideoAPIError as error:
             print_status(for_people(error))
             print_status(f"To list only the records after these, repeat the command with --cursor {stream.cursor}")
-            return exit_codes.of_error(error)
+            return code_of_failed(stream, error, strict=limits.get("strict", False))
 
 
 async def export_reports(
@@ -151,7 +150,9 @@ async def export_reports(
         if out == STDOUT:
             from videoapi.cli.export_stdout import export_to_stdout
 
-            return await export_to_stdout(ask(cursor), line_format(path, table, excel=excel), quiet=options["quiet"])
+            return await export_to_stdout(
+                ask(cursor), line_format(path, table, excel=excel), strict=strict, quiet=options["quiet"]
+            )
         question = {
             **source_of(kind, access, client),
             "from": (query.start or "").strip(),
