@@ -432,6 +432,20 @@ def test_empty_period_is_a_complete_export(cli: Cli, folder: Path) -> None:
     assert len((folder / "out.csv").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize("kind", ["cdr", "archives"])
+@pytest.mark.parametrize("out", [("out.jsonl",), ("-",), ("out", "--partition", "day")])
+def test_period_in_the_future_is_refused_before_anything_is_sent(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, out: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("videoapi.arrow.periods.utc_today", lambda: LAST)
+    refused = cli(kind, "export", LAST + timedelta(1), LAST + timedelta(2), *out)
+    assert refused.exit_code == 2, refused.output
+    assert "the period is in the future: it begins on 2026-04-01, and today is 2026-03-31 (UTC)" in refused.stderr
+    assert sandbox.ledger.requests() == 0
+    assert list(folder.iterdir()) == []
+    assert cli(kind, "export", LAST, LAST + timedelta(2), *out).exit_code == 0
+
+
 def test_failed_export_without_a_record_leaves_no_file(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     interrupted(cli, sandbox, "out.jsonl", after=0)
     interrupted(cli, sandbox, "out.csv", after=0)

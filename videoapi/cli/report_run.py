@@ -31,13 +31,15 @@ from videoapi.report.page import render, require_plotly
 from videoapi.report.recordings import Recordings
 from videoapi.report.rows import row_of
 from videoapi.report.selection import Selection
-from videoapi.report.summary import SERVICE, MissingDays, UsageSummary, summarize
+from videoapi.report.summary import SERVICE, MissingDays, UsageSummary, groups_of, summarize
 from videoapi.report.tally import Tally
 from videoapi.streaming import RecordStream
 from videoapi.streaming.windows import since_of
 
 STDOUT: Final = "-"
 _USUAL: Final = ("owner_ref", "room")
+_PAGE_TOP: Final = 20
+_PAGE_MOST: Final = 500
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +54,7 @@ class ReportOptions:
         overwrite: Whether an existing page may be replaced.
         timezone: The time zone of days and hours.
         groups: What to show first.
-        top: How many entries of a group to list.
+        top: How many entries of a group to list, or None for 20 in the page and all in the figures.
         room_id: Only this room's, or None.
         conf_num: Only this session's, or None.
         timeout: Seconds to wait for the service, or None.
@@ -67,7 +69,7 @@ class ReportOptions:
     overwrite: bool
     timezone: str
     groups: tuple[str, ...]
-    top: int
+    top: int | None
     room_id: str | None
     conf_num: str | None
     timeout: float | None
@@ -114,6 +116,10 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         require_plotly()
     if options.out == STDOUT and options.as_json:
         raise click.UsageError("--json and a page on stdout: give one of them")
+    if options.with_page and (options.top or 0) > _PAGE_MOST:
+        raise click.UsageError(
+            f"--top {options.top}: a page lists at most {_PAGE_MOST} entries per group. --json prints all."
+        )
     with _page_file(options, period) as page, Tally(calendar) as tally:
         reading = Reading(tally, Selection(calendar, period, options.room_id, options.conf_num))
         reading.unfinished = None if period is None else period.unfinished(today)
@@ -126,7 +132,8 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         summary = _with_coverage(summary, options, calendar.zone)
         if page is not None or options.out == STDOUT:
             lead = options.groups[0] if options.groups else None
-            text = render(summary, made=now(calendar.zone), lead=lead).encode(errors="replace")
+            shown = attrs.evolve(summary, groups=groups_of(tally, options.shown, options.top or _PAGE_TOP))
+            text = render(shown, made=now(calendar.zone), lead=lead).encode(errors="replace")
             if page is None:
                 _to_stdout(text)
             else:
@@ -338,6 +345,9 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
         f"in {seconds:.1f} s.",
         quiet=options.quiet,
     )
+    if not total.records:
+        period = f" of {summary.period}" if options.periods else ""
+        print_status(f"There are no call records{period} in {summary.source}.")
     for notice in notices_of(summary):
         print_status(notice)
     if unreadable := summary.odd["unreadable"]:

@@ -29,7 +29,9 @@ def list_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @query_options
     @click.option("--cursor", metavar="CURSOR", help="Continue a list that ended early; it has printed its cursor.")
     @click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read.")
-    @click.option("--timeout", type=SECONDS, help="Time limit for the whole list; none by default.")
+    @click.option(
+        "--timeout", type=SECONDS, help="Time limit for waiting for the service during the whole list; none by default."
+    )
     @json_option("Print JSON lines: one object per record, with every field.")
     @client_options
     @functools.wraps(command)
@@ -60,7 +62,11 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--excel", is_flag=True, help="Begin a .csv file with a byte order mark, so that Excel reads it as UTF-8."
     )
     @click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read.")
-    @click.option("--timeout", type=SECONDS, help="Time limit for the whole export; none by default.")
+    @click.option(
+        "--timeout",
+        type=SECONDS,
+        help="Time limit for waiting for the service during the whole export; none by default.",
+    )
     @json_option("Print a report as JSON on stdout.")
     @click.option("--quiet", is_flag=True, help="Show no progress and no summary.")
     @client_options
@@ -121,10 +127,13 @@ async def export_reports(
     **options: Any,
 ) -> int:
     """Export one kind of report, `cdr` or `archives`, and return the exit code."""
+    from videoapi.arrow.periods import utc_today
     from videoapi.cli.export import PARQUET, ExportOptions, check_output, export, line_format
     from videoapi.cli.invocation import typed_command
     from videoapi.models.validation import period_day
 
+    if query.start is not None and (first := period_day(query.start, field="start")) > (today := utc_today()):
+        raise click.UsageError(f"the period is in the future: it begins on {first}, and today is {today} (UTC)")
     if partition is not None:
         others = {"--cursor": cursor, "--fresh": options.pop("fresh"), "--excel": excel}
         return await _export_folder(

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @secrets_option
 @click.option("--cursor", metavar="CURSOR", help="Continue a list that ended early; it has printed its cursor.")
 @click.option("--strict", is_flag=True, help="Stop at the first room that cannot be read.")
-@click.option("--timeout", type=SECONDS, help="Time limit for the whole list; none by default.")
+@click.option(
+    "--timeout", type=SECONDS, help="Time limit for waiting for the service during the whole list; none by default."
+)
 @client_options
 def list_rooms(access: ClientOptions, as_json: bool, show_secrets: bool, **limits: Any) -> None:
     """List all rooms of the project as they arrive.

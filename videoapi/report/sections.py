@@ -124,6 +124,8 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
         "Each row is one check of every record."
         if found
         else "Every record was checked, and nothing unusual was found."
+        if summary.total.records
+        else "There are no call records to check."
     )
     yield PageSection("odd", "Unfinished and odd records", (verdict,), tables=(odd_table(summary),))
 

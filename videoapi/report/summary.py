@@ -281,7 +281,7 @@ def summarize(
     source: str,
     scope: str = "",
     groups: Sequence[str] = ("owner_ref", "room"),
-    top: int = 20,
+    top: int | None = 20,
     recordings: Recordings | None = None,
     unreadable: int = 0,
     odd_fields: int | None = 0,
@@ -297,7 +297,7 @@ def summarize(
         source: Where the records come from.
         scope: The room or the session to which they are limited.
         groups: The groups to list, of `GROUPS`.
-        top: How many entries of a group to list; the others are summed up.
+        top: How many entries of a group to list, or None for all; the others are summed up.
         recordings: What the archives add up to, or None if they were not read.
         unreadable: The number of records that cannot be read.
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
@@ -325,13 +325,24 @@ def summarize(
         days=tuple((date.fromordinal(day), Figures.of(usage.days.get(day, Sums()))) for day in ordinals),
         undated=Figures.of(usage.days.get(None, Sums())),
         hours=tuple(tuple(usage.hours[24 * weekday : 24 * weekday + 24]) for weekday in range(7)),
-        groups={name: _group(tally.leaders(name, top), name) for name in groups},
+        groups=groups_of(tally, groups, top),
         quality=_quality(usage),
         good_percent=usage.good_percent / usage.good_rows / 1000 if usage.good_rows else None,
         recordings=recordings,
         odd={name: odd.get(name, 0) for name in ODD},
         unfinished=unfinished,
     )
+
+
+def groups_of(tally: Tally, names: Sequence[str], top: int | None) -> dict[str, Group]:
+    """Return groups of a tally whose sessions are closed.
+
+    Args:
+        tally: The rows.
+        names: The groups, of `GROUPS`.
+        top: How many entries of a group to list, or None for all; the others are summed up.
+    """
+    return {name: _group(tally.leaders(name, top), name) for name in names}
 
 
 def _group(leaders: Leaders, name: str) -> Group:
