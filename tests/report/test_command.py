@@ -147,14 +147,14 @@ def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
 def test_period_without_a_record_gives_a_page(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
     told = cli("report", "2020-02", "--quiet")
     assert told.exit_code == 0
-    assert told.stderr == "There are no call records of 2020-02 in the service.\n"
+    assert told.stderr == "The service has no call records of 2020-02.\n"
     page = (folder / "usage-2020-02.html").read_text()
     assert "This period has no call records" in page
     assert "nothing unusual was found" not in page
-    assert "There are no call records to check." in page
+    assert "No call records to check." in page
     (folder / "empty.jsonl").write_text("")
     told = cli("report", "empty.jsonl", "empty.html", "--json")
-    assert told.stderr.endswith("There are no call records in the export empty.jsonl.\n")
+    assert told.stderr.endswith("The export empty.jsonl has no call records.\n")
     found = figures(told)
     assert found["period"] is None
     assert found["totals"]["records"] == 0

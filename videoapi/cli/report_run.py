@@ -347,7 +347,7 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
     )
     if not total.records:
         period = f" of {summary.period}" if options.periods else ""
-        print_status(f"There are no call records{period} in {summary.source}.")
+        print_status(f"{summary.source[:1].upper()}{summary.source[1:]} has no call records{period}.")
     for notice in notices_of(summary):
         print_status(notice)
     if unreadable := summary.odd["unreadable"]:

@@ -95,7 +95,10 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
     yield PageSection(
         "hours",
         "Busiest hours",
-        (f"How many connections began in each hour of the week ({escape(summary.timezone)}), over the whole period.",),
+        (
+            f"How many connections began in each hour of the week ({escape(summary.timezone)}), added up over the "
+            "whole period. Most months have five of some weekdays, and four of the others.",
+        ),
         hours_chart(summary),
         "A heat map of the connections begun, by hour and weekday.",
         (hours_table(summary),),
@@ -125,7 +128,7 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
         if found
         else "Every record was checked, and nothing unusual was found."
         if summary.total.records
-        else "There are no call records to check."
+        else "No call records to check."
     )
     yield PageSection("odd", "Unfinished and odd records", (verdict,), tables=(odd_table(summary),))
 
@@ -145,7 +148,8 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
     if begun := summary.hours[weekday][hour]:
         parts.append(
             f"{'the' if parts else 'The'} busiest hour of the week is <strong>{WEEKDAYS[weekday]} from {hour}:00 to "
-            f"{hour + 1}:00</strong> ({escape(summary.timezone)}) with {begun:,} connections begun"
+            f"{hour + 1}:00</strong> ({escape(summary.timezone)}) with {begun:,} "
+            f"connection{'' if begun == 1 else 's'} begun{_added_up(summary, weekday)}"
         )
     if parts:
         yield "; ".join(parts) + "."
@@ -155,6 +159,12 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
             f'<span class="warning">{serious:,} record{" is" if serious == 1 else "s are"} repeated or cannot be read: '
             '<a href="#odd">see how the report treats such records</a>.</span>'
         )
+
+
+def _added_up(summary: UsageSummary, weekday: int) -> str:
+    """Return over how many days of the period the connections of a weekday are added up."""
+    count = sum(day.weekday() == weekday for day, _ in summary.days)
+    return f", added up over {count} {WEEKDAYS[weekday]}s" if count > 1 else ""
 
 
 def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:
