@@ -116,6 +116,15 @@ def test_file_of_a_room_or_a_session_has_all_days_and_says_its_scope(sandbox: Sa
         assert (found["missing_days"], found["unstated_days"], found["scope"]) == ([], [], scope)
 
 
+def test_recordings_are_those_of_the_room_of_the_call_records(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    room = sandbox.history.room_ids()[0]
+    export(cli, "room.csv", "--room", room, days=())
+    assert cli("archives", "export", "2026-01-01", "2026-01-31", "archives.csv", "--quiet").exit_code == 0
+    live = figures(cli("report", "2026-01", "--room", room, "--json"))["recordings"]
+    found = figures(cli("report", "2026-01", "room.csv", "--archives", "archives.csv", "--json"))["recordings"]
+    assert found == live
+
+
 def late(result: Any) -> tuple[Any, Any]:
     found = figures(result)
     return found["open_days"], found["final_from"]

@@ -163,9 +163,10 @@ async def _read_export(path: Path, options: ReportOptions, reading: Reading) -> 
             await asyncio.sleep(0)
     if options.archives is not None:
         reading.recordings = recordings = Recordings(reading.selection.calendar)
+        limited = _limited(options)
         with closing(sources.archives(options.archives, reading.unread)) as archives:
             for archive in archives:
-                if _in_scope(archive, options):
+                if _in_scope(archive, limited):
                     recordings.add([archive], *_bounds(reading.selection.period))
 
 
@@ -228,7 +229,7 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
         period=reading.selection.period,
         timezone=options.timezone,
         source=source,
-        scope=_scope(options),
+        scope=_limited(options).scope,
         groups=options.shown,
         top=options.top,
         recordings=reading.recordings,
@@ -268,13 +269,12 @@ def _with_coverage(summary: UsageSummary, options: ReportOptions, zone: tzinfo) 
     )
 
 
-def _scope(options: ReportOptions) -> str:
-    if options.source is not None:
-        found = coverage_of(options.source, "cdr")
-        options = attrs.evolve(
-            options, room_id=options.room_id or found.room_id, conf_num=options.conf_num or found.conf_num
-        )
-    return options.scope
+def _limited(options: ReportOptions) -> ReportOptions:
+    """Return the options with the room or the session to which the export of the call records is limited."""
+    if options.source is None:
+        return options
+    found = coverage_of(options.source, "cdr")
+    return attrs.evolve(options, room_id=options.room_id or found.room_id, conf_num=options.conf_num or found.conf_num)
 
 
 def _in_scope(archive: Archive, options: ReportOptions) -> bool:
