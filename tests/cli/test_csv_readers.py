@@ -110,8 +110,43 @@ FLAT = flat_table(
 
 def test_cells_of_a_flat_record() -> None:
     row = FLAT.cells(Flat.from_dict({"cdr_id": "a", "trans_date": "good", "user": {"name": "=1+1"}}))
-    assert row == ["a", "2026-01-01T00:00:00+00:00", "1e-07", "3", "true", "false", "", "'=1+1", ""]
+    assert row == ["a", "2026-01-01T00:00:00.000+00:00", "1e-07", "3", "true", "false", "", "'=1+1", ""]
     assert datetime.fromisoformat(row[1]) == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+TIMES = [
+    "2026-01-01T00:04:25Z",
+    "2026-01-01T00:04:25.846Z",
+    "2026-01-01T00:04:25.846999Z",
+    "",
+    "1969-12-31T23:59:59.9Z",
+]
+
+
+def times_of_a_file(path: Path) -> None:
+    rows = [{"cdr_id": f"{number}", "trans_date": text} for number, text in enumerate(TIMES)]
+    lines = line_format(path, call_table(), excel=False)
+    path.write_bytes(lines.header + b"".join(lines.line_of(CallRecord.from_dict(row)) for row in rows))
+
+
+def test_times_have_one_format_with_milliseconds(tmp_path: Path) -> None:
+    times_of_a_file(tmp_path / "out.csv")
+    assert [row["trans_at"] for row in with_csv(tmp_path / "out.csv")] == [
+        "2026-01-01T00:04:25.000+00:00",
+        "2026-01-01T00:04:25.846+00:00",
+        "2026-01-01T00:04:25.846+00:00",
+        "",
+        "1969-12-31T23:59:59.900+00:00",
+    ]
+
+
+def test_pandas_parses_a_column_of_times(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    times_of_a_file(tmp_path / "out.csv")
+    column = pandas.read_csv(tmp_path / "out.csv", parse_dates=["trans_at"]).trans_at
+    assert str(column.dtype).endswith("UTC]")
+    assert list(column.isna()) == [False, False, False, True, False]
+    assert column[1] - column[0] == timedelta(milliseconds=846)
 
 
 def test_extra_has_what_the_columns_do_not_show() -> None:

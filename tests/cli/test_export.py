@@ -107,6 +107,19 @@ def test_strict_stops_at_the_first_unreadable_record(cli: Cli, sandbox: Sandbox,
     result = cli("cdr", "export", LAST, LAST, "out.jsonl", "--strict")
     assert result.exit_code == 6, result.output
     assert not (folder / "out.jsonl").exists()
+    for command in (("export", LAST, LAST, "-"), ("list", LAST, LAST)):
+        _broken(sandbox)
+        result = cli("cdr", *command, "--strict")
+        assert result.exit_code == 6, result.output
+        assert "--cursor" in result.stderr
+
+
+def test_strict_command_that_fails_otherwise_has_the_code_of_its_error(
+    cli: Cli, sandbox: Sandbox, folder: Path
+) -> None:
+    sandbox.fault("cdr.by_period", "suspended", times=None)
+    for command in (("export", LAST, LAST, "out.jsonl"), ("export", LAST, LAST, "-"), ("list", LAST, LAST)):
+        assert cli("cdr", *command, "--strict").exit_code == 5
 
 
 def test_failed_export_resumes_from_its_cursor(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -124,6 +137,26 @@ def test_failed_export_resumes_from_its_cursor(cli: Cli, sandbox: Sandbox, folde
     assert (folder / "out.jsonl").read_text() == (folder / "whole.jsonl").read_text()
     names = ["out.jsonl", "out.jsonl.state", "whole.jsonl", "whole.jsonl.state"]
     assert sorted(path.name for path in folder.iterdir()) == names
+
+
+@pytest.mark.parametrize("kind", ["cdr", "archives"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
+@pytest.mark.parametrize("after", [0, 2])
+def test_export_continues_after_its_time_limit(
+    cli: Cli, sandbox: Sandbox, folder: Path, kind: str, name: str, after: int
+) -> None:
+    assert cli(kind, "export", FIRST, LAST, f"once-{name}").exit_code == 0
+    sandbox.fault(f"{kind}.by_period", "hang", times=None, after=after)
+    failed = cli(kind, "export", FIRST, LAST, name, "--timeout", 1)
+    assert failed.exit_code == 5, failed.output
+    assert "the stream's timeout of 1 s ended" in failed.stderr
+    assert "Cannot write" not in failed.stderr
+    assert ("To continue, repeat the command" in failed.stderr) == bool(after)
+    sandbox.clear_faults()
+    repeated = cli(kind, "export", FIRST, LAST, name, "--json")
+    assert repeated.exit_code == 0, repeated.output
+    assert bool(json.loads(repeated.stdout)["continued"]) == bool(after)
+    assert (folder / name).read_bytes() == (folder / f"once-{name}").read_bytes()
 
 
 def test_resumed_csv_export_has_one_header(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -397,6 +430,20 @@ def test_empty_period_is_a_complete_export(cli: Cli, folder: Path) -> None:
         assert (folder / "out.jsonl").read_bytes() == b""
     assert cli("cdr", "export", "2020-01-01", "2020-01-31", "out.csv").exit_code == 0
     assert len((folder / "out.csv").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["cdr", "archives"])
+@pytest.mark.parametrize("out", [("out.jsonl",), ("-",), ("out", "--partition", "day")])
+def test_period_in_the_future_is_refused_before_anything_is_sent(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, out: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("videoapi.arrow.periods.utc_today", lambda: LAST)
+    refused = cli(kind, "export", LAST + timedelta(1), LAST + timedelta(2), *out)
+    assert refused.exit_code == 2, refused.output
+    assert "the period is in the future: it begins on 2026-04-01, and today is 2026-03-31 (UTC)" in refused.stderr
+    assert sandbox.ledger.requests() == 0
+    assert list(folder.iterdir()) == []
+    assert cli(kind, "export", LAST, LAST + timedelta(2), *out).exit_code == 0
 
 
 def test_failed_export_without_a_record_leaves_no_file(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

@@ -72,10 +72,10 @@ def test_json_with_a_page_gives_both(january: Path, cli: Cli, folder: Path) -> N
         (["2026-13"], "period"),
         (["2026-02", "2026-01"], "before it begins"),
         (["2026-01", "--timezone", "Mars/Olympus"], "time zone"),
-        (["2026-01", "2026-02", "2026-03"], "one period"),
+        (["2026-01", "2026-02", "2026-03"], "one PERIOD"),
         (["a.jsonl", "b.jsonl"], "one EXPORT"),
-        (["a.jsonl", "--from", "b.jsonl"], "each once"),
-        (["2026-01", "--archives", "a.jsonl"], "--archives is for an export"),
+        (["a.jsonl", "--from", "b.jsonl"], "give the export once"),
+        (["2026-01", "--archives", "a.jsonl"], "--archives needs an export"),
         (["2026-01", "missing/page.html"], "no such folder"),
         (["2026-01", "--json", "-o", "-"], "one of them"),
         ([], "give FROM and TO, --room or --conference"),
@@ -145,10 +145,17 @@ def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
 
 
 def test_period_without_a_record_gives_a_page(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
-    assert cli("report", "2020-02", "--quiet").exit_code == 0
-    assert "This period has no call records" in (folder / "usage-2020-02.html").read_text()
+    told = cli("report", "2020-02", "--quiet")
+    assert told.exit_code == 0
+    assert told.stderr == "The service has no call records of 2020-02.\n"
+    page = (folder / "usage-2020-02.html").read_text()
+    assert "This period has no call records" in page
+    assert "nothing unusual was found" not in page
+    assert "No call records to check." in page
     (folder / "empty.jsonl").write_text("")
-    found = figures(cli("report", "empty.jsonl", "empty.html", "--json"))
+    told = cli("report", "empty.jsonl", "empty.html", "--json")
+    assert told.stderr.endswith("The export empty.jsonl has no call records.\n")
+    found = figures(told)
     assert found["period"] is None
     assert found["totals"]["records"] == 0
 
@@ -240,6 +247,24 @@ def test_one_record_that_cannot_be_read_is_one(january: Path, cli: Cli, folder: 
     assert result.stderr.startswith("1 record, 1 session, ")
     assert "1 record could not be read. " in result.stderr
     assert "1 record is repeated or cannot be read" in (folder / "page.html").read_text()
+
+
+def test_figures_have_all_entries_of_a_group_and_the_page_the_largest(cli: Cli, folder: Path) -> None:
+    line = '{"conf_num": "c%d", "room": {"room_id": "r%d"}, "sigserver": {"duration": 60}}\n'
+    (folder / "many.jsonl").write_text("".join(line % (number, number) for number in range(600)))
+    rooms = figures(cli("report", "many.jsonl", "page.html", "--json"))["groups"]["room"]
+    assert len({entry["key"] for entry in rooms["entries"]}) == 600
+    assert (rooms["others"], rooms["rest"]["records"]) == (0, 0)
+    assert (
+        "Shown: the 20 with the most participant minutes. The 580 others together have"
+        in (folder / "page.html").read_text()
+    )
+    few = figures(cli("report", "many.jsonl", "--json", "--top", 550))["groups"]["room"]
+    assert (len(few["entries"]), few["others"], few["rest"]["records"]) == (550, 50, 50)
+    refused = cli("report", "many.jsonl", "other.html", "--top", 550)
+    assert refused.exit_code == 2
+    assert "--top 550: a page lists at most 500 entries per group." in refused.stderr
+    assert not (folder / "other.html").exists()
 
 
 def test_one_other_entry_of_a_group_is_one(january: Path, cli: Cli, folder: Path) -> None:

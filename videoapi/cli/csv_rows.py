@@ -113,7 +113,8 @@ def cell(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
+        # All in one format, which readers infer from the first rows.
+        return value.astimezone(UTC).isoformat(timespec="milliseconds")
     text = value if isinstance(value, str) else _json(value)
     return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
 

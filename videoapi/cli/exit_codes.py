@@ -27,7 +27,8 @@ Exit codes:
        time limit, no success for too long, an open quote
   5    no access: configuration, credentials, connection, or not the Video
        API; no room was created or deleted
-  6    done, but some records could not be read, or were listed twice
+  6    some records could not be read, or were listed twice; all others were
+       processed. With --strict: stopped at the first that could not be read
   130  stopped by Ctrl-C (143: by SIGTERM), after the requests in flight ended"""
 
 DOCTOR: Final[Mapping[str, int]] = {

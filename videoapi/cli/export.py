@@ -179,10 +179,11 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
                 await writer.write()
             except BrokenPipeError:
                 raise
-            except OSError as error:
-                _tell_disk(job, file, error)
-                return exit_codes.FAILED
             except BaseException as error:
+                # A CallTimeout is an OSError, too, but none of the disk.
+                if isinstance(error, OSError) and not isinstance(error, VideoAPIError):
+                    _tell_disk(job, file, error)
+                    return exit_codes.FAILED
                 writer.stop()
                 if isinstance(error, VideoAPIError) and job.strict and (stream.rejected_count or writer.refused):
                     print_status(for_people(error))

@@ -9,7 +9,7 @@ from typing import Any
 
 from videoapi.cli import exit_codes
 from videoapi.cli.export import LineFormat
-from videoapi.cli.listing import tell_unshown
+from videoapi.cli.listing import code_of_failed, tell_unshown
 from videoapi.cli.progress import display
 from videoapi.cli.streams import is_terminal
 from videoapi.cli.terminal import counted, for_people, print_status
@@ -17,7 +17,7 @@ from videoapi.errors import VideoAPIError
 from videoapi.streaming import RecordStream
 
 
-async def export_to_stdout(stream: RecordStream[Any], lines: LineFormat, *, quiet: bool) -> int:
+async def export_to_stdout(stream: RecordStream[Any], lines: LineFormat, *, strict: bool, quiet: bool) -> int:
     """Write all records of a stream to stdout, and return the exit code.
 
     Raises:
@@ -44,6 +44,6 @@ async def export_to_stdout(stream: RecordStream[Any], lines: LineFormat, *, quie
             f"{counted(written, 'record was', 'records were')} written. To write those after them: "
             f"--cursor {stream.cursor}"
         )
-        return exit_codes.of_error(error)
+        return code_of_failed(stream, error, strict=strict)
     out.flush()
     return exit_codes.REJECTED if tell_unshown(stream) else exit_codes.DONE

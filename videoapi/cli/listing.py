@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from videoapi.cli import exit_codes
 from videoapi.cli.tables import TableWriter
 from videoapi.cli.terminal import print_json_line, print_status
+from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.streaming import RecordStream
 
 R = TypeVar("R")
@@ -45,6 +46,13 @@ async def print_listing(
             if not stream.received:
                 print_status(f"No {what}.")
     return exit_codes.REJECTED if tell_unshown(stream) else exit_codes.DONE
+
+
+def code_of_failed(stream: RecordStream[Any], error: VideoAPIError, *, strict: bool) -> int:
+    """Return the exit code of a stream that an error has ended; a record that cannot be read ends a strict one."""
+    if strict and stream.rejected_count and isinstance(error, ProtocolError):
+        return exit_codes.REJECTED
+    return exit_codes.of_error(error)
 
 
 def tell_unshown(stream: RecordStream[Any]) -> bool:

@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import closing, contextmanager
-from datetime import date, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Final
 
 import attrs
 import click
 
+from videoapi.arrow.periods import LATE_DAYS
 from videoapi.cli import exit_codes
 from videoapi.cli.client_options import ClientOptions
 from videoapi.cli.progress import display
@@ -24,17 +25,21 @@ from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.report import sources
 from videoapi.report.calendar import Calendar, ReportPeriod, parse_zone
+from videoapi.report.coverage import coverage_of, open_days
+from videoapi.report.notices import notices_of
 from videoapi.report.page import render, require_plotly
 from videoapi.report.recordings import Recordings
 from videoapi.report.rows import row_of
 from videoapi.report.selection import Selection
-from videoapi.report.summary import MissingDays, UsageSummary, summarize
+from videoapi.report.summary import SERVICE, MissingDays, UsageSummary, groups_of, summarize
 from videoapi.report.tally import Tally
 from videoapi.streaming import RecordStream
 from videoapi.streaming.windows import since_of
 
 STDOUT: Final = "-"
 _USUAL: Final = ("owner_ref", "room")
+_PAGE_TOP: Final = 20
+_PAGE_MOST: Final = 500
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +54,7 @@ class ReportOptions:
         overwrite: Whether an existing page may be replaced.
         timezone: The time zone of days and hours.
         groups: What to show first.
-        top: How many entries of a group to list.
+        top: How many entries of a group to list, or None for 20 in the page and all in the figures.
         room_id: Only this room's, or None.
         conf_num: Only this session's, or None.
         timeout: Seconds to wait for the service, or None.
@@ -64,7 +69,7 @@ class ReportOptions:
     overwrite: bool
     timezone: str
     groups: tuple[str, ...]
-    top: int
+    top: int | None
     room_id: str | None
     conf_num: str | None
     timeout: float | None
@@ -96,7 +101,6 @@ class Reading:
     selection: Selection
     recordings: Recordings | None = None
     unread: sources.Unread = attrs.field(factory=sources.Unread)
-    missing: list[MissingDays] = attrs.field(factory=list)
     unfinished: ReportPeriod | None = None
 
 
@@ -112,6 +116,10 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         require_plotly()
     if options.out == STDOUT and options.as_json:
         raise click.UsageError("--json and a page on stdout: give one of them")
+    if options.with_page and (options.top or 0) > _PAGE_MOST:
+        raise click.UsageError(
+            f"--top {options.top}: a page lists at most {_PAGE_MOST} entries per group. --json prints all."
+        )
     with _page_file(options, period) as page, Tally(calendar) as tally:
         reading = Reading(tally, Selection(calendar, period, options.room_id, options.conf_num))
         reading.unfinished = None if period is None else period.unfinished(today)
@@ -121,9 +129,11 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         else:
             source = await _read_service(access, options, reading)
         summary = await asyncio.to_thread(_summarize, reading, options, source)
+        summary = _with_coverage(summary, options, calendar.zone)
         if page is not None or options.out == STDOUT:
             lead = options.groups[0] if options.groups else None
-            text = render(summary, made=now(calendar.zone), lead=lead).encode(errors="replace")
+            shown = attrs.evolve(summary, groups=groups_of(tally, options.shown, options.top or _PAGE_TOP))
+            text = render(shown, made=now(calendar.zone), lead=lead).encode(errors="replace")
             if page is None:
                 _to_stdout(text)
             else:
@@ -153,16 +163,11 @@ async def _read_export(path: Path, options: ReportOptions, reading: Reading) -> 
             await asyncio.sleep(0)
     if options.archives is not None:
         reading.recordings = recordings = Recordings(reading.selection.calendar)
+        limited = _limited(options)
         with closing(sources.archives(options.archives, reading.unread)) as archives:
             for archive in archives:
-                if _in_scope(archive, options):
+                if _in_scope(archive, limited):
                     recordings.add([archive], *_bounds(reading.selection.period))
-    if (period := reading.selection.period) is not None:
-        days = period.in_utc(reading.selection.calendar.zone)
-        for kind, export in (("cdr", path), ("archives", options.archives)):
-            if export is not None:
-                missing = sources.missing_days(export, days.first, days.last)
-                reading.missing += [MissingDays(kind, *span) for span in missing]
 
 
 async def _read_service(access: ClientOptions, options: ReportOptions, reading: Reading) -> str:
@@ -188,7 +193,7 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
                     recordings.add([archive], *_bounds(period))
                     show(recordings.archives)
         reading.unread.records += found.rejected_count
-    return "the service"
+    return SERVICE
 
 
 async def add_stream(tally: Tally, selection: Selection, stream: RecordStream[CallRecord]) -> AsyncGenerator[int, None]:
@@ -224,22 +229,52 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
         period=reading.selection.period,
         timezone=options.timezone,
         source=source,
-        scope=_scope(options),
+        scope=_limited(options).scope,
         groups=options.shown,
         top=options.top,
         recordings=reading.recordings,
         unreadable=reading.unread.records,
         odd_fields=reading.unread.fields,
         outside=reading.selection.outside,
-        missing=reading.missing,
         unfinished=reading.unfinished,
     )
 
 
-def _scope(options: ReportOptions) -> str:
-    if options.source is not None and options.room_id is None:
-        options = attrs.evolve(options, room_id=sources.room_of(options.source))
-    return options.scope
+def _with_coverage(summary: UsageSummary, options: ReportOptions, zone: tzinfo) -> UsageSummary:
+    """Return the summary with the days that its source lacks, or may lack."""
+    if summary.period is None:
+        return summary
+    days, today = summary.period.in_utc(zone), now(UTC).date()
+    if options.source is None:
+        opened = open_days(days, today - timedelta(LATE_DAYS)) if options.periods else None
+        return attrs.evolve(summary, days_in_utc=days, open_days=opened)
+    found = {"cdr": coverage_of(options.source, "cdr")}
+    if options.archives is not None:
+        found["archives"] = coverage_of(options.archives, "archives")
+    unstated = [kind for kind, coverage in found.items() if coverage.days is None]
+    # Without a period, the report is of the days that the export has; in another time zone, the first and the last of
+    # them are in two days in UTC.
+    asked = bool(options.periods) or zone is not UTC
+    late = [
+        opened
+        for coverage in found.values()
+        if (options.periods or coverage.open_from) and (opened := coverage.open_days(days, today)) is not None
+    ]
+    return attrs.evolve(
+        summary,
+        days_in_utc=days,
+        missing=tuple(MissingDays(kind, *span) for kind, one in found.items() for span in one.missing(days)),
+        unstated=tuple(unstated) if asked else (),
+        open_days=ReportPeriod(min(one.first for one in late), max(one.last for one in late)) if late else None,
+    )
+
+
+def _limited(options: ReportOptions) -> ReportOptions:
+    """Return the options with the room or the session to which the export of the call records is limited."""
+    if options.source is None:
+        return options
+    found = coverage_of(options.source, "cdr")
+    return attrs.evolve(options, room_id=options.room_id or found.room_id, conf_num=options.conf_num or found.conf_num)
 
 
 def _in_scope(archive: Archive, options: ReportOptions) -> bool:
@@ -302,10 +337,6 @@ def _to_stdout(text: bytes) -> None:
         sys.stdout.buffer.flush()
 
 
-def _span(first: date, last: date) -> str:
-    return f"{first}" if first == last else f"{first} to {last}"
-
-
 def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None:
     total = summary.total
     print_status(
@@ -314,13 +345,11 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
         f"in {seconds:.1f} s.",
         quiet=options.quiet,
     )
-    for days in summary.missing:
-        what = "call records" if days.records == "cdr" else "archives"
-        span = _span(days.first, days.last)
-        print_status(f"The export has no {what} of {span} (UTC): they are not in any figure.")
-    if (rest := summary.unfinished) is not None:
-        span = f"{_span(rest.first, rest.last)} ({summary.timezone})"
-        print_status(f"The period has not ended: of {span}, only the records that exist so far are in the figures.")
+    if not total.records:
+        period = f" of {summary.period}" if options.periods else ""
+        print_status(f"{summary.source[:1].upper()}{summary.source[1:]} has no call records{period}.")
+    for notice in notices_of(summary):
+        print_status(notice)
     if unreadable := summary.odd["unreadable"]:
         print_status(
             f"{counted(unreadable, 'record', 'records')} could not be read. Unreadable records are not in any figure."

@@ -29,7 +29,9 @@ def list_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @query_options
     @click.option("--cursor", metavar="CURSOR", help="Continue a list that ended early; it has printed its cursor.")
     @click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read.")
-    @click.option("--timeout", type=SECONDS, help="Time limit for the whole list; none by default.")
+    @click.option(
+        "--timeout", type=SECONDS, help="Time limit for waiting for the service during the whole list; none by default."
+    )
     @json_option("Print JSON lines: one object per record, with every field.")
     @client_options
     @functools.wraps(command)
@@ -60,7 +62,11 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--excel", is_flag=True, help="Begin a .csv file with a byte order mark, so that Excel reads it as UTF-8."
     )
     @click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read.")
-    @click.option("--timeout", type=SECONDS, help="Time limit for the whole export; none by default.")
+    @click.option(
+        "--timeout",
+        type=SECONDS,
+        help="Time limit for waiting for the service during the whole export; none by default.",
+    )
     @json_option("Print a report as JSON on stdout.")
     @click.option("--quiet", is_flag=True, help="Show no progress and no summary.")
     @client_options
@@ -90,8 +96,7 @@ async def print_reports(
     **limits: Any,
 ) -> int:
     """List one kind of report, `cdr` or `archives`, and return the exit code."""
-    from videoapi.cli import exit_codes
-    from videoapi.cli.listing import print_listing
+    from videoapi.cli.listing import code_of_failed, print_listing
     from videoapi.cli.terminal import for_people, print_status
     from videoapi.errors import VideoAPIError
 
@@ -102,7 +107,7 @@ async def print_reports(
         except VideoAPIError as error:
             print_status(for_people(error))
             print_status(f"To list only the records after these, repeat the command with --cursor {stream.cursor}")
-            return exit_codes.of_error(error)
+            return code_of_failed(stream, error, strict=limits.get("strict", False))
 
 
 async def export_reports(
@@ -122,10 +127,13 @@ async def export_reports(
     **options: Any,
 ) -> int:
     """Export one kind of report, `cdr` or `archives`, and return the exit code."""
+    from videoapi.arrow.periods import utc_today
     from videoapi.cli.export import PARQUET, ExportOptions, check_output, export, line_format
     from videoapi.cli.invocation import typed_command
     from videoapi.models.validation import period_day
 
+    if query.start is not None and (first := period_day(query.start, field="start")) > (today := utc_today()):
+        raise click.UsageError(f"the period is in the future: it begins on {first}, and today is {today} (UTC)")
     if partition is not None:
         others = {"--cursor": cursor, "--fresh": options.pop("fresh"), "--excel": excel}
         return await _export_folder(
@@ -151,7 +159,9 @@ async def export_reports(
         if out == STDOUT:
             from videoapi.cli.export_stdout import export_to_stdout
 
-            return await export_to_stdout(ask(cursor), line_format(path, table, excel=excel), quiet=options["quiet"])
+            return await export_to_stdout(
+                ask(cursor), line_format(path, table, excel=excel), strict=strict, quiet=options["quiet"]
+            )
         question = {
             **source_of(kind, access, client),
             "from": (query.start or "").strip(),

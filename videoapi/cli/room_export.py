@@ -16,7 +16,9 @@ from videoapi.cli.output_options import json_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists, once the new one is complete.")
 @click.option("--fresh", is_flag=True, help="Start over, and discard OUT.part.")
 @click.option("--strict", is_flag=True, help="Stop at the first room that cannot be read.")
-@click.option("--timeout", type=SECONDS, help="Time limit for the whole export; none by default.")
+@click.option(
+    "--timeout", type=SECONDS, help="Time limit for waiting for the service during the whole export; none by default."
+)
 @json_option("Print a report as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no summary.")
 @client_options

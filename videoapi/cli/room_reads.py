@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @secrets_option
 @click.option("--cursor", metavar="CURSOR", help="Continue a list that ended early; it has printed its cursor.")
 @click.option("--strict", is_flag=True, help="Stop at the first room that cannot be read.")
-@click.option("--timeout", type=SECONDS, help="Time limit for the whole list; none by default.")
+@click.option(
+    "--timeout", type=SECONDS, help="Time limit for waiting for the service during the whole list; none by default."
+)
 @client_options
 def list_rooms(access: ClientOptions, as_json: bool, show_secrets: bool, **limits: Any) -> None:
     """List all rooms of the project as they arrive.
@@ -32,8 +34,7 @@ def list_rooms(access: ClientOptions, as_json: bool, show_secrets: bool, **limit
 
 
 async def _list(access: ClientOptions, as_json: bool, show_secrets: bool, **limits: Any) -> int:
-    from videoapi.cli import exit_codes
-    from videoapi.cli.listing import print_listing
+    from videoapi.cli.listing import code_of_failed, print_listing
     from videoapi.cli.redaction import room_fields
     from videoapi.cli.terminal import for_people, print_status
     from videoapi.errors import VideoAPIError
@@ -51,7 +52,7 @@ async def _list(access: ClientOptions, as_json: bool, show_secrets: bool, **limi
         except VideoAPIError as error:
             print_status(for_people(error))
             print_status(f"To list only the rooms after these, repeat the command with --cursor {rooms.cursor}")
-            return exit_codes.of_error(error)
+            return code_of_failed(rooms, error, strict=limits.get("strict", False))
 
 
 @click.command("get", epilog=MEANINGS)

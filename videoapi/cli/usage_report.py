@@ -45,15 +45,17 @@ _PAGES: Final = (".html", ".htm")
 )
 @click.option(
     "--top",
-    type=click.IntRange(1, 500),
+    type=click.IntRange(1),
     metavar="N",
-    default=20,
-    show_default=True,
-    help="Maximum number of entries per group.",
+    help="Maximum number of entries per group. [default: 20 in the page, where 500 is the most; all with --json]",
 )
 @click.option("--room", "room_id", metavar="ROOM_ID", help="Only records of this room.")
 @click.option("--conference", "conf_num", metavar="NUMBER", help="Only records of this session.")
-@click.option("--timeout", type=SECONDS, help="Time limit for reading from the service.")
+@click.option(
+    "--timeout",
+    type=SECONDS,
+    help="Time limit for waiting for the service, each for call records and archives; none by default.",
+)
 @json_option("Print the figures as JSON on stdout; write a page only if OUT is given.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no summary.")
 @client_options

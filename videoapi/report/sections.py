@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 from html import escape
 from typing import Final
 
@@ -19,6 +18,7 @@ from videoapi.report.charts import (
     recordings_chart,
 )
 from videoapi.report.markup import long_day
+from videoapi.report.notices import notices_of
 from videoapi.report.summary import WEEKDAYS, UsageSummary
 from videoapi.report.tables import (
     TableView,
@@ -95,7 +95,10 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
     yield PageSection(
         "hours",
         "Busiest hours",
-        (f"How many connections began in each hour of the week ({escape(summary.timezone)}), over the whole period.",),
+        (
+            f"How many connections began in each hour of the week ({escape(summary.timezone)}), added up over the "
+            "whole period. Most months have five of some weekdays, and four of the others.",
+        ),
         hours_chart(summary),
         "A heat map of the connections begun, by hour and weekday.",
         (hours_table(summary),),
@@ -124,21 +127,15 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
         "Each row is one check of every record."
         if found
         else "Every record was checked, and nothing unusual was found."
+        if summary.total.records
+        else "No call records to check."
     )
     yield PageSection("odd", "Unfinished and odd records", (verdict,), tables=(odd_table(summary),))
 
 
 def _highlights(summary: UsageSummary) -> Iterator[str]:
-    for days in summary.missing:
-        what = "call records" if days.records == "cdr" else "archives"
-        span = _span(days.first, days.last)
-        yield f'<span class="warning">The export has no {what} of {span} (UTC): they are not in any figure.</span>'
-    if (rest := summary.unfinished) is not None:
-        span = f"{_span(rest.first, rest.last)} ({escape(summary.timezone)})"
-        yield (
-            f'<span class="warning">The period has not ended: of {span}, only the records that exist so far are in the '
-            "figures.</span>"
-        )
+    for notice in notices_of(summary, long_day):
+        yield f'<span class="warning">{escape(notice)}</span>'
     if not summary.total.records:
         yield f"This period has no call records in {escape(printable(summary.source))}."
         return
@@ -151,7 +148,8 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
     if begun := summary.hours[weekday][hour]:
         parts.append(
             f"{'the' if parts else 'The'} busiest hour of the week is <strong>{WEEKDAYS[weekday]} from {hour}:00 to "
-            f"{hour + 1}:00</strong> ({escape(summary.timezone)}) with {begun:,} connections begun"
+            f"{hour + 1}:00</strong> ({escape(summary.timezone)}) with {begun:,} "
+            f"connection{'' if begun == 1 else 's'} begun{_added_up(summary, weekday)}"
         )
     if parts:
         yield "; ".join(parts) + "."
@@ -163,8 +161,10 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
         )
 
 
-def _span(first: date, last: date) -> str:
-    return long_day(first) if first == last else f"{long_day(first)} to {long_day(last)}"
+def _added_up(summary: UsageSummary, weekday: int) -> str:
+    """Return over how many days of the period the connections of a weekday are added up."""
+    count = sum(day.weekday() == weekday for day, _ in summary.days)
+    return f", added up over {count} {WEEKDAYS[weekday]}s" if count > 1 else ""
 
 
 def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:

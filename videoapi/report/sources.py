@@ -10,7 +10,6 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -22,6 +21,7 @@ from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError, RecordDecoder
 from videoapi.models.flat import read_time
+from videoapi.report.coverage import MANIFEST, notes_of
 from videoapi.report.recordings import KINDS
 from videoapi.report.rows import COLUMNS, NEEDED, NUMBERS, TIMES, UsageRow, milliseconds, row_of, row_of_cells
 
@@ -29,7 +29,6 @@ FORMATS: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
 _LINES: Final = 500
 _ROWS: Final = 10_000
 _REJECTED: Final = ".rejected.jsonl"
-_MANIFEST: Final = "_manifest.json"
 _LONGEST_CELL: Final = 1 << 24
 _FORMULA: Final = ("'=", "'+", "'-", "'@", "'\t", "'\r", "'\n")
 # The years that `read_time` accepts.
@@ -57,41 +56,6 @@ class Unread:
 def is_export(path: Path) -> bool:
     """Return whether the name of a path is that of an export, or the path is a folder."""
     return path.is_dir() or _format(path) in FORMATS
-
-
-def missing_days(path: Path, first: date, last: date) -> list[tuple[date, date]]:
-    """Return the periods between two days in UTC that a folder has no files of, by its manifest or its notes.
-
-    Nothing is known of single files, and of folders that have neither.
-    """
-    known: list[tuple[date, date]] = []
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known += [
-            (date.fromisoformat(note["first"]), date.fromisoformat(note["last"]))
-            for note in _notes(path)
-            if "-undated-" not in note["file"]
-        ]
-    missing: list[tuple[date, date]] = []
-    if not known:
-        return missing
-    day = timedelta(days=1)
-    for begin, end in sorted(known):
-        if begin > last:
-            break
-        if begin > first:
-            missing.append((first, begin - day))
-        if end >= last:
-            return missing
-        first = max(first, end + day)
-    return [*missing, (first, last)]
-
-
-def room_of(path: Path) -> str | None:
-    """Return the room to which the records of a folder are limited, or None."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        room = json.loads((path / "_source.json").read_bytes()).get("room")
-        return room if isinstance(room, str) else None
-    return None
 
 
 def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, None]:
@@ -333,30 +297,21 @@ def _parquet_files(path: Path) -> list[Path]:
     files = sorted(file for file in path.rglob("*.parquet") if not file.name.startswith((".", "_")))
     if not files:
         raise ValidationError(f"{path} has no Parquet files", field="source")
-    if (path / _MANIFEST).is_file():
+    if (path / MANIFEST).is_file():
         _check_manifest(path, files)
     return files
-
-
-def _notes(folder: Path) -> list[dict[str, Any]]:
-    """Return what a folder says about its files: its manifest, or their notes before there is one."""
-    manifest = folder / _MANIFEST
-    if not manifest.is_file():
-        return [json.loads(path.read_bytes()) for path in sorted(folder.glob("_notes/[!.]*.json"))]
-    notes: list[dict[str, Any]] = json.loads(manifest.read_bytes())["files"]
-    return notes
 
 
 def _check_manifest(folder: Path, files: Sequence[Path]) -> None:
     """Check that a folder has the files of its manifest, with as many rows, and no others."""
     pyarrow, parquet = _pyarrow()
     try:
-        notes = {str(note["file"]): note["rows"] for note in _notes(folder)}
+        notes = {str(note["file"]): note["rows"] for note in notes_of(folder)}
     except (ValueError, KeyError, TypeError):
-        raise ValidationError(f"{folder / _MANIFEST} cannot be read", field="source") from None
+        raise ValidationError(f"{folder / MANIFEST} cannot be read", field="source") from None
     found = {file.name: file for file in files}
     if differing := sorted(notes.keys() ^ found.keys()):
-        what = "is missing" if differing[0] in notes else f"is not in {_MANIFEST}"
+        what = "is missing" if differing[0] in notes else f"is not in {MANIFEST}"
         raise ValidationError(f"{folder / differing[0]} {what}. Repeat the export of {folder}.", field="source")
     for name, file in found.items():
         try:
@@ -365,7 +320,7 @@ def _check_manifest(folder: Path, files: Sequence[Path]) -> None:
             raise ValidationError(f"{file} cannot be read: {str(error)[:200]}", field="source") from None
         if rows != notes[name]:
             raise ValidationError(
-                f"{file} has {rows:,} rows, and {_MANIFEST} says {notes[name]:,}. Repeat the export of {folder}.",
+                f"{file} has {rows:,} rows, and {MANIFEST} says {notes[name]:,}. Repeat the export of {folder}.",
                 field="source",
             )
 

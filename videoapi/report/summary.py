@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import Any, Final
 
 import attrs
 
+from videoapi.arrow.periods import LATE_DAYS
 from videoapi.report.calendar import ReportPeriod
 from videoapi.report.recordings import KINDS, Recordings
 from videoapi.report.rows import QUALITY
 from videoapi.report.tally import Leaders, Tally
 from videoapi.report.usage import GRADES, Sums, UsageSums, grades
 
+SERVICE: Final = "the service"
+"""The source of a report that is not made from an export."""
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ODD: Final = {
     "repeated": ("Records with the ID of an earlier record", "counted again each time"),
@@ -126,7 +129,7 @@ class Quality:
 
 @attrs.frozen
 class MissingDays:
-    """Days in UTC of the period that an export does not have, as its folder says.
+    """Days in UTC of the period that an export does not have, as its folder or its state says.
 
     Args:
         records: `cdr` or `archives`.
@@ -162,7 +165,10 @@ class UsageSummary:
         recordings: What the archives add up to, or None if they were not read.
         odd: How many records, sessions, archives or fields are odd, by what is; None if the source does not show it.
         missing: The days in UTC that the exports do not have.
+        unstated: Which exports do not say their days: `cdr`, `archives`.
+        days_in_utc: The days in UTC that contain those of the period; None without a period.
         unfinished: The days of the period that had not ended when the records were read; None if all had.
+        open_days: The days in UTC to which the service may have added records since; None if to none.
     """
 
     period: ReportPeriod | None
@@ -183,7 +189,20 @@ class UsageSummary:
     recordings: Recordings | None
     odd: dict[str, int | None]
     missing: tuple[MissingDays, ...] = ()
+    unstated: tuple[str, ...] = ()
+    days_in_utc: ReportPeriod | None = None
     unfinished: ReportPeriod | None = None
+    open_days: ReportPeriod | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the records come from the service, not from an export."""
+        return self.source == SERVICE
+
+    @property
+    def final_from(self) -> date | None:
+        """The day in UTC from which on no more records are expected; None if that day has passed."""
+        return None if self.open_days is None else self.open_days.last + timedelta(LATE_DAYS + 1)
 
     def months(self) -> list[tuple[str, Figures]]:
         """Return the figures by month, from those of the days."""
@@ -198,12 +217,15 @@ class UsageSummary:
         return {
             "period": _span(self.period),
             "unfinished_days": _span(self.unfinished),
+            "open_days": _span(self.open_days),
+            "final_from": None if self.final_from is None else f"{self.final_from}",
             "timezone": self.timezone,
             "source": self.source,
             "scope": self.scope or None,
             "missing_days": [
                 {"records": days.records, "first": f"{days.first}", "last": f"{days.last}"} for days in self.missing
             ],
+            "unstated_days": list(self.unstated),
             "totals": {
                 **_figures(self.total),
                 "counted_records": self.counted_records,
@@ -259,12 +281,11 @@ def summarize(
     source: str,
     scope: str = "",
     groups: Sequence[str] = ("owner_ref", "room"),
-    top: int = 20,
+    top: int | None = 20,
     recordings: Recordings | None = None,
     unreadable: int = 0,
     odd_fields: int | None = 0,
     outside: int = 0,
-    missing: Iterable[MissingDays] = (),
     unfinished: ReportPeriod | None = None,
 ) -> UsageSummary:
     """Return the figures of all rows of a tally, whose sessions are closed by this.
@@ -276,12 +297,11 @@ def summarize(
         source: Where the records come from.
         scope: The room or the session to which they are limited.
         groups: The groups to list, of `GROUPS`.
-        top: How many entries of a group to list; the others are summed up.
+        top: How many entries of a group to list, or None for all; the others are summed up.
         recordings: What the archives add up to, or None if they were not read.
         unreadable: The number of records that cannot be read.
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
         outside: The number of records of the source that lie outside the period.
-        missing: The days in UTC that the exports do not have.
         unfinished: The days of the period that had not ended when the records were read.
     """
     tally.close_sessions()
@@ -305,14 +325,24 @@ def summarize(
         days=tuple((date.fromordinal(day), Figures.of(usage.days.get(day, Sums()))) for day in ordinals),
         undated=Figures.of(usage.days.get(None, Sums())),
         hours=tuple(tuple(usage.hours[24 * weekday : 24 * weekday + 24]) for weekday in range(7)),
-        groups={name: _group(tally.leaders(name, top), name) for name in groups},
+        groups=groups_of(tally, groups, top),
         quality=_quality(usage),
         good_percent=usage.good_percent / usage.good_rows / 1000 if usage.good_rows else None,
         recordings=recordings,
         odd={name: odd.get(name, 0) for name in ODD},
-        missing=tuple(missing),
         unfinished=unfinished,
     )
+
+
+def groups_of(tally: Tally, names: Sequence[str], top: int | None) -> dict[str, Group]:
+    """Return groups of a tally whose sessions are closed.
+
+    Args:
+        tally: The rows.
+        names: The groups, of `GROUPS`.
+        top: How many entries of a group to list, or None for all; the others are summed up.
+    """
+    return {name: _group(tally.leaders(name, top), name) for name in names}
 
 
 def _group(leaders: Leaders, name: str) -> Group:

@@ -130,16 +130,16 @@ class Tally:
         found: int = self._one("SELECT count(*) FROM sums WHERE kind = ? AND key <> ''", group)
         return found
 
-    def leaders(self, group: str, most: int) -> Leaders:
+    def leaders(self, group: str, most: int | None) -> Leaders:
         """Return the keys of a group with the most minutes, and what all others add up to. Call `close_sessions` first.
 
         Args:
             group: One of `GROUPS`.
-            most: How many keys.
+            most: How many keys, or None for all.
         """
         found = self._database.execute(
             f"SELECT key, {_SUMS} FROM sums WHERE kind = ? ORDER BY user_ms DESC, records DESC, key LIMIT ?",  # noqa: S608
-            (group, most),
+            (group, -1 if most is None else most),
         )
         top = tuple((key, Sums(*sums)) for key, *sums in found)
         rest = Sums()

@@ -1,0 +1,189 @@
+"""A report from an export says which days the export lacks, or may lack."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.conftest import Cli, figures
+
+from videoapi.sandbox import Sandbox
+
+FIRST, LAST = "2026-01-05", "2026-01-09"
+SHIFTED = ("--timezone", "Asia/Kolkata")
+NO_DAY = [{"records": "cdr", "first": "2026-01-04", "last": "2026-01-04"}]
+OnDay = Callable[[int, int], None]
+
+
+@pytest.fixture
+def on_day(monkeypatch: pytest.MonkeyPatch) -> OnDay:
+    """A function that sets the current day of 2026, in UTC."""
+
+    def move(month: int, day: int) -> None:
+        at = datetime(2026, month, day, 12, tzinfo=UTC)
+        monkeypatch.setattr("videoapi.cli.report_run.now", at.astimezone)
+        monkeypatch.setattr("videoapi.cli.export.utc_today", at.date)
+        monkeypatch.setattr("videoapi.cli.export_folder.utc_today", at.date)
+
+    return move
+
+
+def export(cli: Cli, name: str, *words: str, days: tuple[str, ...] = (FIRST, LAST)) -> None:
+    done = cli("cdr", "export", *days, name, "--quiet", *words)
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("name", ["all.jsonl", "all.csv", "all.parquet", "all.jsonl.gz"])
+@pytest.mark.parametrize("period", [(FIRST, LAST), ()], ids=["period", "all"])
+def test_days_that_a_file_lacks_in_another_time_zone_are_named(
+    sandbox: Sandbox, cli: Cli, folder: Path, name: str, period: tuple[str, ...]
+) -> None:
+    plain = name.removesuffix(".gz")
+    export(cli, plain)
+    if plain != name:
+        (folder / name).write_bytes(gzip.compress((folder / plain).read_bytes()))
+        (folder / plain).unlink()
+    lacking = cli("report", *period, name, "page.html", "--json", *SHIFTED)
+    assert NO_DAY[0] in figures(lacking)["missing_days"]
+    assert "The export has no call records of 2026-01-04" in lacking.stderr
+    assert "no call records of 4 January 2026" in (folder / "page.html").read_text()
+    in_utc = cli("report", *period, name, "--json")
+    assert (figures(in_utc)["missing_days"], figures(in_utc)["unstated_days"]) == ([], [])
+    assert "export" not in in_utc.stderr
+
+
+def test_export_of_one_more_day_has_the_records_of_the_service(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    export(cli, "more.csv", days=("2026-01-04", LAST))
+    of_file = cli("report", FIRST, LAST, "more.csv", "--json", *SHIFTED)
+    live = figures(cli("report", FIRST, LAST, "--json", *SHIFTED))
+    assert figures(of_file)["missing_days"] == []
+    assert "The export" not in of_file.stderr
+    assert figures(of_file)["days"] == live["days"]
+
+
+def changed(state: Path, out: Path) -> None:
+    out.write_bytes(out.read_bytes() + b"\n")
+
+
+def lost(state: Path, out: Path) -> None:
+    state.unlink()
+
+
+def damaged(state: Path, out: Path) -> None:
+    state.write_text("[1]")
+
+
+def of_archives(state: Path, out: Path) -> None:
+    state.write_text(state.read_text().replace('"cdr"', '"archives"'))
+
+
+@pytest.mark.parametrize("spoil", [changed, lost, damaged, of_archives])
+def test_file_that_does_not_say_its_days_is_named(
+    sandbox: Sandbox, cli: Cli, folder: Path, spoil: Callable[[Path, Path], None]
+) -> None:
+    export(cli, "all.jsonl")
+    spoil(folder / "all.jsonl.state", folder / "all.jsonl")
+    for words in ((FIRST, LAST), SHIFTED):
+        told = cli("report", "all.jsonl", "page.html", "--overwrite", "--json", *words)
+        assert figures(told)["unstated_days"] == ["cdr"]
+        assert "The export does not say which days of call records it has. Check that it has all of " in told.stderr
+        assert "does not say which days" in (folder / "page.html").read_text()
+    told = cli("report", "all.jsonl", "--json")
+    assert figures(told)["unstated_days"] == []
+    assert "The export" not in told.stderr
+
+
+def test_tail_of_an_export_does_not_say_its_days(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    sandbox.fault("cdr.by_period", "suspended", times=None, after=1)
+    assert cli("cdr", "export", "2026-01-01", "2026-01-31", "all.jsonl").exit_code == 5
+    sandbox.clear_faults()
+    cursor = (folder / "all.jsonl.state").read_text().split('"cursor": "')[1].split('"')[0]
+    export(cli, "tail.jsonl", "--cursor", cursor, days=("2026-01-01", "2026-01-31"))
+    found = figures(cli("report", "2026-01", "tail.jsonl", "--json"))
+    assert (found["missing_days"], found["unstated_days"]) == ([], ["cdr"])
+
+
+def test_file_of_a_room_or_a_session_has_all_days_and_says_its_scope(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    room, session = sandbox.history.room_ids()[0], sandbox.history.conf_nums()[0]
+    export(cli, "room.csv", "--room", room, days=())
+    export(cli, "session.csv", "--conference", session, days=())
+    for name, scope in (("room.csv", f"room {room}"), ("session.csv", f"session {session}")):
+        found = figures(cli("report", "2026-01", name, "--json", *SHIFTED))
+        assert (found["missing_days"], found["unstated_days"], found["scope"]) == ([], [], scope)
+
+
+def test_recordings_are_those_of_the_room_of_the_call_records(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    room = sandbox.history.room_ids()[0]
+    export(cli, "room.csv", "--room", room, days=())
+    assert cli("archives", "export", "2026-01-01", "2026-01-31", "archives.csv", "--quiet").exit_code == 0
+    live = figures(cli("report", "2026-01", "--room", room, "--json"))["recordings"]
+    found = figures(cli("report", "2026-01", "room.csv", "--archives", "archives.csv", "--json"))["recordings"]
+    assert found == live
+
+
+def late(result: Any) -> tuple[Any, Any]:
+    found = figures(result)
+    return found["open_days"], found["final_from"]
+
+
+def test_report_soon_after_its_period_says_that_records_may_come_late(
+    sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay
+) -> None:
+    on_day(2, 3)
+    told = cli("report", "2026-01", "page.html", "--json", "--quiet")
+    assert late(told) == ({"first": "2026-01-31", "last": "2026-01-31"}, "2026-02-04")
+    assert told.stderr == (
+        "The period ended on 2026-01-31, and the service may still add records. Make the report again from "
+        "2026-02-04 on.\n"
+    )
+    assert "Make the report again from 4 February 2026 on." in (folder / "page.html").read_text()
+    on_day(2, 4)
+    told = cli("report", "2026-01", "--json", "--quiet")
+    assert (late(told), told.stderr) == ((None, None), "")
+
+
+def test_report_of_a_period_that_has_not_ended_says_when_it_will_be_final(
+    sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay
+) -> None:
+    on_day(1, 28)
+    told = cli("report", "2026-01", "--json", "--quiet")
+    assert late(told) == ({"first": "2026-01-25", "last": "2026-01-31"}, "2026-02-04")
+    assert told.stderr.startswith("The period has not ended: of 2026-01-28 to 2026-01-31 (UTC)")
+    assert told.stderr.endswith("Make the report again from 2026-02-04 on.\n")
+
+
+@pytest.mark.parametrize("name", ["all.csv", "all"])
+def test_export_that_was_made_too_early_is_named_as_such_later(
+    sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay, name: str
+) -> None:
+    if name == "all":
+        pytest.importorskip("pyarrow")
+    partition = ("--partition", "day") if name == "all" else ()
+    on_day(1, 10)
+    export(cli, name, *partition, days=("2026-01-01", "2026-01-09"))
+    on_day(6, 1)
+    for words in (("2026-01-01", "2026-01-09"), ()):
+        told = cli("report", *words, name, "--json", "--quiet")
+        assert late(told) == ({"first": "2026-01-07", "last": "2026-01-09"}, "2026-01-13")
+        assert "The service may have added records of 2026-01-07 to 2026-01-09 (UTC) since" in told.stderr
+    settled = cli("report", "2026-01-01", "2026-01-06", name, "--json", "--quiet")
+    assert (late(settled), settled.stderr) == ((None, None), "")
+    export(cli, name, *(partition or ("--overwrite",)), days=("2026-01-01", "2026-01-09"))
+    again = cli("report", "2026-01-01", "2026-01-09", name, "--json", "--quiet")
+    assert (late(again), again.stderr) == ((None, None), "")
+
+
+def test_export_that_does_not_say_its_day_may_be_of_today(
+    sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay
+) -> None:
+    on_day(2, 1)
+    export(cli, "all.csv", days=("2026-01-01", "2026-01-31"))
+    (folder / "all.csv.state").unlink()
+    assert late(cli("report", "2026-01", "all.csv", "--json")) == (
+        {"first": "2026-01-29", "last": "2026-01-31"},
+        f"{date(2026, 2, 4)}",
+    )

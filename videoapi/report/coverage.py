@@ -1,0 +1,156 @@
+"""What an export on disk says about itself: its days in UTC, when it was made, and the room or the session it is of.
+
+A folder says it in its manifest or its notes, a file in the state that `videoapi cdr export` leaves next to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from videoapi.arrow.periods import LATE_DAYS
+from videoapi.report.calendar import ReportPeriod
+
+MANIFEST: Final = "_manifest.json"
+_STATE: Final = ".state"
+_VERSION: Final = 1
+_MAX_STATE: Final = 1 << 26
+_DAY: Final = timedelta(days=1)
+_EVER: Final = ((date.min, date.max),)
+
+
+@attrs.frozen(kw_only=True)
+class Coverage:
+    """What an export says about itself.
+
+    Args:
+        days: Its periods of days in UTC, in order; None if it does not say.
+        open_from: The first day in UTC to which the service may have added records since; None if it does not say.
+        room_id: The room to which it is limited, or None.
+        conf_num: The session to which it is limited, or None.
+    """
+
+    days: tuple[tuple[date, date], ...] | None = None
+    open_from: date | None = None
+    room_id: str | None = None
+    conf_num: str | None = None
+
+    def missing(self, period: ReportPeriod) -> list[tuple[date, date]]:
+        """Return the parts of a period of days in UTC that the export does not have; none if it does not say."""
+        first, last = period.first, period.last
+        missing: list[tuple[date, date]] = []
+        if self.days is None:
+            return missing
+        for begin, end in self.days:
+            if begin > last:
+                break
+            if begin > first:
+                missing.append((first, begin - _DAY))
+            if end >= last:
+                return missing
+            first = max(first, end + _DAY)
+        return [*missing, (first, last)]
+
+    def open_days(self, period: ReportPeriod, today: date) -> ReportPeriod | None:
+        """Return the days of a period in UTC to which the service may have added records since; None if to none.
+
+        Args:
+            period: The period.
+            today: The current day in UTC, for an export that does not say when it was made.
+        """
+        last = period.last if not self.days else min(period.last, self.days[-1][1])
+        return open_days(ReportPeriod(period.first, last), self.open_from or today - LATE_DAYS * _DAY)
+
+
+def open_days(period: ReportPeriod, open_from: date) -> ReportPeriod | None:
+    """Return the days of a period from a day on; None if it has none."""
+    first = max(period.first, open_from)
+    return None if period.last < first else ReportPeriod(first, period.last)
+
+
+def coverage_of(path: Path, kind: str) -> Coverage:
+    """Return what an export says about itself; nothing if it is incomplete, changed, or from elsewhere.
+
+    Args:
+        path: A file, also `.gz`, or a folder.
+        kind: What its records must be, `cdr` or `archives`.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return _of_folder(path) if path.is_dir() else _of_file(path, kind)
+    return Coverage()
+
+
+def notes_of(folder: Path) -> list[dict[str, Any]]:
+    """Return what a folder says about its files: its manifest, or their notes before there is one."""
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        return [json.loads(path.read_bytes()) for path in sorted(folder.glob("_notes/[!.]*.json"))]
+    notes: list[dict[str, Any]] = json.loads(manifest.read_bytes())["files"]
+    return notes
+
+
+def _of_folder(folder: Path) -> Coverage:
+    room = None
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        room = json.loads((folder / "_source.json").read_bytes()).get("room")
+    dated = {note["file"]: _span(note["first"], note["last"]) for note in notes_of(folder) if not _is_undated(note)}
+    # A file that the export would read again has a mark.
+    marked = [dated.get(f"{mark.stem}.parquet") for mark in folder.glob("_notes/[!.]*.open")]
+    opened = [span[0] for span in marked if span is not None]
+    return Coverage(
+        days=tuple(sorted(dated.values())) or None,
+        open_from=min(opened, default=date.max) if dated else None,
+        room_id=room if isinstance(room, str) else None,
+    )
+
+
+def _is_undated(note: dict[str, Any]) -> bool:
+    return "-undated-" in note["file"]
+
+
+def _of_file(path: Path, kind: str) -> Coverage:
+    is_compressed = path.name.lower().endswith(".gz")
+    name = path.name[: -len(".gz")] if is_compressed else path.name
+    with path.with_name(name + _STATE).open("rb") as file:
+        state = json.loads(file.read(_MAX_STATE))
+    question = state["question"]
+    size = state["size"] if state["result_size"] is None else state["result_size"]
+    if (
+        state["version"] != _VERSION
+        or not state["complete"]
+        or question["records"] != kind
+        or size % (1 << 32 if is_compressed else size + 1) != _size(path, is_compressed)
+    ):
+        return Coverage()
+    exported = state["exported"]
+    return Coverage(
+        days=_days(question, state["first"]),
+        open_from=None if exported is None else date.fromisoformat(exported) - LATE_DAYS * _DAY,
+        room_id=question.get("room") or None,
+        conf_num=question.get("conference") or None,
+    )
+
+
+def _days(question: dict[str, str], cursor: str | None) -> tuple[tuple[date, date], ...] | None:
+    if cursor is not None:
+        # It begins in the middle of a period.
+        return None
+    return (_span(question["from"], question["to"]),) if question["from"] else _EVER
+
+
+def _span(first: str, last: str) -> tuple[date, date]:
+    return date.fromisoformat(first), date.fromisoformat(last)
+
+
+def _size(path: Path, is_compressed: bool) -> int:
+    """Return the size of a file; of one that gzip has compressed, the original size modulo 2**32."""
+    if not is_compressed:
+        return path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(-4, 2)
+        return int.from_bytes(file.read(4), "little")

@@ -1,0 +1,51 @@
+"""What a reader must know about the figures of a report before using them, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Final
+
+from videoapi.report.summary import UsageSummary
+
+_NAMES: Final = {"cdr": "call records", "archives": "archives"}
+
+
+def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> Iterator[str]:
+    """Yield the notices of a report.
+
+    Args:
+        summary: The figures.
+        day_text: Returns a day as text.
+    """
+
+    def span(first: date, last: date) -> str:
+        return day_text(first) if first == last else f"{day_text(first)} to {day_text(last)}"
+
+    for days in summary.missing:
+        yield (
+            f"The export has no {_NAMES[days.records]} of {span(days.first, days.last)} (UTC): they are not in any "
+            "figure."
+        )
+    if summary.unstated and (needed := summary.days_in_utc) is not None:
+        kinds = " and ".join(_NAMES[kind] for kind in summary.unstated)
+        yield (
+            f"The export does not say which days of {kinds} it has. Check that it has all of "
+            f"{span(needed.first, needed.last)} (UTC): other days are not in any figure."
+        )
+    final = "" if summary.final_from is None else f" from {day_text(summary.final_from)} on."
+    if (rest := summary.unfinished) is not None:
+        yield (
+            f"The period has not ended: of {span(rest.first, rest.last)} ({summary.timezone}), only the records that "
+            f"exist so far are in the figures.{' Make the report again' + final if final else ''}"
+        )
+    elif (late := summary.open_days) is not None and summary.is_live:
+        yield (
+            f"The period ended on {day_text(late.last)}, and the service may still add records. Make the report again"
+            f"{final}"
+        )
+    elif late is not None:
+        yield (
+            f"The service may have added records of {span(late.first, late.last)} (UTC) since the export was made. "
+            f"Export them again{final}"
+        )
