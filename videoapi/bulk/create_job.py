@@ -133,10 +133,9 @@ class CreateJob(Job):
         # Other shards have self-check rooms, too, which this run must neither use nor delete.
         prefix = self._references.check_prefix_of_shard(first_key)
         self._check = SelfCheckRoom(self._creator, self._pipeline, prefix)
-        is_first = _LEASES.is_first_run(lease)
-        if is_first is not False and is_fresh(lease):
-            return
-        if is_first:
+        if _LEASES.is_first_run(lease):
+            if is_fresh(lease):
+                return
             self._others_until -= idle_of(lease)
         look_back = LookBack(self._creator, self._pipeline, self._check, self._is_of_job, self._patience)
         self._survey, self._trusted = await look_back.at_a_shard(self._others_until)

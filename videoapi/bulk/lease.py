@@ -42,8 +42,8 @@ class Leases:
     def __init__(self) -> None:
         self._used: dict[int, weakref.ref[Lease]] = {}
 
-    def is_first_run(self, lease: Lease) -> bool | None:
-        """Return whether no run has begun under a lease before, and record that one begins; None if that is unknown.
+    def is_first_run(self, lease: Lease) -> bool:
+        """Return whether certainly no run has begun under a lease before, and record that one begins.
 
         An earlier run under the same lease may have sent creates, too, of which the lease knows nothing.
         """
@@ -60,8 +60,8 @@ class Leases:
         try:
             self._used[key] = weakref.ref(lease, forget)
         except TypeError:
-            # Such as an object with slots.
-            return None
+            # Such as an object with slots, which may have been used before.
+            return False
         return True
 
 
@@ -77,11 +77,11 @@ def idle_of(lease: Lease) -> float:
     """Return for how many seconds no earlier holder of a lease can have sent anything; 0 if it does not say."""
     try:
         idle: object = getattr(lease, "idle", 0.0)
+        if isinstance(idle, bool) or not isinstance(idle, int | float) or not math.isfinite(idle):
+            return 0.0
+        return max(0.0, float(idle))
     except Exception:
         return 0.0
-    if isinstance(idle, bool) or not isinstance(idle, int | float):
-        return 0.0
-    return max(0.0, float(idle)) if math.isfinite(idle) else 0.0
 
 
 class Fence:

@@ -102,7 +102,7 @@ class ResponseDecoder(Generic[T]):
         """
         try:
             if not body.isascii():
-                _check_text(body)
+                check_text(body)
             envelope = self._envelope.decode(body)
             if envelope.error_code is not MISSING or envelope.status is not MISSING:
                 # The `status` envelope, or a mixture of both envelopes.
@@ -259,7 +259,7 @@ class RecordDecoder(Generic[M]):
         try:
             decoded = self._decode(raw)
             if self.extra:
-                _check_text(bytes(raw))
+                check_text(bytes(raw))
         except UNREADABLE:
             from videoapi.models.converter import structure_record
 
@@ -274,7 +274,7 @@ class RecordDecoder(Generic[M]):
         return record, names
 
     def _raws(self, text: bytes) -> list[msgspec.Raw]:
-        _check_text(text)
+        check_text(text)
         return _raw_list(text)
 
     @cached_property
@@ -307,7 +307,8 @@ def _decoded_type(model: Any) -> Any:
     return struct_of(model) if is_model(model) else model
 
 
-def _check_text(raw: bytes) -> None:
+def check_text(raw: bytes) -> None:
+    """Raise DecodeError if a body is not valid UTF-8."""
     # msgspec does not validate the text that it skips, but `extra` may parse it later.
     if not raw.isascii():
         try:

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from videoapi.models.cdr import CallRecord
-from videoapi.models.codec import UNREADABLE, RecordDecoder
+from videoapi.models.codec import UNREADABLE, RecordDecoder, check_text
 from videoapi.models.decoded import struct_of
 
 _FIGURES: Final = ("avg_bitrate", "min_bitrate", "max_bitrate", "bitrate_good_percent", "avg_bitrate_quality")
@@ -33,13 +33,14 @@ class ColumnDecoder(RecordDecoder[CallRecord]):
 
     def decode_list(self, text: bytes) -> list[CallRecord] | None:
         try:
+            # Also where a raw text, or one that a later value of the same key replaces, is skipped.
+            check_text(text)
             decoded = _decode_records(text)
             figures = _decode_figures(b"[%b]" % b",".join([one.stats_quality for one in decoded]))
         except UNREADABLE:
             return None
         for one, found in zip(decoded, figures, strict=True):
-            received = bytes(one.stats_quality)
-            one.stats_quality = None if received == b"null" else ReceivedQuality(received, found)
+            one.stats_quality = None if found is None else ReceivedQuality(bytes(one.stats_quality), found)
         return cast("list[CallRecord]", decoded)
 
     def _decode_one(self, raw: bytes | msgspec.Raw) -> tuple[CallRecord, tuple[str, ...]]:
@@ -48,11 +49,12 @@ class ColumnDecoder(RecordDecoder[CallRecord]):
 
 
 def _decode_figures(texts: bytes) -> list[Any]:
+    """Return the figures of each `stats_quality`; None for one that other streams read as None."""
     try:
         return cast("list[Any]", _decode_known(texts))
     except msgspec.ValidationError:
         # As other streams decode it: a struct decoder would skip unknown fields unchecked.
-        return [_read(value, _KINDS) for value in _decode_open(texts)]
+        return [None if one is None else _read(one, _KINDS) or NO_FIGURES for one in _decode_open(texts)]
 
 
 def _read(value: Any, kinds: tuple[Any, ...]) -> Any:

@@ -4,9 +4,9 @@ All that is known of a job is one hash, so that Redis loses all of it or nothing
 keys. Its fields:
 
     nonce     who began the job
-    run       the run ID of the Redis server that has written this
+    run       the run ID and the replication ID of the Redis server that has written this
     since     since when that server has the hash, without a gap, in milliseconds of its clock
-    certain   the run ID of the server in whose memory every lease of the job is, from the very first; or absent
+    certain   the IDs of the server in whose memory every lease of the job is, from the very first; or absent
     resumed   whether the job was begun again, by another process
     shards    into how many shards the job is divided, in all its runs
     changes   how many changes there were: beginnings of the job, and leases that were taken, renewed or given back
@@ -16,8 +16,8 @@ keys. Its fields:
               number of its last change; and of the holder before: that of its last change, and for how long it may
               have sent after it
 
-A server that was restarted, or that took over from another one, has another run ID. What it knows may be old: a lease
-that was taken since its last snapshot is missing there.
+A server that was restarted, or that took over from another one, has other IDs. What it knows may be old: a lease that
+was taken since its last snapshot is missing there.
 
 Changes are counted, and not dated, because the clock of a server can be set: a worker that has seen change 7, and later
 finds that the last change of a shard was the fifth, knows by its own clock since when nothing has changed there.
@@ -32,9 +32,15 @@ local key = KEYS[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
+local function info(section, field)
+  local text = redis.pcall('INFO', section)
+  return type(text) == 'string' and string.match(text, field .. ':(%w+)') or nil
+end
+
 local function run_id()
-  local info = redis.pcall('INFO', 'server')
-  return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+  -- A server that became a replica, and is the primary again, has the data of another, and its own run ID.
+  local run, replication = info('server', 'run_id'), info('replication', 'master_replid')
+  return run and replication and run .. replication or ''
 end
 
 local function shard_of(name)

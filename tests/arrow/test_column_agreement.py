@@ -1,4 +1,4 @@
-"""Faults that a review has proved: each test fails until its fault is repaired."""
+"""Records that columns and other streams must read alike."""
 
 from __future__ import annotations
 
