@@ -283,7 +283,7 @@ async def test_a_mistyped_url_begins_no_job(sandbox: Sandbox, tmp_path: Path, ur
         (("--workers", "2", "--redis", "redis://:hush-hush@127.0.0.1"), "VIDEOAPI_REDIS"),
         (("--workers", "2", "--redis", "redis://127.0.0.1?password=hush-hush"), "VIDEOAPI_REDIS"),
         (("--workers", "2", "--redis", "redis://127.0.0.1", "--journal", "j"), "--journal is a file of one process"),
-        (("--workers", "2", "--redis", "redis://127.0.0.1", "--dedupe", "delete"), "not with --workers"),
+        (("--workers", "2", "--redis", "redis://127.0.0.1", "--dedupe", "delete"), "leave it out with --workers"),
     ],
 )
 async def test_what_workers_cannot_do_is_refused(

@@ -48,12 +48,14 @@ class InputFile(Generic[T]):
         total: Number of inputs, up to the line from which the file cannot be read.
         keys: The column that has the key of each line.
         repeated: If the names were to serve as keys, and two lines share one, what is wrong; otherwise empty.
+        read_keys: Reads the file again, and returns all of its keys.
     """
 
     lines: InputLines[T]
     total: int
     keys: str
     repeated: str = ""
+    read_keys: Callable[[], set[str | int]] = set
 
 
 class InputRecord(NamedTuple):
@@ -99,7 +101,13 @@ def room_specs(path: Path, key_column: str | None = None) -> InputFile[RoomSpec]
     # A header binds the keys whatever the cells say: a line that cannot be read yet may have the first key.
     keys = key_column or ("key" if has_keys or "key" in header else "name")
     by_name = not key_column and keys == "name"
-    return InputFile(_specs(records, convert, keys, by_name=by_name), total, keys, repeated if by_name else "")
+    return InputFile(
+        _specs(records, convert, keys, by_name=by_name),
+        total,
+        keys,
+        repeated if by_name else "",
+        partial(_all_keys, records, keys),
+    )
 
 
 def room_ids(path: Path) -> InputFile[str]:
@@ -180,6 +188,15 @@ def _overview(records: RecordSource) -> tuple[int, bool, str]:
             if names.setdefault(name, number) != number:
                 repeated = _same_name(names[name], number)
     return total, has_keys, repeated
+
+
+def _all_keys(records: RecordSource, column: str) -> set[str | int]:
+    found: set[str | int] = set()
+    with suppress(UnreadableRest):
+        for record in records():
+            if (key := _key(record.fields, column)) is not None:
+                found.add(key)
+    return found
 
 
 def _specs(

@@ -143,12 +143,21 @@ async def _create(
 
     from videoapi.cli.attempts import AttemptLog
     from videoapi.cli.bulk import run_bulk
+    from videoapi.cli.earlier_jobs import refuse_same_keys
     from videoapi.cli.job import open_job
 
     attempts = AttemptLog()
     async with access.client(settle=settle, listeners=attempts) as client:
         bound_to |= {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": access.app_id}
-        with open_job(output.out, bound_to, job_id=job_id, journal=journal, fresh=fresh, quiet=output.quiet) as job:
+        with open_job(
+            output.out,
+            bound_to,
+            job_id=job_id,
+            journal=journal,
+            fresh=fresh,
+            quiet=output.quiet,
+            before_new=lambda: refuse_same_keys(output.out, bound_to, specs.read_keys, output.again),
+        ) as job:
             # Rooms of an earlier run would be read one by one.
             limits |= {"job_id": job.job_id, "journal": job.journal, "keep_rooms": False}
             limits["audit"] = {"yes": True, "no": False}.get(audit, audit)
@@ -199,6 +208,7 @@ async def _create_shared(
     import attrs
 
     from videoapi.cli.bulk import run_bulk
+    from videoapi.cli.earlier_jobs import refuse_same_keys
     from videoapi.cli.job import open_job
     from videoapi.cli.workers.run import WorkerLog, WorkersRun
     from videoapi.creation.create_request import new_reference
@@ -211,7 +221,14 @@ async def _create_shared(
     async with access.client(settle=settle) as client:
         bound_to |= {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": access.app_id}
         with open_job(
-            output.out, bound_to, job_id=job_id, fresh=fresh, shared=True, quiet=output.quiet, used=messages.used
+            output.out,
+            bound_to,
+            job_id=job_id,
+            fresh=fresh,
+            shared=True,
+            quiet=output.quiet,
+            used=messages.used,
+            before_new=lambda: refuse_same_keys(output.out, bound_to, specs.read_keys, output.again),
         ) as job:
             if job.job_id is None:
                 output = attrs.evolve(output, again=())
