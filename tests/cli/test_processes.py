@@ -268,6 +268,13 @@ def test_unusable_state_file_is_reported(cli: Cli, folder: Path, name: str, code
     assert name in result.stderr
 
 
+@pytest.mark.parametrize("fault", ["rooms.create", "rooms.create:sing", "rooms.sing:503", "*:503:x", "*:503:200%"])
+def test_unknown_fault_is_a_usage_error(cli: Cli, fault: str) -> None:
+    result = cli("sandbox", "--fault", fault)
+    assert result.exit_code == 2
+    assert f"--fault {fault}" in result.stderr
+
+
 def test_unknown_switch_is_a_usage_error(cli: Cli) -> None:
     result = cli("sandbox", "--switch", "colour=red")
     assert result.exit_code == 2
