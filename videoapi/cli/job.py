@@ -64,7 +64,7 @@ def open_job(
         shared: Whether worker processes share the job, which then has no journal.
         quiet: Whether to print nothing.
         used: Asked at the end whether anything of a new job may have been sent. If not, the job is forgotten.
-        before_new: Called before a job begins that the user has neither named nor asked for with `fresh`; can refuse it.
+        before_new: Called before a job begins that has neither `job_id` nor `fresh`; can refuse it.
 
     Raises:
         ConfigurationError: If the job belongs to another account, or runs in another process.
