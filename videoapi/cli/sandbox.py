@@ -112,7 +112,7 @@ def sandbox(
         auth = webhook_auth() if options["webhook_url"] else None
         made = Sandbox(**options, webhook_auth=auth, clock=_clock(today), **_pairs(switches))
         for fault in faults:
-            _inject(made, fault)
+            inject(made, fault)
     except ValueError as error:
         raise click.UsageError(for_people(error)) from None
     run(_serve(made))
@@ -172,7 +172,7 @@ def _environment(sandbox: Sandbox) -> dict[str, str]:
     return lines | ({"VIDEOAPI_CA_FILE": sandbox.ca_file} if sandbox.ca_file else {})
 
 
-def _inject(sandbox: Sandbox, fault: str) -> None:
+def inject(sandbox: Sandbox, fault: str) -> None:
     """Script a fault from `ROUTE:KIND`, `ROUTE:KIND:TIMES` or `ROUTE:KIND:PERCENT%`.
 
     Raises:
