@@ -317,7 +317,7 @@ def test_key_column_that_is_a_field_is_sent(tmp_path: Path) -> None:
         (line,) = room_specs(path, column, ignored).lines
         assert line.given == RoomSpec("A", key=key, data={"kurs": "K1"}, settings={"participants": 5})
     path.write_text("name,settings.kurs\nA,K1\n")
-    with pytest.raises(BadInput, match="there is no setting kurs"):
+    with pytest.raises(BadInput, match="unknown setting kurs"):
         room_specs(path, "settings.kurs")
 
 
@@ -328,8 +328,8 @@ def test_all_unusable_columns_are_named_at_once(tmp_path: Path) -> None:
         room_specs(path)
     text = str(caught.value)
     assert "write 'Name' as 'name'" in text
-    assert "there is no setting partcipants; is participants meant?" in text
-    assert "is sip meant?" in text
+    assert "unknown setting partcipants; is participants meant?" in text
+    assert "is sip meant? For columns of your own, give" in text
     assert "--ignore-column Dozent --ignore-column 'Raum Nr'" in text
 
 

@@ -369,7 +369,7 @@ def test_file_with_another_name_and_the_same_keys_is_refused(
     assert names(sandbox) == ["A", "B", "C"]
 
 
-def test_file_with_the_same_keys_begins_a_job_if_asked_for(
+def test_fresh_or_a_job_id_begins_a_job_with_the_same_keys(
     cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path
 ) -> None:
     assert cli(*CREATE).exit_code == 0
@@ -416,7 +416,7 @@ def test_job_of_another_account_does_not_refuse_a_file(cli: Cli, sandbox: Sandbo
     assert names(sandbox) == ["A", "A", "B"]
 
 
-def test_renamed_input_is_told_its_old_name(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+def test_error_for_a_renamed_input_names_its_old_name(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
     assert cli(*CREATE).exit_code == 0
     rooms.rename(folder / "t.csv")
     refused = cli("rooms", "create-many", "t.csv", "--out", OUT)

@@ -21,12 +21,12 @@ _LARGEST_NOTE: Final = 1 << 16
 """Bytes; a longer file of this name is not a note of a job."""
 
 
-class _Row(msgspec.Struct):
+class _KeyOutcome(msgspec.Struct):
     key: Any = None
     status: str = ""
 
 
-_ROW: Final = msgspec.json.Decoder(_Row)
+_KEY_OUTCOME: Final = msgspec.json.Decoder(_KeyOutcome)
 
 
 @attrs.frozen
@@ -99,7 +99,7 @@ def _with_shared(job: EarlierJob, keys: Collection[str | int]) -> EarlierJob:
             for line in file:
                 # The last line of a run that was killed can be incomplete.
                 with suppress(msgspec.DecodeError):
-                    row = _ROW.decode(line)
+                    row = _KEY_OUTCOME.decode(line)
                     if row.status in ("created", "unknown") and isinstance(row.key, str | int) and row.key in keys:
                         shared.add(row.key)
     return attrs.evolve(job, shared=frozenset(shared))

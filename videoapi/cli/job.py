@@ -222,7 +222,7 @@ def _locked(note: Path) -> Generator[Any, None, None]:
 
 
 def read_note(note: Path) -> dict[str, Any]:
-    """Return what the `.job` of an outcome file says; empty if there is none.
+    """Return what the `.job` of an outcome file says; empty without one.
 
     Raises:
         ConfigurationError: If it is another file.

@@ -133,7 +133,8 @@ def check_columns(header: Sequence[str], key_column: str | None = None) -> None:
         return
     own = [column for column in others if not is_field(column) and column != key_column]
     advice = f"For columns of your own, give {' '.join(map(ignoring, own))}." if own else ""
-    raise BadInput(f"{'; '.join(problems)}. {advice}".strip())
+    text = "; ".join(problems)
+    raise BadInput(f"{text}{'' if text.endswith('?') else '.'} {advice}".strip())
 
 
 def _column_problem(column: str, key_column: str | None) -> str:
@@ -144,7 +145,7 @@ def _column_problem(column: str, key_column: str | None) -> str:
         if name in known:
             return ""
         similar = difflib.get_close_matches(name, known, n=1)
-        return f"column {column!r}: there is no setting {name}" + (f"; is {similar[0]} meant?" if similar else "")
+        return f"column {column!r}: unknown setting {name}" + (f"; is {similar[0]} meant?" if similar else "")
     if is_field(column) or column == key_column:
         return ""
     text = f"column {column!r} is not one of {', '.join(_COLUMNS)}, settings.…, data.…"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @ignore_option
 @click.option("--dry-run", is_flag=True, help="Check every line of FILE, and send nothing.")
-@click.option("--fresh", is_flag=True, help="Start over. Files of the earlier job are renamed, not deleted.")
+@click.option("--fresh", is_flag=True, help="Create all rooms in a new job. Files of the earlier one are renamed.")
 @click.option("--no-validate", is_flag=True, help="Skip client-side validation, for settings of a white-label.")
 @click.option("--job-id", metavar="ID", help="ID of a new job. [default: generated, and kept next to the outcome file]")
 @click.option(
@@ -93,8 +93,8 @@ def create_many(
     its room_id or the reason for its absence. Creates whose response was lost are looked up at the end of
     the run, and repeated if the room provably does not exist.
 
-    To continue after an interruption, or after fixing lines that failed, repeat the command: lines whose room
-    exists are recognized by their key, and not created again.
+    To continue after an interruption, or after fixing failed lines in the same FILE, repeat the command: lines
+    whose room exists are recognized by their key, and not created again.
     """
     from videoapi.cli.dry_run import check
     from videoapi.cli.inputs import room_specs
