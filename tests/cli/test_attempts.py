@@ -43,10 +43,37 @@ def test_pause_is_counted_down_although_earlier_requests_still_succeed() -> None
     assert log.waits() == ""
 
 
+def test_short_pauses_between_successes_are_not_counted_down() -> None:
+    now = 100.0
+    log = AttemptLog(clock=lambda: now)
+    for _ in range(4):
+        log(attempt("throttled", status=429, headers={"retry-after": "1"}))
+        assert log.waits() in ("waiting 1 s: too many requests (HTTP 429)", "slowed down by the service (HTTP 429)")
+        now += 1
+        log(attempt("done"))
+        assert log.waits() == "slowed down by the service (HTTP 429)"
+    now += 5
+    assert log.waits() == ""
+
+
+def test_service_that_is_silent_after_a_pause_is_shown_as_such() -> None:
+    now = 100.0
+    log = AttemptLog(clock=lambda: now)
+    log(attempt("throttled", status=429, headers={"retry-after": "2"}))
+    assert log.waits() == "waiting 2 s: too many requests (HTTP 429)"
+    now = 122.0
+    assert log.waits() == "no response for 20 s since the pause (HTTP 429)"
+    log(attempt("done"))
+    assert log.waits() == ""
+
+
 @pytest.mark.parametrize("retry_after", [{}, {"retry-after": "Fri, 27 Nov 2026 06:00:00 GMT"}])
 def test_pause_of_unknown_length_lasts_until_the_next_response(retry_after: dict[str, str]) -> None:
-    log = AttemptLog()
+    now = 100.0
+    log = AttemptLog(clock=lambda: now)
     log(attempt("throttled", status=429, headers=retry_after))
+    assert log.waits() == "waiting for the service: too many requests"
+    now = 120.0
     assert log.waits() == "waiting for the service: too many requests"
     log(attempt("done"))
     assert log.waits() == ""

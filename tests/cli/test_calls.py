@@ -187,13 +187,21 @@ def test_tokens_are_issued_from_a_file(cli: Cli, sandbox: Sandbox, folder: Path)
     rows = {row["line"]: row for row in json_lines(out.read_text())}
     assert sandbox.join(rows[2]["token"])
     assert rows[3]["status"] == "created"
+    assert [rows[line]["key"] for line in (2, 3, 4, 5)] == ["a", "b", "c", "d"]
+    assert "earlier" not in result.stderr
     assert "name is missing" in rows[4]["error"]["message"]
     assert rows[5]["error"]["field"] == "role"
     assert rows[2]["token"] not in result.output
     (folder / "users.jsonl").write_text(json.dumps({"room_id": room_id, "name": "Ann", "user_ref": "u-1"}))
     assert cli("tokens", "create-many", "users.jsonl").exit_code == 0
-    (folder / "bad.csv").write_text("room_id,name,user_ref,colour\n")
-    assert cli("tokens", "create-many", "bad.csv").exit_code == 2
+    assert json_lines((folder / "users.jsonl.outcomes.jsonl").read_text())[0]["key"] is None
+    (folder / "bad.csv").write_text(f"room_id,name,user_ref,colour,size\n{room_id},Ann,u-1,red,L\n")
+    bad = cli("tokens", "create-many", "bad.csv")
+    assert bad.exit_code == 2
+    assert "--ignore-column colour --ignore-column size" in bad.stderr
+    assert (
+        cli("tokens", "create-many", "bad.csv", "--ignore-column", "colour", "--ignore-column", "size").exit_code == 0
+    )
 
 
 def records_of(cli: Cli, *query: object) -> list[dict[str, Any]]:

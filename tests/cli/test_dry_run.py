@@ -69,3 +69,13 @@ def test_repeated_names_are_reported_with_both_lines(cli: Cli, folder: Path) -> 
     assert [(problem["line"], problem["key"]) for problem in report["problems"]] == [(4, "A")]
     assert "Lines 2 and 4 have the same name" in report["problems"][0]["message"]
     assert "--key-column" in report["problems"][0]["message"]
+
+
+def test_columns_that_are_sent_are_named(cli: Cli, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,key,data.kurs,Dozent\nA,1,K,Ada\n")
+    result = cli(*CHECK, "--ignore-column", "Dozent")
+    assert result.exit_code == 0, result.output
+    assert "Columns sent: name, data.kurs. Not sent: key (the key), Dozent." in result.stderr
+    assert "1 line, 0 invalid" in result.stderr
+    report = json.loads(cli(*CHECK, "--ignore-column", "Dozent", "--json").stdout)
+    assert (report["sent"], report["not_sent"]) == (["name", "data.kurs"], ["key", "Dozent"])

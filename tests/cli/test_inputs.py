@@ -307,3 +307,55 @@ def test_line_that_names_the_separator_is_skipped(tmp_path: Path, line: str, hea
     path = tmp_path / "rooms.csv"
     path.write_text(f"{line}\n{header}\n{header.replace('name', 'A').replace('key', '1')}\n")
     assert [(found.number, found.given) for found in room_specs(path).lines] == [(3, RoomSpec("A", key="1"))]
+
+
+def test_key_column_that_is_a_field_is_sent(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("name,data.kurs,settings.participants,id\nA,K1,5,7\n")
+    for column, key in (("data.kurs", "K1"), ("settings.participants", "5"), ("id", "7")):
+        ignored = () if column == "id" else ("id",)
+        (line,) = room_specs(path, column, ignored).lines
+        assert line.given == RoomSpec("A", key=key, data={"kurs": "K1"}, settings={"participants": 5})
+    path.write_text("name,settings.kurs\nA,K1\n")
+    with pytest.raises(BadInput, match="unknown setting kurs"):
+        room_specs(path, "settings.kurs")
+
+
+def test_all_unusable_columns_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("Name,Dozent,Raum Nr,settings.partcipants,Sip\nA,B,C,5,yes\n")
+    with pytest.raises(BadInput) as caught:
+        room_specs(path)
+    text = str(caught.value)
+    assert "write 'Name' as 'name'" in text
+    assert "unknown setting partcipants; is participants meant?" in text
+    assert "is sip meant? For columns of your own, give" in text
+    assert "--ignore-column Dozent --ignore-column 'Raum Nr'" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "name,Dozent,key,Dozent\nA,Ada,1,x\n"),
+        ("a.jsonl", '{"name": "A", "key": "1", "Dozent": "Ada"}\n'),
+    ],
+)
+def test_columns_of_ones_own_are_ignored(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    (line,) = room_specs(path, ignored=("Dozent",)).lines
+    assert line.given == RoomSpec("A", key="1")
+
+
+def test_ignored_column_must_exist_and_have_no_keys(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("name,id\nA,1\n")
+    with pytest.raises(BadInput, match="missing column Dozent"):
+        room_specs(path, ignored=("id", "Dozent"))
+    with pytest.raises(BadInput, match="cannot be ignored"):
+        room_specs(path, "id", ("id",))
+
+
+def test_workbook_says_how_to_save_it(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="Save as, CSV UTF-8"):
+        room_specs(tmp_path / "rooms.xlsx")

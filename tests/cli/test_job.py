@@ -347,3 +347,80 @@ def test_outcomes_do_not_replace_a_link_or_a_directory(tmp_path: Path, what: str
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_file_with_another_name_and_the_same_keys_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    (folder / "fixed.csv").write_text("name\nA\nB\nC\n")
+    refused = cli("rooms", "create-many", "fixed.csv")
+    assert refused.exit_code == 2
+    assert f"The job {OUT} of 20" in refused.stderr
+    assert "has rooms for 2 of the 3 keys in fixed.csv" in refused.stderr
+    assert "save it as rooms.csv" in refused.stderr
+    assert "--fresh" in refused.stderr
+    assert names(sandbox) == ["A", "B"]
+    assert {path.name for path in folder.iterdir() if path.name.startswith("fixed")} == {"fixed.csv"}
+    # The command that the message gives.
+    words = shlex.split(refused.stderr.split("with fixed.csv: ")[1].splitlines()[0])
+    continued = cli(*words[words.index("rooms") :])
+    assert continued.exit_code == 0, continued.output
+    assert names(sandbox) == ["A", "B", "C"]
+
+
+def test_fresh_or_a_job_id_begins_a_job_with_the_same_keys(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    for file, options in (("b.csv", ("--fresh",)), ("c.csv", ("--job-id", "autumn"))):
+        (folder / file).write_text("name\nA\n")
+        assert cli("rooms", "create-many", file).exit_code == 2
+        assert cli("rooms", "create-many", file, *options).exit_code == 0
+        assert cli("rooms", "create-many", file).exit_code == 0
+    assert names(sandbox) == ["A", "A", "A", "B"]
+
+
+def test_keys_without_a_room_do_not_refuse_another_file(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    rooms.write_text("name,sip\nA,\nB,perhaps\n")
+    assert cli(*CREATE).exit_code == 1
+    (folder / "failed.csv").write_text("name,sip\nB,yes\n")
+    assert cli("rooms", "create-many", "failed.csv").exit_code == 0
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_other_outcome_file_or_folder_does_not_hide_the_job(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    refused = cli(*CREATE, "--out", "other.jsonl")
+    assert refused.exit_code == 2
+    assert f"give --out {OUT}" in refused.stderr
+    (folder / "deeper").mkdir()
+    assert cli(*CREATE, "--out", "deeper/other.jsonl").exit_code == 2
+    # All outcomes of the last run are in the file that a killed run has left.
+    (folder / OUT).rename(folder / f"{OUT}.part")
+    assert cli(*CREATE, "--out", "other.jsonl").exit_code == 2
+    (folder / f"{OUT}.part").rename(folder / f"{OUT}.1")
+    assert cli(*CREATE, "--out", "other.jsonl").exit_code == 2
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_job_of_another_account_does_not_refuse_a_file(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    assert cli(*CREATE).exit_code == 0
+    note = folder / f"{OUT}.job"
+    note.write_text(json.dumps({**json.loads(note.read_text()), "app_id": "b" * 24}))
+    (folder / "notes.job").write_text("no job")
+    (folder / "fixed.csv").write_text("name\nA\n")
+    assert cli("rooms", "create-many", "fixed.csv").exit_code == 0
+    assert names(sandbox) == ["A", "A", "B"]
+
+
+def test_error_for_a_renamed_input_names_its_old_name(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    assert cli(*CREATE).exit_code == 0
+    rooms.rename(folder / "t.csv")
+    refused = cli("rooms", "create-many", "t.csv", "--out", OUT)
+    assert refused.exit_code == 2
+    assert "To continue, rename the input back to rooms.csv" in refused.stderr
+    assert "--fresh, begins a new job, which creates all of its rooms again" in refused.stderr
+    assert names(sandbox) == ["A", "B"]

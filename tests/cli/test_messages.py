@@ -264,7 +264,7 @@ PROGRAMS_ONLY = (
     "late=0:",
     "Another open client of this account on the same SessionManager",
     "gate must be a RedisGate",
-    "gate= needs rate=",
+    "gate= needs --rate:",
     "processes=0: give the number",
     "This gate has no rate=",
     "lease= takes what",

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from videoapi.cli.sandbox import inject
 from videoapi.sandbox import Ledger, Sandbox
 
 # Long, and not about the interpreter.
@@ -266,6 +267,22 @@ def test_unusable_state_file_is_reported(cli: Cli, folder: Path, name: str, code
     result = cli("sandbox", "--port", 0, "--state", name)
     assert result.exit_code == code
     assert name in result.stderr
+
+
+def test_fault_option_is_met_as_often_as_it_says(cli: Cli, sandbox: Sandbox) -> None:
+    inject(sandbox, "rooms.list:401")
+    assert [cli("rooms", "list").exit_code for _ in range(2)] == [5, 0]
+    inject(sandbox, "GET /rooms:expired:2")
+    assert [cli("rooms", "list").exit_code for _ in range(3)] == [5, 5, 0]
+    inject(sandbox, "rooms.*:401:100%")
+    assert [cli("rooms", "list").exit_code for _ in range(3)] == [5, 5, 5]
+
+
+@pytest.mark.parametrize("fault", ["rooms.create", "rooms.create:sing", "rooms.sing:503", "*:503:x", "*:503:200%"])
+def test_unknown_fault_is_a_usage_error(cli: Cli, fault: str) -> None:
+    result = cli("sandbox", "--fault", fault)
+    assert result.exit_code == 2
+    assert f"--fault {fault}" in result.stderr
 
 
 def test_unknown_switch_is_a_usage_error(cli: Cli) -> None:

@@ -327,3 +327,14 @@ def test_failed_audit_is_shown_at_the_end(cli: Cli, sandbox: Sandbox, folder: Pa
     sandbox.fault("rooms.list", "status", times=None, status=403)
     result = cli("rooms", "create-many", "rooms.csv")
     assert result.stderr.count("Warning: the rooms of the run were not audited: ") == 1
+
+
+def test_rate_paces_bulk_commands(cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "rooms.csv").write_text("name\n" + "".join(f"{number}\n" for number in range(9)))
+    assert cli("rooms", "create-many", "rooms.csv", "--rate", "10/s").exit_code == 0
+    assert sandbox.traffic().routes["rooms.create"].worst_tenth <= 4
+    monkeypatch.setenv("VIDEOAPI_RATE", "fast")
+    for command in ("rooms create-many", "rooms delete-many --yes", "tokens create-many"):
+        refused = cli(*command.split(), "rooms.csv")
+        assert refused.exit_code == 2
+        assert "VIDEOAPI_RATE 'fast'" in refused.stderr

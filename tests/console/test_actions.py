@@ -29,6 +29,15 @@ async def test_every_kind_of_fault_can_be_injected(desk, kind):
     assert (shown["kind"], shown["left"], shown["share"]) == (kind, None, 0.5)
 
 
+async def test_fields_that_a_kind_does_not_use_are_not_shown(desk):
+    events = await desk.events()
+    for kind in ("late_status", "drop_after", "delay"):
+        await desk.act("fault", route="cdr.*", kind=kind, times=1, status=503, seconds=2)
+    await events.until(lambda events: len(events.state["faults"]["rows"]) == 3)
+    shown = {row["kind"]: (row["status"], row["seconds"]) for row in events.state["faults"]["rows"]}
+    assert shown == {"late_status": (503, 2), "drop_after": (None, None), "delay": (None, 2)}
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

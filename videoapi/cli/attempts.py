@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -15,6 +16,10 @@ from videoapi.events import AttemptEvent, Event
 _RETRY: Final = "the list of rooms could not be read"
 # Pauses and unknown outcomes: the progress and the outcome file show them.
 PER_ITEM: Final = frozenset({"paused", "log_unknown"})
+_SHORT_PAUSE: Final = 2.0
+_RECENTLY: Final = 3.0
+"""Seconds: while requests succeed, shorter pauses are not counted down, or the progress would flicker."""
+_THROTTLED: Final = "too many requests"
 
 
 class AttemptLog:
@@ -27,6 +32,7 @@ class AttemptLog:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._paused_until = 0.0
+        self._throttled_at = self._done_at = -math.inf
         self._refused = ""
         self._retry = ""
         self._sent: set[str | None] = set()
@@ -37,14 +43,17 @@ class AttemptLog:
         if not isinstance(event, AttemptEvent):
             return
         if event.verdict == "throttled":
-            self._refused = "too many requests"
-            self._paused_until = max(self._paused_until, self._clock() + _seconds(event.headers.get("retry-after")))
+            self._refused = _THROTTLED
+            self._throttled_at = self._clock()
+            pause = _seconds(event.headers.get("retry-after"))
+            self._paused_until = max(self._paused_until, self._throttled_at + pause)
         elif event.verdict == "not_sent":
             self._refused = event.reason
         else:
             self._refused = ""
             if event.verdict == "done":
                 self._retry = ""
+                self._done_at = self._clock()
             if event.route == "rooms.create":
                 self._sent.add(event.reference)
 
@@ -64,9 +73,14 @@ class AttemptLog:
 
     def waits(self) -> str:
         """Return what the run waits for; empty if the service answers."""
-        left = self._paused_until - self._clock()
+        now = self._clock()
+        left, pause = self._paused_until - now, self._paused_until - self._throttled_at
+        if pause < _SHORT_PAUSE and min(self._throttled_at, self._done_at) > now - _RECENTLY:
+            return "slowed down by the service (HTTP 429)"
         if left >= 0.5:
             return f"waiting {left:,.0f} s: too many requests (HTTP 429)"
+        if self._refused == _THROTTLED and pause > 0 and left < -1:
+            return f"no response for {-left:,.0f} s since the pause (HTTP 429)"
         return f"waiting for the service: {self._refused}" if self._refused else self._retry
 
     def forget(self, reference: str | None) -> bool:

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, closing
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
+import attrs
+
 from videoapi.bulk import BulkOutcome, BulkReport
 from videoapi.cli import exit_codes
 from videoapi.cli.attempts import AttemptLog
@@ -126,8 +128,11 @@ class OutcomeWriter:
     def enter(self, outcome: BulkOutcome) -> None:
         """Write an outcome under the line of its input."""
         line = self._out.pop(outcome.index)
-        self.file.enter(outcome, line.index, line.number)
-        self._summary.note(outcome, line.given, earlier=not self.attempts.forget(outcome.reference))
+        # The run has keys of its own for tokens; those of the file may occur twice there.
+        self.file.enter(attrs.evolve(outcome, key=line.key), line.index, line.number)
+        # Only the create of a room has a reference.
+        earlier = outcome.reference is not None and not self.attempts.forget(outcome.reference)
+        self._summary.note(outcome, line.given, earlier=earlier)
 
     def enter_rest(self, report: BulkReport) -> None:
         """Write the outcomes that remain in the report of a run that stopped early."""

@@ -15,6 +15,21 @@ T = TypeVar("T")
 INPUT: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
+def _rate(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if not value:
+        return None
+    from videoapi.errors import ConfigurationError
+    from videoapi.pipeline.rate_limit import parse_rate
+
+    try:
+        parse_rate(value)
+    except ConfigurationError:
+        raise click.UsageError(
+            f"--rate or VIDEOAPI_RATE {value!r}: give a text such as 600/min or 10/s", context
+        ) from None
+    return value
+
+
 def bulk_options(command: Any) -> Any:
     """Decorate a command that works through a file, and writes an outcome for each line."""
     for option in (
@@ -29,6 +44,13 @@ def bulk_options(command: Any) -> Any:
         ),
         click.option("--timeout", type=SECONDS, help="Time limit for the whole run; none by default."),
         click.option(
+            "--rate",
+            envvar="VIDEOAPI_RATE",
+            callback=_rate,
+            metavar="RATE",
+            help="Most requests of the command, such as 600/min or 10/s. [default: VIDEOAPI_RATE, or no limit]",
+        ),
+        click.option(
             "--concurrency", type=click.IntRange(1, 64), metavar="N", help="Requests in flight; 32 by default."
         ),
         click.option(
@@ -40,6 +62,12 @@ def bulk_options(command: Any) -> Any:
     ):
         command = option(command)
     return client_options(command)
+
+
+def ignore_option(command: Any) -> Any:
+    """Decorate a command that reads specs from a file; it receives `ignored`."""
+    words = "Column or field of your own, which is not sent. Repeatable."
+    return click.option("--ignore-column", "ignored", multiple=True, metavar="NAME", help=words)(command)
 
 
 def output_of(file: Path, out: Path | None) -> Path:

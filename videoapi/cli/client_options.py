@@ -204,7 +204,10 @@ def timeout_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def settle_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command that looks for rooms of lost creates; it receives `settle`."""
-    words = "How long a request whose response was lost may still take effect; 75 by default."
+    words = (
+        "How long a request whose response was lost may still take effect; 75 by default. Longer if your proxy waits "
+        "longer for the service; short, such as 1, only against the sandbox."
+    )
     return click.option("--settle", type=SECONDS, help=words)(command)
 
 

@@ -33,13 +33,25 @@ def check(given: InputFile[RoomSpec], *, validate: bool, as_json: bool, quiet: b
     except UnreadableRest as error:
         unreadable = str(error)
     if as_json:
-        print_json({"total": total, "keys": given.keys, "problems": problems, "unreadable": unreadable})
+        print_json(
+            {
+                "total": total,
+                "keys": given.keys,
+                "sent": given.sent,
+                "not_sent": given.not_sent,
+                "problems": problems,
+                "unreadable": unreadable,
+            }
+        )
     elif unreadable is not None:
         print_line(clean(unreadable))
     rest = "" if unreadable is None else ", and the rest of the file cannot be read"
-    print_status(
-        f"{total:,} lines, {len(problems):,} invalid{rest}. Keys: {given.keys}. Nothing was sent.", quiet=quiet
-    )
+    if given.sent:
+        others = [f"{column} (the key)" if column == given.keys else column for column in given.not_sent]
+        left_out = f" Not sent: {', '.join(others)}." if others else ""
+        print_status(clean(f"Columns sent: {', '.join(given.sent)}.{left_out}"), quiet=quiet)
+    many = "1 line" if total == 1 else f"{total:,} lines"
+    print_status(f"{many}, {len(problems):,} invalid{rest}. Keys: {given.keys}. Nothing was sent.", quiet=quiet)
     return exit_codes.FAILED if problems or unreadable is not None else exit_codes.DONE
 
 

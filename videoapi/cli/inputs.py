@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
-from videoapi.cli.room_lines import SPEC_FIELDS, check_columns, missing_column, spec_of_cells, spec_of_object
+from videoapi.cli.room_lines import SPEC_FIELDS, check_columns, is_field, missing_column, spec_of_cells, spec_of_object
 from videoapi.cli.spreadsheet import BadInput, Row, UnreadableRest, csv_rows, numbered_lines
 from videoapi.cli.token_lines import check_token_columns, token_of
 from videoapi.errors import ValidationError
@@ -22,6 +22,7 @@ T = TypeVar("T")
 CSV: Final = (".csv", ".tsv")
 JSONL: Final = (".jsonl", ".ndjson")
 TEXT: Final = (".txt",)
+WORKBOOKS: Final = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 
 
 @attrs.frozen
@@ -48,12 +49,18 @@ class InputFile(Generic[T]):
         total: Number of inputs, up to the line from which the file cannot be read.
         keys: The column that has the key of each line.
         repeated: If the names were to serve as keys, and two lines share one, what is wrong; otherwise empty.
+        read_keys: Reads the file again, and returns all of its keys.
+        sent: The columns of a table that are sent.
+        not_sent: The other columns.
     """
 
     lines: InputLines[T]
     total: int
     keys: str
     repeated: str = ""
+    read_keys: Callable[[], set[str | int]] = set
+    sent: Sequence[str] = ()
+    not_sent: Sequence[str] = ()
 
 
 class InputRecord(NamedTuple):
@@ -71,7 +78,7 @@ class InputRecord(NamedTuple):
 RecordSource: TypeAlias = Callable[[], Iterator[InputRecord]]
 
 
-def room_specs(path: Path, key_column: str | None = None) -> InputFile[RoomSpec]:
+def room_specs(path: Path, key_column: str | None = None, ignored: Collection[str] = ()) -> InputFile[RoomSpec]:
     """Read the specs of the rooms to create.
 
     Args:
@@ -79,6 +86,7 @@ def room_specs(path: Path, key_column: str | None = None) -> InputFile[RoomSpec]
             `.jsonl` with one object per line that has the fields of `RoomSpec`.
         key_column: The column or field that has the keys; by default `key` if the header or any line has one, else
             `name`.
+        ignored: Columns or fields that are left out.
 
     Raises:
         BadInput: If the file cannot be read, has another extension, or has an unknown column.
@@ -86,20 +94,35 @@ def room_specs(path: Path, key_column: str | None = None) -> InputFile[RoomSpec]
     suffix = path.suffix.lower()
     convert: Callable[[Mapping[str, Any]], RoomSpec]
     header: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    is_sent: Callable[[str], bool] = SPEC_FIELDS.__contains__
+    if key_column is not None and key_column in ignored:
+        raise BadInput(f"{path.name}: the column {key_column} has the keys, so it cannot be ignored")
     if suffix in JSONL:
-        records, convert = partial(_objects, path), spec_of_object
+        records, convert = partial(_objects, path, ignored), spec_of_object
     elif suffix in (*CSV, *TEXT):
+        is_sent = is_field
         check = partial(check_columns, key_column=key_column)
-        records, convert = partial(_table, path, check), spec_of_cells
+        records, convert = partial(_table, path, check, ignored), spec_of_cells
         with closing(csv_rows(path)) as rows:
-            header = _header(path, rows, check)
+            columns = _header(path, rows, check, ignored)
+            header = _named(columns, ignored)
     else:
-        raise BadInput(f"{path.name}: give a file that ends in .csv, .tsv or .jsonl")
+        raise _other_file(path, ".csv, .tsv or .jsonl")
     total, has_keys, repeated = _overview(records)
     # A header binds the keys whatever the cells say: a line that cannot be read yet may have the first key.
     keys = key_column or ("key" if has_keys or "key" in header else "name")
     by_name = not key_column and keys == "name"
-    return InputFile(_specs(records, convert, keys, by_name=by_name), total, keys, repeated if by_name else "")
+    sent = [column for column in header if is_field(column) and column != "key"]
+    return InputFile(
+        _specs(records, convert, keys, is_sent, by_name=by_name),
+        total,
+        keys,
+        repeated if by_name else "",
+        partial(_all_keys, records, keys),
+        sent=sent,
+        not_sent=[column for column in columns if column not in sent],
+    )
 
 
 def room_ids(path: Path) -> InputFile[str]:
@@ -120,7 +143,7 @@ def room_ids(path: Path) -> InputFile[str]:
     elif suffix in JSONL:
         records = partial(_objects, path)
     else:
-        raise BadInput(f"{path.name}: give a file that ends in .txt, .csv or .jsonl")
+        raise _other_file(path, ".txt, .csv or .jsonl")
     total = 0
     with suppress(UnreadableRest), closing(_ids(records)) as lines:
         for _ in lines:
@@ -128,25 +151,26 @@ def room_ids(path: Path) -> InputFile[str]:
     return InputFile(_ids(records), total, "room_id")
 
 
-def token_specs(path: Path) -> InputFile[TokenSpec]:
+def token_specs(path: Path, ignored: Collection[str] = ()) -> InputFile[TokenSpec]:
     """Read the specs of the join tokens to issue.
 
     Args:
         path: `.csv` with the columns room_id, name, user_ref and, optionally, role, key and data.…, or `.jsonl` with
             one object per line that has these fields.
+        ignored: Columns or fields that are left out.
 
     Raises:
         BadInput: If the file cannot be read, has another extension, or has an unknown column.
     """
     suffix = path.suffix.lower()
     if suffix in JSONL:
-        records: RecordSource = partial(_objects, path)
+        records: RecordSource = partial(_objects, path, ignored)
     elif suffix in (*CSV, *TEXT):
-        records = partial(_table, path, check_token_columns)
+        records = partial(_table, path, check_token_columns, ignored)
         with closing(csv_rows(path)) as rows:
-            _header(path, rows, check_token_columns)
+            _header(path, rows, check_token_columns, ignored)
     else:
-        raise BadInput(f"{path.name}: give a file that ends in .csv, .tsv or .jsonl")
+        raise _other_file(path, ".csv, .tsv or .jsonl")
     total = 0
     with suppress(UnreadableRest), closing(_tokens(records)) as lines:
         for _ in lines:
@@ -182,8 +206,22 @@ def _overview(records: RecordSource) -> tuple[int, bool, str]:
     return total, has_keys, repeated
 
 
+def _all_keys(records: RecordSource, column: str) -> set[str | int]:
+    found: set[str | int] = set()
+    with suppress(UnreadableRest):
+        for record in records():
+            if (key := _key(record.fields, column)) is not None:
+                found.add(key)
+    return found
+
+
 def _specs(
-    records: RecordSource, convert: Callable[[Mapping[str, Any]], RoomSpec], keys: str, *, by_name: bool
+    records: RecordSource,
+    convert: Callable[[Mapping[str, Any]], RoomSpec],
+    keys: str,
+    is_sent: Callable[[str], bool],
+    *,
+    by_name: bool,
 ) -> Generator[InputLine[RoomSpec], None, None]:
     seen: dict[str | int, int] = {}
     for index, (number, fields, error, begins) in enumerate(records()):
@@ -200,7 +238,7 @@ def _specs(
                         "Is a quote missing?",
                         field=column,
                     )
-            spec = convert({name: value for name, value in fields.items() if name != keys or name in SPEC_FIELDS})
+            spec = convert({name: value for name, value in fields.items() if name != keys or is_sent(name)})
             if key is None:
                 raise ValidationError(f"{keys} is missing, or is neither text nor a whole number.", field=keys)
             if first != number:
@@ -252,7 +290,7 @@ def _texts(path: Path) -> Iterator[InputRecord]:
             yield InputRecord(number, {"room_id": text.strip()}, _text_error(text))
 
 
-def _objects(path: Path) -> Iterator[InputRecord]:
+def _objects(path: Path, ignored: Collection[str] = ()) -> Iterator[InputRecord]:
     for number, text in numbered_lines(path):
         if not text.strip():
             continue
@@ -262,25 +300,31 @@ def _objects(path: Path) -> Iterator[InputRecord]:
         except (ValueError, RecursionError):
             problem = problem or ValidationError("This line is not JSON.")
         if isinstance(value, dict):
-            yield InputRecord(number, value, problem)
+            yield InputRecord(number, {name: value[name] for name in value if name not in ignored}, problem)
         else:
             yield InputRecord(number, {}, problem or ValidationError("This line is not a JSON object."))
 
 
-def _table(path: Path, check: Callable[[Sequence[str]], None]) -> Iterator[InputRecord]:
+def _table(path: Path, check: Callable[[Sequence[str]], None], ignored: Collection[str] = ()) -> Iterator[InputRecord]:
     rows = csv_rows(path)
-    header = _header(path, rows, check)
+    header = _header(path, rows, check, ignored)
     for number, cells, fault, begins in rows:
         problem = _text_error("".join(cells))
         if fault:
             problem = ValidationError(f"This line is not CSV: {fault}.")
         elif len(cells) > len(header):
             problem = ValidationError(f"This line has {len(cells)} cells, the header {len(header)}.")
-        fields = dict(zip(header, cells, strict=False))
+        fields = {column: cell for column, cell in zip(header, cells, strict=False) if column not in ignored}
         yield InputRecord(number, fields, problem, dict(zip(header, begins, strict=False)) if begins else {})
 
 
-def _header(path: Path, rows: Iterator[Row], check: Callable[[Sequence[str]], None]) -> list[str]:
+def _named(header: Sequence[str], ignored: Collection[str]) -> list[str]:
+    return [column for column in header if column not in ignored]
+
+
+def _header(
+    path: Path, rows: Iterator[Row], check: Callable[[Sequence[str]], None], ignored: Collection[str] = ()
+) -> list[str]:
     """Read and check the header of a table.
 
     Raises:
@@ -290,12 +334,23 @@ def _header(path: Path, rows: Iterator[Row], check: Callable[[Sequence[str]], No
         header, fault = next(((row.cells, row.problem) for row in rows), ([], ""))
         if fault:
             raise BadInput(f"its header is not CSV: {fault}")
-        if len(set(header)) < len(header):
+        for column in ignored:
+            if column not in header:
+                raise missing_column(column, header)
+        named = _named(header, ignored)
+        if len(set(named)) < len(named):
             raise BadInput("a column occurs twice")
-        check(header)
+        check(named)
     except BadInput as bad:
         raise BadInput(f"{path.name}: {bad}") from None
     return header
+
+
+def _other_file(path: Path, endings: str) -> BadInput:
+    hint = ""
+    if path.suffix.lower() in WORKBOOKS:
+        hint = ". In Excel or LibreOffice: Save as, CSV UTF-8"
+    return BadInput(f"{path.name}: give a file that ends in {endings}{hint}")
 
 
 def _check_id_column(header: Sequence[str]) -> None:

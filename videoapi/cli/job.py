@@ -51,6 +51,7 @@ def open_job(
     shared: bool = False,
     quiet: bool = False,
     used: Callable[[], bool] = lambda: True,
+    before_new: Callable[[], object] = lambda: None,
 ) -> Generator[JobFiles, None, None]:
     """Continue the job of an outcome file, or begin one; until the end, no other process can do so.
 
@@ -63,6 +64,7 @@ def open_job(
         shared: Whether worker processes share the job, which then has no journal.
         quiet: Whether to print nothing.
         used: Asked at the end whether anything of a new job may have been sent. If not, the job is forgotten.
+        before_new: Called before a job begins that has neither `job_id` nor `fresh`; can refuse it.
 
     Raises:
         ConfigurationError: If the job belongs to another account, or runs in another process.
@@ -74,7 +76,7 @@ def open_job(
         yield JobFiles(job_id, journal)
         return
     note = _beside(out, ".job")
-    found = known = _read(note)
+    found = known = read_note(note)
     if fresh:
         _keep(out, note, quiet=quiet)
         found = known = {}
@@ -90,8 +92,10 @@ def open_job(
             )
     elif job_id is None:
         _refuse_to_guess(out, note)
+    if not (known or fresh or job_id):
+        before_new()
     with _locked(note) as file:
-        if _read(note) != found:
+        if read_note(note) != found:
             raise ConfigurationError(f"{note}: {_RUNNING}")
         path = None if shared or "shared" in known else journal or _journal_of(out, known)
         begins = not known
@@ -146,8 +150,9 @@ def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> No
         )
     if known.get("file") != about["file"]:
         raise click.UsageError(
-            f"{note} belongs to the input {known.get('file')}, not {about['file']}. "
-            "Give another --out, or start over with --fresh."
+            f"To continue, rename the input back to {known.get('file')}: {note} belongs to that file, not to "
+            f"{about['file']}. Another --out, or --fresh, begins a new job, which creates all of its rooms again. To "
+            f"continue this job with {about['file']}, give --job-id {known.get('job_id')}."
         )
     if known.get("keys") != about["keys"]:
         raise click.UsageError(
@@ -216,7 +221,12 @@ def _locked(note: Path) -> Generator[Any, None, None]:
         yield file
 
 
-def _read(note: Path) -> dict[str, Any]:
+def read_note(note: Path) -> dict[str, Any]:
+    """Return what the `.job` of an outcome file says; empty without one.
+
+    Raises:
+        ConfigurationError: If it is another file.
+    """
     try:
         text = note.read_bytes()
     except FileNotFoundError:

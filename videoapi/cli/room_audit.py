@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from videoapi.cli.bulk_options import INPUT, readable
+from videoapi.cli.bulk_options import INPUT, ignore_option, readable
 from videoapi.cli.client_options import SECONDS, ClientOptions, client_options, settle_option
 from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.output_options import json_option
@@ -29,6 +29,7 @@ _SHOWN: Final = 5
     metavar="COLUMN",
     help="Column or field with the key of each line. [default: `key` if there is one, or `name`]",
 )
+@ignore_option
 @settle_option
 @click.option(
     "--give-up-after",
@@ -43,6 +44,7 @@ def audit(
     job_id: str,
     file: Path,
     key_column: str | None,
+    ignored: tuple[str, ...],
     settle: float | None,
     give_up_after: float,
     as_json: bool,
@@ -59,7 +61,7 @@ def audit(
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.running import run
 
-    specs = readable(lambda path: room_specs(path, key_column), file)
+    specs = readable(lambda path: room_specs(path, key_column, ignored), file)
     if specs.repeated:
         raise click.UsageError(f"{file.name}: {specs.repeated}")
     run(_audit(access, job_id, specs, settle, give_up_after, as_json=as_json))

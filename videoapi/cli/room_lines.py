@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, get_args
 
@@ -104,29 +106,62 @@ def _put(settings: dict[str, Any], path: list[str], value: Any) -> None:
     settings[name] = value
 
 
+def is_field(column: str) -> bool:
+    """Return whether a column of a CSV file is sent to the service, or is the name of its key."""
+    return column in _COLUMNS or any(column.startswith(group) and len(column) > len(group) for group in _GROUPS)
+
+
 def check_columns(header: Sequence[str], key_column: str | None = None) -> None:
     """Check the header of a CSV file.
 
     Args:
-        header: The names of the columns.
+        header: The names of the columns, without those that are ignored.
         key_column: A column that has the keys, whatever its name.
 
     Raises:
-        BadInput: If a column is missing or unknown.
+        BadInput: If columns are missing or unknown; the message names all of them.
     """
-    for column in filter(None, ("name", key_column)):
-        if column not in header:
-            raise missing_column(column, header)
+    missing = [column for column in ("name", key_column) if column is not None and column not in header]
+    lower = {column.lower() for column in missing}
+    # The error for a missing column names those that differ from it in case only.
+    others = [column for column in header if column.lower() not in lower]
+    problems = [
+        *(str(missing_column(column, header)) for column in missing),
+        *filter(None, (_column_problem(column, key_column) for column in others)),
+    ]
+    if not problems:
+        return
+    own = [column for column in others if not is_field(column) and column != key_column]
+    advice = f"For columns of your own, give {' '.join(map(ignoring, own))}." if own else ""
+    text = "; ".join(problems)
+    raise BadInput(f"{text}{'' if text.endswith('?') else '.'} {advice}".strip())
+
+
+def _column_problem(column: str, key_column: str | None) -> str:
+    """Return what is wrong with a column; empty if nothing is."""
     known = field_types(EffectiveSettings)
-    for column in header:
-        if column in (*_COLUMNS, key_column) or (column.startswith(_GROUPS[1]) and len(column) > len(_GROUPS[1])):
-            continue
-        if not column.startswith(_GROUPS[0]) or column.split(".")[1] not in known:
-            hint = f"; is settings.{column} meant?" if column in known else ""
-            raise BadInput(f"column {column!r} is not one of {', '.join(_COLUMNS)}, settings.…, data.…{hint}")
+    if column.startswith(_GROUPS[0]) and len(column) > len(_GROUPS[0]):
+        name = column.split(".")[1]
+        if name in known:
+            return ""
+        similar = difflib.get_close_matches(name, known, n=1)
+        return f"column {column!r}: unknown setting {name}" + (f"; is {similar[0]} meant?" if similar else "")
+    if is_field(column) or column == key_column:
+        return ""
+    text = f"column {column!r} is not one of {', '.join(_COLUMNS)}, settings.…, data.…"
+    if is_field(column.lower()):
+        return f"{text}; is {column.lower()} meant?"
+    return f"{text}; is settings.{column.lower()} meant?" if column.lower() in known else text
+
+
+def ignoring(column: str) -> str:
+    """Return the option that ignores a column."""
+    return shlex.join(("--ignore-column", column))
 
 
 def missing_column(column: str, header: Sequence[str]) -> BadInput:
     """Return the error for a column that a header lacks."""
     found = ", ".join(map(repr, header)) or "nothing"
-    return BadInput(f"missing column {column}; the header has {found}")
+    other = next((name for name in header if name.lower() == column.lower()), None)
+    hint = "" if other is None else f"; write {other!r} as {column!r}"
+    return BadInput(f"missing column {column}; the header has {found}{hint}")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from videoapi.cli.bulk_options import INPUT, bulk_options, output_of, readable
+from videoapi.cli.bulk_options import INPUT, bulk_options, ignore_option, output_of, readable
 from videoapi.cli.client_options import ClientOptions, settle_option, without_password
 from videoapi.cli.exit_codes import MEANINGS
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     metavar="COLUMN",
     help="Column or field with the key of each line. [default: `key` if there is one, or `name`]",
 )
+@ignore_option
 @click.option("--dry-run", is_flag=True, help="Check every line of FILE, and send nothing.")
-@click.option("--fresh", is_flag=True, help="Start over. Files of the earlier job are renamed, not deleted.")
+@click.option("--fresh", is_flag=True, help="Create all rooms in a new job. Files of the earlier one are renamed.")
 @click.option("--no-validate", is_flag=True, help="Skip client-side validation, for settings of a white-label.")
 @click.option("--job-id", metavar="ID", help="ID of a new job. [default: generated, and kept next to the outcome file]")
 @click.option(
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     "--workers",
     type=click.IntRange(1, 64),
     metavar="N",
-    help="Number of processes, which share a Redis server.",
+    help="Number of processes, which share a Redis server. For some thousand rooms, one process is enough.",
 )
 @click.option(
     "--redis", callback=without_password, metavar="URL", help="Redis server for --workers. [default: VIDEOAPI_REDIS]"
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 def create_many(
     file: Path,
     key_column: str | None,
+    ignored: tuple[str, ...],
     dry_run: bool,
     no_validate: bool,
     access: ClientOptions,
@@ -91,8 +93,8 @@ def create_many(
     its room_id or the reason for its absence. Creates whose response was lost are looked up at the end of
     the run, and repeated if the room provably does not exist.
 
-    To continue after an interruption, or after fixing lines that failed, repeat the command: lines whose room
-    exists are recognized by their key, and not created again.
+    To continue after an interruption, or after fixing failed lines in the same FILE, repeat the command: lines
+    whose room exists are recognized by their key, and not created again.
     """
     from videoapi.cli.dry_run import check
     from videoapi.cli.inputs import room_specs
@@ -101,7 +103,7 @@ def create_many(
     from videoapi.cli.summary import BulkOptions
     from videoapi.cli.terminal import print_status
 
-    specs = readable(lambda path: room_specs(path, key_column), file)
+    specs = readable(lambda path: room_specs(path, key_column, ignored), file)
     if dry_run:
         sys.exit(check(specs, validate=not no_validate, as_json=as_json, quiet=quiet))
     if specs.repeated:
@@ -133,6 +135,7 @@ async def _create(
     output: BulkOptions,
     *,
     settle: float | None,
+    rate: str | None,
     fresh: bool,
     job_id: str | None,
     journal: Path | None,
@@ -143,12 +146,21 @@ async def _create(
 
     from videoapi.cli.attempts import AttemptLog
     from videoapi.cli.bulk import run_bulk
+    from videoapi.cli.earlier_jobs import refuse_same_keys
     from videoapi.cli.job import open_job
 
     attempts = AttemptLog()
-    async with access.client(settle=settle, listeners=attempts) as client:
+    async with access.client(settle=settle, rate=rate, listeners=attempts) as client:
         bound_to |= {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": access.app_id}
-        with open_job(output.out, bound_to, job_id=job_id, journal=journal, fresh=fresh, quiet=output.quiet) as job:
+        with open_job(
+            output.out,
+            bound_to,
+            job_id=job_id,
+            journal=journal,
+            fresh=fresh,
+            quiet=output.quiet,
+            before_new=lambda: refuse_same_keys(output.out, bound_to, specs.read_keys, output.again),
+        ) as job:
             # Rooms of an earlier run would be read one by one.
             limits |= {"job_id": job.job_id, "journal": job.journal, "keep_rooms": False}
             limits["audit"] = {"yes": True, "no": False}.get(audit, audit)
@@ -167,14 +179,6 @@ def _check_shared(*, journal: Path | None, dedupe: str, redis: str | None, **_: 
         )
     if not (redis or os.environ.get("VIDEOAPI_REDIS")):
         raise click.UsageError("--workers needs --redis URL, or VIDEOAPI_REDIS")
-    if rate := os.environ.get("VIDEOAPI_RATE"):
-        from videoapi.errors import ConfigurationError
-        from videoapi.pipeline.rate_limit import parse_rate
-
-        try:
-            parse_rate(rate)
-        except ConfigurationError:
-            raise click.UsageError(f"VIDEOAPI_RATE {rate!r}: give a text such as 600/min or 10/s") from None
 
 
 async def _create_shared(
@@ -194,11 +198,13 @@ async def _create_shared(
     timeout: float | None,
     concurrency: int | None,
     give_up_after: float,
+    rate: str | None,
     **_: Any,
 ) -> int:
     import attrs
 
     from videoapi.cli.bulk import run_bulk
+    from videoapi.cli.earlier_jobs import refuse_same_keys
     from videoapi.cli.job import open_job
     from videoapi.cli.workers.run import WorkerLog, WorkersRun
     from videoapi.creation.create_request import new_reference
@@ -207,11 +213,17 @@ async def _create_shared(
     from videoapi.sharding.worker import redis_url
 
     url, messages = redis_url(redis), WorkerLog()
-    rate = os.environ.get("VIDEOAPI_RATE") or None
     async with access.client(settle=settle) as client:
         bound_to |= {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": access.app_id}
         with open_job(
-            output.out, bound_to, job_id=job_id, fresh=fresh, shared=True, quiet=output.quiet, used=messages.used
+            output.out,
+            bound_to,
+            job_id=job_id,
+            fresh=fresh,
+            shared=True,
+            quiet=output.quiet,
+            used=messages.used,
+            before_new=lambda: refuse_same_keys(output.out, bound_to, specs.read_keys, output.again),
         ) as job:
             if job.job_id is None:
                 output = attrs.evolve(output, again=())
@@ -256,7 +268,14 @@ async def _create_shared(
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @bulk_options
 def delete_many(
-    file: Path, yes: bool, access: ClientOptions, out: Path | None, as_json: bool, quiet: bool, **limits: Any
+    file: Path,
+    yes: bool,
+    access: ClientOptions,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+    rate: str | None,
+    **limits: Any,
 ) -> None:
     """Delete the rooms listed in FILE.
 
@@ -271,13 +290,15 @@ def delete_many(
     ids = readable(room_ids, file)
     confirm(f"Delete the {ids.total:,} rooms listed in {file}?", yes=yes)
     output = BulkOptions(out=output_of(file, out), as_json=as_json, quiet=quiet, again=typed_command())
-    run(_delete(access, ids, output, limits), interrupted="")
+    run(_delete(access, ids, output, rate, limits), interrupted="")
 
 
-async def _delete(access: ClientOptions, ids: InputFile[str], output: BulkOptions, limits: dict[str, Any]) -> int:
+async def _delete(
+    access: ClientOptions, ids: InputFile[str], output: BulkOptions, rate: str | None, limits: dict[str, Any]
+) -> int:
     from videoapi.cli.attempts import AttemptLog
     from videoapi.cli.bulk import run_bulk
 
     attempts = AttemptLog()
-    async with access.client(listeners=attempts) as client:
+    async with access.client(rate=rate, listeners=attempts) as client:
         return await run_bulk(output, ids, attempts, lambda given: client.rooms.delete_each(given, **limits))

@@ -13,6 +13,7 @@ from videoapi.cli.trigger import trigger, webhook_auth
 
 if TYPE_CHECKING:
     from videoapi.sandbox import Sandbox
+    from videoapi.sandbox.faults import FaultOptions
 
 
 def _rate(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -80,8 +81,18 @@ def _rate(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     metavar="NAME=VALUE",
     help="Change how the service behaves, such as cdr_schema=old. Repeatable. See docs/reference/sandbox.md.",
 )
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="ROUTE:KIND[:SHARE]",
+    help="Inject a fault: rooms.create:drop_after:3% into 3 % of the requests, with :2 into the first two, and by "
+    "default into the first one. KIND is a name or an HTTP status. Repeatable. See docs/reference/sandbox.md.",
+)
 @click.pass_context
-def sandbox(ctx: click.Context, /, switches: tuple[str, ...], today: datetime | None, **options: Any) -> None:
+def sandbox(
+    ctx: click.Context, /, switches: tuple[str, ...], faults: tuple[str, ...], today: datetime | None, **options: Any
+) -> None:
     """Serve the Video API on this machine until Ctrl-C.
 
     Prints the environment variables that a client needs: copy them to another terminal. Also prints the address of the
@@ -100,6 +111,8 @@ def sandbox(ctx: click.Context, /, switches: tuple[str, ...], today: datetime | 
     try:
         auth = webhook_auth() if options["webhook_url"] else None
         made = Sandbox(**options, webhook_auth=auth, clock=_clock(today), **_pairs(switches))
+        for fault in faults:
+            inject(made, fault)
     except ValueError as error:
         raise click.UsageError(for_people(error)) from None
     run(_serve(made))
@@ -157,6 +170,32 @@ def _environment(sandbox: Sandbox) -> dict[str, str]:
         "VIDEOAPI_RECORDING_PASSWORD": password,
     }
     return lines | ({"VIDEOAPI_CA_FILE": sandbox.ca_file} if sandbox.ca_file else {})
+
+
+def inject(sandbox: Sandbox, fault: str) -> None:
+    """Script a fault from `ROUTE:KIND`, `ROUTE:KIND:TIMES` or `ROUTE:KIND:PERCENT%`.
+
+    Raises:
+        ValueError: If it has another form, or the route or the kind is unknown.
+    """
+    route, _, rest = fault.partition(":")
+    name, _, share = rest.partition(":")
+    times: int | None = 1
+    rate: float | None = None
+    try:
+        if share.endswith("%"):
+            times, rate = None, float(share.removesuffix("%")) / 100
+        elif share:
+            times = int(share)
+    except ValueError:
+        name = ""
+    if not (route and name):
+        raise ValueError(f"--fault {fault}: give ROUTE:KIND, ROUTE:KIND:TIMES or ROUTE:KIND:PERCENT%")
+    options: FaultOptions = {} if rate is None else {"rate": rate}
+    try:
+        sandbox.fault(route, int(name) if name.isdecimal() else name, times, **options)
+    except ValueError as error:
+        raise ValueError(f"--fault {fault}: {error}") from None
 
 
 def _pairs(switches: tuple[str, ...]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from videoapi.cli.room_lines import missing_column
+from videoapi.cli.room_lines import ignoring, missing_column
 from videoapi.cli.spreadsheet import BadInput
 from videoapi.errors import ValidationError
 from videoapi.models.tokens import Role, TokenSpec
@@ -19,14 +19,21 @@ def check_token_columns(header: Sequence[str]) -> None:
     """Check the header of a CSV file.
 
     Raises:
-        BadInput: If a column is missing or unknown.
+        BadInput: If columns are missing or unknown.
     """
     for column in _REQUIRED:
         if column not in header:
             raise missing_column(column, header)
-    for column in header:
-        if column not in _COLUMNS and not (column.startswith(_DATA) and len(column) > len(_DATA)):
-            raise BadInput(f"column {column!r} is not one of {', '.join(_COLUMNS)}, data.…")
+    others = [
+        column
+        for column in header
+        if column not in _COLUMNS and not (column.startswith(_DATA) and len(column) > len(_DATA))
+    ]
+    if others:
+        raise BadInput(
+            f"not one of {', '.join(_COLUMNS)}, data.…: {', '.join(map(repr, others))}. "
+            f"For columns of your own, give {' '.join(map(ignoring, others))}."
+        )
 
 
 def token_of(fields: Mapping[str, Any]) -> TokenSpec:

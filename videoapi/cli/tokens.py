@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from videoapi.cli.bulk_options import INPUT, bulk_options, output_of, readable
+from videoapi.cli.bulk_options import INPUT, bulk_options, ignore_option, output_of, readable
 from videoapi.cli.client_options import ClientOptions, client_options, timeout_option
 from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.output_options import json_option
@@ -96,10 +96,12 @@ async def _create(
 @tokens.command("create-many", epilog=MEANINGS)
 @click.argument("file", type=INPUT)
 @click.option("--no-validate", is_flag=True, help="Skip client-side validation, for roles of a white-label.")
+@ignore_option
 @bulk_options
 def create_many(
     file: Path,
     no_validate: bool,
+    ignored: tuple[str, ...],
     access: ClientOptions,
     out: Path | None,
     as_json: bool,
@@ -113,22 +115,27 @@ def create_many(
 
     Each input produces one line in the outcome file, with its token; only you can read the file. A repeated command
     issues new tokens for all lines.
+
+    A token is valid for one join within 15 minutes: use this command for tests, not for tokens that you send to users.
+    Give users a link to your own backend, which issues a token at the moment of the join.
     """
     from videoapi.cli.inputs import token_specs
     from videoapi.cli.running import run
     from videoapi.cli.summary import BulkOptions
 
-    specs = readable(token_specs, file)
+    specs = readable(lambda path: token_specs(path, ignored), file)
     output = BulkOptions(out=output_of(file, out), as_json=as_json, quiet=quiet, again=())
     run(_create_many(access, specs, output, validate=not no_validate, **limits), interrupted="")
 
 
-async def _create_many(access: ClientOptions, specs: InputFile[TokenSpec], output: BulkOptions, **limits: Any) -> int:
+async def _create_many(
+    access: ClientOptions, specs: InputFile[TokenSpec], output: BulkOptions, *, rate: str | None, **limits: Any
+) -> int:
     from videoapi.cli.attempts import AttemptLog
     from videoapi.cli.bulk import run_bulk
 
     attempts = AttemptLog()
-    async with access.client(listeners=attempts) as client:
+    async with access.client(rate=rate, listeners=attempts) as client:
         return await run_bulk(
             output, specs, attempts, lambda given: client.tokens.create_each(given, **limits), what="tokens"
         )

@@ -38,6 +38,9 @@ KINDS: dict[str, str] = {
 """The kinds of faults, and for each what the sandbox does with a request that meets it."""
 # The client gets no response to a request that meets one of these.
 UNANSWERED = frozenset(("hang", "drop_before", "reset_before", "drop_after", "reset_after", "late"))
+# The kinds that use the fields `status` and `seconds` of a fault.
+WITH_STATUS = frozenset(("status", "status_after", "late_status", "html", "empty", "redirect", "stray"))
+WITH_SECONDS = frozenset(("delay", "refuse", "late", "late_status", "stray"))
 _ALIASES = {"drop": "drop_before", "reset": "reset_before", "429": "throttle", "page": "html"}
 _CODES = {400: 10009, 401: 10000, 403: 40002, 404: 40001, 409: 10030}
 _REASONS = {502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}

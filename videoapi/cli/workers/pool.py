@@ -49,6 +49,8 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._stopped = False
         self._lives = False
+        self.has_started: bool = False
+        """Whether it has ever given a sign of life."""
         self.is_used: bool = False
         """Whether it may have sent anything."""
         self.waits: str = ""
@@ -79,7 +81,7 @@ class WorkerProcess:
                 code = await process.wait()
                 self._process = None
                 raise self._gone(f"ended with {code}", was_used)
-            self._lives = True
+            self._lives = self.has_started = True
             message: dict[str, Any] = json.loads(line)
             self.waits = message.get("waits", "")
             if message.get("began"):
@@ -177,10 +179,16 @@ class WorkerPool:
 
     @property
     def waits(self) -> str:
-        """What the processes wait for, and how many shards are done; empty if they wait for nothing."""
+        """What the processes wait for or that they start, and how many shards are done; empty once all are."""
+        if self._reported == self._total:
+            return ""
         away = next((f"waiting for {process.away}" for process in self._processes if process.away), "")
         found = next((process.waits for process in self._processes if process.waits), away)
-        return f"{found}; {self._reported:,} of {self._total:,} shards done" if found and self._total > 1 else found
+        if not found and not any(process.has_started for process in self._processes):
+            processes = min(self._total, len(self._processes))
+            found = f"starting {processes} processes" if processes > 1 else "starting a process"
+        done = f"{self._reported:,} of {self._total:,} shards done" if self._total > 1 else ""
+        return "; ".join(filter(None, (found, done)))
 
     async def run(self, tasks: Sequence[ShardTask]) -> None:
         """Run all shards.

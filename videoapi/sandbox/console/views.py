@@ -9,7 +9,7 @@ import attrs
 
 from videoapi.sandbox.console.masking import Masking, masked_token
 from videoapi.sandbox.console.request_log import LoggedRequest, RequestLog
-from videoapi.sandbox.faults import KINDS, Fault, Faults
+from videoapi.sandbox.faults import KINDS, WITH_SECONDS, WITH_STATUS, Fault, Faults
 from videoapi.sandbox.ledger import Ledger, LedgerEntry
 from videoapi.sandbox.record_templates import ArchiveRow, CallRow, iso
 from videoapi.sandbox.rooms import StoredRoom
@@ -149,8 +149,9 @@ class Views:
             "left": None if fault.times is None else fault.times - fault.hits,
             "hits": fault.hits,
             "share": fault.rate,
-            "status": fault.status,
-            "seconds": fault.seconds,
+            # A page keeps what was entered for another kind.
+            "status": fault.status if fault.kind in WITH_STATUS else None,
+            "seconds": fault.seconds if fault.kind in WITH_SECONDS else None,
         }
 
     def _delivery(self, number: int, delivery: WebhookDelivery) -> Json:
