@@ -234,7 +234,7 @@ class TestResolve:
             await asyncio.sleep(0.01)
         for room in known:
             await client.rooms.delete(room.room_id)
-        with pytest.raises(CreateOutcomeUnknown, match="were deleted meanwhile"):
+        with pytest.raises(CreateOutcomeUnknown, match="were deleted during the wait"):
             await resolving
 
     @pytest.mark.parametrize("owner_ref", [None, "mine"])

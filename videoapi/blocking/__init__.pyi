@@ -600,7 +600,7 @@ class Rooms:
         A listed room is immediate proof. A missing one is proof only if the list was read at least one
         settle time after this client sent the create (or, if another process may have sent it, after this
         call) and shows a known room: one that this client created, or `control`. So the call waits for up to
-        one settle time (75 s by default), or longer if the list lags behind. The client's own `timeout`
+        one settle time (75 s by default), or longer if the list lags. The client's own `timeout`
         limits each request, not this wait: do not call it without `timeout=` while a browser waits.
 
         Args:

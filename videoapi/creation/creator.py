@@ -286,13 +286,11 @@ class Creator:
             if missing := _missing_proof(scan):
                 break
             if shown_from() is None:
-                missing = (
-                    "the rooms that the list had to show were deleted meanwhile. Name one that stays with control=."
-                )
+                missing = "the rooms that the list had to show were deleted during the wait. Name one with control=."
                 break
             if scan.began < sent_at + self.scanner.settle or not scan.proves_absence(in_data):
                 # The list was seen to lag, or the oldest of several known rooms was deleted.
-                missing = "the list of rooms lags behind."
+                missing = "the list of rooms lags. Ask again later."
                 continue
             if not _shows_owner_ref(scan, named, carried):
                 missing = "the list does not show references as they were sent."
