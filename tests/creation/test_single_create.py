@@ -16,8 +16,10 @@ from videoapi import (
     VideoClient,
     new_reference,
 )
+from videoapi.creation import self_check
 from videoapi.creation.references import with_location
 from videoapi.sandbox import Sandbox
+from videoapi.sandbox.ledger import SELF_CHECK_NAME
 
 
 def executed(sandbox: Sandbox, reference: str | None) -> int:
@@ -80,6 +82,14 @@ async def test_resend_does_not_create_a_second_room(client: VideoClient, sandbox
     room = await client.rooms.create(name="Board", on_unknown="resend")
 
     assert executed(sandbox, room.owner_ref) == 1
+
+
+async def test_ledger_tells_self_check_rooms_from_those_of_the_caller(client: VideoClient, sandbox: Sandbox) -> None:
+    sandbox.fault("rooms.create", "drop_before", times=1)
+    room = await client.rooms.create(name="Board", on_unknown="resend")
+    assert [entry.room_id for entry in sandbox.ledger.created if not entry.self_check] == [room.room_id]
+    assert len(sandbox.ledger.created) == 2
+    assert SELF_CHECK_NAME == self_check.NAME
 
 
 async def test_create_fails_definitively_when_absent_after_three_sends(client: VideoClient, sandbox: Sandbox) -> None:
