@@ -290,7 +290,8 @@ class RateLimited(ResultError):
 class TokenDenied(ResultError):
     """The service does not issue a token for this room now.
 
-    `retryable` says whether a later attempt may succeed.
+    `retryable` says whether a later attempt may succeed: when the room opens (`not_active`), or when a user with the
+    same role has left (`full`).
 
     Attributes:
         reason: `over` (10111), `cut_off` (10112), `not_active` (10113), `full` (10114) or `unauthorized` (40002).

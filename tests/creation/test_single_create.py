@@ -10,11 +10,16 @@ from videoapi import (
     CreateOutcomeUnknown,
     RateLimited,
     RoomSettings,
+    RoomSpec,
     ValidationError,
     VideoAPIError,
     VideoClient,
+    new_reference,
 )
+from videoapi.creation import self_check
+from videoapi.creation.references import with_location
 from videoapi.sandbox import Sandbox
+from videoapi.sandbox.ledger import SELF_CHECK_NAME
 
 
 def executed(sandbox: Sandbox, reference: str | None) -> int:
@@ -77,6 +82,14 @@ async def test_resend_does_not_create_a_second_room(client: VideoClient, sandbox
     room = await client.rooms.create(name="Board", on_unknown="resend")
 
     assert executed(sandbox, room.owner_ref) == 1
+
+
+async def test_ledger_tells_self_check_rooms_from_those_of_the_caller(client: VideoClient, sandbox: Sandbox) -> None:
+    sandbox.fault("rooms.create", "drop_before", times=1)
+    room = await client.rooms.create(name="Board", on_unknown="resend")
+    assert [entry.room_id for entry in sandbox.ledger.created if not entry.self_check] == [room.room_id]
+    assert len(sandbox.ledger.created) == 2
+    assert SELF_CHECK_NAME == self_check.NAME
 
 
 async def test_create_fails_definitively_when_absent_after_three_sends(client: VideoClient, sandbox: Sandbox) -> None:
@@ -206,6 +219,78 @@ class TestResolve:
         sandbox.fault("rooms.create", "drop_before", times=1)
 
         assert await client.rooms.resolve(await self.lost(client)) is None
+
+    async def test_resolve_does_not_rely_on_the_self_check_room_of_a_run(
+        self, client: VideoClient, sandbox: Sandbox
+    ) -> None:
+        """It is deleted at the end of the run, before the settle time of this call has passed."""
+        await client.rooms.create(name="known", owner_ref="mine")
+        run = asyncio.create_task(client.rooms.create_many([RoomSpec("a", owner_ref="a", key="a")], job_id="job"))
+        while posts(sandbox) < 2:
+            await asyncio.sleep(0.01)
+        reads = sandbox.ledger.requests("rooms.list")
+        with pytest.raises(CreateOutcomeUnknown, match="no room is known that a complete list must show"):
+            await client.rooms.resolve(new_reference())
+        assert not run.done()
+        assert sandbox.ledger.requests("rooms.list") - reads == 1
+        assert (await run).counts["created"] == 1
+
+    async def test_known_rooms_that_are_deleted_during_the_wait_are_named_as_the_reason(
+        self, client: VideoClient, sandbox: Sandbox
+    ) -> None:
+        known = [await client.rooms.create(name="a"), await client.rooms.create(name="b", owner_ref="b")]
+        resolving = asyncio.create_task(client.rooms.resolve(new_reference()))
+        while not sandbox.ledger.requests("rooms.list"):
+            await asyncio.sleep(0.01)
+        for room in known:
+            await client.rooms.delete(room.room_id)
+        with pytest.raises(CreateOutcomeUnknown, match="were deleted during the wait"):
+            await resolving
+
+    @pytest.mark.parametrize("owner_ref", [None, "mine"])
+    async def test_unsuitable_control_is_named_as_the_reason(
+        self, client: VideoClient, sandbox: Sandbox, owner_ref: str | None
+    ) -> None:
+        other = None if owner_ref else "mine"
+        sandbox.fault("rooms.create", "drop_before", times=1)
+        reference = await self.lost(client, owner_ref)
+        async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=0.3) as third:
+            control = await third.rooms.create(name="control", owner_ref=other)
+        with pytest.raises(CreateOutcomeUnknown) as caught:
+            await client.rooms.resolve(reference, control=control.room_id)
+        assert f"room {control.room_id}, which control= names, has its reference in" in str(caught.value)
+        assert f"created {'with' if owner_ref else 'without'} an owner_ref of its own" in str(caught.value)
+
+    async def test_one_session_control_is_named_as_the_reason(self, client: VideoClient, sandbox: Sandbox) -> None:
+        room = await client.rooms.create(name="once", settings=RoomSettings.one_session(60))
+        with pytest.raises(CreateOutcomeUnknown, match="is for one session, and disappears by itself"):
+            await client.rooms.resolve(new_reference(), control=room)
+
+    @pytest.mark.parametrize("in_data", [False, True])
+    async def test_control_with_an_owner_ref_of_its_own_serves_every_reference(
+        self, client: VideoClient, sandbox: Sandbox, in_data: bool
+    ) -> None:
+        control = await client.rooms.create(name="control", owner_ref="mine")
+        async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=0.2) as other:
+            reference = with_location(new_reference(), in_data=in_data)
+            assert await other.rooms.resolve(reference, control=control.room_id) is None
+
+    async def test_timeout_ends_a_resolve_that_would_wait_for_proof(self, sandbox: Sandbox) -> None:
+        async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=600) as client:
+            await client.rooms.create(name="known")
+            sandbox.fault("rooms.create", "drop_before", times=1)
+            reference = await self.lost(client)
+            with pytest.raises(CreateOutcomeUnknown, match=r"not 5 s \(timeout\)\. Ask again in 60\d s\.") as caught:
+                await client.rooms.resolve(reference, timeout=5)
+            assert caught.value.reference == reference
+            sandbox.fault("rooms.list", "hang", times=1)
+            with pytest.raises(CreateOutcomeUnknown, match=r"was not read within 0\.2 s \(timeout\)"):
+                await client.rooms.resolve(reference, timeout=0.2)
+
+    async def test_timeout_that_is_long_enough_changes_nothing(self, client: VideoClient, sandbox: Sandbox) -> None:
+        await client.rooms.create(name="known")
+        sandbox.fault("rooms.create", "drop_before", times=1)
+        assert await client.rooms.resolve(await self.lost(client), timeout=20) is None
 
     @pytest.mark.parametrize("reference", ["", "team-42", "vx", None])
     async def test_invalid_reference_is_rejected(self, client: VideoClient, reference: str) -> None:

@@ -22,6 +22,8 @@ from fastapi.testclient import TestClient as FastAPIBrowser
 from videoapi.sandbox import Sandbox
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+LONGER = {"fastapi_bookings.py": 90}
+"""An example that needs more lines, because it is a complete recipe."""
 
 
 @pytest.fixture
@@ -144,5 +146,6 @@ def test_every_example_is_short_and_has_a_test() -> None:
         text = example.read_text(encoding="utf-8")
         assert f'"{example.name}"' in source, f"no test runs {example.name}"
         # The notebook's own test counts the lines of its cells.
-        assert example.suffix == ".ipynb" or len(text.splitlines()) < 60, f"{example.name} has 60 lines or more"
+        most = LONGER.get(example.name, 60)
+        assert example.suffix == ".ipynb" or len(text.splitlines()) < most, f"{example.name} has {most} lines or more"
         assert "For servers only" in text, f"{example.name} does not say where the APP_KEY must not go"

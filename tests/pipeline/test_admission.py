@@ -19,7 +19,7 @@ from videoapi.pipeline.admission import Admission
 from videoapi.pipeline.call import Call, Wait
 from videoapi.pipeline.clock import Clock
 from videoapi.pipeline.gate import MOMENT, LocalGate, Slots
-from videoapi.pipeline.pipeline import Pipeline
+from videoapi.pipeline.pipeline import Pipeline, paused_reason
 from videoapi.pipeline.retry import Retries
 from videoapi.protocol.outcome import Outcome, answered, no_response
 from videoapi.protocol.routes import Options, Request
@@ -536,6 +536,14 @@ async def test_pause_longer_than_the_timeout_is_named_at_once(before: list[float
     assert "account paused for another" in str(error)
     assert error.retry_after is not None
     assert 20 < error.retry_after <= 31
+
+
+@pytest.mark.parametrize(("left", "more"), [(0.0, ""), (0.04, ""), (7.0, "; the pause lasts for another 7.0 s")])
+def test_pause_that_has_ended_is_not_said_to_last(left: float, more: str) -> None:
+    assert (
+        paused_reason("3 s (timeout)", left)
+        == f"waited 3 s (timeout) while the account was paused after HTTP 429{more}"
+    )
 
 
 @pytest.mark.parametrize("before", [[50.0], [50.0, 50.0]])

@@ -140,7 +140,7 @@ def expected(operation: Operation, status: int, result: BodyResult) -> Classific
     by_status = None if 200 <= status <= 299 else BY_STATUS[status]
     if isinstance(result, BodyKind):
         return (by_status or BY_BODY[result.name]).classification(operation)
-    by_code, waiting = BY_CODE[result], result == 10113
+    by_code, waiting = BY_CODE[result], result in (10113, 10114)
     listed = result not in UNLISTED
     scope = "account" if status == 401 else by_code.scope
     if by_status is None:

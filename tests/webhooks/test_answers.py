@@ -14,6 +14,7 @@ import httpx
 import pytest
 from aiohttp import web
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from videoapi import ConfigurationError
 from videoapi.webhooks import RecordingReady, SessionEnded, WebhookEvent, Webhooks, delivery
@@ -69,7 +70,18 @@ class Mounted(Server):
             return response.status_code, response.headers
 
 
-WAYS = pytest.mark.parametrize("way", [Aiohttp, Mounted])
+class Routed(Server):
+    """Without the final slash, to which a mount redirects."""
+
+    async def post(self, body: Any = b"", *, method: str = "POST", **headers: str) -> tuple[int, Any]:
+        app = FastAPI(lifespan=self.hooks.lifespan)
+        app.router.routes.append(Route("/hooks", self.hooks.asgi()))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            response = await client.request(method, "/hooks", content=body, headers=headers)
+            return response.status_code, response.headers
+
+
+WAYS = pytest.mark.parametrize("way", [Aiohttp, Mounted, Routed])
 
 
 async def pieces(size: int, count: int) -> AsyncIterator[bytes]:

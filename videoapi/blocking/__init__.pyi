@@ -577,7 +577,8 @@ class Rooms:
                 resends, at most twice, if the room is proven absent; the default `timeout` is extended
                 by these waits. `strict` does neither.
             reference: A reference from `new_reference()` or `reference_for(job_id, key)`. If you store it first, you
-                can call `resolve(reference)` later, even after a cancellation or a crash.
+                can call `resolve(reference)` later, even after a cancellation or a crash. It is not an idempotency
+                key: two creates with one reference create two rooms.
 
         Returns:
             The created room.
@@ -591,17 +592,25 @@ class Rooms:
         Source: docs/contract.md 4.2, 4.3.
         """
 
-    def resolve(self, reference: str | None, *, control: str | Room | None = None) -> Room | None:
+    def resolve(
+        self, reference: str | None, *, control: str | Room | None = None, timeout: float | None = None
+    ) -> Room | None:
         """Look up the room of a create with unknown outcome. Never creates a room.
 
         A listed room is immediate proof. A missing one is proof only if the list was read at least one
         settle time after this client sent the create (or, if another process may have sent it, after this
-        call) and shows a known room: one that this client created, or `control`.
+        call) and shows a known room: one that this client created, or `control`. So the call waits for up to
+        one settle time (75 s by default), or longer if the list lags. The client's own `timeout`
+        limits each request, not this wait: do not call it without `timeout=` while a browser waits.
 
         Args:
             reference: `CreateOutcomeUnknown.reference`, or the `reference` of a bulk outcome.
-            control: An existing room that this library created in the same way (with or without an `owner_ref` of
-                your own), or its ID.
+            control: A permanent room that this library created, or its ID, if this client has created none. One with
+                an `owner_ref` of your own serves all references that were passed to `create(reference=…)` in another
+                process. Otherwise it must have been created in the same way: with or without an `owner_ref` of your
+                own.
+            timeout: Seconds to wait for proof; None waits as long as it takes. If the proof takes longer, the call
+                does not wait for it, and raises `CreateOutcomeUnknown` once it has read the list.
 
         Returns:
             The room, or None if it provably does not exist and never will.

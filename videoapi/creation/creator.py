@@ -210,9 +210,15 @@ class Creator:
     # Later, or in another process
 
     async def resolve(
-        self, pipeline: Pipeline, reference: str | None, control: str | Room | None = None
+        self,
+        pipeline: Pipeline,
+        reference: str | None,
+        control: str | Room | None = None,
+        timeout: float | None = None,
     ) -> Room | None:
         """Look up the room of a create with unknown outcome; None if it provably does not exist.
+
+        A proof that cannot be found within `timeout` seconds is not waited for.
 
         Raises:
             CreateOutcomeUnknown: If there is still no proof.
@@ -222,13 +228,35 @@ class Creator:
             raise ValidationError(
                 "Not a reference: expected the `reference` of an error or outcome.", field="reference"
             )
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                room, missing = await self._room_or_proof(pipeline, reference, control, limit.when())
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            room, missing = None, f"the list of rooms was not read within {timeout:g} s (timeout)."
+        if room is None and self._may_send(reference):
+            missing = "this client is still creating it."
+        if room is None and missing:
+            raise CreateOutcomeUnknown(
+                f"No proof whether a room with the reference {reference} exists: {missing}",
+                reference=reference,
+                may_have_executed=True,
+            )
+        self._note_proof(variants(reference))
+        return room
+
+    async def _room_or_proof(
+        self, pipeline: Pipeline, reference: str, control: str | Room | None, deadline: float | None
+    ) -> tuple[Room | None, str]:
+        """Return the room with a reference, or None and what is missing to prove its absence: empty if nothing is."""
         # Another process may have sent it until now.
         asked_at = self._clock()
         forms = variants(reference)
         scan = await self.scanner.look(pipeline, forms)
         if room := _room_of(scan, forms):
-            self._note_proof(forms)
-            return room
+            return room, ""
         # A reference of the caller's own says `owner_ref`, even if the room has another `owner_ref`. Without a control,
         # known rooms must serve both.
         in_data = True if is_in_data(reference) else None
@@ -242,29 +270,34 @@ class Creator:
         remembered = [self.memory.sent(form) for form in forms]
         known_at, in_data = next(filter(None, remembered), (None, in_data))
         sent_at = asked_at if known_at is None else known_at
-        shown_from = self.memory.oldest_for(in_data)
-        if shown_from is not None:
+        # Self-check rooms of runs and creates may be deleted before the settle time ends.
+        shown_from = partial(self.memory.oldest_for, in_data, lasting=True)
+        if shown_from() is None:
+            return None, _missing_proof(scan) or _unsuitable(named, in_data)
+        for _ in range(_ROUNDS):
+            ready_at = max(sent_at, shown_from() or 0.0) + self.scanner.settle
+            if deadline is not None and ready_at > deadline:
+                return None, _too_short(ready_at - asked_at, deadline - asked_at, again=known_at is not None)
             with pipeline.settling():
-                await Patience().sleep_until(pipeline, lambda: max(sent_at, shown_from) + self.scanner.settle)
+                await Patience().sleep_until(pipeline, lambda: max(sent_at, shown_from() or 0.0) + self.scanner.settle)
             scan = await self.scanner.look(pipeline, forms if carried is None else (*forms, carried))
             if room := _room_of(scan, forms):
-                self._note_proof(forms)
-                return room
-            shows = scan.proves_absence(in_data) and _shows_owner_ref(scan, named, carried)
-            # This client may have sent it while the wait was on.
-            unchanged = remembered == [self.memory.sent(form) for form in forms]
-            settled = scan.began >= sent_at + self.scanner.settle
-            if shows and settled and unchanged and not self._may_send(reference):
-                self._note_proof(forms)
-                return None
-        missing = _missing_proof(scan, shown_from)
-        if self._may_send(reference):
-            missing = "this client is still creating it."
-        raise CreateOutcomeUnknown(
-            f"No proof whether a room with the reference {reference} exists: {missing}",
-            reference=reference,
-            may_have_executed=True,
-        )
+                return room, ""
+            if missing := _missing_proof(scan):
+                break
+            if shown_from() is None:
+                missing = "the rooms that the list had to show were deleted during the wait. Name one with control=."
+                break
+            if scan.began < sent_at + self.scanner.settle or not scan.proves_absence(in_data):
+                # The list was seen to lag, or the oldest of several known rooms was deleted.
+                missing = "the list of rooms lags. Ask again later."
+                continue
+            if not _shows_owner_ref(scan, named, carried):
+                missing = "the list does not show references as they were sent."
+            elif remembered != [self.memory.sent(form) for form in forms]:
+                missing = "this client has sent it again during the wait."
+            break
+        return None, missing
 
     @contextmanager
     def sending(self, start: str) -> Generator[None, None, None]:
@@ -382,14 +415,36 @@ class Creator:
             self.memory.disqualify_room(room.room_id)
 
 
-def _missing_proof(scan: Scan, shown_from: float | None) -> str:
+def _missing_proof(scan: Scan) -> str:
+    """Return why a reading of the list proves nothing; empty if it may."""
     if scan.error is not None:
         return f"the list of rooms could not be read ({type(scan.error).__name__})."
-    if scan.contradiction:
-        return f"{scan.contradiction}."
-    if shown_from is None:
+    return f"{scan.contradiction}." if scan.contradiction else ""
+
+
+def _unsuitable(control: Room | None, in_data: bool | None) -> str:
+    """Return why no known room proves anything, for a reference in that location."""
+    if control is None:
         return "no room is known that a complete list must show. Name one with control=."
-    return "the list does not show references as they were sent."
+    room = f"room {control.room_id}, which control= names,"
+    if not can_be_known(control):
+        return f"{room} is for one session, and disappears by itself. Name a permanent one with control=."
+    if in_data:
+        return (
+            f"{room} has its reference in owner_ref, and the list must show one in data. "
+            "Name a room that was created with an owner_ref of its own."
+        )
+    return (
+        f"{room} has its reference in data, and the list must show one in owner_ref. "
+        "Name a room that was created without an owner_ref of its own."
+    )
+
+
+def _too_short(needed: float, timeout: float, *, again: bool) -> str:
+    then = f"Ask again in {needed:.3g} s." if again else "Raise the timeout, or wait without one."
+    return (
+        f"the list does not show it, and proof of absence takes {needed:.3g} s, not {timeout:.3g} s (timeout). {then}"
+    )
 
 
 def _shows_owner_ref(scan: Scan, control: Room | None, carried: str | None) -> bool:

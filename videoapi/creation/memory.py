@@ -46,6 +46,7 @@ class Memory:
         # Plain tuples are cheap: every created room is added, and hardly any is looked up again.
         self._first: dict[str, _Row] = {}
         self._latest: dict[str, _Row] = {}
+        self._temporary: set[str] = set()
         self._sent: OrderedDict[str, tuple[float | None, bool]] = OrderedDict()
         self._in_doubt: dict[str, None] = {}
 
@@ -92,8 +93,13 @@ class Memory:
             if (row := rows.get(room_id)) is not None:
                 rows[room_id] = (*row[:2], False, False, row[4])
 
+    def note_temporary(self, room_id: str) -> None:
+        """Record that a room is deleted at the end of a run or a create, like a self-check room."""
+        self._temporary.add(room_id)
+
     def forget_room(self, room_id: str) -> None:
         """Remove a room that was deleted, or whose reference was overwritten."""
+        self._temporary.discard(room_id)
         self._first.pop(room_id, None)
         self._latest.pop(room_id, None)
 
@@ -101,17 +107,19 @@ class Memory:
         """Return all known rooms that a complete list must show."""
         return [KnownRoom(*row) for row in self._rows() if row[2] or row[3]]
 
-    def oldest_for(self, in_data: bool | None) -> float | None:
+    def oldest_for(self, in_data: bool | None, *, lasting: bool = False) -> float | None:
         """Return since when a known room serves that location, or None if no room does.
 
         Args:
             in_data: The location; None for both, which may be served by different rooms.
+            lasting: Whether to omit rooms that are deleted at the end of a run or a create.
         """
         if in_data is None:
-            oldest = [self.oldest_for(form) for form in (True, False)]
+            oldest = [self.oldest_for(form, lasting=lasting) for form in (True, False)]
             return None if None in oldest else max(at for at in oldest if at is not None)
         form = 2 if in_data else 3
-        return min((row[4] for row in self._rows() if row[form]), default=None)
+        omitted = self._temporary if lasting else ()
+        return min((row[4] for row in self._rows() if row[form] and row[0] not in omitted), default=None)
 
     def note_sent(self, reference: str, in_data: bool, now: float | None) -> None:
         """Record that a create may have been executed, and was sent no later than now.

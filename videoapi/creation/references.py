@@ -40,6 +40,9 @@ _PLAIN_KEYS: Final = frozenset({int, bool, float, Decimal, UUID})
 def reference_for(job_id: str, key: Key) -> str:
     """Return the reference of one item of a job. It depends only on the two arguments.
 
+    With it, `rooms.resolve` finds the room in any process. It does not prevent a second create. One bit of its last
+    letter says that the room has it in `data`, or that the room has it there only if its `owner_ref` is your own.
+
     Args:
         job_id: Name of the job.
         key: The key of the item in the job: text, a number, a date, a UUID, bytes, or a tuple of these.

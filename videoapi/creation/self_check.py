@@ -70,6 +70,7 @@ class SelfCheckRoom:
         """Use, and finally delete, a room that an earlier run could not delete."""
         self._rooms.add(room.room_id)
         self._creator.know_listed(room)
+        self._creator.memory.note_temporary(room.room_id)
 
     def expect(self) -> None:
         """Look for rooms that an earlier run, or a lost response, may have left, before `delete` ends."""
@@ -114,6 +115,7 @@ class SelfCheckRoom:
         self._creator.memory.note_proof(reference)
         if outcome.verdict is Verdict.DONE:
             self._rooms.add(outcome.value.room_id)
+            self._creator.memory.note_temporary(outcome.value.room_id)
         self._unknown = unknown or (outcome.may_have_executed and outcome.verdict is not Verdict.DONE)
         return outcome.verdict
 

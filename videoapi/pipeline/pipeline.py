@@ -276,8 +276,7 @@ class Pipeline:
             case Wait.RATE:
                 return f"waited {limit} for the rate limit of {account.rate}"
             case Wait.PAUSE:
-                left = account.throttle.pause_left()
-                return f"waited {limit} while the account is paused after HTTP 429, for another {left:.1f} s"
+                return paused_reason(limit, account.throttle.pause_left())
             case Wait.CONNECTION:
                 if call.request.stream:
                     return f"no free stream within {limit}: a quarter of max_connections={self.pool.max_connections}"
@@ -389,3 +388,9 @@ def _with_doubt(call: Call, outcome: Outcome) -> Outcome:
     if outcome.may_have_executed or call.request.route.operation is Operation.SAFE or not call.may_have_executed:
         return outcome
     return attrs.evolve(outcome, may_have_executed=True)
+
+
+def paused_reason(limit: str, left: float) -> str:
+    """Return why a call ended while its account was paused, and for how many more seconds it is, if it still is."""
+    more = f"; the pause lasts for another {left:.1f} s" if left >= 0.05 else ""
+    return f"waited {limit} while the account was paused after HTTP 429{more}"

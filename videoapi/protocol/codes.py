@@ -90,9 +90,11 @@ CODES: Final[Mapping[int | str, Rule]] = MappingProxyType(
         10000: _CREDENTIALS,
         10030: Rule(Verdict.REJECTED, ErrorKind.CONFLICT),
         10105: Rule(Verdict.THROTTLED, ErrorKind.RATE, safe=ALWAYS, idempotent=ALWAYS, repeatable=ALWAYS),
-        **dict.fromkeys((10111, 10112, 10114, 40002), _DENIED),
+        **dict.fromkeys((10111, 10112, 40002), _DENIED),
         # A scheduled room is "not active" before its start time, so waiting can help.
         10113: Rule(Verdict.REJECTED, ErrorKind.TOKEN, worth_waiting=True),
+        # Counts the users present (contract 5.1), so it succeeds after one has left.
+        10114: Rule(Verdict.REJECTED, ErrorKind.TOKEN, worth_waiting=True),
         40001: Rule(Verdict.REJECTED, ErrorKind.NOT_FOUND),
         50000: _FAULT,
         50001: _FAULT,

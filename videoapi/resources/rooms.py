@@ -78,7 +78,8 @@ class Rooms:
                 resends, at most twice, if the room is proven absent; the default `timeout` is extended
                 by these waits. `strict` does neither.
             reference: A reference from `new_reference()` or `reference_for(job_id, key)`. If you store it first, you
-                can call `resolve(reference)` later, even after a cancellation or a crash.
+                can call `resolve(reference)` later, even after a cancellation or a crash. It is not an idempotency
+                key: two creates with one reference create two rooms.
 
         Returns:
             The created room.
@@ -104,17 +105,25 @@ class Rooms:
             error.reference = error.reference or used
             raise
 
-    async def resolve(self, reference: str | None, *, control: str | Room | None = None) -> Room | None:
+    async def resolve(
+        self, reference: str | None, *, control: str | Room | None = None, timeout: float | None = None
+    ) -> Room | None:
         """Look up the room of a create with unknown outcome. Never creates a room.
 
         A listed room is immediate proof. A missing one is proof only if the list was read at least one
         settle time after this client sent the create (or, if another process may have sent it, after this
-        call) and shows a known room: one that this client created, or `control`.
+        call) and shows a known room: one that this client created, or `control`. So the call waits for up to
+        one settle time (75 s by default), or longer if the list lags. The client's own `timeout`
+        limits each request, not this wait: do not call it without `timeout=` while a browser waits.
 
         Args:
             reference: `CreateOutcomeUnknown.reference`, or the `reference` of a bulk outcome.
-            control: An existing room that this library created in the same way (with or without an `owner_ref` of
-                your own), or its ID.
+            control: A permanent room that this library created, or its ID, if this client has created none. One with
+                an `owner_ref` of your own serves all references that were passed to `create(reference=…)` in another
+                process. Otherwise it must have been created in the same way: with or without an `owner_ref` of your
+                own.
+            timeout: Seconds to wait for proof; None waits as long as it takes. If the proof takes longer, the call
+                does not wait for it, and raises `CreateOutcomeUnknown` once it has read the list.
 
         Returns:
             The room, or None if it provably does not exist and never will.
@@ -123,8 +132,9 @@ class Rooms:
             CreateOutcomeUnknown: If there is still no proof; the message says what is missing.
             ValidationError: If `reference` or `control` is invalid.
         """
+        timeout = positive_seconds("timeout", timeout)
         with self._pipeline.recording("rooms.resolve"):
-            return await self._creator.resolve(self._pipeline, reference, control)
+            return await self._creator.resolve(self._pipeline, reference, control, timeout)
 
     async def get(self, room_id: str | None) -> Room:
         """Return one room.

@@ -14,6 +14,8 @@ from videoapi.sandbox.rooms import kept
 from videoapi.sandbox.routing import selected
 
 _ENTRY = "ledger"
+SELF_CHECK_NAME = "videoapi self-check, deleted soon"
+"""The name that the client gives to self-check rooms."""
 
 
 @attrs.frozen
@@ -39,6 +41,11 @@ class LedgerEntry:
     name: str | None = None
     owner_ref: str | None = None
     connection: int | None = None
+
+    @property
+    def self_check(self) -> bool:
+        """Whether this is a self-check room, which the client creates to prove that a list is complete, and deletes."""
+        return self.name == SELF_CHECK_NAME
 
 
 class Ledger:
@@ -84,7 +91,7 @@ class Ledger:
 
     @property
     def created(self) -> tuple[LedgerEntry, ...]:
-        """Every executed create of a room, including rooms that no longer exist."""
+        """Every executed create of a room, including rooms that no longer exist and self-check rooms."""
         return tuple(entry for entry in self.entries if entry.route == "rooms.create")
 
     @property

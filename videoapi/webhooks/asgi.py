@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
+import attrs
+
 from videoapi.webhooks.delivery import AnswerDelivery, IncompleteBody
 
 Message = MutableMapping[str, Any]
@@ -12,10 +14,9 @@ ASGISend = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[MutableMapping[str, Any], Receive, ASGISend], Awaitable[None]]
 
 
-def asgi_app(
-    answer: AnswerDelivery, start: Callable[[], Awaitable[object]], close: Callable[[], Awaitable[object]]
-) -> ASGIApp:
-    """Return an ASGI application.
+@attrs.frozen(eq=False)
+class WebhookApp:
+    """An ASGI application. An object, not a function: Starlette's `Route` takes a function for a view.
 
     Args:
         answer: Answers a request.
@@ -23,16 +24,19 @@ def asgi_app(
         close: Called when the server stops, if it says so; few frameworks pass that on to mounted applications.
     """
 
-    async def app(scope: MutableMapping[str, Any], receive: Receive, send: ASGISend) -> None:
+    _answer: AnswerDelivery
+    _start: Callable[[], Awaitable[object]]
+    _close: Callable[[], Awaitable[object]]
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: ASGISend) -> None:
+        """Serve one connection, or the lifespan of the server."""
         if scope["type"] == "lifespan":
-            await _live(receive, send, start, close)
+            await _live(receive, send, self._start, self._close)
         elif scope["type"] == "http":
-            await _respond(scope, receive, send, answer)
+            await _respond(scope, receive, send, self._answer)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
-
-    return app
 
 
 async def _live(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from videoapi.config import must_be_callable, positive_seconds
 from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.webhooks import delivery
-from videoapi.webhooks.asgi import ASGIApp, asgi_app
+from videoapi.webhooks.asgi import ASGIApp, WebhookApp
 from videoapi.webhooks.basic_auth import PASSWORD, USER, login_from
 from videoapi.webhooks.errors import DeliveryRejected, EventNotHandled, EventTooLarge, InvalidCredentials
 from videoapi.webhooks.event_queue import EventQueue
@@ -266,9 +266,10 @@ class Webhooks:
         """Return an ASGI application for any path: mount it, or serve it alone.
 
         If you serve it alone, it drains when the server stops. If you mount it, use `lifespan` or `async with hooks` in
-        the outer application.
+        the outer application. A mount of Starlette or FastAPI only serves the path with a final slash; Starlette's
+        `Route(path, hooks.asgi())` serves the path as it is.
         """
-        return asgi_app(self._answer, self._start, self.aclose)
+        return WebhookApp(self._answer, self._start, self.aclose)
 
     def aiohttp(self) -> "AioHandler":
         """Return a handler for `router.add_post` of aiohttp.web. To drain: `app.cleanup_ctx.append(hooks.lifespan)`."""
