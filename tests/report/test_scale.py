@@ -26,6 +26,8 @@ from videoapi.report.tally import Tally
 RECORDS = int(os.environ.get("VIDEOAPI_REPORT_RECORDS", "100000"))
 BLOCK = 500
 FEW = 20_000
+# All groups, as `--json` lists them by default, take memory for each.
+TOP = 20
 
 pytestmark = [pytest.mark.scale, pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -49,7 +51,8 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def report(export: Path, page: Path) -> tuple[dict[str, object], int, float]:
     """Return the figures of a report, the peak of its resident memory in bytes, and the seconds that it took."""
-    words = ["report", str(export), str(page), "--json", "--quiet", "--group-by", "user", "--group-by", "role"]
+    groups = ["--group-by", "user", "--group-by", "role", "--top", str(TOP)]
+    words = ["report", str(export), str(page), "--json", "--quiet", *groups]
     began = time.monotonic()
     ended = subprocess.run([sys.executable, "-c", MEASURED, *words], capture_output=True, text=True, check=True)
     return json.loads(ended.stdout), int(ended.stderr.split()[-1]) * 1024, time.monotonic() - began
@@ -65,7 +68,7 @@ def test_year_has_the_figures_of_duckdb_in_memory_that_does_not_grow(year: Path,
         f"{RECORDS:,} records ({year.stat().st_size / 1e6:,.0f} MB) in {seconds:.1f} s, {RECORDS / seconds:,.0f}/s; "
         f"peak {peak / 2**20:.0f} MiB, {FEW:,} records {before / 2**20:.0f} MiB; page {size / 1e6:.1f} MB"
     )
-    assert_equal(found, figures_of_duckdb(year))
+    assert_equal(found, figures_of_duckdb(year, top=TOP))
     assert peak - before < 48 * 2**20
 
 
