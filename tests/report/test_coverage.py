@@ -187,3 +187,15 @@ def test_export_that_does_not_say_its_day_may_be_of_today(
         {"first": "2026-01-29", "last": "2026-01-31"},
         f"{date(2026, 2, 4)}",
     )
+
+
+def test_folder_of_an_interrupted_export_is_named_without_a_period(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    export(cli, "days", "--partition", "day")
+    whole = cli("report", "days", "whole.html", "--json")
+    assert figures(whole)["partial_exports"] == []
+    assert "no manifest" not in whole.stderr
+    (folder / "days" / "_manifest.json").unlink()
+    partial = cli("report", "days", "partial.html", "--json")
+    assert figures(partial)["partial_exports"] == ["cdr"]
+    assert "The export of call records has no manifest" in partial.stderr
+    assert "The export of call records has no manifest" in (folder / "partial.html").read_text()

@@ -242,15 +242,16 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
 
 def _with_coverage(summary: UsageSummary, options: ReportOptions, zone: tzinfo) -> UsageSummary:
     """Return the summary with the days that its source lacks, or may lack."""
+    found = {} if options.source is None else {"cdr": coverage_of(options.source, "cdr")}
+    if options.archives is not None:
+        found["archives"] = coverage_of(options.archives, "archives")
+    summary = attrs.evolve(summary, partial=tuple(kind for kind, coverage in found.items() if coverage.is_partial))
     if summary.period is None:
         return summary
     days, today = summary.period.in_utc(zone), now(UTC).date()
     if options.source is None:
         opened = open_days(days, today - timedelta(LATE_DAYS)) if options.periods else None
         return attrs.evolve(summary, days_in_utc=days, open_days=opened)
-    found = {"cdr": coverage_of(options.source, "cdr")}
-    if options.archives is not None:
-        found["archives"] = coverage_of(options.archives, "archives")
     unstated = [kind for kind, coverage in found.items() if coverage.days is None]
     # Without a period, the report is of the days that the export has; in another time zone, the first and the last of
     # them are in two days in UTC.

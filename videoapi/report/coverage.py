@@ -33,12 +33,14 @@ class Coverage:
         open_from: The first day in UTC to which the service may have added records since; None if it does not say.
         room_id: The room to which it is limited, or None.
         conf_num: The session to which it is limited, or None.
+        is_partial: Whether it is a folder without a manifest, as of an export that was interrupted.
     """
 
     days: tuple[tuple[date, date], ...] | None = None
     open_from: date | None = None
     room_id: str | None = None
     conf_num: str | None = None
+    is_partial: bool = False
 
     def missing(self, period: ReportPeriod) -> list[tuple[date, date]]:
         """Return the parts of a period of days in UTC that the export does not have; none if it does not say."""
@@ -106,6 +108,7 @@ def _of_folder(folder: Path) -> Coverage:
         days=tuple(sorted(dated.values())) or None,
         open_from=min(opened, default=date.max) if dated else None,
         room_id=room if isinstance(room, str) else None,
+        is_partial=not (folder / MANIFEST).is_file(),
     )
 
 

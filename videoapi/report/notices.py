@@ -22,6 +22,11 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
     def span(first: date, last: date) -> str:
         return day_text(first) if first == last else f"{day_text(first)} to {day_text(last)}"
 
+    for kind in summary.partial:
+        yield (
+            f"The export of {_NAMES[kind]} has no manifest: it was interrupted, or its windows were exported one by "
+            "one. Only the days that it has are in the figures. To complete it, repeat the export."
+        )
     for days in summary.missing:
         yield (
             f"The export has no {_NAMES[days.records]} of {span(days.first, days.last)} (UTC): they are not in any "

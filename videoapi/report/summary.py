@@ -166,6 +166,7 @@ class UsageSummary:
         odd: How many records, sessions, archives or fields are odd, by what is; None if the source does not show it.
         missing: The days in UTC that the exports do not have.
         unstated: Which exports do not say their days: `cdr`, `archives`.
+        partial: Which exports are folders without a manifest: `cdr`, `archives`.
         days_in_utc: The days in UTC that contain those of the period; None without a period.
         unfinished: The days of the period that had not ended when the records were read; None if all had.
         open_days: The days in UTC to which the service may have added records since; None if to none.
@@ -190,6 +191,7 @@ class UsageSummary:
     odd: dict[str, int | None]
     missing: tuple[MissingDays, ...] = ()
     unstated: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
     days_in_utc: ReportPeriod | None = None
     unfinished: ReportPeriod | None = None
     open_days: ReportPeriod | None = None
@@ -226,6 +228,7 @@ class UsageSummary:
                 {"records": days.records, "first": f"{days.first}", "last": f"{days.last}"} for days in self.missing
             ],
             "unstated_days": list(self.unstated),
+            "partial_exports": list(self.partial),
             "totals": {
                 **_figures(self.total),
                 "counted_records": self.counted_records,
