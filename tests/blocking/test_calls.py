@@ -43,8 +43,19 @@ def client_of(sandbox: Sandbox, **options: Any) -> VideoClient:
     return VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, **options)
 
 
+_EARLIER: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def earlier() -> None:
+    """Forget the threads that other tests in this process have left to the garbage collector."""
+    _EARLIER.clear()
+    _EARLIER.update(portals())
+
+
 def portals() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "videoapi-blocking"]
+    found = [thread for thread in threading.enumerate() if thread.name == "videoapi-blocking"]
+    return [thread for thread in found if thread not in _EARLIER]
 
 
 def test_every_namespace_returns_plain_values(client: VideoClient, sandbox: Sandbox) -> None:

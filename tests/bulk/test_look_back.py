@@ -223,5 +223,5 @@ class TestLeases:
                 return 100.0
 
         leases, lease = Leases(), Slotted()
-        assert leases.is_first_run(lease) is None
-        assert leases.is_first_run(lease) is None
+        assert not leases.is_first_run(lease)
+        assert not leases.is_first_run(lease)

@@ -266,6 +266,20 @@ class TestResolve:
         with pytest.raises(CreateOutcomeUnknown, match="is for one session, and disappears by itself"):
             await client.rooms.resolve(new_reference(), control=room)
 
+    async def test_control_that_does_not_exist_is_named_as_the_reason(self, client: VideoClient) -> None:
+        control = await client.rooms.create(name="control")
+        await client.rooms.delete(control.room_id)
+        missing = f"room {control.room_id}, which control= names, does not exist"
+        with pytest.raises(CreateOutcomeUnknown, match=missing):
+            await client.rooms.resolve(new_reference(), control=control.room_id)
+
+    async def test_control_that_is_no_room_is_refused_before_anything_is_sent(
+        self, client: VideoClient, sandbox: Sandbox
+    ) -> None:
+        with pytest.raises(ValidationError, match="control must be a room or its ID"):
+            await client.rooms.resolve(new_reference(), control="")
+        assert sandbox.ledger.requests() == 0
+
     @pytest.mark.parametrize("in_data", [False, True])
     async def test_control_with_an_owner_ref_of_its_own_serves_every_reference(
         self, client: VideoClient, sandbox: Sandbox, in_data: bool

@@ -228,7 +228,7 @@ class TestSelfCheckRooms:
                 sent.append(name)
             return await send(request)
 
-        async with client_of(sandbox, timeout=3, middleware=[noting]) as client:
+        async with client_of(sandbox, timeout=2, middleware=[noting]) as client:
             singles = (client.rooms.create(name=f"Room {n}", on_unknown="resend") for n in range(20))
             results = await asyncio.gather(*singles, return_exceptions=True)
 

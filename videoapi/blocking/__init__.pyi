@@ -618,6 +618,7 @@ class Rooms:
         Raises:
             CreateOutcomeUnknown: If there is still no proof; the message says what is missing.
             ValidationError: If `reference` or `control` is invalid.
+            VideoAPIError: If the list of rooms or the control room cannot be read; call it again later.
         """
 
     def get(self, room_id: str | None) -> Room:

@@ -152,7 +152,8 @@ def settle_wait(report: BulkReport, now: float) -> str:
         return ""
     wait = f"waiting {max(0.0, report.settles_at - now):.0f} s for proof (settle time)"
     if not report.in_doubt:
-        return f"looking for rooms of an earlier run: {wait}"
+        what = "checking the list of rooms" if report.exhausted else "looking for rooms of an earlier run"
+        return f"{what}: {wait}"
     creates = "1 create" if report.in_doubt == 1 else f"{report.in_doubt:,} creates"
     return f"{creates} in doubt: {wait}"
 

@@ -132,7 +132,8 @@ def check_columns(header: Sequence[str], key_column: str | None = None) -> None:
     if not problems:
         return
     own = [column for column in others if not is_field(column) and column != key_column]
-    advice = f"For columns of your own, give {' '.join(map(ignoring, own))}." if own else ""
+    identify = "" if key_column else ", or --key-column for one that identifies the line"
+    advice = f"For columns of your own, give {' '.join(map(ignoring, own))}{identify}." if own else ""
     text = "; ".join(problems)
     raise BadInput(f"{text}{'' if text.endswith('?') else '.'} {advice}".strip())
 

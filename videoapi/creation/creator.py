@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from videoapi.creation.create_request import new_reference
 from videoapi.creation.doubts import Doubt, still_unknown
@@ -18,7 +18,7 @@ from videoapi.creation.references import DATA_KEY, JobReferences, is_in_data, is
 from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, CreatePolicy, ScanResult, Step, attempted, given_up, scanned
-from videoapi.errors import CreateOutcomeUnknown, ValidationError, VideoAPIError
+from videoapi.errors import CreateOutcomeUnknown, NotFound, ValidationError, VideoAPIError
 from videoapi.events import log, log_unknown
 from videoapi.models.rooms import Room
 from videoapi.models.validation import check_room_id
@@ -228,10 +228,11 @@ class Creator:
             raise ValidationError(
                 "Not a reference: expected the `reference` of an error or outcome.", field="reference"
             )
+        room_id = None if control is None else _control_id(control)
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                room, missing = await self._room_or_proof(pipeline, reference, control, limit.when())
+                room, missing = await self._room_or_proof(pipeline, reference, room_id, limit.when())
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -248,7 +249,7 @@ class Creator:
         return room
 
     async def _room_or_proof(
-        self, pipeline: Pipeline, reference: str, control: str | Room | None, deadline: float | None
+        self, pipeline: Pipeline, reference: str, control: str | None, deadline: float | None
     ) -> tuple[Room | None, str]:
         """Return the room with a reference, or None and what is missing to prove its absence: empty if nothing is."""
         # Another process may have sent it until now.
@@ -263,7 +264,13 @@ class Creator:
         named: Room | None = None
         carried: str | None = None
         if control is not None:
-            named = await self._named(pipeline, control)
+            try:
+                named = await self._named(pipeline, control)
+            except NotFound:
+                return (
+                    None,
+                    f"room {control}, which control= names, does not exist. Name a permanent one with control=.",
+                )
             carried = reference_in(named.owner_ref, named.data)
             self._know(named, carried)
             in_data = in_data or named.owner_ref != carried
@@ -314,12 +321,30 @@ class Creator:
         """Return whether a create or run of this client may send the reference again."""
         return any(map(reference.startswith, self._sending))
 
-    async def _named(self, pipeline: Pipeline, control: str | Room) -> Room:
-        room_id = check_room_id(control.room_id if isinstance(control, Room) else control)
+    async def _named(self, pipeline: Pipeline, room_id: str) -> Room:
         room: Room = await pipeline.run(get_room(pipeline, room_id))
         if reference_in(room.owner_ref, room.data) is None:
             raise ValidationError("control must name a room that this library created.", field="control")
         return room
+
+    async def with_reference(self, pipeline: Pipeline, room_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of an update that keeps the reference of a room that this client created."""
+        known = self.memory.room(room_id)
+        self.memory.disqualify_room(room_id)
+        if known is None:
+            return body
+        data = body.get("data")
+        if data is None:
+            # The service may replace `data` as a whole.
+            room: Room = await pipeline.run(get_room(pipeline, room_id))
+            if reference_in(None, room.data) == known.reference:
+                return body
+            data = room.data if isinstance(room.data, dict) else {}
+        elif "owner_ref" not in body:
+            room = await pipeline.run(get_room(pipeline, room_id))
+            if reference_in(room.owner_ref, None) == known.reference:
+                return body
+        return {**body, "data": {**data, DATA_KEY: known.reference}}
 
     # Many unresolved creates
 
@@ -420,6 +445,13 @@ def _missing_proof(scan: Scan) -> str:
     if scan.error is not None:
         return f"the list of rooms could not be read ({type(scan.error).__name__})."
     return f"{scan.contradiction}." if scan.contradiction else ""
+
+
+def _control_id(control: str | Room) -> str:
+    try:
+        return check_room_id(control.room_id if isinstance(control, Room) else control)
+    except ValidationError as error:
+        raise ValidationError(f"control must be a room or its ID: {error.message}", field="control") from None
 
 
 def _unsuitable(control: Room | None, in_data: bool | None) -> str:

@@ -25,7 +25,7 @@ from videoapi.config import one_of, positive_seconds
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.proof import get_room
-from videoapi.creation.references import DATA_KEY, JobReferences, is_reference, reference_in
+from videoapi.creation.references import JobReferences, is_reference
 from videoapi.errors import ValidationError, VideoAPIError
 from videoapi.models.codec import ResponseDecoder, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec, Sip
@@ -131,6 +131,7 @@ class Rooms:
         Raises:
             CreateOutcomeUnknown: If there is still no proof; the message says what is missing.
             ValidationError: If `reference` or `control` is invalid.
+            VideoAPIError: If the list of rooms or the control room cannot be read; call it again later.
         """
         timeout = positive_seconds("timeout", timeout)
         with self._pipeline.recording("rooms.resolve"):
@@ -225,7 +226,7 @@ class Rooms:
             if body == {"settings": {}}:
                 return
         if "owner_ref" in body or "data" in body:
-            body = await self._with_reference(room_id, body)
+            body = await self._creator.with_reference(self._pipeline, room_id, body)
         request = Request(
             route=routes.UPDATE_ROOM,
             path=routes.UPDATE_ROOM.path(room_id),
@@ -233,23 +234,6 @@ class Rooms:
             body=encode(body),
         )
         await self._pipeline.run(request)
-
-    async def _with_reference(self, room_id: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the body of an update that keeps the reference of a room that this client created."""
-        known = self._creator.memory.room(room_id)
-        self._creator.memory.disqualify_room(room_id)
-        if known is None:
-            return body
-        data = body.get("data")
-        if data is None:
-            # The service may replace `data` as a whole.
-            room = await self.get(room_id)
-            if reference_in(None, room.data) == known.reference:
-                return body
-            data = room.data if isinstance(room.data, dict) else {}
-        elif "owner_ref" not in body and reference_in((await self.get(room_id)).owner_ref, None) == known.reference:
-            return body
-        return {**body, "data": {**data, DATA_KEY: known.reference}}
 
     async def delete(self, room_id: str | None) -> None:
         """Delete a room that has no running session.

@@ -12,6 +12,7 @@ from videoapi.cli.attempts import AttemptLog
 from videoapi.cli.terminal import for_people, print_status
 from videoapi.cli.workers.pool import WorkerPool
 from videoapi.client import VideoClient
+from videoapi.creation.creator import DEFAULT_SETTLE
 from videoapi.errors import CallTimeout, ConnectionFailed, VideoAPIError
 from videoapi.models.rooms import RoomSpec
 from videoapi.redis.leases import RedisLeases
@@ -24,6 +25,8 @@ class WorkerLog(AttemptLog):
     def __init__(self) -> None:
         super().__init__()
         self.pool: WorkerPool | None = None
+        self.audited_at: float | None = None
+        """While the list of rooms is checked: when the settle time ends, by the event loop's clock."""
         self._warned: set[str] = set()
 
     def warn(self, text: str) -> None:
@@ -38,7 +41,10 @@ class WorkerLog(AttemptLog):
         return self.pool is not None and self.pool.is_used
 
     def waits(self) -> str:
-        """Return what a worker process waits for."""
+        """Return what the run waits for."""
+        if self.audited_at is not None:
+            left = max(0.0, self.audited_at - asyncio.get_running_loop().time())
+            return f"checking the list of rooms: waiting {left:.0f} s for proof (settle time)"
         return self.pool.waits if self.pool is not None else ""
 
     def forget(self, reference: str | None) -> bool:
@@ -80,6 +86,8 @@ class WorkersRun:
         self._settings = settings
         self._audit = audit
         self._timeout = timeout
+        self._messages = messages
+        self._settle: float = account["client"]["settle"] or DEFAULT_SETTLE
         self._pool = messages.pool = WorkerPool(account, settings.processes, messages.warn, self._add)
         self._job: ShardedJob | None = None
         self._work: asyncio.Task[None] | None = None
@@ -134,7 +142,10 @@ class WorkersRun:
         finally:
             if timer is not None:
                 timer.cancel()
-        await job.finish(audit=self._audit and self.report.stopped is None, unsent=self._pool.unsent)
+        audit = self._audit and self.report.stopped is None
+        self._messages.audited_at = loop.time() + self._settle if audit else None
+        await job.finish(audit=audit, unsent=self._pool.unsent)
+        self._messages.audited_at = None
         for outcome in self._taken():
             yield outcome
         if self.report.stopped is not None and not self.report.exhausted:
