@@ -267,7 +267,7 @@ def test_only_a_proven_absence_has_exit_code_1(cli: Cli, sandbox: Sandbox, folde
     lost = ("rooms", "resolve", "vx" + "z" * 26, "--settle", 0.2, "--control")
     gone = cli(*lost, deleted)
     assert gone.exit_code == 3, gone.output
-    assert f"--control {deleted}: no such room" in gone.stderr
+    assert f"room {deleted}, which --control names, does not exist" in gone.stderr
     absent = cli(*lost, control)
     assert absent.exit_code == 1, absent.output
     assert "waits at most 0 s for proof" in absent.stderr

@@ -144,7 +144,7 @@ async def _resolve(
     from videoapi.cli import exit_codes
     from videoapi.cli.terminal import for_people, print_result, print_status, visible
     from videoapi.creation.creator import DEFAULT_SETTLE
-    from videoapi.errors import NotFound, VideoAPIError
+    from videoapi.errors import VideoAPIError
 
     async with access.client(settle=settle) as client:
         if control is not None:
@@ -155,8 +155,7 @@ async def _resolve(
         try:
             room = await client.rooms.resolve(reference, control=control)
         except VideoAPIError as error:
-            lost = f"--control {control}: no such room. Give another one. " if isinstance(error, NotFound) else ""
-            print_status(f"{lost}{for_people(error)}")
+            print_status(for_people(error))
             code = exit_codes.of_error(error)
             # Only a proven absence is a failure.
             return exit_codes.UNKNOWN if code == exit_codes.FAILED else code

@@ -17,6 +17,7 @@ from videoapi.arrow.periods import LATE_DAYS
 from videoapi.report.calendar import ReportPeriod
 
 MANIFEST: Final = "_manifest.json"
+_SOURCE: Final = "_source.json"
 _STATE: Final = ".state"
 _VERSION: Final = 1
 _MAX_STATE: Final = 1 << 26
@@ -33,7 +34,7 @@ class Coverage:
         open_from: The first day in UTC to which the service may have added records since; None if it does not say.
         room_id: The room to which it is limited, or None.
         conf_num: The session to which it is limited, or None.
-        is_partial: Whether it is a folder without a manifest, as of an export that was interrupted.
+        is_partial: Whether it is the folder of an export without its manifest, as after an interruption.
     """
 
     days: tuple[tuple[date, date], ...] | None = None
@@ -99,7 +100,7 @@ def notes_of(folder: Path) -> list[dict[str, Any]]:
 def _of_folder(folder: Path) -> Coverage:
     room = None
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        room = json.loads((folder / "_source.json").read_bytes()).get("room")
+        room = json.loads((folder / _SOURCE).read_bytes()).get("room")
     dated = {note["file"]: _span(note["first"], note["last"]) for note in notes_of(folder) if not _is_undated(note)}
     # A file that the export would read again has a mark.
     marked = [dated.get(f"{mark.stem}.parquet") for mark in folder.glob("_notes/[!.]*.open")]
@@ -108,7 +109,7 @@ def _of_folder(folder: Path) -> Coverage:
         days=tuple(sorted(dated.values())) or None,
         open_from=min(opened, default=date.max) if dated else None,
         room_id=room if isinstance(room, str) else None,
-        is_partial=not (folder / MANIFEST).is_file(),
+        is_partial=(folder / _SOURCE).is_file() and not (folder / MANIFEST).is_file(),
     )
 
 
