@@ -281,6 +281,7 @@ class Creator:
         shown_from = partial(self.memory.oldest_for, in_data, lasting=True)
         if shown_from() is None:
             return None, _missing_proof(scan) or _unsuitable(named, in_data)
+        missing = ""
         for _ in range(_ROUNDS):
             ready_at = max(sent_at, shown_from() or 0.0) + self.scanner.settle
             if deadline is not None and ready_at > deadline:
