@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from videoapi.cli.profiles import Profile
     from videoapi.client import VideoClient
 
+    _FloatType = click.ParamType[float]
+else:
+    # Generic in later versions of click only.
+    _FloatType = click.ParamType
 
-# Generic in later versions of click only.
-class _Seconds(click.ParamType):  # type: ignore[type-arg]
+
+class _Seconds(_FloatType):
     """A number above 0; refuses infinity and NaN, which float() reads."""
 
     name = "seconds"
