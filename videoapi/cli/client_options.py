@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -99,6 +100,10 @@ class ClientOptions:
     def app_id(self) -> str:
         """The APP_ID of the account."""
         return self.account.value("app_id") or ""
+
+    def account_of(self, client: VideoClient) -> dict[str, str]:
+        """Return what identifies the account of a client: its origin and its APP_ID."""
+        return {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": self.app_id}
 
     def words(self) -> list[str]:
         """Return the options as words of a command line."""

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import click
 
@@ -233,8 +232,7 @@ async def _export_folder(
 
 def source_of(kind: str, access: ClientOptions, client: VideoClient) -> dict[str, str]:
     """Return what is exported, and for which account."""
-    origin = urlsplit(client.base_url)._replace(path="").geturl()
-    return {"app_id": access.app_id, "origin": origin, "records": kind}
+    return {**access.account_of(client), "records": kind}
 
 
 def _reports(client: VideoClient, kind: str) -> Reports[Any]:

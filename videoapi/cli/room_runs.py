@@ -7,7 +7,6 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 import click
 
@@ -151,7 +150,7 @@ async def _create(
 
     attempts = AttemptLog()
     async with access.client(settle=settle, rate=rate, listeners=attempts) as client:
-        bound_to |= {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": access.app_id}
+        bound_to |= access.account_of(client)
         with open_job(
             output.out,
             bound_to,
@@ -214,7 +213,7 @@ async def _create_shared(
 
     url, messages = redis_url(redis), WorkerLog()
     async with access.client(settle=settle) as client:
-        bound_to |= {"origin": urlsplit(client.base_url)._replace(path="").geturl(), "app_id": access.app_id}
+        bound_to |= access.account_of(client)
         with open_job(
             output.out,
             bound_to,
