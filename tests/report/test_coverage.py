@@ -199,6 +199,10 @@ def test_folder_of_an_interrupted_export_is_named_without_a_period(sandbox: Sand
     assert figures(partial)["partial_exports"] == ["cdr"]
     assert "The export of call records has no manifest" in partial.stderr
     assert "The export of call records has no manifest" in (folder / "partial.html").read_text()
+    # Its note is still there.
+    (folder / "days" / "cdr-2026-01-07.parquet").unlink()
+    lacking = figures(cli("report", FIRST, LAST, "days", "--json"))
+    assert lacking["missing_days"] == [{"records": "cdr", "first": "2026-01-07", "last": "2026-01-07"}]
 
 
 def archives_of(cli: Cli, name: str, *words: str) -> None:

@@ -91,10 +91,11 @@ def coverage_of(path: Path, kind: str) -> Coverage:
 
 
 def notes_of(folder: Path) -> list[dict[str, Any]]:
-    """Return what a folder says about its files: its manifest, or their notes before there is one."""
+    """Return what a folder says about its files: its manifest, or before there is one, the notes of those it has."""
     manifest = folder / MANIFEST
     if not manifest.is_file():
-        return [json.loads(path.read_bytes()) for path in sorted(folder.glob("_notes/[!.]*.json"))]
+        found = [json.loads(path.read_bytes()) for path in sorted(folder.glob("_notes/[!.]*.json"))]
+        return [note for note in found if (folder / note["file"]).is_file()]
     notes: list[dict[str, Any]] = json.loads(manifest.read_bytes())["files"]
     return notes
 
