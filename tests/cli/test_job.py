@@ -460,3 +460,16 @@ def test_link_to_the_folder_of_the_outcomes_does_not_hide_the_job(
     (folder / "link").symlink_to(folder / "far" / "away")
     assert cli(*CREATE, "--out", "link/other.jsonl").exit_code == 2
     assert names(sandbox) == ["A", "B"]
+
+
+def test_keys_that_were_numbers_and_are_text_now_are_recognized(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.jsonl").write_text('{"name": "A", "key": 1}\n{"name": "B", "key": 2}\n')
+    assert cli("rooms", "create-many", "rooms.jsonl").exit_code == 0
+    (folder / "rooms.csv").write_text("name,key\nA,1\nB,2\n")
+    refused = cli("rooms", "create-many", "rooms.csv")
+    assert refused.exit_code == 2, refused.output
+    assert "has rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
+    # With keys of another type, it would create them again.
+    assert "write those of rooms.csv as in rooms.jsonl" in refused.stderr
+    assert "--job-id" not in refused.stderr
+    assert names(sandbox) == ["A", "B"]

@@ -43,12 +43,14 @@ class EarlierJob:
         note: What its `.job` says.
         shared: The keys that both have.
         created: Those of them whose room was certainly created.
+        as_typed: Whether they are text in both, or numbers in both: only then they are the same keys.
     """
 
     out: Path
     note: Mapping[str, str]
     shared: AbstractSet[str | int] = frozenset()
     created: AbstractSet[str | int] = frozenset()
+    as_typed: bool = True
 
 
 def refuse_same_keys(
@@ -77,7 +79,9 @@ def refuse_same_keys(
         if ours != theirs
         else f"To continue that job, give --out {shlex.quote(str(job.out))}."
     )
-    if ours != theirs and job.note.get("keys") == about["keys"]:
+    if not job.as_typed:
+        advice = f"The keys are text in one of the two, and numbers in the other: write those of {ours} as in {theirs}."
+    elif ours != theirs and job.note.get("keys") == about["keys"]:
         words = (*again, "--out", str(job.out), "--job-id", job.note["job_id"])
         advice += f" Or continue that job with {ours}: {shlex.join(words)}"
     has = "has" if job.created == job.shared else "has, or may have,"
@@ -106,15 +110,19 @@ def _with_shared(job: EarlierJob, keys: AbstractSet[str | int]) -> EarlierJob:
     created: set[str | int] = set()
     unknown: set[str | int] = set()
     found = {"created": created, "unknown": unknown}
+    texts, as_typed = {str(key): key for key in keys}, True
     for path in _outcome_files(job.out):
         with suppress(OSError), path.open("rb") as file:
             for line in file:
                 # The last line of a run that was killed can be incomplete.
                 with suppress(msgspec.DecodeError):
                     row = _KEY_OUTCOME.decode(line)
-                    if row.status in found and isinstance(row.key, str | int) and row.key in keys:
-                        found[row.status].add(row.key)
-    return attrs.evolve(job, shared=created | unknown | _sent(job, keys - created), created=created)
+                    key = texts.get(str(row.key)) if isinstance(row.key, str | int) else None
+                    if row.status in found and key is not None:
+                        found[row.status].add(key)
+                        as_typed = as_typed and type(key) is type(row.key)
+    shared = created | unknown | _sent(job, keys - created)
+    return attrs.evolve(job, shared=shared, created=created, as_typed=as_typed)
 
 
 def _sent(job: EarlierJob, keys: AbstractSet[str | int]) -> AbstractSet[str | int]:
