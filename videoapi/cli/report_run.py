@@ -363,6 +363,11 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
         )
     if repeated := summary.odd["repeated"]:
         print_status(
-            f"{counted(repeated, 'record has', 'records have')} the ID of an earlier one. Such records "
-            "are counted again."
+            f"{counted(repeated, 'record repeats', 'records repeat')} an earlier one, with the same values. Such "
+            f"records are counted again: they are {summary.repeated_minutes:,.1f} of the participant minutes."
+        )
+    if same := summary.odd["same_id"]:
+        print_status(
+            f"{counted(same, 'record has', 'records have')} the ID of an earlier one, and other values. Such records "
+            "are counted, as it is not known whether they are the same."
         )

@@ -164,12 +164,25 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
         )
     if parts:
         yield "; ".join(parts) + "."
-    serious = sum(summary.odd[name] or 0 for name in ("repeated", "unreadable"))
-    if serious:
+    for serious in _serious(summary):
+        yield f'<span class="warning">{serious} <a href="#odd">See how the report treats such records</a>.</span>'
+
+
+def _serious(summary: UsageSummary) -> Iterator[str]:
+    """Yield what of the records may make figures wrong."""
+    if repeated := summary.odd["repeated"]:
         yield (
-            f'<span class="warning">{serious:,} record{" is" if serious == 1 else "s are"} repeated or cannot be read: '
-            '<a href="#odd">see how the report treats such records</a>.</span>'
+            f"{_records(repeated, 'repeats', 'repeat')} an earlier record. All are counted: they are "
+            f"{summary.repeated_minutes:,.1f} of the participant minutes."
         )
+    if same := summary.odd["same_id"]:
+        yield f"{_records(same, 'has', 'have')} the ID of an earlier record, and other values. All are counted."
+    if unreadable := summary.odd["unreadable"]:
+        yield f"{_records(unreadable, 'cannot', 'cannot')} be read."
+
+
+def _records(count: int, one: str, many: str) -> str:
+    return f"{count:,} record {one}" if count == 1 else f"{count:,} records {many}"
 
 
 def _added_up(summary: UsageSummary, weekday: int) -> str:

@@ -20,7 +20,11 @@ SERVICE: Final = "the service"
 """The source of a report that is not made from an export."""
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ODD: Final = {
-    "repeated": ("Records with the ID of an earlier record", "counted again each time"),
+    "repeated": ("Records that repeat an earlier record, with the same values", "counted again each time"),
+    "same_id": (
+        "Records with the ID of an earlier record, and other values",
+        "counted, as it is not known whether they are the same",
+    ),
     "unfinished": ("Records without a readable time of the disconnection", "counted, with the minutes they have"),
     "without_start": ("Records without a readable time of the connection", "counted, but in no hour of the heat map"),
     "without_minutes": ("Records without a readable duration", "counted as records, without participant minutes"),
@@ -165,6 +169,7 @@ class UsageSummary:
         good_percent: The mean share of the time with a good bit rate of the video received; None without any.
         recordings: What the archives add up to, or None if they were not read.
         odd: How many records, sessions, archives or fields are odd, by what is; None if the source does not show it.
+        repeated_minutes: The participant minutes of the records that repeat an earlier one.
         missing: The days in UTC that the exports do not have.
         unstated: Which exports do not say their days: `cdr`, `archives`.
         partial: Which exports are folders without a manifest: `cdr`, `archives`.
@@ -193,6 +198,7 @@ class UsageSummary:
     good_percent: float | None
     recordings: Recordings | None
     odd: dict[str, int | None]
+    repeated_minutes: float = 0.0
     missing: tuple[MissingDays, ...] = ()
     unstated: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
@@ -333,6 +339,7 @@ class UsageSummary:
                 "undated": recordings.days[None],
             },
             "odd": self.odd,
+            "repeated_minutes": round(self.repeated_minutes, 3),
         }
 
 
@@ -373,8 +380,9 @@ def summarize(
     if period is None and known:
         period = ReportPeriod(date.fromordinal(min(known)), date.fromordinal(max(known)))
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
-    odd: dict[str, int | None] = {**usage.odd, "repeated": tally.repeated(), "unreadable": unreadable}
-    odd |= {"odd_fields": odd_fields, "outside": outside}
+    repeats = tally.repeats()
+    odd: dict[str, int | None] = {**usage.odd, "repeated": repeats.records, "same_id": repeats.same_id}
+    odd |= {"unreadable": unreadable, "odd_fields": odd_fields, "outside": outside}
     return UsageSummary(
         period=period,
         timezone=timezone,
@@ -393,6 +401,7 @@ def summarize(
         good_percent=usage.good_percent / usage.good_rows / 1000 if usage.good_rows else None,
         recordings=recordings,
         odd={name: odd.get(name, 0) for name in ODD},
+        repeated_minutes=repeats.user_ms / 60_000,
         unfinished=unfinished,
     )
 
