@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from inspect import signature
 from pathlib import Path
@@ -188,7 +189,8 @@ def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert shown["rest"]["participant_minutes"] == pytest.approx(rest, abs=0.1)
 
 
-def run_command(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
+def run_command(*words: object, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, with more environment variables."""
     command = [sys.executable, "-m", "videoapi", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+    variables = {**os.environ, **(env or {})}
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=600, check=False)

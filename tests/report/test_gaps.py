@@ -53,7 +53,8 @@ def test_days_that_the_source_lacks_are_not_known_and_in_no_average(cli: Cli, fo
     assert page.count(DASHES) == 4
     assert f'<th scope="row">2026-01-04</th>{DASHES}' in page
     assert '<th scope="row">2026-01-07</th><td data-value="0">0</td>' in page
-    assert page.count("4 of the 13 days are not known</strong>, and have a dash (–) instead of figures") == 2
+    why = "and have a dash (–) instead of figures: the export does not have them."
+    assert page.count(f"4 of the 13 days are not known</strong>, {why}") == 2
     assert "added up over 2 Mondays" in page
     assert re.search('Average per known day</th><td data-value="1.0">1.0</td><td data-value="0.5">0.5</td>', page)
 
@@ -97,9 +98,11 @@ def test_period_of_which_the_source_has_no_day_is_not_known(cli: Cli, folder: Pa
 
 def test_day_without_a_record_is_not_known_if_the_export_does_not_say_its_days(cli: Cli, folder: Path) -> None:
     (folder / "some.jsonl").write_text(call(5) + call(7))
-    for words in ((), ("2026-01-05", "2026-01-07")):
-        found = figures(cli("report", *words, "some.jsonl", "--json"))
+    for place, words in enumerate(((), ("2026-01-05", "2026-01-07"))):
+        found = figures(cli("report", *words, "some.jsonl", f"{place}.html", "--json"))
         assert [day["records"] for day in found["days"]] == [1, None, 1]
+        why = "and has a dash (–) instead of figures: the export does not say that it has it."
+        assert f"1 of the 3 days is not known</strong>, {why}" in (folder / f"{place}.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["all.jsonl", "days"])
@@ -131,6 +134,8 @@ def test_days_of_the_future_are_not_known(sandbox: Sandbox, cli: Cli, folder: Pa
     on_day(2, 3)
     found = figures(cli("report", "2026-01-30", "2026-02-05", "--json", "--quiet"), complete=False)
     assert [day["records"] is None for day in found["days"]] == [False] * 4 + [True] * 3
+    cli("report", "2026-01-30", "2026-02-05", "page.html", "--quiet")
+    assert "instead of figures: they had not ended." in (folder / "page.html").read_text()
     assert [day for day in found["recordings"]["days"] if day["archives"] is None] == [
         {"day": f"2026-02-0{day}", "archives": None} for day in (3, 4, 5)
     ]

@@ -79,7 +79,7 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
     """Yield the sections in their usual order."""
     yield PageSection("totals", "Totals", tuple(_highlights(summary)))
     many = len(summary.days) > _FOLDED
-    unknown = _unknown_days(len(summary.unknown), len(summary.days))
+    unknown = _unknown_days(summary, "cdr")
     tables = (months_table(summary), days_table(summary, long=many)) if many else (days_table(summary, long=False),)
     yield PageSection(
         "day",
@@ -102,7 +102,8 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
             "whole period. Most months have five of some weekdays, and four of the others: the last rows of the table "
             "have the number of days, and the average per day.",
             *(
-                f"{note} They are not in the averages, and hours of a weekday of which no day is known have no color."
+                f"{note} Such days are not in the averages. If no day of a weekday is known, its hours are empty, but "
+                "for connections whose records are of another day."
                 for note in unknown
             ),
         ),
@@ -207,14 +208,21 @@ def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:
         )
 
 
-def _unknown_days(count: int, days: int) -> tuple[str, ...]:
+def _unknown_days(summary: UsageSummary, kind: str) -> tuple[str, ...]:
+    """Return how many days of the period are not known, and why; nothing if all are known."""
+    count, days = len(summary.unknown if kind == "cdr" else summary.unknown_archives), len(summary.days)
     if not count:
         return ()
+    they, them, have = ("it", "it", "has") if count == 1 else ("they", "them", "have")
+    reasons = []
+    if any(one.records == kind for one in summary.missing):
+        reasons.append(f"the export does not have {them}")
+    if summary.unfinished is not None:
+        reasons.append(f"{they} had not ended")
+    if not reasons or kind in summary.unstated:
+        reasons.append(f"the export does not say that it has {them}")
     number = f"{count:,} of the {days:,} days {'is' if count == 1 else 'are'}" if days > 1 else "The day is"
-    return (
-        f"<strong>{number} not known</strong>, and {'has' if count == 1 else 'have'} a dash (–) instead of figures: "
-        "the source does not have such days, does not say that it has them, or they had not ended.",
-    )
+    return (f"<strong>{number} not known</strong>, and {have} a dash (–) instead of figures: {' or '.join(reasons)}.",)
 
 
 def _quality_notes(summary: UsageSummary) -> Iterator[str]:
@@ -242,7 +250,7 @@ def _recordings_section(summary: UsageSummary) -> PageSection:
     return PageSection(
         "recordings",
         "Recordings",
-        (note, *_unknown_days(len(summary.unknown_archives), len(days))),
+        (note, *_unknown_days(summary, "archives")),
         recordings_chart(days) if recordings.archives else None,
         "Archives per day.",
         (files_table(summary), recordings_table(days, recordings.days[None], long=len(days) > _FOLDED)),
