@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from datetime import date
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, date, datetime
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ pytest.importorskip("plotly", reason="plotly is not installed (extra report)")
 CALLS = 1_200
 LAST = date(2026, 1, 31)
 Cli = Callable[..., Result]
+OnDay = Callable[[int, int], None]
 
 
 def write_history(path: Path, calls: int, *, days: int = 31, last: date = LAST, schema: str = "new") -> None:
@@ -63,6 +65,19 @@ def cli(folder: Path) -> Cli:
 
 
 @pytest.fixture
+def on_day(monkeypatch: pytest.MonkeyPatch) -> OnDay:
+    """A function that sets the current day of 2026, in UTC."""
+
+    def move(month: int, day: int) -> None:
+        at = datetime(2026, month, day, 12, tzinfo=UTC)
+        monkeypatch.setattr("videoapi.cli.report_run.now", at.astimezone)
+        monkeypatch.setattr("videoapi.cli.export.utc_today", at.date)
+        monkeypatch.setattr("videoapi.cli.export_folder.utc_today", at.date)
+
+    return move
+
+
+@pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Sandbox]:
     """A sandbox with a month of records, to which the command line is pointed."""
     with Sandbox(seed=1, calls=CALLS, today=LAST).in_thread() as running:
@@ -72,10 +87,11 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Sandbox]:
         yield running
 
 
-def figures(result: Result) -> dict[str, Any]:
-    """Return what `--json` has printed."""
-    assert result.exit_code == 0, result.output
+def figures(result: Result, *, complete: bool = True) -> dict[str, Any]:
+    """Return what `--json` has printed; the exit code says whether the report is complete."""
+    assert result.exit_code == (0 if complete else 6), result.output
     found: dict[str, Any] = json.loads(result.stdout)
+    assert found["complete"] == complete
     return found
 
 
@@ -173,7 +189,8 @@ def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert shown["rest"]["participant_minutes"] == pytest.approx(rest, abs=0.1)
 
 
-def run_command(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
+def run_command(*words: object, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, with more environment variables."""
     command = [sys.executable, "-m", "videoapi", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+    variables = {**os.environ, **(env or {})}
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=600, check=False)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from report.conftest import CALLS, run_command, write_history
+from report.conftest import CALLS, LAST, run_command, write_history
+
+from videoapi.sandbox import Sandbox
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (group integrations)")
 pytestmark = pytest.mark.slow
@@ -37,14 +40,31 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
     return folder / "page.html", json.loads(result.stdout)
 
 
+@pytest.fixture(scope="module")
+def gaps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of a month, of which the export has six days: 7 to 9 and 28 to 30."""
+    pytest.importorskip("pyarrow")
+    folder = tmp_path_factory.mktemp("gaps")
+    with Sandbox(seed=1, calls=CALLS, today=LAST).in_thread() as sandbox:
+        names = {"VIDEOAPI_BASE_URL": sandbox.base_url, "VIDEOAPI_APP_ID": sandbox.app_id}
+        names["VIDEOAPI_APP_KEY"] = sandbox.app_key
+        for first, last in (("2026-01-07", "2026-01-09"), ("2026-01-28", "2026-01-30")):
+            words = ("cdr", "export", first, last, "days", "--partition", "day", "--quiet")
+            done = run_command(*words, cwd=folder, env=names)
+            assert done.returncode == 0, done.stderr
+    result = run_command("report", "2026-01", "days", "page.html", "--quiet", cwd=folder)
+    assert result.returncode == 6, result.stderr
+    return folder / "page.html"
+
+
 @pytest.fixture
 def open_page(browser: Any, report: tuple[Path, dict[str, Any]]) -> Iterator[Open]:
-    """A function that opens the page. At the end, no page had an error, or a request to anywhere."""
+    """A function that opens a page. At the end, no page had an error, or a request to anywhere."""
     opened: list[Any] = []
     errors: list[str] = []
     urls: list[str] = []
 
-    def opening(width: int = 1280, scheme: str = "light", **options: Any) -> Any:
+    def opening(width: int = 1280, scheme: str = "light", path: Path = report[0], **options: Any) -> Any:
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, **options
         )
@@ -53,16 +73,16 @@ def open_page(browser: Any, report: tuple[Path, dict[str, Any]]) -> Iterator[Ope
         page.on("console", lambda message: errors.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: urls.append(request.url))
-        page.goto(report[0].as_uri())
+        page.goto(path.as_uri())
         if options.get("java_script_enabled", True):
-            page.locator("#recordings .main-svg").first.wait_for()
+            page.locator(".chart").last.locator(".main-svg").first.wait_for()
         return page
 
     yield opening
     for context in opened:
         context.close()
     assert errors == []
-    assert [url for url in urls if not url.startswith(("blob:", report[0].as_uri()))] == []
+    assert [url for url in urls if not url.startswith(("blob:", "file:"))] == []
 
 
 def rows_of(page: Any, table: str) -> list[list[str]]:
@@ -172,6 +192,31 @@ def test_csv_of_a_table_has_its_exact_values_and_no_formula(open_page: Open) -> 
     assert rows[0][:3] == ["owner_ref", "Connections", "Sessions"]
     body = rows_of(page, "owner_ref")
     assert [row[1:] for row in rows[1 : len(body) + 1]] == [row[1:] for row in body]
+
+
+def test_days_that_are_not_known_are_empty_in_charts_tables_and_csv(open_page: Open, gaps: Path) -> None:
+    page = open_page(path=gaps, accept_downloads=True)
+    bars = "[...document.querySelectorAll('#day .point path')].filter(bar => bar.getBBox().height > 0).length"
+    assert page.evaluate(bars) == 3 * 6
+    assert page.locator("#days-table tbody td.none").count() == 5 * 25
+    assert [row[1] for row in rows_of(page, "hours")].count("") == 24
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download “Figures per day” as CSV").click()
+    lines = Path(download.value.path()).read_text(encoding="utf-8-sig").splitlines()
+    assert lines[1:7] == [f"2026-01-0{day},,,,," for day in range(1, 7)]
+    assert ",," not in lines[7]
+    # Sorted by a figure, the days without one are last.
+    page.locator("#days-table thead th").nth(1).get_by_role("button").click()
+    assert [row[1] == "" for row in rows_of(page, "days")] == [False] * 6 + [True] * 25
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_notices_do_not_overlap(width: int, open_page: Open, gaps: Path) -> None:
+    page = open_page(width, path=gaps)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    boxes = [notice.bounding_box() for notice in page.locator("#totals .warning").all()]
+    assert len(boxes) == 3
+    assert all(one["y"] + one["height"] <= other["y"] for one, other in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

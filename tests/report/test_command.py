@@ -218,8 +218,7 @@ def test_report_of_a_period_that_has_not_ended_says_so(
     sandbox: Sandbox, cli: Cli, folder: Path, words: tuple[str, ...], first: str
 ) -> None:
     result = cli("report", "2026-01", "page.html", "--json", "--quiet", *words)
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["unfinished_days"] == {"first": first, "last": "2026-01-31"}
+    assert figures(result, complete=False)["unfinished_days"] == {"first": first, "last": "2026-01-31"}
     assert f"The period has not ended: of {first} to 2026-01-31 (" in result.stderr
     day = f"{int(first[-2:])} January 2026"
     assert f"The period has not ended: of {day} to 31 January 2026 (" in (folder / "page.html").read_text()
@@ -248,7 +247,46 @@ def test_one_record_that_cannot_be_read_is_one(january: Path, cli: Cli, folder: 
     assert result.exit_code == 6
     assert result.stderr.startswith("1 record, 1 session, ")
     assert "1 record could not be read. " in result.stderr
-    assert "1 record is repeated or cannot be read" in (folder / "page.html").read_text()
+    assert "1 record cannot be read. <a" in (folder / "page.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["twice.jsonl", "twice.csv"])
+def test_records_of_two_exports_that_overlap_are_reported_as_repeats(
+    sandbox: Sandbox, cli: Cli, folder: Path, name: str
+) -> None:
+    parts = []
+    for place, days in enumerate((("2026-01-05", "2026-01-08"), ("2026-01-08", "2026-01-09"))):
+        assert cli("cdr", "export", *days, f"{place}-{name}", "--quiet").exit_code == 0
+        parts.append((folder / f"{place}-{name}").read_text().splitlines(keepends=True))
+    header = 1 if name.endswith(".csv") else 0
+    (folder / name).write_text("".join([*parts[0], *parts[1][header:]]))
+    once = figures(cli("report", "2026-01-08", "--json", "--quiet"))["totals"]
+    whole = figures(cli("report", "2026-01-05", "2026-01-09", "--json", "--quiet"))
+    assert (whole["odd"]["repeated"], whole["repeated_minutes"]) == (0, 0)
+    told = cli("report", name, "page.html", "--json")
+    found = figures(told, complete=False)
+    assert found["odd"]["repeated"] == once["records"] > 0
+    assert found["odd"]["same_id"] == 0
+    assert found["repeated_minutes"] == pytest.approx(once["participant_minutes"], abs=0.01)
+    for total in ("records", "participant_minutes"):
+        assert found["totals"][total] == pytest.approx(whole["totals"][total] + once[total], abs=0.01)
+    minutes = f"they are {once['participant_minutes']:,.1f} of the participant minutes."
+    assert f"{once['records']} records repeat an earlier one, with the same values." in told.stderr
+    assert minutes in told.stderr
+    page = (folder / "page.html").read_text()
+    assert f"{once['records']} records repeat an earlier record. All are counted: {minutes}" in page
+
+
+def test_records_that_share_an_id_and_differ_are_not_called_repeats(january: Path, cli: Cli, folder: Path) -> None:
+    line = january.read_text().splitlines()[0]
+    other = json.loads(line)
+    other["sigserver"]["duration"] += 1
+    (folder / "same.jsonl").write_text(f"{line}\n{json.dumps(other)}\n")
+    told = cli("report", "same.jsonl", "page.html", "--json")
+    odd = figures(told)["odd"]
+    assert (odd["repeated"], odd["same_id"]) == (0, 1)
+    assert "1 record has the ID of an earlier one, and other values." in told.stderr
+    assert "1 record has the ID of an earlier record, and other values." in (folder / "page.html").read_text()
 
 
 def test_figures_have_all_entries_of_a_group_and_the_page_the_largest(cli: Cli, folder: Path) -> None:

@@ -166,10 +166,29 @@ def test_odd_record_is_counted_and_never_hidden(fields: dict[str, object], odd: 
     assert summary.total.participant_minutes == (10 if "user_seconds" in fields else 20)
 
 
-def test_repeated_records_are_reported() -> None:
-    summary = summary_of([row(record_id="1"), row(record_id="2"), row(record_id="1"), row(), row()])
-    assert summary.odd["repeated"] == 1
-    assert summary.total.records == 5
+@pytest.mark.parametrize("kept", [1, 100])
+def test_repeated_records_are_reported_and_counted(kept: int) -> None:
+    some = [row(record_id="1"), row(record_id="2"), row(record_id="1"), row(record_id="1", user_seconds=1.0)]
+    summary = summary_of([*some, *some], kept=kept)
+    # Per four rows one repeat, and all of the second four.
+    assert (summary.odd["repeated"], summary.odd["same_id"]) == (5, 1)
+    assert summary.repeated_minutes == pytest.approx(40 + 1 / 60)
+    assert summary.total.records == 8
+
+
+def test_records_without_an_id_repeat_only_the_same_connection_of_a_user() -> None:
+    at = {"user_ref": "u", "user_from": START}
+    for first, second, repeated in (
+        (at, at, 1),
+        (at, at | {"user_from": START + 1}, 0),
+        (at, at | {"user_ref": "v"}, 0),
+        (at, at | {"conf_num": "d"}, 0),
+        (at | {"user_ref": None}, at | {"user_ref": None}, 0),
+        (at | {"user_from": None}, at | {"user_from": None}, 0),
+        (at | {"conf_num": None}, at | {"conf_num": None}, 0),
+    ):
+        odd = summary_of([row(**first), row(**second)]).odd
+        assert (odd["repeated"], odd["same_id"]) == (repeated, 0)
 
 
 def test_quality_words_that_are_unknown_are_another_grade() -> None:

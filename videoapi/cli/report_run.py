@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Final
 
@@ -145,7 +145,7 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
     elif page is not None:
         print_result(str(page.path))
     _tell(summary, options, time.monotonic() - began)
-    return exit_codes.REJECTED if summary.odd["unreadable"] else exit_codes.DONE
+    return exit_codes.DONE if summary.is_complete else exit_codes.REJECTED
 
 
 def now(zone: tzinfo) -> datetime:
@@ -246,27 +246,33 @@ def _with_coverage(summary: UsageSummary, options: ReportOptions, zone: tzinfo) 
     found = {} if options.source is None else {"cdr": coverage_of(options.source, "cdr")}
     if options.archives is not None:
         found["archives"] = coverage_of(options.archives, "archives")
-    summary = attrs.evolve(summary, partial=tuple(kind for kind, coverage in found.items() if coverage.is_partial))
+    asked = summary.period.in_utc(zone) if summary.period is not None and options.periods else None
+    partial = tuple(kind for kind, one in found.items() if one.is_partial and not one.has_all(asked))
+    summary = attrs.evolve(summary, partial=partial)
     if summary.period is None:
         return summary
-    days, today = summary.period.in_utc(zone), now(UTC).date()
+    period, days, today = summary.period, summary.period.in_utc(zone), now(UTC).date()
+    future = frozenset[date]() if summary.unfinished is None else frozenset(summary.unfinished.days())
     if options.source is None:
         opened = open_days(days, today - timedelta(LATE_DAYS)) if options.periods else None
-        return attrs.evolve(summary, days_in_utc=days, open_days=opened)
+        return attrs.evolve(summary.with_gaps(future, future), days_in_utc=days, open_days=opened)
+    future = future.union(*(period.overlapping(one.unfinished, zone) for one in found.values()))
+    gaps = {kind: future | period.overlapping(one.gaps(days), zone) for kind, one in found.items()}
     unstated = [kind for kind, coverage in found.items() if coverage.days is None]
     # Without a period, the report is of the days that the export has; in another time zone, the first and the last of
     # them are in two days in UTC.
-    asked = bool(options.periods) or zone is not UTC
+    needed = asked is not None or zone is not UTC
     late = [
         opened
         for coverage in found.values()
         if (options.periods or coverage.open_from) and (opened := coverage.open_days(days, today)) is not None
     ]
     return attrs.evolve(
-        summary,
+        summary.with_gaps(gaps["cdr"], gaps.get("archives", ())),
         days_in_utc=days,
+        unfinished=ReportPeriod(min(future), max(future)) if future else None,
         missing=tuple(MissingDays(kind, *span) for kind, one in found.items() for span in one.missing(days)),
-        unstated=tuple(unstated) if asked else (),
+        unstated=tuple(unstated) if needed else (),
         open_days=ReportPeriod(min(one.first for one in late), max(one.last for one in late)) if late else None,
     )
 
@@ -389,6 +395,11 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
         )
     if repeated := summary.odd["repeated"]:
         print_status(
-            f"{counted(repeated, 'record has', 'records have')} the ID of an earlier one. Such records "
-            "are counted again."
+            f"{counted(repeated, 'record repeats', 'records repeat')} an earlier one, with the same values. Such "
+            f"records are counted again: they are {summary.repeated_minutes:,.1f} of the participant minutes."
+        )
+    if same := summary.odd["same_id"]:
+        print_status(
+            f"{counted(same, 'record has', 'records have')} the ID of an earlier one, and other values. Such records "
+            "are counted, as it is not known whether they are the same."
         )

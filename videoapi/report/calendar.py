@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import re
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, NamedTuple, Self
 from zoneinfo import ZoneInfo
@@ -90,6 +91,21 @@ class ReportPeriod:
         start = datetime.combine(self.first, time.min, zone).astimezone(UTC).date()
         end = datetime.combine(self.last, time.max, zone).astimezone(UTC).date()
         return ReportPeriod(start, end)
+
+    def overlapping(self, spans: Sequence[tuple[date, date]], zone: tzinfo) -> frozenset[date]:
+        """Return the days of a time zone that are, if only in part, within spans of days in UTC."""
+        if not spans:
+            return frozenset()
+        found: set[date] = set()
+        for day in self.days():
+            whole = ReportPeriod(day, day).in_utc(zone)
+            if any(first <= whole.last and whole.first <= last for first, last in spans):
+                found.add(day)
+        return frozenset(found)
+
+    def days(self) -> Iterator[date]:
+        """Yield the days."""
+        return map(date.fromordinal, range(self.first.toordinal(), self.last.toordinal() + 1))
 
     def unfinished(self, today: date) -> ReportPeriod | None:
         """Return the days that have not ended, of which today is the first; None if all have."""

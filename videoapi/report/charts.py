@@ -10,7 +10,7 @@ import html
 from collections.abc import Sequence
 from typing import Any, Final
 
-from videoapi.report.summary import WEEKDAYS, Group, UsageSummary
+from videoapi.report.summary import WEEKDAYS, Figures, Group, UsageSummary
 from videoapi.report.usage import GRADES
 
 Chart = dict[str, Any]
@@ -28,11 +28,12 @@ _GRADE_COLORS: Final = ("@good", "@bad", "@other")
 
 def days_chart(summary: UsageSummary) -> Chart:
     """Return sessions, and below them the minutes of participants and rooms, per day."""
-    days = [f"{day}" for day, _ in summary.days]
-    figures = [one for _, one in summary.days]
+    figures = summary.per_day()
+    days = [f"{day}" for day, _ in figures]
+    sessions, users, rooms = zip(*(_amounts(one) for _, one in figures), strict=True)
     many = len(days) > _MANY_DAYS
 
-    def series(name: str, color: str, values: list[float | int | None], axis: str) -> Chart:
+    def series(name: str, color: str, values: tuple[float | None, ...], axis: str) -> Chart:
         line = {"type": "scatter", "mode": "lines", "line": {"color": color, "width": 1.5}}
         bar = {"type": "bar", "marker": {"color": color}}
         hover = f"%{{x|%a %d %b %Y}}<br>%{{y:,.0f}}<extra>{name}</extra>"
@@ -40,9 +41,9 @@ def days_chart(summary: UsageSummary) -> Chart:
 
     return {
         "data": [
-            series("Sessions", "@sessions", [one.sessions for one in figures], "y"),
-            series("Participant minutes", "@users", [round(one.participant_minutes, 1) for one in figures], "y2"),
-            series("Room minutes", "@rooms", [round(one.room_minutes or 0, 1) for one in figures], "y2"),
+            series("Sessions", "@sessions", sessions, "y"),
+            series("Participant minutes", "@users", users, "y2"),
+            series("Room minutes", "@rooms", rooms, "y2"),
         ],
         "layout": {
             "height": 460,
@@ -56,6 +57,13 @@ def days_chart(summary: UsageSummary) -> Chart:
     }
 
 
+def _amounts(figures: Figures | None) -> tuple[float | None, float | None, float | None]:
+    """Return sessions, participant minutes and room minutes; a day that is not known has a gap."""
+    if figures is None:
+        return None, None, None
+    return figures.sessions, round(figures.participant_minutes, 1), round(figures.room_minutes or 0, 1)
+
+
 def hours_chart(summary: UsageSummary) -> Chart:
     """Return a heat map of the hours of the week."""
     return {
@@ -64,7 +72,9 @@ def hours_chart(summary: UsageSummary) -> Chart:
                 "type": "heatmap",
                 "x": list(range(24)),
                 "y": [name[:3] for name in WEEKDAYS],
-                "z": [list(row) for row in summary.hours],
+                "z": summary.per_hour(),
+                # An hour that is not known has no colour, and says nothing.
+                "hoverongaps": False,
                 "colorscale": "@heat",
                 "xgap": 1,
                 "ygap": 1,
@@ -156,7 +166,7 @@ def quality_chart(summary: UsageSummary) -> Chart:
     }
 
 
-def recordings_chart(days: Sequence[tuple[str, int]]) -> Chart:
+def recordings_chart(days: Sequence[tuple[str, int | None]]) -> Chart:
     """Return the archives per day."""
     return {
         "data": [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ class Coverage:
         room_id: The room to which it is limited, or None.
         conf_num: The session to which it is limited, or None.
         account: Its APP_ID and the origin of its service; None if it does not say.
+        unfinished: The parts of its days that had not ended when it was made, as far as it says.
         is_partial: Whether it is the folder of an export without its manifest, as after an interruption.
     """
 
@@ -43,6 +44,7 @@ class Coverage:
     room_id: str | None = None
     conf_num: str | None = None
     account: tuple[str, str] | None = None
+    unfinished: tuple[tuple[date, date], ...] = ()
     is_partial: bool = False
 
     def missing(self, period: ReportPeriod) -> list[tuple[date, date]]:
@@ -60,6 +62,14 @@ class Coverage:
                 return missing
             first = max(first, end + _DAY)
         return [*missing, (first, last)]
+
+    def has_all(self, period: ReportPeriod | None) -> bool:
+        """Return whether the export says that it has all days of a period in UTC."""
+        return period is not None and self.days is not None and not self.missing(period)
+
+    def gaps(self, period: ReportPeriod) -> list[tuple[date, date]]:
+        """Return the parts of a period of days in UTC that the export may not have: all of it, if it does not say."""
+        return [(period.first, period.last)] if self.days is None else self.missing(period)
 
     def open_days(self, period: ReportPeriod, today: date) -> ReportPeriod | None:
         """Return the days of a period in UTC to which the service may have added records since; None if to none.
@@ -107,13 +117,17 @@ def _of_folder(folder: Path) -> Coverage:
     room = source.get("room")
     dated = {note["file"]: _span(note["first"], note["last"]) for note in notes_of(folder) if not _is_undated(note)}
     # A file that the export would read again has a mark.
-    marked = [dated.get(f"{mark.stem}.parquet") for mark in folder.glob("_notes/[!.]*.open")]
-    opened = [span[0] for span in marked if span is not None]
+    marked = [
+        (span, datetime.fromtimestamp(mark.stat().st_mtime, UTC).date())
+        for mark in sorted(folder.glob("_notes/[!.]*.open"))
+        if (span := dated.get(f"{mark.stem}.parquet")) is not None
+    ]
     return Coverage(
         days=tuple(sorted(dated.values())) or None,
-        open_from=min(opened, default=date.max) if dated else None,
+        open_from=min((first for (first, _), _ in marked), default=date.max) if dated else None,
         room_id=room if isinstance(room, str) else None,
         account=_account(source),
+        unfinished=tuple(cut for (first, last), made in marked for cut in _unfinished(first, last, made)),
         is_partial=(folder / _SOURCE).is_file() and not (folder / MANIFEST).is_file(),
     )
 
@@ -136,10 +150,12 @@ def _of_file(path: Path, kind: str) -> Coverage:
         or size % (1 << 32 if is_compressed else size + 1) != _size(path, is_compressed)
     ):
         return Coverage()
-    exported = state["exported"]
+    made = None if state["exported"] is None else date.fromisoformat(state["exported"])
+    days = _days(question, state["first"], made)
     return Coverage(
-        days=_days(question, state["first"], exported),
-        open_from=None if exported is None else date.fromisoformat(exported) - LATE_DAYS * _DAY,
+        days=days,
+        open_from=None if made is None else made - LATE_DAYS * _DAY,
+        unfinished=() if made is None or days is None else tuple(_unfinished(*days[-1], made)),
         room_id=question.get("room") or None,
         conf_num=question.get("conference") or None,
         account=_account(question),
@@ -152,16 +168,19 @@ def _account(source: Mapping[str, Any]) -> tuple[str, str] | None:
     return (app_id, origin) if isinstance(app_id, str) and app_id and isinstance(origin, str) else None
 
 
-def _days(
-    question: Mapping[str, str], cursor: str | None, exported: str | None
-) -> tuple[tuple[date, date], ...] | None:
+def _days(question: Mapping[str, str], cursor: str | None, made: date | None) -> tuple[tuple[date, date], ...] | None:
     if cursor is not None:
         # It begins in the middle of a period.
         return None
     if question["from"]:
         return (_span(question["from"], question["to"]),)
     # Without a period, it has all days until it was made.
-    return None if exported is None else ((date.min, date.fromisoformat(exported)),)
+    return None if made is None else ((date.min, made),)
+
+
+def _unfinished(first: date, last: date, made: date) -> list[tuple[date, date]]:
+    """Return the days that had not ended on a day, if there are any."""
+    return [] if last < made else [(max(first, made), last)]
 
 
 def _span(first: str, last: str) -> tuple[date, date]:

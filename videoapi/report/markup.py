@@ -20,7 +20,7 @@ def cards(summary: UsageSummary) -> str:
     """Return the totals."""
     total, counted = summary.total, summary.total.counted_minutes
     records = f"{total.records:,}"
-    shown = (
+    shown: tuple[tuple[str, str, float | None, str], ...] = (
         ("users", "Participant minutes", total.participant_minutes, _hours(total.participant_minutes)),
         ("rooms", "Room minutes", total.room_minutes, _hours(total.room_minutes)),
         (
@@ -35,6 +35,8 @@ def cards(summary: UsageSummary) -> str:
         ("", "Rooms", summary.rooms, "with at least one session"),
         ("", "Owners", summary.owners, "different <code>owner_ref</code>"),
     )
+    if summary.is_unknown:
+        shown = tuple((kind, name, None, "not known") for kind, name, *_ in shown)
     items = (
         f'<div class="{kind}"><dt>{name}</dt><dd class="value" data-value="{_exact(value)}">{_rounded(value)}</dd>'
         f'<dd class="hint">{hint}</dd></div>'

@@ -39,7 +39,13 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
             f"{span(needed.first, needed.last)} (UTC): other days are not in any figure."
         )
     final = "" if summary.final_from is None else f" from {day_text(summary.final_from)} on."
-    if (rest := summary.unfinished) is not None:
+    if (rest := summary.unfinished) is not None and not summary.is_live:
+        yield (
+            f"The period had not ended when the export was made: of {span(rest.first, rest.last)} "
+            f"({summary.timezone}), only the records that existed then are in the figures."
+            f"{' Export them again' + final if final else ''}"
+        )
+    elif rest is not None:
         yield (
             f"The period has not ended: of {span(rest.first, rest.last)} ({summary.timezone}), only the records that "
             f"exist so far are in the figures.{' Make the report again' + final if final else ''}"

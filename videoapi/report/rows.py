@@ -64,6 +64,15 @@ class UsageRow(NamedTuple):
     quality: tuple[str | None, ...] = (None,) * len(QUALITY)
 
 
+def is_identified(row: UsageRow) -> bool:
+    """Return whether a row with the same values as this one is of the same record.
+
+    It is if the record has an ID. Without one, the row must be of a user who connects to a session, which no user does
+    twice in one millisecond. The service does not say that IDs are unique: the same ID alone is not enough.
+    """
+    return row.record_id is not None or bool(row.conf_num and row.user_ref and row.user_from is not None)
+
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _IDS: Final = 2

@@ -79,6 +79,7 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
     """Yield the sections in their usual order."""
     yield PageSection("totals", "Totals", tuple(_highlights(summary)))
     many = len(summary.days) > _FOLDED
+    unknown = _unknown_days(summary, "cdr")
     tables = (months_table(summary), days_table(summary, long=many)) if many else (days_table(summary, long=False),)
     yield PageSection(
         "day",
@@ -87,6 +88,7 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
             f"{_PARTICIPANT} {_ROOM} {_COUNTED}",
             f"A connection is on the day ({escape(summary.timezone)}) of its record (<code>trans_date</code>), a "
             "session on that of its latest record.",
+            *unknown,
         ),
         days_chart(summary) if summary.days else None,
         "Sessions, participant minutes and room minutes per day.",
@@ -97,7 +99,13 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
         "Busiest hours",
         (
             f"How many connections began in each hour of the week ({escape(summary.timezone)}), added up over the "
-            "whole period. Most months have five of some weekdays, and four of the others.",
+            "whole period. Most months have five of some weekdays, and four of the others: the last rows of the table "
+            "have the number of days, and the average per day.",
+            *(
+                f"{note} Such days are not in the averages. If no day of a weekday is known, its hours are empty, but "
+                "for connections whose records are of another day."
+                for note in unknown
+            ),
         ),
         hours_chart(summary),
         "A heat map of the connections begun, by hour and weekday.",
@@ -136,12 +144,16 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
 def _highlights(summary: UsageSummary) -> Iterator[str]:
     for notice in notices_of(summary, long_day):
         yield f'<span class="warning">{escape(notice)}</span>'
+    if summary.is_unknown:
+        yield "Nothing is known of this period: the source has none of its days."
+        return
     if not summary.total.records:
         yield f"This period has no call records in {escape(printable(summary.source))}."
         return
     parts = []
-    if summary.days:
-        day, most = max(summary.days, key=lambda one: one[1].participant_minutes)
+    known = [(day, figures) for day, figures in summary.per_day() if figures is not None]
+    if known:
+        day, most = max(known, key=lambda one: one[1].participant_minutes)
         minutes = f"{most.participant_minutes:,.0f} participant minutes"
         parts.append(f"The busiest day is <strong>{long_day(day)}</strong> with {minutes}")
     weekday, hour = max(((w, h) for w in range(7) for h in range(24)), key=lambda at: summary.hours[at[0]][at[1]])
@@ -153,17 +165,30 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
         )
     if parts:
         yield "; ".join(parts) + "."
-    serious = sum(summary.odd[name] or 0 for name in ("repeated", "unreadable"))
-    if serious:
+    for serious in _serious(summary):
+        yield f'<span class="warning">{serious} <a href="#odd">See how the report treats such records</a>.</span>'
+
+
+def _serious(summary: UsageSummary) -> Iterator[str]:
+    """Yield what of the records may make figures wrong."""
+    if repeated := summary.odd["repeated"]:
         yield (
-            f'<span class="warning">{serious:,} record{" is" if serious == 1 else "s are"} repeated or cannot be read: '
-            '<a href="#odd">see how the report treats such records</a>.</span>'
+            f"{_records(repeated, 'repeats', 'repeat')} an earlier record. All are counted: they are "
+            f"{summary.repeated_minutes:,.1f} of the participant minutes."
         )
+    if same := summary.odd["same_id"]:
+        yield f"{_records(same, 'has', 'have')} the ID of an earlier record, and other values. All are counted."
+    if unreadable := summary.odd["unreadable"]:
+        yield f"{_records(unreadable, 'cannot', 'cannot')} be read."
+
+
+def _records(count: int, one: str, many: str) -> str:
+    return f"{count:,} record {one}" if count == 1 else f"{count:,} records {many}"
 
 
 def _added_up(summary: UsageSummary, weekday: int) -> str:
-    """Return over how many days of the period the connections of a weekday are added up."""
-    count = sum(day.weekday() == weekday for day, _ in summary.days)
+    """Return over how many known days of the period the connections of a weekday are added up."""
+    count = summary.weekdays()[weekday]
     return f", added up over {count} {WEEKDAYS[weekday]}s" if count > 1 else ""
 
 
@@ -183,6 +208,23 @@ def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:
         )
 
 
+def _unknown_days(summary: UsageSummary, kind: str) -> tuple[str, ...]:
+    """Return how many days of the period are not known, and why; nothing if all are known."""
+    count, days = len(summary.unknown if kind == "cdr" else summary.unknown_archives), len(summary.days)
+    if not count:
+        return ()
+    they, them, have = ("it", "it", "has") if count == 1 else ("they", "them", "have")
+    reasons = []
+    if any(one.records == kind for one in summary.missing):
+        reasons.append(f"the export does not have {them}")
+    if summary.unfinished is not None:
+        reasons.append(f"{they} had not ended")
+    if not reasons or kind in summary.unstated:
+        reasons.append(f"the export does not say that it has {them}")
+    number = f"{count:,} of the {days:,} days {'is' if count == 1 else 'are'}" if days > 1 else "The day is"
+    return (f"<strong>{number} not known</strong>, and {have} a dash (–) instead of figures: {' or '.join(reasons)}.",)
+
+
 def _quality_notes(summary: UsageSummary) -> Iterator[str]:
     yield (
         "What the service says about the average bit rate of each connection (<code>stats_quality</code>), as shares "
@@ -200,7 +242,7 @@ def _recordings_section(summary: UsageSummary) -> PageSection:
     if recordings is None:
         note = "Not part of this report: an export of call records has no archives. Give them with --archives FILE."
         return PageSection("recordings", "Recordings", (note,))
-    days = [(f"{day}", recordings.days[day.toordinal()]) for day, _ in summary.days]
+    days = [(f"{day}", count) for day, count in summary.archives_per_day()]
     note = (
         f"<strong>{recordings.archives:,}</strong> archives, <strong>{recordings.empty:,}</strong> of "
         "them without a file. The service keeps files for 72 hours; their lengths and sizes are not in its records."
@@ -208,7 +250,7 @@ def _recordings_section(summary: UsageSummary) -> PageSection:
     return PageSection(
         "recordings",
         "Recordings",
-        (note,),
+        (note, *_unknown_days(summary, "archives")),
         recordings_chart(days) if recordings.archives else None,
         "Archives per day.",
         (files_table(summary), recordings_table(days, recordings.days[None], long=len(days) > _FOLDED)),

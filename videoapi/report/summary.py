@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -19,7 +20,11 @@ SERVICE: Final = "the service"
 """The source of a report that is not made from an export."""
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ODD: Final = {
-    "repeated": ("Records with the ID of an earlier record", "counted again each time"),
+    "repeated": ("Records that repeat an earlier record, with the same values", "counted again each time"),
+    "same_id": (
+        "Records with the ID of an earlier record, and other values",
+        "counted, as it is not known whether they are the same",
+    ),
     "unfinished": ("Records without a readable time of the disconnection", "counted, with the minutes they have"),
     "without_start": ("Records without a readable time of the connection", "counted, but in no hour of the heat map"),
     "without_minutes": ("Records without a readable duration", "counted as records, without participant minutes"),
@@ -164,11 +169,15 @@ class UsageSummary:
         good_percent: The mean share of the time with a good bit rate of the video received; None without any.
         recordings: What the archives add up to, or None if they were not read.
         odd: How many records, sessions, archives or fields are odd, by what is; None if the source does not show it.
+        repeated_minutes: The participant minutes of the records that repeat an earlier one.
         missing: The days in UTC that the exports do not have.
         unstated: Which exports do not say their days: `cdr`, `archives`.
         partial: Which exports are folders without a manifest: `cdr`, `archives`.
         days_in_utc: The days in UTC that contain those of the period; None without a period.
-        unfinished: The days of the period that had not ended when the records were read; None if all had.
+        unfinished: The days of the period that had not ended when the records were read from the service; None if all
+            had.
+        unknown: The days without a record that the source does not have, at least not as a whole, as far as is known.
+        unknown_archives: The same days for archives.
         open_days: The days in UTC to which the service may have added records since; None if to none.
     """
 
@@ -189,11 +198,14 @@ class UsageSummary:
     good_percent: float | None
     recordings: Recordings | None
     odd: dict[str, int | None]
+    repeated_minutes: float = 0.0
     missing: tuple[MissingDays, ...] = ()
     unstated: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
     days_in_utc: ReportPeriod | None = None
     unfinished: ReportPeriod | None = None
+    unknown: frozenset[date] = frozenset()
+    unknown_archives: frozenset[date] = frozenset()
     open_days: ReportPeriod | None = None
 
     @property
@@ -206,18 +218,78 @@ class UsageSummary:
         """The day in UTC from which on no more records are expected; None if that day has passed."""
         return None if self.open_days is None else self.open_days.last + timedelta(LATE_DAYS + 1)
 
-    def months(self) -> list[tuple[str, Figures]]:
-        """Return the figures by month, from those of the days."""
+    @property
+    def is_complete(self) -> bool:
+        """Whether no record is known to be left out, or to be counted twice."""
+        left_out = self.missing or self.partial or self.unfinished is not None
+        return not (left_out or self.odd["unreadable"] or self.odd["repeated"])
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing is known of the period."""
+        return not self.total.records and bool(self.days) and len(self.unknown) == len(self.days)
+
+    def with_gaps(self, records: Container[date], archives: Container[date] = ()) -> UsageSummary:
+        """Return the summary in which the days without a record are unknown, not empty, if the source lacks them.
+
+        Args:
+            records: The days whose call records the source does not have, at least not all of them.
+            archives: The same for archives.
+        """
+        counts = Counter[int | None]() if self.recordings is None else self.recordings.days
+        return attrs.evolve(
+            self,
+            unknown=frozenset(day for day, one in self.days if day in records and not one.records),
+            unknown_archives=frozenset(day for day, _ in self.days if day in archives and not counts[day.toordinal()]),
+        )
+
+    def per_day(self) -> list[tuple[date, Figures | None]]:
+        """Return the figures of each day; None for one that is unknown."""
+        return [(day, None if day in self.unknown else figures) for day, figures in self.days]
+
+    def archives_per_day(self) -> list[tuple[date, int | None]]:
+        """Return the number of archives of each day; None for one that is unknown."""
+        counts = Counter[int | None]() if self.recordings is None else self.recordings.days
+        return [(day, None if day in self.unknown_archives else counts[day.toordinal()]) for day, _ in self.days]
+
+    def months(self) -> list[tuple[str, Figures | None]]:
+        """Return the figures by month, from those of the days that are known; None for a month without any."""
         found: dict[str, list[Figures]] = {}
-        for day, figures in self.days:
-            found.setdefault(f"{day:%Y-%m}", []).append(figures)
-        return [(month, _total(figures)) for month, figures in found.items()]
+        for day, figures in self.per_day():
+            known = found.setdefault(f"{day:%Y-%m}", [])
+            if figures is not None:
+                known.append(figures)
+        return [(month, _total(figures) if figures else None) for month, figures in found.items()]
+
+    def weekdays(self) -> list[int]:
+        """Return how many known days of each weekday the period has, from Monday."""
+        counts = Counter(day.weekday() for day, figures in self.per_day() if figures is not None)
+        return [counts[weekday] for weekday in range(7)]
+
+    def per_hour(self) -> list[list[int | None]]:
+        """Return `hours` with None for 0 on weekdays of which no day is known.
+
+        A connection is on the day of its record, which may be the one after it began: a weekday of which no day is
+        known can have some.
+        """
+        return [
+            [count if count or days else None for count in row]
+            for row, days in zip(self.hours, self.weekdays(), strict=True)
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as values for JSON. Minutes are rounded to a thousandth."""
         recordings = self.recordings
+        totals = {
+            **_figures(self.total),
+            "counted_records": self.counted_records,
+            "rooms": self.rooms,
+            "owner_refs": self.owners,
+            "users": self.users,
+        }
         return {
             "period": _span(self.period),
+            "complete": self.is_complete,
             "unfinished_days": _span(self.unfinished),
             "open_days": _span(self.open_days),
             "final_from": None if self.final_from is None else f"{self.final_from}",
@@ -229,16 +301,14 @@ class UsageSummary:
             ],
             "unstated_days": list(self.unstated),
             "partial_exports": list(self.partial),
-            "totals": {
-                **_figures(self.total),
-                "counted_records": self.counted_records,
-                "rooms": self.rooms,
-                "owner_refs": self.owners,
-                "users": self.users,
-            },
-            "days": [{"day": f"{day}", **_figures(figures)} for day, figures in self.days],
+            "totals": {name: None if self.is_unknown else value for name, value in totals.items()},
+            "days": [
+                {"day": f"{day}", **(_UNKNOWN if figures is None else _figures(figures))}
+                for day, figures in self.per_day()
+            ],
             "undated": _figures(self.undated),
-            "hours": {name: list(row) for name, row in zip(WEEKDAYS, self.hours, strict=True)},
+            "hours": dict(zip(WEEKDAYS, self.per_hour(), strict=True)),
+            "weekday_days": dict(zip(WEEKDAYS, self.weekdays(), strict=True)),
             "groups": {
                 name: {
                     "entries": [
@@ -264,15 +334,12 @@ class UsageSummary:
             else {
                 "archives": recordings.archives,
                 "files": {kind: recordings.files[kind] for kind in KINDS},
-                "days": [
-                    {"day": f"{day}", "archives": recordings.days[day.toordinal()]}
-                    for day, _ in self.days
-                    if recordings.days[day.toordinal()]
-                ],
+                "days": [{"day": f"{day}", "archives": count} for day, count in self.archives_per_day() if count != 0],
                 "without_files": recordings.empty,
                 "undated": recordings.days[None],
             },
             "odd": self.odd,
+            "repeated_minutes": round(self.repeated_minutes, 3),
         }
 
 
@@ -313,8 +380,9 @@ def summarize(
     if period is None and known:
         period = ReportPeriod(date.fromordinal(min(known)), date.fromordinal(max(known)))
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
-    odd: dict[str, int | None] = {**usage.odd, "repeated": tally.repeated(), "unreadable": unreadable}
-    odd |= {"odd_fields": odd_fields, "outside": outside}
+    repeats = tally.repeats()
+    odd: dict[str, int | None] = {**usage.odd, "repeated": repeats.records, "same_id": repeats.same_id}
+    odd |= {"unreadable": unreadable, "odd_fields": odd_fields, "outside": outside}
     return UsageSummary(
         period=period,
         timezone=timezone,
@@ -333,6 +401,7 @@ def summarize(
         good_percent=usage.good_percent / usage.good_rows / 1000 if usage.good_rows else None,
         recordings=recordings,
         odd={name: odd.get(name, 0) for name in ODD},
+        repeated_minutes=repeats.user_ms / 60_000,
         unfinished=unfinished,
     )
 
@@ -374,6 +443,9 @@ def _figures(figures: Figures) -> dict[str, Any]:
     return {
         name: round(value, 3) if isinstance(value, float) else value for name, value in attrs.asdict(figures).items()
     }
+
+
+_UNKNOWN: Final = dict.fromkeys(field.name for field in attrs.fields(Figures))
 
 
 def _total(figures: Sequence[Figures]) -> Figures:

@@ -40,9 +40,9 @@ class TableView:
 
 def days_table(summary: UsageSummary, *, long: bool) -> TableView:
     """Return the figures of each day."""
-    rows = [(f"{day}", *figure_cells(figures)) for day, figures in summary.days]
+    rows = [(f"{day}", *figure_cells(figures)) for day, figures in summary.per_day()]
     foot = [("Without a date", *figure_cells(summary.undated))] if summary.undated.records else []
-    foot.append(("Total", *figure_cells(summary.total)))
+    foot.append(("Total", *figure_cells(_of_total(summary))))
     return TableView("days", "Figures per day", ("Day", *_FIGURES), tuple(rows), tuple(foot), long)
 
 
@@ -54,14 +54,24 @@ def months_table(summary: UsageSummary) -> TableView:
 
 def hours_table(summary: UsageSummary) -> TableView:
     """Return the connections begun in each hour of the week, with a row for each hour."""
+    hours = summary.per_hour()
     rows: list[tuple[TableCell, ...]] = [
-        (f"{hour:02d}:00", *(row[hour] for row in summary.hours), sum(row[hour] for row in summary.hours))
+        (f"{hour:02d}:00", *(row[hour] for row in hours), _known_sum([row[hour] for row in hours]))
         for hour in range(24)
     ]
-    total: tuple[TableCell, ...] = ("Total", *map(sum, summary.hours), sum(map(sum, summary.hours)))
+    totals = [*map(_known_sum, hours), _known_sum([count for row in hours for count in row])]
+    days = [*summary.weekdays(), sum(summary.weekdays())]
+    averages = [
+        None if total is None or not count else total / count for total, count in zip(totals, days, strict=True)
+    ]
+    foot: tuple[tuple[TableCell, ...], ...] = (
+        ("Total", *totals),
+        ("Known days", *days),
+        ("Average per known day", *averages),
+    )
     columns = ("Hour", *(name[:3] for name in WEEKDAYS), "All days")
     return TableView(
-        "hours", f"Connections begun, by hour and weekday ({summary.timezone})", columns, tuple(rows), (total,)
+        "hours", f"Connections begun, by hour and weekday ({summary.timezone})", columns, tuple(rows), foot
     )
 
 
@@ -108,10 +118,11 @@ def files_table(summary: UsageSummary) -> TableView:
     return TableView("files", "Recorded files by kind", ("Kind", "Files"), rows)
 
 
-def recordings_table(days: Sequence[tuple[str, int]], undated: int, *, long: bool) -> TableView:
+def recordings_table(days: Sequence[tuple[str, int | None]], undated: int, *, long: bool) -> TableView:
     """Return the archives of each day."""
     foot: list[tuple[TableCell, ...]] = [("Without a date", undated)] if undated else []
-    foot.append(("Total", undated + sum(count for _, count in days)))
+    known = _known_sum([count for _, count in days])
+    foot.append(("Total", None if known is None and days and not undated else (known or 0) + undated))
     return TableView("recordings", "Archives per day", ("Day", "Archives"), tuple(days), tuple(foot), long)
 
 
@@ -124,8 +135,10 @@ def odd_table(summary: UsageSummary) -> TableView:
     )
 
 
-def figure_cells(figures: Figures) -> tuple[TableCell, ...]:
-    """Return figures in the order of the columns."""
+def figure_cells(figures: Figures | None) -> tuple[TableCell, ...]:
+    """Return figures in the order of the columns; empty cells for figures that are not known."""
+    if figures is None:
+        return (None,) * len(_FIGURES)
     return (
         figures.records,
         figures.sessions,
@@ -140,8 +153,18 @@ def _without_sessions(figures: Figures) -> tuple[TableCell, ...]:
 
 
 def _total(summary: UsageSummary) -> tuple[TableCell, ...]:
-    dated = [figures for _, figures in summary.months()]
-    return ("Total", *figure_cells(summary.total)) if not summary.undated.records else ("Total", *_sum(dated))
+    dated = [figures for _, figures in summary.months() if figures is not None]
+    return ("Total", *figure_cells(_of_total(summary))) if not summary.undated.records else ("Total", *_sum(dated))
+
+
+def _of_total(summary: UsageSummary) -> Figures | None:
+    return None if summary.is_unknown else summary.total
+
+
+def _known_sum(counts: Sequence[int | None]) -> int | None:
+    """Return the sum of the counts that are known; None if no count is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def _sum(figures: Sequence[Figures]) -> tuple[TableCell, ...]:

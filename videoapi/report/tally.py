@@ -11,8 +11,8 @@ from typing import Final, Self
 import attrs
 
 from videoapi.report.calendar import Calendar
-from videoapi.report.rows import UsageRow
-from videoapi.report.usage import GROUPS, SessionSpan, Sums, UsageSums
+from videoapi.report.rows import UsageRow, is_identified
+from videoapi.report.usage import GROUPS, SessionSpan, Sums, UsageSums, connected_ms
 
 KEPT: Final = 20_000
 """How many sessions, and how many rooms, owners, users or roles, are in memory at most."""
@@ -26,7 +26,7 @@ CREATE TABLE sums (
   kind TEXT, key TEXT, records INTEGER, user_ms INTEGER, counted_ms INTEGER, counted INTEGER, sessions INTEGER,
   room_ms INTEGER, name TEXT, named INTEGER, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
-CREATE TABLE seen (digest INTEGER);
+CREATE TABLE seen (id INTEGER, digest INTEGER, user_ms INTEGER);
 """
 # min() and max() of two values are NULL if one of them is.
 _JOIN: Final = """
@@ -44,6 +44,11 @@ INSERT INTO sums VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
   name = CASE WHEN (excluded.named, excluded.name) > (named, name) THEN excluded.name ELSE name END,
   named = max(named, excluded.named)
 """
+# In the outer query, the ID of records that have none is NULL, which is not counted.
+_REPEATS: Final = """
+SELECT sum(records - 1), sum((records - 1) * user_ms), count(id) - count(DISTINCT id)
+FROM (SELECT id, count(*) AS records, min(user_ms) AS user_ms FROM seen GROUP BY id, digest)
+"""
 _SUMS: Final = "records, user_ms, counted_ms, counted, sessions, room_ms, name, named"
 
 
@@ -60,6 +65,21 @@ class Leaders:
     top: tuple[tuple[str, Sums], ...]
     others: int
     rest: Sums
+
+
+@attrs.frozen
+class Repeats:
+    """Records that are there more than once.
+
+    Args:
+        records: How many records have the same values as an earlier one.
+        user_ms: How long users were connected by these records, in milliseconds.
+        same_id: How many records have the ID of an earlier one, and other values.
+    """
+
+    records: int
+    user_ms: int
+    same_id: int
 
 
 class Tally:
@@ -92,9 +112,14 @@ class Tally:
         rows = iter(rows)
         while part := list(islice(rows, _AT_ONCE)):
             self.usage.add(part)
-            # Within one process, the hash of a text is a digest of 64 bits.
+            # Within one process, the hash of a row or a text is a digest of 64 bits.
             self._database.executemany(
-                "INSERT INTO seen VALUES (?)", [(hash(row[0]),) for row in part if row[0] is not None]
+                "INSERT INTO seen VALUES (?, ?, ?)",
+                [
+                    (None if row[0] is None else hash(row[0]), hash(row), connected_ms(row.user_seconds) or 0)
+                    for row in part
+                    if is_identified(row)
+                ],
             )
             self._spill(self._kept)
 
@@ -154,10 +179,9 @@ class Tally:
         every: int = self._one("SELECT count(*) FROM sums WHERE kind = ?", group)
         return Leaders(top, every - len(top), rest)
 
-    def repeated(self) -> int:
-        """Return how many records have an ID that an earlier one has."""
-        found: int = self._one("SELECT count(*) - count(DISTINCT digest) FROM seen")
-        return found
+    def repeats(self) -> Repeats:
+        """Return how many records are there more than once."""
+        return Repeats(*(count or 0 for count in self._database.execute(_REPEATS).fetchone()))
 
     def _one(self, query: str, *values: object) -> int:
         return int(self._database.execute(query, values).fetchone()[0])

@@ -135,13 +135,11 @@ class UsageSums:
         for row in rows:
             (_, conf_num, room_id, room_name, owner_ref, user_ref, role, at, start, end, user_from, user_to, seconds,
              minutes, percent, quality) = row  # fmt: skip
-            user_ms = counted_ms = counted = 0
-            if seconds is None:
-                odd["without_minutes"] += 1
-            elif 0 <= seconds <= _MOST_SECONDS:
-                user_ms = round(seconds * 1000)
-            else:
-                odd["minutes_impossible"] += 1
+            counted_ms = counted = 0
+            user_ms = connected_ms(seconds)
+            if user_ms is None:
+                odd["without_minutes" if seconds is None else "minutes_impossible"] += 1
+                user_ms = 0
             if minutes is not None:
                 if 0 <= minutes <= _MOST_MINUTES:
                     counted_ms, counted = round(minutes * 60_000), 1
@@ -245,6 +243,11 @@ class UsageSums:
                 self.good_rows += 1
             else:
                 self.odd["percent_impossible"] += 1
+
+
+def connected_ms(seconds: float | None) -> int | None:
+    """Return how long a connection is counted, in milliseconds; None if its duration is unknown or impossible."""
+    return round(seconds * 1000) if seconds is not None and 0 <= seconds <= _MOST_SECONDS else None
 
 
 def grades(quality: Counter[tuple[int, ...]]) -> Iterator[Counter[int]]:

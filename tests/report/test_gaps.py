@@ -1,0 +1,157 @@
+"""What a report does not know is not 0, and the exit code says that the report is incomplete."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from report.conftest import Cli, OnDay, figures
+
+from videoapi.sandbox import Sandbox
+
+MADE = datetime(2026, 2, 1, 9, 30, tzinfo=UTC)
+FIGURES = ("records", "sessions", "participant_minutes", "room_minutes", "counted_minutes")
+NOTHING = dict.fromkeys(FIGURES)
+DASHES = '<td class=none data-value="">–</td>' * 5
+
+
+def call(day: int, *, at: str = "10:00:00") -> str:
+    """Return a call record of a day of January, in which the 5th is a Monday."""
+    when = f"2026-01-{day:02d}T{at}.000Z"
+    record = {
+        "cdr_id": f"{day} {at}", "conf_num": f"{day}", "trans_date": when,
+        "room": {"room_id": "r", "connect_dt": when, "disconnect_dt": when},
+        "user": {"ref": "u"}, "sigserver": {"connect_dt": when, "disconnect_dt": when, "duration": 60},
+    }  # fmt: skip
+    return json.dumps(record) + "\n"
+
+
+def write_export(path: Path, days: list[int], first: int, last: int, exported: str = "2026-03-01") -> None:
+    """Write an export with a record on some days, and the state with the days that it has."""
+    path.write_text("".join(map(call, days)))
+    question = {"records": "cdr", "from": f"2026-01-{first:02d}", "to": f"2026-01-{last:02d}"}
+    state = {"version": 1, "complete": True, "question": question, "first": None, "exported": exported}
+    state |= {"size": path.stat().st_size, "result_size": None}
+    path.with_name(path.name + ".state").write_text(json.dumps(state))
+
+
+def test_days_that_the_source_lacks_are_not_known_and_in_no_average(cli: Cli, folder: Path) -> None:
+    write_export(folder / "some.jsonl", [5, 6, 12], 5, 13)
+    result = cli("report", "2026-01-01", "2026-01-13", "some.jsonl", "page.html", "--json")
+    found = figures(result, complete=False)
+    assert (folder / "page.html").is_file()
+    days = {day.pop("day")[-2:]: day for day in found["days"]}
+    assert all(days[name] == NOTHING for name in ("01", "02", "03", "04"))
+    assert [name for name, day in days.items() if day["records"] == 0] == ["07", "08", "09", "10", "11", "13"]
+    # Thursday to Sunday are known once, and not twice.
+    assert list(found["weekday_days"].values()) == [2, 2, 1, 1, 1, 1, 1]
+    page = (folder / "page.html").read_text()
+    assert page.count(DASHES) == 4
+    assert f'<th scope="row">2026-01-04</th>{DASHES}' in page
+    assert '<th scope="row">2026-01-07</th><td data-value="0">0</td>' in page
+    why = "and have a dash (–) instead of figures: the export does not have them."
+    assert page.count(f"4 of the 13 days are not known</strong>, {why}") == 2
+    assert "added up over 2 Mondays" in page
+    assert re.search('Average per known day</th><td data-value="1.0">1.0</td><td data-value="0.5">0.5</td>', page)
+
+
+def test_complete_report_has_no_unknown_day(cli: Cli, folder: Path) -> None:
+    write_export(folder / "some.jsonl", [5, 6], 5, 11)
+    found = figures(cli("report", "2026-01-05", "2026-01-11", "some.jsonl", "page.html", "--json"))
+    assert [day["records"] for day in found["days"]] == [1, 1, 0, 0, 0, 0, 0]
+    assert list(found["weekday_days"].values()) == [1] * 7
+    page = (folder / "page.html").read_text()
+    assert "days are not known" not in page
+    assert "Nothing is known" not in page
+    assert DASHES not in page
+
+
+def test_weekday_without_a_known_day_has_no_hours(cli: Cli, folder: Path) -> None:
+    # The call begins on Sunday; its record is of Monday.
+    late = call(5, at="00:10:00").replace(
+        '"sigserver": {"connect_dt": "2026-01-05T00:10', '"sigserver": {"connect_dt": "2026-01-04T23:50'
+    )
+    write_export(folder / "some.jsonl", [5], 5, 5)
+    (folder / "some.jsonl").write_text(late)
+    state = json.loads((folder / "some.jsonl.state").read_text()) | {"size": len(late)}
+    (folder / "some.jsonl.state").write_text(json.dumps(state))
+    hours = figures(cli("report", "some.jsonl", "--json"))["hours"]
+    assert hours["Monday"] == [0] * 24
+    assert hours["Sunday"] == [None] * 23 + [1]
+    assert hours["Tuesday"] == [None] * 24
+
+
+def test_period_of_which_the_source_has_no_day_is_not_known(cli: Cli, folder: Path) -> None:
+    write_export(folder / "some.jsonl", [5], 5, 6)
+    result = cli("report", "2026-01-12", "2026-01-13", "some.jsonl", "page.html", "--json")
+    found = figures(result, complete=False)
+    assert set(found["totals"].values()) == {None}
+    page = (folder / "page.html").read_text()
+    assert "Nothing is known of this period" in page
+    assert '<dd class="value" data-value="">–</dd><dd class="hint">not known</dd>' in page
+    assert f'<th scope="row">Total</th>{DASHES}' in page
+
+
+def test_day_without_a_record_is_not_known_if_the_export_does_not_say_its_days(cli: Cli, folder: Path) -> None:
+    (folder / "some.jsonl").write_text(call(5) + call(7))
+    for place, words in enumerate(((), ("2026-01-05", "2026-01-07"))):
+        found = figures(cli("report", *words, "some.jsonl", f"{place}.html", "--json"))
+        assert [day["records"] for day in found["days"]] == [1, None, 1]
+        why = "and has a dash (–) instead of figures: the export does not say that it has it."
+        assert f"1 of the 3 days is not known</strong>, {why}" in (folder / f"{place}.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["all.jsonl", "days"])
+def test_export_that_was_made_before_its_period_had_ended_is_incomplete(
+    sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay, name: str
+) -> None:
+    partition = ("--partition", "day") if name == "days" else ()
+    if partition:
+        pytest.importorskip("pyarrow")
+    on_day(2, 2)
+    done = cli("cdr", "export", "2026-01-30", "2026-02-05", name, "--quiet", *partition)
+    assert done.exit_code == 0, done.output
+    for mark in folder.glob("days/_notes/*.open"):
+        os.utime(mark, (at := datetime(2026, 2, 2, 12, tzinfo=UTC).timestamp(), at))
+    on_day(6, 1)
+    told = cli("report", "2026-01-30", "2026-02-05", name, "page.html", "--json", "--quiet")
+    found = figures(told, complete=False)
+    assert found["unfinished_days"] == {"first": "2026-02-02", "last": "2026-02-05"}
+    assert [day["records"] for day in found["days"]][2:] == [0, None, None, None, None]
+    assert told.stderr == (
+        "The period had not ended when the export was made: of 2026-02-02 to 2026-02-05 (UTC), only the records that "
+        "existed then are in the figures. Export them again from 2026-02-09 on.\n"
+    )
+    ended = cli("report", "2026-01-30", "2026-02-01", name, "--json", "--quiet")
+    assert figures(ended)["unfinished_days"] is None
+
+
+def test_days_of_the_future_are_not_known(sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay) -> None:
+    on_day(2, 3)
+    found = figures(cli("report", "2026-01-30", "2026-02-05", "--json", "--quiet"), complete=False)
+    assert [day["records"] is None for day in found["days"]] == [False] * 4 + [True] * 3
+    cli("report", "2026-01-30", "2026-02-05", "page.html", "--quiet")
+    assert "instead of figures: they had not ended." in (folder / "page.html").read_text()
+    assert [day for day in found["recordings"]["days"] if day["archives"] is None] == [
+        {"day": f"2026-02-0{day}", "archives": None} for day in (3, 4, 5)
+    ]
+
+
+def test_exit_code_of_a_report_whose_records_may_come_late_is_that_of_a_complete_one(
+    sandbox: Sandbox, cli: Cli, on_day: OnDay
+) -> None:
+    on_day(2, 1)
+    found = figures(cli("report", "2026-01", "--json", "--quiet"))
+    assert found["final_from"] == "2026-02-04"
+
+
+def test_long_period_has_months_that_are_not_known(cli: Cli, folder: Path) -> None:
+    write_export(folder / "some.jsonl", [5], 1, 31)
+    assert cli("report", "2025-11", "2026-01", "some.jsonl", "page.html").exit_code == 6
+    page = (folder / "page.html").read_text()
+    assert f'<th scope="row">2025-12</th>{DASHES}' in page
+    assert '<th scope="row">2026-01</th><td data-value="1">1</td>' in page
