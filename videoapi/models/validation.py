@@ -29,7 +29,7 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CONF_NUM = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}")
 _MOST_DATA_KEYS = 5
 CLOCK_SKEW: Final = timedelta(minutes=5)
-"""How far a start may lie in the past: the clocks of this machine and of the service differ, and the service decides."""
+"""How far a start may lie in the past: the clocks of this machine and of the service may differ."""
 
 # Settings that an update cannot change, with the error code and the default of each. Source: docs/contract.md 4.6, 8.1.
 _FIXED = {"mode": (10020, "group"), "scheduled": (10106, False), "adhoc": (10106, False)}
