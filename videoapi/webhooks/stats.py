@@ -80,7 +80,7 @@ class DeliveryCounts:
     """The counts of one receiver; any thread may add to them, as a view of the user's own may run in one."""
 
     def __init__(self) -> None:
-        self._counts: Counter[Count] = Counter()
+        self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def add(self, count: Count, by: int = 1) -> None:
