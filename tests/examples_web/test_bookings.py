@@ -6,7 +6,7 @@ import asyncio
 import runpy
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -31,7 +31,7 @@ async def control(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def browser(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def browser(folder: Path) -> AsyncGenerator[httpx.AsyncClient, None]:
     """A browser of a process that runs as long as this context."""
     app = runpy.run_path(str(EXAMPLES / "fastapi_bookings.py"))["create_app"](
         str(folder / "bookings.sqlite"), settle=0.3, lease=0.6
@@ -84,7 +84,7 @@ async def test_restart_finds_the_room_or_creates_it(sandbox: Sandbox, tmp_path: 
 
 
 @asynccontextmanager
-async def owner_of_the_account(sandbox: Sandbox) -> AsyncIterator[VideoClient]:
+async def owner_of_the_account(sandbox: Sandbox) -> AsyncGenerator[VideoClient, None]:
     async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url) as client:
         yield client
 
