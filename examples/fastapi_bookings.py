@@ -1,7 +1,7 @@
 """A FastAPI backend that creates one room per booking, however often the browser repeats its request.
 
-For servers only: the APP_KEY stays in this process. Run it with one worker, to which the SQLite file belongs.
-Run: VIDEOAPI_APP_ID=… VIDEOAPI_APP_KEY=… CONTROL_ROOM=… uvicorn --factory fastapi_bookings:create_app
+For servers only: the APP_KEY stays in these processes. All worker processes of one machine share the SQLite file.
+Run: VIDEOAPI_APP_ID=… VIDEOAPI_APP_KEY=… CONTROL_ROOM=… uvicorn --workers 2 --factory fastapi_bookings:create_app
 """
 
 import asyncio
@@ -10,22 +10,44 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from math import ceil
+from time import time
+from typing import Any
+from uuid import uuid4
 
 from fastapi import FastAPI, HTTPException, Request, responses
 
 from videoapi import CreateOutcomeUnknown, VideoAPIError, VideoClient, reference_for
 
-TABLE = "CREATE TABLE IF NOT EXISTS bookings (id TEXT PRIMARY KEY, title TEXT, sent INT DEFAULT 0, room_id TEXT)"
+TABLE = """CREATE TABLE IF NOT EXISTS bookings (
+    id TEXT PRIMARY KEY, title TEXT, sent INT DEFAULT 0, room_id TEXT, owner TEXT, until REAL DEFAULT 0)"""
+# One statement, so that one process gets the row: if it has no owner, or its owner was killed and renews it no more.
+CLAIM = "UPDATE bookings SET owner = ?, until = ? WHERE id = ? AND room_id IS NULL AND until < ? RETURNING sent"
 
 
 class Bookings:
-    def __init__(self, video: VideoClient, path: str, control: str) -> None:
-        self.video, self.control = video, control
+    def __init__(self, video: VideoClient, path: str, control: str, lease: float) -> None:
+        self.video, self.control, self.lease, self.owner = video, control, lease, uuid4().hex
         self.db = sqlite3.connect(path, isolation_level=None)  # each statement is on disk when it returns
         self.db.execute(TABLE)
         self.tasks: dict[str, asyncio.Task[str]] = {}
 
-    def task(self, id: str, title: str) -> asyncio.Task[str]:  # one per booking
+    async def start(self) -> None:
+        try:
+            room = await self.video.rooms.get(self.control)  # a wrong ID shows now, not at the first doubt
+            if room.settings.is_one_session or "videoapi_ref" not in (room.data or {}):
+                raise RuntimeError("CONTROL_ROOM must be a permanent room that videoapi created with an owner_ref.")
+        except VideoAPIError as error:
+            if not error.retryable:
+                raise
+        for row in self.db.execute("SELECT id, title FROM bookings WHERE sent AND room_id IS NULL").fetchall():
+            self.task(*row)  # left in doubt by a process that was killed
+
+    async def renew(self) -> None:
+        while True:
+            self.db.execute("UPDATE bookings SET until = ? WHERE owner = ?", (time() + self.lease, self.owner))
+            await asyncio.sleep(self.lease / 3)
+
+    def task(self, id: str, title: str) -> asyncio.Task[str]:  # one per booking and process
         self.db.execute("INSERT OR IGNORE INTO bookings (id, title) VALUES (?, ?)", (id, title))
         if self.db.execute("SELECT title FROM bookings WHERE id = ?", (id,)).fetchone() != (title,):
             raise HTTPException(409, "this ID belongs to another booking")
@@ -35,31 +57,47 @@ class Bookings:
         return self.tasks[id]
 
     async def room_id(self, id: str, title: str) -> str:
-        sent, room_id = self.db.execute("SELECT sent, room_id FROM bookings WHERE id = ?", (id,)).fetchone()
-        if room_id:
-            return str(room_id)
+        while not (claimed := self.db.execute(CLAIM, (self.owner, time() + self.lease, id, time())).fetchall()):
+            (room_id,) = self.db.execute("SELECT room_id FROM bookings WHERE id = ?", (id,)).fetchone()
+            if room_id:
+                return str(room_id)
+            await asyncio.sleep(0.2)  # another process has claimed it
+        try:
+            return await self.create(id, title, *claimed[0])
+        finally:
+            self.db.execute("UPDATE bookings SET owner = NULL, until = 0 WHERE id = ? AND owner = ?", (id, self.owner))
+
+    async def create(self, id: str, title: str, sent: int) -> str:
         reference = reference_for("bookings", id)
         # An earlier attempt, perhaps of a process that was killed, may have created the room. Proof takes 75 s.
         room = await self.video.rooms.resolve(reference, control=self.control) if sent else None
         if room is None:
-            self.db.execute("UPDATE bookings SET sent = 1 WHERE id = ?", (id,))  # before the request leaves
+            self.set_sent(id, 1)  # before the request leaves
             try:
                 room = await self.video.rooms.create(name=title, owner_ref=id, reference=reference)
             except VideoAPIError as error:
                 if not error.may_have_executed:
-                    self.db.execute("UPDATE bookings SET sent = 0 WHERE id = ?", (id,))
+                    self.set_sent(id, 0)
                 raise
         self.db.execute("UPDATE bookings SET room_id = ? WHERE id = ?", (room.room_id, id))
         return room.room_id
 
+    def set_sent(self, id: str, sent: int) -> None:  # only while the claim is ours, which gives it its full time again
+        row = sent, time() + self.lease, id, self.owner
+        if not self.db.execute("UPDATE bookings SET sent = ?, until = ? WHERE id = ? AND owner = ?", row).rowcount:
+            raise HTTPException(503, "another process has claimed the booking", {"Retry-After": "5"})
 
-def create_app(path: str = "bookings.sqlite", settle: float = 75) -> FastAPI:
+
+def create_app(path: str = "bookings.sqlite", settle: float = 75, lease: float = 30) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with VideoClient(timeout=10, settle=settle) as video:
-            app.state.bookings = bookings = Bookings(video, path, os.environ["CONTROL_ROOM"])
+            app.state.bookings = bookings = Bookings(video, path, os.environ["CONTROL_ROOM"], lease)
+            await bookings.start()
+            renewal = asyncio.create_task(bookings.renew())
             yield
-            for task in (tasks := list(bookings.tasks.values())):
+            tasks: list[asyncio.Task[Any]] = [renewal, *bookings.tasks.values()]
+            for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             bookings.db.close()

@@ -276,7 +276,7 @@ class NotFound(ResultError):
 class Conflict(ResultError):
     """The room's state does not allow the request, such as a change while a session is running.
 
-    Retry when the session has ended.
+    The client does not retry it. `retryable` is true: repeat the call when the session has ended.
     """
 
 

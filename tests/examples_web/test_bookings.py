@@ -1,18 +1,20 @@
-"""`fastapi_bookings.py`: one room per booking, over repeated requests, lost responses and restarts."""
+"""`fastapi_bookings.py`: one room per booking, over repeated requests, lost responses, restarts and processes."""
 
 from __future__ import annotations
 
 import asyncio
 import runpy
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sqlite3
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import httpx
 import pytest
 from support.programs import EXAMPLES
 
-from videoapi import VideoClient
+from videoapi import NotFound, RoomSettings, VideoClient, reference_for
 from videoapi.sandbox import Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -29,10 +31,10 @@ async def control(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def browser(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def browser(folder: Path) -> AsyncGenerator[httpx.AsyncClient, None]:
     """A browser of a process that runs as long as this context."""
     app = runpy.run_path(str(EXAMPLES / "fastapi_bookings.py"))["create_app"](
-        str(folder / "bookings.sqlite"), settle=0.3
+        str(folder / "bookings.sqlite"), settle=0.3, lease=0.6
     )
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://test") as web:
@@ -79,6 +81,102 @@ async def test_restart_finds_the_room_or_creates_it(sandbox: Sandbox, tmp_path: 
         reply = await book(web)
     assert reply.status_code == 200
     assert rooms(sandbox) == [reply.json()["room_id"]]
+
+
+@asynccontextmanager
+async def owner_of_the_account(sandbox: Sandbox) -> AsyncGenerator[VideoClient, None]:
+    async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url) as client:
+        yield client
+
+
+def killed_process(folder: Path, *, sent: int, until: float) -> sqlite3.Connection:
+    """Leave the row of a process that was killed while it created the room of `b-1`."""
+    db = sqlite3.connect(folder / "bookings.sqlite", isolation_level=None)
+    db.execute(runpy.run_path(str(EXAMPLES / "fastapi_bookings.py"))["TABLE"])
+    db.execute("INSERT INTO bookings VALUES ('b-1', 'Board', ?, NULL, 'killed', ?)", (sent, until))
+    return db
+
+
+@pytest.mark.parametrize("created", [True, False])
+async def test_start_resumes_bookings_in_doubt_without_a_request(
+    sandbox: Sandbox, tmp_path: Path, created: bool
+) -> None:
+    if created:
+        async with owner_of_the_account(sandbox) as client:
+            await client.rooms.create(name="Board", owner_ref="b-1", reference=reference_for("bookings", "b-1"))
+    with closing(killed_process(tmp_path, sent=1, until=time.time() + 0.5)) as db:
+        async with browser(tmp_path):
+            while not (found := db.execute("SELECT room_id FROM bookings WHERE room_id IS NOT NULL").fetchone()):
+                await asyncio.sleep(0.05)
+    assert rooms(sandbox) == [*found]
+
+
+async def test_claim_of_a_process_that_lives_is_respected(sandbox: Sandbox, tmp_path: Path) -> None:
+    with closing(killed_process(tmp_path, sent=1, until=time.time() + 3600)) as db:
+        async with browser(tmp_path) as web:
+            request = asyncio.create_task(book(web))
+            await asyncio.sleep(1)  # longer than the settle time and the lease
+            assert not sandbox.ledger.requests("rooms.list")
+            db.execute("UPDATE bookings SET until = 0")
+            assert (await request).status_code == 200
+    assert len(rooms(sandbox)) == 1
+
+
+async def test_several_processes_create_one_room_per_booking(sandbox: Sandbox, tmp_path: Path) -> None:
+    for fault in ("drop_after", "drop_before", 503):
+        sandbox.fault("rooms.create", fault)
+    async with browser(tmp_path) as one, browser(tmp_path) as two, browser(tmp_path) as three:
+        webs = (one, two, three) * 2
+        replies = await asyncio.gather(*[book(web, id) for id in ("b-1", "b-2", "b-3", "b-4") for web in webs])
+    assert {reply.status_code for reply in replies} == {200}
+    assert {reply.json()["room_id"] for reply in replies} == set(rooms(sandbox))
+    assert len(rooms(sandbox)) == 4
+
+
+async def test_claim_outlasts_its_lease_while_its_process_lives(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.fault("rooms.create", "delay", seconds=1.5)
+    async with browser(tmp_path) as one, browser(tmp_path) as two:
+        replies = await asyncio.gather(book(one), book(two))
+    assert replies[0].json() == replies[1].json()
+    # The other process never had to look for the room.
+    assert not sandbox.ledger.requests("rooms.list")
+
+
+async def test_process_that_has_lost_its_claim_sends_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    with closing(killed_process(tmp_path, sent=1, until=0)) as db:
+        async with browser(tmp_path) as web:
+            request = asyncio.create_task(web.post("/bookings/b-1", params={"title": "Board"}))
+            while not sandbox.ledger.requests("rooms.list"):
+                await asyncio.sleep(0.01)
+            db.execute("UPDATE bookings SET owner = 'other', until = ?", (time.time() + 3600,))
+            assert (await request).status_code == 503
+            assert db.execute("SELECT owner FROM bookings").fetchone() == ("other",)
+    assert rooms(sandbox) == []
+
+
+@pytest.mark.parametrize("wrong", ["missing", "foreign", "one session"])
+async def test_wrong_control_room_ends_the_start(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    room_id = "f" * 24
+    async with owner_of_the_account(sandbox) as client:
+        if wrong == "one session":
+            settings = RoomSettings.one_session()
+            room_id = (await client.rooms.create(name="A", owner_ref="control", settings=settings)).room_id
+        elif wrong == "foreign":
+            body = {"name": "A", "owner_ref": "control", "settings": {}}
+            made = await client.request("POST", "/rooms", json=body, operation="create")
+            room_id = made.json()["room"]["room_id"]
+    monkeypatch.setenv("CONTROL_ROOM", room_id)
+    with pytest.raises(NotFound if wrong == "missing" else RuntimeError):
+        async with browser(tmp_path):
+            pass
+
+
+async def test_start_does_not_need_the_service(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.fault("rooms.get", 503, times=3)
+    async with browser(tmp_path) as web:
+        assert (await book(web)).status_code == 200
 
 
 async def test_other_booking_under_the_same_id_is_a_conflict(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from videoapi.models.validation import (
     check_conf_num,
     check_room,
     check_room_id,
+    check_start,
     check_token,
     names_fixed,
     period_day,
@@ -101,6 +102,20 @@ def test_valid_room_is_accepted(payload):
 )
 def test_invalid_room_is_rejected_with_the_service_code(payload, field, code):
     assert rejection(check_room, payload) == (field, code)
+
+
+@pytest.mark.parametrize(("seconds_late", "code"), [(-1, None), (0, None), (300, None), (301, 10006), (10**8, 10006)])
+def test_start_has_passed_only_beyond_the_difference_of_two_clocks(seconds_late, code):
+    now = datetime(2030, 1, 31, 10, tzinfo=UTC) + timedelta(seconds=seconds_late)
+    if code is None:
+        check_start(SCHEDULED, now)
+    else:
+        assert rejection(check_start, SCHEDULED, now) == ("settings.scheduled_time", code)
+
+
+@pytest.mark.parametrize("settings", [{"scheduled": False}, {"scheduled": None}, {"scheduled_time": None}])
+def test_start_counts_only_in_a_scheduled_room(settings):
+    check_start(SCHEDULED | settings, datetime(2031, 1, 31, tzinfo=UTC))
 
 
 def test_white_label_settings_are_accepted_if_allowed():

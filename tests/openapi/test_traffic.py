@@ -110,7 +110,7 @@ async def call_every_route(client: VideoClient, sandbox: Sandbox) -> None:
         await client.rooms.create(
             name="Review",
             settings=RoomSettings.scheduled_at(
-                "2026-02-01T10:00:00Z", minutes=45, mode="lecture", moderators=2, participants=20, auto_recording=True
+                "2030-02-01T10:00:00Z", minutes=45, mode="lecture", moderators=2, participants=20, auto_recording=True
             ),
         ),
         await client.rooms.create(

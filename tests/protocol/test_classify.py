@@ -100,6 +100,8 @@ class ExpectedRule:
             limit = ALWAYS if self.verdict in ("throttled", "not_sent") and self.kind != "certificate" else NEVER
         else:
             limit = self.max_retries[OPERATIONS.index(operation)]
+        # A conflict ends with the session that causes it.
+        waiting = waiting or self.kind == "conflict"
         return Classification(Verdict(self.verdict), ErrorKind(self.kind), Scope(scope or self.scope), limit, waiting)
 
 

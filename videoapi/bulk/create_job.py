@@ -19,6 +19,7 @@ from videoapi.bulk.outcome import BulkOutcome
 from videoapi.bulk.report import BulkReport
 from videoapi.bulk.sending import BulkItem, Job, failed
 from videoapi.creation.changes import Change, change_of, identity_of
+from videoapi.creation.create_request import check_start_of
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
 from videoapi.creation.journal import SENT, TAKEN_OVER, Entry, EntryStatus, Journal
@@ -50,13 +51,15 @@ class CreateJob(Job):
         creator: The client's create protocol.
         pipeline: Sends requests and streams the room list.
         options: The options of the run.
+        validate: Whether to check that the starts of scheduled rooms have not passed.
 
     Raises:
         ConfigurationError: If the journal's path cannot be that of a file.
     """
 
-    def __init__(self, creator: Creator, pipeline: Pipeline, options: JobOptions) -> None:
+    def __init__(self, creator: Creator, pipeline: Pipeline, options: JobOptions, *, validate: bool) -> None:
         self._creator = creator
+        self._validate = validate
         self.fence: Fence | None = None
         """What a create must pass before it is written, if the run has a lease."""
         if options.lease is not None:
@@ -157,7 +160,7 @@ class CreateJob(Job):
             ConfigurationError: If the journal cannot be written; the item must not be sent.
         """
         if self._journal is None and self._survey is None:
-            return None
+            return self._too_late(item)
         entry: Entry | None = None
         if self._journal is not None:
             self._check_account()
@@ -170,6 +173,21 @@ class CreateJob(Job):
         if entry is not None or (self._survey is not None and not self._trusted):
             self._inherited.add(_reference(item))
             self._put_in_doubt(item, inherited(self._others_until), None)
+            return None
+        return self._too_late(item)
+
+    def _too_late(self, item: BulkItem) -> BulkOutcome | None:
+        """Return the outcome of a new item whose start has passed, or None.
+
+        Only here, as a later run must find the room of an item whose start was in the future when it was created.
+        """
+        if not self._validate:
+            return None
+        try:
+            check_start_of(item.given)
+        except ValidationError as error:
+            self._write(item, "failed")
+            return failed(item, "failed", error.with_traceback(None))
         return None
 
     async def recall_invalid(self, outcome: BulkOutcome) -> BulkOutcome:

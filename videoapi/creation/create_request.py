@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from videoapi.creation.references import (
@@ -19,7 +20,7 @@ from videoapi.creation.references import (
 from videoapi.errors import ValidationError
 from videoapi.models.codec import ResponseDecoder, encode
 from videoapi.models.rooms import Room, RoomSettings, RoomSpec
-from videoapi.models.validation import check_room
+from videoapi.models.validation import check_room, check_start
 from videoapi.protocol.routes import CREATE_ROOM, Options, Request
 
 _LONGEST_LOOK: Final = 10.0
@@ -79,6 +80,17 @@ def create_request(
         reference_in_data=in_data,
         reserved_time=min(_LONGEST_LOOK, (options.timeout or CREATE_ROOM.timeout) / 4) if look else 0.0,
     )
+
+
+def check_start_of(spec: RoomSpec) -> None:
+    """Check, just before a room is created, that its start has not passed.
+
+    Raises:
+        ValidationError: If it has (10006).
+    """
+    settings = spec.settings.to_wire() if isinstance(spec.settings, RoomSettings) else spec.settings
+    if settings and settings.get("scheduled"):
+        check_start(settings, datetime.now(UTC))
 
 
 def _with_reference(body: dict[str, Any], reference: str, in_data: bool) -> dict[str, Any]:

@@ -90,7 +90,8 @@ class RoomSettings(_Given):
         mode: `group` (default) or `lecture`, in which only moderators publish. Cannot be changed later. [doc]
         scheduled: Whether the room opens at `scheduled_time`; false by default. Cannot be changed later. [doc]
         adhoc: Whether the service deletes the room after use; false by default. Cannot be changed later. [doc]
-        scheduled_time: The start of a scheduled room in UTC, `YYYY-MM-DD HH:MM:SS`, in the future. [doc, wire]
+        scheduled_time: The start of a scheduled room in UTC, `YYYY-MM-DD HH:MM:SS`, in the future. [doc, wire] A
+            create whose start passed more than 5 minutes ago is a `ValidationError`; `validate=False` sends it.
         duration: Minutes, above 0: how long a scheduled room is open, or how long a one-session room exists after
             its first session has started. [doc] No effect in a permanent room. [wire]
         moderators: Most moderators at once, 1 to 5; 1 by default. [doc]
@@ -190,6 +191,9 @@ class RoomSettings(_Given):
         **settings: Unpack[OtherSettings],
     ) -> Self:
         """Return settings for a scheduled room, open from 15 minutes before its start until its end.
+
+        A start in the past is valid here, so that a job can be run again after its rooms have started: it finds them.
+        To create a room, the start must be in the future, give or take 5 minutes for clocks that differ.
 
         Args:
             when: The start, as an aware datetime or ISO 8601 text with a time zone.

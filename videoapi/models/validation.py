@@ -8,16 +8,16 @@ import functools
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from types import NoneType
-from typing import Any
+from typing import Any, Final
 
 from videoapi.errors import ValidationError
 from videoapi.models.fields import field_types
 from videoapi.models.ids import is_id
 from videoapi.models.settings import EffectiveSettings, RoomSettings
-from videoapi.models.times import is_wire_time
+from videoapi.models.times import is_wire_time, parse_time, wire_time
 from videoapi.models.tokens import Role
 
 # Deployed programs send two more keys; their effect is unknown, so the service decides.
@@ -28,6 +28,8 @@ _COUNT = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CONF_NUM = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}")
 _MOST_DATA_KEYS = 5
+CLOCK_SKEW: Final = timedelta(minutes=5)
+"""How far a start may lie in the past: the clocks of this machine and of the service may differ."""
 
 # Settings that an update cannot change, with the error code and the default of each. Source: docs/contract.md 4.6, 8.1.
 _FIXED = {"mode": (10020, "group"), "scheduled": (10106, False), "adhoc": (10106, False)}
@@ -83,6 +85,28 @@ def check_room(
         _check_new_time(given)
     elif given.get("scheduled") or given.get("adhoc"):
         _check_kind(given)
+
+
+def check_start(settings: Mapping[str, Any], now: datetime) -> None:
+    """Check that a room to be created does not start in the past, by more than `CLOCK_SKEW`.
+
+    Not a part of `check_room`: a later run of a job finds its rooms by specs whose start has passed.
+
+    Args:
+        settings: The settings, by API field name.
+        now: The time of this machine, aware.
+
+    Raises:
+        ValidationError: If the start has passed (10006).
+
+    Source: docs/contract.md 4.2, 8.1.
+    """
+    time = settings.get("scheduled_time")
+    starts_at = parse_time(time) if settings.get("scheduled") is True and isinstance(time, str) else None
+    if starts_at is not None and now - starts_at > CLOCK_SKEW:
+        now_utc = wire_time(now)
+        problem = f"must be in the future: {time} UTC has passed; the clock of this machine shows {now_utc} UTC"
+        raise _invalid("settings.scheduled_time", 10006, problem)
 
 
 def names_fixed(settings: Mapping[str, Any]) -> bool:

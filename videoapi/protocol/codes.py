@@ -88,7 +88,8 @@ CODES: Final[Mapping[int | str, Rule]] = MappingProxyType(
     {
         **dict.fromkeys(_REFUSALS, _REFUSED),
         10000: _CREDENTIALS,
-        10030: Rule(Verdict.REJECTED, ErrorKind.CONFLICT),
+        # A session is running (contract 4.6), so it succeeds after the session has ended.
+        10030: Rule(Verdict.REJECTED, ErrorKind.CONFLICT, worth_waiting=True),
         10105: Rule(Verdict.THROTTLED, ErrorKind.RATE, safe=ALWAYS, idempotent=ALWAYS, repeatable=ALWAYS),
         **dict.fromkeys((10111, 10112, 40002), _DENIED),
         # A scheduled room is "not active" before its start time, so waiting can help.

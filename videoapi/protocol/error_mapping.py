@@ -10,7 +10,7 @@ from videoapi.protocol import statuses
 from videoapi.protocol.codes import TEXTS, TOKEN_REASONS, group_of
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
-from videoapi.protocol.types import ErrorKind, Operation, Phase, Verdict
+from videoapi.protocol.types import ErrorKind, Operation, Phase, Rule, Verdict
 
 _CLASSES: Final[dict[ErrorKind, type[errors.VideoAPIError]]] = {
     ErrorKind.CONNECTION: errors.ConnectionFailed,
@@ -67,13 +67,16 @@ def error_from_outcome(request: Request, outcome: Outcome) -> errors.VideoAPIErr
     return error
 
 
+def _rule_instead(outcome: Outcome) -> Rule | None:
+    """Return the rule of the status if the code is undocumented, otherwise None."""
+    if outcome.classification.kind is not ErrorKind.UNLISTED or outcome.status is None:
+        return None
+    return statuses.rule_for_status(outcome.status)
+
+
 def _kind_of(outcome: Outcome) -> ErrorKind:
     """Return the kind of the error; for an undocumented code, the kind of its status."""
-    kind = outcome.classification.kind
-    rule = (
-        statuses.rule_for_status(outcome.status) if kind is ErrorKind.UNLISTED and outcome.status is not None else None
-    )
-    return kind if rule is None else rule.kind
+    return (_rule_instead(outcome) or outcome.classification).kind
 
 
 def _class_of(outcome: Outcome) -> type[errors.VideoAPIError]:
@@ -100,7 +103,7 @@ def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
         "attempts": outcome.attempts,
         "retry_after": outcome.retry_after,
         # 50007 is the response for a room of another project; a retry cannot succeed.
-        "retryable": classification.worth_waiting or (transient and outcome.code != 50007),
+        "retryable": (_rule_instead(outcome) or classification).worth_waiting or (transient and outcome.code != 50007),
         "may_have_executed": outcome.may_have_executed,
         "reference": request.reference,
     }

@@ -29,7 +29,7 @@ STATUSES: Final[Mapping[int, Rule]] = MappingProxyType(
         # A server may send 408 when it closes an idle connection, so it proves nothing about this request.
         408: Rule(Verdict.UNKNOWN, ErrorKind.FAULT, safe=ALWAYS, idempotent=ALWAYS, repeatable=ONCE),
         # On a create, an earlier attempt of the same call may be the cause.
-        409: Rule(Verdict.UNKNOWN, ErrorKind.CONFLICT),
+        409: Rule(Verdict.UNKNOWN, ErrorKind.CONFLICT, worth_waiting=True),
         425: _LATER,
         429: _LATER,
         511: _PROXY,

@@ -14,7 +14,7 @@ class Verdict(enum.Enum):
     DONE = "done"
     """The service executed it."""
     REJECTED = "rejected"
-    """The service did not execute it, and would not if it were repeated unchanged."""
+    """The service did not execute it, and would not if it were repeated unchanged at once."""
     NOT_SENT = "not_sent"
     """It never reached the service."""
     THROTTLED = "throttled"

@@ -22,7 +22,7 @@ from videoapi.bulk.job_audit import JobAudit, audit_job
 from videoapi.bulk.job_options import JobOptions, check_job_id, job_options
 from videoapi.bulk.lease import Lease
 from videoapi.config import one_of, positive_seconds
-from videoapi.creation.create_request import create_request, new_reference
+from videoapi.creation.create_request import check_start_of, create_request, new_reference
 from videoapi.creation.creator import Creator, OnUnknown
 from videoapi.creation.proof import get_room
 from videoapi.creation.references import JobReferences, is_reference
@@ -100,6 +100,8 @@ class Rooms:
         try:
             spec = RoomSpec(name, owner_ref, settings, sip, data)
             request = create_request(spec, used, self._pipeline.options, validate=validate, look=look, exact=exact)
+            if validate:
+                check_start_of(spec)
             return await self._creator.create(self._pipeline, request, on_unknown, shared=exact)
         except VideoAPIError as error:
             error.reference = error.reference or used
@@ -483,7 +485,7 @@ class Rooms:
             self._pipeline,
             specs,
             Plan(name="rooms.create", key_of=key_of, prepare=prepare, finish=finish, sends_once=True),
-            job=CreateJob(self._creator, self._pipeline, job),
+            job=CreateJob(self._creator, self._pipeline, job, validate=validate),
             **limits,
         )
 

@@ -22,6 +22,7 @@ from videoapi.webhooks.events import (
 )
 from videoapi.webhooks.parsing import parse_event
 from videoapi.webhooks.receiver import Webhooks
+from videoapi.webhooks.stats import WebhookStats
 from videoapi.webhooks.store import DedupeStore
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "TransferDestination",
     "UnknownEvent",
     "WebhookEvent",
+    "WebhookStats",
     "Webhooks",
     "parse_event",
 ]

@@ -9,9 +9,10 @@ from typing import Final, Protocol
 
 import attrs
 
-from videoapi.webhooks.errors import DeliveryRejected, EventTooLarge, ReceiverBusy
+from videoapi.webhooks.errors import DeliveryRejected, EventTooLarge, InvalidEvent, ReceiverBusy
 from videoapi.webhooks.events import WebhookEvent
 from videoapi.webhooks.parsing import parse_event
+from videoapi.webhooks.stats import DeliveryCounts
 
 log: logging.Logger = logging.getLogger("videoapi.webhooks")
 
@@ -93,6 +94,7 @@ class RejectionLog:
 async def answer(
     receiver: DeliveryReceiver,
     rejections: RejectionLog,
+    counts: DeliveryCounts,
     *,
     method: str,
     authorization: bytes | None,
@@ -104,12 +106,14 @@ async def answer(
     Args:
         receiver: Accepts the event.
         rejections: Logs what is not accepted.
+        counts: Counts what is not accepted before the receiver has its event.
         method: The method.
         authorization: The header `Authorization`, if there is one.
         length: The header `Content-Length`, if there is one.
         chunks: The body; read only as far as it is needed.
     """
     if method != "POST":
+        counts.add("rejected_method")
         rejections.rejected(405, "the method is not POST")
         return DeliveryAnswer(405, {"Allow": "POST"})
     try:
@@ -120,16 +124,22 @@ async def answer(
         body = await read_body(chunks, length, receiver.max_body)
         await receiver.submit(parse_event(body))
     except DeliveryRejected as error:
+        if isinstance(error, EventTooLarge | InvalidEvent):
+            # The receiver has counted the others.
+            counts.rejected(error)
         rejections.rejected(error.answer, error.message)
         return DeliveryAnswer(error.answer, error.headers)
     except TimeoutError:
+        counts.add("rejected_incomplete")
         rejections.rejected(408, f"no complete body within {READ_WITHIN:g} s")
         return DeliveryAnswer(408)
     except IncompleteBody:
+        counts.add("rejected_incomplete")
         rejections.rejected(400, "the body is incomplete")
         return DeliveryAnswer(400)
     except Exception:
         # Left to the server, its frames would hold the credentials.
+        counts.add("rejected_error")
         log.exception("A webhook delivery was not accepted; answered 500.")
         return DeliveryAnswer(500)
     return DeliveryAnswer(200)

@@ -135,7 +135,9 @@ class SessionEnded(WebhookEvent):
 
 @attrs.frozen(repr=False, kw_only=True)
 class RecordingReady(WebhookEvent):
-    """The recordings of a session exist (`recording`).
+    """The recordings of a session exist (`recording`): files of individual streams.
+
+    `Transcoded` announces the converted video, which can be watched.
 
     Args:
         type: `recording`. [doc]
@@ -154,7 +156,9 @@ class RecordingReady(WebhookEvent):
 
 @attrs.frozen(repr=False, kw_only=True)
 class Transcoded(WebhookEvent):
-    """A converted recording of a session exists (`transcoded`).
+    """A converted recording of a session exists (`transcoded`), and can be watched.
+
+    A session may have several; nothing says which one is the last.
 
     Args:
         type: `transcoded`. [doc]

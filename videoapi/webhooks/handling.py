@@ -64,10 +64,14 @@ class HandlerRunner:
         """Return whether a task runs a handler: it must not wait for the end of its own event."""
         return task in self._calling
 
-    async def run(self, event: WebhookEvent) -> None:
-        """Run the handlers of an event at the same time; each one that fails is tried again, then reported."""
+    async def run(self, event: WebhookEvent) -> bool:
+        """Run the handlers of an event at the same time; each one that fails is tried again, then reported.
+
+        Returns:
+            Whether all have succeeded.
+        """
         chosen = [handler for handler in self._handlers if isinstance(event, handler.types)]
-        await asyncio.gather(*(self._try(handler, event) for handler in chosen))
+        return all(await asyncio.gather(*(self._try(handler, event) for handler in chosen)))
 
     async def report(self, event: WebhookEvent, error: BaseException, what: str) -> None:
         """Pass an event that was not handled to `on_error`, or log it."""
@@ -78,22 +82,23 @@ class HandlerRunner:
         if failure is not None:
             log.error("on_error failed. %s: %s", what, described(event), exc_info=failure)
 
-    async def _try(self, handler: RegisteredHandler, event: WebhookEvent) -> None:
+    async def _try(self, handler: RegisteredHandler, event: WebhookEvent) -> bool:
         for attempt in range(1, self._tries + 1):
             error, still_runs = await self._failure(handler.call, event)
             if error is None:
-                return
+                return True
             # A second thread next to one that cannot be stopped would handle the event twice at the same time.
             if attempt == self._tries or still_runs:
                 what = f"The webhook handler {handler.name} failed {attempt} times"
                 await self.report(event, error, what)
-                return
+                break
             wait = self._retry_wait * 2 ** (attempt - 1)
             log.warning(
                 "The webhook handler %s failed (%s), try %d of %d; next in %g s: %s",
                 *(handler.name, type(error).__name__, attempt, self._tries, wait, described(event)),
             )
             await asyncio.sleep(wait)
+        return False
 
     async def _failure(self, function: Callable[..., object], *arguments: object) -> tuple[BaseException | None, bool]:
         task, limit = asyncio.current_task(), asyncio.timeout(self._timeout)

@@ -14,11 +14,18 @@ from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.webhooks import delivery
 from videoapi.webhooks.asgi import ASGIApp, WebhookApp
 from videoapi.webhooks.basic_auth import PASSWORD, USER, login_from
-from videoapi.webhooks.errors import DeliveryRejected, EventNotHandled, EventTooLarge, InvalidCredentials
+from videoapi.webhooks.errors import (
+    DeliveryRejected,
+    EventNotHandled,
+    EventTooLarge,
+    InvalidCredentials,
+    ReceiverBusy,
+)
 from videoapi.webhooks.event_queue import EventQueue
 from videoapi.webhooks.events import WebhookEvent
 from videoapi.webhooks.handling import HandlerRunner, OnError, described
 from videoapi.webhooks.parsing import read_event
+from videoapi.webhooks.stats import DeliveryCounts, WebhookStats
 from videoapi.webhooks.store import DedupeStore, MemoryStore
 
 if TYPE_CHECKING:
@@ -107,6 +114,7 @@ class Webhooks:
             on_error=on_error,
         )
         self._rejections = delivery.RejectionLog()
+        self._counts = DeliveryCounts()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._events = self._new_queue()
         self._accepting: set[asyncio.Task[bool]] = set()
@@ -127,6 +135,13 @@ class Webhooks:
     def running(self) -> int:
         """The number of events that are being handled."""
         return self._events.running
+
+    def stats(self) -> WebhookStats:
+        """Return what the receiver has done so far: accepted, repeated, rejected (by reason), handled, failed.
+
+        Callable from any thread.
+        """
+        return self._counts.stats(waiting=self.waiting, running=self.running)
 
     def on(self, *types: type[WebhookEvent]) -> Callable[[_H], _H]:
         """Register the decorated function for events of one or more types; `WebhookEvent` for all.
@@ -167,6 +182,7 @@ class Webhooks:
         # Error reporters store the variables of the frames of an error.
         del authorization
         if refusal is not None:
+            self._counts.rejected(refusal)
             raise refusal
 
     def parse(self, body: bytes | str, authorization: str | bytes | None = None) -> WebhookEvent:
@@ -192,6 +208,7 @@ class Webhooks:
         # Error reporters store the variables of the frames of an error.
         del authorization, body
         if isinstance(found, DeliveryRejected):
+            self._counts.rejected(found)
             raise found
         return found
 
@@ -211,9 +228,17 @@ class Webhooks:
         """
         _must_be_event(event)
         self._use_loop()
+        try:
+            return await self._submit(event)
+        except ReceiverBusy as error:
+            self._counts.rejected(error)
+            raise
+
+    async def _submit(self, event: WebhookEvent) -> bool:
         if self._closed:
             raise delivery.busy("the receiver is closing")
         if not self._runner.handles(event):
+            self._counts.add("ignored")
             log.debug("No handler: %s", described(event))
             return True
         if self._events.is_full():
@@ -259,6 +284,7 @@ class Webhooks:
             if isinstance(self._store, MemoryStore):
                 self._store.resume(event, self._dedupe)
             self._events.put(event)
+            self._counts.add("resumed")
             count += 1
         return count
 
@@ -376,6 +402,7 @@ class Webhooks:
         return await delivery.answer(
             self,
             self._rejections,
+            self._counts,
             method=method,
             authorization=authorization,
             length=length,
@@ -400,17 +427,20 @@ class Webhooks:
                 self._events.release()
         if accepted:
             self._events.put(event)
+        self._counts.add("accepted" if accepted else "repeated")
         return bool(accepted)
 
     async def _handle(self, event: WebhookEvent) -> None:
-        await self._runner.run(event)
+        succeeded = await self._runner.run(event)
         try:
             async with asyncio.timeout(NOTE_WITHIN):
                 await self._store.done(event)
         except Exception:
             log.exception("The webhook store failed to note that an event was handled: %s", described(event))
+        self._counts.add("handled" if succeeded else "failed")
 
     async def _report_unhandled(self, events: list[WebhookEvent], seconds: float) -> None:
+        self._counts.add("failed", len(events))
         reported = 0
         try:
             async with asyncio.timeout(REPORT_WITHIN):
