@@ -82,6 +82,13 @@ def test_a_report_survives_json(report: BulkReport) -> None:
     assert (again.total, again.counts, again.audited) == (report.total, report.counts, report.audited)
 
 
+def test_a_wait_of_zero_seconds_survives() -> None:
+    report = BulkReport(stopped=errors.RateLimited("slow down", retry_after=0.0))
+    again = BulkReport.from_dict(report.to_dict())
+    assert again.stopped is not None
+    assert again.stopped.retry_after == 0.0
+
+
 @settings(max_examples=30)
 @given(reports(), reports(), reports())
 def test_merging_is_associative(one: BulkReport, two: BulkReport, three: BulkReport) -> None:

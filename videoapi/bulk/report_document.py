@@ -115,7 +115,7 @@ def error_document(error: VideoAPIError | None) -> ErrorDocument | None:
     facts = {
         name: _plain(value)
         for name, value in facts_of(error).items()
-        if name not in _NOT_KEPT and value not in (None, False)
+        if name not in _NOT_KEPT and value is not None and value is not False
     }
     return ErrorDocument(type(error).__name__, _plain(str(error)), facts)
 
