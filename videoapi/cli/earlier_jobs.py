@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -60,7 +59,7 @@ def refuse_same_keys(
     """
     others = list(_jobs(out, about))
     keys = read_keys() if others else set()
-    found = [job for job in (_with_shared(job, keys) for job in others) if job.shared]
+    found = [job for job in _with_shared(others, keys) if job.shared]
     if not found:
         return
     job = max(found, key=lambda job: (len(job.shared), job.note.get("began", "")))
@@ -86,30 +85,43 @@ def _jobs(out: Path, about: Mapping[str, str]) -> Iterator[EarlierJob]:
     for folder in folders.values():
         for path in sorted(folder.glob("*.job")):
             with suppress(ConfigurationError, OSError):
-                note = read_note(path) if path.stat().st_size <= _LARGEST_NOTE else {}
+                # Reading a pipe of this name would never end.
+                note = read_note(path) if path.is_file() and path.stat().st_size <= _LARGEST_NOTE else {}
                 if {"job_id", "file"} <= note.keys() and all(note.get(n) == about[n] for n in ("origin", "app_id")):
                     yield EarlierJob(path.with_name(path.name.removesuffix(".job")), note, frozenset())
 
 
-def _with_shared(job: EarlierJob, keys: Collection[str | int]) -> EarlierJob:
-    """Return the job with the keys for which it has, or may have, a room."""
+def _with_shared(jobs: Collection[EarlierJob], keys: Collection[str | int]) -> Iterator[EarlierJob]:
+    """Yield the jobs with the keys for which they have, or may have, a room."""
+    # Each folder is listed once: it may have thousands of jobs.
+    numbered = {folder: _numbered(folder) for folder in {job.out.parent for job in jobs}}
+    for job in jobs:
+        out = job.out
+        shared: set[str | int] = set()
+        for path in (out, out.with_name(f"{out.name}.part"), *numbered[out.parent].get(out.name, ())):
+            shared |= _shared_in(path, keys)
+        yield attrs.evolve(job, shared=frozenset(shared))
+
+
+def _shared_in(path: Path, keys: Collection[str | int]) -> set[str | int]:
     shared: set[str | int] = set()
-    for path in _outcome_files(job.out):
-        with suppress(OSError), path.open("rb") as file:
-            for line in file:
-                # The last line of a run that was killed can be incomplete.
-                with suppress(msgspec.DecodeError):
-                    row = _KEY_OUTCOME.decode(line)
-                    if row.status in ("created", "unknown") and isinstance(row.key, str | int) and row.key in keys:
-                        shared.add(row.key)
-    return attrs.evolve(job, shared=frozenset(shared))
+    if not path.is_file():
+        return shared
+    with suppress(OSError), path.open("rb") as file:
+        for line in file:
+            # The last line of a run that was killed can be incomplete.
+            with suppress(msgspec.DecodeError):
+                row = _KEY_OUTCOME.decode(line)
+                if row.status in ("created", "unknown") and isinstance(row.key, str | int) and row.key in keys:
+                    shared.add(row.key)
+    return shared
 
 
-def _outcome_files(out: Path) -> Iterator[Path]:
-    """Yield the outcome files of all runs of a job; a numbered file with a note is of another job."""
-    yield out
-    yield out.with_name(f"{out.name}.part")
-    numbered = re.compile(rf"{re.escape(out.name)}\.[0-9]+")
-    for path in out.parent.iterdir():
-        if numbered.fullmatch(path.name) and not path.with_name(f"{path.name}.job").exists():
-            yield path
+def _numbered(folder: Path) -> dict[str, list[Path]]:
+    """Return the outcome files of earlier runs by the name of the latest; one with a note is of another job."""
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        name, _, number = path.name.rpartition(".")
+        if number.isascii() and number.isdecimal() and not path.with_name(f"{path.name}.job").exists():
+            found.setdefault(name, []).append(path)
+    return found
