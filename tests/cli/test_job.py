@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -366,6 +366,38 @@ def test_file_with_another_name_and_the_same_keys_is_refused(
     words = shlex.split(refused.stderr.split("with fixed.csv: ")[1].splitlines()[0])
     continued = cli(*words[words.index("rooms") :])
     assert continued.exit_code == 0, continued.output
+    assert names(sandbox) == ["A", "B", "C"]
+
+
+def test_folder_of_many_jobs_is_listed_a_fixed_number_of_times(
+    cli: Cli, folder: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        (folder / f"in{number}.csv").write_text(f"name\nRoom {number}\n")
+        assert cli("rooms", "create-many", f"in{number}.csv").exit_code == 0
+    listed: list[Path] = []
+    iterdir = Path.iterdir
+
+    def counted(path: Path) -> Iterator[Path]:
+        listed.append(path)
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", counted)
+    assert cli(*CREATE).exit_code == 0
+    assert len(listed) < 5
+
+
+def test_pipes_named_like_a_job_or_its_outcomes_are_not_read(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path
+) -> None:
+    os.mkfifo(folder / "events.job")
+    assert cli(*CREATE).exit_code == 0
+    # An outcome file of another job, and one of its earlier runs.
+    for name in (OUT, f"{OUT}.1"):
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+    (folder / "other.csv").write_text("name\nC\n")
+    assert cli("rooms", "create-many", "other.csv").exit_code == 0
     assert names(sandbox) == ["A", "B", "C"]
 
 

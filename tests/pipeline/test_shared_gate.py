@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.script import Time, ask, retries_of, wire
 from support.server import ROOM_ID, answer, repeating, room, serve
 
-from videoapi import CallTimeout, ConfigurationError, Gate, SessionManager, Slots, VideoClient
+from videoapi import CallTimeout, ConfigurationError, Gate, RoomSpec, SessionManager, Slots, VideoClient
 from videoapi.pipeline.accounts import AccountRegistry, AccountState, ClientAccounts
 from videoapi.pipeline.call import Call
 from videoapi.pipeline.gate import LocalGate
@@ -252,6 +252,7 @@ NONSENSE: list[Any] = [
     Slots(1, pause=float("inf")),
     Slots(1, wait="soon"),  # type: ignore[arg-type]
     asyncio.CancelledError(),
+    GeneratorExit(),
 ]
 
 
@@ -391,6 +392,23 @@ async def test_gate_that_hangs_holds_up_neither_its_calls_nor_others(stubborn: b
             assert other.stats().gate == "none"
             gate.release.set()
     assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.02])
+async def test_run_ends_although_the_gate_grants_nothing(wait: float) -> None:
+    specs = [RoomSpec(f"Room {number}") for number in range(3)]
+    async with serve(repeating(answer(200, room()))) as server:
+        gate = Scripted(Slots(0, wait=wait))
+        async with VideoClient("id", "key", server.base_url, rate="80/s", gate=gate) as client:
+            async with asyncio.timeout(20):
+                report = await client.rooms.create_many(specs, timeout=0.3)
+            assert report.counts == {"not_sent": 3}
+            async with asyncio.timeout(20), client.rooms.create_each(specs) as run:
+                while len(gate.wanted) < 20:
+                    await asyncio.sleep(0.01)
+            assert run.report.counts["not_sent"] == run.report.total > 0
+            assert client._manager.pool.permits.free == client._manager.pool.max_connections
+    assert not server.requests
 
 
 async def test_deadline_in_the_fallback_says_so() -> None:

@@ -422,6 +422,30 @@ async def test_store_that_fails_is_answered_503_and_takes_no_place(
     await until(lambda: "failed to note" in caplog.text)
 
 
+async def test_cancellation_that_a_store_raises_is_its_failure(caplog: pytest.LogCaptureFixture) -> None:
+    class Cancelled(OwnStore):
+        async def accept(self, event: WebhookEvent, seconds: float) -> bool:
+            if self.fails == "accept":
+                # Such as that of a connection that another task has closed.
+                raise asyncio.CancelledError
+            return await super().accept(event, seconds)
+
+        async def done(self, event: WebhookEvent) -> None:
+            raise asyncio.CancelledError
+
+    store = Cancelled()
+    hooks = quick(store=store)
+    hooks.on(SessionEnded)(print)
+    async with hooks:
+        store.fails = "accept"
+        with pytest.raises(ReceiverBusy, match="the store failed"):
+            await hooks.submit(event())
+        assert "failed to accept" in caplog.text
+        store.fails = ""
+        assert await hooks.submit(event())
+    assert "failed to note" in caplog.text
+
+
 async def test_slow_store_is_answered_503_and_the_event_is_handled_if_it_is_accepted_later(
     posting: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

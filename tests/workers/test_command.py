@@ -114,6 +114,28 @@ async def test_ctrl_c_writes_what_was_done_and_the_same_command_continues(
     assert len(await created(sandbox)) == 60
 
 
+async def test_a_second_ctrl_c_leaves_an_outcome_for_each_line(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    file = rooms_csv(tmp_path, 600)
+    hangs = sandbox.fault("rooms.create", "hang", times=None)
+    process = await start(sandbox, file, "--workers", "1", "--redis", redis_server.url)
+    while not hangs.hits:
+        assert process.returncode is None
+        await asyncio.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    await asyncio.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, stderr = await process.communicate()
+    assert process.returncode == 130, stderr
+    # Of the shard that was being created, any room may exist; the other ones were not begun.
+    found = [row["status"] for row in outcomes(file)]
+    assert len(found) == 600
+    assert set(found) == {"not_sent", "unknown"}
+    assert b"Unknown rooms may exist" in stderr
+    assert b"assigned again" not in stderr
+
+
 async def test_a_continued_job_waits_for_one_settle_time_in_each_process(
     sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
 ) -> None:

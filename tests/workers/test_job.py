@@ -14,7 +14,7 @@ from support.redis_server import RedisServer
 from videoapi import BulkReport, ConfigurationError, ConnectionFailed, RedisLeases, RoomSpec, VideoClient
 from videoapi.config import Secret
 from videoapi.sandbox import Sandbox
-from videoapi.sharding.job import JobSettings, ShardedJob
+from videoapi.sharding.job import JobSettings, ShardedJob, show_progress
 from videoapi.sharding.worker import ShardTask, ShardWorker
 
 SETTLE = 0.3
@@ -210,3 +210,20 @@ async def test_a_worker_of_another_account_creates_nothing(sandbox: Sandbox, red
             await theirs.aclose()
         assert production.ledger.rooms == {}
     assert sandbox.ledger.rooms == {}
+
+
+async def test_progress_that_cancels_itself_does_not_end_the_job(caplog: pytest.LogCaptureFixture) -> None:
+    async def progress(report: BulkReport) -> None:
+        raise asyncio.CancelledError
+
+    await show_progress(progress, BulkReport())
+    assert "progress= raised an error" in caplog.text
+
+    async def waits(report: BulkReport) -> None:
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(show_progress(waits, BulkReport()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

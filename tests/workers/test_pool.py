@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from videoapi import ConnectionFailed
+from videoapi import ConnectionFailed, RoomSpec, VideoClient
 from videoapi.cli.workers import pool
+from videoapi.cli.workers.run import WorkerLog, WorkersRun
+from videoapi.sharding.job import JobSettings
 from videoapi.sharding.worker import ShardTask
 
 TASK = ShardTask(job_id="job", origin="https://api.example.com", app_id="id", nonce="", shard="1/1", specs="[]", ttl=3)
@@ -44,3 +48,82 @@ async def test_progress_says_how_many_shards_are_done(monkeypatch: pytest.Monkey
         await workers.run([TASK, TASK])
     assert seen == [f"waiting 74 s for proof (settle time); {done} of 2 shards done" for done in (0, 1)]
     assert workers.waits == ""
+
+
+class Leases:
+    """The leases of a job that is never leased."""
+
+    async def begin(self, *, new: bool = False) -> str:
+        return "nonce"
+
+    async def divided(self, shards: int) -> int:
+        return shards
+
+
+def workers_run(client: VideoClient, specs: AsyncIterator[RoomSpec], leases: Any) -> WorkersRun:
+    settings = JobSettings(redelivery=math.inf, ttl=90)
+    account = {"client": {"settle": 1.0}}
+    return WorkersRun(client, leases, specs, settings, account, WorkerLog(), audit=False, timeout=None)
+
+
+async def numbered(count: int) -> AsyncIterator[RoomSpec]:
+    for number in range(count):
+        yield RoomSpec("Room", key=number)
+
+
+async def test_process_that_dies_for_the_last_time_as_the_run_is_left_costs_no_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deaths = 0
+    left = asyncio.Event()
+
+    async def dies(self: pool.WorkerProcess, task: ShardTask) -> dict[str, Any]:
+        nonlocal deaths
+        deaths += 1
+        if deaths == pool._MOST_DEATHS:
+            left.set()
+            await asyncio.sleep(0.05)
+        raise pool.WorkerGone("ended with -9", sent=deaths == 1)
+
+    monkeypatch.setattr(pool.WorkerProcess, "run", dies)
+    async with VideoClient("id", "key", "http://127.0.0.1:1") as client:
+        run = workers_run(client, numbered(3), Leases())
+
+        async def consume() -> None:
+            async with run as outcomes:
+                async for _ in outcomes:
+                    pass
+
+        task = asyncio.create_task(consume())
+        await left.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert run.report.total == 3
+    # The process that died first may have sent its shard.
+    assert run.report.counts["unknown"] > 0
+    assert isinstance(run.report.stopped, ConnectionFailed)
+
+
+async def test_reading_a_long_file_lets_other_tasks_run() -> None:
+    class Away(Leases):
+        async def begin(self, *, new: bool = False) -> str:
+            seen.append(turns)
+            raise ConnectionFailed("Redis is away.")
+
+    turns, seen = 0, list[int]()
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with VideoClient("id", "key", "http://127.0.0.1:1") as client:
+        other = asyncio.create_task(others())
+        with pytest.raises(ConnectionFailed):
+            async with workers_run(client, numbered(5000), Away()) as outcomes:
+                async for _ in outcomes:
+                    pass
+        other.cancel()
+    assert seen[0] > 5

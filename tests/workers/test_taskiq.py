@@ -192,6 +192,21 @@ async def test_after_the_timeout_what_is_not_reported_is_unknown(sandbox: Sandbo
     assert "timeout of 1 s" in str(report.stopped)
 
 
+async def test_a_coordinator_that_is_cancelled_reports_each_input(sandbox: Sandbox, redis_server: RedisServer) -> None:
+    async with coordinator(redis_server.url) as broker, clients(sandbox)() as client:
+        task = asyncio.create_task(create_rooms_on_taskiq(client, broker, keyed(6), **JOB))
+        async with Redis.from_url(redis_server.url) as redis:
+            while not await redis.xlen("videoapi:rooms"):
+                await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+    report = caught.value.report  # type: ignore[attr-defined]
+    # A worker may have them.
+    assert report.counts == {"unknown": 6}
+    assert not report.exhausted
+
+
 async def test_a_broker_with_other_settings_is_refused(sandbox: Sandbox, redis_server: RedisServer) -> None:
     async with clients(sandbox)() as client:
         with pytest.raises(ConfigurationError, match="rooms_broker"):

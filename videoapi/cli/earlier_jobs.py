@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
@@ -69,7 +68,7 @@ def refuse_same_keys(
     """
     others = list(_jobs(out, about))
     keys = read_keys() if others else set()
-    found = [job for job in (_with_shared(job, keys) for job in others) if job.shared]
+    found = [job for job in _with_shared(others, keys) if job.shared]
     if not found:
         return
     job = max(found, key=lambda job: (len(job.shared), job.note.get("began", "")))
@@ -100,29 +99,43 @@ def _jobs(out: Path, about: Mapping[str, str]) -> Iterator[EarlierJob]:
     for folder in folders.values():
         for path in sorted(folder.glob("*.job")):
             with suppress(ConfigurationError, OSError):
-                note = read_note(path) if path.stat().st_size <= _LARGEST_NOTE else {}
+                # Reading a pipe of this name would never end.
+                note = read_note(path) if path.is_file() and path.stat().st_size <= _LARGEST_NOTE else {}
                 if {"job_id", "file"} <= note.keys() and all(note.get(n) == about[n] for n in ("origin", "app_id")):
                     yield EarlierJob(path.with_name(path.name.removesuffix(".job")), note)
 
 
-def _with_shared(job: EarlierJob, keys: AbstractSet[str | int]) -> EarlierJob:
-    """Return the job with the keys for which it has, or may have, a room."""
-    created: set[str | int] = set()
-    unknown: set[str | int] = set()
-    found = {"created": created, "unknown": unknown}
-    texts, as_typed = {str(key): key for key in keys}, True
-    for path in _outcome_files(job.out):
-        with suppress(OSError), path.open("rb") as file:
-            for line in file:
-                # The last line of a run that was killed can be incomplete.
-                with suppress(msgspec.DecodeError):
-                    row = _KEY_OUTCOME.decode(line)
-                    key = texts.get(str(row.key)) if isinstance(row.key, str | int) else None
-                    if row.status in found and key is not None:
-                        found[row.status].add(key)
-                        as_typed = as_typed and type(key) is type(row.key)
-    shared = created | unknown | _sent(job, keys - created)
-    return attrs.evolve(job, shared=shared, created=created, as_typed=as_typed)
+def _with_shared(jobs: Collection[EarlierJob], keys: AbstractSet[str | int]) -> Iterator[EarlierJob]:
+    """Yield the jobs with the keys for which they have, or may have, a room."""
+    # Each folder is listed once: it may have thousands of jobs.
+    numbered = {folder: _numbered(folder) for folder in {job.out.parent for job in jobs}}
+    texts = {str(key): key for key in keys}
+    for job in jobs:
+        created: set[str | int] = set()
+        unknown: set[str | int] = set()
+        found, as_typed = {"created": created, "unknown": unknown}, True
+        for path in (
+            job.out,
+            job.out.with_name(f"{job.out.name}.part"),
+            *numbered[job.out.parent].get(job.out.name, ()),
+        ):
+            for row in _rows(path):
+                key = texts.get(str(row.key)) if isinstance(row.key, str | int) else None
+                if row.status in found and key is not None:
+                    found[row.status].add(key)
+                    as_typed = as_typed and type(key) is type(row.key)
+        shared = created | unknown | _sent(job, keys - created)
+        yield attrs.evolve(job, shared=shared, created=created, as_typed=as_typed)
+
+
+def _rows(path: Path) -> Iterator[_KeyOutcome]:
+    if not path.is_file():
+        return
+    with suppress(OSError), path.open("rb") as file:
+        for line in file:
+            # The last line of a run that was killed can be incomplete.
+            with suppress(msgspec.DecodeError):
+                yield _KEY_OUTCOME.decode(line)
 
 
 def _sent(job: EarlierJob, keys: AbstractSet[str | int]) -> AbstractSet[str | int]:
@@ -137,11 +150,11 @@ def _sent(job: EarlierJob, keys: AbstractSet[str | int]) -> AbstractSet[str | in
     return keys & keys_of(source, job.note.get("keys", "key")) if killed else set()
 
 
-def _outcome_files(out: Path) -> Iterator[Path]:
-    """Yield the outcome files of all runs of a job; a numbered file with a note is of another job."""
-    yield out
-    yield out.with_name(f"{out.name}.part")
-    numbered = re.compile(rf"{re.escape(out.name)}\.[0-9]+")
-    for path in out.parent.iterdir():
-        if numbered.fullmatch(path.name) and not path.with_name(f"{path.name}.job").exists():
-            yield path
+def _numbered(folder: Path) -> dict[str, list[Path]]:
+    """Return the outcome files of earlier runs by the name of the latest; one with a note is of another job."""
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        name, _, number = path.name.rpartition(".")
+        if number.isascii() and number.isdecimal() and not path.with_name(f"{path.name}.job").exists():
+            found.setdefault(name, []).append(path)
+    return found

@@ -106,7 +106,7 @@ async def create_rooms_on_dask(
             await run.to_end(timeout)
             return await job.finish(audit=audit)
         except BaseException as error:
-            raise with_report(error, job.report) from None
+            raise with_report(error, await job.finish(audit=False)) from None
         finally:
             await run.release()
 

@@ -115,7 +115,7 @@ class Admission:
                 if must_stop():
                     return None
                 slots = await self._take(line, permits, call)
-                while not slots.granted and not slots.pause and 0 < slots.wait <= MOMENT:
+                while not slots.granted and not slots.pause and 0 < slots.wait <= MOMENT and not must_stop():
                     await self._clock.sleep(slots.wait)
                     slots = await self._take(line, permits, call)
                 held = slots.granted > 0

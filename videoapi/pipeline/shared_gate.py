@@ -106,6 +106,8 @@ class SharedGate:
             if asking.cancelled():
                 # By the gate: once this account is closed, no call waits here.
                 self._outage.begin("it was cancelled", self._asked_at)
+            elif (failure := asking.exception()) is not None:
+                self._outage.begin(type(failure).__name__, self._asked_at)
 
     def pause(self, seconds: float | None) -> None:
         """Pause the account here, and through the gate everywhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import logging
@@ -14,6 +15,7 @@ import attrs
 from videoapi.bulk import BulkOutcome, BulkProgress, BulkReport, key_of
 from videoapi.bulk.compact import SeenKeys
 from videoapi.bulk.outcome import Status
+from videoapi.bulk.sending import is_cancelled
 from videoapi.client import VideoClient
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.references import JobReferences
@@ -284,7 +286,9 @@ async def show_progress(progress: BulkProgress | None, report: BulkReport) -> No
         shown = progress(report)
         if inspect.isawaitable(shown):
             await shown
-    except Exception:
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            raise
         # It does not change the outcome.
         log.exception("progress= raised an error")
 

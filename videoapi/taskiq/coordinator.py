@@ -103,7 +103,7 @@ async def create_rooms_on_taskiq(
             await _TaskiqRun(broker, leases, job, progress).to_end(timeout)
             return await job.finish(audit=audit)
         except BaseException as error:
-            raise with_report(error, job.report) from None
+            raise with_report(error, await job.finish(audit=False)) from None
 
 
 class _TaskiqRun:

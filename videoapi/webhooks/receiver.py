@@ -419,7 +419,9 @@ class Webhooks:
         accepted = False
         try:
             accepted = await self._store.accept(event, self._dedupe)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_cancellation(error):
+                raise
             log.exception("The webhook store failed to accept an event: %s", described(event))
             raise delivery.busy("the store failed") from None
         finally:
@@ -435,7 +437,9 @@ class Webhooks:
         try:
             async with asyncio.timeout(NOTE_WITHIN):
                 await self._store.done(event)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_cancellation(error):
+                raise
             log.exception("The webhook store failed to note that an event was handled: %s", described(event))
         self._counts.add("handled" if succeeded else "failed")
 
@@ -475,6 +479,12 @@ class Webhooks:
         # A store of the user's own still has it, for `resume`.
         if isinstance(self._store, MemoryStore):
             self._store.forget_pending()
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Return whether an error cancels this task; a store can raise one, too, such as that of its own connection."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _must_be_event(event: object) -> None:

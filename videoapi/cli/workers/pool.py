@@ -234,7 +234,8 @@ class WorkerPool:
                 self._left.append(task)
                 if gone.sent:
                     self._sent.add(task.shard)
-                self._warn(f"A worker process {gone}; its shard is assigned again.")
+                if not self._stopping:
+                    self._warn(f"A worker process {gone}; its shard is assigned again.")
                 deaths += 1
                 if deaths >= _MOST_DEATHS:
                     self._fail(ConnectionFailed(f"A worker process {gone}, {deaths} times in a row."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from videoapi.bulk import BulkOutcome, BulkReport
 from videoapi.cli.attempts import AttemptLog
@@ -17,6 +17,9 @@ from videoapi.errors import CallTimeout, ConnectionFailed, VideoAPIError
 from videoapi.models.rooms import RoomSpec
 from videoapi.redis.leases import RedisLeases
 from videoapi.sharding.job import JobSettings, ShardedJob
+
+_AT_ONCE: Final = 500
+"""How many lines of a file are read before other tasks have their turn."""
 
 
 class WorkerLog(AttemptLog):
@@ -115,15 +118,23 @@ class WorkersRun:
             if self._work is not None and not self._work.done():
                 self._pool.stop()
                 await asyncio.shield(self._work)
+            await self._pool.aclose()
+        except ConnectionFailed as error:
+            self.report.stopped = self.report.stopped or error
+        finally:
+            # Also if the wait for the requests in flight is cancelled.
             if self._job is not None:
                 await self._job.finish(audit=False, unsent=self._pool.unsent)
-            await self._pool.aclose()
-        finally:
             await self._pool.kill()
 
     async def _outcomes(self) -> AsyncGenerator[BulkOutcome, None]:
         # The keys of all of them are checked before the first one is sent.
-        specs = [spec async for spec in self._inputs]
+        specs: list[RoomSpec] = []
+        async for spec in self._inputs:
+            specs.append(spec)
+            if len(specs) % _AT_ONCE == 0:
+                # A long file must not keep Ctrl-C from being noticed.
+                await asyncio.sleep(0)
         job = self._job = ShardedJob(self._client, specs, self._settings, report=self.report)
         await job.begin(self._leases)
         work = self._work = asyncio.create_task(self._pool.run(job.tasks))
