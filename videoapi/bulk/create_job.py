@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -91,7 +91,7 @@ class CreateJob(Job):
         report: BulkReport,
         patience: Patience,
         first_key: object = None,
-        all_keys: Callable[[], Sequence[object] | None] = lambda: None,
+        all_keys: Callable[[], Sequence[Any] | None] = lambda: None,
     ) -> None:
         """Load what an earlier process may have done.
 
@@ -136,9 +136,7 @@ class CreateJob(Job):
                 # All of them: another run may have other inputs.
                 await self._journal.take_over([_row(rooms[0]) for rooms in (self._survey or {}).values()])
 
-    async def _open_shard(
-        self, lease: Lease, first_key: object, all_keys: Callable[[], Sequence[object] | None]
-    ) -> None:
+    async def _open_shard(self, lease: Lease, first_key: object, all_keys: Callable[[], Sequence[Any] | None]) -> None:
         # Other shards have self-check rooms, too, which this run must neither use nor delete.
         prefix = self._references.check_prefix_of_shard(first_key)
         self._check = SelfCheckRoom(self._creator, self._pipeline, prefix)
@@ -149,7 +147,7 @@ class CreateJob(Job):
         look_back = LookBack(self._creator, self._pipeline, self._check, self._is_of_job, self._patience)
         self._survey, self._trusted = await look_back.at_a_shard(self._others_until, self._wanted(all_keys()))
 
-    def _wanted(self, keys: Sequence[object] | None) -> set[str] | None:
+    def _wanted(self, keys: Sequence[Any] | None) -> set[str] | None:
         """Return the references of all items, or None if they are not known."""
         try:
             return None if keys is None else {with_location(self._references.of_key(k), in_data=False) for k in keys}
