@@ -281,7 +281,7 @@ class BulkRun(Generic[S]):
             # The failure of its item.
             return None
 
-    def _all_keys(self) -> list[Any] | None:
+    def _all_keys(self) -> list[object] | None:
         """Return the keys of all inputs, or None if they are not known yet."""
         inputs = self._inputs.listed
         try:
