@@ -21,6 +21,9 @@ _LARGEST_NOTE: Final = 1 << 16
 """Bytes; a longer file of this name is not a note of a job."""
 
 
+_ACCOUNT: Final = ("origin", "app_id")
+
+
 class _KeyOutcome(msgspec.Struct):
     key: Any = None
     status: str = ""
@@ -51,7 +54,7 @@ def refuse_same_keys(
 
     Args:
         out: The outcome file of the new job.
-        about: What the new job is bound to.
+        about: What the new job is bound to; without an account, jobs of each account count.
         read_keys: Returns its keys; called only if there are other jobs.
         again: The words of the running command.
 
@@ -87,7 +90,9 @@ def _jobs(out: Path, about: Mapping[str, str]) -> Iterator[EarlierJob]:
         for path in sorted(folder.glob("*.job")):
             with suppress(ConfigurationError, OSError):
                 note = read_note(path) if path.stat().st_size <= _LARGEST_NOTE else {}
-                if {"job_id", "file"} <= note.keys() and all(note.get(n) == about[n] for n in ("origin", "app_id")):
+                if {"job_id", "file"} <= note.keys() and all(
+                    note.get(n) == about.get(n, note.get(n)) for n in _ACCOUNT
+                ):
                     yield EarlierJob(path.with_name(path.name.removesuffix(".job")), note, frozenset())
 
 
