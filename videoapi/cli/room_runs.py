@@ -33,6 +33,11 @@ T = TypeVar("T")
     help="Column or field with the key of each line. [default: `key` if there is one, or `name`]",
 )
 @ignore_option
+@click.option(
+    "--with-ids",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Copy FILE, a .csv or .tsv, to this file, with the ID of each room in a first column room_id.",
+)
 @click.option("--dry-run", is_flag=True, help="Check every line of FILE and the job, and send nothing.")
 @click.option("--fresh", is_flag=True, help="Create all rooms in a new job. Files of the earlier one are renamed.")
 @click.option("--no-validate", is_flag=True, help="Skip client-side validation, for settings of a white-label.")
@@ -78,6 +83,7 @@ def create_many(
     file: Path,
     key_column: str | None,
     ignored: tuple[str, ...],
+    with_ids: Path | None,
     dry_run: bool,
     no_validate: bool,
     access: ClientOptions,
@@ -101,6 +107,7 @@ def create_many(
     whose room exists are recognized by their key, and not created again.
     """
     from videoapi.cli.earlier_jobs import refuse_same_keys
+    from videoapi.cli.id_column import IdColumn
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.invocation import program, typed_command
     from videoapi.cli.job import check_job, keeps_job, open_job
@@ -116,12 +123,16 @@ def create_many(
     specs = readable(lambda path: room_specs(path, key_column, ignored), file)
     settle = () if options["settle"] is None else ("--settle", str(options["settle"]))
     out = output_of(file, out)
+    copy = None if with_ids is None else IdColumn(file, specs.keys, with_ids)
+    if copy is not None:
+        copy.check(out)
     output = BulkOptions(
         out=out,
         as_json=as_json,
         quiet=quiet,
         again=typed_command(without=("--fresh", "--dry-run")) if keeps_job(out) or options["job_id"] else (),
         resolve=[*program(), "rooms", "resolve", *access.words(), *settle],
+        with_ids=copy,
     )
     bound_to = {"file": os.path.relpath(file, out.parent), "keys": specs.keys}
     chosen = {name: options.pop(name) for name in ("job_id", "journal", "fresh")}

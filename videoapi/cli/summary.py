@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from videoapi.bulk import BulkOutcome, BulkReport
+from videoapi.cli.id_column import IdColumn
 from videoapi.cli.inputs import InputFile
 from videoapi.cli.outcomes import MOST_SHOWN, OutcomeFile
 from videoapi.cli.terminal import clean, for_people, print_command, print_json, print_status
@@ -28,6 +29,7 @@ class BulkOptions:
         quiet: Whether to print neither progress nor a summary.
         again: The words of the command that continues the run; empty if none does.
         resolve: The words of `rooms resolve` with its options for this account, without the reference.
+        with_ids: A copy of the input to write at the end, or None.
     """
 
     out: Path
@@ -35,6 +37,7 @@ class BulkOptions:
     quiet: bool
     again: Sequence[str]
     resolve: Sequence[str] = ()
+    with_ids: IdColumn | None = None
 
 
 class Summary:
@@ -124,6 +127,14 @@ class Summary:
                 "seconds": round(seconds, 3),
             }
             print_json(summary)
+
+    def write_ids(self) -> None:
+        """Write the copy of the input with the IDs of its rooms, if there is to be one."""
+        copy = self._options.with_ids
+        if copy is None:
+            return
+        with_id, total = copy.write(self._file.rows())
+        print_status(f"{with_id:,} of {total:,} lines have a room_id: {copy.path}", quiet=self._options.quiet)
 
     @property
     def exact(self) -> bool:
