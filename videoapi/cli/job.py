@@ -170,14 +170,39 @@ def _forget(out: Path, note: Path, file: IO[bytes], known: Mapping[str, str]) ->
         note.unlink()
 
 
-def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:
+def check_account(what: str, known: Mapping[str, str], about: Mapping[str, str], advice: str = "") -> None:
+    """Check that a job belongs to an account; what either lacks is not compared.
+
+    Raises:
+        ConfigurationError: If it belongs to another account.
+    """
     account = ("app_id", "origin")
-    if any(known.get(name) != about.get(name, known.get(name)) for name in account):
+    if any(known.get(name, about.get(name)) != about.get(name, known.get(name)) for name in account):
         theirs, ours = (" at ".join(str(of.get(name)) for name in account) for of in (known, about))
-        raise ConfigurationError(
-            f"{note} belongs to the account {theirs}, and this is {ours}. "
-            "Give another --out, or start over with --fresh."
+        raise ConfigurationError(f"{what} belongs to the account {theirs}, and this is {ours}.{advice}")
+
+
+def job_of(out: Path) -> Mapping[str, str]:
+    """Return what the `.job` next to an outcome file says.
+
+    Raises:
+        click.UsageError: If there is none, or it cannot be read.
+    """
+    note = _beside(out, ".job")
+    try:
+        known = read_note(note)
+    except (ConfigurationError, OSError):
+        known = {}
+    if "job_id" not in known:
+        raise click.UsageError(
+            f"{note} does not exist, or names no job. Give the JOB_ID before FILE, or --out with the outcome file of "
+            "the job."
         )
+    return known
+
+
+def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:
+    check_account(str(note), known, about, " Give another --out, or start over with --fresh.")
     if known.get("file") != about["file"]:
         raise click.UsageError(
             f"To continue, rename the input back to {known.get('file')}: {note} belongs to that file, not to "

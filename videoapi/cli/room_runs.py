@@ -133,6 +133,7 @@ def create_many(
         again=typed_command(without=("--fresh", "--dry-run")) if keeps_job(out) or options["job_id"] else (),
         resolve=[*program(), "rooms", "resolve", *access.words(), *settle],
         with_ids=copy,
+        settled=options["audit"] == "settled",
     )
     bound_to = {"file": os.path.relpath(file, out.parent), "keys": specs.keys}
     chosen = {name: options.pop(name) for name in ("job_id", "journal", "fresh")}
