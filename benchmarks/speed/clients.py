@@ -49,6 +49,22 @@ async def bare(target: Target) -> AsyncIterator[Run]:
 
 
 @asynccontextmanager
+async def bare_with_header(target: Target) -> AsyncIterator[Run]:
+    """The bare loop, with a correlation ID for each request."""
+    import orjson
+
+    url = f"{target.base_url}/rooms"
+    async with bare_session(target) as session:
+
+        async def call(number: int) -> Any:
+            headers = {"X-Correlation-ID": "6571f3c2a1b2c3d4e5f60718"}
+            async with session.post(url, json=bodies.room(number), headers=headers) as response:
+                return orjson.loads(await response.read())
+
+        yield pooled(call)
+
+
+@asynccontextmanager
 async def naive(target: Target) -> AsyncIterator[Run]:
     url = f"{target.base_url}/rooms"
     async with aiohttp.ClientSession(headers={"Authorization": AUTHORIZATION}, connector=connector(target)) as session:

@@ -424,3 +424,85 @@ def test_error_for_a_renamed_input_names_its_old_name(cli: Cli, sandbox: Sandbox
     assert "To continue, rename the input back to rooms.csv" in refused.stderr
     assert "--fresh, begins a new job, which creates all of its rooms again" in refused.stderr
     assert names(sandbox) == ["A", "B"]
+
+
+@pytest.mark.parametrize("mode", ["journal", "workers"])
+def test_creates_in_flight_of_a_killed_run_refuse_another_file(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, mode: str
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    # As a run leaves it that is killed before the first response.
+    (folder / OUT).rename(folder / f"{OUT}.part")
+    (folder / f"{OUT}.part").write_text("")
+    if mode == "workers":
+        (folder / f"{OUT}.journal").unlink()
+    (folder / "rest.csv").write_text("name\nB\nC\n")
+    refused = cli("rooms", "create-many", "rest.csv")
+    assert refused.exit_code == 2, refused.output
+    assert "has, or may have, rooms for 1 of the 2 keys in rest.csv" in refused.stderr
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_creates_in_flight_refuse_a_renamed_input(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    assert cli(*CREATE).exit_code == 0
+    (folder / OUT).rename(folder / f"{OUT}.part")
+    (folder / f"{OUT}.part").write_text("")
+    rooms.rename(folder / "renamed.csv")
+    assert cli("rooms", "create-many", "renamed.csv").exit_code == 2
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_link_to_the_folder_of_the_outcomes_does_not_hide_the_job(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    (folder / "far" / "away").mkdir(parents=True)
+    (folder / "link").symlink_to(folder / "far" / "away")
+    assert cli(*CREATE, "--out", "link/other.jsonl").exit_code == 2
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_keys_that_were_numbers_and_are_text_now_are_recognized(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.jsonl").write_text('{"name": "A", "key": 1}\n{"name": "B", "key": 2}\n')
+    assert cli("rooms", "create-many", "rooms.jsonl").exit_code == 0
+    (folder / "rooms.csv").write_text("name,key\nA,1\nB,2\n")
+    refused = cli("rooms", "create-many", "rooms.csv")
+    assert refused.exit_code == 2, refused.output
+    assert "has rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
+    # With keys of another type, it would create them again.
+    assert "write those of rooms.csv as in rooms.jsonl" in refused.stderr
+    assert "--job-id" not in refused.stderr
+    assert names(sandbox) == ["A", "B"]
+
+
+@pytest.mark.parametrize("where", ["above", "current"])
+def test_input_that_was_moved_without_its_job_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    (folder / "deep" / "deeper").mkdir(parents=True)
+    moved = folder / "deep" / "rooms.csv" if where == "above" else folder / "deep" / "deeper" / "rooms.csv"
+    rooms.rename(moved)
+    if where == "above":
+        monkeypatch.chdir(moved.parent)
+    name = "rooms.csv" if where == "above" else "deep/deeper/rooms.csv"
+    refused = cli("rooms", "create-many", name)
+    assert refused.exit_code == 2, refused.output
+    assert "has rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
+    assert "If rooms.csv was moved or copied from there, move all files whose names begin with" in refused.stderr
+    # The command that the message gives.
+    words = shlex.split(refused.stderr.split("with rooms.csv: ")[1].splitlines()[0])
+    continued = cli(*words[words.index("rooms") :])
+    assert continued.exit_code == 0, continued.output
+    assert names(sandbox) == ["A", "B"]
+    # The advice.
+    for path in folder.glob(f"{OUT}*"):
+        path.rename(moved.parent / path.name)
+    assert cli("rooms", "create-many", name).exit_code == 0
+    assert names(sandbox) == ["A", "B"]
+    # A file with another name in another folder may have the same keys.
+    monkeypatch.chdir(moved.parent)
+    (moved.parent / "term").mkdir()
+    (moved.parent / "term" / "spring.csv").write_text("name\nA\n")
+    assert cli("rooms", "create-many", "term/spring.csv").exit_code == 0
+    assert names(sandbox) == ["A", "A", "B"]

@@ -298,8 +298,12 @@ class TestResolve:
                 await client.rooms.resolve(reference, timeout=5)
             assert caught.value.reference == reference
             sandbox.fault("rooms.list", "hang", times=1)
-            with pytest.raises(CreateOutcomeUnknown, match=r"was not read within 0\.2 s \(timeout\)"):
+            with pytest.raises(CreateOutcomeUnknown, match=r"none was found within 0\.2 s \(timeout\)"):
                 await client.rooms.resolve(reference, timeout=0.2)
+            # The list was read; what does not respond is another request.
+            sandbox.fault("rooms.get", "hang", times=1)
+            with pytest.raises(CreateOutcomeUnknown, match=r"none was found within 0\.2 s \(timeout\)"):
+                await client.rooms.resolve(reference, control="a" * 24, timeout=0.2)
 
     async def test_timeout_that_is_long_enough_changes_nothing(self, client: VideoClient, sandbox: Sandbox) -> None:
         await client.rooms.create(name="known")

@@ -130,6 +130,8 @@ def test_records_that_cannot_be_read_are_counted(cli: Cli, folder: Path) -> None
     assert found["odd"]["unreadable"] == 2 + 8
     assert found["odd"]["odd_fields"] == 1
     assert "10 records could not be read" in result.stderr
+    (folder / "some.jsonl.gz").write_bytes(gzip.compress((folder / "some.jsonl").read_bytes()))
+    assert json.loads(cli("report", "some.jsonl.gz", "--json").stdout)["odd"]["unreadable"] == 2 + 8
 
 
 def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:

@@ -199,3 +199,60 @@ def test_folder_of_an_interrupted_export_is_named_without_a_period(sandbox: Sand
     assert figures(partial)["partial_exports"] == ["cdr"]
     assert "The export of call records has no manifest" in partial.stderr
     assert "The export of call records has no manifest" in (folder / "partial.html").read_text()
+    # Its note is still there.
+    (folder / "days" / "cdr-2026-01-07.parquet").unlink()
+    lacking = figures(cli("report", FIRST, LAST, "days", "--json"))
+    assert lacking["missing_days"] == [{"records": "cdr", "first": "2026-01-07", "last": "2026-01-07"}]
+
+
+def archives_of(cli: Cli, name: str, *words: str) -> None:
+    done = cli("archives", "export", FIRST, LAST, name, "--quiet", *words)
+    assert done.exit_code == 0, done.output
+
+
+def test_export_of_one_room_is_refused_for_another_or_for_all(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    one, other = sandbox.history.room_ids()[:2]
+    session = sandbox.history.conf_nums()[0]
+    export(cli, "all.jsonl")
+    export(cli, "one.jsonl", "--room", one)
+    export(cli, "session.jsonl", "--conference", session, days=())
+    archives_of(cli, "archives.jsonl", "--room", other)
+    for words, why in (
+        (("one.jsonl", "--room", other), f"one.jsonl has only room {one}, and the report is of room {other}."),
+        (("session.jsonl", "--conference", "none"), f"session.jsonl has only session {session}, and the report is of"),
+        (("all.jsonl", "--archives", "archives.jsonl"), "and the report is of more than one room. Give --room"),
+        (("one.jsonl", "--archives", "archives.jsonl"), f"archives.jsonl has only room {other}"),
+    ):
+        refused = cli("report", "2026-01", *words, "--json")
+        assert refused.exit_code == 2, refused.output
+        assert why in refused.stderr
+    assert cli("report", "2026-01", "all.jsonl", "--archives", "archives.jsonl", "--room", other).exit_code == 0
+
+
+def test_exports_of_two_accounts_are_refused(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    export(cli, "calls.jsonl")
+    archives_of(cli, "archives.jsonl")
+    state = folder / "archives.jsonl.state"
+    state.write_text(state.read_text().replace(sandbox.app_id, "b" * 24))
+    refused = cli("report", FIRST, LAST, "calls.jsonl", "--archives", "archives.jsonl", "--json")
+    assert refused.exit_code == 2, refused.output
+    assert (
+        f"exports of two accounts: {sandbox.app_id} at {sandbox.base_url.removesuffix('/video/v2')}" in refused.stderr
+    )
+
+
+def test_export_without_a_period_has_no_days_after_it_was_made(
+    sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay
+) -> None:
+    room = sandbox.history.room_ids()[0]
+    on_day(1, 20)
+    export(cli, "room.jsonl", "--room", room, days=())
+    on_day(2, 20)
+    told = figures(cli("report", "2026-01", "room.jsonl", "--json"))
+    assert told["missing_days"] == [{"records": "cdr", "first": "2026-01-21", "last": "2026-01-31"}]
+    assert told["open_days"] == {"first": "2026-01-17", "last": "2026-01-20"}
+    again = cli("cdr", "export", "--room", room, "room.jsonl")
+    assert "room.jsonl was exported on 2026-01-20, and has" in again.stderr
+    state = folder / "room.jsonl.state"
+    state.write_text(state.read_text().replace('"exported": "2026-01-20"', '"exported": null'))
+    assert figures(cli("report", "2026-01", "room.jsonl", "--json"))["unstated_days"] == ["cdr"]

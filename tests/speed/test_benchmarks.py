@@ -13,7 +13,7 @@ import pytest
 from support.server import Link, serve
 
 from benchmarks.speed import bodies, clients, imports, race, report
-from benchmarks.speed.calls import BARE, NAIVE, OURS, READY_TOKEN, judged
+from benchmarks.speed.calls import BARE, BARE_WITH_HEADER, NAIVE, OURS, READY_TOKEN, WITH_HEADER, judged
 from benchmarks.speed.loopback import Server, serving
 from benchmarks.speed.measure import Result, Row, against_neighbours, divided, quartiles
 from benchmarks.speed.race import Lane, Slice
@@ -105,6 +105,17 @@ def test_client_is_compared_with_the_fastest_default_peer() -> None:
     assert set(compared) == {NAIVE, READY_TOKEN, "twilio"}
     assert compared["twilio"].ratios == [0.5, 0.5, 0.5]
     assert compared[NAIVE].limit == 0.8
+
+
+def test_client_that_adds_a_header_is_compared_with_a_loop_that_adds_it_too() -> None:
+    lanes = {
+        BARE: Lane([1e-4] * 2, [1e-4] * 2),
+        OURS: lane(0.8, 0.8),
+        WITH_HEADER: lane(0.9, 0.9),
+        BARE_WITH_HEADER: lane(1.2, 1.2),
+    }
+    rows = [row for row in judged(lanes, "a setting") if row.name == WITH_HEADER]
+    assert [(row.against, row.ratios) for row in rows] == [("", [0.9, 0.9]), (BARE_WITH_HEADER, [0.75, 0.75])]
 
 
 def test_import_times_exclude_interpreter_startup() -> None:

@@ -69,6 +69,13 @@ async def test_the_merged_report_has_one_outcome_per_spec_in_their_order(
     assert (report.duplicates, report.missing) == ({}, [])
 
 
+async def test_a_list_that_lags_makes_no_room_missing(sandbox: Sandbox, redis_server: RedisServer) -> None:
+    sandbox.set(list_lag=60.0)
+    report = await run(sandbox, redis_server, keyed(3), new=True)
+    assert report.counts == {"created": 3}
+    assert (report.audited, report.missing) == (None, [])
+
+
 async def test_invalid_specs_fail_alone_and_keep_their_place(sandbox: Sandbox, redis_server: RedisServer) -> None:
     specs: list[Any] = keyed(6)
     specs[1] = RoomSpec("No key")

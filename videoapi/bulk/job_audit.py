@@ -60,7 +60,7 @@ class JobAudit:
         duplicates: IDs of the rooms that carry the same reference, by reference.
         unexpected: IDs of rooms of the job that belong to none of the specs.
         audited: The moment for which the list proves this result. None without proof, because the list lacks a known
-            room or lags; then `missing` and `duplicates` contain only what was seen.
+            room or lags; then the rooms of `missing` may exist, and `duplicates` contains only what was seen.
     """
 
     total: int

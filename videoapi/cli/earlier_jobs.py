@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +16,10 @@ import attrs
 import click
 import msgspec
 
-from videoapi.cli.job import read_note
+from videoapi.cli.inputs import keys_of
+from videoapi.cli.job import journal_of, read_note
+from videoapi.creation.journal import recorded
+from videoapi.creation.references import JobReferences, with_location
 from videoapi.errors import ConfigurationError
 
 _LARGEST_NOTE: Final = 1 << 16
@@ -40,11 +45,15 @@ class EarlierJob:
         out: Its outcome file.
         note: What its `.job` says.
         shared: The keys that both have.
+        created: Those of them whose room was certainly created.
+        as_typed: Whether they are text in both, or numbers in both: only then they are the same keys.
     """
 
     out: Path
     note: Mapping[str, str]
-    shared: frozenset[str | int]
+    shared: AbstractSet[str | int] = frozenset()
+    created: AbstractSet[str | int] = frozenset()
+    as_typed: bool = True
 
 
 def refuse_same_keys(
@@ -68,46 +77,80 @@ def refuse_same_keys(
         return
     job = max(found, key=lambda job: (len(job.shared), job.note.get("began", "")))
     ours, theirs = Path(about["file"]).name, Path(job.note["file"]).name
-    advice = (
-        f"If {ours} is a corrected {theirs}, save it as {theirs} and repeat the command with that name."
-        if ours != theirs
-        else f"To continue that job, give --out {shlex.quote(str(job.out))}."
-    )
-    if ours != theirs and job.note.get("keys") == about["keys"]:
+    is_same_file = os.path.realpath(job.out.parent / job.note["file"]) == os.path.realpath(out.parent / about["file"])
+    if is_same_file:
+        advice = f"To continue that job, give --out {shlex.quote(str(job.out))}."
+    elif ours == theirs:
+        advice = (
+            f"If {ours} was moved or copied from there, move all files whose names begin with {job.out} as well, and "
+            "repeat the command."
+        )
+    else:
+        advice = f"If {ours} is a corrected {theirs}, save it as {theirs} and repeat the command with that name."
+    if not job.as_typed:
+        advice = f"The keys are text in one of the two, and numbers in the other: write those of {ours} as in {theirs}."
+    elif not is_same_file and job.note.get("keys") == about["keys"]:
         words = (*again, "--out", str(job.out), "--job-id", job.note["job_id"])
         advice += f" Or continue that job with {ours}: {shlex.join(words)}"
+    has = "has" if job.created == job.shared else "has, or may have,"
     raise click.UsageError(
-        f"The job {job.out} of {job.note.get('began')} has rooms for {len(job.shared):,} of the {len(keys):,} keys in "
-        f"{ours}, and a new job would create them again. Nothing was sent.\n{advice}\n"
+        f"The job {job.out} of {job.note.get('began')} {has} rooms for {len(job.shared):,} of the {len(keys):,} keys "
+        f"in {ours}, and a new job would create them again. Nothing was sent.\n{advice}\n"
         "To create all rooms in a new job, give --fresh."
     )
 
 
 def _jobs(out: Path, about: Mapping[str, str]) -> Iterator[EarlierJob]:
-    """Yield the jobs of the same account in the folders of the outcome file and of the input, without their keys."""
-    folders = {os.path.realpath(folder): folder for folder in (out.parent / Path(about["file"]).parent, out.parent)}
-    for folder in folders.values():
+    """Yield the jobs of the same account in the folders of the outcome file and of the input, without their keys.
+
+    Also those in the folder above and the current one whose input has the same name: it may have been moved or copied
+    from there without its job.
+    """
+    # Like the path of the input, which goes up from where a link is, not from where it leads.
+    file = Path(os.path.normpath(out.parent / about["file"]))
+    beside = {os.path.realpath(folder): folder for folder in (file.parent, out.parent)}
+    others = {os.path.realpath(folder): folder for folder in (Path(os.path.normpath(file.parent / "..")), Path())}
+    for place, folder in (others | beside).items():
         for path in sorted(folder.glob("*.job")):
             with suppress(ConfigurationError, OSError):
                 note = read_note(path) if path.stat().st_size <= _LARGEST_NOTE else {}
-                if {"job_id", "file"} <= note.keys() and all(
-                    note.get(n) == about.get(n, note.get(n)) for n in _ACCOUNT
-                ):
-                    yield EarlierJob(path.with_name(path.name.removesuffix(".job")), note, frozenset())
+                if not {"job_id", "file"} <= note.keys():
+                    continue
+                is_ours = all(note.get(name) == about.get(name, note.get(name)) for name in _ACCOUNT)
+                if is_ours and (place in beside or Path(note["file"]).name == file.name):
+                    yield EarlierJob(path.with_name(path.name.removesuffix(".job")), note)
 
 
-def _with_shared(job: EarlierJob, keys: Collection[str | int]) -> EarlierJob:
+def _with_shared(job: EarlierJob, keys: AbstractSet[str | int]) -> EarlierJob:
     """Return the job with the keys for which it has, or may have, a room."""
-    shared: set[str | int] = set()
+    created: set[str | int] = set()
+    unknown: set[str | int] = set()
+    found = {"created": created, "unknown": unknown}
+    texts, as_typed = {str(key): key for key in keys}, True
     for path in _outcome_files(job.out):
         with suppress(OSError), path.open("rb") as file:
             for line in file:
                 # The last line of a run that was killed can be incomplete.
                 with suppress(msgspec.DecodeError):
                     row = _KEY_OUTCOME.decode(line)
-                    if row.status in ("created", "unknown") and isinstance(row.key, str | int) and row.key in keys:
-                        shared.add(row.key)
-    return attrs.evolve(job, shared=frozenset(shared))
+                    key = texts.get(str(row.key)) if isinstance(row.key, str | int) else None
+                    if row.status in found and key is not None:
+                        found[row.status].add(key)
+                        as_typed = as_typed and type(key) is type(row.key)
+    shared = created | unknown | _sent(job, keys - created)
+    return attrs.evolve(job, shared=shared, created=created, as_typed=as_typed)
+
+
+def _sent(job: EarlierJob, keys: AbstractSet[str | int]) -> AbstractSet[str | int]:
+    """Return the keys that a run which was killed may have sent: it has no outcomes of what was in flight."""
+    references = JobReferences(job.note["job_id"])
+    with suppress(sqlite3.Error):
+        sent = recorded(journal_of(job.out, job.note), job.note["job_id"])
+        return {key for key in keys if with_location(references.of_key(key), in_data=False) in sent}
+    # Worker processes have no journal.
+    killed = job.out.with_name(f"{job.out.name}.part").exists()
+    source = Path(os.path.normpath(job.out.parent / job.note["file"]))
+    return keys & keys_of(source, job.note.get("keys", "key")) if killed else set()
 
 
 def _outcome_files(out: Path) -> Iterator[Path]:

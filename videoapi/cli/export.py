@@ -166,7 +166,7 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
         cursor=job.cursor,
         overwrite=job.overwrite,
         fresh=job.fresh,
-        exported=None if job.last is None else f"{utc_today()}",
+        exported=f"{utc_today()}",
     )
     try:
         file.open()
@@ -363,6 +363,9 @@ def _tell(job: ExportOptions, file: ExportFile, ending: Ending | None, seconds: 
     is_open = ending is not None and ending.is_open
     if file.exists:
         what = "has" if is_open else "is complete:"
+        if job.last is None and state.exported:
+            # Without a period, there may be more records every day.
+            what = f"was exported on {state.exported}, and has"
         done = f"{job.out} {what} {records}. It stays as it is. To export again, give --overwrite."
     else:
         done = f"{records} in {seconds:.1f} s: {job.out}"

@@ -149,7 +149,7 @@ class ExportFile:
         fresh: Whether to discard what an earlier process has left in the part.
         convert: Writes the final file from the complete part; None if the part is the final file. The result depends
             on the part alone.
-        exported: The current day in UTC, or None if what is exported has no period.
+        exported: The current day in UTC, or None if it is not to be kept.
         clock: The time in seconds.
     """
 

@@ -83,7 +83,7 @@ def open_job(
     with _locked(note) as file:
         if read_note(note) != found:
             raise ConfigurationError(f"{note}: {_RUNNING}")
-        path = None if shared or "shared" in known else journal or _journal_of(out, known)
+        path = None if shared or "shared" in known else journal or journal_of(out, known)
         begins = not known
         is_new = begins and job_id is None
         if known:
@@ -223,7 +223,7 @@ def _check_names(out: Path, known: Mapping[str, str], job_id: str | None, journa
             f"{out} belongs to the job {known.get('job_id')}, not {job_id}, which would create all of its rooms again. "
             "Leave out --job-id, give another --out, or start over with --fresh."
         )
-    path = _journal_of(out, known)
+    path = journal_of(out, known)
     if journal is not None and journal.resolve() != path.resolve():
         raise click.UsageError(
             f"The journal of this job is {path}, not {journal}, which does not know what the job has created. "
@@ -231,7 +231,8 @@ def _check_names(out: Path, known: Mapping[str, str], job_id: str | None, journa
         )
 
 
-def _journal_of(out: Path, known: Mapping[str, str]) -> Path:
+def journal_of(out: Path, known: Mapping[str, str]) -> Path:
+    """Return the journal of a job, by its note."""
     return out.parent / known["journal"] if "journal" in known else _beside(out, ".journal")
 
 

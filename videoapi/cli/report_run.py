@@ -120,6 +120,7 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         raise click.UsageError(
             f"--top {options.top}: a page lists at most {_PAGE_MOST} entries per group. --json prints all."
         )
+    _check_limits(options)
     with _page_file(options, period) as page, Tally(calendar) as tally:
         reading = Reading(tally, Selection(calendar, period, options.room_id, options.conf_num))
         reading.unfinished = None if period is None else period.unfinished(today)
@@ -276,6 +277,37 @@ def _limited(options: ReportOptions) -> ReportOptions:
         return options
     found = coverage_of(options.source, "cdr")
     return attrs.evolve(options, room_id=options.room_id or found.room_id, conf_num=options.conf_num or found.conf_num)
+
+
+def _check_limits(options: ReportOptions) -> None:
+    """Refuse exports that have less than the report is about, or that are of two accounts.
+
+    Raises:
+        click.UsageError: If there is one.
+    """
+    if options.source is None:
+        return
+    asked, calls = _limited(options), coverage_of(options.source, "cdr")
+    found = {options.source: calls}
+    if options.archives is not None:
+        found[options.archives] = archives = coverage_of(options.archives, "archives")
+        if None not in (calls.account, archives.account) and calls.account != archives.account:
+            theirs = " and ".join(f"{' at '.join(of.account or ())}" for of in (calls, archives))
+            raise click.UsageError(
+                f"{options.source} and {options.archives} are exports of two accounts: {theirs}. "
+                "Give exports of one account."
+            )
+    for path, has in found.items():
+        for what, option, one, wanted in (
+            ("room", "--room", has.room_id, asked.room_id),
+            ("session", "--conference", has.conf_num, asked.conf_num),
+        ):
+            if one is not None and one != wanted:
+                about = f"{what} {wanted}" if wanted is not None else f"more than one {what}"
+                raise click.UsageError(
+                    f"{path} has only {what} {one}, and the report is of {about}. "
+                    f"Give {option} {one}, or another export."
+                )
 
 
 def _in_scope(archive: Archive, options: ReportOptions) -> bool:

@@ -113,9 +113,11 @@ def _readable(specs: InputFile[RoomSpec]) -> Iterator[RoomSpec]:
 def _code(result: JobAudit) -> int:
     from videoapi.cli import exit_codes
 
-    if result.missing or result.duplicates:
+    if result.duplicates:
         return exit_codes.FAILED
-    return exit_codes.DONE if result.audited is not None else exit_codes.UNKNOWN
+    if result.audited is None:
+        return exit_codes.UNKNOWN
+    return exit_codes.FAILED if result.missing else exit_codes.DONE
 
 
 def _document(result: JobAudit) -> dict[str, Any]:
@@ -139,14 +141,16 @@ def _document(result: JobAudit) -> dict[str, Any]:
 def _show(result: JobAudit, job_id: str) -> None:
     from videoapi.cli.terminal import print_result, visible
 
+    proven = result.audited is not None
     if not (result.found or result.unexpected or result.duplicates):
-        print_result(f"No room has the job ID {visible(job_id)}. It is in the .job file next to the outcome file.")
-    print_result(f"{result.found:,} of {result.total:,} lines have a room.")
-    _some("missing", [f"{one.key} ({one.reference})" for one in result.missing])
+        none = "No room has" if proven else "The list shows no room with"
+        print_result(f"{none} the job ID {visible(job_id)}. It is in the .job file next to the outcome file.")
+    print_result(f"{result.found:,} of {result.total:,} lines have a room{'' if proven else ' in the list'}.")
+    _some("missing" if proven else "not in the list", [f"{one.key} ({one.reference})" for one in result.missing])
     _some("changed", [f"{one.key} (room {one.room_id})" for one in result.changed])
     _some("twice", [f"{reference}: {', '.join(rooms)}" for reference, rooms in result.duplicates.items()])
     _some("without a line", result.unexpected)
-    if result.audited is None:
+    if not proven:
         print_result("Not proven: the list of rooms lags, or lacks rooms that exist.")
     elif result.complete:
         print_result("Complete: each line has exactly one room.")

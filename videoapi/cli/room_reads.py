@@ -149,8 +149,8 @@ async def _resolve(
     async with access.client(settle=settle) as client:
         if control is not None:
             print_status(
-                "Looking for the room. If the list of rooms does not show it, this waits at most "
-                f"{settle or DEFAULT_SETTLE:,.0f} s for proof (settle time), and reads the list again."
+                "Looking for the room. If the list of rooms does not show it, this waits "
+                f"{settle or DEFAULT_SETTLE:,.0f} s for proof (settle time), longer if the list lags."
             )
         try:
             room = await client.rooms.resolve(reference, control=control)

@@ -236,7 +236,7 @@ class Creator:
         except TimeoutError:
             if not limit.expired():
                 raise
-            room, missing = None, f"the list of rooms was not read within {timeout:g} s (timeout)."
+            room, missing = None, f"none was found within {timeout:g} s (timeout)."
         if room is None and self._may_send(reference):
             missing = "this client is still creating it."
         if room is None and missing:

@@ -492,6 +492,21 @@ class Journal:
         return not tables
 
 
+def recorded(path: Path, job: str) -> set[str]:
+    """Return the references of a job whose room was created, or may have been, as a journal says; nothing is written.
+
+    Raises:
+        sqlite3.Error: If the file is missing, or cannot be read.
+    """
+    # Even a connection that only reads would create the log of a journal that has none.
+    has_log = path.with_name(f"{path.name}-wal").exists()
+    uri = f"{path.absolute().as_uri()}?mode=ro{'' if has_log else '&immutable=1'}"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
+        # Of rows with one reference, the last counts.
+        rows = database.execute("SELECT reference, status FROM creates WHERE job = ? ORDER BY id", (job,))
+        return {reference for reference, status in dict(rows).items() if status in (None, "created")}
+
+
 def _last_row(database: sqlite3.Connection) -> int:
     (last,) = database.execute("SELECT coalesce(max(id), 0) FROM creates").fetchone()
     return int(last)

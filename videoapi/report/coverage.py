@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,6 @@ _STATE: Final = ".state"
 _VERSION: Final = 1
 _MAX_STATE: Final = 1 << 26
 _DAY: Final = timedelta(days=1)
-_EVER: Final = ((date.min, date.max),)
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +34,7 @@ class Coverage:
         open_from: The first day in UTC to which the service may have added records since; None if it does not say.
         room_id: The room to which it is limited, or None.
         conf_num: The session to which it is limited, or None.
+        account: Its APP_ID and the origin of its service; None if it does not say.
         is_partial: Whether it is the folder of an export without its manifest, as after an interruption.
     """
 
@@ -41,6 +42,7 @@ class Coverage:
     open_from: date | None = None
     room_id: str | None = None
     conf_num: str | None = None
+    account: tuple[str, str] | None = None
     is_partial: bool = False
 
     def missing(self, period: ReportPeriod) -> list[tuple[date, date]]:
@@ -89,18 +91,20 @@ def coverage_of(path: Path, kind: str) -> Coverage:
 
 
 def notes_of(folder: Path) -> list[dict[str, Any]]:
-    """Return what a folder says about its files: its manifest, or their notes before there is one."""
+    """Return what a folder says about its files: its manifest, or before there is one, the notes of those it has."""
     manifest = folder / MANIFEST
     if not manifest.is_file():
-        return [json.loads(path.read_bytes()) for path in sorted(folder.glob("_notes/[!.]*.json"))]
+        found = [json.loads(path.read_bytes()) for path in sorted(folder.glob("_notes/[!.]*.json"))]
+        return [note for note in found if (folder / note["file"]).is_file()]
     notes: list[dict[str, Any]] = json.loads(manifest.read_bytes())["files"]
     return notes
 
 
 def _of_folder(folder: Path) -> Coverage:
-    room = None
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        room = json.loads((folder / _SOURCE).read_bytes()).get("room")
+    source: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        source = dict(json.loads((folder / _SOURCE).read_bytes()))
+    room = source.get("room")
     dated = {note["file"]: _span(note["first"], note["last"]) for note in notes_of(folder) if not _is_undated(note)}
     # A file that the export would read again has a mark.
     marked = [dated.get(f"{mark.stem}.parquet") for mark in folder.glob("_notes/[!.]*.open")]
@@ -109,6 +113,7 @@ def _of_folder(folder: Path) -> Coverage:
         days=tuple(sorted(dated.values())) or None,
         open_from=min(opened, default=date.max) if dated else None,
         room_id=room if isinstance(room, str) else None,
+        account=_account(source),
         is_partial=(folder / _SOURCE).is_file() and not (folder / MANIFEST).is_file(),
     )
 
@@ -133,18 +138,30 @@ def _of_file(path: Path, kind: str) -> Coverage:
         return Coverage()
     exported = state["exported"]
     return Coverage(
-        days=_days(question, state["first"]),
+        days=_days(question, state["first"], exported),
         open_from=None if exported is None else date.fromisoformat(exported) - LATE_DAYS * _DAY,
         room_id=question.get("room") or None,
         conf_num=question.get("conference") or None,
+        account=_account(question),
     )
 
 
-def _days(question: dict[str, str], cursor: str | None) -> tuple[tuple[date, date], ...] | None:
+def _account(source: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the account of an export; None if its APP_ID was not known when it was made."""
+    app_id, origin = source.get("app_id"), source.get("origin")
+    return (app_id, origin) if isinstance(app_id, str) and app_id and isinstance(origin, str) else None
+
+
+def _days(
+    question: Mapping[str, str], cursor: str | None, exported: str | None
+) -> tuple[tuple[date, date], ...] | None:
     if cursor is not None:
         # It begins in the middle of a period.
         return None
-    return (_span(question["from"], question["to"]),) if question["from"] else _EVER
+    if question["from"]:
+        return (_span(question["from"], question["to"]),)
+    # Without a period, it has all days until it was made.
+    return None if exported is None else ((date.min, date.fromisoformat(exported)),)
 
 
 def _span(first: str, last: str) -> tuple[date, date]:

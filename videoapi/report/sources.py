@@ -137,7 +137,9 @@ def _rejected_lists(path: Path) -> list[Path]:
     """Return the lists of the records that an export could not read from the service."""
     if path.is_dir():
         return sorted(path.glob(f"_notes/[!.]*{_REJECTED}"))
-    listed = path.with_name(path.name + _REJECTED)
+    # An export that was compressed since has left its list under the old name.
+    name = path.name[: -len(".gz")] if path.name.lower().endswith(".gz") else path.name
+    listed = path.with_name(name + _REJECTED)
     return [listed] if listed.is_file() else []
 
 

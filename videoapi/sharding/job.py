@@ -228,6 +228,9 @@ class ShardedJob:
         found = await self._client.rooms.audit(self._settings.job_id, (spec for _, spec in self._valid))
         report.duplicates = found.duplicates
         report.audited = found.audited
+        if found.audited is None:
+            # What such a list does not show may exist.
+            return
         positions = [index for index, _ in self._valid]
         report.missing = [
             BulkOutcome(index=index, key=spec.key, reference=spec.reference, status="created", room_id=room_id)
