@@ -142,7 +142,7 @@ def _reason(error: ConnectionFailed) -> str:
 
 
 def _client(account: dict[str, Any], attempts: AttemptLog) -> VideoClient:
-    options = dict(account["client"]) | {"listeners": attempts}
+    options: dict[str, Any] = {**account["client"], "listeners": attempts}
     if account["rate"] is not None:
         gate = RedisGate(account["redis"], processes=account["processes"], rate=account["rate"])
         options |= {"rate": account["rate"], "gate": gate}
