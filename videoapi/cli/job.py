@@ -186,7 +186,7 @@ def job_of(out: Path) -> Mapping[str, str]:
     """Return what the `.job` next to an outcome file says.
 
     Raises:
-        click.UsageError: If there is none, or it cannot be read.
+        click.UsageError: If it does not exist, or cannot be read.
     """
     note = _beside(out, ".job")
     try:

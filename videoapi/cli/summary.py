@@ -153,7 +153,7 @@ class Summary:
         return {reference: ids for reference, ids in left.items() if len(ids) > 1}
 
     def _tell_audit(self, *, complete: bool) -> None:
-        """Print the rooms that exist twice, and those that are missing; or that there are none, if that was to prove.
+        """Print the rooms that exist twice, those that are missing, and what a settled audit has proved.
 
         Args:
             complete: Whether the run has ended, so that it was audited.
