@@ -61,6 +61,21 @@ async def killed_with_a_create_in_flight(sandbox: Sandbox, spec: RoomSpec, takes
 
 
 @WAYS
+async def test_a_shard_whose_rooms_all_exist_waits_for_nothing_and_creates_nothing(sandbox: Sandbox, way: str) -> None:
+    specs = [*keyed(5), RoomSpec("Owned", "ann", key="owned")]
+    await in_one_process(sandbox, HeldLease(fresh=True), specs)
+    before = len(sandbox.ledger.created)
+    # Once sent with an owner_ref, once without one.
+    for given in (specs, [*specs[:-1], RoomSpec("Owned", key="owned")]):
+        async with asyncio.timeout(30), client_of(sandbox, attempt_timeout=ATTEMPT, settle=LONG) as client:
+            report = await run(client, HeldLease(), given, way)
+        assert report.counts.total() == 6
+        assert report.counts["created"] >= 5
+    assert len(sandbox.ledger.created) == before
+    assert sandbox.ledger.requests("rooms.delete") == 0
+
+
+@WAYS
 async def test_what_was_sent_longer_ago_than_the_settle_time_is_not_waited_for(sandbox: Sandbox, way: str) -> None:
     specs = [*keyed(12), RoomSpec("Owned", "ann", key="owned")]
     await in_one_process(sandbox, HeldLease(fresh=True), specs[:5])

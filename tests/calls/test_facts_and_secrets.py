@@ -460,6 +460,26 @@ async def test_retry_of_a_broken_stream_is_logged_at_info(caplog: pytest.LogCapt
     assert re.match(r"retrying rooms\.list in \d+\.\d s after .*, attempt 2 of \d+$", line)
 
 
+async def test_retries_of_a_broken_stream_are_counted_from_its_first_attempt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "videoapi")
+
+    async def script(link: Link) -> None:
+        await link.request()
+        if link.number == 1:
+            link.send(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"result":0,"rooms":[')
+            await link.drain()
+            return
+        link.answer(503, {"result": 1, "error": "busy"})
+        await link.gone()
+
+    async with serve(script) as server, client_on(server.base_url, True, retry=RetryPolicy(base=0)) as client:
+        with pytest.raises(VideoAPIError, match=r"attempt 3 of 3"):
+            await client.rooms.list().to_list()
+    assert [line.partition(", attempt ")[2] for line in logged(caplog, logging.INFO)] == ["2 of 3", "3 of 3"]
+
+
 async def test_retry_of_a_bulk_item_is_logged_at_info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "videoapi")
 

@@ -79,3 +79,83 @@ def test_columns_that_are_sent_are_named(cli: Cli, folder: Path) -> None:
     assert "1 line, 0 invalid" in result.stderr
     report = json.loads(cli(*CHECK, "--ignore-column", "Dozent", "--json").stdout)
     assert (report["sent"], report["not_sent"]) == (["name", "data.kurs"], ["key", "Dozent"])
+
+
+CREATE = CHECK[:-1]
+
+
+@pytest.fixture
+def with_access(environment: dict[str, str], without_access: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_job_that_the_command_would_continue_or_begin_is_named(
+    cli: Cli, sandbox: Sandbox, folder: Path, with_access: None
+) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    assert "Without --dry-run, the command would begin a new job." in cli(*CHECK).stderr
+    assert cli(*CREATE).exit_code == 0
+    before = sandbox.ledger.requests()
+    result = cli(*CHECK)
+    assert result.exit_code == 0, result.output
+    assert "Without --dry-run, the command would continue the job of 20" in result.stderr
+    assert "would begin a new job" in cli(*CHECK, "--fresh").stderr
+    assert sandbox.ledger.requests() == before
+
+
+@pytest.mark.parametrize("has_account", [True, False])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("other.csv",),
+        ("rooms.csv", "--out", "other.jsonl"),
+        ("other.csv", "--out", "rooms.csv.outcomes.jsonl"),
+        ("rooms.csv", "--job-id", "other"),
+        ("rooms.csv", "--journal", "other.db"),
+        ("rooms.csv", "--key-column", "data.id"),
+        ("rooms.csv", "--workers", "2", "--redis", "redis://127.0.0.1"),
+        ("rooms.csv", "--redis", "redis://127.0.0.1"),
+        ("rooms.csv", "--workers", "2", "--redis", "redis://127.0.0.1", "--journal", "j.db"),
+        ("rooms.csv", "--out", "rooms.csv"),
+    ],
+)
+def test_refusals_are_those_of_the_command(
+    cli: Cli,
+    sandbox: Sandbox,
+    folder: Path,
+    with_access: None,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    options: tuple[str, ...],
+    has_account: bool,
+) -> None:
+    for name in ("rooms.csv", "other.csv"):
+        (folder / name).write_text("name,data.id\nA,1\nB,2\n")
+    assert cli(*CREATE).exit_code == 0
+    before = sandbox.ledger.requests()
+    there = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    refused = cli("rooms", "create-many", *options)
+    assert refused.exit_code == 2, refused.output
+    if not has_account:
+        for name in environment:
+            monkeypatch.delenv(name)
+    checked = cli("rooms", "create-many", *options, "--dry-run")
+    assert checked.exit_code == 2, checked.output
+    message = refused.stderr.partition("Error: ")[2]
+    assert message
+    assert message in checked.stderr
+    assert sandbox.ledger.requests() == before
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == there
+
+
+def test_job_of_another_account_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, with_access: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    assert cli(*CREATE).exit_code == 0
+    monkeypatch.setenv("VIDEOAPI_APP_ID", "b" * 24)
+    for command in (CREATE, CHECK):
+        refused = cli(*command)
+        assert refused.exit_code == 5
+        assert "belongs to the account" in refused.stderr

@@ -505,3 +505,36 @@ def test_keys_that_were_numbers_and_are_text_now_are_recognized(cli: Cli, sandbo
     assert "write those of rooms.csv as in rooms.jsonl" in refused.stderr
     assert "--job-id" not in refused.stderr
     assert names(sandbox) == ["A", "B"]
+
+
+@pytest.mark.parametrize("where", ["above", "current"])
+def test_input_that_was_moved_without_its_job_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    (folder / "deep" / "deeper").mkdir(parents=True)
+    moved = folder / "deep" / "rooms.csv" if where == "above" else folder / "deep" / "deeper" / "rooms.csv"
+    rooms.rename(moved)
+    if where == "above":
+        monkeypatch.chdir(moved.parent)
+    name = "rooms.csv" if where == "above" else "deep/deeper/rooms.csv"
+    refused = cli("rooms", "create-many", name)
+    assert refused.exit_code == 2, refused.output
+    assert "has rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
+    assert "If rooms.csv was moved or copied from there, move all files whose names begin with" in refused.stderr
+    # The command that the message gives.
+    words = shlex.split(refused.stderr.split("with rooms.csv: ")[1].splitlines()[0])
+    continued = cli(*words[words.index("rooms") :])
+    assert continued.exit_code == 0, continued.output
+    assert names(sandbox) == ["A", "B"]
+    # The advice.
+    for path in folder.glob(f"{OUT}*"):
+        path.rename(moved.parent / path.name)
+    assert cli("rooms", "create-many", name).exit_code == 0
+    assert names(sandbox) == ["A", "B"]
+    # A file with another name in another folder may have the same keys.
+    monkeypatch.chdir(moved.parent)
+    (moved.parent / "term").mkdir()
+    (moved.parent / "term" / "spring.csv").write_text("name\nA\n")
+    assert cli("rooms", "create-many", "term/spring.csv").exit_code == 0
+    assert names(sandbox) == ["A", "A", "B"]

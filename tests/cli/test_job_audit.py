@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
 from videoapi.sandbox import Sandbox
@@ -70,3 +71,62 @@ def test_a_line_that_cannot_be_read_is_named(cli: Cli, folder: Path) -> None:
     result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
     assert result.exit_code == 2
     assert "line 3" in result.stderr
+
+
+def test_the_job_file_knows_the_job_and_its_keys(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,data.id\nA,1\nA,2\n")
+    create = ("rooms", "create-many", "rooms.csv", "--key-column", "data.id", *SETTLE)
+    assert cli(*create).exit_code == 0
+    result = cli("rooms", "audit", "rooms.csv", *SETTLE)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == "Complete: each line has exactly one room."
+    assert cli(*create, "--fresh", "--out", "other.jsonl").exit_code == 0
+    result = cli("rooms", "audit", "rooms.csv", "--out", "other.jsonl", *SETTLE)
+    assert result.exit_code == 0, result.output
+
+
+def test_without_a_job_file_the_id_is_asked_for(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    for text in ("", "[1]", "{}"):
+        (folder / "rooms.csv.outcomes.jsonl.job").write_text(text)
+        refused = cli("rooms", "audit", "rooms.csv")
+        assert refused.exit_code == 2, refused.output
+        assert "Give the JOB_ID before FILE" in refused.stderr
+    assert cli("rooms", "audit", "a", "b", "rooms.csv").exit_code == 2
+    assert sandbox.ledger.requests() == 0
+
+
+def test_a_job_file_of_another_account_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(cli, folder)
+    before = sandbox.ledger.requests()
+    monkeypatch.setenv("VIDEOAPI_APP_ID", "b" * 24)
+    refused = cli("rooms", "audit", "rooms.csv", *SETTLE)
+    assert refused.exit_code == 5, refused.output
+    assert "belongs to the account" in refused.stderr
+    assert sandbox.ledger.requests() == before
+
+
+@pytest.mark.parametrize("audit", ["yes", "settled"])
+def test_a_settled_audit_says_what_it_has_proved(cli: Cli, sandbox: Sandbox, folder: Path, audit: str) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    create = ("rooms", "create-many", "rooms.csv", "--audit", audit, *SETTLE)
+    for _ in range(2):
+        result = cli(*create)
+        assert result.exit_code == 0, result.output
+        assert ("UTC: no room exists twice or is missing." in result.stderr) == (audit == "settled")
+    sandbox.set(list_lag=60.0)
+    lagging = cli(*create, "--fresh")
+    assert ("Not proven that each room exists once" in lagging.stderr) == (audit == "settled")
+
+
+def test_a_settled_audit_says_what_is_wrong(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    create = ("rooms", "create-many", "rooms.csv", "--audit", "settled", *SETTLE)
+    assert cli(*create).exit_code == 0
+    room_id = next(iter(sandbox.ledger.rooms))
+    assert cli("rooms", "delete", room_id).exit_code == 0
+    result = cli(*create)
+    assert result.exit_code == 1, result.output
+    assert "UTC: rooms exist twice or are missing." in result.stderr

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +287,71 @@ def test_every_message_of_the_library_has_only_words_of_the_command_line() -> No
             if python_words(shown) and not shown.startswith(PROGRAMS_ONLY):
                 left.append((place, shown))
     assert left == []
+
+
+def all_commands() -> list[str]:
+    def names(group: click.Group, context: click.Context, prefix: str = "") -> Iterator[str]:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if isinstance(command, click.Group):
+                yield from names(command, context, f"{prefix}{name} ")
+            else:
+                yield f"{prefix}{name}"
+
+    assert isinstance(root, click.Group)
+    return list(names(root, click.Context(root)))
+
+
+@cache
+def texts(folder: Path, *, without: tuple[str, ...] = ()) -> set[str]:
+    """Return all texts in the code of a folder, with 0 for what is filled in."""
+    found: set[str] = set()
+    for path in folder.rglob("*.py"):
+        if path.relative_to(folder).parts[0] not in without:
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            found |= {text_of(node) for node in nodes if isinstance(node, ast.Constant | ast.JoinedStr)}
+    return found
+
+
+# Options that messages of the library name, each with the only command that such a message is of, or leads to.
+ONLY_IN = {
+    "--archives": "report",
+    "--ca-file": "dialin",
+    "--control": "rooms resolve",
+    "--cursor": "rooms list",
+    "--json": "report",
+    "--param": "request",
+    "--proxy": "dialin",
+    "--recording-host": "archives download",
+    "--workers": "rooms create-many",
+}
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+
+
+@pytest.mark.parametrize("command", all_commands())
+def test_a_limit_of_a_call_is_named_only_by_commands_that_set_it(command: str) -> None:
+    limits = [parameter for parameter in in_command(command).command.params if parameter.name == "timeout"]
+    sets_it = [getattr(limit, "help", "") for limit in limits] == ["Time limit for the call, including its retries."]
+    with in_command(command):
+        shown = translate("GET /rooms: no complete response within 90 s (timeout), attempt 2 of 3.")
+    assert shown == f"GET /rooms: no complete response within 90 s{' (--timeout)' * sets_it}, attempt 2 of 3."
+
+
+@pytest.mark.parametrize("command", all_commands())
+def test_messages_of_the_library_name_only_options_that_the_command_has(command: str) -> None:
+    context = in_command(command)
+    own = {name for parameter in context.command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    library = texts(PACKAGE, without=("cli", "sandbox", "webhooks", "blocking", "telemetry", "taskiq", "dask"))
+    with context:
+        named = {option for text in library for option in OPTION.findall(translate(text))}
+    assert named - own <= set(ONLY_IN)
+
+
+def test_options_in_messages_exist() -> None:
+    options = {command: in_command(command).command.params for command in all_commands()}
+    for option, command in ONLY_IN.items():
+        assert any(option in parameter.opts for parameter in options[command]), option
+    options["sandbox"] = in_command("sandbox").command.params
+    every = {name for found in options.values() for one in found for name in (*one.opts, *one.secondary_opts)}
+    named = {option for text in texts(PACKAGE / "cli") for option in OPTION.findall(text)}
+    assert named - every == {"--help", "--no-"}

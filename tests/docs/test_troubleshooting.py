@@ -39,6 +39,10 @@ def template(node: ast.expr) -> str | None:
     return None
 
 
+JOBS = ("job.py", "earlier_jobs.py")
+"""Modules of the command whose refusals have entries, too."""
+
+
 def tidy(text: str) -> str:
     return re.sub("…+", "…", " ".join(text.split()))
 
@@ -51,28 +55,34 @@ def modules() -> tuple[ast.Module, ...]:
 
 
 @cache
+def job_modules() -> tuple[ast.Module, ...]:
+    return tuple(ast.parse((ROOT / "videoapi" / "cli" / name).read_text(encoding="utf-8")) for name in JOBS)
+
+
+@cache
 def raised() -> frozenset[str]:
     """Return the messages with which errors are constructed."""
     found = set()
-    for tree in modules():
+    for tree in (*modules(), *job_modules()):
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and node.args:
                 name = getattr(node.func, "id", getattr(node.func, "attr", ""))
                 text = template(node.args[0])
-                if name in CLASSES and text and re.search(r"[a-z]{3}", text):
+                if name in {*CLASSES, "UsageError"} and text and re.search(r"[a-z]{3}", text):
                     found.add(tidy(text))
     return frozenset(found)
 
 
 @cache
 def all_texts() -> tuple[str, ...]:
-    nodes = (node for tree in modules() for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.JoinedStr))
-    sums = (node for tree in modules() for node in ast.walk(tree) if isinstance(node, ast.BinOp))
+    trees = (*modules(), *job_modules())
+    nodes = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.JoinedStr))
+    sums = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.BinOp))
     return tuple(tidy(text) for node in (*nodes, *sums) if (text := template(node)))
 
 
 def entries() -> list[str]:
-    rows = re.findall(r"^\| `([^`]+)` \| ", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| `([^`]+)` (?:\([^|]*\) )?\| ", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     return [tidy(row) for row in rows]
 
 

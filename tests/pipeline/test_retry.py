@@ -435,13 +435,21 @@ async def test_retries_and_pauses_are_logged(caplog: pytest.LogCaptureFixture) -
     send = with_retries(wire(time, "503 429@7 ok"), time.account())
     with caplog.at_level(logging.INFO, logger="videoapi"):
         await time.run(send(ask(base=0.4)))
-        await time.run(with_retries(wire(time, "refused ok"), time.account())(ask(routes.CREATE_ROOM)))
+        await time.run(with_retries(wire(time, "refused 429@1 ok"), time.account())(ask(routes.CREATE_ROOM)))
+        await time.run(with_retries(wire(time, "refused " * 4 + "ok"), time.account())(ask(routes.CREATE_ROOM)))
     host = "api.example.com:443"
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.INFO, f"retrying rooms.get in 0.4 s after HTTP 503 from {host}, attempt 2 of 3"),
         (logging.WARNING, f"account id at {host} paused for 7.7 s after HTTP 429"),
         (logging.INFO, f"retrying rooms.get in 7.7 s after HTTP 429 from {host}, attempt 3 of 3"),
-        (logging.INFO, "retrying rooms.create in 0.2 s after refused, attempt 2 of 3"),
+        # A create that was not sent is retried until its timeout.
+        (logging.INFO, "retrying rooms.create in 0.2 s after refused, attempt 2"),
+        (logging.WARNING, f"account id at {host} paused for 1.1 s after HTTP 429"),
+        (logging.INFO, f"retrying rooms.create in 2.0 s after HTTP 429 from {host}, attempt 3 of 3"),
+        *(
+            (logging.INFO, f"retrying rooms.create in {wait} s after refused, attempt {number}")
+            for number, wait in ((2, "0.2"), (3, "0.5"), (4, "1.0"), (5, "2.0"))
+        ),
     ]
 
 

@@ -11,6 +11,7 @@ from videoapi import errors
 from videoapi.models.codec import ResponseDecoder
 from videoapi.models.rooms import Room
 from videoapi.protocol import routes
+from videoapi.protocol.backoff import RetryPolicy
 from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome, answered, no_response, truncated
 from videoapi.protocol.routes import Options, Request, Route
@@ -334,6 +335,17 @@ def test_message_counts_the_attempts() -> None:
     update = make_request(routes.UPDATE_ROOM)
     error = error_from_outcome(update, attrs.evolve(outcome, attempts=7))
     assert str(error) == "PATCH /rooms/{room_id}: refused (7 attempts). May have been executed."
+    create = make_request(routes.CREATE_ROOM)
+    error = error_from_outcome(create, attrs.evolve(outcome, attempts=2, may_have_executed=False))
+    assert str(error) == "POST /rooms: refused (2 attempts). Not sent."
+
+
+def test_message_counts_the_attempts_of_a_read_before_this_call() -> None:
+    request = make_request()
+    outcome = attrs.evolve(no_response(request, Phase.NOT_SENT, ErrorKind.CONNECTION, "refused"), attempts=1)
+    options = attrs.evolve(request.options, spent=2, retry=RetryPolicy(attempts=1))
+    error = error_from_outcome(attrs.evolve(request, options=options), outcome)
+    assert str(error) == "GET /rooms/{room_id}: refused (attempt 3 of 3). Not sent."
 
 
 def test_advice_of_an_outcome_precedes_that_of_its_kind() -> None:

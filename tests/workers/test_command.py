@@ -78,6 +78,7 @@ async def test_a_killed_worker_is_replaced_and_nothing_is_created_twice(
     stdout, stderr = await process.communicate()
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["counts"] == {"created": 40}
+    assert b"of them earlier" not in stderr
     assert b"its shard is assigned again" in stderr
     rows = outcomes(file)
     assert sorted(int(str(row["line"])) for row in rows) == list(range(2, 42))
@@ -106,7 +107,16 @@ async def test_ctrl_c_writes_what_was_done_and_the_same_command_continues(
     _, stderr = await process.communicate()
     assert process.returncode == 0, stderr
     assert {row["status"] for row in outcomes(file)} == {"created"}
+    earlier = sum(row["status"] == "created" for row in first)
+    assert f"60 created ({earlier} of them earlier)".encode() in stderr
     assert await created(sandbox) == sorted(f"Room {number}" for number in range(60))
+    # Nothing is left to do.
+    before = len(sandbox.ledger.created)
+    process = await start(sandbox, file, *words)
+    _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr
+    assert b"60 created (60 of them earlier)" in stderr
+    assert len(sandbox.ledger.created) == before
     # Its shards keep no journal, so one process continues it from the list of rooms.
     process = await start(sandbox, file)
     _, stderr = await process.communicate()

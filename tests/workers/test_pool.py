@@ -26,7 +26,7 @@ async def test_run_ends_if_redis_stays_away(monkeypatch: pytest.MonkeyPatch) -> 
     seen: list[str] = []
     monkeypatch.setattr(pool.WorkerProcess, "run", away)
     monkeypatch.setattr(pool, "_AWAY", 0.1)
-    workers = pool.WorkerPool({}, 2, print, print)
+    workers = pool.WorkerPool({}, 2, print, print, print)
     async with asyncio.timeout(20):
         with pytest.raises(ConnectionFailed, match=r"for 0.1 s \(Redis at 127.0.0.1:1: refused\)"):
             await workers.run([TASK, TASK])
@@ -43,7 +43,7 @@ async def test_progress_says_how_many_shards_are_done(monkeypatch: pytest.Monkey
         return {"report": {}}
 
     monkeypatch.setattr(pool.WorkerProcess, "run", waits)
-    workers = pool.WorkerPool({}, 1, print, lambda shard, report: None)
+    workers = pool.WorkerPool({}, 1, print, lambda shard, report: None, print)
     async with asyncio.timeout(20):
         await workers.run([TASK, TASK])
     assert seen == [f"waiting 74 s for proof (settle time); {done} of 2 shards done" for done in (0, 1)]
@@ -127,3 +127,20 @@ async def test_reading_a_long_file_lets_other_tasks_run() -> None:
                     pass
         other.cancel()
     assert seen[0] > 5
+
+
+async def test_creates_of_a_killed_process_count_as_sent_by_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+
+    async def killed_once(self: pool.WorkerProcess, task: ShardTask) -> dict[str, Any]:
+        if not attempts:
+            attempts.append(task)
+            raise pool.WorkerGone("ended with -9", sent=True)
+        return {"report": {"made": [{"reference": "a"}, {"reference": "b"}]}, "creates": ["b"]}
+
+    attempts: list[ShardTask] = []
+    monkeypatch.setattr(pool.WorkerProcess, "run", killed_once)
+    workers = pool.WorkerPool({}, 1, print, lambda shard, report: None, sent.extend)
+    async with asyncio.timeout(20):
+        await workers.run([TASK])
+    assert sorted(sent) == ["a", "b", "b"]

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
 
 import attrs
 
@@ -89,13 +89,20 @@ class CreateJob(Job):
 
     # Before sending
 
-    async def open(self, report: BulkReport, patience: Patience, first_key: object = None) -> None:
+    async def open(
+        self,
+        report: BulkReport,
+        patience: Patience,
+        first_key: object = None,
+        all_keys: Callable[[], Sequence[Any] | None] = lambda: None,
+    ) -> None:
         """Load what an earlier process may have done.
 
         Args:
             report: Shows how many creates are in doubt, and receives the audit.
             patience: For how long to read again a list that cannot be read.
             first_key: The key of the first item, which identifies a shard.
+            all_keys: Returns the keys of all items, or None if they are not known yet.
 
         Raises:
             ConfigurationError: If the journal cannot be opened, or belongs to another account.
@@ -109,7 +116,7 @@ class CreateJob(Job):
         if not self._options.resumable:
             return
         if self._options.lease is not None:
-            await self._open_shard(self._options.lease, first_key)
+            await self._open_shard(self._options.lease, first_key, all_keys)
             return
         look_back = LookBack(self._creator, self._pipeline, self._check, self._is_of_job, patience)
         if self._journal is None:
@@ -132,7 +139,7 @@ class CreateJob(Job):
                 # All of them: another run may have other inputs.
                 await self._journal.take_over([_row(rooms[0]) for rooms in (self._survey or {}).values()])
 
-    async def _open_shard(self, lease: Lease, first_key: object) -> None:
+    async def _open_shard(self, lease: Lease, first_key: object, all_keys: Callable[[], Sequence[Any] | None]) -> None:
         # Other shards have self-check rooms, too, which this run must neither use nor delete.
         prefix = self._references.check_prefix_of_shard(first_key)
         self._check = SelfCheckRoom(self._creator, self._pipeline, prefix)
@@ -141,7 +148,15 @@ class CreateJob(Job):
                 return
             self._others_until -= idle_of(lease)
         look_back = LookBack(self._creator, self._pipeline, self._check, self._is_of_job, self._patience)
-        self._survey, self._trusted = await look_back.at_a_shard(self._others_until)
+        self._survey, self._trusted = await look_back.at_a_shard(self._others_until, self._wanted(all_keys()))
+
+    def _wanted(self, keys: Sequence[Any] | None) -> set[str] | None:
+        """Return the references of all items, or None if they are not known."""
+        try:
+            return None if keys is None else {with_location(self._references.of_key(k), in_data=False) for k in keys}
+        except Exception:
+            # The failure of its item.
+            return None
 
     def _clock(self) -> float:
         return asyncio.get_running_loop().time()

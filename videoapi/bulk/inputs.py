@@ -13,6 +13,7 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Sequence,
 )
 from contextvars import Context, copy_context
 from typing import Final, Generic, TypeVar
@@ -63,6 +64,12 @@ class Inputs(Generic[S]):
     def first(self) -> S | None:
         """The input that `peek` has found."""
         return None if self._first is None else self._first[1]
+
+    @property
+    def listed(self) -> Sequence[S] | None:
+        """All inputs, if they are a list or a tuple, which can be looked at without reading them."""
+        inputs = self._inputs
+        return inputs if isinstance(inputs, list | tuple) else None
 
     def next_at_once(self) -> tuple[int, S] | None:
         """Return the next input of a synchronous iterable as `next` does."""

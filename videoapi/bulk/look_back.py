@@ -91,17 +91,19 @@ class LookBack:
         survey = await self.survey()
         return survey.rooms, survey.scan.proves_absence(None)
 
-    async def at_a_shard(self, sent_until: float) -> tuple[RoomsByReference, bool]:
+    async def at_a_shard(self, sent_until: float, wanted: set[str] | None = None) -> tuple[RoomsByReference, bool]:
         """Look for the rooms of earlier holders of a shard.
 
-        Once a settle time has passed since they may have sent, what is to be found is in the list. To show that the
-        list is complete, known rooms younger than the settle time then serve, too, if it shows all that are known.
+        If the list has all rooms of the shard, nothing is to be created, so nothing has to be proved. Otherwise, once a
+        settle time has passed since they may have sent, what is to be found is in the list. To show that the list is
+        complete, known rooms younger than the settle time then serve, too, if it shows all that are known.
 
         Args:
             sent_until: When an earlier holder may have sent its last create, on the event loop's clock.
+            wanted: The references of all rooms of the shard, or None if they are not known.
         """
         survey = await self.survey()
-        if self._proves(survey, sent_until):
+        if (wanted is not None and wanted <= survey.rooms.keys()) or self._proves(survey, sent_until):
             return survey.rooms, True
         await self._check.ensure(set(_FORMS), self._patience)
         nearly = self._known_since() - sent_until <= _NEARLY * self._creator.scanner.settle

@@ -259,7 +259,7 @@ class BulkRun(Generic[S]):
         )
         try:
             async with asyncio.timeout_at(self._sender.latest):
-                await job.open(self.report, patience, self._first_key())
+                await job.open(self.report, patience, self._first_key(), self._all_keys)
         except VideoAPIError as error:
             if isinstance(error, ConfigurationError) and not isinstance(error, CredentialsUnavailable):
                 raise
@@ -279,6 +279,14 @@ class BulkRun(Generic[S]):
             return None if first is None else self._plan.key_of(first)
         except Exception:
             # The failure of its item.
+            return None
+
+    def _all_keys(self) -> list[object] | None:
+        """Return the keys of all inputs, or None if they are not known yet."""
+        inputs = self._inputs.listed
+        try:
+            return None if inputs is None else [self._plan.key_of(given) for given in inputs]
+        except Exception:
             return None
 
     async def _pass(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Final
 
@@ -88,6 +88,15 @@ class AttemptLog:
         sent = reference in self._sent
         self._sent.discard(reference)
         return sent
+
+    def take_sent(self) -> list[str]:
+        """Return the references of the creates that were sent, and forget them."""
+        sent, self._sent = self._sent, set()
+        return [reference for reference in sent if reference is not None]
+
+    def add_sent(self, references: Iterable[str]) -> None:
+        """Add creates that another client of the same run has sent."""
+        self._sent.update(references)
 
 
 class _Handler(logging.Handler):

@@ -90,6 +90,7 @@ async def run_bulk(
         finally:
             summary.warnings = attempts.warnings
             summary.tell(time.monotonic() - began)
+            summary.write_ids()
     return exit_codes.of_run(
         file.counts, summary.report.stopped, exhausted=summary.report.exhausted, exact=summary.exact
     )

@@ -45,6 +45,10 @@ SECONDS: Final = _Seconds()
 """A number of seconds above 0."""
 
 
+class CallLimit(click.Option):
+    """The option `--timeout` of a single call, and not of a run, a list or an export with calls of their own."""
+
+
 class ClientOptions:
     """The options of a command about its account.
 
@@ -208,7 +212,8 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def timeout_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command that makes a single call; it receives `timeout`."""
-    return click.option("--timeout", type=SECONDS, help="Time limit for the call, including its retries.")(command)
+    words = "Time limit for the call, including its retries."
+    return click.option("--timeout", cls=CallLimit, type=SECONDS, help=words)(command)
 
 
 def settle_option(command: Callable[..., Any]) -> Callable[..., Any]:

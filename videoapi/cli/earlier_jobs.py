@@ -25,6 +25,9 @@ _LARGEST_NOTE: Final = 1 << 16
 """Bytes; a longer file of this name is not a note of a job."""
 
 
+_ACCOUNT: Final = ("origin", "app_id")
+
+
 class _KeyOutcome(msgspec.Struct):
     key: Any = None
     status: str = ""
@@ -59,7 +62,7 @@ def refuse_same_keys(
 
     Args:
         out: The outcome file of the new job.
-        about: What the new job is bound to.
+        about: What the new job is bound to; without an account, jobs of each account count.
         read_keys: Returns its keys; called only if there are other jobs.
         again: The words of the running command.
 
@@ -73,14 +76,19 @@ def refuse_same_keys(
         return
     job = max(found, key=lambda job: (len(job.shared), job.note.get("began", "")))
     ours, theirs = Path(about["file"]).name, Path(job.note["file"]).name
-    advice = (
-        f"If {ours} is a corrected {theirs}, save it as {theirs} and repeat the command with that name."
-        if ours != theirs
-        else f"To continue that job, give --out {shlex.quote(str(job.out))}."
-    )
+    is_same_file = os.path.realpath(job.out.parent / job.note["file"]) == os.path.realpath(out.parent / about["file"])
+    if is_same_file:
+        advice = f"To continue that job, give --out {shlex.quote(str(job.out))}."
+    elif ours == theirs:
+        advice = (
+            f"If {ours} was moved or copied from there, move all files whose names begin with {job.out} as well, and "
+            "repeat the command."
+        )
+    else:
+        advice = f"If {ours} is a corrected {theirs}, save it as {theirs} and repeat the command with that name."
     if not job.as_typed:
         advice = f"The keys are text in one of the two, and numbers in the other: write those of {ours} as in {theirs}."
-    elif ours != theirs and job.note.get("keys") == about["keys"]:
+    elif not is_same_file and job.note.get("keys") == about["keys"]:
         words = (*again, "--out", str(job.out), "--job-id", job.note["job_id"])
         advice += f" Or continue that job with {ours}: {shlex.join(words)}"
     has = "has" if job.created == job.shared else "has, or may have,"
@@ -92,16 +100,24 @@ def refuse_same_keys(
 
 
 def _jobs(out: Path, about: Mapping[str, str]) -> Iterator[EarlierJob]:
-    """Yield the jobs of the same account in the folders of the outcome file and of the input, without their keys."""
+    """Yield the jobs of the same account in the folders of the outcome file and of the input, without their keys.
+
+    Also those in the folder above and the current one whose input has the same name: it may have been moved or copied
+    from there without its job.
+    """
     # Like the path of the input, which goes up from where a link is, not from where it leads.
-    beside = Path(os.path.normpath(out.parent / about["file"])).parent
-    folders = {os.path.realpath(folder): folder for folder in (beside, out.parent)}
-    for folder in folders.values():
+    file = Path(os.path.normpath(out.parent / about["file"]))
+    beside = {os.path.realpath(folder): folder for folder in (file.parent, out.parent)}
+    others = {os.path.realpath(folder): folder for folder in (Path(os.path.normpath(file.parent / "..")), Path())}
+    for place, folder in (others | beside).items():
         for path in sorted(folder.glob("*.job")):
             with suppress(ConfigurationError, OSError):
                 # Reading a pipe of this name would never end.
                 note = read_note(path) if path.is_file() and path.stat().st_size <= _LARGEST_NOTE else {}
-                if {"job_id", "file"} <= note.keys() and all(note.get(n) == about[n] for n in ("origin", "app_id")):
+                if not {"job_id", "file"} <= note.keys():
+                    continue
+                is_ours = all(note.get(name) == about.get(name, note.get(name)) for name in _ACCOUNT)
+                if is_ours and (place in beside or Path(note["file"]).name == file.name):
                     yield EarlierJob(path.with_name(path.name.removesuffix(".job")), note)
 
 

@@ -71,29 +71,15 @@ def open_job(
         click.UsageError: If it cannot be known what to continue, or the job has another ID, journal or input, or
             other keys.
     """
-    if out.exists() and not out.is_file():
-        # A device or a pipe.
+    if not keeps_job(out):
         yield JobFiles(job_id, journal)
         return
     note = _beside(out, ".job")
-    found = known = read_note(note)
+    found = read_note(note)
+    known = check_job(out, about, job_id=job_id, journal=journal, fresh=fresh, shared=shared, before_new=before_new)
     if fresh:
         _keep(out, note, quiet=quiet)
-        found = known = {}
-    elif _UNUSED in known:
-        known = {}
-    elif known:
-        _check(note, known, about if job_id is None else {**about, "file": known["file"]})
-        _check_names(out, known, job_id, journal)
-        if shared and "shared" not in known:
-            raise click.UsageError(
-                f"{note} belongs to a job with a journal, which worker processes do not use. Continue it "
-                "without --workers, or start over with --fresh."
-            )
-    elif job_id is None:
-        _refuse_to_guess(out, note)
-    if not (known or fresh or job_id):
-        before_new()
+        found = {}
     with _locked(note) as file:
         if read_note(note) != found:
             raise ConfigurationError(f"{note}: {_RUNNING}")
@@ -124,6 +110,50 @@ def open_job(
                 _forget(out, note, file, known)
 
 
+def check_job(
+    out: Path,
+    about: Mapping[str, str],
+    *,
+    job_id: str | None = None,
+    journal: Path | None = None,
+    fresh: bool = False,
+    shared: bool = False,
+    before_new: Callable[[], object] = lambda: None,
+) -> Mapping[str, str]:
+    """Return what the `.job` of the job that `open_job` would continue says; empty if it would begin one.
+
+    Nothing is changed. If `about` lacks the account, that of the job is assumed.
+
+    Raises:
+        ConfigurationError: As in `open_job`, unless the job runs in another process.
+        click.UsageError: As in `open_job`.
+    """
+    if not keeps_job(out):
+        return {}
+    note = _beside(out, ".job")
+    known = read_note(note)
+    if fresh or _UNUSED in known:
+        known = {}
+    elif known:
+        _check(note, known, about if job_id is None else {**about, "file": known["file"]})
+        _check_names(out, known, job_id, journal)
+        if shared and "shared" not in known:
+            raise click.UsageError(
+                f"{note} belongs to a job with a journal, which worker processes do not use. Continue it "
+                "without --workers, or start over with --fresh."
+            )
+    elif job_id is None:
+        _refuse_to_guess(out, note)
+    if not (known or fresh or job_id):
+        before_new()
+    return known
+
+
+def keeps_job(out: Path) -> bool:
+    """Return whether a job can be kept next to an outcome file: not next to a device or a pipe."""
+    return out.is_file() or not out.exists()
+
+
 def _write(file: IO[bytes], known: Mapping[str, str]) -> None:
     file.seek(0)
     file.truncate()
@@ -140,14 +170,39 @@ def _forget(out: Path, note: Path, file: IO[bytes], known: Mapping[str, str]) ->
         note.unlink()
 
 
-def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:
+def check_account(what: str, known: Mapping[str, str], about: Mapping[str, str], advice: str = "") -> None:
+    """Check that a job belongs to an account; what either lacks is not compared.
+
+    Raises:
+        ConfigurationError: If it belongs to another account.
+    """
     account = ("app_id", "origin")
-    if any(known.get(name) != about[name] for name in account):
+    if any(known.get(name, about.get(name)) != about.get(name, known.get(name)) for name in account):
         theirs, ours = (" at ".join(str(of.get(name)) for name in account) for of in (known, about))
-        raise ConfigurationError(
-            f"{note} belongs to the account {theirs}, and this is {ours}. "
-            "Give another --out, or start over with --fresh."
+        raise ConfigurationError(f"{what} belongs to the account {theirs}, and this is {ours}.{advice}")
+
+
+def job_of(out: Path) -> Mapping[str, str]:
+    """Return what the `.job` next to an outcome file says.
+
+    Raises:
+        click.UsageError: If it does not exist, or cannot be read.
+    """
+    note = _beside(out, ".job")
+    try:
+        known = read_note(note)
+    except (ConfigurationError, OSError):
+        known = {}
+    if "job_id" not in known:
+        raise click.UsageError(
+            f"{note} does not exist, or names no job. Give the JOB_ID before FILE, or --out with the outcome file of "
+            "the job."
         )
+    return known
+
+
+def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:
+    check_account(str(note), known, about, " Give another --out, or start over with --fresh.")
     if known.get("file") != about["file"]:
         raise click.UsageError(
             f"To continue, rename the input back to {known.get('file')}: {note} belongs to that file, not to "

@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 
+from videoapi.cli.client_options import CallLimit
 from videoapi.errors import ConfigurationError
 
 
@@ -71,7 +72,8 @@ _NAMED: Final = re.compile(r"(?<![\w.])([a-z]\w*)=(?=[\s,.;:)]|$)")
 # No word of English has an underscore.
 _WORD: Final = re.compile(r"(?<![\w.'/{-])([a-z]+(?:_[a-z]+)+)(?![\w'/=}])")
 _BEGINNINGS: Final = ("", "Invalid ")
-_LIMIT: Final = re.compile(r"\(timeout\)")
+_LIMIT: Final = re.compile(r" \(timeout\)")
+"""The limit of a call, which not every command has an option for."""
 
 
 def translate(text: str, field: str | None = None) -> str:
@@ -92,7 +94,7 @@ def translate(text: str, field: str | None = None) -> str:
     text = _VALUE.sub(_by(flags, "{0} "), text)
     text = _NAMED.sub(_by(flags, "{0}"), text)
     text = _WORD.sub(_by(flags, "{0}"), text)
-    return _LIMIT.sub("(--timeout)", text) if "timeout" in flags else text
+    return _LIMIT.sub(" (--timeout)" if _limits_a_call() else "", text)
 
 
 def option_names(parameters: Iterable[click.Parameter]) -> dict[str, str]:
@@ -111,6 +113,11 @@ def option_names(parameters: Iterable[click.Parameter]) -> dict[str, str]:
 def _flags() -> Mapping[str, str]:
     context = click.get_current_context(silent=True)
     return _ELSEWHERE | (option_names(context.command.params) if context is not None else {})
+
+
+def _limits_a_call() -> bool:
+    context = click.get_current_context(silent=True)
+    return context is not None and any(isinstance(parameter, CallLimit) for parameter in context.command.params)
 
 
 def _name(argument: str, flags: Mapping[str, str]) -> str | None:

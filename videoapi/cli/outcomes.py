@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -80,10 +80,13 @@ class OutcomeFile:
 
     def lines_of(self, room_ids: Collection[str]) -> dict[str, int]:
         """Return the line numbers of some rooms in the input file."""
+        return {row["room_id"]: row["line"] for row in self.rows() if row["room_id"] in room_ids}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines of the file."""
         path = self.path if self._part is None else self._part.part
         with path.open(encoding="utf-8") as file:
-            rows = (json.loads(text) for text in file if any(room_id in text for room_id in room_ids))
-            return {row["room_id"]: row["line"] for row in rows}
+            yield from map(json.loads, file)
 
     def enter(self, outcome: BulkOutcome, index: int, line: int) -> None:
         """Write an outcome with the index of its input and its line number in the input file."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from videoapi.cli.bulk_options import INPUT, ignore_option, readable
+from videoapi.cli.bulk_options import INPUT, ignore_option, output_of, readable
 from videoapi.cli.client_options import SECONDS, ClientOptions, client_options, settle_option
 from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.output_options import json_option
@@ -22,12 +22,15 @@ _SHOWN: Final = 5
 
 
 @click.command("audit", epilog=MEANINGS)
-@click.argument("job_id")
+@click.argument("job_id", nargs=-1, metavar="[JOB_ID]")
 @click.argument("file", type=INPUT)
+@click.option(
+    "--out", metavar="FILE", type=click.Path(path_type=Path), help="Outcome file. [default: FILE.outcomes.jsonl]"
+)
 @click.option(
     "--key-column",
     metavar="COLUMN",
-    help="Column or field with the key of each line. [default: `key` if there is one, or `name`]",
+    help="Column or field with the key of each line. [default: that of the job, or `key` if there is one, or `name`]",
 )
 @ignore_option
 @settle_option
@@ -41,8 +44,9 @@ _SHOWN: Final = 5
 @json_option("Print the result as JSON, with every line whose room is missing or differs.")
 @client_options
 def audit(
-    job_id: str,
+    job_id: tuple[str, ...],
     file: Path,
+    out: Path | None,
     key_column: str | None,
     ignored: tuple[str, ...],
     settle: float | None,
@@ -52,34 +56,42 @@ def audit(
 ) -> None:
     """Check that each line of FILE has exactly one room that the job JOB_ID created.
 
-    If you did not choose the JOB_ID, it is in the .job file next to the outcome file. Use the same --key-column as the
-    job, and run this while no process works on the job. It waits one settle time, and reads the list of rooms at most
-    twice.
+    The .job file next to the outcome file has the JOB_ID and the key column. If you have no such file, give both. Run
+    this while no process works on the job. It waits one settle time, and reads the list of rooms at most twice.
 
     Exit code 0: proven. Exit code 1: rooms are missing, or exist twice. Exit code 3: the list proves nothing.
     """
     from videoapi.cli.inputs import room_specs
+    from videoapi.cli.job import job_of
     from videoapi.cli.running import run
 
+    if len(job_id) > 1:
+        raise click.UsageError(f"Give one JOB_ID and one FILE, not {len(job_id) + 1} arguments.")
+    note = {} if job_id else job_of(output_of(file, out))
+    key_column = key_column or note.get("keys")
     specs = readable(lambda path: room_specs(path, key_column, ignored), file)
     if specs.repeated:
         raise click.UsageError(f"{file.name}: {specs.repeated}")
-    run(_audit(access, job_id, specs, settle, give_up_after, as_json=as_json))
+    (chosen,) = job_id or (note["job_id"],)
+    run(_audit(access, chosen, note, specs, settle, give_up_after, as_json=as_json))
 
 
 async def _audit(
     access: ClientOptions,
     job_id: str,
+    note: Mapping[str, str],
     specs: InputFile[RoomSpec],
     settle: float | None,
     give_up_after: float,
     *,
     as_json: bool,
 ) -> int:
+    from videoapi.cli.job import check_account
     from videoapi.cli.terminal import print_json, print_status
     from videoapi.creation.creator import DEFAULT_SETTLE
 
     async with access.client(settle=settle) as client:
+        check_account("The job", note, access.account_of(client))
         print_status(
             f"Waiting {settle or DEFAULT_SETTLE:,.0f} s for proof (settle time), then reading the list of rooms."
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -16,8 +18,11 @@ from videoapi.cli.exit_codes import MEANINGS
 
 if TYPE_CHECKING:
     from videoapi.cli.inputs import InputFile
+    from videoapi.cli.job import JobFiles
     from videoapi.cli.summary import BulkOptions
     from videoapi.models.rooms import RoomSpec
+
+T = TypeVar("T")
 
 
 @click.command("create-many", epilog=MEANINGS)
@@ -28,7 +33,12 @@ if TYPE_CHECKING:
     help="Column or field with the key of each line. [default: `key` if there is one, or `name`]",
 )
 @ignore_option
-@click.option("--dry-run", is_flag=True, help="Check every line of FILE, and send nothing.")
+@click.option(
+    "--with-ids",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Copy FILE, a .csv or .tsv, to this file, with the ID of each room in a first column room_id.",
+)
+@click.option("--dry-run", is_flag=True, help="Check every line of FILE and the job, and send nothing.")
 @click.option("--fresh", is_flag=True, help="Create all rooms in a new job. Files of the earlier one are renamed.")
 @click.option("--no-validate", is_flag=True, help="Skip client-side validation, for settings of a white-label.")
 @click.option("--job-id", metavar="ID", help="ID of a new job. [default: generated, and kept next to the outcome file]")
@@ -73,6 +83,7 @@ def create_many(
     file: Path,
     key_column: str | None,
     ignored: tuple[str, ...],
+    with_ids: Path | None,
     dry_run: bool,
     no_validate: bool,
     access: ClientOptions,
@@ -95,76 +106,99 @@ def create_many(
     To continue after an interruption, or after fixing failed lines in the same FILE, repeat the command: lines
     whose room exists are recognized by their key, and not created again.
     """
-    from videoapi.cli.dry_run import check
+    from videoapi.cli.earlier_jobs import refuse_same_keys
+    from videoapi.cli.id_column import IdColumn
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.invocation import program, typed_command
+    from videoapi.cli.job import check_job, keeps_job, open_job
     from videoapi.cli.running import run
     from videoapi.cli.summary import BulkOptions
     from videoapi.cli.terminal import print_status
 
+    is_shared = options["workers"] is not None
+    if is_shared:
+        _check_shared(**options)
+    elif options["redis"] is not None:
+        raise click.UsageError("--redis needs --workers")
     specs = readable(lambda path: room_specs(path, key_column, ignored), file)
+    settle = () if options["settle"] is None else ("--settle", str(options["settle"]))
+    out = output_of(file, out)
+    copy = None if with_ids is None else IdColumn(file, specs.keys, with_ids)
+    if copy is not None:
+        copy.check(out)
+    output = BulkOptions(
+        out=out,
+        as_json=as_json,
+        quiet=quiet,
+        again=typed_command(without=("--fresh", "--dry-run")) if keeps_job(out) or options["job_id"] else (),
+        resolve=[*program(), "rooms", "resolve", *access.words(), *settle],
+        with_ids=copy,
+        settled=options["audit"] == "settled",
+    )
+    bound_to = {"file": os.path.relpath(file, out.parent), "keys": specs.keys}
+    chosen = {name: options.pop(name) for name in ("job_id", "journal", "fresh")}
+
+    def with_job(act: Callable[..., T], account: Mapping[str, str], **more: Any) -> T:
+        about = {**bound_to, **account}
+        before_new = partial(refuse_same_keys, out, about, specs.read_keys, output.again)
+        return act(out, about, before_new=before_new, shared=is_shared, **chosen, **more)
+
     if dry_run:
-        sys.exit(check(specs, validate=not no_validate, as_json=as_json, quiet=quiet))
+        run(_check(access, specs, partial(with_job, check_job), output, validate=not no_validate))
     if specs.repeated:
         raise click.UsageError(f"{file.name}: {specs.repeated} Nothing was sent.")
     if specs.keys == "name" and key_column is None:
         print_status("No line has a key, so the names are used as keys.", quiet=quiet)
-    settle = () if options["settle"] is None else ("--settle", str(options["settle"]))
-    output = BulkOptions(
-        out=output_of(file, out),
-        as_json=as_json,
-        quiet=quiet,
-        again=typed_command(without=("--fresh",)),
-        resolve=[*program(), "rooms", "resolve", *access.words(), *settle],
-    )
-    bound_to = {"file": os.path.relpath(file, output.out.parent), "keys": specs.keys}
-    if options["workers"] is not None:
-        _check_shared(**options)
-        run(_create_shared(access, specs, bound_to, output, validate=not no_validate, **options), interrupted="")
-    if options["redis"] is not None:
-        raise click.UsageError("--redis needs --workers")
+    job = partial(with_job, open_job, quiet=quiet)
+    if is_shared:
+        run(_create_shared(access, specs, job, output, validate=not no_validate, **options), interrupted="")
     del options["workers"], options["redis"]
-    run(_create(access, specs, bound_to, output, validate=not no_validate, **options), interrupted="")
+    run(_create(access, specs, job, output, validate=not no_validate, **options), interrupted="")
+
+
+async def _check(
+    access: ClientOptions,
+    specs: InputFile[RoomSpec],
+    check_job: Callable[[Mapping[str, str]], Mapping[str, str]],
+    output: BulkOptions,
+    *,
+    validate: bool,
+) -> int:
+    """Check the lines, and then the job, whose refusal is that of the command without `--dry-run`."""
+    from videoapi.cli.dry_run import check
+    from videoapi.cli.terminal import print_status
+
+    code = check(specs, validate=validate, as_json=output.as_json, quiet=output.quiet)
+    account: dict[str, str] = {}
+    if any(map(access.account.value, ("app_id", "app_key"))):
+        async with access.client() as client:
+            account = access.account_of(client)
+    known = check_job(account)
+    job = f"continue the job of {known['began']}" if known else "begin a new job"
+    print_status(f"Without --dry-run, the command would {job}.", quiet=output.quiet)
+    return code
 
 
 async def _create(
     access: ClientOptions,
     specs: InputFile[RoomSpec],
-    bound_to: dict[str, str],
+    open_job: Callable[..., AbstractContextManager[JobFiles]],
     output: BulkOptions,
     *,
     settle: float | None,
     rate: str | None,
-    fresh: bool,
-    job_id: str | None,
-    journal: Path | None,
     audit: str,
     **limits: Any,
 ) -> int:
-    import attrs
-
     from videoapi.cli.attempts import AttemptLog
     from videoapi.cli.bulk import run_bulk
-    from videoapi.cli.earlier_jobs import refuse_same_keys
-    from videoapi.cli.job import open_job
 
     attempts = AttemptLog()
     async with access.client(settle=settle, rate=rate, listeners=attempts) as client:
-        bound_to |= access.account_of(client)
-        with open_job(
-            output.out,
-            bound_to,
-            job_id=job_id,
-            journal=journal,
-            fresh=fresh,
-            quiet=output.quiet,
-            before_new=lambda: refuse_same_keys(output.out, bound_to, specs.read_keys, output.again),
-        ) as job:
+        with open_job(access.account_of(client)) as job:
             # Rooms of an earlier run would be read one by one.
             limits |= {"job_id": job.job_id, "journal": job.journal, "keep_rooms": False}
             limits["audit"] = {"yes": True, "no": False}.get(audit, audit)
-            if job.job_id is None:
-                output = attrs.evolve(output, again=())
             return await run_bulk(output, specs, attempts, lambda given: client.rooms.create_each(given, **limits))
 
 
@@ -183,15 +217,13 @@ def _check_shared(*, journal: Path | None, dedupe: str, redis: str | None, **_: 
 async def _create_shared(
     access: ClientOptions,
     specs: InputFile[RoomSpec],
-    bound_to: dict[str, str],
+    open_job: Callable[..., AbstractContextManager[JobFiles]],
     output: BulkOptions,
     *,
     workers: int,
     redis: str | None,
     validate: bool,
     settle: float | None,
-    fresh: bool,
-    job_id: str | None,
     audit: str,
     on_unknown: Literal["resend", "strict"],
     timeout: float | None,
@@ -200,11 +232,7 @@ async def _create_shared(
     rate: str | None,
     **_: Any,
 ) -> int:
-    import attrs
-
     from videoapi.cli.bulk import run_bulk
-    from videoapi.cli.earlier_jobs import refuse_same_keys
-    from videoapi.cli.job import open_job
     from videoapi.cli.workers.run import WorkerLog, WorkersRun
     from videoapi.creation.create_request import new_reference
     from videoapi.redis.leases import TTL, RedisLeases
@@ -213,19 +241,7 @@ async def _create_shared(
 
     url, messages = redis_url(redis), WorkerLog()
     async with access.client(settle=settle) as client:
-        bound_to |= access.account_of(client)
-        with open_job(
-            output.out,
-            bound_to,
-            job_id=job_id,
-            fresh=fresh,
-            shared=True,
-            quiet=output.quiet,
-            used=messages.used,
-            before_new=lambda: refuse_same_keys(output.out, bound_to, specs.read_keys, output.again),
-        ) as job:
-            if job.job_id is None:
-                output = attrs.evolve(output, again=())
+        with open_job(access.account_of(client), used=messages.used) as job:
             # A process of ours that does not answer is replaced, and no queue delivers its shard again.
             settings = JobSettings(
                 job_id=job.job_id or new_reference(),

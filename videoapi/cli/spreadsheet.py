@@ -77,7 +77,7 @@ def csv_rows(path: Path) -> Generator[Row, None, None]:
         UnreadableRest: If a quote is left open, or is closed only more than 100 lines later, which is another quote:
             the lines that follow it may be any number of rows.
     """
-    delimiter = _delimiter(path)
+    delimiter = delimiter_of(path)
     record: list[str] = []
 
     def lines() -> Iterator[str]:
@@ -113,7 +113,7 @@ def csv_rows(path: Path) -> Generator[Row, None, None]:
             yield Row(number, [cell.strip() for cell in cells], begins=begins)
 
 
-def _delimiter(path: Path) -> str:
+def delimiter_of(path: Path) -> str:
     """Return the delimiter that the first line names (`sep=;`), or that splits the header into most columns."""
     _, header = next(numbered_lines(path), (1, ""))
     named = _SEP.fullmatch(header)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from videoapi.bulk import BulkOutcome, BulkReport
+from videoapi.cli.id_column import IdColumn
 from videoapi.cli.inputs import InputFile
 from videoapi.cli.outcomes import MOST_SHOWN, OutcomeFile
 from videoapi.cli.terminal import clean, for_people, print_command, print_json, print_status
@@ -28,6 +29,8 @@ class BulkOptions:
         quiet: Whether to print neither progress nor a summary.
         again: The words of the command that continues the run; empty if none does.
         resolve: The words of `rooms resolve` with its options for this account, without the reference.
+        with_ids: A copy of the input to write at the end, or None.
+        settled: Whether the list of rooms was to prove the result.
     """
 
     out: Path
@@ -35,6 +38,8 @@ class BulkOptions:
     quiet: bool
     again: Sequence[str]
     resolve: Sequence[str] = ()
+    with_ids: IdColumn | None = None
+    settled: bool = False
 
 
 class Summary:
@@ -90,7 +95,7 @@ class Summary:
             print_status(
                 f"{file.not_shown:,} more did not succeed; the outcome file has them all.", quiet=options.quiet
             )
-        self._tell_audit()
+        self._tell_audit(complete=not stopped)
         for warning in self.warnings:
             print_status(f"Warning: {warning}")
         if self._changed:
@@ -125,6 +130,14 @@ class Summary:
             }
             print_json(summary)
 
+    def write_ids(self) -> None:
+        """Write the copy of the input with the IDs of its rooms, if there is to be one."""
+        copy = self._options.with_ids
+        if copy is None:
+            return
+        with_id, total = copy.write(self._file.rows())
+        print_status(f"{with_id:,} of {total:,} lines have a room_id: {copy.path}", quiet=self._options.quiet)
+
     @property
     def exact(self) -> bool:
         """Whether no room exists twice, and no room that was created is missing."""
@@ -139,9 +152,20 @@ class Summary:
         }
         return {reference: ids for reference, ids in left.items() if len(ids) > 1}
 
-    def _tell_audit(self) -> None:
-        """Print the rooms that exist twice, and those that are missing."""
+    def _tell_audit(self, *, complete: bool) -> None:
+        """Print the rooms that exist twice, those that are missing, and what a settled audit has proved.
+
+        Args:
+            complete: Whether the run has ended, so that it was audited.
+        """
         report = self.report
+        if self._options.settled and complete and (self._file.counts["created"] or self._file.counts["unknown"]):
+            if report.audited is None:
+                text = "Not proven that each room exists once: the list of rooms lags, or lacks rooms that exist."
+            else:
+                proven = "no room exists twice or is missing" if self.exact else "rooms exist twice or are missing"
+                text = f"Proven by the list of rooms at {report.audited:%Y-%m-%d %H:%M:%S} UTC: {proven}."
+            print_status(text, quiet=self._options.quiet)
         if report.removed:
             print_status(f"Duplicate rooms deleted: {len(report.removed):,}.")
         if left := self._left_twice():

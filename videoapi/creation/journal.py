@@ -498,7 +498,10 @@ def recorded(path: Path, job: str) -> set[str]:
     Raises:
         sqlite3.Error: If the file is missing, or cannot be read.
     """
-    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+    # Even a connection that only reads would create the log of a journal that has none.
+    has_log = path.with_name(f"{path.name}-wal").exists()
+    uri = f"{path.absolute().as_uri()}?mode=ro{'' if has_log else '&immutable=1'}"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
         # Of rows with one reference, the last counts.
         rows = database.execute("SELECT reference, status FROM creates WHERE job = ? ORDER BY id", (job,))
         return {reference for reference, status in dict(rows).items() if status in (None, "created")}

@@ -11,7 +11,7 @@ import attrs
 
 from videoapi.events import AttemptEvent, CallEvent, CallStarted, Listener, emit, log
 from videoapi.pipeline.call import Call
-from videoapi.protocol.backoff import GiveUp, Retry
+from videoapi.protocol.backoff import GiveUp, Retry, most_attempts
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.redaction import redact
 from videoapi.protocol.routes import Request
@@ -82,14 +82,13 @@ class Reporter:
     def retrying(self, request: Request, outcome: Outcome, attempt: int, delay: float) -> None:
         """Log a retry."""
         cause = outcome.reason if outcome.status is None else f"HTTP {outcome.status} from {self.host}"
-        log.info(
-            "retrying %s in %.1f s after %s, attempt %d of %d",
-            request.route.name,
-            delay,
-            cause,
-            attempt + 1,
-            max(request.options.retry.attempts, attempt + 1),
-        )
+        options, text = request.options, "retrying %s in %.1f s after %s, attempt %d"
+        most = most_attempts(options.retry, request.route.operation, outcome.verdict)
+        facts = (request.route.name, delay, cause, options.spent + attempt + 1)
+        if most is None:
+            log.info(text, *facts)
+        else:
+            log.info(f"{text} of %d", *facts, options.spent + most)
 
     def paused(self, app_id: str, seconds: float, outcome: Outcome) -> None:
         """Log the pause of an account."""

@@ -87,6 +87,12 @@ def add_jitter(seconds: float, random: float) -> float:
     return seconds + random * min(1.0, 0.1 * seconds)
 
 
+def most_attempts(policy: RetryPolicy, operation: Operation, verdict: Verdict) -> int | None:
+    """Return how many attempts a call may have after one with this verdict; None if only its `timeout` limits it."""
+    harmless_create = operation is Operation.NON_REPEATABLE and verdict is Verdict.NOT_SENT and policy.attempts > 1
+    return None if harmless_create else policy.attempts
+
+
 def decide(
     policy: RetryPolicy,
     operation: Operation,
@@ -115,8 +121,8 @@ def decide(
         return FINAL
     if verdict is Verdict.UNKNOWN and unknown > classification.max_retries:
         return FINAL
-    harmless_create = operation is Operation.NON_REPEATABLE and verdict is Verdict.NOT_SENT and policy.attempts > 1
-    if attempt >= policy.attempts and not harmless_create:
+    most = most_attempts(policy, operation, verdict)
+    if most is not None and attempt >= most:
         return GiveUp("attempts")
     base = policy.throttle_base if verdict is Verdict.THROTTLED else policy.base
     wait = jitter(base, policy.cap, attempt, random())

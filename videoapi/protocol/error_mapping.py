@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from videoapi import errors
 from videoapi.protocol import statuses
+from videoapi.protocol.backoff import most_attempts
 from videoapi.protocol.codes import TEXTS, TOKEN_REASONS, group_of
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
@@ -139,9 +140,14 @@ def _circumstances(request: Request, outcome: Outcome) -> Iterator[str]:
         yield f"code {outcome.code}"
     if outcome.details and outcome.details.request_id:
         yield f"request {outcome.details.request_id}"
-    if outcome.attempts > 1:
-        limit = request.options.retry.attempts
-        yield f"attempt {outcome.attempts} of {limit}" if outcome.attempts <= limit else f"{outcome.attempts} attempts"
+    options = request.options
+    count = options.spent + outcome.attempts
+    if outcome.attempts and count > 1:
+        limit = most_attempts(options.retry, request.route.operation, outcome.verdict)
+        if limit is None or outcome.attempts > limit:
+            yield f"{count} attempts"
+        else:
+            yield f"attempt {count} of {options.spent + limit}"
 
 
 def _state(request: Request, outcome: Outcome) -> str:

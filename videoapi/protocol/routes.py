@@ -52,6 +52,7 @@ class Options:
             `timeout`; true ends the wait. None for single calls.
         fence: Called right before a create is written, with no `await` in between; false means that neither this create
             nor a later one may be sent. None without a lease.
+        spent: Attempts of the same read before this call, which `retry` does not count.
     """
 
     timeout: float | None = None
@@ -59,6 +60,7 @@ class Options:
     retry: RetryPolicy = attrs.Factory(RetryPolicy)
     must_stop: Callable[[], bool] | None = None
     fence: Callable[[], bool] | None = None
+    spent: int = 0
 
 
 def _timeout_of(operation: Operation) -> float:

@@ -251,7 +251,7 @@ def _with_fewer_attempts(request: Request, spent: int) -> Request:
         return request
     policy = request.options.retry
     retry = attrs.evolve(policy, attempts=max(1, policy.attempts - spent))
-    return attrs.evolve(request, options=attrs.evolve(request.options, retry=retry))
+    return attrs.evolve(request, options=attrs.evolve(request.options, retry=retry, spent=spent))
 
 
 def _unreadable(request: Request, rejected: Rejected) -> VideoAPIError:

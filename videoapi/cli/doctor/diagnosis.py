@@ -105,7 +105,8 @@ async def _run(step: CheckStep, examination: Examination, checks: Mapping[str, C
         check = Check(name=step.name, status=status, text=for_people(error), remedy=remedy)
     except TimeoutError:
         text = f"no result within the {examination.timeout:g} s of --timeout"
-        check = Check(name=step.name, status=status, text=text, remedy="Give a longer --timeout.")
+        remedy = "If the network is slow, give a longer --timeout. If that does not help, a firewall may drop packets."
+        check = Check(name=step.name, status=status, text=text, remedy=remedy)
     return attrs.evolve(check, seconds=loop.time() - began)
 
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from videoapi.cli.workers.process import LONGEST_LINE
@@ -148,6 +148,7 @@ class WorkerPool:
         workers: Number of processes.
         warn: As in `WorkerProcess`.
         report: Called with the name of a shard and its report.
+        sent: Called before that with the references of the creates that were, or may have been, sent.
     """
 
     def __init__(
@@ -156,12 +157,16 @@ class WorkerPool:
         workers: int,
         warn: Callable[[str], object],
         report: Callable[[str, Mapping[str, Any]], object],
+        sent: Callable[[Iterable[str]], object],
     ) -> None:
         self._processes = [WorkerProcess(account, warn) for _ in range(workers)]
         self._warn = warn
         self._report = report
+        self._note_sent = sent
         self._left: deque[ShardTask] = deque()
         self._sent: set[str] = set()
+        self._lost: set[str] = set()
+        """Shards of which a process that is gone may have sent creates, it is not known which."""
         self._stopping = False
         self._total = 0
         self._reported = 0
@@ -234,6 +239,7 @@ class WorkerPool:
                 self._left.append(task)
                 if gone.sent:
                     self._sent.add(task.shard)
+                    self._lost.add(task.shard)
                 if not self._stopping:
                     self._warn(f"A worker process {gone}; its shard is assigned again.")
                 deaths += 1
@@ -241,6 +247,7 @@ class WorkerPool:
                     self._fail(ConnectionFailed(f"A worker process {gone}, {deaths} times in a row."))
                 continue
             deaths = 0
+            self._note_sent(answer.get("creates", ()))
             if reason := answer.get("away"):
                 away_since = now() if away_since is None else away_since
                 process.away = reason
@@ -251,6 +258,8 @@ class WorkerPool:
                 away_since, process.away = None, ""
             if "report" in answer:
                 self._reported += 1
+                if task.shard in self._lost:
+                    self._note_sent(row["reference"] for row in answer["report"].get("made", ()))
                 self._report(task.shard, answer["report"])
             else:
                 # Another process may have left it a moment ago: it is tried again when its lease has ended.

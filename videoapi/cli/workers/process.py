@@ -2,7 +2,8 @@
 
 It reads JSON lines from stdin: first the account, then shards, one at a time, each once the one before is done; and
 `{"stop": true}` to end a shard early. It writes JSON lines to stdout: `alive` every second, `warning` for what the
-library logs, and for each shard `report` or `later`, whether anything may have been `sent`.
+library logs, and for each shard `report` or `later`, whether anything may have been `sent`, and the references of the
+`creates` that were.
 It ends with its stdin.
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from videoapi.bulk import BulkRun
-from videoapi.cli.attempts import PER_ITEM
+from videoapi.cli.attempts import PER_ITEM, AttemptLog
 from videoapi.cli.bulk import settle_wait
 from videoapi.cli.notices import handled_by
 from videoapi.client import VideoClient
@@ -83,12 +84,14 @@ class _Shard:
 async def serve(lines: asyncio.StreamReader, write: Write) -> None:
     """Work on shards until stdin ends."""
     account = json.loads(await lines.readline())
-    client = _client(account)
+    attempts = AttemptLog()
+    client = _client(account, attempts)
     worker, limits = ShardWorker(client, Secret(account["redis"])), account["limits"]
     shard: _Shard | None = None
 
     async def report(current: _Shard) -> None:
-        write(await _answer(current))
+        answer = await _answer(current)
+        write({**answer, "creates": attempts.take_sent()})
 
     async def show_life() -> None:
         while True:
@@ -138,8 +141,8 @@ def _reason(error: ConnectionFailed) -> str:
     return str(error).removesuffix(" Nothing was created.")
 
 
-def _client(account: dict[str, Any]) -> VideoClient:
-    options = dict(account["client"])
+def _client(account: dict[str, Any], attempts: AttemptLog) -> VideoClient:
+    options: dict[str, Any] = {**account["client"], "listeners": attempts}
     if account["rate"] is not None:
         gate = RedisGate(account["redis"], processes=account["processes"], rate=account["rate"])
         options |= {"rate": account["rate"], "gate": gate}

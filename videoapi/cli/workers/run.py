@@ -50,10 +50,6 @@ class WorkerLog(AttemptLog):
             return f"checking the list of rooms: waiting {left:.0f} s for proof (settle time)"
         return self.pool.waits if self.pool is not None else ""
 
-    def forget(self, reference: str | None) -> bool:
-        """Return that the create may have been sent in this run: the processes do not say which ones were."""
-        return True
-
 
 class WorkersRun:
     """A job on worker processes, which yields the outcomes of each shard once it is done.
@@ -91,7 +87,9 @@ class WorkersRun:
         self._timeout = timeout
         self._messages = messages
         self._settle: float = account["client"]["settle"] or DEFAULT_SETTLE
-        self._pool = messages.pool = WorkerPool(account, settings.processes, messages.warn, self._add)
+        self._pool = messages.pool = WorkerPool(
+            account, settings.processes, messages.warn, self._add, messages.add_sent
+        )
         self._job: ShardedJob | None = None
         self._work: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()

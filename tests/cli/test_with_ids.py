@@ -1,0 +1,135 @@
+"""`rooms create-many --with-ids` copies the table, whatever its dialect, with the ID of each room."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from videoapi.sandbox import Sandbox
+
+Cli = Callable[..., Result]
+CREATE = ("rooms", "create-many", "rooms.csv", "--settle", 0.2, "--with-ids", "ids.csv")
+TABLE = "name;key;Dozent\r\nAlgebra;1;Noether\r\n;2;Gauss\r\nLogik;3;Gödel\r\n"
+
+
+def rows(path: Path, delimiter: str = ";") -> list[list[str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.reader(file, delimiter=delimiter))
+
+
+def ids(sandbox: Sandbox) -> dict[str, str]:
+    return {str(room["name"]): room_id for room_id, room in sandbox.ledger.rooms.items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TABLE.encode(),
+        TABLE.encode("utf-8-sig"),
+        ("sep=;\r\n" + TABLE).encode("utf-8-sig"),
+        TABLE.encode("utf-16"),
+        (TABLE.replace("\r\n", ";;\r\n") + ";;;;\r\n").encode(),
+        TABLE.replace("\r\n", "\n").encode(),
+    ],
+    ids=["utf-8", "byte order mark", "sep", "utf-16", "empty cells and rows", "line feeds"],
+)
+def test_each_dialect_that_is_read_is_copied(cli: Cli, sandbox: Sandbox, folder: Path, content: bytes) -> None:
+    (folder / "rooms.csv").write_bytes(content)
+    result = cli(*CREATE, "--ignore-column", "Dozent")
+    assert result.exit_code == 1, result.output
+    assert "2 of 3 lines have a room_id: ids.csv" in result.stderr
+    room = ids(sandbox)
+    assert rows(folder / "ids.csv") == [
+        ["room_id", "name", "key", "Dozent"],
+        [room["Algebra"], "Algebra", "1", "Noether"],
+        ["", "", "2", "Gauss"],
+        [room["Logik"], "Logik", "3", "Gödel"],
+    ]
+    assert (folder / "ids.csv").read_bytes().startswith("\ufeff".encode())
+
+
+def test_lines_that_fail_are_copied_as_they_are(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_bytes(
+        b'name,key,data.note\nA,1,"two\nlines, and ""quotes"""\nB,2,b,extra\nC,1,\nM\xfcller,4,\nD,5,"d\nE,6,\n'
+    )
+    assert cli(*CREATE).exit_code == 4
+    assert (folder / "ids.csv").read_bytes() == (
+        b"\xef\xbb\xbfroom_id,name,key,data.note\r\n"
+        + ids(sandbox)["A"].encode()
+        + b',A,1,"two\nlines, and ""quotes"""\r\n,B,2,b,extra\r\n,C,1\r\n,M\xfcller,4\r\n'
+    )
+
+
+def test_repeated_command_completes_the_copy(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,sip\nA,\nB,perhaps\n")
+    assert cli(*CREATE[:-2]).exit_code == 1
+    assert cli(*CREATE).exit_code == 1
+    assert [bool(row[0]) for row in rows(folder / "ids.csv", ",")] == [True, True, False]
+    (folder / "rooms.csv").write_text("name,sip\nNew,\nA,\nB,yes\n")
+    result = cli(*CREATE)
+    assert result.exit_code == 0, result.output
+    assert {row[1]: row[0] for row in rows(folder / "ids.csv", ",")[1:]} == ids(sandbox)
+    assert len(sandbox.ledger.rooms) == 3
+
+
+def test_copy_can_be_the_next_input(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    assert cli(*CREATE).exit_code == 0
+    (folder / "ids.csv").rename(folder / "rooms.csv")
+    assert cli(*CREATE, "--ignore-column", "room_id").exit_code == 0
+    assert rows(folder / "ids.csv", ",") == [["room_id", "name"], [ids(sandbox)["A"], "A"]]
+
+
+def test_run_that_stops_early_copies_what_it_knows(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
+    sandbox.fault("rooms.create", "suspended", after=1)
+    result = cli(*CREATE, "--concurrency", 1)
+    assert result.exit_code == 4, result.output
+    assert "1 of 3 lines have a room_id" in result.stderr
+    assert rows(folder / "ids.csv", ",") == [["room_id", "name"], [ids(sandbox)["A"], "A"], ["", "B"], ["", "C"]]
+
+
+@pytest.mark.parametrize(
+    ("copy", "options", "words"),
+    [
+        ("rooms.csv", (), "not an earlier copy"),
+        ("letter.txt", (), "not an earlier copy"),
+        ("table.csv", (), "not an earlier copy"),
+        ("link.csv", (), "not an earlier copy"),
+        ("rooms.csv.outcomes.jsonl", (), "is the outcome file"),
+        ("nowhere/ids.csv", (), "the folder nowhere does not exist"),
+        ("ids.csv", ("--out", "/dev/null"), "does not keep"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_copy_replaces_no_other_file(
+    cli: Cli,
+    sandbox: Sandbox,
+    folder: Path,
+    copy: str,
+    options: tuple[str, ...],
+    words: str,
+    dry_run: tuple[str, ...],
+) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    (folder / "letter.txt").write_text("Dear all")
+    (folder / "table.csv").write_text("room_id,other\n1,2\n")
+    (folder / "link.csv").symlink_to("table.csv")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    refused = cli(*CREATE[:-1], copy, *options, *dry_run)
+    assert refused.exit_code == 2, refused.output
+    assert words in refused.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert sandbox.ledger.requests() == 0
+
+
+def test_only_tables_are_copied(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.jsonl").write_text('{"name": "A"}\n')
+    refused = cli("rooms", "create-many", "rooms.jsonl", "--with-ids", "ids.jsonl")
+    assert refused.exit_code == 2
+    assert "--with-ids copies a .csv or .tsv file" in refused.stderr
+    assert sandbox.ledger.requests() == 0

@@ -1,0 +1,122 @@
+"""A copy of an input table with the IDs of its rooms, as `rooms create-many --with-ids` writes it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import click
+
+from videoapi.cli.inputs import CSV
+from videoapi.cli.job import keeps_job
+from videoapi.cli.spreadsheet import BadInput, UnreadableRest, csv_rows, delimiter_of
+from videoapi.errors import ConfigurationError
+from videoapi.files import FileTaken, PartFile
+
+COLUMN: Final = "room_id"
+_BOM: Final = "\ufeff"
+"""Without it, Excel misreads names that are not ASCII."""
+
+
+@attrs.frozen
+class IdColumn:
+    """The copy of a table, with a first column `room_id`. A column of this name in the table itself is replaced.
+
+    Args:
+        source: The table.
+        keys: Its column that has the key of each line.
+        path: The copy.
+    """
+
+    source: Path
+    keys: str
+    path: Path
+
+    def check(self, out: Path) -> None:
+        """Check that the copy can be written, and replaces nothing but an earlier copy of such a table.
+
+        Args:
+            out: The outcome file.
+
+        Raises:
+            click.UsageError: If it cannot, or would replace another file.
+        """
+        if self.source.suffix.lower() not in CSV:
+            raise click.UsageError("--with-ids copies a .csv or .tsv file. In other files, find rooms by their key.")
+        if not keeps_job(out):
+            raise click.UsageError(f"--with-ids reads the outcome file at the end, which {out} does not keep.")
+        if self.path.absolute() == out.absolute():
+            raise click.UsageError(f"--with-ids {self.path} is the outcome file. Give another name.")
+        if not self.path.parent.is_dir():
+            raise click.UsageError(f"--with-ids {self.path}: the folder {self.path.parent} does not exist")
+        header: list[str] = []
+        if self.path.exists():
+            with suppress(BadInput), closing(csv_rows(self.path)) as rows:
+                header = next((row.cells for row in rows), [])
+            if self.path.is_symlink() or self.path.samefile(self.source) or header != next(self._rows({})):
+                raise click.UsageError(f"--with-ids {self.path}: the file is not an earlier copy. Give another name.")
+
+    def write(self, outcomes: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+        """Write the copy, and return how many of its lines have an ID, and how many there are.
+
+        Args:
+            outcomes: The lines of the outcome file.
+
+        Raises:
+            ConfigurationError: If another process writes the copy, or its name was taken by something else.
+            OSError: If it cannot be written.
+        """
+        # By line and key: of two lines with one key, only one has the room, and the table may have changed since.
+        found = {(row["line"], row["key"]): row["room_id"] for row in outcomes if row["room_id"]}
+        part = PartFile(self.path.parent, self.path.name, overwrite=True)
+        delimiter = delimiter_of(self.source)
+        with_id = total = -1
+        try:
+            part.open()
+            part.truncate(0)
+            for row in self._rows(found):
+                part.write(_encoded((_BOM if total < 0 else "") + _line(row, delimiter)))
+                with_id += bool(row[0])
+                total += 1
+            part.finish()
+        except FileTaken as taken:
+            raise ConfigurationError(f"{taken.path}: it is in use. Give --with-ids another name.") from None
+        finally:
+            part.close()
+        return with_id, total
+
+    def _rows(self, found: Mapping[tuple[int, str], str]) -> Iterator[list[str]]:
+        """Yield the rows of the copy, the header first; without lines that are not CSV."""
+        with suppress(UnreadableRest), closing(csv_rows(self.source)) as rows:
+            header = next(rows).cells
+            key = header.index(self.keys)
+            old = header.index(COLUMN) if COLUMN in header else None
+            yield [COLUMN, *_without(header, old)]
+            for row in rows:
+                if not row.problem:
+                    room_id = found.get((row.number, row.cells[key])) if key < len(row.cells) else None
+                    yield [room_id or "", *_without(row.cells, old)]
+
+
+def _line(row: list[str], delimiter: str) -> str:
+    text = io.StringIO(newline="")
+    # With this end of line, a cell with either character is quoted.
+    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerow(row)
+    return text.getvalue()
+
+
+def _without(cells: list[str], place: int | None) -> list[str]:
+    return cells if place is None else cells[:place] + cells[place + 1 :]
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        # Bytes that are not UTF-8 stay as they are.
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(errors="replace")
