@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ import attrs
 import click
 import msgspec
 
-from videoapi.cli.job import read_note
+from videoapi.cli.job import beneath, read_note
 from videoapi.errors import ConfigurationError
 
 _LARGEST_NOTE: Final = 1 << 16
@@ -71,7 +72,9 @@ def refuse_same_keys(
         else f"To continue that job, give --out {shlex.quote(str(job.out))}."
     )
     if ours != theirs and job.note.get("keys") == about["keys"]:
-        words = (*again, "--out", str(job.out), "--job-id", job.note["job_id"])
+        # What follows `--` is no option.
+        end = again.index("--") if "--" in again else len(again)
+        words = (*again[:end], "--out", str(job.out), "--job-id", job.note["job_id"], *again[end:])
         advice += f" Or continue that job with {ours}: {shlex.join(words)}"
     raise click.UsageError(
         f"The job {job.out} of {job.note.get('began')} has rooms for {len(job.shared):,} of the {len(keys):,} keys in "
@@ -82,11 +85,12 @@ def refuse_same_keys(
 
 def _jobs(out: Path, about: Mapping[str, str]) -> Iterator[EarlierJob]:
     """Yield the jobs of the same account in the folders of the outcome file and of the input, without their keys."""
-    folders = {os.path.realpath(folder): folder for folder in (out.parent / Path(about["file"]).parent, out.parent)}
+    folders = {os.path.realpath(folder): folder for folder in (beneath(out.parent, about["file"]).parent, out.parent)}
     for folder in folders.values():
         for path in sorted(folder.glob("*.job")):
             with suppress(ConfigurationError, OSError):
-                note = read_note(path) if path.stat().st_size <= _LARGEST_NOTE else {}
+                # To open a pipe would wait for ever.
+                note = read_note(path) if path.is_file() and path.stat().st_size <= _LARGEST_NOTE else {}
                 if {"job_id", "file"} <= note.keys() and all(note.get(n) == about[n] for n in ("origin", "app_id")):
                     yield EarlierJob(path.with_name(path.name.removesuffix(".job")), note, frozenset())
 
@@ -98,11 +102,19 @@ def _with_shared(job: EarlierJob, keys: Collection[str | int]) -> EarlierJob:
         with suppress(OSError), path.open("rb") as file:
             for line in file:
                 # The last line of a run that was killed can be incomplete.
-                with suppress(msgspec.DecodeError):
-                    row = _KEY_OUTCOME.decode(line)
+                with suppress(ValueError, RecursionError):
+                    row = _decoded(line)
                     if row.status in ("created", "unknown") and isinstance(row.key, str | int) and row.key in keys:
                         shared.add(row.key)
     return attrs.evolve(job, shared=frozenset(shared))
+
+
+def _decoded(line: bytes) -> _KeyOutcome:
+    try:
+        return _KEY_OUTCOME.decode(line)
+    except msgspec.DecodeError:
+        # Half a surrogate pair, which a key may have, is not decoded.
+        return msgspec.convert(json.loads(line), _KeyOutcome)
 
 
 def _outcome_files(out: Path) -> Iterator[Path]:
