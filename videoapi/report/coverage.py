@@ -83,7 +83,7 @@ def coverage_of(path: Path, kind: str) -> Coverage:
         path: A file, also `.gz`, or a folder.
         kind: What its records must be, `cdr` or `archives`.
     """
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return _of_folder(path) if path.is_dir() else _of_file(path, kind)
     return Coverage()
 
@@ -99,7 +99,7 @@ def notes_of(folder: Path) -> list[dict[str, Any]]:
 
 def _of_folder(folder: Path) -> Coverage:
     room = None
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
         room = json.loads((folder / _SOURCE).read_bytes()).get("room")
     dated = {note["file"]: _span(note["first"], note["last"]) for note in notes_of(folder) if not _is_undated(note)}
     # A file that the export would read again has a mark.

@@ -204,13 +204,15 @@ class UsageSummary:
     @property
     def final_from(self) -> date | None:
         """The day in UTC from which on no more records are expected; None if that day has passed."""
-        return None if self.open_days is None else self.open_days.last + timedelta(LATE_DAYS + 1)
+        if self.open_days is None or (date.max - self.open_days.last).days <= LATE_DAYS:
+            return None
+        return self.open_days.last + timedelta(LATE_DAYS + 1)
 
     def months(self) -> list[tuple[str, Figures]]:
         """Return the figures by month, from those of the days."""
         found: dict[str, list[Figures]] = {}
         for day, figures in self.days:
-            found.setdefault(f"{day:%Y-%m}", []).append(figures)
+            found.setdefault(f"{day}"[:7], []).append(figures)
         return [(month, _total(figures)) for month, figures in found.items()]
 
     def to_dict(self) -> dict[str, Any]:
