@@ -339,8 +339,12 @@ def _base_name(export: Path) -> str:
 
 def _to_stdout(text: bytes) -> None:
     if sys.stdout is not None:
-        sys.stdout.buffer.write(text)
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(text)
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            error.filename = "stdout"
+            raise
 
 
 def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None:
