@@ -72,7 +72,7 @@ def refuse_same_keys(
         else f"To continue that job, give --out {shlex.quote(str(job.out))}."
     )
     if ours != theirs and job.note.get("keys") == about["keys"]:
-        # What follows `--` is no option.
+        # After `--`, click takes options for arguments.
         end = again.index("--") if "--" in again else len(again)
         words = (*again[:end], "--out", str(job.out), "--job-id", job.note["job_id"], *again[end:])
         advice += f" Or continue that job with {ours}: {shlex.join(words)}"
