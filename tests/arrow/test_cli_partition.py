@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -62,6 +63,16 @@ def test_failed_export_continues_and_ends_with_the_same_bytes(cli: Cli, sandbox:
     assert contents(folder / "data") == contents(folder / "whole")
     sandbox.fault("cdr.by_period", "suspended", times=None)
     assert "600 records of 31 files" in export(cli, "data").stderr
+
+
+def test_full_disk_is_named_with_its_file(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert export(cli, "data").exit_code == 0
+    (folder / "data" / "cdr-2026-01-05.parquet").unlink()
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left on device: data/cdr-2026-01-05.parquet" in export(cli, "data", code=1).stderr
 
 
 def test_records_without_a_readable_date_have_files_of_their_own(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

@@ -205,9 +205,10 @@ def interrupted(cli: Cli, sandbox: Sandbox, *arguments: object, after: int = 2) 
     return result
 
 
-def test_complete_file_that_was_changed_is_not_taken_for_the_export(cli: Cli, folder: Path) -> None:
+@pytest.mark.parametrize("year", [b"2027", b"27"])
+def test_complete_file_that_was_changed_is_not_taken_for_the_export(cli: Cli, folder: Path, year: bytes) -> None:
     assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 0
-    changed = (folder / "out.jsonl").read_bytes().replace(b"2026", b"2027")
+    changed = (folder / "out.jsonl").read_bytes().replace(b"2026", year)
     (folder / "out.jsonl").write_bytes(changed)
     result = cli("cdr", "export", FIRST, LAST, "out.jsonl", "--json")
     assert result.exit_code == 2

@@ -350,7 +350,7 @@ def test_columns_of_ones_own_are_ignored(tmp_path: Path, name: str, text: str) -
 def test_ignored_column_must_exist_and_have_no_keys(tmp_path: Path) -> None:
     path = tmp_path / "rooms.csv"
     path.write_text("name,id\nA,1\n")
-    with pytest.raises(BadInput, match="missing column Dozent"):
+    with pytest.raises(BadInput, match="no column 'Dozent' to ignore; the header has 'name', 'id'"):
         room_specs(path, ignored=("id", "Dozent"))
     with pytest.raises(BadInput, match="cannot be ignored"):
         room_specs(path, "id", ("id",))

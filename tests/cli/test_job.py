@@ -538,3 +538,46 @@ def test_input_that_was_moved_without_its_job_is_refused(
     (moved.parent / "term" / "spring.csv").write_text("name\nA\n")
     assert cli("rooms", "create-many", "term/spring.csv").exit_code == 0
     assert names(sandbox) == ["A", "A", "B"]
+
+
+def test_job_of_a_folder_that_is_a_link_is_found_and_continued(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path
+) -> None:
+    (folder / "far" / "away").mkdir(parents=True)
+    (folder / "link").symlink_to(folder / "far" / "away")
+    assert cli(*CREATE).exit_code == 0
+    # The folder of the input is next to the link, not to what it names.
+    assert cli(*CREATE, "--out", "link/other.jsonl").exit_code == 2
+    (folder / "b.csv").write_text("name\nC\n")
+    ours = ("rooms", "create-many", "b.csv", "--settle", 0.2, "--out", "link/b.jsonl")
+    assert cli(*ours, "--journal", "b.journal").exit_code == 0
+    for again in (ours, (*ours, "--journal", "b.journal")):
+        continued = cli(*again)
+        assert continued.exit_code == 0, continued.output
+        assert "is missing" not in continued.stderr
+    assert names_in(folder / "far") == ["away"]
+    assert names(sandbox) == ["A", "B", "C"]
+
+
+def test_other_files_named_like_a_job_do_not_matter(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    (folder / "deep.job").write_text("[" * 50_000)
+    os.mkfifo(folder / "pipe.job")
+    assert cli(*CREATE).exit_code == 0
+    own = folder / f"{OUT}.job"
+    own.write_text("[" * 50_000)
+    refused = cli(*CREATE)
+    assert refused.exit_code == 5
+    assert "does not describe a job" in refused.stderr
+
+
+def test_printed_command_works_with_unusual_names_and_keys(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.jsonl").write_text('{"name": "A", "key": "\\ud800"}\n')
+    assert cli("rooms", "create-many", "rooms.jsonl").exit_code == 0
+    (folder / "-b c.jsonl").write_text('{"name": "A", "key": "\\ud800"}\n{"name": "B", "key": "b"}\n')
+    refused = cli("rooms", "create-many", "--", "-b c.jsonl")
+    assert refused.exit_code == 2
+    assert "has rooms for 1 of the 2 keys" in refused.stderr
+    words = shlex.split(refused.stderr.split("with -b c.jsonl: ")[1].splitlines()[0])
+    continued = cli(*words[words.index("rooms") :])
+    assert continued.exit_code == 0, continued.output
+    assert names(sandbox) == ["A", "B"]

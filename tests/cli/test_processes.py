@@ -283,11 +283,19 @@ def test_fault_option_is_met_as_often_as_it_says(cli: Cli, sandbox: Sandbox) -> 
     assert [cli("rooms", "list").exit_code for _ in range(3)] == [5, 5, 5]
 
 
-@pytest.mark.parametrize("fault", ["rooms.create", "rooms.create:sing", "rooms.sing:503", "*:503:x", "*:503:200%"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *("rooms.create", "rooms.create:sing", "rooms.sing:503", "rooms.create:²"),
+        *("*:503:x", "*:503:0", "*:503:200%", "*:503:nan%"),
+    ],
+)
 def test_unknown_fault_is_a_usage_error(cli: Cli, fault: str) -> None:
     result = cli("sandbox", "--fault", fault)
     assert result.exit_code == 2
     assert f"--fault {fault}" in result.stderr
+    for word in ("times=", "rate=", "None", "int()"):
+        assert word not in result.stderr
 
 
 def test_unknown_switch_is_a_usage_error(cli: Cli) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -311,3 +313,16 @@ def test_one_other_entry_of_a_group_is_one(january: Path, cli: Cli, folder: Path
     rooms = figures(cli("report", january, "--json"))["totals"]["rooms"]
     assert cli("report", january, "page.html", "--top", rooms - 1).exit_code == 0
     assert "The other one has" in (folder / "page.html").read_text()
+
+
+def test_full_disk_is_named_with_its_file(
+    january: Path, cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    failed = cli("report", january, "page.html")
+    assert failed.exit_code == 1
+    assert "No space left on device: page.html.part" in failed.stderr
+    assert not (folder / "page.html").exists()

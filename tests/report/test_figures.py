@@ -179,6 +179,61 @@ def test_archives_of_an_export_are_in_the_report(sandbox: Sandbox, cli: Cli, fol
     assert figures(cli("report", "calls.jsonl", "--json"))["recordings"] is None
 
 
+def test_odd_archives_do_not_cost_the_others(cli: Cli, folder: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (folder / "calls.jsonl").write_text(json.dumps({"conf_num": "c", "trans_date": "2026-01-05T10:00:00Z"}) + "\n")
+    deep = "[" * 100_000
+    (folder / "deep.csv").write_text(
+        f"_id,trans_date,recording,transcoded\na,2026-01-05T10:00:00Z,{deep},\nb,2026-01-05T10:00:00Z,,\n"
+    )
+    (folder / "deep.csv.rejected.jsonl").write_text('{"more": 1e999}\n{"window": ' + deep + "\n")
+    (folder / "deep.csv.state").write_text('{"question": ' + deep)
+    texts: dict[str, Any] = {name: [deep, None] for name in ("recording", "transcoded", "chatdata", "metadata")}
+    columns = {"archive_id": ["a", "b"], **texts}
+    for name, times in (("far", [1 << 60, None]), ("day", [1_767_607_200_000, None])):
+        table = pyarrow.table({**columns, "trans_at": pyarrow.array(times, pyarrow.timestamp("ms", "UTC"))})
+        parquet.write_table(table, folder / f"{name}.parquet")
+    command = ("report", "calls.jsonl", "--json", "--archives")
+    for name, days in (("deep.csv", 2), ("far.parquet", 0), ("day.parquet", 1)):
+        told = cli(*command, name)
+        assert figures(told)["recordings"]["archives"] == 2, told.output
+        assert sum(day["archives"] for day in figures(told)["recordings"]["days"]) == days
+    parquet.write_table(pyarrow.table({**columns, "trans_at": ["x", "y"]}), folder / "text.parquet")
+    parquet.write_table(pyarrow.table({"archive_id": ["a"]}), folder / "few.parquet")
+    assert "text.parquet: the column 'trans_at' is of the type string" in cli(*command, "text.parquet").stderr
+    assert "few.parquet is not an export of archives" in cli(*command, "few.parquet").stderr
+
+
+@pytest.mark.parametrize("spoil", [("size", -1), ("exported", "0001-01-01")])
+def test_odd_state_does_not_cost_the_report(spoil: tuple[str, Any], sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    assert cli("cdr", "export", "2026-01-05", "2026-01-05", "all.jsonl", "--quiet").exit_code == 0
+    state = folder / "all.jsonl.state"
+    name, value = spoil
+    state.write_text(json.dumps({**json.loads(state.read_text()), name: value}))
+    assert figures(cli("report", "all.jsonl", "--json"))["totals"]["records"] > 0
+
+
+@pytest.mark.parametrize(("year", "zone"), [("9999", "Pacific/Honolulu"), ("0001", "Pacific/Kiritimati")])
+def test_first_and_last_year_have_a_report(year: str, zone: str, cli: Cli, folder: Path) -> None:
+    (folder / "calls.jsonl").write_text(json.dumps({"conf_num": "c", "trans_date": "2026-01-05T10:00:00Z"}) + "\n")
+    told = cli("report", year, "calls.jsonl", "--json", "--timezone", zone)
+    assert figures(told)["period"] == {"first": f"{year}-01-01", "last": f"{year}-12-31"}
+    assert f"has no call records of {year}." in told.stderr
+
+
+def test_export_in_the_current_folder_has_the_name_of_the_folder(
+    sandbox: Sandbox, cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    words = ("2026-01-05", "2026-01-06", "january", "--partition", "day", "--quiet")
+    assert cli("cdr", "export", *words).exit_code == 0
+    monkeypatch.chdir("january")
+    told = cli("report", ".", "--json", "page.html")
+    assert figures(told)["source"] == "the export january"
+    assert cli("report", ".").stdout == "usage-january.html\n"
+
+
 def test_one_room_and_one_session(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
     room_id, conf_num = sandbox.history.room_ids()[0], sandbox.history.conf_nums()[0]
     assert cli("cdr", "export", "2026-01-01", "2026-01-31", "all.jsonl", "--quiet").exit_code == 0

@@ -19,7 +19,10 @@ from support.redis_server import RedisServer
 from workers.chaos import children
 
 from videoapi import RedisLeases, RoomSpec
+from videoapi.cli.client_options import ClientOptions
 from videoapi.cli.workers.pool import WorkerProcess
+from videoapi.cli.workers.process import serve
+from videoapi.config import Secret
 from videoapi.sandbox import Sandbox
 from videoapi.sharding.spec_json import specs_to_json
 from videoapi.sharding.worker import ShardTask
@@ -277,6 +280,32 @@ async def test_a_process_that_reaches_redis_again_does_not_wait_for_it(
         assert "report" in await run
     finally:
         await process.aclose()
+
+
+async def test_frames_of_an_error_have_no_secret(
+    monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    password = "made-up-password"
+    secrets = (password, sandbox.app_key)
+    client = {"app_id": sandbox.app_id, "app_key": sandbox.app_key, "base_url": sandbox.base_url, "proxy": None}
+    account = {"client": client, "redis": f"redis://:{password}@127.0.0.1:1/0", "rate": None, "limits": {}}
+    lines = asyncio.StreamReader()
+    lines.feed_data(json.dumps(account).encode() + b'\n{"no": "shard"}\n')
+    with pytest.raises(TypeError, match="unexpected keyword") as in_process:
+        await serve(lines, lambda message: None)
+    monkeypatch.setenv("VIDEOAPI_APP_KEY", sandbox.app_key)
+    monkeypatch.setenv("VIDEOAPI_PROXY", f"http://ann:{password}@127.0.0.1:1")
+    options = ClientOptions()
+    sent = {"client": options.worker_options(), "redis": Secret(account["redis"])}
+    assert not any(secret in repr(sent) for secret in secrets)
+    process = WorkerProcess(sent, print)
+    with pytest.raises(AttributeError) as in_command:
+        await process.run(ShardTask(**dict.fromkeys(ShardTask.__annotations__, object())))  # type: ignore[arg-type]
+    await process.aclose()
+    for error in (in_process, in_command):
+        ours = [one.frame for one in error.traceback if "videoapi/" in str(one.path)]
+        shown = repr([frame.f_locals for frame in ours])
+        assert not any(secret in shown for secret in secrets)
 
 
 async def test_without_redis_nothing_is_sent_and_no_job_begins(

@@ -376,6 +376,11 @@ def _temporary(path: Path) -> Generator[tuple[BufferedRandom, Path], None, None]
                 continue
             try:
                 yield file, temporary
+            except OSError as error:
+                if error.errno is not None and error.filename is None:
+                    # The error of a descriptor has no name.
+                    error.filename = str(path)
+                raise
             finally:
                 if _is_same(temporary, file.fileno()):
                     temporary.unlink(missing_ok=True)

@@ -120,9 +120,12 @@ class ClientOptions:
         return [word for name, value in given.items() if value is not None for word in (name, str(value))]
 
     def worker_options(self) -> dict[str, Any]:
-        """Return the arguments of a client for the same account in another process, as JSON values."""
-        names = ("app_id", "app_key", "base_url", "proxy", "ca_file")
-        return {name: self.account.value(name) for name in names}
+        """Return the arguments of a client for the same account in another process, secrets hidden."""
+        from videoapi.config import hidden
+
+        names = ("app_id", "base_url", "ca_file")
+        secrets = {name: hidden(self.account.value(name)) for name in ("app_key", "proxy")}
+        return {name: self.account.value(name) for name in names} | secrets
 
     def client(self, **more: Any) -> VideoClient:
         """Return a client that is not open yet.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sqlite3
@@ -16,7 +17,7 @@ import click
 import msgspec
 
 from videoapi.cli.inputs import keys_of
-from videoapi.cli.job import journal_of, read_note
+from videoapi.cli.job import beneath, journal_of, read_note
 from videoapi.creation.journal import recorded
 from videoapi.creation.references import JobReferences, with_location
 from videoapi.errors import ConfigurationError
@@ -76,7 +77,9 @@ def refuse_same_keys(
         return
     job = max(found, key=lambda job: (len(job.shared), job.note.get("began", "")))
     ours, theirs = Path(about["file"]).name, Path(job.note["file"]).name
-    is_same_file = os.path.realpath(job.out.parent / job.note["file"]) == os.path.realpath(out.parent / about["file"])
+    is_same_file = os.path.realpath(beneath(job.out.parent, job.note["file"])) == os.path.realpath(
+        beneath(out.parent, about["file"])
+    )
     if is_same_file:
         advice = f"To continue that job, give --out {shlex.quote(str(job.out))}."
     elif ours == theirs:
@@ -89,7 +92,9 @@ def refuse_same_keys(
     if not job.as_typed:
         advice = f"The keys are text in one of the two, and numbers in the other: write those of {ours} as in {theirs}."
     elif not is_same_file and job.note.get("keys") == about["keys"]:
-        words = (*again, "--out", str(job.out), "--job-id", job.note["job_id"])
+        # After `--`, click takes options for arguments.
+        end = again.index("--") if "--" in again else len(again)
+        words = (*again[:end], "--out", str(job.out), "--job-id", job.note["job_id"], *again[end:])
         advice += f" Or continue that job with {ours}: {shlex.join(words)}"
     has = "has" if job.created == job.shared else "has, or may have,"
     raise click.UsageError(
@@ -105,10 +110,9 @@ def _jobs(out: Path, about: Mapping[str, str]) -> Iterator[EarlierJob]:
     Also those in the folder above and the current one whose input has the same name: it may have been moved or copied
     from there without its job.
     """
-    # Like the path of the input, which goes up from where a link is, not from where it leads.
-    file = Path(os.path.normpath(out.parent / about["file"]))
+    file = beneath(out.parent, about["file"])
     beside = {os.path.realpath(folder): folder for folder in (file.parent, out.parent)}
-    others = {os.path.realpath(folder): folder for folder in (Path(os.path.normpath(file.parent / "..")), Path())}
+    others = {os.path.realpath(folder): folder for folder in (beneath(file.parent, ".."), Path())}
     for place, folder in (others | beside).items():
         for path in sorted(folder.glob("*.job")):
             with suppress(ConfigurationError, OSError):
@@ -150,8 +154,16 @@ def _rows(path: Path) -> Iterator[_KeyOutcome]:
     with suppress(OSError), path.open("rb") as file:
         for line in file:
             # The last line of a run that was killed can be incomplete.
-            with suppress(msgspec.DecodeError):
-                yield _KEY_OUTCOME.decode(line)
+            with suppress(ValueError, RecursionError):
+                yield _decoded(line)
+
+
+def _decoded(line: bytes) -> _KeyOutcome:
+    try:
+        return _KEY_OUTCOME.decode(line)
+    except msgspec.DecodeError:
+        # Half a surrogate pair, which a key may have, is not decoded.
+        return msgspec.convert(json.loads(line), _KeyOutcome)
 
 
 def _sent(job: EarlierJob, keys: AbstractSet[str | int]) -> AbstractSet[str | int]:
@@ -162,7 +174,7 @@ def _sent(job: EarlierJob, keys: AbstractSet[str | int]) -> AbstractSet[str | in
         return {key for key in keys if with_location(references.of_key(key), in_data=False) in sent}
     # Worker processes have no journal.
     killed = job.out.with_name(f"{job.out.name}.part").exists()
-    source = Path(os.path.normpath(job.out.parent / job.note["file"]))
+    source = beneath(job.out.parent, job.note["file"])
     return keys & keys_of(source, job.note.get("keys", "key")) if killed else set()
 
 

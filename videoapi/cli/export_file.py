@@ -367,8 +367,11 @@ class ExportFile:
         """Return whether the existing file was made from the part: `finish` was killed before it removed the part."""
         if found is None or not found.complete or found.result_size is None or not self.out.is_file():
             return False
+        return self._has_digest(found.result_sha256)
+
+    def _has_digest(self, sha256: str) -> bool:
         with self.out.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == found.result_sha256
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
     def _found(self) -> ExportState | None:
         return ExportState.parse(self._part.read_beside(_STATE, _MAX_STATE))
@@ -388,22 +391,20 @@ class ExportFile:
                 f"{self.out} exists, and {self.part} was begun to replace it. To continue that, give --overwrite; "
                 "or give another OUT."
             )
-        if found is None or not found.complete or found.final_size != self.out.stat().st_size:
+        if found is None or not found.complete:
             raise click.UsageError(
                 f"{self.out} exists, and nothing says which export it is. "
                 "To replace it, give --overwrite; or give another OUT."
+            )
+        if not self._has_digest(found.final_sha256):
+            raise click.UsageError(
+                f"{self.out} is complete, but was changed since. To replace it, give --overwrite; or give another OUT."
             )
         if differs := self._difference(found):
             raise click.UsageError(
                 f"{self.out} is complete, but belongs to another query: {differs}. "
                 "To replace it, give --overwrite; or give another OUT."
             )
-        with self.out.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != found.final_sha256:
-                raise click.UsageError(
-                    f"{self.out} is complete, but was changed since. "
-                    "To replace it, give --overwrite; or give another OUT."
-                )
         if self._asked is None and found.first is not None:
             raise click.UsageError(
                 f"{self.out} is complete, and begins at a cursor. To replace it with all records, give --overwrite; "

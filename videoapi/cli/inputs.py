@@ -344,7 +344,8 @@ def _header(
             raise BadInput(f"its header is not CSV: {fault}")
         for column in ignored:
             if column not in header:
-                raise missing_column(column, header)
+                found = ", ".join(map(repr, header)) or "nothing"
+                raise BadInput(f"no column {column!r} to ignore; the header has {found}")
         named = _named(header, ignored)
         if len(set(named)) < len(named):
             raise BadInput("a column occurs twice")

@@ -233,7 +233,12 @@ def _check_names(out: Path, known: Mapping[str, str], job_id: str | None, journa
 
 def journal_of(out: Path, known: Mapping[str, str]) -> Path:
     """Return the journal of a job, by its note."""
-    return out.parent / known["journal"] if "journal" in known else _beside(out, ".journal")
+    return beneath(out.parent, known["journal"]) if "journal" in known else _beside(out, ".journal")
+
+
+def beneath(folder: Path, relative: str) -> Path:
+    """Return the path that `os.path.relpath` has made relative to a folder, also if the folder is a link."""
+    return Path(os.path.normpath(folder / relative))
 
 
 def _refuse_to_guess(out: Path, note: Path) -> None:
@@ -290,7 +295,7 @@ def read_note(note: Path) -> dict[str, Any]:
     try:
         known = json.loads(text or b"{}")
         return {name: str(value) for name, value in known.items()}
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise ConfigurationError(f"{note} does not describe a job. Give another --out.") from None
 
 

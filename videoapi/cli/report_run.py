@@ -126,7 +126,7 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         reading.unfinished = None if period is None else period.unfinished(today)
         if options.source is not None:
             await _read_export(options.source, options, reading)
-            source = f"the export {options.source.name}"
+            source = f"the export {_base_name(options.source)}"
         else:
             source = await _read_service(access, options, reading)
         summary = await asyncio.to_thread(_summarize, reading, options, source)
@@ -365,15 +365,24 @@ def _taken(taken: FileTaken) -> click.UsageError:
 def _name(options: ReportOptions, period: ReportPeriod | None) -> str:
     parts = [f"{period}".replace(" ", "-")] if period is not None else []
     if options.source is not None and not parts:
-        parts.append(options.source.name.split(".")[0])
+        parts.append(_base_name(options.source).split(".")[0])
     parts += [value for value in (options.room_id, options.conf_num) if value is not None]
     return "-".join(["usage", *(part.replace("/", "_") for part in parts)])
 
 
+def _base_name(export: Path) -> str:
+    """Return the name of an export; of `.` and `..`, that of the folder."""
+    return export.name if export.name not in ("", "..") else export.resolve().name
+
+
 def _to_stdout(text: bytes) -> None:
     if sys.stdout is not None:
-        sys.stdout.buffer.write(text)
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(text)
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            error.filename = "stdout"
+            raise
 
 
 def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None:

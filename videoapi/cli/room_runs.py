@@ -255,7 +255,7 @@ async def _create_shared(
             )
             account = {
                 "client": {**access.worker_options(), "settle": settle},
-                "redis": url.value,
+                "redis": url,
                 "rate": rate,
                 "processes": workers,
                 "limits": {"concurrency": concurrency, "give_up_after": give_up_after},

@@ -191,6 +191,8 @@ def inject(sandbox: Sandbox, fault: str) -> None:
         name = ""
     if not (route and name):
         raise ValueError(f"--fault {fault}: give ROUTE:KIND, ROUTE:KIND:TIMES or ROUTE:KIND:PERCENT%")
+    if (times is not None and times < 1) or not 0 <= (rate or 0) <= 1:
+        raise ValueError(f"--fault {fault}: give a number of requests from 1, or a share from 0% to 100%")
     options: FaultOptions = {} if rate is None else {"rate": rate}
     try:
         sandbox.fault(route, int(name) if name.isdecimal() else name, times, **options)

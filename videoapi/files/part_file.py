@@ -99,10 +99,15 @@ class PartFile:
             OSError: If they cannot be written; `size` says how many were.
         """
         rest = memoryview(data)
-        while rest:
-            written = os.pwrite(self._file, rest, self.size)
-            self.size += written
-            rest = rest[written:]
+        try:
+            while rest:
+                written = os.pwrite(self._file, rest, self.size)
+                self.size += written
+                rest = rest[written:]
+        except OSError as error:
+            # The error of a descriptor has no name.
+            error.filename = str(self.part)
+            raise
 
     def read(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the bytes from `start` to `stop` in blocks; fewer if the part is shorter."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -88,9 +89,13 @@ class ReportPeriod:
 
     def in_utc(self, zone: tzinfo) -> ReportPeriod:
         """Return the days in UTC that contain these days of a time zone."""
-        start = datetime.combine(self.first, time.min, zone).astimezone(UTC).date()
-        end = datetime.combine(self.last, time.max, zone).astimezone(UTC).date()
-        return ReportPeriod(start, end)
+        first, last = self.first, self.last
+        # Before the first day that Python has, and after the last one, there is nothing.
+        with contextlib.suppress(OverflowError):
+            first = datetime.combine(first, time.min, zone).astimezone(UTC).date()
+        with contextlib.suppress(OverflowError):
+            last = datetime.combine(last, time.max, zone).astimezone(UTC).date()
+        return ReportPeriod(first, last)
 
     def overlapping(self, spans: Sequence[tuple[date, date]], zone: tzinfo) -> frozenset[date]:
         """Return the days of a time zone that are, if only in part, within spans of days in UTC."""
@@ -114,9 +119,9 @@ class ReportPeriod:
     def __str__(self) -> str:
         first, last = self.first, self.last
         if first.day == 1 and last == _month_end(first):
-            return f"{first:%Y-%m}"
+            return f"{first}"[:7]
         if (first.month, first.day) == (1, 1) and last == date(first.year, 12, 31):
-            return f"{first:%Y}"
+            return f"{first}"[:4]
         return f"{first}" if first == last else f"{first} to {last}"
 
 

@@ -95,7 +95,7 @@ def coverage_of(path: Path, kind: str) -> Coverage:
         path: A file, also `.gz`, or a folder.
         kind: What its records must be, `cdr` or `archives`.
     """
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return _of_folder(path) if path.is_dir() else _of_file(path, kind)
     return Coverage()
 
@@ -112,7 +112,7 @@ def notes_of(folder: Path) -> list[dict[str, Any]]:
 
 def _of_folder(folder: Path) -> Coverage:
     source: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
         source = dict(json.loads((folder / _SOURCE).read_bytes()))
     room = source.get("room")
     dated = {note["file"]: _span(note["first"], note["last"]) for note in notes_of(folder) if not _is_undated(note)}

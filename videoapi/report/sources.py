@@ -10,6 +10,8 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -31,6 +33,7 @@ _ROWS: Final = 10_000
 _REJECTED: Final = ".rejected.jsonl"
 _LONGEST_CELL: Final = 1 << 24
 _FORMULA: Final = ("'=", "'+", "'-", "'@", "'\t", "'\r", "'\n")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # The years that `read_time` accepts.
 _LEAST_MS, _MOST_MS = -9_214_560_000_000, 9_214_646_400_000
 
@@ -94,8 +97,8 @@ def archives(path: Path, unread: Unread) -> Generator[Archive, None, None]:
             yield from _archives_of_csv(path, unread)
         elif form == ".parquet":
             for file in _parquet_files(path):
-                for batch in _batches(file, _archive_columns):
-                    yield from _archives_of(batch.to_pylist(), unread)
+                for batch in _batches(file, partial(_archive_columns, file)):
+                    yield from _archives_of(_archive_rows(batch), unread)
         elif form in FORMATS:
             for records in _json_records(path, Archive, unread):
                 yield from records
@@ -147,7 +150,7 @@ def _listed(path: Path) -> int:
     count = 0
     with path.open("rb") as lines:
         for line in lines:
-            with contextlib.suppress(ValueError, AttributeError, TypeError):
+            with contextlib.suppress(ValueError, AttributeError, TypeError, OverflowError, RecursionError):
                 count += int(json.loads(line).get("more", 1))
     return count
 
@@ -282,14 +285,12 @@ def _archives_of(rows: Iterable[dict[str, Any]], unread: Unread) -> Iterator[Arc
         fields = {name: value for name, value in row.items() if value and name != "extra"}
         if "archive_id" in fields:
             fields["_id"] = fields.pop("archive_id")
-        if (at := fields.pop("trans_at", None)) is not None:
-            fields["trans_date"] = at.isoformat()
         for kind in KINDS:
-            with contextlib.suppress(ValueError, KeyError):
+            with contextlib.suppress(ValueError, KeyError, RecursionError):
                 fields[kind] = json.loads(fields[kind])
         try:
             yield Archive.from_dict(fields)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             unread.records += 1
 
 
@@ -309,12 +310,17 @@ def _check_manifest(folder: Path, files: Sequence[Path]) -> None:
     pyarrow, parquet = _pyarrow()
     try:
         notes = {str(note["file"]): note["rows"] for note in notes_of(folder)}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValidationError(f"{folder / MANIFEST} cannot be read", field="source") from None
     found = {file.name: file for file in files}
     if differing := sorted(notes.keys() ^ found.keys()):
-        what = "is missing" if differing[0] in notes else f"is not in {MANIFEST}"
-        raise ValidationError(f"{folder / differing[0]} {what}. Repeat the export of {folder}.", field="source")
+        name = differing[0]
+        what = (
+            f"{folder / name} is missing"
+            if name in notes
+            else f"{found[name]} is not in {MANIFEST}; if it does not belong to the export, move it away"
+        )
+        raise ValidationError(f"{what}. Repeat the export of {folder}.", field="source")
     for name, file in found.items():
         try:
             rows = parquet.read_metadata(file).num_rows
@@ -380,15 +386,32 @@ def _must_fit(path: Path, schema: Any, names: Sequence[str]) -> None:
             raise ValidationError(f"{path}: the column {name!r} is of the type {kind}, not {wanted}", field="source")
 
 
-def _archive_columns(schema: Any) -> list[str]:
+def _archive_columns(path: Path, schema: Any) -> list[str]:
     if not {"archive_id", "trans_at", *KINDS} <= set(schema.names):
-        raise ValidationError("a Parquet file of --archives is not an export of archives", field="archives")
-    return ["archive_id", "trans_at", "conf_num", "room_id", *KINDS]
+        raise ValidationError(f"{path} is not an export of archives", field="archives")
+    wanted = ("archive_id", "trans_at", "conf_num", "room_id", *KINDS)
+    found = [name for name in wanted if name in schema.names]
+    _must_fit(path, schema, found)
+    return found
+
+
+def _archive_rows(batch: Any) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a batch with their times as text; a time that Python does not have is None."""
+    for row, at in zip(batch.drop_columns(["trans_at"]).to_pylist(), _as_ms(batch["trans_at"]), strict=True):
+        within = _within_years(at)
+        yield {**row, "trans_date": None if within is None else f"{_EPOCH + timedelta(milliseconds=within)}"}
+
+
+def _as_ms(times: Any) -> list[int | None]:
+    """Return the times of a column in milliseconds since 1970."""
+    import pyarrow
+
+    kind = pyarrow.timestamp("ms", getattr(times.type, "tz", None))
+    found: list[int | None] = times.cast(kind, safe=False).cast(pyarrow.int64()).to_pylist()
+    return found
 
 
 def _rows_of_batch(batch: Any, minutes: bool) -> list[UsageRow]:
-    import pyarrow
-
     columns: list[Any] = []
     for name in COLUMNS:
         if name == "user_seconds" and minutes:
@@ -396,12 +419,7 @@ def _rows_of_batch(batch: Any, minutes: bool) -> list[UsageRow]:
         elif name not in batch.schema.names:
             columns.append([None] * batch.num_rows)
         elif name in TIMES:
-            as_ms = (
-                batch[name]
-                .cast(pyarrow.timestamp("ms", getattr(batch[name].type, "tz", None)), safe=False)
-                .cast(pyarrow.int64())
-            )
-            columns.append(as_ms.to_pylist())
+            columns.append(_as_ms(batch[name]))
         else:
             columns.append(batch[name].to_pylist())
     return [row_of_cells(list(cells), _within_years) for cells in zip(*columns, strict=True)]

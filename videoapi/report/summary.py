@@ -216,7 +216,9 @@ class UsageSummary:
     @property
     def final_from(self) -> date | None:
         """The day in UTC from which on no more records are expected; None if that day has passed."""
-        return None if self.open_days is None else self.open_days.last + timedelta(LATE_DAYS + 1)
+        if self.open_days is None or (date.max - self.open_days.last).days <= LATE_DAYS:
+            return None
+        return self.open_days.last + timedelta(LATE_DAYS + 1)
 
     @property
     def is_complete(self) -> bool:
@@ -256,7 +258,7 @@ class UsageSummary:
         """Return the figures by month, from those of the days that are known; None for a month without any."""
         found: dict[str, list[Figures]] = {}
         for day, figures in self.per_day():
-            known = found.setdefault(f"{day:%Y-%m}", [])
+            known = found.setdefault(f"{day}"[:7], [])
             if figures is not None:
                 known.append(figures)
         return [(month, _total(figures) if figures else None) for month, figures in found.items()]

@@ -207,7 +207,7 @@ def scripted(route: str, kind: str | int, times: int | None, **details: Unpack[F
     """
     spelled = str(kind).strip().lower().replace("-", "_")
     spelled = _ALIASES.get(spelled, spelled)
-    if spelled.isdigit():
+    if spelled.isdecimal():
         details["status"] = int(spelled)
         spelled = "status"
     if spelled not in KINDS:

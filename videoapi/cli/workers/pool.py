@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from videoapi.cli.workers.process import LONGEST_LINE
+from videoapi.config import Secret
 from videoapi.errors import ConnectionFailed
 from videoapi.sharding.worker import ShardTask
 
@@ -137,7 +138,11 @@ class WorkerProcess:
 
     def _send(self, process: asyncio.subprocess.Process, message: Mapping[str, Any]) -> None:
         assert process.stdin is not None
-        process.stdin.write(json.dumps(message).encode() + b"\n")
+        process.stdin.write(json.dumps(message, default=_revealed).encode() + b"\n")
+
+
+def _revealed(secret: Secret) -> str:
+    return secret.value
 
 
 class WorkerPool:

@@ -23,7 +23,7 @@ from videoapi.cli.attempts import PER_ITEM, AttemptLog
 from videoapi.cli.bulk import settle_wait
 from videoapi.cli.notices import handled_by
 from videoapi.client import VideoClient
-from videoapi.config import Secret
+from videoapi.config import hidden
 from videoapi.errors import ConnectionFailed, LeaseHeld, LeaseLost, VideoAPIError
 from videoapi.models.rooms import RoomSpec
 from videoapi.redis.gate import RedisGate
@@ -83,10 +83,10 @@ class _Shard:
 
 async def serve(lines: asyncio.StreamReader, write: Write) -> None:
     """Work on shards until stdin ends."""
-    account = json.loads(await lines.readline())
+    account = _account(await lines.readline())
     attempts = AttemptLog()
     client = _client(account, attempts)
-    worker, limits = ShardWorker(client, Secret(account["redis"])), account["limits"]
+    worker, limits = ShardWorker(client, account["redis"]), account["limits"]
     shard: _Shard | None = None
 
     async def report(current: _Shard) -> None:
@@ -141,12 +141,21 @@ def _reason(error: ConnectionFailed) -> str:
     return str(error).removesuffix(" Nothing was created.")
 
 
+def _account(line: bytes) -> dict[str, Any]:
+    """Return the account of a line, with its secrets hidden: error reporters store the variables of frames."""
+    account: dict[str, Any] = json.loads(line)
+    account["client"] |= {name: hidden(account["client"].get(name)) for name in ("app_key", "proxy")}
+    account["redis"] = hidden(account["redis"])
+    return account
+
+
 def _client(account: dict[str, Any], attempts: AttemptLog) -> VideoClient:
-    options: dict[str, Any] = {**account["client"], "listeners": attempts}
+    proxy = account["client"]["proxy"]
+    options: dict[str, Any] = {**account["client"], "proxy": None, "listeners": attempts}
     if account["rate"] is not None:
         gate = RedisGate(account["redis"], processes=account["processes"], rate=account["rate"])
         options |= {"rate": account["rate"], "gate": gate}
-    return VideoClient(**options)
+    return VideoClient(**options) if proxy is None else VideoClient(**{**options, "proxy": proxy.value})
 
 
 async def _main() -> None:
