@@ -196,7 +196,7 @@ def test_rooms_are_exported_without_pins(cli: Cli, sandbox: Sandbox, folder: Pat
     assert set(table.column("name").to_pylist()) >= {"Room 0", "Room 1", "Room 2"}
     for text in filter(None, table.column("sip").to_pylist()):
         assert json.loads(text).get("pin") in (None, "***")
-    assert "is complete" in cli("rooms", "export", "rooms.parquet").stderr
+    assert "It stays as it is." in cli("rooms", "export", "rooms.parquet").stderr
     assert cli("rooms", "export", "rooms.csv").exit_code == 2
 
 
