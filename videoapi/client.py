@@ -153,7 +153,7 @@ class VideoClient:
         listeners: Sequence[Listener] | Listener = (),
         recording_auth: tuple[str, str] | None = None,
         recording_hosts: Sequence[str] | str = (),
-        proxy: str | None = None,
+        proxy: str | Secret | None = None,
         trust_env: bool = False,
         ca_file: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
@@ -165,7 +165,7 @@ class VideoClient:
         telemetry: Telemetry | bool | None = None,
     ) -> None:
         # Error reporters store the variables of the frames of an error.
-        app_key = hidden(app_key)
+        app_key, proxy = hidden(app_key), hidden(proxy)
         credentials_source = source_of(app_id, app_key, credentials)
         self._recording = recording_login(recording_auth)
         del recording_auth
@@ -376,6 +376,8 @@ class VideoClient:
         try:
             return await self._pipeline.until_closed(opening)
         except ConfigurationError:
+            if not (self._timer.closed or self._manager.closed):
+                raise
             raise ConnectionFailed(f"No connection was opened: {CLOSED}. Not sent.") from None
 
     _is_view = False

@@ -244,30 +244,33 @@ def address(host: str | None, port: int | None = None) -> str:
     return shown if port is None else f"{shown}:{port}"
 
 
-def proxy_url(text: str | None) -> str | None:
-    """Return the URL of an HTTP proxy unchanged, or None.
+def proxy_url(text: str | Secret | None) -> Secret | None:
+    """Return the URL of an HTTP proxy as a secret, as it may contain a password; or None.
 
     Raises:
-        ConfigurationError: If it is invalid; the message omits it, as it may contain a password.
+        ConfigurationError: If it is invalid; the message omits it.
     """
     if text is None:
         return None
+    # Error reporters store the variables of the frames of an error.
+    text = hidden(text)
+    if isinstance(text, Secret) and _is_proxy(text.value):
+        return text
+    is_address = isinstance(text, Secret) and _ADDRESS.fullmatch(text.value) is not None
+    shown = f"http://{text.value}" if isinstance(text, Secret) and is_address else "http://proxy.example.com:3128"
+    raise ConfigurationError(f"Invalid proxy: expected the URL of an HTTP proxy, such as {shown}.")
+
+
+def _is_proxy(text: str) -> bool:
     from yarl import URL
 
     try:
         url = URL(text)
         # A header and a host name are made of it.
         usable = url.scheme in ("http", "https") and _is_host(url.raw_host or "") and _is_printable(text)
-        usable = usable and url.port != 0
+        return usable and url.port != 0
     except (ValueError, TypeError):
-        usable = False
-    if not usable:
-        # The text may contain a password.
-        shown = (
-            f"http://{text}" if isinstance(text, str) and _ADDRESS.fullmatch(text) else "http://proxy.example.com:3128"
-        )
-        raise ConfigurationError(f"Invalid proxy: expected the URL of an HTTP proxy, such as {shown}.")
-    return text
+        return False
 
 
 def is_loopback(host: str) -> bool:

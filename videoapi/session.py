@@ -16,6 +16,7 @@ from weakref import WeakSet
 import attrs
 from aiohttp import ClientMiddlewareType
 
+from videoapi.config import Secret, hidden
 from videoapi.errors import ConfigurationError
 from videoapi.pipeline.accounts import AccountRegistry
 from videoapi.pipeline.clock import Clock, LoopClock
@@ -57,7 +58,7 @@ class SessionManager:
         keepalive: float = 15.0,
         connect_timeout: float = 5.0,
         ca_file: str | None = None,
-        proxy: str | None = None,
+        proxy: str | Secret | None = None,
         trust_env: bool = False,
         http_middlewares: Sequence[ClientMiddlewareType] | ClientMiddlewareType = (),
         max_connection_age: float | None = 300.0,
@@ -65,10 +66,12 @@ class SessionManager:
         fast_path: bool = True,
         clock: Clock | None = None,
     ) -> None:
+        # Error reporters store the variables of the frames of an error.
+        proxy = hidden(proxy)
         if ca_file is None and ssl_context is None:
             ca_file = os.environ.get("VIDEOAPI_CA_FILE") or None
         if proxy is None:
-            proxy = os.environ.get("VIDEOAPI_PROXY") or None
+            proxy = hidden(os.environ.get("VIDEOAPI_PROXY")) or None
         self.pool: ConnectionPool = ConnectionPool(
             max_connections=max_connections,
             keepalive=keepalive,

@@ -113,6 +113,31 @@ def test_kill_while_the_part_is_converted_costs_nothing(
     assert sorted(path.name for path in folder.glob("out*")) == ["out.parquet", "out.parquet.state"]
 
 
+def test_converted_file_that_is_of_no_export_stays(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    beside = folder / "out.parquet.converted"
+    beside.write_bytes(b"mine")
+    assert "out.parquet.converted would be overwritten" in export(cli, "out.parquet", "--overwrite", code=2).stderr
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [(beside.name, b"mine")]
+    assert sandbox.ledger.requests() == 0
+
+
+def test_fresh_export_removes_what_a_killed_conversion_has_left(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: ExportFile, convert: Any) -> None:
+        self.out.with_name("out.parquet.converted").write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ExportFile, "_write_result", killed)
+        assert cli("cdr", "export", FIRST, LAST, "out.parquet").exit_code != 0
+    sandbox.fault("cdr.by_period", "suspended", times=None)
+    assert cli("cdr", "export", FIRST, LAST, "out.parquet", "--fresh").exit_code != 0
+    sandbox.clear_faults()
+    export(cli, "out.parquet", "--quiet")
+    assert sorted(path.name for path in folder.iterdir()) == ["out.parquet", "out.parquet.state"]
+
+
 def test_part_that_was_converted_already_does_not_stand_for_a_new_export(
     cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +221,7 @@ def test_rooms_are_exported_without_pins(cli: Cli, sandbox: Sandbox, folder: Pat
     assert set(table.column("name").to_pylist()) >= {"Room 0", "Room 1", "Room 2"}
     for text in filter(None, table.column("sip").to_pylist()):
         assert json.loads(text).get("pin") in (None, "***")
-    assert "It stays as it is." in cli("rooms", "export", "rooms.parquet").stderr
+    assert "rooms.parquet was exported on" in cli("rooms", "export", "rooms.parquet").stderr
     assert cli("rooms", "export", "rooms.csv").exit_code == 2
 
 

@@ -480,6 +480,29 @@ async def test_retries_of_a_broken_stream_are_counted_from_its_first_attempt(
     assert [line.partition(", attempt ")[2] for line in logged(caplog, logging.INFO)] == ["2 of 3", "3 of 3"]
 
 
+async def test_error_of_the_day_after_a_period_counts_all_attempts() -> None:
+    async def script(link: Link) -> None:
+        while True:
+            seen = await link.request()
+            if seen.target.count("2026-01-10") < 2:
+                link.answer(200, {"result": "0", "cdr": [{"cdr_id": "a", "trans_date": None}]})
+            elif not cut:
+                # The response to the query of that day alone breaks off.
+                cut.append(link.number)
+                link.send(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"result":"0","cdr":[')
+                await link.drain()
+                return
+            else:
+                link.answer(503, {"result": "1", "error": "busy"})
+                await link.gone()
+
+    cut: list[int] = []
+    async with serve(script) as server, client_on(server.base_url, True, retry=RetryPolicy(base=0)) as client:
+        with pytest.raises(VideoAPIError, match=r"attempt 3 of 3") as failed:
+            await client.cdr.by_period("2026-01-09", "2026-01-09").to_list()
+    assert failed.value.attempts == 3
+
+
 async def test_retry_of_a_bulk_item_is_logged_at_info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "videoapi")
 

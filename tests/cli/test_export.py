@@ -102,6 +102,31 @@ def test_clean_export_removes_an_earlier_list_of_rejected_records(cli: Cli, sand
     assert not (folder / "out.csv.rejected.jsonl").exists()
 
 
+@pytest.mark.parametrize("tail", [".rejected.jsonl", ".state"])
+@pytest.mark.parametrize("kind", ["text", "other records", "link", "directory"])
+def test_files_next_to_an_export_that_are_of_no_export_stay(
+    cli: Cli, sandbox: Sandbox, folder: Path, tail: str, kind: str
+) -> None:
+    beside = folder / f"out.csv{tail}"
+    text = b'{"order": 1}\n' if kind == "other records" else b"my notes\n"
+    target = folder / "target"
+    if kind == "link":
+        target.write_bytes(text)
+        beside.symlink_to(target)
+    elif kind == "directory":
+        beside.mkdir()
+    else:
+        beside.write_bytes(text)
+    names = sorted(folder.iterdir())
+    for options in ((), ("--fresh",), ("--overwrite",)):
+        refused = cli("cdr", "export", FIRST, LAST, "out.csv", *options)
+        assert refused.exit_code == 2, refused.output
+        assert f"{beside.name} would be overwritten" in refused.stderr
+    assert sandbox.ledger.requests() == 0
+    assert sorted(folder.iterdir()) == names
+    assert beside.is_dir() or beside.read_bytes() == text
+
+
 def test_strict_stops_at_the_first_unreadable_record(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     _broken(sandbox)
     result = cli("cdr", "export", LAST, LAST, "out.jsonl", "--strict")

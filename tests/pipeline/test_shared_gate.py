@@ -201,6 +201,22 @@ async def test_pause_of_another_process_is_obeyed(caplog: pytest.LogCaptureFixtu
     assert "account id at api.example.com paused for 7.0 s after HTTP 429 in another process" in caplog.text
 
 
+async def test_pause_that_is_too_long_is_logged_as_long_as_it_lasts_and_hides_no_later_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate = Scripted(Slots(0, pause=1e12), Slots(1))
+    line = line_of(gate)
+    with caplog.at_level(logging.WARNING):
+        await line.account.admission.gate.take(1)
+    longest = line.account.throttle.pause_left()
+    assert longest < 1e6
+    assert f"paused for {longest:.1f} s after HTTP 429 in another process" in caplog.text
+    line.time.now += longest + 1.0
+    line.account.admission.pause(5.0)
+    await asyncio.sleep(0)
+    assert gate.pauses == [pytest.approx(5.0)]
+
+
 async def test_pause_is_told_once_for_many_refusals() -> None:
     time = Time(0.0)
     gate = Scripted(all_of)
@@ -418,6 +434,15 @@ async def test_deadline_in_the_fallback_says_so() -> None:
             await client.rooms.get(ROOM_ID)
             with pytest.raises(CallTimeout, match=r"for the rate limit of 1/s in this process, as the shared gate"):
                 await client.rooms.get(ROOM_ID)
+
+
+@pytest.mark.parametrize("answer", [Slots(0), Slots(0, wait=0.01)])
+async def test_gate_that_answers_and_grants_nothing_is_not_said_to_be_silent(answer: Slots) -> None:
+    async with VideoClient(
+        "id", "key", "http://127.0.0.1:9/v1", rate="8/s", gate=Scripted(answer), timeout=0.5
+    ) as client:
+        with pytest.raises(CallTimeout, match=r"waited 0.5 s \(timeout\) for the rate limit of 8/s. Not sent."):
+            await client.rooms.get(ROOM_ID)
 
 
 async def test_gate_needs_a_rate() -> None:

@@ -136,6 +136,25 @@ def test_records_that_cannot_be_read_are_counted(cli: Cli, folder: Path) -> None
     assert json.loads(cli("report", "some.jsonl.gz", "--json").stdout)["odd"]["unreadable"] == 2 + 8
 
 
+def test_part_of_another_file_is_not_overwritten_by_a_page(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    part = folder / "page.html.part"
+    part.write_bytes(b"half of a download")
+    for options in ((), ("--overwrite",)):
+        refused = cli("report", "2026-01", "page.html", *options)
+        assert refused.exit_code == 2
+        assert "page.html.part would be overwritten" in refused.stderr
+    assert [path.name for path in folder.iterdir()] == [part.name]
+    assert part.read_bytes() == b"half of a download"
+
+
+def test_negative_count_in_a_list_hides_no_unreadable_record(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    assert cli("cdr", "export", "2026-01-01", "2026-01-31", "some.jsonl", "--quiet").exit_code == 0
+    (folder / "some.jsonl.rejected.jsonl").write_text('{"index": 1}\n{"more": -1}\n')
+    result = cli("report", "--from", "some.jsonl", "--json")
+    assert result.exit_code == 6
+    assert "2 records could not be read" in result.stderr
+
+
 def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
     header = "conf_num;room_id;trans_at;room_connected_at;room_disconnected_at;user_minutes;owner_ref;more"
     times = "2026-01-05T10:00:00+00:00;2026-01-05 09:00:00;2026-01-05T10:00:00Z"

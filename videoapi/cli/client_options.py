@@ -149,10 +149,11 @@ def client_for(account: Account, **more: Any) -> VideoClient:
     """
     from videoapi.cli.account import named
     from videoapi.client import VideoClient
+    from videoapi.config import hidden
     from videoapi.errors import ConfigurationError
 
     if "session" not in more:
-        more = {"proxy": account.value("proxy"), "ca_file": account.value("ca_file"), **more}
+        more = {"proxy": hidden(account.value("proxy")), "ca_file": account.value("ca_file"), **more}
     try:
         return VideoClient(
             account.value("app_id"),

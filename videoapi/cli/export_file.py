@@ -31,6 +31,7 @@ RESTARTED: Final = "restarted"
 _STATE: Final = ".state"
 _CONVERTED: Final = ".converted"
 _REJECTED: Final = ".rejected.jsonl"
+_REJECTED_KEYS: Final = frozenset({"window", "index", "offset", "reason"})
 _VERSION: Final = 1
 _MAX_STATE: Final = 1 << 26
 _BLOCK: Final = 1 << 18
@@ -212,7 +213,8 @@ class ExportFile:
         Raises:
             ConfigurationError: If another process writes the file, it belongs to another account, or the part is not
                 what the state describes.
-            click.UsageError: If the file exists, or is the export of another query.
+            click.UsageError: If the file exists, or is the export of another query, or a file next to it would be
+                overwritten that is of no export.
             OSError: If a file operation fails.
         """
         try:
@@ -222,10 +224,14 @@ class ExportFile:
                 raise self._refusal(taken) from None
             self._check_finished(self._found())
             return
-        if self._part.size and (self._fresh or self._is_left_over(self._found())):
+        found = self._found()
+        self._must_be_ours(found)
+        if self._part.size and (self._fresh or self._is_left_over(found)):
+            if self._convert is not None:
+                self._part.remove_beside(_CONVERTED)
             self._part.truncate(0)
         if self._part.size:
-            self._continue(self._found())
+            self._continue(found)
         else:
             self._begin()
 
@@ -362,6 +368,21 @@ class ExportFile:
             file.seek(0)
             self.state.result_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         self._write_state()
+
+    def _must_be_ours(self, found: ExportState | None) -> None:
+        """Raise an error if a file that this export overwrites or removes was not written by an earlier one."""
+        begun = self._part.size > 0
+        ours = {
+            _STATE: found is not None or begun,
+            _REJECTED: _is_list(self._part.read_beside(_REJECTED, _MAX_STATE)),
+            _CONVERTED: self._convert is None or (begun and found is not None and found.complete),
+        }
+        for tail, is_ours in ours.items():
+            path = self.out.with_name(self.out.name + tail)
+            if not is_ours and os.path.lexists(path):
+                raise click.UsageError(
+                    f"{path} would be overwritten, and is of no export. Move it away, or give another OUT."
+                )
 
     def _is_left_over(self, found: ExportState | None) -> bool:
         """Return whether the existing file was made from the part: `finish` was killed before it removed the part."""
@@ -508,6 +529,17 @@ class ExportFile:
         self._part.write_beside(_STATE, self.state.to_json())
         self._has_state = True
         self.saved = self.state.records
+
+
+def _is_list(text: bytes | None) -> bool:
+    """Return whether a file has nothing but rejected records, as an export lists them."""
+    try:
+        rows = [json.loads(line) for line in (text or b"").splitlines()]
+    except (ValueError, RecursionError):
+        return False
+    return text is not None and all(
+        isinstance(row, dict) and (row.keys() >= _REJECTED_KEYS or row.keys() == {"more"}) for row in rows
+    )
 
 
 def _cursors(found: ExportState) -> set[str | None]:

@@ -339,7 +339,9 @@ def _page_file(options: ReportOptions, period: ReportPeriod | None) -> Generator
             page.open()
         except FileTaken as taken:
             raise _taken(taken) from None
-        page.truncate(0)
+        if page.size:
+            # A browser's unfinished download has such a name, too.
+            raise click.UsageError(f"{page.part} would be overwritten. Move it away, or give another OUT.")
         yield page
     finally:
         page.close()

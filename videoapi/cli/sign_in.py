@@ -185,8 +185,8 @@ def _values(options: LoginOptions) -> dict[str, str]:
         base_url = default if options.key_stdin else click.prompt("Base URL", default=default, err=True)
     BaseUrl.parse(base_url, allow_http=os.environ.get("VIDEOAPI_ALLOW_HTTP", "").lower() in _TRUE)
     values = {"app_id": app_id, "app_key": app_key, "base_url": base_url.strip()}
-    if options.proxy is not None:
-        values["proxy"] = proxy_url(options.proxy) or ""
+    if (proxy := proxy_url(options.proxy)) is not None:
+        values["proxy"] = proxy.value
     if options.ca_file is not None:
         # Commands are run in any folder.
         values["ca_file"] = str(options.ca_file.absolute())

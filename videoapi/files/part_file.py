@@ -125,13 +125,19 @@ class PartFile:
         os.fsync(self._file)
 
     def read_beside(self, tail: str, limit: int) -> bytes | None:
-        """Return the file `<name><tail>`, up to `limit` bytes; None if it does not exist, or is a link."""
+        """Return the file `<name><tail>`, up to `limit` bytes; None if it does not exist, or is not a regular file."""
         try:
             file = os.open(self.name + tail, os.O_RDONLY | _NO_LINKS, dir_fd=self._folder)
         except OSError:
             return None
-        with open(file, "rb") as held:
-            return held.read(limit) if stat.S_ISREG(os.fstat(file).st_mode) else None
+        try:
+            # Python opens no directory.
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                return None
+            with open(file, "rb", closefd=False) as held:
+                return held.read(limit)
+        finally:
+            os.close(file)
 
     def write_beside(self, tail: str, data: bytes) -> None:
         """Write the file `<name><tail>`, which has either its old content or all of the new one.

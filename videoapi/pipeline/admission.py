@@ -116,6 +116,7 @@ class Admission:
                     return None
                 slots = await self._take(line, permits, call)
                 while not slots.granted and not slots.pause and 0 < slots.wait <= MOMENT and not must_stop():
+                    call.wait_for(Wait.RATE)
                     await self._clock.sleep(slots.wait)
                     slots = await self._take(line, permits, call)
                 held = slots.granted > 0

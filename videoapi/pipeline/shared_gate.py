@@ -196,9 +196,12 @@ class SharedGate:
 
     def _adopt(self, pause: float) -> None:
         """Pause with the other processes."""
-        until = self._now() + pause
-        if self._local.throttle.extend(pause) and until > self._paused_until + _JITTER:
-            log.warning("%s paused for %.1f s after HTTP 429 in another process", self._name, pause)
+        was_open = self._local.throttle.extend(pause)
+        # Not `pause`: the throttle has a longest one.
+        left = self._local.throttle.pause_left()
+        until = self._now() + left
+        if was_open and until > self._paused_until + _JITTER:
+            log.warning("%s paused for %.1f s after HTTP 429 in another process", self._name, left)
         self._paused_until = max(self._paused_until, until)
         self._slots.clear()
 

@@ -151,7 +151,7 @@ def _listed(path: Path) -> int:
     with path.open("rb") as lines:
         for line in lines:
             with contextlib.suppress(ValueError, AttributeError, TypeError, OverflowError, RecursionError):
-                count += int(json.loads(line).get("more", 1))
+                count += max(1, int(json.loads(line).get("more", 1)))
     return count
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import date
 from functools import partial
@@ -143,7 +143,7 @@ class WindowReader(Generic[R]):
                 await asyncio.sleep(0)
             response = self._response(_with_fewer_attempts(request, spent))
             progressed = False
-            async with aclosing(self._read(response, prefetcher, later, spent)) as batches:
+            async with aclosing(self._read(response, prefetcher, later)) as batches:
                 async for batch in batches:
                     progressed = True
                     yield batch
@@ -178,14 +178,9 @@ class WindowReader(Generic[R]):
         response: StreamedResponse,
         prefetcher: Prefetcher,
         later: Sequence[Request],
-        spent: int,
     ) -> AsyncGenerator[Batch[R], None]:
         async def opening() -> Outcome:
-            try:
-                outcome = await prefetcher.take(response.request)
-            except VideoAPIError as error:
-                error.attempts += spent
-                raise
+            outcome = await _with_spent(prefetcher.take, response.request)
             prefetcher.prefetch(later)
             return outcome
 
@@ -214,7 +209,9 @@ class WindowReader(Generic[R]):
             rows = RowSet()
             response = self._response(_with_fewer_attempts(request, spent))
             try:
-                async with aclosing(response.blocks(partial(self._pipeline.open_stream, response.request))) as blocks:
+                async with aclosing(
+                    response.blocks(partial(_with_spent, self._pipeline.open_stream, response.request))
+                ) as blocks:
                     async for block in blocks:
                         rows.update(self.filter.undated(block, self.decoder.decode_block(block.items)))
             except (RequestRejected, NotFound):
@@ -243,6 +240,15 @@ class WindowReader(Generic[R]):
             )
         else:
             log.debug("Skipped a record: window %s, index %d, offset %d: %s", *place)
+
+
+async def _with_spent(open_stream: Callable[[Request], Awaitable[Outcome]], request: Request) -> Outcome:
+    """Open a response; the error of one that cannot be opened also counts the attempts before this call."""
+    try:
+        return await open_stream(request)
+    except VideoAPIError as error:
+        error.attempts += request.options.spent
+        raise
 
 
 def _with_fewer_attempts(request: Request, spent: int) -> Request:

@@ -51,12 +51,15 @@ async def open_file(
         ConfigurationError: If the client is closed or belongs to another event loop.
     """
     session = pool.files(public_only=public_only)
-    proxy = pool.proxy_for(url)
     attempt = AttemptState()
     token = current_attempt.set(attempt)
     try:
         response = await session.request(
-            "GET", url, headers={**headers, **_login(credentials)}, allow_redirects=False, proxy=proxy
+            "GET",
+            url,
+            headers={**headers, **_login(credentials)},
+            allow_redirects=False,
+            proxy=pool.proxy_for(url),
         )
     except TRANSPORT_ERRORS as error:
         failure = _error_from(url, attempt, error, pool)

@@ -13,7 +13,7 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from videoapi.config import address, one_or_more, positive_seconds, proxy_url
+from videoapi.config import Secret, address, one_or_more, positive_seconds, proxy_url
 from videoapi.errors import ConfigurationError
 from videoapi.transport.connector import Connector
 from videoapi.transport.failures import ConnectionDropped, describe_drop
@@ -79,7 +79,7 @@ class ConnectionPool:
         keepalive: float,
         connect_timeout: float,
         ca_file: str | None,
-        proxy: str | None,
+        proxy: str | Secret | None,
         trust_env: bool,
         http_middlewares: Sequence[ClientMiddlewareType] | ClientMiddlewareType,
         max_connection_age: float | None,
@@ -94,7 +94,7 @@ class ConnectionPool:
         positive_seconds("max_connection_age", max_connection_age)
         self.max_connections = max_connections
         self.max_streams: int = max(1, max_connections // 4)
-        self.proxy: str | None = proxy_url(proxy)
+        self.proxy: Secret | None = proxy_url(proxy)
         self.trust_env = trust_env
         self._keepalive = keepalive
         self._max_age = max_connection_age
@@ -198,14 +198,15 @@ class ConnectionPool:
         return session
 
     def proxy_for(self, url: URL) -> str | None:
-        """Return the URL of the proxy for a request, or None.
+        """Return the URL of the proxy for a request, or None. It may contain a password: keep it in no variable.
 
         Raises:
             ConfigurationError: If the environment names an invalid proxy.
         """
-        if self.proxy is not None or not self.trust_env or proxy_bypass(url.authority):
-            return self.proxy
-        return proxy_url(getproxies().get(url.scheme))
+        proxy = self.proxy
+        if proxy is None and self.trust_env and not proxy_bypass(url.authority):
+            proxy = proxy_url(getproxies().get(url.scheme))
+        return None if proxy is None else proxy.value
 
     def proxy_name(self, url: URL) -> str | None:
         """Return host and port of the proxy for a request, or None."""
@@ -281,7 +282,7 @@ class ConnectionPool:
     def _public(self) -> PublicResolver:
         from videoapi.transport.resolver import PublicResolver, proxy_hosts
 
-        return PublicResolver(proxy_hosts(self.proxy, self.trust_env))
+        return PublicResolver(proxy_hosts(None if self.proxy is None else self.proxy.value, self.trust_env))
 
     def _pool(self, limit: int) -> dict[str, Any]:
         options: dict[str, Any] = {

@@ -40,8 +40,9 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
         ConfigurationError: If the pool is closed or belongs to another event loop.
         ConnectionFailed: If no connection could be opened.
     """
-    session, url = pool.api(), URL(base_url)
-    proxy, named, host = pool.proxy_for(url), pool.proxy_name(url), address(url.host, url.port)
+    pool.check()
+    url = URL(base_url)
+    named, host = pool.proxy_name(url), address(url.host, url.port)
     held: list[Connection] = []
     ended: Sequence[BaseException | None] = ()
     permits = 0
@@ -49,7 +50,7 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
         while permits < number and pool.permits.acquire_nowait():
             permits += 1
         async with asyncio.timeout(limit):
-            opening = (open_connection(session, url, proxy, held) for _ in range(permits))
+            opening = (open_connection(pool, url, held) for _ in range(permits))
             ended = await asyncio.gather(*opening, return_exceptions=True)
     except TimeoutError:
         late = (
@@ -65,14 +66,17 @@ async def open_connections(pool: ConnectionPool, base_url: str, number: int, lim
             pool.permits.release()
     if pool.closed:
         raise ConnectionFailed(f"No connection was opened: {CLOSED}. Not sent.")
-    errors = [error for error in ended if error is not None]
-    if errors and not opened:
-        raise _public_error(errors[0], host, pool.connect_seconds, named)
+    failures = [_public_error(error, host, pool.connect_seconds, named) for error in ended if error is not None]
+    # Error reporters store the variables of frames, and aiohttp's errors contain the proxy's password.
+    del ended
+    if failures and not opened:
+        raise failures[0]
     return opened
 
 
-async def open_connection(session: aiohttp.ClientSession, url: URL, proxy: str | None, held: list[Connection]) -> None:
-    """Let the session prepare a request as for a call, but only acquire its connection, and add it to `held`."""
+async def open_connection(pool: ConnectionPool, url: URL, held: list[Connection]) -> None:
+    """Let the pool's session prepare a request as for a call, but only acquire its connection, and add it to `held`."""
+    session = pool.session
     connector = session.connector
     connecting = False
 
@@ -86,7 +90,9 @@ async def open_connection(session: aiohttp.ClientSession, url: URL, proxy: str |
         raise _Connected
 
     try:
-        await session.request("HEAD", url, proxy=proxy, allow_redirects=False, middlewares=(connect_only,))
+        await session.request(
+            "HEAD", url, proxy=pool.proxy_for(url), allow_redirects=False, middlewares=(connect_only,)
+        )
     except _Connected:
         return
     except TRANSPORT_ERRORS:

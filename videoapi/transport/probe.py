@@ -54,10 +54,11 @@ async def probe(pool: ConnectionPool, base_url: str) -> ConnectionProbe:
     Raises:
         ConfigurationError: If the pool is closed or belongs to another event loop.
     """
-    session, url = pool.api(), URL(base_url)
+    pool.check()
+    url = URL(base_url)
     held: list[Connection] = []
     try:
-        await open_connection(session, url, pool.proxy_for(url), held)
+        await open_connection(pool, url, held)
         transport = held[0].transport if held else None
         secured = None if transport is None else transport.get_extra_info("ssl_object")
         return ConnectionProbe() if secured is None else _secured(secured)

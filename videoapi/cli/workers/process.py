@@ -150,12 +150,11 @@ def _account(line: bytes) -> dict[str, Any]:
 
 
 def _client(account: dict[str, Any], attempts: AttemptLog) -> VideoClient:
-    proxy = account["client"]["proxy"]
-    options: dict[str, Any] = {**account["client"], "proxy": None, "listeners": attempts}
+    options: dict[str, Any] = {**account["client"], "listeners": attempts}
     if account["rate"] is not None:
         gate = RedisGate(account["redis"], processes=account["processes"], rate=account["rate"])
         options |= {"rate": account["rate"], "gate": gate}
-    return VideoClient(**options) if proxy is None else VideoClient(**{**options, "proxy": proxy.value})
+    return VideoClient(**options)
 
 
 async def _main() -> None:
