@@ -475,10 +475,15 @@ def test_creates_in_flight_of_a_killed_run_refuse_another_file(
     assert names(sandbox) == ["A", "B"]
 
 
-def test_creates_in_flight_refuse_a_renamed_input(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+@pytest.mark.parametrize("mode", ["journal", "workers"])
+def test_creates_in_flight_refuse_a_renamed_input(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, mode: str
+) -> None:
     assert cli(*CREATE).exit_code == 0
     (folder / OUT).rename(folder / f"{OUT}.part")
     (folder / f"{OUT}.part").write_text("")
+    if mode == "workers":
+        (folder / f"{OUT}.journal").unlink()
     rooms.rename(folder / "renamed.csv")
     assert cli("rooms", "create-many", "renamed.csv").exit_code == 2
     assert names(sandbox) == ["A", "B"]

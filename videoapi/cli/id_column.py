@@ -56,9 +56,7 @@ class IdColumn:
         if not self.path.parent.is_dir():
             raise click.UsageError(f"--with-ids {self.path}: the folder {self.path.parent} does not exist")
         if self.keys == COLUMN:
-            raise click.UsageError(
-                f"--with-ids would replace the column {COLUMN}, which has the keys. Rename it."
-            )
+            raise click.UsageError(f"--with-ids would replace the column {COLUMN}, which has the keys. Rename it.")
         if not self._is_free():
             raise click.UsageError(f"--with-ids {self.path}: the file is not an earlier copy. Give another name.")
 
