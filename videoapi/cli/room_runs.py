@@ -164,16 +164,19 @@ async def _check(
     *,
     validate: bool,
 ) -> int:
-    """Check the lines, and then the job, whose refusal is that of the command without `--dry-run`."""
+    """Check the job, whose refusal is that of the command without `--dry-run`, and print what is wrong with lines."""
     from videoapi.cli.dry_run import check
     from videoapi.cli.terminal import print_status
 
-    code = check(specs, validate=validate, as_json=output.as_json, quiet=output.quiet)
-    account: dict[str, str] = {}
-    if any(map(access.account.value, ("app_id", "app_key"))):
-        async with access.client() as client:
-            account = access.account_of(client)
-    known = check_job(account)
+    known: Mapping[str, str] = {}
+    try:
+        account: dict[str, str] = {}
+        if any(map(access.account.value, ("app_id", "app_key"))):
+            async with access.client() as client:
+                account = access.account_of(client)
+        known = check_job(account)
+    finally:
+        code = check(specs, validate=validate, begins=not known, as_json=output.as_json, quiet=output.quiet)
     job = f"continue the job of {known['began']}" if known else "begin a new job"
     print_status(f"Without --dry-run, the command would {job}.", quiet=output.quiet)
     return code
