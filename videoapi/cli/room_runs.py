@@ -14,7 +14,7 @@ import click
 
 from videoapi.cli.bulk_options import INPUT, bulk_options, ignore_option, output_of, readable
 from videoapi.cli.client_options import ClientOptions, settle_option, without_password
-from videoapi.cli.exit_codes import MEANINGS
+from videoapi.cli.exit_codes import DONE, FAILED, MEANINGS
 
 if TYPE_CHECKING:
     from videoapi.cli.inputs import InputFile
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from videoapi.models.rooms import RoomSpec
 
 T = TypeVar("T")
+_EACH_HAS_ENDED = (DONE, FAILED)
+"""The exit codes of a run in which each line has an outcome, and none is unknown."""
 
 
 @click.command("create-many", epilog=MEANINGS)
@@ -202,7 +204,10 @@ async def _create(
             # Rooms of an earlier run would be read one by one.
             limits |= {"job_id": job.job_id, "journal": job.journal, "keep_rooms": False}
             limits["audit"] = {"yes": True, "no": False}.get(audit, audit)
-            return await run_bulk(output, specs, attempts, lambda given: client.rooms.create_each(given, **limits))
+            code = await run_bulk(output, specs, attempts, lambda given: client.rooms.create_each(given, **limits))
+            if code in _EACH_HAS_ENDED:
+                job.close()
+            return code
 
 
 def _check_shared(*, journal: Path | None, dedupe: str, redis: str | None, **_: Any) -> None:
@@ -264,7 +269,7 @@ async def _create_shared(
                 "limits": {"concurrency": concurrency, "give_up_after": give_up_after},
             }
             async with RedisLeases(url, settings.job_id, ttl=TTL) as leases:
-                return await run_bulk(
+                code = await run_bulk(
                     output,
                     specs,
                     messages,
@@ -279,6 +284,9 @@ async def _create_shared(
                         timeout=timeout,
                     ),
                 )
+            if code in _EACH_HAS_ENDED:
+                job.close()
+            return code
 
 
 @click.command("delete-many", epilog=MEANINGS)
