@@ -159,3 +159,20 @@ def test_job_of_another_account_is_refused(
         refused = cli(*command)
         assert refused.exit_code == 5
         assert "belongs to the account" in refused.stderr
+
+
+def test_start_that_has_passed_is_invalid_unless_a_job_continues(
+    cli: Cli, sandbox: Sandbox, folder: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    settings = "name,settings.scheduled,settings.scheduled_time,settings.duration"
+    (folder / "rooms.csv").write_text(f"{settings}\nA,true,2020-01-01 10:00:00,30\nB,,,\n")
+    refused = cli("rooms", "create-many", "rooms.csv", "--dry-run")
+    assert refused.exit_code == 1, refused.output
+    assert "line 2: settings.scheduled_time must be in the future" in refused.stdout
+    assert cli("rooms", "create-many", "rooms.csv", "--dry-run", "--no-validate").exit_code == 0
+    assert cli("rooms", "create-many", "rooms.csv").exit_code == 1
+    # Rooms of an earlier run may have started.
+    assert cli("rooms", "create-many", "rooms.csv", "--dry-run").exit_code == 0
+    assert len(sandbox.ledger.rooms) == 1

@@ -475,13 +475,48 @@ def test_creates_in_flight_of_a_killed_run_refuse_another_file(
     assert names(sandbox) == ["A", "B"]
 
 
-def test_creates_in_flight_refuse_a_renamed_input(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+@pytest.mark.parametrize("mode", ["journal", "workers"])
+def test_creates_in_flight_refuse_a_renamed_input(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, mode: str
+) -> None:
     assert cli(*CREATE).exit_code == 0
     (folder / OUT).rename(folder / f"{OUT}.part")
     (folder / f"{OUT}.part").write_text("")
+    if mode == "workers":
+        (folder / f"{OUT}.journal").unlink()
     rooms.rename(folder / "renamed.csv")
     assert cli("rooms", "create-many", "renamed.csv").exit_code == 2
     assert names(sandbox) == ["A", "B"]
+
+
+@pytest.mark.parametrize(("is_open", "code"), [("1", 2), ("0", 0)])
+def test_creates_in_flight_on_workers_refuse_a_renamed_input_after_a_run_without_redis(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, is_open: str, code: int
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    # The outcomes of the run that was killed are gone.
+    (folder / OUT).write_text("")
+    (folder / f"{OUT}.journal").unlink()
+    note = json.loads((folder / f"{OUT}.job").read_text())
+    (folder / f"{OUT}.job").write_text(json.dumps({**note, "shared": "redis", "open": is_open}))
+    rooms.rename(folder / "renamed.csv")
+    assert cli("rooms", "create-many", "renamed.csv", "--dry-run").exit_code == code
+
+
+def test_shared_job_is_open_until_each_input_has_an_outcome(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def is_open() -> str:
+        return str(json.loads((tmp_path / "out.job").read_text())["open"])
+
+    for closes in (False, True, False):
+        # The last one continues the job in one process.
+        with open_job(out, ABOUT, shared=closes or not out.exists(), quiet=True) as job:
+            assert is_open() == "1"
+            if closes:
+                job.close()
+        assert is_open() == ("0" if closes else "1")
+        out.touch()
 
 
 def test_link_to_the_folder_of_the_outcomes_does_not_hide_the_job(

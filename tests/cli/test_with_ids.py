@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import errno
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
 
+from videoapi.cli.outcomes import OutcomeFile
+from videoapi.files import PartFile
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -93,6 +97,93 @@ def test_run_that_stops_early_copies_what_it_knows(cli: Cli, sandbox: Sandbox, f
     assert rows(folder / "ids.csv", ",") == [["room_id", "name"], [ids(sandbox)["A"], "A"], ["", "B"], ["", "C"]]
 
 
+def test_run_that_stops_early_keeps_the_ids_of_an_earlier_copy(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    assert cli(*CREATE).exit_code == 0
+    before = (folder / "ids.csv").read_bytes()
+    (folder / "rooms.csv").write_text("name\nC\nA\nB\n")
+    sandbox.fault("rooms.create", "suspended")
+    result = cli(*CREATE, "--concurrency", 1)
+    assert result.exit_code == 5, result.output
+    assert "ids.csv is as before, because the run ended early." in result.stderr
+    assert (folder / "ids.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("tail", [".journal", ".job", ".part"])
+def test_copy_does_not_replace_the_files_of_the_new_job(cli: Cli, sandbox: Sandbox, folder: Path, tail: str) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    result = cli(*CREATE[:-1], f"rooms.csv.outcomes.jsonl{tail}")
+    assert result.exit_code == 1, result.output
+    assert "there is another file of this name. Give --with-ids another one." in result.stderr
+    assert cli(*CREATE).exit_code == 0
+    assert len(sandbox.ledger.rooms) == 1
+
+
+def test_copy_that_cannot_be_written_does_not_hide_how_the_run_ended(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    (folder / "ids.csv.part").mkdir()
+    result = cli(*CREATE)
+    assert result.exit_code == 1, result.output
+    assert "ids.csv was not written: ids.csv.part is in use. Give --with-ids another name." in result.stderr
+    (folder / "rooms.csv").write_text("name\nA\nB\nC\nD\n")
+    sandbox.fault("rooms.create", "suspended", after=1)
+    assert cli(*CREATE, "--concurrency", 1).exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        ("", "it has no column name any more"),
+        ("other,key\n1,2\n", "it has no column name any more"),
+        (None, "rooms.csv: No such file or directory"),
+    ],
+    ids=["empty", "another header", "gone"],
+)
+def test_table_that_changed_during_the_run_is_named(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch, table: str | None, why: str
+) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    written = OutcomeFile.enter
+
+    def enter(file: OutcomeFile, *outcome: Any) -> None:
+        written(file, *outcome)
+        (folder / "rooms.csv").unlink()
+        if table is not None:
+            (folder / "rooms.csv").write_text(table)
+
+    monkeypatch.setattr(OutcomeFile, "enter", enter)
+    result = cli(*CREATE)
+    assert result.exit_code == 1, result.output
+    assert f"ids.csv was not written: the table cannot be read: {why}" in result.stderr
+
+
+def test_full_disk_is_named_although_the_last_outcome_is_cut(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+
+    def write(part: PartFile, data: bytes) -> None:
+        if part.name == "rooms.csv.outcomes.jsonl" and part.size:
+            written(part, data[:20])
+            raise OSError(errno.ENOSPC, "No space left on device", str(part.part))
+        written(part, data)
+
+    written = PartFile.write
+    monkeypatch.setattr(PartFile, "write", write)
+    result = cli(*CREATE)
+    assert result.exit_code == 1, result.output
+    assert "No space left on device: rooms.csv.outcomes.jsonl.part" in result.stderr
+    assert "1 of 2 lines have a room_id: ids.csv" in result.stderr
+
+
+def test_column_of_keys_is_not_replaced(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,room_id\nA,1\n")
+    result = cli(*CREATE, "--key-column", "room_id")
+    assert result.exit_code == 2, result.output
+    assert "--with-ids would replace the column room_id, which has the keys. Rename it." in result.stderr
+    assert sandbox.ledger.requests() == 0
+
+
 @pytest.mark.parametrize(
     ("copy", "options", "words"),
     [
@@ -133,3 +224,21 @@ def test_only_tables_are_copied(cli: Cli, sandbox: Sandbox, folder: Path) -> Non
     assert refused.exit_code == 2
     assert "--with-ids copies a .csv or .tsv file" in refused.stderr
     assert sandbox.ledger.requests() == 0
+
+
+def test_table_whose_header_changes_before_the_run_is_named(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    opened = OutcomeFile.__enter__
+
+    def enter(file: OutcomeFile) -> OutcomeFile:
+        (folder / "rooms.csv").write_text("other\nA\n")
+        return opened(file)
+
+    monkeypatch.setattr(OutcomeFile, "__enter__", enter)
+    result = cli("rooms", "create-many", "rooms.csv")
+    assert result.exit_code == 4, result.output
+    assert "Stopped before the end: rooms.csv: missing column name" in result.stderr
+    assert sandbox.ledger.requests() == 0
+    assert "To continue, correct the file and run:" in result.stderr

@@ -227,3 +227,12 @@ async def test_progress_that_cancels_itself_does_not_end_the_job(caplog: pytest.
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_job_that_could_not_begin_has_not_read_its_inputs(sandbox: Sandbox) -> None:
+    async with client_of(sandbox) as client, RedisLeases("redis://127.0.0.1:9/0", "job", ttl=3.0) as leases:
+        job = ShardedJob(client, keyed(2), settings())
+        with pytest.raises(ConnectionFailed):
+            await job.begin(leases)
+        report = await job.finish(audit=False)
+        assert not report.exhausted

@@ -17,7 +17,7 @@ from videoapi.cli.attempts import AttemptLog
 from videoapi.cli.inputs import InputFile, InputLine
 from videoapi.cli.outcomes import OutcomeFile
 from videoapi.cli.progress import Show, display
-from videoapi.cli.spreadsheet import UnreadableRest
+from videoapi.cli.spreadsheet import BadInput
 from videoapi.cli.summary import BulkOptions, Summary, words
 from videoapi.cli.terminal import print_status
 from videoapi.errors import VideoAPIError
@@ -79,7 +79,7 @@ async def run_bulk(
         except asyncio.CancelledError:
             summary.stopped = "Interrupted"
             raise
-        except UnreadableRest as error:
+        except BadInput as error:
             summary.stopped = f"Stopped before the end: {error}"
             summary.to_continue = "To continue, correct the file and run:"
         except VideoAPIError as error:
@@ -90,10 +90,11 @@ async def run_bulk(
         finally:
             summary.warnings = attempts.warnings
             summary.tell(time.monotonic() - began)
-            summary.write_ids()
-    return exit_codes.of_run(
+            has_ids = summary.write_ids()
+    code = exit_codes.of_run(
         file.counts, summary.report.stopped, exhausted=summary.report.exhausted, exact=summary.exact
     )
+    return code if code or has_ids else exit_codes.FAILED
 
 
 class OutcomeWriter:

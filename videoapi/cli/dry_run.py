@@ -9,14 +9,22 @@ from videoapi.cli import exit_codes
 from videoapi.cli.inputs import InputFile
 from videoapi.cli.spreadsheet import UnreadableRest
 from videoapi.cli.terminal import clean, print_json, print_line, print_status
-from videoapi.creation.create_request import create_request, new_reference
+from videoapi.creation.create_request import check_start_of, create_request, new_reference
 from videoapi.errors import ValidationError
 from videoapi.models.rooms import RoomSpec
 from videoapi.protocol.routes import Options
 
 
-def check(given: InputFile[RoomSpec], *, validate: bool, as_json: bool, quiet: bool) -> int:
-    """Print what is wrong with each line of a file, and return the exit code: 0 if all lines are valid."""
+def check(given: InputFile[RoomSpec], *, validate: bool, begins: bool, as_json: bool, quiet: bool) -> int:
+    """Print what is wrong with each line of a file, and return the exit code: 0 if all lines are valid.
+
+    Args:
+        given: The file.
+        validate: Whether to check the specs as the service would.
+        begins: Whether the command would begin a job. Rooms that an earlier run has created may have started since.
+        as_json: Whether to print the problems as JSON.
+        quiet: Whether to print no summary.
+    """
     problems: list[dict[str, Any]] = []
     total = 0
     unreadable: str | None = None
@@ -24,7 +32,9 @@ def check(given: InputFile[RoomSpec], *, validate: bool, as_json: bool, quiet: b
         with closing(given.lines) as lines:
             for line in lines:
                 total += 1
-                error = line.error or (None if line.given is None else _problem(line.given, validate=validate))
+                error = line.error or (
+                    None if line.given is None else _problem(line.given, validate=validate, begins=begins)
+                )
                 if error is None:
                     continue
                 problems.append({"line": line.number, "key": line.key, "message": str(error)})
@@ -55,9 +65,11 @@ def check(given: InputFile[RoomSpec], *, validate: bool, as_json: bool, quiet: b
     return exit_codes.FAILED if problems or unreadable is not None else exit_codes.DONE
 
 
-def _problem(spec: RoomSpec, *, validate: bool) -> ValidationError | None:
+def _problem(spec: RoomSpec, *, validate: bool, begins: bool) -> ValidationError | None:
     try:
         create_request(spec, new_reference(), Options(), validate=validate)
+        if validate and begins:
+            check_start_of(spec)
     except ValidationError as error:
         return error
     return None

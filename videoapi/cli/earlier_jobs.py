@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from videoapi.cli.inputs import keys_of
-from videoapi.cli.job import beneath, journal_of, read_note
+from videoapi.cli.job import OPEN, beneath, journal_of, read_note
 from videoapi.creation.journal import recorded
 from videoapi.creation.references import JobReferences, with_location
 from videoapi.errors import ConfigurationError
@@ -173,9 +173,11 @@ def _sent(job: EarlierJob, keys: AbstractSet[str | int]) -> AbstractSet[str | in
         sent = recorded(journal_of(job.out, job.note), job.note["job_id"])
         return {key for key in keys if with_location(references.of_key(key), in_data=False) in sent}
     # Worker processes have no journal.
-    killed = job.out.with_name(f"{job.out.name}.part").exists()
-    source = beneath(job.out.parent, job.note["file"])
-    return keys & keys_of(source, job.note.get("keys", "key")) if killed else set()
+    if job.note.get(OPEN) != "1" and not job.out.with_name(f"{job.out.name}.part").exists():
+        return set()
+    theirs = keys_of(beneath(job.out.parent, job.note["file"]), job.note.get("keys", "key"))
+    # If its input was renamed, any key can be one of them.
+    return keys if theirs is None else keys & theirs
 
 
 def _numbered(folder: Path) -> dict[str, list[Path]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
@@ -54,12 +55,20 @@ class IdColumn:
             raise click.UsageError(f"--with-ids {self.path} is the outcome file. Give another name.")
         if not self.path.parent.is_dir():
             raise click.UsageError(f"--with-ids {self.path}: the folder {self.path.parent} does not exist")
+        if self.keys == COLUMN:
+            raise click.UsageError(f"--with-ids would replace the column {COLUMN}, which has the keys. Rename it.")
+        if not self._is_free():
+            raise click.UsageError(f"--with-ids {self.path}: the file is not an earlier copy. Give another name.")
+
+    def _is_free(self) -> bool:
+        """Return whether nothing but an earlier copy has the name."""
+        if not os.path.lexists(self.path):
+            return True
         header: list[str] = []
-        if self.path.exists():
-            with suppress(BadInput), closing(csv_rows(self.path)) as rows:
-                header = next((row.cells for row in rows), [])
-            if self.path.is_symlink() or self.path.samefile(self.source) or header != next(self._rows({})):
-                raise click.UsageError(f"--with-ids {self.path}: the file is not an earlier copy. Give another name.")
+        with suppress(BadInput), closing(csv_rows(self.path)) as rows:
+            header = next((row.cells for row in rows), [])
+        is_linked = self.path.is_symlink() or self.path.samefile(self.source)
+        return not is_linked and header == next(self._rows({}), None)
 
     def write(self, outcomes: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
         """Write the copy, and return how many of its lines have an ID, and how many there are.
@@ -68,15 +77,18 @@ class IdColumn:
             outcomes: The lines of the outcome file.
 
         Raises:
-            ConfigurationError: If another process writes the copy, or its name was taken by something else.
+            ConfigurationError: If the name belongs to another file by now, such as the journal of the job, another
+                process writes the copy, or the table can no longer be read.
             OSError: If it cannot be written.
         """
         # By line and key: of two lines with one key, only one has the room, and the table may have changed since.
         found = {(row["line"], row["key"]): row["room_id"] for row in outcomes if row["room_id"]}
         part = PartFile(self.path.parent, self.path.name, overwrite=True)
-        delimiter = delimiter_of(self.source)
         with_id = total = -1
         try:
+            delimiter = delimiter_of(self.source)
+            if not self._is_free():
+                raise ConfigurationError("there is another file of this name. Give --with-ids another one.")
             part.open()
             part.truncate(0)
             for row in self._rows(found):
@@ -85,7 +97,9 @@ class IdColumn:
                 total += 1
             part.finish()
         except FileTaken as taken:
-            raise ConfigurationError(f"{taken.path}: it is in use. Give --with-ids another name.") from None
+            raise ConfigurationError(f"{taken.path} is in use. Give --with-ids another name.") from None
+        except BadInput as bad:
+            raise ConfigurationError(f"the table cannot be read: {bad}") from None
         finally:
             part.close()
         return with_id, total
@@ -93,7 +107,9 @@ class IdColumn:
     def _rows(self, found: Mapping[tuple[int, str], str]) -> Iterator[list[str]]:
         """Yield the rows of the copy, the header first; without lines that are not CSV."""
         with suppress(UnreadableRest), closing(csv_rows(self.source)) as rows:
-            header = next(rows).cells
+            header = next((row.cells for row in rows), [])
+            if self.keys not in header:
+                raise BadInput(f"it has no column {self.keys} any more")
             key = header.index(self.keys)
             old = header.index(COLUMN) if COLUMN in header else None
             yield [COLUMN, *_without(header, old)]

@@ -206,12 +206,12 @@ def _overview(records: RecordSource) -> tuple[int, bool, str]:
     return total, has_keys, repeated
 
 
-def keys_of(path: Path, column: str) -> set[str | int]:
-    """Return the keys in a file of specs, whatever its other columns are; none if it cannot be read."""
+def keys_of(path: Path, column: str) -> set[str | int] | None:
+    """Return the keys in a file of specs, whatever its other columns are; None if it cannot be read."""
     records = partial(_objects, path) if path.suffix.lower() in JSONL else partial(_table, path, lambda header: None)
     with suppress(OSError, BadInput):
         return _all_keys(records, column)
-    return set()
+    return None
 
 
 def _all_keys(records: RecordSource, column: str) -> set[str | int]:

@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -25,6 +26,8 @@ from videoapi.files import lock
 _RUNNING: Final = "another process is working on this job. Wait until it ends."
 _UNUSED: Final = "unused"
 """In the note of a job of which nothing was sent, so that the next run begins another one."""
+OPEN: Final = "open"
+"""In the note of a job without a journal: `1` while it may have rooms that no outcome file has, as after a kill."""
 _TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", ".part", "")
 
 
@@ -32,12 +35,14 @@ _TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", ".part", ""
 class JobFiles:
     """The job of a run: its ID and its journal; neither if they cannot be kept.
 
-    `is_new` says that its ID was generated just now, so that it has no rooms.
+    `is_new` says that its ID was generated just now, so that it has no rooms. Call `close` once each input has an
+    outcome, and none is unknown.
     """
 
     job_id: str | None = None
     journal: Path | None = None
     is_new: bool = False
+    close: Callable[[], object] = lambda: None
 
 
 @contextlib.contextmanager
@@ -102,9 +107,12 @@ def open_job(
             if journal is not None:
                 # Relative, so that the folder can be moved.
                 known["journal"] = os.path.relpath(journal, out.parent)
+        if "shared" in known:
+            known = {**known, OPEN: "1"}
+        if known != found:
             _write(file, known)
         try:
-            yield JobFiles(known["job_id"], path, is_new)
+            yield JobFiles(known["job_id"], path, is_new, partial(_close, file, known))
         finally:
             if begins and not used():
                 _forget(out, note, file, known)
@@ -156,16 +164,22 @@ def keeps_job(out: Path) -> bool:
 
 def _write(file: IO[bytes], known: Mapping[str, str]) -> None:
     file.seek(0)
-    file.truncate()
+    # On a full disk, bytes that are there can still be replaced.
     file.write(json.dumps(known).encode() + b"\n")
+    file.truncate()
     os.fsync(file.fileno())
+
+
+def _close(file: IO[bytes], known: Mapping[str, str]) -> None:
+    if OPEN in known:
+        _write(file, {**known, OPEN: "0"})
 
 
 def _forget(out: Path, note: Path, file: IO[bytes], known: Mapping[str, str]) -> None:
     """Have the next run begin a job of its own."""
     if out.exists() and out.stat().st_size:
         # Without a note, the next run would refuse to guess which job these outcomes are of.
-        _write(file, {**known, _UNUSED: "yes"})
+        _write(file, {**known, OPEN: "0", _UNUSED: "yes"})
     else:
         note.unlink()
 

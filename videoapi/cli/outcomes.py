@@ -86,7 +86,10 @@ class OutcomeFile:
         """Yield the lines of the file."""
         path = self.path if self._part is None else self._part.part
         with path.open(encoding="utf-8") as file:
-            yield from map(json.loads, file)
+            for line in file:
+                # After an error of the disk, the last line may be incomplete.
+                if line.endswith("\n"):
+                    yield json.loads(line)
 
     def enter(self, outcome: BulkOutcome, index: int, line: int) -> None:
         """Write an outcome with the index of its input and its line number in the input file."""

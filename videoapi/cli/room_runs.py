@@ -14,7 +14,7 @@ import click
 
 from videoapi.cli.bulk_options import INPUT, bulk_options, ignore_option, output_of, readable
 from videoapi.cli.client_options import ClientOptions, settle_option, without_password
-from videoapi.cli.exit_codes import MEANINGS
+from videoapi.cli.exit_codes import DONE, FAILED, MEANINGS
 
 if TYPE_CHECKING:
     from videoapi.cli.inputs import InputFile
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from videoapi.models.rooms import RoomSpec
 
 T = TypeVar("T")
+_EACH_HAS_ENDED = (DONE, FAILED)
+"""The exit codes of a run in which each line has an outcome, and none is unknown."""
 
 
 @click.command("create-many", epilog=MEANINGS)
@@ -164,16 +166,19 @@ async def _check(
     *,
     validate: bool,
 ) -> int:
-    """Check the lines, and then the job, whose refusal is that of the command without `--dry-run`."""
+    """Check the job, whose refusal is that of the command without `--dry-run`, and print what is wrong with lines."""
     from videoapi.cli.dry_run import check
     from videoapi.cli.terminal import print_status
 
-    code = check(specs, validate=validate, as_json=output.as_json, quiet=output.quiet)
-    account: dict[str, str] = {}
-    if any(map(access.account.value, ("app_id", "app_key"))):
-        async with access.client() as client:
-            account = access.account_of(client)
-    known = check_job(account)
+    known: Mapping[str, str] = {}
+    try:
+        account: dict[str, str] = {}
+        if any(map(access.account.value, ("app_id", "app_key"))):
+            async with access.client() as client:
+                account = access.account_of(client)
+        known = check_job(account)
+    finally:
+        code = check(specs, validate=validate, begins=not known, as_json=output.as_json, quiet=output.quiet)
     job = f"continue the job of {known['began']}" if known else "begin a new job"
     print_status(f"Without --dry-run, the command would {job}.", quiet=output.quiet)
     return code
@@ -199,7 +204,10 @@ async def _create(
             # Rooms of an earlier run would be read one by one.
             limits |= {"job_id": job.job_id, "journal": job.journal, "keep_rooms": False}
             limits["audit"] = {"yes": True, "no": False}.get(audit, audit)
-            return await run_bulk(output, specs, attempts, lambda given: client.rooms.create_each(given, **limits))
+            code = await run_bulk(output, specs, attempts, lambda given: client.rooms.create_each(given, **limits))
+            if code in _EACH_HAS_ENDED:
+                job.close()
+            return code
 
 
 def _check_shared(*, journal: Path | None, dedupe: str, redis: str | None, **_: Any) -> None:
@@ -261,7 +269,7 @@ async def _create_shared(
                 "limits": {"concurrency": concurrency, "give_up_after": give_up_after},
             }
             async with RedisLeases(url, settings.job_id, ttl=TTL) as leases:
-                return await run_bulk(
+                code = await run_bulk(
                     output,
                     specs,
                     messages,
@@ -276,6 +284,9 @@ async def _create_shared(
                         timeout=timeout,
                     ),
                 )
+            if code in _EACH_HAS_ENDED:
+                job.close()
+            return code
 
 
 @click.command("delete-many", epilog=MEANINGS)

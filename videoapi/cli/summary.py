@@ -14,6 +14,7 @@ from videoapi.cli.inputs import InputFile
 from videoapi.cli.outcomes import MOST_SHOWN, OutcomeFile
 from videoapi.cli.terminal import clean, for_people, print_command, print_json, print_status
 from videoapi.creation.references import is_in_data
+from videoapi.errors import ConfigurationError
 from videoapi.models.rooms import RoomSpec
 
 _STATUSES: Final = ("created", "deleted", "failed", "unknown", "not_sent")
@@ -130,13 +131,30 @@ class Summary:
             }
             print_json(summary)
 
-    def write_ids(self) -> None:
-        """Write the copy of the input with the IDs of its rooms, if there is to be one."""
+    def write_ids(self) -> bool:
+        """Write the copy of the input with the IDs of its rooms, if there is to be one.
+
+        Returns:
+            Whether it was written. If not, prints why; an error would hide why the run ended.
+        """
         copy = self._options.with_ids
         if copy is None:
-            return
-        with_id, total = copy.write(self._file.rows())
+            return True
+        is_early = self.stopped != "" or self.report.stopped is not None or not self.report.exhausted
+        if is_early and copy.path.exists():
+            # It may have IDs that this run has not read.
+            print_status(f"{copy.path} is as before, because the run ended early.", quiet=self._options.quiet)
+            return True
+        try:
+            with_id, total = copy.write(self._file.rows())
+        except ConfigurationError as error:
+            print_status(f"{copy.path} was not written: {error}")
+            return False
+        except OSError as error:
+            print_status(f"{copy.path} was not written: {error.strerror or type(error).__name__}")
+            return False
         print_status(f"{with_id:,} of {total:,} lines have a room_id: {copy.path}", quiet=self._options.quiet)
+        return True
 
     @property
     def exact(self) -> bool:

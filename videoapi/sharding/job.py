@@ -103,7 +103,7 @@ class ShardedJob:
         self._pace.check(self._size)
         self._nonce, self._count = "", 0
         self._open: dict[str, Shard] = {}
-        self._is_finished = False
+        self._has_begun = self._is_finished = False
 
     @property
     def report(self) -> BulkReport:
@@ -145,6 +145,7 @@ class ShardedJob:
         shards = shards_of(self._settings.job_id, self._valid, self._count)
         self._pace.check(max((len(shard.indices) for shard in shards), default=1))
         self._open = {shard.name: shard for shard in shards}
+        self._has_begun = True
 
     async def is_forgotten(self, leases: RedisLeases) -> bool:
         """Return whether Redis has lost the job since it began; if so, begin it again.
@@ -205,7 +206,7 @@ class ShardedJob:
         if self._is_finished:
             return report
         self._is_finished = True
-        report.exhausted = not self._open and report.stopped is None
+        report.exhausted = self._has_begun and not self._open and report.stopped is None
         for shard in self._open.values():
             status: Status = "not_sent" if shard.name in unsent else "unknown"
             for index in shard.indices:
