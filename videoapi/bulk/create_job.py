@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -13,12 +12,13 @@ import attrs
 
 from videoapi.bulk.audit import AcknowledgedRooms, Audit
 from videoapi.bulk.job_options import JobOptions
+from videoapi.bulk.journal_rows import entry_of, identity_hash, reference_of, row_of, spec_hash
 from videoapi.bulk.lease import Fence, Lease, Leases, idle_of, is_fresh
 from videoapi.bulk.look_back import LookBack
 from videoapi.bulk.outcome import BulkOutcome
 from videoapi.bulk.report import BulkReport
 from videoapi.bulk.sending import BulkItem, Job, failed
-from videoapi.creation.changes import Change, change_of, identity_of
+from videoapi.creation.changes import Change, change_of
 from videoapi.creation.create_request import check_start_of
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
@@ -33,7 +33,7 @@ from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.events import log, log_unknown
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
-from videoapi.protocol.envelope import InvalidJSON, parse
+from videoapi.protocol.envelope import parse
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.types import Verdict
 
@@ -137,7 +137,7 @@ class CreateJob(Job):
                 self._survey, self._trusted = await look_back.at_a_run(self._others_until)
             if self._trusted:
                 # All of them: another run may have other inputs.
-                await self._journal.take_over([_row(rooms[0]) for rooms in (self._survey or {}).values()])
+                await self._journal.take_over([row_of(rooms[0]) for rooms in (self._survey or {}).values()])
 
     async def _open_shard(self, lease: Lease, first_key: object, all_keys: Callable[[], Sequence[Any] | None]) -> None:
         # Other shards have self-check rooms, too, which this run must neither use nor delete.
@@ -179,14 +179,14 @@ class CreateJob(Job):
         entry: Entry | None = None
         if self._journal is not None:
             self._check_account()
-            entry = await self._journal.intend(_entry(item), _identity(item), SENT + _spec(item))
+            entry = await self._journal.intend(entry_of(item), identity_hash(item), SENT + spec_hash(item))
             if entry is not None and entry.status == "created":
                 return await self._from_journal(item, entry)
-        listed = self._listed(_reference(item))
+        listed = self._listed(reference_of(item))
         if listed is not None:
             return self._existing(item, listed)
         if entry is not None or (self._survey is not None and not self._trusted):
-            self._inherited.add(_reference(item))
+            self._inherited.add(reference_of(item))
             self._put_in_doubt(item, inherited(self._others_until), None)
             return None
         return self._too_late(item)
@@ -245,15 +245,15 @@ class CreateJob(Job):
         return rooms[0] if rooms else None
 
     async def _from_journal(self, item: BulkItem, entry: Entry) -> BulkOutcome:
-        room_id, spec = entry.room_id or "", _spec(item)
-        if entry.identity not in ("", _identity(item)):
+        room_id, spec = entry.room_id or "", spec_hash(item)
+        if entry.identity not in ("", identity_hash(item)):
             return _another_room(item, room_id)
         taken_over, compared = entry.spec[:1] == TAKEN_OVER, entry.spec[1:]
         is_same = compared == spec
         room = await self._fetched(room_id) if self._options.keep_rooms or not is_same else None
         if taken_over:
             # An earlier run may have reported another room of this create.
-            self._inherited.add(_reference(item))
+            self._inherited.add(reference_of(item))
         change = Change.CONTENT if compared and not is_same else Change.NONE
         if room is not None and not is_same:
             # Another body may ask for the same, such as one with "10" for 10.
@@ -261,18 +261,18 @@ class CreateJob(Job):
             if change is Change.IDENTITY:
                 return _another_room(item, room_id)
             if change is Change.NONE:
-                self._write(item, "created", room_id, identity=_identity(item), spec=TAKEN_OVER + spec)
+                self._write(item, "created", room_id, identity=identity_hash(item), spec=TAKEN_OVER + spec)
         return self._made(item, room_id, room if self._options.keep_rooms else None, change is Change.CONTENT)
 
     def _existing(self, item: BulkItem, listed: ListedRoom) -> BulkOutcome:
         """Return the outcome of an item whose room the list shows, and that an earlier run has created."""
         change = _change(item, listed.raw or b"")
-        identity = _row(listed)[1]
-        compared = _spec(item) if change is Change.NONE else ""
+        identity = row_of(listed)[1]
+        compared = spec_hash(item) if change is Change.NONE else ""
         self._write(item, "created", listed.room_id, identity=identity, spec=TAKEN_OVER + compared)
         if self._journal is not None:
             # An earlier run may have reported another room of this create.
-            self._inherited.add(_reference(item))
+            self._inherited.add(reference_of(item))
         if change is Change.IDENTITY:
             return _another_room(item, listed.room_id)
         return self._shown(item, listed, change is Change.CONTENT)
@@ -334,13 +334,13 @@ class CreateJob(Job):
     def torn_down(self, item: BulkItem) -> None:
         """Record that an item was abandoned in flight."""
         now = None if self._options.resumable else self._clock()
-        self._creator.memory.note_sent(_reference(item), item.request.reference_in_data, now)
-        self._creator.memory.note_doubt(_reference(item))
+        self._creator.memory.note_sent(reference_of(item), item.request.reference_in_data, now)
+        self._creator.memory.note_doubt(reference_of(item))
 
     def _put_in_doubt(self, item: BulkItem, create: Create, outcome: Outcome | None) -> None:
         self._doubts[item.index] = Doubt(item.request, create, outcome, item=item)
         self._report.in_doubt = len(self._doubts)
-        self._creator.memory.note_doubt(_reference(item))
+        self._creator.memory.note_doubt(reference_of(item))
 
     # After sending
 
@@ -376,7 +376,7 @@ class CreateJob(Job):
         """
         if self._journal is not None:
             self._check_account()
-            await self._journal.intend(_entry(item), _identity(item), SENT + _spec(item), again=True)
+            await self._journal.intend(entry_of(item), identity_hash(item), SENT + spec_hash(item), again=True)
 
     def give_up(self) -> list[BulkOutcome]:
         """Return the outcomes of creates still unresolved when the run is torn down, for its report."""
@@ -407,7 +407,7 @@ class CreateJob(Job):
         return BulkOutcome(
             index=item.index,
             key=item.key,
-            reference=_reference(item),
+            reference=reference_of(item),
             status="created",
             room_id=room_id,
             room=room,
@@ -425,7 +425,7 @@ class CreateJob(Job):
     ) -> None:
         # Credentials that changed the account mid-way leave an intent, which is looked up.
         if self._journal is not None and self._pipeline.app_id == self._app_id:
-            self._journal.ended(_entry(item), status, room_id, identity=identity, spec=spec)
+            self._journal.ended(entry_of(item), status, room_id, identity=identity, spec=spec)
 
     # The end
 
@@ -491,7 +491,7 @@ def _another_room(item: BulkItem, room_id: str) -> BulkOutcome:
         field="key",
         room_id=room_id,
         may_have_executed=True,
-        reference=_reference(item),
+        reference=reference_of(item),
     )
     return attrs.evolve(failed(item, "failed", error), room_id=room_id)
 
@@ -502,39 +502,3 @@ def _change(item: BulkItem, room: bytes) -> Change:
     except (ValueError, RecursionError):
         # Such as a number of thousands of digits.
         return Change.NONE
-
-
-def _entry(item: BulkItem) -> str:
-    """Return the journal key of an item, independent of where the room carries the reference."""
-    return with_location(_reference(item), in_data=False)
-
-
-def _identity(item: BulkItem) -> str:
-    """Return a hash of the room's name and `owner_ref`, which identify it to the caller."""
-    return _hash(identity_of(item.given.name, item.given.owner_ref))
-
-
-def _spec(item: BulkItem) -> str:
-    return hashlib.blake2s(item.request.body or b"{}", digest_size=16).hexdigest()
-
-
-def _row(listed: ListedRoom) -> tuple[str, str, str]:
-    """Return what the journal takes over from a listed room."""
-    try:
-        room = parse(listed.raw or b"")
-    except InvalidJSON:
-        room = {}
-    name, owner_ref = room.get("name"), room.get("owner_ref")
-    # A list that omits the name says nothing about it.
-    known = name is not None and (owner_ref is not None or not listed.in_owner_ref)
-    identity = _hash(identity_of(name, None if owner_ref == listed.reference else owner_ref)) if known else ""
-    return with_location(listed.reference, in_data=False), identity, listed.room_id
-
-
-def _hash(identity: bytes) -> str:
-    return hashlib.blake2s(identity, digest_size=8).hexdigest()
-
-
-def _reference(item: BulkItem) -> str:
-    assert item.request.reference is not None
-    return item.request.reference
