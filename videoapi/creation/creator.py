@@ -61,8 +61,9 @@ class Creator:
     ) -> Room:
         """Create a room at most once.
 
-        If the outcome is unknown, `look` polls for the room for up to 10 s, within the `timeout`; `resend`
-        waits for proof, and sends again if the room is proven absent; `strict` does nothing. `shared` says that others know the reference, and may send it, too.
+        If the outcome is unknown, `look` polls for the room for up to 10 s, within the `timeout`;
+        `resend` waits for proof, and sends again if the room is proven absent; `strict` does nothing.
+        `shared` says that others know the reference, and may send it, too.
 
         Raises:
             CreateOutcomeUnknown: If no proof was found.
