@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from .test_many_deliveries import HEADERS, Receiver, receiver
 
 
 @contextlib.contextmanager
-def stores(path: Path, lease: float) -> Iterator[tuple[Any, Any]]:
+def stores(path: Path, lease: float) -> Generator[tuple[Any, Any], None, None]:
     """Two stores of one file, as two processes open them."""
     one, two = (store_class()(str(path / "events.sqlite"), lease=lease) for _ in range(2))
     with contextlib.closing(one.db), contextlib.closing(two.db):
