@@ -22,6 +22,8 @@ TABLE = """CREATE TABLE IF NOT EXISTS bookings (
     id TEXT PRIMARY KEY, title TEXT, sent INT DEFAULT 0, room_id TEXT, owner TEXT, until REAL DEFAULT 0)"""
 # One statement, so that one process gets the row: if it has no owner, or its owner was killed and renews it no more.
 CLAIM = "UPDATE bookings SET owner = ?, until = ? WHERE id = ? AND room_id IS NULL AND until < ? RETURNING sent"
+# Left by a process that was killed, or by a create without proof whose browser does not repeat its request.
+DOUBTFUL = "SELECT id, title FROM bookings WHERE sent AND room_id IS NULL AND until < ?"
 
 
 class Bookings:
@@ -39,12 +41,12 @@ class Bookings:
         except VideoAPIError as error:
             if not error.retryable:
                 raise
-        for row in self.db.execute("SELECT id, title FROM bookings WHERE sent AND room_id IS NULL").fetchall():
-            self.task(*row)  # left in doubt by a process that was killed
 
     async def renew(self) -> None:
         while True:
             self.db.execute("UPDATE bookings SET until = ? WHERE owner = ?", (time() + self.lease, self.owner))
+            for row in self.db.execute(DOUBTFUL, (time(),)).fetchall():
+                self.task(*row)
             await asyncio.sleep(self.lease / 3)
 
     def task(self, id: str, title: str) -> asyncio.Task[str]:  # one per booking and process
@@ -112,7 +114,7 @@ def create_app(path: str = "bookings.sqlite", settle: float = 75, lease: float =
             if task.done():
                 return responses.JSONResponse({"room_id": task.result()})
         except CreateOutcomeUnknown:
-            pass  # the next request looks for the room first
+            pass  # `renew`, or the next request if it comes first, looks for the room
         return responses.JSONResponse({}, 202, {"Retry-After": "5"})
 
     @app.exception_handler(VideoAPIError)

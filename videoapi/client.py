@@ -316,7 +316,8 @@ class VideoClient:
         Nothing is sent. You can call it before the first call, after `aclose()`, and from any thread.
         """
         creator: Creator | None = self.__dict__.get("_creator")
-        return stats_of(self._pipeline, self._manager.pool, 0 if creator is None else creator.memory.in_doubt)
+        doubts, settling = (0, 0) if creator is None else (creator.memory.in_doubt, creator.settling)
+        return stats_of(self._pipeline, self._manager.pool, doubts=doubts, settling=settling)
 
     def with_options(
         self,

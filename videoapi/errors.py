@@ -265,6 +265,8 @@ class AuthenticationFailed(ResultError):
 class PermissionDenied(ResultError):
     """The account is not allowed to do this, or the project is suspended.
 
+    Also for code 40002 ("unauthorized") on a route other than that of tokens.
+
     Ask the operator of the service.
     """
 

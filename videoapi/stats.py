@@ -10,7 +10,8 @@ from videoapi.pipeline.call import Call, Wait
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.transport.pool import ConnectionPool
 
-_WAITS: Final = frozenset({Wait.TURN, Wait.CONNECTION, Wait.GATE, Wait.RATE, Wait.PAUSE})
+_PERMIT: Final = frozenset({Wait.TURN, Wait.CONNECTION})
+_RATE: Final = frozenset({Wait.GATE, Wait.RATE})
 
 
 @attrs.frozen(kw_only=True)
@@ -27,9 +28,16 @@ class ClientStats:
         permits_total: Maximum number of concurrent calls, `max_connections`. Streams have permits of their own.
         permits_in_use: Permits held by calls.
         streams_open: Permits held by streams.
-        calls_in_flight: Calls of this client that have not ended, waits included.
-        waiting: Calls in flight that wait for a permit, the account's pause or its rate.
+        calls_in_flight: Calls of this client that have not ended: their attempts, and their waits for a permit, the
+            account's pause or rate, or the next attempt. The wait of a create for its lost room is in `settling`, and
+            a stream with response headers in `streams_open`.
+        waiting: Calls in flight that wait for a permit, the account's pause or its rate: the sum of the next three.
+        waiting_for_permit: Those that wait for a permit, as all are in use.
+        waiting_for_pause: Those that wait for the end of the account's pause after HTTP 429.
+        waiting_for_rate: Those that wait for the account's rate, or for the answer of its gate.
         backing_off: Calls in flight that wait between two attempts.
+        settling: Waits for proof of what became of creates: creates that look for their lost room, `rooms.resolve`
+            calls, and bulk runs (each run once).
         retry_budget_left: The remaining part of the account's retry budget of 500; a retry costs 10, or 5 after HTTP
             429.
         pause_left: Seconds until the account's pause after HTTP 429 ends; 0 without a pause.
@@ -46,25 +54,35 @@ class ClientStats:
     streams_open: int = 0
     calls_in_flight: int = 0
     waiting: int = 0
+    waiting_for_permit: int = 0
+    waiting_for_pause: int = 0
+    waiting_for_rate: int = 0
     backing_off: int = 0
+    settling: int = 0
     retry_budget_left: float = 0.0
     pause_left: float = attrs.field(default=0.0, repr=lambda seconds: f"{seconds:.1f}")
     doubts: int = 0
     gate: Literal["none", "shared", "fallback"] = "none"
 
 
-def stats_of(pipeline: Pipeline, pool: ConnectionPool, doubts: int) -> ClientStats:
+def stats_of(pipeline: Pipeline, pool: ConnectionPool, *, doubts: int, settling: int) -> ClientStats:
     """Return the state of a client; callable from any thread.
 
     Args:
         pipeline: The client's pipeline.
         pool: Its connections.
         doubts: Its unresolved creates.
+        settling: How many creates, look-ups and runs wait for proof.
     """
     if pipeline.timer.closed or pool.closed:
         return ClientStats(state="closed", doubts=doubts)
     # A copy, because another thread may ask while calls begin and end.
-    waits = [_wait_of(call) for call in tuple(pipeline.timer.limits.values()) if isinstance(call, Call)]
+    waits = [_wait_of(pipeline, call) for call in tuple(pipeline.timer.limits.values()) if isinstance(call, Call)]
+    permit, pause, rate = (
+        sum(map(_PERMIT.__contains__, waits)),
+        waits.count(Wait.PAUSE),
+        sum(map(_RATE.__contains__, waits)),
+    )
     usage, account = pool.usage, pipeline.account
     shared = account.shared_gate
     return ClientStats(
@@ -75,8 +93,12 @@ def stats_of(pipeline: Pipeline, pool: ConnectionPool, doubts: int) -> ClientSta
         permits_in_use=usage.permits,
         streams_open=usage.streams,
         calls_in_flight=len(waits),
-        waiting=sum(wait in _WAITS for wait in waits),
+        waiting=permit + pause + rate,
+        waiting_for_permit=permit,
+        waiting_for_pause=pause,
+        waiting_for_rate=rate,
         backing_off=waits.count(Wait.BACKOFF),
+        settling=settling,
         retry_budget_left=account.budget.left,
         pause_left=account.throttle.pause_left(),
         doubts=doubts,
@@ -84,7 +106,12 @@ def stats_of(pipeline: Pipeline, pool: ConnectionPool, doubts: int) -> ClientSta
     )
 
 
-def _wait_of(call: Call) -> Wait:
+def _wait_of(pipeline: Pipeline, call: Call) -> Wait:
     """Return what a call waits for, or what a middleware's task waits for on its behalf."""
-    waits = [part.waiting for part in tuple(call.parts) if not part.over]
-    return call.waiting if call.waiting is not Wait.NOTHING else next(iter(waits), Wait.NOTHING)
+    parts = [part for part in (call, *call.parts) if part is call or not part.over]
+    waiting = next((part for part in parts if part.waiting is not Wait.NOTHING), call)
+    if waiting.waiting is not Wait.TURN:
+        return waiting.waiting
+    # In line, and so for what the first in line waits for.
+    head = pipeline.account.admission.head_waits(pipeline.retries.transport.permits_for(waiting.request))
+    return head if head in _RATE or head is Wait.PAUSE else Wait.TURN

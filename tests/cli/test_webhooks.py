@@ -82,6 +82,24 @@ def test_session_and_files_can_be_given(receiver: Receiver) -> None:
     assert event.recording == ("http://h/1", "http://h/2")
 
 
+def test_same_event_is_posted_again_and_handled_once(receiver: Receiver) -> None:
+    result = trigger("session-ended", "--room", "r", "--conference", "c", "--repeat", "3", "--url", receiver.url)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("HTTP 200") == 3
+    other = trigger("session-ended", "--room", "r", "--conference", "d", "--url", receiver.url)
+    assert other.exit_code == 0
+    deadline = threading.Event()
+    while len(receiver.events) < 2 and not deadline.wait(0.01):
+        pass
+    assert sorted(str(event.conf_num) for event in receiver.events) == ["c", "d"]
+
+
+def test_repetition_ends_at_the_first_delivery_that_fails(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEOAPI_WEBHOOK_PASSWORD", "wrong")
+    result = trigger("session-ended", "--room", "r", "--repeat", "3", "--url", receiver.url)
+    assert (result.exit_code, result.output.count("HTTP 401")) == (1, 1)
+
+
 def test_exit_codes(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDEOAPI_WEBHOOK_PASSWORD", "wrong")
     refused = trigger("session-ended", "--room", "r", "--url", receiver.url)

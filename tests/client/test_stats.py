@@ -12,6 +12,7 @@ from support.clients import APP_KEY, ONCE, client_for
 from support.server import ROOM_ID, Link, answer, repeating, room, serve
 
 from videoapi import ClientStats, CreateOutcomeUnknown, RateLimited, RoomSpec, SessionManager, VideoClient
+from videoapi.creation.creator import OnUnknown
 from videoapi.sandbox import Sandbox
 
 
@@ -78,10 +79,11 @@ async def test_connections_permits_and_calls_are_counted() -> None:
         permits_in_use=2,
         calls_in_flight=5,
         waiting=3,
+        waiting_for_permit=3,
         retry_budget_left=500.0,
     )
     assert idle == attrs.evolve(
-        busy, connections_idle=2, permits_in_use=0, calls_in_flight=0, waiting=0, connections_open=2
+        busy, connections_idle=2, permits_in_use=0, calls_in_flight=0, waiting=0, waiting_for_permit=0
     )
 
 
@@ -110,6 +112,18 @@ async def test_pause_and_budget_of_the_account_are_shown() -> None:
             await waiting
     assert 20 < stats.pause_left <= 40
     assert (stats.calls_in_flight, stats.waiting, stats.permits_in_use) == (1, 1, 0)
+    assert (stats.waiting_for_permit, stats.waiting_for_pause, stats.waiting_for_rate) == (0, 1, 0)
+
+
+async def test_calls_in_line_behind_the_rate_wait_for_the_rate() -> None:
+    async with serve(repeating(answer(200, room()))) as server, client_for(server.base_url, rate="1/min") as client:
+        calls = [asyncio.create_task(client.rooms.get(ROOM_ID)) for _ in range(4)]
+        await until(lambda: client.stats().waiting_for_rate == 3)
+        stats = client.stats()
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    assert (stats.waiting, stats.waiting_for_permit, stats.waiting_for_pause) == (3, 0, 0)
 
 
 async def test_call_between_two_attempts_is_backing_off() -> None:
@@ -150,6 +164,44 @@ async def test_creates_are_in_doubt_until_something_is_proved() -> None:
             await client.rooms.create(name="Stand-up")
             assert client.stats().doubts == 1
         assert client.stats().doubts == 1
+
+
+@pytest.mark.parametrize("on_unknown", ["look", "resend"])
+async def test_create_that_looks_for_its_lost_room_is_settling(on_unknown: OnUnknown) -> None:
+    async with Sandbox(seed=7) as sandbox:
+        async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=1, timeout=6) as client:
+            sandbox.fault("rooms.create", "drop_before")
+            create = asyncio.create_task(client.rooms.create(name="Stand-up", on_unknown=on_unknown))
+            await until(lambda: client.stats().settling)
+            assert client.with_options(timeout=1).stats().settling == 1
+            create.cancel()
+            await asyncio.gather(create, return_exceptions=True)
+            assert client.stats().settling == 0
+
+
+async def test_resolve_that_waits_for_proof_is_settling() -> None:
+    async with Sandbox(seed=7) as sandbox:
+        async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=1, timeout=6) as client:
+            await client.rooms.create(name="Known")
+            sandbox.fault("rooms.create", "drop_before")
+            with pytest.raises(CreateOutcomeUnknown) as lost:
+                await client.rooms.create(name="Stand-up", on_unknown="strict")
+            resolve = asyncio.create_task(client.rooms.resolve(lost.value.reference))
+            await until(lambda: client.stats().settling)
+            assert client.stats().calls_in_flight == 0
+            assert await resolve is None
+            assert client.stats().settling == 0
+
+
+async def test_run_that_waits_for_proof_is_settling_once() -> None:
+    async with Sandbox(seed=7) as sandbox:
+        async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=1) as client:
+            sandbox.fault("rooms.create", "drop_before", times=3)
+            run = asyncio.create_task(client.rooms.create_many([RoomSpec(f"Class {number}") for number in range(8)]))
+            await until(lambda: client.stats().settling)
+            assert client.stats().settling == 1
+            assert (await run).counts == {"created": 8}
+            assert client.stats().settling == 0
 
 
 async def test_settled_creates_of_a_run_are_not_in_doubt() -> None:

@@ -111,6 +111,16 @@ async def test_start_resumes_bookings_in_doubt_without_a_request(
     assert rooms(sandbox) == [*found]
 
 
+async def test_doubt_ends_although_the_browser_does_not_repeat_its_request(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.fault("rooms.create", "drop_before")
+    async with browser(tmp_path) as web:
+        assert (await web.post("/bookings/b-1", params={"title": "Board"})).status_code == 202
+        with closing(sqlite3.connect(tmp_path / "bookings.sqlite")) as db:
+            while not (found := db.execute("SELECT room_id FROM bookings WHERE room_id IS NOT NULL").fetchone()):
+                await asyncio.sleep(0.05)
+    assert rooms(sandbox) == [*found]
+
+
 async def test_claim_of_a_process_that_lives_is_respected(sandbox: Sandbox, tmp_path: Path) -> None:
     with closing(killed_process(tmp_path, sent=1, until=time.time() + 3600)) as db:
         async with browser(tmp_path) as web:

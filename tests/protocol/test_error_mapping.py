@@ -145,6 +145,20 @@ def test_token_denied_has_a_reason(code: int, reason: str) -> None:
     assert error.code == code
 
 
+@pytest.mark.parametrize("route", [routes.ARCHIVE_ROOM, routes.GET_ROOM, routes.CREATE_ROOM])
+def test_unauthorized_is_not_about_a_token_on_other_routes(route: Route) -> None:
+    error = error_for(403, b'{"result":40002}', route)
+    assert type(error) is errors.PermissionDenied
+    assert (error.code, error.retryable, error.may_have_executed) == (40002, False, False)
+
+
+@pytest.mark.parametrize("route", [routes.GET_ROOM, routes.CREATE_TOKEN])
+def test_code_of_a_denied_token_with_status_401_is_a_refused_login(route: Route) -> None:
+    error = error_for(401, b'{"result":40002}', route)
+    assert type(error) is errors.AuthenticationFailed
+    assert "Check APP_ID and APP_KEY" in error.message
+
+
 def test_create_with_unknown_outcome_raises_error_with_reference() -> None:
     request = make_request(routes.CREATE_ROOM)
     for outcome in (

@@ -34,7 +34,7 @@ def store_class() -> type[Any]:
 
 
 def main(results: str, port: int, durable: bool) -> None:
-    store = store_class()(results) if durable else None
+    store = store_class()(results, lease=1) if durable else None
     db: sqlite3.Connection = store.db if store is not None else sqlite3.connect(results)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
@@ -66,11 +66,8 @@ def main(results: str, port: int, durable: bool) -> None:
                 await store.done(event)
 
     async def resume(app: web.Application) -> AsyncIterator[None]:
-        async with hooks:
-            resumed = asyncio.create_task(hooks.resume(store.pending())) if store is not None else None
+        async with hooks if store is None else store.running(hooks):
             yield
-            if resumed is not None:
-                await resumed
 
     async def ready(app: web.Application) -> None:
         print("ready", flush=True)

@@ -100,6 +100,12 @@ class Receiver:
         with contextlib.closing(sqlite3.connect(self.results)) as db:
             return db.execute("SELECT conf_num, outcome FROM handled").fetchall()
 
+    def pending(self) -> int:
+        """Return how many events the store has that are not handled."""
+        with contextlib.closing(sqlite3.connect(self.results)) as db:
+            (found,) = db.execute("SELECT count(*) FROM events WHERE until IS NULL").fetchone()
+            return int(found)
+
 
 @contextlib.asynccontextmanager
 async def receiver(results: Path, *, durable: bool) -> AsyncIterator[Receiver]:
@@ -200,6 +206,8 @@ async def test_killed_receiver_with_a_store_loses_nothing_and_repeats_nothing(
             await process.end(how)
             await process.start()
         await posting
+        while process.pending():
+            await asyncio.sleep(0.05)
         assert await process.end(signal.SIGTERM) == 0
         rows = process.rows()
     with capsys.disabled():

@@ -54,13 +54,22 @@ def webhook_auth() -> tuple[str, str] | None:
     metavar="NAME=VALUE",
     help="A switch of the sandbox, such as webhook_time=ms. Repeatable.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the delivery as a JSON object.")
-def trigger(url: str, pairs: tuple[str, ...], as_json: bool, **fields: Any) -> None:
+@click.option(
+    "--repeat",
+    "times",
+    type=click.IntRange(1, 100),
+    default=1,
+    metavar="TIMES",
+    help="How many times to post the same event. [default: 1]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print each delivery as a JSON object.")
+def trigger(url: str, pairs: tuple[str, ...], times: int, as_json: bool, **fields: Any) -> None:
     """Post one notification to a URL, as the service would.
 
     Sends VIDEOAPI_WEBHOOK_USER and VIDEOAPI_WEBHOOK_PASSWORD if they are set.
 
-    Exit code 0: the response has status 200. Exit code 1: it has another status. Exit code 5: no response.
+    Exit code 0: the response has status 200. Exit code 1: it has another status. Exit code 5: no response. With
+    --repeat, the first delivery that fails is the last one.
     """
     from datetime import UTC, datetime
 
@@ -76,16 +85,21 @@ def trigger(url: str, pairs: tuple[str, ...], as_json: bool, **fields: Any) -> N
         raise click.UsageError(str(error)) from None
     conf_num = fields.pop("conf_num") or secrets.token_hex(12)
     notification = on_demand(conf_num=conf_num, at=datetime.now(UTC), **fields)
-    run(_send(target, notification, switches, as_json))
+    run(_send(target, notification, switches, times, as_json))
 
 
-async def _send(target: WebhookTarget, notification: Notification, switches: Switches, as_json: bool) -> int:
+async def _send(
+    target: WebhookTarget, notification: Notification, switches: Switches, times: int, as_json: bool
+) -> int:
     from videoapi.sandbox.webhook_sender import session
 
+    code, body, content_type = 0, notification.body(switches), switches.webhook_content_type
     async with session() as posting:
-        content_type = switches.webhook_content_type
-        delivery = await target.deliver(posting, notification.type, notification.body(switches), content_type)
-    return _show(delivery, notification, as_json)
+        for _ in range(times):
+            delivery = await target.deliver(posting, notification.type, body, content_type)
+            if code := _show(delivery, notification, as_json):
+                break
+    return code
 
 
 def _show(delivery: WebhookDelivery, notification: Notification, as_json: bool) -> int:

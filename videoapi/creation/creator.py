@@ -50,6 +50,8 @@ class Creator:
         self.memory: Memory = Memory()
         self.self_check_turn: asyncio.Lock = asyncio.Lock()
         self._sending: Counter[str] = Counter()
+        self.settling: int = 0
+        """How many creates, look-ups and runs wait for proof now."""
         self.scanner: Scanner = Scanner(self.memory, settle)
 
     # One create
@@ -59,9 +61,9 @@ class Creator:
     ) -> Room:
         """Create a room at most once.
 
-        If the outcome is unknown, `look` polls for the room in the last quarter of the `timeout`, at
-        most 10 s; `resend` waits for proof, and sends again if the room is proven absent; `strict`
-        does nothing. `shared` says that others know the reference, and may send it, too.
+        If the outcome is unknown, `look` polls for the room for up to 10 s, within the `timeout`;
+        `resend` waits for proof, and sends again if the room is proven absent; `strict` does nothing.
+        `shared` says that others know the reference, and may send it, too.
 
         Raises:
             CreateOutcomeUnknown: If no proof was found.
@@ -117,7 +119,7 @@ class Creator:
         """Look for the room of a create with unknown outcome; return it, or the final error if there is proof."""
         timeout = request.timeout + request.reserved_time
         if on_unknown == "look":
-            with pipeline.settling():
+            with self._settling(pipeline):
                 return await self._look_until(pipeline, request, began + timeout)
         if request.options.timeout is None:
             timeout += 2 * (timeout + self.scanner.settle)
@@ -286,7 +288,7 @@ class Creator:
             ready_at = max(sent_at, shown_from() or 0.0) + self.scanner.settle
             if deadline is not None and ready_at > deadline:
                 return None, _too_short(ready_at - asked_at, deadline - asked_at, again=known_at is not None)
-            with pipeline.settling():
+            with self._settling(pipeline):
                 await Patience().sleep_until(pipeline, lambda: max(sent_at, shown_from() or 0.0) + self.scanner.settle)
             scan = await self.scanner.look(pipeline, forms if carried is None else (*forms, carried))
             if room := _room_of(scan, forms):
@@ -410,10 +412,20 @@ class Creator:
             log.info("%s: waiting %.0f s for proof (settle time)", what, left)
         patience.waits_until(settled_from())
         try:
-            with pipeline.settling():
+            with self._settling(pipeline):
                 await patience.sleep_until(pipeline, settled_from)
         finally:
             patience.waits_until(None)
+
+    @contextmanager
+    def _settling(self, pipeline: Pipeline) -> Generator[None, None, None]:
+        """Count and record a wait for proof."""
+        self.settling += 1
+        try:
+            with pipeline.settling():
+                yield
+        finally:
+            self.settling -= 1
 
     def _settled_from(self, sent_at: float, forms: Iterable[bool]) -> float:
         shown = [moment for form in forms if (moment := self.memory.oldest_for(form)) is not None]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import attrs
+
 from videoapi import errors
 from videoapi.protocol import statuses
 from videoapi.protocol.backoff import most_attempts
@@ -54,6 +56,7 @@ _TRANSIENT: Final = frozenset({ErrorKind.CONNECTION, ErrorKind.TIMEOUT, ErrorKin
 
 def error_from_outcome(request: Request, outcome: Outcome) -> errors.VideoAPIError:
     """Return the error for an outcome other than DONE: cause, whether it may have executed, next step."""
+    outcome = _with_kind_of_denial(request, outcome)
     facts = _facts(request, outcome)
     text = _message(request, outcome)
     error: errors.VideoAPIError
@@ -66,6 +69,19 @@ def error_from_outcome(request: Request, outcome: Outcome) -> errors.VideoAPIErr
         error = _class_of(outcome)(text, **facts)
     error.__cause__ = outcome.cause
     return error
+
+
+def _with_kind_of_denial(request: Request, outcome: Outcome) -> Outcome:
+    """Return an outcome in which code 40002 ("unauthorized") denies a token only on a route of tokens.
+
+    It may be the response to a refused login, on any route (contract 8.2).
+    """
+    if outcome.code != 40002 or outcome.classification.kind is not ErrorKind.TOKEN:
+        return outcome
+    if outcome.status != 401 and request.route.template.endswith("/tokens"):
+        return outcome
+    kind = ErrorKind.AUTHENTICATION if outcome.status == 401 else ErrorKind.PERMISSION
+    return attrs.evolve(outcome, classification=attrs.evolve(outcome.classification, kind=kind))
 
 
 def _rule_instead(outcome: Outcome) -> Rule | None:

@@ -73,10 +73,10 @@ class Rooms:
             sip: Whether the room can be joined by telephone.
             data: Your own keys, stored with the room.
             validate: False skips client-side validation, for a white-label's own keys and values.
-            on_unknown: What to do if the outcome is unknown. `look` polls for the room in the last
-                quarter of the `timeout`, at most 10 s, and never resends. `resend` waits for proof, and
-                resends, at most twice, if the room is proven absent; the default `timeout` is extended
-                by these waits. `strict` does neither.
+            on_unknown: What to do if the outcome is unknown. `look` polls for the room for up to 10 s, within the
+                `timeout`, and never resends; the last quarter of the `timeout` (at most 10 s) is reserved for
+                this. `resend` waits for proof, and resends, at most twice, if the room is proven absent; the
+                default `timeout` is extended by these waits. `strict` does neither.
             reference: A reference from `new_reference()` or `reference_for(job_id, key)`. If you store it first, you
                 can call `resolve(reference)` later, even after a cancellation or a crash. It is not an idempotency
                 key: two creates with one reference create two rooms.
