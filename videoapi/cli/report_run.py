@@ -183,7 +183,7 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
             async for read in add_stream(reading.tally, reading.selection, stream):
                 show(read)
         reading.unread.records += stream.rejected_count
-        reading.unread.fields = sum(stream.odd.values())
+        reading.unread.note_all(stream.odd)
         # The days in UTC that contain those of the period contain others, too.
         reading.selection.outside = 0
         reading.recordings = recordings = Recordings(calendar)
@@ -235,6 +235,7 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
         top=options.top,
         recordings=reading.recordings,
         unreadable=reading.unread.records,
+        unreadable_values=reading.unread.values,
         odd_fields=reading.unread.fields,
         outside=reading.selection.outside,
         unfinished=reading.unfinished,
@@ -402,6 +403,8 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
         print_status(
             f"{counted(unreadable, 'record', 'records')} could not be read. Unreadable records are not in any figure."
         )
+    if values := summary.odd["unreadable_values"]:
+        print_status(f"Numbers or times that could not be read, and are in no figure: {values:,}.")
     if repeated := summary.odd["repeated"]:
         print_status(
             f"{counted(repeated, 'record repeats', 'records repeat')} an earlier one, with the same values. Such "

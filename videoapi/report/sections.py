@@ -180,6 +180,8 @@ def _serious(summary: UsageSummary) -> Iterator[str]:
         yield f"{_records(same, 'has', 'have')} the ID of an earlier record, and other values. All are counted."
     if unreadable := summary.odd["unreadable"]:
         yield f"{_records(unreadable, 'cannot', 'cannot')} be read."
+    if values := summary.odd["unreadable_values"]:
+        yield f"Numbers or times that cannot be read, and are in no figure: {values:,}."
 
 
 def _records(count: int, one: str, many: str) -> str:

@@ -46,6 +46,7 @@ ODD: Final = {
         "Fields of an unexpected type",
         "their records counted, without what they say; not known from CSV and Parquet files",
     ),
+    "unreadable_values": ("Numbers and times that cannot be read", "left out; their records are counted"),
     "unreadable": ("Records that cannot be read", "not in any figure"),
     "outside": ("Records of the export on other days", "not in any figure"),
 }
@@ -224,7 +225,8 @@ class UsageSummary:
     def is_complete(self) -> bool:
         """Whether no record is known to be left out, or to be counted twice."""
         left_out = self.missing or self.partial or self.unfinished is not None
-        return not (left_out or self.odd["unreadable"] or self.odd["repeated"])
+        odd = self.odd
+        return not (left_out or odd["unreadable"] or odd["unreadable_values"] or odd["repeated"])
 
     @property
     def is_unknown(self) -> bool:
@@ -356,6 +358,7 @@ def summarize(
     top: int | None = 20,
     recordings: Recordings | None = None,
     unreadable: int = 0,
+    unreadable_values: int = 0,
     odd_fields: int | None = 0,
     outside: int = 0,
     unfinished: ReportPeriod | None = None,
@@ -372,6 +375,7 @@ def summarize(
         top: How many entries of a group to list, or None for all; the others are summed up.
         recordings: What the archives add up to, or None if they were not read.
         unreadable: The number of records that cannot be read.
+        unreadable_values: The number of numbers and times that cannot be read.
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
         outside: The number of records of the source that lie outside the period.
         unfinished: The days of the period that had not ended when the records were read.
@@ -384,7 +388,8 @@ def summarize(
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
     repeats = tally.repeats()
     odd: dict[str, int | None] = {**usage.odd, "repeated": repeats.records, "same_id": repeats.same_id}
-    odd |= {"unreadable": unreadable, "odd_fields": odd_fields, "outside": outside}
+    odd |= {"unreadable": unreadable, "unreadable_values": unreadable_values}
+    odd |= {"odd_fields": odd_fields, "outside": outside}
     return UsageSummary(
         period=period,
         timezone=timezone,
