@@ -6,6 +6,9 @@ import errno
 import gzip
 import json
 import os
+import re
+import shutil
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,6 +139,30 @@ def test_records_that_cannot_be_read_are_counted(cli: Cli, folder: Path) -> None
     assert json.loads(cli("report", "some.jsonl.gz", "--json").stdout)["odd"]["unreadable"] == 2 + 8
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("2026-01", "complete"),
+        ("2020-02", "no records, or more are expected: see january.json"),
+        ("2099-01", "no report"),
+        ("2026-01 some.jsonl", "incomplete: see january.html"),
+    ],
+)
+def test_scheduled_job_of_the_guide(sandbox: Sandbox, folder: Path, words: str, says: str) -> None:
+    for program in ("bash", "jq"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    guide = (ROOT / "docs/howto/usage-report.md").read_text(encoding="utf-8")
+    (job,) = re.findall(r"```sh\n(videoapi report [^`]*case [^`]*)```", guide)
+    (folder / "some.jsonl").write_text("")
+    job = job.replace("videoapi report 2026-01", f"'{sys.executable}' -m videoapi report {words}")
+    done = subprocess.run(["bash", "-c", job], cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+    assert done.stdout == f"{says}\n", done.stderr
+
+
 def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
     header = "conf_num;room_id;trans_at;room_connected_at;room_disconnected_at;user_minutes;owner_ref;more"
     times = "2026-01-05T10:00:00+00:00;2026-01-05 09:00:00;2026-01-05T10:00:00Z"
@@ -206,8 +233,6 @@ def test_report_imports_neither_aiohttp_nor_pyarrow_for_an_export(january: Path,
         "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
         "print([name for name in ('aiohttp', 'pyarrow', 'pandas', 'numpy') if name in sys.modules])\n"
     )
-    import subprocess
-
     ended = subprocess.run(
         [sys.executable, "-c", program, "report", str(january), "--quiet"], capture_output=True, text=True, check=True
     )

@@ -336,7 +336,12 @@ def _parquet_files(path: Path) -> list[Path]:
         raise ValidationError(f"{path} has no Parquet files", field="source")
     if (path / MANIFEST).is_file():
         _check_manifest(path, files)
-    return files
+        return files
+    names: set[str] = set()
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        names = {str(note["file"]) for note in notes_of(path)}
+    # The note of a file is written after it: without one, the export counts the file as missing.
+    return [file for file in files if file.name in names] if names else files
 
 
 def _check_manifest(folder: Path, files: Sequence[Path]) -> None:
