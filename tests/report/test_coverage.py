@@ -75,7 +75,7 @@ def test_file_that_does_not_say_its_days_is_named(
     spoil(folder / "all.jsonl.state", folder / "all.jsonl")
     for words in ((FIRST, LAST), SHIFTED):
         told = cli("report", "all.jsonl", "page.html", "--overwrite", "--json", *words)
-        # Nobody has asked for a period, of which days could be missing.
+        # Without a period, no days can be missing.
         asked = None if words == (FIRST, LAST) else True
         assert figures(told, complete=asked)["unstated_days"] == ["cdr"]
         why = (

@@ -238,7 +238,7 @@ class UsageSummary:
 
     @property
     def is_fit(self) -> bool:
-        """Whether nothing is missing of what was asked for, as far as the source must say."""
+        """Whether the report is complete, or, without a period, not known to be incomplete."""
         return self.is_complete or (self.is_complete is None and not self.is_asked)
 
     @property
