@@ -28,8 +28,8 @@ Exit codes:
   5    no access: configuration, credentials, connection, no response in time,
        or not the Video API; no room was created or deleted
   6    some records could not be read, or were listed twice; all others were
-       processed. A report was written that lacks days or records, or may. With
-       --strict: stopped at the first that could not be read
+       processed. A report was written that lacks days or records, or may.
+       With --strict: stopped at the first that could not be read
   130  stopped by Ctrl-C (143: by SIGTERM), after the requests in flight ended"""
 
 DOCTOR: Final[Mapping[str, int]] = {
