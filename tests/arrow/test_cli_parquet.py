@@ -190,7 +190,9 @@ def test_missing_pyarrow_is_said_before_anything_is_written(
 def test_repetition_says_that_the_period_had_not_ended(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("videoapi.cli.export.utc_today", lambda: date(2026, 1, 28))
     assert "The period has not ended (its last day is 2026-01-31)" in export(cli, "out.parquet").stderr
-    assert "was exported on 2026-01-28, before its period had ended" in export(cli, "out.parquet").stderr
+    again = cli("cdr", "export", FIRST, LAST, "out.parquet")
+    assert again.exit_code == 2
+    assert "was exported on 2026-01-28, before its period had ended" in again.stderr
 
 
 def test_odd_fields_and_unreadable_records_are_counted(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import Result
 
 from videoapi.cli import csv_rows
+from videoapi.cli.csv_rows import csv_line
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -503,6 +504,29 @@ def test_excel_file_begins_with_a_byte_order_mark(cli: Cli, folder: Path) -> Non
     assert (folder / "excel.csv").read_bytes() == b"\xef\xbb\xbf" + plain
     refused = cli("cdr", "export", FIRST, LAST, "out.jsonl", "--excel")
     assert refused.exit_code == 2
+
+
+def test_cells_are_separated_by_the_delimiter(cli: Cli, folder: Path) -> None:
+    words = ("cdr", "export", FIRST, LAST)
+    assert cli(*words, "plain.csv").exit_code == 0
+    assert cli(*words, "semicolons.csv", "--delimiter", ";").exit_code == 0
+    text = (folder / "semicolons.csv").read_text()
+    plain, found = (folder / "plain.csv").read_text(), text
+    rows = list(csv.reader(found.splitlines(), delimiter=";"))
+    assert rows == list(csv.reader(plain.splitlines()))
+    assert len(rows) > 1
+    assert cli(*words, "-", "--format", "csv", "--delimiter", ";").stdout == text
+    for name in ("out.jsonl", "-"):
+        refused = cli(*words, name, "--delimiter", ";")
+        assert refused.exit_code == 2
+        assert "--delimiter is for" in refused.stderr
+    assert "format csv, not" not in cli(*words, "semicolons.csv", "--delimiter", ";").stderr
+    assert cli(*words, "semicolons.csv").exit_code == 2
+
+
+def test_text_with_the_delimiter_is_quoted() -> None:
+    for delimiter, line in ((",", '"a,b",c;d\n'), (";", 'a,b;"c;d"\n')):
+        assert csv_line(["a,b", "c;d"], delimiter) == line
 
 
 @pytest.mark.parametrize(("name", "rows", "code"), [("out.jsonl", ["a", "c"], 6), ("out.csv", ["a", "b", "c"], 0)])

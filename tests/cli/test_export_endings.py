@@ -50,7 +50,7 @@ def test_repetition_says_that_the_period_had_not_ended(
     requests = sandbox.ledger.requests()
     for day in (date(2026, 3, 28), date(2026, 4, 8)):
         today(day)
-        again = export(cli, name)
+        again = export(cli, name, code=2)
         assert f"{name} was exported on 2026-03-28, before its period had ended (on 2026-03-31)" in again.stderr
         assert "It stays as it is" in again.stderr
         assert "is complete" not in again.stderr
@@ -66,7 +66,7 @@ def test_repetition_says_that_records_may_have_come_late(cli: Cli, folder: Path,
     assert "The period ended on 2026-03-31, and the service may still add records" in first.stderr
     assert json.loads(first.stdout)["exported"] == "2026-04-03"
     assert json.loads(first.stdout)["open"] is True
-    assert "The service may have added records since" in export(cli, "out.jsonl").stderr
+    assert "The service may have added records since" in export(cli, "out.jsonl", code=2).stderr
     assert export(cli, "out.jsonl", "--overwrite", "--quiet").stderr == ""
 
 
@@ -86,7 +86,7 @@ def test_export_that_was_begun_too_early_is_open_when_it_is_continued(
     export(cli, "out.jsonl", code=5)
     sandbox.clear_faults()
     today(SETTLED)
-    continued = export(cli, "out.jsonl", "--json")
+    continued = export(cli, "out.jsonl", "--json", code=2)
     assert json.loads(continued.stdout)["exported"] == "2026-03-28"
     assert "has not ended" not in continued.stderr
     assert "was exported on 2026-03-28, before its period had ended" in continued.stderr

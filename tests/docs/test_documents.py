@@ -6,6 +6,7 @@ import ast
 import asyncio
 import csv
 import inspect
+import json
 import math
 import os
 import re
@@ -145,6 +146,30 @@ def test_minutes_of_all_documents_agree(
     with open("calls.csv", encoding="utf-8", newline="") as file:
         written = math.fsum(float(row["minutes"]) for row in csv.DictReader(file))
     assert written == pytest.approx(minutes, abs=0.05 * len(rows))  # each is rounded to a tenth
+
+
+def test_quality_per_owner_of_the_guide_is_of_the_records_of_the_report(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "howto" / "usage-report.md"
+    at = datetime(2026, 2, 2, 12, tzinfo=UTC)
+    with Sandbox(seed="1", calls=400, today=at.date(), clock=lambda: at).in_thread() as longer:
+        monkeypatch.setenv("VIDEOAPI_APP_ID", longer.app_id)
+        monkeypatch.setenv("VIDEOAPI_APP_KEY", longer.app_key)
+        monkeypatch.setenv("VIDEOAPI_BASE_URL", longer.base_url)
+        quality = run_document(page, tmp_path)["quality"]
+    words = "report 2026-01 calls --timezone Europe/Berlin --json"
+    assert f"videoapi {words}" in page.read_text(encoding="utf-8").replace("\n", " ")
+    command = [sys.executable, "-m", "videoapi", *words.split()]
+    report = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert {owner: records for owner, records, *_ in quality} == {
+        entry["key"]: entry["records"] for entry in report["groups"]["owner_ref"]["entries"]
+    }
+    measured = sum(count for _, _, count, *_ in quality)
+    mean = sum(count * good for _, _, count, good, _ in quality) / measured
+    assert mean == pytest.approx(report["good_percent"], abs=0.1)
+    assert report["odd"]["outside"] > 0
 
 
 def test_tutorial_runs_twice_in_one_folder_and_prints_what_it_says(

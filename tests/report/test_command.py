@@ -6,6 +6,9 @@ import errno
 import gzip
 import json
 import os
+import re
+import shutil
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +19,7 @@ from report.conftest import CALLS, Cli, figures, run_command, write_history
 from videoapi.sandbox import Sandbox
 
 MADE = datetime(2026, 1, 5, 10, tzinfo=UTC)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_page_has_the_name_of_its_period_and_is_not_overwritten(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
@@ -155,16 +159,72 @@ def test_negative_count_in_a_list_hides_no_unreadable_record(sandbox: Sandbox, c
     assert "2 records could not be read" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("2026-01", "complete"),
+        ("2020-02", "no records, or more are expected: see january.json"),
+        ("2099-01", "no report"),
+        ("2026-01 some.jsonl", "incomplete: see january.html"),
+    ],
+)
+def test_scheduled_job_of_the_guide(sandbox: Sandbox, folder: Path, words: str, says: str) -> None:
+    for program in ("bash", "jq"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    guide = (ROOT / "docs/howto/usage-report.md").read_text(encoding="utf-8")
+    (job,) = re.findall(r"```sh\n(videoapi report [^`]*case [^`]*)```", guide)
+    (folder / "some.jsonl").write_text("")
+    job = job.replace("videoapi report 2026-01", f"'{sys.executable}' -m videoapi report {words}")
+    done = subprocess.run(["bash", "-c", job], cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+    assert done.stdout == f"{says}\n", done.stderr
+
+
 def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
     header = "conf_num;room_id;trans_at;room_connected_at;room_disconnected_at;user_minutes;owner_ref;more"
     times = "2026-01-05T10:00:00+00:00;2026-01-05 09:00:00;2026-01-05T10:00:00Z"
     rows = [f"'=s1;r;{times};10.5;'-x;", f"s2;r;{times};ten;a;", "s3;r"]
     (folder / "calls.csv").write_text("\n".join([header, *rows]), encoding="utf-8-sig")
-    found = json.loads(cli("report", "calls.csv", "--json").stdout)
+    told = cli("report", "calls.csv", "--json")
+    assert "Numbers or times that could not be read, and are in no figure: 1." in told.stderr
+    found = figures(told, complete=False)
     assert found["totals"]["participant_minutes"] == 10.5
     assert found["totals"]["room_minutes"] == 120
     assert [entry["key"] for entry in found["groups"]["owner_ref"]["entries"]] == ["-x", "a"]
     assert (found["odd"]["unreadable"], found["odd"]["without_minutes"]) == (1, 1)
+    assert found["odd"]["unreadable_values"] == 1
+
+
+HEADER = "conf_num;room_id;trans_at;room_connected_at;room_disconnected_at;user_minutes;owner_ref\n"
+ROW = "s1;r;2026-01-05T10:00:00Z;2026-01-05T09:00:00Z;2026-01-05T10:00:00Z;{};a\n"
+
+
+def test_csv_with_decimal_commas_is_refused(cli: Cli, folder: Path) -> None:
+    (folder / "calls.csv").write_text(HEADER + ROW.format("30") + ROW.format("10,5"))
+    refused = cli("report", "calls.csv", "--json")
+    assert refused.exit_code == 2
+    assert "calls.csv, line 3: '10,5' in the column 'user_minutes' has a decimal comma." in refused.stderr
+
+
+def test_value_that_cannot_be_read_makes_the_report_incomplete(cli: Cli, folder: Path) -> None:
+    (folder / "calls.csv").write_text(
+        HEADER + ROW.format("10.5").replace("2026-01-05T10:00:00Z", "05.01.2026 10:00", 1)
+    )
+    found = figures(cli("report", "calls.csv", "page.html", "--json"), complete=False)
+    assert (found["totals"]["records"], found["odd"]["unreadable_values"]) == (1, 1)
+    assert "Numbers or times that cannot be read, and are in no figure: 1." in (folder / "page.html").read_text()
+    line = '{"conf_num": "c", "room": {"room_id": "r"}, "sigserver": {"duration": "10,5"}}\n'
+    (folder / "calls.jsonl").write_text(line)
+    assert figures(cli("report", "calls.jsonl", "--json"), complete=False)["odd"]["unreadable_values"] == 1
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_header_within_a_joined_csv_is_no_record(cli: Cli, folder: Path, mark: str) -> None:
+    (folder / "calls.csv").write_text((mark + HEADER + ROW.format("30")) * 2)
+    found = json.loads(cli("report", "calls.csv", "--json").stdout)
+    assert found["totals"]["records"] == 2
+    assert [entry["key"] for entry in found["groups"]["owner_ref"]["entries"]] == ["a"]
+    assert found["odd"]["unreadable_values"] == 0
 
 
 def test_period_without_a_record_gives_a_page(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
@@ -190,8 +250,6 @@ def test_report_imports_neither_aiohttp_nor_pyarrow_for_an_export(january: Path,
         "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
         "print([name for name in ('aiohttp', 'pyarrow', 'pandas', 'numpy') if name in sys.modules])\n"
     )
-    import subprocess
-
     ended = subprocess.run(
         [sys.executable, "-c", program, "report", str(january), "--quiet"], capture_output=True, text=True, check=True
     )

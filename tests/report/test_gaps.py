@@ -59,6 +59,37 @@ def test_days_that_the_source_lacks_are_not_known_and_in_no_average(cli: Cli, fo
     assert re.search('Average per known day</th><td data-value="1.0">1.0</td><td data-value="0.5">0.5</td>', page)
 
 
+def test_days_of_another_time_zone_that_are_known_in_part_are_marked(cli: Cli, folder: Path) -> None:
+    records = call(13) + call(14, at="00:10:00") + call(16) + call(17)
+    write_export(folder / "some.jsonl", [], 12, 18)
+    (folder / "some.jsonl").write_text(records)
+    state = json.loads((folder / "some.jsonl.state").read_text()) | {"size": len(records)}
+    state["question"]["to"] = "2026-01-14"
+    (folder / "some.jsonl.state").write_text(json.dumps(state))
+    words = ("report", "2026-01-13", "2026-01-15", "some.jsonl", "--timezone", "America/New_York")
+    found = figures(cli(*words, "page.html", "--json"), complete=False)
+    # The 14th in New York ends at 5:00 of the 15th in UTC, which the export does not have.
+    assert found["partly_known_days"] == []
+    (folder / "some.jsonl").write_text(records.replace("2026-01-14T00:10", "2026-01-14T09:10"))
+    found = figures(cli(*words, "page.html", "--json", "--overwrite"), complete=False)
+    assert [(day["day"], day["records"]) for day in found["days"]] == [
+        ("2026-01-13", 1), ("2026-01-14", 1), ("2026-01-15", None)
+    ]  # fmt: skip
+    assert found["partly_known_days"] == ["2026-01-14"]
+    page = (folder / "page.html").read_text()
+    assert '<th scope="row">2026-01-14 (part)</th>' in page
+    assert '<th scope="row">2026-01-13</th>' in page
+    assert page.count("1 day is known only in part") == 2
+
+
+def test_hours_and_days_with_as_many_connections_are_counted(cli: Cli, folder: Path) -> None:
+    write_export(folder / "some.jsonl", [5, 6, 7], 5, 11)
+    assert cli("report", "some.jsonl", "page.html").exit_code == 0
+    page = (folder / "page.html").read_text()
+    assert "(2 other days have as many)" in page
+    assert "(2 other hours have as many)" in page
+
+
 def test_complete_report_has_no_unknown_day(cli: Cli, folder: Path) -> None:
     write_export(folder / "some.jsonl", [5, 6], 5, 11)
     found = figures(cli("report", "2026-01-05", "2026-01-11", "some.jsonl", "page.html", "--json"))
@@ -99,7 +130,8 @@ def test_period_of_which_the_source_has_no_day_is_not_known(cli: Cli, folder: Pa
 def test_day_without_a_record_is_not_known_if_the_export_does_not_say_its_days(cli: Cli, folder: Path) -> None:
     (folder / "some.jsonl").write_text(call(5) + call(7))
     for place, words in enumerate(((), ("2026-01-05", "2026-01-07"))):
-        found = figures(cli("report", *words, "some.jsonl", f"{place}.html", "--json"))
+        told = cli("report", *words, "some.jsonl", f"{place}.html", "--json")
+        found = figures(told, complete=None if words else True)
         assert [day["records"] for day in found["days"]] == [1, None, 1]
         why = "and has a dash (–) instead of figures: the export does not say that it has it."
         assert f"1 of the 3 days is not known</strong>, {why}" in (folder / f"{place}.html").read_text()

@@ -32,6 +32,7 @@ TELEPHONE: Final = "room.room_details.sip"
 """Telephone access to the room: its PIN and passwords have no place in a spreadsheet, either."""
 
 _SPECIAL: Final = re.compile(r'[",\r\n]')
+_SPECIAL_OF: Final = {",": _SPECIAL, ";": re.compile(r'[";\r\n]')}
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 # Spreadsheets evaluate cells with these prefixes, or strip leading whitespace and then evaluate them.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -89,12 +90,13 @@ def flat_table(columns: Iterable[str], paths: Mapping[str, str]) -> Table:
     return Table(tuple(columns), row_of)
 
 
-def csv_line(row: Sequence[str]) -> str:
-    """Return cells as one line of a CSV file.
+def csv_line(row: Sequence[str], delimiter: str = ",") -> str:
+    """Return cells as one line of a CSV file, separated by `,` or `;`.
 
     The csv module of Python 3.11 and 3.12 does not quote a carriage return, which then ends the row.
     """
-    return ",".join(_quoted(text) for text in row) + "\n"
+    special = _SPECIAL_OF[delimiter]
+    return delimiter.join(_quoted(text, special) for text in row) + "\n"
 
 
 def cells(fields: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
@@ -123,8 +125,8 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
+def _quoted(text: str, special: re.Pattern[str]) -> str:
+    return '"' + text.replace('"', '""') + '"' if special.search(text) else text
 
 
 def _leaves(fields: Mapping[str, Any], parts: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:

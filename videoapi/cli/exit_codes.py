@@ -21,15 +21,15 @@ Exit codes:
   1    some inputs failed, the service refused, or you declined; rooms exist
        twice or are missing
   2    wrong usage: an argument, an option or a date; OUT exists, or has
-       another export
+       another export, or one that may lack later records
   3    some creates, updates or deletes may have been carried out
   4    stopped before everything was sent: an error of the whole account, the
        time limit of a bulk run, no success for too long, an open quote
   5    no access: configuration, credentials, connection, no response in time,
        or not the Video API; no room was created or deleted
   6    some records could not be read, or were listed twice; all others were
-       processed. A report was written that lacks days or records. With
-       --strict: stopped at the first that could not be read
+       processed. A report was written that lacks days or records, or may.
+       With --strict: stopped at the first that could not be read
   130  stopped by Ctrl-C (143: by SIGTERM), after the requests in flight ended"""
 
 DOCTOR: Final[Mapping[str, int]] = {

@@ -53,6 +53,7 @@ class ExportOptions:
         overwrite: Whether an existing file may be replaced.
         fresh: Whether to start over.
         excel: Whether a CSV file begins with a byte order mark.
+        delimiter: What separates the cells of a CSV file, `,` or `;`; None for `,`.
         strict: Whether a record that cannot be read or written ends the export.
         as_json: Whether to print a JSON report on stdout.
         quiet: Whether to print no progress and no summary.
@@ -68,6 +69,7 @@ class ExportOptions:
     overwrite: bool
     fresh: bool
     excel: bool
+    delimiter: str | None = None
     strict: bool
     as_json: bool
     quiet: bool
@@ -96,7 +98,7 @@ class ColumnFormat:
     convert: Callable[[Path, BinaryIO], None]
 
 
-def check_output(out: Path, *, excel: bool) -> None:
+def check_output(out: Path, *, excel: bool, delimiter: str | None = None) -> None:
     """Check that the output has a supported extension.
 
     Raises:
@@ -111,19 +113,23 @@ def check_output(out: Path, *, excel: bool) -> None:
         raise click.UsageError(f"no such folder: {out.parent}")
     if excel and out.suffix.lower() != ".csv":
         raise click.UsageError("--excel is for .csv files")
+    if delimiter is not None and out.suffix.lower() != ".csv":
+        raise click.UsageError("--delimiter is for .csv files")
 
 
-def line_format(out: Path, table: Table, *, excel: bool) -> LineFormat:
+def line_format(out: Path, table: Table, *, excel: bool, delimiter: str | None = None) -> LineFormat:
     """Return the format of a file, by its extension."""
     if out.suffix.lower() != ".csv":
         return LineFormat({"format": "jsonl"}, b"", lambda record: record.to_json().encode() + b"\n")
     columns = (*table.columns, EXTRA)
-    header = ((BOM if excel else "") + csv_line(columns)).encode()
+    separator = delimiter or ","
+    header = ((BOM if excel else "") + csv_line(columns, separator)).encode()
+    form = ("csv with semicolons" if separator == ";" else "csv") + (" with a byte order mark" if excel else "")
     # A lone surrogate, which no encoding has, does not cost the row.
     return LineFormat(
-        {"format": "csv with a byte order mark" if excel else "csv", "columns": ",".join(columns)},
+        {"format": form, "columns": ",".join(columns)},
         header,
-        lambda record: csv_line(table.cells(record)).encode(errors="backslashreplace"),
+        lambda record: csv_line(table.cells(record), separator).encode(errors="backslashreplace"),
     )
 
 
@@ -157,7 +163,7 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
     if job.out.suffix.lower() == PARQUET:
         form = column_format(job.model)
     else:
-        form = line_format(job.out, job.table, excel=job.excel)
+        form = line_format(job.out, job.table, excel=job.excel, delimiter=job.delimiter)
     file = ExportFile(
         job.out,
         {**job.question, **form.names},
@@ -195,8 +201,20 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
             file.finish()
     finally:
         file.close()
-    _tell(job, file, ending, time.monotonic() - began)
+    is_stale = _is_stale(job, file, ending)
+    _tell(job, file, ending, time.monotonic() - began, is_stale=is_stale)
+    if is_stale:
+        return exit_codes.USAGE
     return exit_codes.REJECTED if file.state.rejected else exit_codes.DONE
+
+
+def _is_stale(job: ExportOptions, file: ExportFile, ending: Ending | None) -> bool:
+    """Return whether an earlier command has begun the file, and the service may have added records since."""
+    is_of_today = file.state.exported == f"{utc_today()}"
+    if ending is not None:
+        return ending.is_open and (file.exists or (bool(file.continued) and not is_of_today))
+    # Without a period, there may be more records every day.
+    return job.last is None and file.exists and not is_of_today
 
 
 class ExportWriter:
@@ -354,7 +372,7 @@ def _tell_disk(job: ExportOptions, file: ExportFile, error: OSError) -> None:
     print_command(job.again)
 
 
-def _tell(job: ExportOptions, file: ExportFile, ending: Ending | None, seconds: float) -> None:
+def _tell(job: ExportOptions, file: ExportFile, ending: Ending | None, seconds: float, *, is_stale: bool) -> None:
     state, rejected = file.state, file.rejected_path
     odd = {name.removeprefix("odd "): count for name, count in state.counts.items() if name.startswith("odd ")}
     undated = state.counts.get("undated", 0)
@@ -369,11 +387,11 @@ def _tell(job: ExportOptions, file: ExportFile, ending: Ending | None, seconds: 
         done = f"{job.out} {what} {records}. It stays as it is. To export again, give --overwrite."
     else:
         done = f"{records} in {seconds:.1f} s: {job.out}"
-    print_status(done, quiet=job.quiet)
+    print_status(done, quiet=job.quiet and not is_stale)
     if ending is not None and ending.is_open:
         earlier = file.exists or file.continued
         notice = ending.verdict(job.out) if earlier else ending.notice(job.out)
-        print_status(notice, quiet=job.quiet and not ending.in_future and not file.exists)
+        print_status(notice, quiet=job.quiet and not ending.in_future and not is_stale)
     if rejected is not None:
         print_status(f"{counted(state.rejected, 'record', 'records')} could not be read or written; see {rejected}")
     if odd:

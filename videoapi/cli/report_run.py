@@ -145,7 +145,7 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
     elif page is not None:
         print_result(str(page.path))
     _tell(summary, options, time.monotonic() - began)
-    return exit_codes.DONE if summary.is_complete else exit_codes.REJECTED
+    return exit_codes.DONE if summary.is_fit else exit_codes.REJECTED
 
 
 def now(zone: tzinfo) -> datetime:
@@ -183,7 +183,7 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
             async for read in add_stream(reading.tally, reading.selection, stream):
                 show(read)
         reading.unread.records += stream.rejected_count
-        reading.unread.fields = sum(stream.odd.values())
+        reading.unread.note_all(stream.odd)
         # The days in UTC that contain those of the period contain others, too.
         reading.selection.outside = 0
         reading.recordings = recordings = Recordings(calendar)
@@ -235,6 +235,7 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
         top=options.top,
         recordings=reading.recordings,
         unreadable=reading.unread.records,
+        unreadable_values=reading.unread.values,
         odd_fields=reading.unread.fields,
         outside=reading.selection.outside,
         unfinished=reading.unfinished,
@@ -248,31 +249,33 @@ def _with_coverage(summary: UsageSummary, options: ReportOptions, zone: tzinfo) 
         found["archives"] = coverage_of(options.archives, "archives")
     asked = summary.period.in_utc(zone) if summary.period is not None and options.periods else None
     partial = tuple(kind for kind, one in found.items() if one.is_partial and not one.has_all(asked))
-    summary = attrs.evolve(summary, partial=partial)
+    summary = attrs.evolve(
+        summary,
+        partial=partial,
+        is_asked=bool(options.periods),
+        unstated=tuple(kind for kind, one in found.items() if one.days is None),
+        changed=tuple(kind for kind, one in found.items() if one.is_changed),
+    )
     if summary.period is None:
         return summary
     period, days, today = summary.period, summary.period.in_utc(zone), now(UTC).date()
     future = frozenset[date]() if summary.unfinished is None else frozenset(summary.unfinished.days())
     if options.source is None:
         opened = open_days(days, today - timedelta(LATE_DAYS)) if options.periods else None
-        return attrs.evolve(summary.with_gaps(future, future), days_in_utc=days, open_days=opened)
+        return attrs.evolve(summary.with_gaps(future, future, future), days_in_utc=days, open_days=opened)
     future = future.union(*(period.overlapping(one.unfinished, zone) for one in found.values()))
     gaps = {kind: future | period.overlapping(one.gaps(days), zone) for kind, one in found.items()}
-    unstated = [kind for kind, coverage in found.items() if coverage.days is None]
-    # Without a period, the report is of the days that the export has; in another time zone, the first and the last of
-    # them are in two days in UTC.
-    needed = asked is not None or zone is not UTC
+    lacking = future | (period.overlapping(found["cdr"].missing(days), zone))
     late = [
         opened
         for coverage in found.values()
         if (options.periods or coverage.open_from) and (opened := coverage.open_days(days, today)) is not None
     ]
     return attrs.evolve(
-        summary.with_gaps(gaps["cdr"], gaps.get("archives", ())),
+        summary.with_gaps(gaps["cdr"], gaps.get("archives", ()), lacking),
         days_in_utc=days,
         unfinished=ReportPeriod(min(future), max(future)) if future else None,
         missing=tuple(MissingDays(kind, *span) for kind, one in found.items() for span in one.missing(days)),
-        unstated=tuple(unstated) if needed else (),
         open_days=ReportPeriod(min(one.first for one in late), max(one.last for one in late)) if late else None,
     )
 
@@ -404,6 +407,8 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
         print_status(
             f"{counted(unreadable, 'record', 'records')} could not be read. Unreadable records are not in any figure."
         )
+    if values := summary.odd["unreadable_values"]:
+        print_status(f"Numbers or times that could not be read, and are in no figure: {values:,}.")
     if repeated := summary.odd["repeated"]:
         print_status(
             f"{counted(repeated, 'record repeats', 'records repeat')} an earlier one, with the same values. Such "

@@ -58,7 +58,15 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists, once the new one is complete.")
     @click.option("--fresh", is_flag=True, help="Start over, and discard OUT.part.")
     @click.option(
-        "--excel", is_flag=True, help="Begin a .csv file with a byte order mark, so that Excel reads it as UTF-8."
+        "--excel",
+        is_flag=True,
+        help="Begin a .csv file with a byte order mark, so that Excel reads it as UTF-8. Cells are still separated by "
+        "commas, and numbers have decimal points.",
+    )
+    @click.option(
+        "--delimiter",
+        type=click.Choice([",", ";"]),
+        help="What separates the cells of a .csv file. [default: ,]",
     )
     @click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read.")
     @click.option(
@@ -122,6 +130,7 @@ async def export_reports(
     strict: bool,
     timeout: float | None,
     excel: bool,
+    delimiter: str | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -134,7 +143,7 @@ async def export_reports(
     if query.start is not None and (first := period_day(query.start, field="start")) > (today := utc_today()):
         raise click.UsageError(f"the period is in the future: it begins on {first}, and today is {today} (UTC)")
     if partition is not None:
-        others = {"--cursor": cursor, "--fresh": options.pop("fresh"), "--excel": excel}
+        others = {"--cursor": cursor, "--fresh": options.pop("fresh"), "--excel": excel, "--delimiter": delimiter}
         return await _export_folder(
             kind, access, query, out, form, others, strict=strict, timeout=timeout, as_json=as_json, **options
         )
@@ -142,9 +151,11 @@ async def export_reports(
         raise click.UsageError("Parquet cannot be written to stdout. Give OUT a name that ends in .parquet")
     path = Path(f"stdout.{form or 'jsonl'}" if out == STDOUT else out)
     if out != STDOUT:
-        check_output(path, excel=excel)
+        check_output(path, excel=excel, delimiter=delimiter)
         if form is not None and form != path.suffix.lower().removeprefix("."):
             raise click.UsageError(f"--format {form} contradicts the name {out}")
+    elif delimiter is not None and form != "csv":
+        raise click.UsageError("--delimiter is for --format csv")
     elif options["overwrite"] or options["fresh"] or as_json:
         raise click.UsageError("--overwrite, --fresh and --json are for files, not for stdout")
     async with access.client() as client:
@@ -159,7 +170,10 @@ async def export_reports(
             from videoapi.cli.export_stdout import export_to_stdout
 
             return await export_to_stdout(
-                ask(cursor), line_format(path, table, excel=excel), strict=strict, quiet=options["quiet"]
+                ask(cursor),
+                line_format(path, table, excel=excel, delimiter=delimiter),
+                strict=strict,
+                quiet=options["quiet"],
             )
         question = {
             **source_of(kind, access, client),
@@ -176,6 +190,7 @@ async def export_reports(
             last=None if query.end is None else period_day(query.end, field="end"),
             cursor=cursor,
             excel=excel,
+            delimiter=delimiter,
             strict=strict,
             as_json=as_json,
             again=typed_command(without=("--fresh",)),

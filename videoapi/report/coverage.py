@@ -36,6 +36,7 @@ class Coverage:
         conf_num: The session to which it is limited, or None.
         account: Its APP_ID and the origin of its service; None if it does not say.
         unfinished: The parts of its days that had not ended when it was made, as far as it says.
+        is_changed: Whether it is a file that has changed since its export.
         is_partial: Whether it is the folder of an export without its manifest, as after an interruption.
     """
 
@@ -45,6 +46,7 @@ class Coverage:
     conf_num: str | None = None
     account: tuple[str, str] | None = None
     unfinished: tuple[tuple[date, date], ...] = ()
+    is_changed: bool = False
     is_partial: bool = False
 
     def missing(self, period: ReportPeriod) -> list[tuple[date, date]]:
@@ -143,13 +145,10 @@ def _of_file(path: Path, kind: str) -> Coverage:
         state = json.loads(file.read(_MAX_STATE))
     question = state["question"]
     size = state["size"] if state["result_size"] is None else state["result_size"]
-    if (
-        state["version"] != _VERSION
-        or not state["complete"]
-        or question["records"] != kind
-        or size % (1 << 32 if is_compressed else size + 1) != _size(path, is_compressed)
-    ):
+    if state["version"] != _VERSION or not state["complete"] or question["records"] != kind:
         return Coverage()
+    if size % (1 << 32 if is_compressed else size + 1) != _size(path, is_compressed):
+        return Coverage(is_changed=True)
     made = None if state["exported"] is None else date.fromisoformat(state["exported"])
     days = _days(question, state["first"], made)
     return Coverage(

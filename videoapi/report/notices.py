@@ -32,12 +32,19 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
             f"The export has no {_NAMES[days.records]} of {span(days.first, days.last)} (UTC): they are not in any "
             "figure."
         )
-    if summary.unstated and (needed := summary.days_in_utc) is not None:
-        kinds = " and ".join(_NAMES[kind] for kind in summary.unstated)
-        yield (
-            f"The export does not say which days of {kinds} it has. Check that it has all of "
-            f"{span(needed.first, needed.last)} (UTC): other days are not in any figure."
-        )
+    # Without a period, the report is of the days that the export has; in another time zone, the first and the last of
+    # them are in two days in UTC.
+    if (needed := summary.days_in_utc) is not None and (summary.is_asked or summary.timezone.upper() != "UTC"):
+        for kind in summary.unstated:
+            why = (
+                f"The export of {_NAMES[kind]} has changed since it was made, and no longer says which days it has."
+                if kind in summary.changed
+                else f"The export does not say which days of {_NAMES[kind]} it has."
+            )
+            yield (
+                f"{why} Check that it has all of {span(needed.first, needed.last)} (UTC): other days are not in any "
+                "figure."
+            )
     final = "" if summary.final_from is None else f" from {day_text(summary.final_from)} on."
     if (rest := summary.unfinished) is not None and not summary.is_live:
         yield (

@@ -89,6 +89,7 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
             f"A connection is on the day ({escape(summary.timezone)}) of its record (<code>trans_date</code>), a "
             "session on that of its latest record.",
             *unknown,
+            *_partly_known_days(summary),
         ),
         days_chart(summary) if summary.days else None,
         "Sessions, participant minutes and room minutes per day.",
@@ -106,6 +107,7 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
                 "for connections whose records are of another day."
                 for note in unknown
             ),
+            *(f"{note} They count as whole days in the averages." for note in _partly_known_days(summary)),
         ),
         hours_chart(summary),
         "A heat map of the connections begun, by hour and weekday.",
@@ -155,13 +157,15 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
     if known:
         day, most = max(known, key=lambda one: one[1].participant_minutes)
         minutes = f"{most.participant_minutes:,.0f} participant minutes"
-        parts.append(f"The busiest day is <strong>{long_day(day)}</strong> with {minutes}")
+        as_many = sum(one.participant_minutes == most.participant_minutes for _, one in known) - 1
+        parts.append(f"The busiest day is <strong>{long_day(day)}</strong> with {minutes}{_ties(as_many, 'day')}")
     weekday, hour = max(((w, h) for w in range(7) for h in range(24)), key=lambda at: summary.hours[at[0]][at[1]])
     if begun := summary.hours[weekday][hour]:
+        as_many = sum(row.count(begun) for row in summary.hours) - 1
         parts.append(
             f"{'the' if parts else 'The'} busiest hour of the week is <strong>{WEEKDAYS[weekday]} from {hour}:00 to "
             f"{hour + 1}:00</strong> ({escape(summary.timezone)}) with {begun:,} "
-            f"connection{'' if begun == 1 else 's'} begun{_added_up(summary, weekday)}"
+            f"connection{'' if begun == 1 else 's'} begun{_added_up(summary, weekday)}{_ties(as_many, 'hour')}"
         )
     if parts:
         yield "; ".join(parts) + "."
@@ -180,6 +184,8 @@ def _serious(summary: UsageSummary) -> Iterator[str]:
         yield f"{_records(same, 'has', 'have')} the ID of an earlier record, and other values. All are counted."
     if unreadable := summary.odd["unreadable"]:
         yield f"{_records(unreadable, 'cannot', 'cannot')} be read."
+    if values := summary.odd["unreadable_values"]:
+        yield f"Numbers or times that cannot be read, and are in no figure: {values:,}."
 
 
 def _records(count: int, one: str, many: str) -> str:
@@ -190,6 +196,12 @@ def _added_up(summary: UsageSummary, weekday: int) -> str:
     """Return over how many known days of the period the connections of a weekday are added up."""
     count = summary.weekdays()[weekday]
     return f", added up over {count} {WEEKDAYS[weekday]}s" if count > 1 else ""
+
+
+def _ties(others: int, what: str) -> str:
+    if not others:
+        return ""
+    return f" (1 other {what} has as many)" if others == 1 else f" ({others:,} other {what}s have as many)"
 
 
 def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:
@@ -223,6 +235,14 @@ def _unknown_days(summary: UsageSummary, kind: str) -> tuple[str, ...]:
         reasons.append(f"the export does not say that it has {them}")
     number = f"{count:,} of the {days:,} days {'is' if count == 1 else 'are'}" if days > 1 else "The day is"
     return (f"<strong>{number} not known</strong>, and {have} a dash (–) instead of figures: {' or '.join(reasons)}.",)
+
+
+def _partly_known_days(summary: UsageSummary) -> tuple[str, ...]:
+    """Return how many days are known only in part; nothing if none is."""
+    if not (count := len(summary.partly_known)):
+        return ()
+    number = "1 day is" if count == 1 else f"{count:,} days are"
+    return (f"<strong>{number} known only in part</strong>, marked with (part) in the table of days.",)
 
 
 def _quality_notes(summary: UsageSummary) -> Iterator[str]:

@@ -8,8 +8,9 @@ import gzip
 import io
 import json
 import math
+import re
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -33,6 +34,8 @@ _ROWS: Final = 10_000
 _REJECTED: Final = ".rejected.jsonl"
 _LONGEST_CELL: Final = 1 << 24
 _FORMULA: Final = ("'=", "'+", "'-", "'@", "'\t", "'\r", "'\n")
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9][0-9.]*,[0-9]+")
+_NUMERIC_FIELDS: Final = frozenset({"sigserver.duration", "usage.connect_minutes"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # The years that `read_time` accepts.
 _LEAST_MS, _MOST_MS = -9_214_560_000_000, 9_214_646_400_000
@@ -45,15 +48,23 @@ class Unread:
     Args:
         records: The number of records that cannot be read, or that could not be when they were exported.
         fields: The number of fields of an unexpected type; None if the export does not show it.
+        values: The number of numbers and times that cannot be read, whose records are counted without them.
     """
 
     records: int = 0
     fields: int | None = None
+    values: int = 0
 
     def note(self, index: int, names: tuple[str, ...]) -> None:
         """Count the odd fields of a record."""
         if self.fields is not None:
             self.fields += len(names)
+        self.values += len(_NUMERIC_FIELDS.intersection(names))
+
+    def note_all(self, odd: Mapping[str, int]) -> None:
+        """Count the odd fields of all records, by name."""
+        self.fields = sum(odd.values())
+        self.values += sum(odd.get(name, 0) for name in _NUMERIC_FIELDS)
 
 
 def is_export(path: Path) -> bool:
@@ -186,23 +197,28 @@ def _check_kind(path: Path, line: bytes, model: type[Any]) -> None:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[list[str], int]]:
-    """Yield the rows of a CSV file, the header first; a row that cannot be read is empty."""
+    """Yield the rows of a CSV file with the line of their end, the header first; one that cannot be read is empty.
+
+    Headers within the file, as in one that was joined from several, are left out.
+    """
     with _open(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         header = text.readline()
         delimiter = max(",;\t", key=header.count)
         # The default, 128 KiB, is less than a record may have.
         csv.field_size_limit(_LONGEST_CELL)
         rows = csv.reader(_with_first(header, text), delimiter=delimiter)
-        number = 0
+        first: list[str] | None = None
         while True:
-            number += 1
             try:
                 cells = next(rows)
             except StopIteration:
                 return
             except csv.Error:
                 cells = []
-            yield [cell[1:] if cell.startswith(_FORMULA) else cell for cell in cells], number
+            if cells and [cells[0].removeprefix("\ufeff"), *cells[1:]] == first:
+                continue
+            first = cells if first is None else first
+            yield [cell[1:] if cell.startswith(_FORMULA) else cell for cell in cells], rows.line_num
 
 
 def _with_first(first: str, rest: Iterable[str]) -> Iterator[str]:
@@ -215,16 +231,34 @@ def _call_rows_of_csv(path: Path, unread: Unread) -> Iterator[list[UsageRow]]:
     header = next(rows, ([], 0))[0]
     places = _places(path, header)
     block: list[UsageRow] = []
-    for cells, _ in rows:
+    for cells, line in rows:
         if len(cells) != len(header):
             unread.records += 1
             continue
-        block.append(row_of_cells([read(cells[place]) if place >= 0 else None for place, read in places], milliseconds))
+        values = []
+        for place, read in places:
+            cell = cells[place] if place >= 0 else ""
+            value = read(cell)
+            if value is None and cell and not cell.isspace():
+                _refuse_decimal_comma(path, line, header[place], cell)
+                unread.values += 1
+            values.append(value)
+        block.append(row_of_cells(values, milliseconds))
         if len(block) >= _LINES:
             yield block
             block = []
     if block:
         yield block
+
+
+def _refuse_decimal_comma(path: Path, line: int, column: str, cell: str) -> None:
+    """Refuse a file whose numbers are in the notation of another language: all of them would be left out."""
+    if column in (*NUMBERS, "user_minutes") and _DECIMAL_COMMA.fullmatch(cell.strip()):
+        raise ValidationError(
+            f"{path}, line {line}: {cell[:50]!r} in the column {column!r} has a decimal comma. Save the file with "
+            "decimal points, or export the records again.",
+            field="source",
+        )
 
 
 def _places(path: Path, header: Sequence[str]) -> list[tuple[int, Callable[[str], Any]]]:
@@ -302,7 +336,12 @@ def _parquet_files(path: Path) -> list[Path]:
         raise ValidationError(f"{path} has no Parquet files", field="source")
     if (path / MANIFEST).is_file():
         _check_manifest(path, files)
-    return files
+        return files
+    names: set[str] = set()
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        names = {str(note["file"]) for note in notes_of(path)}
+    # The note of a file is written after it: without one, the export counts the file as missing.
+    return [file for file in files if file.name in names] if names else files
 
 
 def _check_manifest(folder: Path, files: Sequence[Path]) -> None:

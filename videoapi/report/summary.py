@@ -46,6 +46,7 @@ ODD: Final = {
         "Fields of an unexpected type",
         "their records counted, without what they say; not known from CSV and Parquet files",
     ),
+    "unreadable_values": ("Numbers and times that cannot be read", "left out; their records are counted"),
     "unreadable": ("Records that cannot be read", "not in any figure"),
     "outside": ("Records of the export on other days", "not in any figure"),
 }
@@ -171,13 +172,16 @@ class UsageSummary:
         odd: How many records, sessions, archives or fields are odd, by what is; None if the source does not show it.
         repeated_minutes: The participant minutes of the records that repeat an earlier one.
         missing: The days in UTC that the exports do not have.
+        is_asked: Whether a period was given, instead of all records of an export.
         unstated: Which exports do not say their days: `cdr`, `archives`.
+        changed: Which of these have changed since they were made.
         partial: Which exports are folders without a manifest: `cdr`, `archives`.
         days_in_utc: The days in UTC that contain those of the period; None without a period.
         unfinished: The days of the period that had not ended when the records were read from the service; None if all
             had.
         unknown: The days without a record that the source does not have, at least not as a whole, as far as is known.
         unknown_archives: The same days for archives.
+        partly_known: The days with records of which the source lacks a part.
         open_days: The days in UTC to which the service may have added records since; None if to none.
     """
 
@@ -200,12 +204,15 @@ class UsageSummary:
     odd: dict[str, int | None]
     repeated_minutes: float = 0.0
     missing: tuple[MissingDays, ...] = ()
+    is_asked: bool = False
     unstated: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
     days_in_utc: ReportPeriod | None = None
     unfinished: ReportPeriod | None = None
     unknown: frozenset[date] = frozenset()
     unknown_archives: frozenset[date] = frozenset()
+    partly_known: frozenset[date] = frozenset()
     open_days: ReportPeriod | None = None
 
     @property
@@ -221,27 +228,39 @@ class UsageSummary:
         return self.open_days.last + timedelta(LATE_DAYS + 1)
 
     @property
-    def is_complete(self) -> bool:
-        """Whether no record is known to be left out, or to be counted twice."""
+    def is_complete(self) -> bool | None:
+        """Whether all records are counted once; None if an export does not say whether it has all days."""
         left_out = self.missing or self.partial or self.unfinished is not None
-        return not (left_out or self.odd["unreadable"] or self.odd["repeated"])
+        odd = self.odd
+        if left_out or odd["unreadable"] or odd["unreadable_values"] or odd["repeated"]:
+            return False
+        return None if self.unstated else True
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether the report is complete, or, without a period, not known to be incomplete."""
+        return self.is_complete or (self.is_complete is None and not self.is_asked)
 
     @property
     def is_unknown(self) -> bool:
         """Whether nothing is known of the period."""
         return not self.total.records and bool(self.days) and len(self.unknown) == len(self.days)
 
-    def with_gaps(self, records: Container[date], archives: Container[date] = ()) -> UsageSummary:
+    def with_gaps(
+        self, records: Container[date], archives: Container[date] = (), lacking: Container[date] = ()
+    ) -> UsageSummary:
         """Return the summary in which the days without a record are unknown, not empty, if the source lacks them.
 
         Args:
             records: The days whose call records the source does not have, at least not all of them.
             archives: The same for archives.
+            lacking: The days of which the source says that it lacks call records.
         """
         counts = Counter[int | None]() if self.recordings is None else self.recordings.days
         return attrs.evolve(
             self,
             unknown=frozenset(day for day, one in self.days if day in records and not one.records),
+            partly_known=frozenset(day for day, one in self.days if day in lacking and one.records),
             unknown_archives=frozenset(day for day, _ in self.days if day in archives and not counts[day.toordinal()]),
         )
 
@@ -308,6 +327,7 @@ class UsageSummary:
                 {"day": f"{day}", **(_UNKNOWN if figures is None else _figures(figures))}
                 for day, figures in self.per_day()
             ],
+            "partly_known_days": [f"{day}" for day in sorted(self.partly_known)],
             "undated": _figures(self.undated),
             "hours": dict(zip(WEEKDAYS, self.per_hour(), strict=True)),
             "weekday_days": dict(zip(WEEKDAYS, self.weekdays(), strict=True)),
@@ -356,6 +376,7 @@ def summarize(
     top: int | None = 20,
     recordings: Recordings | None = None,
     unreadable: int = 0,
+    unreadable_values: int = 0,
     odd_fields: int | None = 0,
     outside: int = 0,
     unfinished: ReportPeriod | None = None,
@@ -372,6 +393,7 @@ def summarize(
         top: How many entries of a group to list, or None for all; the others are summed up.
         recordings: What the archives add up to, or None if they were not read.
         unreadable: The number of records that cannot be read.
+        unreadable_values: The number of numbers and times that cannot be read.
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
         outside: The number of records of the source that lie outside the period.
         unfinished: The days of the period that had not ended when the records were read.
@@ -384,7 +406,8 @@ def summarize(
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
     repeats = tally.repeats()
     odd: dict[str, int | None] = {**usage.odd, "repeated": repeats.records, "same_id": repeats.same_id}
-    odd |= {"unreadable": unreadable, "odd_fields": odd_fields, "outside": outside}
+    odd |= {"unreadable": unreadable, "unreadable_values": unreadable_values}
+    odd |= {"odd_fields": odd_fields, "outside": outside}
     return UsageSummary(
         period=period,
         timezone=timezone,

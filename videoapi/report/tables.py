@@ -40,7 +40,10 @@ class TableView:
 
 def days_table(summary: UsageSummary, *, long: bool) -> TableView:
     """Return the figures of each day."""
-    rows = [(f"{day}", *figure_cells(figures)) for day, figures in summary.per_day()]
+    rows = [
+        (f"{day} (part)" if day in summary.partly_known else f"{day}", *figure_cells(figures))
+        for day, figures in summary.per_day()
+    ]
     foot = [("Without a date", *figure_cells(summary.undated))] if summary.undated.records else []
     foot.append(("Total", *figure_cells(_of_total(summary))))
     return TableView("days", "Figures per day", ("Day", *_FIGURES), tuple(rows), tuple(foot), long)
