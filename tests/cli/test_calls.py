@@ -118,9 +118,12 @@ def test_room_is_shown_changed_and_deleted(cli: Cli, sandbox: Sandbox) -> None:
         "room_id": room_id,
         "updated": True,
     }
-    assert json.loads(cli("rooms", "delete", room_id, "--json").stdout) == {"room_id": room_id, "deleted": True}
+    assert json.loads(cli("rooms", "delete", room_id, "--yes", "--json").stdout) == {
+        "room_id": room_id,
+        "deleted": True,
+    }
     assert room_id not in sandbox.ledger.rooms
-    gone = cli("rooms", "delete", room_id)
+    gone = cli("rooms", "delete", room_id, "--yes")
     assert (gone.exit_code, gone.stdout) == (1, "")
     assert "HTTP 404" in gone.stderr
 

@@ -192,10 +192,40 @@ def test_outcome_file_of_create_many_is_input_of_delete_many(cli: Cli, sandbox: 
     (folder / "rooms.csv").write_text("name,settings.moderators\nA,1\nB,99\nC,2\n")
     assert cli("rooms", "create-many", "rooms.csv", "--out", "made.jsonl").exit_code == 1
     assert len(sandbox.ledger.rooms) == 2
-    result = cli("rooms", "delete-many", "made.jsonl", "--json")
+    result = cli("rooms", "delete-many", "made.jsonl", "--yes", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["counts"] == {"deleted": 2}
     assert sandbox.ledger.rooms == {}
+
+
+@pytest.mark.parametrize("command", ["delete", "delete-many"])
+def test_delete_without_a_terminal_needs_yes(cli: Cli, sandbox: Sandbox, folder: Path, command: str) -> None:
+    assert cli("rooms", "create", "--name", "A").exit_code == 0
+    (room_id,) = sandbox.ledger.rooms
+    (folder / "ids.txt").write_text(room_id)
+    sent = sandbox.ledger.requests()
+    target = room_id if command == "delete" else "ids.txt"
+    refused = cli("rooms", command, target)
+    assert refused.exit_code == 2
+    assert "needs --yes. Nothing was sent." in refused.stderr
+    assert sandbox.ledger.requests() == sent
+    assert [path.name for path in folder.iterdir()] == ["ids.txt"]
+    assert cli("rooms", command, target, "--yes").exit_code == 0
+    assert sandbox.ledger.rooms == {}
+
+
+def test_dry_run_of_delete_many_counts_the_rooms(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "ids.txt").write_text("a\nb\nno id\n")
+    result = cli("rooms", "delete-many", "ids.txt", "--dry-run")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("line 3: room_id is not an ID")
+    assert "3 lines, 1 invalid" in result.stderr
+    assert "Nothing was sent." in result.stderr
+    assert "Without --dry-run, the command would delete 2 rooms." in result.stderr
+    report = json.loads(cli("rooms", "delete-many", "ids.txt", "--dry-run", "--json").stdout)
+    assert (report["total"], [problem["line"] for problem in report["problems"]]) == (3, [3])
+    assert sandbox.ledger.requests() == 0
+    assert [path.name for path in folder.iterdir()] == ["ids.txt"]
 
 
 def test_room_output_has_no_terminal_control_characters(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -263,7 +293,7 @@ def test_only_a_proven_absence_has_exit_code_1(cli: Cli, sandbox: Sandbox, folde
     assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
     control, deleted = (row["room_id"] for row in rows(folder / "rooms.csv.outcomes.jsonl"))
     (folder / "ids.txt").write_text(deleted)
-    assert cli("rooms", "delete-many", "ids.txt").exit_code == 0
+    assert cli("rooms", "delete-many", "ids.txt", "--yes").exit_code == 0
     lost = ("rooms", "resolve", "vx" + "z" * 26, "--settle", 0.2, "--control")
     gone = cli(*lost, deleted)
     assert gone.exit_code == 3, gone.output

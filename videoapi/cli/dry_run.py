@@ -12,11 +12,22 @@ from videoapi.cli.terminal import clean, print_json, print_line, print_status
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.errors import ValidationError
 from videoapi.models.rooms import RoomSpec
+from videoapi.models.tokens import TokenSpec
+from videoapi.models.validation import check_room_id
 from videoapi.protocol.routes import Options
+from videoapi.resources.tokens import token_request
 
 
-def check(given: InputFile[RoomSpec], *, validate: bool, as_json: bool, quiet: bool) -> int:
-    """Print what is wrong with each line of a file, and return the exit code: 0 if all lines are valid."""
+def check(given: InputFile[Any], *, validate: bool, as_json: bool, quiet: bool, effect: str = "") -> int:
+    """Print what is wrong with each line of a file, and return the exit code: 0 if all lines are valid.
+
+    Args:
+        given: Rooms, tokens or room IDs.
+        validate: Whether to check values as the service does.
+        as_json: Whether to print JSON.
+        quiet: Whether to print no summary.
+        effect: What the command would do with the valid lines; `{}` is their number.
+    """
     problems: list[dict[str, Any]] = []
     total = 0
     unreadable: str | None = None
@@ -52,12 +63,20 @@ def check(given: InputFile[RoomSpec], *, validate: bool, as_json: bool, quiet: b
         print_status(clean(f"Columns sent: {', '.join(given.sent)}.{left_out}"), quiet=quiet)
     many = "1 line" if total == 1 else f"{total:,} lines"
     print_status(f"{many}, {len(problems):,} invalid{rest}. Keys: {given.keys}. Nothing was sent.", quiet=quiet)
+    if effect:
+        would = effect.format(f"{total - len(problems):,}")
+        print_status(f"Without --dry-run, the command would {would}.", quiet=quiet)
     return exit_codes.FAILED if problems or unreadable is not None else exit_codes.DONE
 
 
-def _problem(spec: RoomSpec, *, validate: bool) -> ValidationError | None:
+def _problem(given: Any, *, validate: bool) -> ValidationError | None:
     try:
-        create_request(spec, new_reference(), Options(), validate=validate)
+        if isinstance(given, RoomSpec):
+            create_request(given, new_reference(), Options(), validate=validate)
+        elif isinstance(given, TokenSpec):
+            token_request(given, Options(), validate)
+        else:
+            check_room_id(given)
     except ValidationError as error:
         return error
     return None
