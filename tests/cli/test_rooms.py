@@ -198,6 +198,31 @@ def test_outcome_file_of_create_many_is_input_of_delete_many(cli: Cli, sandbox: 
     assert sandbox.ledger.rooms == {}
 
 
+def test_repeated_delete_counts_rooms_that_are_gone_and_succeeds(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    for name in "AB":
+        assert cli("rooms", "create", "--name", name).exit_code == 0
+    (folder / "ids.txt").write_text("\n".join([*sandbox.ledger.rooms, "0" * 24]))
+    delete = ("rooms", "delete-many", "ids.txt", "--yes")
+    first = cli(*delete, "--json")
+    assert first.exit_code == 0, first.output
+    assert json.loads(first.stdout)["counts"] == {"deleted": 2, "not_found": 1}
+    again = cli(*delete)
+    assert again.exit_code == 0, again.output
+    assert "3 not found (deleted earlier, or never existed), in " in again.stderr
+    assert "failed" not in again.stderr
+    row = rows(folder / "ids.txt.outcomes.jsonl")[0]
+    assert (row["status"], row["error"]["status"]) == ("not_found", 404)
+
+
+def test_failed_delete_names_the_room(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "ids.txt").write_text("0" * 24)
+    assert f"DELETE /rooms/{'0' * 24}: " in cli("rooms", "delete", "0" * 24, "--yes").stderr
+    sandbox.fault("rooms.delete", "status", times=None, status=409)
+    refused = cli("rooms", "delete-many", "ids.txt", "--yes")
+    assert refused.exit_code == 1, refused.output
+    assert f"line 1 failed: DELETE /rooms/{'0' * 24}: " in refused.stderr
+
+
 @pytest.mark.parametrize("command", ["delete", "delete-many"])
 def test_delete_without_a_terminal_needs_yes(cli: Cli, sandbox: Sandbox, folder: Path, command: str) -> None:
     assert cli("rooms", "create", "--name", "A").exit_code == 0

@@ -84,7 +84,7 @@ def of_run(
     """
     if not exhausted or counts.get("not_sent"):
         # A time limit of the run says nothing about the access.
-        nothing = not any(map(counts.get, ("created", "deleted", "unknown")))
+        nothing = not any(map(counts.get, ("created", "deleted", "not_found", "unknown")))
         lacks_access = isinstance(stopped, _NO_ACCESS) and not isinstance(stopped, errors.CallTimeout)
         return NO_ACCESS if nothing and lacks_access else STOPPED
     if counts.get("unknown"):

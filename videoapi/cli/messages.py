@@ -90,6 +90,9 @@ def translate(text: str, field: str | None = None) -> str:
         for beginning in _BEGINNINGS:
             if re.match(rf"{re.escape(beginning + field)}(?!\w)", text):
                 text = f"{beginning}{name}{text[len(beginning + field) :]}"
+    context = click.get_current_context(silent=True)
+    if context is not None and context.params.get("room_id"):
+        text = text.replace("{room_id}", str(context.params["room_id"]))
     text = _FLAG.sub(_by(flags, "{0}"), text)
     text = _VALUE.sub(_by(flags, "{0} "), text)
     text = _NAMED.sub(_by(flags, "{0}"), text)

@@ -16,7 +16,7 @@ from videoapi.cli.terminal import clean, for_people, print_command, print_json, 
 from videoapi.creation.references import is_in_data
 from videoapi.models.rooms import RoomSpec
 
-_STATUSES: Final = ("created", "deleted", "failed", "unknown", "not_sent")
+_STATUSES: Final = ("created", "deleted", "not_found", "failed", "unknown", "not_sent")
 
 
 @attrs.frozen(kw_only=True)
@@ -108,6 +108,7 @@ class Summary:
         done = words(file.counts)
         if self._earlier:
             done = done.replace(" created", f" created ({self._earlier:,} of them earlier)")
+        done = done.replace(" not found", " not found (deleted earlier, or never existed)")
         never_read = f"{unread:,} lines never read" if unread else ""
         done = ", ".join(filter(None, (done, never_read))) or "nothing to do"
         print_status(f"{done}, in {seconds:.1f} s. Outcomes: {file.path}", quiet=options.quiet and not stopped)
