@@ -246,7 +246,7 @@ def test_dry_run_of_delete_many_counts_the_rooms(cli: Cli, sandbox: Sandbox, fol
     assert result.stdout.startswith("line 3: room_id is not an ID")
     assert "3 lines, 1 invalid" in result.stderr
     assert "Nothing was sent." in result.stderr
-    assert "Without --dry-run, the command would delete 2 rooms." in result.stderr
+    assert "Rooms to delete without --dry-run: 2." in result.stderr
     report = json.loads(cli("rooms", "delete-many", "ids.txt", "--dry-run", "--json").stdout)
     assert (report["total"], [problem["line"] for problem in report["problems"]]) == (3, [3])
     assert sandbox.ledger.requests() == 0

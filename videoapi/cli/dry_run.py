@@ -26,7 +26,7 @@ def check(given: InputFile[Any], *, validate: bool, as_json: bool, quiet: bool, 
         validate: Whether to check values as the service does.
         as_json: Whether to print JSON.
         quiet: Whether to print no summary.
-        effect: What the command would do with the valid lines; `{}` is their number.
+        effect: What the command would do with the valid lines, such as `Rooms to delete`.
     """
     problems: list[dict[str, Any]] = []
     total = 0
@@ -64,8 +64,7 @@ def check(given: InputFile[Any], *, validate: bool, as_json: bool, quiet: bool, 
     many = "1 line" if total == 1 else f"{total:,} lines"
     print_status(f"{many}, {len(problems):,} invalid{rest}. Keys: {given.keys}. Nothing was sent.", quiet=quiet)
     if effect:
-        would = effect.format(f"{total - len(problems):,}")
-        print_status(f"Without --dry-run, the command would {would}.", quiet=quiet)
+        print_status(f"{effect} without --dry-run: {total - len(problems):,}.", quiet=quiet)
     return exit_codes.FAILED if problems or unreadable is not None else exit_codes.DONE
 
 

@@ -14,6 +14,7 @@ from videoapi.cli.job import free_name
 from videoapi.cli.terminal import for_people
 from videoapi.errors import ConfigurationError, NotFound, VideoAPIError
 from videoapi.files import FileTaken, PartFile
+from videoapi.models.tokens import Token, TokenSpec
 
 MOST_SHOWN: Final = 5
 
@@ -103,6 +104,8 @@ class OutcomeFile:
             "changed": outcome.changed,
             "error": error,
         }
+        if isinstance(user := outcome.token or outcome.spec, Token | TokenSpec):
+            row |= {"name": user.name, "user_ref": user.user_ref, "role": str(user.role)}
         if outcome.token is not None:
             row["token"] = outcome.token.value
         self._write(json.dumps(row).encode() + b"\n")

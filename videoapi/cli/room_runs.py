@@ -309,7 +309,7 @@ def delete_many(
 
     ids = readable(room_ids, file)
     if dry_run:
-        sys.exit(check(ids, validate=True, as_json=as_json, quiet=quiet, effect="delete {} rooms"))
+        sys.exit(check(ids, validate=True, as_json=as_json, quiet=quiet, effect="Rooms to delete"))
     confirm(f"Delete the {ids.total:,} rooms listed in {file}?", yes=yes)
     output = BulkOptions(out=output_of(file, out), as_json=as_json, quiet=quiet, again=typed_command())
     run(_delete(access, ids, output, rate, limits), interrupted="")

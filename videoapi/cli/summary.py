@@ -28,6 +28,7 @@ class BulkOptions:
         as_json: Whether to print a report as JSON.
         quiet: Whether to print neither progress nor a summary.
         again: The words of the command that continues the run; empty if none does.
+        to_continue: What that command is for.
         resolve: The words of `rooms resolve` with its options for this account, without the reference.
         with_ids: A copy of the input to write at the end, or None.
         settled: Whether the list of rooms was to prove the result.
@@ -37,6 +38,7 @@ class BulkOptions:
     as_json: bool
     quiet: bool
     again: Sequence[str]
+    to_continue: str = "To continue:"
     resolve: Sequence[str] = ()
     with_ids: IdColumn | None = None
     settled: bool = False
@@ -55,7 +57,7 @@ class Summary:
         self.report: BulkReport = BulkReport()
         self.stopped: str | None = ""
         """Why the run ended early, unless its report says it; None if it never began."""
-        self.to_continue = "To continue:"
+        self.to_continue = options.to_continue
         self.warnings: list[str] = []
         """What the library has logged about the run as a whole."""
         self._options = options
