@@ -262,6 +262,8 @@ async def _create_shared(
                 "limits": {"concurrency": concurrency, "give_up_after": give_up_after},
             }
             async with RedisLeases(url, settings.job_id, ttl=TTL) as leases:
+                # Before an outcome file is opened: without Redis, nothing of this run stays.
+                await leases.begin(new=settings.new)
                 return await run_bulk(
                     output,
                     specs,
