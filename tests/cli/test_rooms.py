@@ -92,6 +92,33 @@ def test_invalid_boolean_fails_its_line(cli: Cli, folder: Path) -> None:
     assert written[3]["status"] == "created"
 
 
+@pytest.mark.parametrize(
+    ("true", "false"),
+    [
+        ("TRUE", "False"),
+        ("WAHR", "FALSCH"),
+        ("VRAI", "FAUX"),
+        ("VERDADERO", "FALSO"),
+        ("VERO", "FALSO"),
+        ("WAAR", "ONWAAR"),
+    ],
+)
+def test_booleans_are_read_in_the_language_of_the_spreadsheet(
+    cli: Cli, sandbox: Sandbox, folder: Path, true: str, false: str
+) -> None:
+    (folder / "rooms.csv").write_text(f"name,settings.auto_recording,settings.knock\nA,{true},{false}\n")
+    assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
+    (room,) = sandbox.ledger.rooms.values()
+    assert (room["settings"]["auto_recording"], room["settings"]["knock"]) == (True, False)
+
+
+def test_error_of_a_cell_quotes_it(cli: Cli, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,sip,settings.participants\nA,JA,\nB,,ten\n")
+    result = cli("rooms", "create-many", "rooms.csv", "--dry-run")
+    assert "line 2: sip must be true or false, not 'JA'." in result.stdout
+    assert "line 3: settings.participants must be a whole number, not 'ten'." in result.stdout
+
+
 def test_unproven_create_is_unknown_with_its_reference(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name,owner_ref\nA,team-1\nB,team-2\n")
     sandbox.set(list_omits="data")

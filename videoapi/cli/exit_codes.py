@@ -30,7 +30,8 @@ Exit codes:
   6    some records could not be read, or were listed twice; all others were
        processed. A report was written that lacks days or records. With
        --strict: stopped at the first that could not be read
-  130  stopped by Ctrl-C (143: by SIGTERM), after the requests in flight ended"""
+  130  stopped by Ctrl-C (143: by SIGTERM, 129: by
+       the end of the terminal), after the requests in flight ended"""
 
 DOCTOR: Final[Mapping[str, int]] = {
     "profile": 10,
