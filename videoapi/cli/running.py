@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Generator
@@ -57,6 +58,9 @@ async def _guarded(work: Coroutine[Any, Any, int], interrupted: str) -> int:
         except BrokenPipeError:
             raise
         except OSError as error:
+            if caught and error.errno == errno.EIO:
+                # The progress cannot be shown: the terminal is gone.
+                return 128 + caught[0]
             print_status(f"{error.strerror or type(error).__name__}: {error.filename or ''}".rstrip(": "))
             return exit_codes.FAILED
 
