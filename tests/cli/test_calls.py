@@ -396,7 +396,7 @@ def test_waits_are_shown_once(cli: Cli, sandbox: Sandbox) -> None:
     result = cli("rooms", "get", room_id)
     assert result.exit_code == 0
     assert result.stderr.count("HTTP 429") == 1
-    assert "paused for" in result.stderr
+    assert "too many requests, HTTP 429" in result.stderr
 
 
 def test_proxy_is_used_and_takes_no_password(cli: Cli, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
