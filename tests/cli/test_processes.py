@@ -299,10 +299,18 @@ def test_fault_option_is_met_as_often_as_it_says(cli: Cli, sandbox: Sandbox) -> 
     assert [cli("rooms", "list").exit_code for _ in range(3)] == [5, 5, 5]
 
 
+def test_fault_option_takes_the_seconds_of_a_delay(cli: Cli, sandbox: Sandbox) -> None:
+    inject(sandbox, "rooms.list:delay=60")
+    assert cli("rooms", "list", "--timeout", 2).exit_code == 5
+    inject(sandbox, "rooms.list:delay=0.01:100%")
+    assert cli("rooms", "list", "--timeout", 20).exit_code == 0
+
+
 @pytest.mark.parametrize(
     "fault",
     [
         *("rooms.create", "rooms.create:sing", "rooms.sing:503", "rooms.create:²"),
+        *("rooms.list:delay=", "rooms.list:delay=nan", "rooms.list:delay=-1", "rooms.list:503=2"),
         *("*:503:x", "*:503:0", "*:503:200%", "*:503:nan%"),
     ],
 )
