@@ -101,7 +101,7 @@ def confirm(question: str, *, yes: bool) -> None:
 
     Raises:
         click.Abort: If the user declines.
-        click.UsageError: If there is no terminal to ask on.
+        click.UsageError: If stdin is not a terminal.
     """
     if yes:
         return

@@ -158,7 +158,7 @@ class OutcomeFile:
 
 
 def status_of(outcome: BulkOutcome) -> str:
-    """Return the status in the outcome file: `not_found` if there is no room to delete, which is no failure."""
+    """Return the status in the outcome file: `not_found` if the room to delete does not exist, not a failure."""
     error = outcome.error
     is_gone = outcome.status == "failed" and isinstance(error, NotFound) and error.method == "DELETE"
     return "not_found" if is_gone else outcome.status
