@@ -118,9 +118,12 @@ def test_room_is_shown_changed_and_deleted(cli: Cli, sandbox: Sandbox) -> None:
         "room_id": room_id,
         "updated": True,
     }
-    assert json.loads(cli("rooms", "delete", room_id, "--json").stdout) == {"room_id": room_id, "deleted": True}
+    assert json.loads(cli("rooms", "delete", room_id, "--yes", "--json").stdout) == {
+        "room_id": room_id,
+        "deleted": True,
+    }
     assert room_id not in sandbox.ledger.rooms
-    gone = cli("rooms", "delete", room_id)
+    gone = cli("rooms", "delete", room_id, "--yes")
     assert (gone.exit_code, gone.stdout) == (1, "")
     assert "HTTP 404" in gone.stderr
 
@@ -189,6 +192,13 @@ def test_tokens_are_issued_from_a_file(cli: Cli, sandbox: Sandbox, folder: Path)
     assert rows[3]["status"] == "created"
     assert [rows[line]["key"] for line in (2, 3, 4, 5)] == ["a", "b", "c", "d"]
     assert "earlier" not in result.stderr
+    users = [tuple(rows[line].get(field) for field in ("name", "user_ref", "role")) for line in (2, 3, 4, 5)]
+    assert users == [
+        ("Ann", "u-1", "moderator"),
+        ("Bo", "u-2", "participant"),
+        (None, None, None),
+        ("Di", "u-4", "king"),
+    ]
     assert "name is missing" in rows[4]["error"]["message"]
     assert rows[5]["error"]["field"] == "role"
     assert rows[2]["token"] not in result.output
@@ -202,6 +212,33 @@ def test_tokens_are_issued_from_a_file(cli: Cli, sandbox: Sandbox, folder: Path)
     assert (
         cli("tokens", "create-many", "bad.csv", "--ignore-column", "colour", "--ignore-column", "size").exit_code == 0
     )
+
+
+def test_stopped_tokens_run_says_what_to_repeat(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    room_id = create(cli, "--name", "A")["room_id"]
+    (folder / "users.csv").write_text("room_id,name,user_ref\n" + f"{room_id},Ann,u\n" * 4)
+    sandbox.fault("tokens.create", "suspended", after=2)
+    stopped = cli("tokens", "create-many", "users.csv", "--concurrency", 1)
+    assert stopped.exit_code == 4, stopped.output
+    assert "job" not in stopped.stderr
+    assert "To issue new tokens for all lines:" in stopped.stderr
+    assert "tokens create-many users.csv --concurrency 1" in stopped.stderr
+    out = folder / "users.csv.outcomes.jsonl"
+    first = out.read_text()
+    assert cli("tokens", "create-many", "users.csv").exit_code == 0
+    assert (folder / f"{out.name}.1").read_text() == first
+    assert [row["status"] for row in json_lines(out.read_text())] == ["created"] * 4
+
+
+def test_dry_run_of_tokens_checks_every_line(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "users.csv").write_text("room_id,name,user_ref,role\nr,Ann,u,\nr,,u,\nr,Di,u,king\n")
+    result = cli("tokens", "create-many", "users.csv", "--dry-run")
+    assert result.exit_code == 1
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()] == ["line 3", "line 4"]
+    assert "Nothing was sent." in result.stderr
+    assert "Tokens to issue without --dry-run: 1." in result.stderr
+    assert "without --dry-run: 2." in cli("tokens", "create-many", "users.csv", "--dry-run", "--no-validate").stderr
+    assert sandbox.ledger.requests() == 0
 
 
 def records_of(cli: Cli, *query: object) -> list[dict[str, Any]]:
@@ -359,7 +396,7 @@ def test_waits_are_shown_once(cli: Cli, sandbox: Sandbox) -> None:
     result = cli("rooms", "get", room_id)
     assert result.exit_code == 0
     assert result.stderr.count("HTTP 429") == 1
-    assert "paused for" in result.stderr
+    assert "too many requests, HTTP 429" in result.stderr
 
 
 def test_proxy_is_used_and_takes_no_password(cli: Cli, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

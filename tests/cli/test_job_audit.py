@@ -126,7 +126,7 @@ def test_a_settled_audit_says_what_is_wrong(cli: Cli, sandbox: Sandbox, folder: 
     create = ("rooms", "create-many", "rooms.csv", "--audit", "settled", *SETTLE)
     assert cli(*create).exit_code == 0
     room_id = next(iter(sandbox.ledger.rooms))
-    assert cli("rooms", "delete", room_id).exit_code == 0
+    assert cli("rooms", "delete", room_id, "--yes").exit_code == 0
     result = cli(*create)
     assert result.exit_code == 1, result.output
     assert "UTC: rooms exist twice or are missing." in result.stderr

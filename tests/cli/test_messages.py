@@ -150,7 +150,7 @@ def test_wrong_configuration_names_a_variable_or_flag(
         ("rooms", "get", ""),
         ("rooms", "update", "no id", "--name", "A"),
         ("rooms", "update", "a", "--participants", "-1"),
-        ("rooms", "delete", "no id"),
+        ("rooms", "delete", "no id", "--yes"),
         ("rooms", "users", "no id"),
         ("rooms", "resolve", "no reference"),
         ("tokens", "create", "no id", "--name", "A", "--user-ref", "u"),
@@ -196,7 +196,7 @@ def test_invalid_input_is_reported_without_python(
         ("rooms.create", "drop_after", ("rooms", "create", "--name", "A", "--on-unknown", "strict")),
         ("rooms.create", "status_after", ("rooms", "create", "--name", "A", "--on-unknown", "strict")),
         ("tokens.create", "drop_after", ("tokens", "create", "0" * 24, "--name", "A", "--user-ref", "u")),
-        ("rooms.delete", "drop_after", ("rooms", "delete", "0" * 24, "--timeout", "1")),
+        ("rooms.delete", "drop_after", ("rooms", "delete", "0" * 24, "--yes", "--timeout", "1")),
         ("dialin.get", "throttle", ("dialin", "--timeout", "0.5")),
     ],
 )

@@ -58,7 +58,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.usefixtures("environment")
 def test_stopped_run_waits_for_requests_in_flight_and_records_them(
     begin: Begin, sandbox: Sandbox, folder: Path, number: signal.Signals, code: int
@@ -78,6 +78,22 @@ def test_stopped_run_waits_for_requests_in_flight_and_records_them(
     assert f"{len(made):,} created" in stderr
     assert f"{10_000 - len(outcomes):,} lines never read" in stderr
     assert "Traceback" not in stderr
+
+
+@pytest.mark.usefixtures("environment")
+def test_command_under_nohup_outlives_its_terminal(begin: Begin, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\n" + "".join(f"A{number}\n" for number in range(20)))
+    sandbox.fault("rooms.create", "delay", times=None, seconds=0.05)
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = begin("rooms", "create-many", "rooms.csv", "--concurrency", 2, "--audit", "no")
+    finally:
+        signal.signal(signal.SIGHUP, earlier)
+    wait_until(lambda: sandbox.ledger.count("rooms.create") > 2)
+    process.send_signal(signal.SIGHUP)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert len(sandbox.ledger.rooms) == 20
 
 
 @pytest.mark.usefixtures("environment")
@@ -283,10 +299,18 @@ def test_fault_option_is_met_as_often_as_it_says(cli: Cli, sandbox: Sandbox) -> 
     assert [cli("rooms", "list").exit_code for _ in range(3)] == [5, 5, 5]
 
 
+def test_fault_option_takes_the_seconds_of_a_delay(cli: Cli, sandbox: Sandbox) -> None:
+    inject(sandbox, "rooms.list:delay=60")
+    assert cli("rooms", "list", "--timeout", 2).exit_code == 5
+    inject(sandbox, "rooms.list:delay=0.01:100%")
+    assert cli("rooms", "list", "--timeout", 20).exit_code == 0
+
+
 @pytest.mark.parametrize(
     "fault",
     [
         *("rooms.create", "rooms.create:sing", "rooms.sing:503", "rooms.create:²"),
+        *("rooms.list:delay=", "rooms.list:delay=nan", "rooms.list:delay=-1", "rooms.list:503=2"),
         *("*:503:x", "*:503:0", "*:503:200%", "*:503:nan%"),
     ],
 )

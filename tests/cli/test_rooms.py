@@ -92,6 +92,33 @@ def test_invalid_boolean_fails_its_line(cli: Cli, folder: Path) -> None:
     assert written[3]["status"] == "created"
 
 
+@pytest.mark.parametrize(
+    ("true", "false"),
+    [
+        ("TRUE", "False"),
+        ("WAHR", "FALSCH"),
+        ("VRAI", "FAUX"),
+        ("VERDADERO", "FALSO"),
+        ("VERO", "FALSO"),
+        ("WAAR", "ONWAAR"),
+    ],
+)
+def test_booleans_are_read_in_the_language_of_the_spreadsheet(
+    cli: Cli, sandbox: Sandbox, folder: Path, true: str, false: str
+) -> None:
+    (folder / "rooms.csv").write_text(f"name,settings.auto_recording,settings.knock\nA,{true},{false}\n")
+    assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
+    (room,) = sandbox.ledger.rooms.values()
+    assert (room["settings"]["auto_recording"], room["settings"]["knock"]) == (True, False)
+
+
+def test_error_of_a_cell_quotes_it(cli: Cli, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name,sip,settings.participants\nA,JA,\nB,,ten\n")
+    result = cli("rooms", "create-many", "rooms.csv", "--dry-run")
+    assert "line 2: sip must be true or false, not 'JA'." in result.stdout
+    assert "line 3: settings.participants must be a whole number, not 'ten'." in result.stdout
+
+
 def test_unproven_create_is_unknown_with_its_reference(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name,owner_ref\nA,team-1\nB,team-2\n")
     sandbox.set(list_omits="data")
@@ -192,10 +219,65 @@ def test_outcome_file_of_create_many_is_input_of_delete_many(cli: Cli, sandbox: 
     (folder / "rooms.csv").write_text("name,settings.moderators\nA,1\nB,99\nC,2\n")
     assert cli("rooms", "create-many", "rooms.csv", "--out", "made.jsonl").exit_code == 1
     assert len(sandbox.ledger.rooms) == 2
-    result = cli("rooms", "delete-many", "made.jsonl", "--json")
+    result = cli("rooms", "delete-many", "made.jsonl", "--yes", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["counts"] == {"deleted": 2}
     assert sandbox.ledger.rooms == {}
+
+
+def test_repeated_delete_counts_rooms_that_are_gone_and_succeeds(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    for name in "AB":
+        assert cli("rooms", "create", "--name", name).exit_code == 0
+    (folder / "ids.txt").write_text("\n".join([*sandbox.ledger.rooms, "0" * 24]))
+    delete = ("rooms", "delete-many", "ids.txt", "--yes")
+    first = cli(*delete, "--json")
+    assert first.exit_code == 0, first.output
+    assert json.loads(first.stdout)["counts"] == {"deleted": 2, "not_found": 1}
+    again = cli(*delete)
+    assert again.exit_code == 0, again.output
+    assert "3 not found (deleted earlier, or never existed), in " in again.stderr
+    assert "failed" not in again.stderr
+    row = rows(folder / "ids.txt.outcomes.jsonl")[0]
+    assert (row["status"], row["error"]["status"]) == ("not_found", 404)
+
+
+def test_failed_delete_names_the_room(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "ids.txt").write_text("0" * 24)
+    assert f"DELETE /rooms/{'0' * 24}: " in cli("rooms", "delete", "0" * 24, "--yes").stderr
+    sandbox.fault("rooms.delete", "status", times=None, status=409)
+    refused = cli("rooms", "delete-many", "ids.txt", "--yes")
+    assert refused.exit_code == 1, refused.output
+    assert f"line 1 failed: DELETE /rooms/{'0' * 24}: " in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["delete", "delete-many"])
+def test_delete_without_a_terminal_needs_yes(cli: Cli, sandbox: Sandbox, folder: Path, command: str) -> None:
+    assert cli("rooms", "create", "--name", "A").exit_code == 0
+    (room_id,) = sandbox.ledger.rooms
+    (folder / "ids.txt").write_text(room_id)
+    sent = sandbox.ledger.requests()
+    target = room_id if command == "delete" else "ids.txt"
+    refused = cli("rooms", command, target)
+    assert refused.exit_code == 2
+    assert "needs --yes. Nothing was sent." in refused.stderr
+    assert sandbox.ledger.requests() == sent
+    assert [path.name for path in folder.iterdir()] == ["ids.txt"]
+    assert cli("rooms", command, target, "--yes").exit_code == 0
+    assert sandbox.ledger.rooms == {}
+
+
+def test_dry_run_of_delete_many_counts_the_rooms(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "ids.txt").write_text("a\nb\nno id\n")
+    result = cli("rooms", "delete-many", "ids.txt", "--dry-run")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("line 3: room_id is not an ID")
+    assert "3 lines, 1 invalid" in result.stderr
+    assert "Nothing was sent." in result.stderr
+    assert "Rooms to delete without --dry-run: 2." in result.stderr
+    report = json.loads(cli("rooms", "delete-many", "ids.txt", "--dry-run", "--json").stdout)
+    assert (report["total"], [problem["line"] for problem in report["problems"]]) == (3, [3])
+    assert sandbox.ledger.requests() == 0
+    assert [path.name for path in folder.iterdir()] == ["ids.txt"]
 
 
 def test_room_output_has_no_terminal_control_characters(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -263,7 +345,7 @@ def test_only_a_proven_absence_has_exit_code_1(cli: Cli, sandbox: Sandbox, folde
     assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
     control, deleted = (row["room_id"] for row in rows(folder / "rooms.csv.outcomes.jsonl"))
     (folder / "ids.txt").write_text(deleted)
-    assert cli("rooms", "delete-many", "ids.txt").exit_code == 0
+    assert cli("rooms", "delete-many", "ids.txt", "--yes").exit_code == 0
     lost = ("rooms", "resolve", "vx" + "z" * 26, "--settle", 0.2, "--control")
     gone = cli(*lost, deleted)
     assert gone.exit_code == 3, gone.output

@@ -1,5 +1,7 @@
 """The command on a real terminal: tables, questions, and names that contain escape sequences."""
 
+import fcntl
+import json
 import os
 import pty
 import re
@@ -7,10 +9,12 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -145,6 +149,37 @@ def test_delete_asks_on_a_terminal(cli: Cli, sandbox: Sandbox) -> None:
         assert "[y/N]" not in ended(shell)
         assert shell.process.returncode == 0
     assert list(sandbox.ledger.rooms) == [kept]
+
+
+def test_closed_terminal_stops_a_run_in_order(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rooms.csv").write_text("name\n" + "".join(f"A{number}\n" for number in range(3_000)))
+    sandbox.fault("rooms.create", "delay", times=None, seconds=0.05)
+    before = set(sandbox.ledger.rooms)
+    controller, device = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "rooms", "create-many", "rooms.csv", "--concurrency", "8"],
+        stdin=device,
+        stdout=device,
+        stderr=device,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(device)
+    try:
+        while sandbox.ledger.count("rooms.create") < 20:
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.close(controller)
+        assert process.wait(30) == 129
+    finally:
+        process.kill()
+        process.wait()
+    rows = map(json.loads, (tmp_path / "rooms.csv.outcomes.jsonl").read_text().splitlines())
+    assert {row["room_id"] for row in rows if row["status"] == "created"} == set(sandbox.ledger.rooms) - before
+    assert not (tmp_path / "rooms.csv.outcomes.jsonl.part").exists()
 
 
 def test_ctrl_c_at_a_question_ends_with_130(cli: Cli, sandbox: Sandbox) -> None:

@@ -308,18 +308,23 @@ async def test_frames_of_an_error_have_no_secret(
         assert not any(secret in shown for secret in secrets)
 
 
+@pytest.mark.parametrize("rest", ["", ",key-without-a-name\n"], ids=["valid", "invalid"])
 async def test_without_redis_nothing_is_sent_and_no_job_begins(
-    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path, rest: str
 ) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
     file = rooms_csv(tmp_path, 3)
+    valid = file.read_text()
+    file.write_text(valid + rest)
     process = await start(sandbox, file, "--workers", "2", "--redis", url)
     _, stderr = await process.communicate()
     assert process.returncode == 5
     assert url.removeprefix("redis://").removesuffix("/0").encode() in stderr
     assert b"Traceback" not in stderr
     assert not sandbox.ledger.requests()
-    assert not file.with_name("rooms.csv.outcomes.jsonl.job").exists()
+    assert b"To continue" not in stderr
+    assert os.listdir(tmp_path) == ["rooms.csv"]
+    file.write_text(valid)
     process = await start(sandbox, file, "--workers", "2", "--redis", redis_server.url)
     _, stderr = await process.communicate()
     assert process.returncode == 0, stderr

@@ -9,13 +9,13 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Final
 
-from videoapi.cli.notices import handled_by
+from videoapi.cli.notices import FOR_PROGRAMS, handled_by
 from videoapi.cli.terminal import for_people
 from videoapi.events import AttemptEvent, Event
 
 _RETRY: Final = "the list of rooms could not be read"
 # Pauses and unknown outcomes: the progress and the outcome file show them.
-PER_ITEM: Final = frozenset({"paused", "log_unknown"})
+PER_ITEM: Final = FOR_PROGRAMS | {"paused", "log_unknown"}
 _SHORT_PAUSE: Final = 2.0
 _RECENTLY: Final = 3.0
 """Seconds: while requests succeed, shorter pauses are not counted down, or the progress would flicker."""

@@ -81,7 +81,7 @@ async def run_bulk(
             raise
         except BadInput as error:
             summary.stopped = f"Stopped before the end: {error}"
-            summary.to_continue = "To continue, correct the file and run:"
+            summary.to_continue = f"Correct the file first. {options.to_continue}"
         except VideoAPIError as error:
             if error is not summary.report.stopped:
                 # If nothing was done, the error says it all.

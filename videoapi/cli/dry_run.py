@@ -12,18 +12,24 @@ from videoapi.cli.terminal import clean, print_json, print_line, print_status
 from videoapi.creation.create_request import check_start_of, create_request, new_reference
 from videoapi.errors import ValidationError
 from videoapi.models.rooms import RoomSpec
+from videoapi.models.tokens import TokenSpec
+from videoapi.models.validation import check_room_id
 from videoapi.protocol.routes import Options
+from videoapi.resources.tokens import token_request
 
 
-def check(given: InputFile[RoomSpec], *, validate: bool, begins: bool, as_json: bool, quiet: bool) -> int:
+def check(
+    given: InputFile[Any], *, validate: bool, as_json: bool, quiet: bool, begins: bool = True, effect: str = ""
+) -> int:
     """Print what is wrong with each line of a file, and return the exit code: 0 if all lines are valid.
 
     Args:
-        given: The file.
-        validate: Whether to check the specs as the service would.
-        begins: Whether the command would begin a job. Rooms that an earlier run has created may have started since.
-        as_json: Whether to print the problems as JSON.
+        given: Rooms, tokens or room IDs.
+        validate: Whether to check values as the service does.
+        as_json: Whether to print JSON.
         quiet: Whether to print no summary.
+        begins: Whether the command would begin a job. Rooms that an earlier run has created may have started since.
+        effect: What the command would do with the valid lines, such as `Rooms to delete`.
     """
     problems: list[dict[str, Any]] = []
     total = 0
@@ -62,14 +68,21 @@ def check(given: InputFile[RoomSpec], *, validate: bool, begins: bool, as_json: 
         print_status(clean(f"Columns sent: {', '.join(given.sent)}.{left_out}"), quiet=quiet)
     many = "1 line" if total == 1 else f"{total:,} lines"
     print_status(f"{many}, {len(problems):,} invalid{rest}. Keys: {given.keys}. Nothing was sent.", quiet=quiet)
+    if effect:
+        print_status(f"{effect} without --dry-run: {total - len(problems):,}.", quiet=quiet)
     return exit_codes.FAILED if problems or unreadable is not None else exit_codes.DONE
 
 
-def _problem(spec: RoomSpec, *, validate: bool, begins: bool) -> ValidationError | None:
+def _problem(given: Any, *, validate: bool, begins: bool) -> ValidationError | None:
     try:
-        create_request(spec, new_reference(), Options(), validate=validate)
-        if validate and begins:
-            check_start_of(spec)
+        if isinstance(given, RoomSpec):
+            create_request(given, new_reference(), Options(), validate=validate)
+            if validate and begins:
+                check_start_of(given)
+        elif isinstance(given, TokenSpec):
+            token_request(given, Options(), validate)
+        else:
+            check_room_id(given)
     except ValidationError as error:
         return error
     return None

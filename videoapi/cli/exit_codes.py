@@ -30,7 +30,8 @@ Exit codes:
   6    some records could not be read, or were listed twice; all others were
        processed. A report was written that lacks days or records, or may.
        With --strict: stopped at the first that could not be read
-  130  stopped by Ctrl-C (143: by SIGTERM), after the requests in flight ended"""
+  130  stopped by Ctrl-C (143: by SIGTERM, 129: by
+       the end of the terminal), after the requests in flight ended"""
 
 DOCTOR: Final[Mapping[str, int]] = {
     "profile": 10,
@@ -84,7 +85,7 @@ def of_run(
     """
     if not exhausted or counts.get("not_sent"):
         # A time limit of the run says nothing about the access.
-        nothing = not any(map(counts.get, ("created", "deleted", "unknown")))
+        nothing = not any(map(counts.get, ("created", "deleted", "not_found", "unknown")))
         lacks_access = isinstance(stopped, _NO_ACCESS) and not isinstance(stopped, errors.CallTimeout)
         return NO_ACCESS if nothing and lacks_access else STOPPED
     if counts.get("unknown"):

@@ -101,9 +101,12 @@ def confirm(question: str, *, yes: bool) -> None:
 
     Raises:
         click.Abort: If the user declines.
+        click.UsageError: If stdin is not a terminal.
     """
-    if yes or not streams.is_terminal(sys.stdin):
+    if yes:
         return
+    if not streams.is_terminal(sys.stdin):
+        raise click.UsageError("without a terminal to ask on, this command needs --yes. Nothing was sent.")
     from videoapi.cli.terminal import print_status, visible
 
     try:

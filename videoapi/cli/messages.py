@@ -31,6 +31,12 @@ _PHRASES: Final = (
     (re.compile(r"Invalid proxy:"), "Invalid --proxy or VIDEOAPI_PROXY:"),
     (re.compile(r"\bRedis(?:Gate|Leases): (?=invalid URL|the URL)"), "--redis or VIDEOAPI_REDIS: "),
     (re.compile(r"\bRedis(?:Gate|Leases): (?=redis-py)"), ""),
+    (re.compile(r"\bRedisGate(?= at .* failed: )"), "Redis"),
+    (
+        re.compile(r"this process sends at its own part of each account's rate: rate / \(2 x \d+ processes\)"),
+        "this process sends at half of its share of the rate",
+    ),
+    (re.compile(r"^account \S+ at \S+ paused for ([\d.]+) s after "), r"waiting \1 s: too many requests, "),
     (re.compile(r", which anyone who can read the queue could read\."), ", which worker processes are not given."),
     (re.compile(r"in one process, without a queue\."), "without --workers."),
     (re.compile(r"recording_auth=\(user, password\), or "), ""),
@@ -90,6 +96,9 @@ def translate(text: str, field: str | None = None) -> str:
         for beginning in _BEGINNINGS:
             if re.match(rf"{re.escape(beginning + field)}(?!\w)", text):
                 text = f"{beginning}{name}{text[len(beginning + field) :]}"
+    context = click.get_current_context(silent=True)
+    if context is not None and context.params.get("room_id"):
+        text = text.replace("{room_id}", str(context.params["room_id"]))
     text = _FLAG.sub(_by(flags, "{0}"), text)
     text = _VALUE.sub(_by(flags, "{0} "), text)
     text = _NAMED.sub(_by(flags, "{0}"), text)

@@ -10,15 +10,20 @@ from typing import Final
 from videoapi.cli.terminal import for_people, print_status
 from videoapi.events import log
 
-# The error of the call says it, too.
-_SAID_BY_ERROR: Final = frozenset({"log_unknown"})
+FOR_PROGRAMS: Final = frozenset({"_postpone", "_adopt"})
+"""The functions whose warnings an operator can do nothing about: a blocked event loop, a pause in another process."""
+# The error of the call says `log_unknown`, too.
+_NOT_SHOWN: Final = FOR_PROGRAMS | {"log_unknown"}
+_SHORTEST_WAIT: Final = 1.0
 
 
 class NoticeHandler(logging.Handler):
     """A handler that prints on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.funcName not in _SAID_BY_ERROR and (record.levelno >= logging.WARNING or _waits(record)):
+        if record.funcName in _NOT_SHOWN:
+            return
+        if _waits(record) or (record.levelno >= logging.WARNING and record.funcName != "paused"):
             print_status(for_people(record.getMessage()))
 
 
@@ -26,10 +31,9 @@ def _waits(record: logging.LogRecord) -> bool:
     """Return whether a record announces a wait of a second or more: its only fractional number has the seconds."""
     facts = record.args if isinstance(record.args, tuple) else ()
     # The pause of the account has a message of its own.
-    paused = record.funcName == "retrying" and "HTTP 429" in record.getMessage()
-    return (
-        record.levelno == logging.INFO and not paused and any(isinstance(fact, float) and fact >= 1 for fact in facts)
-    )
+    repeated = record.funcName == "retrying" and "HTTP 429" in record.getMessage()
+    announces = record.funcName == "paused" or (record.levelno == logging.INFO and not repeated)
+    return announces and any(isinstance(fact, float) and fact >= _SHORTEST_WAIT for fact in facts)
 
 
 @contextmanager

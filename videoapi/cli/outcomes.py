@@ -12,8 +12,9 @@ from typing import IO, Any, Final, Self
 from videoapi.bulk import BulkOutcome
 from videoapi.cli.job import free_name
 from videoapi.cli.terminal import for_people
-from videoapi.errors import ConfigurationError, VideoAPIError
+from videoapi.errors import ConfigurationError, NotFound, VideoAPIError
 from videoapi.files import FileTaken, PartFile
+from videoapi.models.tokens import Token, TokenSpec
 
 MOST_SHOWN: Final = 5
 
@@ -93,25 +94,30 @@ class OutcomeFile:
 
     def enter(self, outcome: BulkOutcome, index: int, line: int) -> None:
         """Write an outcome with the index of its input and its line number in the input file."""
-        self.counts[outcome.status] += 1
+        status = status_of(outcome)
+        self.counts[status] += 1
         error = None if outcome.error is None else facts_of(outcome.error)
         row = {
             "index": index,
             "line": line,
             "key": outcome.key,
             "reference": outcome.reference,
-            "status": outcome.status,
+            "status": status,
             "room_id": outcome.room_id,
             "changed": outcome.changed,
             "error": error,
         }
+        if isinstance(user := outcome.token or outcome.spec, Token | TokenSpec):
+            row |= {"name": user.name, "user_ref": user.user_ref, "role": str(user.role)}
         if outcome.token is not None:
             row["token"] = outcome.token.value
         self._write(json.dumps(row).encode() + b"\n")
-        if outcome.status in ("failed", "unknown") and len(self.shown) < MOST_SHOWN:
-            reference = f", reference {outcome.reference}" if outcome.status == "unknown" else ""
+        if status in ("failed", "unknown") and len(self.shown) < MOST_SHOWN:
+            reference = f", reference {outcome.reference}" if status == "unknown" else ""
             reason = "" if outcome.error is None else f": {for_people(outcome.error)}"
-            self.shown.append(f"line {line} {outcome.status}{reference}{reason}")
+            if outcome.room_id is not None:
+                reason = reason.replace("{room_id}", outcome.room_id)
+            self.shown.append(f"line {line} {status}{reference}{reason}")
 
     def _write(self, line: bytes) -> None:
         # Unbuffered, so that a crash loses no outcome.
@@ -152,6 +158,13 @@ class OutcomeFile:
         kept = free_name(self.path)
         path.rename(kept)
         self.kept_as.append(kept)
+
+
+def status_of(outcome: BulkOutcome) -> str:
+    """Return the status in the outcome file: `not_found` if the room to delete does not exist, not a failure."""
+    error = outcome.error
+    is_gone = outcome.status == "failed" and isinstance(error, NotFound) and error.method == "DELETE"
+    return "not_found" if is_gone else outcome.status
 
 
 def facts_of(error: VideoAPIError) -> dict[str, Any]:

@@ -118,12 +118,15 @@ def update(access: ClientOptions, room_id: str, as_json: bool, timeout: float | 
 
 @click.command("delete", epilog=MEANINGS)
 @click.argument("room_id")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation; needed without a terminal.")
 @json_option("Print a JSON object with the room's ID.")
 @timeout_option
 @client_options
 def delete(access: ClientOptions, room_id: str, yes: bool, as_json: bool, timeout: float | None) -> None:
-    """Delete a room that has no running session. Asks for confirmation on a terminal."""
+    """Delete a room that has no running session.
+
+    Asks for confirmation; without a terminal, it needs --yes.
+    """
     from videoapi.cli.invocation import confirm
     from videoapi.cli.running import run
 

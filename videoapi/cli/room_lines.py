@@ -18,7 +18,12 @@ from videoapi.models.settings import EffectiveSettings
 SPEC_FIELDS: Final = frozenset(field.name for field in attrs.fields(RoomSpec))
 _COLUMNS: Final = ("name", "owner_ref", "key", "sip")
 _GROUPS: Final = ("settings.", "data.")
-_TRUTHS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_SHOWN: Final = 40
+"""Characters of a cell that a message shows."""
+# Spreadsheets write booleans in the language of the user.
+_TRUE: Final[tuple[str, ...]] = ("true", "yes", "1", "wahr", "vrai", "verdadero", "vero", "waar")
+_FALSE: Final[tuple[str, ...]] = ("false", "no", "0", "falsch", "faux", "falso", "onwaar")
+_TRUTHS: Final[Mapping[str, bool]] = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
 
 
 def spec_of_object(fields: Mapping[str, Any]) -> RoomSpec:
@@ -69,13 +74,13 @@ def settings_of(texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
 def _setting(column: str, text: str) -> Any:
     hint = _type_of(column.split(".")[1:])
     kinds = get_args(hint) or (hint,)
-    if bool in kinds and (len(kinds) == 2 or text.lower() in _TRUTHS):
+    if bool in kinds and (len(kinds) == 2 or text.strip().lower() in _TRUTHS):
         return _truth(column, text)
     if int in kinds and str not in kinds:
         try:
             return int(text)
         except ValueError:
-            raise ValidationError(f"{column} must be a whole number.", field=column) from None
+            raise ValidationError(f"{column} must be a whole number, not {text[:_SHOWN]!r}.", field=column) from None
     # Of a white-label's own part of a setting, the type is unknown: convert only the exact words true and false.
     return text if hint is not None or text not in ("true", "false") else text == "true"
 
@@ -93,7 +98,7 @@ def _truth(column: str, text: str) -> bool:
     try:
         return _TRUTHS[text.strip().lower()]
     except KeyError:
-        raise ValidationError(f"{column} must be true or false.", field=column) from None
+        raise ValidationError(f"{column} must be true or false, not {text[:_SHOWN]!r}.", field=column) from None
 
 
 def _put(settings: dict[str, Any], path: list[str], value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
@@ -269,6 +270,8 @@ async def _create_shared(
                 "limits": {"concurrency": concurrency, "give_up_after": give_up_after},
             }
             async with RedisLeases(url, settings.job_id, ttl=TTL) as leases:
+                # Before an outcome file is opened: without Redis, nothing of this run stays.
+                await leases.begin(new=settings.new)
                 code = await run_bulk(
                     output,
                     specs,
@@ -291,11 +294,13 @@ async def _create_shared(
 
 @click.command("delete-many", epilog=MEANINGS)
 @click.argument("file", type=INPUT)
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation; needed without a terminal.")
+@click.option("--dry-run", is_flag=True, help="Check every line of FILE, and send nothing.")
 @bulk_options
 def delete_many(
     file: Path,
     yes: bool,
+    dry_run: bool,
     access: ClientOptions,
     out: Path | None,
     as_json: bool,
@@ -306,14 +311,18 @@ def delete_many(
     """Delete the rooms listed in FILE.
 
     FILE is a .txt with one room ID per line, a .csv with a column room_id, or a .jsonl with a field
-    room_id, such as the outcome file of create-many.
+    room_id, such as the outcome file of create-many. Every room listed is deleted, so check the number with
+    --dry-run first. Asks for confirmation; without a terminal, it needs --yes.
     """
+    from videoapi.cli.dry_run import check
     from videoapi.cli.inputs import room_ids
     from videoapi.cli.invocation import confirm, typed_command
     from videoapi.cli.running import run
     from videoapi.cli.summary import BulkOptions
 
     ids = readable(room_ids, file)
+    if dry_run:
+        sys.exit(check(ids, validate=True, as_json=as_json, quiet=quiet, effect="Rooms to delete"))
     confirm(f"Delete the {ids.total:,} rooms listed in {file}?", yes=yes)
     output = BulkOptions(out=output_of(file, out), as_json=as_json, quiet=quiet, again=typed_command())
     run(_delete(access, ids, output, rate, limits), interrupted="")

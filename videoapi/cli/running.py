@@ -1,24 +1,28 @@
-"""Running a command's coroutine to its exit code, with SIGINT and SIGTERM handled."""
+"""Running a command's coroutine to its exit code, with SIGINT, SIGTERM and SIGHUP handled."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from videoapi.cli import exit_codes
 from videoapi.cli.notices import notices
 from videoapi.cli.terminal import for_people, print_status
 from videoapi.errors import VideoAPIError
 
+STOPPING: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What stops a command in order: Ctrl-C, the end of a service, and the end of its terminal."""
+
 
 def run(work: Coroutine[Any, Any, int], *, interrupted: str = "Interrupted.") -> NoReturn:
     """Run a command, and exit with its exit code.
 
-    SIGINT and SIGTERM cancel it: the first signal stops sending and waits for requests in flight, the
+    SIGINT, SIGTERM and SIGHUP cancel it: the first signal stops sending and waits for requests in flight, the
     second one abandons those too.
 
     Args:
@@ -54,6 +58,9 @@ async def _guarded(work: Coroutine[Any, Any, int], interrupted: str) -> int:
         except BrokenPipeError:
             raise
         except OSError as error:
+            if caught and error.errno == errno.EIO:
+                # The progress cannot be shown: the terminal is gone.
+                return 128 + caught[0]
             print_status(f"{error.strerror or type(error).__name__}: {error.filename or ''}".rstrip(": "))
             return exit_codes.FAILED
 
@@ -61,7 +68,8 @@ async def _guarded(work: Coroutine[Any, Any, int], interrupted: str) -> int:
 @contextlib.contextmanager
 def _signals(stop: Callable[[int], object]) -> Generator[None, None, None]:
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    # A command under `nohup` outlives its terminal.
+    numbers = [number for number in STOPPING if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
     for number in numbers:
         # Only the main thread may handle signals; in other threads the code that started them stops the command.
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -87,7 +88,8 @@ def _rate(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     multiple=True,
     metavar="ROUTE:KIND[:SHARE]",
     help="Inject a fault: rooms.create:drop_after:3% into 3 % of the requests, with :2 into the first two, and by "
-    "default into the first one. KIND is a name or an HTTP status. Repeatable. See docs/reference/sandbox.md.",
+    "default into the first one. KIND is a name or an HTTP status; delay=0.2 waits 0.2 s. Repeatable. See "
+    "docs/reference/sandbox.md.",
 )
 @click.pass_context
 def sandbox(
@@ -173,16 +175,24 @@ def _environment(sandbox: Sandbox) -> dict[str, str]:
 
 
 def inject(sandbox: Sandbox, fault: str) -> None:
-    """Script a fault from `ROUTE:KIND`, `ROUTE:KIND:TIMES` or `ROUTE:KIND:PERCENT%`.
+    """Script a fault from `ROUTE:KIND`, `ROUTE:KIND:TIMES` or `ROUTE:KIND:PERCENT%`; KIND can be `delay=SECONDS`.
 
     Raises:
         ValueError: If it has another form, or the route or the kind is unknown.
     """
+    from videoapi.sandbox.faults import WITH_SECONDS
+
     route, _, rest = fault.partition(":")
     name, _, share = rest.partition(":")
+    name, given, duration = name.partition("=")
     times: int | None = 1
     rate: float | None = None
+    options: FaultOptions = {}
     try:
+        if given:
+            options["seconds"] = seconds = float(duration)
+            if name not in WITH_SECONDS or not 0 < seconds < math.inf:
+                name = ""
         if share.endswith("%"):
             times, rate = None, float(share.removesuffix("%")) / 100
         elif share:
@@ -190,10 +200,13 @@ def inject(sandbox: Sandbox, fault: str) -> None:
     except ValueError:
         name = ""
     if not (route and name):
-        raise ValueError(f"--fault {fault}: give ROUTE:KIND, ROUTE:KIND:TIMES or ROUTE:KIND:PERCENT%")
+        raise ValueError(
+            f"--fault {fault}: give ROUTE:KIND, ROUTE:KIND:TIMES or ROUTE:KIND:PERCENT%, and KIND=SECONDS for a delay"
+        )
     if (times is not None and times < 1) or not 0 <= (rate or 0) <= 1:
         raise ValueError(f"--fault {fault}: give a number of requests from 1, or a share from 0% to 100%")
-    options: FaultOptions = {} if rate is None else {"rate": rate}
+    if rate is not None:
+        options["rate"] = rate
     try:
         sandbox.fault(route, int(name) if name.isdecimal() else name, times, **options)
     except ValueError as error:

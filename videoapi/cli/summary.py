@@ -17,7 +17,7 @@ from videoapi.creation.references import is_in_data
 from videoapi.errors import ConfigurationError
 from videoapi.models.rooms import RoomSpec
 
-_STATUSES: Final = ("created", "deleted", "failed", "unknown", "not_sent")
+_STATUSES: Final = ("created", "deleted", "not_found", "failed", "unknown", "not_sent")
 
 
 @attrs.frozen(kw_only=True)
@@ -29,6 +29,7 @@ class BulkOptions:
         as_json: Whether to print a report as JSON.
         quiet: Whether to print neither progress nor a summary.
         again: The words of the command that continues the run; empty if none does.
+        to_continue: What that command is for.
         resolve: The words of `rooms resolve` with its options for this account, without the reference.
         with_ids: A copy of the input to write at the end, or None.
         settled: Whether the list of rooms was to prove the result.
@@ -38,6 +39,7 @@ class BulkOptions:
     as_json: bool
     quiet: bool
     again: Sequence[str]
+    to_continue: str = "To continue:"
     resolve: Sequence[str] = ()
     with_ids: IdColumn | None = None
     settled: bool = False
@@ -56,7 +58,7 @@ class Summary:
         self.report: BulkReport = BulkReport()
         self.stopped: str | None = ""
         """Why the run ended early, unless its report says it; None if it never began."""
-        self.to_continue = "To continue:"
+        self.to_continue = options.to_continue
         self.warnings: list[str] = []
         """What the library has logged about the run as a whole."""
         self._options = options
@@ -109,6 +111,7 @@ class Summary:
         done = words(file.counts)
         if self._earlier:
             done = done.replace(" created", f" created ({self._earlier:,} of them earlier)")
+        done = done.replace(" not found", " not found (deleted earlier, or never existed)")
         never_read = f"{unread:,} lines never read" if unread else ""
         done = ", ".join(filter(None, (done, never_read))) or "nothing to do"
         print_status(f"{done}, in {seconds:.1f} s. Outcomes: {file.path}", quiet=options.quiet and not stopped)

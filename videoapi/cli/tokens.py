@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,7 @@ async def _create(
 @click.argument("file", type=INPUT)
 @click.option("--no-validate", is_flag=True, help="Skip client-side validation, for roles of a white-label.")
 @ignore_option
+@click.option("--dry-run", is_flag=True, help="Check every line of FILE, and send nothing.")
 @bulk_options
 def create_many(
     file: Path,
@@ -106,6 +108,7 @@ def create_many(
     out: Path | None,
     as_json: bool,
     quiet: bool,
+    dry_run: bool,
     **limits: Any,
 ) -> None:
     """Issue a token for each line of FILE, a .csv, .tsv or .jsonl.
@@ -114,17 +117,27 @@ def create_many(
     line with these fields.
 
     Each input produces one line in the outcome file, with its token; only you can read the file. A repeated command
-    issues new tokens for all lines.
+    issues new tokens for all lines, also after an interruption. It keeps the earlier outcome file under another name.
 
     A token is valid for one join within 15 minutes: use this command for tests, not for tokens that you send to users.
     Give users a link to your own backend, which issues a token at the moment of the join.
     """
+    from videoapi.cli.dry_run import check
     from videoapi.cli.inputs import token_specs
+    from videoapi.cli.invocation import typed_command
     from videoapi.cli.running import run
     from videoapi.cli.summary import BulkOptions
 
     specs = readable(lambda path: token_specs(path, ignored), file)
-    output = BulkOptions(out=output_of(file, out), as_json=as_json, quiet=quiet, again=())
+    if dry_run:
+        sys.exit(check(specs, validate=not no_validate, as_json=as_json, quiet=quiet, effect="Tokens to issue"))
+    output = BulkOptions(
+        out=output_of(file, out),
+        as_json=as_json,
+        quiet=quiet,
+        again=typed_command(),
+        to_continue="The outcome file has the tokens issued so far. To issue new tokens for all lines:",
+    )
     run(_create_many(access, specs, output, validate=not no_validate, **limits), interrupted="")
 
 

@@ -66,7 +66,7 @@ class Tokens:
         Source: docs/contract.md 5.1.
         """
         spec = TokenSpec(room_id, name, role, user_ref, data)
-        issued = cast(IssuedToken, await self._pipeline.run(_request(spec, self._pipeline.options, validate)))
+        issued = cast(IssuedToken, await self._pipeline.run(token_request(spec, self._pipeline.options, validate)))
         return _token(spec, issued)
 
     async def create_many(
@@ -119,7 +119,7 @@ class Tokens:
         self, specs: Iterable[TokenSpec] | AsyncIterable[TokenSpec], validate: bool, **limits: Any
     ) -> BulkRun[TokenSpec]:
         def prepare(index: int, spec: TokenSpec, key: Any, options: Options) -> BulkItem:
-            request = _request(spec, options, validate)
+            request = token_request(spec, options, validate)
             return BulkItem(index=index, request=request, key=key, room_id=spec.room_id, given=spec)
 
         def finish(item: BulkItem, issued: IssuedToken) -> BulkOutcome:
@@ -130,7 +130,12 @@ class Tokens:
         return BulkRun(self._pipeline, specs, plan, **limits)
 
 
-def _request(spec: TokenSpec, options: Options, validate: bool) -> Request:
+def token_request(spec: TokenSpec, options: Options, validate: bool) -> Request:
+    """Return the request for a token.
+
+    Raises:
+        ValidationError: If the service would reject the token.
+    """
     if not isinstance(spec, TokenSpec):
         raise ValidationError(f"A token to be issued is a TokenSpec, not {type(spec).__name__}.", field="spec")
     room_id = check_room_id(spec.room_id)

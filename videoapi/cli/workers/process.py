@@ -22,6 +22,7 @@ from videoapi.bulk import BulkRun
 from videoapi.cli.attempts import PER_ITEM, AttemptLog
 from videoapi.cli.bulk import settle_wait
 from videoapi.cli.notices import handled_by
+from videoapi.cli.running import STOPPING
 from videoapi.client import VideoClient
 from videoapi.config import hidden
 from videoapi.errors import ConnectionFailed, LeaseHeld, LeaseLost, VideoAPIError
@@ -159,7 +160,7 @@ def _client(account: dict[str, Any], attempts: AttemptLog) -> VideoClient:
 
 async def _main() -> None:
     # Ctrl-C reaches the whole group of processes; the command decides what it means.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     lines = asyncio.StreamReader(limit=LONGEST_LINE)
     loop = asyncio.get_running_loop()
