@@ -22,7 +22,10 @@ def test_a_complete_job(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     make(cli, folder)
     result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines() == ["4 of 4 lines have a room.", "Complete: each line has exactly one room."]
+    assert result.stdout.splitlines() == [
+        "4 of 4 lines have a room.",
+        "Complete: each line has exactly one room of this job.",
+    ]
     assert "settle time" in result.stderr
     assert len(sandbox.ledger.rooms) == 4
 
@@ -79,7 +82,7 @@ def test_the_job_file_knows_the_job_and_its_keys(cli: Cli, sandbox: Sandbox, fol
     assert cli(*create).exit_code == 0
     result = cli("rooms", "audit", "rooms.csv", *SETTLE)
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1] == "Complete: each line has exactly one room."
+    assert result.stdout.splitlines()[-1] == "Complete: each line has exactly one room of this job."
     assert cli(*create, "--fresh", "--out", "other.jsonl").exit_code == 0
     result = cli("rooms", "audit", "rooms.csv", "--out", "other.jsonl", *SETTLE)
     assert result.exit_code == 0, result.output
@@ -115,10 +118,10 @@ def test_a_settled_audit_says_what_it_has_proved(cli: Cli, sandbox: Sandbox, fol
     for _ in range(2):
         result = cli(*create)
         assert result.exit_code == 0, result.output
-        assert ("UTC: no room exists twice or is missing." in result.stderr) == (audit == "settled")
+        assert ("UTC: no room of this job exists twice or is missing." in result.stderr) == (audit == "settled")
     sandbox.set(list_lag=60.0)
     lagging = cli(*create, "--fresh")
-    assert ("Not proven that each room exists once" in lagging.stderr) == (audit == "settled")
+    assert ("Not proven that each room of this job exists once" in lagging.stderr) == (audit == "settled")
 
 
 def test_a_settled_audit_says_what_is_wrong(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -129,4 +132,4 @@ def test_a_settled_audit_says_what_is_wrong(cli: Cli, sandbox: Sandbox, folder: 
     assert cli("rooms", "delete", room_id).exit_code == 0
     result = cli(*create)
     assert result.exit_code == 1, result.output
-    assert "UTC: rooms exist twice or are missing." in result.stderr
+    assert "UTC: rooms of this job exist twice or are missing." in result.stderr

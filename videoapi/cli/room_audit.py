@@ -153,7 +153,7 @@ def _show(result: JobAudit, job_id: str) -> None:
     if not proven:
         print_result("Not proven: the list of rooms lags, or lacks rooms that exist.")
     elif result.complete:
-        print_result("Complete: each line has exactly one room.")
+        print_result("Complete: each line has exactly one room of this job.")
 
 
 def _some(what: str, texts: Sequence[str]) -> None:

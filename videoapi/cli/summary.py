@@ -135,8 +135,10 @@ class Summary:
         copy = self._options.with_ids
         if copy is None:
             return
-        with_id, total = copy.write(self._file.rows())
-        print_status(f"{with_id:,} of {total:,} lines have a room_id: {copy.path}", quiet=self._options.quiet)
+        gone = {outcome.room_id for outcome in self.report.missing if outcome.room_id}
+        with_id, total = copy.write(self._file.rows(), gone)
+        without = f", {len(gone):,} without one because the room no longer exists" if gone else ""
+        print_status(f"{with_id:,} of {total:,} lines have a room_id{without}: {copy.path}", quiet=self._options.quiet)
 
     @property
     def exact(self) -> bool:
@@ -161,9 +163,13 @@ class Summary:
         report = self.report
         if self._options.settled and complete and (self._file.counts["created"] or self._file.counts["unknown"]):
             if report.audited is None:
-                text = "Not proven that each room exists once: the list of rooms lags, or lacks rooms that exist."
+                text = "Not proven that each room of this job exists once: the list of rooms lags, or lacks rooms that exist."
             else:
-                proven = "no room exists twice or is missing" if self.exact else "rooms exist twice or are missing"
+                proven = (
+                    "no room of this job exists twice or is missing"
+                    if self.exact
+                    else "rooms of this job exist twice or are missing"
+                )
                 text = f"Proven by the list of rooms at {report.audited:%Y-%m-%d %H:%M:%S} UTC: {proven}."
             print_status(text, quiet=self._options.quiet)
         if report.removed:
