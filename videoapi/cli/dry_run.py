@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+import attrs
+
 from videoapi.cli import exit_codes
 from videoapi.cli.inputs import InputFile
 from videoapi.cli.spreadsheet import UnreadableRest
@@ -15,8 +17,35 @@ from videoapi.models.rooms import RoomSpec
 from videoapi.protocol.routes import Options
 
 
-def check(given: InputFile[RoomSpec], *, validate: bool, as_json: bool, quiet: bool) -> int:
-    """Print what is wrong with each line of a file, and return the exit code: 0 if all lines are valid."""
+@attrs.frozen
+class NextJob:
+    """What a command without `--dry-run` would do.
+
+    Args:
+        began: When the job began that it would continue; None if it would begin one.
+        rooms_again: Number of rooms of the earlier job that it would create again.
+    """
+
+    began: str | None
+    rooms_again: int = 0
+
+    def __str__(self) -> str:
+        if self.began is not None:
+            return f"continue the job of {self.began}"
+        again = f", and create {self.rooms_again:,} rooms of the earlier job again" if self.rooms_again else ""
+        return f"begin a new job{again}"
+
+
+def check(given: InputFile[RoomSpec], job: NextJob | None, *, validate: bool, as_json: bool, quiet: bool) -> int:
+    """Print what is wrong with each line of a file, and return the exit code: 0 if all lines are valid.
+
+    Args:
+        given: The lines.
+        job: What the command would do, for the JSON; None if it would be refused.
+        validate: Whether to validate the specs.
+        as_json: Whether to print JSON.
+        quiet: Whether to print no summary.
+    """
     problems: list[dict[str, Any]] = []
     total = 0
     unreadable: str | None = None
@@ -41,6 +70,7 @@ def check(given: InputFile[RoomSpec], *, validate: bool, as_json: bool, quiet: b
                 "not_sent": given.not_sent,
                 "problems": problems,
                 "unreadable": unreadable,
+                "job": None if job is None else {"new": job.began is None, **attrs.asdict(job)},
             }
         )
     elif unreadable is not None:

@@ -104,6 +104,19 @@ def refuse_same_keys(
     )
 
 
+def rooms_of(out: Path, read_keys: Callable[[], set[str | int]]) -> int:
+    """Return for how many keys the job of an outcome file has, or may have, a room.
+
+    Args:
+        out: The outcome file.
+        read_keys: Returns the keys; called only if there is such a job.
+    """
+    note = read_note(out.with_name(f"{out.name}.job"))
+    if not {"job_id", "file"} <= note.keys():
+        return 0
+    return sum(len(job.shared) for job in _with_shared([EarlierJob(out, note)], read_keys()))
+
+
 def _jobs(out: Path, about: Mapping[str, str]) -> Iterator[EarlierJob]:
     """Yield the jobs of the same account in the folders of the outcome file and of the input, without their keys.
 

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
@@ -57,7 +58,8 @@ def open_job(
 
     Args:
         out: The outcome file.
-        about: What the job is bound to: origin, app_id, the input file, and the column of the keys.
+        about: What the job is bound to: origin, app_id, the input file, and the column of the keys; and `ignored`, the
+            columns that are left out, of which the latest run decides.
         job_id: An ID of the user's own; not another one than that of the job there.
         journal: A journal elsewhere; by default the one that the job there has.
         fresh: Whether to begin a new job; the files of the job there are renamed.
@@ -87,6 +89,9 @@ def open_job(
         begins = not known
         is_new = begins and job_id is None
         if known:
+            if known.get("ignored") != about.get("ignored"):
+                known = {**known, "ignored": about.get("ignored", "[]")}
+                _write(file, known)
             missing = f" Its journal {path} is missing, so the list of rooms is read instead."
             if path is None or path.exists():
                 missing = ""
@@ -125,7 +130,7 @@ def check_job(
     Nothing is changed. If `about` lacks the account, that of the job is assumed.
 
     Raises:
-        ConfigurationError: As in `open_job`, unless the job runs in another process.
+        ConfigurationError: As in `open_job`.
         click.UsageError: As in `open_job`.
     """
     if not keeps_job(out):
@@ -146,7 +151,18 @@ def check_job(
         _refuse_to_guess(out, note)
     if not (known or fresh or job_id):
         before_new()
-    return known
+    with sole_user(out):
+        return known
+
+
+def sole_user(out: Path) -> AbstractContextManager[object]:
+    """Return a context in which no other process can work on the job of an outcome file, if there is one.
+
+    Raises:
+        ConfigurationError: If another process is working on it.
+    """
+    note = _beside(out, ".job")
+    return _locked(note) if note.exists() else contextlib.nullcontext()
 
 
 def keeps_job(out: Path) -> bool:
@@ -182,23 +198,33 @@ def check_account(what: str, known: Mapping[str, str], about: Mapping[str, str],
         raise ConfigurationError(f"{what} belongs to the account {theirs}, and this is {ours}.{advice}")
 
 
-def job_of(out: Path) -> Mapping[str, str]:
-    """Return what the `.job` next to an outcome file says.
+def job_of(out: Path, job_id: str | None = None) -> Mapping[str, str]:
+    """Return what the `.job` next to an outcome file says; empty if it is not of the job with this ID.
 
     Raises:
-        click.UsageError: If it does not exist, or cannot be read.
+        click.UsageError: If no ID is given, and the file does not exist, or cannot be read.
     """
     note = _beside(out, ".job")
     try:
         known = read_note(note)
     except (ConfigurationError, OSError):
         known = {}
+    if job_id is not None:
+        return known if known.get("job_id") == job_id else {}
     if "job_id" not in known:
         raise click.UsageError(
             f"{note} does not exist, or names no job. Give the JOB_ID before FILE, or --out with the outcome file of "
             "the job."
         )
     return known
+
+
+def ignored_by(note: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the columns that the latest run of a job has left out, by the note of the job."""
+    try:
+        return tuple(map(str, json.loads(note.get("ignored", "[]"))))
+    except (ValueError, TypeError, RecursionError):
+        return ()
 
 
 def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:
@@ -256,7 +282,7 @@ def _refuse_to_guess(out: Path, note: Path) -> None:
 
 def _keep(out: Path, note: Path, *, quiet: bool) -> None:
     """Rename the files of a job, so that `--out` with the new name continues it."""
-    with _locked(note) if note.exists() else contextlib.nullcontext():
+    with sole_user(out):
         kept = free_name(out)
         found = [tail for tail in _TAILS if _beside(out, tail).exists()]
         for tail in found:

@@ -163,7 +163,10 @@ class Summary:
         report = self.report
         if self._options.settled and complete and (self._file.counts["created"] or self._file.counts["unknown"]):
             if report.audited is None:
-                text = "Not proven that each room of this job exists once: the list of rooms lags, or lacks rooms that exist."
+                text = (
+                    "Not proven that each room of this job exists once: the list of rooms lags, or lacks rooms that "
+                    "exist."
+                )
             else:
                 proven = (
                     "no room of this job exists twice or is missing"
