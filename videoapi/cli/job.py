@@ -229,11 +229,14 @@ def ignored_by(note: Mapping[str, str]) -> tuple[str, ...]:
 
 def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:
     check_account(str(note), known, about, " Give another --out, or start over with --fresh.")
-    if known.get("file") != about["file"]:
+    folder = note.parent
+    if not is_same_file(beneath(folder, known.get("file", "")), beneath(folder, about["file"])):
+        ours, theirs = about["file"], known.get("file", "")
+        is_moved = Path(ours).name == Path(theirs).name
+        back = f"move the input back to {theirs}" if is_moved else f"rename the input back to {theirs}"
         raise click.UsageError(
-            f"To continue, rename the input back to {known.get('file')}: {note} belongs to that file, not to "
-            f"{about['file']}. Another --out, or --fresh, begins a new job, which creates all of its rooms again. To "
-            f"continue this job with {about['file']}, give --job-id {known.get('job_id')}."
+            f"To continue, {back}: {note} belongs to that file, not to {ours}. --fresh begins a new job, which creates "
+            f"all of its rooms again. To continue this job with {ours}, give --job-id {known.get('job_id')}."
         )
     if known.get("keys") != about["keys"]:
         raise click.UsageError(
@@ -265,6 +268,11 @@ def journal_of(out: Path, known: Mapping[str, str]) -> Path:
 def beneath(folder: Path, relative: str) -> Path:
     """Return the path that `os.path.relpath` has made relative to a folder, also if the folder is a link."""
     return Path(os.path.normpath(folder / relative))
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Return whether two paths name the same file, also through links; it may be missing."""
+    return one == other or os.path.realpath(one) == os.path.realpath(other)
 
 
 def _refuse_to_guess(out: Path, note: Path) -> None:
