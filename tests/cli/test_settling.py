@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,20 @@ def test_progress_shows_the_wait_of_a_settled_audit(
     assert result.exit_code == 0, result.output
     assert re.search(r"rooms: 1 of 1, .*checking the list of rooms: waiting [01] s for proof", result.stderr)
     assert "earlier run" not in result.stderr
+
+
+def test_inputs_that_were_not_sent_do_not_count_as_progress(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.0)
+    (folder / "rooms.csv").write_text("name\n" + "".join(f"A{number}\n" for number in range(20)))
+    sandbox.fault("rooms.create", "suspended", after=3)
+    result = cli(*CREATE, "--concurrency", 8, "--rate", "10/s")
+    assert result.exit_code == 4, result.output
+    counts = Counter(row["status"] for row in rows(folder / OUT))
+    assert counts["not_sent"] > 0
+    *_, last = [line for line in result.stderr.splitlines() if line.startswith("rooms: ")]
+    assert last.startswith(f"rooms: {counts.total() - counts['not_sent']} of 20, ")
 
 
 def test_progress_shows_the_settle_wait(

@@ -166,7 +166,9 @@ async def _progress(show: Show, writer: OutcomeWriter, report: BulkReport) -> As
     work = asyncio.current_task()
 
     def done() -> tuple[int, str]:
-        return writer.file.total, words(writer.file.counts, but="created")
+        counts = writer.file.counts
+        # After Ctrl-C, the inputs that were not sent do not fill the bar.
+        return counts.total() - counts["not_sent"] + writer.attempts.unreported(), words(counts, but="created")
 
     def waits() -> str:
         if work is not None and work.cancelling():

@@ -134,7 +134,8 @@ def create_many(
         again=typed_command(without=("--fresh", "--dry-run")) if keeps_job(out) or options["job_id"] else (),
         resolve=[*program(), "rooms", "resolve", *access.words(), *settle],
         with_ids=copy,
-        settled=options["audit"] == "settled",
+        # Worker processes leave it to an audit that always waits for proof.
+        settled=options["audit"] == "settled" or (is_shared and options["audit"] != "no"),
     )
     bound_to = {
         "file": os.path.relpath(file, out.parent),
