@@ -91,6 +91,20 @@ def test_rooms_that_were_deleted_since_have_no_id(cli: Cli, sandbox: Sandbox, fo
     assert rows(folder / "ids.csv", ",") == [["room_id", "name"], [room["A"], "A"], ["", "B"], [room["C"], "C"]]
 
 
+def test_list_that_lacks_many_rooms_is_reported(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("videoapi.bulk.audit._MOST_REQUESTED", 1)
+    (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
+    create = ("rooms", "create-many", "rooms.csv", "--settle", 60)
+    assert cli(*create).exit_code == 0
+    assert cli("rooms", "delete", ids(sandbox)["A"]).exit_code == 0
+    assert cli("rooms", "delete", ids(sandbox)["B"]).exit_code == 0
+    result = cli(*create)
+    assert result.exit_code == 0, result.output
+    assert "2 rooms of earlier runs are not in the list of rooms, which proves nothing" in result.stderr
+
+
 def test_copy_can_be_the_next_input(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\nA\n")
     assert cli(*CREATE).exit_code == 0
