@@ -453,13 +453,13 @@ def test_error_for_a_renamed_input_names_its_old_name(cli: Cli, sandbox: Sandbox
     rooms.rename(folder / "t.csv")
     refused = cli("rooms", "create-many", "t.csv", "--out", OUT)
     assert refused.exit_code == 2
-    assert "To continue, rename the input back to rooms.csv" in refused.stderr
+    assert "To continue, rename or move the input back to rooms.csv" in refused.stderr
     assert "--fresh begins a new job, which creates all of its rooms again" in refused.stderr
     (folder / "copy").mkdir()
     (folder / "t.csv").rename(folder / "copy" / "rooms.csv")
     refused = cli("rooms", "create-many", "copy/rooms.csv", "--out", OUT)
     assert refused.exit_code == 2
-    assert "To continue, move the input back to rooms.csv" in refused.stderr
+    assert "To continue, rename or move the input back to rooms.csv" in refused.stderr
     assert names(sandbox) == ["A", "B"]
 
 

@@ -232,10 +232,8 @@ def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> No
     folder = note.parent
     if not is_same_file(beneath(folder, known.get("file", "")), beneath(folder, about["file"])):
         ours, theirs = about["file"], known.get("file", "")
-        is_moved = Path(ours).name == Path(theirs).name
-        back = f"move the input back to {theirs}" if is_moved else f"rename the input back to {theirs}"
         raise click.UsageError(
-            f"To continue, {back}: {note} belongs to that file, not to {ours}. --fresh begins a new job, which creates "
+            f"To continue, rename or move the input back to {theirs}: {note} belongs to that file, not to {ours}. --fresh begins a new job, which creates "
             f"all of its rooms again. To continue this job with {ours}, give --job-id {known.get('job_id')}."
         )
     if known.get("keys") != about["keys"]:
