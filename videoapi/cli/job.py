@@ -233,9 +233,9 @@ def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> No
     if not is_same_file(beneath(folder, known.get("file", "")), beneath(folder, about["file"])):
         ours, theirs = about["file"], known.get("file", "")
         raise click.UsageError(
-            f"To continue, rename or move the input back to {theirs}: {note} belongs to that file, not to {ours}. --fresh "
-            f"begins a new job, which creates all of its rooms again. To continue this job with {ours}, give --job-id "
-            f"{known.get('job_id')}."
+            f"To continue, rename or move the input back to {theirs}: {note} belongs to that file, not to {ours}. "
+            f"--fresh begins a new job, which creates all of its rooms again. To continue this job with {ours}, give "
+            f"--job-id {known.get('job_id')}."
         )
     if known.get("keys") != about["keys"]:
         raise click.UsageError(
