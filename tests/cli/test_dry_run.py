@@ -1,12 +1,14 @@
 """`rooms create-many --dry-run` checks a whole file, and sends nothing."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
+from videoapi.cli.job import sole_user
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -176,3 +178,53 @@ def test_start_that_has_passed_is_invalid_unless_a_job_continues(
     # Rooms of an earlier run may have started.
     assert cli("rooms", "create-many", "rooms.csv", "--dry-run").exit_code == 0
     assert len(sandbox.ledger.rooms) == 1
+
+
+def test_job_that_runs_in_another_process_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, with_access: None
+) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    assert cli(*CREATE).exit_code == 0
+    with sole_user(folder / "rooms.csv.outcomes.jsonl"):
+        for command in ((*CREATE, "--fresh"), CREATE, (*CHECK, "--fresh"), CHECK):
+            refused = cli(*command)
+            assert refused.exit_code == 5, refused.output
+            assert "another process is working on this job. Wait until it ends." in refused.stderr
+
+
+def test_rooms_that_would_be_created_again_are_counted(
+    cli: Cli, sandbox: Sandbox, folder: Path, with_access: None
+) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\n")
+    fresh = (*CHECK, "--fresh", "--json")
+    assert json.loads(cli(*fresh).stdout)["job"] == {"new": True, "began": None, "rooms_again": 0}
+    assert cli(*CREATE).exit_code == 0
+    result = cli(*fresh)
+    assert "would begin a new job, and create 2 rooms of the earlier job again." in result.stderr
+    assert json.loads(result.stdout)["job"] == {"new": True, "began": None, "rooms_again": 2}
+    job = json.loads(cli(*CHECK, "--json").stdout)["job"]
+    assert (job["new"], job["began"][:2], job["rooms_again"]) == (False, "20", 0)
+    assert json.loads(cli(*CHECK, "--json", "--job-id", "other").stdout)["job"] is None
+
+
+@pytest.mark.parametrize("case", ["url", "package", "valid"])
+def test_redis_of_workers_is_checked_but_not_contacted(
+    cli: Cli, sandbox: Sandbox, folder: Path, with_access: None, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    # Nothing listens there.
+    url = "localhost:1" if case == "url" else "redis://127.0.0.1:1/0"
+    if case == "package":
+        for name in ("redis", "redis.asyncio"):
+            monkeypatch.setitem(sys.modules, name, None)
+    words = ("--workers", "2", "--redis", url)
+    result = cli(*CHECK, *words)
+    if case == "valid":
+        assert result.exit_code == 0, result.output
+        assert "Whether Redis can be used was not checked." in result.stderr
+        return
+    assert result.exit_code == 5, result.output
+    refused = cli("rooms", "create-many", "rooms.csv", *words)
+    assert refused.exit_code == 5
+    assert "Redis" in refused.stderr.splitlines()[-1] or "redis" in refused.stderr.splitlines()[-1]
+    assert refused.stderr.splitlines()[-1] == result.stderr.splitlines()[-1]

@@ -354,6 +354,12 @@ def test_ignored_column_must_exist_and_have_no_keys(tmp_path: Path) -> None:
         room_specs(path, ignored=("id", "Dozent"))
     with pytest.raises(BadInput, match="cannot be ignored"):
         room_specs(path, "id", ("id",))
+    path.write_text("name,Dozent,Etage,key\nA,1,2,3\n")
+    for ignored in ("dozent,etage", "Dozent, Etage"):
+        with pytest.raises(BadInput, match=r"; give --ignore-column Dozent --ignore-column Etage$"):
+            room_specs(path, ignored=(ignored,))
+    with pytest.raises(BadInput, match="; give --key-column key"):
+        room_specs(path, "Key", ("Dozent", "Etage"))
 
 
 def test_workbook_says_how_to_save_it(tmp_path: Path) -> None:

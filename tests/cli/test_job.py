@@ -453,9 +453,41 @@ def test_error_for_a_renamed_input_names_its_old_name(cli: Cli, sandbox: Sandbox
     rooms.rename(folder / "t.csv")
     refused = cli("rooms", "create-many", "t.csv", "--out", OUT)
     assert refused.exit_code == 2
-    assert "To continue, rename the input back to rooms.csv" in refused.stderr
-    assert "--fresh, begins a new job, which creates all of its rooms again" in refused.stderr
+    assert "To continue, rename or move the input back to rooms.csv" in refused.stderr
+    assert "--fresh begins a new job, which creates all of its rooms again" in refused.stderr
+    (folder / "copy").mkdir()
+    (folder / "t.csv").rename(folder / "copy" / "rooms.csv")
+    refused = cli("rooms", "create-many", "copy/rooms.csv", "--out", OUT)
+    assert refused.exit_code == 2
+    assert "To continue, rename or move the input back to rooms.csv" in refused.stderr
     assert names(sandbox) == ["A", "B"]
+
+
+def test_link_to_the_input_does_not_hide_the_job(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    assert cli(*CREATE).exit_code == 0
+    (folder / "far" / "away").mkdir(parents=True)
+    (folder / "far" / "away" / "link.csv").symlink_to(rooms)
+    refused = cli("rooms", "create-many", "far/away/link.csv")
+    assert refused.exit_code == 2, refused.output
+    assert f"To continue that job, give --out {folder / OUT}" in refused.stderr
+    result = cli("rooms", "create-many", "far/away/link.csv", "--out", OUT)
+    assert result.exit_code == 0, result.output
+    assert names(sandbox) == ["A", "B"]
+
+
+def test_file_with_few_of_the_lines_is_not_to_replace_the_input(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path
+) -> None:
+    rooms.write_text("name\nA\nB\nC\n")
+    assert cli(*CREATE).exit_code == 0
+    (folder / "deleted.csv").write_text("name\nA\n")
+    refused = cli("rooms", "create-many", "deleted.csv")
+    assert refused.exit_code == 2
+    assert "Do not save it as rooms.csv, which has many more lines." in refused.stderr
+    assert (
+        "To create all rooms of deleted.csv in a new job, such as rooms that were deleted, give --fresh"
+        in refused.stderr
+    )
 
 
 @pytest.mark.parametrize("mode", ["journal", "workers"])

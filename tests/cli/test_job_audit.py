@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from videoapi.cli.job import sole_user
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -22,7 +23,10 @@ def test_a_complete_job(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     make(cli, folder)
     result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines() == ["4 of 4 lines have a room.", "Complete: each line has exactly one room."]
+    assert result.stdout.splitlines() == [
+        "4 of 4 lines have a room.",
+        "Complete: each line has exactly one room of this job.",
+    ]
     assert "settle time" in result.stderr
     assert len(sandbox.ledger.rooms) == 4
 
@@ -71,6 +75,7 @@ def test_a_line_that_cannot_be_read_is_named(cli: Cli, folder: Path) -> None:
     result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
     assert result.exit_code == 2
     assert "line 3" in result.stderr
+    assert "Waiting" not in result.stderr
 
 
 def test_the_job_file_knows_the_job_and_its_keys(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -79,7 +84,7 @@ def test_the_job_file_knows_the_job_and_its_keys(cli: Cli, sandbox: Sandbox, fol
     assert cli(*create).exit_code == 0
     result = cli("rooms", "audit", "rooms.csv", *SETTLE)
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1] == "Complete: each line has exactly one room."
+    assert result.stdout.splitlines()[-1] == "Complete: each line has exactly one room of this job."
     assert cli(*create, "--fresh", "--out", "other.jsonl").exit_code == 0
     result = cli("rooms", "audit", "rooms.csv", "--out", "other.jsonl", *SETTLE)
     assert result.exit_code == 0, result.output
@@ -115,10 +120,10 @@ def test_a_settled_audit_says_what_it_has_proved(cli: Cli, sandbox: Sandbox, fol
     for _ in range(2):
         result = cli(*create)
         assert result.exit_code == 0, result.output
-        assert ("UTC: no room exists twice or is missing." in result.stderr) == (audit == "settled")
+        assert ("UTC: no room of this job exists twice or is missing." in result.stderr) == (audit == "settled")
     sandbox.set(list_lag=60.0)
     lagging = cli(*create, "--fresh")
-    assert ("Not proven that each room exists once" in lagging.stderr) == (audit == "settled")
+    assert ("Not proven that each room of this job exists once" in lagging.stderr) == (audit == "settled")
 
 
 def test_a_settled_audit_says_what_is_wrong(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
@@ -129,4 +134,28 @@ def test_a_settled_audit_says_what_is_wrong(cli: Cli, sandbox: Sandbox, folder: 
     assert cli("rooms", "delete", room_id, "--yes").exit_code == 0
     result = cli(*create)
     assert result.exit_code == 1, result.output
-    assert "UTC: rooms exist twice or are missing." in result.stderr
+    assert "UTC: rooms of this job exist twice or are missing." in result.stderr
+
+
+def test_a_job_that_another_process_works_on_is_not_audited(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    make(cli, folder)
+    before = sandbox.ledger.requests()
+    with sole_user(folder / "rooms.csv.outcomes.jsonl"):
+        for words in (("rooms.csv",), ("j", "rooms.csv")):
+            refused = cli("rooms", "audit", *words, *SETTLE)
+            assert refused.exit_code == 5, refused.output
+            assert "another process is working on this job. Wait until it ends." in refused.stderr
+    assert sandbox.ledger.requests() == before
+
+
+def test_columns_that_the_latest_run_left_out_are_left_out(cli: Cli, folder: Path) -> None:
+    create = ("rooms", "create-many", "rooms.csv", *SETTLE)
+    (folder / "rooms.csv").write_text("name,owner_ref,Dozent\nA,ours,Gauss\n")
+    assert cli(*create, "--ignore-column", "Dozent", "--ignore-column", "owner_ref").exit_code == 0
+    result = cli("rooms", "audit", "rooms.csv", *SETTLE)
+    assert result.exit_code == 0, result.output
+    assert "changed" not in result.stdout
+    (folder / "rooms.csv").write_text("name,Etage\nA,2\n")
+    assert cli(*create, "--ignore-column", "Etage").exit_code == 0
+    result = cli("rooms", "audit", "rooms.csv", *SETTLE)
+    assert result.exit_code == 0, result.output

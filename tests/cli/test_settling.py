@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,37 @@ def names(sandbox: Sandbox) -> list[str]:
 )
 def test_settle_wait_is_counted_down(in_doubt: int, settles_at: float | None, text: str) -> None:
     assert settle_wait(BulkReport(in_doubt=in_doubt, settles_at=settles_at), 100.0) == text
+
+
+@pytest.mark.parametrize(("total", "what"), [(0, "looking for rooms of an earlier run"), (3, "checking the list")])
+def test_a_wait_without_creates_in_doubt_says_what_it_is_for(total: int, what: str) -> None:
+    assert settle_wait(BulkReport(total=total, settles_at=101.0), 100.0).startswith(what)
+
+
+def test_progress_shows_the_wait_of_a_settled_audit(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.01)
+    monkeypatch.setattr("videoapi.cli.bulk._TICK", 0.02)
+    (folder / "rooms.csv").write_text("name\nA\n")
+    result = cli("rooms", "create-many", "rooms.csv", "--audit", "settled", "--settle", 1)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"rooms: 1 of 1, .*checking the list of rooms: waiting [01] s for proof", result.stderr)
+    assert "earlier run" not in result.stderr
+
+
+def test_inputs_that_were_not_sent_do_not_count_as_progress(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.0)
+    (folder / "rooms.csv").write_text("name\n" + "".join(f"A{number}\n" for number in range(20)))
+    sandbox.fault("rooms.create", "suspended", after=3)
+    result = cli(*CREATE, "--concurrency", 8, "--rate", "10/s")
+    assert result.exit_code == 4, result.output
+    counts = Counter(row["status"] for row in rows(folder / OUT))
+    assert counts["not_sent"] > 0
+    *_, last = [line for line in result.stderr.splitlines() if line.startswith("rooms: ")]
+    assert last.startswith(f"rooms: {counts.total() - counts['not_sent']} of 20, ")
 
 
 def test_progress_shows_the_settle_wait(

@@ -80,6 +80,35 @@ def test_repeated_command_completes_the_copy(cli: Cli, sandbox: Sandbox, folder:
     assert len(sandbox.ledger.rooms) == 3
 
 
+def test_rooms_that_were_deleted_since_have_no_id(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
+    # Longer than the test, so that the list proves nothing.
+    create = ("rooms", "create-many", "rooms.csv", "--settle", 60, "--with-ids", "ids.csv")
+    assert cli(*create).exit_code == 0
+    room_id = ids(sandbox)["B"]
+    assert cli("rooms", "delete", room_id).exit_code == 0
+    result = cli(*create)
+    assert result.exit_code == 1, result.output
+    assert f"Rooms that were created and no longer exist: 1.\n  line 3: room {room_id}\n" in result.stderr
+    assert "2 of 3 lines have a room_id, 1 without one because the room no longer exists: ids.csv" in result.stderr
+    room = ids(sandbox)
+    assert rows(folder / "ids.csv", ",") == [["room_id", "name"], [room["A"], "A"], ["", "B"], [room["C"], "C"]]
+
+
+def test_list_that_lacks_many_rooms_is_reported(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("videoapi.bulk.audit._MOST_REQUESTED", 1)
+    (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
+    create = ("rooms", "create-many", "rooms.csv", "--settle", 60)
+    assert cli(*create).exit_code == 0
+    assert cli("rooms", "delete", ids(sandbox)["A"]).exit_code == 0
+    assert cli("rooms", "delete", ids(sandbox)["B"]).exit_code == 0
+    result = cli(*create)
+    assert result.exit_code == 0, result.output
+    assert "2 rooms of earlier runs are not in the list of rooms, which proves nothing" in result.stderr
+
+
 def test_copy_can_be_the_next_input(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\nA\n")
     assert cli(*CREATE).exit_code == 0
@@ -242,3 +271,20 @@ def test_table_whose_header_changes_before_the_run_is_named(
     assert "Stopped before the end: rooms.csv: missing column name" in result.stderr
     assert sandbox.ledger.requests() == 0
     assert "To continue, correct the file and run:" in result.stderr
+
+
+def test_documented_commands_create_deleted_rooms_again(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
+    assert cli(*CREATE).exit_code == 0
+    assert cli("rooms", "delete", ids(sandbox)["B"]).exit_code == 0
+    assert cli(*CREATE).exit_code == 1
+    header, *lines = rows(folder / "ids.csv", ",")
+    (folder / "deleted.csv").write_text(
+        "".join(",".join(row) + "\n" for row in (header, *lines) if row[0] in header or not row[0])
+    )
+    create = ("rooms", "create-many", "deleted.csv", "--ignore-column", "room_id", "--settle", 0.2)
+    again = cli(*create, "--fresh", "--with-ids", "deleted-with-ids.csv")
+    assert again.exit_code == 0, again.output
+    assert rows(folder / "deleted-with-ids.csv", ",")[1:] == [[ids(sandbox)["B"], "B"]]
+    assert cli(*create).exit_code == 0
+    assert sorted(ids(sandbox)) == ["A", "B", "C"]

@@ -110,6 +110,7 @@ async def test_ctrl_c_writes_what_was_done_and_the_same_command_continues(
     _, stderr = await process.communicate()
     assert process.returncode == 0, stderr
     assert {row["status"] for row in outcomes(file)} == {"created"}
+    assert b"UTC: no room of this job exists twice or is missing." in stderr
     earlier = sum(row["status"] == "created" for row in first)
     assert f"60 created ({earlier} of them earlier)".encode() in stderr
     assert await created(sandbox) == sorted(f"Room {number}" for number in range(60))

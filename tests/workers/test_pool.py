@@ -50,6 +50,27 @@ async def test_progress_says_how_many_shards_are_done(monkeypatch: pytest.Monkey
     assert workers.waits == ""
 
 
+async def test_progress_counts_the_rooms_of_shards_that_are_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line is printed before any shard has been reported."""
+    seen: list[int] = []
+
+    async def works(self: pool.WorkerProcess, task: ShardTask) -> dict[str, Any]:
+        self.done = 22
+        await asyncio.sleep(0)
+        seen.append(log.unreported())
+        self.done = 0
+        return {"report": {}}
+
+    monkeypatch.setattr(pool.WorkerProcess, "run", works)
+    log = WorkerLog()
+    assert log.unreported() == 0
+    log.pool = workers = pool.WorkerPool({}, 2, print, lambda shard, report: None, print)
+    async with asyncio.timeout(20):
+        await workers.run([TASK, TASK])
+    assert max(seen) == 44
+    assert log.unreported() == 0
+
+
 class Leases:
     """The leases of a job that is never leased."""
 

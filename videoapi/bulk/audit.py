@@ -26,6 +26,8 @@ from videoapi.protocol.types import Verdict
 _AT_ONCE: Final = 16
 _SHAPE: Final = 24
 _YIELD_EVERY: Final = 5000
+_MOST_REQUESTED: Final = 1000
+"""How many rooms are requested one by one if the list proves nothing: one that lags may lack all of them."""
 
 
 class AcknowledgedRooms(ListedRooms):
@@ -40,12 +42,16 @@ class AcknowledgedRooms(ListedRooms):
         # IDs of another shape than the service's.
         self._others: dict[str, int] = {}
         self._seen = bytearray()
+        self._earlier = bytearray()
         self._last = 0
 
-    def add(self, room_id: str, index: int) -> None:
-        """Add a room, under the index of its item."""
+    def add(self, room_id: str, index: int, *, earlier: bool = False) -> None:
+        """Add a room, under the index of its item; `earlier` says that another run has created it."""
         key = _packed(room_id)
         self._last = max(self._last, index)
+        if earlier:
+            self._earlier.extend(bytes(max(0, 1 + index // 8 - len(self._earlier))))
+            _mark(self._earlier, index)
         if key is None:
             self._others[room_id] = index
         else:
@@ -70,13 +76,13 @@ class AcknowledgedRooms(ListedRooms):
         if index is None:
             super().visit(room)
         else:
-            self._seen[index // 8] |= 1 << index % 8
+            _mark(self._seen, index)
 
-    async def unseen(self) -> list[tuple[int, str]]:
-        """Return index and ID of the rooms that were not seen, by index."""
+    async def unseen(self, *, earlier: bool = False) -> list[tuple[int, str]]:
+        """Return index and ID of the rooms that were not seen, by index; with `earlier`, only those of other runs."""
         found: list[tuple[int, str]] = []
         for number, (room_id, index) in enumerate(self._all(), 1):
-            if not self._seen[index // 8] >> index % 8 & 1:
+            if not _is_marked(self._seen, index) and (not earlier or _is_marked(self._earlier, index)):
                 found.append((index, room_id))
             if number % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
@@ -137,9 +143,19 @@ class Audit:
         strays = {reference for reference in self._rooms.rooms if not self._is_check(reference)}
         duplicates_known = await self._find_duplicates(strays, patience) if strays else True
         settled = scan.began >= last_sent + self._creator.scanner.settle
-        if settled and duplicates_known and scan.standing and not scan.contradiction and await self._find_missing():
-            age = asyncio.get_running_loop().time() - scan.began
-            self._report.audited = datetime.now(UTC) - timedelta(seconds=age)
+        if settled and duplicates_known and scan.standing and not scan.contradiction:
+            if await self._find_missing(await self._rooms.unseen()):
+                age = asyncio.get_running_loop().time() - scan.began
+                self._report.audited = datetime.now(UTC) - timedelta(seconds=age)
+            return scan
+        # That such a list lacks a room that this run has just created means nothing.
+        unseen = await self._rooms.unseen(earlier=True)
+        if len(unseen) <= _MOST_REQUESTED:
+            await self._find_missing(unseen)
+        else:
+            log.warning(
+                "%s rooms of earlier runs are not in the list of rooms, which proves nothing", f"{len(unseen):,}"
+            )
         return scan
 
     async def _find_duplicates(self, references: set[str], patience: Patience) -> bool:
@@ -165,11 +181,11 @@ class Audit:
             if outcome.verdict is Verdict.DONE:
                 self._report.removed.append(room_id)
 
-    async def _find_missing(self) -> bool:
+    async def _find_missing(self, unlisted: list[tuple[int, str]]) -> bool:
         """Request each acknowledged room that the list lacks; return whether each of them is known to be gone."""
         known = True
         outcomes = {outcome.index: outcome for outcome in self._report.made}
-        unseen = iter(await self._rooms.unseen())
+        unseen = iter(unlisted)
         while some := list(islice(unseen, _AT_ONCE)):
             gone = await asyncio.gather(*(self._is_gone(room_id) for _, room_id in some))
             for (index, room_id), is_gone in zip(some, gone, strict=True):
@@ -190,6 +206,14 @@ class Audit:
             return None
         # A room whose reference was changed since is not in the list as one of ours.
         return None if reference_in(room.owner_ref, room.data) is not None else False
+
+
+def _mark(bits: bytearray, index: int) -> None:
+    bits[index // 8] |= 1 << index % 8
+
+
+def _is_marked(bits: bytearray, index: int) -> bool:
+    return index // 8 < len(bits) and bool(bits[index // 8] >> index % 8 & 1)
 
 
 def _packed(room_id: str) -> bytes | None:

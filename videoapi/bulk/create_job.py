@@ -403,7 +403,7 @@ class CreateJob(Job):
         return failed(item, "unknown", doubt.error())
 
     def _made(self, item: BulkItem, room_id: str, room: Room | None, changed: bool) -> BulkOutcome:
-        self._rooms.add(room_id, item.index)
+        self._rooms.add(room_id, item.index, earlier=True)
         return BulkOutcome(
             index=item.index,
             key=item.key,

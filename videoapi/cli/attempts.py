@@ -71,6 +71,10 @@ class AttemptLog:
         elif record.levelno >= logging.WARNING and record.funcName not in PER_ITEM and text not in self.warnings:
             self.warnings.append(text)
 
+    def unreported(self) -> int:
+        """Return how many inputs are done and have no outcome here yet: none in one process."""
+        return 0
+
     def waits(self) -> str:
         """Return what the run waits for; empty if the service answers."""
         now = self._clock()

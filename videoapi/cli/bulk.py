@@ -154,7 +154,8 @@ def settle_wait(report: BulkReport, now: float) -> str:
         return ""
     wait = f"waiting {max(0.0, report.settles_at - now):.0f} s for proof (settle time)"
     if not report.in_doubt:
-        what = "checking the list of rooms" if report.exhausted else "looking for rooms of an earlier run"
+        # Rooms of an earlier run are looked for before the first outcome.
+        what = "checking the list of rooms" if report.total else "looking for rooms of an earlier run"
         return f"{what}: {wait}"
     creates = "1 create" if report.in_doubt == 1 else f"{report.in_doubt:,} creates"
     return f"{creates} in doubt: {wait}"
@@ -166,7 +167,9 @@ async def _progress(show: Show, writer: OutcomeWriter, report: BulkReport) -> As
     work = asyncio.current_task()
 
     def done() -> tuple[int, str]:
-        return writer.file.total, words(writer.file.counts, but="created")
+        counts = writer.file.counts
+        # After Ctrl-C, the inputs that were not sent do not fill the bar.
+        return counts.total() - counts["not_sent"] + writer.attempts.unreported(), words(counts, but="created")
 
     def waits() -> str:
         if work is not None and work.cancelling():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+import attrs
+
 from videoapi.cli import exit_codes
 from videoapi.cli.inputs import InputFile
 from videoapi.cli.spreadsheet import UnreadableRest
@@ -18,19 +20,46 @@ from videoapi.protocol.routes import Options
 from videoapi.resources.tokens import token_request
 
 
+@attrs.frozen
+class NextJob:
+    """What a command without `--dry-run` would do.
+
+    Args:
+        began: When the job began that it would continue; None if it would begin one.
+        rooms_again: Number of rooms of the earlier job that it would create again.
+    """
+
+    began: str | None
+    rooms_again: int = 0
+
+    def __str__(self) -> str:
+        if self.began is not None:
+            return f"continue the job of {self.began}"
+        again = f", and create {self.rooms_again:,} rooms of the earlier job again" if self.rooms_again else ""
+        return f"begin a new job{again}"
+
+
 def check(
-    given: InputFile[Any], *, validate: bool, as_json: bool, quiet: bool, begins: bool = True, effect: str = ""
+    given: InputFile[Any],
+    job: NextJob | None = None,
+    *,
+    validate: bool,
+    as_json: bool,
+    quiet: bool,
+    effect: str = "",
 ) -> int:
     """Print what is wrong with each line of a file, and return the exit code: 0 if all lines are valid.
 
     Args:
         given: Rooms, tokens or room IDs.
+        job: What the command would do with rooms; None if it would be refused.
         validate: Whether to check values as the service does.
         as_json: Whether to print JSON.
         quiet: Whether to print no summary.
-        begins: Whether the command would begin a job. Rooms that an earlier run has created may have started since.
-        effect: What the command would do with the valid lines, such as `Rooms to delete`.
+        effect: What the command would do with other valid lines, such as `Rooms to delete`.
     """
+    # Rooms that an earlier run of the job has created may have started since.
+    begins = job is None or job.began is None
     problems: list[dict[str, Any]] = []
     total = 0
     unreadable: str | None = None
@@ -57,6 +86,7 @@ def check(
                 "not_sent": given.not_sent,
                 "problems": problems,
                 "unreadable": unreadable,
+                **({} if effect else {"job": None if job is None else {"new": begins, **attrs.asdict(job)}}),
             }
         )
     elif unreadable is not None:

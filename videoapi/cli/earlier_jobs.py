@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from videoapi.cli.inputs import keys_of
-from videoapi.cli.job import OPEN, beneath, journal_of, read_note
+from videoapi.cli.job import OPEN, beneath, is_same_file, journal_of, read_note
 from videoapi.creation.journal import recorded
 from videoapi.creation.references import JobReferences, with_location
 from videoapi.errors import ConfigurationError
@@ -77,31 +77,47 @@ def refuse_same_keys(
         return
     job = max(found, key=lambda job: (len(job.shared), job.note.get("began", "")))
     ours, theirs = Path(about["file"]).name, Path(job.note["file"]).name
-    is_same_file = os.path.realpath(beneath(job.out.parent, job.note["file"])) == os.path.realpath(
-        beneath(out.parent, about["file"])
-    )
-    if is_same_file:
+    is_same = is_same_file(beneath(job.out.parent, job.note["file"]), beneath(out.parent, about["file"]))
+    if is_same:
         advice = f"To continue that job, give --out {shlex.quote(str(job.out))}."
     elif ours == theirs:
         advice = (
             f"If {ours} was moved or copied from there, move all files whose names begin with {job.out} as well, and "
             "repeat the command."
         )
+    elif 2 * len(keys) < len(_keys_of(job) or ()):
+        advice = f"Do not save it as {theirs}, which has many more lines."
     else:
         advice = f"If {ours} is a corrected {theirs}, save it as {theirs} and repeat the command with that name."
     if not job.as_typed:
         advice = f"The keys are text in one of the two, and numbers in the other: write those of {ours} as in {theirs}."
-    elif not is_same_file and job.note.get("keys") == about["keys"]:
+    elif not is_same and job.note.get("keys") == about["keys"]:
         # After `--`, click takes options for arguments.
         end = again.index("--") if "--" in again else len(again)
         words = (*again[:end], "--out", str(job.out), "--job-id", job.note["job_id"], *again[end:])
-        advice += f" Or continue that job with {ours}: {shlex.join(words)}"
+        advice += (
+            f" Or continue that job with {ours}: {shlex.join(words)}\n"
+            "That creates the rooms that the job has not created, but no room that was deleted since."
+        )
     has = "has" if job.created == job.shared else "has, or may have,"
     raise click.UsageError(
         f"The job {job.out} of {job.note.get('began')} {has} rooms for {len(job.shared):,} of the {len(keys):,} keys "
         f"in {ours}, and a new job would create them again. Nothing was sent.\n{advice}\n"
-        "To create all rooms in a new job, give --fresh."
+        f"To create all rooms of {ours} in a new job, such as rooms that were deleted, give --fresh."
     )
+
+
+def rooms_of(out: Path, read_keys: Callable[[], set[str | int]]) -> int:
+    """Return for how many keys the job of an outcome file has, or may have, a room.
+
+    Args:
+        out: The outcome file.
+        read_keys: Returns the keys; called only if there is such a job.
+    """
+    note = read_note(out.with_name(f"{out.name}.job"))
+    if not {"job_id", "file"} <= note.keys():
+        return 0
+    return sum(len(job.shared) for job in _with_shared([EarlierJob(out, note)], read_keys()))
 
 
 def _jobs(out: Path, about: Mapping[str, str]) -> Iterator[EarlierJob]:
@@ -111,7 +127,10 @@ def _jobs(out: Path, about: Mapping[str, str]) -> Iterator[EarlierJob]:
     from there without its job.
     """
     file = beneath(out.parent, about["file"])
-    beside = {os.path.realpath(folder): folder for folder in (file.parent, out.parent)}
+    # The input may be a link to the file of that job.
+    beside = {
+        os.path.realpath(folder): folder for folder in (Path(os.path.realpath(file)).parent, file.parent, out.parent)
+    }
     others = {os.path.realpath(folder): folder for folder in (beneath(file.parent, ".."), Path())}
     for place, folder in (others | beside).items():
         for path in sorted(folder.glob("*.job")):
@@ -175,9 +194,14 @@ def _sent(job: EarlierJob, keys: AbstractSet[str | int]) -> AbstractSet[str | in
     # Worker processes have no journal.
     if job.note.get(OPEN) != "1" and not job.out.with_name(f"{job.out.name}.part").exists():
         return set()
-    theirs = keys_of(beneath(job.out.parent, job.note["file"]), job.note.get("keys", "key"))
+    theirs = _keys_of(job)
     # If its input was renamed, any key can be one of them.
     return keys if theirs is None else keys & theirs
+
+
+def _keys_of(job: EarlierJob) -> set[str | int] | None:
+    """Return the keys in the input of a job; None if it cannot be read."""
+    return keys_of(beneath(job.out.parent, job.note["file"]), job.note.get("keys", "key"))
 
 
 def _numbered(folder: Path) -> dict[str, list[Path]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -70,11 +70,12 @@ class IdColumn:
         is_linked = self.path.is_symlink() or self.path.samefile(self.source)
         return not is_linked and header == next(self._rows({}), None)
 
-    def write(self, outcomes: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    def write(self, outcomes: Iterable[Mapping[str, Any]], gone: Collection[str] = ()) -> tuple[int, int]:
         """Write the copy, and return how many of its lines have an ID, and how many there are.
 
         Args:
             outcomes: The lines of the outcome file.
+            gone: IDs of rooms that no longer exist, which are left out.
 
         Raises:
             ConfigurationError: If the name belongs to another file by now, such as the journal of the job, another
@@ -82,7 +83,11 @@ class IdColumn:
             OSError: If it cannot be written.
         """
         # By line and key: of two lines with one key, only one has the room, and the table may have changed since.
-        found = {(row["line"], row["key"]): row["room_id"] for row in outcomes if row["room_id"]}
+        found = {
+            (row["line"], row["key"]): row["room_id"]
+            for row in outcomes
+            if row["room_id"] and row["room_id"] not in gone
+        }
         part = PartFile(self.path.parent, self.path.name, overwrite=True)
         with_id = total = -1
         try:

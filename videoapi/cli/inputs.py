@@ -11,7 +11,15 @@ from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
-from videoapi.cli.room_lines import SPEC_FIELDS, check_columns, is_field, missing_column, spec_of_cells, spec_of_object
+from videoapi.cli.room_lines import (
+    SPEC_FIELDS,
+    check_columns,
+    is_field,
+    missing_column,
+    nothing_to_ignore,
+    spec_of_cells,
+    spec_of_object,
+)
 from videoapi.cli.spreadsheet import BadInput, Row, UnreadableRest, csv_rows, numbered_lines
 from videoapi.cli.token_lines import check_token_columns, token_of
 from videoapi.errors import ValidationError
@@ -344,8 +352,7 @@ def _header(
             raise BadInput(f"its header is not CSV: {fault}")
         for column in ignored:
             if column not in header:
-                found = ", ".join(map(repr, header)) or "nothing"
-                raise BadInput(f"no column {column!r} to ignore; the header has {found}")
+                raise nothing_to_ignore(column, header)
         named = _named(header, ignored)
         if len(set(named)) < len(named):
             raise BadInput("a column occurs twice")

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,8 @@ def open_job(
 
     Args:
         out: The outcome file.
-        about: What the job is bound to: origin, app_id, the input file, and the column of the keys.
+        about: What the job is bound to: origin, app_id, the input file, and the column of the keys; and `ignored`, the
+            columns that are left out, of which the latest run decides.
         job_id: An ID of the user's own; not another one than that of the job there.
         journal: A journal elsewhere; by default the one that the job there has.
         fresh: Whether to begin a new job; the files of the job there are renamed.
@@ -92,6 +94,9 @@ def open_job(
         begins = not known
         is_new = begins and job_id is None
         if known:
+            if known.get("ignored") != about.get("ignored"):
+                known = {**known, "ignored": about.get("ignored", "[]")}
+                _write(file, known)
             missing = f" Its journal {path} is missing, so the list of rooms is read instead."
             if path is None or path.exists():
                 missing = ""
@@ -133,7 +138,7 @@ def check_job(
     Nothing is changed. If `about` lacks the account, that of the job is assumed.
 
     Raises:
-        ConfigurationError: As in `open_job`, unless the job runs in another process.
+        ConfigurationError: As in `open_job`.
         click.UsageError: As in `open_job`.
     """
     if not keeps_job(out):
@@ -154,7 +159,18 @@ def check_job(
         _refuse_to_guess(out, note)
     if not (known or fresh or job_id):
         before_new()
-    return known
+    with sole_user(out):
+        return known
+
+
+def sole_user(out: Path) -> AbstractContextManager[object]:
+    """Return a context in which no other process can work on the job of an outcome file, if there is one.
+
+    Raises:
+        ConfigurationError: If another process is working on it.
+    """
+    note = _beside(out, ".job")
+    return _locked(note) if note.exists() else contextlib.nullcontext()
 
 
 def keeps_job(out: Path) -> bool:
@@ -196,17 +212,19 @@ def check_account(what: str, known: Mapping[str, str], about: Mapping[str, str],
         raise ConfigurationError(f"{what} belongs to the account {theirs}, and this is {ours}.{advice}")
 
 
-def job_of(out: Path) -> Mapping[str, str]:
-    """Return what the `.job` next to an outcome file says.
+def job_of(out: Path, job_id: str | None = None) -> Mapping[str, str]:
+    """Return what the `.job` next to an outcome file says; empty if it is not of the job with this ID.
 
     Raises:
-        click.UsageError: If it does not exist, or cannot be read.
+        click.UsageError: If no ID is given, and the file does not exist, or cannot be read.
     """
     note = _beside(out, ".job")
     try:
         known = read_note(note)
     except (ConfigurationError, OSError):
         known = {}
+    if job_id is not None:
+        return known if known.get("job_id") == job_id else {}
     if "job_id" not in known:
         raise click.UsageError(
             f"{note} does not exist, or names no job. Give the JOB_ID before FILE, or --out with the outcome file of "
@@ -215,13 +233,23 @@ def job_of(out: Path) -> Mapping[str, str]:
     return known
 
 
+def ignored_by(note: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the columns that the latest run of a job has left out, by the note of the job."""
+    try:
+        return tuple(map(str, json.loads(note.get("ignored", "[]"))))
+    except (ValueError, TypeError, RecursionError):
+        return ()
+
+
 def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:
     check_account(str(note), known, about, " Give another --out, or start over with --fresh.")
-    if known.get("file") != about["file"]:
+    folder = note.parent
+    if not is_same_file(beneath(folder, known.get("file", "")), beneath(folder, about["file"])):
+        ours, theirs = about["file"], known.get("file", "")
         raise click.UsageError(
-            f"To continue, rename the input back to {known.get('file')}: {note} belongs to that file, not to "
-            f"{about['file']}. Another --out, or --fresh, begins a new job, which creates all of its rooms again. To "
-            f"continue this job with {about['file']}, give --job-id {known.get('job_id')}."
+            f"To continue, rename or move the input back to {theirs}: {note} belongs to that file, not to {ours}. "
+            f"--fresh begins a new job, which creates all of its rooms again. To continue this job with {ours}, give "
+            f"--job-id {known.get('job_id')}."
         )
     if known.get("keys") != about["keys"]:
         raise click.UsageError(
@@ -255,6 +283,11 @@ def beneath(folder: Path, relative: str) -> Path:
     return Path(os.path.normpath(folder / relative))
 
 
+def is_same_file(one: Path, other: Path) -> bool:
+    """Return whether two paths name the same file, also through links; it may be missing."""
+    return one == other or os.path.realpath(one) == os.path.realpath(other)
+
+
 def _refuse_to_guess(out: Path, note: Path) -> None:
     """Raise an error if files of an earlier run are there, but not the ID of its job."""
     journal = _beside(out, ".journal")
@@ -270,7 +303,7 @@ def _refuse_to_guess(out: Path, note: Path) -> None:
 
 def _keep(out: Path, note: Path, *, quiet: bool) -> None:
     """Rename the files of a job, so that `--out` with the new name continues it."""
-    with _locked(note) if note.exists() else contextlib.nullcontext():
+    with sole_user(out):
         kept = free_name(out)
         found = [tail for tail in _TAILS if _beside(out, tail).exists()]
         for tail in found:

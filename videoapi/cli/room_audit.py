@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,30 +58,41 @@ def audit(
 ) -> None:
     """Check that each line of FILE has exactly one room that the job JOB_ID created.
 
-    The .job file next to the outcome file has the JOB_ID and the key column. If you have no such file, give both. Run
-    this while no process works on the job. It waits one settle time, and reads the list of rooms at most twice.
+    The .job file next to the outcome file has the JOB_ID, the key column and the columns that are left out. If you have
+    no such file, give them. Run this while no process works on the job. It waits one settle time, and reads the list of
+    rooms at most twice.
 
     Exit code 0: proven. Exit code 1: rooms are missing, or exist twice. Exit code 3: the list proves nothing.
     """
     from videoapi.cli.inputs import room_specs
-    from videoapi.cli.job import job_of
+    from videoapi.cli.job import ignored_by, job_of, sole_user
     from videoapi.cli.running import run
 
     if len(job_id) > 1:
         raise click.UsageError(f"Give one JOB_ID and one FILE, not {len(job_id) + 1} arguments.")
-    note = {} if job_id else job_of(output_of(file, out))
+    out = output_of(file, out)
+    note = job_of(out, *job_id)
     key_column = key_column or note.get("keys")
-    specs = readable(lambda path: room_specs(path, key_column, ignored), file)
+    ignored = ignored or ignored_by(note)
+
+    def read() -> InputFile[RoomSpec]:
+        return readable(lambda path: room_specs(path, key_column, ignored), file)
+
+    specs = read()
     if specs.repeated:
         raise click.UsageError(f"{file.name}: {specs.repeated}")
+    # All lines, before the wait for proof.
+    deque(_readable(read()), maxlen=0)
     (chosen,) = job_id or (note["job_id"],)
-    run(_audit(access, chosen, note, specs, settle, give_up_after, as_json=as_json))
+    alone = sole_user(out) if note else nullcontext()
+    run(_audit(access, chosen, note, alone, specs, settle, give_up_after, as_json=as_json))
 
 
 async def _audit(
     access: ClientOptions,
     job_id: str,
     note: Mapping[str, str],
+    alone: AbstractContextManager[object],
     specs: InputFile[RoomSpec],
     settle: float | None,
     give_up_after: float,
@@ -90,12 +103,13 @@ async def _audit(
     from videoapi.cli.terminal import print_json, print_status
     from videoapi.creation.creator import DEFAULT_SETTLE
 
-    async with access.client(settle=settle) as client:
-        check_account("The job", note, access.account_of(client))
-        print_status(
-            f"Waiting {settle or DEFAULT_SETTLE:,.0f} s for proof (settle time), then reading the list of rooms."
-        )
-        result = await client.rooms.audit(job_id, _readable(specs), give_up_after=give_up_after)
+    with alone:
+        async with access.client(settle=settle) as client:
+            check_account("The job", note, access.account_of(client))
+            print_status(
+                f"Waiting {settle or DEFAULT_SETTLE:,.0f} s for proof (settle time), then reading the list of rooms."
+            )
+            result = await client.rooms.audit(job_id, _readable(specs), give_up_after=give_up_after)
     if as_json:
         print_json(_document(result))
     else:
@@ -153,7 +167,7 @@ def _show(result: JobAudit, job_id: str) -> None:
     if not proven:
         print_result("Not proven: the list of rooms lags, or lacks rooms that exist.")
     elif result.complete:
-        print_result("Complete: each line has exactly one room.")
+        print_result("Complete: each line has exactly one room of this job.")
 
 
 def _some(what: str, texts: Sequence[str]) -> None:

@@ -131,7 +131,7 @@ def check_columns(header: Sequence[str], key_column: str | None = None) -> None:
     # The error for a missing column names those that differ from it in case only.
     others = [column for column in header if column.lower() not in lower]
     problems = [
-        *(str(missing_column(column, header)) for column in missing),
+        *(str(missing_column(column, header, chosen=column == key_column)) for column in missing),
         *filter(None, (_column_problem(column, key_column) for column in others)),
     ]
     if not problems:
@@ -165,9 +165,23 @@ def ignoring(column: str) -> str:
     return shlex.join(("--ignore-column", column))
 
 
-def missing_column(column: str, header: Sequence[str]) -> BadInput:
-    """Return the error for a column that a header lacks."""
+def missing_column(column: str, header: Sequence[str], *, chosen: bool = False) -> BadInput:
+    """Return the error for a column that a header lacks; `chosen` says that --key-column names it."""
     found = ", ".join(map(repr, header)) or "nothing"
     other = next((name for name in header if name.lower() == column.lower()), None)
-    hint = "" if other is None else f"; write {other!r} as {column!r}"
+    if other is None:
+        hint = ""
+    elif chosen:
+        hint = f"; give {shlex.join(('--key-column', other))}"
+    else:
+        hint = f"; write {other!r} as {column!r}"
     return BadInput(f"missing column {column}; the header has {found}{hint}")
+
+
+def nothing_to_ignore(column: str, header: Sequence[str]) -> BadInput:
+    """Return the error for a column that is to be ignored, and that a header lacks."""
+    found = ", ".join(map(repr, header)) or "nothing"
+    several = [part.strip() for part in column.split(",")]
+    meant = [name for part in several for name in header if name.lower() == part.lower()]
+    hint = f"; give {' '.join(map(ignoring, meant))}" if len(meant) == len(several) else ""
+    return BadInput(f"no column {column!r} to ignore; the header has {found}{hint}")

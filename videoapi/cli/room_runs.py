@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -109,7 +110,7 @@ def create_many(
     To continue after an interruption, or after fixing failed lines in the same FILE, repeat the command: lines
     whose room exists are recognized by their key, and not created again.
     """
-    from videoapi.cli.earlier_jobs import refuse_same_keys
+    from videoapi.cli.earlier_jobs import refuse_same_keys, rooms_of
     from videoapi.cli.id_column import IdColumn
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.invocation import program, typed_command
@@ -136,9 +137,14 @@ def create_many(
         again=typed_command(without=("--fresh", "--dry-run")) if keeps_job(out) or options["job_id"] else (),
         resolve=[*program(), "rooms", "resolve", *access.words(), *settle],
         with_ids=copy,
-        settled=options["audit"] == "settled",
+        # Worker processes leave it to an audit that always waits for proof.
+        settled=options["audit"] == "settled" or (is_shared and options["audit"] != "no"),
     )
-    bound_to = {"file": os.path.relpath(file, out.parent), "keys": specs.keys}
+    bound_to = {
+        "file": os.path.relpath(file, out.parent),
+        "keys": specs.keys,
+        "ignored": json.dumps(ignored),
+    }
     chosen = {name: options.pop(name) for name in ("job_id", "journal", "fresh")}
 
     def with_job(act: Callable[..., T], account: Mapping[str, str], **more: Any) -> T:
@@ -147,7 +153,9 @@ def create_many(
         return act(out, about, before_new=before_new, shared=is_shared, **chosen, **more)
 
     if dry_run:
-        run(_check(access, specs, partial(with_job, check_job), output, validate=not no_validate))
+        url = options["redis"] or os.environ.get("VIDEOAPI_REDIS") if is_shared else None
+        again = partial(rooms_of, out, specs.read_keys) if chosen["fresh"] else None
+        run(_check(access, specs, partial(with_job, check_job), output, url, again, validate=not no_validate))
     if specs.repeated:
         raise click.UsageError(f"{file.name}: {specs.repeated} Nothing was sent.")
     if specs.keys == "name" and key_column is None:
@@ -164,25 +172,55 @@ async def _check(
     specs: InputFile[RoomSpec],
     check_job: Callable[[Mapping[str, str]], Mapping[str, str]],
     output: BulkOptions,
+    redis: str | None,
+    rooms_again: Callable[[], int] | None,
     *,
     validate: bool,
 ) -> int:
-    """Check the job, whose refusal is that of the command without `--dry-run`, and print what is wrong with lines."""
-    from videoapi.cli.dry_run import check
-    from videoapi.cli.terminal import print_status
+    """Check the lines, and the job, whose refusal is that of the command without `--dry-run`.
 
-    known: Mapping[str, str] = {}
+    Args:
+        access: The account, which may be missing.
+        specs: The lines.
+        check_job: Returns what is known of the job that would be continued.
+        output: The output options.
+        redis: The URL of the server that worker processes would share, or None.
+        rooms_again: With `--fresh`, returns how many rooms of the earlier job would be created again.
+        validate: Whether to validate the specs.
+    """
+    from videoapi.cli.dry_run import NextJob, check
+    from videoapi.cli.terminal import print_status
+    from videoapi.errors import ConfigurationError
+
+    job: NextJob | None = None
+    refused: Exception | None = None
     try:
         account: dict[str, str] = {}
         if any(map(access.account.value, ("app_id", "app_key"))):
             async with access.client() as client:
                 account = access.account_of(client)
         known = check_job(account)
-    finally:
-        code = check(specs, validate=validate, begins=not known, as_json=output.as_json, quiet=output.quiet)
-    job = f"continue the job of {known['began']}" if known else "begin a new job"
+        if redis is not None:
+            await _check_redis(redis)
+        job = NextJob(known.get("began"), 0 if rooms_again is None else rooms_again())
+    except (click.UsageError, ConfigurationError) as error:
+        refused = error
+    code = check(specs, job, validate=validate, as_json=output.as_json, quiet=output.quiet)
+    if refused is not None:
+        raise refused
+    assert job is not None
     print_status(f"Without --dry-run, the command would {job}.", quiet=output.quiet)
+    if redis is not None:
+        print_status("Whether Redis can be used was not checked.", quiet=output.quiet)
     return code
+
+
+async def _check_redis(url: str) -> None:
+    """Raise an error if redis-py is missing, or the URL is invalid; nothing is connected."""
+    from videoapi.creation.create_request import new_reference
+    from videoapi.redis.leases import RedisLeases
+
+    await RedisLeases(url, new_reference()).aclose()
 
 
 async def _create(

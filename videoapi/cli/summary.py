@@ -148,15 +148,17 @@ class Summary:
             # It may have IDs that this run has not read.
             print_status(f"{copy.path} is as before, because the run ended early.", quiet=self._options.quiet)
             return True
+        gone = {outcome.room_id for outcome in self.report.missing if outcome.room_id}
         try:
-            with_id, total = copy.write(self._file.rows())
+            with_id, total = copy.write(self._file.rows(), gone)
         except ConfigurationError as error:
             print_status(f"{copy.path} was not written: {error}")
             return False
         except OSError as error:
             print_status(f"{copy.path} was not written: {error.strerror or type(error).__name__}")
             return False
-        print_status(f"{with_id:,} of {total:,} lines have a room_id: {copy.path}", quiet=self._options.quiet)
+        without = f", {len(gone):,} without one because the room no longer exists" if gone else ""
+        print_status(f"{with_id:,} of {total:,} lines have a room_id{without}: {copy.path}", quiet=self._options.quiet)
         return True
 
     @property
@@ -182,9 +184,16 @@ class Summary:
         report = self.report
         if self._options.settled and complete and (self._file.counts["created"] or self._file.counts["unknown"]):
             if report.audited is None:
-                text = "Not proven that each room exists once: the list of rooms lags, or lacks rooms that exist."
+                text = (
+                    "Not proven that each room of this job exists once: the list of rooms lags, or lacks rooms that "
+                    "exist."
+                )
             else:
-                proven = "no room exists twice or is missing" if self.exact else "rooms exist twice or are missing"
+                proven = (
+                    "no room of this job exists twice or is missing"
+                    if self.exact
+                    else "rooms of this job exist twice or are missing"
+                )
                 text = f"Proven by the list of rooms at {report.audited:%Y-%m-%d %H:%M:%S} UTC: {proven}."
             print_status(text, quiet=self._options.quiet)
         if report.removed:

@@ -56,6 +56,8 @@ class WorkerProcess:
         """Whether it may have sent anything."""
         self.waits: str = ""
         """What it waits for."""
+        self.done: int = 0
+        """How many rooms of its shard have an outcome that it has not reported yet."""
         self.away: str = ""
         """Why it could not use Redis when it last tried to begin a shard."""
 
@@ -84,12 +86,13 @@ class WorkerProcess:
                 raise self._gone(f"ended with {code}", was_used)
             self._lives = self.has_started = True
             message: dict[str, Any] = json.loads(line)
-            self.waits = message.get("waits", "")
             if message.get("began"):
                 self.away = ""
             if "warning" in message:
                 self._warn(message["warning"])
-            elif "alive" not in message:
+                continue
+            self.waits, self.done = message.get("waits", ""), message.get("done", 0)
+            if "alive" not in message:
                 self.is_used = was_used or message.get("sent", True)
                 return message
 
@@ -132,6 +135,7 @@ class WorkerProcess:
         return self._process
 
     def _gone(self, how: str, was_used: bool) -> WorkerGone:
+        self.waits, self.done = "", 0
         # A process gives a sign of life before it begins a shard.
         self.is_used = was_used or self._lives
         return WorkerGone(how, sent=self._lives)
@@ -186,6 +190,11 @@ class WorkerPool:
     def is_used(self) -> bool:
         """Whether any process may have sent anything."""
         return any(process.is_used for process in self._processes)
+
+    @property
+    def done(self) -> int:
+        """How many rooms have an outcome that the processes have not reported yet."""
+        return sum(process.done for process in self._processes)
 
     @property
     def waits(self) -> str:

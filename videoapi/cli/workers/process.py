@@ -70,6 +70,11 @@ class _Shard:
         """Whether a create may have been sent."""
         return self._run is not None
 
+    @property
+    def done(self) -> int:
+        """How many of its rooms have an outcome."""
+        return 0 if self._run is None else self._run.report.total
+
     def waits(self) -> str:
         """Return what it waits for; empty if it does not."""
         return "" if self._run is None else settle_wait(self._run.report, asyncio.get_running_loop().time())
@@ -97,8 +102,8 @@ async def serve(lines: asyncio.StreamReader, write: Write) -> None:
     async def show_life() -> None:
         while True:
             current = None if shard is None or shard.task.done() else shard
-            began, waits = (False, "") if current is None else (current.began, current.waits())
-            write({"alive": True, "waits": waits, "began": began})
+            began, waits, done = (False, "", 0) if current is None else (current.began, current.waits(), current.done)
+            write({"alive": True, "waits": waits, "began": began, "done": done})
             await asyncio.sleep(ALIVE)
 
     reporting: asyncio.Task[None] | None = None

@@ -43,6 +43,10 @@ class WorkerLog(AttemptLog):
         """Return whether a process may have sent anything."""
         return self.pool is not None and self.pool.is_used
 
+    def unreported(self) -> int:
+        """Return how many rooms the processes have finished and not reported yet."""
+        return self.pool.done if self.pool is not None else 0
+
     def waits(self) -> str:
         """Return what the run waits for."""
         if self.audited_at is not None:
