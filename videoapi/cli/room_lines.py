@@ -23,7 +23,7 @@ _SHOWN: Final = 40
 # Spreadsheets write booleans in the language of the user.
 _TRUE: Final[tuple[str, ...]] = ("true", "yes", "1", "wahr", "vrai", "verdadero", "vero", "waar")
 _FALSE: Final[tuple[str, ...]] = ("false", "no", "0", "falsch", "faux", "falso", "onwaar")
-_TRUTHS: Final[Mapping[str, bool]] = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
+_TRUTHS: Final[Mapping[str, bool]] = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
 
 
 def spec_of_object(fields: Mapping[str, Any]) -> RoomSpec:
