@@ -86,7 +86,7 @@ def test_rooms_that_were_deleted_since_have_no_id(cli: Cli, sandbox: Sandbox, fo
     create = ("rooms", "create-many", "rooms.csv", "--settle", 60, "--with-ids", "ids.csv")
     assert cli(*create).exit_code == 0
     room_id = ids(sandbox)["B"]
-    assert cli("rooms", "delete", room_id).exit_code == 0
+    assert cli("rooms", "delete", room_id, "--yes").exit_code == 0
     result = cli(*create)
     assert result.exit_code == 1, result.output
     assert f"Rooms that were created and no longer exist: 1.\n  line 3: room {room_id}\n" in result.stderr
@@ -102,8 +102,8 @@ def test_list_that_lacks_many_rooms_is_reported(
     (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
     create = ("rooms", "create-many", "rooms.csv", "--settle", 60)
     assert cli(*create).exit_code == 0
-    assert cli("rooms", "delete", ids(sandbox)["A"]).exit_code == 0
-    assert cli("rooms", "delete", ids(sandbox)["B"]).exit_code == 0
+    assert cli("rooms", "delete", ids(sandbox)["A"], "--yes").exit_code == 0
+    assert cli("rooms", "delete", ids(sandbox)["B"], "--yes").exit_code == 0
     result = cli(*create)
     assert result.exit_code == 0, result.output
     assert "2 rooms of earlier runs are not in the list of rooms, which proves nothing" in result.stderr
@@ -270,13 +270,13 @@ def test_table_whose_header_changes_before_the_run_is_named(
     assert result.exit_code == 4, result.output
     assert "Stopped before the end: rooms.csv: missing column name" in result.stderr
     assert sandbox.ledger.requests() == 0
-    assert "To continue, correct the file and run:" in result.stderr
+    assert "Correct the file first. To continue:" in result.stderr
 
 
 def test_documented_commands_create_deleted_rooms_again(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
     assert cli(*CREATE).exit_code == 0
-    assert cli("rooms", "delete", ids(sandbox)["B"]).exit_code == 0
+    assert cli("rooms", "delete", ids(sandbox)["B"], "--yes").exit_code == 0
     assert cli(*CREATE).exit_code == 1
     header, *lines = rows(folder / "ids.csv", ",")
     (folder / "deleted.csv").write_text(
