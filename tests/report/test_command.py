@@ -195,6 +195,46 @@ def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
     assert found["odd"]["unreadable_values"] == 1
 
 
+def test_records_that_ended_without_a_duration_make_the_report_incomplete(cli: Cli, folder: Path) -> None:
+    write_history(folder / "all.jsonl", 20)
+    records = [json.loads(line) for line in (folder / "all.jsonl").read_text().splitlines()]
+    whole = figures(cli("report", "all.jsonl", "--json"))["totals"]["participant_minutes"]
+    odd = records[:5]
+    lost = sum(record["sigserver"]["duration"] for record in odd) / 60
+    del odd[0]["sigserver"]["duration"], odd[1]["sigserver"]["duration"]
+    # The end of the session says that this one has ended, too.
+    del odd[1]["sigserver"]["disconnect_dt"]
+    odd[2]["sigserver"]["duration"] = -1
+    odd[3]["sigserver"]["duration"] = 1e9
+    for name in ("duration", "disconnect_dt"):
+        del odd[4]["sigserver"][name], odd[4]["room"][name]
+    (folder / "odd.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    told = cli("report", "odd.jsonl", "page.html", "--json", "--quiet")
+    found = figures(told, complete=False)
+    assert found["totals"]["participant_minutes"] == pytest.approx(whole - lost, abs=0.01)
+    assert [found["odd"][name] for name in ("without_minutes", "minutes_impossible", "still_connected")] == [2, 2, 1]
+    notice = (
+        "The participant minutes are those of 15 of the 20 records: 2 have no duration, although they ended; 2 have "
+        "a duration that is negative, or over 31 days; 1 has no duration, and no end."
+    )
+    assert told.stderr == f"{notice}\n"
+    page = (folder / "page.html").read_text()
+    assert f'<span class="warning">{notice}' in page
+    assert ", of 15 of 20 records</dd>" in page
+
+
+def test_record_of_a_user_who_is_still_connected_leaves_the_report_complete(cli: Cli, folder: Path) -> None:
+    record = {
+        "conf_num": "c",
+        "trans_date": "2026-01-05T10:00:00Z",
+        "sigserver": {"connect_dt": "2026-01-05T10:00:00Z"},
+    }
+    (folder / "some.jsonl").write_text(json.dumps(record) + "\n")
+    told = cli("report", "some.jsonl", "--json", "--quiet")
+    assert figures(told)["odd"]["still_connected"] == 1
+    assert told.stderr == ""
+
+
 HEADER = "conf_num;room_id;trans_at;room_connected_at;room_disconnected_at;user_minutes;owner_ref\n"
 ROW = "s1;r;2026-01-05T10:00:00Z;2026-01-05T09:00:00Z;2026-01-05T10:00:00Z;{};a\n"
 
