@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -30,12 +31,13 @@ def call(day: int, *, at: str = "10:00:00") -> str:
     return json.dumps(record) + "\n"
 
 
-def write_export(path: Path, days: list[int], first: int, last: int, exported: str = "2026-03-01") -> None:
-    """Write an export with a record on some days, and the state with the days that it has."""
-    path.write_text("".join(map(call, days)))
+def write_export(path: Path, records: list[int] | str, first: int, last: int, exported: str = "2026-03-01") -> None:
+    """Write an export with records, or one on some days, and the state with the days that it has."""
+    path.write_text(records if isinstance(records, str) else "".join(map(call, records)))
     question = {"records": "cdr", "from": f"2026-01-{first:02d}", "to": f"2026-01-{last:02d}"}
     state = {"version": 1, "complete": True, "question": question, "first": None, "exported": exported}
-    state |= {"size": path.stat().st_size, "result_size": None}
+    content = path.read_bytes()
+    state |= {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "result_size": None}
     path.with_name(path.name + ".state").write_text(json.dumps(state))
 
 
@@ -61,16 +63,12 @@ def test_days_that_the_source_lacks_are_not_known_and_in_no_average(cli: Cli, fo
 
 def test_days_of_another_time_zone_that_are_known_in_part_are_marked(cli: Cli, folder: Path) -> None:
     records = call(13) + call(14, at="00:10:00") + call(16) + call(17)
-    write_export(folder / "some.jsonl", [], 12, 18)
-    (folder / "some.jsonl").write_text(records)
-    state = json.loads((folder / "some.jsonl.state").read_text()) | {"size": len(records)}
-    state["question"]["to"] = "2026-01-14"
-    (folder / "some.jsonl.state").write_text(json.dumps(state))
+    write_export(folder / "some.jsonl", records, 12, 14)
     words = ("report", "2026-01-13", "2026-01-15", "some.jsonl", "--timezone", "America/New_York")
     found = figures(cli(*words, "page.html", "--json"), complete=False)
     # The 14th in New York ends at 5:00 of the 15th in UTC, which the export does not have.
     assert found["partly_known_days"] == []
-    (folder / "some.jsonl").write_text(records.replace("2026-01-14T00:10", "2026-01-14T09:10"))
+    write_export(folder / "some.jsonl", records.replace("2026-01-14T00:10", "2026-01-14T09:10"), 12, 14)
     found = figures(cli(*words, "page.html", "--json", "--overwrite"), complete=False)
     assert [(day["day"], day["records"]) for day in found["days"]] == [
         ("2026-01-13", 1), ("2026-01-14", 1), ("2026-01-15", None)

@@ -24,7 +24,7 @@ from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError, RecordDecoder
 from videoapi.models.flat import read_time
-from videoapi.report.coverage import MANIFEST, notes_of
+from videoapi.report.coverage import MANIFEST, digest_of, notes_of
 from videoapi.report.recordings import KINDS
 from videoapi.report.rows import COLUMNS, NEEDED, NUMBERS, TIMES, UsageRow, milliseconds, row_of, row_of_cells
 
@@ -337,18 +337,21 @@ def _parquet_files(path: Path) -> list[Path]:
     if (path / MANIFEST).is_file():
         _check_manifest(path, files)
         return files
-    names: set[str] = set()
+    digests: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        names = {str(note["file"]) for note in notes_of(path)}
+        digests = {str(note["file"]): str(note["sha256"]) for note in notes_of(path)}
     # The note of a file is written after it: without one, the export counts the file as missing.
-    return [file for file in files if file.name in names] if names else files
+    noted = [file for file in files if file.name in digests]
+    for file in noted:
+        _check_digest(path, file, digests[file.name])
+    return noted if digests else files
 
 
 def _check_manifest(folder: Path, files: Sequence[Path]) -> None:
     """Check that a folder has the files of its manifest, with as many rows, and no others."""
     pyarrow, parquet = _pyarrow()
     try:
-        notes = {str(note["file"]): note["rows"] for note in notes_of(folder)}
+        notes = {str(note["file"]): (note["rows"], str(note["sha256"])) for note in notes_of(folder)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValidationError(f"{folder / MANIFEST} cannot be read", field="source") from None
     found = {file.name: file for file in files}
@@ -365,11 +368,23 @@ def _check_manifest(folder: Path, files: Sequence[Path]) -> None:
             rows = parquet.read_metadata(file).num_rows
         except pyarrow.ArrowException as error:
             raise ValidationError(f"{file} cannot be read: {str(error)[:200]}", field="source") from None
-        if rows != notes[name]:
+        noted, digest = notes[name]
+        if rows != noted:
             raise ValidationError(
-                f"{file} has {rows:,} rows, and {MANIFEST} says {notes[name]:,}. Repeat the export of {folder}.",
+                f"{file} has {rows:,} rows, and {MANIFEST} says {noted:,}. Repeat the export of {folder}.",
                 field="source",
             )
+        _check_digest(folder, file, digest)
+
+
+def _check_digest(folder: Path, path: Path, digest: str) -> None:
+    """Check that a file of a folder is the one that was exported."""
+    with path.open("rb") as file:
+        found = digest_of(file)
+    if found != digest:
+        raise ValidationError(
+            f"{path} has changed since it was exported. Move it away. Repeat the export of {folder}.", field="source"
+        )
 
 
 def _pyarrow() -> tuple[Any, Any]:
