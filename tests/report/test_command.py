@@ -267,6 +267,16 @@ def test_header_within_a_joined_csv_is_no_record(cli: Cli, folder: Path, mark: s
     assert found["odd"]["unreadable_values"] == 0
 
 
+def test_rows_of_empty_cells_are_no_records(cli: Cli, folder: Path) -> None:
+    empty = f"{';' * 6}\n \n\n; ;\n"
+    (folder / "calls.csv").write_text(HEADER + empty + ROW.format("30") + empty)
+    (folder / "archives.csv").write_text("_id,trans_date,recording,transcoded\n,,,\na,2026-01-05T10:00:00Z,,\n,,,\n")
+    found = figures(cli("report", "calls.csv", "--archives", "archives.csv", "--json"))
+    assert (found["totals"]["records"], found["recordings"]["archives"]) == (1, 1)
+    assert [entry["key"] for entry in found["groups"]["owner_ref"]["entries"]] == ["a"]
+    assert found["odd"]["unreadable"] == 0
+
+
 def test_period_without_a_record_gives_a_page(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
     told = cli("report", "2020-02", "--quiet")
     assert told.exit_code == 0

@@ -199,7 +199,8 @@ def _check_kind(path: Path, line: bytes, model: type[Any]) -> None:
 def _csv_rows(path: Path) -> Iterator[tuple[list[str], int]]:
     """Yield the rows of a CSV file with the line of their end, the header first; one that cannot be read is empty.
 
-    Headers within the file, as in one that was joined from several, are left out.
+    Rows whose cells are all empty are left out, and so are headers within the file, as in one that was joined from
+    several.
     """
     with _open(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         header = text.readline()
@@ -215,6 +216,9 @@ def _csv_rows(path: Path) -> Iterator[tuple[list[str], int]]:
                 return
             except csv.Error:
                 cells = []
+            else:
+                if not any(map(str.strip, cells)):
+                    continue
             if cells and [cells[0].removeprefix("\ufeff"), *cells[1:]] == first:
                 continue
             first = cells if first is None else first
