@@ -57,7 +57,7 @@ def test_days_that_the_source_lacks_are_not_known_and_in_no_average(cli: Cli, fo
     assert '<th scope="row">2026-01-07</th><td data-value="0">0</td>' in page
     why = "and have a dash (–) instead of figures: the export does not have them."
     assert page.count(f"4 of the 13 days are not known</strong>, {why}") == 2
-    assert "added up over 2 Mondays" in page
+    assert "Monday from 10:00 to 11:00</strong> (UTC) with 1.00 connections begun on average, 2 on 2 Mondays" in page
     assert re.search('Average per known day</th><td data-value="1.0">1.0</td><td data-value="0.5">0.5</td>', page)
 
 
@@ -86,6 +86,20 @@ def test_hours_and_days_with_as_many_connections_are_counted(cli: Cli, folder: P
     page = (folder / "page.html").read_text()
     assert "(2 other days have as many)" in page
     assert "(2 other hours have as many)" in page
+
+
+def test_busiest_hour_is_that_of_the_largest_average_per_known_day(cli: Cli, folder: Path) -> None:
+    # January 2026 has five Thursdays, and four Wednesdays.
+    thursdays = "".join(call(day) for day in (1, 8, 15, 22, 29))
+    wednesdays = "".join(call(day, at="11:00:00") for day in (7, 14, 21, 28))
+    more = call(28, at="11:10:00") + call(29, at="10:10:00")
+    write_export(folder / "some.jsonl", thursdays + wednesdays + more, 1, 31)
+    assert cli("report", "2026-01", "some.jsonl", "page.html").exit_code == 0
+    page = (folder / "page.html").read_text()
+    assert (
+        "Wednesday from 11:00 to 12:00</strong> (UTC) with 1.25 connections begun on average, 5 on 4 Wednesdays."
+        in page
+    )
 
 
 def test_complete_report_has_no_unknown_day(cli: Cli, folder: Path) -> None:

@@ -304,6 +304,18 @@ class UsageSummary:
         counts = Counter(day.weekday() for day, figures in self.per_day() if figures is not None)
         return [counts[weekday] for weekday in range(7)]
 
+    def hour_averages(self) -> dict[tuple[int, int], float]:
+        """Return the average number of connections begun in each hour of the weekdays of which a day is known.
+
+        The keys are a weekday from Monday, and an hour. Sums do not compare: a month has five of some weekdays.
+        """
+        return {
+            (weekday, hour): count / days
+            for weekday, (row, days) in enumerate(zip(self.hours, self.weekdays(), strict=True))
+            if days
+            for hour, count in enumerate(row)
+        }
+
     def per_hour(self) -> list[list[int | None]]:
         """Return `hours` with None for 0 on weekdays of which no day is known.
 
