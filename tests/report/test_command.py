@@ -186,7 +186,7 @@ def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
     rows = [f"'=s1;r;{times};10.5;'-x;", f"s2;r;{times};ten;a;", "s3;r"]
     (folder / "calls.csv").write_text("\n".join([header, *rows]), encoding="utf-8-sig")
     told = cli("report", "calls.csv", "--json")
-    assert "Numbers or times that could not be read, and are in no figure: 1." in told.stderr
+    assert "Numbers or times that could not be read: 1. Their records are counted without them." in told.stderr
     found = figures(told, complete=False)
     assert found["totals"]["participant_minutes"] == 10.5
     assert found["totals"]["room_minutes"] == 120
@@ -250,9 +250,14 @@ def test_value_that_cannot_be_read_makes_the_report_incomplete(cli: Cli, folder:
     (folder / "calls.csv").write_text(
         HEADER + ROW.format("10.5").replace("2026-01-05T10:00:00Z", "05.01.2026 10:00", 1)
     )
-    found = figures(cli("report", "calls.csv", "page.html", "--json"), complete=False)
+    told = cli("report", "2020", "calls.csv", "page.html", "--json")
+    found = figures(told, complete=False)
     assert (found["totals"]["records"], found["odd"]["unreadable_values"]) == (1, 1)
-    assert "Numbers or times that cannot be read, and are in no figure: 1." in (folder / "page.html").read_text()
+    page = (folder / "page.html").read_text()
+    assert "Numbers or times that cannot be read: 1. Their records are counted without them." in page
+    undated = "1 record has no readable date: it is in the totals, whichever day it is of."
+    assert undated in page
+    assert undated in told.stderr
     line = '{"conf_num": "c", "room": {"room_id": "r"}, "sigserver": {"duration": "10,5"}}\n'
     (folder / "calls.jsonl").write_text(line)
     assert figures(cli("report", "calls.jsonl", "--json"), complete=False)["odd"]["unreadable_values"] == 1

@@ -408,7 +408,7 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
             f"{counted(unreadable, 'record', 'records')} could not be read. Unreadable records are not in any figure."
         )
     if values := summary.odd["unreadable_values"]:
-        print_status(f"Numbers or times that could not be read, and are in no figure: {values:,}.")
+        print_status(f"Numbers or times that could not be read: {values:,}. Their records are counted without them.")
     if repeated := summary.odd["repeated"]:
         print_status(
             f"{counted(repeated, 'record repeats', 'records repeat')} an earlier one, with the same values. Such "

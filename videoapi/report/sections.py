@@ -187,7 +187,7 @@ def _serious(summary: UsageSummary) -> Iterator[str]:
     if unreadable := summary.odd["unreadable"]:
         yield f"{_records(unreadable, 'cannot', 'cannot')} be read."
     if values := summary.odd["unreadable_values"]:
-        yield f"Numbers or times that cannot be read, and are in no figure: {values:,}."
+        yield f"Numbers or times that cannot be read: {values:,}. Their records are counted without them."
 
 
 def _records(count: int, one: str, many: str) -> str:
