@@ -32,6 +32,7 @@ FORMATS: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
 _LINES: Final = 500
 _ROWS: Final = 10_000
 _REJECTED: Final = ".rejected.jsonl"
+_PART: Final = ".part"
 _LONGEST_CELL: Final = 1 << 24
 _FORMULA: Final = ("'=", "'+", "'-", "'@", "'\t", "'\r", "'\n")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9][0-9.]*,[0-9]+")
@@ -126,6 +127,9 @@ def _readable(path: Path) -> Generator[None, None, None]:
     except UnicodeDecodeError as error:
         raise ValidationError(f"{path} is not {error.encoding.upper()}: {error.reason}", field="source") from None
     except OSError as error:
+        part = path.with_name(f"{path.name}{_PART}")
+        if isinstance(error, FileNotFoundError) and part.is_file():
+            raise ValidationError(_unknown(part), field="source") from None
         reason = error.strerror or str(error)
         raise ValidationError(f"cannot read {path}: {reason}", field="source") from None
 
@@ -136,7 +140,7 @@ def _format(path: Path) -> str:
 
 
 def _unknown(path: Path) -> str:
-    if path.suffix == ".part":
+    if path.suffix == _PART:
         return f"{path} is an export that is not complete. To continue it, repeat the command that began it."
     return f"{path}: give an export that ends in .jsonl, .csv or .parquet, also .gz, or a folder of Parquet files"
 
