@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -165,9 +165,9 @@ def test_negative_count_in_a_list_hides_no_unreadable_record(sandbox: Sandbox, c
     ("words", "says"),
     [
         ("2026-01", "complete"),
-        ("2020-02", "no records, or more are expected: see january.json"),
+        ("2020-02", "no records, records that share an ID, or more are expected: see 2020-02.json"),
         ("2099-01", "no report"),
-        ("2026-01 some.jsonl", "incomplete: see january.html"),
+        ("2026-01 some.jsonl", "incomplete: see 2026-01.html"),
     ],
 )
 def test_scheduled_job_of_the_guide(sandbox: Sandbox, folder: Path, words: str, says: str) -> None:
@@ -175,9 +175,17 @@ def test_scheduled_job_of_the_guide(sandbox: Sandbox, folder: Path, words: str, 
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     guide = (ROOT / "docs/howto/usage-report.md").read_text(encoding="utf-8")
-    (job,) = re.findall(r"```sh\n(videoapi report [^`]*case [^`]*)```", guide)
+    (last_month, job) = re.findall(r"```sh\n(month=.*\n)(videoapi report [^`]*case [^`]*)```", guide)[0]
     (folder / "some.jsonl").write_text("")
-    job = job.replace("videoapi report 2026-01", f"'{sys.executable}' -m videoapi report {words}")
+    # An earlier page is replaced.
+    (folder / f"{words[:7]}.html").write_text("")
+    if sys.platform == "linux":
+        month = subprocess.run(
+            ["bash", "-c", f"{last_month}echo $month"], env={**os.environ, "TZ": "UTC"}, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        assert month.stdout == f"{datetime.now(UTC).replace(day=1) - timedelta(1):%Y-%m}\n"
+    job = job.replace("videoapi report", f"month={words[:7]}; '{sys.executable}' -m videoapi report {words[7:]}")
     done = subprocess.run(["bash", "-c", job], cwd=folder, capture_output=True, text=True, timeout=50, check=False)
     assert done.stdout == f"{says}\n", done.stderr
 

@@ -246,7 +246,10 @@ class UsageSummary:
 
     @property
     def is_complete(self) -> bool | None:
-        """Whether all records are counted once; None if an export does not say whether it has all days."""
+        """Whether nothing is known to be missing or repeated; None if an export does not say whether it has all days.
+
+        Records that share an ID and differ, `same_id`, leave it as it is: they may be two records.
+        """
         left_out = self.missing or self.partial or self.unfinished is not None
         odd = self.odd
         if left_out or self.lost_minutes or odd["unreadable"] or odd["unreadable_values"] or odd["repeated"]:
