@@ -36,7 +36,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
     words = ("report", "2026-01", "calls.jsonl", "page.html", "--archives", "archives.jsonl", "--group-by", "role")
     # In its own process: playwright has a loop in this one.
     result = run_command(*words, "--json", "--quiet", cwd=folder)
-    # These exports do not say which days they have.
+    # The files do not say which days they have.
     assert result.returncode == 6, result.stderr
     return folder / "page.html", json.loads(result.stdout)
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -91,7 +91,9 @@ def test_json_with_a_page_gives_both(january: Path, cli: Cli, folder: Path) -> N
         (["a.jsonl", "out.pdf"], "OUT ends in .html"),
         (["Jan-2026"], "A period is a month (2026-01), a year (2026) or a day (2026-01-31)"),
         (["Jan-2026", "page.html"], "Jan-2026: neither a period, nor an export"),
-        (["calls.jsonl.part"], "not complete"),
+        (["calls.jsonl.part"], "calls.jsonl.part is an export that is not complete"),
+        (["calls.jsonl"], "calls.jsonl.part is an export that is not complete"),
+        (["a.jsonl", "--archives", "calls.jsonl"], "calls.jsonl.part is an export that is not complete"),
         (["few.csv"], "these columns are missing: 'room_disconnected_at'"),
         (["cut.jsonl.gz"], "breaks off"),
         (["plain.jsonl.gz"], "damaged"),
@@ -163,9 +165,9 @@ def test_negative_count_in_a_list_hides_no_unreadable_record(sandbox: Sandbox, c
     ("words", "says"),
     [
         ("2026-01", "complete"),
-        ("2020-02", "no records, or more are expected: see january.json"),
+        ("2020-02", "no records, records that share an ID, or more are expected: see 2020-02.json"),
         ("2099-01", "no report"),
-        ("2026-01 some.jsonl", "incomplete: see january.html"),
+        ("2026-01 some.jsonl", "incomplete: see 2026-01.html"),
     ],
 )
 def test_scheduled_job_of_the_guide(sandbox: Sandbox, folder: Path, words: str, says: str) -> None:
@@ -173,9 +175,17 @@ def test_scheduled_job_of_the_guide(sandbox: Sandbox, folder: Path, words: str, 
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     guide = (ROOT / "docs/howto/usage-report.md").read_text(encoding="utf-8")
-    (job,) = re.findall(r"```sh\n(videoapi report [^`]*case [^`]*)```", guide)
+    (last_month, job) = re.findall(r"```sh\n(month=.*\n)(videoapi report [^`]*case [^`]*)```", guide)[0]
     (folder / "some.jsonl").write_text("")
-    job = job.replace("videoapi report 2026-01", f"'{sys.executable}' -m videoapi report {words}")
+    # An earlier page is replaced.
+    (folder / f"{words[:7]}.html").write_text("")
+    if sys.platform == "linux":
+        month = subprocess.run(
+            ["bash", "-c", f"{last_month}echo $month"], env={**os.environ, "TZ": "UTC"}, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        assert month.stdout == f"{datetime.now(UTC).replace(day=1) - timedelta(1):%Y-%m}\n"
+    job = job.replace("videoapi report", f"month={words[:7]}; '{sys.executable}' -m videoapi report {words[7:]}")
     done = subprocess.run(["bash", "-c", job], cwd=folder, capture_output=True, text=True, timeout=50, check=False)
     assert done.stdout == f"{says}\n", done.stderr
 
@@ -186,13 +196,53 @@ def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
     rows = [f"'=s1;r;{times};10.5;'-x;", f"s2;r;{times};ten;a;", "s3;r"]
     (folder / "calls.csv").write_text("\n".join([header, *rows]), encoding="utf-8-sig")
     told = cli("report", "calls.csv", "--json")
-    assert "Numbers or times that could not be read, and are in no figure: 1." in told.stderr
+    assert "Numbers or times that could not be read: 1. Their records are counted without them." in told.stderr
     found = figures(told, complete=False)
     assert found["totals"]["participant_minutes"] == 10.5
     assert found["totals"]["room_minutes"] == 120
     assert [entry["key"] for entry in found["groups"]["owner_ref"]["entries"]] == ["-x", "a"]
     assert (found["odd"]["unreadable"], found["odd"]["without_minutes"]) == (1, 1)
     assert found["odd"]["unreadable_values"] == 1
+
+
+def test_records_that_ended_without_a_duration_make_the_report_incomplete(cli: Cli, folder: Path) -> None:
+    write_history(folder / "all.jsonl", 20)
+    records = [json.loads(line) for line in (folder / "all.jsonl").read_text().splitlines()]
+    whole = figures(cli("report", "all.jsonl", "--json"))["totals"]["participant_minutes"]
+    odd = records[:5]
+    lost = sum(record["sigserver"]["duration"] for record in odd) / 60
+    del odd[0]["sigserver"]["duration"], odd[1]["sigserver"]["duration"]
+    # The end of the session says that this one has ended, too.
+    del odd[1]["sigserver"]["disconnect_dt"]
+    odd[2]["sigserver"]["duration"] = -1
+    odd[3]["sigserver"]["duration"] = 1e9
+    for name in ("duration", "disconnect_dt"):
+        del odd[4]["sigserver"][name], odd[4]["room"][name]
+    (folder / "odd.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    told = cli("report", "odd.jsonl", "page.html", "--json", "--quiet")
+    found = figures(told, complete=False)
+    assert found["totals"]["participant_minutes"] == pytest.approx(whole - lost, abs=0.01)
+    assert [found["odd"][name] for name in ("without_minutes", "minutes_impossible", "still_connected")] == [2, 2, 1]
+    notice = (
+        "The participant minutes are those of 15 of the 20 records: 2 have no duration, although they ended; 2 have "
+        "a duration that is negative, or over 31 days; 1 has no duration, and no end."
+    )
+    assert told.stderr == f"{notice}\n"
+    page = (folder / "page.html").read_text()
+    assert f'<span class="warning">{notice}' in page
+    assert ", of 15 of 20 records</dd>" in page
+
+
+def test_record_of_a_user_who_is_still_connected_leaves_the_report_complete(cli: Cli, folder: Path) -> None:
+    record = {
+        "conf_num": "c",
+        "trans_date": "2026-01-05T10:00:00Z",
+        "sigserver": {"connect_dt": "2026-01-05T10:00:00Z"},
+    }
+    (folder / "some.jsonl").write_text(json.dumps(record) + "\n")
+    told = cli("report", "some.jsonl", "--json", "--quiet")
+    assert figures(told)["odd"]["still_connected"] == 1
+    assert told.stderr == ""
 
 
 HEADER = "conf_num;room_id;trans_at;room_connected_at;room_disconnected_at;user_minutes;owner_ref\n"
@@ -210,9 +260,14 @@ def test_value_that_cannot_be_read_makes_the_report_incomplete(cli: Cli, folder:
     (folder / "calls.csv").write_text(
         HEADER + ROW.format("10.5").replace("2026-01-05T10:00:00Z", "05.01.2026 10:00", 1)
     )
-    found = figures(cli("report", "calls.csv", "page.html", "--json"), complete=False)
+    told = cli("report", "2020", "calls.csv", "page.html", "--json")
+    found = figures(told, complete=False)
     assert (found["totals"]["records"], found["odd"]["unreadable_values"]) == (1, 1)
-    assert "Numbers or times that cannot be read, and are in no figure: 1." in (folder / "page.html").read_text()
+    page = (folder / "page.html").read_text()
+    assert "Numbers or times that cannot be read: 1. Their records are counted without them." in page
+    undated = "1 record has no readable date: it is in the totals, whichever day it is of."
+    assert undated in page
+    assert undated in told.stderr
     line = '{"conf_num": "c", "room": {"room_id": "r"}, "sigserver": {"duration": "10,5"}}\n'
     (folder / "calls.jsonl").write_text(line)
     assert figures(cli("report", "calls.jsonl", "--json"), complete=False)["odd"]["unreadable_values"] == 1
@@ -225,6 +280,16 @@ def test_header_within_a_joined_csv_is_no_record(cli: Cli, folder: Path, mark: s
     assert found["totals"]["records"] == 2
     assert [entry["key"] for entry in found["groups"]["owner_ref"]["entries"]] == ["a"]
     assert found["odd"]["unreadable_values"] == 0
+
+
+def test_rows_of_empty_cells_are_no_records(cli: Cli, folder: Path) -> None:
+    empty = f"{';' * 6}\n \n\n; ;\n"
+    (folder / "calls.csv").write_text(HEADER + empty + ROW.format("30") + empty)
+    (folder / "archives.csv").write_text("_id,trans_date,recording,transcoded\n,,,\na,2026-01-05T10:00:00Z,,\n,,,\n")
+    found = figures(cli("report", "calls.csv", "--archives", "archives.csv", "--json"))
+    assert (found["totals"]["records"], found["recordings"]["archives"]) == (1, 1)
+    assert [entry["key"] for entry in found["groups"]["owner_ref"]["entries"]] == ["a"]
+    assert found["odd"]["unreadable"] == 0
 
 
 def test_period_without_a_record_gives_a_page(sandbox: Sandbox, cli: Cli, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -30,12 +31,13 @@ def call(day: int, *, at: str = "10:00:00") -> str:
     return json.dumps(record) + "\n"
 
 
-def write_export(path: Path, days: list[int], first: int, last: int, exported: str = "2026-03-01") -> None:
-    """Write an export with a record on some days, and the state with the days that it has."""
-    path.write_text("".join(map(call, days)))
+def write_export(path: Path, records: list[int] | str, first: int, last: int, exported: str = "2026-03-01") -> None:
+    """Write an export with records, or one on some days, and the state with the days that it has."""
+    path.write_text(records if isinstance(records, str) else "".join(map(call, records)))
     question = {"records": "cdr", "from": f"2026-01-{first:02d}", "to": f"2026-01-{last:02d}"}
     state = {"version": 1, "complete": True, "question": question, "first": None, "exported": exported}
-    state |= {"size": path.stat().st_size, "result_size": None}
+    content = path.read_bytes()
+    state |= {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "result_size": None}
     path.with_name(path.name + ".state").write_text(json.dumps(state))
 
 
@@ -55,22 +57,18 @@ def test_days_that_the_source_lacks_are_not_known_and_in_no_average(cli: Cli, fo
     assert '<th scope="row">2026-01-07</th><td data-value="0">0</td>' in page
     why = "and have a dash (–) instead of figures: the export does not have them."
     assert page.count(f"4 of the 13 days are not known</strong>, {why}") == 2
-    assert "added up over 2 Mondays" in page
+    assert "Monday from 10:00 to 11:00</strong> (UTC) with 1.00 connections begun on average, 2 on 2 Mondays" in page
     assert re.search('Average per known day</th><td data-value="1.0">1.0</td><td data-value="0.5">0.5</td>', page)
 
 
 def test_days_of_another_time_zone_that_are_known_in_part_are_marked(cli: Cli, folder: Path) -> None:
     records = call(13) + call(14, at="00:10:00") + call(16) + call(17)
-    write_export(folder / "some.jsonl", [], 12, 18)
-    (folder / "some.jsonl").write_text(records)
-    state = json.loads((folder / "some.jsonl.state").read_text()) | {"size": len(records)}
-    state["question"]["to"] = "2026-01-14"
-    (folder / "some.jsonl.state").write_text(json.dumps(state))
+    write_export(folder / "some.jsonl", records, 12, 14)
     words = ("report", "2026-01-13", "2026-01-15", "some.jsonl", "--timezone", "America/New_York")
     found = figures(cli(*words, "page.html", "--json"), complete=False)
     # The 14th in New York ends at 5:00 of the 15th in UTC, which the export does not have.
     assert found["partly_known_days"] == []
-    (folder / "some.jsonl").write_text(records.replace("2026-01-14T00:10", "2026-01-14T09:10"))
+    write_export(folder / "some.jsonl", records.replace("2026-01-14T00:10", "2026-01-14T09:10"), 12, 14)
     found = figures(cli(*words, "page.html", "--json", "--overwrite"), complete=False)
     assert [(day["day"], day["records"]) for day in found["days"]] == [
         ("2026-01-13", 1), ("2026-01-14", 1), ("2026-01-15", None)
@@ -88,6 +86,20 @@ def test_hours_and_days_with_as_many_connections_are_counted(cli: Cli, folder: P
     page = (folder / "page.html").read_text()
     assert "(2 other days have as many)" in page
     assert "(2 other hours have as many)" in page
+
+
+def test_busiest_hour_is_that_of_the_largest_average_per_known_day(cli: Cli, folder: Path) -> None:
+    # January 2026 has five Thursdays, and four Wednesdays.
+    thursdays = "".join(call(day) for day in (1, 8, 15, 22, 29))
+    wednesdays = "".join(call(day, at="11:00:00") for day in (7, 14, 21, 28))
+    more = call(28, at="11:10:00") + call(29, at="10:10:00")
+    write_export(folder / "some.jsonl", thursdays + wednesdays + more, 1, 31)
+    assert cli("report", "2026-01", "some.jsonl", "page.html").exit_code == 0
+    page = (folder / "page.html").read_text()
+    assert (
+        "Wednesday from 11:00 to 12:00</strong> (UTC) with 1.25 connections begun on average, 5 on 4 Wednesdays."
+        in page
+    )
 
 
 def test_complete_report_has_no_unknown_day(cli: Cli, folder: Path) -> None:

@@ -161,12 +161,14 @@ def test_long_table_is_folded_after_one_of_months(days: int) -> None:
     assert page.count('<th scope="row">2026-01-05</th>') == 1
 
 
-@pytest.mark.parametrize(("days", "how"), [(1, "begun."), (31, "begun, added up over 5 Mondays.")])
+@pytest.mark.parametrize(
+    ("days", "how"), [(1, "1 connection begun."), (31, "0.20 connections begun on average, 1 on 5 Mondays.")]
+)
 def test_busiest_hour_says_over_how_many_days_it_is_added_up(days: int, how: str) -> None:
     summary = summary_of("a")
     day, figures = summary.days[0]
     long = attrs.evolve(summary, days=tuple((day.fromordinal(day.toordinal() + n), figures) for n in range(days)))
-    assert f"Monday from 7:00 to 8:00</strong> (UTC) with 1 connection {how}" in render(long, made=MADE)
+    assert f"Monday from 7:00 to 8:00</strong> (UTC) with {how}" in render(long, made=MADE)
 
 
 def test_records_without_a_date_are_not_called_no_records() -> None:

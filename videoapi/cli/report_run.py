@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -25,7 +25,7 @@ from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.report import sources
 from videoapi.report.calendar import Calendar, ReportPeriod, parse_zone
-from videoapi.report.coverage import coverage_of, open_days
+from videoapi.report.coverage import Coverage, coverage_of, open_days
 from videoapi.report.notices import notices_of
 from videoapi.report.page import render, require_plotly
 from videoapi.report.recordings import Recordings
@@ -99,6 +99,7 @@ class Reading:
 
     tally: Tally
     selection: Selection
+    limited: ReportOptions
     recordings: Recordings | None = None
     unread: sources.Unread = attrs.field(factory=sources.Unread)
     unfinished: ReportPeriod | None = None
@@ -120,9 +121,11 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         raise click.UsageError(
             f"--top {options.top}: a page lists at most {_PAGE_MOST} entries per group. --json prints all."
         )
-    _check_limits(options)
+    found = await asyncio.to_thread(_coverages, options)
+    limited = _limited(options, found)
+    _check_limits(limited, found)
     with _page_file(options, period) as page, Tally(calendar) as tally:
-        reading = Reading(tally, Selection(calendar, period, options.room_id, options.conf_num))
+        reading = Reading(tally, Selection(calendar, period, options.room_id, options.conf_num), limited)
         reading.unfinished = None if period is None else period.unfinished(today)
         if options.source is not None:
             await _read_export(options.source, options, reading)
@@ -130,7 +133,7 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         else:
             source = await _read_service(access, options, reading)
         summary = await asyncio.to_thread(_summarize, reading, options, source)
-        summary = _with_coverage(summary, options, calendar.zone)
+        summary = _with_coverage(summary, options, found, calendar.zone)
         if page is not None or options.out == STDOUT:
             lead = options.groups[0] if options.groups else None
             shown = attrs.evolve(summary, groups=groups_of(tally, options.shown, options.top or _PAGE_TOP))
@@ -164,10 +167,9 @@ async def _read_export(path: Path, options: ReportOptions, reading: Reading) -> 
             await asyncio.sleep(0)
     if options.archives is not None:
         reading.recordings = recordings = Recordings(reading.selection.calendar)
-        limited = _limited(options)
         with closing(sources.archives(options.archives, reading.unread)) as archives:
             for archive in archives:
-                if _in_scope(archive, limited):
+                if _in_scope(archive, reading.limited):
                     recordings.add([archive], *_bounds(reading.selection.period))
 
 
@@ -230,7 +232,7 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
         period=reading.selection.period,
         timezone=options.timezone,
         source=source,
-        scope=_limited(options).scope,
+        scope=reading.limited.scope,
         groups=options.shown,
         top=options.top,
         recordings=reading.recordings,
@@ -242,11 +244,16 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
     )
 
 
-def _with_coverage(summary: UsageSummary, options: ReportOptions, zone: tzinfo) -> UsageSummary:
+def _coverages(options: ReportOptions) -> dict[str, Coverage]:
+    """Return what the exports say about themselves, by what their records are."""
+    given = {"cdr": options.source, "archives": options.archives}
+    return {kind: coverage_of(path, kind) for kind, path in given.items() if path is not None}
+
+
+def _with_coverage(
+    summary: UsageSummary, options: ReportOptions, found: Mapping[str, Coverage], zone: tzinfo
+) -> UsageSummary:
     """Return the summary with the days that its source lacks, or may lack."""
-    found = {} if options.source is None else {"cdr": coverage_of(options.source, "cdr")}
-    if options.archives is not None:
-        found["archives"] = coverage_of(options.archives, "archives")
     asked = summary.period.in_utc(zone) if summary.period is not None and options.periods else None
     partial = tuple(kind for kind, one in found.items() if one.is_partial and not one.has_all(asked))
     summary = attrs.evolve(
@@ -280,33 +287,26 @@ def _with_coverage(summary: UsageSummary, options: ReportOptions, zone: tzinfo) 
     )
 
 
-def _limited(options: ReportOptions) -> ReportOptions:
+def _limited(options: ReportOptions, found: Mapping[str, Coverage]) -> ReportOptions:
     """Return the options with the room or the session to which the export of the call records is limited."""
-    if options.source is None:
-        return options
-    found = coverage_of(options.source, "cdr")
-    return attrs.evolve(options, room_id=options.room_id or found.room_id, conf_num=options.conf_num or found.conf_num)
+    calls = found.get("cdr", Coverage())
+    return attrs.evolve(options, room_id=options.room_id or calls.room_id, conf_num=options.conf_num or calls.conf_num)
 
 
-def _check_limits(options: ReportOptions) -> None:
+def _check_limits(asked: ReportOptions, found: Mapping[str, Coverage]) -> None:
     """Refuse exports that have less than the report is about, or that are of two accounts.
 
     Raises:
         click.UsageError: If there is one.
     """
-    if options.source is None:
-        return
-    asked, calls = _limited(options), coverage_of(options.source, "cdr")
-    found = {options.source: calls}
-    if options.archives is not None:
-        found[options.archives] = archives = coverage_of(options.archives, "archives")
-        if None not in (calls.account, archives.account) and calls.account != archives.account:
-            theirs = " and ".join(f"{' at '.join(of.account or ())}" for of in (calls, archives))
-            raise click.UsageError(
-                f"{options.source} and {options.archives} are exports of two accounts: {theirs}. "
-                "Give exports of one account."
-            )
-    for path, has in found.items():
+    accounts = [one.account for one in found.values() if one.account is not None]
+    if len(set(accounts)) > 1:
+        theirs = " and ".join(" at ".join(account) for account in accounts)
+        raise click.UsageError(
+            f"{asked.source} and {asked.archives} are exports of two accounts: {theirs}. Give exports of one account."
+        )
+    for kind, has in found.items():
+        path = asked.source if kind == "cdr" else asked.archives
         for what, option, one, wanted in (
             ("room", "--room", has.room_id, asked.room_id),
             ("session", "--conference", has.conf_num, asked.conf_num),
@@ -408,7 +408,7 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
             f"{counted(unreadable, 'record', 'records')} could not be read. Unreadable records are not in any figure."
         )
     if values := summary.odd["unreadable_values"]:
-        print_status(f"Numbers or times that could not be read, and are in no figure: {values:,}.")
+        print_status(f"Numbers or times that could not be read: {values:,}. Their records are counted without them.")
     if repeated := summary.odd["repeated"]:
         print_status(
             f"{counted(repeated, 'record repeats', 'records repeat')} an earlier one, with the same values. Such "

@@ -6,11 +6,14 @@ A folder says it in its manifest or its notes, a file in the state that `videoap
 from __future__ import annotations
 
 import contextlib
+import gzip
+import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final, cast
 
 import attrs
 
@@ -22,7 +25,12 @@ _SOURCE: Final = "_source.json"
 _STATE: Final = ".state"
 _VERSION: Final = 1
 _MAX_STATE: Final = 1 << 26
+_BLOCK: Final = 1 << 20
 _DAY: Final = timedelta(days=1)
+_UNREADABLE: Final = (
+    *(OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError, ArithmeticError),
+    RecursionError,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -93,11 +101,13 @@ def open_days(period: ReportPeriod, open_from: date) -> ReportPeriod | None:
 def coverage_of(path: Path, kind: str) -> Coverage:
     """Return what an export says about itself; nothing if it is incomplete, changed, or from elsewhere.
 
+    This reads the whole file, to compare its digest with that of the export.
+
     Args:
         path: A file, also `.gz`, or a folder.
         kind: What its records must be, `cdr` or `archives`.
     """
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+    with contextlib.suppress(*_UNREADABLE):
         return _of_folder(path) if path.is_dir() else _of_file(path, kind)
     return Coverage()
 
@@ -149,6 +159,8 @@ def _of_file(path: Path, kind: str) -> Coverage:
         return Coverage()
     if size % (1 << 32 if is_compressed else size + 1) != _size(path, is_compressed):
         return Coverage(is_changed=True)
+    if _digest(path, is_compressed) != (state["sha256"] if state["result_size"] is None else state["result_sha256"]):
+        return Coverage(is_changed=True)
     made = None if state["exported"] is None else date.fromisoformat(state["exported"])
     days = _days(question, state["first"], made)
     return Coverage(
@@ -184,6 +196,20 @@ def _unfinished(first: date, last: date, made: date) -> list[tuple[date, date]]:
 
 def _span(first: str, last: str) -> tuple[date, date]:
     return date.fromisoformat(first), date.fromisoformat(last)
+
+
+def digest_of(file: IO[bytes]) -> str:
+    """Return the digest of the rest of a file, as the export writes it."""
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest(path: Path, is_compressed: bool) -> str:
+    """Return the digest of a file; of one that gzip has compressed, that of the original."""
+    with cast("IO[bytes]", gzip.open(path, "rb")) if is_compressed else path.open("rb") as file:
+        return digest_of(file)
 
 
 def _size(path: Path, is_compressed: bool) -> int:

@@ -20,8 +20,10 @@ def cards(summary: UsageSummary) -> str:
     """Return the totals."""
     total, counted = summary.total, summary.total.counted_minutes
     records = f"{total.records:,}"
+    with_minutes = total.records - summary.without_minutes
+    of_records = f", of {with_minutes:,} of {records} records" if summary.without_minutes else ""
     shown: tuple[tuple[str, str, float | None, str], ...] = (
-        ("users", "Participant minutes", total.participant_minutes, _hours(total.participant_minutes)),
+        ("users", "Participant minutes", total.participant_minutes, _hours(total.participant_minutes) + of_records),
         ("rooms", "Room minutes", total.room_minutes, _hours(total.room_minutes)),
         (
             "",

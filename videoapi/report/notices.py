@@ -32,6 +32,25 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
             f"The export has no {_NAMES[days.records]} of {span(days.first, days.last)} (UTC): they are not in any "
             "figure."
         )
+    if summary.lost_minutes:
+        reasons = (
+            ("without_minutes", "no duration, although {they} ended"),
+            ("minutes_impossible", "a duration that is negative, or over 31 days"),
+            ("still_connected", "no duration, and no end"),
+        )
+        why = "; ".join(
+            f"{count:,} {'has' if count == 1 else 'have'} {reason.format(they='it' if count == 1 else 'they')}"
+            for name, reason in reasons
+            if (count := summary.odd[name])
+        )
+        records = summary.total.records
+        yield (
+            f"The participant minutes are those of {records - summary.without_minutes:,} of the {records:,} records: "
+            f"{why}."
+        )
+    if undated := summary.odd["without_day"]:
+        have, they, are = ("record has", "it", "is") if undated == 1 else ("records have", "they", "are")
+        yield f"{undated:,} {have} no readable date: {they} {are} in the totals, whichever day {they} {are} of."
     # Without a period, the report is of the days that the export has; in another time zone, the first and the last of
     # them are in two days in UTC.
     if (needed := summary.days_in_utc) is not None and (summary.is_asked or summary.timezone.upper() != "UTC"):

@@ -110,7 +110,7 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
             *(f"{note} They count as whole days in the averages." for note in _partly_known_days(summary)),
         ),
         hours_chart(summary),
-        "A heat map of the connections begun, by hour and weekday.",
+        "A heat map of the connections begun, by hour and weekday, added up over the whole period.",
         (hours_table(summary),),
     )
     for name, group in summary.groups.items():
@@ -159,13 +159,15 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
         minutes = f"{most.participant_minutes:,.0f} participant minutes"
         as_many = sum(one.participant_minutes == most.participant_minutes for _, one in known) - 1
         parts.append(f"The busiest day is <strong>{long_day(day)}</strong> with {minutes}{_ties(as_many, 'day')}")
-    weekday, hour = max(((w, h) for w in range(7) for h in range(24)), key=lambda at: summary.hours[at[0]][at[1]])
-    if begun := summary.hours[weekday][hour]:
-        as_many = sum(row.count(begun) for row in summary.hours) - 1
+    averages = summary.hour_averages()
+    most_begun = max(averages.values(), default=0)
+    if most_begun:
+        weekday, hour = next(at for at, average in averages.items() if average == most_begun)
+        as_many = sum(average == most_begun for average in averages.values()) - 1
         parts.append(
             f"{'the' if parts else 'The'} busiest hour of the week is <strong>{WEEKDAYS[weekday]} from {hour}:00 to "
-            f"{hour + 1}:00</strong> ({escape(summary.timezone)}) with {begun:,} "
-            f"connection{'' if begun == 1 else 's'} begun{_added_up(summary, weekday)}{_ties(as_many, 'hour')}"
+            f"{hour + 1}:00</strong> ({escape(summary.timezone)}) with {_begun(summary, weekday, hour)}"
+            f"{_ties(as_many, 'hour')}"
         )
     if parts:
         yield "; ".join(parts) + "."
@@ -185,17 +187,19 @@ def _serious(summary: UsageSummary) -> Iterator[str]:
     if unreadable := summary.odd["unreadable"]:
         yield f"{_records(unreadable, 'cannot', 'cannot')} be read."
     if values := summary.odd["unreadable_values"]:
-        yield f"Numbers or times that cannot be read, and are in no figure: {values:,}."
+        yield f"Numbers or times that cannot be read: {values:,}. Their records are counted without them."
 
 
 def _records(count: int, one: str, many: str) -> str:
     return f"{count:,} record {one}" if count == 1 else f"{count:,} records {many}"
 
 
-def _added_up(summary: UsageSummary, weekday: int) -> str:
-    """Return over how many known days of the period the connections of a weekday are added up."""
-    count = summary.weekdays()[weekday]
-    return f", added up over {count} {WEEKDAYS[weekday]}s" if count > 1 else ""
+def _begun(summary: UsageSummary, weekday: int, hour: int) -> str:
+    """Return how many connections began in an hour of the week, on average and on all known days of the period."""
+    begun, days = summary.hours[weekday][hour], summary.weekdays()[weekday]
+    if days > 1:
+        return f"{begun / days:,.2f} connections begun on average, {begun:,} on {days} {WEEKDAYS[weekday]}s"
+    return f"{begun:,} connection{'' if begun == 1 else 's'} begun"
 
 
 def _ties(others: int, what: str) -> str:

@@ -24,7 +24,7 @@ from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError, RecordDecoder
 from videoapi.models.flat import read_time
-from videoapi.report.coverage import MANIFEST, notes_of
+from videoapi.report.coverage import MANIFEST, digest_of, notes_of
 from videoapi.report.recordings import KINDS
 from videoapi.report.rows import COLUMNS, NEEDED, NUMBERS, TIMES, UsageRow, milliseconds, row_of, row_of_cells
 
@@ -32,6 +32,7 @@ FORMATS: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
 _LINES: Final = 500
 _ROWS: Final = 10_000
 _REJECTED: Final = ".rejected.jsonl"
+_PART: Final = ".part"
 _LONGEST_CELL: Final = 1 << 24
 _FORMULA: Final = ("'=", "'+", "'-", "'@", "'\t", "'\r", "'\n")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9][0-9.]*,[0-9]+")
@@ -126,6 +127,9 @@ def _readable(path: Path) -> Generator[None, None, None]:
     except UnicodeDecodeError as error:
         raise ValidationError(f"{path} is not {error.encoding.upper()}: {error.reason}", field="source") from None
     except OSError as error:
+        part = path.with_name(f"{path.name}{_PART}")
+        if isinstance(error, FileNotFoundError) and part.is_file():
+            raise ValidationError(_unknown(part), field="source") from None
         reason = error.strerror or str(error)
         raise ValidationError(f"cannot read {path}: {reason}", field="source") from None
 
@@ -136,7 +140,7 @@ def _format(path: Path) -> str:
 
 
 def _unknown(path: Path) -> str:
-    if path.suffix == ".part":
+    if path.suffix == _PART:
         return f"{path} is an export that is not complete. To continue it, repeat the command that began it."
     return f"{path}: give an export that ends in .jsonl, .csv or .parquet, also .gz, or a folder of Parquet files"
 
@@ -199,7 +203,8 @@ def _check_kind(path: Path, line: bytes, model: type[Any]) -> None:
 def _csv_rows(path: Path) -> Iterator[tuple[list[str], int]]:
     """Yield the rows of a CSV file with the line of their end, the header first; one that cannot be read is empty.
 
-    Headers within the file, as in one that was joined from several, are left out.
+    Rows whose cells are all empty are left out, and so are headers within the file, as in one that was joined from
+    several.
     """
     with _open(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         header = text.readline()
@@ -215,6 +220,9 @@ def _csv_rows(path: Path) -> Iterator[tuple[list[str], int]]:
                 return
             except csv.Error:
                 cells = []
+            else:
+                if not any(map(str.strip, cells)):
+                    continue
             if cells and [cells[0].removeprefix("\ufeff"), *cells[1:]] == first:
                 continue
             first = cells if first is None else first
@@ -337,18 +345,21 @@ def _parquet_files(path: Path) -> list[Path]:
     if (path / MANIFEST).is_file():
         _check_manifest(path, files)
         return files
-    names: set[str] = set()
+    digests: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        names = {str(note["file"]) for note in notes_of(path)}
+        digests = {str(note["file"]): str(note["sha256"]) for note in notes_of(path)}
     # The note of a file is written after it: without one, the export counts the file as missing.
-    return [file for file in files if file.name in names] if names else files
+    noted = [file for file in files if file.name in digests]
+    for file in noted:
+        _check_digest(path, file, digests[file.name])
+    return noted if digests else files
 
 
 def _check_manifest(folder: Path, files: Sequence[Path]) -> None:
     """Check that a folder has the files of its manifest, with as many rows, and no others."""
     pyarrow, parquet = _pyarrow()
     try:
-        notes = {str(note["file"]): note["rows"] for note in notes_of(folder)}
+        notes = {str(note["file"]): (note["rows"], str(note["sha256"])) for note in notes_of(folder)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValidationError(f"{folder / MANIFEST} cannot be read", field="source") from None
     found = {file.name: file for file in files}
@@ -365,11 +376,23 @@ def _check_manifest(folder: Path, files: Sequence[Path]) -> None:
             rows = parquet.read_metadata(file).num_rows
         except pyarrow.ArrowException as error:
             raise ValidationError(f"{file} cannot be read: {str(error)[:200]}", field="source") from None
-        if rows != notes[name]:
+        noted, digest = notes[name]
+        if rows != noted:
             raise ValidationError(
-                f"{file} has {rows:,} rows, and {MANIFEST} says {notes[name]:,}. Repeat the export of {folder}.",
+                f"{file} has {rows:,} rows, and {MANIFEST} says {noted:,}. Repeat the export of {folder}.",
                 field="source",
             )
+        _check_digest(folder, file, digest)
+
+
+def _check_digest(folder: Path, path: Path, digest: str) -> None:
+    """Check that a file of a folder is the one that was exported."""
+    with path.open("rb") as file:
+        found = digest_of(file)
+    if found != digest:
+        raise ValidationError(
+            f"{path} has changed since it was exported. Move it away. Repeat the export of {folder}.", field="source"
+        )
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -27,7 +27,14 @@ ODD: Final = {
     ),
     "unfinished": ("Records without a readable time of the disconnection", "counted, with the minutes they have"),
     "without_start": ("Records without a readable time of the connection", "counted, but in no hour of the heat map"),
-    "without_minutes": ("Records without a readable duration", "counted as records, without participant minutes"),
+    "without_minutes": (
+        "Records that have ended, without a readable duration",
+        "counted as records, without participant minutes",
+    ),
+    "still_connected": (
+        "Records without a readable duration and any end",
+        "counted as records, without participant minutes",
+    ),
     "minutes_impossible": ("Records with a negative duration, or over 31 days", "counted as records, without minutes"),
     "counted_impossible": ("Records with service-counted minutes below 0, or over 31 days", "those minutes left out"),
     "ends_before_start": ("Records that end before they start", "counted, with the minutes they have"),
@@ -228,11 +235,24 @@ class UsageSummary:
         return self.open_days.last + timedelta(LATE_DAYS + 1)
 
     @property
+    def without_minutes(self) -> int:
+        """The number of records that are not in the participant minutes."""
+        return self.lost_minutes + (self.odd["still_connected"] or 0)
+
+    @property
+    def lost_minutes(self) -> int:
+        """The number of records that should be in the participant minutes, and are not."""
+        return (self.odd["without_minutes"] or 0) + (self.odd["minutes_impossible"] or 0)
+
+    @property
     def is_complete(self) -> bool | None:
-        """Whether all records are counted once; None if an export does not say whether it has all days."""
+        """Whether nothing is known to be missing or repeated; None if an export does not say whether it has all days.
+
+        Records that share an ID and differ, `same_id`, leave it as it is: they may be two records.
+        """
         left_out = self.missing or self.partial or self.unfinished is not None
         odd = self.odd
-        if left_out or odd["unreadable"] or odd["unreadable_values"] or odd["repeated"]:
+        if left_out or self.lost_minutes or odd["unreadable"] or odd["unreadable_values"] or odd["repeated"]:
             return False
         return None if self.unstated else True
 
@@ -286,6 +306,18 @@ class UsageSummary:
         """Return how many known days of each weekday the period has, from Monday."""
         counts = Counter(day.weekday() for day, figures in self.per_day() if figures is not None)
         return [counts[weekday] for weekday in range(7)]
+
+    def hour_averages(self) -> dict[tuple[int, int], float]:
+        """Return the average number of connections begun in each hour of the weekdays of which a day is known.
+
+        The keys are a weekday from Monday, and an hour. Sums do not compare: a month has five of some weekdays.
+        """
+        return {
+            (weekday, hour): count / days
+            for weekday, (row, days) in enumerate(zip(self.hours, self.weekdays(), strict=True))
+            if days
+            for hour, count in enumerate(row)
+        }
 
     def per_hour(self) -> list[list[int | None]]:
         """Return `hours` with None for 0 on weekdays of which no day is known.

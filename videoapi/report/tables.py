@@ -74,7 +74,11 @@ def hours_table(summary: UsageSummary) -> TableView:
     )
     columns = ("Hour", *(name[:3] for name in WEEKDAYS), "All days")
     return TableView(
-        "hours", f"Connections begun, by hour and weekday ({summary.timezone})", columns, tuple(rows), foot
+        "hours",
+        f"Connections begun, by hour and weekday ({summary.timezone}), added up over the period",
+        columns,
+        tuple(rows),
+        foot,
     )
 
 

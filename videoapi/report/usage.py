@@ -138,7 +138,11 @@ class UsageSums:
             counted_ms = counted = 0
             user_ms = connected_ms(seconds)
             if user_ms is None:
-                odd["without_minutes" if seconds is None else "minutes_impossible"] += 1
+                if seconds is not None:
+                    odd["minutes_impossible"] += 1
+                else:
+                    # A user who is still connected has no duration yet: nothing is lost.
+                    odd["still_connected" if user_to is None and end is None else "without_minutes"] += 1
                 user_ms = 0
             if minutes is not None:
                 if 0 <= minutes <= _MOST_MINUTES:
