@@ -164,6 +164,41 @@ async def test_process_that_has_lost_its_claim_sends_nothing(sandbox: Sandbox, t
     assert rooms(sandbox) == []
 
 
+def locked(folder: Path) -> sqlite3.Connection:
+    """Lock the file, as another process may for longer than a connection waits."""
+    db = sqlite3.connect(folder / "bookings.sqlite", isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+    return db
+
+
+async def test_doubtful_bookings_are_still_looked_for_after_the_file_was_locked(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with browser(tmp_path):
+        with closing(locked(tmp_path)):
+            while "database is locked" not in caplog.text:
+                await asyncio.sleep(0.05)
+        with closing(killed_process(tmp_path, sent=1, until=0)) as db:
+            async with asyncio.timeout(20):
+                while not (found := db.execute("SELECT room_id FROM bookings WHERE room_id IS NOT NULL").fetchone()):
+                    await asyncio.sleep(0.05)
+    assert rooms(sandbox) == [*found]
+
+
+async def test_booking_whose_room_could_not_be_stored_gets_that_room(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.fault("rooms.create", "delay", seconds=0.5)
+    async with browser(tmp_path) as web:
+        request = asyncio.create_task(web.post("/bookings/b-1", params={"title": "Board"}))
+        while not sandbox.ledger.requests("rooms.create"):
+            await asyncio.sleep(0.01)
+        with closing(locked(tmp_path)):
+            with pytest.raises(sqlite3.OperationalError):
+                await request
+        async with asyncio.timeout(20):
+            reply = await book(web)
+    assert [reply.json()["room_id"]] == rooms(sandbox)
+
+
 @pytest.mark.parametrize("wrong", ["missing", "foreign", "one session"])
 async def test_wrong_control_room_ends_the_start(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
