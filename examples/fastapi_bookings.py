@@ -33,8 +33,8 @@ class Bookings:
     def __init__(self, video: VideoClient, path: str, control: str, lease: float) -> None:
         self.video, self.control, self.lease, self.owner = video, control, lease, uuid4().hex
         self.db = sqlite3.connect(path, timeout=2, isolation_level=None)  # each statement is on disk when it returns
-        self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute(TABLE)
+        self.db.execute("PRAGMA journal_mode = WAL")
         self.tasks: dict[str, asyncio.Task[str]] = {}
 
     async def start(self) -> None:
