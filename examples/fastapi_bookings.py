@@ -5,6 +5,7 @@ Run: VIDEOAPI_APP_ID=… VIDEOAPI_APP_KEY=… CONTROL_ROOM=… uvicorn --workers
 """
 
 import asyncio
+import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator
@@ -18,10 +19,12 @@ from fastapi import FastAPI, HTTPException, Request, responses
 
 from videoapi import CreateOutcomeUnknown, VideoAPIError, VideoClient, reference_for
 
+log = logging.getLogger(__name__)
 TABLE = """CREATE TABLE IF NOT EXISTS bookings (
     id TEXT PRIMARY KEY, title TEXT, sent INT DEFAULT 0, room_id TEXT, owner TEXT, until REAL DEFAULT 0)"""
 # One statement, so that one process gets the row: if it has no owner, or its owner was killed and renews it no more.
 CLAIM = "UPDATE bookings SET owner = ?, until = ? WHERE id = ? AND room_id IS NULL AND until < ? RETURNING sent"
+RENEW = "UPDATE bookings SET until = ? WHERE id = ? AND owner = ?"
 # Left by a process that was killed, or by a create without proof whose browser does not repeat its request.
 DOUBTFUL = "SELECT id, title FROM bookings WHERE sent AND room_id IS NULL AND until < ?"
 
@@ -29,8 +32,9 @@ DOUBTFUL = "SELECT id, title FROM bookings WHERE sent AND room_id IS NULL AND un
 class Bookings:
     def __init__(self, video: VideoClient, path: str, control: str, lease: float) -> None:
         self.video, self.control, self.lease, self.owner = video, control, lease, uuid4().hex
-        self.db = sqlite3.connect(path, isolation_level=None)  # each statement is on disk when it returns
+        self.db = sqlite3.connect(path, timeout=2, isolation_level=None)  # each statement is on disk when it returns
         self.db.execute(TABLE)
+        self.db.execute("PRAGMA journal_mode = WAL")
         self.tasks: dict[str, asyncio.Task[str]] = {}
 
     async def start(self) -> None:
@@ -44,9 +48,14 @@ class Bookings:
 
     async def renew(self) -> None:
         while True:
-            self.db.execute("UPDATE bookings SET until = ? WHERE owner = ?", (time() + self.lease, self.owner))
-            for row in self.db.execute(DOUBTFUL, (time(),)).fetchall():
-                self.task(*row)
+            try:
+                with self.db:  # a claim that its task could not give back is not renewed, and ends
+                    self.db.execute("BEGIN IMMEDIATE")
+                    self.db.executemany(RENEW, [(time() + self.lease, id, self.owner) for id in self.tasks])
+                for row in self.db.execute(DOUBTFUL, (time(),)).fetchall():
+                    self.task(*row)
+            except sqlite3.OperationalError:  # locked by another process for too long, or the disk is full
+                log.exception("The claims were not renewed; next try in %g s", self.lease / 3)
             await asyncio.sleep(self.lease / 3)
 
     def task(self, id: str, title: str) -> asyncio.Task[str]:  # one per booking and process
@@ -90,10 +99,10 @@ class Bookings:
             raise HTTPException(503, "another process has claimed the booking", {"Retry-After": "5"})
 
 
-def create_app(path: str = "bookings.sqlite", settle: float = 75, lease: float = 30) -> FastAPI:
+def create_app(path: str = "bookings.sqlite", timeout: float = 10, settle: float = 75, lease: float = 30) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with VideoClient(timeout=10, settle=settle) as video:
+        async with VideoClient(timeout=timeout, settle=settle) as video:
             app.state.bookings = bookings = Bookings(video, path, os.environ["CONTROL_ROOM"], lease)
             await bookings.start()
             renewal = asyncio.create_task(bookings.renew())

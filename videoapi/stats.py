@@ -41,7 +41,8 @@ class ClientStats:
         retry_budget_left: The remaining part of the account's retry budget of 500; a retry costs 10, or 5 after HTTP
             429.
         pause_left: Seconds until the account's pause after HTTP 429 ends; 0 without a pause.
-        doubts: Creates of this client that are in doubt: they may have been executed, and nothing is proven yet.
+        doubts: Creates of this client that are in doubt: they may have been executed, and nothing is proven yet. Only
+            proof that this client finds lowers it: if another process resolves such a create, it still counts.
         gate: `shared` if the account's rate is shared with other processes, `fallback` while the gate does not respond
             and this process uses a rate of its own, `none` without `gate=`.
     """

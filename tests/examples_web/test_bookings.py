@@ -164,6 +164,40 @@ async def test_process_that_has_lost_its_claim_sends_nothing(sandbox: Sandbox, t
     assert rooms(sandbox) == []
 
 
+def locked(folder: Path) -> sqlite3.Connection:
+    """Lock the file, as another process may for longer than a connection waits."""
+    db = sqlite3.connect(folder / "bookings.sqlite", isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+    return db
+
+
+async def test_doubtful_bookings_are_still_looked_for_after_the_file_was_locked(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with browser(tmp_path):
+        with closing(locked(tmp_path)):
+            while "database is locked" not in caplog.text:
+                await asyncio.sleep(0.05)
+        with closing(killed_process(tmp_path, sent=1, until=0)) as db:
+            async with asyncio.timeout(20):
+                while not (found := db.execute("SELECT room_id FROM bookings WHERE room_id IS NOT NULL").fetchone()):
+                    await asyncio.sleep(0.05)
+    assert rooms(sandbox) == [*found]
+
+
+async def test_claim_that_its_task_could_not_give_back_ends(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.fault("rooms.create", "delay", seconds=1)
+    async with browser(tmp_path) as web:
+        request = asyncio.create_task(book(web, "b-2"))
+        with closing(killed_process(tmp_path, sent=1, until=time.time() + 0.5)) as db:
+            while not (owner := db.execute("SELECT owner FROM bookings WHERE id = 'b-2' AND sent").fetchone()):
+                await asyncio.sleep(0.01)
+            db.execute("UPDATE bookings SET owner = ? WHERE id = 'b-1'", owner)
+        async with asyncio.timeout(20):
+            replies = [await request, await book(web)]
+    assert sorted(reply.json()["room_id"] for reply in replies) == sorted(rooms(sandbox))
+
+
 @pytest.mark.parametrize("wrong", ["missing", "foreign", "one session"])
 async def test_wrong_control_room_ends_the_start(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str

@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import functools
 import gc
+import inspect
+import json
 import logging
 import threading
 from typing import Any
@@ -162,6 +164,36 @@ async def test_failure_is_logged_without_on_error_and_if_that_fails(caplog: pyte
         assert "room_id='1'" in error.getMessage()
         assert error.exc_info
         assert "try 1 of 2" in caplog.text
+
+
+async def test_log_of_a_try_names_the_line_of_the_handler_that_failed(caplog: pytest.LogCaptureFixture) -> None:
+    hooks = quick(tries=2, handler_timeout=0.05)
+    lines: list[int] = []
+
+    def parse(text: str) -> None:
+        lines.append(inspect.currentframe().f_lineno + 1)  # type: ignore[union-attr]
+        json.loads(text)
+
+    @hooks.on(SessionEnded)
+    def sync(event: WebhookEvent) -> None:
+        parse("canary")
+
+    @hooks.on(RecordingReady)
+    async def later(event: WebhookEvent) -> None:
+        parse("canary")
+
+    @hooks.on(Transcoded)
+    async def stalls(event: WebhookEvent) -> None:
+        await asyncio.Event().wait()
+
+    async with hooks:
+        for kind in (SessionEnded, RecordingReady, Transcoded):
+            await hooks.submit(kind(room_id="1"))
+    tries = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    failed = [message.split("failed (")[1].split("),")[0] for message in tries]
+    place = f"JSONDecodeError at {__file__}:{lines[0]}"
+    assert sorted(failed) == sorted([place, place, "TimeoutError"])
+    assert "canary" not in str(tries)
 
 
 async def test_handler_that_cancels_itself_or_exceeds_its_time_counts_as_failed() -> None:

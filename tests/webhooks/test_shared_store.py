@@ -79,6 +79,63 @@ async def test_lease_is_renewed_while_the_queue_is_full(tmp_path: Path) -> None:
         assert hooks.stats().handled == 10
 
 
+async def test_event_left_at_shutdown_is_handled_once_by_the_next_process(tmp_path: Path) -> None:
+    with stores(tmp_path, lease=3600) as (one, two):
+        hooks = Webhooks(AUTH, store=one, on_error=one.fail, drain_timeout=0, concurrency=1)
+
+        @hooks.on(SessionEnded)
+        async def stall(event: SessionEnded) -> None:
+            await asyncio.Event().wait()
+
+        async with one.running(hooks):
+            # The first is cut off, the second never leaves the queue.
+            await hooks.submit(SessionEnded(conf_num="c-1"))
+            await hooks.submit(SessionEnded(conf_num="c-2"))
+            while not hooks.running:
+                await asyncio.sleep(0)
+        assert two.take_failed() == []
+        assert sorted(map(str, conferences(two.pending()))) == ["c-1", "c-2"]
+        assert two.pending() == two.take_failed() == []
+
+
+async def test_event_of_a_handler_that_failed_and_one_that_was_cut_off_is_handled_once(tmp_path: Path) -> None:
+    with stores(tmp_path, lease=3600) as (one, two):
+        hooks = Webhooks(AUTH, store=one, on_error=one.fail, drain_timeout=0, tries=1)
+
+        @hooks.on(SessionEnded)
+        async def stall(event: SessionEnded) -> None:
+            await asyncio.Event().wait()
+
+        @hooks.on(SessionEnded)
+        async def fail(event: SessionEnded) -> None:
+            raise RuntimeError
+
+        async with one.running(hooks):
+            await hooks.submit(SessionEnded(conf_num="c-1"))
+            while not one.db.execute("SELECT 1 FROM failed").fetchone():
+                await asyncio.sleep(0)
+            # Its other handler still runs.
+            assert one.take_failed() == two.take_failed() == []
+        assert conferences(two.pending()) == ["c-1"]
+        assert two.take_failed() == []
+
+
+async def test_failed_event_is_logged_and_taken_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with stores(tmp_path, lease=3600) as (one, two):
+        hooks = Webhooks(AUTH, store=one, on_error=one.fail, tries=1)
+
+        @hooks.on(SessionEnded)
+        async def fail(event: SessionEnded) -> None:
+            raise RuntimeError("no such invoice")
+
+        async with one.running(hooks):
+            await hooks.submit(SessionEnded(conf_num="c-1"))
+        assert "no such invoice" in caplog.text
+        assert two.pending() == []
+        assert conferences(two.take_failed()) == ["c-1"]
+        assert two.pending() == two.take_failed() == one.take_failed() == []
+
+
 @pytest.mark.slow
 async def test_running_process_handles_the_events_of_a_killed_one(tmp_path: Path) -> None:
     results = tmp_path / "results.sqlite"

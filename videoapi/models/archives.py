@@ -28,6 +28,10 @@ class FileLink(Model):
 class ArchiveFile(Model):
     """A downloadable file.
 
+    The service documents no ID of a file, nor whether its URL stays the same. The command line identifies a file by
+    `archive_id`, `kind` and the URL without its query, which may be a signature that changes with each request. Files
+    that differ only in the query count as different ones.
+
     Args:
         kind: `recording`, `transcoded`, `chatdata` or `metadata`.
         url: The file's URL. Its query may be a secret, and the repr omits it.

@@ -5,6 +5,7 @@ import contextvars
 import functools
 import inspect
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -94,8 +95,8 @@ class HandlerRunner:
                 break
             wait = self._retry_wait * 2 ** (attempt - 1)
             log.warning(
-                "The webhook handler %s failed (%s), try %d of %d; next in %g s: %s",
-                *(handler.name, type(error).__name__, attempt, self._tries, wait, described(event)),
+                "The webhook handler %s failed (%s%s), try %d of %d; next in %g s: %s",
+                *(handler.name, type(error).__name__, place(error), attempt, self._tries, wait, described(event)),
             )
             await asyncio.sleep(wait)
         return False
@@ -122,6 +123,19 @@ def described(event: WebhookEvent) -> str:
     """Return what identifies an event in a log; IDs and types are not trusted, so they are quoted."""
     fields = (f"{name}={str(getattr(event, name))[:_LONGEST]!r}" for name in ("type", "room_id", "conf_num"))
     return f"{' '.join(fields)} digest={event.digest[:12]}"
+
+
+def place(error: BaseException) -> str:
+    """Return the innermost line of the handler's file that an error passed, such as ` at hooks.py:12`.
+
+    The message of the error is left out: it may hold a secret. Empty for an error of the receiver, such as a timeout.
+    """
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    ours = max((number for number, (file, _) in enumerate(frames) if file == __file__), default=-1)
+    files = [file for file, _ in frames[ours + 1 :]]
+    if not files or files[0] == asyncio.timeouts.__file__:
+        return ""
+    return next(f" at {file}:{line}" for file, line in reversed(frames) if file == files[0])
 
 
 def is_async(function: object) -> bool:

@@ -33,7 +33,10 @@ class DedupeStore(Protocol):
         ...
 
     async def done(self, event: WebhookEvent) -> None:
-        """Record that the handlers have finished, or that their failure was reported.
+        """Record that each handler has succeeded, or that its failure was reported.
+
+        This is not called for an event that was left when the receiver closed, although it is reported with an
+        `EventNotHandled`: the store keeps it as accepted, for `Webhooks.resume`.
 
         Args:
             event: The event, as it was accepted.
