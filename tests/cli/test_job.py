@@ -413,6 +413,39 @@ def test_fresh_or_a_job_id_begins_a_job_with_the_same_keys(
     assert names(sandbox) == ["A", "A", "A", "B"]
 
 
+@pytest.mark.parametrize("where", ["same", "below", "above", "device"])
+def test_job_id_of_another_outcome_file_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    place = folder / "deep" / "deeper" if where in ("below", "above") else folder
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "fixed.csv").write_text("name\nA\nB\nC\n")
+    if where == "above":
+        (folder / "deep" / "rooms.csv").write_text(rooms.read_text())
+        monkeypatch.chdir(folder / "deep")
+    assert cli(*CREATE).exit_code == 0
+    if where == "above":
+        monkeypatch.chdir(place)
+    job_id = json.loads(next(folder.rglob(f"{OUT}.job")).read_text())["job_id"]
+    name = "deep/deeper/fixed.csv" if where == "below" else "fixed.csv"
+    device = ("--out", "/dev/null") if where == "device" else ()
+    for more in ((), ("--fresh",), ("--dry-run",)):
+        refused = cli("rooms", "create-many", name, "--job-id", job_id, *device, *more)
+        assert refused.exit_code == 2, refused.output
+        assert "has the outcome file" in refused.stderr
+    assert not list(place.glob("fixed.csv.*"))
+    assert names(sandbox) == ["A", "B"]
+    # The command that the message gives.
+    words = shlex.split(refused.stderr.split("continue that job: ")[1].splitlines()[0])
+    continued = cli(*words[words.index("rooms") :])
+    assert continued.exit_code == 0, continued.output
+    assert names(sandbox) == ["A", "B", "C"]
+    # Another ID, or the same one for the same outcome file.
+    assert cli("rooms", "create-many", name, "--out", "other.jsonl", "--job-id", "winter").exit_code == 0
+    assert cli("rooms", "create-many", name, "--out", "other.jsonl", "--job-id", "winter").exit_code == 0
+    assert names(sandbox) == ["A", "A", "B", "B", "C", "C"]
+
+
 def test_keys_without_a_room_do_not_refuse_another_file(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
     rooms.write_text("name,sip\nA,\nB,perhaps\n")
     assert cli(*CREATE).exit_code == 1

@@ -71,7 +71,7 @@ def open_job(
         shared: Whether worker processes share the job, which then has no journal.
         quiet: Whether to print nothing.
         used: Asked at the end whether anything of a new job may have been sent. If not, the job is forgotten.
-        before_new: Called before a job begins that has neither `job_id` nor `fresh`; can refuse it.
+        before_new: Called before a job begins; can refuse it.
 
     Raises:
         ConfigurationError: If the job belongs to another account, or runs in another process.
@@ -79,6 +79,7 @@ def open_job(
             other keys.
     """
     if not keeps_job(out):
+        check_job(out, about, job_id=job_id, before_new=before_new)
         yield JobFiles(job_id, journal)
         return
     note = _beside(out, ".job")
@@ -142,6 +143,9 @@ def check_job(
         click.UsageError: As in `open_job`.
     """
     if not keeps_job(out):
+        # A new ID would not continue a job; one of the user's own may be that of a job with a journal.
+        if job_id is not None:
+            before_new()
         return {}
     note = _beside(out, ".job")
     known = read_note(note)
@@ -157,7 +161,7 @@ def check_job(
             )
     elif job_id is None:
         _refuse_to_guess(out, note)
-    if not (known or fresh or job_id):
+    if not known:
         before_new()
     with sole_user(out):
         return known

@@ -110,7 +110,7 @@ def create_many(
     To continue after an interruption, or after fixing failed lines in the same FILE, repeat the command: lines
     whose room exists are recognized by their key, and not created again.
     """
-    from videoapi.cli.earlier_jobs import refuse_same_keys, rooms_of
+    from videoapi.cli.earlier_jobs import refuse_same_id, refuse_same_keys, rooms_of
     from videoapi.cli.id_column import IdColumn
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.invocation import program, typed_command
@@ -149,7 +149,13 @@ def create_many(
 
     def with_job(act: Callable[..., T], account: Mapping[str, str], **more: Any) -> T:
         about = {**bound_to, **account}
-        before_new = partial(refuse_same_keys, out, about, specs.read_keys, output.again)
+
+        def before_new() -> None:
+            if chosen["job_id"] is not None:
+                refuse_same_id(out, about, chosen["job_id"], output.again)
+            elif not chosen["fresh"]:
+                refuse_same_keys(out, about, specs.read_keys, output.again)
+
         return act(out, about, before_new=before_new, shared=is_shared, **chosen, **more)
 
     if dry_run:
