@@ -228,3 +228,12 @@ def test_redis_of_workers_is_checked_but_not_contacted(
     assert refused.exit_code == 5
     assert "Redis" in refused.stderr.splitlines()[-1] or "redis" in refused.stderr.splitlines()[-1]
     assert refused.stderr.splitlines()[-1] == result.stderr.splitlines()[-1]
+
+
+def test_missing_journal_is_named(cli: Cli, sandbox: Sandbox, folder: Path, with_access: None) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    assert cli(*CREATE).exit_code == 0
+    missing = "The journal rooms.csv.outcomes.jsonl.journal does not exist: the list of rooms is read first."
+    assert missing not in cli(*CHECK).stderr
+    (folder / "rooms.csv.outcomes.jsonl.journal").unlink()
+    assert missing in cli(*CHECK).stderr

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,64 @@ def test_moved_folder_continues(cli: Cli, sandbox: Sandbox, folder: Path, monkey
     monkeypatch.chdir(folder / "new")
     assert cli(*CREATE).exit_code == 0
     assert names(sandbox) == ["A"]
+
+
+@pytest.mark.parametrize("journal", [(), ("--journal", "jobs.db")])
+def test_copy_of_a_job_looks_for_the_rooms_of_the_other(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch, journal: tuple[str, ...]
+) -> None:
+    command = (*CREATE, *journal)
+    first, copy = folder / "first", folder / "copy"
+    first.mkdir()
+    (first / "rooms.csv").write_text("name\nA\n")
+    monkeypatch.chdir(first)
+    assert cli(*command).exit_code == 0
+    shutil.copytree(first, copy)
+    for place in (first, copy):
+        (place / "rooms.csv").write_text("name\nA\nB\n")
+    assert "copy of the job" not in cli(*command).stderr
+    monkeypatch.chdir(copy)
+    before = {path: path.read_bytes() for path in copy.iterdir()}
+    dry = cli(*command, "--dry-run")
+    assert "These files are a copy of the job of 20" in dry.stderr
+    assert {path: path.read_bytes() for path in copy.iterdir()} == before
+    continued = cli(*command)
+    assert continued.exit_code == 0, continued.output
+    assert "These files are a copy of the job of 20" in continued.stderr
+    assert "or were restored: the list of rooms is read first." in continued.stderr
+    assert names(sandbox) == ["A", "B"]
+    # Nothing is deleted, and the files are now those of a job of their own.
+    name = journal[1] if journal else f"{OUT}.journal"
+    assert (copy / f"{name}.1").read_bytes()[:6] == b"SQLite"
+    again = cli(*command)
+    assert again.exit_code == 0
+    assert "copy of the job" not in again.stderr
+    assert not (copy / f"{name}.2").exists()
+
+
+def test_job_that_was_moved_or_is_older_than_the_note_is_no_copy(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    note = folder / f"{OUT}.job"
+    (folder / "moved").mkdir()
+    for path in list(folder.glob("rooms*")):
+        path.rename(folder / "moved" / path.name)
+    monkeypatch.chdir(folder / "moved")
+    assert "copy of the job" not in cli(*CREATE).stderr
+    note = folder / "moved" / note.name
+    known = json.loads(note.read_text())
+    assert known.pop("inode") == str(note.stat().st_ino)
+    note.unlink()
+    note.with_name("other").write_text("keeps the inode in use")
+    note.write_text(json.dumps(known))
+    result = cli(*CREATE)
+    assert result.exit_code == 0
+    assert "copy of the job" not in result.stderr
+    assert json.loads(note.read_text())["inode"] == str(note.stat().st_ino)
+    assert names_in(folder / "moved") == sorted(
+        [*(f"{OUT}{tail}" for tail in ("", ".1", ".2", ".job", ".journal")), "other", "rooms.csv"]
+    )
 
 
 def test_failed_line_is_tried_again_once_it_is_fixed(cli: Cli, sandbox: Sandbox, rooms: Path) -> None:

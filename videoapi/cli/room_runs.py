@@ -195,10 +195,12 @@ async def _check(
         validate: Whether to validate the specs.
     """
     from videoapi.cli.dry_run import NextJob, check
+    from videoapi.cli.job import journal_of, of_journal
     from videoapi.cli.terminal import print_status
     from videoapi.errors import ConfigurationError
 
     job: NextJob | None = None
+    reads_list = ""
     refused: Exception | None = None
     try:
         account: dict[str, str] = {}
@@ -209,6 +211,8 @@ async def _check(
         if redis is not None:
             await _check_redis(redis)
         job = NextJob(known.get("began"), 0 if rooms_again is None else rooms_again())
+        if known:
+            reads_list = of_journal(output.out, known, None if "shared" in known else journal_of(output.out, known))
     except (click.UsageError, ConfigurationError) as error:
         refused = error
     code = check(specs, job, validate=validate, as_json=output.as_json, quiet=output.quiet)
@@ -216,6 +220,8 @@ async def _check(
         raise refused
     assert job is not None
     print_status(f"Without --dry-run, the command would {job}.", quiet=output.quiet)
+    if reads_list:
+        print_status(reads_list, quiet=output.quiet)
     if redis is not None:
         print_status("Whether Redis can be used was not checked.", quiet=output.quiet)
     return code
