@@ -208,13 +208,14 @@ async def _check(
             async with access.client() as client:
                 account = access.account_of(client)
         known = check_job(account)
-        if redis is not None:
-            await _check_redis(redis)
         job = NextJob(known.get("began"), 0 if rooms_again is None else rooms_again())
         if known:
             reads_list = of_journal(output.out, known, None if "shared" in known else journal_of(output.out, known))
     except (click.UsageError, ConfigurationError) as error:
         refused = error
+    if redis is not None and refused is None:
+        # The lines would not change that.
+        await _check_redis(redis)
     code = check(specs, job, validate=validate, as_json=output.as_json, quiet=output.quiet)
     if refused is not None:
         raise refused
