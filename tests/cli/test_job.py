@@ -184,6 +184,7 @@ def test_account_of_the_job_is_checked(
         refused = cli(*CREATE)
         assert refused.exit_code == 5
         assert all(text in refused.stderr for text in (sandbox.app_id, other.app_id, "--out", "--fresh"))
+        assert refused.stderr.index("Use the credentials of that account") < refused.stderr.index("--out")
         assert other.ledger.requests() == 0
         assert cli(*CREATE, "--fresh").exit_code == 0
         assert names(other) == ["A", "B"]
@@ -416,7 +417,7 @@ def test_file_with_another_name_and_the_same_keys_is_refused(
     refused = cli("rooms", "create-many", "fixed.csv")
     assert refused.exit_code == 2
     assert f"The job {OUT} of 20" in refused.stderr
-    assert "has rooms for 2 of the 3 keys in fixed.csv" in refused.stderr
+    assert "has created rooms for 2 of the 3 keys in fixed.csv" in refused.stderr
     assert "save it as rooms.csv" in refused.stderr
     assert "--fresh" in refused.stderr
     assert names(sandbox) == ["A", "B"]
@@ -582,6 +583,16 @@ def test_file_with_few_of_the_lines_is_not_to_replace_the_input(
     )
 
 
+def test_copy_with_ids_is_not_to_replace_the_input(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    assert cli(*CREATE, "--with-ids", "ids.csv").exit_code == 0
+    refused = cli("rooms", "create-many", "ids.csv", "--ignore-column", "room_id")
+    assert refused.exit_code == 2
+    assert "has created rooms for 2 of the 2 keys" in refused.stderr
+    assert "Do not save it as rooms.csv: it has a column room_id" in refused.stderr
+    assert "save it as rooms.csv and" not in refused.stderr
+    assert names(sandbox) == ["A", "B"]
+
+
 @pytest.mark.parametrize("mode", ["journal", "workers"])
 def test_creates_in_flight_of_a_killed_run_refuse_another_file(
     cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, mode: str
@@ -595,7 +606,7 @@ def test_creates_in_flight_of_a_killed_run_refuse_another_file(
     (folder / "rest.csv").write_text("name\nB\nC\n")
     refused = cli("rooms", "create-many", "rest.csv")
     assert refused.exit_code == 2, refused.output
-    assert "has, or may have, rooms for 1 of the 2 keys in rest.csv" in refused.stderr
+    assert "has, or may have, created rooms for 1 of the 2 keys in rest.csv" in refused.stderr
     assert names(sandbox) == ["A", "B"]
 
 
@@ -659,7 +670,7 @@ def test_keys_that_were_numbers_and_are_text_now_are_recognized(cli: Cli, sandbo
     (folder / "rooms.csv").write_text("name,key\nA,1\nB,2\n")
     refused = cli("rooms", "create-many", "rooms.csv")
     assert refused.exit_code == 2, refused.output
-    assert "has rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
+    assert "has created rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
     # With keys of another type, it would create them again.
     assert "write those of rooms.csv as in rooms.jsonl" in refused.stderr
     assert "--job-id" not in refused.stderr
@@ -679,7 +690,7 @@ def test_input_that_was_moved_without_its_job_is_refused(
     name = "rooms.csv" if where == "above" else "deep/deeper/rooms.csv"
     refused = cli("rooms", "create-many", name)
     assert refused.exit_code == 2, refused.output
-    assert "has rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
+    assert "has created rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
     assert "If rooms.csv was moved or copied from there, move all files whose names begin with" in refused.stderr
     # The command that the message gives.
     words = shlex.split(refused.stderr.split("with rooms.csv: ")[1].splitlines()[0])
@@ -735,7 +746,7 @@ def test_printed_command_works_with_unusual_names_and_keys(cli: Cli, sandbox: Sa
     (folder / "-b c.jsonl").write_text('{"name": "A", "key": "\\ud800"}\n{"name": "B", "key": "b"}\n')
     refused = cli("rooms", "create-many", "--", "-b c.jsonl")
     assert refused.exit_code == 2
-    assert "has rooms for 1 of the 2 keys" in refused.stderr
+    assert "has created rooms for 1 of the 2 keys" in refused.stderr
     words = shlex.split(refused.stderr.split("with -b c.jsonl: ")[1].splitlines()[0])
     continued = cli(*words[words.index("rooms") :])
     assert continued.exit_code == 0, continued.output

@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from videoapi.cli.inputs import keys_of
-from videoapi.cli.job import OPEN, beneath, is_same_file, journal_of, read_note
+from videoapi.cli.job import OPEN, beneath, ignored_by, is_same_file, journal_of, read_note
 from videoapi.creation.journal import recorded
 from videoapi.creation.references import JobReferences, with_location
 from videoapi.errors import ConfigurationError
@@ -85,6 +85,9 @@ def refuse_same_keys(
             f"If {ours} was moved or copied from there, move all files whose names begin with {job.out} as well, and "
             "repeat the command."
         )
+    elif "room_id" in ignored_by(about):
+        # As in a copy by --with-ids, of which the lines without an ID may be left.
+        advice = f"Do not save it as {theirs}: it has a column room_id, as a copy by --with-ids."
     elif 2 * len(keys) < len(_keys_of(job) or ()):
         advice = f"Do not save it as {theirs}, which has many more lines."
     else:
@@ -97,7 +100,7 @@ def refuse_same_keys(
             f" Or continue that job with {ours}: {words}\n"
             "That creates the rooms that the job has not created, but no room that was deleted since."
         )
-    has = "has" if job.created == job.shared else "has, or may have,"
+    has = "has created" if job.created == job.shared else "has, or may have, created"
     raise click.UsageError(
         f"The job {job.out} of {job.note.get('began')} {has} rooms for {len(job.shared):,} of the {len(keys):,} keys "
         f"in {ours}, and a new job would create them again. Nothing was sent.\n{advice}\n"

@@ -240,7 +240,10 @@ def check_account(what: str, known: Mapping[str, str], about: Mapping[str, str],
     account = ("app_id", "origin")
     if any(known.get(name, about.get(name)) != about.get(name, known.get(name)) for name in account):
         theirs, ours = (" at ".join(str(of.get(name)) for name in account) for of in (known, about))
-        raise ConfigurationError(f"{what} belongs to the account {theirs}, and this is {ours}.{advice}")
+        raise ConfigurationError(
+            f"{what} belongs to the account {theirs}, and this is {ours}. Use the credentials of that account "
+            f"(--profile, or VIDEOAPI_APP_ID, VIDEOAPI_APP_KEY and VIDEOAPI_BASE_URL).{advice}"
+        )
 
 
 def job_of(out: Path, job_id: str | None = None) -> Mapping[str, str]:
@@ -273,7 +276,12 @@ def ignored_by(note: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:
-    check_account(str(note), known, about, " Give another --out, or start over with --fresh.")
+    check_account(
+        str(note),
+        known,
+        about,
+        " To create all of its rooms again in this account, give another --out, or start over with --fresh.",
+    )
     folder = note.parent
     if not is_same_file(beneath(folder, known.get("file", "")), beneath(folder, about["file"])):
         ours, theirs = about["file"], known.get("file", "")
