@@ -70,6 +70,25 @@ def test_rooms_that_are_missing_are_named(folder: Path, capsys: pytest.CaptureFi
     assert exit_codes.of_run({"created": 6}, exhausted=True, exact=made.exact) == 1
 
 
+@pytest.mark.parametrize(
+    ("earlier", "said"),
+    [
+        (6, "6 created (6 of them earlier, 2 of which no longer exist)"),
+        # With --audit settled, rooms of this run can be missing, too.
+        (4, "6 created (4 of them earlier, 2 of all no longer exist)"),
+    ],
+)
+def test_earlier_rooms_that_no_longer_exist_are_counted(
+    folder: Path, capsys: pytest.CaptureFixture[str], earlier: int, said: str
+) -> None:
+    made = summary(folder)
+    for number, outcome in enumerate(made.report.missing):
+        made.note(outcome, None, earlier=number < earlier)
+    made.report.missing = made.report.missing[:2]
+    made.tell(1.0)
+    assert said in capsys.readouterr().err
+
+
 def test_duplicates_that_were_deleted_are_a_success(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = summary(folder)
     made.report.missing = []

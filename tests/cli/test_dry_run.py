@@ -44,8 +44,12 @@ def test_every_invalid_line_is_printed(cli: Cli, folder: Path) -> None:
     result = cli(*CHECK)
     assert result.exit_code == 1
     printed = result.stdout.splitlines()
+    # Of lines with the same error, the first five.
+    numbers = (3, 4, 5, 6, 7, 8, 9, 10, 11)
     assert [line.partition(":")[0] for line in printed] == [
-        f"line {number}" for number in (3, 4, 5, 6, 7, *range(8, 19))
+        *(f"line {number}" for number in numbers),
+        "6 more",
+        "line 18",
     ]
     assert "'a' is already used in line 2" in printed[2]
     assert "quote" in printed[-1]
@@ -224,7 +228,18 @@ def test_redis_of_workers_is_checked_but_not_contacted(
         assert "Whether Redis can be used was not checked." in result.stderr
         return
     assert result.exit_code == 5, result.output
+    assert "Nothing was sent" not in result.stderr
+    assert result.stderr.count("\n") == 1
     refused = cli("rooms", "create-many", "rooms.csv", *words)
     assert refused.exit_code == 5
     assert "Redis" in refused.stderr.splitlines()[-1] or "redis" in refused.stderr.splitlines()[-1]
     assert refused.stderr.splitlines()[-1] == result.stderr.splitlines()[-1]
+
+
+def test_missing_journal_is_named(cli: Cli, sandbox: Sandbox, folder: Path, with_access: None) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    assert cli(*CREATE).exit_code == 0
+    missing = "The journal rooms.csv.outcomes.jsonl.journal does not exist: the list of rooms is read first."
+    assert missing not in cli(*CHECK).stderr
+    (folder / "rooms.csv.outcomes.jsonl.journal").unlink()
+    assert missing in cli(*CHECK).stderr

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,64 @@ def test_moved_folder_continues(cli: Cli, sandbox: Sandbox, folder: Path, monkey
     assert names(sandbox) == ["A"]
 
 
+@pytest.mark.parametrize("journal", [(), ("--journal", "jobs.db")])
+def test_copy_of_a_job_looks_for_the_rooms_of_the_other(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch, journal: tuple[str, ...]
+) -> None:
+    command = (*CREATE, *journal)
+    first, copy = folder / "first", folder / "copy"
+    first.mkdir()
+    (first / "rooms.csv").write_text("name\nA\n")
+    monkeypatch.chdir(first)
+    assert cli(*command).exit_code == 0
+    shutil.copytree(first, copy)
+    for place in (first, copy):
+        (place / "rooms.csv").write_text("name\nA\nB\n")
+    assert "copy of the job" not in cli(*command).stderr
+    monkeypatch.chdir(copy)
+    before = {path: path.read_bytes() for path in copy.iterdir()}
+    dry = cli(*command, "--dry-run")
+    assert "These files are a copy of the job of 20" in dry.stderr
+    assert {path: path.read_bytes() for path in copy.iterdir()} == before
+    continued = cli(*command)
+    assert continued.exit_code == 0, continued.output
+    assert "These files are a copy of the job of 20" in continued.stderr
+    assert "or were restored: the list of rooms is read first." in continued.stderr
+    assert names(sandbox) == ["A", "B"]
+    # Nothing is deleted, and the files are now those of a job of their own.
+    name = journal[1] if journal else f"{OUT}.journal"
+    assert (copy / f"{name}.1").read_bytes()[:6] == b"SQLite"
+    again = cli(*command)
+    assert again.exit_code == 0
+    assert "copy of the job" not in again.stderr
+    assert not (copy / f"{name}.2").exists()
+
+
+def test_job_that_was_moved_or_is_older_than_the_note_is_no_copy(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli(*CREATE).exit_code == 0
+    note = folder / f"{OUT}.job"
+    (folder / "moved").mkdir()
+    for path in list(folder.glob("rooms*")):
+        path.rename(folder / "moved" / path.name)
+    monkeypatch.chdir(folder / "moved")
+    assert "copy of the job" not in cli(*CREATE).stderr
+    note = folder / "moved" / note.name
+    known = json.loads(note.read_text())
+    assert known.pop("inode") == str(note.stat().st_ino)
+    note.unlink()
+    note.with_name("other").write_text("keeps the inode in use")
+    note.write_text(json.dumps(known))
+    result = cli(*CREATE)
+    assert result.exit_code == 0
+    assert "copy of the job" not in result.stderr
+    assert json.loads(note.read_text())["inode"] == str(note.stat().st_ino)
+    assert names_in(folder / "moved") == sorted(
+        [*(f"{OUT}{tail}" for tail in ("", ".1", ".2", ".job", ".journal")), "other", "rooms.csv"]
+    )
+
+
 def test_failed_line_is_tried_again_once_it_is_fixed(cli: Cli, sandbox: Sandbox, rooms: Path) -> None:
     rooms.write_text("name,sip\nA,\nB,perhaps\n")
     assert cli(*CREATE).exit_code == 1
@@ -125,6 +184,7 @@ def test_account_of_the_job_is_checked(
         refused = cli(*CREATE)
         assert refused.exit_code == 5
         assert all(text in refused.stderr for text in (sandbox.app_id, other.app_id, "--out", "--fresh"))
+        assert refused.stderr.index("Use the credentials of that account") < refused.stderr.index("--out")
         assert other.ledger.requests() == 0
         assert cli(*CREATE, "--fresh").exit_code == 0
         assert names(other) == ["A", "B"]
@@ -357,7 +417,7 @@ def test_file_with_another_name_and_the_same_keys_is_refused(
     refused = cli("rooms", "create-many", "fixed.csv")
     assert refused.exit_code == 2
     assert f"The job {OUT} of 20" in refused.stderr
-    assert "has rooms for 2 of the 3 keys in fixed.csv" in refused.stderr
+    assert "has created rooms for 2 of the 3 keys in fixed.csv" in refused.stderr
     assert "save it as rooms.csv" in refused.stderr
     assert "--fresh" in refused.stderr
     assert names(sandbox) == ["A", "B"]
@@ -411,6 +471,39 @@ def test_fresh_or_a_job_id_begins_a_job_with_the_same_keys(
         assert cli("rooms", "create-many", file, *options).exit_code == 0
         assert cli("rooms", "create-many", file).exit_code == 0
     assert names(sandbox) == ["A", "A", "A", "B"]
+
+
+@pytest.mark.parametrize("where", ["same", "below", "above", "device"])
+def test_job_id_of_another_outcome_file_is_refused(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    place = folder / "deep" / "deeper" if where in ("below", "above") else folder
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "fixed.csv").write_text("name\nA\nB\nC\n")
+    if where == "above":
+        (folder / "deep" / "rooms.csv").write_text(rooms.read_text())
+        monkeypatch.chdir(folder / "deep")
+    assert cli(*CREATE).exit_code == 0
+    if where == "above":
+        monkeypatch.chdir(place)
+    job_id = json.loads(next(folder.rglob(f"{OUT}.job")).read_text())["job_id"]
+    name = "deep/deeper/fixed.csv" if where == "below" else "fixed.csv"
+    device = ("--out", "/dev/null") if where == "device" else ()
+    for more in ((), ("--fresh",), ("--dry-run",)):
+        refused = cli("rooms", "create-many", name, "--job-id", job_id, *device, *more)
+        assert refused.exit_code == 2, refused.output
+        assert "has the outcome file" in refused.stderr
+    assert not list(place.glob("fixed.csv.*"))
+    assert names(sandbox) == ["A", "B"]
+    # The command that the message gives.
+    words = shlex.split(refused.stderr.split("continue that job: ")[1].splitlines()[0])
+    continued = cli(*words[words.index("rooms") :])
+    assert continued.exit_code == 0, continued.output
+    assert names(sandbox) == ["A", "B", "C"]
+    # Another ID, or the same one for the same outcome file.
+    assert cli("rooms", "create-many", name, "--out", "other.jsonl", "--job-id", "winter").exit_code == 0
+    assert cli("rooms", "create-many", name, "--out", "other.jsonl", "--job-id", "winter").exit_code == 0
+    assert names(sandbox) == ["A", "A", "B", "B", "C", "C"]
 
 
 def test_keys_without_a_room_do_not_refuse_another_file(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
@@ -490,6 +583,16 @@ def test_file_with_few_of_the_lines_is_not_to_replace_the_input(
     )
 
 
+def test_copy_with_ids_is_not_to_replace_the_input(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    assert cli(*CREATE, "--with-ids", "ids.csv").exit_code == 0
+    refused = cli("rooms", "create-many", "ids.csv", "--ignore-column", "room_id")
+    assert refused.exit_code == 2
+    assert "has created rooms for 2 of the 2 keys" in refused.stderr
+    assert "Do not save it as rooms.csv: it has a column room_id" in refused.stderr
+    assert "save it as rooms.csv and" not in refused.stderr
+    assert names(sandbox) == ["A", "B"]
+
+
 @pytest.mark.parametrize("mode", ["journal", "workers"])
 def test_creates_in_flight_of_a_killed_run_refuse_another_file(
     cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, mode: str
@@ -503,7 +606,7 @@ def test_creates_in_flight_of_a_killed_run_refuse_another_file(
     (folder / "rest.csv").write_text("name\nB\nC\n")
     refused = cli("rooms", "create-many", "rest.csv")
     assert refused.exit_code == 2, refused.output
-    assert "has, or may have, rooms for 1 of the 2 keys in rest.csv" in refused.stderr
+    assert "has, or may have, created rooms for 1 of the 2 keys in rest.csv" in refused.stderr
     assert names(sandbox) == ["A", "B"]
 
 
@@ -567,7 +670,7 @@ def test_keys_that_were_numbers_and_are_text_now_are_recognized(cli: Cli, sandbo
     (folder / "rooms.csv").write_text("name,key\nA,1\nB,2\n")
     refused = cli("rooms", "create-many", "rooms.csv")
     assert refused.exit_code == 2, refused.output
-    assert "has rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
+    assert "has created rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
     # With keys of another type, it would create them again.
     assert "write those of rooms.csv as in rooms.jsonl" in refused.stderr
     assert "--job-id" not in refused.stderr
@@ -587,7 +690,7 @@ def test_input_that_was_moved_without_its_job_is_refused(
     name = "rooms.csv" if where == "above" else "deep/deeper/rooms.csv"
     refused = cli("rooms", "create-many", name)
     assert refused.exit_code == 2, refused.output
-    assert "has rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
+    assert "has created rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
     assert "If rooms.csv was moved or copied from there, move all files whose names begin with" in refused.stderr
     # The command that the message gives.
     words = shlex.split(refused.stderr.split("with rooms.csv: ")[1].splitlines()[0])
@@ -643,7 +746,7 @@ def test_printed_command_works_with_unusual_names_and_keys(cli: Cli, sandbox: Sa
     (folder / "-b c.jsonl").write_text('{"name": "A", "key": "\\ud800"}\n{"name": "B", "key": "b"}\n')
     refused = cli("rooms", "create-many", "--", "-b c.jsonl")
     assert refused.exit_code == 2
-    assert "has rooms for 1 of the 2 keys" in refused.stderr
+    assert "has created rooms for 1 of the 2 keys" in refused.stderr
     words = shlex.split(refused.stderr.split("with -b c.jsonl: ")[1].splitlines()[0])
     continued = cli(*words[words.index("rooms") :])
     assert continued.exit_code == 0, continued.output

@@ -75,6 +75,7 @@ def test_a_line_that_cannot_be_read_is_named(cli: Cli, folder: Path) -> None:
     result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
     assert result.exit_code == 2
     assert "line 3" in result.stderr
+    assert "rooms create-many rooms.csv --dry-run" in result.stderr
     assert "Waiting" not in result.stderr
 
 

@@ -321,6 +321,7 @@ ONLY_IN = {
     "--cursor": "rooms list",
     "--json": "report",
     "--param": "request",
+    "--profile": "dialin",
     "--proxy": "dialin",
     "--recording-host": "archives download",
     "--workers": "rooms create-many",

@@ -212,7 +212,9 @@ def test_missing_credentials_error_names_the_variable(cli: Cli, monkeypatch: pyt
     monkeypatch.delenv("VIDEOAPI_APP_KEY")
     result = cli("rooms", "list")
     assert result.exit_code == 5
-    assert result.stderr == "No credentials: give --app-key-file or VIDEOAPI_APP_KEY.\n"
+    assert result.stderr == (
+        "No credentials: run videoapi login, or give --profile, or --app-key-file or VIDEOAPI_APP_KEY.\n"
+    )
 
 
 def test_outcome_file_of_create_many_is_input_of_delete_many(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

@@ -113,7 +113,9 @@ def test_lost_journal_creates_nothing_twice(cli: Cli, sandbox: Sandbox, folder: 
         (folder / (OUT + tail)).unlink()
     again = cli(*CREATE)
     assert again.exit_code == 0, again.output
-    assert "is missing, so the list of rooms is read instead" in again.stderr
+    assert (
+        "The journal rooms.csv.outcomes.jsonl.journal does not exist: the list of rooms is read first." in again.stderr
+    )
     assert names(sandbox) == ["A", "B"]
 
 

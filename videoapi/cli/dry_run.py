@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from typing import Any
 
@@ -9,6 +10,7 @@ import attrs
 
 from videoapi.cli import exit_codes
 from videoapi.cli.inputs import InputFile
+from videoapi.cli.outcomes import MOST_SHOWN
 from videoapi.cli.spreadsheet import UnreadableRest
 from videoapi.cli.terminal import clean, print_json, print_line, print_status
 from videoapi.creation.create_request import check_start_of, create_request, new_reference
@@ -61,6 +63,7 @@ def check(
     # Rooms that an earlier run of the job has created may have started since.
     begins = job is None or job.began is None
     problems: list[dict[str, Any]] = []
+    messages: Counter[str] = Counter()
     total = 0
     unreadable: str | None = None
     try:
@@ -73,7 +76,9 @@ def check(
                 if error is None:
                     continue
                 problems.append({"line": line.number, "key": line.key, "message": str(error)})
-                if not as_json:
+                messages[str(error)] += 1
+                # Each line of a file that is not UTF-8 may have the same one.
+                if not as_json and messages[str(error)] <= MOST_SHOWN:
                     print_line(clean(f"line {line.number}: {error}"))
     except UnreadableRest as error:
         unreadable = str(error)
@@ -89,8 +94,12 @@ def check(
                 **({} if effect else {"job": None if job is None else {"new": begins, **attrs.asdict(job)}}),
             }
         )
-    elif unreadable is not None:
-        print_line(clean(unreadable))
+    else:
+        for message, count in messages.items():
+            if count > MOST_SHOWN:
+                print_line(clean(f"{count - MOST_SHOWN:,} more: {message} --json lists them all."))
+        if unreadable is not None:
+            print_line(clean(unreadable))
     rest = "" if unreadable is None else ", and the rest of the file cannot be read"
     if given.sent:
         others = [f"{column} (the key)" if column == given.keys else column for column in given.not_sent]

@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from videoapi.cli.inputs import keys_of
-from videoapi.cli.job import OPEN, beneath, is_same_file, journal_of, read_note
+from videoapi.cli.job import OPEN, beneath, ignored_by, is_same_file, journal_of, read_note
 from videoapi.creation.journal import recorded
 from videoapi.creation.references import JobReferences, with_location
 from videoapi.errors import ConfigurationError
@@ -85,6 +85,9 @@ def refuse_same_keys(
             f"If {ours} was moved or copied from there, move all files whose names begin with {job.out} as well, and "
             "repeat the command."
         )
+    elif "room_id" in ignored_by(about):
+        # As in a copy by --with-ids, of which the lines without an ID may be left.
+        advice = f"Do not save it as {theirs}: it has a column room_id, as a copy by --with-ids."
     elif 2 * len(keys) < len(_keys_of(job) or ()):
         advice = f"Do not save it as {theirs}, which has many more lines."
     else:
@@ -92,19 +95,47 @@ def refuse_same_keys(
     if not job.as_typed:
         advice = f"The keys are text in one of the two, and numbers in the other: write those of {ours} as in {theirs}."
     elif not is_same and job.note.get("keys") == about["keys"]:
-        # After `--`, click takes options for arguments.
-        end = again.index("--") if "--" in again else len(again)
-        words = (*again[:end], "--out", str(job.out), "--job-id", job.note["job_id"], *again[end:])
+        words = _with_options(again, "--out", str(job.out), "--job-id", job.note["job_id"])
         advice += (
-            f" Or continue that job with {ours}: {shlex.join(words)}\n"
+            f" Or continue that job with {ours}: {words}\n"
             "That creates the rooms that the job has not created, but no room that was deleted since."
         )
-    has = "has" if job.created == job.shared else "has, or may have,"
+    has = "has created" if job.created == job.shared else "has, or may have, created"
     raise click.UsageError(
         f"The job {job.out} of {job.note.get('began')} {has} rooms for {len(job.shared):,} of the {len(keys):,} keys "
         f"in {ours}, and a new job would create them again. Nothing was sent.\n{advice}\n"
         f"To create all rooms of {ours} in a new job, such as rooms that were deleted, give --fresh."
     )
+
+
+def refuse_same_id(out: Path, about: Mapping[str, str], job_id: str, again: Sequence[str]) -> None:
+    """Raise an error if the ID of a new job is that of a job with another outcome file.
+
+    The journal of that job would not know the rooms of this command, and create them again.
+
+    Args:
+        out: The outcome file of the new job.
+        about: What the new job is bound to; without an account, jobs of each account count.
+        job_id: The ID of the user's own.
+        again: The words of the running command.
+
+    Raises:
+        click.UsageError: If there is such a job; the message says how to continue it.
+    """
+    for job in _jobs(out, about, job_id):
+        if job.note["job_id"] == job_id and not is_same_file(job.out, out):
+            command = _with_options(again, "--out", str(job.out))
+            raise click.UsageError(
+                f"The job {job_id} has the outcome file {job.out}. With another one, the rooms of the job could be "
+                f"created twice. Nothing was sent.\nTo continue that job: {command}\n"
+                "To begin another job, leave out --job-id, or give another one."
+            )
+
+
+def _with_options(words: Sequence[str], *options: str) -> str:
+    # After `--`, click takes options for arguments.
+    end = words.index("--") if "--" in words else len(words)
+    return shlex.join((*words[:end], *options, *words[end:]))
 
 
 def rooms_of(out: Path, read_keys: Callable[[], set[str | int]]) -> int:
@@ -120,11 +151,11 @@ def rooms_of(out: Path, read_keys: Callable[[], set[str | int]]) -> int:
     return sum(len(job.shared) for job in _with_shared([EarlierJob(out, note)], read_keys()))
 
 
-def _jobs(out: Path, about: Mapping[str, str]) -> Iterator[EarlierJob]:
+def _jobs(out: Path, about: Mapping[str, str], job_id: str | None = None) -> Iterator[EarlierJob]:
     """Yield the jobs of the same account in the folders of the outcome file and of the input, without their keys.
 
     Also those in the folder above and the current one whose input has the same name: it may have been moved or copied
-    from there without its job.
+    from there without its job. And those there with an ID.
     """
     file = beneath(out.parent, about["file"])
     # The input may be a link to the file of that job.
@@ -140,7 +171,8 @@ def _jobs(out: Path, about: Mapping[str, str]) -> Iterator[EarlierJob]:
                 if not {"job_id", "file"} <= note.keys():
                     continue
                 is_ours = all(note.get(name) == about.get(name, note.get(name)) for name in _ACCOUNT)
-                if is_ours and (place in beside or Path(note["file"]).name == file.name):
+                is_named = note["job_id"] == job_id or Path(note["file"]).name == file.name
+                if is_ours and (place in beside or is_named):
                     yield EarlierJob(path.with_name(path.name.removesuffix(".job")), note)
 
 

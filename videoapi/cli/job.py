@@ -29,6 +29,8 @@ _UNUSED: Final = "unused"
 """In the note of a job of which nothing was sent, so that the next run begins another one."""
 OPEN: Final = "open"
 """In the note of a job without a journal: `1` while it may have rooms that no outcome file has, as after a kill."""
+_INODE: Final = "inode"
+"""In the note, the inode of its own file, which is only written in place: in a copy, it differs."""
 _TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", ".part", "")
 
 
@@ -71,7 +73,7 @@ def open_job(
         shared: Whether worker processes share the job, which then has no journal.
         quiet: Whether to print nothing.
         used: Asked at the end whether anything of a new job may have been sent. If not, the job is forgotten.
-        before_new: Called before a job begins that has neither `job_id` nor `fresh`; can refuse it.
+        before_new: Called before a job begins; can refuse it.
 
     Raises:
         ConfigurationError: If the job belongs to another account, or runs in another process.
@@ -79,6 +81,7 @@ def open_job(
             other keys.
     """
     if not keeps_job(out):
+        check_job(out, about, job_id=job_id, before_new=before_new)
         yield JobFiles(job_id, journal)
         return
     note = _beside(out, ".job")
@@ -96,15 +99,15 @@ def open_job(
         if known:
             if known.get("ignored") != about.get("ignored"):
                 known = {**known, "ignored": about.get("ignored", "[]")}
-                _write(file, known)
-            missing = f" Its journal {path} is missing, so the list of rooms is read instead."
-            if path is None or path.exists():
-                missing = ""
             print_status(
                 f"Continuing the job of {known['began']}: rooms that it has created are not created "
-                f"again. To start over, give --fresh.{missing}",
+                f"again. To start over, give --fresh.",
                 quiet=quiet,
             )
+            if reason := of_journal(out, known, path):
+                print_status(reason, quiet=quiet)
+            if path is not None and _is_copy(note, known):
+                _keep_journal(path, quiet=quiet)
         else:
             known = {**about, "job_id": job_id or secrets.token_hex(10), "began": _now()}
             if shared:
@@ -114,6 +117,8 @@ def open_job(
                 known["journal"] = os.path.relpath(journal, out.parent)
         if "shared" in known:
             known = {**known, OPEN: "1"}
+        # Only once the journal of a copy is out of the way.
+        known = {**known, _INODE: str(os.fstat(file.fileno()).st_ino)}
         if known != found:
             _write(file, known)
         try:
@@ -142,6 +147,9 @@ def check_job(
         click.UsageError: As in `open_job`.
     """
     if not keeps_job(out):
+        # A new ID would not continue a job; one of the user's own may be that of a job with a journal.
+        if job_id is not None:
+            before_new()
         return {}
     note = _beside(out, ".job")
     known = read_note(note)
@@ -157,7 +165,7 @@ def check_job(
             )
     elif job_id is None:
         _refuse_to_guess(out, note)
-    if not (known or fresh or job_id):
+    if not known:
         before_new()
     with sole_user(out):
         return known
@@ -171,6 +179,29 @@ def sole_user(out: Path) -> AbstractContextManager[object]:
     """
     note = _beside(out, ".job")
     return _locked(note) if note.exists() else contextlib.nullcontext()
+
+
+def of_journal(out: Path, known: Mapping[str, str], journal: Path | None) -> str:
+    """Return why a run that continues a job reads the list of rooms first; empty if its journal is enough.
+
+    Args:
+        out: The outcome file.
+        known: What its `.job` says.
+        journal: The journal of the job; None if worker processes share it, which read the list in any case.
+    """
+    if journal is None:
+        return ""
+    if _is_copy(_beside(out, ".job"), known):
+        return (
+            f"These files are a copy of the job of {known['began']}, or were restored: the list of rooms is read first."
+        )
+    # A run that has sent nothing may have left none.
+    return "" if journal.exists() else f"The journal {journal} does not exist: the list of rooms is read first."
+
+
+def _is_copy(note: Path, known: Mapping[str, str]) -> bool:
+    """Return whether other files of this job may have sent what the journal does not know."""
+    return _INODE in known and known[_INODE] != str(note.stat().st_ino)
 
 
 def keeps_job(out: Path) -> bool:
@@ -209,7 +240,10 @@ def check_account(what: str, known: Mapping[str, str], about: Mapping[str, str],
     account = ("app_id", "origin")
     if any(known.get(name, about.get(name)) != about.get(name, known.get(name)) for name in account):
         theirs, ours = (" at ".join(str(of.get(name)) for name in account) for of in (known, about))
-        raise ConfigurationError(f"{what} belongs to the account {theirs}, and this is {ours}.{advice}")
+        raise ConfigurationError(
+            f"{what} belongs to the account {theirs}, and this is {ours}. Use the credentials of that account "
+            f"(--profile, or VIDEOAPI_APP_ID, VIDEOAPI_APP_KEY and VIDEOAPI_BASE_URL).{advice}"
+        )
 
 
 def job_of(out: Path, job_id: str | None = None) -> Mapping[str, str]:
@@ -242,7 +276,12 @@ def ignored_by(note: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:
-    check_account(str(note), known, about, " Give another --out, or start over with --fresh.")
+    check_account(
+        str(note),
+        known,
+        about,
+        " To create all of its rooms again in this account, give another --out, or start over with --fresh.",
+    )
     folder = note.parent
     if not is_same_file(beneath(folder, known.get("file", "")), beneath(folder, about["file"])):
         ours, theirs = about["file"], known.get("file", "")
@@ -310,6 +349,19 @@ def _keep(out: Path, note: Path, *, quiet: bool) -> None:
             _beside(out, tail).rename(_beside(kept, tail))
     if found:
         print_status(f"The files of the earlier job are kept as {kept}*.", quiet=quiet)
+
+
+def _keep_journal(journal: Path, *, quiet: bool) -> None:
+    """Rename a journal that may lack what other files of the job have sent."""
+    if not journal.exists():
+        return
+    kept = free_name(journal)
+    # In this order: no journal is used without its log.
+    for tail in ("", "-wal", "-shm"):
+        path = _beside(journal, tail)
+        if path.exists():
+            path.rename(_beside(kept, tail))
+    print_status(f"The journal that was copied is kept as {kept}.", quiet=quiet)
 
 
 def free_name(out: Path) -> Path:

@@ -24,6 +24,7 @@ class CommandError(ConfigurationError):
 # Sentences that only a program can follow, or that have more than one name in them.
 _PHRASES: Final = (
     (re.compile(r" Before [^.]*, call rooms\.resolve\([^)]*\)\."), ""),
+    (re.compile(r"^No credentials: give (.*)\.$"), r"No credentials: run videoapi login, or give --profile, or \1."),
     (re.compile(r"app_id= or (?=VIDEOAPI_APP_ID)"), ""),
     (re.compile(r"app_key= or VIDEOAPI_APP_KEY"), "--app-key-file or VIDEOAPI_APP_KEY"),
     (re.compile(r"allow_http=True \((VIDEOAPI_ALLOW_HTTP=1)\)"), r"\1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -82,10 +83,10 @@ def audit(
     if specs.repeated:
         raise click.UsageError(f"{file.name}: {specs.repeated}")
     # All lines, before the wait for proof.
-    deque(_readable(read()), maxlen=0)
+    deque(_readable(read(), file), maxlen=0)
     (chosen,) = job_id or (note["job_id"],)
     alone = sole_user(out) if note else nullcontext()
-    run(_audit(access, chosen, note, alone, specs, settle, give_up_after, as_json=as_json))
+    run(_audit(access, chosen, note, alone, specs, file, settle, give_up_after, as_json=as_json))
 
 
 async def _audit(
@@ -94,6 +95,7 @@ async def _audit(
     note: Mapping[str, str],
     alone: AbstractContextManager[object],
     specs: InputFile[RoomSpec],
+    file: Path,
     settle: float | None,
     give_up_after: float,
     *,
@@ -109,7 +111,7 @@ async def _audit(
             print_status(
                 f"Waiting {settle or DEFAULT_SETTLE:,.0f} s for proof (settle time), then reading the list of rooms."
             )
-            result = await client.rooms.audit(job_id, _readable(specs), give_up_after=give_up_after)
+            result = await client.rooms.audit(job_id, _readable(specs, file), give_up_after=give_up_after)
     if as_json:
         print_json(_document(result))
     else:
@@ -117,10 +119,16 @@ async def _audit(
     return _code(result)
 
 
-def _readable(specs: InputFile[RoomSpec]) -> Iterator[RoomSpec]:
+def _readable(specs: InputFile[RoomSpec], file: Path) -> Iterator[RoomSpec]:
+    from videoapi.cli.invocation import program
+
     for line in specs.lines:
         if line.given is None:
-            raise click.UsageError(f"line {line.number}: {line.error}")
+            command = shlex.join((*program(), "rooms", "create-many", str(file), "--dry-run"))
+            raise click.UsageError(
+                f"line {line.number}: {line.error}\nTo list all invalid lines: {command}, "
+                "with the --key-column and --ignore-column of the job."
+            )
         yield line.given
 
 

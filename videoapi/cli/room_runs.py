@@ -110,7 +110,7 @@ def create_many(
     To continue after an interruption, or after fixing failed lines in the same FILE, repeat the command: lines
     whose room exists are recognized by their key, and not created again.
     """
-    from videoapi.cli.earlier_jobs import refuse_same_keys, rooms_of
+    from videoapi.cli.earlier_jobs import refuse_same_id, refuse_same_keys, rooms_of
     from videoapi.cli.id_column import IdColumn
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.invocation import program, typed_command
@@ -149,7 +149,13 @@ def create_many(
 
     def with_job(act: Callable[..., T], account: Mapping[str, str], **more: Any) -> T:
         about = {**bound_to, **account}
-        before_new = partial(refuse_same_keys, out, about, specs.read_keys, output.again)
+
+        def before_new() -> None:
+            if chosen["job_id"] is not None:
+                refuse_same_id(out, about, chosen["job_id"], output.again)
+            elif not chosen["fresh"]:
+                refuse_same_keys(out, about, specs.read_keys, output.again)
+
         return act(out, about, before_new=before_new, shared=is_shared, **chosen, **more)
 
     if dry_run:
@@ -189,10 +195,12 @@ async def _check(
         validate: Whether to validate the specs.
     """
     from videoapi.cli.dry_run import NextJob, check
+    from videoapi.cli.job import journal_of, of_journal
     from videoapi.cli.terminal import print_status
     from videoapi.errors import ConfigurationError
 
     job: NextJob | None = None
+    reads_list = ""
     refused: Exception | None = None
     try:
         account: dict[str, str] = {}
@@ -200,16 +208,21 @@ async def _check(
             async with access.client() as client:
                 account = access.account_of(client)
         known = check_job(account)
-        if redis is not None:
-            await _check_redis(redis)
         job = NextJob(known.get("began"), 0 if rooms_again is None else rooms_again())
+        if known:
+            reads_list = of_journal(output.out, known, None if "shared" in known else journal_of(output.out, known))
     except (click.UsageError, ConfigurationError) as error:
         refused = error
+    if redis is not None and refused is None:
+        # The lines would not change that.
+        await _check_redis(redis)
     code = check(specs, job, validate=validate, as_json=output.as_json, quiet=output.quiet)
     if refused is not None:
         raise refused
     assert job is not None
     print_status(f"Without --dry-run, the command would {job}.", quiet=output.quiet)
+    if reads_list:
+        print_status(reads_list, quiet=output.quiet)
     if redis is not None:
         print_status("Whether Redis can be used was not checked.", quiet=output.quiet)
     return code

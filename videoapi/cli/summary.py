@@ -110,7 +110,10 @@ class Summary:
             print_status(f"{stopped.rstrip('.')}.")
         done = words(file.counts)
         if self._earlier:
-            done = done.replace(" created", f" created ({self._earlier:,} of them earlier)")
+            gone = f"{len(report.missing):,} of which" if self._earlier == file.counts["created"] else ""
+            gone = gone or f"{len(report.missing):,} of all"
+            lost = f", {gone} no longer exist" if report.missing else ""
+            done = done.replace(" created", f" created ({self._earlier:,} of them earlier{lost})")
         done = done.replace(" not found", " not found (deleted earlier, or never existed)")
         never_read = f"{unread:,} lines never read" if unread else ""
         done = ", ".join(filter(None, (done, never_read))) or "nothing to do"
