@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import shutil
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -251,6 +253,27 @@ def test_file_without_its_note_is_missing_and_in_no_figure(sandbox: Sandbox, cli
     found = figures(cli("report", FIRST, LAST, "days", "--json"), complete=False)
     assert found["missing_days"] == [{"records": "cdr", "first": LAST, "last": LAST}]
     assert found["totals"]["records"] == whole["totals"]["records"] - whole["days"][-1]["records"]
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_file_below_a_folder_is_not_taken_for_the_one_of_the_same_name(
+    sandbox: Sandbox, cli: Cli, folder: Path, has_manifest: bool
+) -> None:
+    pytest.importorskip("pyarrow")
+    export(cli, "days", "--partition", "day")
+    whole = figures(cli("report", FIRST, LAST, "days", "--json"))
+    (folder / "days" / "backup").mkdir()
+    for path in sorted((folder / "days").glob("*.parquet")):
+        shutil.copy(path, folder / "days" / "backup" / path.name)
+    if has_manifest:
+        refused = cli("report", FIRST, LAST, "days", "--json")
+        assert refused.exit_code == 2, refused.output
+        assert "backup" in refused.stderr
+        assert "is not in _manifest.json" in refused.stderr
+    else:
+        (folder / "days" / "_manifest.json").unlink()
+        told = json.loads(cli("report", FIRST, LAST, "days", "--json").stdout)
+        assert told["totals"] == whole["totals"]
 
 
 def archives_of(cli: Cli, name: str, *words: str) -> None:

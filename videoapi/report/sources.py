@@ -349,10 +349,16 @@ def _parquet_files(path: Path) -> list[Path]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         digests = {str(note["file"]): str(note["sha256"]) for note in notes_of(path)}
     # The note of a file is written after it: without one, the export counts the file as missing.
-    noted = [file for file in files if file.name in digests]
+    named = {_name_in(path, file): file for file in files}
+    noted = [file for name, file in named.items() if name in digests]
     for file in noted:
-        _check_digest(path, file, digests[file.name])
+        _check_digest(path, file, digests[_name_in(path, file)])
     return noted if digests else files
+
+
+def _name_in(folder: Path, file: Path) -> str:
+    """Return the name by which a manifest knows a file: one of the same name in a folder below is another file."""
+    return file.relative_to(folder).as_posix()
 
 
 def _check_manifest(folder: Path, files: Sequence[Path]) -> None:
@@ -362,7 +368,7 @@ def _check_manifest(folder: Path, files: Sequence[Path]) -> None:
         notes = {str(note["file"]): (note["rows"], str(note["sha256"])) for note in notes_of(folder)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValidationError(f"{folder / MANIFEST} cannot be read", field="source") from None
-    found = {file.name: file for file in files}
+    found = {_name_in(folder, file): file for file in files}
     if differing := sorted(notes.keys() ^ found.keys()):
         name = differing[0]
         what = (
