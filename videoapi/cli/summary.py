@@ -58,7 +58,7 @@ class Summary:
         self.report: BulkReport = BulkReport()
         self.stopped: str | None = ""
         """Why the run ended early, unless its report says it; None if it never began."""
-        self.to_continue = options.to_continue
+        self.to_continue: str = options.to_continue
         self.warnings: list[str] = []
         """What the library has logged about the run as a whole."""
         self._options = options
