@@ -54,6 +54,7 @@ def test_pause_is_shown_without_the_account(cli: Cli, sandbox: Sandbox, folder: 
 
 
 async def test_gate_that_fails_is_reported_without_a_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("redis")
     gate = RedisGate("redis://127.0.0.1:9/0", processes=3, rate="10/s")
     with notices():
         Outage(Clock(), gate).begin("Connection refused.", asyncio.get_running_loop().time())
