@@ -593,16 +593,20 @@ def test_copy_with_ids_is_not_to_replace_the_input(cli: Cli, sandbox: Sandbox, f
     assert names(sandbox) == ["A", "B"]
 
 
+def leave_as_killed(folder: Path, mode: str) -> None:
+    """Leave the files as a run does that is killed before the first response."""
+    (folder / OUT).rename(folder / f"{OUT}.part")
+    (folder / f"{OUT}.part").write_text("")
+    if mode == "workers":
+        (folder / f"{OUT}.journal").unlink()
+
+
 @pytest.mark.parametrize("mode", ["journal", "workers"])
 def test_creates_in_flight_of_a_killed_run_refuse_another_file(
     cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, mode: str
 ) -> None:
     assert cli(*CREATE).exit_code == 0
-    # As a run leaves it that is killed before the first response.
-    (folder / OUT).rename(folder / f"{OUT}.part")
-    (folder / f"{OUT}.part").write_text("")
-    if mode == "workers":
-        (folder / f"{OUT}.journal").unlink()
+    leave_as_killed(folder, mode)
     (folder / "rest.csv").write_text("name\nB\nC\n")
     refused = cli("rooms", "create-many", "rest.csv")
     assert refused.exit_code == 2, refused.output
@@ -615,10 +619,7 @@ def test_creates_in_flight_refuse_a_renamed_input(
     cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, mode: str
 ) -> None:
     assert cli(*CREATE).exit_code == 0
-    (folder / OUT).rename(folder / f"{OUT}.part")
-    (folder / f"{OUT}.part").write_text("")
-    if mode == "workers":
-        (folder / f"{OUT}.journal").unlink()
+    leave_as_killed(folder, mode)
     rooms.rename(folder / "renamed.csv")
     assert cli("rooms", "create-many", "renamed.csv").exit_code == 2
     assert names(sandbox) == ["A", "B"]

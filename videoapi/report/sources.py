@@ -349,11 +349,10 @@ def _parquet_files(path: Path) -> list[Path]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         digests = {str(note["file"]): str(note["sha256"]) for note in notes_of(path)}
     # The note of a file is written after it: without one, the export counts the file as missing.
-    named = {_name_in(path, file): file for file in files}
-    noted = [file for name, file in named.items() if name in digests]
-    for file in noted:
-        _check_digest(path, file, digests[_name_in(path, file)])
-    return noted if digests else files
+    noted = {file: digests[name] for file in files if (name := _name_in(path, file)) in digests}
+    for file, digest in noted.items():
+        _check_digest(path, file, digest)
+    return list(noted) if digests else files
 
 
 def _name_in(folder: Path, file: Path) -> str:
