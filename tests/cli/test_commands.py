@@ -1,5 +1,6 @@
 """Single commands, credentials, exit codes, and lazy imports."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -156,3 +157,14 @@ def test_printed_commands_start_this_program(
     monkeypatch.setenv("PATH", str(folder / "bin"))
     monkeypatch.setattr(sys, "argv", [started, "rooms", "list"])
     assert program() == words
+
+
+def test_event_loop_without_signal_handlers_runs_a_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: object, *arguments: object) -> None:
+        raise NotImplementedError
+
+    # As on Windows.
+    for name in ("add_signal_handler", "remove_signal_handler"):
+        monkeypatch.setattr(asyncio.SelectorEventLoop, name, missing)
+    result = cli("rooms", "list")
+    assert result.exit_code == 0, result.output

@@ -70,12 +70,15 @@ def _signals(stop: Callable[[int], object]) -> Generator[None, None, None]:
     loop = asyncio.get_running_loop()
     # A command under `nohup` outlives its terminal.
     numbers = [number for number in STOPPING if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
+    handled = []
     for number in numbers:
-        # Only the main thread may handle signals; in other threads the code that started them stops the command.
+        # Only the main thread may handle signals; in other threads the code that started them stops the command. Some
+        # event loops, such as those of Windows, can neither add nor remove a handler.
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, stop, number)
+            handled.append(number)
     try:
         yield
     finally:
-        for number in numbers:
+        for number in handled:
             loop.remove_signal_handler(number)
