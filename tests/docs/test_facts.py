@@ -11,7 +11,17 @@ import attrs
 import pytest
 
 import videoapi
-from videoapi import CallRecord, RetryPolicy, SessionManager, VideoAPIError, VideoClient, errors
+from videoapi import (
+    CallRecord,
+    RetryPolicy,
+    SessionManager,
+    VideoAPIError,
+    VideoClient,
+    errors,
+    new_reference,
+    reference_for,
+)
+from videoapi.creation.references import is_reference
 from videoapi.protocol.codes import TEXTS
 from videoapi.sandbox import KINDS, Sandbox, Switches
 from videoapi.webhooks import Webhooks
@@ -130,6 +140,15 @@ def test_columns_of_call_records_are_in_the_reference_with_type_and_unit() -> No
         if end in units:
             assert unit == end, name
         assert bool(unit) == (kind in ("float", "datetime")), name
+
+
+@pytest.mark.parametrize("page", ["howto/data-frames.md", "howto/usage-report.md"])
+def test_pattern_of_references_is_that_of_the_client(page: str) -> None:
+    found = re.findall(r"vx\[[^]]+\]\{\d+\}", text(page))
+    assert found
+    for pattern in found:
+        for reference in (new_reference(), reference_for("job", "key"), "vx", "vx1" * 9 + "a", "owner-1"):
+            assert (re.fullmatch(pattern, reference) is not None) == is_reference(reference)
 
 
 def test_every_public_name_can_be_imported() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from report.conftest import CALLS, Cli, assert_equal, figures, figures_of_duckdb, write_history
 
+from videoapi import new_reference
 from videoapi.sandbox import Sandbox
 
 GROUPS = ("--group-by", "user", "--group-by", "role")
@@ -148,6 +150,23 @@ def test_records_of_the_older_shape_have_no_counted_minutes_and_no_quality(cli: 
     assert all(one["not_measured"] == 50 for one in found["quality"])
     assert found["odd"]["without_owner_ref"] == 50
     assert cli("report", "old.jsonl", "--quiet").exit_code == 0
+
+
+def test_reference_of_the_client_is_no_customer(january: Path, cli: Cli, folder: Path) -> None:
+    records = [json.loads(line) for line in january.read_text().splitlines()]
+    for form in ("none", "reference"):
+        for record in records[::3]:
+            details = record["room"]["room_details"]
+            details["owner_ref"] = new_reference() if form == "reference" else None
+        for record in records[1::3]:
+            # Of a room with an owner_ref, the reference is in its data.
+            record["room"]["room_details"]["data"] = {"videoapi_ref": new_reference()}
+        (folder / f"{form}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    expected = figures(cli("report", "none.jsonl", "--json"))
+    found = figures(cli("report", "reference.jsonl", "page.html", "--json"))
+    assert found == expected | {"source": found["source"]}
+    assert found["odd"]["without_owner_ref"] == len(records[::3])
+    assert not re.search("vx[a-z2-7]{26}", (folder / "page.html").read_text())
 
 
 def test_days_of_another_time_zone_are_complete(sandbox: Sandbox, cli: Cli, folder: Path) -> None:

@@ -27,7 +27,7 @@ class RoomDetails(Model):
     Args:
         room_id: The room's ID. [unknown]
         name: The room's name. [unknown]
-        owner_ref: Your own reference of the room. [code]
+        owner_ref: Your own reference of the room; otherwise the one that the client generated. [code]
         service_id: The ID of your project. [unknown]
         settings: The room's settings at that time. [unknown]
         sip: The room's telephone access, or only whether it has any. [unknown]
@@ -325,7 +325,7 @@ class CallRecord(Model):
 
     @property
     def owner_ref(self) -> str | None:
-        """Your own reference of the room; None if the record does not contain it."""
+        """Your own reference of the room, otherwise the one that the client generated; None if the record has none."""
         found = (self.room.room_details or {}).get("owner_ref")
         return None if found is None else str(found)
 

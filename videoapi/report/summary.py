@@ -46,7 +46,7 @@ ODD: Final = {
         "counted as sessions, without room minutes",
     ),
     "without_room": ("Records without a room", "in the totals, and under (none) by room"),
-    "without_owner_ref": ("Records without an owner_ref", "in the totals, and under (none) by owner_ref"),
+    "without_owner_ref": ("Records without an owner_ref of your own", "in the totals, and under (none) by owner_ref"),
     "without_user_ref": ("Records without a user_ref", "in the totals, but not among the users"),
     "percent_impossible": ("Records with a good share below 0 % or over 100 %", "that share left out"),
     "odd_fields": (

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import attrs
 
+from videoapi.creation.references import is_reference
 from videoapi.report.calendar import Calendar
 from videoapi.report.rows import UsageRow
 
@@ -135,6 +136,9 @@ class UsageSums:
         for row in rows:
             (_, conf_num, room_id, room_name, owner_ref, user_ref, role, at, start, end, user_from, user_to, seconds,
              minutes, percent, quality) = row  # fmt: skip
+            if owner_ref is None or is_reference(owner_ref):
+                # A room that was created without an owner_ref has a reference of the client, which is not a customer's.
+                owner_ref = ""
             counted_ms = counted = 0
             user_ms = connected_ms(seconds)
             if user_ms is None:
@@ -154,9 +158,7 @@ class UsageSums:
                 day = None
             else:
                 day = place(at).day
-            for group, key in zip(
-                groups, (day, room_id or "", owner_ref or "", user_ref or "", role or ""), strict=True
-            ):
+            for group, key in zip(groups, (day, room_id or "", owner_ref, user_ref or "", role or ""), strict=True):
                 sums = group.get(key)
                 if sums is None:
                     group[key] = sums = Sums()
@@ -188,7 +190,7 @@ class UsageSums:
             if not conf_num:
                 odd["without_session"] += 1
                 continue
-            session = SessionSpan(start, end, at, room_id or "", owner_ref or "", room_name or "")
+            session = SessionSpan(start, end, at, room_id or "", owner_ref, room_name or "")
             known = sessions.get(conf_num)
             sessions[conf_num] = session if known is None else known.joined(session)
 
