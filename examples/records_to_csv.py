@@ -17,7 +17,7 @@ COLUMNS = ("date", "conference", "room", "user", "role", "minutes")
 def cell(value: object) -> str:
     """Prevent a spreadsheet from running a user-chosen name as a formula."""
     text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f"'{text}" if text.lstrip("'")[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 async def export(start: str, end: str, file: TextIO) -> int:

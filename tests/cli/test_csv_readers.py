@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from videoapi.cli.csv_rows import call_table, csv_line, flat_table
+from videoapi.cli.csv_rows import call_table, cell, csv_line, flat_table
 from videoapi.cli.export import line_format
+from videoapi.cli.inputs import room_specs
 from videoapi.models.cdr import CallRecord
+from videoapi.report.sources import Unread, call_rows
 
 Read = Callable[[Path], list[dict[str, Any]]]
 CONTROLS = [chr(code) for code in (*range(32), 127, *range(128, 160), 0x2028, 0x2029, 0xFEFF)]
@@ -84,6 +86,43 @@ def test_every_control_character_in_a_name_keeps_its_row(tmp_path: Path, read: R
 @given(st.lists(st.text(), min_size=1, max_size=4).filter(lambda row: row != [""]))
 def test_any_row_reads_back(row: list[str]) -> None:
     assert list(csv.reader(io.StringIO(csv_line(row), newline=""))) == [row]
+
+
+TEXTS = st.lists(
+    (st.text(min_size=1) | st.text("'=+-@\t\r\n 1.e,;\"a", min_size=1, max_size=6)), min_size=1, max_size=8, unique=True
+)
+ANY_TEXT = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@ANY_TEXT
+@given(TEXTS)
+@example(["=A", "'=A", "''=A", "'A", "'", "''", "-5", "'-5", "''-5"])
+def test_any_text_of_an_export_is_the_same_in_a_report(tmp_path: Path, texts: list[str]) -> None:
+    assert len(set(map(cell, texts))) == len(texts)
+    path = tmp_path / "out.csv"
+    lines = line_format(path, call_table(), excel=False)
+    records = [CallRecord.from_dict({"conf_num": "1", "room": {"room_details": {"owner_ref": t}}}) for t in texts]
+    path.write_bytes(lines.header + b"".join(map(lines.line_of, records)))
+    assert [row.owner_ref for block in call_rows(path, Unread()) for row in block] == texts
+
+
+@ANY_TEXT
+@given(TEXTS)
+@example(["=A", "'=A", "''=A", "'A", "'", "''", "-5", "'-5", "''-5"])
+def test_any_text_of_an_export_is_the_same_in_a_created_room(tmp_path: Path, texts: list[str]) -> None:
+    path = tmp_path / "rooms.csv"
+    # Whitespace at the ends of cells is ignored, and so are empty cells.
+    texts = [text for text in texts if text == text.strip()]
+    rows = [csv_line([f"{place}", cell(text), cell(text)]) for place, text in enumerate(texts)]
+    path.write_text("key,owner_ref,name\n" + "".join(rows), encoding="utf-8", newline="")
+    found = [line.given for line in room_specs(path).lines]
+    assert [spec.owner_ref for spec in found if spec] == [t for t in texts if not {"\r", "\n"} & set(t)]
+
+
+def test_file_that_was_never_escaped_loses_only_an_apostrophe_before_a_formula(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("name\n=A\n'+B\n'tis\n-5\n")
+    assert [line.given.name for line in room_specs(path).lines if line.given] == ["=A", "+B", "'tis", "-5"]
 
 
 class Flat(CallRecord):

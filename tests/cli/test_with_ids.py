@@ -56,6 +56,15 @@ def test_each_dialect_that_is_read_is_copied(cli: Cli, sandbox: Sandbox, folder:
     assert (folder / "ids.csv").read_bytes().startswith("\ufeff".encode())
 
 
+def test_cell_that_a_spreadsheet_could_evaluate_is_copied_with_its_apostrophe(
+    cli: Cli, sandbox: Sandbox, folder: Path
+) -> None:
+    (folder / "rooms.csv").write_text("name;Dozent\n'=1+1;'-x\n")
+    result = cli(*CREATE, "--ignore-column", "Dozent")
+    assert result.exit_code == 0, result.output
+    assert rows(folder / "ids.csv")[1] == [ids(sandbox)["=1+1"], "'=1+1", "'-x"]
+
+
 def test_lines_that_fail_are_copied_as_they_are(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_bytes(
         b'name,key,data.note\nA,1,"two\nlines, and ""quotes"""\nB,2,b,extra\nC,1,\nM\xfcller,4,\nD,5,"d\nE,6,\n'

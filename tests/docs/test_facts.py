@@ -22,6 +22,7 @@ from videoapi import (
     reference_for,
 )
 from videoapi.creation.references import is_reference
+from videoapi.models.formulas import escaped
 from videoapi.protocol.codes import TEXTS
 from videoapi.sandbox import KINDS, Sandbox, Switches
 from videoapi.webhooks import Webhooks
@@ -149,6 +150,12 @@ def test_pattern_of_references_is_that_of_the_client(page: str) -> None:
     for pattern in found:
         for reference in (new_reference(), reference_for("job", "key"), "vx", "vx1" * 9 + "a", "owner-1"):
             assert (re.fullmatch(pattern, reference) is not None) == is_reference(reference)
+
+
+def test_apostrophe_of_an_export_is_removed_as_the_guide_says() -> None:
+    (pattern,) = re.findall(r'replace\(r"([^"]+)", "", regex=True\)', text("howto/data-frames.md"))
+    for plain in ("=A", "'=A", "''=A", "'A", "'", "-5", "'-5", "+x", "@", "\t1", "a'=b", "Ann"):
+        assert re.sub(pattern, "", escaped(plain)) == plain
 
 
 def test_every_public_name_can_be_imported() -> None:

@@ -30,6 +30,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
     lines = (folder / "calls.jsonl").read_text().splitlines(keepends=True)
     name = json.dumps("=<img src=x onerror=alert(1)>")
     lines = [line.replace('"owner_ref":"owner-2"', f'"owner_ref":{name}') for line in lines]
+    lines = [line.replace('"owner_ref":"owner-3"', """"owner_ref":"'=1" """) for line in lines]
     (folder / "calls.jsonl").write_text("".join(lines))
     archive = {"trans_date": "2026-01-09T10:00:00.000Z", "recording": [{"url": "https://x.example/a.mkv"}]}
     (folder / "archives.jsonl").write_text("".join(json.dumps({"_id": f"{n}", **archive}) + "\n" for n in range(7)))
@@ -189,6 +190,7 @@ def test_csv_of_a_table_has_its_exact_values_and_no_formula(open_page: Open) -> 
     rows = list(csv.reader(io.StringIO(text)))
     names = [row[0] for row in rows]
     assert "'=<img src=x onerror=alert(1)>" in names
+    assert "''=1" in names
     assert not any(name.startswith("=") for name in names)
     assert rows[0][:3] == ["owner_ref", "Connections", "Sessions"]
     body = rows_of(page, "owner_ref")

@@ -162,15 +162,16 @@ def test_negative_count_in_a_list_hides_no_unreadable_record(sandbox: Sandbox, c
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "code", "says"),
     [
-        ("2026-01", "complete"),
-        ("2020-02", "no records, records that share an ID, or more are expected: see 2020-02.json"),
-        ("2099-01", "no report"),
-        ("2026-01 some.jsonl", "incomplete: see 2026-01.html"),
+        ("2026-01", 0, "complete"),
+        ("2020-02", 10, "no records, records that share an ID, or more are expected: see 2020-02.json"),
+        ("2099-01", 2, "no report: exit code 2"),
+        ("2026-01 --app-key-file none", 5, "no report: no access to the service, see above"),
+        ("2026-01 some.jsonl", 6, "incomplete: see 2026-01.html"),
     ],
 )
-def test_scheduled_job_of_the_guide(sandbox: Sandbox, folder: Path, words: str, says: str) -> None:
+def test_scheduled_job_of_the_guide(sandbox: Sandbox, folder: Path, words: str, code: int, says: str) -> None:
     for program in ("bash", "jq"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
@@ -187,7 +188,7 @@ def test_scheduled_job_of_the_guide(sandbox: Sandbox, folder: Path, words: str, 
         assert month.stdout == f"{datetime.now(UTC).replace(day=1) - timedelta(1):%Y-%m}\n"
     job = job.replace("videoapi report", f"month={words[:7]}; '{sys.executable}' -m videoapi report {words[7:]}")
     done = subprocess.run(["bash", "-c", job], cwd=folder, capture_output=True, text=True, timeout=50, check=False)
-    assert done.stdout == f"{says}\n", done.stderr
+    assert (done.stdout, done.returncode) == (f"{says}\n", code), done.stderr
 
 
 def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:

@@ -12,6 +12,7 @@ import attrs
 
 from videoapi.cli.redaction import redact
 from videoapi.models.flat import COLUMNS, PATHS
+from videoapi.models.formulas import escaped
 
 ARCHIVE_COLUMNS: Final = (
     "_id",
@@ -33,9 +34,6 @@ TELEPHONE: Final = "room.room_details.sip"
 
 _SPECIAL: Final = re.compile(r'[",\r\n]')
 _SPECIAL_OF: Final = {",": _SPECIAL, ";": re.compile(r'[";\r\n]')}
-_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-# Spreadsheets evaluate cells with these prefixes, or strip leading whitespace and then evaluate them.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class FlatRecord(Protocol):
@@ -117,8 +115,7 @@ def cell(value: Any) -> str:
     if isinstance(value, datetime):
         # All in one format, which readers infer from the first rows.
         return value.astimezone(UTC).isoformat(timespec="milliseconds")
-    text = value if isinstance(value, str) else _json(value)
-    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+    return escaped(value if isinstance(value, str) else _json(value))
 
 
 def _json(value: Any) -> str:

@@ -18,6 +18,7 @@ from videoapi.cli.job import keeps_job
 from videoapi.cli.spreadsheet import BadInput, UnreadableRest, csv_rows, delimiter_of
 from videoapi.errors import ConfigurationError
 from videoapi.files import FileTaken, PartFile
+from videoapi.models.formulas import unescaped
 
 COLUMN: Final = "room_id"
 _BOM: Final = "\ufeff"
@@ -120,7 +121,7 @@ class IdColumn:
             yield [COLUMN, *_without(header, old)]
             for row in rows:
                 if not row.problem:
-                    room_id = found.get((row.number, row.cells[key])) if key < len(row.cells) else None
+                    room_id = found.get((row.number, unescaped(row.cells[key]))) if key < len(row.cells) else None
                     yield [room_id or "", *_without(row.cells, old)]
 
 

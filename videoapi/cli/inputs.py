@@ -23,6 +23,7 @@ from videoapi.cli.room_lines import (
 from videoapi.cli.spreadsheet import BadInput, Row, UnreadableRest, csv_rows, numbered_lines
 from videoapi.cli.token_lines import check_token_columns, token_of
 from videoapi.errors import ValidationError
+from videoapi.models.formulas import unescaped
 from videoapi.models.rooms import RoomSpec
 from videoapi.models.tokens import TokenSpec
 
@@ -330,7 +331,7 @@ def _table(path: Path, check: Callable[[Sequence[str]], None], ignored: Collecti
             problem = ValidationError(f"This line is not CSV: {fault}.")
         elif len(cells) > len(header):
             problem = ValidationError(f"This line has {len(cells)} cells, the header {len(header)}.")
-        fields = {column: cell for column, cell in zip(header, cells, strict=False) if column not in ignored}
+        fields = {column: unescaped(cell) for column, cell in zip(header, cells, strict=False) if column not in ignored}
         yield InputRecord(number, fields, problem, dict(zip(header, begins, strict=False)) if begins else {})
 
 

@@ -24,6 +24,7 @@ from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError, RecordDecoder
 from videoapi.models.flat import read_time
+from videoapi.models.formulas import unescaped
 from videoapi.report.coverage import MANIFEST, digest_of, notes_of
 from videoapi.report.recordings import KINDS
 from videoapi.report.rows import COLUMNS, NEEDED, NUMBERS, TIMES, UsageRow, milliseconds, row_of, row_of_cells
@@ -34,7 +35,6 @@ _ROWS: Final = 10_000
 _REJECTED: Final = ".rejected.jsonl"
 _PART: Final = ".part"
 _LONGEST_CELL: Final = 1 << 24
-_FORMULA: Final = ("'=", "'+", "'-", "'@", "'\t", "'\r", "'\n")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9][0-9.]*,[0-9]+")
 _NUMERIC_FIELDS: Final = frozenset({"sigserver.duration", "usage.connect_minutes"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -226,7 +226,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[list[str], int]]:
             if cells and [cells[0].removeprefix("\ufeff"), *cells[1:]] == first:
                 continue
             first = cells if first is None else first
-            yield [cell[1:] if cell.startswith(_FORMULA) else cell for cell in cells], rows.line_num
+            yield [unescaped(cell) for cell in cells], rows.line_num
 
 
 def _with_first(first: str, rest: Iterable[str]) -> Iterator[str]:

@@ -97,8 +97,8 @@
     });
   };
 
-  // A spreadsheet evaluates cells with these beginnings.
-  const safe = (text) => (/^[=+\-@\t\r\n]/.test(text) && !/^[+-]?\d+(\.\d+)?(e[+-]?\d+)?$/i.test(text) ? `'${text}` : text);
+  // A spreadsheet evaluates cells with these beginnings. Different texts are different cells, as in an export.
+  const safe = (text) => (/^'*[=+\-@\t\r\n]/.test(text) && !/^[+-]?\d+(\.\d+)?(e[+-]?\d+)?$/i.test(text) ? `'${text}` : text);
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const cellText = (cell) => quoted(cell.dataset.value ?? safe(cell.textContent));
 
