@@ -454,9 +454,10 @@ class Webhooks:
         try:
             async with asyncio.timeout(REPORT_WITHIN):
                 for event in events:
-                    noting = event.digest in self._noting
-                    before = f"{type(self._store).__name__}.done() ended" if noting else "the event was handled"
-                    error = EventNotHandled(f"The receiver closed before {before}, after {seconds:.1f} s.")
+                    error = EventNotHandled(f"The receiver closed before the event was handled, after {seconds:.1f} s.")
+                    if event.digest in self._noting:
+                        name = f"{type(self._store).__name__}.done()"
+                        error = EventNotHandled(f"The receiver closed before {name} ended, after {seconds:.1f} s.")
                     await self._runner.report(event, error, "A webhook event was not handled")
                     reported += 1
         except TimeoutError:
