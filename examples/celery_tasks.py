@@ -36,7 +36,7 @@ def create_meeting(self: Task, meeting_id: str, in_doubt: bool = False) -> str:
         room = video.rooms.resolve(reference) if in_doubt else None
         room = room or video.rooms.create(name=f"Meeting {meeting_id}", reference=reference)
     except errors.CreateOutcomeUnknown as error:  # the room may exist: look for it before another create
-        raise self.retry(exc=error, countdown=90, kwargs={"in_doubt": True}) from None
+        raise self.retry(exc=error, countdown=90, kwargs={**self.request.kwargs, "in_doubt": True}) from None
     except VideoAPIError as error:
         if not error.retryable:
             raise

@@ -17,9 +17,11 @@ from uuid import uuid4
 
 from fastapi import FastAPI, HTTPException, Request, responses
 
-from videoapi import CreateOutcomeUnknown, VideoAPIError, VideoClient, reference_for
+from videoapi import CreateOutcomeUnknown, NotFound, ValidationError, VideoAPIError, VideoClient, reference_for
 
 log = logging.getLogger(__name__)
+SETUP = """Create one, and set CONTROL_ROOM to its ID:
+videoapi rooms create --name "Control room, do not delete" --owner-ref control"""
 TABLE = """CREATE TABLE IF NOT EXISTS bookings (
     id TEXT PRIMARY KEY, title TEXT, sent INT DEFAULT 0, room_id TEXT, owner TEXT, until REAL DEFAULT 0)"""
 # One statement, so that one process gets the row: if it has no owner, or its owner was killed and renews it no more.
@@ -41,7 +43,9 @@ class Bookings:
         try:
             room = await self.video.rooms.get(self.control)  # a wrong ID shows now, not at the first doubt
             if room.settings.is_one_session or "videoapi_ref" not in (room.data or {}):
-                raise RuntimeError("CONTROL_ROOM must be a permanent room that videoapi created with an owner_ref.")
+                raise RuntimeError(f"CONTROL_ROOM={self.control!r} is not permanent, or has no videoapi_ref. {SETUP}")
+        except (NotFound, ValidationError):
+            raise RuntimeError(f"CONTROL_ROOM={self.control!r} does not exist in this project. {SETUP}") from None
         except VideoAPIError as error:
             if not error.retryable:
                 raise
@@ -103,7 +107,7 @@ def create_app(path: str = "bookings.sqlite", timeout: float = 10, settle: float
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with VideoClient(timeout=timeout, settle=settle) as video:
-            app.state.bookings = bookings = Bookings(video, path, os.environ["CONTROL_ROOM"], lease)
+            app.state.bookings = bookings = Bookings(video, path, os.environ.get("CONTROL_ROOM", ""), lease)
             await bookings.start()
             renewal = asyncio.create_task(bookings.renew())
             yield

@@ -9,6 +9,7 @@ from videoapi import (
     ConfigurationError,
     CreateOutcomeUnknown,
     RateLimited,
+    RetryPolicy,
     RoomSettings,
     RoomSpec,
     ValidationError,
@@ -164,6 +165,20 @@ class TestResolve:
 
         assert await client.rooms.resolve(await self.lost(client)) is None
         assert posts(sandbox) == 2
+
+    @pytest.mark.parametrize("fault", [503, "drop_before", "cut"])
+    async def test_list_that_cannot_be_read_is_read_again_as_often_as_any(
+        self, client: VideoClient, sandbox: Sandbox, fault: str | int
+    ) -> None:
+        await client.rooms.create(name="control")
+        sandbox.fault("rooms.create", "drop_before")
+        reference = await self.lost(client)
+        sandbox.fault("rooms.list", fault, times=None)
+        before = sandbox.ledger.requests("rooms.list")
+        with pytest.raises(CreateOutcomeUnknown, match="could not be read"):
+            await client.rooms.resolve(reference)
+        # Once at first, and once after the settle time.
+        assert sandbox.ledger.requests("rooms.list") - before == 2 * RetryPolicy().attempts
 
     async def test_resolve_raises_and_creates_nothing_without_a_known_room(
         self, client: VideoClient, sandbox: Sandbox

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from support.programs import EXAMPLES
 
-from videoapi import NotFound, RoomSettings, VideoClient, reference_for
+from videoapi import RoomSettings, VideoClient, reference_for
 from videoapi.sandbox import Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -198,7 +198,7 @@ async def test_claim_that_its_task_could_not_give_back_ends(sandbox: Sandbox, tm
     assert sorted(reply.json()["room_id"] for reply in replies) == sorted(rooms(sandbox))
 
 
-@pytest.mark.parametrize("wrong", ["missing", "foreign", "one session"])
+@pytest.mark.parametrize("wrong", ["unset", "missing", "foreign", "one session"])
 async def test_wrong_control_room_ends_the_start(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
@@ -212,7 +212,9 @@ async def test_wrong_control_room_ends_the_start(
             made = await client.request("POST", "/rooms", json=body, operation="create")
             room_id = made.json()["room"]["room_id"]
     monkeypatch.setenv("CONTROL_ROOM", room_id)
-    with pytest.raises(NotFound if wrong == "missing" else RuntimeError):
+    if wrong == "unset":
+        monkeypatch.delenv("CONTROL_ROOM")
+    with pytest.raises(RuntimeError, match=r"(?s)CONTROL_ROOM=.*\nvideoapi rooms create"):
         async with browser(tmp_path):
             pass
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
-from support.programs import Program, environment
+from support.programs import EXAMPLES, Program, environment
 
+from videoapi import CreateOutcomeUnknown, Room
 from videoapi.sandbox import Sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -63,3 +67,26 @@ def test_tasks_create_each_room_once_in_workers_that_fork(
     assert sorted(rooms) == sorted(sandbox.ledger.rooms)
     assert [sandbox.ledger.rooms[room]["name"] for room in rooms] == [f"Meeting {meeting}" for meeting in meetings]
     assert sandbox.ledger.duplicates() == {}
+
+
+@pytest.mark.parametrize("call", [{"args": ("m-1",)}, {"kwargs": {"meeting_id": "m-1"}}])
+def test_retry_keeps_the_arguments_and_looks_for_the_room(
+    call: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Video:
+        def __init__(self) -> None:
+            self.rooms = self
+            self.resolved: list[str] = []
+
+        def create(self, **_: object) -> Room:
+            raise CreateOutcomeUnknown("lost", reference="r", may_have_executed=True)
+
+        def resolve(self, reference: str) -> Room:
+            self.resolved.append(reference)
+            return Room(room_id="room-1")
+
+    monkeypatch.setitem(sys.modules, "celeryconfig", ModuleType("celeryconfig"))
+    names, video = runpy.run_path(str(EXAMPLES / "celery_tasks.py")), Video()
+    names["clients"].append(video)
+    assert names["create_meeting"].apply(**call).get() == "room-1"
+    assert len(video.resolved) == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import random
@@ -182,7 +183,7 @@ async def test_failed_start_closes_the_file(serve, path):
     with pytest.raises(OSError):
         await sandbox.start()
     # Closing the last connection removes the files of the write-ahead log.
-    assert os.listdir(path.parent) == [path.name]
+    assert sorted(os.listdir(path.parent)) == [path.name, f"{path.name}-lock"]
 
 
 def test_failed_commit_writes_nothing_and_can_be_repeated(path):
@@ -201,6 +202,43 @@ def test_failed_commit_writes_nothing_and_can_be_repeated(path):
         state.commit()
     state.close()
     assert State(path).load("x") == {"a": 1, "b": 2}
+
+
+async def test_second_sandbox_with_the_same_file_does_not_start(serve, path, tmp_path):
+    unopened = Sandbox(state=path)  # when there was no file
+    bare = await serve(state=path)
+    room_id = await bare.room()
+    (tmp_path / "link").symlink_to(path)
+    for name in (path, tmp_path / "link"):
+        with pytest.raises(ValueError, match="another sandbox uses"):
+            Sandbox(state=name)
+    for _ in range(2):  # while the first one runs, and when it has ended: what was read is too old
+        with pytest.raises(ValueError, match="another sandbox uses"):
+            await unopened.start()
+        await bare.sandbox.aclose()
+    assert room_id in Ledger.read(path).rooms
+    async with Sandbox(state=path) as later:
+        assert room_id in later.ledger.rooms
+    with pytest.raises(ValueError, match="another sandbox uses"):
+        await bare.sandbox.start()
+
+
+async def test_file_of_a_killed_sandbox_can_be_used(path):
+    with process(path, 0) as (_, running):
+        with pytest.raises(ValueError, match="another sandbox uses"):
+            Sandbox(state=path)
+        running.kill()
+        running.wait()
+        async with Sandbox(state=path):
+            pass
+
+
+def test_sandbox_that_never_started_does_not_keep_the_file(path):
+    with Sandbox(state=path).in_thread():
+        pass
+    Sandbox(state=path)
+    gc.collect()
+    Sandbox(state=path)
 
 
 SERVE = """

@@ -673,6 +673,32 @@ async def test_events_that_are_not_handled_in_time_are_reported(caplog: pytest.L
     assert (hooks.waiting, hooks.running) == (0, 0)
 
 
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_store_that_hangs_in_done_is_named_and_does_not_hold_the_end(stubborn: bool) -> None:
+    reported: list[str] = []
+    stop = asyncio.Event()
+
+    class Hanging(OwnStore):
+        async def done(self, event: WebhookEvent) -> None:
+            while not stop.is_set():
+                try:
+                    await stop.wait()
+                except asyncio.CancelledError:
+                    if not stubborn:
+                        raise
+
+    hooks = quick(store=Hanging(), on_error=lambda event, error: reported.append(str(error)))
+    hooks.on(SessionEnded)(print)
+    await hooks.submit(event())
+    await until(lambda: hooks.running)
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        await hooks.aclose(timeout=0.05)
+    stop.set()
+    assert len(reported) == 1
+    assert reported[0].startswith("The receiver closed before Hanging.done() ended, after ")
+
+
 async def test_cancelled_aclose_still_stops_the_handlers(caplog: pytest.LogCaptureFixture) -> None:
     hooks = quick()
     ended: list[int] = []

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
-from collections.abc import Generator
+import tempfile
+from collections import Counter
+from collections.abc import Coroutine, Generator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from videoapi.webhooks import SessionEnded, WebhookEvent, Webhooks
 
@@ -112,7 +118,7 @@ async def test_event_of_a_handler_that_failed_and_one_that_was_cut_off_is_handle
 
         async with one.running(hooks):
             await hooks.submit(SessionEnded(conf_num="c-1"))
-            while not one.db.execute("SELECT 1 FROM failed").fetchone():
+            while not one.db.execute("SELECT 1 FROM events WHERE failed").fetchone():
                 await asyncio.sleep(0)
             # Its other handler still runs.
             assert one.take_failed() == two.take_failed() == []
@@ -136,6 +142,146 @@ async def test_failed_event_is_logged_and_taken_once(tmp_path: Path, caplog: pyt
         assert two.pending() == two.take_failed() == one.take_failed() == []
 
 
+async def test_event_that_always_fails_is_left_aside_and_listed(tmp_path: Path) -> None:
+    with stores(tmp_path, lease=3600) as (one, two):
+        hooks, calls = Webhooks(AUTH, store=one, on_error=one.fail, tries=1), 0
+
+        @hooks.on(SessionEnded)
+        async def fail(event: SessionEnded) -> None:
+            nonlocal calls
+            calls += 1
+            raise RuntimeError
+
+        @hooks.on(SessionEnded)
+        async def fail_as_well(event: SessionEnded) -> None:
+            raise RuntimeError
+
+        async with one.running(hooks):
+            await hooks.submit(SessionEnded(conf_num="c-1"))
+            await hooks.submit(SessionEnded(conf_num="c-2"))
+            await drained(one)
+            while again := one.take_failed(max_attempts=3):
+                await hooks.resume(again)
+                await drained(one)
+        assert calls == 2 * 3
+        assert sorted((event.conf_num, attempts) for event, attempts in two.failed()) == [("c-1", 3), ("c-2", 3)]
+        assert sorted(map(str, conferences(two.take_failed(max_attempts=math.inf)))) == ["c-1", "c-2"]
+
+
+async def test_event_that_succeeds_again_is_not_left_among_those_that_failed(tmp_path: Path) -> None:
+    with stores(tmp_path, lease=3600) as (one, two):
+        hooks, broken = Webhooks(AUTH, store=one, on_error=one.fail, tries=1), True
+
+        @hooks.on(SessionEnded)
+        async def fail_once(event: SessionEnded) -> None:
+            if broken:
+                raise RuntimeError
+
+        async with one.running(hooks):
+            await hooks.submit(SessionEnded(conf_num="c-1"))
+            await drained(one)
+            assert [attempts for _, attempts in two.failed()] == [1]
+            broken = False
+            assert await hooks.resume(one.take_failed()) == 1
+            await drained(one)
+            assert two.failed() == two.take_failed() == []
+            assert not await hooks.submit(SessionEnded(conf_num="c-1"))
+
+
+async def test_event_left_aside_is_handled_when_the_service_sends_it_again_later(tmp_path: Path) -> None:
+    with stores(tmp_path, lease=3600) as (one, two):
+        event = SessionEnded(conf_num="c-1")
+        await one.accept(event, 0)
+        await one.fail(event, RuntimeError())
+        await one.done(event)
+        await asyncio.sleep(0.01)
+        assert await two.accept(event, 0)
+        assert one.failed() == one.take_failed() == []
+        await two.done(event)
+        assert one.failed() == []
+
+
+STORE = store_class()
+
+
+def result(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that awaits nothing: that of the store."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it waits")
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Each accepted event is pending, done or failed, whatever happens to its processes; its attempts are counted."""
+
+    LIMIT = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = str(Path(self.folder.name) / "events.sqlite")
+        self.store = STORE(self.path)
+        self.pending: set[str] = set()
+        self.failed: set[str] = set()
+        self.attempts: Counter[str] = Counter()
+
+    def teardown(self) -> None:
+        self.store.db.close()
+        self.folder.cleanup()
+
+    @rule(name=st.sampled_from("abc"))
+    def accept(self, name: str) -> None:
+        # A done event is forgotten at once: dedupe=0.
+        assert result(self.store.accept(SessionEnded(conf_num=name), -1)) == (name not in self.pending)
+        self.pending.add(name)
+        self.failed.discard(name)
+
+    @precondition(lambda self: self.pending)
+    @rule(data=st.data(), fails=st.integers(0, 2), crashes=st.booleans())
+    def handle(self, data: st.DataObject, fails: int, crashes: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.pending)))
+        event = SessionEnded(conf_num=name)
+        for _ in range(fails):
+            result(self.store.fail(event, RuntimeError()))
+        self.attempts[name] += fails > 0
+        if crashes:
+            self.crash()
+            return
+        result(self.store.done(event))
+        self.pending.remove(name)
+        if fails:
+            self.failed.add(name)
+        else:
+            del self.attempts[name]
+
+    @rule()
+    def crash(self) -> None:
+        self.store.db.execute("DELETE FROM owners")
+        self.store.db.commit()
+        self.store.db.close()
+        self.store = STORE(self.path)
+        assert {event.conf_num for event in self.store.pending()} == self.pending
+
+    @rule()
+    def take_failed(self) -> None:
+        taken = {event.conf_num for event in self.store.take_failed(max_attempts=self.LIMIT)}
+        assert taken == {name for name in self.failed if self.attempts[name] < self.LIMIT}
+        self.pending |= taken
+        self.failed -= taken
+
+    @invariant()
+    def failed_events_are_listed(self) -> None:
+        assert {event.conf_num: attempts for event, attempts in self.store.failed()} == {
+            name: self.attempts[name] for name in self.failed
+        }
+
+
+TestStoreMachine = StoreMachine.TestCase
+TestStoreMachine.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
+
+
 @pytest.mark.slow
 async def test_running_process_handles_the_events_of_a_killed_one(tmp_path: Path) -> None:
     results = tmp_path / "results.sqlite"
@@ -155,3 +301,9 @@ async def handled(process: Receiver) -> None:
     async with asyncio.timeout(30):
         while process.pending():
             await asyncio.sleep(0.05)
+
+
+async def drained(store: Any) -> None:
+    async with asyncio.timeout(30):
+        while store.db.execute("SELECT 1 FROM events WHERE until IS NULL").fetchone():
+            await asyncio.sleep(0.005)

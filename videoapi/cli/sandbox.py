@@ -138,7 +138,7 @@ async def _serve(sandbox: Sandbox) -> int:
 
     try:
         await sandbox.start()
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         print_status(str(error))
         return exit_codes.NO_ACCESS
     except OSError as error:

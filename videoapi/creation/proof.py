@@ -24,7 +24,6 @@ from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import GET_ROOM, Request
 
-_TRIES: Final = 3
 _AT_ONCE: Final = 16
 
 
@@ -121,7 +120,7 @@ class Scanner:
         rooms = self._memory.rooms()
         reader = pipeline.account.shared.setdefault(ListReader, ListReader())
         known = {room.reference for room in rooms}
-        began, found, error = await reader.read(pipeline, references, known, visitor, 1 if paid else _TRIES)
+        began, found, error = await reader.read(pipeline, references, known, visitor, paid=paid)
         if error is not None:
             return Scan(began, found, error)
         settled = began - self.settle

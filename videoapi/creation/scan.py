@@ -18,10 +18,11 @@ from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.envelope import InvalidJSON, parse
-from videoapi.protocol.routes import LIST_ROOMS, Options, Request
+from videoapi.protocol.outcome import Outcome
+from videoapi.protocol.routes import LIST_ROOMS, Request
 from videoapi.protocol.types import Verdict
 from videoapi.streaming.splitter import Block
-from videoapi.streaming.streamed_response import StreamedResponse, StreamTimeout
+from videoapi.streaming.streamed_response import StreamedResponse, StreamTimeout, with_fewer_attempts
 
 PREFIX: Final = b"vx"
 """The start of every reference, so that the text of every room that carries one contains it."""
@@ -80,7 +81,7 @@ class _Batch:
     wanted: set[str] = attrs.field(factory=set)
     known: set[str] = attrs.field(factory=set)
     visitors: list[ListedRooms] = attrs.field(factory=list)
-    tries: int = 0
+    paid: bool = True
     read: tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None] | None = None
     reader: object = None
 
@@ -93,13 +94,19 @@ class ListReader:
         self._next = _Batch()
 
     async def read(
-        self, pipeline: Pipeline, wanted: Iterable[str], known: Iterable[str], visitor: ListedRooms | None, tries: int
+        self,
+        pipeline: Pipeline,
+        wanted: Iterable[str],
+        known: Iterable[str],
+        visitor: ListedRooms | None,
+        *,
+        paid: bool,
     ) -> tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None]:
         """Read the list, in a read that starts after this call; return its start, the rooms, and what broke it."""
         batch = self._next
         batch.wanted.update(wanted)
         batch.known.update(known)
-        batch.tries = max(batch.tries, tries)
+        batch.paid = batch.paid and paid
         if visitor is not None:
             batch.visitors.append(visitor)
         await pipeline.until_closed(self._lock.acquire)
@@ -111,38 +118,42 @@ class ListReader:
                 if self._next is batch:
                     self._next = _Batch()
                 batch.reader = pipeline.retries
-                batch.read = await _read_with_retries(pipeline, batch)
+                batch.read = await _read(pipeline, batch)
             return batch.read
         finally:
             self._lock.release()
 
 
-async def _read_with_retries(
-    pipeline: Pipeline, batch: _Batch
-) -> tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None]:
-    budget, options = pipeline.account.budget, pipeline.options
-    tries = 0
+async def _read(pipeline: Pipeline, batch: _Batch) -> tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None]:
+    """Read the list, with the retries of any read; if it is paid for, as a single request."""
+    budget, options, cost = pipeline.account.budget, pipeline.options, None
+    began = asyncio.get_running_loop().time()
+    if batch.paid:
+        cost = budget.spend(Verdict.UNKNOWN)
+        if cost is None:
+            return began, {}, ProtocolError("The account's retry budget is spent; the list was not read. Not sent.")
+        options = attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))
+    request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=options, stream=True)
+    spent = 0
     while True:
         began = asyncio.get_running_loop().time()
-        cost = None
-        if batch.tries == 1:
-            cost = budget.spend(Verdict.UNKNOWN)
-            if cost is None:
-                return began, {}, ProtocolError("The account's retry budget is spent; the list was not read. Not sent.")
-            options = attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))
-        found, error = await _read(pipeline, batch, options)
-        tries += 1
+        found, error, outcome, attempts = await _read_once(pipeline, batch, with_fewer_attempts(request, spent))
+        spent += attempts
         if error is None and cost is not None:
             budget.succeeded(cost)
-        if error is None or tries >= batch.tries or not error.retryable:
+        # The opening of a response has retries of its own.
+        if outcome is None or batch.paid or not await pipeline.retry_read(request, outcome, spent):
             return began, found, error
 
 
-async def _read(
-    pipeline: Pipeline, batch: _Batch, options: Options
-) -> tuple[dict[str, list[ListedRoom]], VideoAPIError | None]:
-    """Read the list once, tolerating malformed rooms that do not belong to this library."""
-    request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=options, stream=True)
+async def _read_once(
+    pipeline: Pipeline, batch: _Batch, request: Request
+) -> tuple[dict[str, list[ListedRoom]], VideoAPIError | None, Outcome | None, int]:
+    """Read the list once, tolerating malformed rooms that do not belong to this library.
+
+    Returns:
+        The rooms, what broke the reading, the outcome of a body that broke off, and the attempts.
+    """
     # Rooms of wanted references are kept complete, so their text is needed.
     whole = bool(batch.wanted) or any(visitor.whole for visitor in batch.visitors)
     read = None if whole else parse_summaries
@@ -157,14 +168,14 @@ async def _read(
             async for block in blocks:
                 search.add(block)
     except VideoAPIError as error:
-        return search.found, error
+        return search.found, error, None, 0
     for rooms in search.found.values():
         if len(rooms) > 1:
             rooms.sort(key=_age)
     if response.done:
-        return search.found, None
+        return search.found, None, None, 0
     assert response.outcome is not None
-    return search.found, pipeline.error(response.outcome, request, 1)
+    return search.found, pipeline.error(response.outcome, request, 1), response.outcome, response.attempts
 
 
 class _Search:

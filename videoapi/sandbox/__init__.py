@@ -1,6 +1,7 @@
 """An embedded Video API service: a real HTTP server on loopback, for tests, demos and experiments.
 
-Independent of the client except for the texts of the result codes, so that it cannot repeat the client's mistakes.
+Independent of the client except for the texts of the result codes and the file locks, so that it cannot repeat the
+client's mistakes.
 """
 
 from videoapi.sandbox.faults import KINDS, Fault

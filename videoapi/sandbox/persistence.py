@@ -4,7 +4,10 @@ import contextlib
 import json
 import os
 import sqlite3
+import weakref
 from pathlib import Path
+
+from videoapi.files.locks import lock
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS documents (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key))"
 _PUT = "INSERT INTO documents VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value"
@@ -21,16 +24,22 @@ class State:
 
     Args:
         path: The file, created by `open` if missing; None stores nothing.
+        exclusive: Whether the documents are to be changed: one State at a time may do that, until it is closed or its
+            process ends.
 
     Raises:
-        ValueError: If the file exists and is not a sandbox state file.
+        ValueError: If the file exists and is not a sandbox state file, or another State may change it.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None, *, exclusive: bool = False) -> None:
         self._path = None if path is None else Path(path)
+        self._release: weakref.finalize[..., State] | None = None
+        if exclusive and self._path is not None and self._path.exists():
+            self._claim(self._path)
         self._pending: list[tuple[str, tuple[str, ...]]] = []
         self._db: sqlite3.Connection | None = None
         self.starts: int = len(self.load(_START))
+        self._seen = self.starts
         self.put(_START, str(self.starts), None)
 
     def load(self, kind: str) -> dict[str, object]:
@@ -51,9 +60,14 @@ class State:
 
         Raises:
             OSError: If the file cannot be created.
+            ValueError: If another State may change the file, or has changed it since this one has read it.
         """
         if self._path is None:
             return
+        if self._release is None:
+            self._claim(self._path)
+        if len(self.load(_START)) != self._seen:
+            raise _in_use(self._path)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         # Used by one thread at a time, but not always by the one that opened it.
         self._db = sqlite3.connect(self._path, check_same_thread=False)
@@ -61,12 +75,24 @@ class State:
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute(_SCHEMA)
         self.commit()
+        self._seen = len(self.load(_START))
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
         if self._db is not None:
             self._db.close()
             self._db = None
+        if self._release is not None:
+            self._release()
+            self._release = None
+
+    def _claim(self, path: Path) -> None:
+        # Not the file itself: closing a descriptor of it would end the locks of SQLite.
+        file = os.open(f"{path.resolve()}-lock", os.O_RDWR | os.O_CREAT, 0o600)
+        if not lock(file):
+            os.close(file)
+            raise _in_use(path)
+        self._release = weakref.finalize(self, os.close, file)
 
     def put(self, kind: str, key: str, document: object) -> None:
         """Store a document, replacing the one with the same key."""
@@ -92,3 +118,7 @@ class State:
             for statement, values in self._pending:
                 self._db.execute(statement, values)
         self._pending.clear()
+
+
+def _in_use(path: Path) -> ValueError:
+    return ValueError(f"another sandbox uses {path}. Stop it, or give each sandbox a state file of its own")

@@ -78,7 +78,7 @@ class Sandbox:
 
     Raises:
         ValueError: If a switch or value is unknown, a number is out of range, or `host`, `state`, `webhook_url` or
-            `webhook_auth` is invalid.
+            `webhook_auth` is invalid, or another sandbox uses the file of `state`.
 
     Source: docs/contract.md 10.
     """
@@ -131,7 +131,7 @@ class Sandbox:
         self._webhooks = WebhookSender(target, self.switches, self._changed)
         self._clock = clock
         self._listener = SocketListener(host, port, tls=tls)
-        self._state = State(state)
+        self._state = State(state, exclusive=True)
         self._store = Store(
             self.app_id,
             switches=self.switches,
@@ -251,6 +251,7 @@ class Sandbox:
         Raises:
             RuntimeError: If the sandbox is already running, or with `tls=True` if trustme is not installed.
             OSError: If the port is in use, or the state file cannot be created.
+            ValueError: If another sandbox uses the state file.
         """
         if self._server is not None:
             raise RuntimeError("the sandbox runs already")

@@ -224,3 +224,12 @@ class StreamedResponse:
             status=status,
             attempts=1,
         )
+
+
+def with_fewer_attempts(request: Request, spent: int) -> Request:
+    """Return a request whose retries leave out the attempts that were made already."""
+    if not spent:
+        return request
+    policy = request.options.retry
+    retry = attrs.evolve(policy, attempts=max(1, policy.attempts - spent))
+    return attrs.evolve(request, options=attrs.evolve(request.options, retry=retry, spent=spent))

@@ -19,7 +19,7 @@ from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import Request
 from videoapi.streaming.record_filter import Batch, RecordFilter, Rejected
 from videoapi.streaming.row_set import RowSet
-from videoapi.streaming.streamed_response import Prefetcher, StreamedResponse, StreamTimeout
+from videoapi.streaming.streamed_response import Prefetcher, StreamedResponse, StreamTimeout, with_fewer_attempts
 from videoapi.streaming.windows import Cursor, Window
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class WindowReader(Generic[R]):
         while True:
             for _ in record_filter.open():
                 await asyncio.sleep(0)
-            response = self._response(_with_fewer_attempts(request, spent))
+            response = self._response(with_fewer_attempts(request, spent))
             progressed = False
             async with aclosing(self._read(response, prefetcher, later)) as batches:
                 async for batch in batches:
@@ -207,7 +207,7 @@ class WindowReader(Generic[R]):
         spent = 0
         while True:
             rows = RowSet()
-            response = self._response(_with_fewer_attempts(request, spent))
+            response = self._response(with_fewer_attempts(request, spent))
             try:
                 async with aclosing(
                     response.blocks(partial(_with_spent, self._pipeline.open_stream, response.request))
@@ -249,15 +249,6 @@ async def _with_spent(open_stream: Callable[[Request], Awaitable[Outcome]], requ
     except VideoAPIError as error:
         error.attempts += request.options.spent
         raise
-
-
-def _with_fewer_attempts(request: Request, spent: int) -> Request:
-    """Return a request whose retries leave out the attempts that were made already."""
-    if not spent:
-        return request
-    policy = request.options.retry
-    retry = attrs.evolve(policy, attempts=max(1, policy.attempts - spent))
-    return attrs.evolve(request, options=attrs.evolve(request.options, retry=retry, spent=spent))
 
 
 def _unreadable(request: Request, rejected: Rejected) -> VideoAPIError:

@@ -118,6 +118,8 @@ class Webhooks:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._events = self._new_queue()
         self._accepting: set[asyncio.Task[bool]] = set()
+        # The digests of events whose handlers have ended, and which the store has not recorded as handled yet.
+        self._noting: set[str] = set()
         self._closed = False
         if self._login is None:
             log.warning(
@@ -394,6 +396,7 @@ class Webhooks:
 
     async def _start(self) -> None:
         self._use_loop()
+        self._noting.clear()
         self._closed = False
 
     async def _answer(
@@ -434,6 +437,7 @@ class Webhooks:
 
     async def _handle(self, event: WebhookEvent) -> None:
         succeeded = await self._runner.run(event)
+        self._noting.add(event.digest)
         try:
             async with asyncio.timeout(NOTE_WITHIN):
                 await self._store.done(event)
@@ -441,6 +445,7 @@ class Webhooks:
             if _is_cancellation(error):
                 raise
             log.exception("The webhook store failed to note that an event was handled: %s", described(event))
+        self._noting.discard(event.digest)
         self._counts.add("handled" if succeeded else "failed")
 
     async def _report_unhandled(self, events: list[WebhookEvent], seconds: float) -> None:
@@ -450,6 +455,9 @@ class Webhooks:
             async with asyncio.timeout(REPORT_WITHIN):
                 for event in events:
                     error = EventNotHandled(f"The receiver closed before the event was handled, after {seconds:.1f} s.")
+                    if event.digest in self._noting:
+                        name = f"{type(self._store).__name__}.done()"
+                        error = EventNotHandled(f"The receiver closed before {name} ended, after {seconds:.1f} s.")
                     await self._runner.report(event, error, "A webhook event was not handled")
                     reported += 1
         except TimeoutError:
