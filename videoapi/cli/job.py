@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Callable, Generator, Mapping
@@ -31,6 +32,8 @@ OPEN: Final = "open"
 """In the note of a job without a journal: `1` while it may have rooms that no outcome file has, as after a kill."""
 _INODE: Final = "inode"
 """In the note, the inode of its own file, which is only written in place: in a copy, it differs."""
+_LATEST: Final = {"ignored": "[]", "settle": ""}
+"""What the latest run decides, and what it is if that run does not say it."""
 _TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", ".part", "")
 
 
@@ -80,8 +83,8 @@ def open_job(
 
     Args:
         out: The outcome file.
-        about: What the job is bound to: origin, app_id, the input file, and the column of the keys; and `ignored`, the
-            columns that are left out, of which the latest run decides.
+        about: What the job is bound to: origin, app_id, the input file, and the column of the keys; and what the
+            latest run decides: `ignored`, the columns that are left out, and `settle`.
         options: How to do so.
         quiet: Whether to print nothing.
         used: Asked at the end whether anything of a new job may have been sent. If not, the job is forgotten.
@@ -108,8 +111,7 @@ def open_job(
         begins = not known
         is_new = begins and options.job_id is None
         if known:
-            if known.get("ignored") != about.get("ignored"):
-                known = {**known, "ignored": about.get("ignored", "[]")}
+            known = {**known, **{name: about.get(name, default) for name, default in _LATEST.items()}}
             print_status(
                 f"Continuing the job of {known['began']}: rooms that it has created are not created "
                 f"again. To start over, give --fresh.",
@@ -275,6 +277,15 @@ def ignored_by(note: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(map(str, json.loads(note.get("ignored", "[]"))))
     except (ValueError, TypeError, RecursionError):
         return ()
+
+
+def settle_of(note: Mapping[str, str]) -> float | None:
+    """Return the settle time of the latest run of a job, by the note of the job; None if it gave none."""
+    try:
+        seconds = float(note.get("settle", ""))
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < math.inf else None
 
 
 def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:

@@ -144,6 +144,7 @@ def create_many(
         "file": os.path.relpath(file, out.parent),
         "keys": specs.keys,
         "ignored": json.dumps(ignored),
+        "settle": "" if options["settle"] is None else str(options["settle"]),
     }
     chosen = {name: options.pop(name) for name in ("job_id", "journal", "fresh")}
 
