@@ -222,8 +222,8 @@ def _show(result: JobAudit, lines: _Lines, job_id: str) -> None:
         exact = f"ach{valid} line has exactly one room of this job"
         if result.namesakes:
             print_result(
-                f"E{exact}, but {len(result.namesakes):,} of them have the name and start of rooms that are not of this "
-                "job. If the table was created twice, delete the surplus rooms."
+                f"E{exact}, but {len(result.namesakes):,} of them have the name and start of rooms that are not of "
+                "this job. If the table was created twice, delete the surplus rooms."
             )
         else:
             print_result(f"Complete: e{exact}." if lines.are_valid else f"E{exact}.")
