@@ -298,6 +298,19 @@ def test_fresh_job_with_another_id_begins(cli: Cli, sandbox: Sandbox, folder: Pa
     assert json.loads((folder / f"{OUT}.1.job").read_text())["job_id"] == "autumn"
 
 
+def test_fresh_job_with_the_same_id_is_refused(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    # Its rooms would be found by their references, so that the job would not be a fresh one.
+    assert cli(*CREATE, "--job-id", "autumn").exit_code == 0
+    for more in ((), ("--dry-run",)):
+        refused = cli(*CREATE, "--job-id", "autumn", "--fresh", *more)
+        assert refused.exit_code == 2, refused.output
+        assert "--fresh begins a new job" in refused.stderr
+    assert not list(folder.glob(f"{OUT}.1*"))
+    assert cli(*CREATE, "--job-id", "autumn").exit_code == 0
+    assert cli(*CREATE, "--fresh").exit_code == 0
+    assert names(sandbox) == ["A", "A", "B", "B"]
+
+
 def test_output_to_a_device_keeps_no_job(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
     sandbox.fault("rooms.create", "suspended", after=2)
     rooms.write_text("name\nA\nB\nC\n")
@@ -389,6 +402,15 @@ def test_full_disk_leaves_the_outcomes_under_their_temporary_name(
         monkeypatch.setattr(os, "pwrite", full)
         file.enter(outcome, 1, 3)
     assert names_in(tmp_path) == ["out.part"]
+
+
+def test_run_that_ends_with_an_error_before_its_first_outcome_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), OutcomeFile(tmp_path / "out.jsonl"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with OutcomeFile(tmp_path / "out.jsonl"):
+        pass
+    assert names_in(tmp_path) == ["out.jsonl"]
 
 
 def test_outcomes_of_a_run_that_ends_with_another_error_have_their_name(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ async def run_bulk(
                 summary.stopped = "Stopped by an error" if file.total > file.counts["not_sent"] else None
                 raise
         finally:
-            summary.warnings = attempts.warnings
+            summary.warnings, summary.throttled = attempts.warnings, attempts.throttled()
             summary.tell(time.monotonic() - began)
             has_ids = summary.write_ids()
     code = exit_codes.of_run(

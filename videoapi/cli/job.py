@@ -158,6 +158,11 @@ def check_job(out: Path, about: Mapping[str, str], options: JobOptions = JobOpti
         return {}
     note = _beside(out, ".job")
     known = read_note(note)
+    if options.fresh and known and job_id == known.get("job_id"):
+        raise click.UsageError(
+            f"--fresh begins a new job, and {out} belongs to the job {job_id}, whose rooms would be found and not "
+            "created again. Give --job-id another ID, or leave it out; or leave out --fresh to continue the job."
+        )
     if options.fresh or _UNUSED in known:
         known = {}
     elif known:

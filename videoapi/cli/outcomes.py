@@ -66,7 +66,10 @@ class OutcomeFile:
             return
         try:
             # After an error of the disk, the last line may be incomplete.
-            if not self._is_broken:
+            if error is not None and not self.total:
+                # An empty file would look like the outcomes of a run.
+                part.remove_beside(".part")
+            elif not self._is_broken:
                 part.finish()
         finally:
             part.close()
