@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 
 from videoapi.bulk import BulkOutcome
-from videoapi.cli.job import JobOptions, open_job
+from videoapi.cli.job import OpenOptions, open_job
 from videoapi.cli.outcomes import OutcomeFile
 from videoapi.errors import ConfigurationError
 from videoapi.sandbox import Sandbox
@@ -155,7 +155,7 @@ def test_files_of_a_killed_job_are_kept_together(tmp_path: Path) -> None:
         for tail in (".journal", ".journal-wal", ".journal-shm", ".part", ""):
             out.with_name(out.name + tail).write_text(f"old {tail}")
         out.with_name("out.1").write_text("older outcomes")
-    with open_job(out, ABOUT, JobOptions(fresh=True)) as second:
+    with open_job(out, ABOUT, OpenOptions(fresh=True)) as second:
         pass
     assert second.job_id != first.job_id
     kept = {"out.2", "out.2.part", "out.2.job", "out.2.journal", "out.2.journal-shm", "out.2.journal-wal"}
@@ -170,7 +170,7 @@ def test_second_process_is_refused(tmp_path: Path) -> None:
         for options in ({}, {"fresh": True}, {"job_id": job.job_id}):
             with (
                 pytest.raises(ConfigurationError, match="another process"),
-                open_job(out, ABOUT, JobOptions(**options)),
+                open_job(out, ABOUT, OpenOptions(**options)),
             ):
                 pass
     with open_job(out, ABOUT) as again:
@@ -672,7 +672,7 @@ def test_shared_job_is_open_until_each_input_has_an_outcome(tmp_path: Path) -> N
 
     for closes in (False, True, False):
         # The last one continues the job in one process.
-        with open_job(out, ABOUT, JobOptions(shared=closes or not out.exists()), quiet=True) as job:
+        with open_job(out, ABOUT, OpenOptions(shared=closes or not out.exists()), quiet=True) as job:
             assert is_open() == "1"
             if closes:
                 job.close()

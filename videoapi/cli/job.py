@@ -52,7 +52,7 @@ class JobFiles:
 
 
 @attrs.frozen(kw_only=True)
-class JobOptions:
+class OpenOptions:
     """How a run begins or continues its job.
 
     Args:
@@ -74,7 +74,7 @@ class JobOptions:
 def open_job(
     out: Path,
     about: Mapping[str, str],
-    options: JobOptions = JobOptions(),
+    options: OpenOptions = OpenOptions(),
     *,
     quiet: bool = False,
     used: Callable[[], bool] = lambda: True,
@@ -141,7 +141,7 @@ def open_job(
                 _forget(out, note, file, known)
 
 
-def check_job(out: Path, about: Mapping[str, str], options: JobOptions = JobOptions()) -> Mapping[str, str]:
+def check_job(out: Path, about: Mapping[str, str], options: OpenOptions = OpenOptions()) -> Mapping[str, str]:
     """Return what the `.job` of the job that `open_job` would continue says; empty if it would begin one.
 
     Nothing is changed. If `about` lacks the account, that of the job is assumed.

@@ -114,7 +114,7 @@ def create_many(
     from videoapi.cli.id_column import IdColumn
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.invocation import program, typed_command
-    from videoapi.cli.job import JobOptions, check_job, keeps_job, open_job
+    from videoapi.cli.job import OpenOptions, check_job, keeps_job, open_job
     from videoapi.cli.running import run
     from videoapi.cli.summary import BulkOptions
     from videoapi.cli.terminal import print_status
@@ -159,7 +159,7 @@ def create_many(
             elif not chosen["fresh"]:
                 refuse_same_rooms(out, about, specs.read_titles, output.again)
 
-        return act(out, about, JobOptions(check=refuse, shared=is_shared, **chosen), **more)
+        return act(out, about, OpenOptions(check=refuse, shared=is_shared, **chosen), **more)
 
     if dry_run:
         url = options["redis"] or os.environ.get("VIDEOAPI_REDIS") if is_shared else None
