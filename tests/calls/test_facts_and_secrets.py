@@ -442,8 +442,8 @@ async def test_retry_after_a_lost_connection_names_the_cause(caplog: pytest.LogC
     assert line.endswith("attempt 2 of 2")
 
 
-async def test_retry_of_a_broken_stream_is_logged_at_info(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "videoapi")
+def broken_then(status: int, body: dict[str, Any]) -> Callable[[Link], Awaitable[None]]:
+    """A list of rooms that breaks off, and that this response follows."""
 
     async def script(link: Link) -> None:
         await link.request()
@@ -451,9 +451,15 @@ async def test_retry_of_a_broken_stream_is_logged_at_info(caplog: pytest.LogCapt
             link.send(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"result":0,"rooms":[')
             await link.drain()
             return
-        link.answer(200, {"result": 0, "rooms": []})
+        link.answer(status, body)
         await link.gone()
 
+    return script
+
+
+async def test_retry_of_a_broken_stream_is_logged_at_info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "videoapi")
+    script = broken_then(200, {"result": 0, "rooms": []})
     async with serve(script) as server, client_on(server.base_url, True) as client:
         await client.rooms.list().to_list()
     (line,) = logged(caplog, logging.INFO)
@@ -464,16 +470,7 @@ async def test_retries_of_a_broken_stream_are_counted_from_its_first_attempt(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "videoapi")
-
-    async def script(link: Link) -> None:
-        await link.request()
-        if link.number == 1:
-            link.send(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"result":0,"rooms":[')
-            await link.drain()
-            return
-        link.answer(503, {"result": 1, "error": "busy"})
-        await link.gone()
-
+    script = broken_then(503, {"result": 1, "error": "busy"})
     async with serve(script) as server, client_on(server.base_url, True, retry=RetryPolicy(base=0)) as client:
         with pytest.raises(VideoAPIError, match=r"attempt 3 of 3"):
             await client.rooms.list().to_list()

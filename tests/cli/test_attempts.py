@@ -117,3 +117,17 @@ def test_list_that_cannot_be_read_is_waited_for_until_a_request_succeeds() -> No
     assert attempts.waits() != ""
     attempts(attempt("done"))
     assert attempts.waits() == ""
+
+
+def test_many_refusals_are_answered_with_advice_on_the_rate() -> None:
+    log, all_of_them = AttemptLog(), AttemptLog()
+    for number in range(100):
+        log(attempt("throttled" if number < 9 else "done"))
+    assert log.throttled() == all_of_them.throttled() == ""
+    log(attempt("throttled"))
+    log(attempt("throttled"))
+    assert "refused 11 of 102 requests as too many (HTTP 429). Give a --rate below its limit" in log.throttled()
+    # A worker process gives its counts to the command.
+    all_of_them.add_counts(*log.take_counts())
+    assert all_of_them.throttled().startswith("The service has refused 11 of 102")
+    assert log.throttled() == ""

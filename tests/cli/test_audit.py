@@ -73,9 +73,9 @@ def test_rooms_that_are_missing_are_named(folder: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("earlier", "said"),
     [
-        (6, "6 created (6 of them earlier, 2 of which no longer exist)"),
+        (6, "6 were created earlier, 2 no longer exist, in"),
         # With --audit settled, rooms of this run can be missing, too.
-        (4, "6 created (4 of them earlier, 2 of all no longer exist)"),
+        (4, "2 created, 4 were created earlier, 2 no longer exist, in"),
     ],
 )
 def test_earlier_rooms_that_no_longer_exist_are_counted(

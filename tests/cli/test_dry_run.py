@@ -244,3 +244,12 @@ def test_missing_journal_is_named(cli: Cli, sandbox: Sandbox, folder: Path, with
     assert missing not in cli(*CHECK).stderr
     (folder / "rooms.csv.outcomes.jsonl.journal").unlink()
     assert missing in cli(*CHECK).stderr
+
+
+def test_only_rooms_have_keys(cli: Cli, folder: Path) -> None:
+    (folder / "users.csv").write_text("room_id,name,user_ref\n7060d02a58aab898ccc702d2,Ann,u-1\n")
+    for command, effect in (("tokens create-many", "Tokens to issue"), ("rooms delete-many", "Rooms to delete")):
+        checked = cli(*command.split(), "users.csv", "--dry-run")
+        assert checked.exit_code == 0, checked.output
+        assert "1 line, 0 invalid. Nothing was sent.\n" in checked.stderr
+        assert f"{effect} without --dry-run: 1." in checked.stderr

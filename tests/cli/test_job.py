@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 
 from videoapi.bulk import BulkOutcome
-from videoapi.cli.job import open_job
+from videoapi.cli.job import OpenOptions, open_job
 from videoapi.cli.outcomes import OutcomeFile
 from videoapi.errors import ConfigurationError
 from videoapi.sandbox import Sandbox
@@ -155,7 +155,7 @@ def test_files_of_a_killed_job_are_kept_together(tmp_path: Path) -> None:
         for tail in (".journal", ".journal-wal", ".journal-shm", ".part", ""):
             out.with_name(out.name + tail).write_text(f"old {tail}")
         out.with_name("out.1").write_text("older outcomes")
-    with open_job(out, ABOUT, fresh=True) as second:
+    with open_job(out, ABOUT, OpenOptions(fresh=True)) as second:
         pass
     assert second.job_id != first.job_id
     kept = {"out.2", "out.2.part", "out.2.job", "out.2.journal", "out.2.journal-shm", "out.2.journal-wal"}
@@ -168,7 +168,10 @@ def test_second_process_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with open_job(out, ABOUT) as job:
         for options in ({}, {"fresh": True}, {"job_id": job.job_id}):
-            with pytest.raises(ConfigurationError, match="another process"), open_job(out, ABOUT, **options):
+            with (
+                pytest.raises(ConfigurationError, match="another process"),
+                open_job(out, ABOUT, OpenOptions(**options)),
+            ):
                 pass
     with open_job(out, ABOUT) as again:
         assert again.job_id == job.job_id
@@ -295,6 +298,19 @@ def test_fresh_job_with_another_id_begins(cli: Cli, sandbox: Sandbox, folder: Pa
     assert json.loads((folder / f"{OUT}.1.job").read_text())["job_id"] == "autumn"
 
 
+def test_fresh_job_with_the_same_id_is_refused(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
+    # Its rooms would be found by their references, so that the job would not be a fresh one.
+    assert cli(*CREATE, "--job-id", "autumn").exit_code == 0
+    for more in ((), ("--dry-run",)):
+        refused = cli(*CREATE, "--job-id", "autumn", "--fresh", *more)
+        assert refused.exit_code == 2, refused.output
+        assert "--fresh begins a new job" in refused.stderr
+    assert not list(folder.glob(f"{OUT}.1*"))
+    assert cli(*CREATE, "--job-id", "autumn").exit_code == 0
+    assert cli(*CREATE, "--fresh").exit_code == 0
+    assert names(sandbox) == ["A", "A", "B", "B"]
+
+
 def test_output_to_a_device_keeps_no_job(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
     sandbox.fault("rooms.create", "suspended", after=2)
     rooms.write_text("name\nA\nB\nC\n")
@@ -386,6 +402,15 @@ def test_full_disk_leaves_the_outcomes_under_their_temporary_name(
         monkeypatch.setattr(os, "pwrite", full)
         file.enter(outcome, 1, 3)
     assert names_in(tmp_path) == ["out.part"]
+
+
+def test_run_that_ends_with_an_error_before_its_first_outcome_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), OutcomeFile(tmp_path / "out.jsonl"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with OutcomeFile(tmp_path / "out.jsonl"):
+        pass
+    assert names_in(tmp_path) == ["out.jsonl"]
 
 
 def test_outcomes_of_a_run_that_ends_with_another_error_have_their_name(tmp_path: Path) -> None:
@@ -647,7 +672,7 @@ def test_shared_job_is_open_until_each_input_has_an_outcome(tmp_path: Path) -> N
 
     for closes in (False, True, False):
         # The last one continues the job in one process.
-        with open_job(out, ABOUT, shared=closes or not out.exists(), quiet=True) as job:
+        with open_job(out, ABOUT, OpenOptions(shared=closes or not out.exists()), quiet=True) as job:
             assert is_open() == "1"
             if closes:
                 job.close()

@@ -37,7 +37,9 @@ def test_missing_rooms_are_named(cli: Cli, sandbox: Sandbox, folder: Path) -> No
         file.write("".join(f"B{number}\n" for number in range(7)))
     result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
     assert result.exit_code == 1, result.output
-    assert result.stdout.count("missing: B") == 5
+    assert [line.split(" (")[0] for line in result.stdout.splitlines() if line.startswith("missing: line")] == [
+        f"missing: line {number + 6}: B{number}" for number in range(5)
+    ]
     assert "missing: 2 more; --json has all" in result.stdout
     document = json.loads(cli("rooms", "audit", "j", "rooms.csv", "--json", *SETTLE).stdout)
     assert [row["key"] for row in document["missing"]] == [f"B{number}" for number in range(7)]
@@ -65,18 +67,60 @@ def test_a_list_that_lags_proves_nothing(cli: Cli, sandbox: Sandbox, folder: Pat
     result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
     assert result.exit_code == 3, result.output
     assert "The list shows no room with the job ID j." in result.stdout
-    assert "not in the list: A0" in result.stdout
+    assert "not in the list: line 2: A0" in result.stdout
     assert "missing" not in result.stdout
     assert "Not proven" in result.stdout
 
 
-def test_a_line_that_cannot_be_read_is_named(cli: Cli, folder: Path) -> None:
-    (folder / "rooms.csv").write_text("name,key\nA,1\n,2\n")
-    result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
-    assert result.exit_code == 2
-    assert "line 3" in result.stderr
-    assert "rooms create-many rooms.csv --dry-run" in result.stderr
-    assert "Waiting" not in result.stderr
+@pytest.mark.parametrize("rest", ["", '"B\n'])
+def test_invalid_lines_are_named_and_the_others_audited(cli: Cli, sandbox: Sandbox, folder: Path, rest: str) -> None:
+    make(cli, folder, rooms=2)
+    (folder / "rooms.csv").write_text(f"name,sip\nA0,\nX,perhaps\nA1,\nNew,\n{rest}")
+    result = cli("rooms", "audit", "rooms.csv")
+    assert result.exit_code == 1, result.output
+    first, second, *others = result.stdout.splitlines()
+    assert first == "2 of 3 valid lines have a room."
+    assert second == "invalid: line 3: sip must be true or false, not 'perhaps'."
+    assert any(line.startswith("missing: line 5: New (") for line in others)
+    assert any(line.startswith("unreadable: line 6: ") for line in others) == bool(rest)
+    document = json.loads(cli("rooms", "audit", "rooms.csv", "--json").stdout)
+    assert [(row["index"], row["line"]) for row in document["missing"]] == [(3, 5)]
+    assert [problem["line"] for problem in document["problems"]] == [3]
+    assert (document["unreadable"] is not None) == bool(rest)
+    (folder / "rooms.csv").write_text("name,sip\nA0,\nX,perhaps\nA1,\n")
+    result = cli("rooms", "audit", "rooms.csv", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["complete"]) == (1, False)
+    assert "Complete" not in cli("rooms", "audit", "rooms.csv").stdout
+
+
+def test_an_audit_waits_for_the_settle_time_of_the_latest_run(cli: Cli, folder: Path) -> None:
+    make(cli, folder)
+    create = ("rooms", "create-many", "rooms.csv", "--settle")
+    assert "Waiting 0.3 s" in cli("rooms", "audit", "rooms.csv").stderr
+    assert cli(*create, 0.2).exit_code == 0
+    assert "Waiting 0.2 s" in cli("rooms", "audit", "rooms.csv").stderr
+    assert "Waiting 0.1 s" in cli("rooms", "audit", "rooms.csv", "--settle", 0.1).stderr
+
+
+def test_rooms_that_another_job_has_created_under_the_same_names_are_shown(
+    cli: Cli, sandbox: Sandbox, folder: Path
+) -> None:
+    make(cli, folder, rooms=2)
+    audit = ("rooms", "audit", "rooms.csv")
+    assert "Complete" in cli(*audit).stdout
+    (folder / "other.csv").write_text("name,key\nA0,7\nA1,8\nB,9\n")
+    assert cli("rooms", "create-many", "other.csv", "--fresh", *SETTLE).exit_code == 0
+    result = cli(*audit)
+    assert result.exit_code == 0, result.output
+    *_, first, second, last = result.stdout.splitlines()
+    assert first.startswith("same name and start, not of this job: line 2: ")
+    assert second.startswith("same name and start, not of this job: line 3: ")
+    assert last.startswith("Each line has exactly one room of this job, but 2 of them have the name and start of rooms")
+    rooms = {room_id for found in json.loads(cli(*audit, "--json").stdout)["namesakes"].values() for room_id in found}
+    assert sorted(sandbox.ledger.rooms[room_id]["name"] for room_id in rooms) == ["A0", "A1"]
+    assert rooms < {
+        row["room_id"] for row in map(json.loads, (folder / "other.csv.outcomes.jsonl").read_text().splitlines())
+    }
 
 
 def test_the_job_file_knows_the_job_and_its_keys(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

@@ -45,11 +45,15 @@ def test_a_wait_without_creates_in_doubt_says_what_it_is_for(total: int, what: s
     assert settle_wait(BulkReport(total=total, settles_at=101.0), 100.0).startswith(what)
 
 
-def test_progress_shows_the_wait_of_a_settled_audit(
-    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a progress line follow each tick of 20 ms."""
     monkeypatch.setattr(progress, "PLAIN_EVERY", 0.01)
     monkeypatch.setattr("videoapi.cli.bulk._TICK", 0.02)
+
+
+@pytest.mark.usefixtures("often")
+def test_progress_shows_the_wait_of_a_settled_audit(cli: Cli, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\nA\n")
     result = cli("rooms", "create-many", "rooms.csv", "--audit", "settled", "--settle", 1)
     assert result.exit_code == 0, result.output
@@ -71,11 +75,8 @@ def test_inputs_that_were_not_sent_do_not_count_as_progress(
     assert last.startswith(f"rooms: {counts.total() - counts['not_sent']} of 20, ")
 
 
-def test_progress_shows_the_settle_wait(
-    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.01)
-    monkeypatch.setattr("videoapi.cli.bulk._TICK", 0.02)
+@pytest.mark.usefixtures("often")
+def test_progress_shows_the_settle_wait(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\nA\nB\nC\n")
     sandbox.fault("rooms.create", "drop_before", times=2)
     result = cli("rooms", "create-many", "rooms.csv", "--concurrency", 1, "--settle", 2)
@@ -133,20 +134,25 @@ def test_journal_of_another_account_is_refused(
         assert other.ledger.rooms == {}
 
 
+@pytest.fixture
+def hidden(sandbox: Sandbox) -> None:
+    """Have the response to a create be lost, and the list not show the room."""
+    sandbox.set(list_omits="data")
+    sandbox.fault("rooms.create", "drop_after")
+
+
+@pytest.mark.usefixtures("hidden")
 def test_unknown_room_is_settled_by_repeating_the_command(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name,owner_ref\nA,a\nB,b\nC,c\n")
-    sandbox.set(list_omits="data")
-    sandbox.fault("rooms.create", "drop_after", after=1)
     assert cli(*CREATE, "--concurrency", 1).exit_code == 3
     sandbox.set(list_omits="nothing")
     assert cli(*CREATE, "--concurrency", 1).exit_code == 0
     assert names(sandbox) == ["A", "B", "C"]
 
 
-def test_resolve_is_not_advised_without_a_room_that_proves_anything(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+@pytest.mark.usefixtures("hidden")
+def test_resolve_is_not_advised_without_a_room_that_proves_anything(cli: Cli, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name,owner_ref\nA,a\n")
-    sandbox.set(list_omits="data")
-    sandbox.fault("rooms.create", "drop_after")
     result = cli(*CREATE)
     assert result.exit_code == 3, result.output
     assert "rooms resolve" not in result.stderr

@@ -20,8 +20,9 @@ from workers.chaos import children
 
 from videoapi import RedisLeases, RoomSpec
 from videoapi.cli.client_options import ClientOptions
+from videoapi.cli.notices import handled_by
 from videoapi.cli.workers.pool import WorkerProcess
-from videoapi.cli.workers.process import serve
+from videoapi.cli.workers.process import _Warnings, serve
 from videoapi.config import Secret
 from videoapi.sandbox import Sandbox
 from videoapi.sharding.spec_json import specs_to_json
@@ -174,6 +175,25 @@ async def test_a_continued_job_waits_for_one_settle_time_in_each_process(
     # Each has four shards.
     assert settle <= waited < 3 * settle
     assert await created(sandbox) == sorted(f"Room {number}" for number in range(80))
+
+
+async def test_wait_for_an_earlier_run_is_progress_and_no_warning(redis_server: RedisServer) -> None:
+    told: list[dict[str, object]] = []
+    warnings = _Warnings(told.append)
+    async with RedisLeases(redis_server.url, "autumn", ttl=1.5) as leases:
+        # With an ID of the user's own, there may have been one.
+        await leases.begin()
+        lease = leases.hold(0)
+        with handled_by(warnings):
+            taken = asyncio.create_task(lease.__aenter__())
+            while not warnings.waits():
+                assert not taken.done()
+                await asyncio.sleep(0.01)
+            assert warnings.waits().endswith(" s: an earlier run with this job ID may still be sending")
+            await taken
+        await lease.aclose()
+    assert told == []
+    assert warnings.waits() == ""
 
 
 async def test_ctrl_c_while_the_processes_start_says_that_nothing_was_sent(

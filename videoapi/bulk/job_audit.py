@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 import attrs
+import msgspec
 
 from videoapi.bulk.compact import CompactMap
 from videoapi.bulk.inputs import Inputs
@@ -59,6 +60,9 @@ class JobAudit:
         changed: The specs whose room differs: another name or `owner_ref`, or other settings or data.
         duplicates: IDs of the rooms that carry the same reference, by reference.
         unexpected: IDs of rooms of the job that belong to none of the specs.
+        namesakes: IDs of other rooms with the name and start of a spec, by the reference of the spec, if this library
+            has created them: in another job, or without one. Specs that share both have none. Such a room may be
+            intended, or the specs were created a second time, in another job or with other keys.
         audited: The moment for which the list proves this result. None without proof, because the list lacks a known
             room or lags; then the rooms of `missing` may exist, and `duplicates` contains only what was seen.
     """
@@ -69,12 +73,27 @@ class JobAudit:
     changed: list[AuditedSpec] = attrs.field(repr=False)
     duplicates: dict[str, tuple[str, ...]] = attrs.field(repr=False)
     unexpected: list[str] = attrs.field(repr=False)
+    namesakes: dict[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
     audited: datetime | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether it is proven that each spec has exactly one room."""
+        """Whether it is proven that each spec has exactly one room of this job; other jobs may have `namesakes`."""
         return self.audited is not None and not self.missing and not self.duplicates
+
+
+class _Titled(msgspec.Struct, gc=False):
+    """The fields of a room by which people recognize it."""
+
+    name: Any = None
+    settings: Any = None
+
+    def digest(self) -> bytes:
+        start = self.settings.get("scheduled_time") if isinstance(self.settings, dict) else None
+        return hashlib.blake2s(repr((self.name, start)).encode(), digest_size=_KEY).digest()
+
+
+_titled: Final = msgspec.json.Decoder(_Titled).decode
 
 
 class _SpecRooms(ListedRooms):
@@ -85,6 +104,8 @@ class _SpecRooms(ListedRooms):
         self._references = references
         self._options = pipeline.options
         self._index_of = CompactMap()
+        self._title_of = CompactMap()
+        self._shared_titles: set[bytes] = set()
         self._keys: list[Any] = []
         self._bodies: list[bytes] = []
         self._in_data = bytearray()
@@ -107,6 +128,8 @@ class _SpecRooms(ListedRooms):
         request = create_request(spec, reference, self._options, validate=False)
         if not self._index_of.add(_digest(reference), index):
             raise ValidationError(f"The key {key!r} appears twice (the second time at index {index}).", field="key")
+        if (title := _title(request.body)) is not None and not self._title_of.add(title, index):
+            self._shared_titles.add(title)
         self._keys.append(key)
         self._bodies.append(request.body or b"{}")
         self._in_data.append(request.reference_in_data)
@@ -121,12 +144,17 @@ class _SpecRooms(ListedRooms):
         self._changed: list[int] = []
         self.duplicates: dict[str, tuple[str, ...]] = {}
         self.unexpected: list[str] = []
+        self._namesakes: dict[int, tuple[str, ...]] = {}
         self.checks: list[ListedRoom] = []
         self.sample: list[ListedRoom] = []
 
     def visit(self, room: ListedRoom) -> None:
         """Note whose room this is."""
         if not self._accepts(room.reference):
+            title = _title(room.raw)
+            namesake = None if title is None or title in self._shared_titles else self._title_of.get(title)
+            if namesake is not None:
+                self._namesakes[namesake] = (*self._namesakes.get(namesake, ()), room.room_id)
             return
         if room.reference.startswith(self._references.self_check_prefix):
             self.checks.append(room)
@@ -154,6 +182,10 @@ class _SpecRooms(ListedRooms):
             changed=[self._spec(index) for index in sorted(self._changed)],
             duplicates=self.duplicates,
             unexpected=self.unexpected,
+            namesakes={
+                with_location(self._references.of_key(self._keys[index]), in_data=False): rooms
+                for index, rooms in sorted(self._namesakes.items())
+            },
             audited=audited,
         )
 
@@ -231,6 +263,14 @@ def _digest(reference: str) -> bytes:
     # The location is that of the spec as it was sent, which may have had, or lacked, an owner_ref.
     text = with_location(reference, in_data=False)
     return hashlib.blake2s(text.encode(), digest_size=_KEY).digest()
+
+
+def _title(room: bytes | None) -> bytes | None:
+    """Return a digest of the name and start of a room; None if it cannot be read."""
+    try:
+        return _titled(room or b"{}").digest()
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def _differs(body: bytes, room: bytes) -> bool:

@@ -36,13 +36,16 @@ class AttemptLog:
         self._refused = ""
         self._retry = ""
         self._sent: set[str | None] = set()
+        self._attempts = self._refusals = 0
         self.warnings: list[str] = []
         """What the library has logged about the run as a whole, each text once."""
 
     def __call__(self, event: Event) -> None:
         if not isinstance(event, AttemptEvent):
             return
+        self._attempts += 1
         if event.verdict == "throttled":
+            self._refusals += 1
             self._refused = _THROTTLED
             self._throttled_at = self._clock()
             pause = _seconds(event.headers.get("retry-after"))
@@ -87,6 +90,15 @@ class AttemptLog:
             return f"no response for {-left:,.0f} s since the pause (HTTP 429)"
         return f"waiting for the service: {self._refused}" if self._refused else self._retry
 
+    def throttled(self) -> str:
+        """Return what to do about HTTP 429; empty if less than a tenth of the requests had this response."""
+        if not self._refusals or self._refusals * 10 < self._attempts:
+            return ""
+        return (
+            f"The service has refused {self._refusals:,} of {self._attempts:,} requests as too many (HTTP 429). Give a "
+            "--rate below its limit, such as --rate 600/min."
+        )
+
     def forget(self, reference: str | None) -> bool:
         """Return whether this client has sent the create with this reference, and forget it."""
         sent = reference in self._sent
@@ -97,6 +109,17 @@ class AttemptLog:
         """Return the references of the creates that were sent, and forget them."""
         sent, self._sent = self._sent, set()
         return [reference for reference in sent if reference is not None]
+
+    def take_counts(self) -> tuple[int, int]:
+        """Return the number of responses with HTTP 429 and of all attempts, and count from 0 again."""
+        counts = self._refusals, self._attempts
+        self._refusals = self._attempts = 0
+        return counts
+
+    def add_counts(self, refusals: int, attempts: int) -> None:
+        """Add the attempts of another client of the same run."""
+        self._refusals += refusals
+        self._attempts += attempts
 
     def add_sent(self, references: Iterable[str]) -> None:
         """Add creates that another client of the same run has sent."""

@@ -88,7 +88,7 @@ async def run_bulk(
                 summary.stopped = "Stopped by an error" if file.total > file.counts["not_sent"] else None
                 raise
         finally:
-            summary.warnings = attempts.warnings
+            summary.warnings, summary.throttled = attempts.warnings, attempts.throttled()
             summary.tell(time.monotonic() - began)
             has_ids = summary.write_ids()
     code = exit_codes.of_run(
@@ -119,7 +119,7 @@ class OutcomeWriter:
         for line in self._lines:
             if line.error is not None:
                 outcome = BulkOutcome(index=line.index, key=line.key, status="failed", error=line.error)
-                self.file.enter(outcome, line.index, line.number)
+                self.file.enter(outcome, line.index, line.number, line.title)
                 # Ten thousand invalid lines must not keep Ctrl-C from being noticed.
                 await asyncio.sleep(0)
                 continue
@@ -131,7 +131,7 @@ class OutcomeWriter:
         """Write an outcome under the line of its input."""
         line = self._out.pop(outcome.index)
         # The run has keys of its own for tokens; those of the file may occur twice there.
-        self.file.enter(attrs.evolve(outcome, key=line.key), line.index, line.number)
+        self.file.enter(attrs.evolve(outcome, key=line.key), line.index, line.number, line.title)
         # Only the create of a room has a reference.
         earlier = outcome.reference is not None and not self.attempts.forget(outcome.reference)
         self._summary.note(outcome, line.given, earlier=earlier)

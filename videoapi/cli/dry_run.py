@@ -106,7 +106,9 @@ def check(
         left_out = f" Not sent: {', '.join(others)}." if others else ""
         print_status(clean(f"Columns sent: {', '.join(given.sent)}.{left_out}"), quiet=quiet)
     many = "1 line" if total == 1 else f"{total:,} lines"
-    print_status(f"{many}, {len(problems):,} invalid{rest}. Keys: {given.keys}. Nothing was sent.", quiet=quiet)
+    # Only rooms have keys that matter.
+    keys = "" if effect else f" Keys: {given.keys}."
+    print_status(f"{many}, {len(problems):,} invalid{rest}.{keys} Nothing was sent.", quiet=quiet)
     if effect:
         print_status(f"{effect} without --dry-run: {total - len(problems):,}.", quiet=quiet)
     return exit_codes.FAILED if problems or unreadable is not None else exit_codes.DONE

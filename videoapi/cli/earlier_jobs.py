@@ -16,7 +16,8 @@ import attrs
 import click
 import msgspec
 
-from videoapi.cli.inputs import keys_of
+from videoapi.cli.earlier_advice import RULE, Relation, Situation, advice_for, renamed_lines, situation_of
+from videoapi.cli.inputs import Title, titles_of
 from videoapi.cli.job import OPEN, beneath, ignored_by, is_same_file, journal_of, read_note
 from videoapi.creation.journal import recorded
 from videoapi.creation.references import JobReferences, with_location
@@ -27,11 +28,20 @@ _LARGEST_NOTE: Final = 1 << 16
 
 
 _ACCOUNT: Final = ("origin", "app_id")
+_CANNOT_CONTINUE: Final = (
+    Situation.SAME_FILE,
+    Situation.OTHER_TYPES,
+    Situation.OTHER_COLUMN,
+    Situation.OTHER_KEYS,
+)
+"""The situations in which the command with the ID of the job would not do so, or says more than it needs."""
 
 
 class _KeyOutcome(msgspec.Struct):
     key: Any = None
     status: str = ""
+    name: Any = None
+    scheduled_time: Any = None
 
 
 _KEY_OUTCOME: Final = msgspec.json.Decoder(_KeyOutcome)
@@ -39,14 +49,15 @@ _KEY_OUTCOME: Final = msgspec.json.Decoder(_KeyOutcome)
 
 @attrs.frozen
 class EarlierJob:
-    """A job with rooms under some of the keys of a new job.
+    """A job with rooms that a new job would create again.
 
     Args:
         out: Its outcome file.
         note: What its `.job` says.
-        shared: The keys that both have.
+        shared: The keys of the new job for which it has, or may have, a room.
         created: Those of them whose room was certainly created.
         as_typed: Whether they are text in both, or numbers in both: only then they are the same keys.
+        renamed: Number of lines of the new job that are its rooms under other keys.
     """
 
     out: Path
@@ -54,58 +65,102 @@ class EarlierJob:
     shared: AbstractSet[str | int] = frozenset()
     created: AbstractSet[str | int] = frozenset()
     as_typed: bool = True
+    renamed: int = 0
+
+    @property
+    def file(self) -> Path:
+        """Its input file."""
+        return beneath(self.out.parent, self.note["file"])
+
+    @property
+    def column(self) -> str:
+        """Its key column."""
+        return self.note.get("keys", "key")
 
 
-def refuse_same_keys(
-    out: Path, about: Mapping[str, str], read_keys: Callable[[], set[str | int]], again: Sequence[str]
+def refuse_same_rooms(
+    out: Path, about: Mapping[str, str], read_titles: Callable[[], Mapping[str | int, Title]], again: Sequence[str]
 ) -> None:
-    """Raise an error if a job next to the outcome file or the input has rooms under keys of the new job.
+    """Raise an error if a job next to the outcome file or the input has rooms of the new job.
+
+    These are rooms under the same keys, or those of more than half of the lines under other keys.
 
     Args:
         out: The outcome file of the new job.
         about: What the new job is bound to; without an account, jobs of each account count.
-        read_keys: Returns its keys; called only if there are other jobs.
+        read_titles: Returns its titles by key; called only if there are other jobs.
         again: The words of the running command.
 
     Raises:
         click.UsageError: If there is such a job; the message says how to continue it.
     """
     others = list(_jobs(out, about))
-    keys = read_keys() if others else set()
-    found = [job for job in _with_shared(others, keys) if job.shared]
+    titles = read_titles() if others else {}
+    found = [job for job in _with_shared(others, titles) if job.shared or job.renamed]
     if not found:
         return
-    job = max(found, key=lambda job: (len(job.shared), job.note.get("began", "")))
-    ours, theirs = Path(about["file"]).name, Path(job.note["file"]).name
-    is_same = is_same_file(beneath(job.out.parent, job.note["file"]), beneath(out.parent, about["file"]))
-    if is_same:
-        advice = f"To continue that job, give --out {shlex.quote(str(job.out))}."
-    elif ours == theirs:
-        advice = (
-            f"If {ours} was moved or copied from there, move all files whose names begin with {job.out} as well, and "
-            "repeat the command."
+    job = max(found, key=lambda job: (len(job.shared), job.renamed, job.note.get("began", "")))
+    file = beneath(out.parent, about["file"])
+    ours, theirs = file.name, job.file.name
+    known = titles_of(job.file, job.column) or {}
+    situation = situation_of(
+        Relation(
+            is_same_file=is_same_file(job.file, file),
+            has_same_name=ours == theirs,
+            shares_keys=bool(job.shared),
+            as_typed=job.as_typed,
+            has_column=not job.shared and bool((titles_of(file, job.column) or {}).keys() & known.keys()),
+            has_ids="room_id" in ignored_by(about),
+            lines=len(titles),
+            lines_then=len(known),
         )
-    elif "room_id" in ignored_by(about):
-        # As in a copy by --with-ids, of which the lines without an ID may be left.
-        advice = f"Do not save it as {theirs}: it has a column room_id, as a copy by --with-ids."
-    elif 2 * len(keys) < len(_keys_of(job) or ()):
-        advice = f"Do not save it as {theirs}, which has many more lines."
-    else:
-        advice = f"If {ours} is a corrected {theirs}, save it as {theirs} and repeat the command with that name."
-    if not job.as_typed:
-        advice = f"The keys are text in one of the two, and numbers in the other: write those of {ours} as in {theirs}."
-    elif not is_same and job.note.get("keys") == about["keys"]:
+    )
+    quoted = shlex.quote(str(job.out))
+    advice = advice_for(situation, ours=ours, theirs=theirs, out=str(job.out), quoted=quoted, column=job.column)
+    if situation not in _CANNOT_CONTINUE and job.column == about["keys"]:
         words = _with_options(again, "--out", str(job.out), "--job-id", job.note["job_id"])
         advice += (
             f" Or continue that job with {ours}: {words}\n"
             "That creates the rooms that the job has not created, but no room that was deleted since."
         )
-    has = "has created" if job.created == job.shared else "has, or may have, created"
+    has = "has created" if job.shared and job.created == job.shared else "has, or may have, created"
+    rooms = f"rooms for {len(job.shared):,} of the {len(titles):,} keys in {ours}"
+    if not job.shared:
+        rooms = f"rooms with {RULE} of {ours} ({job.renamed:,} of {len(titles):,})"
     raise click.UsageError(
-        f"The job {job.out} of {job.note.get('began')} {has} rooms for {len(job.shared):,} of the {len(keys):,} keys "
-        f"in {ours}, and a new job would create them again. Nothing was sent.\n{advice}\n"
+        f"The job {job.out} of {job.note.get('began')} {has} {rooms}, and a new job would create them again. Nothing "
+        f"was sent.\n{advice}\n"
         f"To create all rooms of {ours} in a new job, such as rooms that were deleted, give --fresh."
     )
+
+
+def refuse_other_keys(
+    out: Path,
+    known: Mapping[str, str],
+    about: Mapping[str, str],
+    read_titles: Callable[[], Mapping[str | int, Title]],
+) -> None:
+    """Raise an error if a job has the rooms of more than half of the lines of its table under other keys.
+
+    Args:
+        out: The outcome file of the job.
+        known: What its `.job` says.
+        about: What this run of it is bound to.
+        read_titles: Returns the titles of the table by key.
+
+    Raises:
+        click.UsageError: If it has.
+    """
+    titles = read_titles()
+    for job in _with_shared([EarlierJob(out, known)], titles):
+        if job.renamed:
+            raise click.UsageError(
+                f"This job has, or may have, created rooms with {RULE} of {Path(about['file']).name} "
+                f"({job.renamed:,} of {len(titles):,}), under other keys, and would create them again. Nothing was "
+                "sent.\n"
+                f"Restore their keys in the column {job.column}. If these are other rooms, begin a new job with "
+                "--fresh."
+            )
 
 
 def refuse_same_id(out: Path, about: Mapping[str, str], job_id: str, again: Sequence[str]) -> None:
@@ -138,17 +193,17 @@ def _with_options(words: Sequence[str], *options: str) -> str:
     return shlex.join((*words[:end], *options, *words[end:]))
 
 
-def rooms_of(out: Path, read_keys: Callable[[], set[str | int]]) -> int:
+def rooms_of(out: Path, read_titles: Callable[[], Mapping[str | int, Title]]) -> int:
     """Return for how many keys the job of an outcome file has, or may have, a room.
 
     Args:
         out: The outcome file.
-        read_keys: Returns the keys; called only if there is such a job.
+        read_titles: Returns the titles by key; called only if there is such a job.
     """
     note = read_note(out.with_name(f"{out.name}.job"))
     if not {"job_id", "file"} <= note.keys():
         return 0
-    return sum(len(job.shared) for job in _with_shared([EarlierJob(out, note)], read_keys()))
+    return sum(len(job.shared) for job in _with_shared([EarlierJob(out, note)], read_titles()))
 
 
 def _jobs(out: Path, about: Mapping[str, str], job_id: str | None = None) -> Iterator[EarlierJob]:
@@ -176,14 +231,16 @@ def _jobs(out: Path, about: Mapping[str, str], job_id: str | None = None) -> Ite
                     yield EarlierJob(path.with_name(path.name.removesuffix(".job")), note)
 
 
-def _with_shared(jobs: Collection[EarlierJob], keys: AbstractSet[str | int]) -> Iterator[EarlierJob]:
-    """Yield the jobs with the keys for which they have, or may have, a room."""
+def _with_shared(jobs: Collection[EarlierJob], titles: Mapping[str | int, Title]) -> Iterator[EarlierJob]:
+    """Yield the jobs with the keys and lines for which they have, or may have, a room."""
     # Each folder is listed once: it may have thousands of jobs.
     numbered = {folder: _numbered(folder) for folder in {job.out.parent for job in jobs}}
-    texts = {str(key): key for key in keys}
+    texts = {str(key): key for key in titles}
+    lines = {str(key): title for key, title in titles.items()}
     for job in jobs:
         created: set[str | int] = set()
         unknown: set[str | int] = set()
+        rooms: dict[str, Title] = {}
         found, as_typed = {"created": created, "unknown": unknown}, True
         for path in (
             job.out,
@@ -191,12 +248,21 @@ def _with_shared(jobs: Collection[EarlierJob], keys: AbstractSet[str | int]) -> 
             *numbered[job.out.parent].get(job.out.name, ()),
         ):
             for row in _rows(path):
-                key = texts.get(str(row.key)) if isinstance(row.key, str | int) else None
-                if row.status in found and key is not None:
+                if row.status not in found or not isinstance(row.key, str | int):
+                    continue
+                rooms[str(row.key)] = Title(
+                    *(text if isinstance(text, str) else "" for text in (row.name, row.scheduled_time))
+                )
+                if (key := texts.get(str(row.key))) is not None:
                     found[row.status].add(key)
                     as_typed = as_typed and type(key) is type(row.key)
-        shared = created | unknown | _sent(job, keys - created)
-        yield attrs.evolve(job, shared=shared, created=created, as_typed=as_typed)
+        # Of what was in flight, a run that was killed has no outcomes.
+        was_killed = job.note.get(OPEN) == "1" or job.out.with_name(f"{job.out.name}.part").exists()
+        known = titles_of(job.file, job.column) if was_killed else {}
+        was_sent = _sent(job, known)
+        rooms |= {str(key): title for key, title in (known or {}).items() if was_sent(key)}
+        shared = created | unknown | {key for key in titles.keys() - created if was_sent(key)}
+        yield attrs.evolve(job, shared=shared, created=created, as_typed=as_typed, renamed=renamed_lines(lines, rooms))
 
 
 def _rows(path: Path) -> Iterator[_KeyOutcome]:
@@ -217,23 +283,19 @@ def _decoded(line: bytes) -> _KeyOutcome:
         return msgspec.convert(json.loads(line), _KeyOutcome)
 
 
-def _sent(job: EarlierJob, keys: AbstractSet[str | int]) -> AbstractSet[str | int]:
-    """Return the keys that a run which was killed may have sent: it has no outcomes of what was in flight."""
+def _sent(job: EarlierJob, known: Mapping[str | int, Title] | None) -> Callable[[str | int], bool]:
+    """Return whether the job may have sent the create of a key.
+
+    Args:
+        job: The job.
+        known: Its lines, if a run of it was killed; None if they cannot be read.
+    """
     references = JobReferences(job.note["job_id"])
     with suppress(sqlite3.Error):
         sent = recorded(journal_of(job.out, job.note), job.note["job_id"])
-        return {key for key in keys if with_location(references.of_key(key), in_data=False) in sent}
-    # Worker processes have no journal.
-    if job.note.get(OPEN) != "1" and not job.out.with_name(f"{job.out.name}.part").exists():
-        return set()
-    theirs = _keys_of(job)
-    # If its input was renamed, any key can be one of them.
-    return keys if theirs is None else keys & theirs
-
-
-def _keys_of(job: EarlierJob) -> set[str | int] | None:
-    """Return the keys in the input of a job; None if it cannot be read."""
-    return keys_of(beneath(job.out.parent, job.note["file"]), job.note.get("keys", "key"))
+        return lambda key: with_location(references.of_key(key), in_data=False) in sent
+    # Worker processes have no journal. If the input of the job was renamed, any key can be one of them.
+    return lambda key: known is None or key in known
 
 
 def _numbered(folder: Path) -> dict[str, list[Path]]:

@@ -34,15 +34,23 @@ TEXT: Final = (".txt",)
 WORKBOOKS: Final = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 
 
+class Title(NamedTuple):
+    """What identifies a room whatever its key is: its name, and its start if it is scheduled."""
+
+    name: str
+    start: str = ""
+
+
 @attrs.frozen
 class InputLine(Generic[T]):
-    """One input: its index from 0, its line number in the file, its key, and its value or an error."""
+    """One input: its index from 0, its line number in the file, its key, its value or an error, and a room's title."""
 
     index: int
     number: int
     key: str | int | None = None
     given: T | None = None
     error: ValidationError | None = None
+    title: Title | None = None
 
 
 InputLines: TypeAlias = Generator[InputLine[T], None, None]
@@ -58,7 +66,7 @@ class InputFile(Generic[T]):
         total: Number of inputs, up to the line from which the file cannot be read.
         keys: The column that has the key of each line.
         repeated: If the names were to serve as keys, and two lines share one, what is wrong; otherwise empty.
-        read_keys: Reads the file again, and returns all of its keys.
+        read_titles: Reads the file again, and returns the title of the room of each key.
         sent: The columns of a table that are sent.
         not_sent: The other columns.
     """
@@ -67,7 +75,7 @@ class InputFile(Generic[T]):
     total: int
     keys: str
     repeated: str = ""
-    read_keys: Callable[[], set[str | int]] = set
+    read_titles: Callable[[], Mapping[str | int, Title]] = dict
     sent: Sequence[str] = ()
     not_sent: Sequence[str] = ()
 
@@ -128,7 +136,7 @@ def room_specs(path: Path, key_column: str | None = None, ignored: Collection[st
         total,
         keys,
         repeated if by_name else "",
-        partial(_all_keys, records, keys),
+        partial(_titles, records, keys),
         sent=sent,
         not_sent=[column for column in columns if column not in sent],
     )
@@ -215,20 +223,20 @@ def _overview(records: RecordSource) -> tuple[int, bool, str]:
     return total, has_keys, repeated
 
 
-def keys_of(path: Path, column: str) -> set[str | int] | None:
-    """Return the keys in a file of specs, whatever its other columns are; None if it cannot be read."""
+def titles_of(path: Path, column: str) -> Mapping[str | int, Title] | None:
+    """Return the titles by key of a file of specs, whatever its other columns are; None if it cannot be read."""
     records = partial(_objects, path) if path.suffix.lower() in JSONL else partial(_table, path, lambda header: None)
     with suppress(OSError, BadInput):
-        return _all_keys(records, column)
+        return _titles(records, column)
     return None
 
 
-def _all_keys(records: RecordSource, column: str) -> set[str | int]:
-    found: set[str | int] = set()
+def _titles(records: RecordSource, column: str) -> Mapping[str | int, Title]:
+    found: dict[str | int, Title] = {}
     with suppress(UnreadableRest):
         for record in records():
             if (key := _key(record.fields, column)) is not None:
-                found.add(key)
+                found[key] = _title(record.fields)
     return found
 
 
@@ -264,7 +272,7 @@ def _specs(
             spec = attrs.evolve(spec, key=key)
         except ValidationError as wrong:
             spec, error = None, wrong
-        yield InputLine(index, number, key, spec, error)
+        yield InputLine(index, number, key, spec, error, _title(fields))
 
 
 def _same_name(first: int, second: int) -> str:
@@ -299,6 +307,11 @@ def _field(fields: Mapping[str, Any], column: str) -> Any:
     outer, _, inner = column.partition(".")
     nested = fields.get(outer) if inner else None
     return _field(nested, inner) if isinstance(nested, Mapping) else None
+
+
+def _title(fields: Mapping[str, Any]) -> Title:
+    texts = (_field(fields, column) for column in ("name", "settings.scheduled_time"))
+    return Title(*(text if isinstance(text, str) else "" for text in texts))
 
 
 def _texts(path: Path) -> Iterator[InputRecord]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Callable, Generator, Mapping
@@ -31,6 +32,8 @@ OPEN: Final = "open"
 """In the note of a job without a journal: `1` while it may have rooms that no outcome file has, as after a kill."""
 _INODE: Final = "inode"
 """In the note, the inode of its own file, which is only written in place: in a copy, it differs."""
+_LATEST: Final = {"ignored": "[]", "settle": ""}
+"""What the latest run decides, and what it is if that run does not say it."""
 _TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", ".part", "")
 
 
@@ -48,32 +51,43 @@ class JobFiles:
     close: Callable[[], object] = lambda: None
 
 
+@attrs.frozen(kw_only=True)
+class OpenOptions:
+    """How a run begins or continues its job.
+
+    Args:
+        job_id: An ID of the user's own; not another one than that of the job there.
+        journal: A journal elsewhere; by default the one that the job there has.
+        fresh: Whether to begin a new job; the files of the job there are renamed.
+        shared: Whether worker processes share the job, which then has no journal.
+        check: Called with what the `.job` of the job to continue says, empty if a job begins; can refuse it.
+    """
+
+    job_id: str | None = None
+    journal: Path | None = None
+    fresh: bool = False
+    shared: bool = False
+    check: Callable[[Mapping[str, str]], object] = lambda known: None
+
+
 @contextlib.contextmanager
 def open_job(
     out: Path,
     about: Mapping[str, str],
+    options: OpenOptions = OpenOptions(),
     *,
-    job_id: str | None = None,
-    journal: Path | None = None,
-    fresh: bool = False,
-    shared: bool = False,
     quiet: bool = False,
     used: Callable[[], bool] = lambda: True,
-    before_new: Callable[[], object] = lambda: None,
 ) -> Generator[JobFiles, None, None]:
     """Continue the job of an outcome file, or begin one; until the end, no other process can do so.
 
     Args:
         out: The outcome file.
-        about: What the job is bound to: origin, app_id, the input file, and the column of the keys; and `ignored`, the
-            columns that are left out, of which the latest run decides.
-        job_id: An ID of the user's own; not another one than that of the job there.
-        journal: A journal elsewhere; by default the one that the job there has.
-        fresh: Whether to begin a new job; the files of the job there are renamed.
-        shared: Whether worker processes share the job, which then has no journal.
+        about: What the job is bound to: origin, app_id, the input file, and the column of the keys; and what the
+            latest run decides: `ignored`, the columns that are left out, and `settle`.
+        options: How to do so.
         quiet: Whether to print nothing.
         used: Asked at the end whether anything of a new job may have been sent. If not, the job is forgotten.
-        before_new: Called before a job begins; can refuse it.
 
     Raises:
         ConfigurationError: If the job belongs to another account, or runs in another process.
@@ -81,24 +95,23 @@ def open_job(
             other keys.
     """
     if not keeps_job(out):
-        check_job(out, about, job_id=job_id, before_new=before_new)
-        yield JobFiles(job_id, journal)
+        check_job(out, about, options)
+        yield JobFiles(options.job_id, options.journal)
         return
     note = _beside(out, ".job")
     found = read_note(note)
-    known = check_job(out, about, job_id=job_id, journal=journal, fresh=fresh, shared=shared, before_new=before_new)
-    if fresh:
+    known = check_job(out, about, options)
+    if options.fresh:
         _keep(out, note, quiet=quiet)
         found = {}
     with _locked(note) as file:
         if read_note(note) != found:
             raise ConfigurationError(f"{note}: {_RUNNING}")
-        path = None if shared or "shared" in known else journal or journal_of(out, known)
+        path = None if options.shared or "shared" in known else options.journal or journal_of(out, known)
         begins = not known
-        is_new = begins and job_id is None
+        is_new = begins and options.job_id is None
         if known:
-            if known.get("ignored") != about.get("ignored"):
-                known = {**known, "ignored": about.get("ignored", "[]")}
+            known = {**known, **{name: about.get(name, default) for name, default in _LATEST.items()}}
             print_status(
                 f"Continuing the job of {known['began']}: rooms that it has created are not created "
                 f"again. To start over, give --fresh.",
@@ -109,12 +122,12 @@ def open_job(
             if path is not None and _is_copy(note, known):
                 _keep_journal(path, quiet=quiet)
         else:
-            known = {**about, "job_id": job_id or secrets.token_hex(10), "began": _now()}
-            if shared:
+            known = {**about, "job_id": options.job_id or secrets.token_hex(10), "began": _now()}
+            if options.shared:
                 known["shared"] = "redis"
-            if journal is not None:
+            if options.journal is not None:
                 # Relative, so that the folder can be moved.
-                known["journal"] = os.path.relpath(journal, out.parent)
+                known["journal"] = os.path.relpath(options.journal, out.parent)
         if "shared" in known:
             known = {**known, OPEN: "1"}
         # Only once the journal of a copy is out of the way.
@@ -128,16 +141,7 @@ def open_job(
                 _forget(out, note, file, known)
 
 
-def check_job(
-    out: Path,
-    about: Mapping[str, str],
-    *,
-    job_id: str | None = None,
-    journal: Path | None = None,
-    fresh: bool = False,
-    shared: bool = False,
-    before_new: Callable[[], object] = lambda: None,
-) -> Mapping[str, str]:
+def check_job(out: Path, about: Mapping[str, str], options: OpenOptions = OpenOptions()) -> Mapping[str, str]:
     """Return what the `.job` of the job that `open_job` would continue says; empty if it would begin one.
 
     Nothing is changed. If `about` lacks the account, that of the job is assumed.
@@ -146,27 +150,32 @@ def check_job(
         ConfigurationError: As in `open_job`.
         click.UsageError: As in `open_job`.
     """
+    job_id = options.job_id
     if not keeps_job(out):
         # A new ID would not continue a job; one of the user's own may be that of a job with a journal.
         if job_id is not None:
-            before_new()
+            options.check({})
         return {}
     note = _beside(out, ".job")
     known = read_note(note)
-    if fresh or _UNUSED in known:
+    if options.fresh and known and job_id == known.get("job_id"):
+        raise click.UsageError(
+            f"--fresh begins a new job, and {out} belongs to the job {job_id}, whose rooms would be found and not "
+            "created again. Give --job-id another ID, or leave it out; or leave out --fresh to continue the job."
+        )
+    if options.fresh or _UNUSED in known:
         known = {}
     elif known:
         _check(note, known, about if job_id is None else {**about, "file": known["file"]})
-        _check_names(out, known, job_id, journal)
-        if shared and "shared" not in known:
+        _check_names(out, known, job_id, options.journal)
+        if options.shared and "shared" not in known:
             raise click.UsageError(
                 f"{note} belongs to a job with a journal, which worker processes do not use. Continue it "
                 "without --workers, or start over with --fresh."
             )
     elif job_id is None:
         _refuse_to_guess(out, note)
-    if not known:
-        before_new()
+    options.check(known)
     with sole_user(out):
         return known
 
@@ -273,6 +282,15 @@ def ignored_by(note: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(map(str, json.loads(note.get("ignored", "[]"))))
     except (ValueError, TypeError, RecursionError):
         return ()
+
+
+def settle_of(note: Mapping[str, str]) -> float | None:
+    """Return the settle time of the latest run of a job, by the note of the job; None if it gave none."""
+    try:
+        seconds = float(note.get("settle", ""))
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < math.inf else None
 
 
 def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import IO, Any, Final, Self
 
 from videoapi.bulk import BulkOutcome
+from videoapi.cli.inputs import Title
 from videoapi.cli.job import free_name
 from videoapi.cli.terminal import for_people
 from videoapi.errors import ConfigurationError, NotFound, VideoAPIError
@@ -65,7 +66,10 @@ class OutcomeFile:
             return
         try:
             # After an error of the disk, the last line may be incomplete.
-            if not self._is_broken:
+            if error is not None and not self.total:
+                # An empty file would look like the outcomes of a run.
+                part.remove_beside(".part")
+            elif not self._is_broken:
                 part.finish()
         finally:
             part.close()
@@ -92,8 +96,8 @@ class OutcomeFile:
                 if line.endswith("\n"):
                     yield json.loads(line)
 
-    def enter(self, outcome: BulkOutcome, index: int, line: int) -> None:
-        """Write an outcome with the index of its input and its line number in the input file."""
+    def enter(self, outcome: BulkOutcome, index: int, line: int, title: Title | None = None) -> None:
+        """Write an outcome with the index of its input, its line number in the input file, and the title of a room."""
         status = status_of(outcome)
         self.counts[status] += 1
         error = None if outcome.error is None else facts_of(outcome.error)
@@ -107,6 +111,9 @@ class OutcomeFile:
             "changed": outcome.changed,
             "error": error,
         }
+        if title is not None:
+            # By which a later table shows the same rooms under other keys.
+            row |= {"name": title.name, "scheduled_time": title.start or None}
         if isinstance(user := outcome.token or outcome.spec, Token | TokenSpec):
             row |= {"name": user.name, "user_ref": user.user_ref, "role": str(user.role)}
         if outcome.token is not None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +15,7 @@ from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.output_options import json_option
 
 if TYPE_CHECKING:
-    from videoapi.bulk.job_audit import JobAudit
+    from videoapi.bulk.job_audit import AuditedSpec, JobAudit
     from videoapi.cli.inputs import InputFile
     from videoapi.models.rooms import RoomSpec
 
@@ -59,34 +57,73 @@ def audit(
 ) -> None:
     """Check that each line of FILE has exactly one room that the job JOB_ID created.
 
-    The .job file next to the outcome file has the JOB_ID, the key column and the columns that are left out. If you have
-    no such file, give them. Run this while no process works on the job. It waits one settle time, and reads the list of
-    rooms at most twice.
+    The .job file next to the outcome file has the JOB_ID, the key column, the columns that are left out and the settle
+    time. If you have no such file, give them. Run this while no process works on the job. It waits one settle time, and
+    reads the list of rooms at most twice. Invalid lines are named, and all others checked.
 
-    Exit code 0: proven. Exit code 1: rooms are missing, or exist twice. Exit code 3: the list proves nothing.
+    Exit code 0: proven. Exit code 1: rooms are missing, or exist twice, or lines are invalid. Exit code 3: the list
+    proves nothing.
     """
     from videoapi.cli.inputs import room_specs
-    from videoapi.cli.job import ignored_by, job_of, sole_user
+    from videoapi.cli.job import ignored_by, job_of, settle_of, sole_user
     from videoapi.cli.running import run
 
     if len(job_id) > 1:
         raise click.UsageError(f"Give one JOB_ID and one FILE, not {len(job_id) + 1} arguments.")
     out = output_of(file, out)
     note = job_of(out, *job_id)
-    key_column = key_column or note.get("keys")
-    ignored = ignored or ignored_by(note)
-
-    def read() -> InputFile[RoomSpec]:
-        return readable(lambda path: room_specs(path, key_column, ignored), file)
-
-    specs = read()
+    specs = readable(lambda path: room_specs(path, key_column or note.get("keys"), ignored or ignored_by(note)), file)
     if specs.repeated:
         raise click.UsageError(f"{file.name}: {specs.repeated}")
-    # All lines, before the wait for proof.
-    deque(_readable(read(), file), maxlen=0)
     (chosen,) = job_id or (note["job_id"],)
     alone = sole_user(out) if note else nullcontext()
-    run(_audit(access, chosen, note, alone, specs, file, settle, give_up_after, as_json=as_json))
+    lines = _Lines(specs)
+    run(_audit(access, chosen, note, alone, lines, settle or settle_of(note), give_up_after, as_json=as_json))
+
+
+class _Lines:
+    """The lines of an audited file: the specs of the valid ones, and what is wrong with the others.
+
+    Args:
+        given: The file.
+    """
+
+    def __init__(self, given: InputFile[RoomSpec]) -> None:
+        self.problems: list[dict[str, Any]] = []
+        self.unreadable: str | None = None
+        """Why the rest of the file cannot be read, or None."""
+        self._given = given
+        self._places: list[tuple[int, int, Any]] = []
+
+    def __iter__(self) -> Iterator[RoomSpec]:
+        from videoapi.cli.spreadsheet import UnreadableRest
+
+        try:
+            for line in self._given.lines:
+                if line.given is None:
+                    self.problems.append({"line": line.number, "key": line.key, "message": str(line.error)})
+                    continue
+                self._places.append((line.index, line.number, line.key))
+                yield line.given
+        except UnreadableRest as error:
+            self.unreadable = str(error)
+
+    @property
+    def are_valid(self) -> bool:
+        """Whether each line is valid."""
+        return not self.problems and self.unreadable is None
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Return the index of a spec in the file, and its line number."""
+        return self._places[index][:2]
+
+    def numbers_of(self, job_id: str, references: Collection[str]) -> dict[str, int]:
+        """Return the line numbers of some references of the job."""
+        from videoapi.creation.references import JobReferences, with_location
+
+        of_key = JobReferences(job_id).of_key
+        numbers = ((with_location(of_key(key), in_data=False), number) for _, number, key in self._places)
+        return {reference: number for reference, number in numbers if reference in references} if references else {}
 
 
 async def _audit(
@@ -94,8 +131,7 @@ async def _audit(
     job_id: str,
     note: Mapping[str, str],
     alone: AbstractContextManager[object],
-    specs: InputFile[RoomSpec],
-    file: Path,
+    lines: _Lines,
     settle: float | None,
     give_up_after: float,
     *,
@@ -109,47 +145,40 @@ async def _audit(
         async with access.client(settle=settle) as client:
             check_account("The job", note, access.account_of(client))
             print_status(
-                f"Waiting {settle or DEFAULT_SETTLE:,.0f} s for proof (settle time), then reading the list of rooms."
+                f"Waiting {settle or DEFAULT_SETTLE:,.3g} s for proof (settle time), then reading the list of rooms."
             )
-            result = await client.rooms.audit(job_id, _readable(specs, file), give_up_after=give_up_after)
+            result = await client.rooms.audit(job_id, lines, give_up_after=give_up_after)
     if as_json:
-        print_json(_document(result))
+        print_json(_document(result, lines))
     else:
-        _show(result, job_id)
-    return _code(result)
+        _show(result, lines, job_id)
+    return _code(result, lines)
 
 
-def _readable(specs: InputFile[RoomSpec], file: Path) -> Iterator[RoomSpec]:
-    from videoapi.cli.invocation import program
-
-    for line in specs.lines:
-        if line.given is None:
-            command = shlex.join((*program(), "rooms", "create-many", str(file), "--dry-run"))
-            raise click.UsageError(
-                f"line {line.number}: {line.error}\nTo list all invalid lines: {command}, "
-                "with the --key-column and --ignore-column of the job."
-            )
-        yield line.given
-
-
-def _code(result: JobAudit) -> int:
+def _code(result: JobAudit, lines: _Lines) -> int:
     from videoapi.cli import exit_codes
 
     if result.duplicates:
         return exit_codes.FAILED
     if result.audited is None:
         return exit_codes.UNKNOWN
-    return exit_codes.FAILED if result.missing else exit_codes.DONE
+    return exit_codes.FAILED if result.missing or not lines.are_valid else exit_codes.DONE
 
 
-def _document(result: JobAudit) -> dict[str, Any]:
-    def rows(found: Iterable[Any]) -> list[dict[str, Any]]:
+def _document(result: JobAudit, lines: _Lines) -> dict[str, Any]:
+    def rows(found: Iterable[AuditedSpec]) -> list[dict[str, Any]]:
         return [
-            {"index": one.index, "key": one.key, "reference": one.reference, "room_id": one.room_id} for one in found
+            {
+                **dict(zip(("index", "line"), lines.place(one.index), strict=True)),
+                "key": one.key,
+                "reference": one.reference,
+                "room_id": one.room_id,
+            }
+            for one in found
         ]
 
     return {
-        "complete": result.complete,
+        "complete": result.complete and lines.are_valid,
         "audited": None if result.audited is None else result.audited.isoformat(),
         "total": result.total,
         "found": result.found,
@@ -157,25 +186,47 @@ def _document(result: JobAudit) -> dict[str, Any]:
         "changed": rows(result.changed),
         "duplicates": {reference: list(rooms) for reference, rooms in result.duplicates.items()},
         "unexpected": result.unexpected,
+        "namesakes": {reference: list(rooms) for reference, rooms in result.namesakes.items()},
+        "problems": lines.problems,
+        "unreadable": lines.unreadable,
     }
 
 
-def _show(result: JobAudit, job_id: str) -> None:
+def _show(result: JobAudit, lines: _Lines, job_id: str) -> None:
     from videoapi.cli.terminal import print_result, visible
 
     proven = result.audited is not None
+    numbers = lines.numbers_of(job_id, result.duplicates.keys() | result.namesakes.keys())
+
+    def placed(found: Iterable[AuditedSpec], detail: Callable[[AuditedSpec], str]) -> list[str]:
+        return [f"line {lines.place(one.index)[1]}: {one.key} ({detail(one)})" for one in found]
+
+    def several(found: Mapping[str, Sequence[str]]) -> list[str]:
+        return [f"line {numbers[reference]}: {reference}: {', '.join(rooms)}" for reference, rooms in found.items()]
+
+    valid = "" if lines.are_valid else " valid"
     if not (result.found or result.unexpected or result.duplicates):
         none = "No room has" if proven else "The list shows no room with"
         print_result(f"{none} the job ID {visible(job_id)}. It is in the .job file next to the outcome file.")
-    print_result(f"{result.found:,} of {result.total:,} lines have a room{'' if proven else ' in the list'}.")
-    _some("missing" if proven else "not in the list", [f"{one.key} ({one.reference})" for one in result.missing])
-    _some("changed", [f"{one.key} (room {one.room_id})" for one in result.changed])
-    _some("twice", [f"{reference}: {', '.join(rooms)}" for reference, rooms in result.duplicates.items()])
-    _some("without a line", result.unexpected)
+    print_result(f"{result.found:,} of {result.total:,}{valid} lines have a room{'' if proven else ' in the list'}.")
+    _some("invalid", [f"line {problem['line']}: {problem['message']}" for problem in lines.problems])
+    _some("unreadable", [] if lines.unreadable is None else [lines.unreadable])
+    _some("missing" if proven else "not in the list", placed(result.missing, lambda one: one.reference))
+    _some("changed", placed(result.changed, lambda one: f"room {one.room_id}"))
+    _some("twice", several(result.duplicates))
+    _some(f"without a{valid} line", result.unexpected)
+    _some("same name and start, not of this job", several(result.namesakes))
     if not proven:
         print_result("Not proven: the list of rooms lags, or lacks rooms that exist.")
     elif result.complete:
-        print_result("Complete: each line has exactly one room of this job.")
+        exact = f"ach{valid} line has exactly one room of this job"
+        if result.namesakes:
+            print_result(
+                f"E{exact}, but {len(result.namesakes):,} of them have the name and start of rooms that are not of "
+                "this job. If the table was created twice, delete the surplus rooms."
+            )
+        else:
+            print_result(f"Complete: e{exact}." if lines.are_valid else f"E{exact}.")
 
 
 def _some(what: str, texts: Sequence[str]) -> None:

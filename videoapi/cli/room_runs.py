@@ -110,11 +110,11 @@ def create_many(
     To continue after an interruption, or after fixing failed lines in the same FILE, repeat the command: lines
     whose room exists are recognized by their key, and not created again.
     """
-    from videoapi.cli.earlier_jobs import refuse_same_id, refuse_same_keys, rooms_of
+    from videoapi.cli.earlier_jobs import refuse_other_keys, refuse_same_id, refuse_same_rooms, rooms_of
     from videoapi.cli.id_column import IdColumn
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.invocation import program, typed_command
-    from videoapi.cli.job import check_job, keeps_job, open_job
+    from videoapi.cli.job import OpenOptions, check_job, keeps_job, open_job
     from videoapi.cli.running import run
     from videoapi.cli.summary import BulkOptions
     from videoapi.cli.terminal import print_status
@@ -144,23 +144,26 @@ def create_many(
         "file": os.path.relpath(file, out.parent),
         "keys": specs.keys,
         "ignored": json.dumps(ignored),
+        "settle": "" if options["settle"] is None else str(options["settle"]),
     }
     chosen = {name: options.pop(name) for name in ("job_id", "journal", "fresh")}
 
     def with_job(act: Callable[..., T], account: Mapping[str, str], **more: Any) -> T:
         about = {**bound_to, **account}
 
-        def before_new() -> None:
-            if chosen["job_id"] is not None:
+        def refuse(known: Mapping[str, str]) -> None:
+            if known:
+                refuse_other_keys(out, known, about, specs.read_titles)
+            elif chosen["job_id"] is not None:
                 refuse_same_id(out, about, chosen["job_id"], output.again)
             elif not chosen["fresh"]:
-                refuse_same_keys(out, about, specs.read_keys, output.again)
+                refuse_same_rooms(out, about, specs.read_titles, output.again)
 
-        return act(out, about, before_new=before_new, shared=is_shared, **chosen, **more)
+        return act(out, about, OpenOptions(check=refuse, shared=is_shared, **chosen), **more)
 
     if dry_run:
         url = options["redis"] or os.environ.get("VIDEOAPI_REDIS") if is_shared else None
-        again = partial(rooms_of, out, specs.read_keys) if chosen["fresh"] else None
+        again = partial(rooms_of, out, specs.read_titles) if chosen["fresh"] else None
         run(_check(access, specs, partial(with_job, check_job), output, url, again, validate=not no_validate))
     if specs.repeated:
         raise click.UsageError(f"{file.name}: {specs.repeated} Nothing was sent.")

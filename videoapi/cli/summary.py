@@ -61,6 +61,8 @@ class Summary:
         self.to_continue: str = options.to_continue
         self.warnings: list[str] = []
         """What the library has logged about the run as a whole."""
+        self.throttled: str = ""
+        """What to do about responses with HTTP 429, if there were many."""
         self._options = options
         self._given = given
         self._file = file
@@ -101,6 +103,8 @@ class Summary:
         self._tell_audit(complete=not stopped)
         for warning in self.warnings:
             print_status(f"Warning: {warning}")
+        if self.throttled:
+            print_status(self.throttled)
         if self._changed:
             print_status(
                 f"Lines that changed since their room was created: {self._changed:,}. The rooms stay as they are.",
@@ -109,11 +113,14 @@ class Summary:
         if stopped:
             print_status(f"{stopped.rstrip('.')}.")
         done = words(file.counts)
-        if self._earlier:
-            gone = f"{len(report.missing):,} of which" if self._earlier == file.counts["created"] else ""
-            gone = gone or f"{len(report.missing):,} of all"
-            lost = f", {gone} no longer exist" if report.missing else ""
-            done = done.replace(" created", f" created ({self._earlier:,} of them earlier{lost})")
+        if self._earlier and report.missing:
+            # Not "created": they do not exist.
+            now = file.counts["created"] - self._earlier
+            first = f"{now:,} created, " if now else ""
+            lost = f"{first}{self._earlier:,} were created earlier, {len(report.missing):,} no longer exist"
+            done = done.replace(f"{file.counts['created']:,} created", lost)
+        elif self._earlier:
+            done = done.replace(" created", f" created ({self._earlier:,} of them earlier)")
         done = done.replace(" not found", " not found (deleted earlier, or never existed)")
         never_read = f"{unread:,} lines never read" if unread else ""
         done = ", ".join(filter(None, (done, never_read))) or "nothing to do"

@@ -238,10 +238,12 @@ class RedisLeases:
 
     async def _outlast(self, lease: RedisLease, seconds: float, renewal: asyncio.Task[None]) -> None:
         log.warning(
-            "Redis at %s may have forgotten who held shard %r: waiting %.1f s, until such a lease has ended",
+            "Redis at %s does not know whether an earlier run held shard %r: waiting %.1f s, until its lease has ended",
             self._connections.where,
             lease.shard,
             seconds,
+            # A program with a progress shows it there.
+            extra={"lease_wait": seconds},
         )
         await asyncio.wait([renewal], timeout=seconds)
         if not lease.left():

@@ -158,6 +158,7 @@ class WorkerPool:
         warn: As in `WorkerProcess`.
         report: Called with the name of a shard and its report.
         sent: Called before that with the references of the creates that were, or may have been, sent.
+        counts: Called with the number of responses with HTTP 429 and of all attempts.
     """
 
     def __init__(
@@ -167,11 +168,13 @@ class WorkerPool:
         warn: Callable[[str], object],
         report: Callable[[str, Mapping[str, Any]], object],
         sent: Callable[[Iterable[str]], object],
+        counts: Callable[[int, int], object] = lambda refusals, attempts: None,
     ) -> None:
         self._processes = [WorkerProcess(account, warn) for _ in range(workers)]
         self._warn = warn
         self._report = report
         self._note_sent = sent
+        self._note_counts = counts
         self._left: deque[ShardTask] = deque()
         self._sent: set[str] = set()
         self._lost: set[str] = set()
@@ -262,6 +265,7 @@ class WorkerPool:
                 continue
             deaths = 0
             self._note_sent(answer.get("creates", ()))
+            self._note_counts(*answer.get("counts", (0, 0)))
             if reason := answer.get("away"):
                 away_since = now() if away_since is None else away_since
                 process.away = reason

@@ -15,6 +15,7 @@ import json
 import logging
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -38,14 +39,22 @@ Write = Callable[[dict[str, Any]], None]
 
 
 class _Warnings(logging.Handler):
-    """A handler that gives warnings to the command."""
+    """A handler that gives warnings to the command, and shows the wait for a lease as progress."""
 
     def __init__(self, write: Write) -> None:
         super().__init__(logging.WARNING)
         self._write = write
+        self._waits_until = 0.0
+
+    def waits(self) -> str:
+        """Return that a shard waits for a lease of an earlier run; empty if it does not."""
+        left = self._waits_until - time.monotonic()
+        return f"waiting {left:.0f} s: an earlier run with this job ID may still be sending" if left > 0 else ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.funcName not in PER_ITEM:
+        if (seconds := getattr(record, "lease_wait", None)) is not None:
+            self._waits_until = time.monotonic() + seconds
+        elif record.funcName not in PER_ITEM:
             self._write({"warning": record.getMessage()})
 
 
@@ -97,19 +106,20 @@ async def serve(lines: asyncio.StreamReader, write: Write) -> None:
 
     async def report(current: _Shard) -> None:
         answer = await _answer(current)
-        write({**answer, "creates": attempts.take_sent()})
+        write({**answer, "creates": attempts.take_sent(), "counts": attempts.take_counts()})
 
     async def show_life() -> None:
         while True:
             current = None if shard is None or shard.task.done() else shard
             began, waits, done = (False, "", 0) if current is None else (current.began, current.waits(), current.done)
-            write({"alive": True, "waits": waits, "began": began, "done": done})
+            write({"alive": True, "waits": waits or warnings.waits(), "began": began, "done": done})
             await asyncio.sleep(ALIVE)
 
+    warnings = _Warnings(write)
     reporting: asyncio.Task[None] | None = None
     life = asyncio.create_task(show_life())
     try:
-        with handled_by(_Warnings(write)):
+        with handled_by(warnings):
             while line := await lines.readline():
                 told = json.loads(line)
                 if "stop" in told:

@@ -92,7 +92,7 @@ class WorkersRun:
         self._messages = messages
         self._settle: float = account["client"]["settle"] or DEFAULT_SETTLE
         self._pool = messages.pool = WorkerPool(
-            account, settings.processes, messages.warn, self._add, messages.add_sent
+            account, settings.processes, messages.warn, self._add, messages.add_sent, messages.add_counts
         )
         self._job: ShardedJob | None = None
         self._work: asyncio.Task[None] | None = None
