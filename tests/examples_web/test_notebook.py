@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 from support.programs import EXAMPLES, environment
 
 from videoapi.sandbox import Sandbox
@@ -15,6 +13,10 @@ pytestmark = pytest.mark.slow
 
 
 def test_notebook_sums_up_the_minutes_of_a_month() -> None:
+    # Not at the top: the import takes seconds, and each of pytest's workers imports each file of tests.
+    import nbformat
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "the notebook was saved with outputs"
     assert sum(len(cell.source.splitlines()) for cell in notebook.cells) < 60

@@ -6,14 +6,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-import schemathesis
-from schemathesis.config import SchemathesisConfig
-from schemathesis.engine import events, from_schema
 
 from videoapi.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from schemathesis.engine import events
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +32,8 @@ class Run:
     errors: list[str] = attrs.field(factory=list)
 
     def note(self, event: events.EngineEvent) -> None:
+        from schemathesis.engine import events
+
         if isinstance(event, events.NonFatalError | events.FatalError):
             self.errors.append(repr(event))
         if not isinstance(event, events.ScenarioFinished):
@@ -60,6 +63,11 @@ def run(sandbox: Sandbox, *, modes: str, checks: tuple[str, ...], skip: tuple[st
         checks: The checks to make.
         skip: The phases to leave out, of `examples`, `coverage`, `fuzzing` and `stateful`.
     """
+    # Not at the top: the import takes seconds, and each of pytest's workers imports each file of tests.
+    import schemathesis
+    from schemathesis.config import SchemathesisConfig
+    from schemathesis.engine import from_schema
+
     options = {
         "seed": 20,
         "continue-on-failure": True,

@@ -1,4 +1,8 @@
-"""docs/openapi.yaml as a judge of requests and responses."""
+"""docs/openapi.yaml as a judge of requests and responses.
+
+The import of `jsonschema` takes seconds, as it builds parsers of addresses. Each of pytest's workers imports each file
+of tests, so that only functions import it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import attrs
-from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
@@ -81,6 +84,8 @@ class OpenAPIDocument:
 
     def errors(self, pointer: str, value: object) -> list[str]:
         """Return how a value differs from the schema at a place."""
+        from jsonschema import Draft202012Validator
+
         schema = {"$ref": f"{_URI}#{pointer}"}
         checker = Draft202012Validator(
             schema, registry=self._registry, format_checker=Draft202012Validator.FORMAT_CHECKER
@@ -143,6 +148,13 @@ class OpenAPIDocument:
             code, codes = int(value["result"]), operation.details["x-result-codes"].get(str(exchange.status), ())
             if code > 9999 and code not in codes:
                 yield f"the code {code} is not declared"
+
+
+def invalid(document: dict[str, Any]) -> list[str]:
+    """Return how a document differs from OpenAPI 3.1."""
+    from openapi_spec_validator import OpenAPIV31SpecValidator
+
+    return [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()]
 
 
 def _escaped(part: str) -> str:
