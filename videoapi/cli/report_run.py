@@ -148,7 +148,7 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
     elif page is not None:
         print_result(str(page.path))
     _tell(summary, options, time.monotonic() - began)
-    return exit_codes.DONE if summary.is_fit else exit_codes.REJECTED
+    return exit_codes.DONE if summary.is_complete else exit_codes.REJECTED
 
 
 def now(zone: tzinfo) -> datetime:
@@ -259,12 +259,11 @@ def _with_coverage(
     summary = attrs.evolve(
         summary,
         partial=partial,
-        is_asked=bool(options.periods),
         unstated=tuple(kind for kind, one in found.items() if one.days is None),
         changed=tuple(kind for kind, one in found.items() if one.is_changed),
     )
     if summary.period is None:
-        return summary
+        return attrs.evolve(summary, untimed=tuple(kind for kind, one in found.items() if one.undated))
     period, days, today = summary.period, summary.period.in_utc(zone), now(UTC).date()
     future = frozenset[date]() if summary.unfinished is None else frozenset(summary.unfinished.days())
     if options.source is None:
@@ -281,6 +280,7 @@ def _with_coverage(
     return attrs.evolve(
         summary.with_gaps(gaps["cdr"], gaps.get("archives", ()), lacking),
         days_in_utc=days,
+        untimed=tuple(kind for kind, one in found.items() if days.has_any(one.undated)),
         unfinished=ReportPeriod(min(future), max(future)) if future else None,
         missing=tuple(MissingDays(kind, *span) for kind, one in found.items() for span in one.missing(days)),
         open_days=ReportPeriod(min(one.first for one in late), max(one.last for one in late)) if late else None,

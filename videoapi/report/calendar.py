@@ -104,9 +104,13 @@ class ReportPeriod:
         found: set[date] = set()
         for day in self.days():
             whole = ReportPeriod(day, day).in_utc(zone)
-            if any(first <= whole.last and whole.first <= last for first, last in spans):
+            if whole.has_any(spans):
                 found.add(day)
         return frozenset(found)
+
+    def has_any(self, spans: Sequence[tuple[date, date]]) -> bool:
+        """Return whether spans of days have a day of these."""
+        return any(first <= self.last and self.first <= last for first, last in spans)
 
     def days(self) -> Iterator[date]:
         """Yield the days."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import date
 from typing import Final
 
 from videoapi.report.summary import UsageSummary
 
 _NAMES: Final = {"cdr": "call records", "archives": "archives"}
+_SHOWN: Final = 5
+"""How many spans of days are listed."""
 
 
 def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> Iterator[str]:
@@ -51,19 +53,24 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
     if undated := summary.odd["without_day"]:
         have, they, are = ("record has", "it", "is") if undated == 1 else ("records have", "they", "are")
         yield f"{undated:,} {have} no readable date: {they} {are} in the totals, whichever day {they} {are} of."
-    # Without a period, the report is of the days that the export has; in another time zone, the first and the last of
-    # them are in two days in UTC.
-    if (needed := summary.days_in_utc) is not None and (summary.is_asked or summary.timezone.upper() != "UTC"):
+    if (needed := summary.days_in_utc) is not None:
         for kind in summary.unstated:
             why = (
                 f"The export of {_NAMES[kind]} has changed since it was made, and no longer says which days it has."
                 if kind in summary.changed
                 else f"The export does not say which days of {_NAMES[kind]} it has."
             )
+            empty = summary.unknown if kind == "cdr" else summary.unknown_archives
+            lacks = f" It has none of {_listed(empty, span)} ({summary.timezone})." if empty else ""
             yield (
-                f"{why} Check that it has all of {span(needed.first, needed.last)} (UTC): other days are not in any "
-                "figure."
+                f"{why}{lacks} Check that it has all of {span(needed.first, needed.last)} (UTC): other days are not in "
+                "any figure."
             )
+    for kind in summary.untimed:
+        yield (
+            f"The export of {_NAMES[kind]} does not say when it was made: its last day may not have been over then, "
+            "and may lack records. Export the period again, with --overwrite."
+        )
     final = "" if summary.final_from is None else f" from {day_text(summary.final_from)} on."
     if (rest := summary.unfinished) is not None and not summary.is_live:
         yield (
@@ -86,3 +93,15 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
             f"The service may have added records of {span(late.first, late.last)} (UTC) since the export was made. "
             f"Export them again{final}"
         )
+
+
+def _listed(days: Collection[date], span: Callable[[date, date], str]) -> str:
+    """Return the first spans of days as text, and how many more there are."""
+    spans: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if spans and (day - spans[-1][1]).days == 1:
+            spans[-1] = spans[-1][0], day
+        else:
+            spans.append((day, day))
+    more = len(spans) - _SHOWN
+    return ", ".join(span(*one) for one in spans[:_SHOWN]) + (f", and {more:,} more" if more > 0 else "")

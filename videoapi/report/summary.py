@@ -179,8 +179,8 @@ class UsageSummary:
         odd: How many records, sessions, archives or fields are odd, by what is; None if the source does not show it.
         repeated_minutes: The participant minutes of the records that repeat an earlier one.
         missing: The days in UTC that the exports do not have.
-        is_asked: Whether a period was given, instead of all records of an export.
         unstated: Which exports do not say their days: `cdr`, `archives`.
+        untimed: Which others do not say when they were made: `cdr`, `archives`.
         changed: Which of these have changed since they were made.
         partial: Which exports are folders without a manifest: `cdr`, `archives`.
         days_in_utc: The days in UTC that contain those of the period; None without a period.
@@ -211,8 +211,8 @@ class UsageSummary:
     odd: dict[str, int | None]
     repeated_minutes: float = 0.0
     missing: tuple[MissingDays, ...] = ()
-    is_asked: bool = False
     unstated: tuple[str, ...] = ()
+    untimed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
     days_in_utc: ReportPeriod | None = None
@@ -246,7 +246,7 @@ class UsageSummary:
 
     @property
     def is_complete(self) -> bool | None:
-        """Whether nothing is known to be missing or repeated; None if an export does not say whether it has all days.
+        """Whether nothing is missing or repeated; None if an export does not say whether it has all of each day.
 
         Records that share an ID and differ, `same_id`, leave it as it is: they may be two records.
         """
@@ -254,12 +254,7 @@ class UsageSummary:
         odd = self.odd
         if left_out or self.lost_minutes or odd["unreadable"] or odd["unreadable_values"] or odd["repeated"]:
             return False
-        return None if self.unstated else True
-
-    @property
-    def is_fit(self) -> bool:
-        """Whether the report is complete, or, without a period, not known to be incomplete."""
-        return self.is_complete or (self.is_complete is None and not self.is_asked)
+        return None if self.unstated or self.untimed else True
 
     @property
     def is_unknown(self) -> bool:
@@ -353,6 +348,7 @@ class UsageSummary:
                 {"records": days.records, "first": f"{days.first}", "last": f"{days.last}"} for days in self.missing
             ],
             "unstated_days": list(self.unstated),
+            "untimed_exports": list(self.untimed),
             "partial_exports": list(self.partial),
             "totals": {name: None if self.is_unknown else value for name, value in totals.items()},
             "days": [
