@@ -143,6 +143,7 @@ class DataSet:
         *,
         source: Mapping[str, str],
         exported: datetime,
+        odd: Mapping[str, int],
         stays_open: bool,
     ) -> Note:
         """Write a file and its note.
@@ -153,6 +154,7 @@ class DataSet:
             batches: The rows.
             source: What the records are, and of which account, as known now.
             exported: When the request for the rows was sent, in UTC.
+            odd: How many records had a value of an unexpected type, which is null, by field; noted if there are any.
             stays_open: Whether late rows are expected, so that the file is to be read again.
 
         Raises:
@@ -176,6 +178,7 @@ class DataSet:
                 "rows": parquet.rows,
                 "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
                 "exported": moment(exported),
+                **({"odd": dict(odd)} if odd else {}),
             }
             with self._locked():
                 self._publish(path, target, note, stays_open=stays_open)

@@ -129,6 +129,9 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         reading.unfinished = None if period is None else period.unfinished(today)
         if options.source is not None:
             await _read_export(options.source, options, reading)
+            if sources.is_parquet(options.source):
+                # What could not be read when it was exported is null.
+                reading.unread.note_all(found["cdr"].odd)
             source = f"the export {_base_name(options.source)}"
         else:
             source = await _read_service(access, options, reading)
@@ -160,7 +163,7 @@ async def _read_export(path: Path, options: ReportOptions, reading: Reading) -> 
     read = 0
     with display("records", quiet=options.quiet) as show, closing(sources.call_rows(path, reading.unread)) as blocks:
         for block in blocks:
-            reading.tally.add(reading.selection.of(block))
+            reading.tally.add(reading.selection.of(block), reading.unread.times)
             read += len(block)
             show(read)
             # So that a signal ends the command.
@@ -186,6 +189,7 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
                 show(read)
         reading.unread.records += stream.rejected_count
         reading.unread.note_all(stream.odd)
+        reading.unread.fields = stream.odd.total()
         # The days in UTC that contain those of the period contain others, too.
         reading.selection.outside = 0
         reading.recordings = recordings = Recordings(calendar)
@@ -403,19 +407,3 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
         print_status(f"{summary.source[:1].upper()}{summary.source[1:]} has no call records{period}.")
     for notice in notices_of(summary):
         print_status(notice)
-    if unreadable := summary.odd["unreadable"]:
-        print_status(
-            f"{counted(unreadable, 'record', 'records')} could not be read. Unreadable records are not in any figure."
-        )
-    if values := summary.odd["unreadable_values"]:
-        print_status(f"Numbers or times that could not be read: {values:,}. Their records are counted without them.")
-    if repeated := summary.odd["repeated"]:
-        print_status(
-            f"{counted(repeated, 'record repeats', 'records repeat')} an earlier one, with the same values. Such "
-            f"records are counted again: they are {summary.repeated_minutes:,.1f} of the participant minutes."
-        )
-    if same := summary.odd["same_id"]:
-        print_status(
-            f"{counted(same, 'record has', 'records have')} the ID of an earlier one, and other values. Such records "
-            "are counted, as it is not known whether they are the same."
-        )

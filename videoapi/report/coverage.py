@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -45,6 +46,7 @@ class Coverage:
         account: Its APP_ID and the origin of its service; None if it does not say.
         unfinished: The parts of its days that had not ended when it was made, as far as it says.
         undated: Those of its periods of which it does not say when they were exported.
+        odd: How many records had a value of an unexpected type when they were exported, by field.
         is_changed: Whether it is a file that has changed since its export.
         is_partial: Whether it is the folder of an export without its manifest, as after an interruption.
     """
@@ -56,6 +58,7 @@ class Coverage:
     account: tuple[str, str] | None = None
     unfinished: tuple[tuple[date, date], ...] = ()
     undated: tuple[tuple[date, date], ...] = ()
+    odd: Mapping[str, int] = attrs.field(factory=dict)
     is_changed: bool = False
     is_partial: bool = False
 
@@ -131,8 +134,12 @@ def _of_folder(folder: Path) -> Coverage:
     room = source.get("room")
     notes = [note for note in notes_of(folder) if "-undated-" not in note["file"]]
     made = {_span(note["first"], note["last"]): day_of(note.get("exported")) for note in notes}
+    odd: Counter[str] = Counter()
+    for note in notes_of(folder):
+        odd.update(note.get("odd", {}))
     return _of_days(
         made,
+        odd=odd,
         room_id=room if isinstance(room, str) else None,
         account=_account(source),
         is_partial=(folder / _SOURCE).is_file() and not (folder / MANIFEST).is_file(),
@@ -173,6 +180,7 @@ def _of_file(path: Path, kind: str) -> Coverage:
     span = _days(question, state["first"], made := day_of(state["exported"]))
     return _of_days(
         {} if span is None else {span: made},
+        odd={name.removeprefix("odd "): count for name, count in state.get("counts", {}).items()},
         room_id=question.get("room") or None,
         conf_num=question.get("conference") or None,
         account=_account(question),

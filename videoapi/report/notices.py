@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import date
 from typing import Final
 
-from videoapi.report.summary import UsageSummary
+from videoapi.report.summary import LEFT_OUT, ODD, UsageSummary
 
 _NAMES: Final = {"cdr": "call records", "archives": "archives"}
 _SHOWN: Final = 5
@@ -53,6 +53,10 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
     if undated := summary.odd["without_day"]:
         have, they, are = ("record has", "it", "is") if undated == 1 else ("records have", "they", "are")
         yield f"{undated:,} {have} no readable date: {they} {are} in the totals, whichever day {they} {are} of."
+    for name in LEFT_OUT:
+        if count := summary.odd[name]:
+            yield f"{ODD[name][0]}: {count:,} ({ODD[name][1]})."
+    yield from _odd_notices(summary)
     if (needed := summary.days_in_utc) is not None:
         for kind in summary.unstated:
             why = (
@@ -105,3 +109,24 @@ def _listed(days: Collection[date], span: Callable[[date, date], str]) -> str:
             spans.append((day, day))
     more = len(spans) - _SHOWN
     return ", ".join(span(*one) for one in spans[:_SHOWN]) + (f", and {more:,} more" if more > 0 else "")
+
+
+def _odd_notices(summary: UsageSummary) -> Iterator[str]:
+    if unreadable := summary.odd["unreadable"]:
+        yield f"{_records(unreadable, 'could', 'could')} not be read. Unreadable records are not in any figure."
+    if values := summary.odd["unreadable_values"]:
+        yield f"Numbers or times that could not be read: {values:,}. Their records are counted without them."
+    if repeated := summary.odd["repeated"]:
+        yield (
+            f"{_records(repeated, 'repeats', 'repeat')} an earlier one, with the same values. Such records are counted "
+            f"again: they are {summary.repeated_minutes:,.1f} of the participant minutes."
+        )
+    if same := summary.odd["same_id"]:
+        yield (
+            f"{_records(same, 'has', 'have')} the ID of an earlier one, and other values. Such records are counted, as "
+            "it is not known whether they are the same."
+        )
+
+
+def _records(count: int, one: str, many: str) -> str:
+    return f"{count:,} record {one}" if count == 1 else f"{count:,} records {many}"

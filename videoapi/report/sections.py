@@ -19,7 +19,7 @@ from videoapi.report.charts import (
 )
 from videoapi.report.markup import long_day
 from videoapi.report.notices import notices_of
-from videoapi.report.summary import WEEKDAYS, UsageSummary
+from videoapi.report.summary import INCOMPLETE, WEEKDAYS, UsageSummary
 from videoapi.report.tables import (
     TableView,
     days_table,
@@ -146,6 +146,8 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
 def _highlights(summary: UsageSummary) -> Iterator[str]:
     for notice in notices_of(summary, long_day):
         yield f'<span class="warning">{escape(notice)}</span>'
+    if summary.odd["same_id"] or any(summary.odd[name] for name in INCOMPLETE):
+        yield '<a href="#odd">See how the report treats odd records</a>.'
     if summary.is_unknown:
         yield "Nothing is known of this period: the source has none of its days."
         return
@@ -171,27 +173,6 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
         )
     if parts:
         yield "; ".join(parts) + "."
-    for serious in _serious(summary):
-        yield f'<span class="warning">{serious} <a href="#odd">See how the report treats such records</a>.</span>'
-
-
-def _serious(summary: UsageSummary) -> Iterator[str]:
-    """Yield what of the records may make figures wrong."""
-    if repeated := summary.odd["repeated"]:
-        yield (
-            f"{_records(repeated, 'repeats', 'repeat')} an earlier record. All are counted: they are "
-            f"{summary.repeated_minutes:,.1f} of the participant minutes."
-        )
-    if same := summary.odd["same_id"]:
-        yield f"{_records(same, 'has', 'have')} the ID of an earlier record, and other values. All are counted."
-    if unreadable := summary.odd["unreadable"]:
-        yield f"{_records(unreadable, 'cannot', 'cannot')} be read."
-    if values := summary.odd["unreadable_values"]:
-        yield f"Numbers or times that cannot be read: {values:,}. Their records are counted without them."
-
-
-def _records(count: int, one: str, many: str) -> str:
-    return f"{count:,} record {one}" if count == 1 else f"{count:,} records {many}"
 
 
 def _begun(summary: UsageSummary, weekday: int, hour: int) -> str:

@@ -53,11 +53,21 @@ ODD: Final = {
         "Fields of an unexpected type",
         "their records counted, without what they say; not known from CSV and Parquet files",
     ),
-    "unreadable_values": ("Numbers and times that cannot be read", "left out; their records are counted"),
+    "unreadable_values": (
+        "Numbers that cannot be read, and times that cannot be read or that ended records lack",
+        "left out; their records are counted",
+    ),
     "unreadable": ("Records that cannot be read", "not in any figure"),
     "outside": ("Records of the export on other days", "not in any figure"),
 }
 """What can be odd: its name, and how the report treats it."""
+LEFT_OUT: Final = ("counted_impossible", "percent_impossible", "session_impossible", "without_session")
+"""What is odd so that a figure lacks something, but for what is unreadable or has no participant minutes."""
+INCOMPLETE: Final = (
+    *("without_minutes", "minutes_impossible", *LEFT_OUT),
+    *("unreadable", "unreadable_values", "repeated"),
+)
+"""What is odd so that the report is incomplete."""
 
 
 @attrs.frozen
@@ -248,11 +258,11 @@ class UsageSummary:
     def is_complete(self) -> bool | None:
         """Whether nothing is missing or repeated; None if an export does not say whether it has all of each day.
 
-        Records that share an ID and differ, `same_id`, leave it as it is: they may be two records.
+        Records that share an ID and differ, `same_id`, leave it as it is: they may be two records. So do those that end
+        before they start, whose minutes are those of their duration.
         """
-        left_out = self.missing or self.partial or self.unfinished is not None
-        odd = self.odd
-        if left_out or self.lost_minutes or odd["unreadable"] or odd["unreadable_values"] or odd["repeated"]:
+        is_short = self.missing or self.partial or self.unfinished is not None
+        if is_short or any(self.odd[name] for name in INCOMPLETE):
             return False
         return None if self.unstated or self.untimed else True
 
@@ -421,20 +431,21 @@ def summarize(
         top: How many entries of a group to list, or None for all; the others are summed up.
         recordings: What the archives add up to, or None if they were not read.
         unreadable: The number of records that cannot be read.
-        unreadable_values: The number of numbers and times that cannot be read.
+        unreadable_values: The number of numbers that cannot be read, besides those that the rows show.
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
         outside: The number of records of the source that lie outside the period.
         unfinished: The days of the period that had not ended when the records were read.
     """
     tally.close_sessions()
     usage = tally.usage
+    undated = 0 if recordings is None else recordings.days[None]
     known = [day for day in (*usage.days, *(recordings.days if recordings else ())) if day is not None]
     if period is None and known:
         period = ReportPeriod(date.fromordinal(min(known)), date.fromordinal(max(known)))
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
     repeats = tally.repeats()
     odd: dict[str, int | None] = {**usage.odd, "repeated": repeats.records, "same_id": repeats.same_id}
-    odd |= {"unreadable": unreadable, "unreadable_values": unreadable_values}
+    odd |= {"unreadable": unreadable, "unreadable_values": usage.odd["unreadable_values"] + unreadable_values + undated}
     odd |= {"odd_fields": odd_fields, "outside": outside}
     return UsageSummary(
         period=period,

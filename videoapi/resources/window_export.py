@@ -97,7 +97,7 @@ class PeriodExport:
             if more := stream.rejected_count - len(rows):
                 rows.append({"more": more})
             await asyncio.to_thread(self.data_set.note_rejected, DataFile(f"{self.kind}-{period}", period), rows)
-            return await asyncio.to_thread(self._write, spool, schema, found, parts, exported)
+            return await asyncio.to_thread(self._write, spool, schema, found, parts, exported, stream.odd)
 
     def _done(self, target: DataFile) -> Note | None:
         return None if self.overwrite else self.data_set.done(target)
@@ -123,12 +123,18 @@ class PeriodExport:
         found: Mapping[DataFile, Note | None],
         parts: Callable[[Spool], Iterable[tuple[DataFile, Iterable[Any]]]],
         exported: datetime,
+        odd: Mapping[str, int],
     ) -> list[Note]:
         write = partial(self.data_set.write, schema=schema, source=self.source(), exported=exported)
-        return [
-            found.get(target) or write(target, batches=batches, stays_open=self._stays_open(target.period))
-            for target, batches in parts(spool)
-        ]
+        notes: list[Note] = []
+        for target, batches in parts(spool):
+            note = found.get(target)
+            if note is None:
+                note = write(target, batches=batches, odd=odd, stays_open=self._stays_open(target.period))
+                # They are counted for the period, and so noted once.
+                odd = {}
+            notes.append(note)
+        return notes
 
     def _stays_open(self, period: Period) -> bool:
         return stays_open(period.last, self.today, self.late)
