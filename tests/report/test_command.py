@@ -81,6 +81,9 @@ def test_json_with_a_page_gives_both(january: Path, cli: Cli, folder: Path) -> N
         (["2026-01", "2026-02", "2026-03"], "one PERIOD"),
         (["a.jsonl", "b.jsonl"], "one EXPORT"),
         (["a.jsonl", "--from", "b.jsonl"], "give the export once"),
+        (["2026-01", "--timezone", "EST"], "give a place, such as America/New_York"),
+        (["2026-01", "--timezone", "localtime"], "unknown time zone"),
+        (["0001", "9999", "a.jsonl"], "the period has 3,652,059 days, and a report has at most 36,525"),
         (["2026-01", "--archives", "a.jsonl"], "--archives needs an export"),
         (["2026-01", "missing/page.html"], "no such folder"),
         (["2026-01", "--json", "-o", "-"], "one of them"),
@@ -470,3 +473,29 @@ def test_full_disk_is_named_with_its_file(
     assert failed.exit_code == 1
     assert "No space left on device: page.html.part" in failed.stderr
     assert not (folder / "page.html").exists()
+
+
+def test_page_is_written_without_recordings_if_the_service_refuses_the_archives(
+    sandbox: Sandbox, cli: Cli, folder: Path
+) -> None:
+    refusal = {"result": 1203, "error": "Not allowed"}
+    sandbox.fault("archives.by_period", "status", times=None, status=403, body=refusal)
+    told = cli("report", "2026-01", "page.html", "--json", "--quiet")
+    found = figures(told, complete=False)
+    assert (found["totals"]["records"], found["recordings"]) == (CALLS, None)
+    assert "The service refused the archives, and the report has no recordings: " in told.stderr
+    assert found["archives_refused"] in told.stderr
+    assert "The service refused the archives: " in (folder / "page.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["archives.jsonl", "archives.csv"])
+def test_archives_that_are_there_twice_are_counted_once(
+    january: Path, sandbox: Sandbox, cli: Cli, folder: Path, name: str
+) -> None:
+    assert cli("archives", "export", "2026-01-01", "2026-01-31", name, "--quiet").exit_code == 0
+    once = figures(cli("report", january, "--archives", name, "--json"), complete=None)
+    text = (folder / name).read_text()
+    (folder / name).write_text(text + text)
+    twice = figures(cli("report", january, "--archives", name, "--json"), complete=None)
+    assert twice["recordings"]["files"] == once["recordings"]["files"]
+    assert twice["recordings"]["archives"] == once["recordings"]["archives"] == twice["odd"]["archives_repeated"] > 0

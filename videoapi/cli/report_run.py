@@ -19,7 +19,8 @@ from videoapi.cli import exit_codes
 from videoapi.cli.client_options import ClientOptions
 from videoapi.cli.progress import display
 from videoapi.cli.queries import ReportQuery
-from videoapi.cli.terminal import counted, print_json, print_result, print_status
+from videoapi.cli.terminal import counted, for_people, print_json, print_result, print_status
+from videoapi.errors import PermissionDenied
 from videoapi.files import FileTaken, PartFile
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
@@ -101,6 +102,7 @@ class Reading:
     selection: Selection
     limited: ReportOptions
     recordings: Recordings | None = None
+    archives_refused: str = ""
     unread: sources.Unread = attrs.field(factory=sources.Unread)
     unfinished: ReportPeriod | None = None
 
@@ -192,13 +194,19 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
         reading.unread.fields = stream.odd.total()
         # The days in UTC that contain those of the period contain others, too.
         reading.selection.outside = 0
-        reading.recordings = recordings = Recordings(calendar)
+        recordings = Recordings(calendar)
         found = query.stream(client.archives, timeout=options.timeout)
-        with display("archives", quiet=options.quiet) as show:
-            async with found as archives:
-                async for archive in archives:
-                    recordings.add([archive], *_bounds(period))
-                    show(recordings.archives)
+        try:
+            with display("archives", quiet=options.quiet) as show:
+                async with found as archives:
+                    async for archive in archives:
+                        recordings.add([archive], *_bounds(period))
+                        show(recordings.archives)
+        except PermissionDenied as error:
+            # The call records are still worth a report.
+            reading.archives_refused = for_people(error)
+            return SERVICE
+        reading.recordings = recordings
         reading.unread.records += found.rejected_count
     return SERVICE
 
@@ -240,6 +248,7 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
         groups=options.shown,
         top=options.top,
         recordings=reading.recordings,
+        archives_refused=reading.archives_refused,
         unreadable=reading.unread.records,
         unreadable_values=reading.unread.values,
         odd_fields=reading.unread.fields,

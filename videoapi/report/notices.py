@@ -57,6 +57,8 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
         if count := summary.odd[name]:
             yield f"{ODD[name][0]}: {count:,} ({ODD[name][1]})."
     yield from _odd_notices(summary)
+    if summary.archives_refused:
+        yield f"The service refused the archives, and the report has no recordings: {summary.archives_refused}"
     if (needed := summary.days_in_utc) is not None:
         for kind in summary.unstated:
             why = (

@@ -19,6 +19,8 @@ from videoapi.report.usage import GRADES, Sums, UsageSums, grades
 SERVICE: Final = "the service"
 """The source of a report that is not made from an export."""
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+WITH_SESSIONS: Final = ("room", "owner_ref")
+"""The groups that have sessions of their own: users share them, so their minutes cannot be added up over users."""
 ODD: Final = {
     "repeated": ("Records that repeat an earlier record, with the same values", "counted again each time"),
     "same_id": (
@@ -58,6 +60,10 @@ ODD: Final = {
         "left out; their records are counted",
     ),
     "unreadable": ("Records that cannot be read", "not in any figure"),
+    "archives_repeated": (
+        "Archives with the ID, the session and the time of an earlier archive",
+        "counted once",
+    ),
     "outside": ("Records of the export on other days", "not in any figure"),
 }
 """What can be odd: its name, and how the report treats it."""
@@ -186,6 +192,7 @@ class UsageSummary:
         quality: The qualities, by direction and kind of media.
         good_percent: The mean share of the time with a good bit rate of the video received; None without any.
         recordings: What the archives add up to, or None if they were not read.
+        archives_refused: Why the service refused the archives; empty if it did not.
         odd: How many records, sessions, archives or fields are odd, by what is; None if the source does not show it.
         repeated_minutes: The participant minutes of the records that repeat an earlier one.
         missing: The days in UTC that the exports do not have.
@@ -219,6 +226,7 @@ class UsageSummary:
     good_percent: float | None
     recordings: Recordings | None
     odd: dict[str, int | None]
+    archives_refused: str = ""
     repeated_minutes: float = 0.0
     missing: tuple[MissingDays, ...] = ()
     unstated: tuple[str, ...] = ()
@@ -261,7 +269,7 @@ class UsageSummary:
         Records that share an ID and differ, `same_id`, leave it as it is: they may be two records. So do those that end
         before they start, whose minutes are those of their duration.
         """
-        is_short = self.missing or self.partial or self.unfinished is not None
+        is_short = self.missing or self.partial or self.archives_refused or self.unfinished is not None
         if is_short or any(self.odd[name] for name in INCOMPLETE):
             return False
         return None if self.unstated or self.untimed else True
@@ -398,6 +406,7 @@ class UsageSummary:
                 "without_files": recordings.empty,
                 "undated": recordings.days[None],
             },
+            "archives_refused": self.archives_refused or None,
             "odd": self.odd,
             "repeated_minutes": round(self.repeated_minutes, 3),
         }
@@ -413,6 +422,7 @@ def summarize(
     groups: Sequence[str] = ("owner_ref", "room"),
     top: int | None = 20,
     recordings: Recordings | None = None,
+    archives_refused: str = "",
     unreadable: int = 0,
     unreadable_values: int = 0,
     odd_fields: int | None = 0,
@@ -430,6 +440,7 @@ def summarize(
         groups: The groups to list, of `GROUPS`.
         top: How many entries of a group to list, or None for all; the others are summed up.
         recordings: What the archives add up to, or None if they were not read.
+        archives_refused: Why the service refused the archives; empty if it did not.
         unreadable: The number of records that cannot be read.
         unreadable_values: The number of numbers that cannot be read, besides those that the rows show.
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
@@ -447,6 +458,7 @@ def summarize(
     odd: dict[str, int | None] = {**usage.odd, "repeated": repeats.records, "same_id": repeats.same_id}
     odd |= {"unreadable": unreadable, "unreadable_values": usage.odd["unreadable_values"] + unreadable_values + undated}
     odd |= {"odd_fields": odd_fields, "outside": outside}
+    odd["archives_repeated"] = 0 if recordings is None else recordings.repeated
     return UsageSummary(
         period=period,
         timezone=timezone,
@@ -464,6 +476,7 @@ def summarize(
         quality=_quality(usage),
         good_percent=usage.good_percent / usage.good_rows / 1000 if usage.good_rows else None,
         recordings=recordings,
+        archives_refused=archives_refused,
         odd={name: odd.get(name, 0) for name in ODD},
         repeated_minutes=repeats.user_ms / 60_000,
         unfinished=unfinished,
@@ -482,8 +495,7 @@ def groups_of(tally: Tally, names: Sequence[str], top: int | None) -> dict[str, 
 
 
 def _group(leaders: Leaders, name: str) -> Group:
-    # A session has several users, so its minutes cannot be added up over them.
-    sessions = name in ("room", "owner_ref")
+    sessions = name in WITH_SESSIONS
     return Group(
         entries=tuple(GroupEntry(key, sums.name, Figures.of(sums, sessions=sessions)) for key, sums in leaders.top),
         others=leaders.others,
