@@ -69,7 +69,7 @@ def reports(sandbox: Sandbox, cli: Cli, records: list[Record]) -> dict[str, Resu
 
     def run(*words: str) -> Result:
         sandbox.clear_faults()
-        # Once: the days around the period, which are asked for if a record has no date, do not have it.
+        # Once: the days around the period, which are read if a record has no date, do not have it.
         sandbox.fault("cdr.by_period", 200, times=1, body=body)
         return cli(*words, "--json", "--quiet")
 

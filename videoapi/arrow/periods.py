@@ -98,7 +98,7 @@ def moment(when: datetime) -> str:
 
 
 def day_of(text: object) -> date | None:
-    """Return the day in UTC of a `moment`; None if it is none."""
+    """Return the day in UTC of a `moment`; None if the text is not a moment."""
     try:
         when = datetime.fromisoformat(text) if isinstance(text, str) else None
         return None if when is None or when.utcoffset() is None else when.astimezone(UTC).date()

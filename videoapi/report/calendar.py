@@ -150,8 +150,7 @@ def parse_zone(name: str) -> tzinfo:
         return UTC
     if place := _FIXED.get(name.upper()):
         raise ValidationError(
-            f"time zone {name!r} has the same offset from UTC all year: give a place, such as {place}, which has "
-            "daylight saving time if the place has it",
+            f"time zone {name!r} has the same offset from UTC all year: give a place, such as {place}",
             field="timezone",
         )
     try:

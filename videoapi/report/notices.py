@@ -75,7 +75,7 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
     for kind in summary.untimed:
         yield (
             f"The export of {_NAMES[kind]} does not say when it was made: its last day may not have been over then, "
-            "and may lack records. Export the period again, with --overwrite."
+            "and may lack records. Export the period again."
         )
     final = "" if summary.final_from is None else f" from {day_text(summary.final_from)} on."
     if (rest := summary.unfinished) is not None and not summary.is_live:

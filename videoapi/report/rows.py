@@ -76,7 +76,7 @@ def is_identified(row: UsageRow) -> bool:
 
 
 def percent_of(value: object) -> float | None:
-    """Return a share in percent; None if there is none, and NaN if it cannot be read."""
+    """Return a share in percent; None if it is missing, and NaN if it cannot be read."""
     number = read_number(value)
     return math.nan if number is None and value is not None else number
 
