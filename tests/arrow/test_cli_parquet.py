@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,7 @@ def test_missing_pyarrow_is_said_before_anything_is_written(
 
 
 def test_repetition_says_that_the_period_had_not_ended(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("videoapi.cli.export.utc_today", lambda: date(2026, 1, 28))
+    monkeypatch.setattr("videoapi.arrow.periods.utc_now", lambda: datetime(2026, 1, 28, 12, tzinfo=UTC))
     assert "The period has not ended (its last day is 2026-01-31)" in export(cli, "out.parquet").stderr
     again = cli("cdr", "export", FIRST, LAST, "out.parquet")
     assert again.exit_code == 2

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 from pyarrow import parquet
+from support.exported import contents
 
 from videoapi.sandbox import Sandbox
 
@@ -27,11 +28,6 @@ def export(cli: Cli, out: str, *more: object, code: int = 0) -> Result:
     result = cli("cdr", "export", FIRST, LAST, out, "--partition", "day", *more)
     assert result.exit_code == code, result.output
     return result
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def test_each_day_has_a_file_and_the_manifest_lists_them(cli: Cli, folder: Path) -> None:

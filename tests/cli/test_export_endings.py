@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,8 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def today(monkeypatch: pytest.MonkeyPatch) -> Today:
     """A function that sets the current day of exports."""
-    return lambda day: monkeypatch.setattr("videoapi.cli.export.utc_today", lambda: day)
+    noon = time(12, tzinfo=UTC)
+    return lambda day: monkeypatch.setattr("videoapi.arrow.periods.utc_now", lambda: datetime.combine(day, noon))
 
 
 def export(cli: Cli, *more: object, code: int = 0) -> Result:
@@ -64,7 +65,7 @@ def test_repetition_says_that_records_may_have_come_late(cli: Cli, folder: Path,
     today(SETTLED - timedelta(days=1))
     first = export(cli, "out.jsonl", "--json")
     assert "The period ended on 2026-03-31, and the service may still add records" in first.stderr
-    assert json.loads(first.stdout)["exported"] == "2026-04-03"
+    assert json.loads(first.stdout)["exported"] == "2026-04-03T12:00:00Z"
     assert json.loads(first.stdout)["open"] is True
     assert "The service may have added records since" in export(cli, "out.jsonl", code=2).stderr
     assert export(cli, "out.jsonl", "--overwrite", "--quiet").stderr == ""
@@ -87,6 +88,6 @@ def test_export_that_was_begun_too_early_is_open_when_it_is_continued(
     sandbox.clear_faults()
     today(SETTLED)
     continued = export(cli, "out.jsonl", "--json", code=2)
-    assert json.loads(continued.stdout)["exported"] == "2026-03-28"
+    assert json.loads(continued.stdout)["exported"] == "2026-03-28T12:00:00Z"
     assert "has not ended" not in continued.stderr
     assert "was exported on 2026-03-28, before its period had ended" in continued.stderr

@@ -16,6 +16,7 @@ from typing import Any
 import dask
 import pytest
 from distributed import Client, LocalCluster
+from support.exported import contents
 
 import videoapi
 from videoapi import VideoClient
@@ -61,11 +62,6 @@ def test_workers_share_the_rate_that_their_environment_describes(
     for name, value in (("REDIS", "redis://127.0.0.1:1"), ("PROCESSES", "2"), ("RATE", "1000/s")):
         monkeypatch.setenv(f"VIDEOAPI_{name}", value)
     assert worker.client().stats().gate == "shared"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def test_frame_has_the_records_and_the_types_of_the_schema(sandbox: Sandbox) -> None:

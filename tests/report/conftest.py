@@ -71,8 +71,7 @@ def on_day(monkeypatch: pytest.MonkeyPatch) -> OnDay:
     def move(month: int, day: int) -> None:
         at = datetime(2026, month, day, 12, tzinfo=UTC)
         monkeypatch.setattr("videoapi.cli.report_run.now", at.astimezone)
-        monkeypatch.setattr("videoapi.cli.export.utc_today", at.date)
-        monkeypatch.setattr("videoapi.cli.export_folder.utc_today", at.date)
+        monkeypatch.setattr("videoapi.arrow.periods.utc_now", lambda: at)
 
     return move
 
@@ -90,10 +89,10 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Sandbox]:
 def figures(result: Result, *, complete: bool | None = True) -> dict[str, Any]:
     """Return what `--json` has printed; the exit code says whether the report is complete.
 
-    Without a period, the report of an export that does not say its days has the exit code 0, too.
+    That of an export that does not say its days is not known to be complete.
     """
-    assert result.exit_code == (0 if complete else 6), result.output
     found: dict[str, Any] = json.loads(result.stdout)
+    assert result.exit_code == (0 if found["complete"] else 6), result.output
     assert found["complete"] is (None if complete and found["unstated_days"] else complete)
     return found
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from report.conftest import Cli, OnDay, figures
 
 from videoapi.sandbox import Sandbox
 
-MADE = datetime(2026, 2, 1, 9, 30, tzinfo=UTC)
+MADE = "2026-03-01T09:30:00Z"
 FIGURES = ("records", "sessions", "participant_minutes", "room_minutes", "counted_minutes")
 NOTHING = dict.fromkeys(FIGURES)
 DASHES = '<td class=none data-value="">–</td>' * 5
@@ -31,7 +33,7 @@ def call(day: int, *, at: str = "10:00:00") -> str:
     return json.dumps(record) + "\n"
 
 
-def write_export(path: Path, records: list[int] | str, first: int, last: int, exported: str = "2026-03-01") -> None:
+def write_export(path: Path, records: list[int] | str, first: int, last: int, exported: str = MADE) -> None:
     """Write an export with records, or one on some days, and the state with the days that it has."""
     path.write_text(records if isinstance(records, str) else "".join(map(call, records)))
     question = {"records": "cdr", "from": f"2026-01-{first:02d}", "to": f"2026-01-{last:02d}"}
@@ -139,14 +141,19 @@ def test_period_of_which_the_source_has_no_day_is_not_known(cli: Cli, folder: Pa
     assert f'<th scope="row">Total</th>{DASHES}' in page
 
 
-def test_day_without_a_record_is_not_known_if_the_export_does_not_say_its_days(cli: Cli, folder: Path) -> None:
-    (folder / "some.jsonl").write_text(call(5) + call(7))
-    for place, words in enumerate(((), ("2026-01-05", "2026-01-07"))):
-        told = cli("report", *words, "some.jsonl", f"{place}.html", "--json")
-        found = figures(told, complete=None if words else True)
-        assert [day["records"] for day in found["days"]] == [1, None, 1]
-        why = "and has a dash (–) instead of figures: the export does not say that it has it."
-        assert f"1 of the 3 days is not known</strong>, {why}" in (folder / f"{place}.html").read_text()
+@pytest.mark.parametrize("words", [(), ("2026-01-05", "2026-01-09")])
+def test_days_without_a_record_are_named_if_the_export_does_not_say_its_days(
+    cli: Cli, folder: Path, words: tuple[str, ...]
+) -> None:
+    (folder / "some.jsonl").write_text(call(5) + call(6) + call(9))
+    told = cli("report", *words, "some.jsonl", "page.html", "--json", "--quiet")
+    assert [day["records"] for day in figures(told, complete=None)["days"]] == [1, 1, None, None, 1]
+    why = "and have a dash (–) instead of figures: the export does not say that it has them."
+    assert f"2 of the 5 days are not known</strong>, {why}" in (folder / "page.html").read_text()
+    assert told.stderr == (
+        "The export does not say which days of call records it has. It has none of 2026-01-07 to 2026-01-08 (UTC). "
+        "Check that it has all of 2026-01-05 to 2026-01-09 (UTC): other days are not in any figure.\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["all.jsonl", "days"])
@@ -159,8 +166,6 @@ def test_export_that_was_made_before_its_period_had_ended_is_incomplete(
     on_day(2, 2)
     done = cli("cdr", "export", "2026-01-30", "2026-02-05", name, "--quiet", *partition)
     assert done.exit_code == 0, done.output
-    for mark in folder.glob("days/_notes/*.open"):
-        os.utime(mark, (at := datetime(2026, 2, 2, 12, tzinfo=UTC).timestamp(), at))
     on_day(6, 1)
     told = cli("report", "2026-01-30", "2026-02-05", name, "page.html", "--json", "--quiet")
     found = figures(told, complete=False)
@@ -172,6 +177,63 @@ def test_export_that_was_made_before_its_period_had_ended_is_incomplete(
     )
     ended = cli("report", "2026-01-30", "2026-02-01", name, "--json", "--quiet")
     assert figures(ended)["unfinished_days"] is None
+
+
+COPIES = {
+    "cp": "cp -R {0} copy",
+    "tar": "tar -cf a.tar {0} && mkdir copy && tar -xmf a.tar -C copy --strip-components=1",
+    "zip": "python3 -m zipfile -c a.zip {0}/ && python3 -m zipfile -e a.zip out && mv out/{0} copy",
+    "git": "git init -q {0} && git -C {0} add -f . && git -C {0} -c user.name=a -c user.email=a@b commit -qm a && "
+    "git clone -q {0} copy && rm -rf copy/.git",
+    "rsync": "rsync -r {0}/ copy",
+    "without the notes": "cp -R {0} copy && rm -rf copy/_notes",
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_copy_of_an_export_says_when_it_was_made(
+    sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay, how: str, is_folder: bool
+) -> None:
+    command = COPIES[how]
+    if shutil.which(command.split()[0]) is None:
+        pytest.skip(f"{command.split()[0]} is not installed")
+    name = "made" if is_folder else "made/all.csv"
+    if is_folder:
+        pytest.importorskip("pyarrow")
+    (folder / "made").mkdir()
+    on_day(1, 31)
+    words = ("--partition", "day") if is_folder else ()
+    assert cli("cdr", "export", "2026-01-01", "2026-01-31", name, "--quiet", *words).exit_code == 0
+    on_day(3, 1)
+    subprocess.run(["bash", "-c", command.format("made")], cwd=folder, check=True, timeout=50)
+    for path in (folder / "copy").rglob("*"):
+        os.utime(path, (at := datetime(2026, 3, 1, tzinfo=UTC).timestamp(), at))
+    told = cli("report", "2026-01", name.replace("made", "copy"), "--json", "--quiet")
+    assert figures(told, complete=False)["unfinished_days"] == {"first": "2026-01-31", "last": "2026-01-31"}
+    assert told.stderr.startswith("The period had not ended when the export was made: of 2026-01-31 (UTC)")
+
+
+@pytest.mark.parametrize("made", [None, 7, "2026-03-01", "yesterday"])
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_export_that_does_not_say_when_it_was_made_is_not_called_complete(
+    sandbox: Sandbox, cli: Cli, folder: Path, made: object, is_folder: bool
+) -> None:
+    if is_folder:
+        pytest.importorskip("pyarrow")
+    name, note = ("days", "days/_manifest.json") if is_folder else ("all.jsonl", "all.jsonl.state")
+    words = ("--partition", "day") if is_folder else ()
+    assert cli("cdr", "export", "2026-01-05", "2026-01-06", name, "--quiet", *words).exit_code == 0
+    kept = json.loads((folder / note).read_text())
+    for one in kept["files"] if is_folder else [kept]:
+        one["exported"] = made
+    (folder / note).write_text(json.dumps(kept))
+    for period in ((), ("2026-01-05", "2026-01-06"), ("2026-01-05",)):
+        told = cli("report", *period, name, "page.html", "--overwrite", "--json", "--quiet")
+        assert figures(told, complete=None)["untimed_exports"] == ["cdr"]
+        why = "The export of call records does not say when it was made"
+        assert why in told.stderr
+        assert why in (folder / "page.html").read_text()
 
 
 def test_days_of_the_future_are_not_known(sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay) -> None:

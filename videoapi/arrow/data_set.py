@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Final
 import attrs
 
 from videoapi.arrow.parquet import ParquetFile
-from videoapi.arrow.periods import Period
+from videoapi.arrow.periods import Period, moment
 from videoapi.errors import ConfigurationError
 from videoapi.files import lock
 
@@ -41,7 +41,7 @@ _PERIOD: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:_([0-9]{4}-[0-9]{2}
 _FIELDS: Final = {"file": str, "first": str, "last": str, "rows": int, "sha256": str}
 
 Note = dict[str, Any]
-"""`{file, first, last, rows, sha256}`: a file, its first and last day, its number of rows, and its digest."""
+"""`{file, first, last, rows, sha256, exported}`: a file, its days, its rows, its digest, and when it was read."""
 
 
 @attrs.frozen
@@ -142,6 +142,8 @@ class DataSet:
         batches: Iterable[Any],
         *,
         source: Mapping[str, str],
+        exported: datetime,
+        odd: Mapping[str, int],
         stays_open: bool,
     ) -> Note:
         """Write a file and its note.
@@ -151,6 +153,8 @@ class DataSet:
             schema: The schema of the rows.
             batches: The rows.
             source: What the records are, and of which account, as known now.
+            exported: When the request for the rows was sent, in UTC.
+            odd: How many records had a value of an unexpected type, which is null, by field; noted if there are any.
             stays_open: Whether late rows are expected, so that the file is to be read again.
 
         Raises:
@@ -173,6 +177,8 @@ class DataSet:
                 "last": f"{target.period.last}",
                 "rows": parquet.rows,
                 "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+                "exported": moment(exported),
+                **({"odd": dict(odd)} if odd else {}),
             }
             with self._locked():
                 self._publish(path, target, note, stays_open=stays_open)

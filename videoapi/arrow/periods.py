@@ -82,9 +82,28 @@ def stays_open(last: date, exported: date, late: int = LATE_DAYS) -> bool:
     return (exported - last).days <= late
 
 
+def utc_now() -> datetime:
+    """Return the current time in UTC."""
+    return datetime.now(UTC)
+
+
 def utc_today() -> date:
     """Return the current day in UTC."""
-    return datetime.now(UTC).date()
+    return utc_now().date()
+
+
+def moment(when: datetime) -> str:
+    """Return a time in UTC as RFC 3339, in whole seconds: `2026-01-31T10:20:30Z`."""
+    return f"{when:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def day_of(text: object) -> date | None:
+    """Return the day in UTC of a `moment`; None if the text is not a moment."""
+    try:
+        when = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return None if when is None or when.utcoffset() is None else when.astimezone(UTC).date()
+    except (ValueError, OverflowError):
+        return None
 
 
 def period_of(window: Any) -> Period:

@@ -12,8 +12,9 @@ from typing import Any, BinaryIO, Final, TypeVar
 import attrs
 import click
 
+from videoapi.arrow import periods
 from videoapi.arrow.optional import require_pyarrow
-from videoapi.arrow.periods import utc_today
+from videoapi.arrow.periods import day_of, moment, utc_today
 from videoapi.cli import exit_codes
 from videoapi.cli.csv_rows import EXTRA, Table, csv_line
 from videoapi.cli.export_ending import Ending
@@ -172,7 +173,7 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
         cursor=job.cursor,
         overwrite=job.overwrite,
         fresh=job.fresh,
-        exported=f"{utc_today()}",
+        exported=moment(periods.utc_now()),
     )
     try:
         file.open()
@@ -210,7 +211,7 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
 
 def _is_stale(job: ExportOptions, file: ExportFile, ending: Ending | None) -> bool:
     """Return whether an earlier command has begun the file, and the service may have added records since."""
-    is_of_today = file.state.exported == f"{utc_today()}"
+    is_of_today = day_of(file.state.exported) == utc_today()
     if ending is not None:
         return ending.is_open and (file.exists or (bool(file.continued) and not is_of_today))
     # Without a period, there may be more records every day.
@@ -383,7 +384,7 @@ def _tell(job: ExportOptions, file: ExportFile, ending: Ending | None, seconds: 
         what = "has" if is_open else "is complete:"
         if job.last is None and state.exported:
             # Without a period, there may be more records every day.
-            what = f"was exported on {state.exported}, and has"
+            what = f"was exported on {day_of(state.exported)}, and has"
         done = f"{job.out} {what} {records}. It stays as it is. To export again, give --overwrite."
     else:
         done = f"{records} in {seconds:.1f} s: {job.out}"

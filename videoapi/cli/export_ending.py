@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from videoapi.arrow.periods import LATE_DAYS, stays_open
+from videoapi.arrow.periods import LATE_DAYS, day_of, stays_open
 
 
 @attrs.frozen
@@ -25,10 +25,8 @@ class Ending:
     @classmethod
     def of(cls, last: date | None, exported: str | None) -> Ending | None:
         """Return the end of a period, or None if it has none, or if its state does not say when it was exported."""
-        try:
-            return None if last is None or exported is None else cls(last, date.fromisoformat(exported))
-        except (ValueError, TypeError):
-            return None
+        day = day_of(exported)
+        return None if last is None or day is None else cls(last, day)
 
     @property
     def is_open(self) -> bool:

@@ -90,7 +90,7 @@ class ExportState:
         rows: The first of them.
         counts: Other counts, by name.
         complete: Whether no row is missing.
-        exported: The day in UTC on which the export began.
+        exported: When the export began, in UTC, as RFC 3339.
         result_size: The number of bytes of the final file, if it was converted from these.
         result_sha256: The digest of the final file, if it was converted from these.
     """
@@ -150,7 +150,7 @@ class ExportFile:
         fresh: Whether to discard what an earlier process has left in the part.
         convert: Writes the final file from the complete part; None if the part is the final file. The result depends
             on the part alone.
-        exported: The current day in UTC, or None if it is not to be kept.
+        exported: The current time in UTC, as RFC 3339, or None if it is not to be kept.
         clock: The time in seconds.
     """
 

@@ -19,7 +19,8 @@ from videoapi.cli import exit_codes
 from videoapi.cli.client_options import ClientOptions
 from videoapi.cli.progress import display
 from videoapi.cli.queries import ReportQuery
-from videoapi.cli.terminal import counted, print_json, print_result, print_status
+from videoapi.cli.terminal import counted, for_people, print_json, print_result, print_status
+from videoapi.errors import PermissionDenied
 from videoapi.files import FileTaken, PartFile
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
@@ -101,6 +102,7 @@ class Reading:
     selection: Selection
     limited: ReportOptions
     recordings: Recordings | None = None
+    archives_refused: str = ""
     unread: sources.Unread = attrs.field(factory=sources.Unread)
     unfinished: ReportPeriod | None = None
 
@@ -129,6 +131,9 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         reading.unfinished = None if period is None else period.unfinished(today)
         if options.source is not None:
             await _read_export(options.source, options, reading)
+            if sources.is_parquet(options.source):
+                # What could not be read when it was exported is null.
+                reading.unread.note_all(found["cdr"].odd)
             source = f"the export {_base_name(options.source)}"
         else:
             source = await _read_service(access, options, reading)
@@ -148,7 +153,7 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
     elif page is not None:
         print_result(str(page.path))
     _tell(summary, options, time.monotonic() - began)
-    return exit_codes.DONE if summary.is_fit else exit_codes.REJECTED
+    return exit_codes.DONE if summary.is_complete else exit_codes.REJECTED
 
 
 def now(zone: tzinfo) -> datetime:
@@ -160,7 +165,7 @@ async def _read_export(path: Path, options: ReportOptions, reading: Reading) -> 
     read = 0
     with display("records", quiet=options.quiet) as show, closing(sources.call_rows(path, reading.unread)) as blocks:
         for block in blocks:
-            reading.tally.add(reading.selection.of(block))
+            reading.tally.add(reading.selection.of(block), reading.unread.times)
             read += len(block)
             show(read)
             # So that a signal ends the command.
@@ -186,15 +191,22 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
                 show(read)
         reading.unread.records += stream.rejected_count
         reading.unread.note_all(stream.odd)
+        reading.unread.fields = stream.odd.total()
         # The days in UTC that contain those of the period contain others, too.
         reading.selection.outside = 0
-        reading.recordings = recordings = Recordings(calendar)
+        recordings = Recordings(calendar)
         found = query.stream(client.archives, timeout=options.timeout)
-        with display("archives", quiet=options.quiet) as show:
-            async with found as archives:
-                async for archive in archives:
-                    recordings.add([archive], *_bounds(period))
-                    show(recordings.archives)
+        try:
+            with display("archives", quiet=options.quiet) as show:
+                async with found as archives:
+                    async for archive in archives:
+                        recordings.add([archive], *_bounds(period))
+                        show(recordings.archives)
+        except PermissionDenied as error:
+            # The call records are still worth a report.
+            reading.archives_refused = for_people(error)
+            return SERVICE
+        reading.recordings = recordings
         reading.unread.records += found.rejected_count
     return SERVICE
 
@@ -236,6 +248,7 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
         groups=options.shown,
         top=options.top,
         recordings=reading.recordings,
+        archives_refused=reading.archives_refused,
         unreadable=reading.unread.records,
         unreadable_values=reading.unread.values,
         odd_fields=reading.unread.fields,
@@ -259,12 +272,11 @@ def _with_coverage(
     summary = attrs.evolve(
         summary,
         partial=partial,
-        is_asked=bool(options.periods),
         unstated=tuple(kind for kind, one in found.items() if one.days is None),
         changed=tuple(kind for kind, one in found.items() if one.is_changed),
     )
     if summary.period is None:
-        return summary
+        return attrs.evolve(summary, untimed=tuple(kind for kind, one in found.items() if one.undated))
     period, days, today = summary.period, summary.period.in_utc(zone), now(UTC).date()
     future = frozenset[date]() if summary.unfinished is None else frozenset(summary.unfinished.days())
     if options.source is None:
@@ -281,6 +293,7 @@ def _with_coverage(
     return attrs.evolve(
         summary.with_gaps(gaps["cdr"], gaps.get("archives", ()), lacking),
         days_in_utc=days,
+        untimed=tuple(kind for kind, one in found.items() if days.has_any(one.undated)),
         unfinished=ReportPeriod(min(future), max(future)) if future else None,
         missing=tuple(MissingDays(kind, *span) for kind, one in found.items() for span in one.missing(days)),
         open_days=ReportPeriod(min(one.first for one in late), max(one.last for one in late)) if late else None,
@@ -403,19 +416,3 @@ def _tell(summary: UsageSummary, options: ReportOptions, seconds: float) -> None
         print_status(f"{summary.source[:1].upper()}{summary.source[1:]} has no call records{period}.")
     for notice in notices_of(summary):
         print_status(notice)
-    if unreadable := summary.odd["unreadable"]:
-        print_status(
-            f"{counted(unreadable, 'record', 'records')} could not be read. Unreadable records are not in any figure."
-        )
-    if values := summary.odd["unreadable_values"]:
-        print_status(f"Numbers or times that could not be read: {values:,}. Their records are counted without them.")
-    if repeated := summary.odd["repeated"]:
-        print_status(
-            f"{counted(repeated, 'record repeats', 'records repeat')} an earlier one, with the same values. Such "
-            f"records are counted again: they are {summary.repeated_minutes:,.1f} of the participant minutes."
-        )
-    if same := summary.odd["same_id"]:
-        print_status(
-            f"{counted(same, 'record has', 'records have')} the ID of an earlier one, and other values. Such records "
-            "are counted, as it is not known whether they are the same."
-        )

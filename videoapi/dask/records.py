@@ -64,7 +64,8 @@ def export_cdr(
         today: The current day in UTC.
 
     Returns:
-        The manifest entries of all windows, as in `_manifest.json`: `file`, `first`, `last`, `rows` and `sha256`.
+        The manifest entries of all windows, as in `_manifest.json`: `file`, `first`, `last`, `rows`, `sha256` and
+        `exported`.
 
     Raises:
         ValidationError: If the period is invalid.

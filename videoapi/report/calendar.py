@@ -18,6 +18,12 @@ _QUARTER: Final = 900_000
 """Milliseconds of a quarter of an hour: no time zone changes within one."""
 _MOST: Final = 100_000
 """How many quarters of an hour are remembered: nearly three years."""
+_MOST_DAYS: Final = 36_525
+"""The days of 100 years."""
+_FIXED: Final = {"EST": "America/New_York", "MST": "America/Denver", "HST": "Pacific/Honolulu"}
+"""Names of a zone that have the time of winter all year, and the place that is probably meant."""
+_OF_MACHINE: Final = frozenset({"localtime", "posixrules", "factory"})
+"""Names of a zone that is another one on another machine."""
 _PERIOD: Final = re.compile(r"(?P<year>[0-9]{4})(?:-(?P<month>[0-9]{2})(?:-(?P<day>[0-9]{2}))?)?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -80,11 +86,16 @@ class ReportPeriod:
             last: The same, or None for the period that `first` is.
 
         Raises:
-            ValidationError: If one is not a period, or the last day is before the first.
+            ValidationError: If one is not a period, the last day is before the first, or there are too many days.
         """
         period = cls(_span(first)[0], _span(last or first)[1])
         if period.last < period.first:
             raise ValidationError(f"the period ends on {period.last}, before it begins on {period.first}", field="end")
+        if (days := (period.last - period.first).days + 1) > _MOST_DAYS:
+            raise ValidationError(
+                f"the period has {days:,} days, and a report has at most {_MOST_DAYS:,}: give a shorter one",
+                field="end",
+            )
         return period
 
     def in_utc(self, zone: tzinfo) -> ReportPeriod:
@@ -104,9 +115,13 @@ class ReportPeriod:
         found: set[date] = set()
         for day in self.days():
             whole = ReportPeriod(day, day).in_utc(zone)
-            if any(first <= whole.last and whole.first <= last for first, last in spans):
+            if whole.has_any(spans):
                 found.add(day)
         return frozenset(found)
+
+    def has_any(self, spans: Sequence[tuple[date, date]]) -> bool:
+        """Return whether spans of days have a day of these."""
+        return any(first <= self.last and self.first <= last for first, last in spans)
 
     def days(self) -> Iterator[date]:
         """Yield the days."""
@@ -129,11 +144,18 @@ def parse_zone(name: str) -> tzinfo:
     """Return a time zone by its IANA name.
 
     Raises:
-        ValidationError: If this machine knows none of that name.
+        ValidationError: If this machine knows none of that name, or the name does not say where the zone is.
     """
     if name.upper() == "UTC":
         return UTC
+    if place := _FIXED.get(name.upper()):
+        raise ValidationError(
+            f"time zone {name!r} has the same offset from UTC all year: give a place, such as {place}",
+            field="timezone",
+        )
     try:
+        if name.lower() in _OF_MACHINE:
+            raise LookupError(name)
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError):
         raise ValidationError(

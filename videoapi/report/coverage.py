@@ -10,14 +10,15 @@ import gzip
 import hashlib
 import json
 import zlib
+from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 import attrs
 
-from videoapi.arrow.periods import LATE_DAYS
+from videoapi.arrow.periods import LATE_DAYS, day_of, stays_open
 from videoapi.report.calendar import ReportPeriod
 
 MANIFEST: Final = "_manifest.json"
@@ -44,6 +45,8 @@ class Coverage:
         conf_num: The session to which it is limited, or None.
         account: Its APP_ID and the origin of its service; None if it does not say.
         unfinished: The parts of its days that had not ended when it was made, as far as it says.
+        undated: Those of its periods of which it does not say when they were exported.
+        odd: How many records had a value of an unexpected type when they were exported, by field.
         is_changed: Whether it is a file that has changed since its export.
         is_partial: Whether it is the folder of an export without its manifest, as after an interruption.
     """
@@ -54,6 +57,8 @@ class Coverage:
     conf_num: str | None = None
     account: tuple[str, str] | None = None
     unfinished: tuple[tuple[date, date], ...] = ()
+    undated: tuple[tuple[date, date], ...] = ()
+    odd: Mapping[str, int] = attrs.field(factory=dict)
     is_changed: bool = False
     is_partial: bool = False
 
@@ -127,25 +132,36 @@ def _of_folder(folder: Path) -> Coverage:
     with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
         source = dict(json.loads((folder / _SOURCE).read_bytes()))
     room = source.get("room")
-    dated = {note["file"]: _span(note["first"], note["last"]) for note in notes_of(folder) if not _is_undated(note)}
-    # A file that the export would read again has a mark.
-    marked = [
-        (span, datetime.fromtimestamp(mark.stat().st_mtime, UTC).date())
-        for mark in sorted(folder.glob("_notes/[!.]*.open"))
-        if (span := dated.get(f"{mark.stem}.parquet")) is not None
-    ]
-    return Coverage(
-        days=tuple(sorted(dated.values())) or None,
-        open_from=min((first for (first, _), _ in marked), default=date.max) if dated else None,
+    notes = [note for note in notes_of(folder) if "-undated-" not in note["file"]]
+    made = {_span(note["first"], note["last"]): day_of(note.get("exported")) for note in notes}
+    odd: Counter[str] = Counter()
+    for note in notes_of(folder):
+        odd.update(note.get("odd", {}))
+    return _of_days(
+        made,
+        odd=odd,
         room_id=room if isinstance(room, str) else None,
         account=_account(source),
-        unfinished=tuple(cut for (first, last), made in marked for cut in _unfinished(first, last, made)),
         is_partial=(folder / _SOURCE).is_file() and not (folder / MANIFEST).is_file(),
     )
 
 
-def _is_undated(note: dict[str, Any]) -> bool:
-    return "-undated-" in note["file"]
+def _of_days(made: Mapping[tuple[date, date], date | None], **others: Any) -> Coverage:
+    """Return what an export says that has periods of days.
+
+    Args:
+        made: On which day in UTC the export of each period was made; None if it does not say.
+        others: What else it says.
+    """
+    known = [(span, day) for span, day in made.items() if day is not None]
+    late = [max(first, day - LATE_DAYS * _DAY) for (first, last), day in known if stays_open(last, day)]
+    return Coverage(
+        days=tuple(sorted(made)) or None,
+        open_from=min(late, default=date.max) if known else None,
+        unfinished=tuple((max(first, day), last) for (first, last), day in known if last >= day),
+        undated=tuple(span for span, day in made.items() if day is None),
+        **others,
+    )
 
 
 def _of_file(path: Path, kind: str) -> Coverage:
@@ -161,12 +177,10 @@ def _of_file(path: Path, kind: str) -> Coverage:
         return Coverage(is_changed=True)
     if _digest(path, is_compressed) != (state["sha256"] if state["result_size"] is None else state["result_sha256"]):
         return Coverage(is_changed=True)
-    made = None if state["exported"] is None else date.fromisoformat(state["exported"])
-    days = _days(question, state["first"], made)
-    return Coverage(
-        days=days,
-        open_from=None if made is None else made - LATE_DAYS * _DAY,
-        unfinished=() if made is None or days is None else tuple(_unfinished(*days[-1], made)),
+    span = _days(question, state["first"], made := day_of(state["exported"]))
+    return _of_days(
+        {} if span is None else {span: made},
+        odd={name.removeprefix("odd "): count for name, count in state.get("counts", {}).items()},
         room_id=question.get("room") or None,
         conf_num=question.get("conference") or None,
         account=_account(question),
@@ -179,19 +193,14 @@ def _account(source: Mapping[str, Any]) -> tuple[str, str] | None:
     return (app_id, origin) if isinstance(app_id, str) and app_id and isinstance(origin, str) else None
 
 
-def _days(question: Mapping[str, str], cursor: str | None, made: date | None) -> tuple[tuple[date, date], ...] | None:
+def _days(question: Mapping[str, str], cursor: str | None, made: date | None) -> tuple[date, date] | None:
     if cursor is not None:
         # It begins in the middle of a period.
         return None
     if question["from"]:
-        return (_span(question["from"], question["to"]),)
+        return _span(question["from"], question["to"])
     # Without a period, it has all days until it was made.
-    return None if made is None else ((date.min, made),)
-
-
-def _unfinished(first: date, last: date, made: date) -> list[tuple[date, date]]:
-    """Return the days that had not ended on a day, if there are any."""
-    return [] if last < made else [(max(first, made), last)]
+    return None if made is None else (date.min, made)
 
 
 def _span(first: str, last: str) -> tuple[date, date]:

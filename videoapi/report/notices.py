@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import date
 from typing import Final
 
-from videoapi.report.summary import UsageSummary
+from videoapi.report.summary import LEFT_OUT, ODD, UsageSummary
 
 _NAMES: Final = {"cdr": "call records", "archives": "archives"}
+_SHOWN: Final = 5
+"""How many spans of days are listed."""
 
 
 def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> Iterator[str]:
@@ -51,19 +53,30 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
     if undated := summary.odd["without_day"]:
         have, they, are = ("record has", "it", "is") if undated == 1 else ("records have", "they", "are")
         yield f"{undated:,} {have} no readable date: {they} {are} in the totals, whichever day {they} {are} of."
-    # Without a period, the report is of the days that the export has; in another time zone, the first and the last of
-    # them are in two days in UTC.
-    if (needed := summary.days_in_utc) is not None and (summary.is_asked or summary.timezone.upper() != "UTC"):
+    for name in LEFT_OUT:
+        if count := summary.odd[name]:
+            yield f"{ODD[name][0]}: {count:,} ({ODD[name][1]})."
+    yield from _odd_notices(summary)
+    if summary.archives_refused:
+        yield f"The service refused the archives, and the report has no recordings: {summary.archives_refused}"
+    if (needed := summary.days_in_utc) is not None:
         for kind in summary.unstated:
             why = (
                 f"The export of {_NAMES[kind]} has changed since it was made, and no longer says which days it has."
                 if kind in summary.changed
                 else f"The export does not say which days of {_NAMES[kind]} it has."
             )
+            empty = summary.unknown if kind == "cdr" else summary.unknown_archives
+            lacks = f" It has none of {_listed(empty, span)} ({summary.timezone})." if empty else ""
             yield (
-                f"{why} Check that it has all of {span(needed.first, needed.last)} (UTC): other days are not in any "
-                "figure."
+                f"{why}{lacks} Check that it has all of {span(needed.first, needed.last)} (UTC): other days are not in "
+                "any figure."
             )
+    for kind in summary.untimed:
+        yield (
+            f"The export of {_NAMES[kind]} does not say when it was made: its last day may not have been over then, "
+            "and may lack records. Export the period again."
+        )
     final = "" if summary.final_from is None else f" from {day_text(summary.final_from)} on."
     if (rest := summary.unfinished) is not None and not summary.is_live:
         yield (
@@ -86,3 +99,36 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
             f"The service may have added records of {span(late.first, late.last)} (UTC) since the export was made. "
             f"Export them again{final}"
         )
+
+
+def _listed(days: Collection[date], span: Callable[[date, date], str]) -> str:
+    """Return the first spans of days as text, and how many more there are."""
+    spans: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if spans and (day - spans[-1][1]).days == 1:
+            spans[-1] = spans[-1][0], day
+        else:
+            spans.append((day, day))
+    more = len(spans) - _SHOWN
+    return ", ".join(span(*one) for one in spans[:_SHOWN]) + (f", and {more:,} more" if more > 0 else "")
+
+
+def _odd_notices(summary: UsageSummary) -> Iterator[str]:
+    if unreadable := summary.odd["unreadable"]:
+        yield f"{_records(unreadable, 'could', 'could')} not be read. Unreadable records are not in any figure."
+    if values := summary.odd["unreadable_values"]:
+        yield f"Numbers or times that could not be read: {values:,}. Their records are counted without them."
+    if repeated := summary.odd["repeated"]:
+        yield (
+            f"{_records(repeated, 'repeats', 'repeat')} an earlier one, with the same values. Such records are counted "
+            f"again: they are {summary.repeated_minutes:,.1f} of the participant minutes."
+        )
+    if same := summary.odd["same_id"]:
+        yield (
+            f"{_records(same, 'has', 'have')} the ID of an earlier one, and other values. Such records are counted, as "
+            "it is not known whether they are the same."
+        )
+
+
+def _records(count: int, one: str, many: str) -> str:
+    return f"{count:,} record {one}" if count == 1 else f"{count:,} records {many}"

@@ -98,7 +98,9 @@ def _minutes_html() -> str:
         "session, once, the latest <code>room.disconnect_dt</code> minus the earliest <code>room.connect_dt</code> of "
         "its records. The same session has 10.</dd><dt>Service-counted minutes</dt><dd>The service’s own count for "
         "each user: <code>usage.connect_minutes</code>. Only newer records have it. How it is rounded is not "
-        "documented.</dd>"
+        "documented.</dd><dt>Rounding</dt><dd>This report rounds no connection and no session to whole minutes. It "
+        "adds up milliseconds, and rounds only what it shows: totals to a minute, tables to a tenth. The CSV files of "
+        "the tables are exact.</dd>"
         "<dt>What you are billed</dt><dd>No field is known to be it. Compare a month with your invoice first.</dd></dl>"
         "<p>The guide “Which field for what” (docs/explanation/which-field.md of videoapi) says more.</p></section>\n"
     )

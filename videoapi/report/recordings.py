@@ -26,6 +26,8 @@ class Recordings:
         days: The number of archives by day; None for those without a readable time.
         empty: The number of archives without any file.
         outside: The number of archives outside the period, which are not counted otherwise.
+        repeated: The number of archives with the ID, the session and the time of an earlier one, which are not counted
+            otherwise.
     """
 
     calendar: Calendar = attrs.field(factory=Calendar)
@@ -34,6 +36,8 @@ class Recordings:
     days: Counter[int | None] = attrs.field(factory=Counter)
     empty: int = 0
     outside: int = 0
+    repeated: int = 0
+    _seen: set[int] = attrs.field(factory=set)
 
     def add(self, archives: Iterable[Archive], first: int = 0, last: int = 1 << 32) -> None:
         """Add archives whose day is unknown, or between two days, given as ordinals."""
@@ -43,6 +47,12 @@ class Recordings:
             if day is not None and not first <= day <= last:
                 self.outside += 1
                 continue
+            if archive.archive_id:
+                digest = hash((archive.archive_id, archive.conf_num, at))
+                if digest in self._seen:
+                    self.repeated += 1
+                    continue
+                self._seen.add(digest)
             files = archive.files
             self.archives += 1
             self.files.update(file.kind for file in files)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -42,7 +43,8 @@ class UsageRow(NamedTuple):
         user_to: When the user disconnected.
         user_seconds: How long the user was connected.
         connect_minutes: The minutes that the service counts.
-        good_percent: The share of the time with a good bit rate of the video that was received, in percent.
+        good_percent: The share of the time with a good bit rate of the video that was received, in percent; NaN if it
+            cannot be read.
         quality: The qualities in words, in the order of `QUALITY`.
     """
 
@@ -73,6 +75,12 @@ def is_identified(row: UsageRow) -> bool:
     return row.record_id is not None or bool(row.conf_num and row.user_ref and row.user_from is not None)
 
 
+def percent_of(value: object) -> float | None:
+    """Return a share in percent; None if it is missing, and NaN if it cannot be read."""
+    number = read_number(value)
+    return math.nan if number is None and value is not None else number
+
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _IDS: Final = 2
@@ -82,6 +90,7 @@ _FIRST_QUALITY: Final = _FIRST_NUMBER + len(NUMBERS)
 _MEDIA: Final = ("video", "audio", "sharing")
 _MOST_MINUTES: Final = 50_000
 _NONE: Final[dict[str, Any]] = {}
+_PERCENT: Final = ("receive", "video", "bitrate_good_percent")
 _minutes: Final[dict[str, int]] = {}
 _read: Final = flat_reader(COLUMNS)
 
@@ -91,7 +100,13 @@ def row_of(record: object) -> UsageRow:
     decoded = getattr(record, "_decoded", record)
     if isinstance(decoded, Decoded) and (row := _row_of_decoded(decoded)) is not None:
         return row
-    return row_of_cells(_read(record), milliseconds)
+    row = row_of_cells(_read(record), milliseconds)
+    if row.good_percent is not None:
+        return row
+    raw: Any = getattr(decoded, "stats_quality", None)
+    for name in _PERCENT:
+        raw = raw.get(name) if isinstance(raw, Mapping) else None
+    return row._replace(good_percent=percent_of(raw))
 
 
 def row_of_cells(cells: list[Any], time: Callable[[Any], int | None]) -> UsageRow:
@@ -153,12 +168,10 @@ def _row_of_decoded(record: Any) -> UsageRow | None:
             send, receive = stats.get("send") or _NONE, stats.get("receive") or _NONE
             shown = [direction.get(media) or _NONE for direction in (send, receive) for media in _MEDIA]
             quality = tuple([media.get("avg_bitrate_quality") for media in shown])
-            percent = shown[3].get("bitrate_good_percent")
-            if type(percent) is int:
-                percent = read_number(percent)
+            percent = percent_of(shown[3].get("bitrate_good_percent"))
         except AttributeError:
             return None
-        if not _TEXT_OR_NONE.issuperset(map(type, quality)) or type(percent) not in _NUMBER_OR_NONE:
+        if not _TEXT_OR_NONE.issuperset(map(type, quality)):
             return None
     return UsageRow(
         record.cdr_id or record.call_log_id,
@@ -182,4 +195,3 @@ def _row_of_decoded(record: Any) -> UsageRow | None:
 
 _NOTHING: Final = (None,) * len(QUALITY)
 _TEXT_OR_NONE: Final = frozenset({str, type(None)})
-_NUMBER_OR_NONE: Final = frozenset({float, type(None)})

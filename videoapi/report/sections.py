@@ -19,7 +19,7 @@ from videoapi.report.charts import (
 )
 from videoapi.report.markup import long_day
 from videoapi.report.notices import notices_of
-from videoapi.report.summary import WEEKDAYS, UsageSummary
+from videoapi.report.summary import INCOMPLETE, WEEKDAYS, WITH_SESSIONS, UsageSummary
 from videoapi.report.tables import (
     TableView,
     days_table,
@@ -45,7 +45,6 @@ _ROOM: Final = (
 _COUNTED: Final = (
     '<a href="#minutes">Service-counted minutes</a> are the service’s own figure (<code>usage.connect_minutes</code>).'
 )
-_GROUP_NAMES: Final = {"room": "room", "owner_ref": "owner_ref", "user": "user", "role": "role"}
 
 
 @attrs.frozen
@@ -114,13 +113,13 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
         (hours_table(summary),),
     )
     for name, group in summary.groups.items():
-        sessions = name in ("room", "owner_ref")
+        sessions = name in WITH_SESSIONS
         yield PageSection(
             name,
-            f"By {_GROUP_NAMES[name]}",
+            f"By {name}",
             tuple(_group_notes(summary, name)),
             group_chart(group, sessions=sessions) if group.entries else None,
-            f"The minutes of each {_GROUP_NAMES[name]}.",
+            f"The minutes of each {name}.",
             (group_table(summary, name, group),),
         )
     yield PageSection(
@@ -146,6 +145,8 @@ def sections_of(summary: UsageSummary) -> Iterator[PageSection]:
 def _highlights(summary: UsageSummary) -> Iterator[str]:
     for notice in notices_of(summary, long_day):
         yield f'<span class="warning">{escape(notice)}</span>'
+    if summary.odd["same_id"] or any(summary.odd[name] for name in INCOMPLETE):
+        yield '<a href="#odd">See how the report treats odd records</a>.'
     if summary.is_unknown:
         yield "Nothing is known of this period: the source has none of its days."
         return
@@ -171,27 +172,6 @@ def _highlights(summary: UsageSummary) -> Iterator[str]:
         )
     if parts:
         yield "; ".join(parts) + "."
-    for serious in _serious(summary):
-        yield f'<span class="warning">{serious} <a href="#odd">See how the report treats such records</a>.</span>'
-
-
-def _serious(summary: UsageSummary) -> Iterator[str]:
-    """Yield what of the records may make figures wrong."""
-    if repeated := summary.odd["repeated"]:
-        yield (
-            f"{_records(repeated, 'repeats', 'repeat')} an earlier record. All are counted: they are "
-            f"{summary.repeated_minutes:,.1f} of the participant minutes."
-        )
-    if same := summary.odd["same_id"]:
-        yield f"{_records(same, 'has', 'have')} the ID of an earlier record, and other values. All are counted."
-    if unreadable := summary.odd["unreadable"]:
-        yield f"{_records(unreadable, 'cannot', 'cannot')} be read."
-    if values := summary.odd["unreadable_values"]:
-        yield f"Numbers or times that cannot be read: {values:,}. Their records are counted without them."
-
-
-def _records(count: int, one: str, many: str) -> str:
-    return f"{count:,} record {one}" if count == 1 else f"{count:,} records {many}"
 
 
 def _begun(summary: UsageSummary, weekday: int, hour: int) -> str:
@@ -210,7 +190,7 @@ def _ties(others: int, what: str) -> str:
 
 def _group_notes(summary: UsageSummary, name: str) -> Iterator[str]:
     group = summary.groups[name]
-    if name in ("room", "owner_ref"):
+    if name in WITH_SESSIONS:
         yield f"{_PARTICIPANT} {_ROOM}"
     else:
         yield f"{_PARTICIPANT} Sessions and room minutes are not listed, as users share them."
@@ -264,7 +244,11 @@ def _quality_notes(summary: UsageSummary) -> Iterator[str]:
 def _recordings_section(summary: UsageSummary) -> PageSection:
     recordings = summary.recordings
     if recordings is None:
-        note = "Not part of this report: an export of call records has no archives. Give them with --archives FILE."
+        note = (
+            f"The service refused the archives: {escape(printable(summary.archives_refused))}"
+            if summary.archives_refused
+            else "Not part of this report: an export of call records has no archives. Give them with --archives FILE."
+        )
         return PageSection("recordings", "Recordings", (note,))
     days = [(f"{day}", count) for day, count in summary.archives_per_day()]
     note = (

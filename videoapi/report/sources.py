@@ -23,11 +23,21 @@ from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError, RecordDecoder
-from videoapi.models.flat import read_time
+from videoapi.models.flat import SOURCES, read_time
 from videoapi.models.formulas import unescaped
 from videoapi.report.coverage import MANIFEST, digest_of, notes_of
 from videoapi.report.recordings import KINDS
-from videoapi.report.rows import COLUMNS, NEEDED, NUMBERS, TIMES, UsageRow, milliseconds, row_of, row_of_cells
+from videoapi.report.rows import (
+    COLUMNS,
+    NEEDED,
+    NUMBERS,
+    TIMES,
+    UsageRow,
+    milliseconds,
+    percent_of,
+    row_of,
+    row_of_cells,
+)
 
 FORMATS: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
 _LINES: Final = 500
@@ -35,8 +45,13 @@ _ROWS: Final = 10_000
 _REJECTED: Final = ".rejected.jsonl"
 _PART: Final = ".part"
 _LONGEST_CELL: Final = 1 << 24
+_EXTRA: Final = "extra"
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9][0-9.]*,[0-9]+")
-_NUMERIC_FIELDS: Final = frozenset({"sigserver.duration", "usage.connect_minutes"})
+_NUMBER_FIELDS: Final = tuple(SOURCES[name] for name in NUMBERS)
+_UNREADABLE: Final = re.compile(rf'"(?:{"|".join(map(re.escape, _NUMBER_FIELDS))})":(?!null[,}}])')
+_STATS: Final = "stats_quality"
+_PERCENT: Final = NUMBERS[-1]
+_PERCENT_FIELD: Final = "bitrate_good_percent"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # The years that `read_time` accepts.
 _LEAST_MS, _MOST_MS = -9_214_560_000_000, 9_214_646_400_000
@@ -49,28 +64,34 @@ class Unread:
     Args:
         records: The number of records that cannot be read, or that could not be when they were exported.
         fields: The number of fields of an unexpected type; None if the export does not show it.
-        values: The number of numbers and times that cannot be read, whose records are counted without them.
+        values: The number of numbers that cannot be read, whose records are counted without them.
+        times: Which of `TIMES` the export has.
     """
 
     records: int = 0
     fields: int | None = None
     values: int = 0
+    times: frozenset[str] = frozenset(TIMES)
 
     def note(self, index: int, names: tuple[str, ...]) -> None:
         """Count the odd fields of a record."""
         if self.fields is not None:
             self.fields += len(names)
-        self.values += len(_NUMERIC_FIELDS.intersection(names))
+        self.values += len({*_NUMBER_FIELDS}.intersection(names))
 
     def note_all(self, odd: Mapping[str, int]) -> None:
         """Count the odd fields of all records, by name."""
-        self.fields = sum(odd.values())
-        self.values += sum(odd.get(name, 0) for name in _NUMERIC_FIELDS)
+        self.values += sum(odd.get(name, 0) for name in _NUMBER_FIELDS)
 
 
 def is_export(path: Path) -> bool:
     """Return whether the name of a path is that of an export, or the path is a folder."""
     return path.is_dir() or _format(path) in FORMATS
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether an export has Parquet files."""
+    return path.is_dir() or _format(path) == ".parquet"
 
 
 def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, None]:
@@ -91,7 +112,7 @@ def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, Non
             yield from _call_rows_of_csv(path, unread)
         elif form == ".parquet":
             for file in _parquet_files(path):
-                yield from _call_rows_of_parquet(file)
+                yield from _call_rows_of_parquet(file, unread)
         elif form in FORMATS:
             unread.fields = 0
             for records in _json_records(path, CallRecord, unread):
@@ -238,6 +259,8 @@ def _call_rows_of_csv(path: Path, unread: Unread) -> Iterator[list[UsageRow]]:
     rows = _csv_rows(path)
     header = next(rows, ([], 0))[0]
     places = _places(path, header)
+    extra_at = header.index(_EXTRA) if _EXTRA in header else None
+    unread.times = unread.times.intersection(header)
     block: list[UsageRow] = []
     for cells, line in rows:
         if len(cells) != len(header):
@@ -249,8 +272,11 @@ def _call_rows_of_csv(path: Path, unread: Unread) -> Iterator[list[UsageRow]]:
             value = read(cell)
             if value is None and cell and not cell.isspace():
                 _refuse_decimal_comma(path, line, header[place], cell)
-                unread.values += 1
+                unread.values += header[place] not in TIMES
             values.append(value)
+        if extra_at is not None:
+            # The export has put numbers there that it could not read.
+            unread.values += len(_UNREADABLE.findall(cells[extra_at]))
         block.append(row_of_cells(values, milliseconds))
         if len(block) >= _LINES:
             yield block
@@ -421,12 +447,13 @@ def _batches(path: Path, columns: Callable[[Any], Sequence[str]]) -> Iterator[An
         raise ValidationError(f"{path} cannot be read: {str(error)[:200]}", field="source") from None
 
 
-def _call_rows_of_parquet(path: Path) -> Iterator[list[UsageRow]]:
+def _call_rows_of_parquet(path: Path, unread: Unread) -> Iterator[list[UsageRow]]:
     def columns(schema: Any) -> list[str]:
         names = schema.names
         _must_suffice(path, names)
         minutes = [] if "user_seconds" in names else ["user_minutes"]
-        wanted = [*(name for name in COLUMNS if name in names), *minutes]
+        unread.times = unread.times.intersection(names)
+        wanted = [*(name for name in (*COLUMNS, _STATS) if name in names), *minutes]
         _must_fit(path, schema, wanted)
         return wanted
 
@@ -489,7 +516,21 @@ def _rows_of_batch(batch: Any, minutes: bool) -> list[UsageRow]:
             columns.append(_as_ms(batch[name]))
         else:
             columns.append(batch[name].to_pylist())
+    if _STATS in batch.schema.names:
+        place, texts = COLUMNS.index(_PERCENT), batch[_STATS].to_pylist()
+        columns[place] = [
+            _percent_of(text) if one is None and text and _PERCENT_FIELD in text else one
+            for one, text in zip(columns[place], texts, strict=True)
+        ]
     return [row_of_cells(list(cells), _within_years) for cells in zip(*columns, strict=True)]
+
+
+def _percent_of(stats: str) -> float | None:
+    """Return the good percent of a `stats_quality` whose column is null."""
+    try:
+        return percent_of(json.loads(stats)["receive"]["video"][_PERCENT_FIELD])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
 
 
 def _within_years(at: int | None) -> int | None:

@@ -19,6 +19,8 @@ from videoapi.report.usage import GRADES, Sums, UsageSums, grades
 SERVICE: Final = "the service"
 """The source of a report that is not made from an export."""
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+WITH_SESSIONS: Final = ("room", "owner_ref")
+"""The groups that have sessions of their own: users share them, so their minutes cannot be added up over users."""
 ODD: Final = {
     "repeated": ("Records that repeat an earlier record, with the same values", "counted again each time"),
     "same_id": (
@@ -53,11 +55,25 @@ ODD: Final = {
         "Fields of an unexpected type",
         "their records counted, without what they say; not known from CSV and Parquet files",
     ),
-    "unreadable_values": ("Numbers and times that cannot be read", "left out; their records are counted"),
+    "unreadable_values": (
+        "Numbers that cannot be read, and times that cannot be read or that ended records lack",
+        "left out; their records are counted",
+    ),
     "unreadable": ("Records that cannot be read", "not in any figure"),
+    "archives_repeated": (
+        "Archives with the ID, the session and the time of an earlier archive",
+        "counted once",
+    ),
     "outside": ("Records of the export on other days", "not in any figure"),
 }
 """What can be odd: its name, and how the report treats it."""
+LEFT_OUT: Final = ("counted_impossible", "percent_impossible", "session_impossible", "without_session")
+"""What is odd so that a figure lacks something, but for what is unreadable or has no participant minutes."""
+INCOMPLETE: Final = (
+    *("without_minutes", "minutes_impossible", *LEFT_OUT),
+    *("unreadable", "unreadable_values", "repeated"),
+)
+"""What is odd so that the report is incomplete."""
 
 
 @attrs.frozen
@@ -176,11 +192,12 @@ class UsageSummary:
         quality: The qualities, by direction and kind of media.
         good_percent: The mean share of the time with a good bit rate of the video received; None without any.
         recordings: What the archives add up to, or None if they were not read.
+        archives_refused: Why the service refused the archives; empty if it did not.
         odd: How many records, sessions, archives or fields are odd, by what is; None if the source does not show it.
         repeated_minutes: The participant minutes of the records that repeat an earlier one.
         missing: The days in UTC that the exports do not have.
-        is_asked: Whether a period was given, instead of all records of an export.
         unstated: Which exports do not say their days: `cdr`, `archives`.
+        untimed: Which others do not say when they were made: `cdr`, `archives`.
         changed: Which of these have changed since they were made.
         partial: Which exports are folders without a manifest: `cdr`, `archives`.
         days_in_utc: The days in UTC that contain those of the period; None without a period.
@@ -209,10 +226,11 @@ class UsageSummary:
     good_percent: float | None
     recordings: Recordings | None
     odd: dict[str, int | None]
+    archives_refused: str = ""
     repeated_minutes: float = 0.0
     missing: tuple[MissingDays, ...] = ()
-    is_asked: bool = False
     unstated: tuple[str, ...] = ()
+    untimed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
     days_in_utc: ReportPeriod | None = None
@@ -246,20 +264,15 @@ class UsageSummary:
 
     @property
     def is_complete(self) -> bool | None:
-        """Whether nothing is known to be missing or repeated; None if an export does not say whether it has all days.
+        """Whether nothing is missing or repeated; None if an export does not say whether it has all of each day.
 
-        Records that share an ID and differ, `same_id`, leave it as it is: they may be two records.
+        Records that share an ID and differ, `same_id`, leave it as it is: they may be two records. So do those that end
+        before they start, whose minutes are those of their duration.
         """
-        left_out = self.missing or self.partial or self.unfinished is not None
-        odd = self.odd
-        if left_out or self.lost_minutes or odd["unreadable"] or odd["unreadable_values"] or odd["repeated"]:
+        is_short = self.missing or self.partial or self.archives_refused or self.unfinished is not None
+        if is_short or any(self.odd[name] for name in INCOMPLETE):
             return False
-        return None if self.unstated else True
-
-    @property
-    def is_fit(self) -> bool:
-        """Whether the report is complete, or, without a period, not known to be incomplete."""
-        return self.is_complete or (self.is_complete is None and not self.is_asked)
+        return None if self.unstated or self.untimed else True
 
     @property
     def is_unknown(self) -> bool:
@@ -353,6 +366,7 @@ class UsageSummary:
                 {"records": days.records, "first": f"{days.first}", "last": f"{days.last}"} for days in self.missing
             ],
             "unstated_days": list(self.unstated),
+            "untimed_exports": list(self.untimed),
             "partial_exports": list(self.partial),
             "totals": {name: None if self.is_unknown else value for name, value in totals.items()},
             "days": [
@@ -392,6 +406,7 @@ class UsageSummary:
                 "without_files": recordings.empty,
                 "undated": recordings.days[None],
             },
+            "archives_refused": self.archives_refused or None,
             "odd": self.odd,
             "repeated_minutes": round(self.repeated_minutes, 3),
         }
@@ -407,6 +422,7 @@ def summarize(
     groups: Sequence[str] = ("owner_ref", "room"),
     top: int | None = 20,
     recordings: Recordings | None = None,
+    archives_refused: str = "",
     unreadable: int = 0,
     unreadable_values: int = 0,
     odd_fields: int | None = 0,
@@ -424,22 +440,25 @@ def summarize(
         groups: The groups to list, of `GROUPS`.
         top: How many entries of a group to list, or None for all; the others are summed up.
         recordings: What the archives add up to, or None if they were not read.
+        archives_refused: Why the service refused the archives; empty if it did not.
         unreadable: The number of records that cannot be read.
-        unreadable_values: The number of numbers and times that cannot be read.
+        unreadable_values: The number of numbers that cannot be read, besides those that the rows show.
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
         outside: The number of records of the source that lie outside the period.
         unfinished: The days of the period that had not ended when the records were read.
     """
     tally.close_sessions()
     usage = tally.usage
+    undated = 0 if recordings is None else recordings.days[None]
     known = [day for day in (*usage.days, *(recordings.days if recordings else ())) if day is not None]
     if period is None and known:
         period = ReportPeriod(date.fromordinal(min(known)), date.fromordinal(max(known)))
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
     repeats = tally.repeats()
     odd: dict[str, int | None] = {**usage.odd, "repeated": repeats.records, "same_id": repeats.same_id}
-    odd |= {"unreadable": unreadable, "unreadable_values": unreadable_values}
+    odd |= {"unreadable": unreadable, "unreadable_values": usage.odd["unreadable_values"] + unreadable_values + undated}
     odd |= {"odd_fields": odd_fields, "outside": outside}
+    odd["archives_repeated"] = 0 if recordings is None else recordings.repeated
     return UsageSummary(
         period=period,
         timezone=timezone,
@@ -457,6 +476,7 @@ def summarize(
         quality=_quality(usage),
         good_percent=usage.good_percent / usage.good_rows / 1000 if usage.good_rows else None,
         recordings=recordings,
+        archives_refused=archives_refused,
         odd={name: odd.get(name, 0) for name in ODD},
         repeated_minutes=repeats.user_ms / 60_000,
         unfinished=unfinished,
@@ -475,8 +495,7 @@ def groups_of(tally: Tally, names: Sequence[str], top: int | None) -> dict[str, 
 
 
 def _group(leaders: Leaders, name: str) -> Group:
-    # A session has several users, so its minutes cannot be added up over them.
-    sessions = name in ("room", "owner_ref")
+    sessions = name in WITH_SESSIONS
     return Group(
         entries=tuple(GroupEntry(key, sums.name, Figures.of(sums, sessions=sessions)) for key, sums in leaders.top),
         others=leaders.others,

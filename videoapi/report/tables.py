@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from videoapi.report.charts import printable, quality_name
-from videoapi.report.summary import ODD, WEEKDAYS, Figures, Group, UsageSummary
+from videoapi.report.summary import ODD, WEEKDAYS, WITH_SESSIONS, Figures, Group, UsageSummary
 
 TableCell = str | int | float | None
 
@@ -84,7 +84,7 @@ def hours_table(summary: UsageSummary) -> TableView:
 
 def group_table(summary: UsageSummary, name: str, group: Group) -> TableView:
     """Return the largest entries of a group, all others as one, and the total."""
-    sessions = name in ("room", "owner_ref")
+    sessions = name in WITH_SESSIONS
     named = name == "room"
     total = summary.total.participant_minutes
 

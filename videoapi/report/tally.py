@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import islice
 from types import TracebackType
 from typing import Final, Self
@@ -11,7 +11,7 @@ from typing import Final, Self
 import attrs
 
 from videoapi.report.calendar import Calendar
-from videoapi.report.rows import UsageRow, is_identified
+from videoapi.report.rows import TIMES, UsageRow, is_identified
 from videoapi.report.usage import GROUPS, SessionSpan, Sums, UsageSums, connected_ms
 
 KEPT: Final = 20_000
@@ -107,11 +107,11 @@ class Tally:
     ) -> None:
         self._database.close()
 
-    def add(self, rows: Iterable[UsageRow]) -> None:
-        """Add rows."""
+    def add(self, rows: Iterable[UsageRow], times: Container[str] = TIMES) -> None:
+        """Add rows; `times` are those of `TIMES` that their source has."""
         rows = iter(rows)
         while part := list(islice(rows, _AT_ONCE)):
-            self.usage.add(part)
+            self.usage.add(part, times)
             # Within one process, the hash of a row or a text is a digest of 64 bits.
             self._database.executemany(
                 "INSERT INTO seen VALUES (?, ?, ?)",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 import attrs
 
 from videoapi.creation.references import is_reference
 from videoapi.report.calendar import Calendar
-from videoapi.report.rows import UsageRow
+from videoapi.report.rows import TIMES, UsageRow
 
 MOST_MS: Final = 31 * 86_400_000
 """The longest connection or session that is added up, in milliseconds: one that is longer was not ended properly."""
@@ -128,8 +129,14 @@ class UsageSums:
     sessions: dict[str, SessionSpan] = attrs.field(factory=dict)
     groups: dict[str, dict[str, Sums]] = attrs.field(factory=lambda: {name: {} for name in GROUPS})
 
-    def add(self, rows: Iterable[UsageRow]) -> None:
-        """Add rows."""
+    def add(self, rows: Iterable[UsageRow], times: Container[str] = TIMES) -> None:
+        """Add rows.
+
+        Args:
+            rows: The rows.
+            times: Which of `TIMES` their source has.
+        """
+        has_from, has_to = TIMES[3] in times, TIMES[4] in times
         place, odd, hours, sessions = self.calendar.place, self.odd, self.hours, self.sessions
         groups = cast("tuple[dict[Any, Sums], ...]", (self.days, *(self.groups[name] for name in GROUPS)))
         rooms, total = self.groups["room"], self.total
@@ -148,6 +155,12 @@ class UsageSums:
                     # A user who is still connected has no duration yet: nothing is lost.
                     odd["still_connected" if user_to is None and end is None else "without_minutes"] += 1
                 user_ms = 0
+            if None in (at, start, end, user_from, user_to):
+                lacking = int(at is None)
+                if seconds is not None or user_to is not None or end is not None:
+                    lacking += (start is None) + (end is None)
+                    lacking += (has_from and user_from is None) + (has_to and user_to is None)
+                odd["unreadable_values"] += lacking
             if minutes is not None:
                 if 0 <= minutes <= _MOST_MINUTES:
                     counted_ms, counted = round(minutes * 60_000), 1
@@ -248,7 +261,7 @@ class UsageSums:
                 self.good_percent += round(percent * 1000)
                 self.good_rows += 1
             else:
-                self.odd["percent_impossible"] += 1
+                self.odd["unreadable_values" if math.isnan(percent) else "percent_impossible"] += 1
 
 
 def connected_ms(seconds: float | None) -> int | None:

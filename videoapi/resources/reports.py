@@ -230,7 +230,8 @@ class Reports(Generic[R]):
             timeout: Total seconds to wait for the service.
 
         Returns:
-            The manifest entry of the file: `file` (its name), `first` and `last` (days), `rows` and `sha256`.
+            The manifest entry of the file: `file` (its name), `first` and `last` (days), `rows`, `sha256` and
+            `exported` (when it was read, in UTC).
 
         Raises:
             ValidationError: If the window is invalid.

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pyarrow
 
+from videoapi.arrow import periods
 from videoapi.arrow.columns import compute
 from videoapi.arrow.data_set import DataFile, DataSet, Note
 from videoapi.arrow.periods import Period, stays_open
@@ -85,6 +86,8 @@ class PeriodExport:
         for target, note in found.items():
             if note is None:
                 await asyncio.to_thread(self.data_set.check_replaceable, target)
+        # Before the request: a record that the service adds later may be missing.
+        exported = periods.utc_now()
         stream = self.ask(period)
         schema = stream._converter[0]
         with self.data_set.spool_file() as file:
@@ -94,7 +97,7 @@ class PeriodExport:
             if more := stream.rejected_count - len(rows):
                 rows.append({"more": more})
             await asyncio.to_thread(self.data_set.note_rejected, DataFile(f"{self.kind}-{period}", period), rows)
-            return await asyncio.to_thread(self._write, spool, schema, found, parts)
+            return await asyncio.to_thread(self._write, spool, schema, found, parts, exported, stream.odd)
 
     def _done(self, target: DataFile) -> Note | None:
         return None if self.overwrite else self.data_set.done(target)
@@ -119,13 +122,19 @@ class PeriodExport:
         schema: Any,
         found: Mapping[DataFile, Note | None],
         parts: Callable[[Spool], Iterable[tuple[DataFile, Iterable[Any]]]],
+        exported: datetime,
+        odd: Mapping[str, int],
     ) -> list[Note]:
-        source = self.source()
-        return [
-            found.get(target)
-            or self.data_set.write(target, schema, batches, source=source, stays_open=self._stays_open(target.period))
-            for target, batches in parts(spool)
-        ]
+        write = partial(self.data_set.write, schema=schema, source=self.source(), exported=exported)
+        notes: list[Note] = []
+        for target, batches in parts(spool):
+            note = found.get(target)
+            if note is None:
+                note = write(target, batches=batches, odd=odd, stays_open=self._stays_open(target.period))
+                # They are counted for the period, and so noted once.
+                odd = {}
+            notes.append(note)
+        return notes
 
     def _stays_open(self, period: Period) -> bool:
         return stays_open(period.last, self.today, self.late)
