@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from videoapi.cli.inputs import InputLine, room_ids, room_specs
-from videoapi.cli.room_lines import spec_of_cells
+from videoapi.cli.room_lines import spec_of_cells, spec_of_object, start_of
 from videoapi.cli.spreadsheet import BadInput, UnreadableRest
 from videoapi.errors import ValidationError
 from videoapi.models.rooms import RoomSpec
@@ -86,6 +86,39 @@ def test_cells_of_a_part_of_a_setting_are_converted_to_its_types() -> None:
         "live_transcription": {"enable": False, "language": "true", "own": {"flag": True}},
         "role_based_recording": {"moderator": "audio"},
     }
+
+
+def test_columns_of_a_schedule_are_the_settings_of_a_scheduled_room() -> None:
+    cells = {"name": "A", "starts_at": "2030-01-31T10:00+01:00", "minutes": "45", "settings.participants": "10"}
+    expected = {"scheduled": True, "adhoc": False, "scheduled_time": "2030-01-31 09:00:00", "duration": 45}
+    assert spec_of_cells(cells).settings == {"participants": 10, **expected}
+    assert start_of(cells) == "2030-01-31 09:00:00"
+    assert spec_of_cells({"name": "A", "starts_at": "", "minutes": ""}).settings is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "field"),
+    [
+        ({"starts_at": "2030-01-31T10:00+01:00"}, "minutes"),
+        ({"minutes": "45"}, "starts_at"),
+        ({"starts_at": "31.01.2030 10:00", "minutes": "45"}, "starts_at"),
+        ({"starts_at": "2030-01-31T10:00", "minutes": "45"}, "starts_at"),
+        ({"starts_at": "2030-01-31T10:00Z", "minutes": "0"}, "minutes"),
+        ({"starts_at": "2030-01-31T10:00Z", "minutes": "1" * 5000}, "minutes"),
+        ({"starts_at": "2030-01-31T10:00Z", "minutes": "45", "settings.duration": "60"}, "settings.duration"),
+        ({"settings.scheduled_time": "2030-01-31 10:00:00", "settings.duration": "45"}, "settings.scheduled"),
+        ({"settings.scheduled_time": "next Tuesday", "settings.scheduled": "no"}, "settings.scheduled"),
+    ],
+)
+def test_incomplete_schedule_is_an_error_and_not_a_room_that_is_always_open(cells: dict[str, str], field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        spec_of_cells({"name": "A", **cells})
+    assert caught.value.field == field
+
+
+def test_object_with_a_start_that_is_not_scheduled_is_an_error() -> None:
+    with pytest.raises(ValidationError, match="scheduled must be true"):
+        spec_of_object({"name": "A", "settings": {"scheduled_time": "2030-01-31 10:00:00"}})
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from videoapi.cli.room_lines import (
     nothing_to_ignore,
     spec_of_cells,
     spec_of_object,
+    start_of,
 )
 from videoapi.cli.spreadsheet import BadInput, Row, UnreadableRest, csv_rows, numbered_lines
 from videoapi.cli.token_lines import check_token_columns, token_of
@@ -310,7 +311,7 @@ def _field(fields: Mapping[str, Any], column: str) -> Any:
 
 
 def _title(fields: Mapping[str, Any]) -> Title:
-    texts = (_field(fields, column) for column in ("name", "settings.scheduled_time"))
+    texts = _field(fields, "name"), start_of(fields) or _field(fields, "settings.scheduled_time")
     return Title(*(text if isinstance(text, str) else "" for text in texts))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, get_args
 
 import attrs
@@ -13,10 +14,10 @@ from videoapi.cli.spreadsheet import BadInput
 from videoapi.errors import ValidationError
 from videoapi.models.fields import field_types, parts
 from videoapi.models.rooms import RoomSpec
-from videoapi.models.settings import EffectiveSettings
+from videoapi.models.settings import EffectiveSettings, RoomSettings
 
 SPEC_FIELDS: Final = frozenset(field.name for field in attrs.fields(RoomSpec))
-_COLUMNS: Final = ("name", "owner_ref", "key", "sip")
+_COLUMNS: Final = ("name", "owner_ref", "key", "sip", "starts_at", "minutes")
 _GROUPS: Final = ("settings.", "data.")
 _SHOWN: Final = 40
 """Characters of a cell that a message shows."""
@@ -37,6 +38,8 @@ def spec_of_object(fields: Mapping[str, Any]) -> RoomSpec:
             raise ValidationError(f"{name} is not a field of a room.", field=name)
     if "name" not in fields:
         raise ValidationError("name is missing.", field="name", code=10002)
+    if isinstance(settings := fields.get("settings"), Mapping):
+        _must_be_scheduled(settings)
     return RoomSpec(**fields)
 
 
@@ -49,6 +52,13 @@ def spec_of_cells(cells: Mapping[str, str]) -> RoomSpec:
     if not cells.get("name"):
         raise ValidationError("name is missing.", field="name", code=10002)
     settings = settings_of((column, text) for column, text in cells.items() if column.startswith("settings.") and text)
+    if schedule := _schedule(cells):
+        if twice := sorted(settings.keys() & schedule.keys()):
+            raise ValidationError(
+                f"settings.{twice[0]} is given by starts_at and minutes.", field=f"settings.{twice[0]}"
+            )
+        settings |= schedule
+    _must_be_scheduled(settings)
     data = {column.removeprefix("data."): text for column, text in cells.items() if column.startswith("data.") and text}
     return RoomSpec(
         name=cells["name"],
@@ -57,6 +67,46 @@ def spec_of_cells(cells: Mapping[str, str]) -> RoomSpec:
         sip=_truth("sip", cells["sip"]) if cells.get("sip") else None,
         data=data or None,
     )
+
+
+def start_of(cells: Mapping[str, Any]) -> str:
+    """Return the start in the column `starts_at` in the form of the service; empty if it cannot be read."""
+    with suppress(ValidationError):
+        if text := cells.get("starts_at"):
+            return RoomSettings.scheduled_at(text, minutes=1).scheduled_time or ""
+    return ""
+
+
+def _schedule(cells: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of a scheduled room by the columns `starts_at` and `minutes`; none if both are empty."""
+    start, minutes = cells.get("starts_at"), cells.get("minutes")
+    if not start and not minutes:
+        return {}
+    if not start or not minutes:
+        field = "minutes" if start else "starts_at"
+        raise ValidationError(f"{field} is missing: a scheduled room needs starts_at and minutes.", field=field)
+    if not (minutes.isascii() and minutes.isdecimal() and len(minutes) < 10 and int(minutes)):
+        raise ValidationError(
+            f"minutes must be a whole number of at least 1, not {minutes[:_SHOWN]!r}.", field="minutes"
+        )
+    duration = int(minutes)
+    try:
+        time = RoomSettings.scheduled_at(start, minutes=duration).scheduled_time
+    except ValidationError:
+        raise ValidationError(
+            f"starts_at must be a time with its offset from UTC, such as 2030-01-31T10:00+01:00, not "
+            f"{start[:_SHOWN]!r}.",
+            field="starts_at",
+        ) from None
+    return {"scheduled": True, "adhoc": False, "scheduled_time": time, "duration": duration}
+
+
+def _must_be_scheduled(settings: Mapping[str, Any]) -> None:
+    # The service would create a room that is always open, whatever the time says.
+    if settings.get("scheduled_time") and settings.get("scheduled") is not True:
+        raise ValidationError(
+            "settings.scheduled must be true for a room with settings.scheduled_time.", field="settings.scheduled"
+        )
 
 
 def settings_of(texts: Iterable[tuple[str, str]]) -> dict[str, Any]:

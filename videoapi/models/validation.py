@@ -276,7 +276,8 @@ def _check_new_time(settings: Mapping[str, Any]) -> None:
 
 def _check_time(time: object) -> None:
     if not isinstance(time, str) or not is_wire_time(time):
-        raise _invalid("settings.scheduled_time", 10005, "must be YYYY-MM-DD HH:MM:SS, in UTC")
+        shown = f", not {time[:40]!r}" if isinstance(time, str) else ""
+        raise _invalid("settings.scheduled_time", 10005, f"must be YYYY-MM-DD HH:MM:SS, in UTC{shown}")
 
 
 def _check_truth(name: str, code: int, value: object) -> None:
