@@ -177,8 +177,8 @@ class Usage(Model):
         published_minutes: Minutes of media that the user sent, presumably summed over streams. [doc]
         screen_minutes: Minutes of screen sharing, only in newer responses. [doc]
         connect_minutes: Minutes that the user was connected, only in newer responses. [doc]
-        connect_minutes_cal: Only in newer responses; presumably `connect_minutes` as calculated for billing. Its
-            meaning is unknown. [doc]
+        connect_minutes_cal: Only in newer responses. By its name, perhaps what is billed; its meaning is unknown.
+            [doc]
         room_connect_minutes: Minutes that the session ran, only in newer responses. Like `room.duration`, it is
             presumably the same for every user of the session. [doc]
 
