@@ -43,6 +43,6 @@ def lock(file: int) -> bool:
 def unlock(file: int) -> None:
     """Release the lock of an open file, also if a forked process has inherited the file."""
     if fcntl is not None:
-        # Without support for locks, there is none to release.
+        # Fails without support for locks.
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_UN)
