@@ -10,6 +10,7 @@ from videoapi import (
     CreateOutcomeUnknown,
     RateLimited,
     RetryPolicy,
+    Room,
     RoomSettings,
     RoomSpec,
     ValidationError,
@@ -179,6 +180,48 @@ class TestResolve:
             await client.rooms.resolve(reference)
         # Once at first, and once after the settle time.
         assert sandbox.ledger.requests("rooms.list") - before == 2 * RetryPolicy().attempts
+
+    @pytest.mark.parametrize(
+        ("limits", "fault", "seconds"),
+        [({"timeout": 0.3}, "delay", {"seconds": 0.8}), ({"retry": RetryPolicy(attempts=1)}, "drop_before", {})],
+    )
+    async def test_limits_of_one_caller_do_not_end_the_reading_of_another(
+        self, client: VideoClient, sandbox: Sandbox, limits: dict[str, Any], fault: str, seconds: dict[str, float]
+    ) -> None:
+        room = await client.rooms.create(name="Board", reference=(reference := new_reference()))
+        sandbox.fault("rooms.list", "delay", seconds=0.5, times=1)
+        running = asyncio.create_task(client.rooms.resolve(reference))
+        while not sandbox.ledger.requests("rooms.list"):
+            await asyncio.sleep(0.01)
+        sandbox.fault("rooms.list", fault, times=1 if fault == "drop_before" else None, **seconds)
+
+        limited, other = await asyncio.gather(
+            client.with_options(**limits).rooms.resolve(reference),
+            client.rooms.resolve(reference),
+            return_exceptions=True,
+        )
+
+        assert isinstance(limited, CreateOutcomeUnknown)
+        assert isinstance(other, Room)
+        assert other.room_id == room.room_id
+        await running
+
+    async def test_failed_reading_is_shared_by_callers_of_the_same_limits(
+        self, client: VideoClient, sandbox: Sandbox
+    ) -> None:
+        await client.rooms.create(name="Board", reference=(reference := new_reference()))
+        once = client.with_options(retry=RetryPolicy(attempts=1))
+        sandbox.fault("rooms.list", "delay", seconds=0.5, times=1)
+        running = asyncio.create_task(client.rooms.resolve(reference))
+        while not sandbox.ledger.requests("rooms.list"):
+            await asyncio.sleep(0.01)
+        sandbox.fault("rooms.list", "drop_before", times=None)
+
+        errors = await asyncio.gather(*(once.rooms.resolve(reference) for _ in range(20)), return_exceptions=True)
+
+        assert {type(error) for error in errors} == {CreateOutcomeUnknown}
+        await running
+        assert sandbox.ledger.requests("rooms.list") == 2
 
     async def test_resolve_raises_and_creates_nothing_without_a_known_room(
         self, client: VideoClient, sandbox: Sandbox

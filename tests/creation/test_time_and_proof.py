@@ -14,7 +14,17 @@ import pytest
 from history.lives import Plan, live
 from support.jobs import LONG, SETTLE, abandon_job, check_rooms, client_of, created, keyed, name_of, own_rooms, run_job
 
-from videoapi import CreateOutcomeUnknown, Outcome, Request, RoomSettings, RoomSpec, Send, VideoAPIError, VideoClient
+from videoapi import (
+    CreateOutcomeUnknown,
+    Outcome,
+    Request,
+    RetryPolicy,
+    RoomSettings,
+    RoomSpec,
+    Send,
+    VideoAPIError,
+    VideoClient,
+)
 from videoapi.bulk import BulkReport
 from videoapi.sandbox import Sandbox
 
@@ -302,6 +312,13 @@ class TestUnreadableLists:
             entry.room_id for entry in sandbox.ledger.created if "Room" in str(entry.name)
         }
         assert sandbox.ledger.requests("rooms.create") - creates <= 2, "only self-check rooms"
+
+    async def test_time_of_a_reading_that_hangs_counts(self, sandbox: Sandbox, client: VideoClient) -> None:
+        limited = client.with_options(attempt_timeout=1, retry=RetryPolicy(attempts=1))
+        sandbox.fault("rooms.list", "delay", seconds=3, times=None)
+        # The shortest backoff fits in, but not after the reading.
+        await limited.rooms.create_many([RoomSpec("Room")], give_up_after=0.9)
+        assert sandbox.ledger.requests("rooms.list") == 1
 
 
 class TestAudit:

@@ -39,6 +39,9 @@ How the client behaves under each fault it is tested against, over real sockets.
 in its name. `U` means that the outcome is unknown: the client retries a read or an update if the rules allow it, but
 never repeats a create blindly ([resilience](../explanation/resilience.md)). "Not sent" means that no request left the
 client. `make fault-matrix` runs the tests and writes this page.
+
+F34 has no row for an unsolicited rejection that arrives while a create waits for its response: the client cannot
+recognize it, and believes it ([what follows](../explanation/never-twice.md#what-is-impossible)).
 """
 _ROW: Final = re.compile(r"(F\d\da?) \| (.+?) \| (.+?) \| (.+)")
 _IN_NAME: Final = re.compile(r"(?<=_)f(\d\d)(a?)(?=_)")

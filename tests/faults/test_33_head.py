@@ -295,7 +295,7 @@ def test_f34_response_on_an_idle_connection(
 
 
 async def test_f34_stray_response_after_the_check() -> None:
-    """F34 | stray response between check and write | U, by the echoed reference or the room ID | raw server"""
+    """F34 | stray success while a create waits | U, by the echoed reference or the room ID | raw server"""
 
     async def script(link: Link) -> None:
         await link.request()

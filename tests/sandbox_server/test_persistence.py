@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import json
 import os
 import random
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -15,6 +17,7 @@ import aiohttp
 import attrs
 import pytest
 
+from videoapi.files import locks
 from videoapi.sandbox import Ledger, Sandbox
 from videoapi.sandbox.persistence import State
 
@@ -212,15 +215,88 @@ async def test_second_sandbox_with_the_same_file_does_not_start(serve, path, tmp
     for name in (path, tmp_path / "link"):
         with pytest.raises(ValueError, match="another sandbox uses"):
             Sandbox(state=name)
-    for _ in range(2):  # while the first one runs, and when it has ended: what was read is too old
-        with pytest.raises(ValueError, match="another sandbox uses"):
+    for message in ("another sandbox uses", "another sandbox has changed"):  # it runs; it has ended
+        with pytest.raises(ValueError, match=message):
             await unopened.start()
         await bare.sandbox.aclose()
     assert room_id in Ledger.read(path).rooms
     async with Sandbox(state=path) as later:
         assert room_id in later.ledger.rooms
-    with pytest.raises(ValueError, match="another sandbox uses"):
+    with pytest.raises(ValueError, match="another sandbox has changed"):
         await bare.sandbox.start()
+    Sandbox(state=path)  # although `bare` is alive
+
+
+def test_refused_file_can_be_used_while_its_error_is_kept(path):
+    path.write_text("not a database" * 100)
+    with pytest.raises(ValueError, match="not a sandbox state file") as kept:
+        Sandbox(state=path)
+    path.unlink()
+    with Sandbox(state=path).in_thread():
+        assert kept.value
+
+
+def test_file_in_a_missing_folder_is_named(tmp_path):
+    path = tmp_path / "none" / "x.db"
+    with pytest.raises(FileNotFoundError) as caught:
+        State(path).open()
+    assert caught.value.filename == str(path)
+
+
+@pytest.mark.skipif(locks.fcntl is None, reason="no locks")
+def test_file_system_without_locks(path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(locks.fcntl, "flock", flock)
+    code = errno.ENOSYS
+    state = State(path)
+    state.open()
+    state.close()
+    code = errno.EIO
+    with pytest.raises(OSError, match="cannot lock the state file") as caught:
+        State(path).open()
+    assert caught.value.filename == str(path)
+
+
+FORK = """
+import os, sys, time
+from videoapi.sandbox.persistence import State
+
+state = State(sys.argv[1])
+state.open()
+child = os.fork()
+if not child:
+    if sys.argv[2] == "child-closes":
+        state.close()
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+sys.stdin.readline()
+state.close()
+print("closed", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("end", ["parent-closes", "parent-is-killed", "child-closes"])
+def test_forked_process_neither_keeps_nor_ends_the_lock(path, end):
+    arguments = [sys.executable, "-c", FORK, str(path), end]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        child = int(running.stdout.readline())
+        try:
+            with pytest.raises(ValueError, match="another sandbox uses"):
+                State(path, exclusive=True)
+            if end == "parent-is-killed":
+                running.kill()
+                running.wait()
+            else:
+                print(file=running.stdin, flush=True)
+                assert running.stdout.readline() == "closed\n"
+            State(path, exclusive=True).close()
+        finally:
+            os.kill(child, signal.SIGKILL)
+            running.kill()
 
 
 async def test_file_of_a_killed_sandbox_can_be_used(path):

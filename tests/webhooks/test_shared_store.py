@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import signal
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Coroutine, Generator
@@ -186,6 +187,62 @@ async def test_event_that_succeeds_again_is_not_left_among_those_that_failed(tmp
             await drained(one)
             assert two.failed() == two.take_failed() == []
             assert not await hooks.submit(SessionEnded(conf_num="c-1"))
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+async def test_failure_that_a_locked_file_does_not_take_is_not_lost(tmp_path: Path, failing: int) -> None:
+    with stores(tmp_path, lease=3600) as (one, two):
+        one.db.execute("PRAGMA busy_timeout = 10")
+
+        async def report(event: WebhookEvent, error: BaseException) -> None:
+            two.db.execute("BEGIN IMMEDIATE")
+            try:
+                await one.fail(event, error)
+            finally:
+                two.db.rollback()
+
+        hooks = Webhooks(AUTH, store=one, on_error=report, tries=1)
+        broken = True
+
+        async def fail_once(event: SessionEnded) -> None:
+            if broken:
+                raise RuntimeError
+
+        for _ in range(failing):
+            hooks.on(SessionEnded)(fail_once)
+        async with hooks:
+            await hooks.submit(SessionEnded(conf_num="c-1"))
+            while not two.failed():
+                await asyncio.sleep(0.01)
+            assert [attempts for _, attempts in two.failed()] == [1]
+            broken = False
+            await hooks.resume(one.take_failed())
+        # The failure of the first attempt is not noted for the second one.
+        assert two.failed() == two.take_failed() == []
+        assert not await two.accept(SessionEnded(conf_num="c-1"), 60)
+
+
+async def test_only_errors_of_a_locked_file_are_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with stores(tmp_path, lease=0.03) as (one, two):
+        one.db.execute("PRAGMA busy_timeout = 1")
+        async with one.running(Webhooks(AUTH, store=one)):
+            two.db.execute("BEGIN IMMEDIATE")
+            await asyncio.sleep(0.1)
+            two.db.rollback()
+            assert not caplog.records
+            one.db.execute("PRAGMA query_only = ON")
+            while not caplog.records:
+                await asyncio.sleep(0.01)
+            one.db.execute("PRAGMA query_only = OFF")
+        assert "readonly" in str(caplog.records[0].exc_info)
+
+
+def test_file_with_other_columns_is_refused_at_the_start(tmp_path: Path) -> None:
+    path = str(tmp_path / "events.sqlite")
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE events (digest TEXT PRIMARY KEY, event TEXT, seconds REAL, until REAL)")
+    with pytest.raises(RuntimeError, match=r"events\.sqlite: its table `events` was created by another version"):
+        store_class()(path)
 
 
 async def test_event_left_aside_is_handled_when_the_service_sends_it_again_later(tmp_path: Path) -> None:

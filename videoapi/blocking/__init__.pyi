@@ -602,7 +602,9 @@ class Rooms:
         settle time after this client sent the create (or, if another process may have sent it, after this
         call) and shows a known room: one that this client created, or `control`. So the call waits for up to
         one settle time (75 s by default), or longer if the list lags. The client's own `timeout`
-        limits each request, not this wait: do not call it without `timeout=` while a browser waits.
+        limits each request, but not this wait, nor the body of the list: that is read for as long as data arrives,
+        until 20 s pass without any, or 60 s with less than 1 KiB/s. Do not call it without `timeout=` while a browser
+        waits.
 
         Args:
             reference: `CreateOutcomeUnknown.reference`, or the `reference` of a bulk outcome.

@@ -50,17 +50,22 @@ class Patience:
             return pipeline
         return attrs.evolve(pipeline, options=attrs.evolve(pipeline.options, must_stop=self.stopping))
 
-    async def reads_again(self, pipeline: Pipeline, error: VideoAPIError | None) -> bool:
+    async def reads_again(self, pipeline: Pipeline, error: VideoAPIError | None, began: float) -> bool:
         """Decide whether to read the list again after an error, and wait for the backoff.
 
-        Between two readings that succeed, `give_up_after` counts once.
+        Between two readings that succeed, `give_up_after` counts once, from the start of the first that fails.
+
+        Args:
+            pipeline: Has read the list.
+            error: What broke the reading; None if nothing did.
+            began: When it began, in seconds of the event loop's clock.
         """
         now = asyncio.get_running_loop().time()
         if error is None:
             self._failing_since, self._failures = None, 0
             return False
         if self._failing_since is None:
-            self._failing_since = now
+            self._failing_since = began
         self._failures += 1
         wait = max(_BACKOFF[0] / 2, jitter(*_BACKOFF, self._failures, pipeline.retries.clock.random()))
         # A list that arrives, and again cannot be read, is not an outage that ends.

@@ -103,10 +103,11 @@ class Scanner:
         """
         patience = patience or Patience()
         look = partial(self._look, patience.applied_to(pipeline), list(references), visitor, patience)
-        scan = await look()
-        while await patience.reads_again(pipeline, scan.error):
+        while True:
+            began = asyncio.get_running_loop().time()
             scan = await look()
-        return scan
+            if not await patience.reads_again(pipeline, scan.error, began):
+                return scan
 
     async def _look(
         self, pipeline: Pipeline, references: list[str], visitor: ListedRooms | None, patience: Patience

@@ -6,7 +6,7 @@ import asyncio
 from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 import msgspec
@@ -17,9 +17,10 @@ from videoapi.models.codec import RecordDecoder
 from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
+from videoapi.pipeline.retry import Retries
 from videoapi.protocol.envelope import InvalidJSON, parse
 from videoapi.protocol.outcome import Outcome
-from videoapi.protocol.routes import LIST_ROOMS, Request
+from videoapi.protocol.routes import LIST_ROOMS, Options, Request
 from videoapi.protocol.types import Verdict
 from videoapi.streaming.splitter import Block
 from videoapi.streaming.streamed_response import StreamedResponse, StreamTimeout, with_fewer_attempts
@@ -74,6 +75,10 @@ class ListedRooms:
             insort(rooms, room, key=_age)
 
 
+_Reading: TypeAlias = tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None]
+"""The start of a read, the rooms, and what broke it."""
+
+
 @attrs.define(eq=False)
 class _Batch:
     """The `look` calls that wait for the same read of the list."""
@@ -82,8 +87,25 @@ class _Batch:
     known: set[str] = attrs.field(factory=set)
     visitors: list[ListedRooms] = attrs.field(factory=list)
     paid: bool = True
-    read: tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None] | None = None
-    reader: object = None
+    read: _Reading | None = None
+    failed: list[tuple[Retries, Options, _Reading]] = attrs.field(factory=list)
+
+    def result_for(self, pipeline: Pipeline) -> _Reading | None:
+        """Return the read, or the failed one of a caller with the same limits; None if this caller has to read.
+
+        A failure of other credentials, a shorter timeout or fewer attempts is not shared, nor one of a run that ended.
+        """
+        for retries, options, reading in self.failed:
+            if self.read is None and retries is pipeline.retries and options == pipeline.options:
+                return reading
+        return self.read
+
+    def keep(self, pipeline: Pipeline, reading: _Reading) -> None:
+        """Keep a reading: for all that wait if it succeeded, otherwise for those with the same limits."""
+        if reading[2] is None:
+            self.read = reading
+        else:
+            self.failed.append((pipeline.retries, pipeline.options, reading))
 
 
 class ListReader:
@@ -101,7 +123,7 @@ class ListReader:
         visitor: ListedRooms | None,
         *,
         paid: bool,
-    ) -> tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None]:
+    ) -> _Reading:
         """Read the list, in a read that starts after this call; return its start, the rooms, and what broke it."""
         batch = self._next
         batch.wanted.update(wanted)
@@ -111,20 +133,20 @@ class ListReader:
             batch.visitors.append(visitor)
         await pipeline.until_closed(self._lock.acquire)
         try:
-            # Another client's failure, of its credentials for example, is not shared.
-            if batch.read is None or (batch.read[2] is not None and batch.reader is not pipeline.retries):
+            reading = batch.result_for(pipeline)
+            if reading is None:
                 # Calls from now on wait for the next read. If this one is cancelled, the next waiting
                 # call reads for the same batch.
                 if self._next is batch:
                     self._next = _Batch()
-                batch.reader = pipeline.retries
-                batch.read = await _read(pipeline, batch)
-            return batch.read
+                reading = await _read(pipeline, batch)
+                batch.keep(pipeline, reading)
+            return reading
         finally:
             self._lock.release()
 
 
-async def _read(pipeline: Pipeline, batch: _Batch) -> tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None]:
+async def _read(pipeline: Pipeline, batch: _Batch) -> _Reading:
     """Read the list, with the retries of any read; if it is paid for, as a single request."""
     budget, options, cost = pipeline.account.budget, pipeline.options, None
     began = asyncio.get_running_loop().time()

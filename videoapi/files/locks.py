@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from types import ModuleType
 from typing import Final
@@ -13,7 +14,7 @@ except ModuleNotFoundError:
     # Windows.
     fcntl = None
 
-_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 def lock(file: int) -> bool:
@@ -37,3 +38,11 @@ def lock(file: int) -> bool:
         if error.errno not in _NO_LOCKS:
             raise
     return True
+
+
+def unlock(file: int) -> None:
+    """Release the lock of an open file, also if a forked process has inherited the file."""
+    if fcntl is not None:
+        # Fails without support for locks.
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)

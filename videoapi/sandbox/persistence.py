@@ -7,7 +7,7 @@ import sqlite3
 import weakref
 from pathlib import Path
 
-from videoapi.files.locks import lock
+from videoapi.files.locks import lock, unlock
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS documents (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key))"
 _PUT = "INSERT INTO documents VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value"
@@ -38,7 +38,11 @@ class State:
             self._claim(self._path)
         self._pending: list[tuple[str, tuple[str, ...]]] = []
         self._db: sqlite3.Connection | None = None
-        self.starts: int = len(self.load(_START))
+        try:
+            self.starts: int = len(self.load(_START))
+        except Exception:
+            self._unclaim()
+            raise
         self._seen = self.starts
         self.put(_START, str(self.starts), None)
 
@@ -67,7 +71,10 @@ class State:
         if self._release is None:
             self._claim(self._path)
         if len(self.load(_START)) != self._seen:
-            raise _in_use(self._path)
+            self._unclaim()
+            raise ValueError(
+                f"another sandbox has changed {self._path} since this one has read it. Create a new Sandbox"
+            )
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         # Used by one thread at a time, but not always by the one that opened it.
         self._db = sqlite3.connect(self._path, check_same_thread=False)
@@ -82,17 +89,30 @@ class State:
         if self._db is not None:
             self._db.close()
             self._db = None
-        if self._release is not None:
-            self._release()
-            self._release = None
+        self._unclaim()
 
     def _claim(self, path: Path) -> None:
         # Not the file itself: closing a descriptor of it would end the locks of SQLite.
-        file = os.open(f"{path.resolve()}-lock", os.O_RDWR | os.O_CREAT, 0o600)
-        if not lock(file):
-            os.close(file)
-            raise _in_use(path)
-        self._release = weakref.finalize(self, os.close, file)
+        try:
+            file = os.open(f"{path.resolve()}-lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(error.errno, error.strerror, str(path)) from None
+        self._release = weakref.finalize(self, _release, file, os.getpid())
+        _claimed.add(self)
+        try:
+            locked = lock(file)
+        except OSError as error:
+            self._unclaim()
+            raise OSError(error.errno, f"cannot lock the state file: {error.strerror}", str(path)) from None
+        if not locked:
+            self._unclaim()
+            raise ValueError(f"another sandbox uses {path}. Stop it, or give each sandbox a state file of its own")
+
+    def _unclaim(self) -> None:
+        _claimed.discard(self)
+        if self._release is not None:
+            self._release()
+            self._release = None
 
     def put(self, kind: str, key: str, document: object) -> None:
         """Store a document, replacing the one with the same key."""
@@ -120,5 +140,22 @@ class State:
         self._pending.clear()
 
 
-def _in_use(path: Path) -> ValueError:
-    return ValueError(f"another sandbox uses {path}. Stop it, or give each sandbox a state file of its own")
+_claimed: weakref.WeakSet[State] = weakref.WeakSet()
+
+
+def _release(file: int, owner: int) -> None:
+    # A forked process has inherited the file, and must not end the lock of its parent.
+    if os.getpid() == owner:
+        unlock(file)
+    os.close(file)
+
+
+def _forget_claims() -> None:
+    """Close the lock files in a forked process, so that it does not keep the locks of a parent that has ended."""
+    for state in list(_claimed):
+        state._unclaim()
+
+
+# Windows has no forks.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_claims)

@@ -251,7 +251,7 @@ class Sandbox:
         Raises:
             RuntimeError: If the sandbox is already running, or with `tls=True` if trustme is not installed.
             OSError: If the port is in use, or the state file cannot be created.
-            ValueError: If another sandbox uses the state file.
+            ValueError: If another sandbox uses the state file, or has changed it since this one has read it.
         """
         if self._server is not None:
             raise RuntimeError("the sandbox runs already")
