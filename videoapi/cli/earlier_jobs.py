@@ -1,4 +1,4 @@
-"""Jobs next to a new one that have created rooms under the same keys, such as for a file with another name."""
+"""Whether a table has rooms that its job, or another one next to it, has created: a help against mistakes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import json
 import os
 import shlex
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 import click
 import msgspec
 
-from videoapi.cli.earlier_advice import RULE, Relation, Situation, advice_for, renamed_lines, situation_of
+from videoapi.cli.earlier_advice import Relation, Situation, advice_for, are_most, renamed_lines, situation_of
 from videoapi.cli.inputs import Title, titles_of
-from videoapi.cli.job import OPEN, beneath, ignored_by, is_same_file, journal_of, read_note
+from videoapi.cli.job import FRESH, OPEN, UNUSED, beneath, ignored_by, is_same_file, journal_of, read_note
+from videoapi.cli.outcomes import MOST_SHOWN
 from videoapi.creation.journal import recorded
 from videoapi.creation.references import JobReferences, with_location
 from videoapi.errors import ConfigurationError
@@ -27,6 +29,8 @@ _LARGEST_NOTE: Final = 1 << 16
 """Bytes; a longer file of this name is not a note of a job."""
 
 
+_MOST_DIGITS: Final = 20
+_Sent: TypeAlias = Callable[[str | int], bool]
 _ACCOUNT: Final = ("origin", "app_id")
 _CANNOT_CONTINUE: Final = (
     Situation.SAME_FILE,
@@ -47,25 +51,29 @@ class _KeyOutcome(msgspec.Struct):
 _KEY_OUTCOME: Final = msgspec.json.Decoder(_KeyOutcome)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class EarlierJob:
-    """A job with rooms that a new job would create again.
+    """A job, and which lines of a table are its rooms.
 
     Args:
         out: Its outcome file.
         note: What its `.job` says.
-        shared: The keys of the new job for which it has, or may have, a room.
+        shared: The keys of the table for which it has, or may have, a room.
         created: Those of them whose room was certainly created.
-        as_typed: Whether they are text in both, or numbers in both: only then they are the same keys.
-        renamed: Number of lines of the new job that are its rooms under other keys.
+        retyped: Those of them that are text in the table, and numbers in the job, or the other way round.
+        renamed: The keys of the lines whose room it has under another key, by their name and start.
+        rooms: Number of rooms that it has, or may have.
+        is_known: Whether it is known which lines it may have sent.
     """
 
     out: Path
     note: Mapping[str, str]
     shared: AbstractSet[str | int] = frozenset()
     created: AbstractSet[str | int] = frozenset()
-    as_typed: bool = True
-    renamed: int = 0
+    retyped: AbstractSet[str | int] = frozenset()
+    renamed: AbstractSet[str | int] = frozenset()
+    rooms: int = 0
+    is_known: bool = True
 
     @property
     def file(self) -> Path:
@@ -77,38 +85,80 @@ class EarlierJob:
         """Its key column."""
         return self.note.get("keys", "key")
 
+    def has_most(self, lines: int) -> bool:
+        """Return whether half or more of the lines of the table, or of its own rooms, are under other keys."""
+        return are_most(len(self.renamed), lines, self.rooms)
+
 
 def refuse_same_rooms(
-    out: Path, about: Mapping[str, str], read_titles: Callable[[], Mapping[str | int, Title]], again: Sequence[str]
-) -> None:
-    """Raise an error if a job next to the outcome file or the input has rooms of the new job.
-
-    These are rooms under the same keys, or those of more than half of the lines under other keys.
+    out: Path,
+    known: Mapping[str, str],
+    about: Mapping[str, str],
+    read_titles: Callable[[], Mapping[str | int, Title]],
+    again: Sequence[str],
+) -> dict[str, AbstractSet[str | int]]:
+    """Raise an error if this job has rooms of its table under other keys, or another job has rooms of the table.
 
     Args:
-        out: The outcome file of the new job.
-        about: What the new job is bound to; without an account, jobs of each account count.
-        read_titles: Returns its titles by key; called only if there are other jobs.
+        out: The outcome file of the job.
+        known: What its `.job` says; empty if it begins.
+        about: What the job is bound to; without an account, jobs of each account count.
+        read_titles: Returns the titles of the table by key; called only if there are jobs.
         again: The words of the running command.
 
+    Returns:
+        By outcome file, the keys of lines whose room a job seems to have under another key, if they are few.
+
     Raises:
-        click.UsageError: If there is such a job; the message says how to continue it.
+        click.UsageError: If there is such a job; the message says how to go on.
     """
-    others = list(_jobs(out, about))
-    titles = read_titles() if others else {}
-    found = [job for job in _with_shared(others, titles) if job.shared or job.renamed]
-    if not found:
-        return
-    job = max(found, key=lambda job: (len(job.shared), job.renamed, job.note.get("began", "")))
+    others = [job for job in _jobs(out, about) if not (is_same_file(job.out, out) or _is_replaced(job, known))]
+    titles = read_titles() if known or others else {}
+    own: list[EarlierJob] = []
+    pending: AbstractSet[str | int] | None = None
+    if known:
+        own = list(_compared([EarlierJob(out=out, note=known)], titles, is_own=True))
+        _refuse_other_keys(own[0], about, titles)
+        pending = titles.keys() - own[0].shared
+    found = [] if pending is not None and not pending else list(_compared(others, titles, pending))
+    refused = [job for job in found if job.shared or job.has_most(len(titles)) or not job.is_known]
+    if refused:
+        job = max(refused, key=lambda job: (len(job.shared), len(job.renamed), job.note.get("began", "")))
+        raise click.UsageError(
+            _of_another_job(job, out, about, titles, again) if pending is None else _of_both(job, about, titles)
+        )
+    return {str(job.out): job.renamed for job in (*own, *found) if job.renamed}
+
+
+def _is_replaced(job: EarlierJob, known: Mapping[str, str]) -> bool:
+    """Return whether the job of a note was begun with --fresh after another one."""
+    return known.get(FRESH) == "yes" and job.note.get("began", "") <= known["began"]
+
+
+def _of_another_job(
+    job: EarlierJob,
+    out: Path,
+    about: Mapping[str, str],
+    titles: Mapping[str | int, Title],
+    again: Sequence[str],
+) -> str:
+    """Return why a new job is refused, and how to continue the earlier one."""
     file = beneath(out.parent, about["file"])
     ours, theirs = file.name, job.file.name
+    anew = f"To create all rooms of {ours} in a new job, such as rooms that were deleted, give --fresh."
+    if not (job.shared or job.has_most(len(titles))):
+        return (
+            f"The job {job.out} of {job.note.get('began')} may have created rooms of {ours}. Its lines are not known: "
+            f"it was interrupted, or has no outcome file, and its input {job.file} cannot be read. Nothing was sent.\n"
+            f"Restore {theirs}, or if it was renamed, give it that name again, and repeat the command.\n{anew}"
+        )
     known = titles_of(job.file, job.column) or {}
     situation = situation_of(
         Relation(
             is_same_file=is_same_file(job.file, file),
             has_same_name=ours == theirs,
             shares_keys=bool(job.shared),
-            as_typed=job.as_typed,
+            as_typed=not job.retyped,
             has_column=not job.shared and bool((titles_of(file, job.column) or {}).keys() & known.keys()),
             has_ids="room_id" in ignored_by(about),
             lines=len(titles),
@@ -117,50 +167,62 @@ def refuse_same_rooms(
     )
     quoted = shlex.quote(str(job.out))
     advice = advice_for(situation, ours=ours, theirs=theirs, out=str(job.out), quoted=quoted, column=job.column)
-    if situation not in _CANNOT_CONTINUE and job.column == about["keys"]:
+    if situation not in _CANNOT_CONTINUE and job.column == about["keys"] and job.is_known:
         words = _with_options(again, "--out", str(job.out), "--job-id", job.note["job_id"])
         advice += (
             f" Or continue that job with {ours}: {words}\n"
             "That creates the rooms that the job has not created, but no room that was deleted since."
         )
-    has = "has created" if job.shared and job.created == job.shared else "has, or may have, created"
-    rooms = f"rooms for {len(job.shared):,} of the {len(titles):,} keys in {ours}"
-    if not job.shared:
-        rooms = f"rooms with {RULE} of {ours} ({job.renamed:,} of {len(titles):,})"
-    raise click.UsageError(
-        f"The job {job.out} of {job.note.get('began')} {has} {rooms}, and a new job would create them again. Nothing "
-        f"was sent.\n{advice}\n"
-        f"To create all rooms of {ours} in a new job, such as rooms that were deleted, give --fresh."
+    return (
+        f"The job {job.out} of {job.note.get('began')} {_rooms(job, ours, titles)}, and a new job would create them "
+        f"again. Nothing was sent.\n{advice}\n{anew}"
     )
 
 
-def refuse_other_keys(
-    out: Path,
-    known: Mapping[str, str],
-    about: Mapping[str, str],
-    read_titles: Callable[[], Mapping[str | int, Title]],
-) -> None:
-    """Raise an error if a job has the rooms of more than half of the lines of its table under other keys.
+def _of_both(job: EarlierJob, about: Mapping[str, str], titles: Mapping[str | int, Title]) -> str:
+    """Return why a job that has begun is refused because of lines that another job has, too."""
+    ours = Path(about["file"]).name
+    keys = [str(key) for key in titles if key in (job.shared or job.renamed)]
+    more = f" and {len(keys) - MOST_SHOWN:,} more" if len(keys) > MOST_SHOWN else ""
+    return (
+        f"The job {job.out} of {job.note.get('began')} {_rooms(job, ours, titles)}, and this job would create them "
+        f"again. Nothing was sent.\nRemove these lines from {ours}, because they are rooms of that job: "
+        f"{', '.join(keys[:MOST_SHOWN])}{more}. If they are other rooms, put them into a file of their own, and create "
+        "them in a new job with --fresh."
+    )
 
-    Args:
-        out: The outcome file of the job.
-        known: What its `.job` says.
-        about: What this run of it is bound to.
-        read_titles: Returns the titles of the table by key.
+
+def _rooms(job: EarlierJob, ours: str, titles: Mapping[str | int, Title]) -> str:
+    has = "has created" if job.shared and job.created >= job.shared else "has, or may have, created"
+    if job.shared:
+        return f"{has} rooms for {len(job.shared):,} of the {len(titles):,} keys in {ours}"
+    return (
+        f"{has} rooms with the same name and start as {len(job.renamed):,} of the {len(titles):,} lines of {ours}, "
+        "under other keys"
+    )
+
+
+def _refuse_other_keys(job: EarlierJob, about: Mapping[str, str], titles: Mapping[str | int, Title]) -> None:
+    """Raise an error if a job has rooms of its table under other keys, or under keys of another type.
 
     Raises:
         click.UsageError: If it has.
     """
-    titles = read_titles()
-    for job in _with_shared([EarlierJob(out, known)], titles):
-        if job.renamed:
-            raise click.UsageError(
-                f"This job has, or may have, created rooms with {RULE} of {Path(about['file']).name} "
-                f"({job.renamed:,} of {len(titles):,}), under other keys, and would create them again. Nothing was "
-                "sent.\n"
-                f"Restore their keys in the column {job.column}. If these are other rooms, begin a new job with "
-                "--fresh."
-            )
+    ours, theirs = Path(about["file"]).name, job.file.name
+    if job.retyped:
+        has = _rooms(attrs.evolve(job, shared=job.retyped), ours, titles)
+        advice = advice_for(
+            Situation.OTHER_TYPES, ours=ours, theirs=theirs, out=str(job.out), quoted="", column=job.column
+        )
+    elif job.has_most(len(titles)):
+        has = _rooms(attrs.evolve(job, shared=frozenset()), ours, titles)
+        advice = f"Restore their keys in the column {job.column}."
+    else:
+        return
+    raise click.UsageError(
+        f"This job {has}, and would create them again. Nothing was sent.\n{advice} If these are other rooms, begin a "
+        "new job with --fresh."
+    )
 
 
 def refuse_same_id(out: Path, about: Mapping[str, str], job_id: str, again: Sequence[str]) -> None:
@@ -183,14 +245,21 @@ def refuse_same_id(out: Path, about: Mapping[str, str], job_id: str, again: Sequ
             raise click.UsageError(
                 f"The job {job_id} has the outcome file {job.out}. With another one, the rooms of the job could be "
                 f"created twice. Nothing was sent.\nTo continue that job: {command}\n"
-                "To begin another job, leave out --job-id, or give another one."
+                "To create all rooms again in another job, give another --job-id, with --fresh."
             )
 
 
 def _with_options(words: Sequence[str], *options: str) -> str:
+    """Return a command with options, instead of those of the same names."""
     # After `--`, click takes options for arguments.
     end = words.index("--") if "--" in words else len(words)
-    return shlex.join((*words[:end], *options, *words[end:]))
+    names = options[::2]
+    kept = [
+        word
+        for before, word in pairwise(("", *words[:end]))
+        if not (word in names or before in names or word.partition("=")[0] in names)
+    ]
+    return shlex.join((*kept, *options, *words[end:]))
 
 
 def rooms_of(out: Path, read_titles: Callable[[], Mapping[str | int, Title]]) -> int:
@@ -203,7 +272,7 @@ def rooms_of(out: Path, read_titles: Callable[[], Mapping[str | int, Title]]) ->
     note = read_note(out.with_name(f"{out.name}.job"))
     if not {"job_id", "file"} <= note.keys():
         return 0
-    return sum(len(job.shared) for job in _with_shared([EarlierJob(out, note)], read_titles()))
+    return sum(len(job.shared) for job in _compared([EarlierJob(out=out, note=note)], read_titles()))
 
 
 def _jobs(out: Path, about: Mapping[str, str], job_id: str | None = None) -> Iterator[EarlierJob]:
@@ -225,44 +294,86 @@ def _jobs(out: Path, about: Mapping[str, str], job_id: str | None = None) -> Ite
                 note = read_note(path) if path.is_file() and path.stat().st_size <= _LARGEST_NOTE else {}
                 if not {"job_id", "file"} <= note.keys():
                     continue
-                is_ours = all(note.get(name) == about.get(name, note.get(name)) for name in _ACCOUNT)
+                # Of a job that is unused, nothing was sent.
+                is_ours = UNUSED not in note and all(
+                    note.get(name) == about.get(name, note.get(name)) for name in _ACCOUNT
+                )
                 is_named = note["job_id"] == job_id or Path(note["file"]).name == file.name
                 if is_ours and (place in beside or is_named):
-                    yield EarlierJob(path.with_name(path.name.removesuffix(".job")), note)
+                    yield EarlierJob(out=path.with_name(path.name.removesuffix(".job")), note=note)
 
 
-def _with_shared(jobs: Collection[EarlierJob], titles: Mapping[str | int, Title]) -> Iterator[EarlierJob]:
-    """Yield the jobs with the keys and lines for which they have, or may have, a room."""
+def _compared(
+    jobs: Collection[EarlierJob],
+    titles: Mapping[str | int, Title],
+    pending: AbstractSet[str | int] | None = None,
+    *,
+    is_own: bool = False,
+) -> Iterator[EarlierJob]:
+    """Yield the jobs with the lines of a table that are their rooms.
+
+    Args:
+        jobs: The jobs.
+        titles: The titles of the table by key.
+        pending: The keys that a job which continues lacks: only rooms of these count, and if the keys are those of
+            another job, only if the titles are, too. None for a job that begins.
+        is_own: Whether the table is that of the job, so that it does not say what an earlier run has sent.
+    """
     # Each folder is listed once: it may have thousands of jobs.
     numbered = {folder: _numbered(folder) for folder in {job.out.parent for job in jobs}}
-    texts = {str(key): key for key in titles}
-    lines = {str(key): title for key, title in titles.items()}
     for job in jobs:
-        created: set[str | int] = set()
-        unknown: set[str | int] = set()
-        rooms: dict[str, Title] = {}
-        found, as_typed = {"created": created, "unknown": unknown}, True
-        for path in (
-            job.out,
-            job.out.with_name(f"{job.out.name}.part"),
-            *numbered[job.out.parent].get(job.out.name, ()),
-        ):
-            for row in _rows(path):
-                if row.status not in found or not isinstance(row.key, str | int):
-                    continue
-                rooms[str(row.key)] = Title(
-                    *(text if isinstance(text, str) else "" for text in (row.name, row.scheduled_time))
-                )
-                if (key := texts.get(str(row.key))) is not None:
-                    found[row.status].add(key)
-                    as_typed = as_typed and type(key) is type(row.key)
+        part = job.out.with_name(f"{job.out.name}.part")
+        rooms, created = _recorded([job.out, part, *numbered[job.out.parent].get(job.out.name, ())])
         # Of what was in flight, a run that was killed has no outcomes.
-        was_killed = job.note.get(OPEN) == "1" or job.out.with_name(f"{job.out.name}.part").exists()
-        known = titles_of(job.file, job.column) if was_killed else {}
-        was_sent = _sent(job, known)
-        rooms |= {str(key): title for key, title in (known or {}).items() if was_sent(key)}
-        shared = created | unknown | {key for key in titles.keys() - created if was_sent(key)}
-        yield attrs.evolve(job, shared=shared, created=created, as_typed=as_typed, renamed=renamed_lines(lines, rooms))
+        has_all = job.note.get(OPEN) != "1" and job.out.exists() and not part.exists()
+        is_named = has_all and all(title.name for title in rooms.values())
+        known = {} if is_own or is_named else titles_of(job.file, job.column)
+        sent = _sent(job)
+        was_sent = sent or (known or {}).__contains__
+        for key, title in (known or {}).items():
+            if was_sent(key) and not (key in rooms and rooms[key].name):
+                rooms[key] = title
+
+        def is_shared(
+            key: str | int | None, line: str | int, rooms: Mapping[str | int, Title] = rooms, was_sent: _Sent = was_sent
+        ) -> bool:
+            if key is None or not (key in rooms or was_sent(key)):
+                return False
+            return pending is None or (line in pending and rooms.get(key, titles[line]) in (titles[line], Title("")))
+
+        shared = {key for key in titles if is_shared(key, key)}
+        retyped = {key for key in titles if key not in shared and is_shared(_other_type(key), key)}
+        yield attrs.evolve(
+            job,
+            shared=shared | retyped,
+            created=created | {key for key in retyped if _other_type(key) in created},
+            retyped=retyped,
+            renamed=renamed_lines(titles, rooms, pending),
+            rooms=len(rooms),
+            is_known=pending is not None or known is not None or (sent is not None and bool(rooms)),
+        )
+
+
+def _other_type(key: str | int) -> str | int | None:
+    """Return the number that a key is as text, or the text of a number; None if there is none."""
+    if isinstance(key, int):
+        return str(key)
+    is_number = len(key) <= _MOST_DIGITS and key.removeprefix("-").isascii() and key.removeprefix("-").isdecimal()
+    return number if is_number and str(number := int(key)) == key else None
+
+
+def _recorded(paths: Iterable[Path]) -> tuple[dict[str | int, Title], set[str | int]]:
+    """Return the titles, by key, of the rooms that a job has, or may have, by its outcome files; and which it has."""
+    rooms: dict[str | int, Title] = {}
+    created: set[str | int] = set()
+    for row in chain.from_iterable(map(_rows, paths)):
+        if row.status in ("created", "unknown") and isinstance(row.key, str | int):
+            title = Title(*(text if isinstance(text, str) else "" for text in (row.name, row.scheduled_time)))
+            if title.name or row.key not in rooms:
+                rooms[row.key] = title
+            if row.status == "created":
+                created.add(row.key)
+    return rooms, created
 
 
 def _rows(path: Path) -> Iterator[_KeyOutcome]:
@@ -283,19 +394,16 @@ def _decoded(line: bytes) -> _KeyOutcome:
         return msgspec.convert(json.loads(line), _KeyOutcome)
 
 
-def _sent(job: EarlierJob, known: Mapping[str | int, Title] | None) -> Callable[[str | int], bool]:
-    """Return whether the job may have sent the create of a key.
+def _sent(job: EarlierJob) -> _Sent | None:
+    """Return whether the job may have sent the create of a key, by its journal; None without one.
 
-    Args:
-        job: The job.
-        known: Its lines, if a run of it was killed; None if they cannot be read.
+    Worker processes have no journal.
     """
     references = JobReferences(job.note["job_id"])
     with suppress(sqlite3.Error):
         sent = recorded(journal_of(job.out, job.note), job.note["job_id"])
         return lambda key: with_location(references.of_key(key), in_data=False) in sent
-    # Worker processes have no journal. If the input of the job was renamed, any key can be one of them.
-    return lambda key: known is None or key in known
+    return None
 
 
 def _numbered(folder: Path) -> dict[str, list[Path]]:
