@@ -310,3 +310,23 @@ def test_advice_has_no_option_twice(cli: Cli, sandbox: Sandbox, folder: Path) ->
     assert (words.count("--out"), words.count("--job-id"), "--job-id=mine" in words) == (1, 1, False)
     assert cli(*words[words.index("rooms") :]).exit_code == 0
     assert len(sandbox.ledger.rooms) == 4
+
+
+@pytest.mark.parametrize(
+    ("command", "row"),
+    [
+        (("tokens", "create-many"), {"room_id": "r", "name": "Ann", "user_ref": "u"}),
+        (("rooms", "delete-many", "--yes"), {"room_id": "r"}),
+    ],
+)
+def test_outcomes_of_a_job_are_not_replaced_by_others(
+    cli: Cli, sandbox: Sandbox, folder: Path, command: tuple[str, ...], row: dict[str, str]
+) -> None:
+    create(cli, folder)
+    before, sent = (folder / OUT).read_bytes(), sandbox.ledger.requests()
+    (folder / "given.jsonl").write_text(json.dumps(row))
+    refused = cli(*command, "given.jsonl", "--out", OUT)
+    assert refused.exit_code == 2, refused.output
+    assert f"--out {OUT} is the outcome file of a job of rooms create-many. Give another --out." in refused.stderr
+    assert (folder / OUT).read_bytes() == before
+    assert sandbox.ledger.requests() == sent

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from videoapi.cli.bulk_options import INPUT, bulk_options, ignore_option, output_of, readable
+from videoapi.cli.bulk_options import INPUT, bulk_options, ignore_option, output_of, readable, refuse_job
 from videoapi.cli.client_options import ClientOptions, settle_option, without_password
 from videoapi.cli.exit_codes import DONE, FAILED, MEANINGS
 
@@ -378,8 +378,10 @@ def delete_many(
     ids = readable(room_ids, file)
     if dry_run:
         sys.exit(check(ids, validate=True, as_json=as_json, quiet=quiet, effect="Rooms to delete"))
+    out = output_of(file, out)
+    refuse_job(out)
     confirm(f"Delete the {ids.total:,} rooms listed in {file}?", yes=yes)
-    output = BulkOptions(out=output_of(file, out), as_json=as_json, quiet=quiet, again=typed_command())
+    output = BulkOptions(out=out, as_json=as_json, quiet=quiet, again=typed_command())
     run(_delete(access, ids, output, rate, limits), interrupted="")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from videoapi.cli.bulk_options import INPUT, bulk_options, ignore_option, output_of, readable
+from videoapi.cli.bulk_options import INPUT, bulk_options, ignore_option, output_of, readable, refuse_job
 from videoapi.cli.client_options import ClientOptions, client_options, timeout_option
 from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.output_options import json_option
@@ -131,8 +131,10 @@ def create_many(
     specs = readable(lambda path: token_specs(path, ignored), file)
     if dry_run:
         sys.exit(check(specs, validate=not no_validate, as_json=as_json, quiet=quiet, effect="Tokens to issue"))
+    out = output_of(file, out)
+    refuse_job(out)
     output = BulkOptions(
-        out=output_of(file, out),
+        out=out,
         as_json=as_json,
         quiet=quiet,
         again=typed_command(),
