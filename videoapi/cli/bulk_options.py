@@ -82,16 +82,6 @@ def output_of(file: Path, out: Path | None) -> Path:
     return path
 
 
-def refuse_job(out: Path) -> None:
-    """Refuse the outcome file of a job, whose outcomes would no longer be next to its `.job`.
-
-    Raises:
-        click.UsageError: If it has a `.job`.
-    """
-    if out.with_name(f"{out.name}.job").exists():
-        raise click.UsageError(f"--out {out} is the outcome file of a job of rooms create-many. Give another --out.")
-
-
 def readable(read: Callable[[Path], T], file: Path) -> T:
     """Return what a function reads from a file.
 

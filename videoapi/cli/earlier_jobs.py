@@ -110,7 +110,7 @@ def refuse_same_rooms(
         By outcome file, the keys of lines whose room a job seems to have under another key, if they are few.
 
     Raises:
-        click.UsageError: If there is such a job; the message says how to go on.
+        click.UsageError: If there is such a job; the message says what to do.
     """
     others = [job for job in _jobs(out, about) if not (is_same_file(job.out, out) or _is_replaced(job, known))]
     titles = read_titles() if known or others else {}
@@ -355,7 +355,7 @@ def _compared(
 
 
 def _other_type(key: str | int) -> str | int | None:
-    """Return the number that a key is as text, or the text of a number; None if there is none."""
+    """Return the number that a key is as text, or the text of a number; None for other text."""
     if isinstance(key, int):
         return str(key)
     is_number = len(key) <= _MOST_DIGITS and key.removeprefix("-").isascii() and key.removeprefix("-").isdecimal()

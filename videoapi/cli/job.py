@@ -182,6 +182,16 @@ def check_job(out: Path, about: Mapping[str, str], options: OpenOptions = OpenOp
         return known
 
 
+def refuse_job(out: Path) -> None:
+    """Refuse the outcome file of a job, whose outcomes would no longer be next to its `.job`.
+
+    Raises:
+        click.UsageError: If it has a `.job`.
+    """
+    if _beside(out, ".job").exists():
+        raise click.UsageError(f"--out {out} is the outcome file of a job of rooms create-many. Give another --out.")
+
+
 def sole_user(out: Path) -> AbstractContextManager[object]:
     """Return a context in which no other process can work on the job of an outcome file, if there is one.
 

@@ -61,8 +61,8 @@ def audit(
     time. If you have no such file, give them. Run this while no process works on the job. It waits one settle time, and
     reads the list of rooms at most twice. Invalid lines are named, and all others checked.
 
-    Exit code 0: proven. Exit code 1: rooms are missing, exist twice or have another name, or lines are invalid. Exit code 3: the list
-    proves nothing.
+    Exit code 0: proven. Exit code 1: rooms are missing, exist twice or have another name, or lines are invalid. Exit
+    code 3: the list proves nothing.
     """
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.job import ignored_by, job_of, settle_of, sole_user

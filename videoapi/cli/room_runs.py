@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from videoapi.cli.bulk_options import INPUT, bulk_options, ignore_option, output_of, readable, refuse_job
+from videoapi.cli.bulk_options import INPUT, bulk_options, ignore_option, output_of, readable
 from videoapi.cli.client_options import ClientOptions, settle_option, without_password
 from videoapi.cli.exit_codes import DONE, FAILED, MEANINGS
 
@@ -372,6 +372,7 @@ def delete_many(
     from videoapi.cli.dry_run import check
     from videoapi.cli.inputs import room_ids
     from videoapi.cli.invocation import confirm, typed_command
+    from videoapi.cli.job import refuse_job
     from videoapi.cli.running import run
     from videoapi.cli.summary import BulkOptions
 

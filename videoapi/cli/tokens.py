@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from videoapi.cli.bulk_options import INPUT, bulk_options, ignore_option, output_of, readable, refuse_job
+from videoapi.cli.bulk_options import INPUT, bulk_options, ignore_option, output_of, readable
 from videoapi.cli.client_options import ClientOptions, client_options, timeout_option
 from videoapi.cli.exit_codes import MEANINGS
 from videoapi.cli.output_options import json_option
@@ -125,6 +125,7 @@ def create_many(
     from videoapi.cli.dry_run import check
     from videoapi.cli.inputs import token_specs
     from videoapi.cli.invocation import typed_command
+    from videoapi.cli.job import refuse_job
     from videoapi.cli.running import run
     from videoapi.cli.summary import BulkOptions
 
