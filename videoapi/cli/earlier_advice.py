@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import attrs
 
-from videoapi.cli.inputs import JSONL, Title
+from videoapi.cli.inputs import JSONL
 
 
 class Situation(enum.Enum):
@@ -108,29 +108,26 @@ def advice_for(situation: Situation, *, ours: str, theirs: str, out: str, quoted
 
 
 def renamed_lines(
-    ours: Mapping[str | int, Title], theirs: Mapping[str | int, Title], pending: Container[str | int] | None = None
+    ours: Mapping[str | int, int],
+    lines: Iterable[str | int],
+    elsewhere: Iterable[int],
+    others: Iterable[int] = (),
 ) -> set[str | int]:
-    """Return the keys of the lines of a table that are rooms that a job has under other keys.
+    """Return the keys of the lines of a table that are rooms that a job has under keys that the table lacks.
 
     A room is recognized by its name and start, if these occur once in each of the two: of lessons that are all called
     "Meeting", and have no start, none is recognized.
 
     Args:
-        ours: Titles of the lines, by key.
-        theirs: Titles of the rooms of the job, by key.
-        pending: The lines that would be created; by default all.
+        ours: Marks of the titles of the table, by key.
+        lines: The keys under which the job has no room.
+        elsewhere: Marks of the titles of the rooms under keys that the table lacks.
+        others: Those of the other rooms of the job.
     """
-    counts, counts_then = Counter(ours.values()), Counter(theirs.values())
-    moved = {title for key, title in theirs.items() if key not in ours and counts_then[title] == 1}
-    return {
-        key
-        for key, title in ours.items()
-        if title in moved
-        and counts[title] == 1
-        and title.name
-        and key not in theirs
-        and (pending is None or key in pending)
-    }
+    counts_then = Counter(elsewhere)
+    counts_then.update(mark for mark in others if mark in counts_then)
+    counts = Counter(mark for mark in ours.values() if mark in counts_then)
+    return {key for key in lines if (mark := ours[key]) and counts[mark] == counts_then[mark] == 1}
 
 
 def are_most(renamed: int, lines: int, rooms: int) -> bool:

@@ -6,7 +6,8 @@ import json
 import os
 import shlex
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from itertools import chain, pairwise
@@ -59,20 +60,20 @@ class EarlierJob:
         out: Its outcome file.
         note: What its `.job` says.
         shared: The keys of the table for which it has, or may have, a room.
-        created: Those of them whose room was certainly created.
         retyped: Those of them that are text in the table, and numbers in the job, or the other way round.
         renamed: The keys of the lines whose room it has under another key, by their name and start.
         rooms: Number of rooms that it has, or may have.
+        is_sure: Whether the rooms of `shared` were certainly created.
         is_known: Whether it is known which lines it may have sent.
     """
 
     out: Path
     note: Mapping[str, str]
     shared: AbstractSet[str | int] = frozenset()
-    created: AbstractSet[str | int] = frozenset()
     retyped: AbstractSet[str | int] = frozenset()
     renamed: AbstractSet[str | int] = frozenset()
     rooms: int = 0
+    is_sure: bool = True
     is_known: bool = True
 
     @property
@@ -94,7 +95,7 @@ def refuse_same_rooms(
     out: Path,
     known: Mapping[str, str],
     about: Mapping[str, str],
-    read_titles: Callable[[], Mapping[str | int, Title]],
+    read_titles: Callable[[], Mapping[str | int, int]],
     again: Sequence[str],
 ) -> dict[str, AbstractSet[str | int]]:
     """Raise an error if this job has rooms of its table under other keys, or another job has rooms of the table.
@@ -103,7 +104,7 @@ def refuse_same_rooms(
         out: The outcome file of the job.
         known: What its `.job` says; empty if it begins.
         about: What the job is bound to; without an account, jobs of each account count.
-        read_titles: Returns the titles of the table by key; called only if there are jobs.
+        read_titles: Returns the marks of the titles of the table by key; called only if there are jobs.
         again: The words of the running command.
 
     Returns:
@@ -139,7 +140,7 @@ def _of_another_job(
     job: EarlierJob,
     out: Path,
     about: Mapping[str, str],
-    titles: Mapping[str | int, Title],
+    titles: Mapping[str | int, int],
     again: Sequence[str],
 ) -> str:
     """Return why a new job is refused, and how to continue the earlier one."""
@@ -179,7 +180,7 @@ def _of_another_job(
     )
 
 
-def _of_both(job: EarlierJob, about: Mapping[str, str], titles: Mapping[str | int, Title]) -> str:
+def _of_both(job: EarlierJob, about: Mapping[str, str], titles: Mapping[str | int, int]) -> str:
     """Return why a job that has begun is refused because of lines that another job has, too."""
     ours = Path(about["file"]).name
     keys = [str(key) for key in titles if key in (job.shared or job.renamed)]
@@ -192,8 +193,8 @@ def _of_both(job: EarlierJob, about: Mapping[str, str], titles: Mapping[str | in
     )
 
 
-def _rooms(job: EarlierJob, ours: str, titles: Mapping[str | int, Title]) -> str:
-    has = "has created" if job.shared and job.created >= job.shared else "has, or may have, created"
+def _rooms(job: EarlierJob, ours: str, titles: Mapping[str | int, int]) -> str:
+    has = "has created" if job.shared and job.is_sure else "has, or may have, created"
     if job.shared:
         return f"{has} rooms for {len(job.shared):,} of the {len(titles):,} keys in {ours}"
     return (
@@ -202,7 +203,7 @@ def _rooms(job: EarlierJob, ours: str, titles: Mapping[str | int, Title]) -> str
     )
 
 
-def _refuse_other_keys(job: EarlierJob, about: Mapping[str, str], titles: Mapping[str | int, Title]) -> None:
+def _refuse_other_keys(job: EarlierJob, about: Mapping[str, str], titles: Mapping[str | int, int]) -> None:
     """Raise an error if a job has rooms of its table under other keys, or under keys of another type.
 
     Raises:
@@ -262,12 +263,12 @@ def _with_options(words: Sequence[str], *options: str) -> str:
     return shlex.join((*kept, *options, *words[end:]))
 
 
-def rooms_of(out: Path, read_titles: Callable[[], Mapping[str | int, Title]]) -> int:
+def rooms_of(out: Path, read_titles: Callable[[], Mapping[str | int, int]]) -> int:
     """Return for how many keys the job of an outcome file has, or may have, a room.
 
     Args:
         out: The outcome file.
-        read_titles: Returns the titles by key; called only if there is such a job.
+        read_titles: Returns the marks of the titles by key; called only if there is such a job.
     """
     note = read_note(out.with_name(f"{out.name}.job"))
     if not {"job_id", "file"} <= note.keys():
@@ -305,7 +306,7 @@ def _jobs(out: Path, about: Mapping[str, str], job_id: str | None = None) -> Ite
 
 def _compared(
     jobs: Collection[EarlierJob],
-    titles: Mapping[str | int, Title],
+    titles: Mapping[str | int, int],
     pending: AbstractSet[str | int] | None = None,
     *,
     is_own: bool = False,
@@ -314,7 +315,7 @@ def _compared(
 
     Args:
         jobs: The jobs.
-        titles: The titles of the table by key.
+        titles: The marks of the titles of the table by key.
         pending: The keys that a job which continues lacks: only rooms of these count, and if the keys are those of
             another job, only if the titles are, too. None for a job that begins.
         is_own: Whether the table is that of the job, so that it does not say what an earlier run has sent.
@@ -323,35 +324,87 @@ def _compared(
     numbered = {folder: _numbered(folder) for folder in {job.out.parent for job in jobs}}
     for job in jobs:
         part = job.out.with_name(f"{job.out.name}.part")
-        rooms, created = _recorded([job.out, part, *numbered[job.out.parent].get(job.out.name, ())])
+        rooms = _Rooms(titles)
+        for row in chain.from_iterable(map(_rows, (job.out, part, *numbered[job.out.parent].get(job.out.name, ())))):
+            if row.status in ("created", "unknown") and isinstance(row.key, str | int):
+                title = Title(*(text if isinstance(text, str) else "" for text in (row.name, row.scheduled_time)))
+                rooms.add(row.key, title.mark(), is_sure=row.status == "created")
         # Of what was in flight, a run that was killed has no outcomes.
         has_all = job.note.get(OPEN) != "1" and job.out.exists() and not part.exists()
-        is_named = has_all and all(title.name for title in rooms.values())
-        known = {} if is_own or is_named else titles_of(job.file, job.column)
-        sent = _sent(job)
+        known = {} if is_own or (has_all and rooms.are_named) else titles_of(job.file, job.column)
+        sent = _sent(job) if rooms.lacking or known != {} else None
         was_sent = sent or (known or {}).__contains__
-        for key, title in (known or {}).items():
-            if was_sent(key) and not (key in rooms and rooms[key].name):
-                rooms[key] = title
-
-        def is_shared(
-            key: str | int | None, line: str | int, rooms: Mapping[str | int, Title] = rooms, was_sent: _Sent = was_sent
-        ) -> bool:
-            if key is None or not (key in rooms or was_sent(key)):
-                return False
-            return pending is None or (line in pending and rooms.get(key, titles[line]) in (titles[line], Title("")))
-
-        shared = {key for key in titles if is_shared(key, key)}
-        retyped = {key for key in titles if key not in shared and is_shared(_other_type(key), key)}
+        for key, mark in (known or {}).items():
+            if was_sent(key):
+                rooms.add(key, mark, is_sure=False)
+        for key in [key for key in rooms.lacking if was_sent(key)]:
+            rooms.add(key, 0, is_sure=False)
+        lines = rooms.lacking if pending is None else rooms.lacking & pending
+        retyped = {key for key in lines if rooms.has_other_type(key, was_sent, strict=pending is not None)}
         yield attrs.evolve(
             job,
-            shared=shared | retyped,
-            created=created | {key for key in retyped if _other_type(key) in created},
+            shared=(titles.keys() if pending is None else pending - rooms.titled) - rooms.lacking | retyped,
             retyped=retyped,
-            renamed=renamed_lines(titles, rooms, pending),
+            renamed=renamed_lines(titles, lines, rooms.elsewhere.values(), rooms.marks),
             rooms=len(rooms),
-            is_known=pending is not None or known is not None or (sent is not None and bool(rooms)),
+            is_sure=not rooms.unsure,
+            is_known=pending is not None or known is not None or (sent is not None and len(rooms) > 0),
         )
+
+
+class _Rooms:
+    """The rooms that a job has, or may have, beside a table, which may have a million lines.
+
+    Args:
+        titles: The marks of the titles of the table by key.
+    """
+
+    def __init__(self, titles: Mapping[str | int, int]) -> None:
+        self._titles = titles
+        self.lacking = set(titles)
+        """The keys of the table for which there is no room."""
+        self.titled: set[str | int] = set()
+        """Those for which there is a room with another title."""
+        self.elsewhere: dict[str | int, int] = {}
+        """The marks of the other rooms by key."""
+        self.marks = array("q")
+        """The marks of the rooms under keys of the table."""
+        self.unsure: set[str | int] = set()
+        """The keys whose room may not exist."""
+        self.are_named = True
+        """Whether the title of each room is known."""
+
+    def __len__(self) -> int:
+        return len(self._titles) - len(self.lacking) + len(self.elsewhere)
+
+    def add(self, key: str | int, mark: int, *, is_sure: bool) -> None:
+        """Add a room, unless there is one with this key."""
+        is_new = key in self.lacking or (key not in self._titles and key not in self.elsewhere)
+        if is_sure:
+            self.unsure.discard(key)
+        elif is_new:
+            self.unsure.add(key)
+        self.are_named = self.are_named and mark != 0
+        if key in self.lacking:
+            self.lacking.discard(key)
+            self.marks.append(mark)
+            if mark not in (0, self._titles[key]):
+                self.titled.add(key)
+        elif key not in self._titles and not self.elsewhere.get(key):
+            self.elsewhere[key] = mark
+
+    def has_other_type(self, key: str | int, was_sent: _Sent, *, strict: bool) -> bool:
+        """Return whether there is a room under the number that a key is as text, or under the text of a number.
+
+        Args:
+            key: The key.
+            was_sent: Returns whether the create of a key may have been sent.
+            strict: Whether it counts only if the title is the same, or not known.
+        """
+        other = _other_type(key)
+        if other is None or other in self._titles or not (other in self.elsewhere or was_sent(other)):
+            return False
+        return not strict or self.elsewhere.get(other, 0) in (0, self._titles[key])
 
 
 def _other_type(key: str | int) -> str | int | None:
@@ -360,20 +413,6 @@ def _other_type(key: str | int) -> str | int | None:
         return str(key)
     is_number = len(key) <= _MOST_DIGITS and key.removeprefix("-").isascii() and key.removeprefix("-").isdecimal()
     return number if is_number and str(number := int(key)) == key else None
-
-
-def _recorded(paths: Iterable[Path]) -> tuple[dict[str | int, Title], set[str | int]]:
-    """Return the titles, by key, of the rooms that a job has, or may have, by its outcome files; and which it has."""
-    rooms: dict[str | int, Title] = {}
-    created: set[str | int] = set()
-    for row in chain.from_iterable(map(_rows, paths)):
-        if row.status in ("created", "unknown") and isinstance(row.key, str | int):
-            title = Title(*(text if isinstance(text, str) else "" for text in (row.name, row.scheduled_time)))
-            if title.name or row.key not in rooms:
-                rooms[row.key] = title
-            if row.status == "created":
-                created.add(row.key)
-    return rooms, created
 
 
 def _rows(path: Path) -> Iterator[_KeyOutcome]:
@@ -402,7 +441,7 @@ def _sent(job: EarlierJob) -> _Sent | None:
     references = JobReferences(job.note["job_id"])
     with suppress(sqlite3.Error):
         sent = recorded(journal_of(job.out, job.note), job.note["job_id"])
-        return lambda key: with_location(references.of_key(key), in_data=False) in sent
+        return lambda key: sent(with_location(references.of_key(key), in_data=False))
     return None
 
 
