@@ -59,8 +59,9 @@ class EarlierJob:
     Args:
         out: Its outcome file.
         note: What its `.job` says.
-        shared: The keys of the table for which it has, or may have, a room.
-        retyped: Those of them that are text in the table, and numbers in the job, or the other way round.
+        shared: The keys of the table for which it has, or may have, a room; not those of its own table.
+        lacking: The keys of the table for which it has no room.
+        retyped: Those of the latter that are text in the table, and numbers in the job, or the other way round.
         renamed: The keys of the lines whose room it has under another key, by their name and start.
         rooms: Number of rooms that it has, or may have.
         is_sure: Whether the rooms of `shared` were certainly created.
@@ -70,6 +71,7 @@ class EarlierJob:
     out: Path
     note: Mapping[str, str]
     shared: AbstractSet[str | int] = frozenset()
+    lacking: AbstractSet[str | int] = frozenset()
     retyped: AbstractSet[str | int] = frozenset()
     renamed: AbstractSet[str | int] = frozenset()
     rooms: int = 0
@@ -120,7 +122,7 @@ def refuse_same_rooms(
     if known:
         own = list(_compared([EarlierJob(out=out, note=known)], titles, is_own=True))
         _refuse_other_keys(own[0], about, titles)
-        pending = titles.keys() - own[0].shared
+        pending = own[0].lacking
     found = [] if pending is not None and not pending else list(_compared(others, titles, pending))
     refused = [job for job in found if job.shared or job.has_most(len(titles)) or not job.is_known]
     if refused:
@@ -341,9 +343,13 @@ def _compared(
             rooms.add(key, 0, is_sure=False)
         lines = rooms.lacking if pending is None else rooms.lacking & pending
         retyped = {key for key in lines if rooms.has_other_type(key, was_sent, strict=pending is not None)}
+        shared: AbstractSet[str | int] = frozenset()
+        if not is_own:
+            shared = (titles.keys() if pending is None else pending - rooms.titled) - rooms.lacking | retyped
         yield attrs.evolve(
             job,
-            shared=(titles.keys() if pending is None else pending - rooms.titled) - rooms.lacking | retyped,
+            shared=shared,
+            lacking=lines,
             retyped=retyped,
             renamed=renamed_lines(titles, lines, rooms.elsewhere.values(), rooms.marks),
             rooms=len(rooms),
