@@ -359,7 +359,7 @@ def _compared(
 
 
 class _Rooms:
-    """The rooms that a job has, or may have, beside a table, which may have a million lines.
+    """The rooms that a job has, or may have, compared with a table, which may have a million lines.
 
     Args:
         titles: The marks of the titles of the table by key.
@@ -368,7 +368,7 @@ class _Rooms:
     def __init__(self, titles: Mapping[str | int, int]) -> None:
         self._titles = titles
         self.lacking = set(titles)
-        """The keys of the table for which there is no room."""
+        """The keys of the table without a room."""
         self.titled: set[str | int] = set()
         """Those for which there is a room with another title."""
         self.elsewhere: dict[str | int, int] = {}
