@@ -61,6 +61,24 @@ async def test_what_is_missing_doubled_changed_or_unexpected_is_named(sandbox: S
         assert await client.rooms.resolve(audit.missing[0].reference, control=ids["Room 1"]) is None
 
 
+async def test_a_spec_whose_room_has_another_name_is_not_complete(sandbox: Sandbox) -> None:
+    await make(sandbox, keyed(3))
+    renamed = [RoomSpec("Room 1", key="row-0"), RoomSpec("Room 1", "ann", key="row-1"), keyed(3)[2]]
+    audit = await audited(sandbox, renamed)
+    assert [(one.key, one.other_room) for one in audit.changed] == [("row-0", True), ("row-1", True)]
+    assert not audit.complete
+    assert (await audited(sandbox, [RoomSpec("Room 1", settings={"participants": 9}, key="row-1")])).complete
+
+
+async def test_rooms_under_other_keys_of_the_job_are_namesakes(sandbox: Sandbox) -> None:
+    await make(sandbox, keyed(2))
+    specs = [RoomSpec("Room 1", key="new"), keyed(2)[0]]
+    await make(sandbox, specs)
+    audit = await audited(sandbox, specs)
+    assert list(map(list, audit.namesakes.values())) == [audit.unexpected]
+    assert [sandbox.ledger.rooms[room_id]["name"] for room_id in audit.unexpected] == ["Room 1"]
+
+
 async def test_a_job_without_any_room_is_proven_missing_and_leaves_none(sandbox: Sandbox) -> None:
     audit = await audited(sandbox, keyed(3))
     assert audit.audited is not None

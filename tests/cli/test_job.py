@@ -208,6 +208,7 @@ def test_other_keys_are_refused(
     refused = cli(*CREATE, *options)
     assert refused.exit_code == 2
     assert advice in refused.stderr
+    assert "or rename the column back" in refused.stderr
     assert names(sandbox) == ["A", "B"]
 
 
@@ -486,13 +487,12 @@ def test_pipes_named_like_a_job_or_its_outcomes_are_not_read(
     assert names(sandbox) == ["A", "B", "C"]
 
 
-def test_fresh_or_a_job_id_begins_a_job_with_the_same_keys(
-    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path
-) -> None:
+def test_only_fresh_begins_a_job_with_the_same_keys(cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path) -> None:
     assert cli(*CREATE).exit_code == 0
-    for file, options in (("b.csv", ("--fresh",)), ("c.csv", ("--job-id", "autumn"))):
+    for file, options in (("b.csv", ("--fresh",)), ("c.csv", ("--job-id", "autumn", "--fresh"))):
         (folder / file).write_text("name\nA\n")
-        assert cli("rooms", "create-many", file).exit_code == 2
+        for refused in ((), ("--job-id", "autumn"), ("--out", "/dev/null")):
+            assert cli("rooms", "create-many", file, *refused).exit_code == 2
         assert cli("rooms", "create-many", file, *options).exit_code == 0
         assert cli("rooms", "create-many", file).exit_code == 0
     assert names(sandbox) == ["A", "A", "A", "B"]
@@ -526,8 +526,12 @@ def test_job_id_of_another_outcome_file_is_refused(
     assert continued.exit_code == 0, continued.output
     assert names(sandbox) == ["A", "B", "C"]
     # Another ID, or the same one for the same outcome file.
-    assert cli("rooms", "create-many", name, "--out", "other.jsonl", "--job-id", "winter").exit_code == 0
-    assert cli("rooms", "create-many", name, "--out", "other.jsonl", "--job-id", "winter").exit_code == 0
+    other = ("rooms", "create-many", name, "--out", "other.jsonl", "--job-id", "winter")
+    if where != "above":
+        # There, only a job with this ID, or for a file of the same name, is looked at.
+        assert cli(*other).exit_code == 2
+    assert cli(*other, "--fresh").exit_code == 0
+    assert cli(*other).exit_code == 0
     assert names(sandbox) == ["A", "A", "B", "B", "C", "C"]
 
 
@@ -698,8 +702,16 @@ def test_keys_that_were_numbers_and_are_text_now_are_recognized(cli: Cli, sandbo
     assert refused.exit_code == 2, refused.output
     assert "has created rooms for 2 of the 2 keys in rooms.csv" in refused.stderr
     # With keys of another type, it would create them again.
-    assert "write those of rooms.csv as in rooms.jsonl" in refused.stderr
+    assert "those of a CSV file are always text: continue it with rooms.jsonl, with numbers" in refused.stderr
     assert "--job-id" not in refused.stderr
+    job_id = json.loads((folder / "rooms.jsonl.outcomes.jsonl.job").read_text())["job_id"]
+    continued = ("rooms.csv", "--out", "rooms.jsonl.outcomes.jsonl", "--job-id", job_id)
+    (folder / "text.jsonl").write_text('{"name": "A", "key": "1"}\n{"name": "B", "key": 2}\n')
+    for words in (continued, ("text.jsonl", *continued[1:])):
+        refused = cli("rooms", "create-many", *words)
+        assert refused.exit_code == 2, refused.output
+        assert "This job has created rooms for" in refused.stderr
+        assert "as in rooms.jsonl" in refused.stderr or "continue it with rooms.jsonl" in refused.stderr
     assert names(sandbox) == ["A", "B"]
 
 

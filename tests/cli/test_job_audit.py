@@ -115,12 +115,60 @@ def test_rooms_that_another_job_has_created_under_the_same_names_are_shown(
     *_, first, second, last = result.stdout.splitlines()
     assert first.startswith("same name and start, not of this job: line 2: ")
     assert second.startswith("same name and start, not of this job: line 3: ")
-    assert last.startswith("Each line has exactly one room of this job, but 2 of them have the name and start of rooms")
+    assert last.startswith(
+        "Each line has exactly one room of this job under its key, but 2 of them have the name and start of rooms that "
+        "are not of this job."
+    )
     rooms = {room_id for found in json.loads(cli(*audit, "--json").stdout)["namesakes"].values() for room_id in found}
     assert sorted(sandbox.ledger.rooms[room_id]["name"] for room_id in rooms) == ["A0", "A1"]
     assert rooms < {
         row["room_id"] for row in map(json.loads, (folder / "other.csv.outcomes.jsonl").read_text().splitlines())
     }
+
+
+def test_rooms_under_other_keys_of_the_same_job_are_shown(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    table = "name,key\nA,1\nB,2\nSame,3\nC,4\nD,5\nE,6\n"
+    (folder / "rooms.csv").write_text(table)
+    create = ("rooms", "create-many", "rooms.csv", *SETTLE)
+    assert cli(*create).exit_code == 0
+    # Of two lines with one name and start, neither is named.
+    (folder / "rooms.csv").write_text(table.replace("A,1", "A,11").replace("Same,3", "Same,13\nSame,14"))
+    assert cli(*create).exit_code == 0
+    result = cli("rooms", "audit", "rooms.csv")
+    assert result.exit_code == 0, result.output
+    named = [line for line in result.stdout.splitlines() if line.startswith("same name and start")]
+    assert [line.split(": ")[:2] for line in named] == [
+        ["same name and start, under another key of this job", "line 2"]
+    ]
+    assert "Complete" not in result.stdout
+    assert result.stdout.splitlines()[-1].startswith(
+        "Each line has exactly one room of this job under its key, but 1 of them have the name and start of rooms that "
+        "are under another key of this job."
+    )
+
+
+def test_a_room_with_another_name_is_not_that_of_a_line(cli: Cli, folder: Path) -> None:
+    rows = [f"{name},{{}},5" for name in "ABCDEF"]
+    header = "name,key,settings.participants\n"
+    create = ("rooms", "create-many", "rooms.csv", *SETTLE)
+    (folder / "rooms.csv").write_text(header + "\n".join(row.format(at) for at, row in enumerate(rows)))
+    assert cli(*create).exit_code == 0
+    # The keys are row numbers.
+    (folder / "rooms.csv").write_text(header + "\n".join(row.format(at) for at, row in enumerate(["X,{},5", *rows])))
+    assert cli(*create).exit_code == 1
+    result = cli("rooms", "audit", "rooms.csv")
+    assert result.exit_code == 1, result.output
+    assert [line.split(" (")[0] for line in result.stdout.splitlines() if line.startswith("another name")] == [
+        *(f"another name or owner_ref: line {at + 2}: {at}" for at in range(5)),
+        "another name or owner_ref: 1 more; --json has all",
+    ]
+    assert "Complete" not in result.stdout
+    document = json.loads(cli("rooms", "audit", "rooms.csv", "--json").stdout)
+    assert (document["complete"], [row["other_room"] for row in document["changed"]]) == (False, [True] * 6)
+    (folder / "rooms.csv").write_text(header + "A,0,7\n")
+    result = cli("rooms", "audit", "rooms.csv")
+    assert result.exit_code == 0, result.output
+    assert "changed: line 2: 0 (" in result.stdout
 
 
 def test_the_job_file_knows_the_job_and_its_keys(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

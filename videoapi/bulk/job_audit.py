@@ -41,12 +41,15 @@ class AuditedSpec:
         key: Its key.
         reference: The reference that its room carries, or would carry if it existed.
         room_id: ID of its room, or None if it has none.
+        other_room: Whether its room has another name or `owner_ref`, so that it is the room of another spec, such as if
+            keys are row numbers and a row was inserted. `create_many` fails for such a spec.
     """
 
     index: int
     key: Any
     reference: str
     room_id: str | None = None
+    other_room: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -61,8 +64,9 @@ class JobAudit:
         duplicates: IDs of the rooms that carry the same reference, by reference.
         unexpected: IDs of rooms of the job that belong to none of the specs.
         namesakes: IDs of other rooms with the name and start of a spec, by the reference of the spec, if this library
-            has created them: in another job, or without one. Specs that share both have none. Such a room may be
-            intended, or the specs were created a second time, in another job or with other keys.
+            has created them: in another job, without one, or under another key of this job; the latter are also in
+            `unexpected`. Specs that share both have none. Such a room may be intended, or the specs were created a
+            second time, in another job or with other keys.
         audited: The moment for which the list proves this result. None without proof, because the list lacks a known
             room or lags; then the rooms of `missing` may exist, and `duplicates` contains only what was seen.
     """
@@ -78,8 +82,9 @@ class JobAudit:
 
     @property
     def complete(self) -> bool:
-        """Whether it is proven that each spec has exactly one room of this job; other jobs may have `namesakes`."""
-        return self.audited is not None and not self.missing and not self.duplicates
+        """Whether it is proven that each spec has exactly one room under its key, with its name; see `namesakes`."""
+        is_exact = not (self.missing or self.duplicates or any(spec.other_room for spec in self.changed))
+        return self.audited is not None and is_exact
 
 
 class _Titled(msgspec.Struct, gc=False):
@@ -141,7 +146,7 @@ class _SpecRooms(ListedRooms):
         """Forget what was seen."""
         super().restart()
         self._room_ids: dict[int, str] = {}
-        self._changed: list[int] = []
+        self._changed: dict[int, Change] = {}
         self.duplicates: dict[str, tuple[str, ...]] = {}
         self.unexpected: list[str] = []
         self._namesakes: dict[int, tuple[str, ...]] = {}
@@ -151,10 +156,7 @@ class _SpecRooms(ListedRooms):
     def visit(self, room: ListedRoom) -> None:
         """Note whose room this is."""
         if not self._accepts(room.reference):
-            title = _title(room.raw)
-            namesake = None if title is None or title in self._shared_titles else self._title_of.get(title)
-            if namesake is not None:
-                self._namesakes[namesake] = (*self._namesakes.get(namesake, ()), room.room_id)
+            self._note_namesake(room)
             return
         if room.reference.startswith(self._references.self_check_prefix):
             self.checks.append(room)
@@ -164,14 +166,22 @@ class _SpecRooms(ListedRooms):
         index = self._index_of.get(_digest(room.reference))
         if index is None:
             self.unexpected.append(room.room_id)
+            self._note_namesake(room)
         elif index in self._room_ids:
             reference = with_location(room.reference, in_data=False)
             known = self.duplicates.get(reference, (self._room_ids[index],))
             self.duplicates[reference] = (*known, room.room_id)
         else:
             self._room_ids[index] = room.room_id
-            if _differs(self._bodies[index], room.raw or b"{}"):
-                self._changed.append(index)
+            change = _change(self._bodies[index], room.raw or b"{}")
+            if change is not Change.NONE:
+                self._changed[index] = change
+
+    def _note_namesake(self, room: ListedRoom) -> None:
+        title = _title(room.raw)
+        index = None if title is None or title in self._shared_titles else self._title_of.get(title)
+        if index is not None:
+            self._namesakes[index] = (*self._namesakes.get(index, ()), room.room_id)
 
     def result(self, audited: datetime | None) -> JobAudit:
         """Return what the latest reading has shown."""
@@ -192,7 +202,13 @@ class _SpecRooms(ListedRooms):
     def _spec(self, index: int) -> AuditedSpec:
         key = self._keys[index]
         reference = with_location(self._references.of_key(key), in_data=bool(self._in_data[index]))
-        return AuditedSpec(index=index, key=key, reference=reference, room_id=self._room_ids.get(index))
+        return AuditedSpec(
+            index=index,
+            key=key,
+            reference=reference,
+            room_id=self._room_ids.get(index),
+            other_room=self._changed.get(index) is Change.IDENTITY,
+        )
 
 
 async def audit_job(
@@ -273,9 +289,9 @@ def _title(room: bytes | None) -> bytes | None:
         return None
 
 
-def _differs(body: bytes, room: bytes) -> bool:
+def _change(body: bytes, room: bytes) -> Change:
     try:
-        return change_of(parse(body), parse(room)) is not Change.NONE
+        return change_of(parse(body), parse(room))
     except (ValueError, RecursionError):
         # Such as a number of thousands of digits.
-        return False
+        return Change.NONE

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import attrs
 
-from videoapi.cli.inputs import Title
-
-RULE = "the same name and start as more than half of the lines"
+from videoapi.cli.inputs import JSONL
 
 
 class Situation(enum.Enum):
@@ -77,6 +76,7 @@ def advice_for(situation: Situation, *, ours: str, theirs: str, out: str, quoted
         quoted: The same, for a shell.
         column: The key column of the job.
     """
+    as_then = "before" if ours == theirs else f"in {theirs}"
     match situation:
         case Situation.SAME_FILE:
             return f"To continue that job, give --out {quoted}."
@@ -85,10 +85,13 @@ def advice_for(situation: Situation, *, ours: str, theirs: str, out: str, quoted
                 f"If {ours} was moved or copied from there, move all files whose names begin with {out} as well, and "
                 "repeat the command."
             )
-        case Situation.OTHER_TYPES:
+        case Situation.OTHER_TYPES if Path(ours).suffix.lower() not in JSONL:
             return (
-                f"The keys are text in one of the two, and numbers in the other: write those of {ours} as in {theirs}."
+                "The keys of that job are numbers, and those of a CSV file are always text: continue it with "
+                f"{theirs}, with numbers as keys."
             )
+        case Situation.OTHER_TYPES:
+            return f"The keys are text in one of the two, and numbers in the other: write those of {ours} as {as_then}."
         case Situation.OTHER_COLUMN:
             return f"The keys of that job are in the column {column}. To continue it, give --key-column {column}."
         case Situation.OTHER_KEYS:
@@ -104,18 +107,35 @@ def advice_for(situation: Situation, *, ours: str, theirs: str, out: str, quoted
             return f"If {ours} is a corrected {theirs}, save it as {theirs} and repeat the command with that name."
 
 
-def renamed_lines(ours: Mapping[str, Title], theirs: Mapping[str, Title]) -> int:
-    """Return how many lines of a table are rooms that a job has under other keys; 0 unless more than half are.
+def renamed_lines(
+    ours: Mapping[str | int, int],
+    lines: Iterable[str | int],
+    elsewhere: Iterable[int],
+    others: Iterable[int] = (),
+) -> set[str | int]:
+    """Return the keys of the lines of a table that are rooms that a job has under keys that the table lacks.
 
     A room is recognized by its name and start, if these occur once in each of the two: of lessons that are all called
     "Meeting", and have no start, none is recognized.
 
     Args:
-        ours: Titles of the lines, by key.
-        theirs: Titles of the rooms of the job, by key.
+        ours: Marks of the titles of the table, by key.
+        lines: The keys under which the job has no room.
+        elsewhere: Marks of the titles of the rooms under keys that the table lacks.
+        others: Those of the other rooms of the job.
     """
-    counts, counts_then = Counter(ours.values()), Counter(theirs.values())
-    moved = {title for key, title in ours.items() if key not in theirs}
-    moved &= {title for key, title in theirs.items() if key not in ours}
-    same = sum(bool(title.name) and counts[title] == counts_then[title] == 1 for title in moved)
-    return same if 2 * same > len(ours) else 0
+    counts_then = Counter(elsewhere)
+    counts_then.update(mark for mark in others if mark in counts_then)
+    counts = Counter(mark for mark in ours.values() if mark in counts_then)
+    return {key for key in lines if (mark := ours[key]) and counts[mark] == counts_then[mark] == 1}
+
+
+def are_most(renamed: int, lines: int, rooms: int) -> bool:
+    """Return whether the lines that are rooms under other keys are half or more of a table, or of the rooms of a job.
+
+    Args:
+        renamed: Number of these lines.
+        lines: Number of lines of the table.
+        rooms: Number of rooms of the job.
+    """
+    return renamed > 0 and 2 * renamed >= min(lines, rooms)

@@ -1,4 +1,4 @@
-"""Jobs next to a new one that have created rooms under the same keys, such as for a file with another name."""
+"""Whether a table has rooms that its job, or another one next to it, has created: a help against mistakes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import json
 import os
 import shlex
 import sqlite3
+from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 import click
 import msgspec
 
-from videoapi.cli.earlier_advice import RULE, Relation, Situation, advice_for, renamed_lines, situation_of
+from videoapi.cli.earlier_advice import Relation, Situation, advice_for, are_most, renamed_lines, situation_of
 from videoapi.cli.inputs import Title, titles_of
-from videoapi.cli.job import OPEN, beneath, ignored_by, is_same_file, journal_of, read_note
+from videoapi.cli.job import FRESH, OPEN, UNUSED, beneath, ignored_by, is_same_file, journal_of, read_note
+from videoapi.cli.outcomes import MOST_SHOWN
 from videoapi.creation.journal import recorded
 from videoapi.creation.references import JobReferences, with_location
 from videoapi.errors import ConfigurationError
@@ -27,6 +30,8 @@ _LARGEST_NOTE: Final = 1 << 16
 """Bytes; a longer file of this name is not a note of a job."""
 
 
+_MOST_DIGITS: Final = 20
+_Sent: TypeAlias = Callable[[str | int], bool]
 _ACCOUNT: Final = ("origin", "app_id")
 _CANNOT_CONTINUE: Final = (
     Situation.SAME_FILE,
@@ -47,25 +52,31 @@ class _KeyOutcome(msgspec.Struct):
 _KEY_OUTCOME: Final = msgspec.json.Decoder(_KeyOutcome)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class EarlierJob:
-    """A job with rooms that a new job would create again.
+    """A job, and which lines of a table are its rooms.
 
     Args:
         out: Its outcome file.
         note: What its `.job` says.
-        shared: The keys of the new job for which it has, or may have, a room.
-        created: Those of them whose room was certainly created.
-        as_typed: Whether they are text in both, or numbers in both: only then they are the same keys.
-        renamed: Number of lines of the new job that are its rooms under other keys.
+        shared: The keys of the table for which it has, or may have, a room; not those of its own table.
+        lacking: The keys of the table for which it has no room.
+        retyped: Those of the latter that are text in the table, and numbers in the job, or the other way round.
+        renamed: The keys of the lines whose room it has under another key, by their name and start.
+        rooms: Number of rooms that it has, or may have.
+        is_sure: Whether the rooms of `shared` were certainly created.
+        is_known: Whether it is known which lines it may have sent.
     """
 
     out: Path
     note: Mapping[str, str]
     shared: AbstractSet[str | int] = frozenset()
-    created: AbstractSet[str | int] = frozenset()
-    as_typed: bool = True
-    renamed: int = 0
+    lacking: AbstractSet[str | int] = frozenset()
+    retyped: AbstractSet[str | int] = frozenset()
+    renamed: AbstractSet[str | int] = frozenset()
+    rooms: int = 0
+    is_sure: bool = True
+    is_known: bool = True
 
     @property
     def file(self) -> Path:
@@ -77,38 +88,80 @@ class EarlierJob:
         """Its key column."""
         return self.note.get("keys", "key")
 
+    def has_most(self, lines: int) -> bool:
+        """Return whether half or more of the lines of the table, or of its own rooms, are under other keys."""
+        return are_most(len(self.renamed), lines, self.rooms)
+
 
 def refuse_same_rooms(
-    out: Path, about: Mapping[str, str], read_titles: Callable[[], Mapping[str | int, Title]], again: Sequence[str]
-) -> None:
-    """Raise an error if a job next to the outcome file or the input has rooms of the new job.
-
-    These are rooms under the same keys, or those of more than half of the lines under other keys.
+    out: Path,
+    known: Mapping[str, str],
+    about: Mapping[str, str],
+    read_titles: Callable[[], Mapping[str | int, int]],
+    again: Sequence[str],
+) -> dict[str, AbstractSet[str | int]]:
+    """Raise an error if this job has rooms of its table under other keys, or another job has rooms of the table.
 
     Args:
-        out: The outcome file of the new job.
-        about: What the new job is bound to; without an account, jobs of each account count.
-        read_titles: Returns its titles by key; called only if there are other jobs.
+        out: The outcome file of the job.
+        known: What its `.job` says; empty if it begins.
+        about: What the job is bound to; without an account, jobs of each account count.
+        read_titles: Returns the marks of the titles of the table by key; called only if there are jobs.
         again: The words of the running command.
 
+    Returns:
+        By outcome file, the keys of lines whose room a job seems to have under another key, if they are few.
+
     Raises:
-        click.UsageError: If there is such a job; the message says how to continue it.
+        click.UsageError: If there is such a job; the message says what to do.
     """
-    others = list(_jobs(out, about))
-    titles = read_titles() if others else {}
-    found = [job for job in _with_shared(others, titles) if job.shared or job.renamed]
-    if not found:
-        return
-    job = max(found, key=lambda job: (len(job.shared), job.renamed, job.note.get("began", "")))
+    others = [job for job in _jobs(out, about) if not (is_same_file(job.out, out) or _is_replaced(job, known))]
+    titles = read_titles() if known or others else {}
+    own: list[EarlierJob] = []
+    pending: AbstractSet[str | int] | None = None
+    if known:
+        own = list(_compared([EarlierJob(out=out, note=known)], titles, is_own=True))
+        _refuse_other_keys(own[0], about, titles)
+        pending = own[0].lacking
+    found = [] if pending is not None and not pending else list(_compared(others, titles, pending))
+    refused = [job for job in found if job.shared or job.has_most(len(titles)) or not job.is_known]
+    if refused:
+        job = max(refused, key=lambda job: (len(job.shared), len(job.renamed), job.note.get("began", "")))
+        raise click.UsageError(
+            _of_another_job(job, out, about, titles, again) if pending is None else _of_both(job, about, titles)
+        )
+    return {str(job.out): job.renamed for job in (*own, *found) if job.renamed}
+
+
+def _is_replaced(job: EarlierJob, known: Mapping[str, str]) -> bool:
+    """Return whether the job of a note was begun with --fresh after another one."""
+    return known.get(FRESH) == "yes" and job.note.get("began", "") <= known["began"]
+
+
+def _of_another_job(
+    job: EarlierJob,
+    out: Path,
+    about: Mapping[str, str],
+    titles: Mapping[str | int, int],
+    again: Sequence[str],
+) -> str:
+    """Return why a new job is refused, and how to continue the earlier one."""
     file = beneath(out.parent, about["file"])
     ours, theirs = file.name, job.file.name
+    anew = f"To create all rooms of {ours} in a new job, such as rooms that were deleted, give --fresh."
+    if not (job.shared or job.has_most(len(titles))):
+        return (
+            f"The job {job.out} of {job.note.get('began')} may have created rooms of {ours}. Its lines are not known: "
+            f"it was interrupted, or has no outcome file, and its input {job.file} cannot be read. Nothing was sent.\n"
+            f"Restore {theirs}, or if it was renamed, give it that name again, and repeat the command.\n{anew}"
+        )
     known = titles_of(job.file, job.column) or {}
     situation = situation_of(
         Relation(
             is_same_file=is_same_file(job.file, file),
             has_same_name=ours == theirs,
             shares_keys=bool(job.shared),
-            as_typed=job.as_typed,
+            as_typed=not job.retyped,
             has_column=not job.shared and bool((titles_of(file, job.column) or {}).keys() & known.keys()),
             has_ids="room_id" in ignored_by(about),
             lines=len(titles),
@@ -117,50 +170,62 @@ def refuse_same_rooms(
     )
     quoted = shlex.quote(str(job.out))
     advice = advice_for(situation, ours=ours, theirs=theirs, out=str(job.out), quoted=quoted, column=job.column)
-    if situation not in _CANNOT_CONTINUE and job.column == about["keys"]:
+    if situation not in _CANNOT_CONTINUE and job.column == about["keys"] and job.is_known:
         words = _with_options(again, "--out", str(job.out), "--job-id", job.note["job_id"])
         advice += (
             f" Or continue that job with {ours}: {words}\n"
             "That creates the rooms that the job has not created, but no room that was deleted since."
         )
-    has = "has created" if job.shared and job.created == job.shared else "has, or may have, created"
-    rooms = f"rooms for {len(job.shared):,} of the {len(titles):,} keys in {ours}"
-    if not job.shared:
-        rooms = f"rooms with {RULE} of {ours} ({job.renamed:,} of {len(titles):,})"
-    raise click.UsageError(
-        f"The job {job.out} of {job.note.get('began')} {has} {rooms}, and a new job would create them again. Nothing "
-        f"was sent.\n{advice}\n"
-        f"To create all rooms of {ours} in a new job, such as rooms that were deleted, give --fresh."
+    return (
+        f"The job {job.out} of {job.note.get('began')} {_rooms(job, ours, titles)}, and a new job would create them "
+        f"again. Nothing was sent.\n{advice}\n{anew}"
     )
 
 
-def refuse_other_keys(
-    out: Path,
-    known: Mapping[str, str],
-    about: Mapping[str, str],
-    read_titles: Callable[[], Mapping[str | int, Title]],
-) -> None:
-    """Raise an error if a job has the rooms of more than half of the lines of its table under other keys.
+def _of_both(job: EarlierJob, about: Mapping[str, str], titles: Mapping[str | int, int]) -> str:
+    """Return why a job that has begun is refused because of lines that another job has, too."""
+    ours = Path(about["file"]).name
+    keys = [str(key) for key in titles if key in (job.shared or job.renamed)]
+    more = f" and {len(keys) - MOST_SHOWN:,} more" if len(keys) > MOST_SHOWN else ""
+    return (
+        f"The job {job.out} of {job.note.get('began')} {_rooms(job, ours, titles)}, and this job would create them "
+        f"again. Nothing was sent.\nRemove these lines from {ours}, because they are rooms of that job: "
+        f"{', '.join(keys[:MOST_SHOWN])}{more}. If they are other rooms, put them into a file of their own, and create "
+        "them in a new job with --fresh."
+    )
 
-    Args:
-        out: The outcome file of the job.
-        known: What its `.job` says.
-        about: What this run of it is bound to.
-        read_titles: Returns the titles of the table by key.
+
+def _rooms(job: EarlierJob, ours: str, titles: Mapping[str | int, int]) -> str:
+    has = "has created" if job.shared and job.is_sure else "has, or may have, created"
+    if job.shared:
+        return f"{has} rooms for {len(job.shared):,} of the {len(titles):,} keys in {ours}"
+    return (
+        f"{has} rooms with the same name and start as {len(job.renamed):,} of the {len(titles):,} lines of {ours}, "
+        "under other keys"
+    )
+
+
+def _refuse_other_keys(job: EarlierJob, about: Mapping[str, str], titles: Mapping[str | int, int]) -> None:
+    """Raise an error if a job has rooms of its table under other keys, or under keys of another type.
 
     Raises:
         click.UsageError: If it has.
     """
-    titles = read_titles()
-    for job in _with_shared([EarlierJob(out, known)], titles):
-        if job.renamed:
-            raise click.UsageError(
-                f"This job has, or may have, created rooms with {RULE} of {Path(about['file']).name} "
-                f"({job.renamed:,} of {len(titles):,}), under other keys, and would create them again. Nothing was "
-                "sent.\n"
-                f"Restore their keys in the column {job.column}. If these are other rooms, begin a new job with "
-                "--fresh."
-            )
+    ours, theirs = Path(about["file"]).name, job.file.name
+    if job.retyped:
+        has = _rooms(attrs.evolve(job, shared=job.retyped), ours, titles)
+        advice = advice_for(
+            Situation.OTHER_TYPES, ours=ours, theirs=theirs, out=str(job.out), quoted="", column=job.column
+        )
+    elif job.has_most(len(titles)):
+        has = _rooms(attrs.evolve(job, shared=frozenset()), ours, titles)
+        advice = f"Restore their keys in the column {job.column}."
+    else:
+        return
+    raise click.UsageError(
+        f"This job {has}, and would create them again. Nothing was sent.\n{advice} If these are other rooms, begin a "
+        "new job with --fresh."
+    )
 
 
 def refuse_same_id(out: Path, about: Mapping[str, str], job_id: str, again: Sequence[str]) -> None:
@@ -183,27 +248,34 @@ def refuse_same_id(out: Path, about: Mapping[str, str], job_id: str, again: Sequ
             raise click.UsageError(
                 f"The job {job_id} has the outcome file {job.out}. With another one, the rooms of the job could be "
                 f"created twice. Nothing was sent.\nTo continue that job: {command}\n"
-                "To begin another job, leave out --job-id, or give another one."
+                "To create all rooms again in another job, give another --job-id, with --fresh."
             )
 
 
 def _with_options(words: Sequence[str], *options: str) -> str:
+    """Return a command with options, instead of those of the same names."""
     # After `--`, click takes options for arguments.
     end = words.index("--") if "--" in words else len(words)
-    return shlex.join((*words[:end], *options, *words[end:]))
+    names = options[::2]
+    kept = [
+        word
+        for before, word in pairwise(("", *words[:end]))
+        if not (word in names or before in names or word.partition("=")[0] in names)
+    ]
+    return shlex.join((*kept, *options, *words[end:]))
 
 
-def rooms_of(out: Path, read_titles: Callable[[], Mapping[str | int, Title]]) -> int:
+def rooms_of(out: Path, read_titles: Callable[[], Mapping[str | int, int]]) -> int:
     """Return for how many keys the job of an outcome file has, or may have, a room.
 
     Args:
         out: The outcome file.
-        read_titles: Returns the titles by key; called only if there is such a job.
+        read_titles: Returns the marks of the titles by key; called only if there is such a job.
     """
     note = read_note(out.with_name(f"{out.name}.job"))
     if not {"job_id", "file"} <= note.keys():
         return 0
-    return sum(len(job.shared) for job in _with_shared([EarlierJob(out, note)], read_titles()))
+    return sum(len(job.shared) for job in _compared([EarlierJob(out=out, note=note)], read_titles()))
 
 
 def _jobs(out: Path, about: Mapping[str, str], job_id: str | None = None) -> Iterator[EarlierJob]:
@@ -225,44 +297,128 @@ def _jobs(out: Path, about: Mapping[str, str], job_id: str | None = None) -> Ite
                 note = read_note(path) if path.is_file() and path.stat().st_size <= _LARGEST_NOTE else {}
                 if not {"job_id", "file"} <= note.keys():
                     continue
-                is_ours = all(note.get(name) == about.get(name, note.get(name)) for name in _ACCOUNT)
+                # Of a job that is unused, nothing was sent.
+                is_ours = UNUSED not in note and all(
+                    note.get(name) == about.get(name, note.get(name)) for name in _ACCOUNT
+                )
                 is_named = note["job_id"] == job_id or Path(note["file"]).name == file.name
                 if is_ours and (place in beside or is_named):
-                    yield EarlierJob(path.with_name(path.name.removesuffix(".job")), note)
+                    yield EarlierJob(out=path.with_name(path.name.removesuffix(".job")), note=note)
 
 
-def _with_shared(jobs: Collection[EarlierJob], titles: Mapping[str | int, Title]) -> Iterator[EarlierJob]:
-    """Yield the jobs with the keys and lines for which they have, or may have, a room."""
+def _compared(
+    jobs: Collection[EarlierJob],
+    titles: Mapping[str | int, int],
+    pending: AbstractSet[str | int] | None = None,
+    *,
+    is_own: bool = False,
+) -> Iterator[EarlierJob]:
+    """Yield the jobs with the lines of a table that are their rooms.
+
+    Args:
+        jobs: The jobs.
+        titles: The marks of the titles of the table by key.
+        pending: The keys that a job which continues lacks: only rooms of these count, and if the keys are those of
+            another job, only if the titles are, too. None for a job that begins.
+        is_own: Whether the table is that of the job, so that it does not say what an earlier run has sent.
+    """
     # Each folder is listed once: it may have thousands of jobs.
     numbered = {folder: _numbered(folder) for folder in {job.out.parent for job in jobs}}
-    texts = {str(key): key for key in titles}
-    lines = {str(key): title for key, title in titles.items()}
     for job in jobs:
-        created: set[str | int] = set()
-        unknown: set[str | int] = set()
-        rooms: dict[str, Title] = {}
-        found, as_typed = {"created": created, "unknown": unknown}, True
-        for path in (
-            job.out,
-            job.out.with_name(f"{job.out.name}.part"),
-            *numbered[job.out.parent].get(job.out.name, ()),
-        ):
-            for row in _rows(path):
-                if row.status not in found or not isinstance(row.key, str | int):
-                    continue
-                rooms[str(row.key)] = Title(
-                    *(text if isinstance(text, str) else "" for text in (row.name, row.scheduled_time))
-                )
-                if (key := texts.get(str(row.key))) is not None:
-                    found[row.status].add(key)
-                    as_typed = as_typed and type(key) is type(row.key)
+        part = job.out.with_name(f"{job.out.name}.part")
+        rooms = _Rooms(titles)
+        for row in chain.from_iterable(map(_rows, (job.out, part, *numbered[job.out.parent].get(job.out.name, ())))):
+            if row.status in ("created", "unknown") and isinstance(row.key, str | int):
+                title = Title(*(text if isinstance(text, str) else "" for text in (row.name, row.scheduled_time)))
+                rooms.add(row.key, title.mark(), is_sure=row.status == "created")
         # Of what was in flight, a run that was killed has no outcomes.
-        was_killed = job.note.get(OPEN) == "1" or job.out.with_name(f"{job.out.name}.part").exists()
-        known = titles_of(job.file, job.column) if was_killed else {}
-        was_sent = _sent(job, known)
-        rooms |= {str(key): title for key, title in (known or {}).items() if was_sent(key)}
-        shared = created | unknown | {key for key in titles.keys() - created if was_sent(key)}
-        yield attrs.evolve(job, shared=shared, created=created, as_typed=as_typed, renamed=renamed_lines(lines, rooms))
+        has_all = job.note.get(OPEN) != "1" and job.out.exists() and not part.exists()
+        known = {} if is_own or (has_all and rooms.are_named) else titles_of(job.file, job.column)
+        sent = _sent(job) if rooms.lacking or known != {} else None
+        was_sent = sent or (known or {}).__contains__
+        for key, mark in (known or {}).items():
+            if was_sent(key):
+                rooms.add(key, mark, is_sure=False)
+        for key in [key for key in rooms.lacking if was_sent(key)]:
+            rooms.add(key, 0, is_sure=False)
+        lines = rooms.lacking if pending is None else rooms.lacking & pending
+        retyped = {key for key in lines if rooms.has_other_type(key, was_sent, strict=pending is not None)}
+        shared: AbstractSet[str | int] = frozenset()
+        if not is_own:
+            shared = (titles.keys() if pending is None else pending - rooms.titled) - rooms.lacking | retyped
+        yield attrs.evolve(
+            job,
+            shared=shared,
+            lacking=lines,
+            retyped=retyped,
+            renamed=renamed_lines(titles, lines, rooms.elsewhere.values(), rooms.marks),
+            rooms=len(rooms),
+            is_sure=not rooms.unsure,
+            is_known=pending is not None or known is not None or (sent is not None and len(rooms) > 0),
+        )
+
+
+class _Rooms:
+    """The rooms that a job has, or may have, compared with a table, which may have a million lines.
+
+    Args:
+        titles: The marks of the titles of the table by key.
+    """
+
+    def __init__(self, titles: Mapping[str | int, int]) -> None:
+        self._titles = titles
+        self.lacking = set(titles)
+        """The keys of the table without a room."""
+        self.titled: set[str | int] = set()
+        """Those for which there is a room with another title."""
+        self.elsewhere: dict[str | int, int] = {}
+        """The marks of the other rooms by key."""
+        self.marks = array("q")
+        """The marks of the rooms under keys of the table."""
+        self.unsure: set[str | int] = set()
+        """The keys whose room may not exist."""
+        self.are_named = True
+        """Whether the title of each room is known."""
+
+    def __len__(self) -> int:
+        return len(self._titles) - len(self.lacking) + len(self.elsewhere)
+
+    def add(self, key: str | int, mark: int, *, is_sure: bool) -> None:
+        """Add a room, unless there is one with this key."""
+        is_new = key in self.lacking or (key not in self._titles and key not in self.elsewhere)
+        if is_sure:
+            self.unsure.discard(key)
+        elif is_new:
+            self.unsure.add(key)
+        self.are_named = self.are_named and mark != 0
+        if key in self.lacking:
+            self.lacking.discard(key)
+            self.marks.append(mark)
+            if mark not in (0, self._titles[key]):
+                self.titled.add(key)
+        elif key not in self._titles and not self.elsewhere.get(key):
+            self.elsewhere[key] = mark
+
+    def has_other_type(self, key: str | int, was_sent: _Sent, *, strict: bool) -> bool:
+        """Return whether there is a room under the number that a key is as text, or under the text of a number.
+
+        Args:
+            key: The key.
+            was_sent: Returns whether the create of a key may have been sent.
+            strict: Whether it counts only if the title is the same, or not known.
+        """
+        other = _other_type(key)
+        if other is None or other in self._titles or not (other in self.elsewhere or was_sent(other)):
+            return False
+        return not strict or self.elsewhere.get(other, 0) in (0, self._titles[key])
+
+
+def _other_type(key: str | int) -> str | int | None:
+    """Return the number that a key is as text, or the text of a number; None for other text."""
+    if isinstance(key, int):
+        return str(key)
+    is_number = len(key) <= _MOST_DIGITS and key.removeprefix("-").isascii() and key.removeprefix("-").isdecimal()
+    return number if is_number and str(number := int(key)) == key else None
 
 
 def _rows(path: Path) -> Iterator[_KeyOutcome]:
@@ -283,19 +439,16 @@ def _decoded(line: bytes) -> _KeyOutcome:
         return msgspec.convert(json.loads(line), _KeyOutcome)
 
 
-def _sent(job: EarlierJob, known: Mapping[str | int, Title] | None) -> Callable[[str | int], bool]:
-    """Return whether the job may have sent the create of a key.
+def _sent(job: EarlierJob) -> _Sent | None:
+    """Return whether the job may have sent the create of a key, by its journal; None without one.
 
-    Args:
-        job: The job.
-        known: Its lines, if a run of it was killed; None if they cannot be read.
+    Worker processes have no journal.
     """
     references = JobReferences(job.note["job_id"])
     with suppress(sqlite3.Error):
         sent = recorded(journal_of(job.out, job.note), job.note["job_id"])
-        return lambda key: with_location(references.of_key(key), in_data=False) in sent
-    # Worker processes have no journal. If the input of the job was renamed, any key can be one of them.
-    return lambda key: known is None or key in known
+        return lambda key: sent(with_location(references.of_key(key), in_data=False))
+    return None
 
 
 def _numbered(folder: Path) -> dict[str, list[Path]]:

@@ -35,11 +35,21 @@ TEXT: Final = (".txt",)
 WORKBOOKS: Final = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 
 
+_MARK: Final = (1 << 60) - 1
+
+
 class Title(NamedTuple):
     """What identifies a room whatever its key is: its name, and its start if it is scheduled."""
 
     name: str
     start: str = ""
+
+    def mark(self) -> int:
+        """Return a number to compare it by, which takes little memory; 0 without a name.
+
+        It is valid in this process only.
+        """
+        return hash(self) & _MARK | 1 if self.name else 0
 
 
 @attrs.frozen
@@ -67,7 +77,7 @@ class InputFile(Generic[T]):
         total: Number of inputs, up to the line from which the file cannot be read.
         keys: The column that has the key of each line.
         repeated: If the names were to serve as keys, and two lines share one, what is wrong; otherwise empty.
-        read_titles: Reads the file again, and returns the title of the room of each key.
+        read_titles: Reads the file again, and returns the mark of the title of the room of each key.
         sent: The columns of a table that are sent.
         not_sent: The other columns.
     """
@@ -76,7 +86,7 @@ class InputFile(Generic[T]):
     total: int
     keys: str
     repeated: str = ""
-    read_titles: Callable[[], Mapping[str | int, Title]] = dict
+    read_titles: Callable[[], Mapping[str | int, int]] = dict
     sent: Sequence[str] = ()
     not_sent: Sequence[str] = ()
 
@@ -224,20 +234,20 @@ def _overview(records: RecordSource) -> tuple[int, bool, str]:
     return total, has_keys, repeated
 
 
-def titles_of(path: Path, column: str) -> Mapping[str | int, Title] | None:
-    """Return the titles by key of a file of specs, whatever its other columns are; None if it cannot be read."""
+def titles_of(path: Path, column: str) -> Mapping[str | int, int] | None:
+    """Return the marks of the titles by key of a file of specs with any columns; None if it cannot be read."""
     records = partial(_objects, path) if path.suffix.lower() in JSONL else partial(_table, path, lambda header: None)
     with suppress(OSError, BadInput):
         return _titles(records, column)
     return None
 
 
-def _titles(records: RecordSource, column: str) -> Mapping[str | int, Title]:
-    found: dict[str | int, Title] = {}
+def _titles(records: RecordSource, column: str) -> Mapping[str | int, int]:
+    found: dict[str | int, int] = {}
     with suppress(UnreadableRest):
         for record in records():
             if (key := _key(record.fields, column)) is not None:
-                found[key] = _title(record.fields)
+                found[key] = _title(record.fields).mark()
     return found
 
 

@@ -26,8 +26,10 @@ from videoapi.files import lock
 
 # Renamed in this order: after a crash in between, no journal is used without its log, and no job without its note.
 _RUNNING: Final = "another process is working on this job. Wait until it ends."
-_UNUSED: Final = "unused"
+UNUSED: Final = "unused"
 """In the note of a job of which nothing was sent, so that the next run begins another one."""
+FRESH: Final = "fresh"
+"""In the note of a job that was begun with `--fresh`: it may have the rooms of earlier ones."""
 OPEN: Final = "open"
 """In the note of a job without a journal: `1` while it may have rooms that no outcome file has, as after a kill."""
 _INODE: Final = "inode"
@@ -123,6 +125,8 @@ def open_job(
                 _keep_journal(path, quiet=quiet)
         else:
             known = {**about, "job_id": options.job_id or secrets.token_hex(10), "began": _now()}
+            if options.fresh:
+                known[FRESH] = "yes"
             if options.shared:
                 known["shared"] = "redis"
             if options.journal is not None:
@@ -152,9 +156,7 @@ def check_job(out: Path, about: Mapping[str, str], options: OpenOptions = OpenOp
     """
     job_id = options.job_id
     if not keeps_job(out):
-        # A new ID would not continue a job; one of the user's own may be that of a job with a journal.
-        if job_id is not None:
-            options.check({})
+        options.check({})
         return {}
     note = _beside(out, ".job")
     known = read_note(note)
@@ -163,7 +165,7 @@ def check_job(out: Path, about: Mapping[str, str], options: OpenOptions = OpenOp
             f"--fresh begins a new job, and {out} belongs to the job {job_id}, whose rooms would be found and not "
             "created again. Give --job-id another ID, or leave it out; or leave out --fresh to continue the job."
         )
-    if options.fresh or _UNUSED in known:
+    if options.fresh or UNUSED in known:
         known = {}
     elif known:
         _check(note, known, about if job_id is None else {**about, "file": known["file"]})
@@ -178,6 +180,16 @@ def check_job(out: Path, about: Mapping[str, str], options: OpenOptions = OpenOp
     options.check(known)
     with sole_user(out):
         return known
+
+
+def refuse_job(out: Path) -> None:
+    """Refuse the outcome file of a job, whose outcomes would no longer be next to its `.job`.
+
+    Raises:
+        click.UsageError: If it has a `.job`.
+    """
+    if _beside(out, ".job").exists():
+        raise click.UsageError(f"--out {out} is the outcome file of a job of rooms create-many. Give another --out.")
 
 
 def sole_user(out: Path) -> AbstractContextManager[object]:
@@ -235,7 +247,7 @@ def _forget(out: Path, note: Path, file: IO[bytes], known: Mapping[str, str]) ->
     """Have the next run begin a job of its own."""
     if out.exists() and out.stat().st_size:
         # Without a note, the next run would refuse to guess which job these outcomes are of.
-        _write(file, {**known, OPEN: "0", _UNUSED: "yes"})
+        _write(file, {**known, OPEN: "0", UNUSED: "yes"})
     else:
         note.unlink()
 
@@ -311,7 +323,8 @@ def _check(note: Path, known: Mapping[str, str], about: Mapping[str, str]) -> No
     if known.get("keys") != about["keys"]:
         raise click.UsageError(
             f"The keys of this job are in the column {known.get('keys')}, not {about['keys']}. With other keys its "
-            f"rooms would be created again. Give --key-column {known.get('keys')}, or start over with --fresh."
+            f"rooms would be created again. Give --key-column {known.get('keys')}, or rename the column back if you "
+            "have renamed it, or start over with --fresh."
         )
 
 

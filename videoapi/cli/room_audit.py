@@ -55,14 +55,14 @@ def audit(
     as_json: bool,
     access: ClientOptions,
 ) -> None:
-    """Check that each line of FILE has exactly one room that the job JOB_ID created.
+    """Check that each line of FILE has exactly one room that the job JOB_ID created under its key.
 
     The .job file next to the outcome file has the JOB_ID, the key column, the columns that are left out and the settle
     time. If you have no such file, give them. Run this while no process works on the job. It waits one settle time, and
     reads the list of rooms at most twice. Invalid lines are named, and all others checked.
 
-    Exit code 0: proven. Exit code 1: rooms are missing, or exist twice, or lines are invalid. Exit code 3: the list
-    proves nothing.
+    Exit code 0: proven. Exit code 1: rooms are missing, exist twice or have another name, or lines are invalid. Exit
+    code 3: the list proves nothing.
     """
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.job import ignored_by, job_of, settle_of, sole_user
@@ -162,7 +162,7 @@ def _code(result: JobAudit, lines: _Lines) -> int:
         return exit_codes.FAILED
     if result.audited is None:
         return exit_codes.UNKNOWN
-    return exit_codes.FAILED if result.missing or not lines.are_valid else exit_codes.DONE
+    return exit_codes.DONE if result.complete and lines.are_valid else exit_codes.FAILED
 
 
 def _document(result: JobAudit, lines: _Lines) -> dict[str, Any]:
@@ -173,6 +173,7 @@ def _document(result: JobAudit, lines: _Lines) -> dict[str, Any]:
                 "key": one.key,
                 "reference": one.reference,
                 "room_id": one.room_id,
+                "other_room": one.other_room,
             }
             for one in found
         ]
@@ -212,21 +213,36 @@ def _show(result: JobAudit, lines: _Lines, job_id: str) -> None:
     _some("invalid", [f"line {problem['line']}: {problem['message']}" for problem in lines.problems])
     _some("unreadable", [] if lines.unreadable is None else [lines.unreadable])
     _some("missing" if proven else "not in the list", placed(result.missing, lambda one: one.reference))
-    _some("changed", placed(result.changed, lambda one: f"room {one.room_id}"))
+    for what, is_other in (("another name or owner_ref", True), ("changed", False)):
+        found = (one for one in result.changed if one.other_room is is_other)
+        _some(what, placed(found, lambda one: f"room {one.room_id}"))
     _some("twice", several(result.duplicates))
     _some(f"without a{valid} line", result.unexpected)
-    _some("same name and start, not of this job", several(result.namesakes))
+    unexpected = set(result.unexpected)
+    namesakes = {
+        "under another key of this job": _only(result.namesakes, unexpected.__contains__),
+        "not of this job": _only(result.namesakes, lambda room_id: room_id not in unexpected),
+    }
+    for what, rooms in namesakes.items():
+        _some(f"same name and start, {what}", several(rooms))
     if not proven:
         print_result("Not proven: the list of rooms lags, or lacks rooms that exist.")
     elif result.complete:
         exact = f"ach{valid} line has exactly one room of this job"
         if result.namesakes:
+            where = " or ".join(what for what, rooms in namesakes.items() if rooms)
             print_result(
-                f"E{exact}, but {len(result.namesakes):,} of them have the name and start of rooms that are not of "
-                "this job. If the table was created twice, delete the surplus rooms."
+                f"E{exact} under its key, but {len(result.namesakes):,} of them have the name and start of rooms that "
+                f"are {where}. If the table was created twice, delete the surplus rooms."
             )
         else:
             print_result(f"Complete: e{exact}." if lines.are_valid else f"E{exact}.")
+
+
+def _only(found: Mapping[str, Sequence[str]], is_meant: Callable[[str], bool]) -> dict[str, list[str]]:
+    """Return the references with those of their rooms that are meant, and without those that have none."""
+    meant = {reference: list(filter(is_meant, rooms)) for reference, rooms in found.items()}
+    return {reference: rooms for reference, rooms in meant.items() if rooms}
 
 
 def _some(what: str, texts: Sequence[str]) -> None:

@@ -110,7 +110,7 @@ def create_many(
     To continue after an interruption, or after fixing failed lines in the same FILE, repeat the command: lines
     whose room exists are recognized by their key, and not created again.
     """
-    from videoapi.cli.earlier_jobs import refuse_other_keys, refuse_same_id, refuse_same_rooms, rooms_of
+    from videoapi.cli.earlier_jobs import refuse_same_id, refuse_same_rooms, rooms_of
     from videoapi.cli.id_column import IdColumn
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.invocation import program, typed_command
@@ -152,12 +152,13 @@ def create_many(
         about = {**bound_to, **account}
 
         def refuse(known: Mapping[str, str]) -> None:
-            if known:
-                refuse_other_keys(out, known, about, specs.read_titles)
-            elif chosen["job_id"] is not None:
+            if not known and chosen["job_id"] is not None:
                 refuse_same_id(out, about, chosen["job_id"], output.again)
-            elif not chosen["fresh"]:
-                refuse_same_rooms(out, about, specs.read_titles, output.again)
+            if chosen["fresh"]:
+                return
+            output.same_rooms.update(refuse_same_rooms(out, known, about, specs.read_titles, output.again))
+            for text in output.tell_same_rooms():
+                print_status(text, quiet=quiet)
 
         return act(out, about, OpenOptions(check=refuse, shared=is_shared, **chosen), **more)
 
@@ -371,14 +372,17 @@ def delete_many(
     from videoapi.cli.dry_run import check
     from videoapi.cli.inputs import room_ids
     from videoapi.cli.invocation import confirm, typed_command
+    from videoapi.cli.job import refuse_job
     from videoapi.cli.running import run
     from videoapi.cli.summary import BulkOptions
 
     ids = readable(room_ids, file)
     if dry_run:
         sys.exit(check(ids, validate=True, as_json=as_json, quiet=quiet, effect="Rooms to delete"))
+    out = output_of(file, out)
+    refuse_job(out)
     confirm(f"Delete the {ids.total:,} rooms listed in {file}?", yes=yes)
-    output = BulkOptions(out=output_of(file, out), as_json=as_json, quiet=quiet, again=typed_command())
+    output = BulkOptions(out=out, as_json=as_json, quiet=quiet, again=typed_command())
     run(_delete(access, ids, output, rate, limits), interrupted="")
 
 

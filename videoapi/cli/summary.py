@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ class BulkOptions:
         resolve: The words of `rooms resolve` with its options for this account, without the reference.
         with_ids: A copy of the input to write at the end, or None.
         settled: Whether the list of rooms was to prove the result.
+        same_rooms: By the outcome file of a job, the keys of lines whose room it seems to have under other keys.
     """
 
     out: Path
@@ -43,6 +45,15 @@ class BulkOptions:
     resolve: Sequence[str] = ()
     with_ids: IdColumn | None = None
     settled: bool = False
+    same_rooms: dict[str, AbstractSet[str | int]] = attrs.field(factory=dict)
+
+    def tell_same_rooms(self) -> list[str]:
+        """Return what is said of these lines, as one text for each job."""
+        return [
+            f"Lines with the name and start of rooms that {'this job' if out == str(self.out) else f'the job {out}'} "
+            f"has created under other keys: {len(keys):,}. By their keys, they are other rooms."
+            for out, keys in self.same_rooms.items()
+        ]
 
 
 class Summary:
@@ -110,6 +121,11 @@ class Summary:
                 f"Lines that changed since their room was created: {self._changed:,}. The rooms stay as they are.",
                 quiet=options.quiet,
             )
+        same_rooms = self._lines_of_same_rooms()
+        for text, lines in zip(options.tell_same_rooms(), same_rooms.values(), strict=True):
+            print_status(text, quiet=options.quiet)
+            if not options.quiet:
+                _tell_first([f"line {line}" for line in lines])
         if stopped:
             print_status(f"{stopped.rstrip('.')}.")
         done = words(file.counts)
@@ -139,6 +155,7 @@ class Summary:
                 "duplicates": report.duplicates,
                 "removed": report.removed,
                 "missing": [outcome.room_id for outcome in report.missing],
+                "same_rooms": same_rooms,
                 "outcomes": str(file.path),
                 "seconds": round(seconds, 3),
             }
@@ -210,8 +227,8 @@ class Summary:
             print_status(f"Duplicate rooms deleted: {len(report.removed):,}.")
         if left := self._left_twice():
             print_status(
-                f"References with more than one room: {len(left):,}. --dedupe delete deletes only the surplus rooms of "
-                "creates that its own run sends. Delete those of earlier runs with rooms delete-many."
+                f"References with more than one room: {len(left):,}. --dedupe delete deletes the surplus rooms, except "
+                "of creates that an earlier run began and did not finish. Delete those with rooms delete-many."
             )
             _tell_first([f"reference {reference}: rooms {', '.join(ids)}" for reference, ids in left.items()])
         if report.missing:
@@ -219,6 +236,16 @@ class Summary:
             ids = [str(outcome.room_id) for outcome in report.missing]
             lines = self._file.lines_of(ids[:MOST_SHOWN])
             _tell_first([f"line {lines.get(room_id, '?')}: room {room_id}" for room_id in ids])
+
+    def _lines_of_same_rooms(self) -> dict[str, list[int]]:
+        """Return, by outcome file, the numbers of the lines whose room a job seems to have under another key."""
+        found: dict[str, list[int]] = {out: [] for out in self._options.same_rooms}
+        if found:
+            for row in self._file.rows():
+                for out, keys in self._options.same_rooms.items():
+                    if row["key"] in keys:
+                        found[out].append(row["line"])
+        return {out: sorted(lines) for out, lines in found.items()}
 
     def _advise(self) -> None:
         """Print the commands that continue the run, and that find an unknown room."""

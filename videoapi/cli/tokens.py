@@ -125,14 +125,17 @@ def create_many(
     from videoapi.cli.dry_run import check
     from videoapi.cli.inputs import token_specs
     from videoapi.cli.invocation import typed_command
+    from videoapi.cli.job import refuse_job
     from videoapi.cli.running import run
     from videoapi.cli.summary import BulkOptions
 
     specs = readable(lambda path: token_specs(path, ignored), file)
     if dry_run:
         sys.exit(check(specs, validate=not no_validate, as_json=as_json, quiet=quiet, effect="Tokens to issue"))
+    out = output_of(file, out)
+    refuse_job(out)
     output = BulkOptions(
-        out=output_of(file, out),
+        out=out,
         as_json=as_json,
         quiet=quiet,
         again=typed_command(),

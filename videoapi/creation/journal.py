@@ -492,8 +492,8 @@ class Journal:
         return not tables
 
 
-def recorded(path: Path, job: str) -> set[str]:
-    """Return the references of a job whose room was created, or may have been, as a journal says; nothing is written.
+def recorded(path: Path, job: str) -> Callable[[str], bool]:
+    """Return whether the room of a reference of a job was created, or may have been, by a journal; nothing is written.
 
     Raises:
         sqlite3.Error: If the file is missing, or cannot be read.
@@ -502,9 +502,14 @@ def recorded(path: Path, job: str) -> set[str]:
     has_log = path.with_name(f"{path.name}-wal").exists()
     uri = f"{path.absolute().as_uri()}?mode=ro{'' if has_log else '&immutable=1'}"
     with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
-        # Of rows with one reference, the last counts.
         rows = database.execute("SELECT reference, status FROM creates WHERE job = ? ORDER BY id", (job,))
-        return {reference for reference, status in dict(rows).items() if status in (None, "created")}
+        # A job may have a million references, and their hashes take a third of the memory.
+        sent: set[int] = set()
+        for reference, status in rows:
+            # Of rows with one reference, the last counts.
+            change = sent.add if status in (None, "created") else sent.discard
+            change(hash(reference))
+    return lambda reference: hash(reference) in sent
 
 
 def _last_row(database: sqlite3.Connection) -> int:
