@@ -629,6 +629,14 @@ async def test_variables_of_workers_that_are_wrong_are_a_warning(
     assert words in report["sharing"]["text"]
 
 
+async def test_url_for_webhooks_is_a_known_variable_shown_without_its_secrets(doctor: Doctor) -> None:
+    webhook_url = f"https://ann:{PASSWORD}@example.com/hooks/?key={PASSWORD}"
+    report = await doctor(f"https://127.0.0.1:{closed_port()}/video/v2", VIDEOAPI_WEBHOOK_URL=webhook_url)
+    assert "VIDEOAPI_WEBHOOK_URL=https://example.com/hooks/" in report["variables"]["text"]
+    assert report["variables"]["remedy"] is None
+    assert PASSWORD not in report["variables"]["text"]
+
+
 @pytest.mark.parametrize("value", [f" {APP_KEY}", f'"{APP_KEY}"'])
 async def test_spaces_and_quotes_around_a_value_are_noted(doctor: Doctor, value: str) -> None:
     async with serve(repeating(dated())) as server:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,6 +17,18 @@ from videoapi.sandbox.notifications import TYPES
 from videoapi.webhooks import RecordingReady, WebhookEvent, Webhooks
 
 AUTH = ("service", "canary-password")
+
+
+class Redirecting(BaseHTTPRequestHandler):
+    """A mount of Starlette, without its final slash."""
+
+    def do_POST(self) -> None:
+        self.send_response(307)
+        self.send_header("Location", f"{self.path}/")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 class Receiver:
@@ -98,6 +111,19 @@ def test_repetition_ends_at_the_first_delivery_that_fails(receiver: Receiver, mo
     monkeypatch.setenv("VIDEOAPI_WEBHOOK_PASSWORD", "wrong")
     result = trigger("session-ended", "--room", "r", "--repeat", "3", "--url", receiver.url)
     assert (result.exit_code, result.output.count("HTTP 401")) == (1, 1)
+
+
+@pytest.mark.parametrize(("path", "hinted"), [("/hooks", True), ("/hooks/", False)])
+def test_redirect_to_the_final_slash_is_explained(path: str, hinted: bool) -> None:
+    with HTTPServer(("127.0.0.1", 0), Redirecting) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}{path}"
+        result = trigger("session-ended", "--room", "r", "--url", url)
+        thread.join(30)
+    assert result.exit_code == 1
+    assert "HTTP 307" in result.output
+    assert ("add the final slash to the URL" in result.output) is hinted
 
 
 def test_exit_codes(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

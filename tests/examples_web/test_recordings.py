@@ -59,7 +59,10 @@ def start(sandbox: Sandbox, folder: Path) -> Iterator[Callable[[int], subprocess
             user, password = sandbox.recording_auth
             variables = {"VIDEOAPI_RECORDING_USER": user, "VIDEOAPI_RECORDING_PASSWORD": password}
             command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port), "quick:app"]
-            started = subprocess.Popen(command, cwd=folder, env=environment(sandbox, folder) | variables)
+            with (folder / f"{port}.log").open("wb") as output:
+                started = subprocess.Popen(
+                    command, cwd=folder, env=environment(sandbox, folder) | variables, stdout=output, stderr=output
+                )
             try:
                 wait(lambda: answers(port), "it accepts connections")
                 yield started
@@ -89,10 +92,19 @@ def query(folder: Path, sql: str) -> list[tuple[Any, ...]]:
         return db.execute(sql).fetchall()
 
 
+def logged(folder: Path) -> str:
+    """Return the output of all processes."""
+    return "".join(log.read_text(encoding="utf-8", errors="replace") for log in folder.glob("*.log"))
+
+
 def recorded(folder: Path) -> list[tuple[str, int]]:
     """Return kind and size of each file that the program has recorded; a folder must have one."""
     rows = query(folder, "SELECT folder, kind FROM recordings")
     return sorted((kind, *(file.stat().st_size for file in (folder / name).iterdir())) for name, kind in rows)
+
+
+def recorded_rows(folder: Path) -> list[tuple[Any, ...]]:
+    return query(folder, "SELECT folder FROM recordings")
 
 
 def settled(folder: Path) -> bool:
@@ -188,3 +200,60 @@ def test_event_before_its_archive_is_handled_when_the_archive_exists(
     empty.cancel()
     wait(lambda: not sandbox.undelivered and settled(folder), "all events are done")
     assert len(recorded(folder)) == expected(sandbox, conf_num)
+
+
+def test_two_events_of_one_session_share_its_files_without_a_failed_attempt(
+    sandbox: Sandbox, folder: Path, port: int, start: Callable[[int], subprocess.Popen[bytes]]
+) -> None:
+    start(port)
+    # Longer than the three tries of a handler, so that a handler that fails on a busy file would use them up.
+    slow = sandbox.fault("files.get", "delay", seconds=8)
+    _, conf_num = session(sandbox)
+    count = expected(sandbox, conf_num)
+    wait(lambda: not sandbox.undelivered and len(recorded_rows(folder)) == count - 1, "all files but the slow one")
+    assert slow.hits == 1
+    assert not settled(folder)
+    start(free_port())  # its sweep meets the file that the first process is writing
+    wait(lambda: settled(folder), "all events are done")
+    assert len(recorded(folder)) == count
+    assert not query(folder, "SELECT 1 FROM events WHERE attempts")
+    assert sandbox.ledger.requests("files.get") == count
+    assert "ERROR" not in logged(folder)
+    assert "failed" not in logged(folder)
+    assert "Traceback" not in logged(folder)
+
+
+def test_sweep_fetches_once_what_no_event_has_announced(
+    folder: Path, port: int, start: Callable[[int], subprocess.Popen[bytes]], sandbox: Sandbox
+) -> None:
+    # Nothing listens yet, so that each event of the session is lost.
+    _, conf_num = session(sandbox)
+    wait(lambda: not sandbox.undelivered, "the sandbox has given up")
+    assert not any(delivery.accepted for delivery in sandbox.deliveries)
+    count = expected(sandbox, conf_num)
+    (folder / "quick.py").write_text(APP.replace("retry_every", "sweep_every"), encoding="utf-8")
+    start(port)
+    start(free_port())
+    wait(lambda: len(recorded_rows(folder)) == count, "the sweep has fetched all files")
+    sweeps = sandbox.ledger.requests("archives.by_period")
+    wait(lambda: sandbox.ledger.requests("archives.by_period") >= sweeps + 4, "more sweeps of both processes")
+    assert len(recorded(folder)) == count
+    assert sandbox.ledger.requests("files.get") == count
+    assert not query(folder, "SELECT 1 FROM events")
+    assert "Traceback" not in logged(folder)
+
+
+def test_sweep_continues_after_an_error_and_the_task_reports_it(
+    folder: Path, port: int, start: Callable[[int], subprocess.Popen[bytes]], sandbox: Sandbox
+) -> None:
+    _, conf_num = session(sandbox)
+    wait(lambda: not sandbox.undelivered, "the sandbox has given up")
+    refused = sandbox.fault("archives.by_period", 403, times=None)
+    (folder / "quick.py").write_text(APP.replace("retry_every", "sweep_every"), encoding="utf-8")
+    start(port)
+    wait(lambda: "is tried again in 0.5 s: sweep" in logged(folder), "the failed sweep is logged")
+    refused.cancel()
+    gone = sandbox.fault("files.get", 404)
+    wait(lambda: len(recorded_rows(folder)) == expected(sandbox, conf_num), "a later sweep has fetched all files")
+    assert gone.hits == 1
+    assert f"Not all files of the session {conf_num} were fetched" in logged(folder)

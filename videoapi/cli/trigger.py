@@ -119,7 +119,10 @@ def _show(delivery: WebhookDelivery, notification: Notification, as_json: bool) 
         print_json(shown)
     else:
         about = f"{delivery.type} of room {notification.room_id}, session {notification.conf_num}"
-        print_result(clean(f"{about} to {delivery.url}: {delivery.outcome} after {delivery.seconds:.2f} s"))
+        # Starlette and FastAPI redirect a POST to a mount, and the service does not follow redirects.
+        slash = delivery.status in (307, 308) and not delivery.url.endswith("/")
+        hint = ". A webhook is not redirected: add the final slash to the URL." if slash else ""
+        print_result(clean(f"{about} to {delivery.url}: {delivery.outcome} after {delivery.seconds:.2f} s{hint}"))
     if delivery.status is None:
         return exit_codes.NO_ACCESS
     return exit_codes.DONE if delivery.accepted else exit_codes.FAILED

@@ -68,6 +68,7 @@ SHOWN: Final[Mapping[str, Callable[[str], str]]] = {
     "VIDEOAPI_REDIS": redis,
     "VIDEOAPI_PROCESSES": plain,
     "VIDEOAPI_RATE": plain,
+    "VIDEOAPI_WEBHOOK_URL": url,
     "VIDEOAPI_WEBHOOK_USER": app_id,
     "VIDEOAPI_WEBHOOK_PASSWORD": secret,
 }
