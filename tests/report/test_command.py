@@ -200,7 +200,10 @@ def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
     rows = [f"'=s1;r;{times};10.5;'-x;", f"s2;r;{times};ten;a;", "s3;r"]
     (folder / "calls.csv").write_text("\n".join([header, *rows]), encoding="utf-8-sig")
     told = cli("report", "calls.csv", "--json")
-    assert "Numbers or times that could not be read: 1. Their records are counted without them." in told.stderr
+    assert (
+        "Values that could not be read, or times that are missing: 1. Their records are counted without them."
+        in told.stderr
+    )
     found = figures(told, complete=False)
     assert found["totals"]["participant_minutes"] == 10.5
     assert found["totals"]["room_minutes"] == 120
@@ -268,7 +271,9 @@ def test_value_that_cannot_be_read_makes_the_report_incomplete(cli: Cli, folder:
     found = figures(told, complete=False)
     assert (found["totals"]["records"], found["odd"]["unreadable_values"]) == (1, 1)
     page = (folder / "page.html").read_text()
-    assert "Numbers or times that could not be read: 1. Their records are counted without them." in page
+    assert (
+        "Values that could not be read, or times that are missing: 1. Their records are counted without them." in page
+    )
     undated = "1 record has no readable date: it is in the totals, whichever day it is of."
     assert undated in page
     assert undated in told.stderr

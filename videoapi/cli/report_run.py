@@ -185,6 +185,7 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
     query = ReportQuery(first, last, options.room_id, options.conf_num).checked()
     async with access.client() as client:
         stream = query.stream(client.cdr, timeout=options.timeout)
+        stream._count_unreadable()
         with display("records", quiet=options.quiet) as show:
             read = 0
             async for read in add_stream(reading.tally, reading.selection, stream):

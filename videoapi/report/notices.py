@@ -117,7 +117,10 @@ def _odd_notices(summary: UsageSummary) -> Iterator[str]:
     if unreadable := summary.odd["unreadable"]:
         yield f"{_records(unreadable, 'could', 'could')} not be read. Unreadable records are not in any figure."
     if values := summary.odd["unreadable_values"]:
-        yield f"Numbers or times that could not be read: {values:,}. Their records are counted without them."
+        yield (
+            f"Values that could not be read, or times that are missing: {values:,}. Their records are counted without "
+            "them."
+        )
     if repeated := summary.odd["repeated"]:
         yield (
             f"{_records(repeated, 'repeats', 'repeat')} an earlier one, with the same values. Such records are counted "

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, Final
 
 import attrs
 
 from videoapi.arrow.periods import LATE_DAYS
+from videoapi.models.flat import SOURCES
 from videoapi.report.calendar import ReportPeriod
 from videoapi.report.recordings import KINDS, Recordings
-from videoapi.report.rows import QUALITY
+from videoapi.report.rows import QUALITY, TIMES
 from videoapi.report.tally import Leaders, Tally
 from videoapi.report.usage import GRADES, Sums, UsageSums, grades
 
@@ -56,7 +57,7 @@ ODD: Final = {
         "their records counted, without what they say; not known from CSV and Parquet files",
     ),
     "unreadable_values": (
-        "Numbers that cannot be read, and times that cannot be read or that ended records lack",
+        "Values that cannot be read, and times that ended records lack",
         "left out; their records are counted",
     ),
     "unreadable": ("Records that cannot be read", "not in any figure"),
@@ -67,6 +68,7 @@ ODD: Final = {
     "outside": ("Records of the export on other days", "not in any figure"),
 }
 """What can be odd: its name, and how the report treats it."""
+_NONE: Final[Mapping[str, int]] = {}
 LEFT_OUT: Final = ("counted_impossible", "percent_impossible", "session_impossible", "without_session")
 """What is odd so that a figure lacks something, but for what is unreadable or has no participant minutes."""
 INCOMPLETE: Final = (
@@ -424,7 +426,7 @@ def summarize(
     recordings: Recordings | None = None,
     archives_refused: str = "",
     unreadable: int = 0,
-    unreadable_values: int = 0,
+    unreadable_values: Mapping[str, int] = _NONE,
     odd_fields: int | None = 0,
     outside: int = 0,
     unfinished: ReportPeriod | None = None,
@@ -442,7 +444,7 @@ def summarize(
         recordings: What the archives add up to, or None if they were not read.
         archives_refused: Why the service refused the archives; empty if it did not.
         unreadable: The number of records that cannot be read.
-        unreadable_values: The number of numbers that cannot be read, besides those that the rows show.
+        unreadable_values: How many records have a value that cannot be read, by field or part.
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
         outside: The number of records of the source that lie outside the period.
         unfinished: The days of the period that had not ended when the records were read.
@@ -456,7 +458,9 @@ def summarize(
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
     repeats = tally.repeats()
     odd: dict[str, int | None] = {**usage.odd, "repeated": repeats.records, "same_id": repeats.same_id}
-    odd |= {"unreadable": unreadable, "unreadable_values": usage.odd["unreadable_values"] + unreadable_values + undated}
+    # A time that cannot be read is also one that a row lacks: of both, the larger number.
+    values = Counter(unreadable_values) | Counter({SOURCES[name]: usage.odd[name] for name in TIMES})
+    odd |= {"unreadable": unreadable, "unreadable_values": values.total() + undated}
     odd |= {"odd_fields": odd_fields, "outside": outside}
     odd["archives_repeated"] = 0 if recordings is None else recordings.repeated
     return UsageSummary(
