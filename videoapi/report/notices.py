@@ -75,7 +75,7 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
     for kind in summary.untimed:
         yield (
             f"The export of {_NAMES[kind]} does not say when it was made: its last day may not have been over then, "
-            "and may lack records. Export the period again."
+            "and may lack records. Export the period again, with --overwrite."
         )
     final = "" if summary.final_from is None else f" from {day_text(summary.final_from)} on."
     if (rest := summary.unfinished) is not None and not summary.is_live:
@@ -131,6 +131,9 @@ def _odd_notices(summary: UsageSummary) -> Iterator[str]:
             f"{_records(same, 'has', 'have')} the ID of an earlier one, and other values. Such records are counted, as "
             "it is not known whether they are the same."
         )
+    if same := summary.odd["archives_same_id"]:
+        have = "archive has" if same == 1 else "archives have"
+        yield f"{same:,} {have} the ID of an earlier one, and other values. Such archives are counted."
 
 
 def _records(count: int, one: str, many: str) -> str:

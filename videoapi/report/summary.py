@@ -62,8 +62,12 @@ ODD: Final = {
     ),
     "unreadable": ("Records that cannot be read", "not in any figure"),
     "archives_repeated": (
-        "Archives with the ID, the session and the time of an earlier archive",
+        "Archives with the ID, the session, the time and the files of an earlier archive",
         "counted once",
+    ),
+    "archives_same_id": (
+        "Archives with the ID of an earlier archive, and other values",
+        "counted, as it is not known whether they are the same",
     ),
     "outside": ("Records of the export on other days", "not in any figure"),
 }
@@ -429,7 +433,6 @@ def summarize(
     unreadable_values: Mapping[str, int] = _NONE,
     odd_fields: int | None = 0,
     outside: int = 0,
-    unfinished: ReportPeriod | None = None,
 ) -> UsageSummary:
     """Return the figures of all rows of a tally, whose sessions are closed by this.
 
@@ -447,14 +450,16 @@ def summarize(
         unreadable_values: How many records have a value that cannot be read, by field or part.
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
         outside: The number of records of the source that lie outside the period.
-        unfinished: The days of the period that had not ended when the records were read.
+
+    Raises:
+        ValidationError: If there are too many days from the first to the last record.
     """
     tally.close_sessions()
     usage = tally.usage
     undated = 0 if recordings is None else recordings.days[None]
     known = [day for day in (*usage.days, *(recordings.days if recordings else ())) if day is not None]
     if period is None and known:
-        period = ReportPeriod(date.fromordinal(min(known)), date.fromordinal(max(known)))
+        period = ReportPeriod(date.fromordinal(min(known)), date.fromordinal(max(known))).checked()
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
     repeats = tally.repeats()
     odd: dict[str, int | None] = {**usage.odd, "repeated": repeats.records, "same_id": repeats.same_id}
@@ -462,7 +467,8 @@ def summarize(
     values = Counter(unreadable_values) | Counter({SOURCES[name]: usage.odd[name] for name in TIMES})
     odd |= {"unreadable": unreadable, "unreadable_values": values.total() + undated}
     odd |= {"odd_fields": odd_fields, "outside": outside}
-    odd["archives_repeated"] = 0 if recordings is None else recordings.repeated
+    if recordings is not None:
+        odd |= {"archives_repeated": recordings.repeated, "archives_same_id": recordings.same_id}
     return UsageSummary(
         period=period,
         timezone=timezone,
@@ -483,7 +489,6 @@ def summarize(
         archives_refused=archives_refused,
         odd={name: odd.get(name, 0) for name in ODD},
         repeated_minutes=repeats.user_ms / 60_000,
-        unfinished=unfinished,
     )
 
 
