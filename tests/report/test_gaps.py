@@ -294,8 +294,11 @@ def test_export_of_a_period_that_had_not_ended_is_incomplete_without_a_period_to
     on_day(2, 10)
     words = ("--partition", "day") if name == "days" else ()
     assert cli("cdr", "export", first, "2026-02-28", name, "--quiet", *words).exit_code == 0
-    on_day(3, 20)
+    on_day(3, 2)
     for period in ((), (first, "2026-02-28")):
         told = cli("report", *period, name, "--json", "--quiet")
         assert figures(told, complete=False)["unfinished_days"] == {"first": "2026-02-10", "last": "2026-02-28"}
         assert "The period had not ended when the export was made: of 2026-02-10 to 2026-02-28" in told.stderr
+        assert "Export them again" in told.stderr
+        if period or first == "2026-01-28":
+            assert "Export them again from 2026-03-04 on." in told.stderr

@@ -299,10 +299,11 @@ def _with_coverage(
     future = future.union(*(period.overlapping(one.unfinished, zone) for one in found.values()))
     gaps = {kind: future | period.overlapping(one.gaps(days), zone) for kind, one in found.items()}
     lacking = future | (period.overlapping(found["cdr"].missing(days), zone))
+    every = ReportPeriod(days.first, max((days.last, *(last for _, last in lasting))))
     late = [
         opened
         for coverage in found.values()
-        if (options.periods or coverage.open_from) and (opened := coverage.open_days(days, today)) is not None
+        if (options.periods or coverage.open_from) and (opened := coverage.open_days(every, today)) is not None
     ]
     return attrs.evolve(
         summary.with_gaps(gaps["cdr"], gaps.get("archives", ()), lacking),

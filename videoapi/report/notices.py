@@ -82,7 +82,7 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
         yield (
             f"The period had not ended when the export was made: of {span(rest.first, rest.last)} "
             f"({summary.timezone}), only the records that existed then are in the figures."
-            f"{' Export them again' + final if final else ''}"
+            f" Export them again{final or '.'}"
         )
     elif rest is not None:
         yield (
