@@ -274,7 +274,7 @@ def _with_coverage(
         options: The options.
         found: What the exports say about themselves.
         zone: The time zone of the report.
-        began: The day in this zone on which the records were asked for.
+        began: The day in this zone on which the report began.
     """
     asked = summary.period.in_utc(zone) if summary.period is not None and options.periods else None
     partial = tuple(kind for kind, one in found.items() if one.is_partial and not one.has_all(asked))
@@ -316,7 +316,7 @@ def _with_coverage(
 
 
 def _around(spans: Collection[tuple[date, date]]) -> ReportPeriod | None:
-    """Return the period from the first to the last day of spans of days; None if there are none."""
+    """Return the period from the first to the last day of spans; None without any."""
     return ReportPeriod(min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
 
 
