@@ -320,6 +320,7 @@ ONLY_IN = {
     "--control": "rooms resolve",
     "--cursor": "rooms list",
     "--json": "report",
+    "--overwrite": "report",
     "--param": "request",
     "--profile": "dialin",
     "--proxy": "dialin",

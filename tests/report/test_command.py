@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import gzip
 import json
@@ -83,6 +84,8 @@ def test_json_with_a_page_gives_both(january: Path, cli: Cli, folder: Path) -> N
         (["a.jsonl", "--from", "b.jsonl"], "give the export once"),
         (["2026-01", "--timezone", "EST"], "give a place, such as America/New_York"),
         (["2026-01", "--timezone", "localtime"], "unknown time zone"),
+        (["2026-01", "--timezone", "posix/EST"], "unknown time zone"),
+        (["2026-01", "--timezone", "Right/UTC"], "unknown time zone"),
         (["0001", "9999", "a.jsonl"], "the period has 3,652,059 days, and a report has at most 36,525"),
         (["2026-01", "--archives", "a.jsonl"], "--archives needs an export"),
         (["2026-01", "missing/page.html"], "no such folder"),
@@ -200,7 +203,10 @@ def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
     rows = [f"'=s1;r;{times};10.5;'-x;", f"s2;r;{times};ten;a;", "s3;r"]
     (folder / "calls.csv").write_text("\n".join([header, *rows]), encoding="utf-8-sig")
     told = cli("report", "calls.csv", "--json")
-    assert "Numbers or times that could not be read: 1. Their records are counted without them." in told.stderr
+    assert (
+        "Values that could not be read, or times that are missing: 1. Their records are counted without them."
+        in told.stderr
+    )
     found = figures(told, complete=False)
     assert found["totals"]["participant_minutes"] == 10.5
     assert found["totals"]["room_minutes"] == 120
@@ -268,7 +274,9 @@ def test_value_that_cannot_be_read_makes_the_report_incomplete(cli: Cli, folder:
     found = figures(told, complete=False)
     assert (found["totals"]["records"], found["odd"]["unreadable_values"]) == (1, 1)
     page = (folder / "page.html").read_text()
-    assert "Numbers or times that could not be read: 1. Their records are counted without them." in page
+    assert (
+        "Values that could not be read, or times that are missing: 1. Their records are counted without them." in page
+    )
     undated = "1 record has no readable date: it is in the totals, whichever day it is of."
     assert undated in page
     assert undated in told.stderr
@@ -500,3 +508,47 @@ def test_archives_that_are_there_twice_are_counted_once(
     twice = figures(cli("report", january, "--archives", name, "--json"), complete=None)
     assert twice["recordings"]["files"] == once["recordings"]["files"]
     assert twice["recordings"]["archives"] == once["recordings"]["archives"] == twice["odd"]["archives_repeated"] > 0
+
+
+def test_archives_with_one_id_and_other_files_are_all_counted(january: Path, cli: Cli, folder: Path) -> None:
+    one = {"_id": "A", "trans_date": "2026-01-05T10:00:00.000Z", "conf_num": "c", "room_id": "r"}
+    first, second = {**one, "recording": [{"url": "https://x.y/a.mkv?sign=1"}]}, {**one, "chatdata": "https://x.y/c"}
+    signed_again = {**one, "recording": [{"url": "https://x.y/a.mkv?sign=2"}]}
+    lines = [json.dumps(each) for each in (first, second, signed_again)]
+    (folder / "archives.jsonl").write_text("\n".join(lines))
+    told = cli("report", january, "--archives", "archives.jsonl", "--json", "--quiet")
+    found = figures(told, complete=None)
+    assert (found["recordings"]["archives"], found["recordings"]["files"]["chatdata"]) == (2, 1)
+    assert (found["odd"]["archives_repeated"], found["odd"]["archives_same_id"]) == (1, 1)
+    assert "1 archive has the ID of an earlier one, and other values. Such archives are counted." in told.stderr
+
+
+def test_records_of_too_many_days_are_refused_without_a_period(cli: Cli, folder: Path) -> None:
+    (folder / "calls.csv").write_text(
+        HEADER + ROW.format("10.5") + ROW.format("10.5").replace("2026-01-05T10:00:00Z", "1700-01-01T10:00:00Z", 1)
+    )
+    refused = cli("report", "calls.csv", "page.html")
+    assert refused.exit_code == 2
+    assert "a report has at most 36,525: give a shorter one than 1700-01-01 to 2026-01-05" in refused.stderr
+    assert not (folder / "page.html").exists()
+    assert cli("report", "2026-01", "calls.csv", "page.html").exit_code == 6
+
+
+def test_signal_ends_a_report_while_it_reads_archives(cli: Cli, folder: Path) -> None:
+    (folder / "calls.jsonl").touch()
+    archive = '{"_id": "%d", "trans_date": "2026-01-05T10:00:00.000Z"}\n'
+    (folder / "archives.jsonl").write_text("".join(archive % number for number in range(2_000)))
+    loop_turns: list[int] = []
+    sleep = asyncio.sleep
+
+    async def signalled(seconds: float) -> None:
+        loop_turns.append(1)
+        if len(loop_turns) == 2:
+            raise KeyboardInterrupt
+        await sleep(seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("videoapi.cli.report_run.asyncio.sleep", signalled)
+        ended = cli("report", "2026-01", "calls.jsonl", "--archives", "archives.jsonl", "--json")
+    assert ended.exit_code != 0
+    assert len(loop_turns) == 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from report.conftest import Cli, figures
+from report.conftest import Cli, OnDay, figures
 
 from videoapi.sandbox import Sandbox
 
@@ -39,7 +39,55 @@ def set_at(path: str, value: object) -> Callable[[Record], None]:
     return damage
 
 
-DAMAGES = {
+def all_of(*damages: Callable[[Record], None]) -> Callable[[Record], None]:
+    def damage(one: Record) -> None:
+        for each in damages:
+            each(one)
+
+    return damage
+
+
+STILL_RUNS = set_at("room.disconnect_dt", None)
+# A part that cannot be read, and the times that the ended record lacks.
+OBJECTS = {
+    "usage": 1, "stats_quality": 1, "stats_quality.receive": 1, "stats_quality.receive.video": 1, "sigserver": 3,
+    "room": 2, "room.room_id": 1, "room.room_details": 1, "user": 1, "user.ref": 1, "conf_num": 1, "cdr_id": 1,
+}  # fmt: skip
+DETAILS = {"owner_ref": "o", "name": "n"}
+DAMAGES: dict[str, tuple[Callable[[Record], None], str] | tuple[Callable[[Record], None], str, int]] = {
+    **{
+        f"{path} {value!r}": (set_at(path, value), "unreadable_values", count)
+        for path, count in OBJECTS.items()
+        for value in (["x"], "x")
+        if value == ["x"] or path not in ("room.room_id", "user.ref", "conf_num", "cdr_id")
+    },
+    **{
+        f"{path} {value!r}": (
+            all_of(set_at("room.room_details", dict(DETAILS)), set_at(f"room.room_details.{path}", value)),
+            "unreadable_values",
+        )
+        for path in DETAILS
+        for value in (["a"], 1.5)
+    },
+    "quality 5": (set_at("stats_quality.receive.video.avg_bitrate_quality", 5), "unreadable_values"),
+    "no connection, in a session that still runs": (
+        all_of(set_at("sigserver", "x"), STILL_RUNS), "unreadable_values",
+    ),
+    "neither connection nor session": (
+        all_of(set_at("sigserver", "x"), set_at("room", "x")), "unreadable_values", 2,
+    ),
+    "unreadable end of a session, without any other": (
+        all_of(set_at("sigserver.duration", None), set_at("sigserver.disconnect_dt", None),
+               set_at("room.disconnect_dt", "x")),
+        "unreadable_values",
+    ),
+    "unreadable end of a connection, without any other": (
+        all_of(set_at("sigserver.duration", None), STILL_RUNS, set_at("sigserver.disconnect_dt", "x")),
+        "unreadable_values",
+    ),
+    "no end of a session that has a length": (
+        all_of(STILL_RUNS, set_at("room.duration", 60)), "unreadable_values",
+    ),
     **{
         f"{path} {value!r}": (set_at(path, value), "unreadable_values")
         for path in ("trans_date", "room.connect_dt", "room.disconnect_dt", "sigserver.connect_dt",
@@ -83,18 +131,69 @@ def reports(sandbox: Sandbox, cli: Cli, records: list[Record]) -> dict[str, Resu
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damage_is_counted_alike_from_every_source(sandbox: Sandbox, cli: Cli, folder: Path, name: str) -> None:
-    damage, kind = DAMAGES[name]
+    damage, kind, *expected = DAMAGES[name]
     records = [record(number) for number in range(3)]
     damage(records[1])
     found = reports(sandbox, cli, records)
     told = {source: figures(result, complete=False) for source, result in found.items()}
-    assert {source: one["odd"][kind] for source, one in told.items()} == dict.fromkeys(found, 1)
+    assert {source: one["odd"][kind] for source, one in told.items()} == dict.fromkeys(found, *(expected or [1]))
     for source, one in told.items():
         assert found[source].stderr, source
         assert one["totals"] == told["service"]["totals"]
         assert one["totals"]["records"] == 3
 
 
-def test_records_without_a_fault_are_complete_from_every_source(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
-    for source, result in reports(sandbox, cli, [record(number) for number in range(3)]).items():
+HEALTHY: dict[str, Callable[[Record], None]] = {
+    "as usual": lambda one: None,
+    "a user has left a session that still runs": STILL_RUNS,
+    "a user is still connected": all_of(
+        STILL_RUNS, set_at("sigserver.disconnect_dt", None), set_at("sigserver.duration", None)
+    ),
+    "a share as text": set_at("stats_quality.receive.video.bitrate_good_percent", "90.5"),
+    "nothing measured": set_at("stats_quality", {"send": None, "receive": {"video": {}}}),
+    "a reference that is a number": set_at("room.room_details", {"owner_ref": 7, "name": None, "more": {"user": 1}}),
+    "half a character in the name of the room": set_at("room.room_details", {"name": "x\ud83d"}),
+    "half a character in a user_ref": set_at("user.ref", "x\ud83d"),
+    "parts that the service left out": all_of(set_at("usage", None), set_at("stats_quality", None)),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_records_without_a_fault_are_complete_from_every_source(
+    sandbox: Sandbox, cli: Cli, folder: Path, name: str
+) -> None:
+    records = [record(number) for number in range(3)]
+    HEALTHY[name](records[1])
+    for source, result in reports(sandbox, cli, records).items():
         assert (figures(result)["odd"]["unreadable_values"], result.stderr) == (0, ""), source
+
+
+def test_damage_of_a_day_is_noted_with_its_file(sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay) -> None:
+    """Neither another day that is exported again loses it, nor the same one doubles it, nor stays it if repaired."""
+    pytest.importorskip("pyarrow")
+    records = [record(number) for number in range(3)]
+    records[0]["trans_date"] = "2026-01-30T10:00:00.000Z"
+    records[1]["trans_date"] = None
+    records[1]["room"] |= {"disconnect_dt": ["x"]}
+    set_at("usage.connect_minutes", "ten")(records[2])
+
+    def told(*export: str) -> tuple[int, bool]:
+        sandbox.clear_faults()
+        sandbox.fault("cdr.by_period", 200, times=1, body=json.dumps({"result": "0", "cdr": records}))
+        assert cli("cdr", "export", "--partition", "day", *export, "days", "--quiet").exit_code == 0
+        found = json.loads(cli("report", "2026-01-30", DAY, "days", "--json", "--quiet").stdout)
+        return found["odd"]["unreadable_values"], found["complete"]
+
+    on_day(2, 1)
+    whole = ("2026-01-26", DAY)
+    assert told(*whole) == told(*whole) == (3, False)
+    notes = {path.stem: json.loads(path.read_bytes()).get("odd") for path in (folder / "days/_notes").glob("*.json")}
+    assert {name: odd for name, odd in notes.items() if odd} == {
+        f"cdr-{DAY}": {"usage.connect_minutes": 1},
+        f"cdr-undated-2026-01-26_{DAY}": {"room.disconnect_dt": 1},
+    }
+    records.pop(1)
+    on_day(2, 20)
+    assert told("2026-01-26", "2026-01-26", "--overwrite") == (3, False)
+    set_at("usage.connect_minutes", 10)(records[1])
+    assert told(DAY, DAY, "--overwrite") == (2, False)

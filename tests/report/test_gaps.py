@@ -214,7 +214,7 @@ def test_copy_of_an_export_says_when_it_was_made(
     assert told.stderr.startswith("The period had not ended when the export was made: of 2026-01-31 (UTC)")
 
 
-@pytest.mark.parametrize("made", [None, 7, "2026-03-01", "yesterday"])
+@pytest.mark.parametrize("made", [None, 7, "2026-03-01", "yesterday", "2200-01-01T00:00:00Z"])
 @pytest.mark.parametrize("is_folder", [True, False])
 def test_export_that_does_not_say_when_it_was_made_is_not_called_complete(
     sandbox: Sandbox, cli: Cli, folder: Path, made: object, is_folder: bool
@@ -233,6 +233,7 @@ def test_export_that_does_not_say_when_it_was_made_is_not_called_complete(
         assert figures(told, complete=None)["untimed_exports"] == ["cdr"]
         why = "The export of call records does not say when it was made"
         assert why in told.stderr
+        assert "Export the period again, with --overwrite." in told.stderr
         assert why in (folder / "page.html").read_text()
 
 
@@ -261,3 +262,43 @@ def test_long_period_has_months_that_are_not_known(cli: Cli, folder: Path) -> No
     page = (folder / "page.html").read_text()
     assert f'<th scope="row">2025-12</th>{DASHES}' in page
     assert '<th scope="row">2026-01</th><td data-value="1">1</td>' in page
+
+
+@pytest.mark.parametrize("scope", ["--room", "--conference"])
+def test_day_that_has_not_ended_makes_a_report_without_a_period_incomplete(
+    sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay, scope: str
+) -> None:
+    one = {"cdr_id": "1", "conf_num": "c", "trans_date": "2026-02-03T10:00:00.000Z", "room": {"room_id": "r"}}
+    body = json.dumps({"result": "0", "cdr": [one]})
+    found = []
+    for day in (3, 4, 10):
+        on_day(2, day)
+        for name in ("cdr.by_room", "cdr.by_conference"):
+            sandbox.fault(name, 200, times=1, body=body)
+        report = json.loads(cli("report", scope, "r" if scope == "--room" else "c", "--json", "--quiet").stdout)
+        found.append((report["unfinished_days"], report["final_from"]))
+        sandbox.clear_faults()
+    assert found == [
+        ({"first": "2026-02-03", "last": "2026-02-03"}, "2026-02-07"),
+        (None, "2026-02-07"),
+        (None, None),
+    ]
+
+
+@pytest.mark.parametrize("name", ["all.jsonl", "all.csv", "all.parquet", "days"])
+@pytest.mark.parametrize("first", ["2026-01-28", "2026-02-01"], ids=["with records", "empty"])
+def test_export_of_a_period_that_had_not_ended_is_incomplete_without_a_period_too(
+    sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay, name: str, first: str
+) -> None:
+    pytest.importorskip("pyarrow")
+    on_day(2, 10)
+    words = ("--partition", "day") if name == "days" else ()
+    assert cli("cdr", "export", first, "2026-02-28", name, "--quiet", *words).exit_code == 0
+    on_day(3, 2)
+    for period in ((), (first, "2026-02-28")):
+        told = cli("report", *period, name, "--json", "--quiet")
+        assert figures(told, complete=False)["unfinished_days"] == {"first": "2026-02-10", "last": "2026-02-28"}
+        assert "The period had not ended when the export was made: of 2026-02-10 to 2026-02-28" in told.stderr
+        assert "Export them again" in told.stderr
+        if period or first == "2026-01-28":
+            assert "Export them again from 2026-03-04 on." in told.stderr

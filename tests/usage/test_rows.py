@@ -34,6 +34,7 @@ def expected(record: CallRecord) -> UsageRow:
         user_from=milliseconds(flat["user_connected_at"]),
         user_to=milliseconds(flat["user_disconnected_at"]),
         user_seconds=flat["user_seconds"],
+        room_seconds=flat["room_seconds"],
         connect_minutes=flat["connect_minutes"],
         good_percent=flat["receive_video_bitrate_good_percent"],
         quality=tuple(flat[name] for name in QUALITY),

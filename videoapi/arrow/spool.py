@@ -5,13 +5,18 @@ Parquet cannot: its footer describes all row groups, and is written last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import date
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import pyarrow
 
 from videoapi.arrow.parquet import ParquetFile
+
+_DAY: Final = 86_400_000
+_DAY_1970: Final = date(1970, 1, 1).toordinal()
 
 
 def header_bytes(schema: Any) -> bytes:
@@ -48,22 +53,28 @@ class Spool:
         self.rows: int = 0
         """The number of rows."""
         self._file = file
-        self._mark = (0, 0)
+        self.odd: Counter[tuple[date | None, str]] = Counter()
+        """How many rows of which day have which odd field; None is for rows without a day."""
+        self._mark = (0, 0, self.odd)
         file.write(header_bytes(schema))
         self.begin_window()
 
     def begin_window(self) -> None:
         """Note where the rows of a window begin."""
-        self._mark = (self._file.tell(), self.rows)
+        self._mark = (self._file.tell(), self.rows, self.odd.copy())
 
     def restart_window(self) -> None:
         """Discard the rows of the window, because they come again."""
-        size, self.rows = self._mark
+        size, self.rows, odd = self._mark
+        self.odd = odd.copy()
         self._file.seek(size)
         self._file.truncate()
 
-    def add(self, rows: Any) -> None:
-        """Append a `pyarrow.RecordBatch`."""
+    def add(self, rows: Any, odd: Iterable[tuple[int, str]] = ()) -> None:
+        """Append a `pyarrow.RecordBatch`, whose odd fields are given with the index of their row."""
+        for index, field in odd:
+            at = rows.column("trans_at")[index].value
+            self.odd[None if at is None else date.fromordinal(_DAY_1970 + at // _DAY), field] += 1
         self._file.write(group_bytes(rows))
         self.rows += rows.num_rows
 

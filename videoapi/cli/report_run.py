@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -40,6 +40,7 @@ from videoapi.streaming.windows import since_of
 STDOUT: Final = "-"
 _USUAL: Final = ("owner_ref", "room")
 _PAGE_TOP: Final = 20
+_AT_ONCE: Final = 500
 _PAGE_MOST: Final = 500
 
 
@@ -104,7 +105,6 @@ class Reading:
     recordings: Recordings | None = None
     archives_refused: str = ""
     unread: sources.Unread = attrs.field(factory=sources.Unread)
-    unfinished: ReportPeriod | None = None
 
 
 async def write_report(access: ClientOptions, options: ReportOptions) -> int:
@@ -128,7 +128,6 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
     _check_limits(limited, found)
     with _page_file(options, period) as page, Tally(calendar) as tally:
         reading = Reading(tally, Selection(calendar, period, options.room_id, options.conf_num), limited)
-        reading.unfinished = None if period is None else period.unfinished(today)
         if options.source is not None:
             await _read_export(options.source, options, reading)
             if sources.is_parquet(options.source):
@@ -138,7 +137,7 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         else:
             source = await _read_service(access, options, reading)
         summary = await asyncio.to_thread(_summarize, reading, options, source)
-        summary = _with_coverage(summary, options, found, calendar.zone)
+        summary = _with_coverage(summary, options, found, calendar.zone, today)
         if page is not None or options.out == STDOUT:
             lead = options.groups[0] if options.groups else None
             shown = attrs.evolve(summary, groups=groups_of(tally, options.shown, options.top or _PAGE_TOP))
@@ -173,7 +172,9 @@ async def _read_export(path: Path, options: ReportOptions, reading: Reading) -> 
     if options.archives is not None:
         reading.recordings = recordings = Recordings(reading.selection.calendar)
         with closing(sources.archives(options.archives, reading.unread)) as archives:
-            for archive in archives:
+            for nth, archive in enumerate(archives):
+                if nth % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
                 if _in_scope(archive, reading.limited):
                     recordings.add([archive], *_bounds(reading.selection.period))
 
@@ -185,6 +186,7 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
     query = ReportQuery(first, last, options.room_id, options.conf_num).checked()
     async with access.client() as client:
         stream = query.stream(client.cdr, timeout=options.timeout)
+        stream._count_unreadable()
         with display("records", quiet=options.quiet) as show:
             read = 0
             async for read in add_stream(reading.tally, reading.selection, stream):
@@ -253,7 +255,6 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
         unreadable_values=reading.unread.values,
         odd_fields=reading.unread.fields,
         outside=reading.selection.outside,
-        unfinished=reading.unfinished,
     )
 
 
@@ -264,9 +265,17 @@ def _coverages(options: ReportOptions) -> dict[str, Coverage]:
 
 
 def _with_coverage(
-    summary: UsageSummary, options: ReportOptions, found: Mapping[str, Coverage], zone: tzinfo
+    summary: UsageSummary, options: ReportOptions, found: Mapping[str, Coverage], zone: tzinfo, began: date
 ) -> UsageSummary:
-    """Return the summary with the days that its source lacks, or may lack."""
+    """Return the summary with the days that its source lacks, or may lack.
+
+    Args:
+        summary: The figures.
+        options: The options.
+        found: What the exports say about themselves.
+        zone: The time zone of the report.
+        began: The day in this zone on which the report began.
+    """
     asked = summary.period.in_utc(zone) if summary.period is not None and options.periods else None
     partial = tuple(kind for kind, one in found.items() if one.is_partial and not one.has_all(asked))
     summary = attrs.evolve(
@@ -275,29 +284,40 @@ def _with_coverage(
         unstated=tuple(kind for kind, one in found.items() if one.days is None),
         changed=tuple(kind for kind, one in found.items() if one.is_changed),
     )
+    # Without a period, an export is one of all of its days, whether they have records or not.
+    lasting = () if options.periods else [span for one in found.values() for span in one.bounded_unfinished()]
     if summary.period is None:
-        return attrs.evolve(summary, untimed=tuple(kind for kind, one in found.items() if one.undated))
+        untimed = tuple(kind for kind, one in found.items() if one.undated)
+        return attrs.evolve(summary, untimed=untimed, unfinished=_around(lasting))
     period, days, today = summary.period, summary.period.in_utc(zone), now(UTC).date()
-    future = frozenset[date]() if summary.unfinished is None else frozenset(summary.unfinished.days())
+    rest = period.unfinished(began)
+    future = frozenset[date]() if rest is None else frozenset(rest.days())
     if options.source is None:
-        opened = open_days(days, today - timedelta(LATE_DAYS)) if options.periods else None
-        return attrs.evolve(summary.with_gaps(future, future, future), days_in_utc=days, open_days=opened)
+        opened = open_days(days, today - timedelta(LATE_DAYS))
+        gaps_of_live = summary.with_gaps(future, future, future)
+        return attrs.evolve(gaps_of_live, days_in_utc=days, open_days=opened, unfinished=rest)
     future = future.union(*(period.overlapping(one.unfinished, zone) for one in found.values()))
     gaps = {kind: future | period.overlapping(one.gaps(days), zone) for kind, one in found.items()}
     lacking = future | (period.overlapping(found["cdr"].missing(days), zone))
+    every = ReportPeriod(days.first, max((days.last, *(last for _, last in lasting))))
     late = [
         opened
         for coverage in found.values()
-        if (options.periods or coverage.open_from) and (opened := coverage.open_days(days, today)) is not None
+        if (options.periods or coverage.open_from) and (opened := coverage.open_days(every, today)) is not None
     ]
     return attrs.evolve(
         summary.with_gaps(gaps["cdr"], gaps.get("archives", ()), lacking),
         days_in_utc=days,
         untimed=tuple(kind for kind, one in found.items() if days.has_any(one.undated)),
-        unfinished=ReportPeriod(min(future), max(future)) if future else None,
+        unfinished=_around([*((day, day) for day in future), *lasting]),
         missing=tuple(MissingDays(kind, *span) for kind, one in found.items() for span in one.missing(days)),
         open_days=ReportPeriod(min(one.first for one in late), max(one.last for one in late)) if late else None,
     )
+
+
+def _around(spans: Collection[tuple[date, date]]) -> ReportPeriod | None:
+    """Return the period from the first to the last day of spans; None without any."""
+    return ReportPeriod(min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
 
 
 def _limited(options: ReportOptions, found: Mapping[str, Coverage]) -> ReportOptions:

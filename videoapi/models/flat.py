@@ -21,12 +21,19 @@ _INT64: Final = 2**63
 _YEARS: Final = range(1678, 2262)
 
 
-class _Column(NamedTuple):
+class CallColumn(NamedTuple):
+    """A column: its name and type, the part and the field that it shows, and how that is read."""
+
     name: str
     kind: type[Any]
     part: tuple[str, ...]
     field: str
     read: Callable[[Any], Cell]
+
+    @property
+    def path(self) -> str:
+        """The dotted path of the field."""
+        return ".".join((*self.part, self.field))
 
 
 def flat_row(record: object) -> dict[str, Cell]:
@@ -64,7 +71,7 @@ def flat_reader(names: Sequence[str]) -> Callable[[object], list[Cell]]:
     Returns:
         The function. It takes a CallRecord, or what the decoder has built.
     """
-    columns = {column.name: column for column in _COLUMNS}
+    columns = {column.name: column for column in CALL_COLUMNS}
     wanted = [columns[name] for name in names]
     empty: list[Cell] = [None] * len(wanted)
     by_part = tuple(
@@ -143,12 +150,12 @@ _BY_KIND: Final[Mapping[type[Any], Callable[[Any], Cell]]] = {
 }
 
 
-def _column(name: str, kind: type[Any], path: str, read: Callable[[Any], Cell] | None = None) -> _Column:
+def _column(name: str, kind: type[Any], path: str, read: Callable[[Any], Cell] | None = None) -> CallColumn:
     *part, field = path.split(".")
-    return _Column(name, kind, tuple(part), field, read or _BY_KIND[kind])
+    return CallColumn(name, kind, tuple(part), field, read or _BY_KIND[kind])
 
 
-def _quality_columns() -> Iterator[_Column]:
+def _quality_columns() -> Iterator[CallColumn]:
     for direction in ("send", "receive"):
         for media in ("video", "audio", "sharing"):
             prefix, path = f"{direction}_{media}", f"stats_quality.{direction}.{media}"
@@ -157,7 +164,7 @@ def _quality_columns() -> Iterator[_Column]:
             yield _column(f"{prefix}_avg_bitrate_quality", str, f"{path}.avg_bitrate_quality")
 
 
-_COLUMNS: Final = (
+CALL_COLUMNS: Final = (
     _column("cdr_id", str, "cdr_id"),
     _column("call_log_id", str, "call_log_id"),
     _column("call_num", str, "call_num"),
@@ -201,19 +208,19 @@ _COLUMNS: Final = (
 )
 # A join token is a secret, so `user.token` has no column.
 
-_EMPTY: Final[dict[str, Cell]] = {column.name: None for column in _COLUMNS}
+_EMPTY: Final[dict[str, Cell]] = {column.name: None for column in CALL_COLUMNS}
 
 # Each part of a record is looked up once for all of its columns.
 _BY_PART: Final = tuple(
-    (part, tuple((column.name, column.field, column.read) for column in _COLUMNS if column.part == part))
-    for part in dict.fromkeys(column.part for column in _COLUMNS)
+    (part, tuple((column.name, column.field, column.read) for column in CALL_COLUMNS if column.part == part))
+    for part in dict.fromkeys(column.part for column in CALL_COLUMNS)
 )
 
-COLUMNS: Final[Mapping[str, type[Any]]] = MappingProxyType({column.name: column.kind for column in _COLUMNS})
+COLUMNS: Final[Mapping[str, type[Any]]] = MappingProxyType({column.name: column.kind for column in CALL_COLUMNS})
 """The columns in order, each with its type: `str`, `float`, `bool` or `datetime` (aware, UTC)."""
 
-SOURCES: Final[Mapping[str, str]] = MappingProxyType({c.name: ".".join((*c.part, c.field)) for c in _COLUMNS})
+SOURCES: Final[Mapping[str, str]] = MappingProxyType({c.name: c.path for c in CALL_COLUMNS})
 """The dotted path of the field that each column shows."""
 
-PATHS: Final[Mapping[str, str]] = MappingProxyType({".".join((*c.part, c.field)): c.name for c in _COLUMNS})
+PATHS: Final[Mapping[str, str]] = MappingProxyType({c.path: c.name for c in CALL_COLUMNS})
 """The column of each field that has one, by the field's dotted path."""

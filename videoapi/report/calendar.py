@@ -22,8 +22,8 @@ _MOST_DAYS: Final = 36_525
 """The days of 100 years."""
 _FIXED: Final = {"EST": "America/New_York", "MST": "America/Denver", "HST": "Pacific/Honolulu"}
 """Names of a zone that have the time of winter all year, and the place that is probably meant."""
-_OF_MACHINE: Final = frozenset({"localtime", "posixrules", "factory"})
-"""Names of a zone that is another one on another machine."""
+_OF_MACHINE: Final = frozenset({"localtime", "posixrules", "factory", "posix", "right"})
+"""How names begin of a zone that is another one on another machine, or has leap seconds."""
 _PERIOD: Final = re.compile(r"(?P<year>[0-9]{4})(?:-(?P<month>[0-9]{2})(?:-(?P<day>[0-9]{2}))?)?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -91,12 +91,21 @@ class ReportPeriod:
         period = cls(_span(first)[0], _span(last or first)[1])
         if period.last < period.first:
             raise ValidationError(f"the period ends on {period.last}, before it begins on {period.first}", field="end")
-        if (days := (period.last - period.first).days + 1) > _MOST_DAYS:
+        return period.checked()
+
+    def checked(self) -> Self:
+        """Return the period itself.
+
+        Raises:
+            ValidationError: If it has too many days.
+        """
+        if (days := (self.last - self.first).days + 1) > _MOST_DAYS:
             raise ValidationError(
-                f"the period has {days:,} days, and a report has at most {_MOST_DAYS:,}: give a shorter one",
+                f"the period has {days:,} days, and a report has at most {_MOST_DAYS:,}: give a shorter one than "
+                f"{self.first} to {self.last}",
                 field="end",
             )
-        return period
+        return self
 
     def in_utc(self, zone: tzinfo) -> ReportPeriod:
         """Return the days in UTC that contain these days of a time zone."""
@@ -154,7 +163,7 @@ def parse_zone(name: str) -> tzinfo:
             field="timezone",
         )
     try:
-        if name.lower() in _OF_MACHINE:
+        if name.lower().split("/")[0] in _OF_MACHINE:
             raise LookupError(name)
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError):

@@ -18,7 +18,7 @@ from typing import IO, Any, Final, cast
 
 import attrs
 
-from videoapi.arrow.periods import LATE_DAYS, day_of, stays_open
+from videoapi.arrow.periods import LATE_DAYS, day_of, stays_open, utc_today
 from videoapi.report.calendar import ReportPeriod
 
 MANIFEST: Final = "_manifest.json"
@@ -61,6 +61,10 @@ class Coverage:
     odd: Mapping[str, int] = attrs.field(factory=dict)
     is_changed: bool = False
     is_partial: bool = False
+
+    def bounded_unfinished(self) -> tuple[tuple[date, date], ...]:
+        """Return `unfinished`; nothing for an export without a period, whose last day never had ended."""
+        return () if self.days and self.days[0][0] == date.min else self.unfinished
 
     def missing(self, period: ReportPeriod) -> list[tuple[date, date]]:
         """Return the parts of a period of days in UTC that the export does not have; none if it does not say."""
@@ -133,7 +137,7 @@ def _of_folder(folder: Path) -> Coverage:
         source = dict(json.loads((folder / _SOURCE).read_bytes()))
     room = source.get("room")
     notes = [note for note in notes_of(folder) if "-undated-" not in note["file"]]
-    made = {_span(note["first"], note["last"]): day_of(note.get("exported")) for note in notes}
+    made = {_span(note["first"], note["last"]): _made(note) for note in notes}
     odd: Counter[str] = Counter()
     for note in notes_of(folder):
         odd.update(note.get("odd", {}))
@@ -177,7 +181,7 @@ def _of_file(path: Path, kind: str) -> Coverage:
         return Coverage(is_changed=True)
     if _digest(path, is_compressed) != (state["sha256"] if state["result_size"] is None else state["result_sha256"]):
         return Coverage(is_changed=True)
-    span = _days(question, state["first"], made := day_of(state["exported"]))
+    span = _days(question, state["first"], made := _made(state))
     return _of_days(
         {} if span is None else {span: made},
         odd={name.removeprefix("odd "): count for name, count in state.get("counts", {}).items()},
@@ -185,6 +189,13 @@ def _of_file(path: Path, kind: str) -> Coverage:
         conf_num=question.get("conference") or None,
         account=_account(question),
     )
+
+
+def _made(note: Mapping[str, Any]) -> date | None:
+    """Return on which day in UTC an export was made; None if it does not say, or names a day to come."""
+    made = day_of(note.get("exported"))
+    # A day is more than any clock is wrong by accident.
+    return None if made is None or made > utc_today() + _DAY else made
 
 
 def _account(source: Mapping[str, Any]) -> tuple[str, str] | None:

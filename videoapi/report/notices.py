@@ -75,14 +75,14 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
     for kind in summary.untimed:
         yield (
             f"The export of {_NAMES[kind]} does not say when it was made: its last day may not have been over then, "
-            "and may lack records. Export the period again."
+            "and may lack records. Export the period again, with --overwrite."
         )
     final = "" if summary.final_from is None else f" from {day_text(summary.final_from)} on."
     if (rest := summary.unfinished) is not None and not summary.is_live:
         yield (
             f"The period had not ended when the export was made: of {span(rest.first, rest.last)} "
             f"({summary.timezone}), only the records that existed then are in the figures."
-            f"{' Export them again' + final if final else ''}"
+            f" Export them again{final or '.'}"
         )
     elif rest is not None:
         yield (
@@ -117,7 +117,10 @@ def _odd_notices(summary: UsageSummary) -> Iterator[str]:
     if unreadable := summary.odd["unreadable"]:
         yield f"{_records(unreadable, 'could', 'could')} not be read. Unreadable records are not in any figure."
     if values := summary.odd["unreadable_values"]:
-        yield f"Numbers or times that could not be read: {values:,}. Their records are counted without them."
+        yield (
+            f"Values that could not be read, or times that are missing: {values:,}. Their records are counted without "
+            "them."
+        )
     if repeated := summary.odd["repeated"]:
         yield (
             f"{_records(repeated, 'repeats', 'repeat')} an earlier one, with the same values. Such records are counted "
@@ -128,6 +131,9 @@ def _odd_notices(summary: UsageSummary) -> Iterator[str]:
             f"{_records(same, 'has', 'have')} the ID of an earlier one, and other values. Such records are counted, as "
             "it is not known whether they are the same."
         )
+    if same := summary.odd["archives_same_id"]:
+        have = "archive has" if same == 1 else "archives have"
+        yield f"{same:,} {have} the ID of an earlier one, and other values. Such archives are counted."
 
 
 def _records(count: int, one: str, many: str) -> str:

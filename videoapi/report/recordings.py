@@ -26,8 +26,9 @@ class Recordings:
         days: The number of archives by day; None for those without a readable time.
         empty: The number of archives without any file.
         outside: The number of archives outside the period, which are not counted otherwise.
-        repeated: The number of archives with the ID, the session and the time of an earlier one, which are not counted
-            otherwise.
+        repeated: The number of archives with the ID, the session, the time and the files of an earlier one, which are
+            not counted otherwise.
+        same_id: The number of archives with the ID of an earlier one, and other values.
     """
 
     calendar: Calendar = attrs.field(factory=Calendar)
@@ -37,6 +38,7 @@ class Recordings:
     empty: int = 0
     outside: int = 0
     repeated: int = 0
+    same_id: int = 0
     _seen: set[int] = attrs.field(factory=set)
 
     def add(self, archives: Iterable[Archive], first: int = 0, last: int = 1 << 32) -> None:
@@ -47,13 +49,16 @@ class Recordings:
             if day is not None and not first <= day <= last:
                 self.outside += 1
                 continue
+            files = archive.files
             if archive.archive_id:
-                digest = hash((archive.archive_id, archive.conf_num, at))
+                # The query of a URL may be a signature, which is another one each time.
+                urls = tuple((file.kind, file.url.partition("?")[0]) for file in files)
+                known, digest = hash(archive.archive_id), hash((archive.archive_id, archive.conf_num, at, urls))
                 if digest in self._seen:
                     self.repeated += 1
                     continue
-                self._seen.add(digest)
-            files = archive.files
+                self.same_id += known in self._seen
+                self._seen |= {known, digest}
             self.archives += 1
             self.files.update(file.kind for file in files)
             self.days[day] += 1

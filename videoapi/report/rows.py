@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from videoapi.models.decoded import Decoded
-from videoapi.models.flat import flat_reader, read_number, read_time
+from videoapi.models.flat import SOURCES, flat_reader, read_number, read_time
 
 QUALITY: Final = tuple(
     f"{direction}_{media}_avg_bitrate_quality"
@@ -18,9 +17,15 @@ QUALITY: Final = tuple(
 """The columns with a quality in words: one for each direction and kind of media."""
 TIMES: Final = ("trans_at", "room_connected_at", "room_disconnected_at", "user_connected_at", "user_disconnected_at")
 TEXTS: Final = ("cdr_id", "call_log_id", "conf_num", "room_id", "room_name", "owner_ref", "user_ref", "user_role")
-NUMBERS: Final = ("user_seconds", "connect_minutes", "receive_video_bitrate_good_percent")
+NUMBERS: Final = ("user_seconds", "room_seconds", "connect_minutes", "receive_video_bitrate_good_percent")
 COLUMNS: Final = (*TEXTS, *TIMES, *NUMBERS, *QUALITY)
 """The columns of a call record that a report reads, in this order."""
+READ: Final = frozenset(
+    ".".join(parts[:end])
+    for parts in (SOURCES[name].split(".") for name in COLUMNS)
+    for end in range(1, len(parts) + 1)
+)
+"""The fields of these columns, and the parts of a record that contain them: if one is unreadable, a figure lacks it."""
 NEEDED: Final = frozenset({"conf_num", "room_id", *TIMES[:3], "user_seconds"})
 """The columns that every report needs."""
 
@@ -42,9 +47,9 @@ class UsageRow(NamedTuple):
         user_from: When the user connected.
         user_to: When the user disconnected.
         user_seconds: How long the user was connected.
+        room_seconds: How long the session lasted; None while it runs.
         connect_minutes: The minutes that the service counts.
-        good_percent: The share of the time with a good bit rate of the video that was received, in percent; NaN if it
-            cannot be read.
+        good_percent: The share of the time with a good bit rate of the video that was received, in percent.
         quality: The qualities in words, in the order of `QUALITY`.
     """
 
@@ -61,6 +66,7 @@ class UsageRow(NamedTuple):
     user_from: int | None = None
     user_to: int | None = None
     user_seconds: float | None = None
+    room_seconds: float | None = None
     connect_minutes: float | None = None
     good_percent: float | None = None
     quality: tuple[str | None, ...] = (None,) * len(QUALITY)
@@ -75,12 +81,6 @@ def is_identified(row: UsageRow) -> bool:
     return row.record_id is not None or bool(row.conf_num and row.user_ref and row.user_from is not None)
 
 
-def percent_of(value: object) -> float | None:
-    """Return a share in percent; None if it is missing, and NaN if it cannot be read."""
-    number = read_number(value)
-    return math.nan if number is None and value is not None else number
-
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _IDS: Final = 2
@@ -90,7 +90,6 @@ _FIRST_QUALITY: Final = _FIRST_NUMBER + len(NUMBERS)
 _MEDIA: Final = ("video", "audio", "sharing")
 _MOST_MINUTES: Final = 50_000
 _NONE: Final[dict[str, Any]] = {}
-_PERCENT: Final = ("receive", "video", "bitrate_good_percent")
 _minutes: Final[dict[str, int]] = {}
 _read: Final = flat_reader(COLUMNS)
 
@@ -100,13 +99,7 @@ def row_of(record: object) -> UsageRow:
     decoded = getattr(record, "_decoded", record)
     if isinstance(decoded, Decoded) and (row := _row_of_decoded(decoded)) is not None:
         return row
-    row = row_of_cells(_read(record), milliseconds)
-    if row.good_percent is not None:
-        return row
-    raw: Any = getattr(decoded, "stats_quality", None)
-    for name in _PERCENT:
-        raw = raw.get(name) if isinstance(raw, Mapping) else None
-    return row._replace(good_percent=percent_of(raw))
+    return row_of_cells(_read(record), milliseconds)
 
 
 def row_of_cells(cells: list[Any], time: Callable[[Any], int | None]) -> UsageRow:
@@ -168,7 +161,7 @@ def _row_of_decoded(record: Any) -> UsageRow | None:
             send, receive = stats.get("send") or _NONE, stats.get("receive") or _NONE
             shown = [direction.get(media) or _NONE for direction in (send, receive) for media in _MEDIA]
             quality = tuple([media.get("avg_bitrate_quality") for media in shown])
-            percent = percent_of(shown[3].get("bitrate_good_percent"))
+            percent = read_number(shown[3].get("bitrate_good_percent"))
         except AttributeError:
             return None
         if not _TEXT_OR_NONE.issuperset(map(type, quality)):
@@ -187,6 +180,7 @@ def _row_of_decoded(record: Any) -> UsageRow | None:
         milliseconds_of(connection.connect_dt),
         milliseconds_of(connection.disconnect_dt),
         connection.duration,
+        room.duration,
         None if usage is None else usage.connect_minutes,
         percent,
         quality,

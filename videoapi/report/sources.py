@@ -10,6 +10,7 @@ import json
 import math
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,16 +26,17 @@ from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError, RecordDecoder
 from videoapi.models.flat import SOURCES, read_time
 from videoapi.models.formulas import unescaped
+from videoapi.models.unreadable import unreadable_fields
 from videoapi.report.coverage import MANIFEST, digest_of, notes_of
 from videoapi.report.recordings import KINDS
 from videoapi.report.rows import (
     COLUMNS,
     NEEDED,
     NUMBERS,
+    READ,
     TIMES,
     UsageRow,
     milliseconds,
-    percent_of,
     row_of,
     row_of_cells,
 )
@@ -47,11 +49,6 @@ _PART: Final = ".part"
 _LONGEST_CELL: Final = 1 << 24
 _EXTRA: Final = "extra"
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9][0-9.]*,[0-9]+")
-_NUMBER_FIELDS: Final = tuple(SOURCES[name] for name in NUMBERS)
-_UNREADABLE: Final = re.compile(rf'"(?:{"|".join(map(re.escape, _NUMBER_FIELDS))})":(?!null[,}}])')
-_STATS: Final = "stats_quality"
-_PERCENT: Final = NUMBERS[-1]
-_PERCENT_FIELD: Final = "bitrate_good_percent"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # The years that `read_time` accepts.
 _LEAST_MS, _MOST_MS = -9_214_560_000_000, 9_214_646_400_000
@@ -64,24 +61,26 @@ class Unread:
     Args:
         records: The number of records that cannot be read, or that could not be when they were exported.
         fields: The number of fields of an unexpected type; None if the export does not show it.
-        values: The number of numbers that cannot be read, whose records are counted without them.
+        values: How many records have a value that cannot be read, by the field of a figure, or the part that hides it.
         times: Which of `TIMES` the export has.
     """
 
     records: int = 0
     fields: int | None = None
-    values: int = 0
+    values: Counter[str] = attrs.field(factory=Counter)
     times: frozenset[str] = frozenset(TIMES)
 
-    def note(self, index: int, names: tuple[str, ...]) -> None:
-        """Count the odd fields of a record."""
+    def note(self, names: tuple[str, ...]) -> None:
+        """Count the unreadable fields of a record."""
+        if not names:
+            return
         if self.fields is not None:
             self.fields += len(names)
-        self.values += len({*_NUMBER_FIELDS}.intersection(names))
+        self.values.update(READ.intersection(names))
 
     def note_all(self, odd: Mapping[str, int]) -> None:
         """Count the odd fields of all records, by name."""
-        self.values += sum(odd.get(name, 0) for name in _NUMBER_FIELDS)
+        self.values.update({name: count for name, count in odd.items() if name in READ})
 
 
 def is_export(path: Path) -> bool:
@@ -201,11 +200,18 @@ def _json_records(path: Path, model: type[Any], unread: Unread) -> Iterator[list
                 block[0], first = block[0].removeprefix(b"\xef\xbb\xbf"), False
                 _check_kind(path, block[0], model)
             records = decoder.decode_list(b"[" + b",".join(block) + b"]")
+            odd: dict[int, tuple[str, ...]] = {}
             if records is None or len(records) != len(block):
-                found = decoder.decode_block(block, unread.note)
-                records = [record for record in found if not isinstance(record, DecodeError)]
-                unread.records += len(found) - len(records)
-            yield records
+                records = decoder.decode_block(block, odd.__setitem__)
+            read = []
+            for index, record in enumerate(records):
+                if isinstance(record, DecodeError):
+                    unread.records += 1
+                    continue
+                if model is CallRecord:
+                    unread.note(unreadable_fields(record, odd.get(index, ())))
+                read.append(record)
+            yield read
 
 
 def _check_kind(path: Path, line: bytes, model: type[Any]) -> None:
@@ -272,17 +278,23 @@ def _call_rows_of_csv(path: Path, unread: Unread) -> Iterator[list[UsageRow]]:
             value = read(cell)
             if value is None and cell and not cell.isspace():
                 _refuse_decimal_comma(path, line, header[place], cell)
-                unread.values += header[place] not in TIMES
+                unread.values[SOURCES[header[place]]] += 1
             values.append(value)
         if extra_at is not None:
-            # The export has put numbers there that it could not read.
-            unread.values += len(_UNREADABLE.findall(cells[extra_at]))
+            unread.values.update(_unreadable_in(cells[extra_at]))
         block.append(row_of_cells(values, milliseconds))
         if len(block) >= _LINES:
             yield block
             block = []
     if block:
         yield block
+
+
+def _unreadable_in(extra: str) -> Iterator[str]:
+    """Yield the fields whose values the export has put into the last column, because it could not read them."""
+    if extra:
+        with contextlib.suppress(ValueError, AttributeError, RecursionError):
+            yield from (name for name, value in json.loads(extra).items() if name in READ and value not in (None, ""))
 
 
 def _refuse_decimal_comma(path: Path, line: int, column: str, cell: str) -> None:
@@ -453,7 +465,7 @@ def _call_rows_of_parquet(path: Path, unread: Unread) -> Iterator[list[UsageRow]
         _must_suffice(path, names)
         minutes = [] if "user_seconds" in names else ["user_minutes"]
         unread.times = unread.times.intersection(names)
-        wanted = [*(name for name in (*COLUMNS, _STATS) if name in names), *minutes]
+        wanted = [*(name for name in COLUMNS if name in names), *minutes]
         _must_fit(path, schema, wanted)
         return wanted
 
@@ -516,21 +528,7 @@ def _rows_of_batch(batch: Any, minutes: bool) -> list[UsageRow]:
             columns.append(_as_ms(batch[name]))
         else:
             columns.append(batch[name].to_pylist())
-    if _STATS in batch.schema.names:
-        place, texts = COLUMNS.index(_PERCENT), batch[_STATS].to_pylist()
-        columns[place] = [
-            _percent_of(text) if one is None and text and _PERCENT_FIELD in text else one
-            for one, text in zip(columns[place], texts, strict=True)
-        ]
     return [row_of_cells(list(cells), _within_years) for cells in zip(*columns, strict=True)]
-
-
-def _percent_of(stats: str) -> float | None:
-    """Return the good percent of a `stats_quality` whose column is null."""
-    try:
-        return percent_of(json.loads(stats)["receive"]["video"][_PERCENT_FIELD])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
 
 
 def _within_years(at: int | None) -> int | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, Final
 
 import attrs
 
 from videoapi.arrow.periods import LATE_DAYS
+from videoapi.models.flat import SOURCES
 from videoapi.report.calendar import ReportPeriod
 from videoapi.report.recordings import KINDS, Recordings
-from videoapi.report.rows import QUALITY
+from videoapi.report.rows import QUALITY, TIMES
 from videoapi.report.tally import Leaders, Tally
 from videoapi.report.usage import GRADES, Sums, UsageSums, grades
 
@@ -56,17 +57,22 @@ ODD: Final = {
         "their records counted, without what they say; not known from CSV and Parquet files",
     ),
     "unreadable_values": (
-        "Numbers that cannot be read, and times that cannot be read or that ended records lack",
+        "Values that cannot be read, and times that ended records lack",
         "left out; their records are counted",
     ),
     "unreadable": ("Records that cannot be read", "not in any figure"),
     "archives_repeated": (
-        "Archives with the ID, the session and the time of an earlier archive",
+        "Archives with the ID, the session, the time and the files of an earlier archive",
         "counted once",
+    ),
+    "archives_same_id": (
+        "Archives with the ID of an earlier archive, and other values",
+        "counted, as it is not known whether they are the same",
     ),
     "outside": ("Records of the export on other days", "not in any figure"),
 }
 """What can be odd: its name, and how the report treats it."""
+_NONE: Final[Mapping[str, int]] = {}
 LEFT_OUT: Final = ("counted_impossible", "percent_impossible", "session_impossible", "without_session")
 """What is odd so that a figure lacks something, but for what is unreadable or has no participant minutes."""
 INCOMPLETE: Final = (
@@ -424,10 +430,9 @@ def summarize(
     recordings: Recordings | None = None,
     archives_refused: str = "",
     unreadable: int = 0,
-    unreadable_values: int = 0,
+    unreadable_values: Mapping[str, int] = _NONE,
     odd_fields: int | None = 0,
     outside: int = 0,
-    unfinished: ReportPeriod | None = None,
 ) -> UsageSummary:
     """Return the figures of all rows of a tally, whose sessions are closed by this.
 
@@ -442,23 +447,28 @@ def summarize(
         recordings: What the archives add up to, or None if they were not read.
         archives_refused: Why the service refused the archives; empty if it did not.
         unreadable: The number of records that cannot be read.
-        unreadable_values: The number of numbers that cannot be read, besides those that the rows show.
+        unreadable_values: How many records have a value that cannot be read, by field or part.
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
         outside: The number of records of the source that lie outside the period.
-        unfinished: The days of the period that had not ended when the records were read.
+
+    Raises:
+        ValidationError: If there are too many days from the first to the last record.
     """
     tally.close_sessions()
     usage = tally.usage
     undated = 0 if recordings is None else recordings.days[None]
     known = [day for day in (*usage.days, *(recordings.days if recordings else ())) if day is not None]
     if period is None and known:
-        period = ReportPeriod(date.fromordinal(min(known)), date.fromordinal(max(known)))
+        period = ReportPeriod(date.fromordinal(min(known)), date.fromordinal(max(known))).checked()
     ordinals = range(0) if period is None else range(period.first.toordinal(), period.last.toordinal() + 1)
     repeats = tally.repeats()
     odd: dict[str, int | None] = {**usage.odd, "repeated": repeats.records, "same_id": repeats.same_id}
-    odd |= {"unreadable": unreadable, "unreadable_values": usage.odd["unreadable_values"] + unreadable_values + undated}
+    # A time that cannot be read is also one that a row lacks: of both, the larger number.
+    values = Counter(unreadable_values) | Counter({SOURCES[name]: usage.odd[name] for name in TIMES})
+    odd |= {"unreadable": unreadable, "unreadable_values": values.total() + undated}
     odd |= {"odd_fields": odd_fields, "outside": outside}
-    odd["archives_repeated"] = 0 if recordings is None else recordings.repeated
+    if recordings is not None:
+        odd |= {"archives_repeated": recordings.repeated, "archives_same_id": recordings.same_id}
     return UsageSummary(
         period=period,
         timezone=timezone,
@@ -479,7 +489,6 @@ def summarize(
         archives_refused=archives_refused,
         odd={name: odd.get(name, 0) for name in ODD},
         repeated_minutes=repeats.user_ms / 60_000,
-        unfinished=unfinished,
     )
 
 

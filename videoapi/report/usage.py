@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
@@ -113,7 +112,7 @@ class UsageSums:
         quality: How many rows have which grades, each as an index of `GRADES`, in the order of `QUALITY`.
         good_percent: The sum of the percentages, in thousandths.
         good_rows: The number of rows with a percentage.
-        odd: How many rows, or sessions, are unusual, by what is.
+        odd: How many rows, or sessions, are unusual, by what is; of `TIMES`, how many lack one that they must have.
         sessions: The sessions that are not closed, by their number.
         groups: The sums by room, owner reference, user and role; an empty key is for rows without one.
     """
@@ -142,7 +141,7 @@ class UsageSums:
         rooms, total = self.groups["room"], self.total
         for row in rows:
             (_, conf_num, room_id, room_name, owner_ref, user_ref, role, at, start, end, user_from, user_to, seconds,
-             minutes, percent, quality) = row  # fmt: skip
+             room_seconds, minutes, percent, quality) = row  # fmt: skip
             if owner_ref is None or is_reference(owner_ref):
                 # A room that was created without an owner_ref has a reference of the client, which is not a customer's.
                 owner_ref = ""
@@ -156,11 +155,13 @@ class UsageSums:
                     odd["still_connected" if user_to is None and end is None else "without_minutes"] += 1
                 user_ms = 0
             if None in (at, start, end, user_from, user_to):
-                lacking = int(at is None)
+                odd[TIMES[0]] += at is None
                 if seconds is not None or user_to is not None or end is not None:
-                    lacking += (start is None) + (end is None)
-                    lacking += (has_from and user_from is None) + (has_to and user_to is None)
-                odd["unreadable_values"] += lacking
+                    odd[TIMES[1]] += start is None
+                    # The session may still run after a user has left.
+                    odd[TIMES[2]] += end is None and room_seconds is not None
+                    odd[TIMES[3]] += has_from and user_from is None
+                    odd[TIMES[4]] += has_to and user_to is None
             if minutes is not None:
                 if 0 <= minutes <= _MOST_MINUTES:
                     counted_ms, counted = round(minutes * 60_000), 1
@@ -261,7 +262,7 @@ class UsageSums:
                 self.good_percent += round(percent * 1000)
                 self.good_rows += 1
             else:
-                self.odd["unreadable_values" if math.isnan(percent) else "percent_impossible"] += 1
+                self.odd["percent_impossible"] += 1
 
 
 def connected_ms(seconds: float | None) -> int | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from operator import eq
 from typing import Any
 
 import attrs
@@ -23,6 +25,8 @@ from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Rejected
 
 Source = Callable[[], Mapping[str, str]]
+_Part = tuple[DataFile, Iterable[Any], Mapping[str, int]]
+"""A file, its rows, and how many of them have which odd field."""
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +56,9 @@ class PeriodExport:
     async def whole(self, period: Period) -> Note:
         """Export a period to one file, and return its note."""
         target = DataFile(f"{self.kind}-{period}", period)
-        (note,) = await self._export(period, [target], lambda spool: [(target, spool.batches())])
+        (note,) = await self._export(
+            period, [target], lambda spool: [(target, spool.batches(), _odd(spool, lambda _: True))]
+        )
         return note
 
     async def by_day(self, period: Period) -> list[Note]:
@@ -60,12 +66,13 @@ class PeriodExport:
         days = [DataFile(f"{self.kind}-{day}", day) for day in period.days()]
         undated = DataFile(f"{self.kind}-undated-{period}", period, dated=False)
 
-        def parts(spool: Spool) -> Iterator[tuple[DataFile, Iterable[Any]]]:
+        def parts(spool: Spool) -> Iterator[_Part]:
             # First, so that it is there if the days are.
             if any(batch.column("trans_at").null_count for batch in spool.batches()):
-                yield undated, _selected(spool, compute.is_null)
+                yield undated, _selected(spool, compute.is_null), _odd(spool, lambda one: one is None)
             for day in days:
-                yield day, _selected(spool, partial(_is_on, day.period.first))
+                first = day.period.first
+                yield day, _selected(spool, partial(_is_on, first)), _odd(spool, partial(eq, first))
 
         notes = await self._export(period, days, parts)
         if all(note["file"] != undated.file for note in notes):
@@ -77,7 +84,7 @@ class PeriodExport:
         self,
         period: Period,
         targets: Sequence[DataFile],
-        parts: Callable[[Spool], Iterable[tuple[DataFile, Iterable[Any]]]],
+        parts: Callable[[Spool], Iterable[_Part]],
     ) -> list[Note]:
         found = {target: await asyncio.to_thread(self._done, target) for target in targets}
         done = [note for note in found.values() if note is not None]
@@ -97,7 +104,7 @@ class PeriodExport:
             if more := stream.rejected_count - len(rows):
                 rows.append({"more": more})
             await asyncio.to_thread(self.data_set.note_rejected, DataFile(f"{self.kind}-{period}", period), rows)
-            return await asyncio.to_thread(self._write, spool, schema, found, parts, exported, stream.odd)
+            return await asyncio.to_thread(self._write, spool, schema, found, parts, exported)
 
     def _done(self, target: DataFile) -> Note | None:
         return None if self.overwrite else self.data_set.done(target)
@@ -113,7 +120,7 @@ class PeriodExport:
                 if group.rows is None:
                     spool.restart_window()
                 else:
-                    spool.add(group.rows)
+                    spool.add(group.rows, group.odd)
                 self.progress(spool.rows)
 
     def _write(
@@ -121,23 +128,29 @@ class PeriodExport:
         spool: Spool,
         schema: Any,
         found: Mapping[DataFile, Note | None],
-        parts: Callable[[Spool], Iterable[tuple[DataFile, Iterable[Any]]]],
+        parts: Callable[[Spool], Iterable[_Part]],
         exported: datetime,
-        odd: Mapping[str, int],
     ) -> list[Note]:
         write = partial(self.data_set.write, schema=schema, source=self.source(), exported=exported)
         notes: list[Note] = []
-        for target, batches in parts(spool):
+        for target, batches, odd in parts(spool):
             note = found.get(target)
             if note is None:
                 note = write(target, batches=batches, odd=odd, stays_open=self._stays_open(target.period))
-                # They are counted for the period, and so noted once.
-                odd = {}
             notes.append(note)
         return notes
 
     def _stays_open(self, period: Period) -> bool:
         return stays_open(period.last, self.today, self.late)
+
+
+def _odd(spool: Spool, is_own: Callable[[date | None], bool]) -> Mapping[str, int]:
+    """Return how many rows of some days have which odd field."""
+    found: Counter[str] = Counter()
+    for (day, field), count in spool.odd.items():
+        if is_own(day):
+            found[field] += count
+    return found
 
 
 def _as_row(rejected: Rejected) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
@@ -138,6 +139,12 @@ class Batch(Generic[R]):
         end = self._end(nth)
         return self.count + end, self._checks[end], self.yielded + nth
 
+    def odd(self) -> Iterator[tuple[int, str]]:
+        """Yield the odd fields, each with the index of its record."""
+        for position, counter, field in self.changes:
+            if counter == "odd":
+                yield position if self.positions is None else bisect_left(self.positions, position), field
+
     def _end(self, nth: int) -> int:
         """Return the number of rows up to the nth record."""
         return nth if self.positions is None or nth == 0 else self.positions[nth - 1] + 1
@@ -169,6 +176,8 @@ class RecordFilter(Generic[R]):
         self.counts: Counts = Counts()
         self.rejected: list[Rejected] = []
         self.stopped_at: Rejected | None = None
+        self.unreadable: Callable[[R, Iterable[str]], Iterable[str]] | None = None
+        """Returns which fields of a record have no value in its columns, given its odd ones."""
         self._identity = identity
         self._day = day
         self._strict = strict
@@ -310,6 +319,10 @@ class RecordFilter(Generic[R]):
         if rows.block.records is not None and self._all_own(rows.days):
             kept = cast("list[R]", rows.records)
             self.counts.received += len(kept)
+            if self.unreadable is not None:
+                for position, one_kept in enumerate(kept):
+                    for field in self.unreadable(one_kept, ()):
+                        self._count(position, "odd", field)
         else:
             positions = []
             for position, (record, one) in enumerate(zip(rows.records, rows.digests, strict=True)):
@@ -321,7 +334,8 @@ class RecordFilter(Generic[R]):
                     if self._strict:
                         break
                     continue
-                for field in odd.get(rows.indexes[position], ()):
+                fields: Iterable[str] = odd.get(rows.indexes[position], ())
+                for field in fields if self.unreadable is None else self.unreadable(record, fields):
                     self._count(position, "odd", field)
                 kept.append(record)
                 positions.append(position)

@@ -19,6 +19,7 @@ from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.column_records import ColumnDecoder
 from videoapi.models.rooms import Room
+from videoapi.models.unreadable import unreadable_fields
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import Request
 from videoapi.streaming.column_groups import GROUP, MAX_BATCH, ColumnGroup, column_groups
@@ -374,7 +375,13 @@ class RecordStream(Generic[R]):
 
     def _column_groups(self) -> AsyncGenerator[ColumnGroup[R], None]:
         """Iterate as `arrow` does, but over small groups of one window each; pass each to `_move`."""
+        self._count_unreadable()
         return self._only_once(self._groups())
+
+    def _count_unreadable(self) -> None:
+        """Count also those values of call records in `odd` that no column can show, such as a time of unknown form."""
+        if self._query.decoder.model is CallRecord:
+            self._walk.filter.unreadable = cast("Any", unreadable_fields)
 
     @property
     def _converter(self) -> tuple[Any, Any]:
