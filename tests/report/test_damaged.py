@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,21 @@ def test_damage_of_a_day_is_noted_with_its_file(sandbox: Sandbox, cli: Cli, fold
     assert told("2026-01-26", "2026-01-26", "--overwrite") == (3, False)
     set_at("usage.connect_minutes", 10)(records[1])
     assert told(DAY, DAY, "--overwrite") == (2, False)
+
+
+@pytest.mark.parametrize("out", FORMATS)
+def test_export_says_how_many_records_it_could_not_read_without_their_list(
+    sandbox: Sandbox, cli: Cli, folder: Path, out: str
+) -> None:
+    """As in a copy of the files that the report needs: the file and its state, or the data files and their manifest."""
+    pytest.importorskip("pyarrow")
+    body = json.dumps({"result": "0", "cdr": [record(1), "no record"]})
+    sandbox.fault("cdr.by_period", 200, times=1, body=body)
+    done = cli("cdr", "export", DAY, DAY, out, "--quiet", *(("--partition", "day") if out == "days" else ()))
+    assert done.exit_code == 6, done.output
+    if out == "days":
+        shutil.rmtree(folder / out / "_notes")
+    else:
+        (folder / f"{out}.rejected.jsonl").unlink()
+    told = figures(cli("report", DAY, out, "--json", "--quiet"), complete=False)
+    assert (told["odd"]["unreadable"], told["totals"]["records"]) == (1, 1)

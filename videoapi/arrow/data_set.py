@@ -204,7 +204,11 @@ class DataSet:
         return found
 
     def write_manifest(self) -> Path:
-        """Write the notes of all files as one list, in the order of time, and return its path."""
+        """Write the notes of all files as one list, in the order of time, and the number of records that have no row.
+
+        Returns:
+            The path of the manifest.
+        """
         notes = [
             note
             for path in self._notes.glob("*.json")
@@ -212,7 +216,8 @@ class DataSet:
         ]
         notes.sort(key=lambda note: (note["first"], note["last"], note["file"]))
         path = self.folder / MANIFEST
-        _write_whole(path, _as_json({"source": self._known_source() or self._source, "files": notes}))
+        source = self._known_source() or self._source
+        _write_whole(path, _as_json({"source": source, "files": notes, "rejected": self.rejected().total()}))
         return path
 
     def _publish(self, path: Path, target: DataFile, note: Note, *, stays_open: bool) -> None:

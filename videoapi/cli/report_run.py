@@ -130,6 +130,10 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         reading = Reading(tally, Selection(calendar, period, options.room_id, options.conf_num), limited)
         if options.source is not None:
             await _read_export(options.source, options, reading)
+            # A copy of the export may lack the list of what could not be read, or the note that counts it.
+            for kind, path in (("cdr", options.source), ("archives", options.archives)):
+                if path is not None:
+                    reading.unread.records += max(found[kind].rejected, sources.rejected_of(path))
             if sources.is_parquet(options.source):
                 # What could not be read when it was exported is null.
                 reading.unread.note_all(found["cdr"].odd)

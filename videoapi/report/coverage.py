@@ -47,6 +47,7 @@ class Coverage:
         unfinished: The parts of its days that had not ended when it was made, as far as it says.
         undated: Those of its periods of which it does not say when they were exported.
         odd: How many records had a value of an unexpected type when they were exported, by field.
+        rejected: How many records could not be read when it was made, as far as it says.
         is_changed: Whether it is a file that has changed since its export.
         is_partial: Whether it is the folder of an export without its manifest, as after an interruption.
     """
@@ -59,6 +60,7 @@ class Coverage:
     unfinished: tuple[tuple[date, date], ...] = ()
     undated: tuple[tuple[date, date], ...] = ()
     odd: Mapping[str, int] = attrs.field(factory=dict)
+    rejected: int = 0
     is_changed: bool = False
     is_partial: bool = False
 
@@ -123,12 +125,17 @@ def coverage_of(path: Path, kind: str) -> Coverage:
 
 def notes_of(folder: Path) -> list[dict[str, Any]]:
     """Return what a folder says about its files: its manifest, or before there is one, the notes of those it has."""
-    manifest = folder / MANIFEST
-    if not manifest.is_file():
-        found = [json.loads(path.read_bytes()) for path in sorted(folder.glob("_notes/[!.]*.json"))]
-        return [note for note in found if (folder / note["file"]).is_file()]
-    notes: list[dict[str, Any]] = json.loads(manifest.read_bytes())["files"]
-    return notes
+    if manifest := _manifest_of(folder):
+        notes: list[dict[str, Any]] = manifest["files"]
+        return notes
+    found = [json.loads(path.read_bytes()) for path in sorted(folder.glob("_notes/[!.]*.json"))]
+    return [note for note in found if (folder / note["file"]).is_file()]
+
+
+def _manifest_of(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a folder; empty if it has none."""
+    path = folder / MANIFEST
+    return dict(json.loads(path.read_bytes())) if path.is_file() else {}
 
 
 def _of_folder(folder: Path) -> Coverage:
@@ -144,6 +151,7 @@ def _of_folder(folder: Path) -> Coverage:
     return _of_days(
         made,
         odd=odd,
+        rejected=_count(_manifest_of(folder)),
         room_id=room if isinstance(room, str) else None,
         account=_account(source),
         is_partial=(folder / _SOURCE).is_file() and not (folder / MANIFEST).is_file(),
@@ -185,10 +193,16 @@ def _of_file(path: Path, kind: str) -> Coverage:
     return _of_days(
         {} if span is None else {span: made},
         odd={name.removeprefix("odd "): count for name, count in state.get("counts", {}).items()},
+        rejected=_count(state),
         room_id=question.get("room") or None,
         conf_num=question.get("conference") or None,
         account=_account(question),
     )
+
+
+def _count(note: Mapping[str, Any]) -> int:
+    """Return how many records could not be read."""
+    return int(note.get("rejected", 0))
 
 
 def _made(note: Mapping[str, Any]) -> date | None:

@@ -106,7 +106,6 @@ def call_rows(path: Path, unread: Unread) -> Generator[list[UsageRow], None, Non
     """
     form = ".parquet" if path.is_dir() else _format(path)
     with _readable(path):
-        unread.records += sum(map(_listed, _rejected_lists(path)))
         if form == ".csv":
             yield from _call_rows_of_csv(path, unread)
         elif form == ".parquet":
@@ -124,7 +123,6 @@ def archives(path: Path, unread: Unread) -> Generator[Archive, None, None]:
     """Yield the archives of an export; see `call_rows` for the formats and the errors."""
     form = ".parquet" if path.is_dir() else _format(path)
     with _readable(path):
-        unread.records += sum(map(_listed, _rejected_lists(path)))
         if form == ".csv":
             yield from _archives_of_csv(path, unread)
         elif form == ".parquet":
@@ -171,8 +169,13 @@ def _open(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+def rejected_of(path: Path) -> int:
+    """Return how many records the lists next to an export have, which it could not read from the service."""
+    with _readable(path):
+        return sum(map(_listed, _rejected_lists(path)))
+
+
 def _rejected_lists(path: Path) -> list[Path]:
-    """Return the lists of the records that an export could not read from the service."""
     if path.is_dir():
         return sorted(path.glob(f"_notes/[!.]*{_REJECTED}"))
     # An export that was compressed since has left its list under the old name.
