@@ -155,6 +155,11 @@ HEALTHY: dict[str, Callable[[Record], None]] = {
     "a reference that is a number": set_at("room.room_details", {"owner_ref": 7, "name": None, "more": {"user": 1}}),
     "half a character in the name of the room": set_at("room.room_details", {"name": "x\ud83d"}),
     "half a character in a user_ref": set_at("user.ref", "x\ud83d"),
+    "a field that no column shows": all_of(
+        set_at("new", "\ud800"),
+        set_at("sigserver.new", "\ud800"),
+        set_at("usage.new", json.loads("[" * 900 + "]" * 900)),
+    ),
     "parts that the service left out": all_of(set_at("usage", None), set_at("stats_quality", None)),
 }
 

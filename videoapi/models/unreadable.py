@@ -15,6 +15,10 @@ from videoapi.models.flat import CALL_COLUMNS, CallColumn, read_reference
 
 _OPEN: Final = ("stats_quality", "room.room_details")
 """The parts that the decoder keeps as they are: what is within them is not checked by it."""
+_FIELDS: Final = frozenset(
+    path[: end.start()] for column in CALL_COLUMNS for path in (f"{column.path}.",) for end in re.finditer(r"\.", path)
+)
+"""The paths of the columns, and of the parts that they are in. What else a record has is in no column."""
 _TIMES: Final = tuple(column for column in CALL_COLUMNS if column.kind is datetime)
 # Nearly all times are of this form, and need not be parsed.
 _USUAL: Final = re.compile(
@@ -38,7 +42,7 @@ def unreadable_fields(record: Any, odd: Iterable[str] = ()) -> tuple[str, ...]:
         *((None, None) if room is None else (room.connect_dt, room.disconnect_dt)),
         *((None, None) if user is None else (user.connect_dt, user.disconnect_dt)),
     ]
-    found = [name for name in odd if _is_lost(record, name)]
+    found = [name for name in odd if name in _FIELDS and _is_lost(record, name)]
     if _USUAL.fullmatch("".join([time for time in times if time])) is None:
         found += (
             column.path
