@@ -103,6 +103,8 @@ def test_columns_of_a_schedule_are_the_settings_of_a_scheduled_room() -> None:
         ({"minutes": "45"}, "starts_at"),
         ({"starts_at": "31.01.2030 10:00", "minutes": "45"}, "starts_at"),
         ({"starts_at": "2030-01-31T10:00", "minutes": "45"}, "starts_at"),
+        ({"starts_at": "9999-12-31T23:59-05:00", "minutes": "45"}, "starts_at"),
+        ({"starts_at": "0001-01-01T00:00+14:00", "minutes": "45"}, "starts_at"),
         ({"starts_at": "2030-01-31T10:00Z", "minutes": "0"}, "minutes"),
         ({"starts_at": "2030-01-31T10:00Z", "minutes": "1" * 5000}, "minutes"),
         ({"starts_at": "2030-01-31T10:00Z", "minutes": "45", "settings.duration": "60"}, "settings.duration"),
@@ -114,6 +116,7 @@ def test_incomplete_schedule_is_an_error_and_not_a_room_that_is_always_open(cell
     with pytest.raises(ValidationError) as caught:
         spec_of_cells({"name": "A", **cells})
     assert caught.value.field == field
+    assert start_of(cells) in ("", "2030-01-31 09:00:00", "2030-01-31 10:00:00")
 
 
 def test_object_with_a_start_that_is_not_scheduled_is_an_error() -> None:
@@ -398,3 +401,11 @@ def test_ignored_column_must_exist_and_have_no_keys(tmp_path: Path) -> None:
 def test_workbook_says_how_to_save_it(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="Save as, CSV UTF-8"):
         room_specs(tmp_path / "rooms.xlsx")
+
+
+def test_outcome_file_that_a_later_run_has_renamed_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv.outcomes.jsonl.1"
+    path.write_text('{"room_id": "0123456789abcdef01234567"}\n')
+    assert room_ids(path).total == 1
+    with pytest.raises(BadInput, match="ends in"):
+        room_ids(path.rename(tmp_path / "rooms.1"))

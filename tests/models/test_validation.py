@@ -253,6 +253,7 @@ def test_period_day_accepts_every_form_of_a_day(value):
         (datetime(2026, 1, 31, 1, tzinfo=UTC), "midnight"),
         (datetime(2026, 1, 31, 0, 0, 0, 1, tzinfo=UTC), "midnight"),
         ("2026-01-31T01:00:00Z", "midnight"),
+        (datetime(9999, 12, 31, tzinfo=timezone(timedelta(hours=-5))).replace(hour=23), "years 1 to 9999"),
         ("2026-02-30", "not a day"),
         ("31.01.2026", "not a day"),
         ("yesterday", "not a day"),

@@ -223,8 +223,8 @@ def _refuse_other_keys(job: EarlierJob, about: Mapping[str, str], titles: Mappin
     else:
         return
     raise click.UsageError(
-        f"This job {has}, and would create them again. Nothing was sent.\n{advice} If these are other rooms, begin a "
-        "new job with --fresh."
+        f"This job {has}, and would create them again. Nothing was sent.\n{advice} If these are other rooms, put them "
+        "into a file of their own, and create them in a new job with --fresh."
     )
 
 

@@ -119,7 +119,7 @@ def room_specs(path: Path, key_column: str | None = None, ignored: Collection[st
     Raises:
         BadInput: If the file cannot be read, has another extension, or has an unknown column.
     """
-    suffix = path.suffix.lower()
+    suffix = _suffix(path)
     convert: Callable[[Mapping[str, Any]], RoomSpec]
     header: Sequence[str] = ()
     columns: Sequence[str] = ()
@@ -163,7 +163,7 @@ def room_ids(path: Path) -> InputFile[str]:
     Raises:
         BadInput: If the file cannot be read, has another extension, or has no such column.
     """
-    suffix = path.suffix.lower()
+    suffix = _suffix(path)
     if suffix in TEXT:
         records: RecordSource = partial(_texts, path)
     elif suffix in CSV:
@@ -190,7 +190,7 @@ def token_specs(path: Path, ignored: Collection[str] = ()) -> InputFile[TokenSpe
     Raises:
         BadInput: If the file cannot be read, has another extension, or has an unknown column.
     """
-    suffix = path.suffix.lower()
+    suffix = _suffix(path)
     if suffix in JSONL:
         records: RecordSource = partial(_objects, path, ignored)
     elif suffix in (*CSV, *TEXT):
@@ -232,6 +232,12 @@ def _overview(records: RecordSource) -> tuple[int, bool, str]:
             if names.setdefault(name, number) != number:
                 repeated = _same_name(names[name], number)
     return total, has_keys, repeated
+
+
+def _suffix(path: Path) -> str:
+    """Return the extension; that before the number, for an outcome file that a later run has renamed."""
+    name, _, number = path.name.rpartition(".")
+    return Path(name if number.isascii() and number.isdecimal() else path.name).suffix.lower()
 
 
 def titles_of(path: Path, column: str) -> Mapping[str | int, int] | None:

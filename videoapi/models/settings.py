@@ -368,7 +368,10 @@ def _aware(when: object) -> datetime:
         raise _invalid_start("must be a datetime or ISO 8601 text")
     if when.utcoffset() is None:
         raise _invalid_start("has no time zone; write 2026-01-31T10:00:00+00:00 or use datetime(..., tzinfo=UTC)")
-    return in_utc(when)
+    try:
+        return in_utc(when)
+    except OverflowError:
+        raise _invalid_start("is not within the years 1 to 9999 in UTC") from None
 
 
 def _invalid_start(problem: str) -> ValidationError:

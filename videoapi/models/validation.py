@@ -17,7 +17,7 @@ from videoapi.errors import ValidationError
 from videoapi.models.fields import field_types
 from videoapi.models.ids import is_id
 from videoapi.models.settings import EffectiveSettings, RoomSettings
-from videoapi.models.times import is_wire_time, parse_time, wire_time
+from videoapi.models.times import in_utc, is_wire_time, parse_time, wire_time
 from videoapi.models.tokens import Role
 
 # Deployed programs send two more keys; their effect is unknown, so the service decides.
@@ -203,7 +203,10 @@ def period_day(value: object, *, field: str = "date") -> date:
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise _invalid(field, None, "has no time zone: give a date, or a datetime at midnight UTC")
-        moved = value.astimezone(UTC)
+        try:
+            moved = in_utc(value)
+        except OverflowError:
+            raise _invalid(field, None, "is not within the years 1 to 9999 in UTC") from None
         if moved.time() != datetime.min.time():
             raise _invalid(field, None, "is not at midnight UTC: periods are whole days in UTC")
         return moved.date()
