@@ -8,7 +8,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from types import NoneType
 from typing import Any, Final
