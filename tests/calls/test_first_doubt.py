@@ -862,7 +862,7 @@ async def at_intervals(gap: float, one: Callable[[int], Awaitable[object]]) -> l
 @pytest.mark.parametrize("kind", ["502", "drop"])
 async def test_creates_in_a_total_outage_send_few_requests(mode: Any, gap: float, kind: str) -> None:
     async with serve(outage(kind)) as server:
-        async with client_for(server.base_url, retry=PATIENT, timeout=4, settle=0.3) as client:
+        async with client_for(server.base_url, retry=PATIENT, timeout=6, settle=0.3) as client:
             ended = await at_intervals(gap, lambda number: client.rooms.create(name=str(number), on_unknown=mode))
     assert {type(error) for error in ended} == {CreateOutcomeUnknown}
     assert N <= len(server.requests) <= N + 80
@@ -870,7 +870,7 @@ async def test_creates_in_a_total_outage_send_few_requests(mode: Any, gap: float
 
 async def test_creates_of_several_clients_in_an_outage_send_few_requests() -> None:
     async with serve(outage("502")) as server, SessionManager() as manager:
-        clients = [client_for(server.base_url, session=manager, retry=PATIENT, timeout=4) for _ in range(10)]
+        clients = [client_for(server.base_url, session=manager, retry=PATIENT, timeout=6) for _ in range(10)]
         ended = await at_intervals(0.01, lambda number: clients[number % 10].rooms.create(name=str(number)))
         for client in clients:
             await client.aclose()
@@ -898,7 +898,7 @@ async def test_other_calls_in_a_total_outage_send_few_requests(operation: str, g
 
 async def test_mixed_calls_in_a_total_outage_share_one_budget() -> None:
     async with serve(outage("reset")) as server:
-        async with client_for(server.base_url, retry=PATIENT, timeout=4, settle=0.3) as client:
+        async with client_for(server.base_url, retry=PATIENT, timeout=6, settle=0.3) as client:
 
             async def one(number: int) -> object:
                 if number % 2:

@@ -601,17 +601,15 @@ class Rooms:
         A listed room is immediate proof. A missing one is proof only if the list was read at least one
         settle time after this client sent the create (or, if another process may have sent it, after this
         call) and shows a known room: one that this client created, or `control`. So the call waits for up to
-        one settle time (75 s by default), or longer if the list lags. The client's own `timeout`
-        limits each request, but not this wait, nor the body of the list: that is read for as long as data arrives,
-        until 20 s pass without any, or 60 s with less than 1 KiB/s. Do not call it without `timeout=` while a browser
-        waits.
+        one settle time (75 s by default), or longer if the list lags. The client's `timeout` limits each
+        request, but not this wait, nor the body of the list, which may end after 20 s without data, or 60 s with
+        less than 1 KiB/s. While a browser waits, give `timeout=`.
 
         Args:
             reference: `CreateOutcomeUnknown.reference`, or the `reference` of a bulk outcome.
             control: A permanent room that this library created, or its ID, if this client has created none. One with
-                an `owner_ref` of your own serves all references that were passed to `create(reference=…)` in another
-                process. Otherwise it must have been created in the same way: with or without an `owner_ref` of your
-                own.
+                an `owner_ref` of your own serves all references passed to `create(reference=…)` in another process.
+                Otherwise it must have been created in the same way: with or without an `owner_ref`.
             timeout: Seconds to wait for proof; None waits as long as it takes. If the proof takes longer, the call
                 does not wait for it, and raises `CreateOutcomeUnknown` once it has read the list.
 
