@@ -88,7 +88,7 @@ def test_file_that_does_not_say_its_days_is_named(
         why = (
             "The export of call records has changed since it was made, and no longer says which days it has."
             if spoil in (changed, edited)
-            else "The export does not say which days of call records it has: a file needs its .state beside it."
+            else "The export does not say which days of call records it has: a file needs its .state."
         )
         assert f"{why} Check that it has all of " in told.stderr
         assert why in (folder / "page.html").read_text()

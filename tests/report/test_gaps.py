@@ -151,7 +151,7 @@ def test_days_without_a_record_are_named_if_the_export_does_not_say_its_days(
     why = "and have a dash (–) instead of figures: the export does not say that it has them."
     assert f"2 of the 5 days are not known</strong>, {why}" in (folder / "page.html").read_text()
     assert told.stderr == (
-        "The export does not say which days of call records it has: a file needs its .state beside it. "
+        "The export does not say which days of call records it has: a file needs its .state. "
         "It has none of 2026-01-07 to 2026-01-08 (UTC). "
         "Check that it has all of 2026-01-05 to 2026-01-09 (UTC): other days are not in any figure.\n"
     )

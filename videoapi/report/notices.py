@@ -64,7 +64,7 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
             why = (
                 f"The export of {_NAMES[kind]} has changed since it was made, and no longer says which days it has."
                 if kind in summary.changed
-                else f"The export does not say which days of {_NAMES[kind]} it has: a file needs its .state beside it."
+                else f"The export does not say which days of {_NAMES[kind]} it has: a file needs its .state."
             )
             empty = summary.unknown if kind == "cdr" else summary.unknown_archives
             lacks = f" It has none of {_listed(empty, span)} ({summary.timezone})." if empty else ""
