@@ -221,3 +221,29 @@ def test_export_says_how_many_records_it_could_not_read_without_their_list(
         (folder / f"{out}.rejected.jsonl").unlink()
     told = figures(cli("report", DAY, out, "--json", "--quiet"), complete=False)
     assert (told["odd"]["unreadable"], told["totals"]["records"]) == (1, 1)
+
+
+def test_day_that_is_not_exported_again_still_lacks_what_could_not_be_read(
+    sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay
+) -> None:
+    """The records of a week are read together, and the files of days that have ended long ago stay as they are."""
+    pytest.importorskip("pyarrow")
+    records: list[Any] = [record(number) for number in range(2)]
+    records[0]["trans_date"] = "2026-01-26T10:00:00.000Z"
+
+    def exported(*words: str) -> int:
+        sandbox.clear_faults()
+        sandbox.fault("cdr.by_period", 200, times=1, body=json.dumps({"result": "0", "cdr": records}))
+        return cli("cdr", "export", "2026-01-26", DAY, "days", "--partition", "day", "--quiet", *words).exit_code
+
+    def told() -> tuple[int, int, bool]:
+        found = json.loads(cli("report", "2026-01-26", DAY, "days", "--json", "--quiet").stdout)
+        return found["totals"]["records"], found["odd"]["unreadable"], found["complete"]
+
+    on_day(2, 1)
+    healed, records[0] = records[0], 5
+    assert (exported(), told()) == (6, (1, 1, False))
+    records[0] = healed
+    on_day(2, 20)
+    assert (exported(), told()) == (6, (1, 1, False))
+    assert (exported("--overwrite"), told()) == (0, (2, 0, True))

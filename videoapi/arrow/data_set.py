@@ -195,6 +195,16 @@ class DataSet:
         else:
             path.unlink(missing_ok=True)
 
+    def rejected_in(self, target: DataFile) -> int:
+        """Return how many records are kept that `note_rejected` would replace."""
+        lists = (
+            self._notes / f"{other.name}{_REJECTED}"
+            for other in (target, *target.others(self._notes, _REJECTED))
+            if target.contains(other)
+        )
+        counts = self.rejected()
+        return sum(counts[path] for path in lists)
+
     def rejected(self) -> Counter[Path]:
         """Return how many records of each period could not be parsed, by the file that lists them."""
         found: Counter[Path] = Counter()

@@ -103,8 +103,15 @@ class PeriodExport:
             rows = [*map(_as_row, stream.rejected)]
             if more := stream.rejected_count - len(rows):
                 rows.append({"more": more})
-            await asyncio.to_thread(self.data_set.note_rejected, DataFile(f"{self.kind}-{period}", period), rows)
-            return await asyncio.to_thread(self._write, spool, schema, found, parts, exported)
+            rejected = DataFile(f"{self.kind}-{period}", period)
+            # A file that stays as it is still lacks what an earlier reading has rejected, as do all if this one fails.
+            is_less = stream.rejected_count < await asyncio.to_thread(self.data_set.rejected_in, rejected)
+            if not is_less:
+                await asyncio.to_thread(self.data_set.note_rejected, rejected, rows)
+            notes = await asyncio.to_thread(self._write, spool, schema, found, parts, exported)
+            if is_less and not done:
+                await asyncio.to_thread(self.data_set.note_rejected, rejected, rows)
+            return notes
 
     def _done(self, target: DataFile) -> Note | None:
         return None if self.overwrite else self.data_set.done(target)
