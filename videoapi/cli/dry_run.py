@@ -71,7 +71,7 @@ def check(
             for line in lines:
                 total += 1
                 error = line.error or (
-                    None if line.given is None else _problem(line.given, validate=validate, begins=begins)
+                    None if line.given is None else problem_of(line.given, validate=validate, begins=begins)
                 )
                 if error is None:
                     continue
@@ -114,7 +114,14 @@ def check(
     return exit_codes.FAILED if problems or unreadable is not None else exit_codes.DONE
 
 
-def _problem(given: Any, *, validate: bool, begins: bool) -> ValidationError | None:
+def problem_of(given: Any, *, validate: bool, begins: bool) -> ValidationError | None:
+    """Return why the request for an input cannot be made; None if it can.
+
+    Args:
+        given: A spec, or the ID of a room.
+        validate: Whether to check values as the service does.
+        begins: Whether a start that has passed is a reason.
+    """
     try:
         if isinstance(given, RoomSpec):
             create_request(given, new_reference(), Options(), validate=validate)

@@ -96,12 +96,14 @@ class _Lines:
         self._places: list[tuple[int, int, Any]] = []
 
     def __iter__(self) -> Iterator[RoomSpec]:
+        from videoapi.cli.dry_run import problem_of
         from videoapi.cli.spreadsheet import UnreadableRest
 
         try:
             for line in self._given.lines:
-                if line.given is None:
-                    self.problems.append({"line": line.number, "key": line.key, "message": str(line.error)})
+                error = line.error if line.given is None else problem_of(line.given, validate=False, begins=False)
+                if line.given is None or error is not None:
+                    self.problems.append({"line": line.number, "key": line.key, "message": str(error)})
                     continue
                 self._places.append((line.index, line.number, line.key))
                 yield line.given
