@@ -93,9 +93,7 @@ def test_invalid_lines_are_named_and_the_others_audited(cli: Cli, sandbox: Sandb
     assert "Complete" not in cli("rooms", "audit", "rooms.csv").stdout
 
 
-@pytest.mark.parametrize(
-    "bad", ['"data": {"x": "\\ud800"}', '"data": {"x": NaN}', '"owner_ref": "\\ud800"']
-)
+@pytest.mark.parametrize("bad", ['"data": {"x": "\\ud800"}', '"data": {"x": NaN}', '"owner_ref": "\\ud800"'])
 def test_line_that_cannot_be_sent_does_not_end_the_audit(cli: Cli, folder: Path, bad: str) -> None:
     (folder / "rooms.jsonl").write_text(f'{{"name": "A", "key": "a"}}\n{{"name": "B", "key": "b", {bad}}}\n')
     assert cli("rooms", "create-many", "rooms.jsonl", *SETTLE).exit_code == 1
