@@ -223,15 +223,19 @@ def test_two_events_of_one_session_share_its_files_without_a_failed_attempt(
     assert "Traceback" not in logged(folder)
 
 
-def test_sweep_fetches_once_what_no_event_has_announced(
-    folder: Path, port: int, start: Callable[[int], subprocess.Popen[bytes]], sandbox: Sandbox
-) -> None:
-    # Nothing listens yet, so that each event of the session is lost.
+def lost_session(folder: Path, sandbox: Sandbox) -> str:
+    """Lose each event of a session, as nothing listens yet, and return its conf_num; the program sweeps often."""
     _, conf_num = session(sandbox)
     wait(lambda: not sandbox.undelivered, "the sandbox has given up")
     assert not any(delivery.accepted for delivery in sandbox.deliveries)
-    count = expected(sandbox, conf_num)
     (folder / "quick.py").write_text(APP.replace("retry_every", "sweep_every"), encoding="utf-8")
+    return conf_num
+
+
+def test_sweep_fetches_once_what_no_event_has_announced(
+    folder: Path, port: int, start: Callable[[int], subprocess.Popen[bytes]], sandbox: Sandbox
+) -> None:
+    count = expected(sandbox, lost_session(folder, sandbox))
     start(port)
     start(free_port())
     wait(lambda: len(recorded_rows(folder)) == count, "the sweep has fetched all files")
@@ -246,10 +250,8 @@ def test_sweep_fetches_once_what_no_event_has_announced(
 def test_sweep_continues_after_an_error_and_the_task_reports_it(
     folder: Path, port: int, start: Callable[[int], subprocess.Popen[bytes]], sandbox: Sandbox
 ) -> None:
-    _, conf_num = session(sandbox)
-    wait(lambda: not sandbox.undelivered, "the sandbox has given up")
+    conf_num = lost_session(folder, sandbox)
     refused = sandbox.fault("archives.by_period", 403, times=None)
-    (folder / "quick.py").write_text(APP.replace("retry_every", "sweep_every"), encoding="utf-8")
     start(port)
     wait(lambda: "is tried again in 0.5 s: sweep" in logged(folder), "the failed sweep is logged")
     refused.cancel()
