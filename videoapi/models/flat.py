@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -34,6 +34,13 @@ class CallColumn(NamedTuple):
     def path(self) -> str:
         """The dotted path of the field."""
         return ".".join((*self.part, self.field))
+
+
+def with_parts(paths: Iterable[str]) -> frozenset[str]:
+    """Return paths of fields, and those of the parts of a record that contain them."""
+    return frozenset(
+        ".".join(parts[:end]) for parts in (path.split(".") for path in paths) for end in range(1, len(parts) + 1)
+    )
 
 
 def flat_row(record: object) -> dict[str, Cell]:

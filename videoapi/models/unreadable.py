@@ -11,13 +11,11 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from videoapi.models.base import Model
-from videoapi.models.flat import CALL_COLUMNS, CallColumn, read_reference
+from videoapi.models.flat import CALL_COLUMNS, CallColumn, read_reference, with_parts
 
 _OPEN: Final = ("stats_quality", "room.room_details")
 """The parts that the decoder keeps as they are: what is within them is not checked by it."""
-_FIELDS: Final = frozenset(
-    path[: end.start()] for column in CALL_COLUMNS for path in (f"{column.path}.",) for end in re.finditer(r"\.", path)
-)
+_FIELDS: Final = with_parts(column.path for column in CALL_COLUMNS)
 """The paths of the columns, and of the parts that they are in. What else a record has is in no column."""
 _TIMES: Final = tuple(column for column in CALL_COLUMNS if column.kind is datetime)
 # Nearly all times are of this form, and need not be parsed.

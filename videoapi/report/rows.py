@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from videoapi.models.decoded import Decoded
-from videoapi.models.flat import SOURCES, flat_reader, read_number, read_time
+from videoapi.models.flat import SOURCES, flat_reader, read_number, read_time, with_parts
 
 QUALITY: Final = tuple(
     f"{direction}_{media}_avg_bitrate_quality"
@@ -20,11 +20,7 @@ TEXTS: Final = ("cdr_id", "call_log_id", "conf_num", "room_id", "room_name", "ow
 NUMBERS: Final = ("user_seconds", "room_seconds", "connect_minutes", "receive_video_bitrate_good_percent")
 COLUMNS: Final = (*TEXTS, *TIMES, *NUMBERS, *QUALITY)
 """The columns of a call record that a report reads, in this order."""
-READ: Final = frozenset(
-    ".".join(parts[:end])
-    for parts in (SOURCES[name].split(".") for name in COLUMNS)
-    for end in range(1, len(parts) + 1)
-)
+READ: Final = with_parts(SOURCES[name] for name in COLUMNS)
 """The fields of these columns, and the parts of a record that contain them: if one is unreadable, a figure lacks it."""
 NEEDED: Final = frozenset({"conf_num", "room_id", *TIMES[:3], "user_seconds"})
 """The columns that every report needs."""
