@@ -2,8 +2,10 @@
 
 import pytest
 
+from videoapi import Room
 from videoapi.creation import memory
-from videoapi.creation.memory import KnownRoom, Memory
+from videoapi.creation.memory import KnownRoom, Memory, can_be_known
+from videoapi.models.codec import ResponseDecoder
 
 MOST = 4
 
@@ -54,3 +56,22 @@ def test_forgotten_doubt_is_unknown_again(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert known.sent("reference-0") is None
     assert known.sent("reference-2") == (2.0, False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "known"),
+    [
+        (b"{}", True),
+        (b'{"settings":null}', True),
+        (b'{"settings":{"adhoc":false}}', True),
+        (b'{"settings":{"adhoc":"true"}}', False),
+    ],
+)
+def test_rooms_for_one_session_are_not_known_however_they_were_read(settings: bytes, known: bool) -> None:
+    body = b'{"result":0,"room":{"room_id":"a",%b}}' % (settings[1:-1] or b'"name":"n"')
+    _, room = ResponseDecoder("room", Room).fast(body)
+    assert isinstance(room, Room)
+    assert can_be_known(room) is known
+    with pytest.raises(AttributeError):
+        object.__getattribute__(room, "settings")  # not built for this
+    assert can_be_known(Room.from_dict(room.to_dict())) is known

@@ -66,7 +66,7 @@ def create_request(
     body = spec.to_wire()
     if (validate or in_data) and not isinstance(body.get("data", {}), Mapping):
         raise ValidationError("data must be a mapping.", field="data")
-    body = _with_reference(body, reference, in_data)
+    _put_reference(body, reference, in_data)
     if validate:
         check_room(body, allow=spec.settings if isinstance(spec.settings, RoomSettings) else ())
     return Request(
@@ -88,20 +88,22 @@ def check_start_of(spec: RoomSpec) -> None:
     Raises:
         ValidationError: If it has (10006).
     """
-    settings = spec.settings.to_wire() if isinstance(spec.settings, RoomSettings) else spec.settings
+    settings = spec.settings
+    if isinstance(settings, RoomSettings):
+        # Most rooms are permanent: do not copy all of their settings.
+        settings = settings.to_wire() if settings._sends("scheduled") else None
     if settings and settings.get("scheduled"):
         check_start(settings, datetime.now(UTC))
 
 
-def _with_reference(body: dict[str, Any], reference: str, in_data: bool) -> dict[str, Any]:
+def _put_reference(body: dict[str, Any], reference: str, in_data: bool) -> None:
     body.setdefault("owner_ref", reference)
-    data = body.get("data", {})
+    data = body.get("data")
     if in_data:
-        return {**body, "data": {**data, DATA_KEY: reference}}
-    if isinstance(data, Mapping) and is_reference(data.get(DATA_KEY)):
+        body["data"] = {**(data or {}), DATA_KEY: reference}
+    elif data and isinstance(data, Mapping) and is_reference(data.get(DATA_KEY)):
         # Copied from another room, whose reference it is.
-        return {**body, "data": {key: value for key, value in data.items() if key != DATA_KEY}}
-    return body
+        body["data"] = {key: value for key, value in data.items() if key != DATA_KEY}
 
 
 def _matcher(name: str, reference: str) -> Callable[[Room], bool]:

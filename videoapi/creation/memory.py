@@ -141,4 +141,6 @@ class Memory:
 
 def can_be_known(room: Room) -> bool:
     """Return whether a room exists until it is deleted; one for a single session vanishes by itself."""
-    return room.settings.adhoc is not True
+    # A decoded room builds its settings when they are first read; most callers of `create` never do.
+    settings = getattr(room, "_decoded", room).settings
+    return settings is None or settings.adhoc is not True

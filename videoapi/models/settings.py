@@ -249,6 +249,11 @@ class RoomSettings(_Given):
         given = {name: _as_written(name, fields[name], value) for name, value in read.items()}
         return cls(extra={name: value for name, value in fields.items() if name not in given}, **given)
 
+    def _sends(self, name: str) -> bool:
+        """Return whether a setting is sent with a value that is true."""
+        given = self._given
+        return bool(given[name] if name in given else (self._extra or {}).get(name))
+
     def to_wire(self) -> dict[str, Any]:
         """Return the settings to send, by API field name."""
         given, extra = self._given, self._extra or {}
