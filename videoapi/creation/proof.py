@@ -199,7 +199,8 @@ class Scanner:
 def unreadable_error(rooms: UnreadableRooms) -> ProtocolError:
     """Return the error that says which rooms of the list cannot be read."""
     return ProtocolError(
-        f"{LIST_ROOMS.method} {LIST_ROOMS.template}: {rooms} cannot be read, and may be the room that is looked for.",
+        f"{LIST_ROOMS.method} {LIST_ROOMS.template}: {rooms} cannot be read, and may be the room that is looked for. "
+        "Change or delete what cannot be read, and try again.",
         path=LIST_ROOMS.template,
     )
 
