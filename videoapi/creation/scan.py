@@ -30,7 +30,7 @@ from videoapi.streaming.streamed_response import StreamedResponse, StreamTimeout
 PREFIX: Final = b"vx"
 """The start of every reference, so that the text of every room that carries one contains it."""
 _SPELLED: Final = re.compile(rb"\\u00(?:3[2-7]|6[1-9a-fA-F]|7[0-9aA])")
-"""An escape that stands for a letter of a reference."""
+"""An escape of a letter of a reference."""
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
 _MOST_BYTES: Final = 16 * 1024**3
 """High, because the list has no pages and almost nothing of it is kept: a million rooms exceed 1 GiB."""
@@ -83,7 +83,7 @@ class ListedRooms:
 
 
 @attrs.frozen
-class Reading:
+class ListReading:
     """One read of the list.
 
     Args:
@@ -107,10 +107,10 @@ class _Batch:
     known: set[str] = attrs.field(factory=set)
     visitors: list[ListedRooms] = attrs.field(factory=list)
     paid: bool = True
-    read: Reading | None = None
-    failed: list[tuple[Retries, Options, Reading]] = attrs.field(factory=list)
+    read: ListReading | None = None
+    failed: list[tuple[Retries, Options, ListReading]] = attrs.field(factory=list)
 
-    def result_for(self, pipeline: Pipeline) -> Reading | None:
+    def result_for(self, pipeline: Pipeline) -> ListReading | None:
         """Return the read, or the failed one of a caller with the same limits; None if this caller has to read.
 
         A failure of other credentials, a shorter timeout or fewer attempts is not shared, nor one of a run that ended.
@@ -120,7 +120,7 @@ class _Batch:
                 return reading
         return self.read
 
-    def keep(self, pipeline: Pipeline, reading: Reading) -> None:
+    def keep(self, pipeline: Pipeline, reading: ListReading) -> None:
         """Keep a reading: for all that wait if it succeeded, otherwise for those with the same limits."""
         if reading.error is None:
             self.read = reading
@@ -143,7 +143,7 @@ class ListReader:
         visitor: ListedRooms | None,
         *,
         paid: bool,
-    ) -> Reading:
+    ) -> ListReading:
         """Read the list, in a read that starts after this call."""
         batch = self._next
         batch.wanted.update(wanted)
@@ -166,14 +166,14 @@ class ListReader:
             self._lock.release()
 
 
-async def _read(pipeline: Pipeline, batch: _Batch) -> Reading:
+async def _read(pipeline: Pipeline, batch: _Batch) -> ListReading:
     """Read the list, with the retries of any read; if it is paid for, as a single request."""
     budget, options, cost = pipeline.account.budget, pipeline.options, None
     began = asyncio.get_running_loop().time()
     if batch.paid:
         cost = budget.spend(Verdict.UNKNOWN)
         if cost is None:
-            return Reading(
+            return ListReading(
                 began, {}, ProtocolError("The account's retry budget is spent; the list was not read. Not sent.")
             )
         options = attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))
@@ -190,7 +190,7 @@ async def _read(pipeline: Pipeline, batch: _Batch) -> Reading:
             return attrs.evolve(reading, began=began)
 
 
-async def _read_once(pipeline: Pipeline, batch: _Batch, request: Request) -> tuple[Reading, Outcome | None, int]:
+async def _read_once(pipeline: Pipeline, batch: _Batch, request: Request) -> tuple[ListReading, Outcome | None, int]:
     """Read the list once, tolerating malformed rooms.
 
     Returns:
@@ -236,9 +236,9 @@ class _Search:
         self._began = asyncio.get_running_loop().time()
         self.found: dict[str, list[ListedRoom]] = {}
 
-    def reading(self, error: VideoAPIError | None) -> Reading:
+    def reading(self, error: VideoAPIError | None) -> ListReading:
         """Return what was found."""
-        return Reading(self._began, self.found, error, self._unreadable)
+        return ListReading(self._began, self.found, error, self._unreadable)
 
     def add(self, block: Block) -> None:
         """Process the next rooms of the list."""
