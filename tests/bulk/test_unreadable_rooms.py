@@ -1,4 +1,4 @@
-"""A room of the list that cannot be read is no proof that a room does not exist."""
+"""A list does not prove that a room does not exist if one of its rooms cannot be read and may be that room."""
 
 from __future__ import annotations
 

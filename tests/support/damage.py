@@ -40,7 +40,7 @@ DAMAGES: dict[str, Damage] = {
     "room_id invalid": lambda room: _text(room, room_id="../x y"),
     "room_id null": lambda room: _text(room, room_id=None),
 }
-"""What makes a room unreadable, whoever it is of, and leaves the text of its reference."""
+"""Damage to any room, which leaves the text of its reference."""
 
 OF_A_REFERENCE: dict[str, Damage] = {
     "owner_ref a list": lambda room: _text(room, owner_ref=[room["owner_ref"]]),
@@ -61,7 +61,7 @@ OF_A_REFERENCE: dict[str, Damage] = {
     ),
     "nothing left": lambda room: b'{"name":"\x01"}',
 }
-"""What makes unreadable that part of a room that carries its reference."""
+"""Damage to the part of a room that carries its reference."""
 
 
 async def damage_room(sandbox: Sandbox, name: str, damage: Damage) -> str:

@@ -352,7 +352,11 @@ def parse_summaries(text: bytes) -> list[RoomSummary] | None:
 
 
 def parse_summary(raw: bytes) -> RoomSummary | None:
-    """Parse one room, even if malformed; return None if it is not valid JSON, an empty summary if it is no object."""
+    """Parse one room, even if malformed.
+
+    Returns:
+        The summary, which is empty if the text is not an object; None if it is not valid JSON.
+    """
     try:
         return _one(raw)
     except _UNREADABLE:

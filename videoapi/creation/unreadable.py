@@ -16,7 +16,7 @@ from videoapi.creation.references import DATA_KEY, LENGTH, is_reference, with_lo
 
 _SHOWN: Final = 3
 _ESCAPE: Final = re.compile(r"\\(?:u00|x)(3[2-7]|5[fF]|6[1-9a-fA-F]|7[0-9aA])")
-"""What may stand for a letter of a reference, or of the name of its field."""
+"""The escape of a letter of a reference, or of the name of its field."""
 _REFERENCE: Final = re.compile(rf"(?=(vx[a-z2-7]{{{LENGTH - 2}}}))")
 _ROOM_ID: Final = re.compile(r'"room_id"\s*:\s*"?([0-9A-Za-z_-]+)')
 _PLACE: Final = re.compile(rf'"(?:owner_ref|{DATA_KEY})"\s*:\s*(?:"((?:[^"\\]|\\.)*)("?)|([^,}}\s]*))', re.DOTALL)
