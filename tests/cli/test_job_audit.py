@@ -1,16 +1,19 @@
 """`videoapi rooms audit` finds out whether a job is complete."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import Result
+from support.damage import DAMAGES, OF_A_REFERENCE, Damage, damage_room
 
 from videoapi.cli.job import sole_user
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
+ALL = {**DAMAGES, **OF_A_REFERENCE}
 SETTLE = ("--settle", 0.3)
 
 
@@ -70,6 +73,22 @@ def test_a_list_that_lags_proves_nothing(cli: Cli, sandbox: Sandbox, folder: Pat
     assert "not in the list: line 2: A0" in result.stdout
     assert "missing" not in result.stdout
     assert "Not proven" in result.stdout
+
+
+@pytest.mark.parametrize("damage", ALL.values(), ids=ALL)
+def test_a_room_that_cannot_be_read_is_not_missing(cli: Cli, sandbox: Sandbox, folder: Path, damage: Damage) -> None:
+    make(cli, folder)
+    asyncio.run(damage_room(sandbox, "A1", damage))
+    result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
+    assert result.exit_code == 3, result.output
+    assert "3 of 4 lines have a room in the list." in result.stdout
+    assert "not in the list: line 3: A1" in result.stdout
+    assert "cannot be read, and may be a room of this job: item 4 of the list" in result.stdout
+    assert "do not create them again" in result.stdout
+    assert "missing" not in result.stdout
+    document = json.loads(cli("rooms", "audit", "j", "rooms.csv", "--json", *SETTLE).stdout)
+    assert (document["complete"], document["audited"]) == (False, None)
+    assert [text.partition(" (")[0] for text in document["unreadable_rooms"]] == ["item 4 of the list"]
 
 
 @pytest.mark.parametrize("rest", ["", '"B\n'])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from videoapi.creation.references import reference_for, reference_in
-from videoapi.creation.scan import parse_summaries, parse_summary
+from videoapi.creation.scan import RoomSummary, parse_summaries, parse_summary
 
 OURS = reference_for("job", "ours")
 OTHER = reference_for("job", "other")
@@ -29,12 +29,18 @@ ROOMS: dict[str, dict[str, Any]] = {
 }
 
 
+def summary(raw: bytes) -> RoomSummary:
+    room = parse_summary(raw)
+    assert room is not None
+    return room
+
+
 @pytest.mark.parametrize("fields", ROOMS.values(), ids=list(ROOMS))
 def test_summary_has_the_same_reference_as_the_full_room(fields: dict[str, Any]) -> None:
     room = {"name": "vx", "room_id": ROOM_ID, "created": "2021-03-25T08:00:13.764Z", **fields}
     raw = json.dumps(room).encode()
 
-    seen = [parse_summary(raw), *(parse_summaries(b"[%b]" % raw) or [])]
+    seen = [summary(raw), *(parse_summaries(b"[%b]" % raw) or [])]
 
     assert len(seen) == 2
     for one in seen:
@@ -47,7 +53,7 @@ def test_summary_has_the_same_reference_as_the_full_room(fields: dict[str, Any])
 def test_summary_has_no_reference_when_room_id_is_invalid(room_id: object) -> None:
     raw = json.dumps({"room_id": room_id, "owner_ref": OURS}).encode()
 
-    assert parse_summary(raw).reference() is None
+    assert summary(raw).reference() is None
 
 
 @pytest.mark.parametrize(
@@ -58,13 +64,13 @@ def test_summary_has_no_reference_when_room_id_is_invalid(room_id: object) -> No
 def test_malformed_field_does_not_hide_the_reference(odd: bytes) -> None:
     raw = odd % b'"room_id":"%b","owner_ref":"%b"' % (ROOM_ID.encode(), OURS.encode())
 
-    assert parse_summary(raw).reference() == OURS
+    assert summary(raw).reference() == OURS
 
 
 @pytest.mark.parametrize("item", [b"null", b'"vx"', b"[]", b"7"])
 def test_list_with_an_invalid_item_is_not_parsed_at_once(item: bytes) -> None:
     assert parse_summaries(b'[{"owner_ref":"%b"},%b]' % (OURS.encode(), item)) is None
-    assert parse_summary(item).reference() is None
+    assert summary(item).reference() is None
 
 
 def test_rooms_without_the_prefix_are_not_parsed() -> None:

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
+from support.damage import DAMAGES, Damage, damage_room
 from support.jobs import created
 from support.redis_server import RedisServer
 
@@ -74,6 +76,47 @@ async def test_a_list_that_lags_makes_no_room_missing(sandbox: Sandbox, redis_se
     report = await run(sandbox, redis_server, keyed(3), new=True)
     assert report.counts == {"created": 3}
     assert (report.audited, report.missing) == (None, [])
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+async def test_after_redis_was_emptied_a_room_that_cannot_be_read_is_not_created_again(
+    sandbox: Sandbox, redis_server: RedisServer, damage: Damage, caplog: pytest.LogCaptureFixture
+) -> None:
+    await run(sandbox, redis_server, keyed(3), new=True)
+    await damage_room(sandbox, "Room 1", damage)
+    async with Redis.from_url(redis_server.url) as redis:
+        await redis.flushall()
+    report = await run(sandbox, redis_server, keyed(3))
+    assert report.counts == {"created": 2, "unknown": 1}
+    assert "Room 1" not in [room["name"] for room in sandbox.ledger.rooms.values()]
+    assert (report.audited, report.missing) == (None, [])
+    assert "cannot be read, and may be of this job" in caplog.text
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_a_room_that_the_list_lacks_is_missing_only_if_it_is_gone(
+    sandbox: Sandbox, redis_server: RedisServer, is_gone: bool
+) -> None:
+    async with client_of(sandbox) as client, RedisLeases(redis_server.url, "job", ttl=3.0) as leases:
+        job = ShardedJob(client, keyed(3), settings(new=True))
+        await job.begin(leases)
+        worker = ShardWorker(client_of(sandbox), Secret(redis_server.url))
+        for task in job.tasks:
+            job.add(task.shard, await worker.run(task))
+        await worker.aclose()
+        lacking = list(sandbox.ledger.rooms)[-1]
+        (made,) = [one for one in job.report.made if one.room_id == lacking]
+        if is_gone:
+            await client.rooms.delete(lacking)
+        else:
+            sandbox.set(list_cap=2)
+        before = sandbox.ledger.requests("rooms.get")
+        report = await job.finish(audit=True)
+        assert [(one.index, one.key, one.room_id) for one in report.missing] == [
+            (made.index, made.key, lacking)
+        ] * is_gone
+        assert (report.audited is not None) == is_gone
+        assert sandbox.ledger.requests("rooms.get") == before + 1
 
 
 async def test_invalid_specs_fail_alone_and_keep_their_place(sandbox: Sandbox, redis_server: RedisServer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -34,10 +34,13 @@ class AcknowledgedRooms(ListedRooms):
     """The rooms that a run has reported as created, by ID: about 18 bytes each; and which of them a list shows.
 
     `rooms` are the listed rooms of the job that the run did not report as created.
+
+    Args:
+        prefix: The start of the references of the job.
     """
 
-    def __init__(self, accepts: Callable[[str], bool]) -> None:
-        super().__init__(accepts)
+    def __init__(self, prefix: str) -> None:
+        super().__init__(lambda reference: reference.startswith(prefix), [prefix])
         self._index_of = CompactMap()
         # IDs of another shape than the service's.
         self._others: dict[str, int] = {}
@@ -142,6 +145,12 @@ class Audit:
             return scan
         strays = {reference for reference in self._rooms.rooms if not self._is_check(reference)}
         duplicates_known = await self._find_duplicates(strays, patience) if strays else True
+        if scan.unreadable:
+            log.warning(
+                "%s cannot be read, and may be of this job; whether a room exists twice or is missing is not proven",
+                scan.unreadable,
+            )
+            duplicates_known = False
         settled = scan.began >= last_sent + self._creator.scanner.settle
         if settled and duplicates_known and scan.standing and not scan.contradiction:
             if await self._find_missing(await self._rooms.unseen()):
@@ -159,7 +168,7 @@ class Audit:
         return scan
 
     async def _find_duplicates(self, references: set[str], patience: Patience) -> bool:
-        partners = ListedRooms(lambda reference: with_location(reference, in_data=False) in references)
+        partners = ListedRooms(lambda reference: with_location(reference, in_data=False) in references, references)
         scan = await self._creator.scanner.look(self._pipeline, visitor=partners, patience=patience)
         for rooms in partners.rooms.values():
             if len(rooms) > 1:
@@ -167,7 +176,7 @@ class Audit:
                 self._report.duplicates[reference] = tuple(room.room_id for room in rooms)
                 if self._may_delete(reference):
                     await self._delete_surplus(rooms)
-        return scan.error is None
+        return scan.obstacle is None
 
     async def _delete_surplus(self, rooms: list[ListedRoom]) -> None:
         surplus = [room.room_id for room in rooms if room.room_id not in self._rooms]
@@ -183,29 +192,49 @@ class Audit:
 
     async def _find_missing(self, unlisted: list[tuple[int, str]]) -> bool:
         """Request each acknowledged room that the list lacks; return whether each of them is known to be gone."""
-        known = True
+        gone, known = await rooms_gone(self._creator, self._pipeline, unlisted)
         outcomes = {outcome.index: outcome for outcome in self._report.made}
-        unseen = iter(unlisted)
-        while some := list(islice(unseen, _AT_ONCE)):
-            gone = await asyncio.gather(*(self._is_gone(room_id) for _, room_id in some))
-            for (index, room_id), is_gone in zip(some, gone, strict=True):
-                known = known and is_gone is not None
-                if is_gone:
-                    outcome = outcomes.get(index) or BulkOutcome(index=index, status="created", room_id=room_id)
-                    self._report.missing.append(outcome)
+        for index, room_id in gone:
+            outcome = outcomes.get(index) or BulkOutcome(index=index, status="created", room_id=room_id)
+            self._report.missing.append(outcome)
         return known
 
-    async def _is_gone(self, room_id: str) -> bool | None:
-        """Return whether a room is gone; None if a complete list should have shown it, or it cannot be read."""
-        try:
-            room: Room = await self._pipeline.run(get_room(self._pipeline, room_id))
-        except NotFound:
-            self._creator.memory.forget_room(room_id)
-            return True
-        except VideoAPIError:
-            return None
-        # A room whose reference was changed since is not in the list as one of ours.
-        return None if reference_in(room.owner_ref, room.data) is not None else False
+
+async def rooms_gone(
+    creator: Creator, pipeline: Pipeline, unlisted: Iterable[tuple[int, str]]
+) -> tuple[list[tuple[int, str]], bool]:
+    """Request each acknowledged room that a list lacks: only the service can say that it is gone.
+
+    Args:
+        creator: Forgets the rooms that are gone.
+        pipeline: Sends the requests.
+        unlisted: Index and ID of each room.
+
+    Returns:
+        Those that are gone, and whether all others are known to exist without their reference. If not, the list is not
+        complete, or a room cannot be read.
+    """
+    gone: list[tuple[int, str]] = []
+    known = True
+    unseen = iter(unlisted)
+    while some := list(islice(unseen, _AT_ONCE)):
+        answers = await asyncio.gather(*(_is_gone(creator, pipeline, room_id) for _, room_id in some))
+        known = known and None not in answers
+        gone.extend(room for room, is_gone in zip(some, answers, strict=True) if is_gone)
+    return gone, known
+
+
+async def _is_gone(creator: Creator, pipeline: Pipeline, room_id: str) -> bool | None:
+    """Return whether a room is gone; None if a complete list should have shown it, or it cannot be read."""
+    try:
+        room: Room = await pipeline.run(get_room(pipeline, room_id))
+    except NotFound:
+        creator.memory.forget_room(room_id)
+        return True
+    except VideoAPIError:
+        return None
+    # A room whose reference was changed since is not in the list as one of ours.
+    return None if reference_in(room.owner_ref, room.data) is not None else False
 
 
 def _mark(bits: bytearray, index: int) -> None:

@@ -14,7 +14,7 @@ from videoapi.bulk.audit import AcknowledgedRooms, Audit
 from videoapi.bulk.job_options import JobOptions
 from videoapi.bulk.journal_rows import entry_of, identity_hash, reference_of, row_of, spec_hash
 from videoapi.bulk.lease import Fence, Lease, Leases, idle_of, is_fresh
-from videoapi.bulk.look_back import LookBack
+from videoapi.bulk.look_back import Findings, LookBack
 from videoapi.bulk.outcome import BulkOutcome
 from videoapi.bulk.report import BulkReport
 from videoapi.bulk.sending import BulkItem, Job, failed
@@ -73,13 +73,12 @@ class CreateJob(Job):
         self._journal = Journal(options.journal, options.job_id) if options.journal is not None else None
         self._check_prefix = references.self_check_prefix
         self._check = SelfCheckRoom(creator, pipeline, references.self_check_prefix, self._note_check)
-        self._rooms = AcknowledgedRooms(self._is_of_job)
+        self._rooms = AcknowledgedRooms(references.prefix)
         self._ending = contextlib.ExitStack()
         self._report = BulkReport()
         self._patience = Patience()
         self._app_id: str | None = None
-        self._survey: dict[str, list[ListedRoom]] | None = None
-        self._trusted = True
+        self._earlier: Findings | None = None
         self._others_until = 0.0
         self._last_sent = 0.0
         self._forms: set[bool] = set()
@@ -118,11 +117,11 @@ class CreateJob(Job):
         if self._options.lease is not None:
             await self._open_shard(self._options.lease, first_key, all_keys)
             return
-        look_back = LookBack(self._creator, self._pipeline, self._check, self._is_of_job, patience)
+        look_back = LookBack(self._creator, self._pipeline, self._check, self._prefix, patience)
         if self._journal is None:
             # A new job looks the same as a crashed one.
             await look_back.survey()
-            self._survey, self._trusted = await look_back.at_a_run(self._others_until)
+            self._earlier = await look_back.at_a_run(self._others_until)
             return
         if self._pipeline.app_id is None:
             # Credentials that a callable returns are known from the first request on.
@@ -133,11 +132,12 @@ class CreateJob(Job):
                 self._check.expect()
         else:
             # Whether the job is new, or its journal was lost or added later, only the list can show.
-            if (await look_back.survey()).rooms or self._check.adopted:
-                self._survey, self._trusted = await look_back.at_a_run(self._others_until)
-            if self._trusted:
+            if (await look_back.survey()).shows_a_run or self._check.adopted:
+                self._earlier = await look_back.at_a_run(self._others_until)
+            if self._earlier is None or self._earlier.is_whole:
                 # All of them: another run may have other inputs.
-                await self._journal.take_over([row_of(rooms[0]) for rooms in (self._survey or {}).values()])
+                found = self._earlier.rooms if self._earlier is not None else {}
+                await self._journal.take_over([row_of(rooms[0]) for rooms in found.values()])
 
     async def _open_shard(self, lease: Lease, first_key: object, all_keys: Callable[[], Sequence[Any] | None]) -> None:
         # Other shards have self-check rooms, too, which this run must neither use nor delete.
@@ -147,8 +147,8 @@ class CreateJob(Job):
             if is_fresh(lease):
                 return
             self._others_until -= idle_of(lease)
-        look_back = LookBack(self._creator, self._pipeline, self._check, self._is_of_job, self._patience)
-        self._survey, self._trusted = await look_back.at_a_shard(self._others_until, self._wanted(all_keys()))
+        look_back = LookBack(self._creator, self._pipeline, self._check, self._prefix, self._patience)
+        self._earlier = await look_back.at_a_shard(self._others_until, self._wanted(all_keys()))
 
     def _wanted(self, keys: Sequence[Any] | None) -> set[str] | None:
         """Return the references of all items, or None if they are not known."""
@@ -161,9 +161,6 @@ class CreateJob(Job):
     def _clock(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _is_of_job(self, reference: str) -> bool:
-        return reference.startswith(self._prefix)
-
     async def _note_check(self, reference: str) -> None:
         if self._journal is not None:
             await self._journal.intend(reference, "", "")
@@ -174,7 +171,7 @@ class CreateJob(Job):
         Raises:
             ConfigurationError: If the journal cannot be written; the item must not be sent.
         """
-        if self._journal is None and self._survey is None:
+        if self._journal is None and self._earlier is None:
             return self._too_late(item)
         entry: Entry | None = None
         if self._journal is not None:
@@ -185,7 +182,7 @@ class CreateJob(Job):
         listed = self._listed(reference_of(item))
         if listed is not None:
             return self._existing(item, listed)
-        if entry is not None or (self._survey is not None and not self._trusted):
+        if entry is not None or self._may_be_hidden(reference_of(item)):
             self._inherited.add(reference_of(item))
             self._put_in_doubt(item, inherited(self._others_until), None)
             return None
@@ -221,7 +218,7 @@ class CreateJob(Job):
             entry = await self._journal.find(with_location(reference, in_data=False))
         listed = self._listed(reference)
         room_id = listed.room_id if listed is not None else entry.room_id if entry is not None else None
-        in_doubt = (entry is not None and entry.status is None) or not self._trusted
+        in_doubt = (entry is not None and entry.status is None) or self._may_be_hidden(reference)
         if room_id is None and not in_doubt:
             return outcome
         error = outcome.error
@@ -241,8 +238,12 @@ class CreateJob(Job):
 
     def _listed(self, reference: str) -> ListedRoom | None:
         # In any location: the spec may have gained or lost its owner_ref since.
-        rooms = self._survey.get(with_location(reference, in_data=False)) if self._survey else None
+        rooms = self._earlier.rooms.get(with_location(reference, in_data=False)) if self._earlier is not None else None
         return rooms[0] if rooms else None
+
+    def _may_be_hidden(self, reference: str) -> bool:
+        """Return whether a room may carry a reference that the list of rooms did not show."""
+        return self._earlier is not None and not self._earlier.proves_absence(reference)
 
     async def _from_journal(self, item: BulkItem, entry: Entry) -> BulkOutcome:
         room_id, spec = entry.room_id or "", spec_hash(item)

@@ -21,6 +21,7 @@ from videoapi.creation.patience import Patience
 from videoapi.creation.references import JobReferences, with_location
 from videoapi.creation.scan import ListedRoom, ListedRooms
 from videoapi.creation.self_check import SelfCheckRoom
+from videoapi.creation.unreadable import UnreadableRooms
 from videoapi.errors import ValidationError
 from videoapi.models.rooms import RoomSpec
 from videoapi.pipeline.pipeline import Pipeline
@@ -68,7 +69,10 @@ class JobAudit:
             `unexpected`. Specs that share both have none. Such a room may be intended, or the specs were created a
             second time, in another job or with other keys.
         audited: The moment for which the list proves this result. None without proof, because the list lacks a known
-            room or lags; then the rooms of `missing` may exist, and `duplicates` contains only what was seen.
+            room or lags, or has a room that cannot be read; then the rooms of `missing` may exist, and `duplicates`
+            contains only what was seen.
+        unreadable: Rooms in the list that cannot be read and may be of the job, as text: the position in the list, and
+            the room ID if it is known.
     """
 
     total: int
@@ -79,6 +83,7 @@ class JobAudit:
     unexpected: list[str] = attrs.field(repr=False)
     namesakes: dict[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
     audited: datetime | None = None
+    unreadable: list[str] = attrs.field(factory=list, repr=False)
 
     @property
     def complete(self) -> bool:
@@ -105,7 +110,8 @@ class _SpecRooms(ListedRooms):
     """The specs of a job, and which rooms of a list are theirs."""
 
     def __init__(self, references: JobReferences, pipeline: Pipeline) -> None:
-        super().__init__(lambda reference: reference.startswith(references.prefix), whole=True)
+        prefix = references.prefix
+        super().__init__(lambda reference: reference.startswith(prefix), [prefix], whole=True)
         self._references = references
         self._options = pipeline.options
         self._index_of = CompactMap()
@@ -183,7 +189,7 @@ class _SpecRooms(ListedRooms):
         if index is not None:
             self._namesakes[index] = (*self._namesakes.get(index, ()), room.room_id)
 
-    def result(self, audited: datetime | None) -> JobAudit:
+    def result(self, audited: datetime | None, unreadable: UnreadableRooms) -> JobAudit:
         """Return what the latest reading has shown."""
         return JobAudit(
             total=len(self),
@@ -197,6 +203,7 @@ class _SpecRooms(ListedRooms):
                 for index, rooms in sorted(self._namesakes.items())
             },
             audited=audited,
+            unreadable=unreadable.texts(),
         )
 
     def _spec(self, index: int) -> AuditedSpec:
@@ -246,16 +253,18 @@ async def audit_job(
                 creator.know_listed(room)
             await check.ensure(forms, patience)
         audited: datetime | None = None
+        unreadable = UnreadableRooms()
         while audited is None and readings < _READINGS:
             readings += 1
             await creator.wait_for_proof(pipeline, asked_at, forms, patience, "audit of a job")
             scan = await look()
             if scan.error is not None:
                 raise scan.error
+            unreadable = scan.unreadable
             settled = scan.began >= asked_at + creator.scanner.settle
             if settled and all(scan.proves_absence(form) for form in forms):
                 audited = datetime.now(UTC) - timedelta(seconds=clock() - scan.began)
-        return rooms.result(audited)
+        return rooms.result(audited, unreadable)
     finally:
         for room in rooms.checks:
             check.adopt(room)

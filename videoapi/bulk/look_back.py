@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -14,6 +13,7 @@ from videoapi.creation.patience import Patience
 from videoapi.creation.proof import Scan
 from videoapi.creation.scan import ListedRoom, ListedRooms
 from videoapi.creation.self_check import SelfCheckRoom
+from videoapi.creation.unreadable import UnreadableRooms
 from videoapi.pipeline.pipeline import Pipeline
 
 _FORMS: Final = (False, True)
@@ -37,17 +37,46 @@ class Survey:
     rooms: RoomsByReference
     scan: Scan
 
+    @property
+    def shows_a_run(self) -> bool:
+        """Whether it shows rooms of the job, also if they cannot be read."""
+        return bool(self.rooms or self.scan.unreadable)
+
+
+@attrs.frozen
+class Findings:
+    """What a look back has found.
+
+    Args:
+        rooms: The rooms of the job, by reference, without self-check rooms.
+        proven: Whether the list proves that no others exist, except those that cannot be read.
+        unreadable: The rooms that cannot be read, and that may be of the job.
+    """
+
+    rooms: RoomsByReference
+    proven: bool
+    unreadable: UnreadableRooms
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the rooms are all rooms of the job."""
+        return self.proven and not self.unreadable
+
+    def proves_absence(self, reference: str) -> bool:
+        """Return whether no room carries a reference that is not in `rooms`."""
+        return self.proven and not self.unreadable.may_carry(reference)
+
 
 class LookBack:
     """Reads the list once no request of an earlier process can take effect any more.
 
-    Each look returns the rooms that it shows, and whether it proves that no others exist.
+    Each look returns the rooms that it shows, and of which references it proves that no room carries them.
 
     Args:
         creator: The client's create protocol.
         pipeline: Streams the list.
         check: Creates a self-check room if no known room proves that a list is complete; adopts those of the job.
-        accepts: Returns whether a reference is one of the job.
+        prefix: The start of the references of the job.
         patience: For how long to read again a list that cannot be read.
     """
 
@@ -56,13 +85,13 @@ class LookBack:
         creator: Creator,
         pipeline: Pipeline,
         check: SelfCheckRoom,
-        accepts: Callable[[str], bool],
+        prefix: str,
         patience: Patience,
     ) -> None:
         self._creator = creator
         self._pipeline = pipeline
         self._check = check
-        self._accepts = accepts
+        self._prefix = prefix
         self._patience = patience
 
     async def survey(self) -> Survey:
@@ -71,7 +100,7 @@ class LookBack:
         Raises:
             VideoAPIError: If it cannot be read.
         """
-        listed = ListedRooms(self._accepts, whole=True)
+        listed = ListedRooms(lambda reference: reference.startswith(self._prefix), [self._prefix], whole=True)
         scan = await self._creator.scanner.look(self._pipeline, visitor=listed, patience=self._patience)
         if scan.error is not None:
             raise scan.error
@@ -80,7 +109,7 @@ class LookBack:
                 self._check.adopt(room)
         return Survey(listed.rooms, scan)
 
-    async def at_a_run(self, sent_until: float) -> tuple[RoomsByReference, bool]:
+    async def at_a_run(self, sent_until: float) -> Findings:
         """Look for the rooms of an earlier run of the whole job.
 
         Args:
@@ -89,9 +118,9 @@ class LookBack:
         await self._check.ensure(set(_FORMS), self._patience)
         await self._wait(sent_until, _FORMS, "job resumed from the list of rooms")
         survey = await self.survey()
-        return survey.rooms, survey.scan.proves_absence(None)
+        return Findings(survey.rooms, survey.scan.proves_absence(None, of=()), survey.scan.unreadable)
 
-    async def at_a_shard(self, sent_until: float, wanted: set[str] | None = None) -> tuple[RoomsByReference, bool]:
+    async def at_a_shard(self, sent_until: float, wanted: set[str] | None = None) -> Findings:
         """Look for the rooms of earlier holders of a shard.
 
         If the list has all rooms of the shard, nothing is to be created, so nothing has to be proved. Otherwise, once a
@@ -104,7 +133,7 @@ class LookBack:
         """
         survey = await self.survey()
         if (wanted is not None and wanted <= survey.rooms.keys()) or self._proves(survey, sent_until):
-            return survey.rooms, True
+            return Findings(survey.rooms, True, survey.scan.unreadable)
         await self._check.ensure(set(_FORMS), self._patience)
         nearly = self._known_since() - sent_until <= _NEARLY * self._creator.scanner.settle
         # A list that lacks a known room of that age is not complete; of a younger one, it says nothing yet.
@@ -119,7 +148,7 @@ class LookBack:
             else:
                 await self._pause(pause)
             survey = await self.survey()
-        return survey.rooms, self._proves(survey, sent_until)
+        return Findings(survey.rooms, self._proves(survey, sent_until), survey.scan.unreadable)
 
     def _known_since(self) -> float:
         """Return since when known rooms serve both forms; infinity if none do."""
@@ -128,7 +157,7 @@ class LookBack:
 
     def _proves(self, survey: Survey, sent_until: float) -> bool:
         settled = survey.scan.began >= sent_until + self._creator.scanner.settle
-        return settled and survey.scan.proves_absence(None, of_any_age=True)
+        return settled and survey.scan.proves_absence(None, of=(), of_any_age=True)
 
     async def _wait(self, sent_until: float, forms: tuple[bool, ...], what: str) -> None:
         await self._creator.wait_for_proof(self._pipeline, sent_until, forms, self._patience, what)

@@ -192,6 +192,7 @@ def _document(result: JobAudit, lines: _Lines) -> dict[str, Any]:
         "namesakes": {reference: list(rooms) for reference, rooms in result.namesakes.items()},
         "problems": lines.problems,
         "unreadable": lines.unreadable,
+        "unreadable_rooms": result.unreadable,
     }
 
 
@@ -220,6 +221,7 @@ def _show(result: JobAudit, lines: _Lines, job_id: str) -> None:
         _some(what, placed(found, lambda one: f"room {one.room_id}"))
     _some("twice", several(result.duplicates))
     _some(f"without a{valid} line", result.unexpected)
+    _some("cannot be read, and may be a room of this job", result.unreadable)
     unexpected = set(result.unexpected)
     namesakes = {
         "under another key of this job": _only(result.namesakes, unexpected.__contains__),
@@ -227,7 +229,12 @@ def _show(result: JobAudit, lines: _Lines, job_id: str) -> None:
     }
     for what, rooms in namesakes.items():
         _some(f"same name and start, {what}", several(rooms))
-    if not proven:
+    if result.unreadable:
+        print_result(
+            "Not proven: rooms in the list cannot be read. Lines that are not in the list may have one of them: "
+            "do not create them again."
+        )
+    elif not proven:
         print_result("Not proven: the list of rooms lags, or lacks rooms that exist.")
     elif result.complete:
         exact = f"ach{valid} line has exactly one room of this job"

@@ -13,7 +13,7 @@ from videoapi.creation.create_request import new_reference
 from videoapi.creation.doubts import Doubt, still_unknown
 from videoapi.creation.memory import Memory, can_be_known
 from videoapi.creation.patience import Patience
-from videoapi.creation.proof import Scan, Scanner, get_room
+from videoapi.creation.proof import Scan, Scanner, get_room, unreadable_error
 from videoapi.creation.references import DATA_KEY, JobReferences, is_in_data, is_reference, reference_in, variants
 from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
@@ -172,7 +172,7 @@ class Creator:
                     if rooms := scan.found.get(request.reference):
                         self.know_listed(rooms[0])
                         return rooms[0].room
-                    error = scan.error
+                    error = scan.obstacle
                     if began + poll >= deadline - _NAP:
                         break
         except TimeoutError:
@@ -383,6 +383,9 @@ class Creator:
             scan = await self._scan_for(pipeline, waiting, resend, patience)
             if scan.contradiction or scan.error is not None:
                 break
+            if all(doubt.later is not None for doubt in waiting if doubt.create.step is Step.SCAN):
+                # Of each that is left, a room that cannot be read may be the room, and stays so.
+                break
         for doubt in doubts:
             if doubt.create.step is Step.SCAN:
                 doubt.create = given_up(doubt.create)
@@ -393,13 +396,14 @@ class Creator:
         rules = CreatePolicy(self.scanner.settle, resend)
         for doubt in doubts:
             rooms = [room for reference in doubt.references for room in scan.found.get(reference, ())]
-            proves = all(scan.proves_absence(form) for form in doubt.forms)
+            proves = all(scan.proves_absence(form, of=doubt.references) for form in doubt.forms)
             sight = ScanResult(scan.began, tuple(one.room_id for one in rooms), proves)
             doubt.create = scanned(doubt.create, sight, rules)
             doubt.listed = rooms[0] if rooms else None
             if rooms:
                 self.know_listed(rooms[0])
-            doubt.later = scan.error
+            hidden = scan.unreadable.that_may_carry(doubt.references)
+            doubt.later = scan.error or (unreadable_error(hidden) if hidden else None)
         return scan
 
     async def wait_for_proof(
@@ -457,7 +461,9 @@ def _missing_proof(scan: Scan) -> str:
     """Return why a reading of the list proves nothing; empty if it may."""
     if scan.error is not None:
         return f"the list of rooms could not be read ({type(scan.error).__name__})."
-    return f"{scan.contradiction}." if scan.contradiction else ""
+    if scan.contradiction:
+        return f"{scan.contradiction}."
+    return f"{scan.unreadable} cannot be read, and may be that room." if scan.unreadable else ""
 
 
 def _control_id(control: str | Room) -> str:

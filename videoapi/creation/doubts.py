@@ -67,7 +67,7 @@ class Doubt:
         if outcome is None:
             error = CreateOutcomeUnknown(
                 f"{self.request.method} {self.request.route.template}: an earlier run may have created this room, "
-                f"and nothing proves it{f' ({self.later})' if self.later is not None else ''}. "
+                f"and nothing proves it{f' ({_ended(self.later)})' if self.later is not None else ''}. "
                 f'Before creating it again, call rooms.resolve("{self.reference}").',
                 method=self.request.method,
                 path=self.request.route.template,
@@ -84,6 +84,10 @@ class Doubt:
         return error_from_outcome(
             self.request, attrs.evolve(outcome, attempts=max(outcome.attempts, self.create.sends))
         )
+
+
+def _ended(error: Exception) -> str:
+    return str(error).rstrip(".")
 
 
 def still_unknown(outcome: Outcome, error: Exception) -> Outcome:

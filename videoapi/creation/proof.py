@@ -19,10 +19,11 @@ from videoapi.creation.memory import KnownRoom, Memory
 from videoapi.creation.patience import Patience
 from videoapi.creation.references import DATA_KEY
 from videoapi.creation.scan import ListedRoom, ListedRooms, ListReader
+from videoapi.creation.unreadable import UnreadableRooms
 from videoapi.errors import NotFound, ProtocolError, VideoAPIError
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
-from videoapi.protocol.routes import GET_ROOM, Request
+from videoapi.protocol.routes import GET_ROOM, LIST_ROOMS, Request
 
 _AT_ONCE: Final = 16
 
@@ -39,6 +40,7 @@ class Scan:
         standing: Known rooms, older than the settle time, that it showed.
         shown: Known rooms of any age that it showed.
         lags: Whether it lacked a known room younger than the settle time, which exists.
+        unreadable: The rooms that it showed, that cannot be read, and that may carry a reference looked for.
     """
 
     began: float
@@ -48,19 +50,31 @@ class Scan:
     standing: tuple[KnownRoom, ...] = ()
     shown: tuple[KnownRoom, ...] = ()
     lags: bool = False
+    unreadable: UnreadableRooms = attrs.field(factory=UnreadableRooms)
 
-    def proves_absence(self, in_data: bool | None, *, of_any_age: bool = False) -> bool:
+    @property
+    def obstacle(self) -> VideoAPIError | None:
+        """What broke it, or which rooms of it cannot be read; None if nothing."""
+        return self.error or (unreadable_error(self.unreadable) if self.unreadable else None)
+
+    def proves_absence(
+        self, in_data: bool | None, *, of: Iterable[str] | None = None, of_any_age: bool = False
+    ) -> bool:
         """Return whether a reference that it does not show is on no room.
 
         Args:
             in_data: Location of the reference: in `data`, in `owner_ref`, or None if that is not known.
+            of: The references in question; by default any that was looked for. A room that cannot be read takes away
+                the proof only of those that it may carry.
             of_any_age: Whether known rooms younger than the settle time serve, too. The list must then show all of
                 them: a list that shows only some may lag, or be cut.
         """
         rooms = self.shown if of_any_age else self.standing
         forms = (True, False) if in_data is None else (in_data,)
         shown = all(any(room.serves(form) for room in rooms) for form in forms)
-        return self.error is None and not self.contradiction and shown and not (of_any_age and self.lags)
+        if self.error is not None or self.contradiction or not shown or (of_any_age and self.lags):
+            return False
+        return not (self.unreadable if of is None else any(map(self.unreadable.may_carry, of)))
 
 
 class Scanner:
@@ -121,9 +135,11 @@ class Scanner:
         rooms = self._memory.rooms()
         reader = pipeline.account.shared.setdefault(ListReader, ListReader())
         known = {room.reference for room in rooms}
-        began, found, error = await reader.read(pipeline, references, known, visitor, paid=paid)
-        if error is not None:
-            return Scan(began, found, error)
+        reading = await reader.read(pipeline, references, known, visitor, paid=paid)
+        began, found = reading.began, reading.found
+        if reading.error is not None:
+            return Scan(began, found, reading.error)
+        unreadable = reading.unreadable.that_may_carry(references, () if visitor is None else visitor.starts)
         settled = began - self.settle
         unseen: list[KnownRoom] = []
         shown: list[KnownRoom] = []
@@ -135,11 +151,11 @@ class Scanner:
         standing = tuple(room for room in shown if room.made_at <= settled)
         if references and all(reference in found for reference in references):
             # Nothing is absent that was looked for, so nothing is to be proved.
-            return Scan(began, found, None, "", standing, tuple(shown), bool(unseen))
+            return Scan(began, found, None, "", standing, tuple(shown), bool(unseen), unreadable)
         contradiction = await self._contradiction(pipeline, [room for room in unseen if room.made_at <= settled])
         young = sorted((room for room in unseen if room.made_at > settled), key=lambda room: room.made_at)
         lags = await self._learn_lag(pipeline, young, began)
-        return Scan(began, found, None, contradiction, standing, tuple(shown), lags)
+        return Scan(began, found, None, contradiction, standing, tuple(shown), lags, unreadable)
 
     async def _contradiction(self, pipeline: Pipeline, unseen: list[KnownRoom]) -> str:
         """Return which of the rooms that the list lacks exists; forget those that were deleted or overwritten."""
@@ -178,6 +194,15 @@ class Scanner:
             self._memory.forget_room(room.room_id)
             return ""
         return "exists"
+
+
+def unreadable_error(rooms: UnreadableRooms) -> ProtocolError:
+    """Return the error that says which rooms of the list cannot be read."""
+    return ProtocolError(
+        f"{LIST_ROOMS.method} {LIST_ROOMS.template}: {rooms} cannot be read, and may be the room that is looked for. "
+        "Change or delete what cannot be read, and try again.",
+        path=LIST_ROOMS.template,
+    )
 
 
 def get_room(pipeline: Pipeline, room_id: str) -> Request:

@@ -22,7 +22,8 @@ DATA_KEY: Final = "videoapi_ref"
 
 ENTROPY_BYTES: Final = 26
 """Number of random bytes in a reference."""
-_LENGTH: Final = 28
+LENGTH: Final = 28
+"""Number of characters of a reference."""
 _CHECK_PREFIX: Final = 15
 """Leaves 13 letters to be random; an item has such a prefix by chance in one of 10**12 cases."""
 _SHARD_LETTERS: Final = 6
@@ -139,7 +140,7 @@ def _typed(key: object) -> bytes:
 
 def self_check_reference(prefix: str, entropy: bytes) -> str:
     """Return a new reference of a self-check room, from the prefix of its job and random bytes."""
-    return with_location((prefix + _spell(entropy))[:_LENGTH], in_data=True)
+    return with_location((prefix + _spell(entropy))[:LENGTH], in_data=True)
 
 
 def job_prefix(job_id: str) -> str:

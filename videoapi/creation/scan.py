@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import attrs
 import msgspec
 
 from videoapi.creation.references import DATA_KEY, is_reference, with_location
+from videoapi.creation.unreadable import UnreadableRooms, examine
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.ids import is_id
@@ -27,6 +29,8 @@ from videoapi.streaming.streamed_response import StreamedResponse, StreamTimeout
 
 PREFIX: Final = b"vx"
 """The start of every reference, so that the text of every room that carries one contains it."""
+_SPELLED: Final = re.compile(rb"\\u00(?:3[2-7]|6[1-9a-fA-F]|7[0-9aA])")
+"""An escape of a letter of a reference."""
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
 _MOST_BYTES: Final = 16 * 1024**3
 """High, because the list has no pages and almost nothing of it is kept: a million rooms exceed 1 GiB."""
@@ -56,11 +60,14 @@ class ListedRooms:
 
     Args:
         accepts: Returns whether rooms with a reference are collected.
+        starts: How these references begin: a room that cannot be read and may carry such a one is not collected, so the
+            list then does not prove that no other room has it.
         whole: Whether their text is needed.
     """
 
-    def __init__(self, accepts: Callable[[str], bool], *, whole: bool = False) -> None:
+    def __init__(self, accepts: Callable[[str], bool], starts: Iterable[str], *, whole: bool = False) -> None:
         self._accepts = accepts
+        self.starts: tuple[str, ...] = tuple(starts)
         self.whole = whole
         self.rooms: dict[str, list[ListedRoom]] = {}
 
@@ -75,8 +82,21 @@ class ListedRooms:
             insort(rooms, room, key=_age)
 
 
-_Reading: TypeAlias = tuple[float, dict[str, list[ListedRoom]], VideoAPIError | None]
-"""The start of a read, the rooms, and what broke it."""
+@attrs.frozen
+class ListReading:
+    """One read of the list.
+
+    Args:
+        began: When it started, in seconds of the event loop's clock.
+        found: The rooms, by reference.
+        error: What broke it, or None.
+        unreadable: The rooms that cannot be read, and that may carry a reference that a waiting call looks for.
+    """
+
+    began: float
+    found: dict[str, list[ListedRoom]]
+    error: VideoAPIError | None = None
+    unreadable: UnreadableRooms = attrs.field(factory=UnreadableRooms)
 
 
 @attrs.define(eq=False)
@@ -87,10 +107,10 @@ class _Batch:
     known: set[str] = attrs.field(factory=set)
     visitors: list[ListedRooms] = attrs.field(factory=list)
     paid: bool = True
-    read: _Reading | None = None
-    failed: list[tuple[Retries, Options, _Reading]] = attrs.field(factory=list)
+    read: ListReading | None = None
+    failed: list[tuple[Retries, Options, ListReading]] = attrs.field(factory=list)
 
-    def result_for(self, pipeline: Pipeline) -> _Reading | None:
+    def result_for(self, pipeline: Pipeline) -> ListReading | None:
         """Return the read, or the failed one of a caller with the same limits; None if this caller has to read.
 
         A failure of other credentials, a shorter timeout or fewer attempts is not shared, nor one of a run that ended.
@@ -100,9 +120,9 @@ class _Batch:
                 return reading
         return self.read
 
-    def keep(self, pipeline: Pipeline, reading: _Reading) -> None:
+    def keep(self, pipeline: Pipeline, reading: ListReading) -> None:
         """Keep a reading: for all that wait if it succeeded, otherwise for those with the same limits."""
-        if reading[2] is None:
+        if reading.error is None:
             self.read = reading
         else:
             self.failed.append((pipeline.retries, pipeline.options, reading))
@@ -123,8 +143,8 @@ class ListReader:
         visitor: ListedRooms | None,
         *,
         paid: bool,
-    ) -> _Reading:
-        """Read the list, in a read that starts after this call; return its start, the rooms, and what broke it."""
+    ) -> ListReading:
+        """Read the list, in a read that starts after this call."""
         batch = self._next
         batch.wanted.update(wanted)
         batch.known.update(known)
@@ -146,35 +166,35 @@ class ListReader:
             self._lock.release()
 
 
-async def _read(pipeline: Pipeline, batch: _Batch) -> _Reading:
+async def _read(pipeline: Pipeline, batch: _Batch) -> ListReading:
     """Read the list, with the retries of any read; if it is paid for, as a single request."""
     budget, options, cost = pipeline.account.budget, pipeline.options, None
     began = asyncio.get_running_loop().time()
     if batch.paid:
         cost = budget.spend(Verdict.UNKNOWN)
         if cost is None:
-            return began, {}, ProtocolError("The account's retry budget is spent; the list was not read. Not sent.")
+            return ListReading(
+                began, {}, ProtocolError("The account's retry budget is spent; the list was not read. Not sent.")
+            )
         options = attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))
     request = Request(route=LIST_ROOMS, path=LIST_ROOMS.path(), options=options, stream=True)
     spent = 0
     while True:
         began = asyncio.get_running_loop().time()
-        found, error, outcome, attempts = await _read_once(pipeline, batch, with_fewer_attempts(request, spent))
+        reading, outcome, attempts = await _read_once(pipeline, batch, with_fewer_attempts(request, spent))
         spent += attempts
-        if error is None and cost is not None:
+        if reading.error is None and cost is not None:
             budget.succeeded(cost)
         # The opening of a response has retries of its own.
         if outcome is None or batch.paid or not await pipeline.retry_read(request, outcome, spent):
-            return began, found, error
+            return attrs.evolve(reading, began=began)
 
 
-async def _read_once(
-    pipeline: Pipeline, batch: _Batch, request: Request
-) -> tuple[dict[str, list[ListedRoom]], VideoAPIError | None, Outcome | None, int]:
-    """Read the list once, tolerating malformed rooms that do not belong to this library.
+async def _read_once(pipeline: Pipeline, batch: _Batch, request: Request) -> tuple[ListReading, Outcome | None, int]:
+    """Read the list once, tolerating malformed rooms.
 
     Returns:
-        The rooms, what broke the reading, the outcome of a body that broke off, and the attempts.
+        The reading, the outcome of a body that broke off, and the attempts.
     """
     # Rooms of wanted references are kept complete, so their text is needed.
     whole = bool(batch.wanted) or any(visitor.whole for visitor in batch.visitors)
@@ -190,14 +210,14 @@ async def _read_once(
             async for block in blocks:
                 search.add(block)
     except VideoAPIError as error:
-        return search.found, error, None, 0
+        return search.reading(error), None, 0
     for rooms in search.found.values():
         if len(rooms) > 1:
             rooms.sort(key=_age)
     if response.done:
-        return search.found, None, None, 0
+        return search.reading(None), None, 0
     assert response.outcome is not None
-    return search.found, pipeline.error(response.outcome, request, 1), response.outcome, response.attempts
+    return search.reading(pipeline.error(response.outcome, request, 1)), response.outcome, response.attempts
 
 
 class _Search:
@@ -211,28 +231,45 @@ class _Search:
         self._wanted = batch.wanted
         self._known = batch.known | batch.wanted
         self._visitors = tuple(batch.visitors)
+        self._starts = tuple(start for visitor in batch.visitors for start in visitor.starts)
+        self._unreadable = UnreadableRooms()
+        self._began = asyncio.get_running_loop().time()
         self.found: dict[str, list[ListedRoom]] = {}
+
+    def reading(self, error: VideoAPIError | None) -> ListReading:
+        """Return what was found."""
+        return ListReading(self._began, self.found, error, self._unreadable)
 
     def add(self, block: Block) -> None:
         """Process the next rooms of the list."""
         if block.too_long:
             raise _hidden("a room longer than 1 MiB")
-        for room in block.records or ():
+        for nth, room in enumerate(block.records or ()):
             if (reference := room.reference()) is not None:
                 self._add(reference, room)
-        # Most rooms of a large account carry no reference: decode only items that contain the prefix.
-        if PREFIX in block.text:
-            for item in block.items:
-                self._add_item(bytes(item))
+            elif not room.is_clear():
+                self._add_unreadable(bytes(block.raws()[nth]), block.index + nth, is_json=True)
+        # Most rooms of a large account carry no reference: decode only items that may contain the prefix, and those
+        # that had to be cut out of the list one by one, as their JSON may be invalid.
+        if len(block.items) == 1 or _may_contain_prefix(block.text):
+            for nth, item in enumerate(block.items):
+                self._add_item(bytes(item), block.index + nth, alone=len(block.items) == 1)
 
-    def _add_item(self, raw: bytes) -> None:
-        if PREFIX not in raw:
+    def _add_item(self, raw: bytes, index: int, *, alone: bool) -> None:
+        if not alone and not _may_contain_prefix(raw):
             return
         room = parse_summary(raw)
-        if (reference := room.reference()) is not None:
+        if room is None:
+            self._add_unreadable(raw, index, is_json=False)
+        elif (reference := room.reference()) is not None:
             self._add(reference, room, raw)
-        elif any(mark.encode() in raw for mark in self._wanted):
-            raise _hidden("a room that cannot be read carries a reference of ours")
+        elif not room.is_clear():
+            self._add_unreadable(raw, index, is_json=True)
+
+    def _add_unreadable(self, raw: bytes, index: int, *, is_json: bool) -> None:
+        room = examine(raw, index + 1, is_json=is_json)
+        if UnreadableRooms([room]).that_may_carry(self._wanted, self._starts):
+            self._unreadable.add(room)
 
     def _add(self, reference: str, room: RoomSummary, raw: bytes | None = None) -> None:
         known = reference in self._known
@@ -252,6 +289,11 @@ class _Search:
 
 def _age(room: ListedRoom) -> tuple[str, str]:
     return room.created, room.room_id
+
+
+def _may_contain_prefix(text: bytes) -> bool:
+    """Return whether a text contains the prefix, or escapes that may spell it."""
+    return PREFIX in text or (b"\\u00" in text and _SPELLED.search(text) is not None)
 
 
 def _hidden(why: str) -> ProtocolError:
@@ -277,10 +319,22 @@ class RoomSummary(msgspec.Struct, gc=False):
         has_id = self.room_id is not None and is_id(str(self.room_id))
         return reference if has_id and is_reference(reference) else None
 
+    def is_clear(self) -> bool:
+        """Return whether a room without a reference surely carries none: its ID and the two locations can be read."""
+        marked = self.data.marked if isinstance(self.data, _Data) else None
+        places_known = self.data is None or isinstance(self.data, _Data)
+        has_id = self.room_id is not None and is_id(str(self.room_id))
+        return has_id and places_known and _is_other(self.owner_ref) and _is_other(marked)
+
     def reference_in_data(self) -> str | None:
         """Return the reference in `data`, or None."""
         value = self.data.marked if isinstance(self.data, _Data) else None
         return value if value is not None and is_reference(value) else None
+
+
+def _is_other(value: object) -> bool:
+    """Return whether a value is surely no reference, nor contains one."""
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and "vx" not in value)
 
 
 _one: Final = msgspec.json.Decoder(RoomSummary).decode
@@ -297,8 +351,12 @@ def parse_summaries(text: bytes) -> list[RoomSummary] | None:
         return None
 
 
-def parse_summary(raw: bytes) -> RoomSummary:
-    """Parse one room, even if malformed; return an empty summary if nothing can be read."""
+def parse_summary(raw: bytes) -> RoomSummary | None:
+    """Parse one room, even if malformed.
+
+    Returns:
+        The summary, which is empty if the text is not an object; None if it is not valid JSON.
+    """
     try:
         return _one(raw)
     except _UNREADABLE:
@@ -306,7 +364,7 @@ def parse_summary(raw: bytes) -> RoomSummary:
     try:
         room = parse(raw)
     except InvalidJSON:
-        return RoomSummary()
+        return None
     if not isinstance(room, Mapping):
         return RoomSummary()
     data = room.get("data")

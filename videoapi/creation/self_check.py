@@ -127,10 +127,10 @@ class SelfCheckRoom:
             # A create that is unresolved, of this run or of a killed one, may still take effect.
             left = self._unknown or (self._expected and not self._rooms)
             if self._unknown or self._expected:
-                listed = ListedRooms(self.owns)
+                listed = ListedRooms(self.owns, [self._prefix])
                 scan = await self._creator.scanner.look(pipeline, visitor=listed, patience=patience)
                 self._rooms.update(room.room_id for rooms in listed.rooms.values() for room in rooms)
-                left = self._unknown or scan.error is not None or not self._rooms
+                left = self._unknown or scan.obstacle is not None or not self._rooms
             rooms, self._rooms = self._rooms, set()
             for room_id in sorted(rooms):
                 self._creator.memory.forget_room(room_id)

@@ -8,11 +8,12 @@ import inspect
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
 from videoapi.bulk import BulkOutcome, BulkProgress, BulkReport, key_of
+from videoapi.bulk.audit import rooms_gone
 from videoapi.bulk.compact import SeenKeys
 from videoapi.bulk.outcome import Status
 from videoapi.bulk.sending import is_cancelled
@@ -30,6 +31,7 @@ from videoapi.sharding.spec_json import check_no_secret
 from videoapi.sharding.worker import REFUSED, ShardTask, check_ttl
 
 log: logging.Logger = logging.getLogger(__name__)
+_SHOWN: Final = 3
 
 
 @attrs.frozen(kw_only=True)
@@ -231,16 +233,26 @@ class ShardedJob:
         found = await self._client.rooms.audit(self._settings.job_id, (spec for _, spec in self._valid))
         report.duplicates = found.duplicates
         report.audited = found.audited
+        if found.unreadable:
+            log.warning(
+                "%s cannot be read, and may be of this job; whether a room exists twice or is missing is not proven",
+                ", ".join(found.unreadable[:_SHOWN]),
+            )
         if found.audited is None:
             # What such a list does not show may exist.
             return
         positions = [index for index, _ in self._valid]
-        report.missing = [
-            BulkOutcome(index=index, key=spec.key, reference=spec.reference, status="created", room_id=room_id)
-            for spec in found.missing
-            for index in [positions[spec.index]]
-            if (room_id := self._room_ids.get(index)) is not None
-        ]
+        unlisted = {positions[spec.index]: spec for spec in found.missing}
+        acknowledged = [(index, self._room_ids[index]) for index in unlisted if index in self._room_ids]
+        gone, known = await rooms_gone(self._client._creator, self._client._pipeline, acknowledged)
+        if not known:
+            report.audited = None
+        for index, room_id in gone:
+            spec = unlisted[index]
+            outcome = BulkOutcome(
+                index=index, key=spec.key, reference=spec.reference, status="created", room_id=room_id
+            )
+            report.missing.append(outcome)
 
     def _checked(self) -> list[tuple[int, RoomSpec]]:
         """Return the specs that can be sent; the report receives the others."""

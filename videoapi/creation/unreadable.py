@@ -1,0 +1,145 @@
+"""Rooms of a list that cannot be read: which references each of them may carry.
+
+Such a room exists. So a list that shows it does not prove that a reference is on no room, if the room may carry it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+import attrs
+
+from videoapi.creation.references import DATA_KEY, LENGTH, is_reference, with_location
+
+_SHOWN: Final = 3
+_ESCAPE: Final = re.compile(r"\\(?:u00|x)(3[2-7]|5[fF]|6[1-9a-fA-F]|7[0-9aA])")
+"""The escape of a letter of a reference, or of the name of its field."""
+_REFERENCE: Final = re.compile(rf"(?=(vx[a-z2-7]{{{LENGTH - 2}}}))")
+_ROOM_ID: Final = re.compile(r'"room_id"\s*:\s*"?([0-9A-Za-z_-]+)')
+_PLACE: Final = re.compile(rf'"(?:owner_ref|{DATA_KEY})"\s*:\s*(?:"((?:[^"\\]|\\.)*)("?)|([^,}}\s]*))', re.DOTALL)
+_OTHER_VALUE: Final = re.compile(r"null|true|false|-?[0-9][0-9.eE+-]*|[\[{].*", re.DOTALL)
+_HEAD: Final = re.compile(r"[a-z2-7]*")
+_DAMAGE: Final = re.compile(r'[\x00-\x1f\x7f\udc80-\udcff\ufffd]|\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
+
+
+@attrs.frozen
+class UnreadableRoom:
+    """A room of a list that cannot be read.
+
+    Args:
+        position: Its position in the list, from 1.
+        room_id: The ID that its text gives, or None.
+        references: All references in its text, wherever they are.
+        starts: The starts of references that are damaged: it may carry any that begins like this.
+    """
+
+    position: int
+    room_id: str | None
+    references: frozenset[str] = frozenset()
+    starts: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"item {self.position:,} of the list" + (f" (room {self.room_id})" if self.room_id else "")
+
+    def may_carry(self, start: str) -> bool:
+        """Return whether it may carry a reference that begins with these letters, or is this one."""
+        if any(known.startswith(start) for known in self.references):
+            return True
+        return any(known.startswith(start) or start.startswith(known) for known in self.starts)
+
+
+def examine(raw: bytes, position: int, *, is_json: bool) -> UnreadableRoom:
+    """Return what the text of a room says of its reference.
+
+    Args:
+        raw: Its text.
+        position: Its position in the list, from 1.
+        is_json: Whether it is valid JSON, so that its text, if not its form, is as it was stored.
+    """
+    # An escape that is not valid JSON may still be what is left of a letter.
+    text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), raw.decode("utf-8", "surrogateescape"))
+    named = _ROOM_ID.search(text)
+    return UnreadableRoom(
+        position,
+        None if named is None else named[1],
+        frozenset(with_location(found, in_data=False) for found in _REFERENCE.findall(text)),
+        () if is_json else tuple(_damaged_starts(text)),
+    )
+
+
+def _damaged_starts(text: str) -> Iterable[str]:
+    """Yield the starts of references that the damage has reached."""
+    if '"room_id"' not in text:
+        # So little is left that it may be any room.
+        yield ""
+    for value, quote, other in _PLACE.findall(text):
+        if other or not (value or quote):
+            if not _OTHER_VALUE.fullmatch(other):
+                yield ""
+            continue
+        head = _HEAD.match(value)
+        assert head is not None
+        rest = value[head.end() :]
+        whole = len(rest) == 0 and bool(quote)
+        if not whole and _HEAD.fullmatch(_DAMAGE.sub("", rest)):
+            yield head[0]
+
+
+class UnreadableRooms:
+    """The rooms of one reading of the list that cannot be read, as far as they may be of interest.
+
+    Args:
+        rooms: The rooms.
+    """
+
+    def __init__(self, rooms: Iterable[UnreadableRoom] = ()) -> None:
+        self._rooms: list[UnreadableRoom] = []
+        self._by_reference: dict[str, UnreadableRoom] = {}
+        self._damaged: list[UnreadableRoom] = []
+        for room in rooms:
+            self.add(room)
+
+    def __bool__(self) -> bool:
+        return bool(self._rooms)
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def __str__(self) -> str:
+        """Say which rooms of the list cannot be read."""
+        shown = ", ".join(map(str, islice(self._rooms, _SHOWN)))
+        return shown + (f" and {len(self) - _SHOWN:,} more" if len(self) > _SHOWN else "")
+
+    def add(self, room: UnreadableRoom) -> None:
+        """Add a room."""
+        self._rooms.append(room)
+        for reference in room.references:
+            self._by_reference.setdefault(reference, room)
+        if room.starts:
+            self._damaged.append(room)
+
+    def may_carry(self, reference: str) -> bool:
+        """Return whether one of them may carry a reference, in either location."""
+        known = with_location(reference, in_data=False)
+        return known in self._by_reference or any(room.may_carry(known) for room in self._damaged)
+
+    def that_may_carry(self, references: Iterable[str], starts: Iterable[str] = ()) -> UnreadableRooms:
+        """Return those that may carry one of these references, or one that begins with one of these letters."""
+        if not self._rooms:
+            return self
+        wanted = {with_location(one, in_data=False) for one in references}
+        beginnings = tuple(with_location(one, in_data=False) if is_reference(one) else one for one in starts)
+        return UnreadableRooms(
+            room
+            for room in self._rooms
+            if not wanted.isdisjoint(room.references)
+            or any(map(room.may_carry, beginnings))
+            or (room.starts and any(map(room.may_carry, wanted)))
+        )
+
+    def texts(self) -> list[str]:
+        """Return what can be said of each."""
+        return list(map(str, self._rooms))
