@@ -306,7 +306,7 @@ def test_middleware_that_cancels_is_an_error_and_not_a_cancellation(sandbox: San
     async def middleware(request: Request, send: Send) -> Outcome:
         raise asyncio.CancelledError
 
-    with client_of(sandbox, middleware=middleware) as client, pytest.raises(ConnectionFailed, match="cancelled"):
+    with client_of(sandbox, middleware=middleware) as client, pytest.raises(ConfigurationError, match="cancelled"):
         client.rooms.get(MISSING)
 
 

@@ -228,6 +228,19 @@ async def test_a_run_that_waits_ends_with_its_lease(sandbox: Sandbox) -> None:
     assert not own_rooms(sandbox)
 
 
+async def test_nothing_is_said_of_a_retry_when_the_lease_is_lost(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = HeldLease()
+    lease.time = lambda: 0.0 if sandbox.ledger.rooms else LONG
+    with caplog.at_level(logging.INFO, logger="videoapi"):
+        # Items wait for the rate when the lease ends.
+        report = await run_shard(sandbox, lease, keyed(6), client={"rate": "2/s"})
+    assert isinstance(report.stopped, LeaseLost)
+    assert report.not_sent
+    assert not [record.getMessage() for record in caplog.records if "retrying" in record.getMessage()]
+
+
 async def test_create_each_has_the_same_fence(sandbox: Sandbox) -> None:
     lease = HeldLease()
     lease.time = lambda: 0.0 if len(sandbox.ledger.rooms) >= 3 else LONG

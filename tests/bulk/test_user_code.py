@@ -196,3 +196,64 @@ async def test_timeout_of_a_run_loses_no_outcome_to_a_slow_consumer(sandbox: San
                 await asyncio.sleep(1.5 if len(seen) == 1 else 0)
     assert sorted(seen) == list(range(run.report.total))
     assert len(seen) > 4
+
+
+@pytest.mark.parametrize("sends", [False, True], ids=["before it sends", "after it has sent"])
+async def test_middleware_that_cancels_fails_only_its_item(sandbox: Sandbox, sends: bool) -> None:
+    calls = 0
+
+    async def cancels(request: Request, send: Send) -> Outcome:
+        nonlocal calls
+        calls += request.route.name == "rooms.create"
+        if calls != 2 or request.route.name != "rooms.create":
+            return await send(request)
+        if sends:
+            await send(request)
+        raise asyncio.CancelledError
+
+    async with client_of(sandbox, middleware=[cancels]) as client:
+        report = await client.rooms.create_many(keyed(4), concurrency=1)
+
+    # What was not sent is not in doubt; what was sent is looked up.
+    assert report.counts == ({"created": 4} if sends else {"created": 3, "failed": 1})
+    assert report.stopped is None
+    assert all(not one.error.may_have_executed for one in report.failures if one.error is not None)
+
+
+@pytest.mark.parametrize("sends", [False, True], ids=["before it sends", "after it has sent"])
+async def test_middleware_that_cancels_the_self_check_create_does_not_cancel_the_run(
+    sandbox: Sandbox, sends: bool
+) -> None:
+    calls = 0
+
+    async def cancels(request: Request, send: Send) -> Outcome:
+        nonlocal calls
+        calls += request.route.name == "rooms.create"
+        if calls != 1 or request.route.name != "rooms.create":
+            return await send(request)
+        if sends:
+            await send(request)
+        raise asyncio.CancelledError
+
+    async with client_of(sandbox, middleware=[cancels]) as client:
+        # The job looks for rooms of an earlier run first, with a self-check room.
+        report = await client.rooms.create_many(keyed(4), job_id="j")
+
+    assert calls > 0
+    if sends:
+        assert report.counts == {"created": 4}
+    else:
+        assert report.counts["created"] == 0
+        assert isinstance(report.stopped, ConfigurationError)
+        assert "cancelled the call. Not sent." in str(report.stopped)
+
+
+async def test_middleware_that_always_cancels_ends_the_run_at_once(sandbox: Sandbox) -> None:
+    async def cancels(request: Request, send: Send) -> Outcome:
+        raise asyncio.CancelledError
+
+    async with client_of(sandbox, middleware=[cancels]) as client:
+        report = await client.rooms.create_many(keyed(4))
+
+    assert report.counts == {"failed": 4}
+    assert not sandbox.ledger.rooms

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from support.redis_server import RedisServer, running_redis
+from support.redis_server import RedisServer, answering, running_redis
 
 from videoapi import ConfigurationError, Gate, RedisGate, Slots
 from videoapi.pipeline.gate import GateFailed
@@ -237,6 +237,49 @@ async def test_what_is_no_redis_is_a_failure(gate_for: GateFor) -> None:
     async with await asyncio.start_server(web, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         assert await refusal(gate_for(f"redis://127.0.0.1:{port}"))
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (0, 0, 0),
+        (0, 999_999, 0),
+        (0, 10**12, 0),
+        (5, 0, 0),
+        (-1, 0, 0),
+        (1, 0, 5),
+        (0, 0, -1),
+        (1, 0),
+    ],
+    ids=str,
+)
+async def test_answer_that_the_script_cannot_give_is_a_failure(gate_for: GateFor, numbers: tuple[int, ...]) -> None:
+    array = f"*{len(numbers)}\r\n" + "".join(f":{number}\r\n" for number in numbers)
+    async with answering(array.encode()) as url:
+        assert await refusal(gate_for(url)) == "an answer that the script cannot give; the URL may not name a Redis"
+
+
+@pytest.mark.parametrize("numbers", [(1, -20_000, 0), (0, 1_000_000, 0), (0, 0, 5), (0, 60_000_000, 0)], ids=str)
+async def test_answer_that_the_script_can_give_is_used(gate_for: GateFor, numbers: tuple[int, ...]) -> None:
+    granted, wait, pause = numbers
+    async with answering(f"*3\r\n:{granted}\r\n:{wait}\r\n:{pause}\r\n".encode()) as url:
+        assert await gate_for(url).take(1) == Slots(granted, wait / SECOND, pause / SECOND)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("MOVED 3999 127.0.0.1:6381", "the URL names a node of a Redis Cluster, which is not supported: MOVED 3999 "),
+        ("ASK 3999 127.0.0.1:6381", "the URL names a node of a Redis Cluster, which is not supported: ASK 3999 "),
+        ("CLUSTERDOWN The cluster is down", "the URL names a node of a Redis Cluster, which is not supported: CLUS"),
+        ("MASTERDOWN Link is down", "MASTERDOWN: Link is down"),
+        ("WRONGPASS no such user", "authentication failed: no such user"),
+        ("LOADING in memory", "LOADING: "),
+    ],
+)
+async def test_reason_names_what_redis_refuses(gate_for: GateFor, answer: str, reason: str) -> None:
+    async with answering(f"-{answer}\r\n".encode()) as url:
+        assert (await refusal(gate_for(url))).startswith(reason)
 
 
 @pytest.mark.parametrize("url", ["redis://no-such-host.invalid", "unix:///no/such/socket", "rediss://127.0.0.1:1"])

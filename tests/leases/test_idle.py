@@ -114,7 +114,7 @@ async def test_a_renewal_is_a_sign_of_life(redis_server: RedisServer) -> None:
         await idle(leases, 2)
         await asyncio.sleep(0.8 * TTL)
         renewed = time.monotonic()
-        assert await leases._run(RENEW, [lease.shard, lease._token, int(TTL * 1000), 60_000])
+        assert await leases._run(RENEW, [lease.shard, lease._token, int(TTL * 1000), 60_000], bool)
         await idle(leases, 2)
         await asyncio.sleep(TTL + 0.5)
         assert 0 < await idle(leases, 1) <= time.monotonic() - renewed - TTL

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.redis_server import RedisServer, running_redis
+from support.redis_server import RedisServer, answering, running_redis
 
 from videoapi import ConfigurationError, ConnectionFailed, LeaseHeld, LeaseLost, RedisLeases
 from videoapi.redis.leases import RedisLease
@@ -324,3 +324,22 @@ def test_a_ttl_is_a_time(ttl: object) -> None:
 
 def test_a_lease_shows_no_token() -> None:
     assert "t0k3n" not in repr(RedisLease("1", "t0k3n", lambda lease: contextlib.nullcontext()))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["$-1", ":5", "*2\r\n:1\r\n:0", "*2\r\n$1\r\nx\r\n:7", "*7" + "\r\n:1" * 7, "+OK", "*7" + "\r\n$1\r\nx" * 7],
+)
+async def test_malformed_answer_is_a_failed_connection(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("videoapi.redis.leases._PAUSE", 0.01)
+    says = r"an answer that the script cannot give.*\(4 attempts\)\. Nothing was created\."
+    async with answering(f"{answer}\r\n".encode()) as url, RedisLeases(url, JOB, ttl=TTL) as leases:
+        with pytest.raises(ConnectionFailed, match=says):
+            await leases.begin()
+        lease = leases.hold(1)
+        with pytest.raises(ConnectionFailed, match=says):
+            await lease.__aenter__()
+        assert lease.left() == 0
+        if answer != ":5":
+            with pytest.raises(ConnectionFailed, match=says):
+                await leases.divided(3)

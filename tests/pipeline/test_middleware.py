@@ -10,7 +10,7 @@ import attrs
 import pytest
 from support.script import Time, ask, retries_of, wire
 
-from videoapi import ConfigurationError, RetryPolicy, VideoClient, errors
+from videoapi import ConfigurationError, CreateOutcomeUnknown, RetryPolicy, VideoClient, errors
 from videoapi.events import AttemptEvent, CallEvent, CallStarted, Event
 from videoapi.models.codec import ResponseDecoder
 from videoapi.models.rooms import Room
@@ -127,13 +127,66 @@ async def test_middleware_exception_propagates_to_the_caller() -> None:
 async def test_cancelled_create_says_what_is_known_of_it(word: str, state: str) -> None:
     async def cancelled(request: Request, send: Send) -> Outcome:
         await send(request)
-        raise asyncio.CancelledError
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+        raise AssertionError
 
     time = Time()
     request = creating(ask(routes.CREATE_ROOM, attempts=1))
+    task = asyncio.ensure_future(make_pipeline(time, wire(time, word), cancelled).run(request))
     with pytest.raises(asyncio.CancelledError) as raised:
-        await make_pipeline(time, wire(time, word), cancelled).run(request)
+        await task
     assert raised.value.__notes__ == [f"POST /rooms cancelled. {state} Reference vxref."]
+
+
+@pytest.mark.parametrize(("word", "state"), [("400", "Not executed."), ("refused", "Not sent."), ("", "Not sent.")])
+async def test_cancellation_by_a_middleware_is_an_error_that_says_what_is_known(word: str, state: str) -> None:
+    async def cancels(request: Request, send: Send) -> Outcome:
+        if word:
+            await send(request)
+        raise asyncio.CancelledError
+
+    time, events = Time(), list[Event]()
+    request = creating(ask(routes.CREATE_ROOM, attempts=1))
+    pipeline = make_pipeline(time, wire(time, word or "ok"), cancels, listeners=(events.append,))
+    with pytest.raises(ConfigurationError, match=f"user code, such as a middleware, cancelled .* {state}$") as raised:
+        await pipeline.run(request)
+    assert not raised.value.may_have_executed
+    assert raised.value.reference == "vxref"
+    assert isinstance(events[-1], CallEvent)
+    assert events[-1].verdict == "not_sent"
+
+
+@pytest.mark.parametrize("word", ["lost", "ok"])
+async def test_cancellation_by_a_middleware_after_a_create_leaves_it_unknown(word: str) -> None:
+    async def cancels(request: Request, send: Send) -> Outcome:
+        await send(request)
+        raise asyncio.CancelledError
+
+    time = Time()
+    pipeline = make_pipeline(time, wire(time, word), cancels)
+    with pytest.raises(CreateOutcomeUnknown, match="unknown after an attempt; then POST /rooms: user code") as raised:
+        await pipeline.run(creating(ask(routes.CREATE_ROOM, attempts=1)))
+    assert raised.value.may_have_executed
+    assert str(raised.value).count("May have been executed.") == 1
+
+
+async def test_cancellation_requested_before_the_call_is_no_error_of_a_middleware() -> None:
+    async def waits(request: Request, send: Send) -> Outcome:
+        await asyncio.sleep(0)
+        raise AssertionError
+
+    async def cancelled_first() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await make_pipeline(time, wire(time, "ok"), waits).run(ask())
+
+    time = Time()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.ensure_future(cancelled_first())
 
 
 async def hang(time: Time) -> None:

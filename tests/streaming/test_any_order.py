@@ -231,11 +231,16 @@ async def test_pages_tell_how_many_records_of_a_restarted_window_to_remove(servi
     ]
 
 
-async def test_a_row_that_disappears_between_two_reads_restarts_nothing(service: Service) -> None:
+async def test_a_row_that_disappears_between_two_reads_is_logged_and_restarts_nothing(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
     service.answers["/cdr/conf/c1"] = [cut_before("c", rows_of("a", "b", "c")), rows_of("a", "c")]
     stream = cdr(service.pipeline()).by_conference("c1")
     assert [record.cdr_id for record in await stream.to_list()] == ["a", "b", "c"]
     assert not stream.restarted
+    (warned,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "rows that were read before a response broke off are missing from window" in warned
+    assert "now: 1." in warned
 
 
 async def test_rows_that_are_different_at_each_read_end_the_stream(service: Service) -> None:

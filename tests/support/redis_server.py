@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,19 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     """A running Redis server: `url`, `stop()`, `start()`, `pause()`, `resume()`."""
     with running_redis(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@contextlib.asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[str]:
+    """Yield the URL of a server that gives one answer to each script, and `OK` to all other commands."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while commands := await reader.read(65536):
+                # redis-py introduces itself with several commands at once.
+                writer.write(answer if b"EVALSHA" in commands else b"+OK\r\n" * commands.count(b"CLIENT\r\n"))
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -18,10 +18,11 @@ from videoapi.bulk.create_job import CreateJob
 from videoapi.bulk.inputs import Inputs
 from videoapi.bulk.outcome import BulkOutcome
 from videoapi.bulk.report import BulkProgress, BulkReport
-from videoapi.bulk.sending import BulkItem, Job, Plan, Sender, checked_concurrency, failed, is_cancelled
+from videoapi.bulk.sending import BulkItem, Job, Plan, Sender, checked_concurrency, failed
 from videoapi.config import positive_seconds
 from videoapi.creation.patience import Patience
 from videoapi.errors import ConfigurationError, ConnectionFailed, CredentialsUnavailable, ValidationError, VideoAPIError
+from videoapi.pipeline.cancellation import UserCodeCancelled, is_cancelled
 from videoapi.pipeline.pipeline import Pipeline
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -261,7 +262,8 @@ class BulkRun(Generic[S]):
             async with asyncio.timeout_at(self._sender.latest):
                 await job.open(self.report, patience, self._first_key(), self._all_keys)
         except VideoAPIError as error:
-            if isinstance(error, ConfigurationError) and not isinstance(error, CredentialsUnavailable):
+            of_user_code = isinstance(error, CredentialsUnavailable | UserCodeCancelled)
+            if isinstance(error, ConfigurationError) and not of_user_code:
                 raise
             self._sender.stop(error)
             return False

@@ -16,6 +16,7 @@ from videoapi.bulk.outcome import BulkOutcome, Status
 from videoapi.bulk.report import BulkReport
 from videoapi.errors import CallTimeout, ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import AccountState
+from videoapi.pipeline.cancellation import is_cancelled as is_cancelled
 from videoapi.pipeline.pause import PauseGate
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.error_mapping import error_from_outcome
@@ -195,12 +196,6 @@ class Sender:
                     outcome = await self._in_turn(item)
                 except Exception as problem:
                     return self._failed(item, problem)
-                except asyncio.CancelledError:
-                    if is_cancelled():
-                        raise
-                    # By user code, for example a middleware that awaits a cancelled task.
-                    reason = "user code cancelled the call"
-                    outcome = no_response(item.request, Phase.SENT, ErrorKind.CONNECTION, reason)
                 if outcome is None:
                     return self._held_back(item, error)
                 classification = outcome.classification
@@ -221,7 +216,8 @@ class Sender:
                 sent += 1
                 account, reporter = self._pipeline.account, self._pipeline.retries.reporter
                 pause = max(account.throttle.pause_left(), account.connect.pause_left())
-                reporter.retrying(item.request, outcome, sent, pause)
+                if not self.must_stop():
+                    reporter.retrying(item.request, outcome, sent, pause)
         except BaseException:
             # The run is torn down, and the item may have been executed: keep it in the report.
             self._report.count(self._torn_down(item))
@@ -381,12 +377,6 @@ def failed(item: BulkItem, status: Status, error: VideoAPIError | None) -> BulkO
 def _is_final(classification: Classification) -> bool:
     """Return whether an item is final; one that was not sent or was throttled waits for the pause and is resent."""
     return classification.verdict in (Verdict.REJECTED, Verdict.UNKNOWN) or classification.max_retries == NEVER
-
-
-def is_cancelled() -> bool:
-    """Return, in an `except CancelledError`, whether this task is being cancelled, and not only user code was."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _wrapped(request: Request, error: Exception, *, unsure: bool) -> VideoAPIError:

@@ -8,6 +8,7 @@ import inspect
 from videoapi.config import Credentials, CredentialsSource
 from videoapi.errors import ConfigurationError, CredentialsUnavailable
 from videoapi.pipeline.call import Call, Wait
+from videoapi.pipeline.cancellation import is_cancelled
 
 
 class CredentialsProvider:
@@ -31,8 +32,6 @@ class CredentialsProvider:
         if isinstance(self._source, Credentials):
             return self._source
         call.wait_for(Wait.CREDENTIALS)
-        task = asyncio.current_task()
-        cancelling = task.cancelling() if task is not None else 0
         given: object = None
         try:
             given = self._source()
@@ -40,7 +39,7 @@ class CredentialsProvider:
             call.limit.check()
         except asyncio.CancelledError as error:
             # A refresh shared by several calls may have been cancelled, and not this call.
-            if task is None or task.cancelling() > cancelling:
+            if is_cancelled():
                 raise
             raise _unavailable(call, "was cancelled") from error
         except ConfigurationError as error:

@@ -14,6 +14,7 @@ import attrs
 from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import AccountState
 from videoapi.pipeline.call import Call, Wait
+from videoapi.pipeline.cancellation import UserCodeCancelled, is_cancelled
 from videoapi.pipeline.middleware import Middleware, chain, checked
 from videoapi.pipeline.retry import Retries
 from videoapi.protocol.backoff import Retry, decide
@@ -129,6 +130,7 @@ class Pipeline:
 
         Raises:
             ConfigurationError: If the client is closed, or a middleware or the credentials callable misbehaves.
+            UserCodeCancelled: If user code raised `CancelledError` although nothing cancels this task.
             Exception: What a middleware raised.
         """
         if record is None and self.recorder is not None and self.recorder.active():
@@ -157,10 +159,16 @@ class Pipeline:
             else:
                 outcome = await self.retries.send(call, request)
         except asyncio.CancelledError as error:
-            if not call.limit.expired():
+            if call.limit.expired():
+                outcome = self._ended_early(call)
+            elif is_cancelled():
                 self._cancelled(call, error)
                 raise
-            outcome = self._ended_early(call)
+            else:
+                problem = _cancelled_by_user_code(call)
+                outcome = self._failed(call, problem)
+                if outcome is None:
+                    raise problem from error
         except Exception as error:
             outcome = self._failed(call, error)
             if outcome is None:
@@ -240,7 +248,8 @@ class Pipeline:
             error.reference = error.reference or request.reference
         executed = call.may_have_executed
         if executed and request.route.operation is Operation.NON_REPEATABLE:
-            outcome = no_response(request, Phase.SENT, ErrorKind.CONNECTION, f"unknown after an attempt; then {error}")
+            reason = f"unknown after an attempt; then {str(error).removesuffix(f' {call.state}').removesuffix('.')}"
+            outcome = no_response(request, Phase.SENT, ErrorKind.CONNECTION, reason)
             return attrs.evolve(outcome, attempts=call.sent, cause=error)
         if isinstance(error, VideoAPIError) and executed:
             error.may_have_executed = True
@@ -381,6 +390,17 @@ class Pipeline:
     def error(self, outcome: Outcome, request: Request, attempts: int) -> VideoAPIError:
         """Return the error of a failed outcome."""
         return error_from_outcome(request, attrs.evolve(outcome, attempts=attempts))
+
+
+def _cancelled_by_user_code(call: Call) -> UserCodeCancelled:
+    """Return the error for a `CancelledError` that user code raised."""
+    request = call.request
+    return UserCodeCancelled(
+        f"{request.method} {request.route.template}: user code, such as a middleware, cancelled the call. {call.state}",
+        method=request.method,
+        path=request.route.template,
+        attempts=call.sent,
+    )
 
 
 def _with_doubt(call: Call, outcome: Outcome) -> Outcome:

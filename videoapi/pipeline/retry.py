@@ -140,9 +140,12 @@ class Retries:
                 self.reporter.attempted(call, request, outcome, attempt, now() - began, step)
             if isinstance(step, GiveUp):
                 return outcome
+            must_stop = request.options.must_stop
+            if must_stop is not None and must_stop():
+                return outcome
             self.reporter.retrying(request, outcome, attempt, step.delay)
             call.wait_for(Wait.BACKOFF)
-            if not await self._back_off(step.delay, request.options.must_stop):
+            if not await self._back_off(step.delay, must_stop):
                 return outcome
 
     async def _back_off(self, seconds: float, must_stop: Callable[[], bool] | None) -> bool:

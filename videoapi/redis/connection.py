@@ -19,6 +19,18 @@ _CONNECTIONS: Final = 8
 """Connections of one event loop. More commands at the same time wait for each other."""
 _LONGEST_REASON: Final = 200
 _EXAMPLE: Final = "redis://redis.example.com:6379/0"
+_CLUSTER: Final = "the URL names a node of a Redis Cluster, which is not supported"
+_MEANINGS: Final = {
+    "MovedError": f"{_CLUSTER}: MOVED",
+    "AskError": f"{_CLUSTER}: ASK",
+    "TryAgainError": f"{_CLUSTER}: TRYAGAIN",
+    "ClusterDownError": f"{_CLUSTER}: CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN:",
+    "BusyLoadingError": "LOADING:",
+    "AuthenticationError": "authentication failed:",
+}
+"""What the code says that redis-py removes from the text of an error, by the name of its class."""
+UNEXPECTED: Final = "an answer that the script cannot give; the URL may not name a Redis"
 
 
 class RedisFailed(Exception):
@@ -168,7 +180,9 @@ class RedisConnections:
 
     def _describe(self, error: Exception) -> str:
         """Return what an error of redis-py says, on one line."""
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(str(error).split())
+        meanings = (_MEANINGS.get(kind.__name__, "") for kind in type(error).__mro__)
+        text = f"{next(filter(None, meanings), '')} {text}".strip() or type(error).__name__
         for part in _secrets(self._url.value):
             text = text.replace(part, "…")
         shown = "".join(character if character.isprintable() else "?" for character in text[:_LONGEST_REASON])

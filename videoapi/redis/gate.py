@@ -11,11 +11,15 @@ from videoapi.config import Secret, hidden
 from videoapi.errors import ConfigurationError
 from videoapi.pipeline.gate import Gate, GateFailed, Slots
 from videoapi.pipeline.rate_limit import parse_rate
-from videoapi.redis.connection import RedisConnections, RedisFailed
+from videoapi.redis.connection import UNEXPECTED, RedisConnections, RedisFailed
 
 _TIMEOUT: Final = 0.2
 _MOST_PROCESSES: Final = 10_000
 _MICROSECONDS: Final = 1e6
+_AHEAD: Final = 1_000_000
+"""How far ahead the script grants slots, in microseconds."""
+_LONGEST_INTERVAL: Final = 3_600 * _MICROSECONDS
+"""The longest interval of the rate of another process, in microseconds."""
 
 # GCRA: `next` is when the next request is due. All times are microseconds on the clock of Redis.
 SCRIPT: Final = """
@@ -203,11 +207,35 @@ class _AccountGate:
     async def _run(self, want: int, pause: float) -> Slots:
         arguments = (want, self._interval() * _MICROSECONDS, pause * _MICROSECONDS)
         try:
-            granted, wait, paused = await self._connections.run(
+            answer = await self._connections.run(
                 lambda redis: redis.register_script(SCRIPT)(keys=[self._key], args=arguments), user=self
             )
         except RedisFailed as error:
             reason = str(error)
         else:
-            return Slots(granted, wait / _MICROSECONDS, paused / _MICROSECONDS)
+            slots = _slots(answer, want, arguments[1])
+            if slots is not None:
+                return slots
+            reason = UNEXPECTED
         raise GateFailed(reason)
+
+
+def _slots(answer: object, want: int, interval: float) -> Slots | None:
+    """Return what the script has answered; None if it cannot have.
+
+    Args:
+        answer: The answer of Redis.
+        want: How many requests were wanted.
+        interval: Of the rate of this process, in microseconds.
+    """
+    if not isinstance(answer, list) or len(answer) != 3 or any(type(number) is not int for number in answer):
+        return None
+    granted, wait, paused = answer
+    if not 0 <= granted <= want or paused < 0 or (granted and paused):
+        return None
+    if want and not granted and not paused and wait < _AHEAD:
+        # Nothing keeps the script from granting slots that are so near; a client would ask for ever.
+        return None
+    if wait > _AHEAD + max(interval, _LONGEST_INTERVAL):
+        return None
+    return Slots(granted, wait / _MICROSECONDS, paused / _MICROSECONDS)

@@ -9,15 +9,16 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from videoapi.config import Secret, positive_seconds
 from videoapi.errors import ConfigurationError, ConnectionFailed, LeaseHeld, LeaseLost
-from videoapi.redis.connection import RedisConnections, RedisFailed
+from videoapi.redis.connection import UNEXPECTED, RedisConnections, RedisFailed
 from videoapi.redis.contacts import Contacts
 from videoapi.redis.scripts import BEGIN, RELEASE, RENEW, SHARDS, TAKE
 
 log: logging.Logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 TTL: Final = 90.0
 _KEPT: Final = 7 * 86_400.0
@@ -152,8 +153,7 @@ class RedisLeases:
             ConnectionFailed: If Redis cannot be used.
         """
         args = [secrets.token_hex(8), int(new is True), _milliseconds(_KEPT), self._begun]
-        nonce, can_be_certain = await self._persist(BEGIN, args)
-        self._begun = _text(nonce)
+        self._begun, can_be_certain = await self._persist(BEGIN, args, _read_begin)
         if not can_be_certain:
             log.warning(
                 "Redis at %s does not permit INFO, by which a restart is noticed: no lease is fresh, and every shard "
@@ -175,7 +175,7 @@ class RedisLeases:
         Raises:
             ConnectionFailed: If Redis cannot be used.
         """
-        return int(await self._persist(SHARDS, [shards]))
+        return await self._persist(SHARDS, [shards], _read_shards)
 
     def hold(self, shard: str | int) -> RedisLease:
         """Hold the lease of a shard: take it, renew it in the background, and release it at the end.
@@ -219,11 +219,11 @@ class RedisLeases:
             this process, no earlier holder can have sent anything.
         """
         arguments = [lease.shard, lease._token, _milliseconds(self._ttl), _milliseconds(_KEPT), self._nonce]
-        taken, wait, fresh, counter, change, before, tail = await self._persist(TAKE, arguments, lease)
-        name, now = _text(counter), _now()
-        _CONTACTS.note(name, change, now)
-        if not taken:
-            left = wait / 1000
+        taken = await self._persist(TAKE, arguments, _read_take, lease)
+        name, now = taken.counter, _now()
+        _CONTACTS.note(name, taken.change, now)
+        if not taken.held:
+            left = taken.wait / 1000
             raise LeaseHeld(
                 f"Another worker holds shard {lease.shard!r} of this job, for {left:.1f} s more unless it renews its "
                 "lease. Nothing was done.",
@@ -231,10 +231,10 @@ class RedisLeases:
                 retry_after=left,
                 retryable=True,
             )
-        lease.fresh = bool(fresh)
-        changed_by = _CONTACTS.happened_by(name, before)
+        lease.fresh = taken.fresh
+        changed_by = _CONTACTS.happened_by(name, taken.before)
         # A holder that did not give its lease back may have sent until it ended.
-        return wait / 1000, (now if changed_by is None else changed_by) + tail / 1000
+        return taken.wait / 1000, (now if changed_by is None else changed_by) + taken.tail / 1000
 
     async def _outlast(self, lease: RedisLease, seconds: float, renewal: asyncio.Task[None]) -> None:
         log.warning(
@@ -259,7 +259,7 @@ class RedisLeases:
             asked = _now()
             try:
                 arguments = [lease.shard, lease._token, _milliseconds(self._ttl), _milliseconds(_KEPT)]
-                renewed = await self._run(RENEW, arguments)
+                renewed = await self._run(RENEW, arguments, _read_flag)
             except RedisFailed as error:
                 if not failing:
                     where, left = self._connections.where, lease.left()
@@ -285,18 +285,20 @@ class RedisLeases:
         # Before the request: from then on, another worker may hold it.
         lease._ends = 0.0
         try:
-            await self._run(RELEASE, [lease.shard, lease._token])
+            await self._run(RELEASE, [lease.shard, lease._token], _read_flag)
         except RedisFailed as error:
             log.info("the lease of shard %r was not given back, and ends by itself: %s", lease.shard, error)
 
-    async def _persist(self, script: str, arguments: list[Any], lease: RedisLease | None = None) -> Any:
+    async def _persist(
+        self, script: str, arguments: list[Any], read: Callable[[Any], T], lease: RedisLease | None = None
+    ) -> T:
         """Run a script that may be repeated, until Redis answers."""
         tries = 0
         while True:
             asked = _now()
             try:
                 # Never the same name twice for what counts the changes: Redis may have lost the first one.
-                answer = await self._run(script, [*arguments, secrets.token_hex(8)])
+                answer = await self._run(script, [*arguments, secrets.token_hex(8)], read)
             except RedisFailed as error:
                 tries += 1
                 reason = str(error)
@@ -312,10 +314,64 @@ class RedisLeases:
                 )
             await asyncio.sleep(_PAUSE * tries)
 
-    async def _run(self, script: str, arguments: list[Any]) -> Any:
-        return await self._connections.run(
+    async def _run(self, script: str, arguments: list[Any], read: Callable[[Any], T]) -> T:
+        answer = await self._connections.run(
             lambda redis: redis.register_script(script)(keys=[self._key], args=arguments)
         )
+        try:
+            return read(answer)
+        except (TypeError, ValueError):
+            pass
+        raise RedisFailed(UNEXPECTED)
+
+
+class _Taken(NamedTuple):
+    """The answer of the script TAKE. Times are in milliseconds."""
+
+    held: bool
+    wait: int
+    fresh: bool
+    counter: str
+    change: int
+    before: int
+    tail: int
+
+
+# Each raises TypeError or ValueError for what its script cannot answer.
+
+
+def _read_begin(answer: Any) -> tuple[str, bool]:
+    nonce, can_be_certain = answer
+    return _text(nonce), _read_flag(can_be_certain)
+
+
+def _read_shards(answer: Any) -> int:
+    return _number(answer)
+
+
+def _read_take(answer: Any) -> _Taken:
+    taken, wait, fresh, counter, change, before, tail = answer
+    return _Taken(
+        _read_flag(taken),
+        _number(wait),
+        _read_flag(fresh),
+        _text(counter),
+        _number(change),
+        _number(before),
+        _number(tail),
+    )
+
+
+def _read_flag(answer: Any) -> bool:
+    if _number(answer) > 1:
+        raise ValueError
+    return bool(answer)
+
+
+def _number(answer: Any) -> int:
+    if type(answer) is not int or answer < 0:
+        raise TypeError
+    return answer
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
@@ -340,4 +396,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _text(answer: Any) -> str:
-    return answer.decode() if isinstance(answer, bytes) else str(answer)
+    text = answer.decode() if isinstance(answer, bytes) else answer
+    if not isinstance(text, str) or not text:
+        raise TypeError
+    return text

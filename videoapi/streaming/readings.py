@@ -63,6 +63,11 @@ class Readings:
             return True
         return self._missing is not None and have_changed(self._missing, self.seen)
 
+    @property
+    def disappeared(self) -> int:
+        """How many rows of earlier responses a complete response lacks."""
+        return 0 if self._missing is None else len(self._missing)
+
     def unread(self, raws: Sequence[Raw], digests: Sequence[int]) -> Sequence[int]:
         """Return the indexes of the rows that were not read before; `add` them next."""
         indexes = range(len(raws))

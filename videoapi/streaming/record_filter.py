@@ -239,6 +239,11 @@ class RecordFilter(Generic[R]):
         """Whether a complete response contradicts what was yielded before, or may do so."""
         return self._readings.must_restart
 
+    @property
+    def disappeared(self) -> int:
+        """How many rows of earlier responses a complete response lacks."""
+        return self._readings.disappeared
+
     def unread(self, block: Block, decoded: Sequence[R | DecodeError] = ()) -> Rows[R]:
         """Return the rows of a block that were not read before.
 

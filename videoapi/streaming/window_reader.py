@@ -153,6 +153,14 @@ class WindowReader(Generic[R]):
                 spent = 1 if progressed else spent + response.attempts
                 await self._retry(request, response.outcome, spent)
             elif not record_filter.must_restart:
+                if record_filter.disappeared:
+                    log.warning(
+                        "%s: rows that were read before a response broke off are missing from window %s now: %d. "
+                        "Their records stay yielded.",
+                        self._query.name,
+                        window,
+                        record_filter.disappeared,
+                    )
                 return
             elif restarts == request.options.retry.attempts:
                 raise _unstable(request, window, restarts + 1)
