@@ -97,8 +97,8 @@ class IdColumn:
                 raise ConfigurationError("there is another file of this name. Give --with-ids another one.")
             part.open()
             part.truncate(0)
-            # Readers such as DuckDB refuse a table whose rows differ in width. A line that has more cells than the header
-            # widens it: no cell is lost.
+            # Readers such as DuckDB refuse a table whose rows differ in width. A line that has more cells than the
+            # header widens it: no cell is lost.
             width = max(map(len, self._rows({})), default=0)
             for row in self._rows(found, width):
                 part.write(_encoded((_BOM if total < 0 else "") + _line(row, delimiter)))

@@ -126,6 +126,7 @@ def create_many(
         raise click.UsageError("--redis needs --workers")
     specs = readable(lambda path: room_specs(path, key_column, ignored), file)
     settle = () if options["settle"] is None else ("--settle", str(options["settle"]))
+    named = () if out is None else ("--out", str(out))
     out = output_of(file, out)
     copy = None if with_ids is None else IdColumn(file, specs.keys, with_ids)
     if copy is not None:
@@ -137,6 +138,8 @@ def create_many(
         again=typed_command(without=("--fresh", "--dry-run")) if keeps_job(out) or options["job_id"] else (),
         resolve=[*program(), "rooms", "resolve", *access.words(), *settle],
         with_ids=copy,
+        # The .job next to the outcome file has the rest.
+        audit=[*program(), "rooms", "audit", *access.words(), *named, str(file)] if keeps_job(out) else (),
         # Worker processes leave it to an audit that always waits for proof.
         settled=options["audit"] == "settled" or (is_shared and options["audit"] != "no"),
     )
