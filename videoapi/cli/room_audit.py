@@ -103,7 +103,11 @@ class _Lines:
 
         try:
             for line in self._given.lines:
-                error = line.error if line.given is None else problem_of(line.given, validate=False, begins=False)
+                error = (
+                    line.error
+                    if line.given is None
+                    else problem_of(line.given, line.columns, validate=False, begins=False)
+                )
                 if line.given is None or error is not None:
                     self.problems.append({"line": line.number, "key": line.key, "message": str(error)})
                     continue

@@ -99,7 +99,8 @@ def create_many(
     """Create a room for each line of FILE, a .csv, .tsv or .jsonl.
 
     \b
-    CSV columns: name and, optionally, owner_ref, key, sip, settings.* (such as
+    CSV columns: name and, optionally, owner_ref, key, sip, starts_at and minutes
+    (a scheduled room, such as 2030-01-31T10:00+01:00 and 45), settings.* (such as
     settings.participants) and data.* (your own fields). Empty cells are ignored.
     JSONL: one object per line with the fields of RoomSpec.
 
