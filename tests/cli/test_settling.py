@@ -128,7 +128,7 @@ def test_rooms_whose_line_was_removed_are_named(cli: Cli, sandbox: Sandbox, fold
         again = cli(*create)
         assert again.exit_code == 0, again.output
         assert (
-            f"Rooms that earlier runs of this job created for lines that are no longer in the file: {len(removed)}. "
+            f"Rooms that earlier runs of this job created for lines that the file no longer has: {len(removed)}. "
             "This run has not deleted them.\n"
         ) in again.stderr
         for name in removed:
@@ -140,7 +140,7 @@ def test_rooms_whose_line_was_removed_are_named(cli: Cli, sandbox: Sandbox, fold
     (folder / "rooms.csv").write_text("name,key\nA,1\nB,2\nC,3\nD,4\n")
     complete = cli(*create)
     assert json.loads(complete.stdout)["without_line"] == []
-    assert "no longer in the file" not in complete.stderr
+    assert "the file no longer has" not in complete.stderr
 
 
 def test_key_of_another_room_fails(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

@@ -12,7 +12,7 @@ import attrs
 
 
 @attrs.frozen
-class KnownRoom:
+class JobRoom:
     """A room that a run has created, as its outcome file says.
 
     Args:
@@ -36,14 +36,14 @@ class KnownRoom:
         return {"room_id": self.room_id, "key": self.key, "name": self.name or None}
 
 
-def rooms_by_id(out: Path, room_ids: Container[str]) -> dict[str, KnownRoom]:
+def rooms_by_id(out: Path, room_ids: Container[str]) -> dict[str, JobRoom]:
     """Return some rooms by ID, as far as the outcome files know them.
 
     Args:
         out: The outcome file of the latest run.
         room_ids: The IDs.
     """
-    found: dict[str, KnownRoom] = {}
+    found: dict[str, JobRoom] = {}
     for path in (out, *earlier_outcomes(out)):
         for row in outcomes_in(path):
             if (room := _room(row)) is not None and room.room_id in room_ids:
@@ -51,7 +51,7 @@ def rooms_by_id(out: Path, room_ids: Container[str]) -> dict[str, KnownRoom]:
     return found
 
 
-def rooms_without_line(out: Path, keys: Container[str | int | None], prefix: str) -> list[KnownRoom]:
+def rooms_without_line(out: Path, keys: Container[str | int | None], prefix: str) -> list[JobRoom]:
     """Return the rooms that earlier runs of a job have created under keys that its table no longer has.
 
     Args:
@@ -59,7 +59,7 @@ def rooms_without_line(out: Path, keys: Container[str | int | None], prefix: str
         keys: The keys of the table.
         prefix: The common prefix of the references of the job: next to its files may be those of another one.
     """
-    found: dict[str | int | None, KnownRoom] = {}
+    found: dict[str | int | None, JobRoom] = {}
     for path in earlier_outcomes(out):
         for row in outcomes_in(path):
             room = _room(row)
@@ -99,8 +99,8 @@ def outcomes_in(path: Path) -> Iterator[dict[str, Any]]:
                         yield row
 
 
-def _room(row: dict[str, Any]) -> KnownRoom | None:
+def _room(row: dict[str, Any]) -> JobRoom | None:
     room_id, key, name = row.get("room_id"), row.get("key"), row.get("name")
     if row.get("status") != "created" or not isinstance(room_id, str):
         return None
-    return KnownRoom(room_id, key if isinstance(key, str | int) else None, name if isinstance(name, str) else "")
+    return JobRoom(room_id, key if isinstance(key, str | int) else None, name if isinstance(name, str) else "")

@@ -18,7 +18,7 @@ from videoapi.cli.output_options import json_option
 if TYPE_CHECKING:
     from videoapi.bulk.job_audit import AuditedSpec, JobAudit
     from videoapi.cli.inputs import InputFile
-    from videoapi.cli.job_rooms import KnownRoom
+    from videoapi.cli.job_rooms import JobRoom
     from videoapi.models.rooms import RoomSpec
 
 _SHOWN: Final = 5
@@ -165,12 +165,12 @@ async def _audit(
     return _code(result, lines)
 
 
-def _without_line(result: JobAudit, out: Path) -> list[KnownRoom]:
+def _without_line(result: JobAudit, out: Path) -> list[JobRoom]:
     """Return the rooms of the job that belong to no line, with their keys and names if an outcome file has them."""
-    from videoapi.cli.job_rooms import KnownRoom, rooms_by_id
+    from videoapi.cli.job_rooms import JobRoom, rooms_by_id
 
     known = rooms_by_id(out, set(result.unexpected)) if result.unexpected else {}
-    return [known.get(room_id) or KnownRoom(room_id) for room_id in result.unexpected]
+    return [known.get(room_id) or JobRoom(room_id) for room_id in result.unexpected]
 
 
 def _code(result: JobAudit, lines: _Lines) -> int:
@@ -183,7 +183,7 @@ def _code(result: JobAudit, lines: _Lines) -> int:
     return exit_codes.DONE if result.complete and lines.are_valid else exit_codes.FAILED
 
 
-def _document(result: JobAudit, lines: _Lines, surplus: Sequence[KnownRoom]) -> dict[str, Any]:
+def _document(result: JobAudit, lines: _Lines, surplus: Sequence[JobRoom]) -> dict[str, Any]:
     def rows(found: Iterable[AuditedSpec]) -> list[dict[str, Any]]:
         return [
             {
@@ -212,7 +212,7 @@ def _document(result: JobAudit, lines: _Lines, surplus: Sequence[KnownRoom]) -> 
     }
 
 
-def _show(result: JobAudit, lines: _Lines, surplus: Sequence[KnownRoom], job_id: str) -> None:
+def _show(result: JobAudit, lines: _Lines, surplus: Sequence[JobRoom], job_id: str) -> None:
     from videoapi.cli.terminal import print_result, visible
 
     proven = result.audited is not None
@@ -261,7 +261,7 @@ def _show(result: JobAudit, lines: _Lines, surplus: Sequence[KnownRoom], job_id:
 
 
 def _differences(changed: int, surplus: int, valid: str) -> str:
-    """Return how many rooms differ from their line, and how many have none; empty if there are no such rooms."""
+    """Return how many rooms differ from their line, and how many have none; empty if neither applies."""
     from videoapi.cli.terminal import counted
 
     differ = f" {counted(changed, 'room differs from its line', 'rooms differ from their lines')}." if changed else ""

@@ -13,7 +13,7 @@ import attrs
 from videoapi.bulk import BulkOutcome, BulkReport
 from videoapi.cli.id_column import IdColumn
 from videoapi.cli.inputs import InputFile
-from videoapi.cli.job_rooms import KnownRoom, earlier_outcomes, rooms_without_line
+from videoapi.cli.job_rooms import JobRoom, earlier_outcomes, rooms_without_line
 from videoapi.cli.outcomes import MOST_SHOWN, OutcomeFile
 from videoapi.cli.terminal import clean, for_people, print_command, print_json, print_status
 from videoapi.creation.references import is_in_data, prefix_of
@@ -163,7 +163,7 @@ class Summary:
             }
             print_json(summary)
 
-    def _without_line(self) -> list[KnownRoom]:
+    def _without_line(self) -> list[JobRoom]:
         """Return the rooms that earlier runs of this job have created for lines that its table no longer has."""
         if not self._options.audit or not earlier_outcomes(self._file.path):
             return []
@@ -174,7 +174,7 @@ class Summary:
             reference = reference or row["reference"] or ""
         return rooms_without_line(self._file.path, keys, prefix_of(reference)) if reference else []
 
-    def _tell_differences(self, surplus: Sequence[KnownRoom]) -> None:
+    def _tell_differences(self, surplus: Sequence[JobRoom]) -> None:
         """Print the lines that differ from their rooms, the rooms that have no line, and which command lists them."""
         options = self._options
         if options.quiet or not (self._changed or surplus):
@@ -188,7 +188,7 @@ class Summary:
                 _tell_first([f"line {line}: {key}" for line, key in nsmallest(MOST_SHOWN, changed)], self._changed)
         if surplus:
             print_status(
-                "Rooms that earlier runs of this job created for lines that are no longer in the file: "
+                "Rooms that earlier runs of this job created for lines that the file no longer has: "
                 f"{len(surplus):,}. This run has not deleted them."
             )
             _tell_first([f"{room}" for room in surplus[:MOST_SHOWN]], len(surplus))
