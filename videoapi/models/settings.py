@@ -380,7 +380,7 @@ def _aware(when: object) -> datetime:
 
 
 def is_impossible_time(text: str) -> bool:
-    """Return whether a text has the form of a time with its offset from UTC, but does not exist, such as on 30 February."""
+    """Return whether a text has the form of a time with its offset from UTC, but names none, as on 30 February."""
     if _TIME_FORM.fullmatch(text.strip()) is None:
         return False
     try:
