@@ -46,6 +46,21 @@ def test_each_day_has_a_file_and_the_manifest_lists_them(cli: Cli, folder: Path)
     assert "token" not in (folder / "data" / "_manifest.json").read_text()
 
 
+def test_complete_files_are_counted_with_the_option_that_reads_them_again(
+    cli: Cli, sandbox: Sandbox, folder: Path
+) -> None:
+    advice = "To read all again, also records that the service added later, give --overwrite."
+    assert "--overwrite" not in export(cli, "data").stderr
+    again = export(cli, "data")
+    assert f"31 files were complete, and stay as they are. {advice}\n" in again.stderr
+    next((folder / "data").glob("cdr-2026-01-07.parquet")).unlink()
+    assert "30 files were complete, and stay as they are." in export(cli, "data").stderr
+    assert "complete, and stay" not in export(cli, "data", "--overwrite").stderr
+    requests = sandbox.ledger.requests()
+    assert export(cli, "data", "--quiet").stderr == ""
+    assert sandbox.ledger.requests() == requests
+
+
 def test_failed_export_continues_and_ends_with_the_same_bytes(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     export(cli, "whole", "--quiet")
     sandbox.fault("cdr.by_period", "suspended", times=None, after=3)

@@ -96,6 +96,17 @@ def test_files_of_equal_name_in_one_conference_are_all_downloaded(
     }
 
 
+def test_archive_that_is_listed_again_with_another_signature_is_downloaded_once(
+    cli: Cli, sandbox: Sandbox, folder: Path, origin: str
+) -> None:
+    serve(sandbox, *(archive("a", f"{origin}/x.mkv?sig={number}") for number in range(8)))
+    result = cli(*DOWNLOAD)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["downloaded"] == len(files_in(folder / "files")) == len(Media.asked) == 1
+    again = json.loads(cli(*DOWNLOAD).stdout)
+    assert (again["downloaded"], again["there_already"], again["failed"]) == (0, 1, 0)
+
+
 def test_existing_files_are_replaced_only_with_overwrite(cli: Cli, sandbox: Sandbox, folder: Path, origin: str) -> None:
     serve(sandbox, archive("a", f"{origin}/x.mkv"))
     assert cli(*DOWNLOAD).exit_code == 0

@@ -167,6 +167,21 @@ def test_job_of_another_account_is_refused(
         assert "belongs to the account" in refused.stderr
 
 
+def test_start_that_has_passed_is_named_by_its_column(
+    cli: Cli, folder: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (folder / "rooms.csv").write_text("name,starts_at,minutes\nA,2020-01-01T10:00Z,30\n")
+    text = "starts_at must be in the future: 2020-01-01 10:00:00 UTC has passed"
+    assert f"line 2: {text}" in cli("rooms", "create-many", "rooms.csv", "--dry-run").stdout
+    result = cli("rooms", "create-many", "rooms.csv")
+    assert result.exit_code == 1, result.output
+    assert f"line 2 failed: {text}" in result.stderr
+    error = json.loads((folder / "rooms.csv.outcomes.jsonl").read_text())["error"]
+    assert (error["field"], error["code"], error["message"][: len(text)]) == ("starts_at", 10006, text)
+
+
 def test_start_that_has_passed_is_invalid_unless_a_job_continues(
     cli: Cli, sandbox: Sandbox, folder: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,10 @@ def test_repetition_says_that_the_period_had_not_ended(
     assert (folder / name).read_bytes() == before
     assert sandbox.ledger.requests() == requests
     assert "has not ended" not in export(cli, name, "--overwrite").stderr
-    assert "is complete: 60 records" in export(cli, name).stderr
+    assert (
+        f"{name} is complete: 60 records. It stays as it is. To read all again, also records that the service added "
+        "later, give --overwrite.\n"
+    ) in export(cli, name).stderr
 
 
 def test_repetition_says_that_records_may_have_come_late(cli: Cli, folder: Path, today: Today) -> None:

@@ -3,12 +3,14 @@
 import contextlib
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from videoapi.cli.dry_run import problem_of
 from videoapi.cli.inputs import InputLine, room_ids, room_specs
 from videoapi.cli.room_lines import spec_of_cells, spec_of_object, start_of
 from videoapi.cli.spreadsheet import BadInput, UnreadableRest
@@ -117,6 +119,57 @@ def test_incomplete_schedule_is_an_error_and_not_a_room_that_is_always_open(cell
         spec_of_cells({"name": "A", **cells})
     assert caught.value.field == field
     assert start_of(cells) in ("", "2030-01-31 09:00:00", "2030-01-31 10:00:00")
+
+
+@pytest.mark.parametrize(
+    ("start", "problem"),
+    [
+        ("2030-02-30T10:00+01:00", "is a day or a time that does not exist: '2030-02-30T10:00+01:00'"),
+        ("2030-01-31T25:00Z", "is a day or a time that does not exist: '2030-01-31T25:00Z'"),
+        ("31.01.2030 10:00", "must be a time with its offset from UTC"),
+        ("2030-02-30T10:00", "must be a time with its offset from UTC"),
+        ("9999-12-31T23:59-05:00", "must be a time with its offset from UTC"),
+    ],
+)
+def test_start_that_does_not_exist_is_told_apart_from_one_in_another_form(start: str, problem: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(f"starts_at {problem}")):
+        spec_of_cells({"name": "A", "starts_at": start, "minutes": "45"})
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [('""', "is missing"), ("null", "is missing"), ("true", "must be text or"), ("[1]", "must be text or")],
+)
+def test_key_that_is_missing_is_told_apart_from_one_of_another_type(tmp_path: Path, key: str, problem: str) -> None:
+    path = tmp_path / "rooms.jsonl"
+    path.write_text(f'{{"name": "A", "key": "1"}}\n{{"name": "B", "key": {key}}}\n')
+    *_, line = room_specs(path).lines
+    assert str(line.error).startswith(f"key {problem}")
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("[" * 100_000, "This line is nested too deeply."),
+        ("1" * 5_000, "This line has a number with too many digits."),
+        ("yes", "This line is not JSON."),
+        ("1} {", "This line is not JSON."),
+    ],
+)
+def test_line_that_is_not_json_says_why(tmp_path: Path, value: str, problem: str) -> None:
+    path = tmp_path / "rooms.jsonl"
+    path.write_text(f'{{"name": "A", "key": "1", "data": {{"x": {value}}}}}\n')
+    (line,) = room_specs(path).lines
+    assert str(line.error) == problem
+
+
+@pytest.mark.parametrize("number", ["NaN", "1e400", "-Infinity"])
+def test_number_that_is_not_finite_is_named_as_such(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "rooms.jsonl"
+    path.write_text(f'{{"name": "A", "key": "1", "data": {{"x": {number}}}}}\n')
+    (line,) = room_specs(path).lines
+    problem = problem_of(line.given, line.columns, validate=True, begins=True)
+    assert str(problem) == "The request cannot be written as JSON: a number in it is not finite."
 
 
 def test_object_with_a_start_that_is_not_scheduled_is_an_error() -> None:
@@ -357,6 +410,22 @@ def test_key_column_that_is_a_field_is_sent(tmp_path: Path) -> None:
         room_specs(path, "settings.kurs")
 
 
+def test_key_column_is_proposed_first_unless_a_column_is_named_key(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("name,Booking number,Room\nA,1,B\n")
+    with pytest.raises(BadInput) as caught:
+        room_specs(path)
+    assert str(caught.value).endswith(
+        "Give --key-column for the one that identifies the line, and for columns of your own "
+        "--ignore-column 'Booking number' --ignore-column Room."
+    )
+    path.write_text("name,key,Room\nA,1,B\n")
+    with pytest.raises(BadInput, match="For columns of your own, give --ignore-column Room, or --key-column for one"):
+        room_specs(path)
+    with pytest.raises(BadInput, match=r"For columns of your own, give --ignore-column Room\.$"):
+        room_specs(path, "key")
+
+
 def test_all_unusable_columns_are_named_at_once(tmp_path: Path) -> None:
     path = tmp_path / "rooms.csv"
     path.write_text("Name,Dozent,Raum Nr,settings.partcipants,Sip\nA,B,C,5,yes\n")
@@ -365,7 +434,7 @@ def test_all_unusable_columns_are_named_at_once(tmp_path: Path) -> None:
     text = str(caught.value)
     assert "write 'Name' as 'name'" in text
     assert "unknown setting partcipants; is participants meant?" in text
-    assert "is sip meant? For columns of your own, give" in text
+    assert "is sip meant? Give --key-column for the one that identifies the line, and for columns of your own" in text
     assert "--ignore-column Dozent --ignore-column 'Raum Nr'" in text
 
 

@@ -282,3 +282,38 @@ def test_columns_that_the_latest_run_left_out_are_left_out(cli: Cli, folder: Pat
     assert cli(*create, "--ignore-column", "Etage").exit_code == 0
     result = cli("rooms", "audit", "rooms.csv", *SETTLE)
     assert result.exit_code == 0, result.output
+
+
+def test_rooms_that_differ_and_rooms_without_a_line_are_counted(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    header = "name,key,settings.participants\n"
+    table = [f"N{number},k{number},5\n" for number in range(4)]
+    (folder / "rooms.csv").write_text(header + "".join(table))
+    create = ("rooms", "create-many", "rooms.csv", *SETTLE)
+    assert cli(*create).exit_code == 0
+    (folder / "rooms.csv").write_text(header + "".join(table[:2]).replace(",5", ",6"))
+    result = cli("rooms", "audit", "rooms.csv")
+    assert result.exit_code == 0, result.output
+    room = {str(fields["name"]): room_id for room_id, fields in sandbox.ledger.rooms.items()}
+    surplus = [line for line in result.stdout.splitlines() if line.startswith("without a line: ")]
+    assert sorted(surplus) == [
+        f"without a line: k2, N2 (room {room['N2']})",
+        f"without a line: k3, N3 (room {room['N3']})",
+    ]
+    assert result.stdout.splitlines()[-1] == (
+        "Each line has exactly one room of this job. 2 rooms differ from their lines. 2 rooms have no line."
+    )
+    document = json.loads(cli("rooms", "audit", "rooms.csv", "--json").stdout)
+    assert document["complete"]
+    assert [found["room_id"] for found in document["without_line"]] == document["unexpected"]
+    assert {found["key"]: found["name"] for found in document["without_line"]} == {"k2": "N2", "k3": "N3"}
+    # A later run has an outcome file of its own, and keeps the one that knows the keys.
+    (folder / "rooms.csv").write_text(header + "".join(table[:3]))
+    assert cli(*create).exit_code == 0
+    result = cli("rooms", "audit", "rooms.csv")
+    assert f"without a line: k3, N3 (room {room['N3']})" in result.stdout
+    assert result.stdout.splitlines()[-1] == "Each line has exactly one room of this job. 1 room has no line."
+    # Without the outcome files, the ID is what is known.
+    for path in folder.glob("rooms.csv.outcomes.jsonl*"):
+        if not path.name.endswith(".job"):
+            path.unlink()
+    assert f"without a line: {room['N3']}\n" in cli("rooms", "audit", "rooms.csv").stdout

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,53 @@ def test_changed_line_keeps_its_room_and_is_counted(cli: Cli, sandbox: Sandbox, 
     assert "Lines that changed since their room was created: 1." in again.stderr
     assert {row["key"]: row["changed"] for row in rows(folder / OUT)} == {"A": False, "B": True}
     assert names(sandbox) == ["A", "B"]
+
+
+def test_changed_lines_are_named_with_the_command_that_lists_them(cli: Cli, folder: Path) -> None:
+    table = "name,data.team\n" + "".join(f"A{number},red\n" for number in range(7))
+    (folder / "rooms.csv").write_text(table)
+    create = ("rooms", "create-many", "rooms.csv", "--settle", 0.2)
+    assert cli(*create).exit_code == 0
+    (folder / "rooms.csv").write_text(table.replace("red", "blue"))
+    again = cli(*create)
+    assert again.exit_code == 0, again.output
+    assert (
+        "Lines that changed since their room was created: 7. The rooms stay as they are.\n"
+        "  line 2: A0\n  line 3: A1\n  line 4: A2\n  line 5: A3\n  line 6: A4\n  and 2 more.\n"
+        "To list all differences between the file and the rooms of this job:\n"
+    ) in again.stderr
+    (command,) = [line for line in again.stderr.splitlines() if " rooms audit " in line]
+    words = shlex.split(command)
+    assert "changed: line 2: A0" in cli(*words[words.index("rooms") :]).stdout
+    assert "rooms audit" not in cli(*create, "--quiet").stderr
+
+
+def test_rooms_whose_line_was_removed_are_named(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    create = ("rooms", "create-many", "rooms.csv", "--settle", 0.2, "--json")
+    (folder / "rooms.csv").write_text("name,key\nOld,0\n")
+    assert cli(*create).exit_code == 0
+    (folder / "rooms.csv").write_text("name,key\nA,1\nB,2\nC,3\n")
+    first = cli(*create, "--fresh")
+    assert first.exit_code == 0, first.output
+    room = {str(fields["name"]): room_id for room_id, fields in sandbox.ledger.rooms.items()}
+    for rows_left, removed in (("A,1\nB,2\n", ["C"]), ("A,1\nD,4\n", ["B", "C"])):
+        (folder / "rooms.csv").write_text(f"name,key\n{rows_left}")
+        again = cli(*create)
+        assert again.exit_code == 0, again.output
+        assert (
+            f"Rooms that earlier runs of this job created for lines that the file no longer has: {len(removed)}. "
+            "This run has not deleted them.\n"
+        ) in again.stderr
+        for name in removed:
+            assert f", {name} (room {room[name]})\n" in again.stderr
+        assert " rooms audit " in again.stderr
+        found = json.loads(again.stdout)["without_line"]
+        assert sorted(one["name"] for one in found) == removed
+        assert {one["room_id"] for one in found} == {room[name] for name in removed}
+    (folder / "rooms.csv").write_text("name,key\nA,1\nB,2\nC,3\nD,4\n")
+    complete = cli(*create)
+    assert json.loads(complete.stdout)["without_line"] == []
+    assert "the file no longer has" not in complete.stderr
 
 
 def test_key_of_another_room_fails(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

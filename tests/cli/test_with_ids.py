@@ -71,10 +71,35 @@ def test_lines_that_fail_are_copied_as_they_are(cli: Cli, sandbox: Sandbox, fold
     )
     assert cli(*CREATE).exit_code == 4
     assert (folder / "ids.csv").read_bytes() == (
-        b"\xef\xbb\xbfroom_id,name,key,data.note\r\n"
+        b"\xef\xbb\xbfroom_id,name,key,data.note,\r\n"
         + ids(sandbox)["A"].encode()
-        + b',A,1,"two\nlines, and ""quotes"""\r\n,B,2,b,extra\r\n,C,1\r\n,M\xfcller,4\r\n'
+        + b',A,1,"two\nlines, and ""quotes""",\r\n,B,2,b,extra\r\n,C,1,,\r\n,M\xfcller,4,,\r\n'
     )
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_each_row_of_the_copy_is_as_wide_as_its_header(
+    cli: Cli, sandbox: Sandbox, folder: Path, delimiter: str
+) -> None:
+    table = "name,room_id,key,minutes,starts_at,Raum\nA,,1,,,\nB,old,2\nC,,3,,,H 1\n"
+    (folder / "rooms.csv").write_text(table.replace(",", delimiter))
+    ignored = ("--ignore-column", "Raum", "--ignore-column", "room_id")
+    for _ in range(2):
+        assert cli(*CREATE, *ignored).exit_code == 0
+        room = ids(sandbox)
+        assert rows(folder / "ids.csv", delimiter) == [
+            ["room_id", "name", "key", "minutes", "starts_at", "Raum"],
+            [room["A"], "A", "1", "", "", ""],
+            [room["B"], "B", "2", "", "", ""],
+            [room["C"], "C", "3", "", "", "H 1"],
+        ]
+
+
+def test_copy_with_a_line_that_is_too_wide_is_an_earlier_copy_once_that_line_is_fixed(cli: Cli, folder: Path) -> None:
+    for row, width in (("A,1,x,y", 5), ("A,1", 3)):
+        (folder / "rooms.csv").write_text(f"name,key\n{row}\nB,2\n")
+        assert cli(*CREATE).exit_code == (1 if width == 5 else 0)
+        assert {len(cells) for cells in rows(folder / "ids.csv", ",")} == {width}
 
 
 def test_repeated_command_completes_the_copy(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

@@ -260,6 +260,15 @@ def test_encode_rejects_values_that_json_cannot_represent(value):
         encode({"data": {"deep": [value]}})
 
 
+@pytest.mark.parametrize(
+    "data",
+    [float("nan"), [float("-inf")], {"a": [{"b": float("inf")}]}],
+)
+def test_encode_says_that_a_number_is_not_finite(data):
+    with pytest.raises(ValidationError, match=r"a number in it is not finite\."):
+        encode({"data": {"x": data}})
+
+
 def test_encode_rejects_a_circular_body():
     data: dict[str, object] = {}
     data["self"] = data

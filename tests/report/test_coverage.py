@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from collections.abc import Callable
 from datetime import date
@@ -155,6 +156,12 @@ def test_recordings_are_those_of_the_room_of_the_call_records(sandbox: Sandbox, 
     assert found == live
 
 
+def standing(page: Path) -> str:
+    """Return the line of a page that says whether it is complete; empty if it has none."""
+    found = re.search(r'<p id="standing">(.*?)</p>', page.read_text())
+    return "" if found is None else found[1]
+
+
 def late(result: Any, *, complete: bool | None = True) -> tuple[Any, Any]:
     found = figures(result, complete=complete)
     return found["open_days"], found["final_from"]
@@ -171,16 +178,24 @@ def test_report_soon_after_its_period_says_that_records_may_come_late(
         "2026-02-04 on.\n"
     )
     assert "Make the report again from 4 February 2026 on." in (folder / "page.html").read_text()
+    assert standing(folder / "page.html") == (
+        "Not final: all days of January 2026, but the service may still add records. Read on 3 February 2026 12:00 UTC."
+    )
     on_day(2, 4)
-    told = cli("report", "2026-01", "--json", "--quiet")
+    told = cli("report", "2026-01", "page.html", "--json", "--quiet", "--overwrite")
     assert (late(told), told.stderr) == ((None, None), "")
+    assert json.loads(told.stdout)["as_of"] == {"first": "2026-02-04T12:00:00Z", "last": "2026-02-04T12:00:00Z"}
+    assert standing(folder / "page.html") == "Complete: all days of January 2026. Read on 4 February 2026 12:00 UTC."
 
 
 def test_report_of_a_period_that_has_not_ended_says_when_it_will_be_final(
     sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay
 ) -> None:
     on_day(1, 28)
-    told = cli("report", "2026-01", "--json", "--quiet")
+    told = cli("report", "2026-01", "page.html", "--json", "--quiet")
+    assert standing(folder / "page.html") == (
+        "Incomplete: the notices below say why. Read on 28 January 2026 12:00 UTC."
+    )
     assert late(told, complete=False) == ({"first": "2026-01-25", "last": "2026-01-31"}, "2026-02-04")
     assert told.stderr.startswith("The period has not ended: of 2026-01-28 to 2026-01-31 (UTC)")
     assert told.stderr.endswith("Make the report again from 2026-02-04 on.\n")
@@ -200,11 +215,42 @@ def test_export_that_was_made_too_early_is_named_as_such_later(
         told = cli("report", *words, name, "--json", "--quiet")
         assert late(told) == ({"first": "2026-01-07", "last": "2026-01-09"}, "2026-01-13")
         assert "The service may have added records of 2026-01-07 to 2026-01-09 (UTC) since" in told.stderr
-    settled = cli("report", "2026-01-01", "2026-01-06", name, "--json", "--quiet")
+        assert json.loads(told.stdout)["as_of"] == dict.fromkeys(("first", "last"), "2026-01-10T12:00:00Z")
+    cli("report", "2026-01-01", "2026-01-09", name, "page.html")
+    assert standing(folder / "page.html") == (
+        "Not final: all days of 1 January 2026 to 9 January 2026, but the service may have added records since the "
+        "export was made. Exported on 10 January 2026 12:00 UTC."
+    )
+    settled = cli("report", "2026-01-01", "2026-01-06", name, "early.html", "--json", "--quiet")
     assert (late(settled), settled.stderr) == ((None, None), "")
+    assert standing(folder / "early.html") == (
+        "Complete: all days of 1 January 2026 to 6 January 2026. Exported on 10 January 2026 12:00 UTC."
+    )
     export(cli, name, *(partition or ("--overwrite",)), days=("2026-01-01", "2026-01-09"))
     again = cli("report", "2026-01-01", "2026-01-09", name, "--json", "--quiet")
     assert (late(again), again.stderr) == ((None, None), "")
+    first = "2026-01-10T12:00:00Z" if name == "all" else "2026-06-01T12:00:00Z"
+    assert json.loads(again.stdout)["as_of"] == {"first": first, "last": "2026-06-01T12:00:00Z"}
+    cli("report", "2026-01-01", "2026-01-09", name, "again.html")
+    when = (
+        "Exported from 10 January 2026 12:00 UTC to 1 June 2026 12:00 UTC."
+        if name == "all"
+        else "Exported on 1 June 2026 12:00 UTC."
+    )
+    assert standing(folder / "again.html") == f"Complete: all days of 1 January 2026 to 9 January 2026. {when}"
+
+
+@pytest.mark.parametrize("name", ["all.csv", "all.jsonl"])
+def test_page_of_an_export_that_does_not_say_its_days_does_not_say_that_it_is_complete(
+    sandbox: Sandbox, cli: Cli, folder: Path, on_day: OnDay, name: str
+) -> None:
+    on_day(6, 1)
+    export(cli, name, days=("2026-01-01", "2026-01-31"))
+    (folder / f"{name}.state").unlink()
+    told = cli("report", "2026-01", name, "page.html", "--json", "--quiet")
+    found = json.loads(told.stdout)
+    assert (found["complete"], found["as_of"]) == (None, None)
+    assert standing(folder / "page.html") == ""
 
 
 def test_export_that_does_not_say_its_day_may_be_of_today(

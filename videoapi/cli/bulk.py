@@ -17,10 +17,11 @@ from videoapi.cli.attempts import AttemptLog
 from videoapi.cli.inputs import InputFile, InputLine
 from videoapi.cli.outcomes import OutcomeFile
 from videoapi.cli.progress import Show, display
+from videoapi.cli.room_lines import in_columns
 from videoapi.cli.spreadsheet import BadInput
 from videoapi.cli.summary import BulkOptions, Summary, words
 from videoapi.cli.terminal import print_status
-from videoapi.errors import VideoAPIError
+from videoapi.errors import ValidationError, VideoAPIError
 
 T = TypeVar("T")
 
@@ -131,7 +132,10 @@ class OutcomeWriter:
         """Write an outcome under the line of its input."""
         line = self._out.pop(outcome.index)
         # The run has keys of its own for tokens; those of the file may occur twice there.
-        self.file.enter(attrs.evolve(outcome, key=line.key), line.index, line.number, line.title)
+        error = outcome.error
+        if isinstance(error, ValidationError):
+            error = in_columns(error, line.columns)
+        self.file.enter(attrs.evolve(outcome, key=line.key, error=error), line.index, line.number, line.title)
         # Only the create of a room has a reference.
         earlier = outcome.reference is not None and not self.attempts.forget(outcome.reference)
         self._summary.note(outcome, line.given, earlier=earlier)

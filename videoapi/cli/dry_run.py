@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
@@ -11,6 +12,7 @@ import attrs
 from videoapi.cli import exit_codes
 from videoapi.cli.inputs import InputFile
 from videoapi.cli.outcomes import MOST_SHOWN
+from videoapi.cli.room_lines import in_columns
 from videoapi.cli.spreadsheet import UnreadableRest
 from videoapi.cli.terminal import clean, print_json, print_line, print_status
 from videoapi.creation.create_request import check_start_of, create_request, new_reference
@@ -70,9 +72,7 @@ def check(
         with closing(given.lines) as lines:
             for line in lines:
                 total += 1
-                error = line.error or (
-                    None if line.given is None else problem_of(line.given, validate=validate, begins=begins)
-                )
+                error = line.error or problem_of(line.given, line.columns, validate=validate, begins=begins)
                 if error is None:
                     continue
                 problems.append({"line": line.number, "key": line.key, "message": str(error)})
@@ -114,11 +114,12 @@ def check(
     return exit_codes.FAILED if problems or unreadable is not None else exit_codes.DONE
 
 
-def problem_of(given: Any, *, validate: bool, begins: bool) -> ValidationError | None:
+def problem_of(given: Any, columns: Mapping[str, str], *, validate: bool, begins: bool) -> ValidationError | None:
     """Return why the request for an input cannot be made; None if it can.
 
     Args:
         given: A spec, or the ID of a room.
+        columns: Its columns that have other names than their fields, by field.
         validate: Whether to check values as the service does.
         begins: Whether a start that has passed is a reason.
     """
@@ -132,5 +133,5 @@ def problem_of(given: Any, *, validate: bool, begins: bool) -> ValidationError |
         else:
             check_room_id(given)
     except ValidationError as error:
-        return error
+        return in_columns(error, columns)
     return None

@@ -21,6 +21,7 @@ import msgspec
 from videoapi.cli.earlier_advice import Relation, Situation, advice_for, are_most, renamed_lines, situation_of
 from videoapi.cli.inputs import Title, titles_of
 from videoapi.cli.job import FRESH, OPEN, UNUSED, beneath, ignored_by, is_same_file, journal_of, read_note
+from videoapi.cli.job_rooms import numbered
 from videoapi.cli.outcomes import MOST_SHOWN
 from videoapi.creation.journal import recorded
 from videoapi.creation.references import JobReferences, with_location
@@ -323,11 +324,11 @@ def _compared(
         is_own: Whether the table is that of the job, so that it does not say what an earlier run has sent.
     """
     # Each folder is listed once: it may have thousands of jobs.
-    numbered = {folder: _numbered(folder) for folder in {job.out.parent for job in jobs}}
+    kept = {folder: numbered(folder) for folder in {job.out.parent for job in jobs}}
     for job in jobs:
         part = job.out.with_name(f"{job.out.name}.part")
         rooms = _Rooms(titles)
-        for row in chain.from_iterable(map(_rows, (job.out, part, *numbered[job.out.parent].get(job.out.name, ())))):
+        for row in chain.from_iterable(map(_rows, (job.out, part, *kept[job.out.parent].get(job.out.name, ())))):
             if row.status in ("created", "unknown") and isinstance(row.key, str | int):
                 title = Title(*(text if isinstance(text, str) else "" for text in (row.name, row.scheduled_time)))
                 rooms.add(row.key, title.mark(), is_sure=row.status == "created")
@@ -449,13 +450,3 @@ def _sent(job: EarlierJob) -> _Sent | None:
         sent = recorded(journal_of(job.out, job.note), job.note["job_id"])
         return lambda key: sent(with_location(references.of_key(key), in_data=False))
     return None
-
-
-def _numbered(folder: Path) -> dict[str, list[Path]]:
-    """Return the outcome files of earlier runs by the name of the latest; one with a note is of another job."""
-    found: dict[str, list[Path]] = {}
-    for path in folder.iterdir():
-        name, _, number = path.name.rpartition(".")
-        if number.isascii() and number.isdecimal() and not path.with_name(f"{path.name}.job").exists():
-            found.setdefault(name, []).append(path)
-    return found

@@ -17,7 +17,7 @@ from videoapi.arrow.optional import require_pyarrow
 from videoapi.arrow.periods import day_of, moment, utc_today
 from videoapi.cli import exit_codes
 from videoapi.cli.csv_rows import EXTRA, Table, csv_line
-from videoapi.cli.export_ending import Ending
+from videoapi.cli.export_ending import READ_AGAIN, Ending
 from videoapi.cli.export_file import RESTARTED, ExportFile
 from videoapi.cli.progress import Show, display
 from videoapi.cli.terminal import counted, for_people, print_command, print_json, print_status
@@ -385,7 +385,7 @@ def _tell(job: ExportOptions, file: ExportFile, ending: Ending | None, seconds: 
         if job.last is None and state.exported:
             # Without a period, there may be more records every day.
             what = f"was exported on {day_of(state.exported)}, and has"
-        done = f"{job.out} {what} {records}. It stays as it is. To export again, give --overwrite."
+        done = f"{job.out} {what} {records}. It stays as it is. {READ_AGAIN}"
     else:
         done = f"{records} in {seconds:.1f} s: {job.out}"
     print_status(done, quiet=job.quiet and not is_stale)

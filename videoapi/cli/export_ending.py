@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Final
 
 import attrs
 
 from videoapi.arrow.periods import LATE_DAYS, day_of, stays_open
+
+READ_AGAIN: Final = "To read all again, also records that the service added later, give --overwrite."
 
 
 @attrs.frozen

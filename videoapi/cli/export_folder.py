@@ -14,6 +14,7 @@ import click
 from videoapi.arrow.data_set import DataSet, Note
 from videoapi.arrow.periods import LATE_DAYS, Period, utc_today, windows
 from videoapi.cli import exit_codes
+from videoapi.cli.export_ending import READ_AGAIN
 from videoapi.cli.progress import display
 from videoapi.cli.terminal import counted, for_people, print_command, print_json, print_status
 from videoapi.errors import VideoAPIError
@@ -78,6 +79,7 @@ async def export_folder(job: FolderOptions, ask: Callable[[Period], RecordStream
     data_set.open()
     notes: list[Note] = []
     asked: list[RecordStream[Any]] = []
+    kept: list[int] = []
 
     def remember(period: Period) -> RecordStream[Any]:
         asked.append(ask(period))
@@ -93,6 +95,7 @@ async def export_folder(job: FolderOptions, ask: Callable[[Period], RecordStream
             today=utc_today(),
             overwrite=job.overwrite,
             progress=lambda rows: show(sum(note["rows"] for note in notes) + rows),
+            kept=kept.append,
         )
         try:
             for week in windows(job.period.first, job.period.last, by="week"):
@@ -105,7 +108,7 @@ async def export_folder(job: FolderOptions, ask: Callable[[Period], RecordStream
             raise
     manifest = data_set.write_manifest()
     rejected = data_set.rejected()
-    _tell(job, notes, manifest, rejected, _sum(asked), time.monotonic() - began)
+    _tell(job, notes, sum(kept), manifest, rejected, _sum(asked), time.monotonic() - began)
     return exit_codes.REJECTED if rejected else exit_codes.DONE
 
 
@@ -130,6 +133,7 @@ def _tell_stopped(job: FolderOptions, notes: Sequence[Note]) -> None:
 def _tell(
     job: FolderOptions,
     notes: Sequence[Note],
+    kept: int,
     manifest: Path,
     rejected: Counter[Path],
     counts: Counts,
@@ -138,6 +142,12 @@ def _tell(
     records = sum(note["rows"] for note in notes)
     rows, files = counted(records, "record", "records"), counted(len(notes), "file", "files")
     print_status(f"{rows} of {files} in {seconds:.1f} s: {job.folder}", quiet=job.quiet)
+    if kept:
+        print_status(
+            f"{counted(kept, 'file was complete, and stays as it is', 'files were complete, and stay as they are')}. "
+            f"{READ_AGAIN}",
+            quiet=job.quiet,
+        )
     for path, count in rejected.items():
         print_status(f"{counted(count, 'record', 'records')} could not be read; see {path}")
     if counts.odd:

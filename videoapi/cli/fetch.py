@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing
+from hashlib import blake2b
 from operator import itemgetter
 from pathlib import Path
 from typing import Final
@@ -88,10 +89,14 @@ class WantedFile:
 
 
 async def files_of(stream: RecordStream[Archive], kinds: Collection[str]) -> AsyncGenerator[WantedFile, None]:
-    """Yield the files of the archives that are of the given kinds."""
+    """Yield the files of the archives that are of the given kinds, each once: an archive may be listed again."""
+    # Digests, as there may be a million files.
+    seen: set[bytes] = set()
     async for archive in stream:
         for wanted in named_files(archive):
-            if not kinds or wanted.file.kind in kinds:
+            mark = blake2b(f"{wanted.folder}/{wanted.name}".encode(errors="surrogatepass"), digest_size=16).digest()
+            if mark not in seen and (not kinds or wanted.file.kind in kinds):
+                seen.add(mark)
                 yield wanted
 
 

@@ -97,7 +97,10 @@ class IdColumn:
                 raise ConfigurationError("there is another file of this name. Give --with-ids another one.")
             part.open()
             part.truncate(0)
-            for row in self._rows(found):
+            # Readers such as DuckDB refuse a table whose rows differ in width. A line that has more cells than the
+            # header widens it: no cell is lost.
+            width = max(map(len, self._rows({})), default=0)
+            for row in self._rows(found, width):
                 part.write(_encoded((_BOM if total < 0 else "") + _line(row, delimiter)))
                 with_id += bool(row[0])
                 total += 1
@@ -110,19 +113,24 @@ class IdColumn:
             part.close()
         return with_id, total
 
-    def _rows(self, found: Mapping[tuple[int, str], str]) -> Iterator[list[str]]:
-        """Yield the rows of the copy, the header first; without lines that are not CSV."""
+    def _rows(self, found: Mapping[tuple[int, str], str], width: int = 0) -> Iterator[list[str]]:
+        """Yield the rows of the copy, the header first; without lines that are not CSV.
+
+        Args:
+            found: The IDs by line and key.
+            width: How many cells each row has at least.
+        """
         with suppress(UnreadableRest), closing(csv_rows(self.source)) as rows:
             header = next((row.cells for row in rows), [])
             if self.keys not in header:
                 raise BadInput(f"it has no column {self.keys} any more")
             key = header.index(self.keys)
             old = header.index(COLUMN) if COLUMN in header else None
-            yield [COLUMN, *_without(header, old)]
+            yield _padded([COLUMN, *_without(header, old)], width)
             for row in rows:
                 if not row.problem:
                     room_id = found.get((row.number, unescaped(row.cells[key]))) if key < len(row.cells) else None
-                    yield [room_id or "", *_without(row.cells, old)]
+                    yield _padded([room_id or "", *_without(row.cells, old)], width)
 
 
 def _line(row: list[str], delimiter: str) -> str:
@@ -130,6 +138,10 @@ def _line(row: list[str], delimiter: str) -> str:
     # With this end of line, a cell with either character is quoted.
     csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerow(row)
     return text.getvalue()
+
+
+def _padded(row: list[str], width: int) -> list[str]:
+    return row + [""] * (width - len(row))
 
 
 def _without(cells: list[str], place: int | None) -> list[str]:

@@ -14,6 +14,7 @@ import attrs
 from videoapi.cli.room_lines import (
     SPEC_FIELDS,
     check_columns,
+    columns_of,
     is_field,
     missing_column,
     nothing_to_ignore,
@@ -54,7 +55,10 @@ class Title(NamedTuple):
 
 @attrs.frozen
 class InputLine(Generic[T]):
-    """One input: its index from 0, its line number in the file, its key, its value or an error, and a room's title."""
+    """One input: its index from 0, its line number in the file, its key, its value or an error, and a room's title.
+
+    `columns` has the columns that have other names than the fields of the room that they give, by field.
+    """
 
     index: int
     number: int
@@ -62,6 +66,7 @@ class InputLine(Generic[T]):
     given: T | None = None
     error: ValidationError | None = None
     title: Title | None = None
+    columns: Mapping[str, str] = {}
 
 
 InputLines: TypeAlias = Generator[InputLine[T], None, None]
@@ -282,14 +287,16 @@ def _specs(
                     )
             spec = convert({name: value for name, value in fields.items() if name != keys or is_sent(name)})
             if key is None:
-                raise ValidationError(f"{keys} is missing, or is neither text nor a whole number.", field=keys)
+                is_missing = _field(fields, keys) in (None, "")
+                problem = "is missing" if is_missing else "must be text or a whole number"
+                raise ValidationError(f"{keys} {problem}.", field=keys)
             if first != number:
                 clash = _same_name(first, number) if by_name else f"The key {key!r} is already used in line {first}."
                 raise ValidationError(clash, field=keys)
             spec = attrs.evolve(spec, key=key)
         except ValidationError as wrong:
             spec, error = None, wrong
-        yield InputLine(index, number, key, spec, error, _title(fields))
+        yield InputLine(index, number, key, spec, error, _title(fields), columns_of(fields))
 
 
 def _same_name(first: int, second: int) -> str:
@@ -344,8 +351,13 @@ def _objects(path: Path, ignored: Collection[str] = ()) -> Iterator[InputRecord]
         value, problem = None, _text_error(text)
         try:
             value = json.loads(text)
-        except (ValueError, RecursionError):
+        except json.JSONDecodeError:
             problem = problem or ValidationError("This line is not JSON.")
+        except ValueError:
+            # Of Python's limit, which keeps the conversion from taking minutes.
+            problem = problem or ValidationError("This line has a number with too many digits.")
+        except RecursionError:
+            problem = problem or ValidationError("This line is nested too deeply.")
         if isinstance(value, dict):
             yield InputRecord(number, {name: value[name] for name in value if name not in ignored}, problem)
         else:

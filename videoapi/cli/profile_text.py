@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
 
 _TABLE: Final = re.compile(r"\s*\[")
+_ENDS: Final = ('"""', "'''", "]")
 _ASIDE: Final = re.compile(r"\s*(?:#.*)?")
 # Not `str.splitlines`, which also splits comments at characters such as U+2028.
 _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
@@ -40,6 +42,50 @@ def replace_table(text: str, name: str, values: Mapping[str, str]) -> str | None
         head = lines[start].rstrip("\r\n") + end
         new = "".join([*lines[:start], head, *table, *kept, *lines[last:]])
     return new if _is_edit(text, new, name, values) else None
+
+
+def line_of(text: str, path: Sequence[str]) -> int | None:
+    """Return the number of the line that has a key, by its names from the outermost one; None if it is not found.
+
+    Args:
+        text: A valid TOML document.
+        path: The names, such as `profiles`, `default` and `app_key`.
+    """
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(_LINE.findall(text), 1):
+        document = _parsed(line)
+        outer: tuple[str, ...] = ()
+        if _TABLE.match(line):
+            table = _names(document)
+        else:
+            outer = table
+        if tuple(path[: len(outer)]) == outer and _has(document, path[len(outer) :]):
+            return number
+    return None
+
+
+def _parsed(line: str) -> Any:
+    """Return a line as a document; a value of several lines as if it ended in this one."""
+    for candidate in (line, *(line + end for end in _ENDS), f"{line.partition('=')[0]} = 0"):
+        with suppress(tomllib.TOMLDecodeError, RecursionError):
+            return tomllib.loads(candidate)
+    return {}
+
+
+def _names(table: Any) -> tuple[str, ...]:
+    names: list[str] = []
+    while isinstance(table, dict) and len(table) == 1:
+        ((name, table),) = table.items()
+        names.append(name)
+    return tuple(names)
+
+
+def _has(document: Any, path: Sequence[str]) -> bool:
+    for name in path:
+        if not isinstance(document, dict) or name not in document:
+            return False
+        document = document[name]
+    return bool(path)
 
 
 def _quoted(value: str) -> str:

@@ -8,14 +8,14 @@ import re
 import shlex
 import stat
 import tomllib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
 from videoapi.cli.messages import CommandError
-from videoapi.cli.profile_text import replace_table
+from videoapi.cli.profile_text import line_of, replace_table
 from videoapi.files import FileTaken, PartFile
 
 DEFAULT: Final = "default"
@@ -65,7 +65,8 @@ class ProfileFile:
         Raises:
             CommandError: If the file may not be used, cannot be read, or lacks the named profile.
         """
-        found = self._profiles(self._text())
+        text = self._text()
+        found = self._profiles(text)
         if name is None and DEFAULT not in found:
             return None
         name = name or DEFAULT
@@ -75,7 +76,7 @@ class ProfileFile:
                 f"No profile {_shown(name)} in {self.path}: {known}. "
                 f"Run: videoapi login --profile {name if _is_short(name) else 'NAME'}"
             )
-        return Profile(name, self._checked(name, found[name]))
+        return Profile(name, self._checked(name, found[name], text))
 
     def find(self, name: str) -> Profile | None:
         """Return a profile by its name, or None.
@@ -83,8 +84,9 @@ class ProfileFile:
         Raises:
             CommandError: If the file may not be used, or cannot be read.
         """
-        found = self._profiles(self._text())
-        return Profile(name, self._checked(name, found[name])) if name in found else None
+        text = self._text()
+        found = self._profiles(text)
+        return Profile(name, self._checked(name, found[name], text)) if name in found else None
 
     def write(self, profile: Profile, *, replace: bool) -> Path:
         """Write a profile, and leave everything else in the file as it is.
@@ -107,7 +109,7 @@ class ProfileFile:
             found = self._profiles(text)
             if profile.name in found and not replace:
                 raise CommandError(f"Profile {profile.name} exists in {self.path}. Not changed.")
-            kept = self._checked(profile.name, found[profile.name]) if profile.name in found else {}
+            kept = self._checked(profile.name, found[profile.name], text) if profile.name in found else {}
             new = replace_table(text, profile.name, {**kept, **profile.values})
             if new is None:
                 raise CommandError(
@@ -170,20 +172,21 @@ class ProfileFile:
             raise CommandError(f"{self.path} is not valid TOML: it is nested too deeply.") from None
         found = document.pop("profiles", {})
         if document:
-            raise CommandError(
-                f"{self.path}: unknown {_shown(next(iter(document)))}. A profile begins with [profiles.NAME]."
-            )
+            where = f"{self.path}{_line(text, (next(iter(document)),))}"
+            raise CommandError(f"{where}: unknown key or table. A profile begins with [profiles.NAME].")
         if not isinstance(found, dict):
             raise CommandError(f"{self.path}: profiles must be tables that begin with [profiles.NAME].")
         return found
 
-    def _checked(self, name: str, values: object) -> Mapping[str, str]:
+    def _checked(self, name: str, values: object, text: str) -> Mapping[str, str]:
         where = f"{self.path}, profile {_shown(name)}"
         if not isinstance(values, dict):
             raise CommandError(f"{where}: it must be a table that begins with [profiles.NAME].")
         for key, value in values.items():
             if key not in KEYS:
-                raise CommandError(f"{where}: unknown key {_shown(key)}. Known are {', '.join(KEYS)}.")
+                # Not by its name: key and value may have been exchanged.
+                line = _line(text, ("profiles", name, key))
+                raise CommandError(f"{where}{line}: unknown key. Known are {', '.join(KEYS)}.")
             if not isinstance(value, str) or not value.strip():
                 raise CommandError(f"{where}: {key} must be text in quotes that is not empty.")
         if ("recording_user" in values) != ("recording_password" in values):
@@ -212,6 +215,12 @@ def _locked(path: Path) -> Generator[PartFile, None, None]:
         if not finished:
             part.truncate(0)
         part.close()
+
+
+def _line(text: str, path: Sequence[str]) -> str:
+    """Return in which line a key is, for a message; empty if it is not found."""
+    number = line_of(text, path)
+    return "" if number is None else f", line {number}"
 
 
 def _shown(name: str) -> str:

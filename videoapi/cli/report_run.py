@@ -112,7 +112,8 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
     began = time.monotonic()
     calendar = Calendar(parse_zone(options.timezone))
     period = ReportPeriod.parse(*options.periods) if options.periods else None
-    today = now(calendar.zone).date()
+    asked = now(calendar.zone)
+    today = asked.date()
     if period is not None and options.source is None and period.first > today:
         raise click.UsageError(f"{period} is in the future: today is {today} ({options.timezone})")
     if options.with_page:
@@ -142,6 +143,7 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
             source = await _read_service(access, options, reading)
         summary = await asyncio.to_thread(_summarize, reading, options, source)
         summary = _with_coverage(summary, options, found, calendar.zone, today)
+        summary = attrs.evolve(summary, as_of=_as_of(summary, options, found, asked))
         if page is not None or options.out == STDOUT:
             lead = options.groups[0] if options.groups else None
             shown = attrs.evolve(summary, groups=groups_of(tally, options.shown, options.top or _PAGE_TOP))
@@ -317,6 +319,18 @@ def _with_coverage(
         missing=tuple(MissingDays(kind, *span) for kind, one in found.items() for span in one.missing(days)),
         open_days=ReportPeriod(min(one.first for one in late), max(one.last for one in late)) if late else None,
     )
+
+
+def _as_of(
+    summary: UsageSummary, options: ReportOptions, found: Mapping[str, Coverage], asked: datetime
+) -> tuple[datetime, datetime] | None:
+    """Return the first and the last time at which the records of the period were exported, or requested."""
+    if options.source is None:
+        return asked.astimezone(UTC), asked.astimezone(UTC)
+    days = summary.days_in_utc
+    known = days is not None and not (summary.unstated or summary.untimed)
+    times = [when for one in found.values() for when in one.exported_at(days)] if known and days is not None else []
+    return (min(times), max(times)) if times else None
 
 
 def _around(spans: Collection[tuple[date, date]]) -> ReportPeriod | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,6 +18,7 @@ from videoapi.cli.output_options import json_option
 if TYPE_CHECKING:
     from videoapi.bulk.job_audit import AuditedSpec, JobAudit
     from videoapi.cli.inputs import InputFile
+    from videoapi.cli.job_rooms import JobRoom
     from videoapi.models.rooms import RoomSpec
 
 _SHOWN: Final = 5
@@ -78,7 +80,7 @@ def audit(
     (chosen,) = job_id or (note["job_id"],)
     alone = sole_user(out) if note else nullcontext()
     lines = _Lines(specs)
-    run(_audit(access, chosen, note, alone, lines, settle or settle_of(note), give_up_after, as_json=as_json))
+    run(_audit(access, chosen, note, out, alone, lines, settle or settle_of(note), give_up_after, as_json=as_json))
 
 
 class _Lines:
@@ -101,7 +103,11 @@ class _Lines:
 
         try:
             for line in self._given.lines:
-                error = line.error if line.given is None else problem_of(line.given, validate=False, begins=False)
+                error = (
+                    line.error
+                    if line.given is None
+                    else problem_of(line.given, line.columns, validate=False, begins=False)
+                )
                 if line.given is None or error is not None:
                     self.problems.append({"line": line.number, "key": line.key, "message": str(error)})
                     continue
@@ -132,6 +138,7 @@ async def _audit(
     access: ClientOptions,
     job_id: str,
     note: Mapping[str, str],
+    out: Path,
     alone: AbstractContextManager[object],
     lines: _Lines,
     settle: float | None,
@@ -150,11 +157,20 @@ async def _audit(
                 f"Waiting {settle or DEFAULT_SETTLE:,.3g} s for proof (settle time), then reading the list of rooms."
             )
             result = await client.rooms.audit(job_id, lines, give_up_after=give_up_after)
+    surplus = await asyncio.to_thread(_without_line, result, out)
     if as_json:
-        print_json(_document(result, lines))
+        print_json(_document(result, lines, surplus))
     else:
-        _show(result, lines, job_id)
+        _show(result, lines, surplus, job_id)
     return _code(result, lines)
+
+
+def _without_line(result: JobAudit, out: Path) -> list[JobRoom]:
+    """Return the rooms of the job that belong to no line, with their keys and names if an outcome file has them."""
+    from videoapi.cli.job_rooms import JobRoom, rooms_by_id
+
+    known = rooms_by_id(out, set(result.unexpected)) if result.unexpected else {}
+    return [known.get(room_id) or JobRoom(room_id) for room_id in result.unexpected]
 
 
 def _code(result: JobAudit, lines: _Lines) -> int:
@@ -167,7 +183,7 @@ def _code(result: JobAudit, lines: _Lines) -> int:
     return exit_codes.DONE if result.complete and lines.are_valid else exit_codes.FAILED
 
 
-def _document(result: JobAudit, lines: _Lines) -> dict[str, Any]:
+def _document(result: JobAudit, lines: _Lines, surplus: Sequence[JobRoom]) -> dict[str, Any]:
     def rows(found: Iterable[AuditedSpec]) -> list[dict[str, Any]]:
         return [
             {
@@ -189,6 +205,7 @@ def _document(result: JobAudit, lines: _Lines) -> dict[str, Any]:
         "changed": rows(result.changed),
         "duplicates": {reference: list(rooms) for reference, rooms in result.duplicates.items()},
         "unexpected": result.unexpected,
+        "without_line": [room.to_dict() for room in surplus],
         "namesakes": {reference: list(rooms) for reference, rooms in result.namesakes.items()},
         "problems": lines.problems,
         "unreadable": lines.unreadable,
@@ -196,7 +213,7 @@ def _document(result: JobAudit, lines: _Lines) -> dict[str, Any]:
     }
 
 
-def _show(result: JobAudit, lines: _Lines, job_id: str) -> None:
+def _show(result: JobAudit, lines: _Lines, surplus: Sequence[JobRoom], job_id: str) -> None:
     from videoapi.cli.terminal import print_result, visible
 
     proven = result.audited is not None
@@ -220,7 +237,7 @@ def _show(result: JobAudit, lines: _Lines, job_id: str) -> None:
         found = (one for one in result.changed if one.other_room is is_other)
         _some(what, placed(found, lambda one: f"room {one.room_id}"))
     _some("twice", several(result.duplicates))
-    _some(f"without a{valid} line", result.unexpected)
+    _some(f"without a{valid} line", [str(room) for room in surplus])
     _some("cannot be read, and may be a room of this job", result.unreadable)
     unexpected = set(result.unexpected)
     namesakes = {
@@ -238,14 +255,25 @@ def _show(result: JobAudit, lines: _Lines, job_id: str) -> None:
         print_result("Not proven: the list of rooms lags, or lacks rooms that exist.")
     elif result.complete:
         exact = f"ach{valid} line has exactly one room of this job"
+        differences = _differences(len(result.changed), len(surplus), valid)
         if result.namesakes:
             where = " or ".join(what for what, rooms in namesakes.items() if rooms)
             print_result(
                 f"E{exact} under its key, but {len(result.namesakes):,} of them have the name and start of rooms that "
-                f"are {where}. If the table was created twice, delete the surplus rooms."
+                f"are {where}. If the table was created twice, delete the surplus rooms.{differences}"
             )
         else:
-            print_result(f"Complete: e{exact}." if lines.are_valid else f"E{exact}.")
+            is_all = lines.are_valid and not differences
+            print_result(f"Complete: e{exact}." if is_all else f"E{exact}.{differences}")
+
+
+def _differences(changed: int, surplus: int, valid: str) -> str:
+    """Return how many rooms differ from their line, and how many have none; empty if neither applies."""
+    from videoapi.cli.terminal import counted
+
+    differ = f" {counted(changed, 'room differs from its line', 'rooms differ from their lines')}." if changed else ""
+    have_none = f" {counted(surplus, 'room has', 'rooms have')} no{valid} line." if surplus else ""
+    return differ + have_none
 
 
 def _only(found: Mapping[str, Sequence[str]], is_meant: Callable[[str], bool]) -> dict[str, list[str]]:

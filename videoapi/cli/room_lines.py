@@ -14,11 +14,13 @@ from videoapi.cli.spreadsheet import BadInput
 from videoapi.errors import ValidationError
 from videoapi.models.fields import field_types, parts
 from videoapi.models.rooms import RoomSpec
-from videoapi.models.settings import EffectiveSettings, RoomSettings
+from videoapi.models.settings import EffectiveSettings, RoomSettings, is_impossible_time
 
 SPEC_FIELDS: Final = frozenset(field.name for field in attrs.fields(RoomSpec))
 _COLUMNS: Final = ("name", "owner_ref", "key", "sip", "starts_at", "minutes")
 _GROUPS: Final = ("settings.", "data.")
+_SCHEDULE: Final[Mapping[str, str]] = {"settings.scheduled_time": "starts_at", "settings.duration": "minutes"}
+_AS_SENT: Final[Mapping[str, str]] = {}
 _SHOWN: Final = 40
 """Characters of a cell that a message shows."""
 # Spreadsheets write booleans in the language of the user.
@@ -69,6 +71,24 @@ def spec_of_cells(cells: Mapping[str, str]) -> RoomSpec:
     )
 
 
+def columns_of(cells: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the columns of a row that have other names than the fields that they give, by field."""
+    return _SCHEDULE if cells.get("starts_at") else _AS_SENT
+
+
+def in_columns(error: ValidationError, columns: Mapping[str, str]) -> ValidationError:
+    """Return an error about a field as one about its column.
+
+    Args:
+        error: The error.
+        columns: The columns that have other names than their fields, by field.
+    """
+    field, text = error.field or "", str(error)
+    if field not in columns or not text.startswith(field):
+        return error
+    return ValidationError(f"{columns[field]}{text[len(field) :]}", field=columns[field], code=error.code)
+
+
 def start_of(cells: Mapping[str, Any]) -> str:
     """Return the start in the column `starts_at` in the form of the service; empty if it cannot be read."""
     with suppress(ValidationError):
@@ -93,11 +113,12 @@ def _schedule(cells: Mapping[str, str]) -> dict[str, Any]:
     try:
         time = RoomSettings.scheduled_at(start, minutes=duration).scheduled_time
     except ValidationError:
-        raise ValidationError(
-            f"starts_at must be a time with its offset from UTC, such as 2030-01-31T10:00+01:00, not "
-            f"{start[:_SHOWN]!r}.",
-            field="starts_at",
-        ) from None
+        problem = (
+            "is a day or a time that does not exist:"
+            if is_impossible_time(start)
+            else "must be a time with its offset from UTC, such as 2030-01-31T10:00+01:00, not"
+        )
+        raise ValidationError(f"starts_at {problem} {start[:_SHOWN]!r}.", field="starts_at") from None
     return {"scheduled": True, "adhoc": False, "scheduled_time": time, "duration": duration}
 
 
@@ -187,8 +208,14 @@ def check_columns(header: Sequence[str], key_column: str | None = None) -> None:
     if not problems:
         return
     own = [column for column in others if not is_field(column) and column != key_column]
-    identify = "" if key_column else ", or --key-column for one that identifies the line"
-    advice = f"For columns of your own, give {' '.join(map(ignoring, own))}{identify}." if own else ""
+    ignore = " ".join(map(ignoring, own))
+    if not own:
+        advice = ""
+    elif key_column or "key" in header:
+        identify = "" if key_column else ", or --key-column for one that identifies the line"
+        advice = f"For columns of your own, give {ignore}{identify}."
+    else:
+        advice = f"Give --key-column for the one that identifies the line, and for columns of your own {ignore}."
     text = "; ".join(problems)
     raise BadInput(f"{text}{'' if text.endswith('?') else '.'} {advice}".strip())
 

@@ -99,7 +99,8 @@ def create_many(
     """Create a room for each line of FILE, a .csv, .tsv or .jsonl.
 
     \b
-    CSV columns: name and, optionally, owner_ref, key, sip, settings.* (such as
+    CSV columns: name and, optionally, owner_ref, key, sip, starts_at and minutes
+    (a scheduled room, such as 2030-01-31T10:00+01:00 and 45), settings.* (such as
     settings.participants) and data.* (your own fields). Empty cells are ignored.
     JSONL: one object per line with the fields of RoomSpec.
 
@@ -126,6 +127,7 @@ def create_many(
         raise click.UsageError("--redis needs --workers")
     specs = readable(lambda path: room_specs(path, key_column, ignored), file)
     settle = () if options["settle"] is None else ("--settle", str(options["settle"]))
+    named = () if out is None else ("--out", str(out))
     out = output_of(file, out)
     copy = None if with_ids is None else IdColumn(file, specs.keys, with_ids)
     if copy is not None:
@@ -137,6 +139,8 @@ def create_many(
         again=typed_command(without=("--fresh", "--dry-run")) if keeps_job(out) or options["job_id"] else (),
         resolve=[*program(), "rooms", "resolve", *access.words(), *settle],
         with_ids=copy,
+        # The .job next to the outcome file has the rest.
+        audit=[*program(), "rooms", "audit", *access.words(), *named, str(file)] if keeps_job(out) else (),
         # Worker processes leave it to an audit that always waits for proof.
         settled=options["audit"] == "settled" or (is_shared and options["audit"] != "no"),
     )

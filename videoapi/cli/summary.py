@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from heapq import nsmallest
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +13,10 @@ import attrs
 from videoapi.bulk import BulkOutcome, BulkReport
 from videoapi.cli.id_column import IdColumn
 from videoapi.cli.inputs import InputFile
+from videoapi.cli.job_rooms import JobRoom, earlier_outcomes, rooms_without_line
 from videoapi.cli.outcomes import MOST_SHOWN, OutcomeFile
 from videoapi.cli.terminal import clean, for_people, print_command, print_json, print_status
-from videoapi.creation.references import is_in_data
+from videoapi.creation.references import is_in_data, prefix_of
 from videoapi.errors import ConfigurationError
 from videoapi.models.rooms import RoomSpec
 
@@ -34,6 +36,7 @@ class BulkOptions:
         resolve: The words of `rooms resolve` with its options for this account, without the reference.
         with_ids: A copy of the input to write at the end, or None.
         settled: Whether the list of rooms was to prove the result.
+        audit: The words of `rooms audit` for the job of this run; empty if it cannot be audited.
         same_rooms: By the outcome file of a job, the keys of lines whose room it seems to have under other keys.
     """
 
@@ -45,6 +48,7 @@ class BulkOptions:
     resolve: Sequence[str] = ()
     with_ids: IdColumn | None = None
     settled: bool = False
+    audit: Sequence[str] = ()
     same_rooms: dict[str, AbstractSet[str | int]] = attrs.field(factory=dict)
 
     def tell_same_rooms(self) -> list[str]:
@@ -116,11 +120,8 @@ class Summary:
             print_status(f"Warning: {warning}")
         if self.throttled:
             print_status(self.throttled)
-        if self._changed:
-            print_status(
-                f"Lines that changed since their room was created: {self._changed:,}. The rooms stay as they are.",
-                quiet=options.quiet,
-            )
+        surplus = [] if stopped else self._without_line()
+        self._tell_differences(surplus)
         same_rooms = self._lines_of_same_rooms()
         for text, lines in zip(options.tell_same_rooms(), same_rooms.values(), strict=True):
             print_status(text, quiet=options.quiet)
@@ -151,6 +152,7 @@ class Summary:
                 "exhausted": report.exhausted,
                 "stopped": stopped or None,
                 "changed": self._changed,
+                "without_line": [room.to_dict() for room in surplus],
                 "audited": None if report.audited is None else report.audited.isoformat(),
                 "duplicates": report.duplicates,
                 "removed": report.removed,
@@ -160,6 +162,39 @@ class Summary:
                 "seconds": round(seconds, 3),
             }
             print_json(summary)
+
+    def _without_line(self) -> list[JobRoom]:
+        """Return the rooms that earlier runs of this job have created for lines that its table no longer has."""
+        if not self._options.audit or not earlier_outcomes(self._file.path):
+            return []
+        keys: set[str | int | None] = set()
+        reference = ""
+        for row in self._file.rows():
+            keys.add(row["key"])
+            reference = reference or row["reference"] or ""
+        return rooms_without_line(self._file.path, keys, prefix_of(reference)) if reference else []
+
+    def _tell_differences(self, surplus: Sequence[JobRoom]) -> None:
+        """Print the lines that differ from their rooms, the rooms that have no line, and which command lists them."""
+        options = self._options
+        if options.quiet or not (self._changed or surplus):
+            return
+        if self._changed:
+            print_status(
+                f"Lines that changed since their room was created: {self._changed:,}. The rooms stay as they are."
+            )
+            if options.audit:
+                changed = ((row["line"], row["key"]) for row in self._file.rows() if row["changed"])
+                _tell_first([f"line {line}: {key}" for line, key in nsmallest(MOST_SHOWN, changed)], self._changed)
+        if surplus:
+            print_status(
+                "Rooms that earlier runs of this job created for lines that the file no longer has: "
+                f"{len(surplus):,}. This run has not deleted them."
+            )
+            _tell_first([f"{room}" for room in surplus[:MOST_SHOWN]], len(surplus))
+        if options.audit:
+            print_status("To list all differences between the file and the rooms of this job:")
+            print_command(options.audit)
 
     def write_ids(self) -> bool:
         """Write the copy of the input with the IDs of its rooms, if there is to be one.
@@ -265,11 +300,18 @@ class Summary:
         print_command((*self._options.resolve, self._unknown, "--control", clean(known)))
 
 
-def _tell_first(texts: Sequence[str]) -> None:
+def _tell_first(texts: Sequence[str], total: int | None = None) -> None:
+    """Print the first texts, and how many there are in addition.
+
+    Args:
+        texts: The texts; of all, unless `total` is given.
+        total: How many there are, if what follows lists them; by default, --json does.
+    """
     for text in texts[:MOST_SHOWN]:
         print_status(f"  {text}")
-    if len(texts) > MOST_SHOWN:
-        print_status(f"  and {len(texts) - MOST_SHOWN:,} more; --json lists them all.")
+    more = (len(texts) if total is None else total) - MOST_SHOWN
+    if more > 0:
+        print_status(f"  and {more:,} more{'; --json lists them all' if total is None else ''}.")
 
 
 def _is_permanent(spec: RoomSpec) -> bool:

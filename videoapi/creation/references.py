@@ -24,6 +24,7 @@ ENTROPY_BYTES: Final = 26
 """Number of random bytes in a reference."""
 LENGTH: Final = 28
 """Number of characters of a reference."""
+_JOB_PREFIX: Final = 7
 _CHECK_PREFIX: Final = 15
 """Leaves 13 letters to be random; an item has such a prefix by chance in one of 10**12 cases."""
 _SHARD_LETTERS: Final = 6
@@ -145,7 +146,12 @@ def self_check_reference(prefix: str, entropy: bytes) -> str:
 
 def job_prefix(job_id: str) -> str:
     """Return the common prefix of all references of a job."""
-    return "vx" + _spell(_hash(job_id).digest()[:5])
+    return "vx" + _spell(_hash(job_id).digest()[: _JOB_PREFIX - 2])
+
+
+def prefix_of(reference: str) -> str:
+    """Return the common prefix of the references of the job to which a reference belongs."""
+    return reference[:_JOB_PREFIX]
 
 
 def _hash(text: str) -> hashlib.blake2s:

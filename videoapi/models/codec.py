@@ -65,9 +65,15 @@ def encode(body: Any) -> bytes:
         reason = "a text in it is not valid Unicode"
     except RecursionError:
         reason = "it is nested too deeply"
+    except _NotFinite:
+        reason = "a number in it is not finite"
     except (TypeError, ValueError, OverflowError) as error:
         reason = type(error).__name__
     raise ValidationError(f"The request cannot be written as JSON: {reason}.")
+
+
+class _NotFinite(ValueError):
+    """NaN or infinity, which JSON does not have."""
 
 
 class ResponseDecoder(Generic[T]):
@@ -328,7 +334,7 @@ def _check_sound(item: object) -> None:
 
 def _check_numbers(value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("not finite")
+        raise _NotFinite
     if isinstance(value, dict):
         for item in value.values():
             _check_numbers(item)

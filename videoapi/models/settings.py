@@ -1,5 +1,6 @@
 """Room settings: `RoomSettings` for requests, `EffectiveSettings` in responses."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack, cast, get_args
@@ -338,6 +339,7 @@ class EffectiveSettings(_Settings):
 _KNOWN: Final = frozenset(field_types(EffectiveSettings))
 _put_given: Final = cast(Any, _Given)._given.__set__
 _put_extra: Final = cast(Any, RoomSettings)._extra.__set__
+_TIME_FORM: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d(?::?\d\d)?)", re.ASCII)
 _SCALARS: Final = frozenset({str, int, bool, float})
 
 
@@ -365,10 +367,13 @@ def _check_minutes(minutes: int) -> None:
 
 def _aware(when: object) -> datetime:
     if isinstance(when, str):
+        text = when.strip()
         try:
-            when = datetime.fromisoformat(when.strip())
+            when = datetime.fromisoformat(text)
         except ValueError:
-            raise _invalid_start("is not an ISO 8601 time") from None
+            is_impossible = is_impossible_time(text)
+            problem = "is a day or a time that does not exist" if is_impossible else "is not an ISO 8601 time"
+            raise _invalid_start(problem) from None
     if not isinstance(when, datetime):
         raise _invalid_start("must be a datetime or ISO 8601 text")
     if when.utcoffset() is None:
@@ -377,6 +382,17 @@ def _aware(when: object) -> datetime:
         return in_utc(when)
     except OverflowError:
         raise _invalid_start("is not within the years 1 to 9999 in UTC") from None
+
+
+def is_impossible_time(text: str) -> bool:
+    """Return whether a text has the form of a time with its offset from UTC, but names none, as on 30 February."""
+    if _TIME_FORM.fullmatch(text.strip()) is None:
+        return False
+    try:
+        datetime.fromisoformat(text.strip())
+    except ValueError:
+        return True
+    return False
 
 
 def _invalid_start(problem: str) -> ValidationError:

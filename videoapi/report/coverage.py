@@ -12,7 +12,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -40,6 +40,7 @@ class Coverage:
 
     Args:
         days: Its periods of days in UTC, in order; None if it does not say.
+        exported: When each of these periods was exported, as far as it says.
         open_from: The first day in UTC to which the service may have added records since; None if it does not say.
         room_id: The room to which it is limited, or None.
         conf_num: The session to which it is limited, or None.
@@ -53,6 +54,7 @@ class Coverage:
     """
 
     days: tuple[tuple[date, date], ...] | None = None
+    exported: Mapping[tuple[date, date], datetime] = attrs.field(factory=dict)
     open_from: date | None = None
     room_id: str | None = None
     conf_num: str | None = None
@@ -91,6 +93,10 @@ class Coverage:
     def gaps(self, period: ReportPeriod) -> list[tuple[date, date]]:
         """Return the parts of a period of days in UTC that the export may not have: all of it, if it does not say."""
         return [(period.first, period.last)] if self.days is None else self.missing(period)
+
+    def exported_at(self, period: ReportPeriod) -> list[datetime]:
+        """Return when the parts of a period of days in UTC were exported, as far as it says."""
+        return [when for span, when in self.exported.items() if period.has_any([span])]
 
     def open_days(self, period: ReportPeriod, today: date) -> ReportPeriod | None:
         """Return the days of a period in UTC to which the service may have added records since; None if to none.
@@ -144,7 +150,7 @@ def _of_folder(folder: Path) -> Coverage:
         source = dict(json.loads((folder / _SOURCE).read_bytes()))
     room = source.get("room")
     notes = [note for note in notes_of(folder) if "-undated-" not in note["file"]]
-    made = {_span(note["first"], note["last"]): _made(note) for note in notes}
+    made = {_span(note["first"], note["last"]): _exported(note) for note in notes}
     odd: Counter[str] = Counter()
     for note in notes_of(folder):
         odd.update(note.get("odd", {}))
@@ -158,20 +164,22 @@ def _of_folder(folder: Path) -> Coverage:
     )
 
 
-def _of_days(made: Mapping[tuple[date, date], date | None], **others: Any) -> Coverage:
+def _of_days(made: Mapping[tuple[date, date], datetime | None], **others: Any) -> Coverage:
     """Return what an export says that has periods of days.
 
     Args:
-        made: On which day in UTC the export of each period was made; None if it does not say.
+        made: When the export of each period was made, in UTC; None if it does not say.
         others: What else it says.
     """
-    known = [(span, day) for span, day in made.items() if day is not None]
+    exported = {span: when for span, when in made.items() if when is not None}
+    known = [(span, when.date()) for span, when in exported.items()]
     late = [max(first, day - LATE_DAYS * _DAY) for (first, last), day in known if stays_open(last, day)]
     return Coverage(
         days=tuple(sorted(made)) or None,
+        exported=exported,
         open_from=min(late, default=date.max) if known else None,
         unfinished=tuple((max(first, day), last) for (first, last), day in known if last >= day),
-        undated=tuple(span for span, day in made.items() if day is None),
+        undated=tuple(span for span, when in made.items() if when is None),
         **others,
     )
 
@@ -189,7 +197,8 @@ def _of_file(path: Path, kind: str) -> Coverage:
         return Coverage(is_changed=True)
     if _digest(path, is_compressed) != (state["sha256"] if state["result_size"] is None else state["result_sha256"]):
         return Coverage(is_changed=True)
-    span = _days(question, state["first"], made := _made(state))
+    made = _exported(state)
+    span = _days(question, state["first"], None if made is None else made.date())
     return _of_days(
         {} if span is None else {span: made},
         odd={name.removeprefix("odd "): count for name, count in state.get("counts", {}).items()},
@@ -205,11 +214,14 @@ def _count(note: Mapping[str, Any]) -> int:
     return int(note.get("rejected", 0))
 
 
-def _made(note: Mapping[str, Any]) -> date | None:
-    """Return on which day in UTC an export was made; None if it does not say, or names a day to come."""
-    made = day_of(note.get("exported"))
+def _exported(note: Mapping[str, Any]) -> datetime | None:
+    """Return when an export was made, in UTC; None if it does not say, or names a day to come."""
+    text = note.get("exported")
+    made = day_of(text)
     # A day is more than any clock is wrong by accident.
-    return None if made is None or made > utc_today() + _DAY else made
+    if made is None or made > utc_today() + _DAY:
+        return None
+    return datetime.fromisoformat(str(text)).astimezone(UTC)
 
 
 def _account(source: Mapping[str, Any]) -> tuple[str, str] | None:

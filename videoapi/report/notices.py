@@ -101,6 +101,37 @@ def notices_of(summary: UsageSummary, day_text: Callable[[date], str] = str) -> 
         )
 
 
+def standing_of(summary: UsageSummary, period: str, day_text: Callable[[date], str] = str) -> str:
+    """Return in one line whether a report is complete, and when its records were read; empty if neither is known.
+
+    Args:
+        summary: The figures.
+        period: The period as text, such as `October 2026`.
+        day_text: Returns a day as text.
+    """
+    return " ".join(filter(None, (_completeness(summary, period), _reading(summary, day_text))))
+
+
+def _completeness(summary: UsageSummary, period: str) -> str:
+    if summary.period is None or summary.is_complete is None:
+        return ""
+    if not summary.is_complete:
+        return "Incomplete: the notices below say why."
+    days = period if summary.period.first == summary.period.last else f"all days of {period}"
+    if summary.open_days is None:
+        return f"Complete: {days}."
+    later = "may still add records" if summary.is_live else "may have added records since the export was made"
+    return f"Not final: {days}, but the service {later}."
+
+
+def _reading(summary: UsageSummary, day_text: Callable[[date], str]) -> str:
+    if summary.as_of is None:
+        return ""
+    verb = "Read" if summary.is_live else "Exported"
+    first, last = (f"{day_text(when.date())} {when:%H:%M} UTC" for when in summary.as_of)
+    return f"{verb} on {first}." if first == last else f"{verb} from {first} to {last}."
+
+
 def _listed(days: Collection[date], span: Callable[[date, date], str]) -> str:
     """Return the first spans of days as text, and how many more there are."""
     spans: list[tuple[date, date]] = []

@@ -15,6 +15,7 @@ from typing import Any, Final
 from videoapi.errors import ConfigurationError
 from videoapi.report.charts import printable
 from videoapi.report.markup import cards, long_day, table_html
+from videoapi.report.notices import standing_of
 from videoapi.report.sections import PageSection, ordered, sections_of
 from videoapi.report.summary import UsageSummary
 
@@ -56,7 +57,7 @@ def render(summary: UsageSummary, *, made: datetime, lead: str | None = None) ->
             '<meta name="referrer" content="no-referrer">\n<meta name="color-scheme" content="light dark">\n',
             f"<title>{escape(title)}</title>\n<style>\n{_asset('report.css')}</style>\n</head>\n",
             f'<body data-name="{escape(_file_name(summary))}">\n<div class="page">\n',
-            f"<header>\n<h1>{escape(title)}</h1>\n<p>{_origin(summary, made)}</p>\n",
+            f"<header>\n<h1>{escape(title)}</h1>\n<p>{_origin(summary, made)}</p>\n{_standing(summary)}",
             f'<nav aria-label="Sections"><ul>{links}',
             '<li><a href="#minutes">Which minutes are which</a></li></ul></nav>\n',
             "</header>\n<main>\n",
@@ -113,6 +114,11 @@ def _origin(summary: UsageSummary, made: datetime) -> str:
         f"From {escape(printable(summary.source))}.{scope} Days and hours in {zone}. "
         f"Made on {long_day(made.date())} at {made:%H:%M} {escape(made.tzname() or '')}."
     )
+
+
+def _standing(summary: UsageSummary) -> str:
+    text = standing_of(summary, _spoken(summary), long_day)
+    return f'<p id="standing">{escape(text)}</p>\n' if text else ""
 
 
 def _spoken(summary: UsageSummary) -> str:

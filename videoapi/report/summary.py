@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import attrs
 
-from videoapi.arrow.periods import LATE_DAYS
+from videoapi.arrow.periods import LATE_DAYS, moment
 from videoapi.models.flat import SOURCES
 from videoapi.report.calendar import ReportPeriod
 from videoapi.report.recordings import KINDS, Recordings
@@ -213,6 +213,8 @@ class UsageSummary:
         unknown_archives: The same days for archives.
         partly_known: The days with records of which the source lacks a part.
         open_days: The days in UTC to which the service may have added records since; None if to none.
+        as_of: The first and the last time, in UTC, at which the records of the period were exported, or requested from
+            the service; None if an export does not say it.
     """
 
     period: ReportPeriod | None
@@ -245,6 +247,7 @@ class UsageSummary:
     unknown_archives: frozenset[date] = frozenset()
     partly_known: frozenset[date] = frozenset()
     open_days: ReportPeriod | None = None
+    as_of: tuple[datetime, datetime] | None = None
 
     @property
     def is_live(self) -> bool:
@@ -365,6 +368,7 @@ class UsageSummary:
             "unfinished_days": _span(self.unfinished),
             "open_days": _span(self.open_days),
             "final_from": None if self.final_from is None else f"{self.final_from}",
+            "as_of": None if self.as_of is None else dict(zip(("first", "last"), map(moment, self.as_of), strict=True)),
             "timezone": self.timezone,
             "source": self.source,
             "scope": self.scope or None,

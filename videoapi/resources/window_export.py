@@ -42,6 +42,7 @@ class PeriodExport:
         today: The current day in UTC.
         overwrite: Whether to read complete files again.
         progress: Called with the number of records of the period read so far.
+        kept: Called with the number of complete files that stay as they are.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class PeriodExport:
     today: date
     overwrite: bool = False
     progress: Callable[[int], None] = lambda _: None
+    kept: Callable[[int], None] = lambda _: None
 
     async def whole(self, period: Period) -> Note:
         """Export a period to one file, and return its note."""
@@ -88,6 +90,7 @@ class PeriodExport:
     ) -> list[Note]:
         found = {target: await asyncio.to_thread(self._done, target) for target in targets}
         done = [note for note in found.values() if note is not None]
+        self.kept(len(done))
         if len(done) == len(targets):
             return done
         for target, note in found.items():
