@@ -13,8 +13,10 @@ import re
 import runpy
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEST_MODULE = "# test_"
 OPTIONAL = ("pandas", "polars", "duckdb", "structlog")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+TODAY = re.compile(r"^videoapi sandbox --seed 1 --calls 400 --today ([\d-]+)", re.MULTILINE)
 
 
 class Program:
@@ -74,10 +77,19 @@ def parsed(path: Path, program: Program | None = None) -> Document:
     return Sybil(parsers=[CodeBlockParser("python", evaluate)]).parse(path)
 
 
+def now_of(path: Path | None) -> datetime:
+    """Return the time of the sandbox that a page says to start: noon of its `--today`."""
+    days = set() if path is None else set(TODAY.findall(path.read_text(encoding="utf-8")))
+    assert len(days) <= 1
+    return datetime.fromisoformat(f"{days.pop()}T12:00:00+00:00") if days else NOW
+
+
 @pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    # As of `videoapi sandbox --seed 1 --calls 400 --today 2026-01-31`, which the pages name.
-    service = Sandbox(seed="1", calls=400, today=date(2026, 1, 31), clock=lambda: NOW, file_size=200_000)
+def sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    # As of `videoapi sandbox --seed 1 --calls 400 --today 2026-01-31`, or of another day that the page names.
+    callspec = getattr(request.node, "callspec", None)
+    now = now_of(callspec.params.get("path") if callspec else None)
+    service = Sandbox(seed="1", calls=400, today=now.date(), clock=lambda: now, file_size=200_000)
     with service.in_thread() as running:
         for name in [name for name in os.environ if name.startswith("VIDEOAPI_")]:
             monkeypatch.delenv(name)
@@ -170,6 +182,30 @@ def test_quality_per_owner_of_the_guide_is_of_the_records_of_the_report(
     mean = sum(count * good for _, _, count, good, _ in quality) / measured
     assert mean == pytest.approx(report["good_percent"], abs=0.1)
     assert report["odd"]["outside"] > 0
+
+
+def test_invoice_has_the_days_of_its_time_zone_and_the_totals_of_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "howto" / "invoice.md"
+    now = now_of(page)
+    with Sandbox(seed="1", calls=400, today=now.date(), clock=lambda: now).in_thread() as service:
+        monkeypatch.setenv("VIDEOAPI_APP_ID", service.app_id)
+        monkeypatch.setenv("VIDEOAPI_APP_KEY", service.app_key)
+        monkeypatch.setenv("VIDEOAPI_BASE_URL", service.base_url)
+        names = run_document(page, tmp_path)
+    assert names["final"] is True
+    assert names["report"]["odd"]["outside"] > 0
+    assert Path("invoice-2026-01.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+    with open("invoice-2026-01.csv", encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert sum(Decimal(line["minutes"]) for line in lines) == names["invoiced"]
+    assert sum(int(line["connections"]) for line in lines) == names["report"]["totals"]["records"]
+    by_day: dict[str, int] = defaultdict(int)
+    for line in lines:
+        by_day[line["day"]] += int(line["connections"])
+    assert by_day == {day["day"]: day["records"] for day in names["report"]["days"] if day["records"]}
 
 
 def test_tutorial_runs_twice_in_one_folder_and_prints_what_it_says(
