@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from sybil import Document, Example, Sybil
 from sybil.evaluators.python import pad
 from sybil.parsers.markdown import CodeBlockParser
 
-from videoapi import VideoClient, blocking
+from videoapi import CallRecord, VideoClient, blocking
 from videoapi.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -252,6 +252,31 @@ def test_session_minutes_of_the_page_count_each_session_once(sandbox: Sandbox, t
     # The first user to come and the last one to leave may differ by some seconds.
     assert figures["session_minutes"] == pytest.approx(sum(longest.values()), abs=0.1 * len(longest))
     assert figures["session_minutes"] < figures["user_minutes"] < figures["connect_minutes"]
+
+
+def test_presence_of_the_page_counts_each_moment_of_a_user_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    def record(user_ref: str | None, joined: str, left: str | None) -> CallRecord:
+        times = {
+            name: f"2026-01-31T{time}.000Z" for name, time in (("connect_dt", joined), ("disconnect_dt", left)) if time
+        }
+        return CallRecord.from_dict({"user": {"ref": user_ref}, "sigserver": {**times, "duration": 9000}})
+
+    presence = run_document(ROOT / "docs" / "explanation" / "which-field.md", tmp_path)["presence"]
+    records = [
+        record("two browsers", "10:20:00", "10:40:00"),
+        record("two browsers", "10:00:00", "10:30:00"),
+        record("two browsers", "10:05:00", "10:10:00"),
+        record("came back", "10:00:00", "10:01:00"),
+        record("came back", "10:30:00", "10:31:00"),
+        record("ends before it starts", "10:30:00", "10:00:00"),
+        record("still there", "10:00:00", None),
+        record(None, "10:00:00", "10:30:00"),
+    ]
+    assert presence(records) == {
+        "two browsers": timedelta(minutes=40),
+        "came back": timedelta(minutes=2),
+        "ends before it starts": timedelta(),
+    }
 
 
 def test_minutes_of_users_are_in_both_record_shapes(sandbox: Sandbox) -> None:
