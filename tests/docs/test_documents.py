@@ -13,8 +13,10 @@ import re
 import runpy
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from sybil import Document, Example, Sybil
 from sybil.evaluators.python import pad
 from sybil.parsers.markdown import CodeBlockParser
 
-from videoapi import VideoClient, blocking
+from videoapi import CallRecord, VideoClient, blocking
 from videoapi.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +33,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEST_MODULE = "# test_"
 OPTIONAL = ("pandas", "polars", "duckdb", "structlog")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+TODAY = re.compile(r"^videoapi sandbox --seed 1 --calls 400 --today ([\d-]+)", re.MULTILINE)
 
 
 class Program:
@@ -74,10 +77,19 @@ def parsed(path: Path, program: Program | None = None) -> Document:
     return Sybil(parsers=[CodeBlockParser("python", evaluate)]).parse(path)
 
 
+def now_of(path: Path | None) -> datetime:
+    """Return the time of the sandbox that a page says to start: noon of its `--today`."""
+    days = set() if path is None else set(TODAY.findall(path.read_text(encoding="utf-8")))
+    assert len(days) <= 1
+    return datetime.fromisoformat(f"{days.pop()}T12:00:00+00:00") if days else NOW
+
+
 @pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    # As of `videoapi sandbox --seed 1 --calls 400 --today 2026-01-31`, which the pages name.
-    service = Sandbox(seed="1", calls=400, today=date(2026, 1, 31), clock=lambda: NOW, file_size=200_000)
+def sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    # As of `videoapi sandbox --seed 1 --calls 400 --today 2026-01-31`, or of another day that the page names.
+    callspec = getattr(request.node, "callspec", None)
+    now = now_of(callspec.params.get("path") if callspec else None)
+    service = Sandbox(seed="1", calls=400, today=now.date(), clock=lambda: now, file_size=200_000)
     with service.in_thread() as running:
         for name in [name for name in os.environ if name.startswith("VIDEOAPI_")]:
             monkeypatch.delenv(name)
@@ -172,6 +184,30 @@ def test_quality_per_owner_of_the_guide_is_of_the_records_of_the_report(
     assert report["odd"]["outside"] > 0
 
 
+def test_invoice_has_the_days_of_its_time_zone_and_the_totals_of_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "howto" / "invoice.md"
+    now = now_of(page)
+    with Sandbox(seed="1", calls=400, today=now.date(), clock=lambda: now).in_thread() as service:
+        monkeypatch.setenv("VIDEOAPI_APP_ID", service.app_id)
+        monkeypatch.setenv("VIDEOAPI_APP_KEY", service.app_key)
+        monkeypatch.setenv("VIDEOAPI_BASE_URL", service.base_url)
+        names = run_document(page, tmp_path)
+    assert names["final"] is True
+    assert names["report"]["odd"]["outside"] > 0
+    assert Path("invoice-2026-01.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+    with open("invoice-2026-01.csv", encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert sum(Decimal(line["minutes"]) for line in lines) == names["invoiced"]
+    assert sum(int(line["connections"]) for line in lines) == names["report"]["totals"]["records"]
+    by_day: dict[str, int] = defaultdict(int)
+    for line in lines:
+        by_day[line["day"]] += int(line["connections"])
+    assert by_day == {day["day"]: day["records"] for day in names["report"]["days"] if day["records"]}
+
+
 def test_tutorial_runs_twice_in_one_folder_and_prints_what_it_says(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,6 +252,31 @@ def test_session_minutes_of_the_page_count_each_session_once(sandbox: Sandbox, t
     # The first user to come and the last one to leave may differ by some seconds.
     assert figures["session_minutes"] == pytest.approx(sum(longest.values()), abs=0.1 * len(longest))
     assert figures["session_minutes"] < figures["user_minutes"] < figures["connect_minutes"]
+
+
+def test_presence_of_the_page_counts_each_moment_of_a_user_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    def record(user_ref: str | None, joined: str, left: str | None) -> CallRecord:
+        times = {
+            name: f"2026-01-31T{time}.000Z" for name, time in (("connect_dt", joined), ("disconnect_dt", left)) if time
+        }
+        return CallRecord.from_dict({"user": {"ref": user_ref}, "sigserver": {**times, "duration": 9000}})
+
+    presence = run_document(ROOT / "docs" / "explanation" / "which-field.md", tmp_path)["presence"]
+    records = [
+        record("two browsers", "10:20:00", "10:40:00"),
+        record("two browsers", "10:00:00", "10:30:00"),
+        record("two browsers", "10:05:00", "10:10:00"),
+        record("came back", "10:00:00", "10:01:00"),
+        record("came back", "10:30:00", "10:31:00"),
+        record("ends before it starts", "10:30:00", "10:00:00"),
+        record("still there", "10:00:00", None),
+        record(None, "10:00:00", "10:30:00"),
+    ]
+    assert presence(records) == {
+        "two browsers": timedelta(minutes=40),
+        "came back": timedelta(minutes=2),
+        "ends before it starts": timedelta(),
+    }
 
 
 def test_minutes_of_users_are_in_both_record_shapes(sandbox: Sandbox) -> None:
