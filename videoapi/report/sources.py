@@ -26,7 +26,7 @@ from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError, RecordDecoder
 from videoapi.models.flat import SOURCES, read_time
 from videoapi.models.formulas import unescaped
-from videoapi.models.unreadable import unreadable_fields
+from videoapi.models.unreadable import is_given, unreadable_fields
 from videoapi.report.coverage import MANIFEST, digest_of, notes_of
 from videoapi.report.recordings import KINDS
 from videoapi.report.rows import (
@@ -297,7 +297,7 @@ def _unreadable_in(extra: str) -> Iterator[str]:
     """Yield the fields whose values the export has put into the last column, because it could not read them."""
     if extra:
         with contextlib.suppress(ValueError, AttributeError, RecursionError):
-            yield from (name for name, value in json.loads(extra).items() if name in READ and value not in (None, ""))
+            yield from (name for name, value in json.loads(extra).items() if name in READ and is_given(name, value))
 
 
 def _refuse_decimal_comma(path: Path, line: int, column: str, cell: str) -> None:
