@@ -370,7 +370,9 @@ def _archives_of(rows: Iterable[dict[str, Any]], unread: Unread) -> Iterator[Arc
             fields["_id"] = fields.pop("archive_id")
         for kind in KINDS:
             with contextlib.suppress(ValueError, KeyError, RecursionError):
-                fields[kind] = json.loads(fields[kind])
+                # What is null has no text. An export of an earlier commit has text as it is.
+                if (links := json.loads(fields[kind])) is not None:
+                    fields[kind] = links
         try:
             yield Archive.from_dict(fields)
         except (ValueError, TypeError, RecursionError):
