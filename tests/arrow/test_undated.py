@@ -16,6 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 import attrs
+import pyarrow
 import pytest
 from click.testing import Result
 from hypothesis import HealthCheck, given, settings
@@ -35,6 +36,10 @@ FIRST = date(2026, 1, 5)
 DAYS = 5
 RECORDS = tuple((n, FIRST + timedelta(n % DAYS)) for n in range(2 * DAYS))
 """The number of each record, and the day on which the service has it."""
+
+
+COLUMNS = pyarrow.schema([SCHEMA.field(name) for name in ("cdr_id", "call_log_id", "call_num", "trans_at")])
+"""Few, because a file with all of them takes longer."""
 
 
 class Killed(BaseException):
@@ -58,7 +63,7 @@ class Stream:
 
     rejected: tuple[Any, ...] = ()
     rejected_count = 0
-    _converter = (SCHEMA, call_columns)
+    _converter = (COLUMNS, None)
 
     def __init__(self, records: list[CallRecord]) -> None:
         self._records = records
@@ -71,7 +76,7 @@ class Stream:
 
     async def _column_groups(self) -> AsyncIterator[Any]:
         batch = SimpleNamespace(window=None)
-        yield SimpleNamespace(batch=batch, rows=call_columns(self._records), odd=())
+        yield SimpleNamespace(batch=batch, rows=call_columns(self._records).select(COLUMNS.names), odd=())
 
     def _move(self, group: Any) -> None:
         pass
@@ -84,19 +89,21 @@ def _record(n: int, day: date, is_undated: bool) -> CallRecord:
 
 
 @contextmanager
-def killed_at(count: int | None, name: str) -> Iterator[None]:
-    """Stop at a step, as if the process were killed there."""
+def killed_at(count: int | None, name: str) -> Iterator[list[str]]:
+    """Stop at a step, as if the process were killed there; yield the steps after it, which are not done either."""
     real, calls = getattr(os, name), 0
+    refused: list[str] = []
 
     def step(*args: Any, **options: Any) -> None:
         nonlocal calls
         if calls == count:
+            refused.append(name)
             raise Killed
         calls += 1
         real(*args, **options)
 
     with patch.object(data_set.os, name, step), suppress(Killed):
-        yield
+        yield refused
 
 
 def export(folder: Path, service: Service, period: Period, today: date, *, overwrite: bool) -> int:
@@ -161,17 +168,18 @@ STEPS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEPS, min_size=1, max_size=6))
 def test_folder_has_each_record_once_as_it_was_read_last(steps: list[Step]) -> None:
     service, model = Service(), dict[int, bool]()
-    with tempfile.TemporaryDirectory() as name:
+    # What a power failure does is not tested, and syncing takes most of the time.
+    with tempfile.TemporaryDirectory() as name, patch.object(data_set.os, "fsync", lambda file: None):
         folder = Path(name)
         for step in steps:
             service.undated = step.undated
             before = dict(model)
             service.readings = 0
-            with killed_at(*step.kill):
+            with killed_at(*step.kill) as killed:
                 export(folder, service, step.period, step.today, overwrite=step.overwrite)
             # A record that is missing is better than one that is there twice.
             assert max(Counter(n for n, _ in found_in(folder).elements()).values(), default=0) <= 1
@@ -180,11 +188,10 @@ def test_folder_has_each_record_once_as_it_was_read_last(steps: list[Step]) -> N
             if has_read or service.readings:
                 model |= {n: n in step.undated for n, day in RECORDS if step.period.first <= day <= step.period.last}
             found = found_in(folder)
-            # What was killed before it changed anything, and need not be read again, has changed nothing.
-            if service.readings > has_read or found != Counter(before.items()):
-                assert found == Counter(model.items())
-            else:
+            if killed and service.readings == has_read and found == Counter(before.items()):
+                # It was killed before it changed anything, and need not be read again.
                 model = before
+            assert found == Counter(model.items())
             check_manifest(folder)
             own = {n for n, day in RECORDS if step.period.first <= day <= step.period.last}
             assert own <= model.keys()
