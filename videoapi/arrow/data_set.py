@@ -154,7 +154,7 @@ class DataSet:
                     continue
                 found[file] = self._valid_note(file)
                 if found[file] is None and not (self._overwrite and target.contains(file)):
-                    self._refuse(file, ", or replace it with overwrite=True" if target.contains(file) else "")
+                    self._refuse(file)
         return found
 
     def batches(self, target: DataFile) -> Iterator[Any]:
@@ -300,12 +300,12 @@ class DataSet:
         path = self.folder / target.file
         if self._overwrite or not os.path.lexists(path) or self._valid_note(target) is not None:
             return
-        self._refuse(target, ", or replace it with overwrite=True")
+        self._refuse(target)
 
-    def _refuse(self, target: DataFile, advice: str) -> NoReturn:
+    def _refuse(self, target: DataFile) -> NoReturn:
         state = "has changed since it was written" if self._note(target).exists() else "exists, and has no note"
         path = self.folder / target.file
-        raise ConfigurationError(f"{path} {state}. It stays as it is. Move it away{advice}.")
+        raise ConfigurationError(f"{path} {state}. It stays as it is. Move it away, or replace it with overwrite=True.")
 
     def _replaced(self, target: DataFile) -> list[DataFile]:
         """Return the files that a new one replaces: it has all of their days, and they are to be read again."""

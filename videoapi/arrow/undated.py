@@ -16,12 +16,12 @@ from videoapi.arrow.spool import Spool
 
 _IDS: Final = ("cdr_id", "call_log_id", "archive_id")
 
-Write = Callable[..., Note]
+WriteFile = Callable[..., Note]
 """`DataSet.write` with the schema and the source."""
 
 
 @attrs.frozen(kw_only=True)
-class Reading:
+class UndatedRows:
     """A reading of a period, and what its records without a readable day belong to.
 
     Args:
@@ -40,7 +40,7 @@ class Reading:
     overwrite: bool
     exported: datetime
 
-    def settle(self, days: Mapping[DataFile, Note | None], write: Write) -> Set[DataFile]:
+    def settle(self, days: Mapping[DataFile, Note | None], write: WriteFile) -> Set[DataFile]:
         """Take what was read out of all undated files that share a day with it, and write its own.
 
         After a kill at any point, a record may be missing, but not be there twice, and a file of `days` is not done, so
@@ -102,7 +102,7 @@ class Reading:
             if rows.num_rows:
                 yield rows
 
-    def _write_rest(self, file: DataFile, note: Note | None, shown: Set[str], write: Write) -> None:
+    def _write_rest(self, file: DataFile, note: Note | None, shown: Set[str], write: WriteFile) -> None:
         rows = sum(batch.num_rows for batch in self._rest(file, shown))
         if note is None or not rows:
             self.data_set.remove(file)
@@ -111,7 +111,7 @@ class Reading:
             rest = self._rest(file, shown)
             write(file, batches=rest, odd=_at_most(note, rows), stays_open=False, exported=exported)
 
-    def _write_own(self, note: Note | None, has_news: bool, shown: Set[str], write: Write) -> None:
+    def _write_own(self, note: Note | None, has_news: bool, shown: Set[str], write: WriteFile) -> None:
         rows = sum(batch.num_rows for batch in self._rest(self.own, shown))
         if not has_news and not rows:
             self.data_set.remove(self.own)

@@ -28,7 +28,7 @@ _PARTS: Final = _FIELDS.difference(column.path for column in CALL_COLUMNS)
 
 
 def is_given(path: str, value: object) -> bool:
-    """Return whether there is a value at a path: an empty text is none, but it can be in place of a part."""
+    """Return whether there is a value at a path: an empty text is one only in place of a part."""
     return value is not None and (value != "" or path in _PARTS)
 
 

@@ -20,7 +20,7 @@ from videoapi.arrow.data_set import DataFile, DataSet, Note
 from videoapi.arrow.periods import Period, stays_open
 from videoapi.arrow.schema import TIME
 from videoapi.arrow.spool import Spool
-from videoapi.arrow.undated import Reading
+from videoapi.arrow.undated import UndatedRows
 from videoapi.models.redaction import text_without_secrets
 from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Rejected
@@ -114,7 +114,7 @@ class PeriodExport:
             is_less = stream.rejected_count < await asyncio.to_thread(self.data_set.rejected_in, rejected)
             if not is_less:
                 await asyncio.to_thread(self.data_set.note_rejected, rejected, rows)
-            reading = Reading(
+            reading = UndatedRows(
                 data_set=self.data_set,
                 own=undated,
                 spool=spool,
@@ -146,7 +146,7 @@ class PeriodExport:
 
     def _write(
         self,
-        reading: Reading,
+        reading: UndatedRows,
         schema: Any,
         found: Mapping[DataFile, Note | None],
         parts: Callable[[Spool], Iterable[_Part]],
