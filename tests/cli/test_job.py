@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,41 @@ def test_copy_of_a_job_looks_for_the_rooms_of_the_other(
     assert not (copy / f"{name}.2").exists()
 
 
-def test_job_that_was_moved_or_is_older_than_the_note_is_no_copy(
+@pytest.mark.parametrize("how", ["restored", "of a former version", "mode changed", "clock set back"])
+def test_files_that_may_be_from_a_backup_do_not_create_a_room_twice(
+    cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """File systems reuse inodes, as here: a backup is written over the same files."""
+    monkeypatch.setattr("videoapi.cli.job._SLACK_NS", 50_000_000)
+    assert cli(*CREATE).exit_code == 0
+    note = folder / f"{OUT}.job"
+    backup = {path: (path.read_bytes(), path.stat()) for path in folder.glob(f"{OUT}*")}
+    rooms.write_text("name\nA\nB\nC\n")
+    assert "copy of the job" not in cli(*CREATE).stderr
+    known = json.loads(note.read_text())
+    if how == "restored":
+        time.sleep(0.1)
+        for path, (content, at) in backup.items():
+            path.write_bytes(content)
+            os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
+    elif how == "mode changed":
+        time.sleep(0.1)
+        note.chmod(0o400)
+        note.chmod(0o600)
+    elif how == "clock set back":
+        note.write_text(json.dumps({**known, "written": str(int(known["written"]) + 3_600 * 10**9)}))
+    else:
+        del known["written"]
+        note.write_text(json.dumps(known))
+    assert json.loads(note.read_text())["inode"] == str(note.stat().st_ino)
+    again = cli(*CREATE)
+    assert again.exit_code == 0, again.output
+    assert "or were restored: the list of rooms is read first." in again.stderr
+    assert names(sandbox) == ["A", "B", "C"]
+    assert "copy of the job" not in cli(*CREATE).stderr
+
+
+def test_job_that_was_moved_at_once_or_is_older_than_the_note_is_no_copy(
     cli: Cli, sandbox: Sandbox, folder: Path, rooms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cli(*CREATE).exit_code == 0
@@ -116,6 +151,7 @@ def test_job_that_was_moved_or_is_older_than_the_note_is_no_copy(
     note = folder / "moved" / note.name
     known = json.loads(note.read_text())
     assert known.pop("inode") == str(note.stat().st_ino)
+    assert abs(int(known.pop("written")) - note.stat().st_ctime_ns) < 10**9
     note.unlink()
     note.with_name("other").write_text("keeps the inode in use")
     note.write_text(json.dumps(known))

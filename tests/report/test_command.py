@@ -511,6 +511,20 @@ def test_archives_that_are_there_twice_are_counted_once(
     assert twice["recordings"]["archives"] == once["recordings"]["archives"] == twice["odd"]["archives_repeated"] > 0
 
 
+@pytest.mark.parametrize("url", ["[]", "null", "7", '"x"', "NaN", "https://x.y/c"])
+@pytest.mark.parametrize("name", ["archives.jsonl", "archives.csv", "archives.parquet"])
+def test_link_is_counted_whatever_its_text_is(
+    january: Path, sandbox: Sandbox, cli: Cli, folder: Path, name: str, url: str
+) -> None:
+    pytest.importorskip("pyarrow")
+    found = {"_id": "A", "trans_date": "2026-01-31T10:00:00.000Z", "recording": [], "chatdata": url, "metadata": None}
+    body = json.dumps({"result": "0", "archive": [found]})
+    sandbox.fault("archives.by_period", 200, times=None, body=body)
+    assert cli("archives", "export", "2026-01-31", "2026-01-31", name, "--quiet").exit_code == 0
+    told = json.loads(cli("report", january, "--archives", name, "--json").stdout)
+    assert told["recordings"]["files"] == {"recording": 0, "transcoded": 0, "chatdata": 1, "metadata": 0}
+
+
 def test_archives_with_one_id_and_other_files_are_all_counted(january: Path, cli: Cli, folder: Path) -> None:
     one = {"_id": "A", "trans_date": "2026-01-05T10:00:00.000Z", "conf_num": "c", "room_id": "r"}
     first, second = {**one, "recording": [{"url": "https://x.y/a.mkv?sign=1"}]}, {**one, "chatdata": "https://x.y/c"}

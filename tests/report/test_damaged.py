@@ -59,7 +59,7 @@ DAMAGES: dict[str, tuple[Callable[[Record], None], str] | tuple[Callable[[Record
     **{
         f"{path} {value!r}": (set_at(path, value), "unreadable_values", count)
         for path, count in OBJECTS.items()
-        for value in (["x"], "x")
+        for value in (["x"], "x", "")
         if value == ["x"] or path not in ("room.room_id", "user.ref", "conf_num", "cdr_id")
     },
     **{

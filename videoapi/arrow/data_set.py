@@ -17,15 +17,15 @@ import stat
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NoReturn
 
 import attrs
 
-from videoapi.arrow.parquet import ParquetFile
+from videoapi.arrow.parquet import ParquetFile, parquet_batches
 from videoapi.arrow.periods import Period, moment
 from videoapi.errors import ConfigurationError
 from videoapi.files import lock
@@ -66,6 +66,10 @@ class DataFile:
     def contains(self, other: DataFile) -> bool:
         """Return whether it has all days of another file."""
         return self.period.first <= other.period.first and other.period.last <= self.period.last
+
+    def has(self, day: date) -> bool:
+        """Return whether a day is one of its own."""
+        return self.period.first <= day <= self.period.last
 
     def others(self, folder: Path, ending: str = ".parquet") -> list[DataFile]:
         """Return the other files of a folder with the same kind of rows, and with some of its days."""
@@ -118,6 +122,11 @@ class DataSet:
             note = self._valid_note(target)
         return None if note is None or self._open_mark(target).exists() else note
 
+    def is_known(self, target: DataFile) -> bool:
+        """Return whether a file exists, and is as it was written."""
+        with self._locked():
+            return self._valid_note(target) is not None
+
     def check_replaceable(self, target: DataFile) -> None:
         """Check, before its rows are read, that a file may be written.
 
@@ -128,6 +137,44 @@ class DataSet:
         with self._locked():
             self._check_replaceable(target)
             self._replaced(target)
+
+    def overlapping(self, target: DataFile) -> dict[DataFile, Note | None]:
+        """Return the files of the same kind that share a day with a file of undated rows, itself included.
+
+        Returns:
+            The files with their notes; None for one that is not known or has changed, and may be replaced.
+
+        Raises:
+            ConfigurationError: If a file is not known or has changed, and may not be replaced.
+        """
+        found: dict[DataFile, Note | None] = {}
+        with self._locked():
+            for file in (target, *target.others(self.folder)):
+                if not os.path.lexists(self.folder / file.file):
+                    continue
+                found[file] = self._valid_note(file)
+                if found[file] is None and not (self._overwrite and target.contains(file)):
+                    self._refuse(file)
+        return found
+
+    def batches(self, target: DataFile) -> Iterator[Any]:
+        """Yield the rows of a file; none if it does not exist."""
+        with contextlib.suppress(FileNotFoundError), (self.folder / target.file).open("rb") as file:
+            yield from parquet_batches(file)
+
+    def reopen(self, target: DataFile) -> None:
+        """Have the next export read the days of a file again, unless the file is written before."""
+        with self._locked():
+            if os.path.lexists(self.folder / target.file):
+                self._open_mark(target).touch()
+                _sync_folder(self._notes)
+
+    def remove(self, target: DataFile) -> None:
+        """Remove a file and its note, if they exist."""
+        with self._locked():
+            self._remove(target)
+            _sync_folder(self.folder)
+            _sync_folder(self._notes)
 
     @contextlib.contextmanager
     def spool_file(self) -> Generator[BinaryIO, None, None]:
@@ -253,18 +300,24 @@ class DataSet:
         path = self.folder / target.file
         if self._overwrite or not os.path.lexists(path) or self._valid_note(target) is not None:
             return
+        self._refuse(target)
+
+    def _refuse(self, target: DataFile) -> NoReturn:
         state = "has changed since it was written" if self._note(target).exists() else "exists, and has no note"
+        path = self.folder / target.file
         raise ConfigurationError(f"{path} {state}. It stays as it is. Move it away, or replace it with overwrite=True.")
 
     def _replaced(self, target: DataFile) -> list[DataFile]:
         """Return the files that a new one replaces: it has all of their days, and they are to be read again."""
         replaced: list[DataFile] = []
+        if not target.dated:
+            return replaced
         for other in target.others(self.folder):
             contained = target.contains(other)
-            is_open = self._valid_note(other) is not None and (self._open_mark(other).exists() or not target.dated)
+            is_open = self._valid_note(other) is not None and self._open_mark(other).exists()
             if contained and (is_open or self._overwrite):
                 replaced.append(other)
-            elif target.dated:
+            else:
                 advice = ", or replace that file with overwrite=True" if contained else ""
                 raise ConfigurationError(
                     f"{self.folder / other.file} has days of {target.period}, whose rows would be in the folder twice. "

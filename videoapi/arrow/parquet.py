@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pyarrow
@@ -12,6 +13,11 @@ ROW_GROUP: Final = 50_000
 
 _DICTIONARY: Final = 128 * 1024
 """The largest dictionary of a column in a row group, in bytes. More would be for columns without repeated values."""
+
+
+def parquet_batches(file: Any) -> Iterator[Any]:
+    """Yield the rows of a Parquet file, given as an open file."""
+    yield from parquet.ParquetFile(file).iter_batches()
 
 
 class ParquetFile:

@@ -25,6 +25,7 @@ ARCHIVE_COLUMNS: Final = (
     "chatdata",
     "metadata",
 )
+_LINKS: Final = frozenset({"recording", "transcoded", "chatdata", "metadata"})
 EXTRA: Final = "extra"
 """The last column: all fields without a column of their own, as one JSON object."""
 LEFT_OUT: Final = "user.token"
@@ -63,7 +64,20 @@ def call_table() -> Table:
 
 def archive_table() -> Table:
     """Return the columns of archives."""
-    return Table(ARCHIVE_COLUMNS, lambda record: cells(record.to_dict(), ARCHIVE_COLUMNS))
+    return Table(ARCHIVE_COLUMNS, lambda record: cells(_distinct(record.to_dict()), ARCHIVE_COLUMNS))
+
+
+def _distinct(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an archive; a link whose text would be read as a list, such as `[]`, as JSON text."""
+    return {name: _json(value) if name in _LINKS and _is_json(value) else value for name, value in fields.items()}
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.loads(value)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return isinstance(value, str)
 
 
 def flat_table(columns: Iterable[str], paths: Mapping[str, str]) -> Table:

@@ -34,6 +34,10 @@ OPEN: Final = "open"
 """In the note of a job without a journal: `1` while it may have rooms that no outcome file has, as after a kill."""
 _INODE: Final = "inode"
 """In the note, the inode of its own file, which is only written in place: in a copy, it differs."""
+_WRITTEN: Final = "written"
+"""In the note, when it was written, by the clock of its file system: no restore can set the time of its last change."""
+_SLACK_NS: Final = 2 * 10**9
+"""How far that time may be from the time of the last change."""
 _LATEST: Final = {"ignored": "[]", "settle": ""}
 """What the latest run decides, and what it is if that run does not say it."""
 _TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", ".part", "")
@@ -136,8 +140,8 @@ def open_job(
             known = {**known, OPEN: "1"}
         # Only once the journal of a copy is out of the way.
         known = {**known, _INODE: str(os.fstat(file.fileno()).st_ino)}
-        if known != found:
-            _write(file, known)
+        # Also if it says nothing new: tools such as rsync restore only what has changed since the backup.
+        _write(file, known)
         try:
             yield JobFiles(known["job_id"], path, is_new, partial(_close, file, known))
         finally:
@@ -222,7 +226,14 @@ def of_journal(out: Path, known: Mapping[str, str], journal: Path | None) -> str
 
 def _is_copy(note: Path, known: Mapping[str, str]) -> bool:
     """Return whether other files of this job may have sent what the journal does not know."""
-    return _INODE in known and known[_INODE] != str(note.stat().st_ino)
+    if _INODE not in known:
+        return False
+    found = note.stat()
+    # File systems reuse inodes, so the time is compared, too, in both directions, because clocks can be set back. A
+    # change of the name or the mode also sets it: then the list of rooms is read without need.
+    written = known.get(_WRITTEN, "")
+    is_as_written = written.isdecimal() and abs(found.st_ctime_ns - int(written)) < _SLACK_NS
+    return not is_as_written or known[_INODE] != str(found.st_ino)
 
 
 def keeps_job(out: Path) -> bool:
@@ -231,9 +242,12 @@ def keeps_job(out: Path) -> bool:
 
 
 def _write(file: IO[bytes], known: Mapping[str, str]) -> None:
+    # Not the clock of this machine: a file server has its own.
+    os.utime(file.fileno())
+    written = {**known, _WRITTEN: str(os.fstat(file.fileno()).st_ctime_ns)}
     file.seek(0)
     # On a full disk, bytes that are there can still be replaced.
-    file.write(json.dumps(known).encode() + b"\n")
+    file.write(json.dumps(written).encode() + b"\n")
     file.truncate()
     os.fsync(file.fileno())
 

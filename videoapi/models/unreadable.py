@@ -24,6 +24,12 @@ _USUAL: Final = re.compile(
     r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{3})?Z)*"
 )
 _NOT_GIVEN: Final = (None, "")
+_PARTS: Final = _FIELDS.difference(column.path for column in CALL_COLUMNS)
+
+
+def is_given(path: str, value: object) -> bool:
+    """Return whether there is a value at a path: an empty text is one only in place of a part."""
+    return value is not None and (value != "" or path in _PARTS)
 
 
 def unreadable_fields(record: Any, odd: Iterable[str] = ()) -> tuple[str, ...]:
@@ -84,7 +90,7 @@ def _within(root: str, part: Any) -> Iterator[str]:
             if not isinstance(value, Mapping):
                 break
             path, value = f"{path}.{name}", value.get(name)
-        if value not in _NOT_GIVEN and (path != column.path or column.read(value) is None):
+        if is_given(path, value) and (path != column.path or column.read(value) is None):
             yield path
 
 

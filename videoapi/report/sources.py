@@ -26,7 +26,7 @@ from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import DecodeError, RecordDecoder
 from videoapi.models.flat import SOURCES, read_time
 from videoapi.models.formulas import unescaped
-from videoapi.models.unreadable import unreadable_fields
+from videoapi.models.unreadable import is_given, unreadable_fields
 from videoapi.report.coverage import MANIFEST, digest_of, notes_of
 from videoapi.report.recordings import KINDS
 from videoapi.report.rows import (
@@ -297,7 +297,7 @@ def _unreadable_in(extra: str) -> Iterator[str]:
     """Yield the fields whose values the export has put into the last column, because it could not read them."""
     if extra:
         with contextlib.suppress(ValueError, AttributeError, RecursionError):
-            yield from (name for name, value in json.loads(extra).items() if name in READ and value not in (None, ""))
+            yield from (name for name, value in json.loads(extra).items() if name in READ and is_given(name, value))
 
 
 def _refuse_decimal_comma(path: Path, line: int, column: str, cell: str) -> None:
@@ -370,7 +370,9 @@ def _archives_of(rows: Iterable[dict[str, Any]], unread: Unread) -> Iterator[Arc
             fields["_id"] = fields.pop("archive_id")
         for kind in KINDS:
             with contextlib.suppress(ValueError, KeyError, RecursionError):
-                fields[kind] = json.loads(fields[kind])
+                # What is null has no text. An export of an earlier commit has text as it is.
+                if (links := json.loads(fields[kind])) is not None:
+                    fields[kind] = links
         try:
             yield Archive.from_dict(fields)
         except (ValueError, TypeError, RecursionError):

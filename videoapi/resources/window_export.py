@@ -20,6 +20,7 @@ from videoapi.arrow.data_set import DataFile, DataSet, Note
 from videoapi.arrow.periods import Period, stays_open
 from videoapi.arrow.schema import TIME
 from videoapi.arrow.spool import Spool
+from videoapi.arrow.undated import UndatedRows
 from videoapi.models.redaction import text_without_secrets
 from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Rejected
@@ -59,34 +60,37 @@ class PeriodExport:
         """Export a period to one file, and return its note."""
         target = DataFile(f"{self.kind}-{period}", period)
         (note,) = await self._export(
-            period, [target], lambda spool: [(target, spool.batches(), _odd(spool, lambda _: True))]
+            period, [target], lambda spool: [(target, spool.batches(), _odd(spool, lambda _: True))], is_whole=True
         )
         return note
 
     async def by_day(self, period: Period) -> list[Note]:
-        """Export a period to one file per day, and return their notes; records without a readable day have a file."""
+        """Export a period to one file per day.
+
+        Returns:
+            The notes of the files of undated records of these days, then those of the days.
+        """
         days = [DataFile(f"{self.kind}-{day}", day) for day in period.days()]
-        undated = DataFile(f"{self.kind}-undated-{period}", period, dated=False)
 
         def parts(spool: Spool) -> Iterator[_Part]:
-            # First, so that it is there if the days are.
-            if any(batch.column("trans_at").null_count for batch in spool.batches()):
-                yield undated, _selected(spool, compute.is_null), _odd(spool, lambda one: one is None)
             for day in days:
                 first = day.period.first
                 yield day, _selected(spool, partial(_is_on, first)), _odd(spool, partial(eq, first))
 
         notes = await self._export(period, days, parts)
-        if all(note["file"] != undated.file for note in notes):
-            found = await asyncio.to_thread(self.data_set.done, undated)
-            notes = [found, *notes] if found else notes
-        return notes
+        undated = await asyncio.to_thread(self.data_set.overlapping, self._undated(period))
+        return [*(note for note in undated.values() if note is not None), *notes]
+
+    def _undated(self, period: Period) -> DataFile:
+        return DataFile(f"{self.kind}-undated-{period}", period, dated=False)
 
     async def _export(
         self,
         period: Period,
         targets: Sequence[DataFile],
         parts: Callable[[Spool], Iterable[_Part]],
+        *,
+        is_whole: bool = False,
     ) -> list[Note]:
         found = {target: await asyncio.to_thread(self._done, target) for target in targets}
         done = [note for note in found.values() if note is not None]
@@ -96,6 +100,8 @@ class PeriodExport:
         for target, note in found.items():
             if note is None:
                 await asyncio.to_thread(self.data_set.check_replaceable, target)
+        undated = self._undated(period)
+        await asyncio.to_thread(self.data_set.overlapping, undated)
         # Before the request: a record that the service adds later may be missing.
         exported = periods.utc_now()
         stream = self.ask(period)
@@ -111,7 +117,15 @@ class PeriodExport:
             is_less = stream.rejected_count < await asyncio.to_thread(self.data_set.rejected_in, rejected)
             if not is_less:
                 await asyncio.to_thread(self.data_set.note_rejected, rejected, rows)
-            notes = await asyncio.to_thread(self._write, spool, schema, found, parts, exported)
+            reading = UndatedRows(
+                data_set=self.data_set,
+                own=undated,
+                spool=spool,
+                has_own=not is_whole,
+                overwrite=self.overwrite,
+                exported=exported,
+            )
+            notes = await asyncio.to_thread(self._write, reading, schema, found, parts)
             if is_less and not done:
                 await asyncio.to_thread(self.data_set.note_rejected, rejected, rows)
             return notes
@@ -135,18 +149,19 @@ class PeriodExport:
 
     def _write(
         self,
-        spool: Spool,
+        reading: UndatedRows,
         schema: Any,
         found: Mapping[DataFile, Note | None],
         parts: Callable[[Spool], Iterable[_Part]],
-        exported: datetime,
     ) -> list[Note]:
-        write = partial(self.data_set.write, schema=schema, source=self.source(), exported=exported)
+        write = partial(self.data_set.write, schema=schema, source=self.source())
+        again = reading.settle(found, write)
         notes: list[Note] = []
-        for target, batches, odd in parts(spool):
-            note = found.get(target)
-            if note is None:
-                note = write(target, batches=batches, odd=odd, stays_open=self._stays_open(target.period))
+        for target, batches, odd in parts(reading.spool):
+            note = found[target]
+            if note is None or target in again:
+                stays_open = self._stays_open(target.period)
+                note = write(target, batches=batches, odd=odd, stays_open=stays_open, exported=reading.exported)
             notes.append(note)
         return notes
 
