@@ -386,14 +386,14 @@ def _take_over(ended: BaseException, error: BaseException) -> None:
 
 
 def _ended(name: str, cancelled: asyncio.CancelledError) -> ConnectionFailed:
-    """Return the error for a call that was cancelled in the event loop: by a middleware or the end of the loop."""
+    """Return the error for a call that was cancelled in the event loop: by the end of the client or of the loop."""
     report: BulkReport | None = getattr(cancelled, "report", None)
     # The items of a run may have been executed, although none of its own calls was cancelled.
     items = report is not None and any(report.counts[status] for status in ("created", "deleted", "unknown"))
     executed = items or bool(getattr(cancelled, "may_have_executed", False))
     state = "May have been executed." if executed else "Not sent."
     error = ConnectionFailed(
-        f"{name}: the call was cancelled, because a middleware cancelled it or the client was closed. {state}",
+        f"{name}: the call was cancelled, because the client was closed. {state}",
         may_have_executed=executed,
     )
     for note in getattr(cancelled, "__notes__", ()):

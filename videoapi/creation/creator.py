@@ -13,7 +13,7 @@ from videoapi.creation.create_request import new_reference
 from videoapi.creation.doubts import Doubt, still_unknown
 from videoapi.creation.memory import Memory, can_be_known
 from videoapi.creation.patience import Patience
-from videoapi.creation.proof import Scan, Scanner, get_room, unreadable_error
+from videoapi.creation.proof import Scan, Scanner, get_room, missing_proof, unreadable_error
 from videoapi.creation.references import DATA_KEY, JobReferences, is_in_data, is_reference, reference_in, variants
 from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
@@ -282,7 +282,7 @@ class Creator:
         # Self-check rooms of runs and creates may be deleted before the settle time ends.
         shown_from = partial(self.memory.oldest_for, in_data, lasting=True)
         if shown_from() is None:
-            return None, _missing_proof(scan) or _unsuitable(named, in_data)
+            return None, missing_proof(scan) or _unsuitable(named, in_data)
         missing = ""
         for _ in range(_ROUNDS):
             ready_at = max(sent_at, shown_from() or 0.0) + self.scanner.settle
@@ -293,7 +293,7 @@ class Creator:
             scan = await self.scanner.look(pipeline, forms if carried is None else (*forms, carried))
             if room := _room_of(scan, forms):
                 return room, ""
-            if missing := _missing_proof(scan):
+            if missing := missing_proof(scan):
                 break
             if shown_from() is None:
                 missing = "the rooms that the list had to show were deleted during the wait. Name one with control=."
@@ -455,15 +455,6 @@ class Creator:
             stays = False
         if not stays:
             self.memory.disqualify_room(room.room_id)
-
-
-def _missing_proof(scan: Scan) -> str:
-    """Return why a reading of the list proves nothing; empty if it may."""
-    if scan.error is not None:
-        return f"the list of rooms could not be read ({type(scan.error).__name__})."
-    if scan.contradiction:
-        return f"{scan.contradiction}."
-    return f"{scan.unreadable} cannot be read, and may be that room." if scan.unreadable else ""
 
 
 def _control_id(control: str | Room) -> str:

@@ -196,6 +196,15 @@ class Scanner:
         return "exists"
 
 
+def missing_proof(scan: Scan) -> str:
+    """Return why a reading of the list proves nothing; empty if it may."""
+    if scan.error is not None:
+        return f"the list of rooms could not be read ({type(scan.error).__name__})."
+    if scan.contradiction:
+        return f"{scan.contradiction}."
+    return f"{scan.unreadable} cannot be read, and may be that room." if scan.unreadable else ""
+
+
 def unreadable_error(rooms: UnreadableRooms) -> ProtocolError:
     """Return the error that says which rooms of the list cannot be read."""
     return ProtocolError(

@@ -116,9 +116,9 @@ class WebhookEvent(Model):
 
 @attrs.frozen(repr=False, kw_only=True)
 class SessionEnded(WebhookEvent):
-    """A session has ended (`roomdrop`): its call records exist.
+    """A session has ended (`roomdrop`).
 
-    Read them with `client.cdr.by_conference(event.conf_num)`.
+    Read its call records with `client.cdr.by_conference(event.conf_num)`. Some may be added later.
 
     Args:
         type: `roomdrop`. [doc]
