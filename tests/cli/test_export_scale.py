@@ -28,6 +28,9 @@ export_file.SAVE_EVERY = float(sys.argv.pop(1))
 main()
 """
 
+# So that a small export takes long enough to be killed; for a large one, the same for each body would take hours.
+DELAY = 0.05 * min(1.0, 20_000 / RECORDS)
+
 pytestmark = [pytest.mark.scale, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
@@ -43,7 +46,7 @@ with Sandbox(seed=7, calls={RECORDS}, today=date(2026, 3, 31), days=365).in_thre
     for line in sys.stdin:
         if line == "cut\\n":
             sandbox.fault("cdr.by_period", "cut", times=None, rate=0.1, at=0.7)
-            sandbox.fault("cdr.by_period", "delay", times=None, seconds=0.05)
+            sandbox.fault("cdr.by_period", "delay", times=None, seconds={DELAY})
         else:
             sandbox.clear_faults()
         print("ok", flush=True)
