@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sqlite3
-from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import attrs
 import click
-import msgspec
 
 from videoapi.cli.earlier_advice import Relation, Situation, advice_for, are_most, renamed_lines, situation_of
 from videoapi.cli.inputs import Title, titles_of
 from videoapi.cli.job import FRESH, OPEN, UNUSED, beneath, ignored_by, is_same_file, journal_of, read_note
-from videoapi.cli.job_rooms import numbered
+from videoapi.cli.job_rooms import numbered, outcomes_in
 from videoapi.cli.outcomes import MOST_SHOWN
+from videoapi.cli.table_rooms import Sent, TableRooms
 from videoapi.creation.journal import recorded
 from videoapi.creation.references import JobReferences, with_location
 from videoapi.errors import ConfigurationError
@@ -31,8 +29,6 @@ _LARGEST_NOTE: Final = 1 << 16
 """Bytes; a longer file of this name is not a note of a job."""
 
 
-_MOST_DIGITS: Final = 20
-_Sent: TypeAlias = Callable[[str | int], bool]
 _ACCOUNT: Final = ("origin", "app_id")
 _CANNOT_CONTINUE: Final = (
     Situation.SAME_FILE,
@@ -41,16 +37,6 @@ _CANNOT_CONTINUE: Final = (
     Situation.OTHER_KEYS,
 )
 """The situations in which the command with the ID of the job would not do so, or says more than it needs."""
-
-
-class _KeyOutcome(msgspec.Struct):
-    key: Any = None
-    status: str = ""
-    name: Any = None
-    scheduled_time: Any = None
-
-
-_KEY_OUTCOME: Final = msgspec.json.Decoder(_KeyOutcome)
 
 
 @attrs.frozen(kw_only=True)
@@ -327,8 +313,8 @@ def _compared(
     kept = {folder: numbered(folder) for folder in {job.out.parent for job in jobs}}
     for job in jobs:
         part = job.out.with_name(f"{job.out.name}.part")
-        rooms = _Rooms(titles)
-        for row in chain.from_iterable(map(_rows, (job.out, part, *kept[job.out.parent].get(job.out.name, ())))):
+        rooms = TableRooms(titles)
+        for row in chain.from_iterable(map(outcomes_in, (job.out, part, *kept[job.out.parent].get(job.out.name, ())))):
             if row.status in ("created", "unknown") and isinstance(row.key, str | int):
                 title = Title(*(text if isinstance(text, str) else "" for text in (row.name, row.scheduled_time)))
                 rooms.add(row.key, title.mark(), is_sure=row.status == "created")
@@ -359,88 +345,7 @@ def _compared(
         )
 
 
-class _Rooms:
-    """The rooms that a job has, or may have, compared with a table, which may have a million lines.
-
-    Args:
-        titles: The marks of the titles of the table by key.
-    """
-
-    def __init__(self, titles: Mapping[str | int, int]) -> None:
-        self._titles = titles
-        self.lacking = set(titles)
-        """The keys of the table without a room."""
-        self.titled: set[str | int] = set()
-        """Those for which there is a room with another title."""
-        self.elsewhere: dict[str | int, int] = {}
-        """The marks of the other rooms by key."""
-        self.marks = array("q")
-        """The marks of the rooms under keys of the table."""
-        self.unsure: set[str | int] = set()
-        """The keys whose room may not exist."""
-        self.are_named = True
-        """Whether the title of each room is known."""
-
-    def __len__(self) -> int:
-        return len(self._titles) - len(self.lacking) + len(self.elsewhere)
-
-    def add(self, key: str | int, mark: int, *, is_sure: bool) -> None:
-        """Add a room, unless there is one with this key."""
-        is_new = key in self.lacking or (key not in self._titles and key not in self.elsewhere)
-        if is_sure:
-            self.unsure.discard(key)
-        elif is_new:
-            self.unsure.add(key)
-        self.are_named = self.are_named and mark != 0
-        if key in self.lacking:
-            self.lacking.discard(key)
-            self.marks.append(mark)
-            if mark not in (0, self._titles[key]):
-                self.titled.add(key)
-        elif key not in self._titles and not self.elsewhere.get(key):
-            self.elsewhere[key] = mark
-
-    def has_other_type(self, key: str | int, was_sent: _Sent, *, strict: bool) -> bool:
-        """Return whether there is a room under the number that a key is as text, or under the text of a number.
-
-        Args:
-            key: The key.
-            was_sent: Returns whether the create of a key may have been sent.
-            strict: Whether it counts only if the title is the same, or not known.
-        """
-        other = _other_type(key)
-        if other is None or other in self._titles or not (other in self.elsewhere or was_sent(other)):
-            return False
-        return not strict or self.elsewhere.get(other, 0) in (0, self._titles[key])
-
-
-def _other_type(key: str | int) -> str | int | None:
-    """Return the number that a key is as text, or the text of a number; None for other text."""
-    if isinstance(key, int):
-        return str(key)
-    is_number = len(key) <= _MOST_DIGITS and key.removeprefix("-").isascii() and key.removeprefix("-").isdecimal()
-    return number if is_number and str(number := int(key)) == key else None
-
-
-def _rows(path: Path) -> Iterator[_KeyOutcome]:
-    if not path.is_file():
-        return
-    with suppress(OSError), path.open("rb") as file:
-        for line in file:
-            # The last line of a run that was killed can be incomplete.
-            with suppress(ValueError, RecursionError):
-                yield _decoded(line)
-
-
-def _decoded(line: bytes) -> _KeyOutcome:
-    try:
-        return _KEY_OUTCOME.decode(line)
-    except msgspec.DecodeError:
-        # Half a surrogate pair, which a key may have, is not decoded.
-        return msgspec.convert(json.loads(line), _KeyOutcome)
-
-
-def _sent(job: EarlierJob) -> _Sent | None:
+def _sent(job: EarlierJob) -> Sent | None:
     """Return whether the job may have sent the create of a key, by its journal; None without one.
 
     Worker processes have no journal.

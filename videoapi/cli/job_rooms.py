@@ -6,9 +6,24 @@ import json
 from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
+import msgspec
+
+
+class OutcomeRow(msgspec.Struct):
+    """A line of an outcome file: the fields that say which room became of which line of the table."""
+
+    status: str = ""
+    key: Any = None
+    room_id: Any = None
+    reference: Any = None
+    name: Any = None
+    scheduled_time: Any = None
+
+
+_decode: Final = msgspec.json.Decoder(OutcomeRow).decode
 
 
 @attrs.frozen
@@ -63,7 +78,7 @@ def rooms_without_line(out: Path, keys: Container[str | int | None], prefix: str
     for path in earlier_outcomes(out):
         for row in outcomes_in(path):
             room = _room(row)
-            if room is not None and room.key not in keys and str(row.get("reference")).startswith(prefix):
+            if room is not None and room.key not in keys and str(row.reference).startswith(prefix):
                 found.setdefault(room.key, room)
     return list(found.values())
 
@@ -85,7 +100,7 @@ def numbered(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def outcomes_in(path: Path) -> Iterator[dict[str, Any]]:
+def outcomes_in(path: Path) -> Iterator[OutcomeRow]:
     """Yield the lines of an outcome file that can be read; none if the file cannot be."""
     # Reading a pipe of this name would never end.
     with suppress(OSError):
@@ -94,13 +109,20 @@ def outcomes_in(path: Path) -> Iterator[dict[str, Any]]:
         with path.open("rb") as file:
             for line in file:
                 # The last line of a run that was killed can be incomplete.
-                with suppress(ValueError, RecursionError):
-                    if isinstance(row := json.loads(line), dict):
-                        yield row
+                with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+                    yield _decoded(line)
 
 
-def _room(row: dict[str, Any]) -> JobRoom | None:
-    room_id, key, name = row.get("room_id"), row.get("key"), row.get("name")
-    if row.get("status") != "created" or not isinstance(room_id, str):
+def _decoded(line: bytes) -> OutcomeRow:
+    try:
+        return _decode(line)
+    except msgspec.DecodeError:
+        # Half a surrogate pair, which a key may have, is not decoded.
+        return msgspec.convert(json.loads(line), OutcomeRow)
+
+
+def _room(row: OutcomeRow) -> JobRoom | None:
+    if row.status != "created" or not isinstance(row.room_id, str):
         return None
-    return JobRoom(room_id, key if isinstance(key, str | int) else None, name if isinstance(name, str) else "")
+    key = row.key if isinstance(row.key, str | int) else None
+    return JobRoom(row.room_id, key, row.name if isinstance(row.name, str) else "")
