@@ -96,15 +96,18 @@ def test_files_of_equal_name_in_one_conference_are_all_downloaded(
     }
 
 
-def test_archive_that_is_listed_again_with_another_signature_is_downloaded_once(
-    cli: Cli, sandbox: Sandbox, folder: Path, origin: str
+@pytest.mark.parametrize("archive_id", ["a", None])
+def test_files_of_archives_that_differ_only_in_the_query_are_all_downloaded(
+    cli: Cli, sandbox: Sandbox, folder: Path, origin: str, archive_id: str | None
 ) -> None:
-    serve(sandbox, *(archive("a", f"{origin}/x.mkv?sig={number}") for number in range(8)))
+    queries = [f"/x.mkv?file={number}" for number in range(8)]
+    # Each is listed twice: the same link is one file.
+    serve(sandbox, *(archive(archive_id, f"{origin}{query}") for query in queries * 2))
     result = cli(*DOWNLOAD)
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["downloaded"] == len(files_in(folder / "files")) == len(Media.asked) == 1
+    assert sorted(path.read_text() for path in files_in(folder / "files")) == queries == sorted(Media.asked)
     again = json.loads(cli(*DOWNLOAD).stdout)
-    assert (again["downloaded"], again["there_already"], again["failed"]) == (0, 1, 0)
+    assert (again["downloaded"], again["there_already"], again["failed"]) == (0, 8, 0)
 
 
 def test_existing_files_are_replaced_only_with_overwrite(cli: Cli, sandbox: Sandbox, folder: Path, origin: str) -> None:

@@ -81,23 +81,42 @@ async def fetch(
 
 @attrs.frozen
 class WantedFile:
-    """A file to download, and the folder and name that no other file has."""
+    """A file to download, and the folder and name that no other file has.
+
+    Args:
+        file: The file.
+        folder: The folder of its session.
+        name: The name.
+        longer_name: The name if a file of another archive has the former: it depends on the complete URL.
+    """
 
     file: ArchiveFile
     folder: str
     name: str
+    longer_name: str
 
 
 async def files_of(stream: RecordStream[Archive], kinds: Collection[str]) -> AsyncGenerator[WantedFile, None]:
     """Yield the files of the archives that are of the given kinds, each once: an archive may be listed again."""
-    # Digests, as there may be a million files.
-    seen: set[bytes] = set()
+    # By name, as digests: there may be a million files.
+    urls: dict[bytes, bytes] = {}
     async for archive in stream:
         for wanted in named_files(archive):
-            mark = blake2b(f"{wanted.folder}/{wanted.name}".encode(errors="surrogatepass"), digest_size=16).digest()
-            if mark not in seen and (not kinds or wanted.file.kind in kinds):
-                seen.add(mark)
-                yield wanted
+            if kinds and wanted.file.kind not in kinds:
+                continue
+            url = _digest(wanted.file.url)
+            for name in (wanted.name, wanted.longer_name):
+                mark = _digest(f"{wanted.folder}/{name}")
+                if mark not in urls:
+                    urls[mark] = url
+                    yield attrs.evolve(wanted, name=name)
+                    break
+                if urls[mark] == url:
+                    break
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 def named_files(archive: Archive) -> list[WantedFile]:
@@ -116,9 +135,9 @@ def named_files(archive: Archive) -> list[WantedFile]:
     wanted: list[WantedFile] = []
     for place, url, file in sorted(((_place(file.url), file.url, file) for file in files), key=itemgetter(0, 1)):
         numbers[file.kind] += 1
-        mark = fingerprint(place if alike[file.kind, place] == 1 else url)
-        name = f"{of}-{file.kind}-{numbers[file.kind]}-{mark}{extension_of(place, file.kind)}"
-        wanted.append(WantedFile(file, folder, name))
+        begin, end = f"{of}-{file.kind}-{numbers[file.kind]}-", extension_of(place, file.kind)
+        name, longer_name = (f"{begin}{fingerprint(address)}{end}" for address in (place, url))
+        wanted.append(WantedFile(file, folder, name if alike[file.kind, place] == 1 else longer_name, longer_name))
     return wanted
 
 
