@@ -220,6 +220,30 @@ async def test_middleware_that_cancels_fails_only_its_item(sandbox: Sandbox, sen
     assert all(not one.error.may_have_executed for one in report.failures if one.error is not None)
 
 
+@pytest.mark.parametrize("each", [False, True], ids=["create_many", "create_each"])
+async def test_user_code_that_cancels_its_own_task_does_not_end_the_run_silently(sandbox: Sandbox, each: bool) -> None:
+    async def cancels(_: BulkReport) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    async with client_of(sandbox) as client:
+        if each:
+            run = client.rooms.create_each(keyed(40), progress=cancels)
+            with pytest.raises(ConfigurationError, match=r"User code.*cancelled a task of the run"):
+                async with run:
+                    async for _ in run:
+                        pass
+            report = run.report
+        else:
+            report = await client.rooms.create_many(keyed(40), progress=cancels)
+
+    assert isinstance(report.stopped, ConfigurationError)
+    assert not report.exhausted
+    assert report.counts["created"] == len(sandbox.ledger.rooms)
+
+
 @pytest.mark.parametrize("sends", [False, True], ids=["before it sends", "after it has sent"])
 async def test_middleware_that_cancels_the_self_check_create_does_not_cancel_the_run(
     sandbox: Sandbox, sends: bool

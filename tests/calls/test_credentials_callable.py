@@ -243,6 +243,20 @@ async def test_cancelled_error_of_the_callable_cancels_no_call() -> None:
         assert isinstance(task.exception(), CredentialsUnavailable)
 
 
+async def test_cancelled_error_of_the_callable_is_told_from_an_earlier_cancellation_of_the_task() -> None:
+    async def fails() -> None:
+        raise OSError
+
+    # On Python 3.11 and 3.12, `cancelling()` of this task stays 1 after that.
+    with pytest.raises(ExceptionGroup):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+            await asyncio.sleep(1)
+    async with client_of(Source(asyncio.CancelledError(), from_call=1), "http://127.0.0.1:9/v1") as client:
+        with pytest.raises(CredentialsUnavailable):
+            await client.rooms.get(ROOM_ID)
+
+
 async def test_call_succeeds_once_the_callable_works_again() -> None:
     async with serve(repeating(answer(200, room()))) as server:
         async with client_of(Source(OSError("sealed"), 1), server.base_url) as client:

@@ -218,9 +218,11 @@ async def rooms_gone(
     known = True
     unseen = iter(unlisted)
     while some := list(islice(unseen, _AT_ONCE)):
-        answers = await asyncio.gather(*(_is_gone(creator, pipeline, room_id) for _, room_id in some))
-        known = known and None not in answers
-        gone.extend(room for room, is_gone in zip(some, answers, strict=True) if is_gone)
+        requests = (_is_gone(creator, pipeline, room_id) for _, room_id in some)
+        # User code that runs in a request can raise anything, also by cancelling it.
+        answers = await asyncio.gather(*requests, return_exceptions=True)
+        known = known and all(isinstance(answer, bool) for answer in answers)
+        gone.extend(room for room, answer in zip(some, answers, strict=True) if answer is True)
     return gone, known
 
 

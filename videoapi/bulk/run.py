@@ -22,13 +22,14 @@ from videoapi.bulk.sending import BulkItem, Job, Plan, Sender, checked_concurren
 from videoapi.config import positive_seconds
 from videoapi.creation.patience import Patience
 from videoapi.errors import ConfigurationError, ConnectionFailed, CredentialsUnavailable, ValidationError, VideoAPIError
-from videoapi.pipeline.cancellation import UserCodeCancelled, is_cancelled
+from videoapi.pipeline.cancellation import CancellationWatch, UserCodeCancelled
 from videoapi.pipeline.pipeline import Pipeline
 
 log: logging.Logger = logging.getLogger(__name__)
 
 S = TypeVar("S")
 GIVE_UP_AFTER: Final = 120.0
+_WORKER_CANCELLED: Final = "User code, such as a middleware or progress=, cancelled a task of the run. The run ended."
 
 
 class BulkRun(Generic[S]):
@@ -297,6 +298,8 @@ class BulkRun(Generic[S]):
         self._working = workers = [loop.create_task(self._work()) for _ in range(self._workers)]
         try:
             await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+            if not self._sender.must_stop() and any(worker.cancelled() for worker in workers):
+                self._sender.stop(UserCodeCancelled(_WORKER_CANCELLED))
         except asyncio.CancelledError:
             # Also for a worker in user code that swallows its cancellation.
             self._sender.stop()
@@ -408,13 +411,14 @@ class BulkRun(Generic[S]):
                 worker.cancel()
 
     async def _show_progress(self, progress: BulkProgress) -> None:
+        watch = CancellationWatch()
         try:
             shown = progress(self.report)
             if inspect.isawaitable(shown):
                 async with asyncio.timeout_at(self._sender.latest):
                     await shown
         except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            if isinstance(error, asyncio.CancelledError) and watch.is_cancelled():
                 raise
             # It does not change the outcome.
             log.exception("progress= raised an error")

@@ -16,7 +16,6 @@ from videoapi.bulk.outcome import BulkOutcome, Status
 from videoapi.bulk.report import BulkReport
 from videoapi.errors import CallTimeout, ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import AccountState
-from videoapi.pipeline.cancellation import is_cancelled as is_cancelled
 from videoapi.pipeline.pause import PauseGate
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.error_mapping import error_from_outcome

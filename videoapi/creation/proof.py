@@ -19,7 +19,7 @@ from videoapi.creation.memory import KnownRoom, Memory
 from videoapi.creation.patience import Patience
 from videoapi.creation.references import DATA_KEY
 from videoapi.creation.scan import ListedRoom, ListedRooms, ListReader
-from videoapi.creation.unreadable import UnreadableRooms
+from videoapi.creation.unreadable import References, UnreadableRooms
 from videoapi.errors import NotFound, ProtocolError, VideoAPIError
 from videoapi.models.rooms import Room
 from videoapi.pipeline.pipeline import Pipeline
@@ -139,7 +139,11 @@ class Scanner:
         began, found = reading.began, reading.found
         if reading.error is not None:
             return Scan(began, found, reading.error)
-        unreadable = reading.unreadable.that_may_carry(references, () if visitor is None else visitor.starts)
+        unreadable = reading.unreadable
+        if visitor is None:
+            unreadable = unreadable.that_may_carry(references)
+        else:
+            unreadable = unreadable.among(References(references, visitor.starts))
         settled = began - self.settle
         unseen: list[KnownRoom] = []
         shown: list[KnownRoom] = []

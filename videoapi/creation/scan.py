@@ -7,13 +7,15 @@ import re
 from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
+from functools import cached_property
+from itertools import chain
 from typing import Any, Final
 
 import attrs
 import msgspec
 
 from videoapi.creation.references import DATA_KEY, is_reference, with_location
-from videoapi.creation.unreadable import UnreadableRooms, examine
+from videoapi.creation.unreadable import References, UnreadableRooms, examine
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.ids import is_id
@@ -231,7 +233,6 @@ class _Search:
         self._wanted = batch.wanted
         self._known = batch.known | batch.wanted
         self._visitors = tuple(batch.visitors)
-        self._starts = tuple(start for visitor in batch.visitors for start in visitor.starts)
         self._unreadable = UnreadableRooms()
         self._began = asyncio.get_running_loop().time()
         self.found: dict[str, list[ListedRoom]] = {}
@@ -268,8 +269,12 @@ class _Search:
 
     def _add_unreadable(self, raw: bytes, index: int, *, is_json: bool) -> None:
         room = examine(raw, index + 1, is_json=is_json)
-        if UnreadableRooms([room]).that_may_carry(self._wanted, self._starts):
+        if self._references.may_be_on(room):
             self._unreadable.add(room)
+
+    @cached_property
+    def _references(self) -> References:
+        return References(self._wanted, chain.from_iterable(visitor.starts for visitor in self._visitors))
 
     def _add(self, reference: str, room: RoomSummary, raw: bytes | None = None) -> None:
         known = reference in self._known

@@ -6,6 +6,7 @@ Such a room exists. So a list that shows it does not prove that a reference is o
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import islice
 from typing import Final
@@ -44,12 +45,6 @@ class UnreadableRoom:
     def __str__(self) -> str:
         return f"item {self.position:,} of the list" + (f" (room {self.room_id})" if self.room_id else "")
 
-    def may_carry(self, start: str) -> bool:
-        """Return whether it may carry a reference that begins with these letters, or is this one."""
-        if any(known.startswith(start) for known in self.references):
-            return True
-        return any(known.startswith(start) or start.startswith(known) for known in self.starts)
-
 
 def examine(raw: bytes, position: int, *, is_json: bool) -> UnreadableRoom:
     """Return what the text of a room says of its reference.
@@ -66,7 +61,7 @@ def examine(raw: bytes, position: int, *, is_json: bool) -> UnreadableRoom:
         position,
         None if named is None else named[1],
         frozenset(with_location(found, in_data=False) for found in _REFERENCE.findall(text)),
-        () if is_json else tuple(_damaged_starts(text)),
+        () if is_json else tuple(start[:LENGTH] for start in _damaged_starts(text)),
     )
 
 
@@ -88,6 +83,32 @@ def _damaged_starts(text: str) -> Iterable[str]:
             yield head[0]
 
 
+class References:
+    """References in either location, by which rooms that cannot be read are selected.
+
+    Args:
+        whole: The references.
+        starts: What further ones begin with.
+    """
+
+    def __init__(self, whole: Iterable[str], starts: Iterable[str] = ()) -> None:
+        self._starts = tuple(with_location(one, in_data=False) if is_reference(one) else one for one in starts)
+        self._whole = {with_location(one, in_data=False) for one in whole}
+        self._sorted = sorted(self._whole)
+
+    def may_be_on(self, room: UnreadableRoom) -> bool:
+        """Return whether a room may carry one of them."""
+        if not self._whole.isdisjoint(room.references) or any(map(self._may_begin_with, room.starts)):
+            return True
+        return any(known.startswith(self._starts) for known in room.references)
+
+    def _may_begin_with(self, start: str) -> bool:
+        place = bisect_left(self._sorted, start)
+        if place < len(self._sorted) and self._sorted[place].startswith(start):
+            return True
+        return any(one.startswith(start) or start.startswith(one) for one in self._starts)
+
+
 class UnreadableRooms:
     """The rooms of one reading of the list that cannot be read, as far as they may be of interest.
 
@@ -97,8 +118,10 @@ class UnreadableRooms:
 
     def __init__(self, rooms: Iterable[UnreadableRoom] = ()) -> None:
         self._rooms: list[UnreadableRoom] = []
-        self._by_reference: dict[str, UnreadableRoom] = {}
-        self._damaged: list[UnreadableRoom] = []
+        self._whole: set[str] = set()
+        self._starts: set[str] = set()
+        # There can be thousands of rooms and of references, most of which have none in their text.
+        self._selected: dict[frozenset[str], UnreadableRooms] = {}
         for room in rooms:
             self.add(room)
 
@@ -116,30 +139,37 @@ class UnreadableRooms:
     def add(self, room: UnreadableRoom) -> None:
         """Add a room."""
         self._rooms.append(room)
-        for reference in room.references:
-            self._by_reference.setdefault(reference, room)
-        if room.starts:
-            self._damaged.append(room)
+        self._whole |= room.references
+        self._starts.update(room.starts)
+        self._selected = {}
 
     def may_carry(self, reference: str) -> bool:
         """Return whether one of them may carry a reference, in either location."""
-        known = with_location(reference, in_data=False)
-        return known in self._by_reference or any(room.may_carry(known) for room in self._damaged)
+        return bool(self._marks(reference))
 
-    def that_may_carry(self, references: Iterable[str], starts: Iterable[str] = ()) -> UnreadableRooms:
-        """Return those that may carry one of these references, or one that begins with one of these letters."""
+    def that_may_carry(self, references: Iterable[str]) -> UnreadableRooms:
+        """Return those that may carry one of some references, in either location."""
         if not self._rooms:
             return self
-        wanted = {with_location(one, in_data=False) for one in references}
-        beginnings = tuple(with_location(one, in_data=False) if is_reference(one) else one for one in starts)
-        return UnreadableRooms(
-            room
-            for room in self._rooms
-            if not wanted.isdisjoint(room.references)
-            or any(map(room.may_carry, beginnings))
-            or (room.starts and any(map(room.may_carry, wanted)))
-        )
+        marks = frozenset[str]().union(*map(self._marks, references))
+        if marks not in self._selected:
+            self._selected[marks] = UnreadableRooms(
+                room
+                for room in self._rooms
+                if not marks.isdisjoint(room.references) or not marks.isdisjoint(room.starts)
+            )
+        return self._selected[marks]
+
+    def among(self, references: References) -> UnreadableRooms:
+        """Return those that may carry one of some references, or of those that begin in some way."""
+        return UnreadableRooms(filter(references.may_be_on, self._rooms)) if self._rooms else self
 
     def texts(self) -> list[str]:
         """Return what can be said of each."""
         return list(map(str, self._rooms))
+
+    def _marks(self, reference: str) -> frozenset[str]:
+        """Return what rooms show of a reference: its damaged starts, and the whole."""
+        known = with_location(reference, in_data=False)
+        starts = (known[:length] for length in range(LENGTH + 1))
+        return frozenset(filter(self._starts.__contains__, starts)) | ({known} & self._whole)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 
 from videoapi.errors import ConfigurationError
+from videoapi.transport.deadlines import cancellations
 
 
 class UserCodeCancelled(ConfigurationError):
     """User code raised `CancelledError` in a call that nothing cancels."""
 
 
-def is_cancelled() -> bool:
-    """Return, in an `except CancelledError`, whether this task is being cancelled, and not only user code was.
+class CancellationWatch:
+    """Tells, in an `except CancelledError`, whether the current task was cancelled since this was created.
 
     User code raises it too, for example by awaiting a task that was cancelled. A `TaskGroup` silently drops it then.
     """
-    # Not relative to an earlier count: a cancellation may be requested before a call, and arrive in it.
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._before = 0 if self._task is None else cancellations(self._task)
+
+    def is_cancelled(self) -> bool:
+        """Return whether the task was cancelled."""
+        return self._task is not None and self._task.cancelling() > self._before

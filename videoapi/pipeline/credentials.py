@@ -8,7 +8,6 @@ import inspect
 from videoapi.config import Credentials, CredentialsSource
 from videoapi.errors import ConfigurationError, CredentialsUnavailable
 from videoapi.pipeline.call import Call, Wait
-from videoapi.pipeline.cancellation import is_cancelled
 
 
 class CredentialsProvider:
@@ -39,7 +38,7 @@ class CredentialsProvider:
             call.limit.check()
         except asyncio.CancelledError as error:
             # A refresh shared by several calls may have been cancelled, and not this call.
-            if is_cancelled():
+            if call.limit.is_cancelled():
                 raise
             raise _unavailable(call, "was cancelled") from error
         except ConfigurationError as error:

@@ -14,7 +14,7 @@ import attrs
 from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import AccountState
 from videoapi.pipeline.call import Call, Wait
-from videoapi.pipeline.cancellation import UserCodeCancelled, is_cancelled
+from videoapi.pipeline.cancellation import UserCodeCancelled
 from videoapi.pipeline.middleware import Middleware, chain, checked
 from videoapi.pipeline.retry import Retries
 from videoapi.protocol.backoff import Retry, decide
@@ -161,7 +161,7 @@ class Pipeline:
         except asyncio.CancelledError as error:
             if call.limit.expired():
                 outcome = self._ended_early(call)
-            elif is_cancelled():
+            elif call.limit.is_cancelled():
                 self._cancelled(call, error)
                 raise
             else:

@@ -18,8 +18,8 @@ _MOST_PROCESSES: Final = 10_000
 _MICROSECONDS: Final = 1e6
 _AHEAD: Final = 1_000_000
 """How far ahead the script grants slots, in microseconds."""
-_LONGEST_INTERVAL: Final = 3_600 * _MICROSECONDS
-"""The longest interval of the rate of another process, in microseconds."""
+_LONGEST_INTERVAL: Final = 7 * 86_400 * _MICROSECONDS
+"""The longest interval of the rate of another process that is believed, in microseconds."""
 
 # GCRA: `next` is when the next request is due. All times are microseconds on the clock of Redis.
 SCRIPT: Final = """

@@ -16,12 +16,12 @@ from videoapi.bulk import BulkOutcome, BulkProgress, BulkReport, key_of
 from videoapi.bulk.audit import rooms_gone
 from videoapi.bulk.compact import SeenKeys
 from videoapi.bulk.outcome import Status
-from videoapi.bulk.sending import is_cancelled
 from videoapi.client import VideoClient
 from videoapi.creation.create_request import create_request, new_reference
 from videoapi.creation.references import JobReferences
 from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError
 from videoapi.models.rooms import RoomSpec
+from videoapi.pipeline.cancellation import CancellationWatch
 from videoapi.pipeline.rate_limit import parse_rate
 from videoapi.protocol.routes import Options
 from videoapi.redis.leases import RedisLeases
@@ -295,12 +295,13 @@ async def show_progress(progress: BulkProgress | None, report: BulkReport) -> No
     """Call `progress` with the merged report; what it raises is logged."""
     if progress is None:
         return
+    watch = CancellationWatch()
     try:
         shown = progress(report)
         if inspect.isawaitable(shown):
             await shown
     except (Exception, asyncio.CancelledError) as error:
-        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+        if isinstance(error, asyncio.CancelledError) and watch.is_cancelled():
             raise
         # It does not change the outcome.
         log.exception("progress= raised an error")

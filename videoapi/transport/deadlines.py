@@ -23,16 +23,25 @@ _GRACE: Final = 1.0
 """Longest extension after that, in seconds."""
 
 
+def cancellations(task: asyncio.Task[object]) -> int:
+    """Return how often a task was cancelled so far, without a cancellation that has yet to arrive in it.
+
+    On Python 3.11 and 3.12, one that a failed `TaskGroup` made counts for the rest of the task.
+    """
+    return task.cancelling() - bool(getattr(task, "_must_cancel", False))
+
+
 class Deadline:
     """One task's deadline; set `at` with `DeadlineTimer.reschedule`."""
 
-    __slots__ = ("_cancelling", "at", "fired", "task")
+    __slots__ = ("_before", "_cancelling", "at", "fired", "task")
 
     def __init__(self, task: asyncio.Task[object], at: float) -> None:
         self.task: asyncio.Task[object] = task
         self.at: float = at
         self.fired: bool = False
         self._cancelling = task.cancelling()
+        self._before = cancellations(task) if self._cancelling else 0
 
     def expired(self) -> bool:
         """Return, in an `except CancelledError`, whether nothing but this deadline cancelled the task.
@@ -43,6 +52,10 @@ class Deadline:
             return False
         self.fired = False
         return self.task.uncancel() <= self._cancelling
+
+    def is_cancelled(self) -> bool:
+        """Return, in an `except CancelledError`, whether the task was cancelled since, and not only user code."""
+        return self.task.cancelling() > self._before
 
     def check(self) -> None:
         """Cancel the task again if user code has swallowed the cancellation of this deadline.
