@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import re
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from support.damage import DAMAGES, OF_A_REFERENCE, Damage, damage_room
 from support.jobs import client_of, keyed, run_job
 
 from videoapi import BulkReport, CreateOutcomeUnknown, JobAudit, RoomSpec
-from videoapi.creation.references import reference_for
+from videoapi.creation.references import reference_for, reference_in
 from videoapi.sandbox import Sandbox
 
 SETTLE = 0.3
@@ -75,6 +77,39 @@ async def test_what_a_readable_list_lacks_is_created_beside_a_room_that_cannot_b
     report = await again(sandbox, keyed(4), way, tmp_path)
     assert report.counts == {"created": 3, "unknown": 1}
     assert names(sandbox) == ["Room 0", "Room 2", "Room 3"]
+
+
+@pytest.mark.parametrize("field", ["owner_ref", "videoapi_ref"])
+@pytest.mark.parametrize("bad", [b"\xff", b"\xff\xfe"])
+@pytest.mark.parametrize("others", [0, 1, 40])
+async def test_a_room_that_is_not_utf8_hides_in_no_block_of_others(
+    sandbox: Sandbox, field: str, bad: bytes, others: int
+) -> None:
+    specs = keyed(2) if field == "owner_ref" else [attrs.evolve(spec, owner_ref="me") for spec in keyed(2)]
+    for _ in range(others):
+        sandbox.add_room(json.dumps(FOREIGN).encode())
+    await run_job(sandbox, specs, settle=SETTLE)
+
+    def damage(room: dict[str, Any]) -> bytes:
+        reference = reference_in(room["owner_ref"], room.get("data"))
+        assert reference is not None
+        return json.dumps(room).encode().replace(reference.encode(), bad + reference[len(bad) :].encode())
+
+    await damage_room(sandbox, "Room 1", damage)
+    for _ in range(others):
+        sandbox.add_room(json.dumps(FOREIGN).encode())
+    report = await run_job(sandbox, specs, settle=SETTLE)
+    assert report.counts == {"created": 1, "unknown": 1}
+    assert names(sandbox) == ["Room 0"]
+
+
+@pytest.mark.parametrize("owner_ref", [b'"\xfcmit"', b'"\tteam"', b'"caf\xe9"'])
+async def test_a_damaged_value_that_is_too_short_for_a_reference_blocks_no_job(
+    sandbox: Sandbox, owner_ref: bytes
+) -> None:
+    sandbox.add_room(json.dumps(FOREIGN).encode().replace(b'"row-1"', owner_ref))
+    report = await run_job(sandbox, keyed(2), settle=SETTLE)
+    assert report.counts == {"created": 2}
 
 
 @pytest.mark.parametrize("way", ["no journal", "a new journal"])

@@ -251,14 +251,15 @@ class _Search:
             elif not room.is_clear():
                 self._add_unreadable(bytes(block.raws()[nth]), block.index + nth, is_json=True)
         # Most rooms of a large account carry no reference: decode only items that may contain the prefix, and those
-        # that had to be cut out of the list one by one, as their JSON may be invalid.
-        if len(block.items) == 1 or _may_contain_prefix(block.text):
+        # whose JSON may be invalid: they had to be cut out of the list one by one, or are not UTF-8.
+        is_one, is_text = len(block.items) == 1, _is_utf8(block.text)
+        if is_one or not is_text or _may_contain_prefix(block.text):
             for nth, item in enumerate(block.items):
-                self._add_item(bytes(item), block.index + nth, alone=len(block.items) == 1)
+                raw = bytes(item)
+                if is_one or _may_contain_prefix(raw) or not (is_text or _is_utf8(raw)):
+                    self._add_item(raw, block.index + nth)
 
-    def _add_item(self, raw: bytes, index: int, *, alone: bool) -> None:
-        if not alone and not _may_contain_prefix(raw):
-            return
+    def _add_item(self, raw: bytes, index: int) -> None:
         room = parse_summary(raw)
         if room is None:
             self._add_unreadable(raw, index, is_json=False)
@@ -299,6 +300,16 @@ def _age(room: ListedRoom) -> tuple[str, str]:
 def _may_contain_prefix(text: bytes) -> bool:
     """Return whether a text contains the prefix, or escapes that may spell it."""
     return PREFIX in text or (b"\\u00" in text and _SPELLED.search(text) is not None)
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _hidden(why: str) -> ProtocolError:
