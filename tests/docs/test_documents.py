@@ -7,6 +7,7 @@ import asyncio
 import csv
 import inspect
 import json
+import logging
 import math
 import os
 import re
@@ -82,6 +83,14 @@ def now_of(path: Path | None) -> datetime:
     days = set() if path is None else set(TODAY.findall(path.read_text(encoding="utf-8")))
     assert len(days) <= 1
     return datetime.fromisoformat(f"{days.pop()}T12:00:00+00:00") if days else NOW
+
+
+@pytest.fixture(autouse=True)
+def _log_level_of_a_page_ends_with_it() -> Iterator[None]:
+    logger = logging.getLogger("videoapi")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -61,7 +61,14 @@ def test_every_format_has_the_same_figures(form: str, sandbox: Sandbox, cli: Cli
 
 def without_source(found: dict[str, Any]) -> dict[str, Any]:
     """Return figures without the source, what it says about itself, and what CSV and Parquet files do not show."""
-    return {**found, "source": "", "complete": None, "unstated_days": [], "odd": {**found["odd"], "odd_fields": None}}
+    return {
+        **found,
+        "source": "",
+        "as_of": None,
+        "complete": None,
+        "unstated_days": [],
+        "odd": {**found["odd"], "odd_fields": None},
+    }
 
 
 def write_parquet(lines: Path, path: Path) -> None:
