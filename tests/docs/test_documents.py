@@ -20,6 +20,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sybil import Document, Example, Sybil
@@ -288,6 +289,25 @@ def test_invoice_that_cannot_be_proven_writes_no_table(
         with pytest.raises(SystemExit, match="the table and the report differ"):
             invoice("2026-01")
         assert good.items() <= {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}.items()
+
+
+def test_start_that_does_not_exist_stays_as_it_is_for_the_dry_run(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with_offset = run_document(ROOT / "docs" / "howto" / "bulk.md", tmp_path)["with_offset"]
+    vienna = ZoneInfo("Europe/Vienna")
+    assert with_offset("31.03.2030 03:30", vienna) == "2030-03-31T03:30+02:00"
+    assert with_offset("27.10.2030 02:30", vienna) == "2030-10-27T02:30+02:00"
+    wrong = ["31.03.2030 02:30", "31.04.2030 10:00"]
+    assert [with_offset(cell, vienna) for cell in wrong] == wrong
+    Path("wrong.csv").write_text("\n".join(["name,starts_at,minutes", *(f"A,{cell},45" for cell in wrong)]) + "\n")
+    command = [sys.executable, "-m", "videoapi", "rooms", "create-many", "wrong.csv", "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    printed = done.stdout + done.stderr
+    assert "line 2" in printed
+    assert "line 3" in printed
 
 
 def test_tutorial_runs_twice_in_one_folder_and_prints_what_it_says(
