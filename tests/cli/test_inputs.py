@@ -434,8 +434,25 @@ def test_all_unusable_columns_are_named_at_once(tmp_path: Path) -> None:
     text = str(caught.value)
     assert "write 'Name' as 'name'" in text
     assert "unknown setting partcipants; is participants meant?" in text
-    assert "is sip meant? Give --key-column for the one that identifies the line, and for columns of your own" in text
+    assert "is sip meant? The columns of a room are name, owner_ref," in text
+    assert "data.…. Give --key-column for the one that identifies the line, and for columns of your own" in text
     assert "--ignore-column Dozent --ignore-column 'Raum Nr'" in text
+
+
+def test_table_without_names_says_how_their_column_must_be_called(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("Titel,Start,Raum,Sip\nA,B,C,yes\n")
+    with pytest.raises(BadInput) as caught:
+        room_specs(path)
+    text = str(caught.value)
+    first = "the column with the names of the rooms must be called name: rename it; missing column name; the header has"
+    assert text.startswith(f"rooms.csv: {first} 'Titel', 'Start', 'Raum', 'Sip'; ")
+    assert text.count("owner_ref") == 1
+    assert "--ignore-column" not in text  # for all of them, there would be no names
+    path.write_text("name,key,Start,Raum\nA,1,B,C\n")
+    with pytest.raises(BadInput) as caught:
+        room_specs(path)
+    assert str(caught.value).count("owner_ref") == 1
 
 
 @pytest.mark.parametrize(

@@ -302,7 +302,7 @@ def test_table_whose_header_changes_before_the_run_is_named(
     monkeypatch.setattr(OutcomeFile, "__enter__", enter)
     result = cli("rooms", "create-many", "rooms.csv")
     assert result.exit_code == 4, result.output
-    assert "Stopped before the end: rooms.csv: missing column name" in result.stderr
+    assert "missing column name; the header has" in result.stderr
     assert sandbox.ledger.requests() == 0
     assert "Correct the file first. To continue:" in result.stderr
 

@@ -12,14 +12,16 @@ import math
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sybil import Document, Example, Sybil
@@ -193,6 +195,37 @@ def test_quality_per_owner_of_the_guide_is_of_the_records_of_the_report(
     assert report["odd"]["outside"] > 0
 
 
+def test_monthly_job_of_the_page_keeps_its_files_if_the_service_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (shutil.which("jq") and shutil.which("sh")):
+        pytest.skip("the job needs jq and sh")
+    text = (ROOT / "docs" / "howto" / "usage-report.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```sh\n(command -v jq.*?)^```", text, re.MULTILINE | re.DOTALL)
+    script = re.sub(r"^month=.*", "month=2026-01", script, count=1, flags=re.MULTILINE)
+    command = f'videoapi() {{ "{sys.executable}" -m videoapi "$@" --timeout 2; }}\n'
+    monkeypatch.chdir(tmp_path)
+
+    def run() -> tuple[int, str, dict[str, bytes]]:
+        done = subprocess.run(["sh", "-c", command + script], capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout + done.stderr, {path.name: path.read_bytes() for path in Path().iterdir()}
+
+    with Sandbox(seed="1", calls=40, today=date(2026, 2, 5)).in_thread() as service:
+        monkeypatch.setenv("VIDEOAPI_APP_ID", service.app_id)
+        monkeypatch.setenv("VIDEOAPI_APP_KEY", service.app_key)
+        monkeypatch.setenv("VIDEOAPI_BASE_URL", service.base_url)
+        code, printed, good = run()
+        assert (code, printed, set(good)) == (0, "", {"2026-01.html", "2026-01.json"})
+        assert json.loads(good["2026-01.json"])["totals"]["records"] > 0
+
+        service.fault("cdr.*", 503, times=None)
+        code, printed, files = run()
+        assert code == 1
+        assert "HTTP 503" in printed
+        assert "no report: exit code 1" in printed
+        assert good.items() <= files.items()
+
+
 def test_invoice_has_the_days_of_its_time_zone_and_the_totals_of_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,17 +237,86 @@ def test_invoice_has_the_days_of_its_time_zone_and_the_totals_of_the_report(
         monkeypatch.setenv("VIDEOAPI_APP_KEY", service.app_key)
         monkeypatch.setenv("VIDEOAPI_BASE_URL", service.base_url)
         names = run_document(page, tmp_path)
-    assert names["final"] is True
-    assert names["report"]["odd"]["outside"] > 0
-    assert Path("invoice-2026-01.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+        words = ["report", "2026-01", "calls-2026-01", "--timezone", "Europe/Berlin", "--json"]
+        report = json.loads(names["videoapi"](*words))
+        check_invoice(names, report)
+    assert not [path for path in Path().iterdir() if ".new" in path.name]
+
+
+def check_invoice(names: dict[str, Any], report: dict[str, Any]) -> None:
+    assert report["odd"]["outside"] > 0
+    page = Path("invoice-2026-01.csv").read_bytes()
+    assert page.startswith(b"\xef\xbb\xbf")
     with open("invoice-2026-01.csv", encoding="utf-8-sig", newline="") as file:
         lines = list(csv.DictReader(file))
-    assert sum(Decimal(line["minutes"]) for line in lines) == names["invoiced"]
-    assert sum(int(line["connections"]) for line in lines) == names["report"]["totals"]["records"]
+    total = float(sum(Decimal(line["minutes"]) for line in lines))
+    assert total == pytest.approx(report["totals"]["participant_minutes"], abs=0.005 * len(lines) + 0.001)
+    assert sum(int(line["connections"]) for line in lines) == report["totals"]["records"]
     by_day: dict[str, int] = defaultdict(int)
     for line in lines:
         by_day[line["day"]] += int(line["connections"])
-    assert by_day == {day["day"]: day["records"] for day in names["report"]["days"] if day["records"]}
+    assert by_day == {day["day"]: day["records"] for day in report["days"] if day["records"]}
+
+    # A late record is one that the invoiced table lacks.
+    differences = names["differences"]
+    assert differences("invoice-2026-01.csv", "invoice-2026-01-again.csv") == {}
+    head, first, *rest = page.decode("utf-8-sig").splitlines(keepends=True)
+    Path("sent.csv").write_text("".join((head, *rest)), encoding="utf-8-sig", newline="")
+    customer, day, minutes, connections, _ = next(csv.reader([first]))
+    assert differences("sent.csv", "invoice-2026-01.csv") == {(customer, day): (Decimal(minutes), int(connections))}
+    (change,) = differences("invoice-2026-01.csv", "sent.csv").values()
+    assert change == (-Decimal(minutes), -int(connections))
+
+
+def test_invoice_that_cannot_be_proven_writes_no_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "howto" / "invoice.md"
+    now = now_of(page)
+    with Sandbox(seed="1", calls=400, today=now.date(), clock=lambda: now).in_thread() as service:
+        monkeypatch.setenv("VIDEOAPI_APP_ID", service.app_id)
+        monkeypatch.setenv("VIDEOAPI_APP_KEY", service.app_key)
+        monkeypatch.setenv("VIDEOAPI_BASE_URL", service.base_url)
+        names = run_document(page, tmp_path)
+        invoice = names["invoice"]
+        good = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+
+        service.fault("cdr.*", 403, times=None)
+        with pytest.raises(SystemExit) as refused:
+            invoice("2026-01", again=True)
+        assert refused.value.code == 5
+        service.clear_faults()
+
+        month = datetime.now(UTC).strftime("%Y-%m")  # has not ended
+        with pytest.raises(SystemExit) as unfinished:
+            invoice(month)
+        assert unfinished.value.code not in (0, None)
+        assert not Path(f"invoice-{month}.csv").exists()
+
+        names["rounded"].__globals__["LINES"] = names["LINES"].replace("count(*)", "count(*) + 1")
+        with pytest.raises(SystemExit, match="the table and the report differ"):
+            invoice("2026-01")
+        assert good.items() <= {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}.items()
+
+
+def test_start_that_does_not_exist_stays_as_it_is_for_the_dry_run(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with_offset = run_document(ROOT / "docs" / "howto" / "bulk.md", tmp_path)["with_offset"]
+    vienna = ZoneInfo("Europe/Vienna")
+    assert with_offset("31.03.2030 03:30", vienna) == "2030-03-31T03:30+02:00"
+    assert with_offset("27.10.2030 02:30", vienna) == "2030-10-27T02:30+02:00"
+    wrong = ["31.03.2030 02:30", "31.04.2030 10:00"]
+    assert [with_offset(cell, vienna) for cell in wrong] == wrong
+    Path("wrong.csv").write_text("\n".join(["name,starts_at,minutes", *(f"A,{cell},45" for cell in wrong)]) + "\n")
+    command = [sys.executable, "-m", "videoapi", "rooms", "create-many", "wrong.csv", "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    printed = done.stdout + done.stderr
+    assert "line 2" in printed
+    assert "line 3" in printed
 
 
 def test_tutorial_runs_twice_in_one_folder_and_prints_what_it_says(

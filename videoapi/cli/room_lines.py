@@ -18,6 +18,7 @@ from videoapi.models.settings import EffectiveSettings, RoomSettings, is_impossi
 
 SPEC_FIELDS: Final = frozenset(field.name for field in attrs.fields(RoomSpec))
 _COLUMNS: Final = ("name", "owner_ref", "key", "sip", "starts_at", "minutes")
+_NO_NAME: Final = "the column with the names of the rooms must be called name: rename it"
 _GROUPS: Final = ("settings.", "data.")
 _SCHEDULE: Final[Mapping[str, str]] = {"settings.scheduled_time": "starts_at", "settings.duration": "minutes"}
 _AS_SENT: Final[Mapping[str, str]] = {}
@@ -201,23 +202,31 @@ def check_columns(header: Sequence[str], key_column: str | None = None) -> None:
     lower = {column.lower() for column in missing}
     # The error for a missing column names those that differ from it in case only.
     others = [column for column in header if column.lower() not in lower]
+    unnamed = "name" in missing and "name" not in map(str.lower, header)
     problems = [
+        *([_NO_NAME] if unnamed else []),
         *(str(missing_column(column, header, chosen=column == key_column)) for column in missing),
         *filter(None, (_column_problem(column, key_column) for column in others)),
     ]
     if not problems:
         return
-    own = [column for column in others if not is_field(column) and column != key_column]
-    ignore = " ".join(map(ignoring, own))
-    if not own:
-        advice = ""
-    elif key_column or "key" in header:
-        identify = "" if key_column else ", or --key-column for one that identifies the line"
-        advice = f"For columns of your own, give {ignore}{identify}."
-    else:
-        advice = f"Give --key-column for the one that identifies the line, and for columns of your own {ignore}."
     text = "; ".join(problems)
-    raise BadInput(f"{text}{'' if text.endswith('?') else '.'} {advice}".strip())
+    unknown = [column for column in others if not is_field(column) and column != key_column]
+    allowed = f"The columns of a room are {', '.join(_COLUMNS)}, settings.…, data.…." if unknown else ""
+    # Columns to ignore are not named before one has the names: it would be among them.
+    advice = "" if unnamed else _advice(unknown, key_column, has_keys="key" in header)
+    raise BadInput(" ".join(filter(None, (f"{text}{'' if text.endswith('?') else '.'}", allowed, advice))))
+
+
+def _advice(own: Sequence[str], key_column: str | None, *, has_keys: bool) -> str:
+    """Return which options a header needs for unknown columns; empty without such columns."""
+    if not own:
+        return ""
+    ignore = " ".join(map(ignoring, own))
+    if key_column or has_keys:
+        identify = "" if key_column else ", or --key-column for one that identifies the line"
+        return f"For columns of your own, give {ignore}{identify}."
+    return f"Give --key-column for the one that identifies the line, and for columns of your own {ignore}."
 
 
 def _column_problem(column: str, key_column: str | None) -> str:
@@ -231,7 +240,7 @@ def _column_problem(column: str, key_column: str | None) -> str:
         return f"column {column!r}: unknown setting {name}" + (f"; is {similar[0]} meant?" if similar else "")
     if is_field(column) or column == key_column:
         return ""
-    text = f"column {column!r} is not one of {', '.join(_COLUMNS)}, settings.…, data.…"
+    text = f"unknown column {column!r}"
     if is_field(column.lower()):
         return f"{text}; is {column.lower()} meant?"
     return f"{text}; is settings.{column.lower()} meant?" if column.lower() in known else text
