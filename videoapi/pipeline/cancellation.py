@@ -13,7 +13,7 @@ class UserCodeCancelled(ConfigurationError):
 
 
 class CancellationWatch:
-    """Tells, in an `except CancelledError`, whether the current task was cancelled since this was created.
+    """Says, in an `except CancelledError`, whether the current task was cancelled since this was created.
 
     User code raises it too, for example by awaiting a task that was cancelled. A `TaskGroup` silently drops it then.
     """
