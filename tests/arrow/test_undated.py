@@ -290,10 +290,12 @@ def test_two_processes_that_settle_one_period_lose_no_record(tmp_path: Path, mon
             assert waits_or_ended.wait(30)
         return real(self, target, *args, **options)
 
-    def turn(self: DataSet, waited: float = 0) -> Any:
-        if waited:
-            waits_or_ended.set()
-        return real_turn(self, waited)
+    @contextmanager
+    def turn(self: DataSet, waited: float) -> Iterator[bool]:
+        with real_turn(self, waited) as is_ours:
+            if not is_ours:
+                waits_or_ended.set()
+            yield is_ours
 
     monkeypatch.setattr(DataSet, "write", write)
     monkeypatch.setattr(DataSet, "turn", turn)

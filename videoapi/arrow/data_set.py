@@ -180,7 +180,7 @@ class DataSet:
             _sync_folder(self._notes)
 
     @contextlib.contextmanager
-    def turn(self, waited: float = 0) -> Generator[bool, None, None]:
+    def turn(self, waited: float) -> Generator[bool, None, None]:
         """Have no other process move rows between files, for as long as it takes to write them all.
 
         Args:
