@@ -19,7 +19,7 @@ _PAIRS: Final = 100_000
 """How many pairs of rows are compared at once."""
 
 
-class Records:
+class SameRecords:
     """Rows by which those of the same records are found.
 
     Two rows are of the same record if they share an ID and no two of their values contradict each other; without an ID,
@@ -74,7 +74,7 @@ class Records:
 
 
 def _known(rows: Any, name: str) -> Any:
-    """Return the values of a column; an empty ID is none."""
+    """Return the values of a column; an empty ID is null."""
     values = rows.column(name)
     return compute.if_else(compute.equal(values, ""), pyarrow.scalar(None, TEXT), values) if name in _IDS else values
 

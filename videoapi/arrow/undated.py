@@ -12,7 +12,7 @@ import attrs
 
 from videoapi.arrow.columns import compute
 from videoapi.arrow.data_set import DataFile, DataSet, Note
-from videoapi.arrow.same_records import Records
+from videoapi.arrow.same_records import SameRecords
 from videoapi.arrow.spool import Spool
 
 WriteFile = Callable[..., Note]
@@ -53,11 +53,11 @@ class UndatedRows:
             Which of `days` must not stay as they are: those that get or lose a record.
         """
         stored = self.data_set.overlapping(self.own)
-        news = Records(self._undated())
+        news = SameRecords(self._undated())
         if not stored and not news:
             return frozenset()
         shown, gaining = self._shown(
-            Records(chain.from_iterable(self.data_set.batches(file) for file, note in stored.items() if note))
+            SameRecords(chain.from_iterable(self.data_set.batches(file) for file, note in stored.items() if note))
         )
         # Also those that are written in any case: until then, they have the record, too.
         losing = {day for day in days if news and self.data_set.is_known(day) and self._has_any(day, news)}
@@ -80,10 +80,10 @@ class UndatedRows:
             if rows.num_rows:
                 yield rows
 
-    def _has_any(self, file: DataFile, records: Records) -> bool:
+    def _has_any(self, file: DataFile, records: SameRecords) -> bool:
         return any(any(records.has(batch)) for batch in self.data_set.batches(file))
 
-    def _shown(self, stored: Records) -> tuple[Records, Set[date]]:
+    def _shown(self, stored: SameRecords) -> tuple[SameRecords, Set[date]]:
         """Return those rows that were read of stored records, and the days of those that have one now."""
         shown: list[Any] = []
         days: set[date] = set()
@@ -92,9 +92,9 @@ class UndatedRows:
             if rows.num_rows:
                 shown.append(rows)
                 days.update(at.date() for at in rows.column("trans_at").drop_null().to_pylist())
-        return Records(shown), days
+        return SameRecords(shown), days
 
-    def _rest(self, file: DataFile, shown: Records) -> Iterator[Any]:
+    def _rest(self, file: DataFile, shown: SameRecords) -> Iterator[Any]:
         """Yield the rows of a file that stay: those that were not read, and may still be there."""
         if self.overwrite and self.own.contains(file):
             return
@@ -103,7 +103,7 @@ class UndatedRows:
             if rows.num_rows:
                 yield rows
 
-    def _write_rest(self, file: DataFile, note: Note | None, shown: Records, write: WriteFile) -> None:
+    def _write_rest(self, file: DataFile, note: Note | None, shown: SameRecords, write: WriteFile) -> None:
         rows = sum(batch.num_rows for batch in self._rest(file, shown))
         if note is None or not rows:
             self.data_set.remove(file)
@@ -112,7 +112,7 @@ class UndatedRows:
             rest = self._rest(file, shown)
             write(file, batches=rest, odd=_at_most(note, rows), stays_open=False, exported=exported)
 
-    def _write_own(self, note: Note | None, has_news: bool, shown: Records, write: WriteFile) -> None:
+    def _write_own(self, note: Note | None, has_news: bool, shown: SameRecords, write: WriteFile) -> None:
         rows = sum(batch.num_rows for batch in self._rest(self.own, shown))
         if not has_news and not rows:
             self.data_set.remove(self.own)

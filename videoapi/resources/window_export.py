@@ -129,7 +129,7 @@ class PeriodExport:
             )
             notes, began = None, monotonic()
             while notes is None:
-                # The lock is held within the thread, which goes on if this task is cancelled.
+                # The lock is held within the thread, which ends its work even if this task is cancelled.
                 notes = await asyncio.to_thread(self._write, reading, schema, found, parts, monotonic() - began)
                 if notes is None:
                     await asyncio.sleep(_TURN_DELAY)
